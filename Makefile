@@ -1,0 +1,24 @@
+# Two commands from nothing: `make study` runs the main job, `make test` the tests. Both make .venv first.
+PYTHON ?= python3
+TARGET ?= tfeid
+TRIALS ?= 200
+STUDY_ARGS ?=
+INSTALLED := .venv/.installed
+
+.PHONY: study test check
+study: $(INSTALLED)
+	.venv/bin/python -m study.run --target $(TARGET) --trials $(TRIALS) $(STUDY_ARGS)
+
+test: $(INSTALLED)
+	.venv/bin/python -m pytest
+
+check: $(INSTALLED)
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=...") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --editable '.[test]'
+	touch $(INSTALLED)

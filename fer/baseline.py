@@ -1,0 +1,237 @@
+"""The source-trained baseline: trained once per source and configuration, kept as safetensors, then reused."""
+
+import datetime
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed
+import torch.multiprocessing
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from fer.adaptation import AdaptationConfig, knobs
+from fer.datasets import Dataset, Split
+from fer.engine import Baseline, Schedule, draw_schedule, fit
+from fer.errors import InputError
+from fer.network import build
+from fer.prefix import Pixels
+from fer.runtime import Runtime, digest_of
+from fer.seeding import seed_from
+from fer.views import ViewRecipe
+
+VERSION = "1"
+"""Changes when training changes, so that a baseline of older code is not taken for one of today's."""
+
+
+@dataclass(frozen=True)
+class BaselineConfig:
+    """How the baseline is trained.
+
+    Attributes:
+        width: Of the network, see `fer.network.build`.
+        seed: Of weights, order, views and dropout.
+        epochs: Passes over the source's training set.
+        processes: Among which each batch is divided, every one with batch-norm statistics of its own part. Two by
+            default whatever the machine has, because the result depends on it.
+        lr: Peak learning rate.
+        batch_size: Samples per step, over all processes.
+    """
+
+    width: float = 0.25
+    seed: int = 0
+    epochs: float = 8
+    processes: int = 2
+    lr: float = 0.05
+    batch_size: int = 64
+
+    @property
+    def training(self) -> AdaptationConfig:
+        """The knobs of the training loop; the views are not limited to a bank."""
+        return AdaptationConfig(
+            init="scratch",
+            lr=self.lr,
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+            views=ViewRecipe(count=1 << 20),
+        )
+
+
+def digest(source: Dataset, config: BaselineConfig, runtime: Runtime) -> str:
+    """Returns the hash, 16 hex digits, of all that a baseline depends on."""
+    key = seed_from(
+        VERSION, source.digest, config.width, config.seed, config.processes,
+        json.dumps(knobs(config.training), sort_keys=True), runtime.device.split(":")[0], runtime.precision,
+    )  # fmt: skip
+    return f"{key:016x}"
+
+
+def obtain(
+    source: Dataset,
+    config: BaselineConfig,
+    runtime: Runtime,
+    folder: Path,
+    on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+) -> Path:
+    """Finds the baseline by its hash, or trains it.
+
+    Args:
+        source: Whose training split it learns.
+        config: How.
+        runtime: Device and precision.
+        folder: Where baselines are kept.
+        on_epoch: Called after each epoch of a training with its number from 1 and its mean loss.
+
+    Returns:
+        The safetensors file; its header holds the configuration and the seconds it took.
+    """
+    path = folder / f"{source.name}-{digest(source, config, runtime)}.safetensors"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if path.exists() and _is_whole(path):
+            return path
+        started = time.perf_counter()
+        network = train(source.open("train"), source.digest, config, runtime, on_epoch)
+        seconds = time.perf_counter() - started
+        header = {"config": knobs(config.training), "seed": config.seed, "seconds": seconds, "source": source.digest}
+        save(network, path, {"width": str(config.width), "baseline": json.dumps(header)})
+    return path
+
+
+def train(
+    split: Split, name: str, config: BaselineConfig, runtime: Runtime, on_epoch: Callable[[int, float], None]
+) -> nn.Sequential:
+    """Trains a new network on a split and returns it; `config.processes` processes share the work."""
+    count = config.processes
+    if count == 1:
+        return _train_part(0, 1, "", split, name, config, runtime, on_epoch)
+    with tempfile.TemporaryDirectory() as rendezvous:
+        store = f"file://{rendezvous}/store"
+        others = torch.multiprocessing.start_processes(
+            _train_other,
+            (count, store, split, name, config, runtime),
+            nprocs=count - 1,
+            join=False,
+            start_method="spawn",
+        )
+        try:
+            network = _train_part(0, count, store, split, name, config, runtime, on_epoch)
+            others.join()
+        finally:
+            for process in others.processes:
+                process.kill()
+        return network
+
+
+def _train_other(
+    index: int, count: int, store: str, split: Split, name: str, config: BaselineConfig, runtime: Runtime
+) -> None:
+    torch.set_num_threads(1)
+    _train_part(index + 1, count, store, split, name, config, runtime, lambda epoch, loss: None)
+
+
+def _train_part(
+    rank: int,
+    count: int,
+    store: str,
+    split: Split,
+    name: str,
+    config: BaselineConfig,
+    runtime: Runtime,
+    on_epoch: Callable[[int, float], None],
+) -> nn.Sequential:
+    training, seed = config.training, seed_from(config.seed, "baseline")
+    if count > 1:
+        timeout = datetime.timedelta(minutes=5)
+        torch.distributed.init_process_group("gloo", store, rank=rank, world_size=count, timeout=timeout)
+    network = build(config.width, seed).to(runtime.device).to(memory_format=torch.channels_last)
+    schedule = draw_schedule(training, np.arange(len(split)), np.empty(0, int), len(split), seed)
+    mine = [(images[rank::count], views[rank::count]) for images, views in schedule.target]
+    part = Schedule(mine, schedule.source, schedule.boundaries)
+    pixels = Pixels(split, training.views, seed_from(name, "train"), runtime)
+    torch.manual_seed(seed_from(seed, "dropout", rank))
+
+    def report(epoch: int, loss: float) -> bool:
+        on_epoch(epoch, loss)
+        return False
+
+    feeds = {"target": (pixels, np.asarray(split.labels))}
+    fit(network, 0, 0, feeds, part, training, runtime, report, _average if count > 1 else None)
+    if count > 1:
+        torch.distributed.destroy_process_group()
+    return network.eval().requires_grad_(False)
+
+
+def _average(parameters: list[nn.Parameter]) -> None:
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= torch.distributed.get_world_size()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def save(network: nn.Sequential, path: Path, header: dict[str, str]) -> None:
+    """Writes a network as safetensors, atomically; the header needs its "width"."""
+    temporary = path.with_name(f".{path.name}.{time.time_ns()}")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(state, temporary, header)
+    temporary.replace(path)
+
+
+def load(path: Path, runtime: Runtime) -> Baseline:
+    """Loads a network that `save` wrote, or a user's own of the same layers.
+
+    Args:
+        path: A safetensors file with the state of `fer.network.build`, of any width.
+        runtime: Where it goes.
+
+    Raises:
+        InputError: The file is not there, is damaged, or holds another network.
+    """
+    mend = "Give a safetensors file of fer.network.build(width).state_dict()."
+    if not path.is_file():
+        raise InputError("a network file must exist", path, mend)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError("a network file must be whole safetensors", f"{path} ({error})", mend) from None
+    first = state.get("conv1_1.conv.weight")
+    if first is None:
+        raise InputError("a network file holds layers conv1_1 … fc3", f"{path} with {sorted(state)[:3]}…", mend)
+    width = float(header.get("width", len(first) / 64))
+    network = build(width)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise InputError(
+            "a network file holds the layers of fer.network", str(error).splitlines()[1].strip(), mend
+        ) from None
+    if not all(bool(tensor.isfinite().all()) for tensor in state.values() if tensor.is_floating_point()):
+        raise InputError("a network's weights are finite numbers", path, mend)
+    network = network.to(runtime.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return Baseline(network, width, digest_of(network.state_dict()))
+
+
+def header_of(path: Path) -> dict[str, str]:
+    """Returns the metadata that `save` wrote."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        load(path, Runtime())
+    except InputError:
+        path.unlink()
+        return False
+    return True

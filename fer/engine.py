@@ -1,0 +1,390 @@
+"""The one training loop, and the adaptation of a baseline with it.
+
+An adaptation freezes the leading layers, draws its whole schedule of samples beforehand from a seed, makes sure that
+the frozen features of exactly these samples are in the bank, and then trains the remaining layers on them.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.model_selection import train_test_split
+from torch import nn
+
+from fer.adaptation import AdaptationConfig
+from fer.datasets import Dataset, Split
+from fer.errors import InputError
+from fer.metrics import measure
+from fer.network import LAYERS, build
+from fer.prefix import Bank, Feed, Pixels, best_cut, channels_last, frozen_features
+from fer.runtime import Runtime
+from fer.seeding import generator, seed_from
+from fer.views import ViewRecipe
+
+DOMAINS = ("target", "source")
+RUNGS = (0.25, 0.5, 1.0)
+_EVALUATION_BATCH = 256
+_WARM_UP = 0.05
+
+
+class Diverged(ArithmeticError):
+    """The training loss stopped being a finite number."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A network trained on the source, and the width it was built with."""
+
+    network: nn.Sequential
+    width: float
+    digest: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all adaptations of a study share.
+
+    Attributes:
+        baseline: Where every adaptation starts.
+        source: The dataset whose memory is at stake.
+        target: The dataset to adapt to.
+        runtime: Device and precision.
+        cache: Folder of the feature banks; None trains and evaluates from the pixels, with the same results.
+    """
+
+    baseline: Baseline
+    source: Dataset
+    target: Dataset
+    runtime: Runtime
+    cache: Path | None = None
+
+    def dataset(self, domain: str) -> Dataset:
+        """Returns the dataset of "source" or "target"."""
+        return self.source if domain == "source" else self.target
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What an adaptation leaves behind.
+
+    Attributes:
+        network: The adapted network, in evaluation mode.
+        curve: A row per epoch with epoch and loss; at rungs also source_val and target_val.
+        measures: On the validation splits, see `fer.metrics.measure`.
+        stopped: Whether the caller stopped it early.
+        seconds: Wall time.
+    """
+
+    network: nn.Sequential
+    curve: list[dict[str, float]]
+    measures: dict[str, float]
+    stopped: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Every sample an adaptation will draw, step by step.
+
+    Attributes:
+        target: Target samples, image and view numbers, each a list of arrays, one per step.
+        source: Source samples, likewise.
+        boundaries: The step after which each epoch ends; the last is the number of steps.
+    """
+
+    target: list[tuple[np.ndarray, np.ndarray]]
+    source: list[tuple[np.ndarray, np.ndarray]]
+    boundaries: list[int]
+
+    def samples(self, domain: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns the steps of one domain."""
+        return self.target if domain == "target" else self.source
+
+
+def draw_schedule(config: AdaptationConfig, target: np.ndarray, source: np.ndarray, whole: int, seed: int) -> Schedule:
+    """Draws the samples of every step.
+
+    Args:
+        config: Gives batch size, budget, fusion ratio and views.
+        target: Numbers of the target images that may be used.
+        source: Numbers of the source images that may be used.
+        whole: Size of the whole target training set, which the budget counts in.
+        seed: Of order and views.
+
+    Returns:
+        A schedule in which the source's share is exact to one sample at every step, and each image is drawn again
+        only after all others of its domain were.
+    """
+    per_epoch = whole / config.batch_size
+    steps = max(1, round(config.epochs * per_epoch))
+    epochs = max(1, round(config.epochs))
+    boundaries = [max(1, round(steps * (epoch + 1) / epochs)) for epoch in range(epochs)]
+    share = config.source_share(len(source), len(target))
+    until = np.floor(np.arange(steps + 1) * config.batch_size * (1 - share) + 1e-9).astype(int)
+    from_target = np.diff(until)
+    rng = generator(seed, "schedule")
+    return Schedule(
+        _draws(target, from_target, config.views.count, rng),
+        _draws(source, config.batch_size - from_target, config.source_views, rng),
+        boundaries,
+    )
+
+
+def _draws(
+    pool: np.ndarray, counts: np.ndarray, views: int, rng: np.random.Generator
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    total = int(counts.sum())
+    passes = math.ceil(total / len(pool)) if len(pool) else 0
+    order = np.concatenate([rng.permutation(pool) for _ in range(passes)]) if passes else np.empty(0, int)
+    images, seen = order[:total], rng.integers(views, size=total)
+    ends = np.cumsum(counts)[:-1]
+    return list(zip(np.split(images, ends), np.split(seen, ends), strict=True))
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Returns the rate at a step: a short linear warm-up, then a cosine to zero."""
+    warm = max(1, round(_WARM_UP * steps))
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def fit(
+    network: nn.Sequential,
+    frozen: int,
+    cut: int,
+    feeds: Mapping[str, tuple[Feed, np.ndarray]],
+    schedule: Schedule,
+    config: AdaptationConfig,
+    runtime: Runtime,
+    on_epoch: Callable[[int, float], bool],
+    share: Callable[[list[nn.Parameter]], None] | None = None,
+) -> bool:
+    """Trains layers frozen… of the network in place; the project's only training loop.
+
+    Args:
+        network: All thirteen layers, on the runtime's device.
+        frozen: Number of leading layers that stay as they are.
+        cut: The cut at which the feeds deliver; the layers from there to `frozen` are computed, but frozen.
+        feeds: For each domain its feed and the labels (n,) of its training split.
+        schedule: What to draw.
+        config: Learning rate, weight decay, momentum, label smoothing.
+        runtime: Device and precision.
+        on_epoch: Called after each epoch with its number from 1 and its mean loss; True stops.
+        share: Called after each backward pass to average gradients with other processes.
+
+    Returns:
+        Whether `on_epoch` stopped it.
+
+    Raises:
+        Diverged: The loss of an epoch was not finite.
+    """
+    trained = network[frozen:]
+    network.eval().requires_grad_(False)
+    parameters = list(trained.requires_grad_(True).parameters())
+    optimiser = torch.optim.SGD(
+        parameters,
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+        weight_decay=config.weight_decay,
+        foreach=True,
+    )
+    steps, epoch = schedule.boundaries[-1], 0
+    total, since = torch.zeros((), device=runtime.device), 0
+    trained.train()
+    for step in range(steps):
+        inputs, labels = _batch(feeds, schedule, step, runtime)
+        inputs = frozen_features(network, cut, frozen, channels_last(inputs), runtime)
+        with runtime.autocast():
+            logits = trained(inputs)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if share is not None:
+            share(parameters)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, steps, config.lr)
+        optimiser.step()
+        total += loss.detach()
+        since += 1
+        while epoch < len(schedule.boundaries) and schedule.boundaries[epoch] == step + 1:
+            epoch += 1
+            if since:
+                mean = float(total) / since
+                total.zero_()
+                since = 0
+            if not math.isfinite(mean):
+                raise Diverged(f"the loss became {mean} in epoch {epoch} at learning rate {config.lr:.2g}")
+            if on_epoch(epoch, mean):
+                return True
+            trained.train()
+    return False
+
+
+def _batch(
+    feeds: Mapping[str, tuple[Feed, np.ndarray]], schedule: Schedule, step: int, runtime: Runtime
+) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs, labels = [], []
+    for domain, (feed, truth) in feeds.items():
+        images, views = schedule.samples(domain)[step]
+        if len(images):
+            inputs.append(feed.gather(images, views))
+            labels.append(truth[images])
+    return torch.cat(inputs), torch.from_numpy(np.concatenate(labels)).to(runtime.device)
+
+
+def open_feed(setting: Setting, domain: str, split: Split, name: str, cut: int, recipe: ViewRecipe, views: int) -> Feed:
+    """Returns where the features at `cut` of a split come from: its pixels, or the bank of this baseline."""
+    dataset = setting.dataset(domain)
+    pixels = Pixels(split, recipe, seed_from(dataset.digest, name), setting.runtime)
+    if cut == 0 or setting.cache is None:
+        return pixels
+    drawn = asdict(recipe) if views > 1 else "plain"
+    key = seed_from(setting.baseline.digest, dataset.digest, name, drawn, setting.runtime.precision)
+    folder = setting.cache / "features" / f"{dataset.name}-{name}-{key:016x}"
+    return Bank(folder, setting.baseline.network, cut, pixels, views)
+
+
+def predict(network: nn.Sequential, cut: int, feed: Feed, count: int, runtime: Runtime) -> np.ndarray:
+    """Returns the logits (count, 7), float32, of a split whose features at `cut` the feed delivers."""
+    first = np.zeros(count, int)
+    feed.prepare(np.arange(count), first)
+    logits = []
+    for start in range(0, count, _EVALUATION_BATCH):
+        numbers = np.arange(start, min(start + _EVALUATION_BATCH, count))
+        inputs = channels_last(feed.gather(numbers, first[: len(numbers)]))
+        logits.append(frozen_features(network, cut, len(LAYERS), inputs, runtime).float().cpu())
+    return torch.cat(logits).numpy()
+
+
+def choose_amount(labels: np.ndarray, amount: float, seed: int) -> np.ndarray:
+    """Returns the numbers of the training images that a share of them keeps, stratified by expression."""
+    everything = np.arange(len(labels))
+    if amount == 1.0:
+        return everything
+    counts = np.bincount(labels)
+    stratify = labels if counts[counts > 0].min() >= 2 else None
+    kept, _ = train_test_split(
+        everything, train_size=amount, stratify=stratify, random_state=seed_from(seed, "amount") % 2**32
+    )
+    return np.sort(kept)
+
+
+@dataclass
+class _Validation:
+    """Both validation splits, seen from one cut."""
+
+    setting: Setting
+    cut: int
+    splits: dict[str, Split] = field(init=False)
+    feeds: dict[str, Feed] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.splits = {domain: self.setting.dataset(domain).open("validation") for domain in DOMAINS}
+        self.feeds = {
+            domain: open_feed(self.setting, domain, split, "validation", self.cut, ViewRecipe(), 1)
+            for domain, split in self.splits.items()
+        }
+
+    def labels(self) -> dict[str, np.ndarray]:
+        return {domain: np.asarray(split.labels) for domain, split in self.splits.items()}
+
+    def logits(self, network: nn.Sequential) -> dict[str, np.ndarray]:
+        return {
+            domain: predict(network, self.cut, feed, len(self.splits[domain]), self.setting.runtime)
+            for domain, feed in self.feeds.items()
+        }
+
+
+def baseline_logits(setting: Setting) -> dict[str, np.ndarray]:
+    """Returns the baseline's logits on both validation splits, computed once per baseline when there is a cache."""
+    cut = len(LAYERS) if setting.cache else 0
+    return _Validation(setting, cut).logits(setting.baseline.network)
+
+
+def adapt(
+    setting: Setting,
+    config: AdaptationConfig,
+    seed: int,
+    on_rung: Callable[[float, dict[str, float]], bool] | None = None,
+) -> Adapted:
+    """Adapts the baseline to the target.
+
+    Args:
+        setting: Baseline, datasets, runtime, cache.
+        config: The knobs.
+        seed: Of order, views, dropout and new weights; with the rest equal, equal seeds give equal results.
+        on_rung: Called at each rung with the share of the budget spent and a row of the curve; True stops.
+
+    Raises:
+        Diverged: The loss was not finite.
+    """
+    started = time.perf_counter()
+    runtime = setting.runtime
+    network = _start(setting, config, seed)
+    own_prefix = config.init == "baseline" and setting.cache is not None
+    cut = best_cut(network, config.frozen_layers, runtime) if own_prefix else 0
+    validation = _Validation(setting, cut)
+    curve: list[dict[str, float]] = []
+    last: dict[str, Any] = {}
+
+    def score() -> dict[str, float]:
+        last["measures"] = measure(validation.labels(), baseline_logits(setting), validation.logits(network))
+        return {name: last["measures"][name] for name in ("source_val", "target_val")}
+
+    def on_epoch(epoch: int, loss: float) -> bool:
+        row: dict[str, float] = {"epoch": float(epoch), "loss": loss}
+        curve.append(row)
+        if epoch not in rungs:
+            return False
+        row |= score()
+        return bool(on_rung and epoch < epochs and on_rung(epoch / epochs, row))
+
+    stopped = False
+    if config.trains:
+        torch.manual_seed(seed_from(seed, "dropout"))
+        feeds, schedule = _training(setting, config, cut, seed)
+        epochs = len(schedule.boundaries)
+        rungs = {math.ceil(rung * epochs) for rung in RUNGS}
+        stopped = fit(network, config.frozen_layers, cut, feeds, schedule, config, runtime, on_epoch)
+    else:
+        curve.append({"epoch": 0.0} | score())
+    network.eval().requires_grad_(False)
+    return Adapted(network, curve, last["measures"], stopped, time.perf_counter() - started)
+
+
+def _start(setting: Setting, config: AdaptationConfig, seed: int) -> nn.Sequential:
+    if config.init == "scratch":
+        network = build(setting.baseline.width, seed_from(seed, "weights"))
+    else:
+        network = copy.deepcopy(setting.baseline.network)
+    return network.to(setting.runtime.device).to(memory_format=torch.channels_last)
+
+
+def _training(
+    setting: Setting, config: AdaptationConfig, cut: int, seed: int
+) -> tuple[dict[str, tuple[Feed, np.ndarray]], Schedule]:
+    splits = {domain: setting.dataset(domain).open("train") for domain in DOMAINS}
+    target = choose_amount(np.asarray(splits["target"].labels), config.amount, seed)
+    source = np.arange(len(splits["source"]))
+    schedule = draw_schedule(config, target, source, len(splits["target"]), seed)
+    views = {"target": config.views.count, "source": config.source_views}
+    feeds = {}
+    for domain, split in splits.items():
+        feed = open_feed(setting, domain, split, "train", cut, config.views, views[domain])
+        steps = schedule.samples(domain)
+        images = np.concatenate([image for image, _ in steps])
+        if len(images):
+            feed.prepare(images, np.concatenate([view for _, view in steps]))
+            feeds[domain] = feed, np.asarray(split.labels)
+    if not feeds:
+        raise InputError("an adaptation needs at least one training image", 0, "Check the target's training split.")
+    return feeds, schedule

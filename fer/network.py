@@ -1,0 +1,80 @@
+"""The paper's simplified VGG as thirteen named layers in a row, so that any prefix can be frozen or cached.
+
+The paper (arXiv 1905.12082) gives 19.2 M parameters, 48×48 grey input and dropout 0.5 after the first two fully
+connected layers, but no layer table. Read here as: convolutions 64-64 | 128-128 | 256×3 | 512×3, batch-norm after
+each, every group followed by a 2×2 max-pool, then fully connected 2048-1024-7: 19.18 M parameters at width 1.
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from fer.expressions import EXPRESSIONS
+
+LAYERS = (
+    "conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2", "conv4_3",
+    "fc1", "fc2", "fc3",
+)  # fmt: skip
+CONVOLUTIONS = 10
+_CHANNELS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
+_POOLED = {1, 3, 6, 9}
+_HIDDEN = (2048, 1024)
+DROPOUT = 0.5
+
+
+def build(width: float, seed: int = 0) -> nn.Sequential:
+    """Builds the network; `network[:k]` and `network[k:]` are the two sides of cut k, with their names kept.
+
+    Args:
+        width: Factor on every layer's channels; 1.0 is the paper's size.
+        seed: Of the initial weights (Kaiming normal for the convolutions, torch's own for the rest).
+
+    Returns:
+        Thirteen layers mapping float images (n, 1, 48, 48) to logits (n, 7).
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        inputs = 1
+        for index, channels in enumerate(_CHANNELS):
+            outputs = max(1, round(channels * width))
+            layers[LAYERS[index]] = _convolution(inputs, outputs, pooled=index in _POOLED)
+            inputs = outputs
+        inputs *= 3 * 3
+        for index, hidden in enumerate(_HIDDEN):
+            outputs = max(1, round(hidden * width))
+            layers[LAYERS[CONVOLUTIONS + index]] = nn.Sequential(
+                OrderedDict(
+                    flatten=nn.Flatten(),
+                    linear=nn.Linear(inputs, outputs),
+                    relu=nn.ReLU(),
+                    dropout=nn.Dropout(DROPOUT),
+                )
+            )
+            inputs = outputs
+        layers[LAYERS[-1]] = nn.Sequential(OrderedDict(linear=nn.Linear(inputs, len(EXPRESSIONS))))
+        return nn.Sequential(layers)
+
+
+def _convolution(inputs: int, outputs: int, pooled: bool) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    parts: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, norm=nn.BatchNorm2d(outputs), relu=nn.ReLU())
+    if pooled:
+        parts["pool"] = nn.MaxPool2d(2)
+    return nn.Sequential(parts)
+
+
+def cut_shape(network: nn.Sequential, cut: int) -> tuple[int, ...]:
+    """Returns the shape of one sample's features at the input of layer `cut` (0 is the image)."""
+    with torch.inference_mode():
+        was_training = network.training
+        shape = tuple(network.eval()[:cut](torch.zeros(1, 1, 48, 48)).shape[1:])
+        network.train(was_training)
+    return shape
+
+
+def to_tensor(images: torch.Tensor) -> torch.Tensor:
+    """Turns uint8 images (n, 48, 48) into the network's float input (n, 1, 48, 48), about zero mean and unit range."""
+    return images.unsqueeze(1).float().sub_(128.0).mul_(1 / 64)

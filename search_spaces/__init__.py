@@ -1,0 +1,31 @@
+"""Search spaces: what a trial may choose, turned into an adaptation.
+
+Each space is a module with `suggest(trial, base) -> (strategy, AdaptationConfig)`, which asks the trial for its knobs,
+and `slot(base, index) -> dict`, the arguments of `optuna.Study.enqueue_trial` for the index-th trial of a study:
+named strategies first, then trials that are left to the sampler.
+"""
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from fer.adaptation import AdaptationConfig, named
+from search_spaces import card, paper
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+SPACES: Mapping[str, ModuleType] = {"card": card, "paper": paper}
+
+
+def choose(space: str, trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
+    """Returns the strategy's name and the adaptation that the trial chooses.
+
+    A trial that was enqueued with the attribute "named" is that strategy, with nothing to choose: the baseline (BL)
+    is no point of a space, because there is nothing in it to search.
+    """
+    if "named" in trial.user_attrs:
+        strategy = trial.user_attrs["named"]
+        return strategy, named(strategy, base)
+    strategy, config = SPACES[space].suggest(trial, base)
+    return strategy, config

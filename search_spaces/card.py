@@ -1,0 +1,43 @@
+"""The default space: strategy, number of frozen layers, learning rate, fusion ratio.
+
+FC, FC+CL and RE are the paper's and fix the frozen layers; FT is fine-tuning above any cut, FU fusion above any cut.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fer.adaptation import NATURAL, STRATEGIES, AdaptationConfig, named
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+LEARNING_RATE = (1e-4, 1e-1)
+FUSION_RATIO = (0.05, 0.95)
+DEEPEST = 12
+
+
+def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
+    """Asks the trial for its knobs, those that the strategy leaves open."""
+    strategy = trial.suggest_categorical("strategy", ["FC", "FC+CL", "RE", "FT", "FU"])
+    config = replace(base, lr=trial.suggest_float("lr", *LEARNING_RATE, log=True))
+    if strategy == "FT":
+        return strategy, replace(config, frozen_layers=trial.suggest_int("frozen_layers", 1, DEEPEST))
+    if strategy == "FU":
+        frozen_layers = trial.suggest_int("fusion_frozen_layers", 0, DEEPEST)
+        natural = trial.suggest_categorical("fusion", [NATURAL, "ratio"]) == NATURAL
+        ratio = NATURAL if natural else trial.suggest_float("fusion_ratio", *FUSION_RATIO)
+        return strategy, replace(config, frozen_layers=frozen_layers, fusion_ratio=ratio)
+    return strategy, named(strategy, config)
+
+
+def slot(base: AdaptationConfig, index: int) -> dict[str, Any]:
+    """Returns the paper's five strategies at the base learning rate first, then what the sampler likes."""
+    if index >= len(STRATEGIES):
+        return {"params": {}}
+    strategy = list(STRATEGIES)[index]
+    if strategy == "BL":
+        return {"params": {}, "user_attrs": {"named": "BL"}}
+    params = {"strategy": strategy, "lr": base.lr}
+    if strategy == "FU":
+        params |= {"fusion_frozen_layers": 0, "fusion": NATURAL}
+    return {"params": params}

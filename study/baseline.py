@@ -1,0 +1,75 @@
+"""Finds or trains the baseline in a process of its own, for `study.run`; not a command for people.
+
+Reads the study's record so far from the first argument and prints JSON lines: {"epoch", "of", "loss"} while it
+trains, at last {"baseline": {...}} or {"error": "..."}. The parent stays free of torch that way, and the process has
+the environment that fast training needs.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from fer.errors import InputError
+from study.config import PRESETS, WRONG_USE, cache_folder
+
+
+def main(record: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the study's record keeps of its baseline."""
+    from fer import baseline
+    from fer.engine import Setting, baseline_logits
+    from fer.metrics import measure
+    from fer.runtime import runtime
+    from study.lab import reopen
+
+    options = record["options"]
+    where = runtime(options["device"], options["precision"])
+    source, target = reopen(record["source"], options), reopen(record["target"], options)
+    preset = PRESETS[options["preset"]]
+    epochs = options["baseline_epochs"] or preset.baseline_epochs
+    say({"device": where.device, "precision": where.precision})
+    if options["baseline"]:
+        path = Path(options["baseline"])
+    else:
+        config = baseline.BaselineConfig(
+            preset.width, options["seed"], epochs=epochs, processes=1 if where.device.startswith("cuda") else 2
+        )
+        path = baseline.obtain(
+            source,
+            config,
+            where,
+            cache_folder(options["out"]) / "baselines",
+            lambda epoch, loss: say({"epoch": epoch, "of": epochs, "loss": loss}),
+        )
+    trained = baseline.load(path, where)
+    setting = Setting(trained, source, target, where, cache_folder(options["out"]))
+    logits = baseline_logits(setting)
+    labels = {domain: setting.dataset(domain).open("validation").labels for domain in logits}
+    measures = measure(labels, logits, logits)
+    about = json.loads(baseline.header_of(path).get("baseline", "{}"))
+    return {
+        "file": str(path),
+        "digest": trained.digest,
+        "width": trained.width,
+        "parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
+        "epochs": about.get("config", {}).get("epochs"),
+        "seconds": about.get("seconds"),
+        "source_val": measures["source_val"],
+        "target_val": measures["target_val"],
+        "measures": measures,
+        "device": where.device,
+        "precision": where.precision,
+    }
+
+
+def say(line: dict[str, Any]) -> None:
+    """Prints one JSON line for the parent."""
+    print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        say({"baseline": main(json.loads(sys.argv[1]))})
+    except InputError as error:
+        say({"error": [error.rule, str(error.value), error.mend]})
+        sys.exit(WRONG_USE)

@@ -1,0 +1,235 @@
+"""The options of a study and its presets. Light to import: `--help` must answer at once."""
+
+import argparse
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer.errors import InputError
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
+DEFAULT_TRACKING = "sqlite:///mlruns/mlflow.db"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes that go together.
+
+    Attributes:
+        width: Of the network; 1.0 is the paper's 19.18 M parameters.
+        baseline_epochs: Passes over the source's training set.
+        epochs: Budget of an adaptation, in passes over the target's training set.
+        stand_in: Factor on the stand-in's number of images.
+        purpose: One line for --help.
+    """
+
+    width: float
+    baseline_epochs: int
+    epochs: float
+    stand_in: float
+    purpose: str
+
+
+PRESETS: Mapping[str, Preset] = {
+    "paper": Preset(1.0, 60, 30, 1.0, "the paper's network, for a GPU"),
+    "laptop": Preset(0.25, 8, 8, 1.0, "the same layers at a quarter of the width"),
+    "tiny": Preset(1 / 16, 2, 3, 0.05, "seconds instead of minutes, to see the tool work; the numbers mean nothing"),
+}
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What the user asked for; field names are those of the command line."""
+
+    target: str
+    source: str = "fer2013"
+    trials: int | None = None
+    data: str | None = None
+    data_kind: str = "auto"
+    equalise: bool = False
+    keep_duplicates: bool = False
+    space: str = "card"
+    sampler: str = "tpe"
+    preset: str = "auto"
+    epochs: float | None = None
+    lr: float = 0.01
+    amount: float = 1.0
+    baseline: str | None = None
+    baseline_epochs: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    workers: str = "auto"
+    storage: str | None = None
+    tracking_uri: str | None = None
+    out: str = "runs"
+    seed: int = 0
+    timeout: float | None = None
+    study: str | None = None
+    quiet: bool = False
+
+    @property
+    def wanted(self) -> int:
+        """The study's total of finished trials; the paper's grid has nine points."""
+        return self.trials if self.trials is not None else (9 if self.space == "paper" else 200)
+
+
+# Options that a study may change between two runs without becoming another study.
+CHANGEABLE = {
+    "trials", "data", "data_kind", "workers", "storage", "tracking_uri", "out", "timeout", "study", "quiet",
+}  # fmt: skip
+
+
+def data_parent() -> argparse.ArgumentParser:
+    """Returns the options about data, which several commands share."""
+    parser = argparse.ArgumentParser(add_help=False)
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--data", metavar="DIR", default=os.environ.get("FER_DATA"), help="one folder per dataset (default: FER_DATA)"
+    )
+    group.add_argument(
+        "--data-kind",
+        choices=("auto", "real", "synthetic"),
+        default="auto",
+        help="auto: the real copy where it is found, else drawn stand-in faces, and says so",
+    )
+    group.add_argument("--equalise", action="store_true", help="equalise the histograms of both datasets")
+    group.add_argument(
+        "--keep-duplicates", action="store_true", help="keep training images whose pixels are in validation or test"
+    )
+    return parser
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `python -m study.run`."""
+    presets = "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m study.run",
+        description="Searches for the best way to adapt a facial-expression CNN to a small dataset without it "
+        "forgetting the large one. Running the same command again resumes the study.",
+        parents=[data_parent()],
+    )
+    parser.add_argument("--target", required=True, metavar="NAME", help="jaffe, tfeid, mug, … or a folder under --data")
+    parser.add_argument("--source", default="fer2013", metavar="NAME", help="the large dataset (default: %(default)s)")
+    parser.add_argument(
+        "--trials", type=int, metavar="N", help="the study's total of finished trials (default: 200; paper space: 9)"
+    )
+    search = parser.add_argument_group("search")
+    search.add_argument(
+        "--space",
+        choices=("card", "paper"),
+        default="card",
+        help="card: strategy, frozen layers, learning rate, fusion ratio; paper: the paper's grid",
+    )
+    search.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="default: %(default)s")
+    search.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
+    search.add_argument("--timeout", type=float, metavar="SECONDS", help="start no trial after this time")
+    training = parser.add_argument_group("training")
+    training.add_argument(
+        "--preset", choices=("auto", *PRESETS), default="auto", help=f"auto: paper on a GPU, else laptop. {presets}"
+    )
+    training.add_argument("--epochs", type=float, metavar="E", help="budget of a trial, in passes over the target")
+    training.add_argument("--lr", type=float, default=0.01, help="learning rate of the named strategies (%(default)s)")
+    training.add_argument("--amount", type=float, default=1.0, help="share of the target's training set, 0.5 or 1.0")
+    training.add_argument("--baseline", metavar="FILE", help="your own source-trained network, as safetensors")
+    training.add_argument("--baseline-epochs", type=int, metavar="E", help="passes over the source")
+    training.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    training.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
+    training.add_argument("--workers", default="auto", metavar="N", help="processes, of one thread each (auto: cores)")
+    places = parser.add_argument_group("places")
+    places.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
+    places.add_argument("--study", metavar="NAME", help="name of the study (default: from the options)")
+    places.add_argument(
+        "--storage", metavar="URL", help="any Optuna storage (default: a journal in the study's folder)"
+    )
+    places.add_argument(
+        "--tracking-uri", metavar="URI", help=f"MLflow, or none (default: MLFLOW_TRACKING_URI or {DEFAULT_TRACKING})"
+    )
+    parser.add_argument("--quiet", action="store_true", help="plain lines instead of a live one")
+    return parser
+
+
+def parse(arguments: list[str] | None = None) -> StudyOptions:
+    """Parses and checks the command line of `python -m study.run`."""
+    options = StudyOptions(**vars(build_parser().parse_args(arguments)))
+    check(options)
+    return options
+
+
+def check(options: StudyOptions) -> None:
+    """Raises InputError for values that no study can have, and for options that contradict each other."""
+    rules: list[tuple[bool, str, object, str]] = [
+        (options.wanted >= 1, "--trials is at least 1", options.wanted, "Give the total of trials you want."),
+        (options.seed >= 0, "--seed is not negative", options.seed, "Give 0 or more."),
+        (options.amount in (0.5, 1.0), "--amount is 0.5 or 1.0", options.amount, "Give one of them."),
+        (0 < options.lr < 10, "--lr is between 0 and 10", options.lr, "Try 0.01."),
+        (
+            options.epochs is None or 0 < options.epochs <= 100_000,
+            "--epochs is between 0 and 100000", options.epochs, "Leave it out for the preset's budget.",
+        ),
+        (
+            options.baseline_epochs is None or 1 <= options.baseline_epochs <= 10_000,
+            "--baseline-epochs is between 1 and 10000", options.baseline_epochs, "Leave it out for the preset's.",
+        ),
+        (options.timeout is None or options.timeout > 0, "--timeout is positive", options.timeout, "Give seconds."),
+        (
+            options.workers == "auto" or (options.workers.isdigit() and 1 <= int(options.workers) <= 1024),
+            "--workers is auto or 1…1024", options.workers, "Give a number of processes.",
+        ),
+        (
+            re.fullmatch(r"auto|cpu|cuda(:\d+)?", options.device) is not None,
+            "--device is auto, cpu, cuda or cuda:N", options.device, "Give one of them.",
+        ),
+        (
+            options.study is None or re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,120}", options.study) is not None,
+            "--study is a name of letters, digits, . _ + -", options.study, "It names a folder under --out.",
+        ),
+        (
+            options.target != options.source,
+            "--target and --source are two datasets", options.target, "Choose another target.",
+        ),
+        (
+            not (options.baseline and options.baseline_epochs),
+            "--baseline is used as it is, so --baseline-epochs contradicts it", options.baseline_epochs,
+            "Leave one of them out.",
+        ),
+        (
+            not (options.space == "paper" and options.amount != 1.0),
+            "--space paper has both amounts in its grid, so --amount contradicts it", options.amount, "Leave it out.",
+        ),
+        (
+            not (options.sampler == "grid" and options.space != "paper"),
+            "--sampler grid needs a space without continuous knobs", f"--space {options.space}",
+            "Use --space paper, or another sampler.",
+        ),
+        (
+            not (options.data_kind == "real" and options.data is None),
+            "--data-kind real needs a place to look", "no --data and no FER_DATA", "Give --data DIR.",
+        ),
+    ]  # fmt: skip
+    for holds, rule, value, mend in rules:
+        if not holds:
+            raise InputError(rule, value, mend)
+
+
+def study_name(options: StudyOptions, preset: str, synthetic: bool) -> str:
+    """Returns the name a study gets from what it is about, unless the user names it."""
+    if options.study:
+        return options.study
+    parts = [options.source, options.target] + ["synthetic"] * synthetic + [options.space, preset]
+    parts += ["half"] * (options.amount == 0.5) + [f"seed{options.seed}"] * (options.seed != 0)
+    return "-".join(re.sub(r"[^\w.+]+", "_", part) for part in parts)
+
+
+def identity(options: StudyOptions) -> dict[str, Any]:
+    """Returns the options that make a study what it is; a resumed study must have the same."""
+    return {name: value for name, value in dataclasses.asdict(options).items() if name not in CHANGEABLE}
+
+
+def cache_folder(out: str | Path) -> Path:
+    """Returns where datasets, baselines and features are kept for all studies of an output folder."""
+    return Path(out) / ".cache"

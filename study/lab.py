@@ -1,0 +1,54 @@
+"""From a study's record to what its processes compute with: datasets, baseline, runtime."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fer.adaptation import AdaptationConfig
+from fer.datasets import Dataset, load
+from fer.errors import InputError
+from study.config import PRESETS, cache_folder
+
+
+def prepare(name: str, options: Mapping[str, Any], kind: str) -> Dataset:
+    """Reads a dataset, or finds what was read before."""
+    return load(
+        name,
+        data_dir=Path(options["data"]) if options["data"] else None,
+        kind=kind,
+        cache_dir=cache_folder(options["out"]) / "datasets",
+        equalise=options["equalise"],
+        keep_duplicates=options["keep_duplicates"],
+        seed=options["seed"],
+        scale=PRESETS[options["preset"]].stand_in,
+    )
+
+
+def reference(dataset: Dataset) -> dict[str, Any]:
+    """Returns what a study's record keeps of a dataset."""
+    return {"name": dataset.name, "kind": dataset.kind, "digest": dataset.digest, "report": dict(dataset.report)}
+
+
+def reopen(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
+    """Opens the very dataset that a study's record names.
+
+    Raises:
+        InputError: It is not among the prepared ones, and what --data holds is another.
+    """
+    folder = cache_folder(options["out"]) / "datasets" / f"{record['name']}-{record['digest']}"
+    if folder.is_dir():
+        return Dataset(record["name"], record["kind"], record["digest"], folder, record["report"])
+    dataset = prepare(record["name"], options, record["kind"])
+    if dataset.digest != record["digest"]:
+        raise InputError(
+            "a study's workers need the data it was started with",
+            f"{dataset.name} with hash {dataset.digest} instead of {record['digest']}",
+            "Point --data at the same copy, or start a new study with --study NAME.",
+        )
+    return dataset
+
+
+def base_config(options: Mapping[str, Any]) -> AdaptationConfig:
+    """Returns the knobs that the search space starts from."""
+    epochs = options["epochs"] or PRESETS[options["preset"]].epochs
+    return AdaptationConfig(lr=options["lr"], amount=options["amount"], epochs=epochs)

@@ -1,0 +1,100 @@
+"""One trial: from the knobs that the sampler suggests to the record in the storage."""
+
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.trial import FrozenTrial, TrialState
+
+from fer import baseline
+from fer.adaptation import AdaptationConfig, fingerprint, knobs
+from fer.engine import Adapted, Diverged, Setting, adapt
+from fer.seeding import seed_from
+from search_spaces import choose
+from study.front import counted, non_dominated
+from study.search import trials_of
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a worker needs for any trial of its study.
+
+    Attributes:
+        setting: Baseline, datasets, runtime, cache.
+        space: Name of the search space.
+        base: The knobs that the space leaves alone.
+        seed: Of the study.
+        models: Folder that takes the networks of non-dominated trials.
+    """
+
+    setting: Setting
+    space: str
+    base: AdaptationConfig
+    seed: int
+    models: Path
+
+
+def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
+    """Runs a claimed trial and tells its outcome; an adaptation that fails is recorded with its reason."""
+    started = time.perf_counter()
+    try:
+        strategy, config = choose(bench.space, trial, bench.base)
+        seed = seed_from(bench.seed, "adapt", trial.user_attrs.get("replicate", 0))
+        key = f"{seed} {fingerprint(config)}"
+        describe(trial, {"strategy": strategy, "config": knobs(config), "key": key, "seed": seed})
+        twin = find_twin(trial, key)
+        if twin is not None:
+            record = {name: twin.user_attrs[name] for name in ("curve", "measures")} | {"twin_of": twin.number}
+            state = TrialState.COMPLETE
+        else:
+            adapted = adapt(bench.setting, config, seed)
+            record = {"curve": adapted.curve, "measures": adapted.measures}
+            state = TrialState.PRUNED if adapted.stopped else TrialState.COMPLETE
+            if state == TrialState.COMPLETE:
+                keep_if_leading(trial, adapted, bench, strategy)
+        describe(trial, record | {"seconds": time.perf_counter() - started})
+        values = [record["measures"]["source_val"], record["measures"]["target_val"]]
+        trial.study.tell(trial, values if state == TrialState.COMPLETE else None, state)
+        return state
+    except (Diverged, MemoryError, RuntimeError, OSError, ValueError, ArithmeticError) as error:
+        if not isinstance(error, Diverged):
+            traceback.print_exc()
+        reason = "out of memory" if _out_of_memory(error) else f"{type(error).__name__}: {error}"
+        describe(trial, {"reason": reason[:500], "seconds": time.perf_counter() - started})
+        trial.study.tell(trial, state=TrialState.FAIL)
+        return TrialState.FAIL
+
+
+def describe(trial: optuna.Trial, attributes: dict[str, Any]) -> None:
+    """Writes several attributes of a trial."""
+    for name, value in attributes.items():
+        trial.set_user_attr(name, value)
+
+
+def find_twin(trial: optuna.Trial, key: str) -> FrozenTrial | None:
+    """Returns a finished trial of the same configuration and seed, whose record answers this one."""
+    same = (other for other in counted(trials_of(trial.study)) if other.user_attrs.get("key") == key)
+    return next((other for other in same if other.state == TrialState.COMPLETE), None)
+
+
+def keep_if_leading(trial: optuna.Trial, adapted: Adapted, bench: Bench, strategy: str) -> None:
+    """Saves the network unless a finished trial dominates it: the final front's networks are then all there."""
+    finished = [t.values for t in counted(trials_of(trial.study)) if t.state == TrialState.COMPLETE]
+    values = [adapted.measures["source_val"], adapted.measures["target_val"]]
+    if non_dominated([values, *finished])[0]:
+        header = {"width": str(bench.setting.baseline.width), "strategy": strategy, "trial": str(trial.number)}
+        bench.models.mkdir(parents=True, exist_ok=True)
+        baseline.save(adapted.network, model_path(bench.models, trial.number), header)
+
+
+def model_path(models: Path, number: int) -> Path:
+    """Returns where a trial's network is kept."""
+    return models / f"trial-{number:04d}.safetensors"
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "out of memory" in str(error).lower()

@@ -1,0 +1,107 @@
+"""`python -m study.worker`: claims trials of a running study, one after the other, until none is left.
+
+`study.run` starts these on its own machine; anyone may start more, anywhere that reaches the storage.
+"""
+
+import argparse
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from fer.errors import InputError
+from study.config import DONE, WRONG_USE, cache_folder
+from study.machine import worker_environment
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `python -m study.worker`."""
+    parser = argparse.ArgumentParser(prog="python -m study.worker", description="Joins a running study.")
+    parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        default=os.environ.get("STUDY_STORAGE"),
+        help="its storage (default: STUDY_STORAGE, else the journal under --out)",
+    )
+    parser.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
+    parser.add_argument("--data", metavar="DIR", default=os.environ.get("FER_DATA"), help="one folder per dataset")
+    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: the study's)")
+    parser.add_argument("--until", type=float, default=float("inf"), help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the worker; returns the exit code."""
+    args = build_parser().parse_args(arguments)
+    if args.parent:
+        threading.Thread(target=_leave_with, args=(args.parent,), daemon=True).start()
+    try:
+        finished = work(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_USE
+    if not args.parent:
+        print(f"{finished} trials finished here; none is left to claim")
+    return DONE
+
+
+def work(args: argparse.Namespace) -> int:
+    """Claims and runs trials until there is none or the time is up; returns how many."""
+    from study.search import claim, load_study
+    from study.trial import run_trial
+
+    study = load_study(args.study, Path(args.out), args.storage)
+    record = study.user_attrs["study"]
+    options = record["options"]
+    bench = make_bench(record, args)
+    finished = 0
+    while time.time() < args.until:
+        trial = claim(study, options["sampler"], options["seed"])
+        if trial is None:
+            break
+        run_trial(trial, bench)
+        finished += 1
+    return finished
+
+
+def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
+    """Opens the data and the baseline that the study's record names."""
+    from fer import baseline
+    from fer.engine import Setting
+    from fer.runtime import runtime
+    from study.lab import base_config, reopen
+    from study.trial import Bench
+
+    options = record["options"] | {"out": args.out, "data": args.data}
+    where = runtime(args.device or record["baseline"]["device"], record["baseline"]["precision"])
+    path = Path(record["baseline"]["file"])
+    if not path.exists():
+        path = cache_folder(args.out) / "baselines" / path.name
+    trained = baseline.load(path, where)
+    if trained.digest != record["baseline"]["digest"]:
+        raise InputError(
+            "a study's workers need its own baseline", f"{path} with hash {trained.digest}", "Copy the study's file."
+        )
+    source, target = reopen(record["source"], options), reopen(record["target"], options)
+    setting = Setting(trained, source, target, where, cache_folder(args.out))
+    return Bench(
+        setting, options["space"], base_config(options), options["seed"], Path(args.out) / record["name"] / "models"
+    )
+
+
+def _leave_with(parent: int) -> None:
+    """Ends this process when its parent is gone: nobody would read its results or restart it."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    if "GLIBC_TUNABLES" not in os.environ and sys.platform == "linux":
+        # The allocator and the thread pools read their settings when a process starts, so it starts again.
+        os.execve(sys.executable, [sys.executable, "-m", "study.worker", *sys.argv[1:]], worker_environment())
+    sys.exit(main())

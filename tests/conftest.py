@@ -1,0 +1,76 @@
+"""What all tests share: tiny faces, a tiny network, one thread."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fer.adaptation import AdaptationConfig
+from fer.datasets import Dataset
+from fer.engine import Baseline, Setting
+from fer.network import build
+from fer.runtime import Runtime, digest_of
+from fer.views import ViewRecipe
+
+torch.set_num_threads(1)
+
+TINY_WIDTH = 1 / 16
+
+
+def write_dataset(folder: Path, name: str, sizes: tuple[int, int, int], seed: int) -> Dataset:
+    """Writes a dataset whose seven classes are bright blobs at seven heights, under noise."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    ys, xs = np.mgrid[:48, :48]
+    for split, size in zip(("train", "validation", "test"), sizes, strict=True):
+        labels = np.arange(size) % 7
+        blob = np.exp(-((ys - (6 + 6 * labels[:, None, None])) ** 2 + (xs - 24) ** 2) / 30)
+        images = np.clip(80 + 120 * blob + rng.normal(0, 40, blob.shape), 0, 255).astype(np.uint8)
+        np.save(folder / f"{split}.images.npy", images)
+        np.save(folder / f"{split}.labels.npy", labels.astype(np.int64))
+        np.save(folder / f"{split}.subjects.npy", (np.arange(size) // 7).astype(np.int64))
+    return Dataset(name, "synthetic", f"{seed:016x}", folder, {})
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return write_dataset(tmp_path_factory.mktemp("data") / "source", "source", (140, 35, 35), seed=1)
+
+
+@pytest.fixture(scope="session")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return write_dataset(tmp_path_factory.mktemp("data") / "target", "target", (42, 14, 14), seed=2)
+
+
+@pytest.fixture(scope="session")
+def baseline() -> Baseline:
+    network = build(TINY_WIDTH, seed=3)
+    network.train()
+    with torch.no_grad():  # gives the batch-norms statistics of their own
+        for _ in range(3):
+            network(torch.randn(32, 1, 48, 48))
+    network.eval().requires_grad_(False)
+    return Baseline(network, TINY_WIDTH, digest_of(network.state_dict()))
+
+
+@pytest.fixture
+def make_setting(source: Dataset, target: Dataset, baseline: Baseline, tmp_path: Path) -> Callable[..., Setting]:
+    def make(cached: bool = True, precision: str = "fp32") -> Setting:
+        runtime = Runtime("cpu", "bf16" if precision == "bf16" else "fp32")
+        return Setting(baseline, source, target, runtime, tmp_path / "cache" if cached else None)
+
+    return make
+
+
+@pytest.fixture
+def setting(make_setting: Callable[..., Setting]) -> Setting:
+    return make_setting()
+
+
+TINY = AdaptationConfig(batch_size=14, epochs=4, lr=0.02, views=ViewRecipe(count=4))

@@ -1,0 +1,136 @@
+"""The engine: exact caching, frozen layers bit for bit, equal budgets, determinism; over all strategies."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import TINY
+from fer import engine, prefix
+from fer.adaptation import STRATEGIES, AdaptationConfig, named
+from fer.engine import Diverged, adapt, choose_amount, draw_schedule
+from fer.network import LAYERS
+
+EVERY_CUT = range(len(LAYERS) + 1)
+
+
+def losses(adapted: engine.Adapted) -> list[float]:
+    return [row["loss"] for row in adapted.curve if "loss" in row]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_strategy_changes_what_it_trains_and_nothing_else(setting, strategy):
+    config = named(strategy, TINY)
+    adapted = adapt(setting, config, seed=5)
+    before, after = setting.baseline.network.state_dict(), adapted.network.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == set(LAYERS[config.frozen_layers :])
+    assert set(adapted.measures) >= {"source_val", "target_val", "retention", "source_uar"}
+
+
+@pytest.mark.parametrize("frozen_layers", EVERY_CUT)
+@pytest.mark.parametrize("fusion_ratio", [0.0, 0.5])
+def test_cached_training_equals_uncached_training(make_setting, frozen_layers, fusion_ratio):
+    config = replace(TINY, frozen_layers=frozen_layers, fusion_ratio=fusion_ratio)
+    cached, uncached = (adapt(make_setting(cached), config, seed=5) for cached in (True, False))
+    np.testing.assert_allclose(losses(cached), losses(uncached), atol=1e-5)
+    assert cached.measures == pytest.approx(uncached.measures, abs=1e-5)
+
+
+def test_equal_seeds_give_equal_results_and_other_seeds_do_not(setting):
+    config = named("FU", TINY)
+    first, again, other = (adapt(setting, config, seed) for seed in (5, 5, 6))
+    assert first.curve == again.curve
+    assert first.measures == again.measures
+    assert losses(first) != losses(other)
+
+
+def test_training_learns_the_target(setting):
+    adapted = adapt(setting, replace(named("RE", TINY), epochs=30, lr=0.05), seed=5)
+    assert adapted.measures["target_val"] > 0.9
+    assert losses(adapted)[-1] < 0.5 * losses(adapted)[0]
+
+
+def test_the_baseline_is_scored_without_training(setting):
+    adapted = adapt(setting, named("BL", TINY), seed=5)
+    assert adapted.measures["retention"] == 1.0
+    assert adapted.measures["negative_flips"] == 0.0
+    assert adapted.curve == [{"epoch": 0.0, **{k: adapted.measures[k] for k in ("source_val", "target_val")}}]
+
+
+def test_a_rung_may_stop_a_trial(setting):
+    rungs = []
+
+    def on_rung(share, row):
+        rungs.append((share, row["source_val"], row["target_val"]))
+        return len(rungs) == 2
+
+    adapted = adapt(setting, TINY, seed=5, on_rung=on_rung)
+    assert adapted.stopped and [share for share, *_ in rungs] == [0.25, 0.5]
+    assert len(losses(adapted)) == 2
+
+
+def test_divergence_is_an_error_with_the_rate_in_it(setting):
+    with pytest.raises(Diverged, match=r"learning rate 1e\+06"):
+        adapt(setting, replace(TINY, lr=1e6, epochs=20), seed=5)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 0.95, "natural"])
+@pytest.mark.parametrize("amount", [0.5, 1.0])
+def test_every_schedule_draws_the_same_budget(ratio, amount):
+    config = AdaptationConfig(fusion_ratio=ratio, amount=amount, batch_size=10, epochs=6)
+    target, source = choose_amount(np.arange(50) % 7, amount, seed=1), np.arange(200)
+    schedule = draw_schedule(config, target, source, 50, seed=3)
+    drawn = {domain: sum(len(i) for i, _ in schedule.samples(domain)) for domain in ("target", "source")}
+    assert drawn["target"] + drawn["source"] == 6 * 50
+    assert all(len(t[0]) + len(s[0]) == 10 for t, s in zip(schedule.target, schedule.source, strict=True))
+    share = 200 / (200 + len(target)) if ratio == "natural" else ratio
+    assert abs(drawn["source"] - share * 300) <= 1
+    if ratio == 0.0:
+        assert drawn["source"] == 0
+    images = np.concatenate([i for i, _ in schedule.target])
+    assert set(images) <= set(target)
+    counts = np.bincount(images, minlength=50)[target]
+    assert counts.max() - counts.min() <= 1
+
+
+def test_half_the_amount_keeps_every_expression():
+    labels = np.repeat(np.arange(7), [20, 4, 8, 16, 10, 12, 30])
+    kept = choose_amount(labels, 0.5, seed=1)
+    assert len(kept) == 50
+    np.testing.assert_allclose(np.bincount(labels[kept]), np.bincount(labels) / 2, atol=1)
+    assert np.array_equal(kept, choose_amount(labels, 0.5, seed=1))
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 :] = b"\x5a" * (len(data) - len(data) // 2)
+    path.write_bytes(data)
+
+
+def test_a_damaged_or_truncated_bank_is_mended(setting):
+    config = named("FC", TINY)
+    first = adapt(setting, config, seed=5)
+    banks = list((setting.cache / "features").rglob("*.features"))
+    assert banks
+    for bank in banks:
+        damage(bank)
+    assert adapt(setting, config, seed=5).curve == first.curve
+    for bank in banks:
+        bank.write_bytes(bank.read_bytes()[:100])
+    assert adapt(setting, config, seed=5).curve == first.curve
+
+
+def test_a_second_trial_computes_no_feature_again(setting, monkeypatch):
+    config = named("FC", TINY)
+    adapt(setting, config, seed=5)
+    monkeypatch.setattr(prefix.Bank, "_fill", lambda *_: pytest.fail("filled again"))
+    adapt(setting, replace(config, lr=0.001), seed=5)
+
+
+def test_bf16_agrees_with_fp32_closely(make_setting):
+    config = replace(named("FC+CL", TINY), lr=0.005)
+    single, half = (adapt(make_setting(precision=p), config, seed=5) for p in ("fp32", "bf16"))
+    np.testing.assert_allclose(losses(half), losses(single), rtol=0.1)

@@ -1,0 +1,186 @@
+"""Slots, claims, retries: totals stay exact whatever happens to the workers, on every storage."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from fer.adaptation import AdaptationConfig
+from fer.errors import InputError
+from study.front import counted
+from study.search import (
+    RETRIES,
+    claim,
+    discard,
+    identity_of_process,
+    is_alive,
+    load_study,
+    make_sampler,
+    open_storage,
+    reap,
+    redact,
+    top_up,
+    trials_of,
+)
+
+BASE = AdaptationConfig()
+STORAGES = {"journal": lambda folder: None, "sqlite": lambda folder: f"sqlite:///{folder}/study.db"}
+
+
+@pytest.fixture(params=STORAGES)
+def study(request: pytest.FixtureRequest, tmp_path: Path) -> optuna.Study:
+    storage = open_storage(STORAGES[request.param](tmp_path), tmp_path / "s")
+    return optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
+
+
+def finish_all(study: optuna.Study) -> int:
+    number = 0
+    while (trial := claim(study, "random", 1)) is not None:
+        trial.suggest_float("x", 0, 1)
+        trial.study.tell(trial, [0.5, 0.5])
+        number += 1
+    return number
+
+
+def states(study: optuna.Study) -> list[str]:
+    return [trial.state.name for trial in trials_of(study)]
+
+
+def test_a_study_of_n_trials_has_n_slots_and_no_more(study):
+    assert top_up(study, 7, "card", BASE) == 7
+    assert finish_all(study) == 7
+    assert claim(study, "random", 1) is None
+    assert top_up(study, 7, "card", BASE) == 0
+    assert top_up(study, 9, "card", BASE) == 2
+    assert finish_all(study) == 2
+    assert len(counted(trials_of(study))) == 9
+
+
+def test_a_lower_total_withdraws_what_was_not_begun(study):
+    top_up(study, 9, "card", BASE)
+    first = claim(study, "random", 1)
+    first.study.tell(first, [0.5, 0.5])
+    assert top_up(study, 4, "card", BASE) == 3
+    assert finish_all(study) == 3
+    assert [trial.number for trial in counted(trials_of(study))] == [0, 1, 2, 3]
+
+
+def test_many_workers_claim_each_slot_once(study):
+    top_up(study, 40, "card", BASE)
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lambda _: finish_all(study), range(8))) == 40
+    assert states(study) == ["COMPLETE"] * 40
+
+
+def test_a_failed_trial_counts(study):
+    top_up(study, 3, "card", BASE)
+    trial = claim(study, "random", 1)
+    trial.study.tell(trial, state=TrialState.FAIL)
+    assert top_up(study, 3, "card", BASE) == 2
+
+
+def test_the_first_five_are_the_papers_strategies(study):
+    top_up(study, 6, "card", BASE)
+    fixed = [trial.system_attrs.get("fixed_params", {}).get("strategy") for trial in trials_of(study)]
+    assert fixed == [None, "FC", "FC+CL", "RE", "FU", None]
+    assert trials_of(study)[0].user_attrs == {"named": "BL"}
+
+
+def die_with_a_trial(study: optuna.Study) -> optuna.trial.FrozenTrial:
+    """Claims a trial as a process that is dead by the time this returns."""
+    trial = claim(study, "random", 1)
+    trial.suggest_float("lr", 1e-4, 1e-1, log=True)
+    trial.set_user_attr("curve", [1])
+    trial.set_user_attr("worker", identity_of_process() | {"pid": dead_process()})
+    return trials_of(study)[trial.number]
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_dead_workers_trial_is_done_again_and_counted_once(study):
+    top_up(study, 3, "card", BASE)
+    lost = die_with_a_trial(study)
+    assert reap(study) == 1 and reap(study) == 0
+    copy = trials_of(study)[-1]
+    assert copy.system_attrs["fixed_params"] == lost.params
+    assert copy.user_attrs == {"named": "BL", "attempts": 2, "copy_of": 0}
+    assert top_up(study, 3, "card", BASE) == 3
+    assert finish_all(study) == 3
+    assert [trial.number for trial in counted(trials_of(study))] == [1, 2, 3]
+
+
+def test_a_trial_that_kills_every_worker_fails(study):
+    top_up(study, 1, "card", BASE)
+    for _ in range(RETRIES):
+        die_with_a_trial(study)
+        reap(study)
+    (last,) = counted(trials_of(study))
+    assert last.state == TrialState.FAIL and "died 3 times" in last.user_attrs["reason"]
+    assert finish_all(study) == 0
+
+
+def test_a_living_workers_trial_is_left_alone(study):
+    top_up(study, 2, "card", BASE)
+    claim(study, "random", 1)
+    assert reap(study) == 0
+    elsewhere = claim(study, "random", 1)
+    elsewhere.set_user_attr("worker", {"host": "another", "pid": 1, "since": 0})
+    assert reap(study) == 0
+
+
+def test_a_process_is_told_from_its_successor_with_the_same_number():
+    assert is_alive(identity_of_process())
+    assert not is_alive(identity_of_process() | {"since": 1.0})
+
+
+def test_discarding_a_finished_trial_does_nothing(study):
+    top_up(study, 1, "card", BASE)
+    finish_all(study)
+    assert not discard(study, trials_of(study)[0])
+    assert states(study) == ["COMPLETE"]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "gp"])
+def test_equal_seeds_suggest_equal_trials_and_a_resumed_study_does_not_repeat_itself(tmp_path, sampler):
+    def values(folder: Path, stops: tuple[int, ...]) -> list[float]:
+        storage = open_storage(None, folder)
+        study = optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
+        for total in stops:
+            top_up(study, total, "card", BASE)
+            while (trial := claim(study, sampler, 3)) is not None:
+                x = trial.suggest_float("x", 0, 1)
+                trial.study.tell(trial, [x, 1 - x])
+        return [trial.params["x"] for trial in trials_of(study)]
+
+    once = values(tmp_path / "a", (14,))
+    assert once == values(tmp_path / "b", (5, 14))
+    assert len(set(once)) == 14
+
+
+def test_grid_is_the_only_sampler_that_needs_finite_knobs():
+    assert isinstance(make_sampler("grid", 1), optuna.samplers.BruteForceSampler)
+
+
+def test_a_missing_study_names_those_that_exist(tmp_path):
+    optuna.create_study(study_name="mine", storage=open_storage(None, tmp_path / "mine"))
+    with pytest.raises(InputError, match=r"'yours' in .* which has mine"):
+        load_study("yours", tmp_path, None)
+    with pytest.raises(InputError, match="a study must exist"):
+        load_study("yours", tmp_path, f"sqlite:///{tmp_path}/x.db")
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path):
+    with pytest.raises(InputError) as caught:
+        open_storage("postgresql://me:secret@127.0.0.1:9/x", tmp_path)
+    assert "secret" not in str(caught.value) and "--storage" in str(caught.value)
+    assert redact("sqlite:///a.db") == "sqlite:///a.db"
+    assert os.sep not in redact("postgresql+psycopg2://u:p@h").split("://")[0]
