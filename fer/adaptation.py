@@ -6,10 +6,30 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from fer.errors import InputError
-from fer.network import LAYERS
-from fer.views import ViewRecipe
+from fer.layers import LAYERS
 
 NATURAL: Literal["natural"] = "natural"
+
+
+@dataclass(frozen=True)
+class ViewRecipe:
+    """How strongly views differ from their image.
+
+    Attributes:
+        count: V, the number of views per image, the image itself included.
+        flip: Chance of a horizontal flip.
+        shift: Largest shift, pixels.
+        rotation: Largest rotation, degrees.
+        scale: Largest relative change of size.
+        erase: Chance that a rectangle is erased.
+    """
+
+    count: int = 8
+    flip: float = 0.5
+    shift: float = 3.0
+    rotation: float = 10.0
+    scale: float = 0.1
+    erase: float = 0.25
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from fer.adaptation import AdaptationConfig, knobs
+from fer.adaptation import AdaptationConfig, ViewRecipe, knobs
 from fer.datasets import Dataset, Split
-from fer.engine import Baseline, Schedule, draw_schedule, fit
+from fer.engine import Baseline, fit
 from fer.errors import InputError
 from fer.network import build
 from fer.prefix import Pixels
 from fer.runtime import Runtime, digest_of
+from fer.schedule import Schedule, draw_schedule
 from fer.seeding import seed_from
-from fer.views import ViewRecipe
 
 VERSION = "1"
 """Changes when training changes, so that a baseline of older code is not taken for one of today's."""

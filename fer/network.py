@@ -11,12 +11,8 @@ import torch
 from torch import nn
 
 from fer.expressions import EXPRESSIONS
+from fer.layers import CONVOLUTIONS, LAYERS
 
-LAYERS = (
-    "conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2", "conv4_3",
-    "fc1", "fc2", "fc3",
-)  # fmt: skip
-CONVOLUTIONS = 10
 _CHANNELS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
 _POOLED = {1, 3, 6, 9}
 _HIDDEN = (2048, 1024)

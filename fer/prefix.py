@@ -15,10 +15,11 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+from fer.adaptation import ViewRecipe
 from fer.datasets import Split
 from fer.network import cut_shape, to_tensor
 from fer.runtime import Runtime
-from fer.views import ViewRecipe, render
+from fer.views import render
 
 # Features of more bytes than this per image are not worth their disk: one starts from the next lower cut instead.
 LARGEST_FEATURES = 40_000

@@ -5,32 +5,11 @@ brightness and contrast, erasing. Cached and uncached training therefore see the
 frozen features is exact. View 0 is the image itself.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-
-@dataclass(frozen=True)
-class ViewRecipe:
-    """How strongly views differ from their image.
-
-    Attributes:
-        count: V, the number of views per image, the image itself included.
-        flip: Chance of a horizontal flip.
-        shift: Largest shift, pixels.
-        rotation: Largest rotation, degrees.
-        scale: Largest relative change of size.
-        erase: Chance that a rectangle is erased.
-    """
-
-    count: int = 8
-    flip: float = 0.5
-    shift: float = 3.0
-    rotation: float = 10.0
-    scale: float = 0.1
-    erase: float = 0.25
+from fer.adaptation import ViewRecipe
 
 
 def _uniform(seed: int, images: np.ndarray, views: np.ndarray, columns: int) -> np.ndarray:

@@ -38,7 +38,7 @@ class Preset:
 PRESETS: Mapping[str, Preset] = {
     "paper": Preset(1.0, 60, 30, 1.0, "the paper's network, for a GPU"),
     "laptop": Preset(0.25, 8, 8, 1.0, "the same layers at a quarter of the width"),
-    "tiny": Preset(1 / 16, 2, 3, 0.05, "seconds instead of minutes, to see the tool work; the numbers mean nothing"),
+    "tiny": Preset(1 / 16, 2, 3, 0.1, "seconds instead of minutes, to see the tool work; the numbers mean nothing"),
 }
 
 
@@ -216,13 +216,13 @@ def check(options: StudyOptions) -> None:
             raise InputError(rule, value, mend)
 
 
-def study_name(options: StudyOptions, preset: str, synthetic: bool) -> str:
+def study_name(options: StudyOptions, source: str, target: str, synthetic: bool) -> str:
     """Returns the name a study gets from what it is about, unless the user names it."""
     if options.study:
         return options.study
-    parts = [options.source, options.target] + ["synthetic"] * synthetic + [options.space, preset]
+    parts = [source, target] + ["synthetic"] * synthetic + [options.space, options.preset]
     parts += ["half"] * (options.amount == 0.5) + [f"seed{options.seed}"] * (options.seed != 0)
-    return "-".join(re.sub(r"[^\w.+]+", "_", part) for part in parts)
+    return "-".join(parts)
 
 
 def identity(options: StudyOptions) -> dict[str, Any]:

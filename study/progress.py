@@ -5,8 +5,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     from optuna.trial import FrozenTrial
     from rich.live import Live
+    from rich.table import Table
 
 PLAIN_EVERY = 15.0
 """Seconds between two plain lines."""
@@ -93,3 +95,42 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+def front_rich(record: dict[str, Any], rows: "pd.DataFrame", most: int = 15) -> "Table":
+    """Returns the front of a study as a table for the terminal, an arrow at its knee, at most `most` rows of it.
+
+    Args:
+        record: The study's record.
+        rows: Of `study.front.table`.
+        most: A longer front shows evenly chosen points; front.csv has them all.
+    """
+    import numpy as np
+    from rich.table import Table
+
+    from study.describe import SYNTHETIC, dataset_label, is_synthetic, percent
+    from study.front import front, knee
+
+    points = front(rows)
+    chosen = knee(points)
+    title = f"{len(points)} non-dominated trials" + (f" ({SYNTHETIC})" if is_synthetic(record) else "")
+    shown = Table(title=title, title_justify="left", title_style="bold")
+    columns = ["trial", "strategy", "frozen layers", "learning rate", "fusion ratio"]
+    columns += [f"{dataset_label(record, side)} %" for side in ("source", "target")]
+    for column in columns:
+        shown.add_column(column, justify="right" if column != "strategy" else "left", overflow="fold")
+    for index in np.unique(np.linspace(0, len(points) - 1, min(most, len(points))).round().astype(int)):
+        row = points.iloc[index]
+        ratio = row.get("fusion_ratio", "")
+        is_knee = chosen is not None and row["trial"] == chosen["trial"]
+        shown.add_row(
+            f"{'→ ' if is_knee else ''}{row['trial']}",
+            row["strategy"],
+            str(row.get("frozen_layers", "")),
+            f"{row.get('lr', float('nan')):.2g}",
+            ratio if isinstance(ratio, str) else f"{ratio:.2f}",
+            percent(row["source_val"]),
+            percent(row["target_val"]),
+            style="bold" if is_knee else None,
+        )
+    return shown

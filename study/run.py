@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
 from study.config import (
+    DEFAULT_TRACKING,
     DONE,
     FAILED,
     INTERRUPTED,
@@ -25,12 +27,13 @@ from study.config import (
     study_name,
 )
 from study.machine import cores, gpu_count, hardware, versions, worker_environment
-from study.progress import Progress
+from study.progress import Progress, front_rich
 
 if TYPE_CHECKING:
     import optuna
 
     from fer.datasets import Dataset
+    from study.following import Follower
 
 MOST_CRASHES_IN_A_ROW = 3
 MOST_FAILURES_IN_A_ROW = 20
@@ -71,20 +74,27 @@ def resolve(options: StudyOptions) -> StudyOptions:
 
 def run(options: StudyOptions, progress: Progress) -> int:
     """Prepares, searches, exports."""
+    from study.following import Follower
+    from study.search import open_storage
+
+    # Connecting takes seconds, so it begins now; a server that the user named must answer.
+    follower = Follower(options.tracking_uri, required=options.tracking_uri is not None)
     source, target = read_data(options, progress)
     synthetic = "synthetic" in (source.kind, target.kind)
-    name = study_name(options, options.preset, synthetic)
+    name = study_name(options, source.name, target.name, synthetic)
     folder = Path(options.out) / name
     with only_parent(folder):
         record = make_record(name, options, source, target, synthetic)
+        open_storage(options.storage, folder)  # before minutes of training: a server that is not there ends it here
         study = find_study(record, options, progress)
         if study is None:
             record["baseline"] = obtain_baseline(record, progress)
+            follower.check()
             study = create_study(record, options, folder)
         else:
             record = study.user_attrs["study"]
         show_setting(record, options, progress)
-        return search(study, record, options, folder, progress)
+        return search(study, record, options, folder, progress, follower)
 
 
 def read_data(options: StudyOptions, progress: Progress) -> tuple["Dataset", "Dataset"]:
@@ -129,8 +139,8 @@ def make_record(
     name: str, options: StudyOptions, source: "Dataset", target: "Dataset", synthetic: bool
 ) -> dict[str, Any]:
     """Returns the study's record, which study.json holds, all but its baseline."""
+    from study.describe import hide_secrets
     from study.lab import reference
-    from study.search import redact
 
     asked = dataclasses.asdict(options) | {"trials": options.wanted}
     return {
@@ -140,7 +150,7 @@ def make_record(
         "source": reference(source),
         "target": reference(target),
         "synthetic": synthetic,
-        "options": {key: redact(value) if isinstance(value, str) else value for key, value in asked.items()},
+        "options": hide_secrets(asked),
         "network": {"name": "VGG-13, 48×48 grey (arXiv 1905.12082)"},
         "versions": versions(),
         "hardware": hardware(),
@@ -219,7 +229,8 @@ def create_study(record: dict[str, Any], options: StudyOptions, folder: Path) ->
         directions=["maximize", "maximize"],
         load_if_exists=True,
     )
-    study.set_metric_names(["source_val", "target_val"])
+    with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+        study.set_metric_names(["source_val", "target_val"])
     record["network"] |= {key: record["baseline"][key] for key in ("width", "parameters")}
     study.set_user_attr("study", record)
     return study
@@ -227,7 +238,7 @@ def create_study(record: dict[str, Any], options: StudyOptions, folder: Path) ->
 
 def show_setting(record: dict[str, Any], options: StudyOptions, progress: Progress) -> None:
     """Tells what the study works with."""
-    from study.search import redact
+    from study.describe import hide_secrets
 
     baseline = record["baseline"]
     progress.say(
@@ -239,33 +250,39 @@ def show_setting(record: dict[str, Any], options: StudyOptions, progress: Progre
         f"  baseline: validation accuracy {baseline['source_val']:.1%} on {record['source']['name']}, "
         f"{baseline['target_val']:.1%} on {record['target']['name']}{seconds}"
     )
-    where = redact(options.storage) if options.storage else Path(options.out) / record["name"] / "journal.log"
+    where = hide_secrets(options.storage) if options.storage else Path(options.out) / record["name"] / "journal.log"
     progress.say(f"  storage: {where}; workers: {options.workers}; study: {record['name']}")
 
 
 def search(
-    study: "optuna.Study", record: dict[str, Any], options: StudyOptions, folder: Path, progress: Progress
+    study: "optuna.Study",
+    record: dict[str, Any],
+    options: StudyOptions,
+    folder: Path,
+    progress: Progress,
+    follower: "Follower",
 ) -> int:
     """Runs the workers until the study has its trials, with MLflow following; then exports."""
     from study.lab import base_config
     from study.report import export
     from study.search import reap, top_up, trials_of
-    from study.tracking import start_tracking
 
     reap(study)
     left = top_up(study, options.wanted, options.space, base_config(record["options"]))
     if not left and (folder / "report.html").exists():
         summarise(study, record, options, folder, progress, "nothing to do: all trials are there")
         return DONE
-    tracking = start_tracking(options.tracking_uri, study, record)
+    follower.check()
+    follower.follow(study, record)
     try:
-        reason = supervise(study, options, folder, progress)
+        reason = supervise(study, options, progress)
     finally:
-        stop_workers_of(study)
-        tracking.pause()
+        stop_workers(study)
+        follower.pause(study, record)
         export(record, trials_of(study), folder)
         prune_models(study, folder)
-        tracking.finish(folder)
+        if not follower.finish(record, folder):
+            progress.warn(f"MLflow lacks a part of the study; add it later: python -m study.sync {record['name']}")
     summarise(study, record, options, folder, progress, reason)
     return FAILED if reason.startswith("gave up") else DONE
 
@@ -283,7 +300,7 @@ def spawn_worker(options: StudyOptions, name: str, until: float) -> subprocess.P
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
-def supervise(study: "optuna.Study", options: StudyOptions, folder: Path, progress: Progress) -> str:
+def supervise(study: "optuna.Study", options: StudyOptions, progress: Progress) -> str:
     """Keeps the workers going until nothing is left to claim; returns why it ended."""
     from optuna.trial import TrialState
 
@@ -322,7 +339,7 @@ def supervise(study: "optuna.Study", options: StudyOptions, folder: Path, progre
             time.sleep(0.3)
 
 
-def stop_workers_of(study: "optuna.Study") -> None:
+def stop_workers(study: "optuna.Study") -> None:
     """Ends the workers of this parent and gives their unfinished trials back."""
     from study.search import reap
 
@@ -350,20 +367,31 @@ def prune_models(study: "optuna.Study", folder: Path) -> None:
             path.unlink()
 
 
+def tracking_uri(options: StudyOptions) -> str:
+    """Returns where MLflow's record is, "none" for nowhere."""
+    return options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
+
+
 def summarise(
     study: "optuna.Study", record: dict[str, Any], options: StudyOptions, folder: Path, progress: Progress, reason: str
 ) -> None:
-    """Prints the front and where everything is."""
-    from study.report import summary
+    """Prints the front, the paper's table where that is the space, and where everything is."""
+    from study.describe import hide_secrets
+    from study.front import table
+    from study.report import paper_rich, study_paper_table
     from study.search import trials_of
-    from study.tracking import ui_command
 
+    rows = table(trials_of(study))
     progress.say(reason)
-    progress.show(summary(record, trials_of(study)))
+    progress.show(front_rich(record, rows))
+    paper = study_paper_table(record, rows)
+    if paper is not None:
+        progress.show(paper_rich(paper))
     progress.say(f"report: {folder / 'report.html'}")
-    command = ui_command(options.tracking_uri)
-    if command:
-        progress.say(f"MLflow: {command}")
+    uri = tracking_uri(options)
+    if uri != "none":
+        where = f"--backend-store-uri {hide_secrets(uri)}" if "://" in uri and not uri.startswith("http") else uri
+        progress.say(f"MLflow: open {uri}" if uri.startswith("http") else f"MLflow: mlflow ui {where}")
 
 
 if __name__ == "__main__":

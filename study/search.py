@@ -7,7 +7,6 @@ A trial whose worker died is marked lost, which takes it out of every count, and
 
 import contextlib
 import os
-import re
 import socket
 import warnings
 from pathlib import Path
@@ -24,17 +23,13 @@ from fer.adaptation import AdaptationConfig
 from fer.errors import InputError
 from fer.seeding import seed_from
 from search_spaces import SPACES
+from study.describe import hide_secrets
 from study.front import counted
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 RETRIES = 3
 JOURNAL = "journal.log"
-
-
-def redact(text: str) -> str:
-    """Returns a URL, or a message with URLs in it, without their passwords."""
-    return re.sub(r"(\w[\w+.-]*://[^\s:/@]*):[^\s@]*@", r"\1:***@", text)
 
 
 def open_storage(url: str | None, folder: Path) -> BaseStorage:
@@ -53,10 +48,10 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     try:
         return optuna.storages.get_storage(url)
     except Exception as error:  # each database driver has its own errors
-        reason = redact(str(error)).strip().splitlines()[0][:200]
+        reason = hide_secrets(str(error)).strip().splitlines()[0][:200]
         raise InputError(
             "--storage must be an Optuna storage that answers",
-            f"{redact(url)} ({reason})",
+            f"{hide_secrets(url)} ({reason})",
             "Check that the server runs and the URL is right, or leave --storage out for a journal on this machine.",
         ) from None
 
@@ -75,7 +70,7 @@ def load_study(name: str, out: Path, storage: str | None) -> optuna.Study:
     try:
         return optuna.load_study(study_name=name, storage=open_storage(storage, folder))
     except KeyError:
-        raise InputError("a study must exist", f"{name!r} in {redact(storage or str(folder))}", mend) from None
+        raise InputError("a study must exist", f"{name!r} in {hide_secrets(storage or str(folder))}", mend) from None
 
 
 def storage_of(study: optuna.Study) -> tuple[BaseStorage, int]:

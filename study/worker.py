@@ -101,6 +101,7 @@ def _leave_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
+    build_parser().parse_args()
     if "GLIBC_TUNABLES" not in os.environ and sys.platform == "linux":
         # The allocator and the thread pools read their settings when a process starts, so it starts again.
         os.execve(sys.executable, [sys.executable, "-m", "study.worker", *sys.argv[1:]], worker_environment())

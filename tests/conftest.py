@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from fer.adaptation import AdaptationConfig
+from fer.adaptation import AdaptationConfig, ViewRecipe
 from fer.datasets import Dataset
 from fer.engine import Baseline, Setting
 from fer.network import build
 from fer.runtime import Runtime, digest_of
-from fer.views import ViewRecipe
 
 torch.set_num_threads(1)
 

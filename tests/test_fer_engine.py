@@ -10,8 +10,9 @@ import torch
 from conftest import TINY
 from fer import engine, prefix
 from fer.adaptation import STRATEGIES, AdaptationConfig, named
-from fer.engine import Diverged, adapt, choose_amount, draw_schedule
-from fer.network import LAYERS
+from fer.engine import Diverged, adapt
+from fer.layers import LAYERS
+from fer.schedule import choose_amount, draw_schedule
 
 EVERY_CUT = range(len(LAYERS) + 1)
 

@@ -1,0 +1,6 @@
+"""Datasets as three subject-wise splits of grey 48×48 faces, memory-mapped and shared by all workers."""
+
+from fer.datasets.arrays import SIZE, SPLITS, Dataset, Split
+from fer.datasets.loading import load, survey
+
+__all__ = ["SIZE", "SPLITS", "Dataset", "Split", "load", "survey"]

@@ -1,0 +1,479 @@
+"""The one reader of all layouts: from a copy's files to faces with labels, subjects and split words."""
+
+import csv
+import hashlib
+import os
+import re
+import sys
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from fer.datasets import pictures
+from fer.datasets.arrays import SIZE
+from fer.datasets.files import Copy, Skipped, inside
+from fer.datasets.layouts import FOLDERS, IMAGE, MANIFEST, SPLIT_WORDS, Layout, Table
+from fer.errors import InputError
+from fer.expressions import EXPRESSIONS, parse_expression, spell_label
+
+MOST_BAD_ROWS = 0.1  # a csv file with a larger share of bad rows is refused: something is wrong with all of it
+_BATCH = 4096  # images on their way at a time: hundreds of thousands would fill the memory
+csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One face as its layout names it.
+
+    Attributes:
+        name: The image's path, or the csv file's with the row number.
+        label: Index into `EXPRESSIONS`.
+        subject: The person, as written; None where unknown.
+        split: "train", "validation", "test", or None where the dataset does not say.
+        frame: Number in its sequence.
+        box: The face's x, y, width, height.
+        portrait: The face is to be detected.
+        pixels: uint8 (48, 48), where the csv file holds them.
+    """
+
+    name: str
+    label: int
+    subject: str | None = None
+    split: str | None = None
+    frame: int | None = None
+    box: tuple[float, ...] = ()
+    portrait: bool = False
+    pixels: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What was read.
+
+    Attributes:
+        images: uint8 (n, 48, 48).
+        labels: int64 (n,).
+        subjects: n names, None where unknown.
+        splits: n split words, None where the dataset does not say.
+        skipped: Names of what was left out, by reason.
+        detected: Faces found by the detector.
+        cropped: Portraits without a find, which were centre-cropped.
+        content: Hash of names and bytes of all files that were read.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    subjects: list[str | None]
+    splits: list[str | None]
+    skipped: Mapping[str, list[str]]
+    detected: int
+    cropped: list[str]
+    content: str
+
+
+def read(layout: Layout, copy: Copy) -> Faces:
+    """Reads a copy of a dataset.
+
+    Args:
+        layout: How it is laid out.
+        copy: Its files.
+
+    Raises:
+        InputError: A label file breaks a rule, or no face is left.
+    """
+    skipped: Skipped = defaultdict(list, {reason: list(names) for reason, names in copy.skipped.items()})
+    hashes: dict[str, bytes] = {}
+    table, files = _label_files(layout, copy)
+    if table is not None:
+        rows = [row for file in files for row in _table_rows(layout, table, copy, file, skipped, hashes)]
+    else:
+        rows = _image_rows(layout, copy, skipped, hashes)
+    images, rows, detected, cropped = _decode(rows, copy, skipped, hashes)
+    if not rows:
+        raise InputError(
+            f"a copy of {layout.title} holds images with their expressions",
+            f"{copy.root} without a usable one ({_summary(skipped) or 'no files'})",
+            "README.md shows each dataset's layout; any other works as one folder per expression or manifest.csv.",
+        )
+    labels = np.array([row.label for row in rows], dtype=np.int64)
+    content = hashlib.blake2b(digest_size=16)
+    for name in sorted(hashes):
+        content.update(name.encode("utf-8", "surrogateescape") + b"\0" + hashes[name])
+    subjects, splits = [row.subject for row in rows], [row.split for row in rows]
+    return Faces(images, labels, subjects, splits, skipped, detected, cropped, content.hexdigest())
+
+
+def _summary(skipped: Mapping[str, list[str]]) -> str:
+    return "; ".join(f"{len(names):,} × {reason}" for reason, names in skipped.items())
+
+
+def _hash(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _read_labels(copy: Copy, name: str, hashes: dict[str, bytes]) -> bytes:
+    try:
+        data = copy.read(name)
+    except OSError as error:
+        rule = "a dataset's label files must be readable"
+        raise InputError(rule, f"{copy.root / name} ({error.strerror})", "Change its permissions.") from error
+    hashes[name] = _hash(data)
+    return data
+
+
+def _label_files(layout: Layout, copy: Copy) -> tuple[Table | None, list[str]]:
+    """Returns the first table of the layout that is there, with its files; a user's manifest wins."""
+    for table in (MANIFEST, *layout.tables):
+        files = [name for name in copy.stats if re.search(table.file, name, re.IGNORECASE)]
+        if files:
+            return table, files if table.path else files[:1]  # pixels twice would only be one dataset twice
+    return None, []
+
+
+def _split_word(text: str | None, layout: Layout) -> str | None:
+    if not text:
+        return None
+    word = re.sub(r"[^a-z]", "", text.lower())
+    return dict(layout.splits).get(word) or SPLIT_WORDS.get(word)
+
+
+def _label(text: str, layout: Layout, name: str, skipped: Skipped) -> int | None:
+    """Returns the expression's index, or None with the reason noted."""
+    try:
+        word = spell_label(text, layout.numbers)
+    except ValueError:
+        skipped[f"label out of range: {text.strip()[:20]!r}"].append(name)
+        return None
+    label = parse_expression(word)
+    if label is None:
+        skipped[f"{word[:30]!r} is none of the seven expressions"].append(name)
+    return label
+
+
+# Images whose labels are in their paths.
+
+
+def _image_rows(layout: Layout, copy: Copy, skipped: Skipped, hashes: dict[str, bytes]) -> list[Row]:
+    names = _candidates(layout, copy, skipped)
+    labels = _sequence_labels(layout, copy, skipped, hashes)
+    for patterns in (*layout.images, (FOLDERS,)):
+        trial: Skipped = defaultdict(list)
+        rows = list(_matches(layout, patterns, names, labels, trial))
+        if rows:
+            for reason, found in trial.items():
+                skipped[reason] += found
+            return _take_frames(layout, rows, skipped)
+    for reason, found in trial.items():
+        skipped[reason] += found
+    return []
+
+
+def _candidates(layout: Layout, copy: Copy, skipped: Skipped) -> list[str]:
+    """Returns the paths of all images that the layout does not leave out."""
+    names = []
+    for name in copy.stats:
+        reason = next((why for pattern, why in layout.ignored if re.search(pattern, name, re.IGNORECASE)), None)
+        if reason:
+            skipped[reason].append(name)
+        elif re.search(IMAGE, name, re.IGNORECASE):
+            names.append(name)
+        elif not (layout.labels and re.search(layout.labels, name, re.IGNORECASE)):
+            skipped["not an image by its name"].append(name)
+    return names
+
+
+def _sequence_labels(
+    layout: Layout, copy: Copy, skipped: Skipped, hashes: dict[str, bytes]
+) -> dict[tuple[str, str], str]:
+    """Reads the label files beside sequences: their text by subject and sequence."""
+    found: dict[tuple[str, str], str] = {}
+    for name in copy.stats if layout.labels else ():
+        match = re.search(layout.labels or "", name, re.IGNORECASE)
+        if match:
+            data = _read_labels(copy, name, hashes)
+            text = data[:100].decode("ascii", "replace").strip()
+            if text:
+                found[match["subject"], match["sequence"]] = text
+            else:
+                skipped["an empty label file"].append(name)
+    return found
+
+
+def _matches(
+    layout: Layout,
+    patterns: tuple[str, ...],
+    names: Iterable[str],
+    labels: Mapping[tuple[str, str], str],
+    skipped: Skipped,
+) -> Iterator[Row]:
+    compiled = [re.compile(pattern, re.IGNORECASE) for pattern in patterns]
+    for name in names:
+        match = next((match for match in (pattern.search(name) for pattern in compiled) if match), None)
+        if match is None:
+            skipped["not named as the dataset's layout has it"].append(name)
+            continue
+        part = match.groupdict()
+        text = part.get("expression") or labels.get((part.get("subject") or "", part.get("sequence") or ""))
+        if text is None:
+            skipped["its sequence has no label"].append(name)
+            continue
+        label = _label(text, layout, name, skipped)
+        if label is not None:
+            yield Row(
+                name,
+                label,
+                subject=part["subject"].upper() if part.get("subject") else None,
+                split=_split_word(part.get("split"), layout),
+                frame=int(part["frame"]) if part.get("frame") else None,
+                portrait=_is_portrait(layout, name),
+            )
+
+
+def _is_portrait(layout: Layout, name: str) -> bool:
+    return layout.portraits is not None and re.search(layout.portraits, name, re.IGNORECASE) is not None
+
+
+def _take_frames(layout: Layout, rows: list[Row], skipped: Skipped) -> list[Row]:
+    """Takes each sequence's frames by the layout's rule; rows without a frame number are all taken."""
+    rule = layout.frames
+    if rule is None:
+        return rows
+    taken = [row for row in rows if row.frame is None]
+    sequences: dict[PurePosixPath, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.frame is not None:
+            sequences[PurePosixPath(row.name).parent].append(row)
+    for frames in sequences.values():
+        frames.sort(key=lambda row: (row.frame or 0, row.name))
+        last = len(frames) - 1
+        if rule.where == "middle":
+            chosen = {round(place) for place in np.linspace(0.4 * last, 0.6 * last, rule.count)}
+        else:
+            chosen = set(range(max(0, last + 1 - rule.count), last + 1))
+        taken += [frames[index] for index in sorted(chosen)]
+        if rule.neutral_first and 0 not in chosen:
+            chosen.add(0)
+            taken.append(replace(frames[0], label=EXPRESSIONS.index("neutral")))
+        left = [row.name for index, row in enumerate(frames) if index not in chosen]
+        if left:
+            skipped[f"not among the frames taken of a sequence ({rule.where} {rule.count})"] += left
+    return sorted(taken, key=lambda row: row.name)
+
+
+# Labels in tables.
+
+
+def _table_rows(
+    layout: Layout, table: Table, copy: Copy, file: str, skipped: Skipped, hashes: dict[str, bytes]
+) -> list[Row]:
+    lines = _csv_rows(table, copy, file, hashes)
+    bad: Skipped = defaultdict(list)
+    if table.pixels:
+        rows = list(_pixel_rows(layout, table, file, lines, bad))
+    else:
+        rows = list(_path_rows(layout, table, copy, file, lines, bad))
+    broken = sum(len(names) for reason, names in bad.items() if "none of the seven" not in reason)
+    if table.pixels and broken > MOST_BAD_ROWS * len(lines):
+        rule = f"{file} has one label and {SIZE * SIZE} pixels from 0 to 255 in each row"
+        raise InputError(rule, f"{broken:,} bad of {len(lines):,} rows: {_summary(bad)}", "Fetch or export it again.")
+    for reason, names in bad.items():
+        skipped[reason] += names
+    return rows
+
+
+def _csv_rows(table: Table, copy: Copy, file: str, hashes: dict[str, bytes]) -> list[dict[str, str]]:
+    """Reads a label file: its rows by column, names in lower case without the spaces around them."""
+    data = _read_labels(copy, file, hashes)
+    try:
+        lines = data.decode("utf-8-sig").splitlines()
+        if table.header:
+            rows = [dict(zip(table.header, line.split(), strict=False)) for line in lines if line.strip()]
+        else:
+            reader = csv.DictReader(lines, restval="")
+            names = [(name or "").strip().lower() for name in reader.fieldnames or ()]
+            reader.fieldnames = names
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        rule = "a label file is text in UTF-8, with commas between columns"
+        raise InputError(rule, f"{file} ({error})", "Export it again.") from error
+    needed = [table.expression, table.pixels or table.path or ""]
+    present = table.header or tuple(names)
+    missing = [column for column in needed if column not in present]
+    if missing:
+        have = ", ".join(filter(None, present))[:100] or "none"
+        rule = f"{file} needs the columns {', '.join(needed)}"
+        raise InputError(rule, f"the columns {have}", f"Add {', '.join(missing)}.")
+    if not rows:
+        raise InputError(f"{file} has a row per image", "no rows", "Fill it, or remove it to read the folders instead.")
+    return rows
+
+
+def _pixel_rows(layout: Layout, table: Table, file: str, lines: list[dict[str, str]], bad: Skipped) -> Iterator[Row]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # numpy only warns of text that is no number
+        for number, line in enumerate(lines, start=2):
+            name = f"{file}:{number}"
+            label = _label(line[table.expression] or "", layout, name, bad)
+            if label is None:
+                continue
+            try:
+                pixels = np.fromstring(line[table.pixels or ""] or "", dtype=np.int64, sep=" ")
+            except (ValueError, DeprecationWarning):
+                bad["pixels that are no numbers"].append(name)
+                continue
+            if pixels.size != SIZE * SIZE:
+                bad[f"not {SIZE * SIZE} pixels"].append(name)
+            elif pixels.min() < 0 or pixels.max() > 255:
+                bad["pixels outside 0 to 255"].append(name)
+            else:
+                split = _split_word(line.get(table.split or ""), layout)
+                yield Row(name, label, split=split, pixels=pixels.astype(np.uint8).reshape(SIZE, SIZE))
+
+
+def _path_rows(
+    layout: Layout, table: Table, copy: Copy, file: str, lines: list[dict[str, str]], bad: Skipped
+) -> Iterator[Row]:
+    if table.strict:
+        _check_manifest(table, copy, file, lines)
+    places = _places(copy)
+    for line in lines:
+        path = (line.get(table.path or "") or "").strip()
+        name = str(inside(path, f"a path in {file}"))
+        where = _locate(name, table, places)
+        if where is None:
+            bad[f"named in {PurePosixPath(file).name} but not there"].append(name)
+            continue
+        label = _label(line.get(table.expression) or "", layout, name, bad)
+        if label is not None:
+            match = re.search(table.split_in, f"{PurePosixPath(file).name}/{name}", re.I) if table.split_in else None
+            yield Row(
+                where,
+                label,
+                subject=(line.get(table.subject or "") or "").strip() or None,
+                split=_split_word(match[1] if match else line.get(table.split or ""), layout),
+                box=_box(line, table),
+                portrait=_is_portrait(layout, where),
+            )
+
+
+def _check_manifest(table: Table, copy: Copy, file: str, lines: list[dict[str, str]]) -> None:
+    """Refuses slips in a file that a user wrote, where a guess could spoil a study in silence."""
+    seen: set[str] = set()
+    for number, line in enumerate(lines, start=2):
+        path = (line[table.path or ""] or "").strip()
+        if not path:
+            raise InputError(f"every row of {file} names an image", f"no path in line {number}", "Fill or remove it.")
+        name = str(inside(path, f"a path in {file}"))
+        if not (copy.root / name).resolve().is_relative_to(copy.root):
+            rule = f"a path in {file} stays inside the dataset's folder"
+            raise InputError(rule, f"{path}, a link out of it", "Copy the image into the folder.")
+        if name in seen:
+            rule = f"{file} names every image once"
+            raise InputError(rule, f"{path} again in line {number}", "Remove the duplicate rows.")
+        seen.add(name)
+        for column, allowed in ((table.subject, None), (table.split, SPLIT_WORDS)):
+            text = (line.get(column or "", "-") or "").strip()
+            if column in line and (not text or (allowed and re.sub("[^a-z]", "", text.lower()) not in allowed)):
+                rule = f"the column {column} of {file} is filled in every row" + (
+                    " with train, validation or test" if allowed else ""
+                )
+                raise InputError(rule, f"{text!r} in line {number}", "Correct it, or remove the column.")
+
+
+def _places(copy: Copy) -> dict[str, list[str]]:
+    places: dict[str, list[str]] = defaultdict(list)
+    for name in copy.stats:
+        places[name.rsplit("/", 1)[-1].lower()].append(name)
+    return places
+
+
+def _locate(name: str, table: Table, places: Mapping[str, list[str]]) -> str | None:
+    """Returns the image's path: the very one, else (not for a user's manifest) the first that ends like it."""
+    path = PurePosixPath(name)
+    for template in table.images:
+        wanted = str(path.parent / template.format(path=path.name, stem=path.stem, suffix=path.suffix))
+        found = places.get(wanted.rsplit("/", 1)[-1].lower(), ())
+        if wanted in found:
+            return wanted
+        if not table.strict:
+            ends = [place for place in found if f"/{place}".lower().endswith(f"/{wanted}".lower())]
+            if ends:
+                return min(ends)
+    return None
+
+
+def _box(line: Mapping[str, str], table: Table) -> tuple[float, ...]:
+    try:
+        box = tuple(float(line[column]) for column in table.box)
+    except (KeyError, TypeError, ValueError):
+        return ()
+    return box if box and np.isfinite(box).all() and min(box[2:]) > 0 else ()
+
+
+# Pixels.
+
+
+def _decode(
+    rows: list[Row], copy: Copy, skipped: Skipped, hashes: dict[str, bytes]
+) -> tuple[np.ndarray, list[Row], int, list[str]]:
+    """Decodes the rows' images.
+
+    Returns:
+        uint8 (n, 48, 48); the n rows that could be decoded; the number of faces detected; the names of portraits
+        without one.
+    """
+
+    images = np.empty((len(rows), SIZE, SIZE), np.uint8)
+    kept: list[Row] = []
+    cropped: list[str] = []
+    detected = 0
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(rows), _BATCH):
+            batch = rows[start : start + _BATCH]
+            for row, (result, digest, found) in zip(batch, pool.map(_face, batch, repeat(copy)), strict=True):
+                if row.pixels is None:
+                    hashes[row.name] = digest
+                if isinstance(result, str):
+                    skipped[result].append(row.name)
+                    continue
+                images[len(kept)] = result
+                kept.append(row)
+                detected += found is True
+                if found is False:
+                    cropped.append(row.name)
+    return images[: len(kept)], kept, detected, cropped
+
+
+def _face(row: Row, copy: Copy) -> tuple[np.ndarray | str, bytes, bool | None]:
+    """Returns the face, or why there is none; the file's hash; whether a face was found, None where none was sought."""
+    if row.pixels is not None:
+        return row.pixels, b"", None
+    try:
+        data = copy.read(row.name)
+    except OSError as error:
+        return f"unreadable file ({error.strerror})", b"", None
+    try:
+        grey = pictures.decode(data)
+    except pictures.UnreadableImage as error:
+        return str(error), _hash(data), None
+    found: bool | None = None
+    box: tuple[float, ...] | None = row.box or None
+    if box and not _box_fits(box, grey):
+        box = None
+    if box is None and row.portrait and min(grey.shape) > SIZE:
+        box = pictures.find_face(grey)
+        found = box is not None
+    elif row.box and box is None:
+        found = False
+    return pictures.shrink(pictures.crop(grey, box) if box else grey), _hash(data), found
+
+
+def _box_fits(box: tuple[float, ...], grey: np.ndarray) -> bool:
+    height, width = grey.shape
+    return -width < box[0] < width and -height < box[1] < height and max(box[2:]) <= 2 * max(height, width)

@@ -1,0 +1,235 @@
+"""Splits without leaks: by subject where subjects are known, else with equal pixels on one side; and the hazards."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fer.datasets.arrays import SPLITS
+from fer.errors import InputError
+from fer.expressions import EXPRESSIONS
+from fer.seeding import generator
+
+SHARES = (0.8, 0.1, 0.1)
+_CANDIDATES = 4000  # seeded assignments of subjects among which the best is taken
+TRAIN, VALIDATION, TEST = range(3)
+
+
+def pixel_groups(images: np.ndarray) -> np.ndarray:
+    """Numbers images so that exactly equal ones share a number: uint8 (n, 48, 48) to int64 (n,)."""
+    hashes = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
+    return np.unique(np.frombuffer(b"".join(hashes), dtype=np.uint64), return_inverse=True)[1].astype(np.int64)
+
+
+def wanted_sizes(total: int, sizes: Sequence[int] | None) -> tuple[int, int, int]:
+    """Returns the sizes to aim at: the paper's, in proportion where the total differs, else 80/10/10 %."""
+    shares = np.asarray(sizes or SHARES, dtype=float)
+    validation, test = (round(total * share) for share in shares[1:] / shares.sum())
+    return total - validation - test, validation, test
+
+
+def assign(
+    labels: np.ndarray,
+    subjects: np.ndarray | None,
+    groups: np.ndarray,
+    own: Sequence[str | None],
+    wanted: tuple[int, int, int],
+    seed: int,
+) -> tuple[np.ndarray, str]:
+    """Assigns every image to a split.
+
+    Args:
+        labels: int64 (n,).
+        subjects: int64 (n,), or None where unknown.
+        groups: int64 (n,), equal for equal pixels.
+        own: The dataset's own split words, None where it has none.
+        wanted: Sizes to aim at.
+        seed: From the dataset's name and the user's seed.
+
+    Returns:
+        int64 (n,) of 0, 1, 2 for `SPLITS`, or -1 for images outside the dataset's own splits; and the rule in words.
+
+    Raises:
+        InputError: The dataset's own splits lack training images or share a subject; too few subjects.
+    """
+    if subjects is not None and len(np.unique(subjects)) < len(SPLITS):
+        count = len(np.unique(subjects))
+        rule = "a subject is in one split only, so three splits need three subjects"
+        raise InputError(rule, f"{count} subject{'s' * (count != 1)}", "Add people, or leave the subjects out.")
+    words = set(own) - {None}
+    official = np.array([SPLITS.index(word) if word else -1 for word in own], dtype=np.int64)
+    if len(words) < 2:
+        parts, rule = _divide(labels, subjects, groups, wanted[1:], seed)
+        return parts, f"seeded, {rule}"
+    if "train" not in words:
+        raise InputError(
+            "a dataset's own splits have training images", " and ".join(sorted(map(str, words))), "Add some."
+        )
+    if subjects is not None:
+        _check_subjects(official, subjects)
+    missing = [split for split in (VALIDATION, TEST) if SPLITS[split] not in words]
+    if not missing:
+        return official, "the dataset's own three splits"
+    train = np.flatnonzero(official == TRAIN)
+    people = subjects[train] if subjects is not None else None
+    parts, rule = _divide(labels[train], people, groups[train], [wanted[missing[0]]], seed)
+    official[train[parts == 1]] = missing[0]
+    return official, f"the dataset's own, with {SPLITS[missing[0]]} taken out of its training images: seeded, {rule}"
+
+
+def _check_subjects(official: np.ndarray, subjects: np.ndarray) -> None:
+    pairs = np.unique(np.stack([subjects, official])[:, official >= 0], axis=1)
+    counts = np.unique(pairs[0], return_counts=True)[1]
+    if (counts > 1).any():
+        rule = "a subject is in one split only"
+        raise InputError(rule, f"{(counts > 1).sum()} subjects in several", "Correct the splits, or leave them out.")
+
+
+def _divide(
+    labels: np.ndarray, subjects: np.ndarray | None, groups: np.ndarray, wanted: Sequence[int], seed: int
+) -> tuple[np.ndarray, str]:
+    """Cuts parts 1, 2, … of the wanted sizes; the rest is part 0."""
+    if subjects is not None:
+        return by_subject(labels, subjects, wanted, seed), "by subject"
+    return by_image(labels, groups, wanted, seed), "by image (subjects unknown), every expression in proportion"
+
+
+def by_subject(labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[int], seed: int) -> np.ndarray:
+    """Cuts parts that share no subject, as near as can be to the wanted sizes.
+
+    Many seeded orders of the subjects are tried; each fills the parts one after the other. The best lacks the fewest
+    expressions, then is nearest in size and in the proportions of the expressions.
+
+    Args:
+        labels: int64 (n,).
+        subjects: int64 (n,), at least one more than there are parts.
+        wanted: Sizes of parts 1, 2, …
+
+    Returns:
+        int64 (n,); 0 for what is left.
+    """
+    people, number = np.unique(subjects, return_inverse=True)
+    table = np.zeros((len(people), len(EXPRESSIONS)))
+    np.add.at(table, (number, labels), 1)
+    tries = int(np.clip(4_000_000 // len(people), 50, _CANDIDATES))
+    rng = generator("split by subject", seed)
+    order = rng.permuted(np.tile(np.arange(len(people)), (tries, 1)), axis=1)
+    sums = np.cumsum(table.sum(1)[order], axis=1)
+    part = np.zeros_like(order)
+    start, base = np.zeros(tries, dtype=np.int64), np.zeros(tries)
+    position = np.arange(len(people))
+    for index, size in enumerate(wanted):
+        # One subject at least for this part, and one for each part still to come.
+        allowed = (position >= start[:, None]) & (position < len(people) - (len(wanted) - index))
+        distance = np.where(allowed, np.abs(sums - base[:, None] - size), np.inf)
+        end = distance.argmin(1)
+        part[(position >= start[:, None]) & (position <= end[:, None])] = index + 1
+        start, base = end + 1, sums[np.arange(tries), end]
+    placed = np.empty_like(part)
+    np.put_along_axis(placed, order, part, axis=1)
+    best = _cost(placed, table, wanted).argmin()
+    return placed[best][number].astype(np.int64)
+
+
+def _cost(placed: np.ndarray, table: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+    total, overall = table.sum(), table.sum(0) / table.sum()
+    cost = np.zeros(len(placed))
+    for part, size in enumerate([total - sum(wanted), *wanted]):
+        counts = (placed == part).astype(float) @ table
+        sizes = counts.sum(1)
+        cost += ((counts == 0) & (overall > 0)).sum(1)
+        cost += np.abs(sizes - size) / max(1, size)  # relative: a small split suffers most from a few images
+        cost += 0.02 * np.abs(counts / np.maximum(sizes, 1)[:, None] - overall).sum(1)
+    return cost
+
+
+def by_image(labels: np.ndarray, groups: np.ndarray, wanted: Sequence[int], seed: int) -> np.ndarray:
+    """Cuts parts with every expression in proportion and equal pixels in one part.
+
+    Args:
+        labels: int64 (n,).
+        groups: int64 (n,), equal for images that must stay together.
+        wanted: Sizes of parts 1, 2, …; reached exactly where groups allow.
+
+    Returns:
+        int64 (n,); 0 for what is left.
+    """
+    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
+    members = [member for member in members if len(member)]
+    of_group = np.array([labels[member[0]] for member in members])
+    rng = generator("split by image", seed)
+    queues = [list(rng.permutation(np.flatnonzero(of_group == label))) for label in range(len(EXPRESSIONS))]
+    available = np.array([sum(len(members[group]) for group in queue) for queue in queues], dtype=float)
+    part = np.zeros(len(labels), dtype=np.int64)
+    for index, size in enumerate(wanted):
+        quotas = _quotas(available, size)
+        for label, queue in enumerate(queues):
+            if len(queue) > len(wanted) - index:  # one image at least, and one left for each later part and the rest
+                quotas[label] = max(1, quotas[label])
+            queues[label] = _fill(part, index + 1, queue, members, quotas[label], len(wanted) - index)
+    return part
+
+
+def _quotas(available: np.ndarray, size: int) -> np.ndarray:
+    """Shares a size out in proportion, exactly (largest remainders)."""
+    exact = available * size / max(1, available.sum())
+    quotas = np.floor(exact).astype(int)
+    for label in np.argsort(quotas - exact, kind="stable")[: size - quotas.sum()]:
+        quotas[label] += 1
+    return quotas
+
+
+def _fill(
+    part: np.ndarray, index: int, queue: list[int], members: list[np.ndarray], quota: int, keep: int
+) -> list[int]:
+    """Puts groups that fit into a part up to its quota; returns the groups left, `keep` of them at least."""
+    left, taken = [], 0
+    for group in queue:
+        if len(members[group]) <= quota and len(queue) - taken > keep:
+            part[members[group]] = index
+            quota -= len(members[group])
+            taken += 1
+        else:
+            left.append(group)
+    return left
+
+
+def hazards(images: np.ndarray, labels: np.ndarray, parts: np.ndarray) -> tuple[dict[str, int], np.ndarray]:
+    """Counts what spoils comparisons.
+
+    Args:
+        images: uint8 (n, 48, 48).
+        labels: int64 (n,).
+        parts: int64 (n,), index into `SPLITS`.
+
+    Returns:
+        The counts, and bool (n,): training rows whose exact pixels are in validation or test.
+    """
+    groups = pixel_groups(images)
+    sizes = np.bincount(groups)
+    pairs = np.unique(np.stack([groups, labels]), axis=1)[0]
+    held = [np.isin(groups, groups[parts == part]) for part in range(len(SPLITS))]
+    leaked = (parts == TRAIN) & (held[VALIDATION] | held[TEST])
+    return {
+        "images": len(images),
+        "unique": len(sizes),
+        "duplicate_groups": int((sizes > 1).sum()),
+        "conflicting_groups": int((np.bincount(pairs) > 1).sum()),
+        "validation_in_train": int(((parts == VALIDATION) & held[TRAIN]).sum()),
+        "test_in_train": int(((parts == TEST) & held[TRAIN]).sum()),
+        "validation_in_test": int(((parts == VALIDATION) & held[TEST]).sum()),
+        "train_in_held_out": int(leaked.sum()),
+        "constant": int((images.min((1, 2)) == images.max((1, 2))).sum()),
+    }, leaked
+
+
+def summary(parts: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> dict[str, Any]:
+    """Returns sizes, counts per expression and number of subjects of each split."""
+    counts = {
+        split: dict(zip(EXPRESSIONS, np.bincount(labels[parts == index], minlength=7).tolist(), strict=True))
+        for index, split in enumerate(SPLITS)
+    }
+    people = {split: len(np.unique(subjects[(parts == index) & (subjects >= 0)])) for index, split in enumerate(SPLITS)}
+    sizes = {split: sum(count.values()) for split, count in counts.items()}
+    return {"sizes": sizes, "counts": counts, "subjects": people}

@@ -1,0 +1,92 @@
+"""Which samples an adaptation draws at each step, and at which learning rate; all of it fixed beforehand by a seed."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from fer.adaptation import AdaptationConfig
+from fer.seeding import generator, seed_from
+
+_WARM_UP = 0.05
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Every sample an adaptation will draw, step by step.
+
+    Attributes:
+        target: Target samples, image and view numbers, each a list of arrays, one per step.
+        source: Source samples, likewise.
+        boundaries: The step after which each epoch ends; the last is the number of steps.
+    """
+
+    target: list[tuple[np.ndarray, np.ndarray]]
+    source: list[tuple[np.ndarray, np.ndarray]]
+    boundaries: list[int]
+
+    def samples(self, domain: str) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns the steps of one domain."""
+        return self.target if domain == "target" else self.source
+
+
+def draw_schedule(config: AdaptationConfig, target: np.ndarray, source: np.ndarray, whole: int, seed: int) -> Schedule:
+    """Draws the samples of every step.
+
+    Args:
+        config: Gives batch size, budget, fusion ratio and views.
+        target: Numbers of the target images that may be used.
+        source: Numbers of the source images that may be used.
+        whole: Size of the whole target training set, which the budget counts in.
+        seed: Of order and views.
+
+    Returns:
+        A schedule in which the source's share is exact to one sample at every step, and each image is drawn again
+        only after all others of its domain were.
+    """
+    per_epoch = whole / config.batch_size
+    steps = max(1, round(config.epochs * per_epoch))
+    epochs = max(1, round(config.epochs))
+    boundaries = [max(1, round(steps * (epoch + 1) / epochs)) for epoch in range(epochs)]
+    share = config.source_share(len(source), len(target))
+    until = np.floor(np.arange(steps + 1) * config.batch_size * (1 - share) + 1e-9).astype(int)
+    from_target = np.diff(until)
+    rng = generator(seed, "schedule")
+    return Schedule(
+        _draws(target, from_target, config.views.count, rng),
+        _draws(source, config.batch_size - from_target, config.source_views, rng),
+        boundaries,
+    )
+
+
+def _draws(
+    pool: np.ndarray, counts: np.ndarray, views: int, rng: np.random.Generator
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    total = int(counts.sum())
+    passes = math.ceil(total / len(pool)) if len(pool) else 0
+    order = np.concatenate([rng.permutation(pool) for _ in range(passes)]) if passes else np.empty(0, int)
+    images, seen = order[:total], rng.integers(views, size=total)
+    ends = np.cumsum(counts)[:-1]
+    return list(zip(np.split(images, ends), np.split(seen, ends), strict=True))
+
+
+def choose_amount(labels: np.ndarray, amount: float, seed: int) -> np.ndarray:
+    """Returns the numbers of the training images that a share of them keeps, stratified by expression."""
+    everything = np.arange(len(labels))
+    if amount == 1.0:
+        return everything
+    counts = np.bincount(labels)
+    stratify = labels if counts[counts > 0].min() >= 2 else None
+    kept, _ = train_test_split(
+        everything, train_size=amount, stratify=stratify, random_state=seed_from(seed, "amount") % 2**32
+    )
+    return np.sort(kept)
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Returns the rate at a step: a short linear warm-up, then a cosine to zero."""
+    warm = max(1, round(_WARM_UP * steps))
+    if step < warm:
+        return peak * (step + 1) / warm
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))

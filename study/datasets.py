@@ -1,0 +1,206 @@
+"""`python -m study.datasets`: what was found, counts, hazards, skipped files, and a contact sheet of the faces."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer.errors import InputError
+from study.config import DONE, INTERRUPTED, WRONG_USE, cache_folder, data_parent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fer.datasets import Dataset
+
+FACES_PER_EXPRESSION = 12
+NAMES_SHOWN = 3
+
+
+def parser() -> argparse.ArgumentParser:
+    """Returns the command line's parser; imports nothing heavy."""
+    parsed = argparse.ArgumentParser(
+        prog="python -m study.datasets",
+        description="Lists the datasets that are found; with names, reads them, shows what is in them and what is "
+        "wrong with them, and draws a contact sheet of their training faces.",
+        parents=[data_parent()],
+    )
+    parsed.add_argument("names", nargs="*", metavar="NAME", help="a dataset; none: list all")
+    parsed.add_argument("--out", metavar="DIR", default="runs", help="for prepared data and contact sheets (runs)")
+    parsed.add_argument("--seed", type=int, default=0, metavar="N", help="of the splits and the stand-in (0)")
+    return parsed
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    try:
+        if not options.names:
+            show_survey(Path(options.data) if options.data else None, console)
+        for name in options.names:
+            show(name, options, console)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_USE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return DONE
+
+
+def show_survey(data_dir: Path | None, console: "Console") -> None:
+    """Prints all known names, and where a copy of each was found."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from fer.datasets import survey
+    from fer.datasets.layouts import LAYOUTS
+
+    table = Table(title=escape(f"datasets in {data_dir}" if data_dir else "datasets (no --data and no FER_DATA)"))
+    for heading in ("name", "dataset", "found", "terms"):
+        table.add_column(heading)
+    for name, path in survey(data_dir).items():
+        layout = LAYOUTS.get(name)
+        place = escape(str(path)) if path else "– drawn stand-in"
+        table.add_row(escape(name), layout.title if layout else "your own", place, layout.terms if layout else "–")
+    console.print(table)
+
+
+def show(name: str, options: argparse.Namespace, console: "Console") -> None:
+    """Reads one dataset, prints what is in it and draws its contact sheet."""
+    from rich.markup import escape
+
+    from fer.datasets import load
+
+    dataset = load(
+        name,
+        data_dir=Path(options.data) if options.data else None,
+        kind=options.data_kind,
+        cache_dir=cache_folder(options.out) / "datasets",
+        equalise=options.equalise,
+        keep_duplicates=options.keep_duplicates,
+        seed=options.seed,
+    )
+    report = dataset.report
+    if dataset.kind == "synthetic":
+        console.print(
+            f"[bold yellow]{dataset.name}: no real copy is used: these are DRAWN STAND-IN FACES, which say nothing "
+            f"about {dataset.name}[/]"
+        )
+    print_counts(dataset, console)
+    print_hazards(report, console)
+    print_skipped(report, console)
+    for notice in report.get("notices", ()):
+        console.print(f"notice: {escape(notice)}")
+    place = Path(options.out) / "datasets" / f"{dataset.name}-{dataset.digest}.png"
+    draw_sheet(dataset, place)
+    console.print(f"contact sheet: {place}", soft_wrap=True)
+
+
+def title_of(dataset: "Dataset") -> str:
+    """Returns the dataset's name, which says of the stand-in that it is one."""
+    return f"{dataset.name} (synthetic stand-in)" if dataset.kind == "synthetic" else f"{dataset.name} (real copy)"
+
+
+def print_counts(dataset: "Dataset", console: "Console") -> None:
+    """Prints images per expression and split, subjects, and how the splits were made."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from fer.expressions import EXPRESSIONS
+
+    report = dataset.report
+    table = Table(title=f"{title_of(dataset)}, hash {dataset.digest}")
+    table.add_column("expression")
+    splits = list(report["sizes"])
+    for heading in (*splits, "all"):
+        table.add_column(heading, justify="right")
+    for expression in EXPRESSIONS:
+        counts = [report["counts"][split][expression] for split in splits]
+        table.add_row(expression, *(f"{count:,}" for count in (*counts, sum(counts))))
+    table.add_section()
+    sizes = [report["sizes"][split] for split in splits]
+    table.add_row("all", *(f"{size:,}" for size in (*sizes, sum(sizes))))
+    if report.get("aimed"):
+        aimed = [report["aimed"][split] for split in splits]
+        table.add_row("aimed at", *(f"{size:,}" for size in (*aimed, sum(aimed))))
+    people = [report["subjects"][split] for split in splits]
+    table.add_row("subjects", *(f"{count:,}" if sum(people) else "unknown" for count in (*people, sum(people))))
+    console.print(table)
+    console.print(f"splits: {escape(report['rule'])}")
+    faces = report.get("faces", {})
+    if faces.get("detected") or faces.get("centre_cropped"):
+        console.print(f"faces: {faces['detected']:,} detected, {faces['centre_cropped']:,} centre-cropped")
+
+
+def print_hazards(report: Any, console: "Console") -> None:
+    """Prints the counts of what spoils comparisons."""
+    found = report["hazards"]
+    kept = "kept" if report["options"]["keep_duplicates"] else "dropped"
+    console.print(
+        f"hazards: {found['unique']:,} unique of {found['images']:,} images; {found['duplicate_groups']:,} groups of "
+        f"duplicates, {found['conflicting_groups']:,} with conflicting labels; {found['constant']:,} constant images; "
+        f"{found['validation_in_train']:,} validation and {found['test_in_train']:,} test images with an exact copy in "
+        f"training ({found['train_in_held_out']:,} training images, {kept}), "
+        f"{found['validation_in_test']:,} validation images with one in test"
+    )
+
+
+def print_skipped(report: Any, console: "Console") -> None:
+    """Prints which files were left out and why."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not report["skipped"]:
+        console.print("skipped: nothing")
+        return
+    table = Table(title="skipped")
+    table.add_column("reason")
+    table.add_column("files", justify="right")
+    table.add_column("such as")
+    for reason, entry in sorted(report["skipped"].items(), key=lambda item: -item[1]["count"]):
+        names = ", ".join(entry["names"][:NAMES_SHOWN]) + (" …" if entry["count"] > NAMES_SHOWN else "")
+        table.add_row(escape(reason), f"{entry['count']:,}", escape(names))
+    console.print(table)
+
+
+def draw_sheet(dataset: "Dataset", place: Path) -> None:
+    """Draws a row of training faces per expression.
+
+    Args:
+        dataset: The test split stays closed.
+        place: The PNG file.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from fer.expressions import EXPRESSIONS
+    from fer.seeding import generator
+
+    train = dataset.open("train")
+    rng = generator("contact sheet", dataset.digest)
+    size = train.images.shape[1]
+    sheet = np.full((len(EXPRESSIONS) * size, FACES_PER_EXPRESSION * size), 255, np.uint8)
+    for row in range(len(EXPRESSIONS)):
+        rows = np.flatnonzero(train.labels == row)
+        for column, image in enumerate(rng.permutation(rows)[:FACES_PER_EXPRESSION]):
+            sheet[row * size : (row + 1) * size, column * size : (column + 1) * size] = train.images[image]
+    figure = Figure(figsize=(FACES_PER_EXPRESSION * 0.8 + 1, len(EXPRESSIONS) * 0.8 + 0.6), dpi=120, layout="tight")
+    axes = figure.add_subplot()
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_title(f"{title_of(dataset)}, {len(train):,} training images")
+    axes.set_xticks([])
+    axes.set_yticks([size * (row + 0.5) for row in range(len(EXPRESSIONS))], EXPRESSIONS)
+    axes.spines[:].set_visible(False)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    partial = place.with_suffix(f".{os.getpid()}.part")
+    figure.savefig(partial, format="png")
+    partial.replace(place)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

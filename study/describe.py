@@ -1,0 +1,83 @@
+"""How a study's facts are put into words, the same in pictures, pages and MLflow."""
+
+import math
+import re
+from typing import Any
+
+_NAMES = {
+    "fer2013": "FER2013", "jaffe": "JAFFE", "tfeid": "TFEID", "mug": "MUG", "ckplus": "CK+", "kdef": "KDEF",
+    "rafd": "RaFD", "rafdb": "RAF-DB", "affectnet": "AffectNet", "oulu": "Oulu-CASIA",
+}  # fmt: skip
+SYNTHETIC = "SYNTHETIC STAND-IN"
+SYNTHETIC_SENTENCE = (
+    "The faces are drawn by this program, not photographed: the numbers say nothing about the real dataset."
+)
+
+
+def section(info: dict, key: str) -> dict:
+    """Returns `info[key]` where it is a dict, else an empty one: reports are tolerant of what is missing."""
+    value = info.get(key) if isinstance(info, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def is_synthetic(info: dict) -> bool:
+    """Says whether any face of the study is a stand-in."""
+    kinds = (section(info, side).get("kind") for side in ("source", "target"))
+    return bool(info.get("synthetic")) or "synthetic" in kinds
+
+
+def dataset_label(info: dict, side: str) -> str:
+    """Returns the printed name of the study's "source" or "target", a stand-in named as one."""
+    data = section(info, side)
+    name = str(data.get("name") or side)
+    label = _NAMES.get(name, name)
+    stand_in = data.get("kind") == "synthetic" or ("kind" not in data and info.get("synthetic"))
+    return f"{label} stand-in" if stand_in else label
+
+
+def number(value: Any) -> float | None:
+    """Returns a finite float, or None for everything else."""
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        return None
+    return result if math.isfinite(result) else None
+
+
+def baseline_point(info: dict) -> tuple[float, float] | None:
+    """Returns the baseline's (source, target) validation accuracy, or None when it is not known."""
+    baseline = section(info, "baseline")
+    measures = section(baseline, "measures")
+    source = number(baseline.get("source_val", measures.get("source_val")))
+    target = number(baseline.get("target_val", measures.get("target_val")))
+    return None if source is None or target is None else (source, target)
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """Returns a share as per cent without the sign ("61.2"), a dash when there is none."""
+    share = number(value)
+    return "–" if share is None else f"{100 * share:.{digits}f}"
+
+
+def short(value: Any) -> str:
+    """Returns a value for a reader: three significant digits, a dash for nothing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ == "NAType":
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if not value.is_integer() or abs(value) >= 1e6 else f"{value:.0f}"
+
+
+def hide_secrets(value: Any) -> Any:
+    """Returns a copy of text, dicts and lists in which passwords and tokens inside URIs are starred."""
+    if isinstance(value, dict):
+        return {key: hide_secrets(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [hide_secrets(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    # Greedy to the last "@": a raw password may hold "/" or "@" itself.
+    value = re.sub(r"://(?=[^/\s])\S*@", "://***@", value)
+    return re.sub(r"(?i)\b(pass\w*|pwd|\w*token|\w*secret\w*|\w*key)=[^&\s]+", r"\1=***", value)

@@ -1,0 +1,66 @@
+"""Keeps MLflow following a running study, from a thread of the parent: workers never wait for it."""
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study import tracking
+
+if TYPE_CHECKING:
+    import optuna
+
+EVERY = 2.0
+"""Seconds between two looks at the storage."""
+
+
+class Follower:
+    """A thread that connects to MLflow and copies each trial there soon after it ends.
+
+    Args:
+        uri: As `tracking.open_tracking` takes it.
+        required: Whether a server that does not answer is an error; else it is a warning.
+    """
+
+    def __init__(self, uri: str | None, required: bool) -> None:
+        self.uri, self.required = uri, required
+        self.handle: dict[str, Any] | None = None
+        self.error: Exception | None = None
+        self.done: set[int] = set()
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._connect, daemon=True)
+        self.thread.start()
+
+    def _connect(self) -> None:
+        try:
+            self.handle = tracking.open_tracking(self.uri, Path.cwd(), required=self.required)
+        except Exception as error:
+            self.error = error
+
+    def check(self) -> None:
+        """Waits until the connection is made or refused, and raises what refused it."""
+        self.thread.join()
+        if self.error is not None:
+            raise self.error
+
+    def follow(self, study: "optuna.Study", record: dict[str, Any]) -> None:
+        """Starts copying trials."""
+        self.thread = threading.Thread(target=self._follow, args=(study, record), daemon=True)
+        self.thread.start()
+
+    def _follow(self, study: "optuna.Study", record: dict[str, Any]) -> None:
+        from study.search import trials_of
+
+        while not self.stopping.wait(EVERY):
+            tracking.sync(self.handle, record, trials_of(study), self.done)
+
+    def pause(self, study: "optuna.Study", record: dict[str, Any]) -> None:
+        """Stops the thread and copies what is left."""
+        from study.search import trials_of
+
+        self.stopping.set()
+        self.thread.join()
+        tracking.sync(self.handle, record, trials_of(study), self.done, force=True)
+
+    def finish(self, record: dict[str, Any], folder: Path) -> bool:
+        """Adds the exports and ends the parent run; False when MLflow lacks something that `study.sync` can add."""
+        return tracking.finish(self.handle, record, folder)

@@ -1,0 +1,190 @@
+"""The trials as a table, and what a table of two maximised objectives says: front, hypervolume, knee."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fer.expressions import CHANCE
+
+STATES = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
+OBJECTIVES = ["source_val", "target_val"]
+_FIXED = ("number", "state", "strategy", *OBJECTIVES, "seconds", "reason")
+
+
+def counted(trials: Iterable[Any]) -> list[Any]:
+    """Returns the trials that count, by number: ended ones, without those that a clean copy replaced."""
+    ended = (t for t in trials if t.state.name in STATES and not t.user_attrs.get("lost"))
+    return sorted(ended, key=lambda t: t.number)
+
+
+def table(trials: Iterable[Any]) -> pd.DataFrame:
+    """Returns one row per counted trial.
+
+    Columns: number, state (finished, stopped or failed), strategy, every knob, source_val, target_val, the
+    other measures, seconds, reason. Knobs are the columns between strategy and source_val (`knobs`), so that
+    a table read back from its csv still knows them. Values are untouched: floats round-trip exactly.
+    """
+    kept = counted(trials)
+    configs = [_renamed(t.user_attrs.get("config"), "knob", _FIXED) for t in kept]
+    knob_names = list(dict.fromkeys(name for config in configs for name in config))
+    measures = [_renamed(t.user_attrs.get("measures"), "measure", (*_FIXED, *knob_names)) for t in kept]
+    measure_names = list(dict.fromkeys(name for row in measures for name in row))
+    attrs = [t.user_attrs for t in kept]
+    values = [_objectives(t) for t in kept]
+    columns = {
+        "number": [t.number for t in kept],
+        "state": [STATES[t.state.name] for t in kept],
+        "strategy": [a.get("strategy") for a in attrs],
+        **{name: [config.get(name) for config in configs] for name in knob_names},
+        "source_val": [pair[0] for pair in values],
+        "target_val": [pair[1] for pair in values],
+        **{name: [row.get(name) for row in measures] for name in measure_names},
+        "seconds": [a.get("seconds") for a in attrs],
+        "reason": [a.get("reason") for a in attrs],
+    }
+    return pd.DataFrame({name: _column(column) for name, column in columns.items()})
+
+
+def _renamed(values: Any, prefix: str, taken: Sequence[str]) -> dict[str, Any]:
+    """Returns a flat copy without the columns that stand elsewhere; other clashing names get a prefix."""
+    result = {}
+    for name, value in (values if isinstance(values, dict) else {}).items():
+        if name in ("strategy", *OBJECTIVES):
+            continue
+        flat = value if isinstance(value, str | int | float | None) else json.dumps(value, default=str)
+        result[f"{prefix}_{name}" if name in taken else name] = flat
+    return result
+
+
+def _objectives(trial: Any) -> tuple[float, float]:
+    """Returns the trial's objectives; an unfinished one shows the last it measured, if anything."""
+    if trial.values is not None and len(trial.values) == 2:
+        return trial.values[0], trial.values[1]
+    measures = trial.user_attrs.get("measures") or {}
+    return measures.get("source_val", np.nan), measures.get("target_val", np.nan)
+
+
+def _column(values: list[Any]) -> pd.Series:
+    present = [value for value in values if value is not None]
+    kinds = {type(value) for value in present}
+    if kinds == {int} and all(abs(value) < 2**63 for value in present):
+        # A missing value would turn a column of ints into floats ("10.0 frozen layers").
+        return pd.Series(values, dtype="int64" if len(present) == len(values) else "Int64")
+    if not kinds or kinds <= {int, float, np.float64}:
+        return pd.Series(values, dtype="float64")
+    return pd.Series(values, dtype="object")
+
+
+def knobs(table: pd.DataFrame) -> list[str]:
+    """Returns the columns of a table or a front that are knobs."""
+    names = list(table.columns)
+    return names[names.index("strategy") + 1 : names.index("source_val")]
+
+
+def finished(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows of finished trials that have both objectives."""
+    return table[(table["state"] == "finished") & table[OBJECTIVES].notna().all(axis=1)]
+
+
+def non_dominated(points: Any) -> np.ndarray:
+    """Marks the points (n, 2) that no other point equals or betters in both maximised objectives.
+
+    Of identical points the first stays; a point with a NaN never does.
+    """
+    points = np.asarray(points, dtype=float).reshape(-1, 2)
+    mask = np.zeros(len(points), dtype=bool)
+    valid = np.flatnonzero(~np.isnan(points).any(axis=1))
+    # Best first objective first, then best second; the sort is stable, so the first of equals leads.
+    order = valid[np.lexsort((-points[valid, 1], -points[valid, 0]))]
+    best = None
+    for index in order:
+        if best is None or points[index, 1] > best:
+            mask[index], best = True, points[index, 1]
+    return mask
+
+
+def hypervolume(points: Any, reference: tuple[float, float] = (CHANCE, CHANCE)) -> float:
+    """Returns the area that points (n, 2) dominate above a reference, both objectives maximised.
+
+    The default reference is chance on seven expressions. Points not better than it in both add nothing.
+    """
+    points = np.asarray(points, dtype=float).reshape(-1, 2)
+    points = points[(points > np.asarray(reference)).all(axis=1)]
+    points = points[non_dominated(points)]
+    points = points[np.argsort(points[:, 0])]
+    widths = np.diff(points[:, 0], prepend=reference[0])
+    return float(np.sum(widths * (points[:, 1] - reference[1])))
+
+
+def hypervolume_over_trials(table: pd.DataFrame, reference: tuple[float, float] = (CHANCE, CHANCE)) -> np.ndarray:
+    """Returns, per row of a table, the hypervolume of the trials finished up to and including that row."""
+    points = np.where((table["state"] == "finished").to_numpy()[:, None], table[OBJECTIVES].to_numpy(float), np.nan)
+    volumes, best, current = np.zeros(len(points)), np.empty((0, 2)), 0.0
+    for row, point in enumerate(points):
+        grown = np.vstack([best, point])
+        mask = non_dominated(grown)
+        if mask[-1]:
+            best, current = grown[mask], hypervolume(grown[mask], reference)
+        volumes[row] = current
+    return volumes
+
+
+def front(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the non-dominated finished trials, sorted by source_val.
+
+    Columns: trial, alpha (how far along the way from the baseline, 1 is the adapted network itself),
+    strategy, every other knob, source_val, target_val.
+    """
+    rows = finished(table)
+    rows = rows[non_dominated(rows[OBJECTIVES].to_numpy(float))].sort_values("source_val", kind="stable")
+    alpha = pd.to_numeric(rows["alpha"]).fillna(1.0) if "alpha" in knobs(table) else 1.0
+    others = [name for name in knobs(table) if name not in ("alpha", "trial")]
+    result = rows[["number", "strategy", *others, *OBJECTIVES]].rename(columns={"number": "trial"})
+    result.insert(1, "alpha", alpha)
+    return result.astype({"alpha": "float64"}).reset_index(drop=True)
+
+
+def knee(front: pd.DataFrame) -> pd.Series | None:
+    """Returns the front's point that stands out furthest above the line between its two ends.
+
+    Both axes are scaled to the front's extent. Where no point stands out (one or two points, a hollow
+    front), the point that alone dominates the largest area above chance; None on an empty front.
+    """
+    if front.empty:
+        return None
+    points = front[OBJECTIVES].to_numpy(float)
+    extent = np.ptp(points, axis=0)
+    scaled = (points - points.min(axis=0)) / np.where(extent > 0, extent, 1)
+    above = np.round(scaled.sum(axis=1) - 1, 9)
+    area = np.prod(np.maximum(points - CHANCE, 0), axis=1)
+    best = int(np.lexsort((-area, -above))[0]) if above.max() > 0 else int(np.argmax(area))
+    return front.iloc[best]
+
+
+def strategies(
+    table: pd.DataFrame, baseline_source: float | None, levels: Sequence[float] = (0.98, 0.95, 0.9, 0.8)
+) -> pd.DataFrame:
+    """Returns per strategy how many trials ended how and what it reached.
+
+    Columns: strategy, finished, stopped, failed, best_target, source_there (at the best target) and, where
+    the baseline is known, target_at_R: the best target accuracy among trials that kept at least the share R
+    of the baseline's source accuracy.
+    """
+    rows = []
+    for name, group in table.assign(strategy=table["strategy"].fillna("unknown")).groupby("strategy", sort=True):
+        done = finished(group).sort_values(["target_val", "source_val"], ascending=False, kind="stable")
+        row: dict[str, Any] = {
+            "strategy": name,
+            **{s: int((group["state"] == s).sum()) for s in STATES.values()},
+        }
+        row["best_target"] = done["target_val"].iloc[0] if len(done) else np.nan
+        row["source_there"] = done["source_val"].iloc[0] if len(done) else np.nan
+        for level in levels if baseline_source else ():
+            kept = done[done["source_val"] >= level * (baseline_source or 0)]
+            row[f"target_at_{level:g}"] = kept["target_val"].iloc[0] if len(kept) else np.nan
+        rows.append(row)
+    order = ["strategy", *STATES.values(), "best_target", "source_there"]
+    return pd.DataFrame(rows, columns=list(rows[0]) if rows else order)

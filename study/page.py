@@ -1,0 +1,227 @@
+"""report.html: one file that needs nothing else, for a screen, a phone, day and night."""
+
+import base64
+
+import pandas as pd
+
+from study import charts
+from study import front as fronts
+from study.describe import (
+    SYNTHETIC,
+    SYNTHETIC_SENTENCE,
+    baseline_point,
+    dataset_label,
+    is_synthetic,
+    percent,
+    section,
+    short,
+)
+from study.markup import CSS, THEME, grid, text, tree
+
+LEVELS = (0.98, 0.95, 0.9, 0.8)
+
+
+def page(
+    info: dict,
+    table: pd.DataFrame,
+    vectors: dict[str, str],
+    notes: dict[str, str],
+    paper: pd.DataFrame | None,
+) -> str:
+    """Returns the report.
+
+    Args:
+        info: The study's record, without passwords.
+        table: Of `front.table`.
+        vectors: The pictures as SVG, by name.
+        notes: What could not be drawn, and why, by name of picture.
+        paper: The paper's table, where the study has one.
+    """
+    name = text(info.get("name", "study"))
+    banner = f'<p class="banner"><b>{SYNTHETIC}.</b> {SYNTHETIC_SENTENCE}</p>' if is_synthetic(info) else ""
+    sections = [
+        ("Recommendation", _recommendation(info, table)),
+        ("Front", _front_chart(info, table, notes) + _front_table(table)),
+        ("Strategies", _strategies(info, table) + _picture(vectors, notes, "strategies")),
+        ("The paper's table", _paper(paper, is_synthetic(info))),
+        ("Baseline", tree(section(info, "baseline")) or "<p>Nothing is recorded about the baseline.</p>"),
+        ("Progress of the search", _picture(vectors, notes, "hypervolume")),
+        ("Which knob matters", _picture(vectors, notes, "importance")),
+        ("Trials that did not finish", _unfinished(table)),
+        ("Data and hazards", _data(info)),
+        ("Method", METHOD),
+        ("Options, network, versions, hardware", _rest(info)),
+    ]
+    body = "".join(f"<section><h2>{title}</h2>{content}</section>" for title, content in sections if content)
+    target, source = (text(dataset_label(info, side)) for side in ("target", "source"))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{name}</title><style>{CSS}</style></head><body><main>{banner}<h1>{source} to {target}</h1>"
+        f'<p class="quiet">Study <code>{name}</code>{_created(info)}</p>{body}</main></body></html>\n'
+    )
+
+
+def _created(info: dict) -> str:
+    return f", begun {text(info['created'])}" if info.get("created") else ""
+
+
+def _settings(row: pd.Series, table: pd.DataFrame) -> str:
+    """Names the knobs of a trial that vary over the study; the others are no choice."""
+    names = [name for name in fronts.knobs(table) if table[name].nunique(dropna=False) > 1]
+    return ", ".join(f"{text(name)} {text(short(row[name]))}" for name in names if name in row) or "no knob varied"
+
+
+def _recommendation(info: dict, table: pd.DataFrame) -> str:
+    counts = ", ".join(f"{int((table['state'] == state).sum())} {state}" for state in fronts.STATES.values())
+    knee = fronts.knee(fronts.front(table))
+    if knee is None:
+        return f"<p class='lead'>No trial has finished yet, so there is nothing to recommend.</p><p>{counts}.</p>"
+    source, target = dataset_label(info, "source"), dataset_label(info, "target")
+    lead = f"<p class='lead'><b>{text(knee['strategy'])}</b> (trial {knee['trial']})</p><p>{_settings(knee, table)}</p>"
+    start = baseline_point(info)
+    after = f"{percent(knee['source_val'])} %", f"{percent(knee['target_val'])} %"
+    if start is None:
+        cards = _card(source, after[0], "after adaptation") + _card(target, after[1], "after adaptation")
+    else:
+        kept = knee["source_val"] / start[0] if start[0] else None
+        change = 100 * (knee["target_val"] - start[1])
+        cards = _card(f"{source} kept", f"{percent(kept)} %", f"{after[0]} of the baseline's {percent(start[0])} %")
+        cards += _card(f"{target} {'gained' if change >= 0 else 'lost'}", f"{change:+.1f} points",
+                       f"{after[1]}, from the baseline's {percent(start[1])} %")  # fmt: skip
+    cards += _card("Search", f"{len(table)} trials", f"{counts}; {len(fronts.front(table))} on the front")
+    return (
+        f"{lead}<div class='cards'>{cards}</div>{_best_by_retention(info, table)}"
+        "<p class='quiet'>The recommendation is the knee of the front: the trial that stands out furthest above the "
+        "line between the front's two ends, or, where none does, dominates most. It is a single training, chosen as "
+        "the best of many on validation images, and so looks better than it is; nothing here has been confirmed on "
+        "a test set.</p>"
+    )
+
+
+def _card(title: str, value: str, detail: str) -> str:
+    return f"<div class='card'><span>{text(title)}</span><b>{text(value)}</b><span>{text(detail)}</span></div>"
+
+
+def _best_by_retention(info: dict, table: pd.DataFrame) -> str:
+    start = baseline_point(info)
+    if start is None:
+        return ""
+    done, rows = fronts.finished(table), []
+    for level in LEVELS:
+        kept = done[done["source_val"] >= level * start[0]].sort_values(
+            ["target_val", "source_val"], ascending=False, kind="stable"
+        )
+        best = kept.iloc[0] if len(kept) else None
+        cells = [f"{100 * level:.0f} %"]
+        cells += ["none", "–", "–", "–"] if best is None else [
+            best["strategy"], best["number"], percent(best["source_val"]), percent(best["target_val"])]  # fmt: skip
+        rows.append(cells)
+    head = ["Source kept, at least", "Strategy", "Trial", "Source %", "Target %"]
+    return f"<h3>Best on the target, by how much of the source must stay</h3>{grid(head, rows)}"
+
+
+def _front_chart(info: dict, table: pd.DataFrame, notes: dict[str, str]) -> str:
+    if "pareto" in notes:
+        return f"<p class='quiet'>No picture of the front: {text(notes['pareto'])}.</p>"
+    chart = charts.figure("pareto", info, table)
+    chart.update_layout(template="plotly_white", margin={"t": 40, "l": 56, "r": 12, "b": 40}, height=560,
+                        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)")  # fmt: skip
+    drawn = chart.to_html(full_html=False, include_plotlyjs=True, config=charts.CONFIG, div_id="front")
+    return f"<p>Accuracy on validation images; hover a point for its knobs.</p>{drawn}<script>{THEME}</script>"
+
+
+def _front_table(table: pd.DataFrame) -> str:
+    front = fronts.front(table)
+    if front.empty:
+        return ""
+    varied = [name for name in fronts.knobs(front) if table[name].nunique(dropna=False) > 1]
+    fixed = [name for name in fronts.knobs(front) if name not in varied]
+    rows = [
+        [
+            row["trial"],
+            row["strategy"],
+            percent(row["source_val"], 2),
+            percent(row["target_val"], 2),
+            *(short(row[k]) for k in varied),
+        ]
+        for row in front.to_dict("records")
+    ]
+    same = ", ".join(f"{text(name)} {text(short(front[name].iloc[0]))}" for name in fixed)
+    note = f"<p class='quiet'>The same in every trial: {same}.</p>" if same else ""
+    return grid(["Trial", "Strategy", "Source %", "Target %", *varied], rows) + note
+
+
+def _strategies(info: dict, table: pd.DataFrame) -> str:
+    if table.empty:
+        return ""
+    start = baseline_point(info)
+    found = fronts.strategies(table, start[0] if start else None, LEVELS)
+    names = {"strategy": "Strategy", "best_target": "Best target %", "source_there": "Source % there"}
+    head = [
+        names.get(c, f"Target % at source kept ≥ {c[10:]}" if c.startswith("target_at_") else c) for c in found.columns
+    ]
+    rows = [[percent(v) if isinstance(v, float) else v for v in row] for row in found.itertuples(index=False)]
+    return grid(head, rows)
+
+
+def _paper(paper: pd.DataFrame | None, synthetic: bool) -> str:
+    if paper is None:
+        return ""
+    rows = [[f"{v:.2f}" if isinstance(v, float) and v == v else "–" if isinstance(v, float) else v for v in row]
+            for row in paper.itertuples(index=False)]  # fmt: skip
+    note = "The published figures are not shown: they were measured on photographs." if synthetic else (
+        "Accuracy in per cent; 50 and 100 are the share of the target's training set. Published figures are on test "
+        "sets (arXiv 1905.12082), this study's on validation sets.")  # fmt: skip
+    return grid([column.replace("_", " ") for column in paper.columns], rows) + f"<p class='quiet'>{note}</p>"
+
+
+def _picture(vectors: dict[str, str], notes: dict[str, str], name: str) -> str:
+    note = f"<p class='quiet'>{text(notes[name])}.</p>" if name in notes else ""
+    if name not in vectors:
+        return note
+    data = base64.b64encode(vectors[name].encode()).decode()
+    return f'<img src="data:image/svg+xml;base64,{data}" alt="{name} of the study">{note}'
+
+
+def _unfinished(table: pd.DataFrame) -> str:
+    rows = table[table["state"] != "finished"]
+    if rows.empty:
+        return ""
+    reasons = rows.assign(reason=rows["reason"].fillna("no reason recorded").astype(str))
+    groups = sorted(reasons.groupby(["state", "reason"]), key=lambda group: -len(group[1]))
+    cells = [[state, reason, len(g), ", ".join(map(str, g["number"].head(8))) + (" …" if len(g) > 8 else "")]
+             for (state, reason), g in groups[:30]]  # fmt: skip
+    more = f"<p class='quiet'>and {len(groups) - 30} further reasons, in trials.csv.</p>" if len(groups) > 30 else ""
+    return grid(["State", "Reason", "Trials", "Numbers"], cells) + more
+
+
+def _data(info: dict) -> str:
+    parts = []
+    for side in ("source", "target"):
+        data = section(info, side)
+        if data:
+            facts = {key: value for key, value in data.items() if key != "report"} | section(data, "report")
+            parts.append(f"<h3>{side.capitalize()}: {text(dataset_label(info, side))}</h3>{tree(facts)}")
+    return "".join(parts) or "<p>Nothing is recorded about the data.</p>"
+
+
+def _rest(info: dict) -> str:
+    names = ("options", "network", "versions", "hardware")
+    return "".join(
+        f"<details><summary>{name.capitalize()}</summary>{tree(section(info, name))}</details>"
+        for name in names
+        if section(info, name)
+    )
+
+
+METHOD = """
+<p>Each trial adapts the same source-trained network to the target with one configuration, and is judged by two
+objectives, both maximised: accuracy on the source's and on the target's validation images. The front holds the
+finished trials that no other equals or betters in both. Hypervolume is the area the front dominates above chance
+(1/7 on both axes). Knob importance is PED-ANOVA (arXiv 2304.10255) for reaching the best tenth of finished trials.
+Subjects never cross splits, every strategy has the same budget, and seeds derive from names. No test set was read.</p>
+<p class="quiet">Question and strategies: Tannugi, Britto Jr., Koerich, Memory Integrity of CNNs for Cross-Dataset
+Facial Expression Recognition, arXiv 1905.12082, 2019.</p>
+"""

@@ -1,0 +1,234 @@
+"""The study's pictures: what each shows, and the matplotlib files of it. `charts` holds the plotly side."""
+
+import io
+import sys
+import warnings
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from fer.expressions import CHANCE
+from study import front as fronts
+from study.describe import SYNTHETIC, baseline_point, dataset_label, is_synthetic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMES = ("pareto", "hypervolume", "strategies", "importance")
+# Okabe and Ito's colours, which people with any colour vision can tell apart, without the yellow that is
+# lost on white. Each strategy keeps its colour and marker in every study: (colour, matplotlib, plotly).
+INK = "#1a1a1a"
+_LOOKS = {
+    "BL": ("#000000", "X", "x"),
+    "FC": ("#E69F00", "o", "circle"),
+    "FC+CL": ("#D55E00", "s", "square"),
+    "RE": ("#0072B2", "^", "triangle-up"),
+    "FU": ("#009E73", "D", "diamond"),
+}
+_MARKERS = [("v", "triangle-down"), ("P", "cross"), ("p", "pentagon"), ("h", "hexagon"), ("*", "star")]
+_OTHER = ["#CC79A7", "#56B4E9", "#999999"]
+
+
+def look(strategy: str) -> tuple[str, str, str]:
+    """Returns a strategy's colour, matplotlib marker and plotly symbol: fixed by its name."""
+    if strategy in _LOOKS:
+        return _LOOKS[strategy]
+    code = zlib.crc32(strategy.encode())
+    return (_OTHER[code % len(_OTHER)], *_MARKERS[code // len(_OTHER) % len(_MARKERS)])
+
+
+def step_line(front: pd.DataFrame) -> np.ndarray:
+    """Returns the corners (m, 2), in per cent, of the border of what a front dominates above chance."""
+    if front.empty:
+        return np.empty((0, 2))
+    points = 100 * front[fronts.OBJECTIVES].to_numpy(float)
+    chance = 100 * CHANCE
+    corners = [(min(chance, points[0, 0]), points[0, 1])]
+    for here, after in zip(points, [*points[1:], None], strict=True):
+        corners += [tuple(here), (here[0], after[1] if after is not None else min(chance, here[1]))]
+    return np.array(corners)
+
+
+def axis_label(info: dict, side: str) -> str:
+    """Returns the label of an objective's axis, with its unit and dataset."""
+    return f"{side.capitalize()} validation accuracy (%) — {dataset_label(info, side)}"
+
+
+def pictures(info: dict, table: pd.DataFrame, trials: list[Any]) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Returns every picture's files (name -> bytes: png, svg, pdf, html) and notes on what is missing.
+
+    A picture that cannot be drawn never stops the others: its note says why, on stderr too.
+    """
+    from study import charts
+    from study.importance import importances
+
+    files: dict[str, bytes] = {}
+    notes: dict[str, str] = {}
+    enough = not fronts.finished(table).empty
+    for name in NAMES:
+        try:
+            ranking, note = importances(trials) if name == "importance" else (None, "")
+            if not enough or (name == "importance" and ranking is None):
+                notes[name] = note if enough else "no trial has finished yet"
+                continue
+            drawn = _rendered(name, info, table, ranking)
+            files |= drawn | {f"{name}.html": charts.page(name, info, table, ranking).encode()}
+            if note:
+                notes[name] = note
+        except Exception as error:  # reported, not hidden: a picture must not cost the report
+            notes[name] = " ".join(f"not drawn: {type(error).__name__}: {error}".split())[:200]
+            print(f"warning: {name} {notes[name]}", file=sys.stderr)
+    return files, notes
+
+
+def _rendered(name: str, info: dict, table: pd.DataFrame, ranking: pd.DataFrame | None) -> dict[str, bytes]:
+    import matplotlib
+
+    settings: Any = {"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+                     "axes.edgecolor": "#666666", "svg.hashsalt": "study", "pdf.fonttype": 42}  # fmt: skip
+    files = {}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = draw(name, info, table, ranking)
+        for kind in ("png", "svg", "pdf"):
+            buffer = io.BytesIO()
+            # No date inside: equal studies give equal files.
+            stamp: Any = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+            figure.savefig(buffer, format=kind, dpi=160, facecolor="white", metadata=stamp)
+            files[f"{name}.{kind}"] = buffer.getvalue()
+    return files
+
+
+def draw(name: str, info: dict, table: pd.DataFrame, ranking: pd.DataFrame | None = None) -> "Figure":
+    """Returns one picture of `NAMES` as a matplotlib figure; importance needs the `ranking`."""
+    from matplotlib.figure import Figure
+
+    rows = table["strategy"].nunique() if name == "strategies" else len(ranking) if ranking is not None else 0
+    wide, high = {"pareto": (5.4, 4.8), "hypervolume": (5.4, 3.3)}.get(name, (5.4, 1.9 + 0.36 * max(rows, 2)))
+    figure = Figure(figsize=(wide, high), layout="constrained")
+    {"pareto": _pareto, "hypervolume": _hypervolume, "strategies": _strategies}.get(name, _importance)(
+        figure, info, table if ranking is None else ranking
+    )
+    titles = {"pareto": "Pareto front", "hypervolume": "Hypervolume", "strategies": "What each strategy reached",
+              "importance": "Which knob matters (PED-ANOVA)"}  # fmt: skip
+    figure.suptitle(f"{titles[name]}\n", x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
+    line = str(info.get("name", "study"))
+    figure.text(0.02, 1 - 0.36 / high, line, fontsize=8, color="#555555", va="center", parse_math=False)
+    if is_synthetic(info):
+        figure.text(0.98, 1 - 0.16 / high, SYNTHETIC, ha="right", va="center", fontsize=8, fontweight="bold",
+                    color="white", bbox={"facecolor": "#B03A00", "edgecolor": "none", "pad": 2.5})  # fmt: skip
+    return figure
+
+
+def _name(text: object) -> str:
+    return str(text).replace("$", r"\$")  # a dollar would start mathematics
+
+
+def _grid(axes: "Axes", which: Any = "both") -> None:
+    axes.grid(True, axis=which, color="#e6e6e6", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def _pareto(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
+    axes = figure.add_subplot()
+    front = fronts.front(table)
+    done = fronts.finished(table)
+    on_front = done["number"].isin(front["trial"])
+    for name, group in done.groupby(done["strategy"].fillna("unknown").astype(str), sort=True):
+        colour, marker, _ = look(str(name))
+        points = 100 * group[fronts.OBJECTIVES].to_numpy(float)
+        top = on_front[group.index].to_numpy()
+        style: dict[str, Any] = {"marker": marker, "color": colour}
+        axes.scatter(points[~top, 0], points[~top, 1], s=22, alpha=0.38, linewidths=0, **style)
+        axes.scatter(points[top, 0], points[top, 1], s=46, linewidths=0.9, edgecolors=INK, zorder=4, **style)
+        axes.scatter([], [], s=32, linewidths=0, label=_name(name), **style)
+    line = step_line(front)
+    view = [axes.get_xlim(), axes.get_ylim()]
+    axes.plot(*line.T, color=INK, linewidth=1.3, zorder=3, label="Front")
+    start = baseline_point(info)
+    if start is not None:
+        x, y = 100 * start[0], 100 * start[1]
+        axes.plot(x, y, "+", color=INK, markersize=15, markeredgewidth=2.2, zorder=5)
+        axes.annotate("baseline", (x, y), xytext=(-8, -9), textcoords="offset points", ha="right", va="top",
+                      fontsize=9, color=INK, bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
+                      zorder=5)  # fmt: skip
+        view = [(min(low, at - 2), max(high, at + 2)) for (low, high), at in zip(view, (x, y), strict=True)]
+    axes.set(
+        xlim=view[0],
+        ylim=view[1],
+        xlabel=_name(axis_label(info, "source")),
+        ylabel=_name(axis_label(info, "target")),
+    )
+    _grid(axes)
+    columns = min(4, len(axes.get_legend_handles_labels()[1]))
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=9, handletextpad=0.3, columnspacing=1.2)
+
+
+def _hypervolume(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes = figure.add_subplot()
+    volumes = fronts.hypervolume_over_trials(table)
+    numbers = table["number"].to_numpy()
+    axes.step(numbers, volumes, where="post", color="#0072B2", linewidth=1.8)
+    axes.plot(numbers[-1], volumes[-1], "o", color="#0072B2", markersize=4.5)
+    axes.annotate(f"{volumes[-1]:.3f}", (numbers[-1], volumes[-1]), xytext=(-2, -6), textcoords="offset points",
+                  ha="right", va="top")  # fmt: skip
+    axes.set(xlabel="Trial number", ylabel="Area dominated above\nchance (1/7, 1/7)")
+    axes.margins(y=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _grid(axes)
+
+
+def _strategies(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
+    done = fronts.finished(table)
+    names = sorted(done["strategy"].fillna("unknown").astype(str).unique(), reverse=True)
+    start = baseline_point(info)
+    left = None
+    for column, side in enumerate(("source", "target")):
+        axes = left = figure.add_subplot(1, 2, column + 1, sharey=left)
+        for row, name in enumerate(names):
+            values = 100 * done.loc[done["strategy"].fillna("unknown").astype(str) == name, f"{side}_val"].to_numpy(
+                float
+            )
+            colour, marker, _ = look(name)
+            spread = row + 0.5 * (np.arange(len(values)) * 0.618034 % 1 - 0.5)  # even, and the same every time
+            axes.scatter(values, spread, s=14, marker=marker, color=colour, alpha=0.45, linewidths=0)
+            low, middle, high = np.percentile(values, [25, 50, 75])
+            axes.plot([low, high], [row, row], color=INK, linewidth=1.2)
+            axes.plot([middle, middle], [row - 0.24, row + 0.24], color=INK, linewidth=2)
+        if start is not None:
+            axes.axvline(100 * start[column], color="#555555", linewidth=1, linestyle=(0, (3, 3)))
+        axes.set_yticks(range(len(names)), [_name(name) for name in names])
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.tick_params(labelleft=column == 0)
+        axes.set_xlabel(
+            _name(f"{side.capitalize()} validation\naccuracy (%) — {dataset_label(info, side)}"), fontsize=8.5
+        )
+        _grid(axes, "x")
+    figure.supxlabel("Bars: median and quartiles; dashed: baseline", fontsize=8, color="#555555")
+
+
+def _importance(figure: "Figure", info: dict, ranking: pd.DataFrame) -> None:
+    axes = figure.add_subplot()
+    rows = np.arange(len(ranking))[::-1]
+    sides = [side for side in ("source", "target") if side in ranking]
+    colours = {"source": "#0072B2", "target": "#E69F00"}
+    for place, side in enumerate(sides):
+        height = 0.76 / len(sides)
+        at = rows + 0.38 - height * (place + 0.5)
+        axes.barh(
+            at,
+            ranking[side],
+            height * 0.92,
+            color=colours[side],
+            label=_name(f"{side}: {dataset_label(info, side)}"),
+        )
+    axes.set_yticks(rows, [_name(knob) for knob in ranking["knob"]])
+    axes.set_xlabel("Share of importance for the best tenth of trials")
+    axes.set_xlim(left=0)
+    _grid(axes, "x")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)

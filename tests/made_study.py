@@ -1,0 +1,96 @@
+"""Made-up trials for the tests of front, pictures, report and tracking: plausible, quick, the same every time."""
+
+import functools
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from study import plots
+from study.front import table
+
+STRATEGIES = ["BL", "FC", "FC+CL", "RE", "FU"]
+DONE, STOPPED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
+DISTRIBUTIONS = {
+    "strategy": CategoricalDistribution(STRATEGIES),
+    "lr": FloatDistribution(1e-5, 1e-1, log=True),
+    "frozen_layers": IntDistribution(0, 13),
+}
+
+
+def made_info(**changes: Any) -> dict:
+    info = {
+        "id": "study-1",
+        "name": "fer2013-tfeid-synthetic-card-tiny",
+        "synthetic": True,
+        "source": {"name": "fer2013", "kind": "synthetic", "digest": "0123456789abcdef", "report": {"images": 28709}},
+        "target": {"name": "tfeid", "kind": "synthetic", "digest": "fedcba9876543210", "report": {"images": 510}},
+        "options": {"space": "card", "sampler": "tpe", "seed": 0, "trials": 30},
+        "network": {"width": 0.25, "parameters": 1203456},
+        "baseline": {"digest": "abc", "source_val": 0.61, "target_val": 0.45, "measures": {"source_uar": 0.58}},
+        "versions": {"python": "3.11", "torch": "2.11.0"},
+        "hardware": {"cores": 2},
+        "created": "2025-01-01T12:00:00",
+    }
+    return info | changes
+
+
+def made_trial(number: int, state: TrialState = DONE, values: Any = (0.5, 0.5), **attrs: Any) -> FrozenTrial:
+    """One trial; attributes are overwritten by `attrs`, a None takes one away."""
+    strategy = attrs.get("strategy") or "FU"
+    config = {"init": "baseline", "frozen_layers": 0, "lr": 0.01, "fusion_ratio": 0.5, "amount": 1.0}
+    curve = [{"epoch": e, "loss": 2.0 / e, "source_val": values[0], "target_val": values[1]} for e in (1.0, 2.0, 3.0)]
+    measures = {"source_val": values[0], "target_val": values[1], "source_uar": values[0] / 2, "retention": 0.9}
+    given = {"strategy": strategy, "config": config, "curve": curve, "measures": measures, "seconds": 3.25} | attrs
+    params = {
+        "strategy": strategy,
+        "lr": min(0.1, (given["config"] or {}).get("lr", 0.01)),
+        "frozen_layers": number % 14,
+    }
+    trial = create_trial(
+        state=state,
+        values=list(values) if state == DONE else None,
+        params=params,
+        distributions=DISTRIBUTIONS,
+        user_attrs={name: value for name, value in given.items() if value is not None},
+    )
+    trial.number = number
+    trial.datetime_start = datetime(2025, 1, 1, 12) + timedelta(seconds=4 * number)
+    trial.datetime_complete = trial.datetime_start + timedelta(seconds=3)
+    return trial
+
+
+def made_trials(count: int = 30, seed: int = 0) -> list[FrozenTrial]:
+    """A study in which the learning rate decides; every tenth trial is stopped or fails."""
+    rng = np.random.default_rng(seed)
+    trials = []
+    for number in range(count):
+        lr = float(10 ** rng.uniform(-5, -1))
+        fit = float(np.exp(-((np.log10(lr) + 2.5) ** 2)))
+        values = [0.61 - 0.3 * fit * rng.random(), 0.45 + 0.4 * fit + 0.02 * rng.random()]
+        state = {8: STOPPED, 9: FAILED}.get(number % 10, DONE)
+        attrs: dict[str, Any] = {"strategy": STRATEGIES[number % 5]}
+        attrs["config"] = {"init": "baseline", "frozen_layers": number % 14, "lr": lr, "fusion_ratio": "natural"}
+        if state != DONE:
+            attrs["reason"] = "dominated at rung 2" if state == STOPPED else "Diverged: the loss is nan"
+        trials.append(made_trial(number, state, values, **attrs))
+    return trials
+
+
+@functools.cache
+def made_pictures() -> tuple[dict, list[FrozenTrial], dict[str, bytes], dict[str, str]]:
+    """A record, its trials, and their pictures and notes, drawn once for all tests since it takes seconds."""
+    info = made_info(name="a $tudy & <b>", options={"space": "card", "storage": "postgresql://me:s3cr3t@host/db"})
+    trials = made_trials(30)
+    return info, trials, *plots.pictures(info, table(trials), trials)
+
+
+def made_study(trials: list[FrozenTrial], storage: Any = None, name: str = "made") -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(storage=storage, study_name=name, directions=["maximize", "maximize"])
+    study.set_user_attr("study", made_info(name=name))
+    study.add_trials(trials)
+    return study

@@ -1,0 +1,153 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_study import DONE, FAILED, STOPPED, made_study, made_trial, made_trials
+from optuna.trial import TrialState
+
+from study import front as fronts
+
+# Few distinct values, so that ties and equal points are common.
+COORDINATE = st.sampled_from([0.0, 0.1, 1 / 7, 0.2, 0.5, 0.5000001, 0.9, 1.0, float("nan")])
+POINTS = st.lists(st.tuples(COORDINATE, COORDINATE), max_size=12)
+
+
+def dominates_or_equals(a: tuple, b: tuple) -> bool:
+    return a[0] >= b[0] and a[1] >= b[1]
+
+
+@given(POINTS)
+def test_non_dominated_equals_brute_force(points):
+    expected = []
+    for i, p in enumerate(points):
+        rivals = [q for j, q in enumerate(points) if j != i and dominates_or_equals(q, p)]
+        earlier_equal = any(q == p for q in points[:i])
+        expected.append(not any(np.isnan(p)) and not earlier_equal and all(q == p for q in rivals))
+    assert fronts.non_dominated(points).tolist() == expected
+
+
+@settings(max_examples=60)
+@given(POINTS, st.sampled_from([(1 / 7, 1 / 7), (0.0, 0.0), (0.5, 0.1)]))
+def test_hypervolume_equals_counting_cells(points, reference):
+    edges = [sorted({reference[a], *(p[a] for p in points if p[a] > reference[a])}) for a in (0, 1)]
+    area = sum(
+        (x1 - x0) * (y1 - y0)
+        for x0, x1 in zip(edges[0], edges[0][1:], strict=False)
+        for y0, y1 in zip(edges[1], edges[1][1:], strict=False)
+        if any(p[0] >= x1 and p[1] >= y1 for p in points)
+    )
+    assert fronts.hypervolume(points, reference) == pytest.approx(area, abs=1e-12)
+
+
+@given(POINTS, st.tuples(COORDINATE, COORDINATE))
+def test_a_point_more_never_lowers_the_hypervolume(points, more):
+    assert fronts.hypervolume([*points, more]) >= fronts.hypervolume(points) - 1e-12
+
+
+def test_hypervolume_in_closed_form():
+    assert fronts.hypervolume([(0.5, 0.75)], (0.25, 0.25)) == 0.125
+    assert fronts.hypervolume([(0.5, 1.0), (1.0, 0.5)], (0.0, 0.0)) == 0.75
+    assert fronts.hypervolume([(1 / 7, 1.0), (1.0, 1 / 7)]) == 0.0
+    assert fronts.hypervolume([]) == 0.0
+
+
+def test_equal_points_leave_the_first():
+    assert fronts.non_dominated([(0.1, 0.1), (0.5, 0.5), (0.5, 0.5)]).tolist() == [False, True, False]
+
+
+def test_what_counts():
+    states = [DONE, STOPPED, FAILED, TrialState.RUNNING, TrialState.WAITING]
+    trials = [made_trial(n, state) for n, state in enumerate(states)]
+    trials.append(made_trial(5, FAILED, lost=True))
+    assert [t.number for t in fronts.counted(reversed(trials))] == [0, 1, 2]
+    assert fronts.table(trials)["state"].tolist() == ["finished", "stopped", "failed"]
+
+
+def test_floats_survive_the_csv_and_knobs_stay_known():
+    table = fronts.table(made_trials(40))
+    text = table.to_csv(index=False)
+    written = pd.read_csv(io.StringIO(text), dtype=str)
+    for column in ("lr", "source_val", "target_val", "source_uar", "seconds"):
+        np.testing.assert_array_equal([float(cell) for cell in written[column]], table[column].to_numpy(float))
+    back = pd.read_csv(io.StringIO(text))
+    assert fronts.knobs(back) == fronts.knobs(table) == ["init", "frozen_layers", "lr", "fusion_ratio"]
+    assert fronts.front(back)["trial"].tolist() == fronts.front(table)["trial"].tolist()
+
+
+def test_a_stored_study_gives_the_same_table():
+    trials = made_trials(12)
+    pd.testing.assert_frame_equal(fronts.table(made_study(trials).trials), fronts.table(trials))
+
+
+def test_missing_and_clashing_attributes():
+    trials = [
+        made_trial(0, config={"lr": 0.1, "number": 7, "frozen_layers": 3, "strategy": "x", "layers": [1, 2]}),
+        made_trial(1, FAILED, config=None, measures=None, curve=None, seconds=None, reason='no faces, "quoted"\nline'),
+        made_trial(2, measures={"lr": 1.0, "source_val": 0.1, "seconds": 2.0}),
+    ]
+    table = fronts.table(trials)
+    assert table["number"].tolist() == [0, 1, 2]
+    assert table["knob_number"][0] == 7 and table["measure_lr"][2] == 1.0 and table["measure_seconds"][2] == 2.0
+    assert table["layers"][0] == "[1, 2]"
+    assert table["source_val"][2] == 0.5  # the objective, not the measure of that name
+    assert "3,," in table.to_csv(index=False) or ",3," in table.to_csv(index=False)  # whole layers, not 3.0
+    assert pd.read_csv(io.StringIO(table.to_csv(index=False)))["reason"][1] == 'no faces, "quoted"\nline'
+
+
+def test_an_empty_study_has_an_empty_front():
+    table = fronts.table([])
+    assert fronts.front(table).empty and fronts.knee(fronts.front(table)) is None
+    assert len(fronts.hypervolume_over_trials(table)) == 0
+    assert fronts.strategies(table, 0.6).empty
+
+
+def test_front_holds_finished_trials_only_sorted_by_source():
+    trials = [made_trial(0, values=(0.6, 0.5)), made_trial(1, values=(0.5, 0.6)), made_trial(2, values=(0.4, 0.4))]
+    trials += [made_trial(3, STOPPED, values=(0.9, 0.9)), made_trial(4, values=(0.6, 0.5))]
+    front = fronts.front(fronts.table(trials))
+    assert front["trial"].tolist() == [1, 0] and front["alpha"].tolist() == [1.0, 1.0]
+    assert list(front.columns[:3]) == ["trial", "alpha", "strategy"]
+
+
+def test_alpha_as_a_knob_is_the_fronts_alpha():
+    trials = [made_trial(0, config={"lr": 0.1, "alpha": 0.25})]
+    front = fronts.front(fronts.table(trials))
+    assert front["alpha"].tolist() == [0.25] and list(front.columns).count("alpha") == 1
+
+
+def test_hypervolume_over_trials_grows_to_the_whole():
+    table = fronts.table(made_trials(60))
+    volumes = fronts.hypervolume_over_trials(table)
+    assert len(volumes) == len(table) and (np.diff(volumes) >= 0).all()
+    done = fronts.finished(table)
+    assert volumes[-1] == pytest.approx(fronts.hypervolume(done[fronts.OBJECTIVES]))
+    assert volumes[9] == volumes[8]  # a failed trial adds nothing
+
+
+@pytest.mark.parametrize(
+    ("points", "best"),
+    [
+        ([(0.3, 0.9), (0.58, 0.85), (0.6, 0.4)], 1),  # an elbow
+        ([(0.3, 0.9), (0.35, 0.5), (0.6, 0.45)], 2),  # hollow: no elbow, the larger area wins
+        ([(0.5, 0.5)], 0),
+        ([(0.2, 0.9), (0.6, 0.8)], 1),
+    ],
+)
+def test_knee(points, best):
+    front = fronts.front(fronts.table([made_trial(n, values=p) for n, p in enumerate(points)]))
+    assert fronts.knee(front)["trial"] == best
+
+
+def test_strategies_by_retention():
+    trials = [
+        made_trial(0, values=(0.59, 0.6), strategy="FU"),
+        made_trial(1, values=(0.40, 0.9), strategy="FU"),
+        made_trial(2, FAILED, strategy="RE", reason="x"),
+    ]
+    found = fronts.strategies(fronts.table(trials), 0.6, (0.95, 0.5)).set_index("strategy")
+    assert found.loc["FU", ["finished", "best_target", "source_there"]].tolist() == [2, 0.9, 0.40]
+    assert found.loc["FU", ["target_at_0.95", "target_at_0.5"]].tolist() == [0.6, 0.9]
+    assert found.loc["RE", "failed"] == 1 and np.isnan(found.loc["RE", "best_target"])

@@ -1,0 +1,123 @@
+import re
+
+import numpy as np
+import pytest
+from made_study import FAILED, made_info, made_pictures, made_trial, made_trials
+
+from study import charts, plots
+from study import front as fronts
+from study.importance import importances
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return made_pictures()[2:]
+
+
+def test_every_picture_in_every_format(drawn):
+    files, notes = drawn
+    assert notes == {}
+    assert set(files) == {f"{name}.{kind}" for name in plots.NAMES for kind in ("png", "svg", "pdf", "html")}
+    for name, content in files.items():
+        start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF", "html": b"<!doctype html>"}[name.split(".")[1]]
+        assert content.startswith(start)
+
+
+def test_pages_need_no_network_and_escape_names(drawn):
+    files, _ = drawn
+    for name in plots.NAMES:
+        text = files[f"{name}.html"].decode()
+        assert not re.search(r"<(script|link|img)[^>]+(src|href)=", text)
+        assert "<b>&" not in text.split("<body>")[0] and "a $tudy &amp; &lt;b&gt;" in text.split("<body>")[0]
+        assert "SYNTHETIC STAND-IN" in text
+
+
+def test_equal_studies_give_equal_vectors(drawn):
+    info, trials, *_ = made_pictures()
+    again = plots._rendered("pareto", info, fronts.table(trials), None)
+    assert again["pareto.svg"] == drawn[0]["pareto.svg"] and again["pareto.pdf"] == drawn[0]["pareto.pdf"]
+
+
+def test_the_label_is_gone_on_real_data():
+    table = fronts.table(made_trials(5))
+    real = {"name": "fer2013", "kind": "real"}
+    info = made_info(synthetic=False, source=real, target=real | {"name": "tfeid"})
+    texts = [t.get_text() for t in plots.draw("pareto", info, table).texts]
+    assert "SYNTHETIC STAND-IN" not in texts
+    axes = plots.draw("pareto", info, table).axes[0]
+    assert axes.get_xlabel() == "Source validation accuracy (%) — FER2013"
+    assert axes.get_ylabel() == "Target validation accuracy (%) — TFEID"
+    texts = [t.get_text() for t in plots.draw("pareto", made_info(), table).texts]
+    assert "SYNTHETIC STAND-IN" in texts
+
+
+def test_hover_shows_every_knob_escaped():
+    trial = made_trial(7, config={"lr": 0.003, "note": "<script>"})
+    (text,) = charts.hover(fronts.table([trial]).assign(strategy="<i>"))
+    assert "Trial 7" in text and "lr: 0.003" in text and "note: &lt;script&gt;" in text and "<i>" not in text
+
+
+def test_step_line_runs_from_the_reference_through_the_front():
+    front = fronts.front(fronts.table([made_trial(0, values=(0.3, 0.8)), made_trial(1, values=(0.6, 0.5))]))
+    chance = 100 / 7
+    expected = [(chance, 80), (30, 80), (30, 50), (60, 50), (60, chance)]
+    np.testing.assert_allclose(plots.step_line(front), expected)
+
+
+def test_looks_are_fixed_by_name_and_differ_for_the_papers_strategies():
+    named = [plots.look(name) for name in ("BL", "FC", "FC+CL", "RE", "FU")]
+    assert len({colour for colour, _, _ in named}) == len({marker for _, marker, _ in named}) == 5
+    assert plots.look("EWC") == plots.look("EWC")
+
+
+def test_importance_finds_the_knob_that_decides():
+    ranking, note = importances(made_trials(120))
+    assert note == "" and ranking["knob"][0] == "lr" and ranking["target"][0] > 0.5
+    np.testing.assert_allclose(ranking[["source", "target"]].sum(), 1)
+
+
+def test_importance_is_about_high_accuracies():
+    """The sign trap: frozen_layers separates the worst trials here, and must not pass for important."""
+    rng = np.random.default_rng(0)
+    trials = []
+    for n in range(140):
+        lr = float(10 ** rng.uniform(-5, -1))
+        value = 0.2 if n % 14 == 3 else 0.5 + 0.4 * float(np.exp(-8 * (np.log10(lr) + 2) ** 2))
+        trials.append(made_trial(n, values=(value, value + 0.01 * rng.random()), config={"lr": lr}))
+    ranking, _ = importances(trials)
+    assert ranking["knob"][0] == "lr"
+
+
+@pytest.mark.parametrize(
+    ("trials", "words"),
+    [
+        ([], "needs 20 finished trials; there are 0"),
+        (made_trials(15), "needs 20 finished trials; there are 13"),
+        ([made_trial(n, values=(0.5, 0.5)) for n in range(25)], "source objective is the same"),
+    ],
+)
+def test_importance_says_why_it_is_missing(trials, words):
+    ranking, note = importances(trials)
+    assert ranking is None and words in note
+
+
+def test_one_constant_objective_leaves_the_other():
+    trials = [made_trial(n, values=(0.6, 0.3 + 0.01 * n), config={"lr": 10 ** (-5 + n / 10)}) for n in range(40)]
+    ranking, note = importances(trials)
+    assert list(ranking.columns) == ["knob", "target"] and "source objective is the same" in note
+
+
+def test_nothing_finished_gives_notes_and_no_files():
+    trials = [made_trial(0, FAILED, reason="x")]
+    files, notes = plots.pictures(made_info(), fronts.table(trials), trials)
+    assert files == {} and set(notes) == set(plots.NAMES)
+
+
+def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
+    monkeypatch.setattr(plots, "NAMES", ("pareto", "hypervolume"))
+    monkeypatch.setattr(plots, "_pareto", lambda *_: 1 / 0)
+    trials = [made_trial(0), made_trial(1, values=(0.4, 0.7))]
+    files, notes = plots.pictures({}, fronts.table(trials), trials)
+    assert "hypervolume.png" in files and "pareto.png" not in files
+    assert notes == {"pareto": "not drawn: ZeroDivisionError: division by zero"}
+    assert capsys.readouterr().err.count("\n") == 1

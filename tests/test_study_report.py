@@ -1,0 +1,246 @@
+import json
+import re
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from made_study import FAILED, STOPPED, made_info, made_pictures, made_study, made_trial, made_trials
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from fer.errors import InputError
+from study import front as fronts
+from study import plots, report
+
+NASTY = "<script>alert('x')</script>&\""
+
+
+class Page(HTMLParser):
+    """Counts tags and collects text outside scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.stack: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if self.stack and self.stack[-1] not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+
+def report_of(info: dict, trials: list, notes: dict | None = None) -> Page:
+    table = fronts.table(trials)
+    absent = dict.fromkeys(plots.NAMES, "left out")
+    paper = report.study_paper_table(info, table)
+    from study.page import page
+
+    return Page(page(info, table, {}, absent if notes is None else notes, paper))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "made"
+    info, trials, files, notes = made_pictures()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "pictures", lambda *_: (dict(files), dict(notes)))
+        return folder, report.export(info, trials, folder)
+
+
+def test_export_writes_the_contract_and_nothing_half(exported):
+    folder, written = exported
+    expected = {f"{name}.{kind}" for name in plots.NAMES for kind in ("png", "svg", "pdf", "html")}
+    expected |= {"trials.csv", "front.csv", "study.json", "report.html"}
+    assert {path.name for path in written} == {path.name for path in folder.iterdir()} == expected
+
+
+def test_csvs_hold_the_trials_exactly(exported):
+    folder, _ = exported
+    table = fronts.table(made_trials(30))
+    cells = pd.read_csv(folder / "trials.csv", dtype=str)
+    assert [float(cell) for cell in cells["source_val"]] == table["source_val"].tolist()
+    assert pd.read_csv(folder / "front.csv")["trial"].tolist() == fronts.front(table)["trial"].tolist()
+
+
+def test_no_password_leaves_the_study(exported):
+    folder, _ = exported
+    assert json.loads((folder / "study.json").read_text())["options"]["storage"] == "postgresql://***@host/db"
+    assert "s3cr3t" not in (folder / "report.html").read_text()
+
+
+def test_report_is_one_offline_file(exported):
+    html = (exported[0] / "report.html").read_text()
+    page = Page(html)
+    assert page.stack == []
+    for tag, attrs in page.tags:
+        assert tag != "link" and (tag != "script" or "src" not in attrs)
+        assert not attrs.get("src", "data:").startswith(("http", "/"))
+    assert "prefers-color-scheme" in html and html.count("plotly.js v") <= 1
+    assert 'name="viewport"' in html
+
+
+def test_recommendation_says_what_is_kept_and_gained(exported):
+    page = Page((exported[0] / "report.html").read_text())
+    knee = fronts.knee(fronts.front(fronts.table(made_trials(30))))
+    assert f"{knee['strategy']} (trial {knee['trial']})" in page.text
+    assert f"{100 * knee['source_val'] / 0.61:.1f} %" in page.text
+    assert f"{100 * (knee['target_val'] - 0.45):+.1f} points" in page.text
+    assert "nothing here has been confirmed" in page.text
+
+
+def test_stand_in_is_said_and_real_data_is_not_called_one():
+    assert "SYNTHETIC STAND-IN" in report_of(made_info(), []).text
+    assert "say nothing about the real dataset" in report_of(made_info(), []).text
+    real = {"kind": "real"}
+    info = made_info(synthetic=False, source=real | {"name": "fer2013"}, target=real | {"name": "tfeid"})
+    assert "STAND-IN" not in report_of(info, made_trials(5)).text.upper()
+
+
+def test_everything_is_escaped():
+    trial = made_trial(0, config={"lr": 0.1, NASTY: NASTY})
+    failed = made_trial(1, FAILED, config={"lr": 0.2, NASTY: 1}, reason=NASTY)
+    data = {
+        "name": NASTY,
+        "kind": NASTY,
+        "digest": NASTY,
+        "report": {NASTY: [{NASTY: NASTY}], "b": {NASTY: {"c": NASTY}}},
+    }
+    info = made_info(name=NASTY, source=data, target=data, options={NASTY: NASTY}, baseline={NASTY: [NASTY]})
+    info |= {"created": NASTY, "versions": {NASTY: NASTY}}
+    page = report_of(info, [trial, failed], dict.fromkeys(plots.NAMES, NASTY))
+    assert page.stack == [] and not [tag for tag, _ in page.tags if tag == "script"]
+    assert page.text.count("alert('x')") >= 12
+    drawn = report_of(info, [trial, failed], {})
+    # Only plotly's own scripts and the theme's: nothing that the study brought in.
+    assert drawn.stack == [] and "alert('x')" in drawn.text
+    assert len([tag for tag, _ in drawn.tags if tag == "script"]) <= 4
+
+
+@pytest.mark.parametrize("trials", [[], [made_trial(0, FAILED, reason="no faces"), made_trial(1, STOPPED)]])
+def test_no_finished_trial_is_reported_honestly(tmp_path, trials):
+    written = {path.name for path in report.export({"name": "x"}, trials, tmp_path / "x")}
+    assert written == {"trials.csv", "front.csv", "study.json", "report.html"}
+    assert "No trial has finished yet" in Page((tmp_path / "x" / "report.html").read_text()).text
+
+
+@pytest.mark.parametrize("info", [{}, {"name": "x", "source": None, "baseline": [], "options": "?", "versions": 3}])
+def test_a_report_survives_a_poor_record(info):
+    assert report_of(info, made_trials(5)).stack == []
+
+
+def test_a_picture_that_can_no_longer_be_drawn_is_removed(tmp_path):
+    for name in ("pareto.png", "other.png"):
+        (tmp_path / name).write_bytes(b"old")
+    report.export(made_info(), [], tmp_path)
+    assert not (tmp_path / "pareto.png").exists() and (tmp_path / "other.png").exists()
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.csv"
+    report.write_atomically(path, b"old")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        report.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def paper_trials():
+    points = [("BL", 1.0)] + [(name, share) for name in ("FC", "FC+CL", "RE", "FU") for share in (0.5, 1.0)]
+    return [
+        made_trial(n, values=(0.5 + n / 100, 0.6 + n / 100), strategy=name, config={"lr": 0.1, "amount": share})
+        for n, (name, share) in enumerate(points)
+    ]
+
+
+def test_paper_table_has_the_papers_layout():
+    table = fronts.table(paper_trials())
+    found = report.paper_table(table, "tfeid", published=True)
+    columns = ["BL", "FC_50", "FC_100", "FC+CL_50", "FC+CL_100", "RE_50", "RE_100", "FU_50", "FU_100"]
+    assert list(found.columns) == ["figures", "domain", "dataset", *columns]
+    assert found.loc[0, columns].tolist() == [50, 51, 52, 53, 54, 55, 56, 57, 58]
+    assert found["figures"].tolist() == [report.OURS] * 2 + [report.PUBLISHED] * 2
+    assert found.loc[3, ["domain", "BL", "FU_100"]].tolist() == ["target", 31.03, 86.21]
+
+
+def test_paper_table_averages_repeats_and_shows_gaps():
+    trials = [*paper_trials()[:2], made_trial(9, values=(0.7, 0.7), strategy="BL", config={"lr": 0.1, "amount": 1.0})]
+    found = report.paper_table(fronts.table(trials), "mine", published=True)
+    assert found.loc[0, "BL"] == 60 and pd.isna(found.loc[0, "FU_50"]) and len(found) == 2
+    assert report.paper_table(fronts.table([]), "mine")["BL"].isna().all()
+
+
+def test_published_figures_stand_beside_real_data_only():
+    table, real = fronts.table(paper_trials()), {"kind": "real"}
+    info = made_info(options={"space": "paper"})
+    assert report.OURS in set(report.study_paper_table(info, table)["figures"])
+    assert report.PUBLISHED not in set(report.study_paper_table(info, table)["figures"])
+    info |= {"synthetic": False, "source": real | {"name": "fer2013"}, "target": real | {"name": "tfeid"}}
+    assert report.PUBLISHED in set(report.study_paper_table(info, table)["figures"])
+    page = report_of(info, paper_trials())
+    assert "Published figures are on test sets (arXiv 1905.12082)" in page.text
+    other = info | {"source": real | {"name": "affectnet"}}
+    assert report.PUBLISHED not in set(report.study_paper_table(other, table)["figures"])
+    assert report.study_paper_table(made_info(), table) is None
+
+
+def test_paper_table_prints():
+    from rich.console import Console
+
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    console.print(report.paper_rich(report.paper_table(fronts.table(paper_trials()[:3]), "tfeid"), "[odd] title"))
+    text = console.export_text()
+    assert "[odd] title" in text and "50.00" in text and "–" in text
+
+
+@pytest.fixture
+def stored(tmp_path):
+    folder = tmp_path / "runs" / "made"
+    folder.mkdir(parents=True)
+    made_study(paper_trials(), JournalStorage(JournalFileBackend(str(folder / "journal.log"))))
+    return folder
+
+
+def test_command_re_exports(stored, capsys, monkeypatch):
+    monkeypatch.setattr(plots, "NAMES", ("hypervolume",))
+    assert report.main(["made", "--out", str(stored.parent)]) == 0
+    assert (stored / "report.html").exists() and "report.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [InputError("a study must exist", "'x'", "Start it."), OSError("disk full")])
+def test_command_tells_errors_on_one_line(monkeypatch, capsys, error):
+    monkeypatch.setattr(report, "open_study", lambda *_: (_ for _ in ()).throw(error))
+    assert report.main(["x"]) == (2 if isinstance(error, InputError) else 1)
+    assert re.fullmatch(r"error: [^\n]+\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("module", ["study.report", "study.sync"])
+def test_help_is_quick_and_light(module):
+    code = f"import sys, {module} as m\ntry: m.main(['--help'])\nexcept SystemExit: pass\n" + (
+        "print([n for n in ('pandas','numpy','optuna','mlflow','torch','plotly','matplotlib') if n in sys.modules])"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+    assert time.perf_counter() - start < 5  # 0.1 s alone; tests share their cores
+
+
+def test_fixtures_are_multi_objective():
+    assert made_study([]).directions == [optuna.study.StudyDirection.MAXIMIZE] * 2

@@ -1,0 +1,234 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from made_study import FAILED, STOPPED, made_info, made_study, made_trial, made_trials
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from fer.errors import InputError
+from study import front as fronts
+from study import records, report, sync, tracking
+from study.describe import hide_secrets
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    """One real database for all tests, since making it takes seconds; studies differ by their id."""
+    root = tmp_path_factory.mktemp("tracked")
+    tracking.open_tracking(f"sqlite:///{root}/mlruns/mlflow.db", root, required=True)
+    return root
+
+
+@pytest.fixture
+def handle(store):
+    return tracking.open_tracking(f"sqlite:///{store}/mlruns/mlflow.db", store, required=True)
+
+
+@pytest.fixture
+def info(request):
+    return made_info(id=f"id-{abs(hash(request.node.name))}", name=request.node.name)
+
+
+def children(handle, info):
+    query = f"tags.study_id = '{info['id']}' and tags.role = 'trial'"
+    return handle["client"].search_runs([handle["experiment"]], query)
+
+
+def parents(handle, info):
+    query = f"tags.study_id = '{info['id']}' and tags.role = 'study'"
+    return handle["client"].search_runs([handle["experiment"]], query)
+
+
+def test_a_study_is_a_parent_with_a_child_per_counted_trial(handle, info):
+    trials = [*made_trials(10), made_trial(10, FAILED, lost=True)]
+    done: set[int] = set()
+    assert tracking.sync(handle, info, trials, done) == 10 and done == set(range(10))
+    (parent,) = parents(handle, info)
+    assert parent.info.run_id == tracking.parent_run(handle) and parent.info.run_name == info["name"]
+    assert parent.data.tags["synthetic"] == "true" and parent.data.params["sampler"] == "tpe"
+    assert parent.data.metrics["baseline/source_val"] == 0.61
+    inputs = {d.tags[0].value: (d.dataset.name, d.dataset.digest) for d in parent.inputs.dataset_inputs}
+    assert inputs == {"source": ("fer2013", "0123456789abcdef"), "target": ("tfeid", "fedcba9876543210")}
+    runs = {int(run.data.tags["trial"]): run for run in children(handle, info)}
+    assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in runs.values())
+    statuses = [runs[n].info.status for n in range(10)]
+    assert statuses == ["FINISHED"] * 8 + ["KILLED", "FAILED"]
+    for row in fronts.finished(fronts.table(trials)).to_dict("records"):
+        run = runs[row["number"]]
+        assert (
+            run.data.metrics["source_val"] == row["source_val"] and run.data.metrics["target_val"] == row["target_val"]
+        )
+        assert float(run.data.params["lr"]) == row["lr"] and run.data.params["strategy"] == row["strategy"]
+        assert run.info.end_time - run.info.start_time == 3000
+    curve = handle["client"].get_metric_history(runs[0].info.run_id, "curve/loss")
+    assert [(m.step, m.value) for m in curve] == [(1, 2.0), (2, 1.0), (3, 2 / 3)]
+    assert runs[9].data.tags["reason"] == "Diverged: the loss is nan"
+
+
+def test_again_adds_nothing_and_a_resumed_study_finds_its_run(handle, store, info):
+    trials, done = made_trials(6), set()
+    assert tracking.sync(handle, info, trials[:4], done) == 4
+    assert tracking.sync(handle, info, trials[:4], done) == 0
+    assert tracking.sync(handle, info, trials[:4], set()) == 0  # even if its caller forgot what was done
+    fresh = tracking.open_tracking(handle["uri"], store)
+    changed = info | {"options": info["options"] | {"trials": 210}}
+    known: set[int] = set()
+    assert tracking.sync(fresh, changed, trials, known) == 2 and known == set(range(6))
+    (parent,) = parents(handle, info)
+    assert parent.data.params["trials"] == "30" and parent.data.tags["now.trials"] == "210"
+    assert len(children(handle, info)) == 6
+
+
+def test_one_handle_serves_two_studies(handle, info):
+    other = info | {"id": info["id"] + "-other", "name": "other"}
+    assert tracking.sync(handle, info, made_trials(2), set()) == 2
+    assert tracking.sync(handle, other, made_trials(3), set()) == 3
+    assert tracking.sync(handle, info, made_trials(2), set()) == 0
+    assert (len(children(handle, info)), len(children(handle, other))) == (2, 3)
+
+
+def test_a_study_that_its_owner_deleted_is_written_anew(handle, store, info):
+    tracking.sync(handle, info, made_trials(2), set())
+    handle["client"].delete_run(tracking.parent_run(handle))
+    fresh = tracking.open_tracking(handle["uri"], store)
+    assert tracking.sync(fresh, info, made_trials(2), set()) == 2 and len(parents(handle, info)) == 1
+
+
+def test_a_child_left_half_written_is_completed_not_doubled(handle, store, info, monkeypatch, capsys):
+    trials = made_trials(2)
+    tracking.sync(handle, info, [], set())
+    client = handle["client"]
+    monkeypatch.setattr(client, "set_terminated", lambda *_: 1 / 0)
+    done: set[int] = set()
+    assert tracking.sync(handle, info, trials, done) == 0 and done == set()
+    monkeypatch.undo()
+    assert tracking.sync(handle, info, trials, done) == 0  # too soon
+    assert tracking.sync(handle, info, trials, done, force=True) == 2
+    runs = children(handle, info)
+    assert len(runs) == 2 and {run.info.status for run in runs} == {"FINISHED"}
+    assert all(len(client.get_metric_history(run.info.run_id, "curve/loss")) == 3 for run in runs)
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_finish_adds_exports_and_hypervolume_once(handle, info, tmp_path):
+    trials = made_trials(10)
+    tracking.sync(handle, info, trials, set())
+    for name in ("pareto.png", "pareto.html", "report.html"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "trials.csv").write_text(fronts.table(trials).to_csv(index=False))
+    assert tracking.finish(handle, info, tmp_path) and tracking.finish(handle, info, tmp_path)
+    (parent,) = parents(handle, info)
+    assert parent.info.status == "FINISHED"
+    found = {artifact.path for artifact in handle["client"].list_artifacts(parent.info.run_id)}
+    assert found == {"pareto.png", "pareto.html", "report.html", "trials.csv"}
+    history = handle["client"].get_metric_history(parent.info.run_id, "hypervolume")
+    assert [m.value for m in history] == fronts.hypervolume_over_trials(fronts.table(trials)).tolist()
+    assert parent.data.metrics["trials/finished"] == 8
+
+
+def test_artifacts_lie_beside_the_database(handle, store, info, tmp_path):
+    tracking.sync(handle, info, [], set())
+    (tmp_path / "front.csv").write_text("x")
+    tracking.finish(handle, info, tmp_path)
+    assert list((store / "mlruns" / "artifacts").glob("*/artifacts/front.csv"))
+
+
+def test_odd_values_pass_mlflows_rules(handle, info):
+    config = {"lr+": 1.0, "text": "x" * 9000, "none": None, **{f"knob{n}": n for n in range(130)}}
+    curve = [{"epoch": n / 4, "loss": float("nan") if n == 2 else None, "FC+CL %": 0.5} for n in range(1, 1200)]
+    trial = made_trial(0, STOPPED, config=config, curve=curve, measures={"a": None, "b": "word", "c": 1, "d": True})
+    nameless = made_trial(1, FAILED, config=None, curve=None, measures=None, seconds=None)
+    nameless.datetime_start = nameless.datetime_complete = None
+    odd = info | {"source": None, "name": 'it\'s "odd"', "baseline": {}, "options": {"deep": {"a": [1]}}}
+    assert tracking.sync(handle, odd, [trial, nameless], set()) == 2
+    runs = {run.data.tags["trial"]: run for run in children(handle, info)}
+    assert len(runs["0"].data.params) == 134 and runs["0"].data.metrics["c"] == 1
+    assert len(handle["client"].get_metric_history(runs["0"].info.run_id, "curve/FC_CL _")) == 1199
+
+
+def test_requests_stay_within_the_limits():
+    params = {f"p{n}": "v" for n in range(250)}
+    metrics = [(f"m{n}", 1.0, 0, 0) for n in range(2000)]
+    made = list(records.batches(params, metrics))
+    assert sum(len(b["params"]) for b in made) == 250 and sum(len(b["metrics"]) for b in made) == 2000
+    assert all(len(b["params"]) <= 100 and len(b["params"]) + len(b["metrics"]) <= 1000 for b in made)
+    assert len(list(records.batches({"a": "b"}, metrics[:300]))) == 1 and list(records.batches({}, [])) == []
+
+
+def test_a_server_that_is_not_there_is_told_once_and_holds_up_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    start = time.monotonic()
+    handle = tracking.open_tracking("http://user:s3cr3t@127.0.0.1:9", tmp_path)
+    done: set[int] = set()
+    for _ in range(3):
+        assert tracking.sync(handle, made_info(), made_trials(3), done) == 0
+    assert tracking.sync(handle, made_info(), made_trials(3), done, force=True) == 0
+    assert not tracking.finish(handle, made_info(), tmp_path)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "warning: MLflow" in err and "s3cr3t" not in err
+    assert time.monotonic() - start < 10 and done == set()
+    with pytest.raises(InputError) as raised:
+        tracking.open_tracking("http://user:s3cr3t@127.0.0.1:9", tmp_path, required=True)
+    assert "s3cr3t" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_failed_sync_is_tried_again_after_a_while(handle, info, monkeypatch):
+    broken = handle["client"].create_run
+    monkeypatch.setattr(handle["client"], "create_run", lambda *a, **k: 1 / 0)
+    assert tracking.sync(handle, info, made_trials(2), set()) == 0
+    monkeypatch.setattr(handle["client"], "create_run", broken)
+    later = time.monotonic() + tracking.RETRY_SECONDS
+    monkeypatch.setattr(tracking.time, "monotonic", lambda: later)
+    assert tracking.sync(handle, info, made_trials(2), set()) == 2
+
+
+def test_none_means_mlflow_is_never_imported(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from study import tracking as t; h = t.open_tracking('none', Path('.'));"
+        "assert h is None and t.sync(h, {}, [], set()) == 0 and t.finish(h, {}, Path('.'));"
+        "assert 'mlflow' not in sys.modules"
+    )
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=env)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_environment_names_the_store_where_no_option_does(handle, store, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", handle["uri"])
+    assert tracking.open_tracking(None, tmp_path)["uri"] == handle["uri"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
+    assert tracking.open_tracking("", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("postgresql://me:p/w@x@host/db", "postgresql://***@host/db"),
+        ("sqlite:////home/a@b/x.db", "sqlite:////home/a@b/x.db"),
+        ("http://h/?token=abc&b=1", "http://h/?token=***&b=1"),
+        ({"a": ["http://u:p@h"]}, {"a": ["http://***@h"]}),
+    ],
+)
+def test_secrets_are_hidden(text, hidden):
+    assert hide_secrets(text) == hidden
+
+
+def test_sync_command_rebuilds_what_is_missing(handle, tmp_path, capsys):
+    folder = tmp_path / "made"
+    folder.mkdir()
+    made_study(made_trials(5), JournalStorage(JournalFileBackend(str(folder / "journal.log"))))
+    command = ["made", "--out", str(tmp_path), "--tracking-uri", handle["uri"]]
+    assert sync.main(command) == 0 and "5 trials, 5 added, 0 already there" in capsys.readouterr().out
+    assert sync.main(command) == 0 and "5 trials, 0 added, 5 already there" in capsys.readouterr().out
+    assert sync.main(["made", "--tracking-uri", "none"]) == 2
+
+
+def test_sync_command_tells_bad_input(tmp_path, capsys, monkeypatch):
+    assert sync.main(["absent", "--out", str(tmp_path)]) == 2
+    monkeypatch.setattr(report, "open_study", lambda *_: (made_info(), []))
+    assert sync.main(["x", "--tracking-uri", "nonsense://x"]) == 2
+    assert [line[:6] for line in capsys.readouterr().err.splitlines()] == ["error:"] * 2
