@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from fer import baseline
+from fer.datasets import SIZE, pictures
+from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
 from fer.network import to_tensor
 from fer.runtime import Runtime
@@ -48,7 +50,22 @@ def predict_image(network: nn.Sequential, path: str | Path, equalise: bool = Fal
     Raises:
         InputError: The file is no readable image.
     """
-    from fer.datasets.reading import read_face
+    return dict(
+        zip(EXPRESSIONS, predict_images(network, read_face(Path(path), equalise)[None])[0].tolist(), strict=True)
+    )
 
-    probabilities = predict_images(network, read_face(Path(path), equalise=equalise)[None])[0]
-    return dict(zip(EXPRESSIONS, probabilities.tolist(), strict=True))
+
+def read_face(path: Path, equalise: bool = False) -> np.ndarray:
+    """Returns the face of an image file as uint8 (48, 48); the central square where no face is found.
+
+    Raises:
+        InputError: The file is no readable image.
+    """
+    try:
+        grey = pictures.decode(path.read_bytes())
+    except (OSError, pictures.UnreadableImage) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError("an image must be readable", f"{path} ({reason})", "Give a JPEG, PNG, TIFF, …") from None
+    box = pictures.find_face(grey) if min(grey.shape) > SIZE else None
+    face = pictures.shrink(pictures.crop(grey, box) if box else grey)
+    return pictures.equalise(face[None])[0] if equalise else face

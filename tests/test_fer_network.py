@@ -1,0 +1,84 @@
+"""The network's size and cuts, and the view bank."""
+
+import numpy as np
+import pytest
+import torch
+
+from fer.adaptation import ViewRecipe
+from fer.layers import LAYERS
+from fer.network import build, cut_shape, to_tensor
+from fer.predict import predict_images
+from fer.views import render
+
+RECIPE = ViewRecipe()
+
+
+def test_the_paper_preset_has_the_papers_number_of_parameters():
+    count = sum(parameter.numel() for parameter in build(1.0).parameters())
+    assert count == 19_181_383 and round(count / 1e6, 1) == 19.2
+
+
+def test_both_sides_of_every_cut_make_the_whole():
+    network = build(1 / 16, seed=1).eval()
+    images = torch.randn(3, 1, 48, 48)
+    with torch.inference_mode():
+        whole = network(images)
+        for cut in range(len(LAYERS) + 1):
+            assert torch.equal(network[cut:](network[:cut](images)), whole)
+            assert tuple(network[:cut](images).shape[1:]) == cut_shape(network, cut)
+    assert [name for name, _ in network[9:].named_children()] == list(LAYERS[9:])
+
+
+def test_the_cuts_of_the_paper_preset_have_the_sizes_that_were_planned_with():
+    network = build(1.0)
+    sizes = {cut: int(np.prod(cut_shape(network, cut))) for cut in (0, 4, 7, 9, 10, 11)}
+    assert sizes == {0: 48 * 48, 4: 18_432, 7: 9_216, 9: 18_432, 10: 4_608, 11: 2_048}
+
+
+def test_weights_depend_on_the_seed_alone():
+    torch.manual_seed(1)
+    one = build(1 / 16, seed=5).state_dict()
+    torch.manual_seed(2)
+    other = build(1 / 16, seed=5).state_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not torch.equal(build(1 / 16, seed=6).state_dict()["fc3.linear.weight"], one["fc3.linear.weight"])
+
+
+def test_probabilities_sum_to_one_over_more_than_one_batch():
+    images = np.random.default_rng(1).integers(0, 256, (300, 48, 48), dtype=np.uint8)
+    probabilities = predict_images(build(1 / 16).eval(), images)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
+    assert to_tensor(torch.from_numpy(images)).abs().max() <= 2
+
+
+@pytest.fixture
+def pixels():
+    return torch.from_numpy(np.random.default_rng(1).integers(0, 256, (6, 48, 48), dtype=np.uint8))
+
+
+def test_a_view_is_a_function_of_image_and_number_alone(pixels):
+    numbers, views = np.arange(6), np.array([0, 1, 2, 3, 1, 0])
+    together = render(pixels, numbers, views, RECIPE, seed=7)
+    for index in range(6):
+        alone = render(pixels[[index]], numbers[[index]], views[[index]], RECIPE, seed=7)
+        assert torch.equal(alone[0], together[index])
+
+
+def test_view_zero_is_the_image_and_others_are_not(pixels):
+    numbers = np.arange(6)
+    assert torch.equal(render(pixels, numbers, np.zeros(6, int), RECIPE, seed=7), pixels)
+    one, two = (render(pixels, numbers, np.full(6, view), RECIPE, seed=7) for view in (1, 2))
+    assert not torch.equal(one, pixels) and not torch.equal(one, two)
+    assert not torch.equal(one, render(pixels, numbers, np.full(6, 1), RECIPE, seed=8))
+
+
+def test_a_recipe_of_nothing_changes_nothing(pixels):
+    still = ViewRecipe(flip=0, shift=0, rotation=0, scale=0, erase=0)
+    drawn = render(pixels, np.arange(6), np.full(6, 3), still, seed=7)
+    assert (drawn.int() - pixels.int()).abs().max() <= 1
+
+
+def test_a_flip_alone_mirrors(pixels):
+    mirror = ViewRecipe(flip=1, shift=0, rotation=0, scale=0, erase=0)
+    drawn = render(pixels, np.arange(6), np.full(6, 3), mirror, seed=7)
+    assert (drawn.int() - pixels.flip(2).int()).abs().max() <= 1
