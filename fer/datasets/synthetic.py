@@ -191,7 +191,8 @@ DOMAINS: dict[str, Domain] = {
     # Posed unit by unit after FACS, even studio light, models of two tones.
     "rafd": Domain(
         sizes=(750, 94, 94), subjects=67, styles=(0.70, 0.28, 0.02), intensity=(0.8, 0.06), stray=0.02,
-        gains={"part": 0.6, "cheek_up": 0.6, "inner_up": 0.7}, person={"crease": 0.1, "nose_y": 0.03}, skin=(0.74, 0.08), hair=(0.40, 0.18),
+        gains={"part": 0.6, "cheek_up": 0.6, "inner_up": 0.7}, person={"crease": 0.1, "nose_y": 0.03},
+        skin=(0.74, 0.08), hair=(0.40, 0.18),
         wall=(0.92, 0.01), contrast=(0.85, 0.03), zoom=(0.93, 0.02), noise=0.004,
     ),
     # Two collections from the web again: other people and annotators, sharper pictures than the source's.
