@@ -49,7 +49,7 @@ class BaselineConfig:
     seed: int = 0
     epochs: float = 8
     processes: int = 2
-    lr: float = 0.05
+    lr: float = 0.02
     batch_size: int = 64
 
     @property

@@ -31,13 +31,13 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
 
 
 def slot(base: AdaptationConfig, index: int) -> dict[str, Any]:
-    """Returns the paper's five strategies at the base learning rate first, then what the sampler likes."""
+    """Returns the paper's five strategies first, at the base learning rate and to their end, then free trials."""
     if index >= len(STRATEGIES):
         return {"params": {}}
     strategy = list(STRATEGIES)[index]
     if strategy == "BL":
-        return {"params": {}, "user_attrs": {"named": "BL"}}
+        return {"params": {}, "user_attrs": {"named": "BL", "keep": True}}
     params = {"strategy": strategy, "lr": base.lr}
     if strategy == "FU":
         params |= {"fusion_frozen_layers": 0, "fusion": NATURAL}
-    return {"params": params}
+    return {"params": params, "user_attrs": {"keep": True}}

@@ -21,7 +21,8 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
 
 
 def slot(base: AdaptationConfig, index: int) -> dict[str, Any]:
-    """Returns the nine points of the grid in turn; further rounds repeat them with other seeds."""
+    """Returns the nine points of the grid in turn; further rounds have other seeds. All run to their end."""
     grid: list[dict[str, Any]] = [{"params": {"strategy": s, "amount": a}} for s in ADAPTING for a in AMOUNTS]
     point = {"params": {}, "user_attrs": {"named": "BL"}} if index % POINTS == 0 else grid[index % POINTS - 1]
-    return {"params": point["params"], "user_attrs": point.get("user_attrs", {}) | {"replicate": index // POINTS}}
+    attributes = {"keep": True, "replicate": index // POINTS}
+    return {"params": point["params"], "user_attrs": point.get("user_attrs", {}) | attributes}

@@ -37,7 +37,7 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = {
     "paper": Preset(1.0, 60, 30, 1.0, "the paper's network, for a GPU"),
-    "laptop": Preset(0.25, 8, 8, 1.0, "the same layers at a quarter of the width"),
+    "laptop": Preset(0.25, 6, 8, 1.0, "the same layers at a quarter of the width"),
     "tiny": Preset(1 / 16, 2, 3, 0.1, "seconds instead of minutes, to see the tool work; the numbers mean nothing"),
 }
 
@@ -55,6 +55,7 @@ class StudyOptions:
     keep_duplicates: bool = False
     space: str = "card"
     sampler: str = "tpe"
+    early_stop: str = "on"
     preset: str = "auto"
     epochs: float | None = None
     lr: float = 0.01
@@ -126,6 +127,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="card: strategy, frozen layers, learning rate, fusion ratio; paper: the paper's grid",
     )
     search.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="default: %(default)s")
+    search.add_argument(
+        "--early-stop",
+        choices=("on", "off"),
+        default="on",
+        help="on: a trial that others dominate stops at a quarter or half of its budget (default: %(default)s)",
+    )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     search.add_argument("--timeout", type=float, metavar="SECONDS", help="start no trial after this time")
     training = parser.add_argument_group("training")

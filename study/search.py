@@ -180,7 +180,7 @@ def reap(study: optuna.Study) -> int:
         if attempts >= RETRIES:
             fail(study, trial, f"its worker died {attempts} times")
         elif discard(study, trial):
-            kept = {name: trial.user_attrs[name] for name in ("named", "replicate") if name in trial.user_attrs}
+            kept = {name: trial.user_attrs[name] for name in ("named", "keep", "replicate") if name in trial.user_attrs}
             study.enqueue_trial(trial.params, user_attrs=kept | {"attempts": attempts + 1, "copy_of": trial.number})
         reaped += 1
     return reaped

@@ -17,6 +17,7 @@ from fer.seeding import seed_from
 from search_spaces import choose
 from study.front import counted, non_dominated
 from study.search import trials_of
+from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Bench:
         base: The knobs that the space leaves alone.
         seed: Of the study.
         models: Folder that takes the networks of non-dominated trials.
+        early_stop: Whether dominated trials stop at rungs.
     """
 
     setting: Setting
@@ -36,6 +38,7 @@ class Bench:
     base: AdaptationConfig
     seed: int
     models: Path
+    early_stop: bool = False
 
 
 def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
@@ -51,8 +54,10 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
             record = {name: twin.user_attrs[name] for name in ("curve", "measures")} | {"twin_of": twin.number}
             state = TrialState.COMPLETE
         else:
-            adapted = adapt(bench.setting, config, seed)
+            adapted = adapt(bench.setting, config, seed, lambda share, row: at_rung(trial, bench, share, row))
             record = {"curve": adapted.curve, "measures": adapted.measures}
+            if adapted.stopped:
+                record["reason"] = f"dominated at epoch {adapted.curve[-1]['epoch']:g}"
             state = TrialState.PRUNED if adapted.stopped else TrialState.COMPLETE
             if state == TrialState.COMPLETE:
                 keep_if_leading(trial, adapted, bench, strategy)
@@ -67,6 +72,18 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         describe(trial, {"reason": reason[:500], "seconds": time.perf_counter() - started})
         trial.study.tell(trial, state=TrialState.FAIL)
         return TrialState.FAIL
+
+
+def at_rung(trial: optuna.Trial, bench: Bench, share: float, row: dict[str, float]) -> bool:
+    """Records the trial's vector at a rung and returns whether it stops there.
+
+    The paper's own strategies go on to their end: the report compares them.
+    """
+    mine = [row["source_val"], row["target_val"]]
+    trial.set_user_attr(rung_name(share), mine)
+    if not bench.early_stop or share < WARM_UP or trial.user_attrs.get("keep"):
+        return False
+    return should_stop(mine, vectors_at(trials_of(trial.study), share, trial.number))
 
 
 def describe(trial: optuna.Trial, attributes: dict[str, Any]) -> None:

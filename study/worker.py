@@ -89,7 +89,12 @@ def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
     source, target = reopen(record["source"], options), reopen(record["target"], options)
     setting = Setting(trained, source, target, where, cache_folder(args.out))
     return Bench(
-        setting, options["space"], base_config(options), options["seed"], Path(args.out) / record["name"] / "models"
+        setting,
+        options["space"],
+        base_config(options),
+        options["seed"],
+        Path(args.out) / record["name"] / "models",
+        early_stop=options["early_stop"] == "on",
     )
 
 

@@ -86,7 +86,7 @@ def test_the_first_five_are_the_papers_strategies(study):
     top_up(study, 6, "card", BASE)
     fixed = [trial.system_attrs.get("fixed_params", {}).get("strategy") for trial in trials_of(study)]
     assert fixed == [None, "FC", "FC+CL", "RE", "FU", None]
-    assert trials_of(study)[0].user_attrs == {"named": "BL"}
+    assert trials_of(study)[0].user_attrs == {"named": "BL", "keep": True}
 
 
 def die_with_a_trial(study: optuna.Study) -> optuna.trial.FrozenTrial:
@@ -110,7 +110,7 @@ def test_a_dead_workers_trial_is_done_again_and_counted_once(study):
     assert reap(study) == 1 and reap(study) == 0
     copy = trials_of(study)[-1]
     assert copy.system_attrs["fixed_params"] == lost.params
-    assert copy.user_attrs == {"named": "BL", "attempts": 2, "copy_of": 0}
+    assert copy.user_attrs == {"named": "BL", "keep": True, "attempts": 2, "copy_of": 0}
     assert top_up(study, 3, "card", BASE) == 3
     assert finish_all(study) == 3
     assert [trial.number for trial in counted(trials_of(study))] == [1, 2, 3]
