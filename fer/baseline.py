@@ -50,7 +50,7 @@ class BaselineConfig:
     epochs: float = 8
     processes: int = 2
     lr: float = 0.02
-    batch_size: int = 64
+    batch_size: int = 32
 
     @property
     def training(self) -> AdaptationConfig:

@@ -37,7 +37,7 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = {
     "paper": Preset(1.0, 60, 30, 1.0, "the paper's network, for a GPU"),
-    "laptop": Preset(0.25, 6, 8, 1.0, "the same layers at a quarter of the width"),
+    "laptop": Preset(0.25, 5, 8, 1.0, "the same layers at a quarter of the width"),
     "tiny": Preset(1 / 16, 2, 3, 0.1, "seconds instead of minutes, to see the tool work; the numbers mean nothing"),
 }
 

@@ -48,7 +48,21 @@ def reopen(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
     return dataset
 
 
-def base_config(options: Mapping[str, Any]) -> AdaptationConfig:
-    """Returns the knobs that the search space starts from."""
-    epochs = options["epochs"] or PRESETS[options["preset"]].epochs
-    return AdaptationConfig(lr=options["lr"], amount=options["amount"], epochs=epochs)
+def budget(options: Mapping[str, Any], source_images: int, target_images: int) -> float:
+    """Returns the budget of every adaptation of a study, in passes over the target's training set.
+
+    In the paper's space it is at least one pass over both training sets together, for every strategy alike: with less,
+    a fusion at the natural ratio would hardly see the target.
+    """
+    if options["epochs"]:
+        return float(options["epochs"])
+    epochs = PRESETS[options["preset"]].epochs
+    if options["space"] == "paper":
+        epochs = max(epochs, (source_images + target_images) / target_images)
+    return epochs
+
+
+def base_config(record: Mapping[str, Any]) -> AdaptationConfig:
+    """Returns the knobs that the study's search space starts from."""
+    options = record["options"]
+    return AdaptationConfig(lr=options["lr"], amount=options["amount"], epochs=record["budget_epochs"])

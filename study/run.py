@@ -140,7 +140,7 @@ def make_record(
 ) -> dict[str, Any]:
     """Returns the study's record, which study.json holds, all but its baseline."""
     from study.describe import hide_secrets
-    from study.lab import reference
+    from study.lab import budget, reference
 
     asked = dataclasses.asdict(options) | {"trials": options.wanted}
     return {
@@ -151,6 +151,7 @@ def make_record(
         "target": reference(target),
         "synthetic": synthetic,
         "options": hide_secrets(asked),
+        "budget_epochs": budget(asked, len(source.open("train")), len(target.open("train"))),
         "network": {"name": "VGG-13, 48×48 grey (arXiv 1905.12082)"},
         "versions": versions(),
         "hardware": hardware(),
@@ -268,7 +269,7 @@ def search(
     from study.search import reap, top_up, trials_of
 
     reap(study)
-    left = top_up(study, options.wanted, options.space, base_config(record["options"]))
+    left = top_up(study, options.wanted, options.space, base_config(record))
     if not left and (folder / "report.html").exists():
         summarise(study, record, options, folder, progress, "nothing to do: all trials are there")
         return DONE

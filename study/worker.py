@@ -91,7 +91,7 @@ def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
     return Bench(
         setting,
         options["space"],
-        base_config(options),
+        base_config(record),
         options["seed"],
         Path(args.out) / record["name"] / "models",
         early_stop=options["early_stop"] == "on",
