@@ -29,7 +29,7 @@ from fer.schedule import Schedule, choose_amount, draw_schedule, learning_rate
 from fer.seeding import seed_from
 
 DOMAINS = ("target", "source")
-RUNGS = (0.25, 0.5, 1.0)
+RUNGS = (0.5, 1.0)
 _EVALUATION_BATCH = 256
 
 

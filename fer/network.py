@@ -68,7 +68,8 @@ def cut_shape(network: nn.Sequential, cut: int) -> tuple[int, ...]:
     """Returns the shape of one sample's features at the input of layer `cut` (0 is the image)."""
     with torch.inference_mode():
         was_training = network.training
-        shape = tuple(network.eval()[:cut](torch.zeros(1, 1, 48, 48)).shape[1:])
+        image = torch.zeros(1, 1, 48, 48, device=next(network.parameters()).device)
+        shape = tuple(network.eval()[:cut](image).shape[1:])
         network.train(was_training)
     return shape
 

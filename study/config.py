@@ -37,7 +37,7 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = {
     "paper": Preset(1.0, 60, 30, 1.0, "the paper's network, for a GPU"),
-    "laptop": Preset(0.25, 5, 8, 1.0, "the same layers at a quarter of the width"),
+    "laptop": Preset(0.25, 5, 6, 1.0, "the same layers at a quarter of the width"),
     "tiny": Preset(1 / 16, 2, 3, 0.1, "seconds instead of minutes, to see the tool work; the numbers mean nothing"),
 }
 
@@ -131,7 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--early-stop",
         choices=("on", "off"),
         default="on",
-        help="on: a trial that others dominate stops at a quarter or half of its budget (default: %(default)s)",
+        help="on: a trial that others dominate stops at half of its budget (default: %(default)s)",
     )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     search.add_argument("--timeout", type=float, metavar="SECONDS", help="start no trial after this time")

@@ -65,7 +65,7 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         values = [record["measures"]["source_val"], record["measures"]["target_val"]]
         trial.study.tell(trial, values if state == TrialState.COMPLETE else None, state)
         return state
-    except (Diverged, MemoryError, RuntimeError, OSError, ValueError, ArithmeticError) as error:
+    except Exception as error:  # whatever it is, it is this trial's, and the study goes on
         if not isinstance(error, Diverged):
             traceback.print_exc()
         reason = "out of memory" if _out_of_memory(error) else f"{type(error).__name__}: {error}"

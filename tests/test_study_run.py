@@ -116,6 +116,12 @@ def test_the_same_command_again_changes_nothing_and_a_larger_total_adds(done):
     assert "2" in run("sync", NAME, folder=folder)
 
 
+def test_a_worker_that_joins_a_finished_study_finds_nothing_to_do(done):
+    folder, _ = done
+    assert "none is left" in run("worker", "--study", NAME, folder=folder)
+    assert "a study must exist" in run("worker", "--study", "nosuch", folder=folder, code=2)
+
+
 def test_another_seed_of_data_or_option_is_refused_for_the_same_study(done):
     folder, _ = done
     said = study(folder, "--trials", "8", "--epochs", "5", code=2)

@@ -1,10 +1,11 @@
 """Early stopping: never a non-dominated trial, whatever the order of arrival; the right share of the others."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.stopping import ETA, crowding_of, position, ranks_of, should_stop
+from study.stopping import crowding_of, position, ranks_of, should_stop
 
 VECTORS = st.lists(st.tuples(*[st.integers(0, 6).map(lambda n: n / 6)] * 2), min_size=1, max_size=25)
 
@@ -38,11 +39,12 @@ def test_the_order_of_the_others_does_not_matter(vectors):
     assert should_stop(vectors[0], vectors[1:]) == should_stop(vectors[0], vectors[:0:-1])
 
 
-def test_one_of_three_goes_on_along_a_chain():
+@pytest.mark.parametrize("eta", [2, 3, 5])
+def test_one_of_eta_goes_on_along_a_chain(eta):
     chain = [(n / 30, n / 30) for n in range(30)]
-    stopped = [should_stop(mine, [v for v in chain if v != mine]) for mine in chain]
-    assert stopped == [True] * 20 + [False] * 10
-    assert not should_stop(chain[0], chain[1 : ETA - 1])
+    stopped = [should_stop(mine, [v for v in chain if v != mine], eta) for mine in chain]
+    assert stopped == [True] * (30 - 30 // eta) + [False] * (30 // eta)
+    assert not should_stop(chain[0], chain[1 : eta - 1], eta)
 
 
 def test_crowding_by_hand():
