@@ -39,10 +39,11 @@ class AdaptationConfig:
     Attributes:
         init: "baseline" starts from the source-trained network, "scratch" from new weights.
         frozen_layers: Number of leading layers that stay fixed, parameters and batch-norm statistics alike (0…13).
-        lr: Peak learning rate of SGD with Nesterov momentum, warmed up and then annealed along a cosine.
+        optimiser: "sgd" with Nesterov momentum, or "adamw" (Loshchilov and Hutter 2019, arXiv 1711.05101).
+        lr: Peak learning rate, warmed up and then annealed along a cosine.
         fusion_ratio: Source share of each batch, 0…0.95, or "natural": the source's share of both training sets.
         amount: Share of the target's training set that is used, drawn per expression; the paper's 0.5 or 1.0.
-        weight_decay: L2 penalty on every trained parameter.
+        weight_decay: On every trained parameter; an L2 penalty with sgd, decoupled with adamw.
         momentum: Of SGD.
         batch_size: Samples per step, source and target together.
         epochs: Budget in samples, counted in passes over the whole target training set. It does not depend on
@@ -54,6 +55,7 @@ class AdaptationConfig:
 
     init: Literal["baseline", "scratch"] = "baseline"
     frozen_layers: int = 0
+    optimiser: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.01
     fusion_ratio: float | Literal["natural"] = 0.0
     amount: float = 1.0
@@ -69,6 +71,7 @@ class AdaptationConfig:
         checks = {
             "init": self.init in ("baseline", "scratch"),
             "frozen_layers": 0 <= self.frozen_layers <= len(LAYERS),
+            "optimiser": self.optimiser in ("sgd", "adamw"),
             "lr": 0 <= self.lr < float("inf"),
             "fusion_ratio": self.fusion_ratio == NATURAL
             or (not isinstance(self.fusion_ratio, str) and 0 <= self.fusion_ratio <= 0.95),

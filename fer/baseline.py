@@ -49,15 +49,20 @@ class BaselineConfig:
     seed: int = 0
     epochs: float = 8
     processes: int = 2
-    lr: float = 0.02
+    lr: float = 0.001
     batch_size: int = 32
 
     @property
     def training(self) -> AdaptationConfig:
-        """The knobs of the training loop; the views are not limited to a bank."""
+        """The knobs of the training loop; the views are not limited to a bank.
+
+        AdamW, because a short training with SGD spends its first epochs on a plateau (docs/notes.md).
+        """
         return AdaptationConfig(
             init="scratch",
+            optimiser="adamw",
             lr=self.lr,
+            weight_decay=0.01,
             batch_size=self.batch_size,
             epochs=self.epochs,
             views=ViewRecipe(count=1 << 20),

@@ -121,14 +121,7 @@ def fit(
     trained = network[frozen:]
     network.eval().requires_grad_(False)
     parameters = list(trained.requires_grad_(True).parameters())
-    optimiser = torch.optim.SGD(
-        parameters,
-        lr=config.lr,
-        momentum=config.momentum,
-        nesterov=config.momentum > 0,
-        weight_decay=config.weight_decay,
-        foreach=True,
-    )
+    optimiser = make_optimiser(parameters, config)
     steps, epoch = schedule.boundaries[-1], 0
     total, since = torch.zeros((), device=runtime.device), 0
     trained.train()
@@ -159,6 +152,20 @@ def fit(
                 return True
             trained.train()
     return False
+
+
+def make_optimiser(parameters: list[nn.Parameter], config: AdaptationConfig) -> torch.optim.Optimizer:
+    """Returns the optimiser that the configuration names."""
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
+    return torch.optim.SGD(
+        parameters,
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+        weight_decay=config.weight_decay,
+        foreach=True,
+    )
 
 
 def _batch(
