@@ -80,4 +80,4 @@ def hide_secrets(value: Any) -> Any:
         return value
     # Greedy to the last "@": a raw password may hold "/" or "@" itself.
     value = re.sub(r"://(?=[^/\s])\S*@", "://***@", value)
-    return re.sub(r"(?i)\b(pass\w*|pwd|\w*token|\w*secret\w*|\w*key)=[^&\s]+", r"\1=***", value)
+    return re.sub(r"(?i)\b(\w*pass\w*|pwd|\w*token|\w*secret\w*|\w*key)=[^&]+", r"\1=***", value)

@@ -8,7 +8,7 @@ A trial whose worker died is marked lost, which takes it out of every count, and
 import contextlib
 import os
 import socket
-import warnings
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import psutil
 from filelock import FileLock
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.adaptation import AdaptationConfig
@@ -29,6 +30,8 @@ from study.front import counted
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 RETRIES = 3
+UNSIGNED_SECONDS = 10.0
+SILENT_SECONDS = 300.0
 JOURNAL = "journal.log"
 
 
@@ -44,16 +47,43 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     """
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+        path = (folder / JOURNAL).resolve()
+        _drop_torn_line(path)
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=_KernelLock(path)))
     try:
         return optuna.storages.get_storage(url)
     except Exception as error:  # each database driver has its own errors
-        reason = hide_secrets(str(error)).strip().splitlines()[0][:200]
+        reason = (hide_secrets(str(error)).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(
             "--storage must be an Optuna storage that answers",
             f"{hide_secrets(url)} ({reason})",
             "Check that the server runs and the URL is right, or leave --storage out for a journal on this machine.",
         ) from None
+
+
+class _KernelLock(BaseJournalFileLock):
+    """A lock that the kernel releases when its holder dies; Optuna's own would then stop every other process."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = FileLock(f"{path}.lock")
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cuts a last line that a crash left half-written: what follows would be appended to it and lost with it."""
+    if not path.exists():
+        return
+    with FileLock(f"{path}.lock"), path.open("r+b") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
 
 
 def load_study(name: str, out: Path, storage: str | None) -> optuna.Study:
@@ -95,13 +125,21 @@ def top_up(study: optuna.Study, total: int, space: str, base: AdaptationConfig) 
     Returns:
         The number of trials that are still to be finished.
     """
-    alive = [trial for trial in trials_of(study) if not is_lost(trial)]
-    for index in range(len(alive), total):
+    for index in range(len(_alive(study)), total):
         study.enqueue_trial(**SPACES[space].slot(base, index))
-    waiting = [trial for trial in alive if trial.state == TrialState.WAITING]
-    for trial in waiting[len(waiting) - max(0, len(alive) - total) :] if len(alive) > total else []:
+    # Looked at again: another parent on the same database may have enqueued the same.
+    alive = _alive(study)
+    free_first = sorted(
+        (trial for trial in alive if trial.state == TrialState.WAITING),
+        key=lambda trial: (bool(trial.user_attrs.get("keep")), -trial.number),
+    )
+    for trial in free_first[: max(0, len(alive) - total)]:
         discard(study, trial)
     return max(0, total - len(counted(trials_of(study))))
+
+
+def _alive(study: optuna.Study) -> list[FrozenTrial]:
+    return [trial for trial in trials_of(study) if not is_lost(trial)]
 
 
 def claim(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
@@ -145,9 +183,7 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.NSGAIISampler(seed=seed)
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed)
-    if name == "grid":
-        with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
-            return optuna.samplers.BruteForceSampler(seed=seed)
+    # A grid's points are all enqueued, so that its sampler is never asked.
     return optuna.samplers.RandomSampler(seed=seed)
 
 
@@ -156,10 +192,17 @@ def identity_of_process() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "since": psutil.Process().create_time()}
 
 
-def is_alive(worker: dict[str, Any]) -> bool:
-    """Whether a worker may still be at work; one on another machine may."""
+def is_alive(trial: FrozenTrial) -> bool:
+    """Whether a running trial's worker may still be at work.
+
+    A worker on this machine is looked for by its process; one elsewhere is believed as long as it gives signs of life.
+    """
+    worker = trial.user_attrs.get("worker")
+    if worker is None:  # claimed a moment ago, and not yet signed
+        started = trial.datetime_start
+        return started is not None and (type(started).now() - started).total_seconds() < UNSIGNED_SECONDS
     if worker.get("host") != socket.gethostname():
-        return True
+        return time.time() - trial.user_attrs.get("beat", worker["since"]) < SILENT_SECONDS
     try:
         process = psutil.Process(worker["pid"])
         return abs(process.create_time() - worker["since"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
@@ -167,36 +210,47 @@ def is_alive(worker: dict[str, Any]) -> bool:
         return False
 
 
-def reap(study: optuna.Study) -> int:
-    """Replaces each running trial whose worker is dead by a clean copy, at most RETRIES times; returns how many."""
-    reaped = 0
-    for trial in trials_of(study):
-        worker = trial.user_attrs.get("worker")
-        if trial.state != TrialState.RUNNING or (worker is not None and is_alive(worker)):
-            continue
-        if worker is None and not _is_old(trial):
-            continue  # claimed a moment ago, and not yet signed by its worker
-        attempts = trial.user_attrs.get("attempts", 1)
-        if attempts >= RETRIES:
-            fail(study, trial, f"its worker died {attempts} times")
-        elif discard(study, trial):
-            kept = {name: trial.user_attrs[name] for name in ("named", "keep", "replicate") if name in trial.user_attrs}
-            study.enqueue_trial(trial.params, user_attrs=kept | {"attempts": attempts + 1, "copy_of": trial.number})
-        reaped += 1
-    return reaped
-
-
-def _is_old(trial: FrozenTrial, seconds: float = 10.0) -> bool:
-    started = trial.datetime_start
-    return started is None or (type(started).now() - started).total_seconds() > seconds
-
-
-def discard(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Takes an unfinished trial out of every count; False when it finished meanwhile."""
+def beat(study: optuna.Study, trial: optuna.Trial) -> None:
+    """Gives a sign of life for a running trial."""
     storage, _ = storage_of(study)
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        storage.set_trial_user_attr(trial._trial_id, "beat", time.time())
+
+
+def reap(study: optuna.Study, blame: bool = True) -> int:
+    """Replaces each running trial whose worker is dead by a clean copy, at most RETRIES times; returns how many.
+
+    Args:
+        study: Whose trials.
+        blame: Whether the death counts against the trial; not when its worker was ended on purpose.
+    """
+    dead = [trial for trial in trials_of(study) if trial.state == TrialState.RUNNING and not is_alive(trial)]
+    for trial in dead:
+        give_back(study, trial, blame)
+    return len(dead)
+
+
+def give_back(study: optuna.Study, trial: FrozenTrial, blame: bool = True) -> None:
+    """Marks a running trial as lost and enqueues a clean copy with the same knobs, or fails it after RETRIES times."""
+    attempts = trial.user_attrs.get("attempts", 1)
+    if blame and attempts >= RETRIES:
+        fail(study, trial, f"its worker died {attempts} times")
+    elif discard(study, trial, running=True):
+        kept = {name: trial.user_attrs[name] for name in ("named", "keep", "replicate") if name in trial.user_attrs}
+        knobs = trial.system_attrs.get("fixed_params", {}) | trial.params
+        study.enqueue_trial(knobs, user_attrs=kept | {"attempts": attempts + blame, "copy_of": trial.number})
+
+
+def discard(study: optuna.Study, trial: FrozenTrial, running: bool = False) -> bool:
+    """Takes a waiting trial, or one whose worker is dead, out of every count; False when it was too late."""
+    storage, _ = storage_of(study)
+    expected = TrialState.RUNNING if running else TrialState.WAITING
     try:
-        storage.set_trial_user_attr(trial._trial_id, "lost", True)
-        return storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        with _one_claim_at_a_time(storage):
+            if storage.get_trial(trial._trial_id).state != expected:
+                return False
+            storage.set_trial_user_attr(trial._trial_id, "lost", True)
+            return storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     except optuna.exceptions.UpdateFinishedTrialError:
         return False
 

@@ -1,5 +1,6 @@
 """One trial: from the knobs that the sampler suggests to the record in the storage."""
 
+import contextlib
 import time
 import traceback
 from dataclasses import dataclass
@@ -66,11 +67,13 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         trial.study.tell(trial, values if state == TrialState.COMPLETE else None, state)
         return state
     except Exception as error:  # whatever it is, it is this trial's, and the study goes on
-        if not isinstance(error, Diverged):
+        if not isinstance(error, Diverged | optuna.exceptions.UpdateFinishedTrialError):
             traceback.print_exc()
         reason = "out of memory" if _out_of_memory(error) else f"{type(error).__name__}: {error}"
-        describe(trial, {"reason": reason[:500], "seconds": time.perf_counter() - started})
-        trial.study.tell(trial, state=TrialState.FAIL)
+        # Another process may have given the trial up for lost; then its copy counts and not this one.
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            describe(trial, {"reason": reason[:500], "seconds": time.perf_counter() - started})
+            trial.study.tell(trial, state=TrialState.FAIL)
         return TrialState.FAIL
 
 

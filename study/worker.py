@@ -8,12 +8,15 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from study.config import DONE, WRONG_USE, cache_folder
+from study.config import DONE, INTERRUPTED, WRONG_USE, cache_folder
 from study.machine import worker_environment
+
+BEAT_SECONDS = 30.0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,6 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_USE
+    except KeyboardInterrupt:
+        print("interrupted; the trial goes back to the study", file=sys.stderr)
+        return INTERRUPTED
     if not args.parent:
         print(f"{finished} trials finished here; none is left to claim")
     return DONE
@@ -51,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def work(args: argparse.Namespace) -> int:
     """Claims and runs trials until there is none or the time is up; returns how many."""
-    from study.search import claim, load_study
+    from study.search import beat, claim, give_back, load_study
     from study.trial import run_trial
 
     study = load_study(args.study, Path(args.out), args.storage)
@@ -63,7 +69,16 @@ def work(args: argparse.Namespace) -> int:
         trial = claim(study, options["sampler"], options["seed"])
         if trial is None:
             break
-        run_trial(trial, bench)
+        ended = threading.Event()
+        pulse = threading.Thread(target=_beat_until, args=(ended, lambda trial=trial: beat(study, trial)), daemon=True)
+        pulse.start()
+        try:
+            run_trial(trial, bench)
+        except KeyboardInterrupt:
+            give_back(study, study.trials[trial.number], blame=False)
+            raise
+        finally:
+            ended.set()
         finished += 1
     return finished
 
@@ -96,6 +111,15 @@ def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
         Path(args.out) / record["name"] / "models",
         early_stop=options["early_stop"] == "on",
     )
+
+
+def _beat_until(ended: threading.Event, beat: Callable[[], None]) -> None:
+    """Gives a sign of life now and then, until the trial has ended."""
+    while not ended.wait(BEAT_SECONDS):
+        try:
+            beat()
+        except Exception as error:  # a storage that is away for a moment; the trial itself will meet it, or not
+            print(f"warning: no sign of life could be given ({type(error).__name__})", file=sys.stderr)
 
 
 def _leave_with(parent: int) -> None:

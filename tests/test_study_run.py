@@ -1,6 +1,7 @@
 """The main job through its real command: a real journal, a real MLflow store, real worker processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,7 +66,8 @@ def test_the_contract_of_the_folder_holds(done):
 def test_every_trial_counts_and_the_front_has_its_networks(done):
     folder, _ = done
     trials = trials_of(folder)
-    assert list(trials["number"]) == list(range(8)) and (trials["state"] == "finished").all()
+    assert list(trials["number"]) == list(range(8)) and set(trials["state"]) <= {"finished", "stopped"}
+    assert (trials["state"][:5] == "finished").all()
     assert list(trials["strategy"][:5]) == ["BL", "FC", "FC+CL", "RE", "FU"]
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")
     models = {path.name for path in (folder / "runs" / NAME / "models").iterdir()}
@@ -130,13 +132,21 @@ def test_another_seed_of_data_or_option_is_refused_for_the_same_study(done):
 
 def test_one_worker_and_one_seed_give_identical_trials(tmp_path):
     tables = []
-    for name in ("a", "b"):
-        study(tmp_path, "--trials", "8", "--workers", "1", "--tracking-uri", "none", "--out", name, "--seed", "3")
-        tables.append(pd.read_csv(tmp_path / name / f"{NAME}-seed3" / "trials.csv").drop(columns="seconds"))
+    for name in ("a", "b"):  # each with a baseline of its own
+        study(tmp_path, "--trials", "7", "--workers", "1", "--tracking-uri", "none", "--out", name)
+        tables.append(pd.read_csv(tmp_path / name / NAME / "trials.csv").drop(columns="seconds"))
     pd.testing.assert_frame_equal(*tables)
 
 
-def test_an_interrupted_study_says_how_to_go_on_and_does(tmp_path):
+@pytest.fixture
+def prepared(done: tuple[Path, str], tmp_path: Path) -> Path:
+    """A folder in which data and baseline are there already."""
+    shutil.copytree(done[0] / "runs" / ".cache", tmp_path / "runs" / ".cache")
+    return tmp_path
+
+
+def test_an_interrupted_study_says_how_to_go_on_and_does(prepared):
+    tmp_path = prepared
     arguments = ["--target", "tfeid", "--preset", "tiny", "--trials", "30", "--tracking-uri", "none"]
     process = command("run", *arguments, folder=tmp_path)
     journal = tmp_path / "runs" / NAME / "journal.log"
@@ -152,7 +162,8 @@ def test_an_interrupted_study_says_how_to_go_on_and_does(tmp_path):
     assert len(trials_of(tmp_path)) == begun + 4
 
 
-def test_the_papers_grid_runs_as_a_table(tmp_path):
+def test_the_papers_grid_runs_as_a_table(prepared):
+    tmp_path = prepared
     said = study(tmp_path, "--space", "paper", "--tracking-uri", "none")
     table = pd.read_csv(tmp_path / "runs" / NAME.replace("card", "paper") / "paper_table.csv")
     assert {"BL", "FC_50", "FC_100", "FC+CL_50", "FC+CL_100", "RE_50", "RE_100", "FU_50", "FU_100"} <= set(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from fer.errors import InputError
 from study.front import counted
 from study.search import (
     RETRIES,
+    beat,
     claim,
     discard,
     identity_of_process,
     is_alive,
     load_study,
-    make_sampler,
     open_storage,
     reap,
     top_up,
@@ -131,13 +132,58 @@ def test_a_living_workers_trial_is_left_alone(study):
     claim(study, "random", 1)
     assert reap(study) == 0
     elsewhere = claim(study, "random", 1)
-    elsewhere.set_user_attr("worker", {"host": "another", "pid": 1, "since": 0})
+    elsewhere.set_user_attr("worker", {"host": "another", "pid": 1, "since": time.time()})
     assert reap(study) == 0
 
 
-def test_a_process_is_told_from_its_successor_with_the_same_number():
-    assert is_alive(identity_of_process())
-    assert not is_alive(identity_of_process() | {"since": 1.0})
+def test_a_process_is_told_from_its_successor_with_the_same_number(study):
+    top_up(study, 1, "card", BASE)
+    trial = claim(study, "random", 1)
+    assert is_alive(trials_of(study)[0])
+    trial.set_user_attr("worker", identity_of_process() | {"since": 1.0})
+    assert not is_alive(trials_of(study)[0])
+
+
+def test_a_silent_worker_elsewhere_is_given_up(study):
+    top_up(study, 1, "card", BASE)
+    trial = claim(study, "random", 1)
+    trial.set_user_attr("worker", {"host": "another", "pid": 1, "since": 0})
+    assert not is_alive(trials_of(study)[0])
+    beat(study, trial)
+    assert is_alive(trials_of(study)[0])
+
+
+def test_a_copy_keeps_the_knobs_that_were_fixed_before_any_was_suggested(study):
+    top_up(study, 2, "card", BASE)
+    claim(study, "random", 1)
+    fc = claim(study, "random", 1)
+    fc.set_user_attr("worker", identity_of_process() | {"pid": dead_process()})
+    assert reap(study, blame=False) == 1
+    copy = trials_of(study)[-1]
+    assert copy.system_attrs["fixed_params"] == {"strategy": "FC", "lr": 0.01}
+    assert copy.user_attrs["attempts"] == 1
+
+
+def test_a_torn_journal_loses_its_last_line_alone(tmp_path):
+    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    top_up(study, 3, "card", BASE)
+    journal = tmp_path / "journal.log"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    for _ in range(2):
+        again = optuna.load_study(study_name="s", storage=open_storage(None, tmp_path))
+        top_up(again, 3, "card", BASE)
+        assert len(again.trials) == 3
+
+
+def test_a_worker_killed_inside_a_write_stops_nobody(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from study.search import open_storage\n"
+        "storage = open_storage(None, Path(sys.argv[1])); storage._backend._lock.acquire()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parent.parent, check=False)
+    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    assert top_up(study, 2, "card", BASE) == 2
 
 
 def test_discarding_a_finished_trial_does_nothing(study):
@@ -162,10 +208,6 @@ def test_equal_seeds_suggest_equal_trials_and_a_resumed_study_does_not_repeat_it
     once = values(tmp_path / "a", (14,))
     assert once == values(tmp_path / "b", (5, 14))
     assert len(set(once)) == 14
-
-
-def test_grid_is_the_only_sampler_that_needs_finite_knobs():
-    assert isinstance(make_sampler("grid", 1), optuna.samplers.BruteForceSampler)
 
 
 def test_a_missing_study_names_those_that_exist(tmp_path):
