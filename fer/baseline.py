@@ -213,14 +213,13 @@ def load(path: Path, runtime: Runtime) -> Baseline:
     first = state.get("conv1_1.conv.weight")
     if first is None:
         raise InputError("a network file holds layers conv1_1 … fc3", f"{path} with {sorted(state)[:3]}…", mend)
-    width = float(header.get("width", len(first) / 64))
-    network = build(width)
     try:
+        width = float(header.get("width", len(first) / 64))
+        network = build(width)
         network.load_state_dict(state)
-    except RuntimeError as error:
-        raise InputError(
-            "a network file holds the layers of fer.network", str(error).splitlines()[1].strip(), mend
-        ) from None
+    except (RuntimeError, ValueError, OverflowError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError("a network file holds the layers of fer.network", f"{path} ({reason})", mend) from None
     if not all(bool(tensor.isfinite().all()) for tensor in state.values() if tensor.is_floating_point()):
         raise InputError("a network's weights are finite numbers", path, mend)
     network = network.to(runtime.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fer import prefix
 from fer.adaptation import AdaptationConfig, ViewRecipe
 from fer.datasets import Dataset, Split
 from fer.errors import InputError
@@ -187,7 +188,10 @@ def open_feed(setting: Setting, domain: str, split: Split, name: str, cut: int, 
     if cut == 0 or setting.cache is None:
         return pixels
     drawn = asdict(recipe) if views > 1 else "plain"
-    key = seed_from(setting.baseline.digest, dataset.digest, name, drawn, setting.runtime.precision)
+    runtime = setting.runtime
+    key = seed_from(
+        prefix.VERSION, setting.baseline.digest, dataset.digest, name, drawn, runtime.precision, runtime.device[:4]
+    )
     folder = setting.cache / "features" / f"{dataset.name}-{name}-{key:016x}"
     return Bank(folder, setting.baseline.network, cut, pixels, views)
 

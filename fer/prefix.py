@@ -61,6 +61,10 @@ class Pixels:
         return to_tensor(pixels)
 
 
+VERSION = "1"
+"""Changes when the same images and weights would give other features: part of every bank's key."""
+
+
 class Bank:
     """Features at one cut for the views of one split.
 
@@ -111,12 +115,15 @@ class Bank:
         return slots[~np.array(sound, bool)]
 
     def _fill(self, slots: np.ndarray) -> None:
-        inputs = self.pixels.gather(slots // self.views, slots % self.views)
+        # Always a whole batch: kernels for other sizes differ in the last bits, and with them what is cached would
+        # depend on what was cached before.
+        padded = np.resize(slots, _FILL_BATCH)
+        inputs = self.pixels.gather(padded // self.views, padded % self.views)
         features = frozen_features(self.network, 0, self.cut, channels_last(inputs), self.runtime)
         block = _to_numpy(features.to(self.runtime.dtype), self.values)
         # Written with pwrite and not through the map: a full disk is then an OSError and not a SIGBUS.
         with self.path.open("r+b") as file, self.sums.open("r+b") as sums:
-            for slot, row in zip(slots, block, strict=True):
+            for slot, row in zip(slots, block, strict=False):
                 os.pwrite(file.fileno(), row.tobytes(), int(slot) * self._slot_bytes)
                 os.pwrite(sums.fileno(), np.uint32(_checksum(row)).tobytes(), int(slot) * 4)
 

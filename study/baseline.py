@@ -6,12 +6,14 @@ the environment that fast training needs.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
 from study.config import PRESETS, WRONG_USE, cache_folder
+from study.machine import leave_with_parent
 
 
 def main(record: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +29,6 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
     source, target = reopen(record["source"], options), reopen(record["target"], options)
     preset = PRESETS[options["preset"]]
     epochs = options["baseline_epochs"] or preset.baseline_epochs
-    say({"device": where.device, "precision": where.precision})
     if options["baseline"]:
         path = Path(options["baseline"])
     else:
@@ -68,6 +69,7 @@ def say(line: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    leave_with_parent(os.getppid())
     try:
         say({"baseline": main(json.loads(sys.argv[1]))})
     except InputError as error:

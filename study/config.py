@@ -173,7 +173,7 @@ def check(options: StudyOptions) -> None:
         (options.wanted >= 1, "--trials is at least 1", options.wanted, "Give the total of trials you want."),
         (options.seed >= 0, "--seed is not negative", options.seed, "Give 0 or more."),
         (options.amount in (0.5, 1.0), "--amount is 0.5 or 1.0", options.amount, "Give one of them."),
-        (0 < options.lr < 10, "--lr is between 0 and 10", options.lr, "Try 0.01."),
+        (1e-4 <= options.lr <= 1e-1, "--lr is between 0.0001 and 0.1, as in the space", options.lr, "Try 0.01."),
         (
             options.epochs is None or 0 < options.epochs <= 100_000,
             "--epochs is between 0 and 100000", options.epochs, "Leave it out for the preset's budget.",

@@ -42,6 +42,11 @@ class Follower:
         if self.error is not None:
             raise self.error
 
+    def wait(self) -> None:
+        """Waits until no work on MLflow's side is under way."""
+        self.stopping.set()
+        self.thread.join()
+
     def follow(self, study: "optuna.Study", record: dict[str, Any]) -> None:
         """Starts copying trials."""
         self.thread = threading.Thread(target=self._follow, args=(study, record), daemon=True)
@@ -57,8 +62,7 @@ class Follower:
         """Stops the thread and copies what is left."""
         from study.search import trials_of
 
-        self.stopping.set()
-        self.thread.join()
+        self.wait()
         tracking.sync(self.handle, record, trials_of(study), self.done, force=True)
 
     def finish(self, record: dict[str, Any], folder: Path) -> bool:

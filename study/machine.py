@@ -5,6 +5,8 @@ import importlib.metadata
 import os
 import platform
 import sys
+import threading
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,17 @@ WORKER_ENVIRONMENT = {
 def worker_environment() -> dict[str, str]:
     """Returns this process's environment with what workers need; what the user set stays."""
     return WORKER_ENVIRONMENT | os.environ | {"PYTHONUNBUFFERED": "1"}
+
+
+def leave_with_parent(parent: int) -> None:
+    """Watches, in a thread, for the end of the parent process and ends this one: nobody would read its results."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @cache

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
 from study.config import (
+    CHANGEABLE,
     DEFAULT_TRACKING,
     DONE,
     FAILED,
@@ -26,6 +28,7 @@ from study.config import (
     parse,
     study_name,
 )
+from study.describe import hide_secrets
 from study.machine import cores, gpu_count, hardware, versions, worker_environment
 from study.progress import Progress, front_rich
 
@@ -34,9 +37,6 @@ if TYPE_CHECKING:
 
     from fer.datasets import Dataset
     from study.following import Follower
-
-MOST_CRASHES_IN_A_ROW = 3
-MOST_FAILURES_IN_A_ROW = 20
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,23 +50,34 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here:", file=sys.stderr)
-        print(f"  {same_command(arguments)}", file=sys.stderr)
+        print(f"\ninterrupted; the same command goes on from here:\n  {same_command(arguments)}", file=sys.stderr)
         return INTERRUPTED
+    except (OSError, RuntimeError) as error:  # a full disk, a storage that went away, a study that gave up
+        reason = (hide_secrets(str(error)).strip() or type(error).__name__).splitlines()[0][:300]
+        print(f"error: {reason}. Mended, it goes on with:\n  {same_command(arguments)}", file=sys.stderr)
+        return FAILED
 
 
 def same_command(arguments: list[str] | None) -> str:
-    """Returns the line that resumes the study."""
-    import shlex
+    """Returns the line that resumes the study, without passwords."""
+    words = ["-m", "study.run", *(sys.argv[1:] if arguments is None else arguments)]
+    return shlex.join([python(), *hide_secrets(words)])
 
-    return shlex.join(["python", "-m", "study.run", *(sys.argv[1:] if arguments is None else arguments)])
+
+def python() -> str:
+    """Returns how to call this Python from this folder."""
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else "python"
 
 
 def resolve(options: StudyOptions) -> StudyOptions:
     """Settles what "auto" means on this machine."""
     device = options.device if options.device != "auto" else ("cuda" if gpu_count() else "cpu")
-    if device.startswith("cuda") and not gpu_count():
-        raise InputError("--device cuda needs a GPU that its driver shows", options.device, "Use --device cpu.")
+    index = int(device.partition(":")[2] or 0)
+    if device.startswith("cuda") and index >= gpu_count():
+        raise InputError(
+            "--device cuda needs a GPU that its driver shows", f"{device} of {gpu_count()} GPUs", "Use --device cpu."
+        )
     preset = options.preset if options.preset != "auto" else ("paper" if device != "cpu" else "laptop")
     workers = options.workers if options.workers != "auto" else str(min(4, cores()) if device != "cpu" else cores())
     return dataclasses.replace(options, device=device, preset=preset, workers=workers)
@@ -75,26 +86,49 @@ def resolve(options: StudyOptions) -> StudyOptions:
 def run(options: StudyOptions, progress: Progress) -> int:
     """Prepares, searches, exports."""
     from study.following import Follower
-    from study.search import open_storage
 
     # Connecting takes seconds, so it begins now; a server that the user named must answer.
     follower = Follower(options.tracking_uri, required=options.tracking_uri is not None)
-    source, target = read_data(options, progress)
-    synthetic = "synthetic" in (source.kind, target.kind)
-    name = study_name(options, source.name, target.name, synthetic)
-    folder = Path(options.out) / name
-    with only_parent(folder):
-        record = make_record(name, options, source, target, synthetic)
-        open_storage(options.storage, folder)  # before minutes of training: a server that is not there ends it here
-        study = find_study(record, options, progress)
-        if study is None:
-            record["baseline"] = obtain_baseline(record, progress)
-            follower.check()
-            study = create_study(record, options, folder)
-        else:
-            record = study.user_attrs["study"]
-        show_setting(record, options, progress)
-        return search(study, record, options, folder, progress, follower)
+    try:
+        source, target = read_data(options, progress)
+        synthetic = "synthetic" in (source.kind, target.kind)
+        name = study_name(options, source.name, target.name, synthetic)
+        with only_parent(Path(options.out) / name):
+            record = make_record(name, options, source, target, synthetic)
+            study = begin_or_resume(record, options, progress, follower)
+            show_setting(record, options, progress)
+            return search(study, record, options, progress, follower)
+    finally:
+        follower.wait()  # a database whose making is cut off stays unusable
+
+
+def begin_or_resume(
+    record: dict[str, Any], options: StudyOptions, progress: Progress, follower: "Follower"
+) -> "optuna.Study":
+    """Returns the study, with its baseline in place; `record` becomes its whole record."""
+    from study.search import open_storage
+
+    # Before minutes of training: a server that is not there ends it here.
+    storage = open_storage(options.storage, Path(options.out) / record["name"])
+    if options.tracking_uri is not None:
+        follower.check()
+    known = find_record(record, options, storage)
+    if known is None:
+        record["baseline"] = obtain_baseline(record, progress)
+        record["network"] |= {key: record["baseline"][key] for key in ("width", "parameters")}
+    else:
+        progress.say(f"resuming {record['name']}, started {known['created']}")
+        if not Path(known["baseline"]["file"]).exists():
+            same = obtain_baseline(record, progress)["digest"] == known["baseline"]["digest"]
+            if not same:
+                raise InputError(
+                    "a study goes on with its own baseline",
+                    f"{known['baseline']['file']}, which is gone, and trained again it came out different",
+                    "Put the file back, or start a new study with --study NAME.",
+                )
+        now = {name: record["options"][name] for name in CHANGEABLE}
+        record.update(known | {"options": known["options"] | now, "versions": record["versions"]})
+    return create_study(record, storage)
 
 
 def read_data(options: StudyOptions, progress: Progress) -> tuple["Dataset", "Dataset"]:
@@ -104,6 +138,8 @@ def read_data(options: StudyOptions, progress: Progress) -> tuple["Dataset", "Da
     asked = dataclasses.asdict(options)
     source = prepare(options.source, asked, options.data_kind)
     target = prepare(options.target, asked, options.data_kind)
+    if source.name == target.name:
+        raise InputError("--target and --source are two datasets", f"{source.name} twice", "Choose another target.")
     for dataset in (source, target):
         sizes = " / ".join(f"{len(dataset.open(split)):,}" for split in ("train", "validation"))
         progress.say(f"  {dataset.name}: {dataset.kind}, {sizes} training / validation images, hash {dataset.digest}")
@@ -150,7 +186,7 @@ def make_record(
         "source": reference(source),
         "target": reference(target),
         "synthetic": synthetic,
-        "options": hide_secrets(asked),
+        "options": asked | {name: hide_secrets(asked[name]) for name in ("storage", "tracking_uri")},
         "budget_epochs": budget(asked, len(source.open("train")), len(target.open("train"))),
         "network": {"name": "VGG-13, 48×48 grey (arXiv 1905.12082)"},
         "versions": versions(),
@@ -158,30 +194,26 @@ def make_record(
     }
 
 
-def find_study(record: dict[str, Any], options: StudyOptions, progress: Progress) -> "optuna.Study | None":
-    """Returns the study of this name to resume it, or None when it is new.
+def find_record(
+    record: dict[str, Any], options: StudyOptions, storage: "optuna.storages.BaseStorage"
+) -> dict[str, Any] | None:
+    """Returns the record of the study of this name to resume it, or None when it is new.
 
     Raises:
-        InputError: There is one that was started with other options or other data.
+        InputError: It was started with other options or other data.
     """
     import optuna
 
-    from study.search import JOURNAL, open_storage
-
-    folder = Path(options.out) / record["name"]
-    if options.storage is None and not (folder / JOURNAL).exists():
-        return None
     try:
-        study = optuna.load_study(study_name=record["name"], storage=open_storage(options.storage, folder))
+        known = optuna.load_study(study_name=record["name"], storage=storage).user_attrs.get("study")
     except KeyError:
         return None
-    known = study.user_attrs.get("study")
     if known is None:
         return None
-    before = {name: known["options"].get(name) for name in identity(options)} | {
-        side: known[side]["digest"] for side in ("source", "target")
-    }
-    now = identity(options) | {side: record[side]["digest"] for side in ("source", "target")}
+    sides = ("source", "target")
+    before = {name: known["options"].get(name) for name in identity(options)}
+    before |= {side: known[side]["digest"] for side in sides}
+    now = identity(options) | {side: record[side]["digest"] for side in sides}
     changed = [f"{name} {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
     if changed:
         raise InputError(
@@ -189,8 +221,7 @@ def find_study(record: dict[str, Any], options: StudyOptions, progress: Progress
             "; ".join(changed),
             "Use the same options, or give the new study a name with --study NAME.",
         )
-    progress.say(f"resuming {record['name']}, started {known['created']}")
-    return study
+    return known
 
 
 def obtain_baseline(record: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -198,10 +229,14 @@ def obtain_baseline(record: dict[str, Any], progress: Progress) -> dict[str, Any
     progress.say("baseline: looking for it by its hash, else training it once for all studies")
     command = [sys.executable, "-m", "study.baseline", json.dumps(record)]
     started = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=worker_environment()) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=worker_environment(), start_new_session=True
+    ) as process:
         try:
             assert process.stdout is not None
             for text in process.stdout:
+                if not text.startswith("{"):
+                    continue
                 line = json.loads(text)
                 if "baseline" in line:
                     return line["baseline"]
@@ -218,29 +253,21 @@ def obtain_baseline(record: dict[str, Any], progress: Progress) -> dict[str, Any
     raise RuntimeError(f"the baseline's process ended with code {process.returncode}; its messages are above")
 
 
-def create_study(record: dict[str, Any], options: StudyOptions, folder: Path) -> "optuna.Study":
-    """Creates the study in its storage, with its record."""
+def create_study(record: dict[str, Any], storage: "optuna.storages.BaseStorage") -> "optuna.Study":
+    """Creates the study in its storage, or finds it there, and writes its record."""
     import optuna
 
-    from study.search import open_storage
-
     study = optuna.create_study(
-        study_name=record["name"],
-        storage=open_storage(options.storage, folder),
-        directions=["maximize", "maximize"],
-        load_if_exists=True,
+        study_name=record["name"], storage=storage, directions=["maximize", "maximize"], load_if_exists=True
     )
     with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
         study.set_metric_names(["source_val", "target_val"])
-    record["network"] |= {key: record["baseline"][key] for key in ("width", "parameters")}
     study.set_user_attr("study", record)
     return study
 
 
 def show_setting(record: dict[str, Any], options: StudyOptions, progress: Progress) -> None:
     """Tells what the study works with."""
-    from study.describe import hide_secrets
-
     baseline = record["baseline"]
     progress.say(
         f"  network: {baseline['parameters'] / 1e6:.2f} M parameters (preset {options.preset}), "
@@ -256,105 +283,44 @@ def show_setting(record: dict[str, Any], options: StudyOptions, progress: Progre
 
 
 def search(
-    study: "optuna.Study",
-    record: dict[str, Any],
-    options: StudyOptions,
-    folder: Path,
-    progress: Progress,
-    follower: "Follower",
+    study: "optuna.Study", record: dict[str, Any], options: StudyOptions, progress: Progress, follower: "Follower"
 ) -> int:
     """Runs the workers until the study has its trials, with MLflow following; then exports."""
     from study.lab import base_config
     from study.report import export
     from study.search import reap, top_up, trials_of
+    from study.supervise import supervise
 
+    folder = Path(options.out) / record["name"]
     reap(study)
     left = top_up(study, options.wanted, options.space, base_config(record))
-    if not left and (folder / "report.html").exists():
-        summarise(study, record, options, folder, progress, "nothing to do: all trials are there")
+    if not left and is_exported(study, folder):
+        summarise(study, record, options, progress, "nothing to do: all trials are there")
         return DONE
     follower.check()
     follower.follow(study, record)
     try:
         reason = supervise(study, options, progress)
     finally:
-        stop_workers(study)
         follower.pause(study, record)
         export(record, trials_of(study), folder)
         prune_models(study, folder)
         if not follower.finish(record, folder):
-            progress.warn(f"MLflow lacks a part of the study; add it later: python -m study.sync {record['name']}")
-    summarise(study, record, options, folder, progress, reason)
-    return FAILED if reason.startswith("gave up") else DONE
+            progress.warn(f"MLflow lacks a part of the study; add it later: {python()} -m study.sync {record['name']}")
+    summarise(study, record, options, progress, reason)
+    return DONE
 
 
-WORKERS: list[subprocess.Popen] = []
-
-
-def spawn_worker(options: StudyOptions, name: str, until: float) -> subprocess.Popen:
-    """Starts one worker process of one thread."""
-    command = [sys.executable, "-m", "study.worker", "--study", name, "--out", options.out]
-    command += ["--parent", str(os.getpid()), "--until", str(until)]
-    command += ["--data", options.data] if options.data else []
-    environment = worker_environment() | ({"STUDY_STORAGE": options.storage} if options.storage else {})
-    # In a session of its own: Ctrl-C reaches the parent alone, which then ends its workers in order.
-    return subprocess.Popen(command, env=environment, start_new_session=True)
-
-
-def supervise(study: "optuna.Study", options: StudyOptions, progress: Progress) -> str:
-    """Keeps the workers going until nothing is left to claim; returns why it ended."""
-    from optuna.trial import TrialState
+def is_exported(study: "optuna.Study", folder: Path) -> bool:
+    """Whether the exports hold all trials that the storage holds."""
+    import pandas as pd
 
     from study.front import counted
-    from study.search import reap, trials_of
+    from study.search import trials_of
 
-    until = time.time() + options.timeout if options.timeout else float("inf")
-    before, crashes, known = len(counted(trials_of(study))), 0, -1
-    progress.begin(options.wanted, before)
-    with progress:
-        while True:
-            trials = trials_of(study)
-            done = counted(trials)
-            progress.update(done)
-            crashes = 0 if len(done) > known else crashes
-            known = len(done)
-            for process in [process for process in WORKERS if process.poll() is not None]:
-                WORKERS.remove(process)
-                if process.returncode:
-                    crashes += 1
-                    progress.warn(f"a worker ended with code {process.returncode}")
-                    reap(study)
-            if crashes >= MOST_CRASHES_IN_A_ROW:
-                return f"gave up: {crashes} workers in a row ended without finishing a trial; their messages are above"
-            if len(done) >= MOST_FAILURES_IN_A_ROW and all(
-                trial.state == TrialState.FAIL for trial in done[-MOST_FAILURES_IN_A_ROW:]
-            ):
-                return f"gave up: the last {MOST_FAILURES_IN_A_ROW} trials failed: {done[-1].user_attrs.get('reason')}"
-            waiting = sum(trial.state == TrialState.WAITING for trial in trials)
-            if waiting and time.time() < until:
-                while len(WORKERS) < min(int(options.workers), waiting + len(WORKERS)):
-                    WORKERS.append(spawn_worker(options, study.study_name, until))
-                    waiting -= 1
-            if not WORKERS:
-                return "done" if not waiting else f"stopped by --timeout {options.timeout:g}"
-            time.sleep(0.3)
-
-
-def stop_workers(study: "optuna.Study") -> None:
-    """Ends the workers of this parent and gives their unfinished trials back."""
-    from study.search import reap
-
-    for process in WORKERS:
-        process.terminate()
-    for process in WORKERS:
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    if WORKERS:
-        reap(study)
-    WORKERS.clear()
+    if not (folder / "report.html").exists() or not (folder / "trials.csv").exists():
+        return False
+    return len(pd.read_csv(folder / "trials.csv")) == len(counted(trials_of(study)))
 
 
 def prune_models(study: "optuna.Study", folder: Path) -> None:
@@ -374,10 +340,9 @@ def tracking_uri(options: StudyOptions) -> str:
 
 
 def summarise(
-    study: "optuna.Study", record: dict[str, Any], options: StudyOptions, folder: Path, progress: Progress, reason: str
+    study: "optuna.Study", record: dict[str, Any], options: StudyOptions, progress: Progress, reason: str
 ) -> None:
     """Prints the front, the paper's table where that is the space, and where everything is."""
-    from study.describe import hide_secrets
     from study.front import table
     from study.report import paper_rich, study_paper_table
     from study.search import trials_of
@@ -388,11 +353,12 @@ def summarise(
     paper = study_paper_table(record, rows)
     if paper is not None:
         progress.show(paper_rich(paper))
-    progress.say(f"report: {folder / 'report.html'}")
-    uri = tracking_uri(options)
-    if uri != "none":
-        where = f"--backend-store-uri {hide_secrets(uri)}" if "://" in uri and not uri.startswith("http") else uri
-        progress.say(f"MLflow: open {uri}" if uri.startswith("http") else f"MLflow: mlflow ui {where}")
+    progress.say(f"report: {Path(options.out) / record['name'] / 'report.html'}")
+    uri = hide_secrets(tracking_uri(options))
+    if uri.startswith("http"):
+        progress.say(f"MLflow: open {uri}")
+    elif uri != "none":
+        progress.say(f"MLflow: {python()} -m mlflow ui --backend-store-uri {uri}")
 
 
 if __name__ == "__main__":

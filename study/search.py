@@ -17,7 +17,6 @@ import psutil
 from filelock import FileLock
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.adaptation import AdaptationConfig
@@ -49,7 +48,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         folder.mkdir(parents=True, exist_ok=True)
         path = (folder / JOURNAL).resolve()
         _drop_torn_line(path)
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=_KernelLock(path)))
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=_KernelLock(path)))  # type: ignore[arg-type]
     try:
         return optuna.storages.get_storage(url)
     except Exception as error:  # each database driver has its own errors
@@ -61,7 +60,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         ) from None
 
 
-class _KernelLock(BaseJournalFileLock):
+class _KernelLock:
     """A lock that the kernel releases when its holder dies; Optuna's own would then stop every other process."""
 
     def __init__(self, path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from fer.errors import InputError
 from study.config import DONE, INTERRUPTED, WRONG_USE, cache_folder
-from study.machine import worker_environment
+from study.machine import leave_with_parent, worker_environment
 
 BEAT_SECONDS = 30.0
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the worker; returns the exit code."""
     args = build_parser().parse_args(arguments)
     if args.parent:
-        threading.Thread(target=_leave_with, args=(args.parent,), daemon=True).start()
+        leave_with_parent(args.parent)
     try:
         finished = work(args)
     except InputError as error:
@@ -120,13 +120,6 @@ def _beat_until(ended: threading.Event, beat: Callable[[], None]) -> None:
             beat()
         except Exception as error:  # a storage that is away for a moment; the trial itself will meet it, or not
             print(f"warning: no sign of life could be given ({type(error).__name__})", file=sys.stderr)
-
-
-def _leave_with(parent: int) -> None:
-    """Ends this process when its parent is gone: nobody would read its results or restart it."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 if __name__ == "__main__":

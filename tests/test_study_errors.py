@@ -25,6 +25,8 @@ WRONG = {
     "--target tfeid --device cuda:99": "GPU",
     "--target tfeid --study ../escape": "--study",
     "--target fer2013": "two datasets",
+    "--target FER-2013 --preset tiny": "two datasets",
+    "--target tfeid --lr 0.5": "--lr",
     "--target tfeid --baseline x.safetensors --baseline-epochs 3": "contradicts",
     "--target tfeid --space paper --amount 0.5": "contradicts",
     "--target tfeid --sampler grid": "grid",

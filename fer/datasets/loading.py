@@ -78,7 +78,9 @@ def load(
     if kind not in KINDS:
         raise InputError(f"a data kind is one of {', '.join(KINDS)}", kind, "Choose one of them.")
     layout = layout_of(name)
-    path = find([name, layout.name, *layout.aliases], data_dir) if data_dir is not None else None
+    path = (
+        find([name, layout.name, *layout.aliases], data_dir) if data_dir is not None and kind != "synthetic" else None
+    )
     _check_found(name, layout, path, data_dir, kind)
     options = _Options(equalise, keep_duplicates, seed)
     cache_dir = _made(cache_dir)
