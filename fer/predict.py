@@ -33,7 +33,7 @@ def predict_images(network: nn.Sequential, images: np.ndarray) -> np.ndarray:
     """Returns the probabilities (n, 7), in the order of `EXPRESSIONS`, for grey uint8 faces (n, 48, 48)."""
     with torch.inference_mode():
         parts = [
-            network(to_tensor(torch.from_numpy(np.ascontiguousarray(images[start : start + _BATCH])))).softmax(1)
+            network(to_tensor(torch.from_numpy(np.array(images[start : start + _BATCH])))).softmax(1)
             for start in range(0, len(images), _BATCH)
         ]
     return torch.cat(parts).numpy()

@@ -121,20 +121,18 @@ def paper_table(table: "pd.DataFrame", target: str, source: str = "fer2013", pub
 
 
 def paper_rich(paper: "pd.DataFrame", title: str = "") -> "rich.table.Table":
-    """Returns `paper_table` as a table for the terminal."""
+    """Returns `paper_table` for the terminal, a row for each strategy and amount, in per cent."""
     import rich.table
     from rich.markup import escape
 
     shown = rich.table.Table(title=escape(title) or None, title_justify="left")
-    for column in paper.columns:
-        shown.add_column(
-            column.replace("_", " "),
-            justify="left" if column in ("figures", "domain", "dataset") else "right",
-        )
+    shown.add_column("strategy")
     for row in paper.itertuples(index=False):
-        shown.add_row(
-            *(escape(cell) if isinstance(cell, str) else "–" if cell != cell else f"{cell:.2f}" for cell in row)
-        )
+        shown.add_column(f"{escape(str(row.dataset))}, {escape(str(row.figures))}", justify="right")
+    for column in paper.columns[3:]:
+        name, _, amount = column.partition("_")
+        cells = ("–" if value != value else f"{value:.2f}" for value in paper[column])
+        shown.add_row(f"{name} {amount} %" if amount else name, *cells)
     return shown
 
 
@@ -152,6 +150,10 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     args = build_parser().parse_args(arguments)
+    import rich
+
+    from study.front import table
+
     try:
         info, trials = open_study(args.study, Path(args.out), args.storage)
         folder = Path(args.out) / args.study
@@ -162,7 +164,9 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: the report could not be written: {error}", file=sys.stderr)
         return 1
-    _print_paper(info, trials)
+    paper = paper_for_terminal(info, table(trials))
+    if paper is not None:
+        rich.print(paper)
     print(f"{len(written)} files in {folder}; open {folder / 'report.html'}")
     return 0
 
@@ -180,21 +184,15 @@ def open_study(name: str, out: Path, storage: str | None) -> tuple[dict, list[An
     return (info if isinstance(info, dict) else {}) | {"name": name}, study.trials
 
 
-def _print_paper(info: dict, trials: list[Any]) -> None:
+def paper_for_terminal(info: dict, table: "pd.DataFrame") -> "rich.table.Table | None":
+    """Returns the paper's table of a study in the paper's space with its title, None of any other study."""
     from study.describe import SYNTHETIC, is_synthetic
-    from study.front import table
 
-    paper = study_paper_table(info, table(trials))
-    if paper is not None:
-        import rich
-
-        mark = f"{SYNTHETIC}: " if is_synthetic(info) else ""
-        rich.print(
-            paper_rich(
-                paper,
-                f"{mark}accuracy in per cent, the paper's strategies by share of the target's training set",
-            )
-        )
+    paper = study_paper_table(info, table)
+    if paper is None:
+        return None
+    mark = f"{SYNTHETIC}: " if is_synthetic(info) else ""
+    return paper_rich(paper, f"{mark}accuracy in per cent, by strategy and share of the target's training set")
 
 
 if __name__ == "__main__":

@@ -344,15 +344,15 @@ def summarise(
 ) -> None:
     """Prints the front, the paper's table where that is the space, and where everything is."""
     from study.front import table
-    from study.report import paper_rich, study_paper_table
+    from study.report import paper_for_terminal
     from study.search import trials_of
 
     rows = table(trials_of(study))
     progress.say(reason)
     progress.show(front_rich(record, rows))
-    paper = study_paper_table(record, rows)
+    paper = paper_for_terminal(record, rows)
     if paper is not None:
-        progress.show(paper_rich(paper))
+        progress.show(paper)
     progress.say(f"report: {Path(options.out) / record['name'] / 'report.html'}")
     uri = hide_secrets(tracking_uri(options))
     if uri.startswith("http"):

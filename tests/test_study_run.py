@@ -130,19 +130,21 @@ def test_another_seed_of_data_or_option_is_refused_for_the_same_study(done):
     assert "epochs None → 5.0" in said and "--study NAME" in said
 
 
-def test_one_worker_and_one_seed_give_identical_trials(tmp_path):
-    tables = []
-    for name in ("a", "b"):  # each with a baseline of its own
-        study(tmp_path, "--trials", "7", "--workers", "1", "--tracking-uri", "none", "--out", name)
-        tables.append(pd.read_csv(tmp_path / name / NAME / "trials.csv").drop(columns="seconds"))
-    pd.testing.assert_frame_equal(*tables)
-
-
 @pytest.fixture
 def prepared(done: tuple[Path, str], tmp_path: Path) -> Path:
     """A folder in which data and baseline are there already."""
     shutil.copytree(done[0] / "runs" / ".cache", tmp_path / "runs" / ".cache")
     return tmp_path
+
+
+def test_one_worker_and_one_seed_give_identical_trials(prepared):
+    tables = []
+    for name in ("runs", "again"):  # more trials than the sampler's random ones; once with, once without the caches
+        study(
+            prepared, "--trials", "14", "--workers", "1", "--tracking-uri", "none", "--out", name, "--early-stop", "off"
+        )
+        tables.append(pd.read_csv(prepared / name / NAME / "trials.csv").drop(columns="seconds"))
+    pd.testing.assert_frame_equal(*tables)
 
 
 def test_an_interrupted_study_says_how_to_go_on_and_does(prepared):
@@ -169,4 +171,4 @@ def test_the_papers_grid_runs_as_a_table(prepared):
     assert {"BL", "FC_50", "FC_100", "FC+CL_50", "FC+CL_100", "RE_50", "RE_100", "FU_50", "FU_100"} <= set(
         table.columns
     )
-    assert "FC+CL" in said
+    assert "FC+CL 50 %" in said and "STAND-IN" in said
