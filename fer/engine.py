@@ -6,7 +6,6 @@ the frozen features of exactly these samples are in the bank, and then trains th
 
 import copy
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -79,14 +78,12 @@ class Adapted:
         curve: A row per epoch with epoch and loss; at rungs also source_val and target_val.
         measures: On the validation splits, see `fer.metrics.measure`.
         stopped: Whether the caller stopped it early.
-        seconds: Wall time.
     """
 
     network: nn.Sequential
     curve: list[dict[str, float]]
     measures: dict[str, float]
     stopped: bool
-    seconds: float
 
 
 def fit(
@@ -257,7 +254,6 @@ def adapt(
     Raises:
         Diverged: The loss was not finite.
     """
-    started = time.perf_counter()
     runtime = setting.runtime
     network = _start(setting, config, seed)
     own_prefix = config.init == "baseline" and setting.cache is not None
@@ -288,7 +284,7 @@ def adapt(
     else:
         curve.append({"epoch": 0.0} | score())
     network.eval().requires_grad_(False)
-    return Adapted(network, curve, last["measures"], stopped, time.perf_counter() - started)
+    return Adapted(network, curve, last["measures"], stopped)
 
 
 def _start(setting: Setting, config: AdaptationConfig, seed: int) -> nn.Sequential:

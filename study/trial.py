@@ -17,6 +17,7 @@ from fer.engine import Adapted, Diverged, Setting, adapt
 from fer.seeding import seed_from
 from search_spaces import choose
 from study.front import counted, non_dominated
+from study.lab import model_path
 from study.search import trials_of
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
 
@@ -109,11 +110,6 @@ def keep_if_leading(trial: optuna.Trial, adapted: Adapted, bench: Bench, strateg
         header = {"width": str(bench.setting.baseline.width), "strategy": strategy, "trial": str(trial.number)}
         bench.models.mkdir(parents=True, exist_ok=True)
         baseline.save(adapted.network, model_path(bench.models, trial.number), header)
-
-
-def model_path(models: Path, number: int) -> Path:
-    """Returns where a trial's network is kept."""
-    return models / f"trial-{number:04d}.safetensors"
 
 
 def _out_of_memory(error: BaseException) -> bool:
