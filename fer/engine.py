@@ -22,7 +22,7 @@ from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.layers import LAYERS
 from fer.metrics import measure
-from fer.network import build
+from fer.network import build, folded
 from fer.prefix import Bank, Feed, Pixels, best_cut, channels_last, frozen_features
 from fer.runtime import Runtime
 from fer.schedule import Schedule, choose_amount, draw_schedule, learning_rate
@@ -30,7 +30,7 @@ from fer.seeding import seed_from
 
 DOMAINS = ("target", "source")
 RUNGS = (0.5, 1.0)
-_EVALUATION_BATCH = 256
+_EVALUATION_BATCH = 128
 
 
 class Diverged(ArithmeticError):
@@ -189,7 +189,7 @@ def open_feed(setting: Setting, domain: str, split: Split, name: str, cut: int, 
     key = seed_from(
         prefix.VERSION, setting.baseline.digest, dataset.digest, name, drawn, runtime.precision, runtime.device[:4]
     )
-    folder = setting.cache / "features" / f"{dataset.name}-{name}-{key:016x}"
+    folder = setting.cache / "features" / f"{dataset.name}-{name}-views{views}-{key:016x}"
     return Bank(folder, setting.baseline.network, cut, pixels, views)
 
 
@@ -197,11 +197,11 @@ def predict(network: nn.Sequential, cut: int, feed: Feed, count: int, runtime: R
     """Returns the logits (count, 7), float32, of a split whose features at `cut` the feed delivers."""
     first = np.zeros(count, int)
     feed.prepare(np.arange(count), first)
-    logits = []
+    rest, logits = folded(network[cut:]), []
     for start in range(0, count, _EVALUATION_BATCH):
         numbers = np.arange(start, min(start + _EVALUATION_BATCH, count))
         inputs = channels_last(feed.gather(numbers, first[: len(numbers)]))
-        logits.append(frozen_features(network, cut, len(LAYERS), inputs, runtime).float().cpu())
+        logits.append(frozen_features(rest, 0, len(rest), inputs, runtime).float().cpu())
     return torch.cat(logits).numpy()
 
 

@@ -5,10 +5,12 @@ connected layers, but no layer table. Read here as: convolutions 64-64 | 128-128
 each, every group followed by a 2×2 max-pool, then fully connected 2048-1024-7: 19.18 M parameters at width 1.
 """
 
+import copy
 from collections import OrderedDict
 
 import torch
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import CONVOLUTIONS, LAYERS
@@ -72,6 +74,16 @@ def cut_shape(network: nn.Sequential, cut: int) -> tuple[int, ...]:
         shape = tuple(network.eval()[:cut](image).shape[1:])
         network.train(was_training)
     return shape
+
+
+def folded(layers: nn.Sequential) -> nn.Sequential:
+    """Returns a copy of some layers for evaluation, each batch-norm folded into the convolution before it."""
+    copied = copy.deepcopy(layers).eval().requires_grad_(False)
+    for layer in copied:
+        conv, norm = getattr(layer, "conv", None), getattr(layer, "norm", None)
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            layer.conv, layer.norm = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    return copied.to(memory_format=torch.channels_last)
 
 
 def to_tensor(images: torch.Tensor) -> torch.Tensor:

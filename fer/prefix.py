@@ -17,6 +17,7 @@ from torch import nn
 
 from fer.adaptation import ViewRecipe
 from fer.datasets import Split
+from fer.layers import LAYERS
 from fer.network import cut_shape, to_tensor
 from fer.runtime import Runtime
 from fer.views import render
@@ -26,11 +27,16 @@ LARGEST_FEATURES = 40_000
 _FILL_BATCH = 128
 
 
+def small_cuts(network: nn.Sequential, runtime: Runtime) -> list[int]:
+    """Returns the cuts, ascending, whose features are small enough to keep."""
+    width = 2 if runtime.precision == "bf16" else 4
+    cuts = range(1, len(LAYERS) + 1)
+    return [cut for cut in cuts if width * np.prod(cut_shape(network, cut)) <= LARGEST_FEATURES]
+
+
 def best_cut(network: nn.Sequential, frozen_layers: int, runtime: Runtime) -> int:
     """Returns the deepest cut up to `frozen_layers` whose features are small enough to keep; 0 is the pixels."""
-    width = 2 if runtime.precision == "bf16" else 4
-    small = (cut for cut in range(frozen_layers, 0, -1) if width * np.prod(cut_shape(network, cut)) <= LARGEST_FEATURES)
-    return next(small, 0)
+    return max((cut for cut in small_cuts(network, runtime) if cut <= frozen_layers), default=0)
 
 
 def frozen_features(
@@ -61,15 +67,18 @@ class Pixels:
         return to_tensor(pixels)
 
 
-VERSION = "1"
+VERSION = "2"
 """Changes when the same images and weights would give other features: part of every bank's key."""
 
 
 class Bank:
     """Features at one cut for the views of one split.
 
+    What is computed on the way to the cut is kept at every cut worth keeping, and what an earlier trial kept at a
+    lower cut is where a deeper one starts from: over all trials, each layer sees each view once.
+
     Args:
-        folder: Where the bank's files lie; its name carries the hash of all that the features depend on.
+        folder: Where the bank's files lie, one pair per cut; its name carries the hash of all that they depend on.
         network: Whose leading `cut` layers are frozen.
         cut: Number of leading layers computed.
         pixels: What to compute from.
@@ -79,62 +88,85 @@ class Bank:
     def __init__(self, folder: Path, network: nn.Sequential, cut: int, pixels: Pixels, slots_per_image: int) -> None:
         self.network, self.cut, self.pixels, self.views = network, cut, pixels, slots_per_image
         self.runtime = pixels.runtime
-        self.shape = cut_shape(network, cut)
-        # Stored channels last, as the convolutions want them.
-        self.stored = (*self.shape[1:], self.shape[0]) if len(self.shape) == 3 else self.shape
-        self.slots = len(pixels.split) * slots_per_image
-        self.values = np.uint16 if self.runtime.precision == "bf16" else np.float32
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"cut{cut:02d}-views{slots_per_image}.features"
-        self.sums = self.path.with_suffix(".checksums")
-        self.lock = FileLock(self.path.with_suffix(".lock"))
-        for path, size in ((self.path, self.slots * self._slot_bytes), (self.sums, self.slots * 4)):
-            _sized(path, size)
-
-    @property
-    def _slot_bytes(self) -> int:
-        return int(np.prod(self.stored)) * np.dtype(self.values).itemsize
-
-    def _map(self) -> np.ndarray:
-        return np.memmap(self.path, self.values, "r", shape=(self.slots, *self.stored))
+        self.lock = FileLock(folder / "fill.lock")
+        slots = len(pixels.split) * slots_per_image
+        kept = [*(below for below in small_cuts(network, self.runtime) if below < cut), cut]
+        self.stores = {below: _Store(folder, network, below, slots, self.runtime) for below in kept}
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
         """Makes sure that the slots of these images and views hold true features."""
         slots = np.unique(images * self.views + views)
-        if not len(self._unsound(slots)):
+        own = self.stores[self.cut]
+        if own.sound(slots).all():
             return
         with self.lock:
-            missing = self._unsound(slots)
+            missing = slots[~own.sound(slots)]
             for start in range(0, len(missing), _FILL_BATCH):
                 self._fill(missing[start : start + _FILL_BATCH])
-
-    def _unsound(self, slots: np.ndarray) -> np.ndarray:
-        sums = np.memmap(self.sums, np.uint32, "r", shape=(self.slots,))[slots]
-        features = self._map()
-        sound = [known != 0 and known == _checksum(features[slot]) for slot, known in zip(slots, sums, strict=True)]
-        return slots[~np.array(sound, bool)]
 
     def _fill(self, slots: np.ndarray) -> None:
         # Always a whole batch: kernels for other sizes differ in the last bits, and with them what is cached would
         # depend on what was cached before.
         padded = np.resize(slots, _FILL_BATCH)
-        inputs = self.pixels.gather(padded // self.views, padded % self.views)
-        features = frozen_features(self.network, 0, self.cut, channels_last(inputs), self.runtime)
-        block = _to_numpy(features.to(self.runtime.dtype), self.values)
-        # Written with pwrite and not through the map: a full disk is then an OSError and not a SIGBUS.
-        with self.path.open("r+b") as file, self.sums.open("r+b") as sums:
-            for slot, row in zip(slots, block, strict=False):
-                os.pwrite(file.fileno(), row.tobytes(), int(slot) * self._slot_bytes)
-                os.pwrite(sums.fileno(), np.uint32(_checksum(row)).tobytes(), int(slot) * 4)
+        below = [cut for cut in self.stores if cut < self.cut]
+        reached = next((cut for cut in reversed(below) if self.stores[cut].sound(slots).all()), 0)
+        if reached:
+            features = self.stores[reached].read(padded)
+        else:
+            features = channels_last(self.pixels.gather(padded // self.views, padded % self.views))
+        for cut in [cut for cut in self.stores if cut > reached]:
+            features = frozen_features(self.network, reached, cut, features, self.runtime).to(self.runtime.dtype)
+            self.stores[cut].write(slots, features)
+            reached = cut
 
     def gather(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
         """Returns prepared features (n, *shape) in the runtime's type, on its device."""
-        block = torch.from_numpy(np.asarray(self._map()[images * self.views + views]))
+        return self.stores[self.cut].read(images * self.views + views)
+
+
+class _Store:
+    """The two files of one cut: a slot of features per view, and a checksum per slot."""
+
+    def __init__(self, folder: Path, network: nn.Sequential, cut: int, slots: int, runtime: Runtime) -> None:
+        self.runtime, self.slots = runtime, slots
+        self.values = np.uint16 if runtime.precision == "bf16" else np.float32
+        shape = cut_shape(network, cut)
+        # Stored channels last, as the convolutions want them.
+        self.stored = (*shape[1:], shape[0]) if len(shape) == 3 else shape
+        self.slot_bytes = int(np.prod(shape)) * np.dtype(self.values).itemsize
+        self.path = folder / f"cut{cut:02d}.features"
+        self.sums = self.path.with_suffix(".checksums")
+        for path, size in ((self.path, slots * self.slot_bytes), (self.sums, slots * 4)):
+            _sized(path, size)
+
+    def _map(self) -> np.ndarray:
+        return np.memmap(self.path, self.values, "r", shape=(self.slots, *self.stored))
+
+    def sound(self, slots: np.ndarray) -> np.ndarray:
+        """Returns for each slot (n,) whether it holds what was written to it."""
+        sums = np.memmap(self.sums, np.uint32, "r", shape=(self.slots,))[slots]
+        features = self._map()
+        sound = (known != 0 and known == _checksum(features[slot]) for slot, known in zip(slots, sums, strict=True))
+        return np.fromiter(sound, bool, len(slots))
+
+    def read(self, slots: np.ndarray) -> torch.Tensor:
+        """Returns the features of slots (n,) as the network has them, (n, *shape), on the runtime's device."""
+        block = torch.from_numpy(np.asarray(self._map()[slots]))
         if self.runtime.precision == "bf16":
             block = block.view(torch.bfloat16)
-        if len(self.shape) == 3:
+        if len(self.stored) == 3:
             block = block.permute(0, 3, 1, 2)
         return block.to(self.runtime.device)
+
+    def write(self, slots: np.ndarray, features: torch.Tensor) -> None:
+        """Keeps the leading rows of a padded batch of features, one for each slot."""
+        block = _to_numpy(features[: len(slots)], self.values)
+        # Written with pwrite and not through the map: a full disk is then an OSError and not a SIGBUS.
+        with self.path.open("r+b") as file, self.sums.open("r+b") as sums:
+            for slot, row in zip(slots, block, strict=True):
+                os.pwrite(file.fileno(), row.tobytes(), int(slot) * self.slot_bytes)
+                os.pwrite(sums.fileno(), np.uint32(_checksum(row)).tobytes(), int(slot) * 4)
 
 
 Feed = Pixels | Bank

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from fer.adaptation import AdaptationConfig
 from fer.seeding import generator, seed_from
@@ -52,21 +51,20 @@ def draw_schedule(config: AdaptationConfig, target: np.ndarray, source: np.ndarr
     share = config.source_share(len(source), len(target))
     until = np.floor(np.arange(steps + 1) * config.batch_size * (1 - share) + 1e-9).astype(int)
     from_target = np.diff(until)
-    rng = generator(seed, "schedule")
     return Schedule(
-        _draws(target, from_target, config.views.count, rng),
-        _draws(source, config.batch_size - from_target, config.source_views, rng),
+        _draws(target, from_target, config.views.count, seed_from(seed, "target draws")),
+        _draws(source, config.batch_size - from_target, config.source_views, seed_from(seed, "source draws")),
         boundaries,
     )
 
 
-def _draws(
-    pool: np.ndarray, counts: np.ndarray, views: int, rng: np.random.Generator
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _draws(pool: np.ndarray, counts: np.ndarray, views: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Draws what each step takes; few samples of one seed are the first of many, so that features are shared."""
     total = int(counts.sum())
-    passes = math.ceil(total / len(pool)) if len(pool) else 0
-    order = np.concatenate([rng.permutation(pool) for _ in range(passes)]) if passes else np.empty(0, int)
-    images, seen = order[:total], rng.integers(views, size=total)
+    passes = range(math.ceil(total / len(pool)) if len(pool) else 0)
+    rngs = [generator(seed, number) for number in passes]
+    images = np.concatenate([rng.permutation(pool) for rng in rngs] or [np.empty(0, int)])[:total]
+    seen = np.concatenate([rng.integers(views, size=len(pool)) for rng in rngs] or [np.empty(0, int)])[:total]
     ends = np.cumsum(counts)[:-1]
     return list(zip(np.split(images, ends), np.split(seen, ends), strict=True))
 
@@ -76,6 +74,8 @@ def choose_amount(labels: np.ndarray, amount: float, seed: int) -> np.ndarray:
     everything = np.arange(len(labels))
     if amount == 1.0:
         return everything
+    from sklearn.model_selection import train_test_split  # two seconds that only the half amounts need
+
     counts = np.bincount(labels)
     stratify = labels if counts[counts > 0].min() >= 2 else None
     kept, _ = train_test_split(

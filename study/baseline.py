@@ -33,7 +33,10 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
         path = Path(options["baseline"])
     else:
         config = baseline.BaselineConfig(
-            preset.width, options["seed"], epochs=epochs, processes=1 if where.device.startswith("cuda") else 2
+            preset.width,
+            options["seed"],
+            epochs,
+            processes=1 if where.device.startswith("cuda") else preset.baseline_processes,
         )
         path = baseline.obtain(
             source,

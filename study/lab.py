@@ -56,7 +56,7 @@ def budget(options: Mapping[str, Any], source_images: int, target_images: int) -
     """
     if options["epochs"]:
         return float(options["epochs"])
-    epochs = PRESETS[options["preset"]].epochs
+    epochs = float(max(2, round(PRESETS[options["preset"]].images / target_images)))
     if options["space"] == "paper":
         epochs = max(epochs, (source_images + target_images) / target_images)
     return epochs

@@ -14,16 +14,13 @@ from typing import Any
 PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
 
 # One thread per process: two OpenMP threads in one process were 2 to 15 times slower than one. The allocator keeps
-# freed memory and asks for huge pages, instead of returning and clearing megabytes at every step; other C libraries
-# ignore these names.
+# freed memory instead of returning and clearing megabytes at every step; other C libraries ignore these names.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
-    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "67108864",
 }
 
 

@@ -278,6 +278,8 @@ def show_setting(record: dict[str, Any], options: StudyOptions, progress: Progre
         f"  baseline: validation accuracy {baseline['source_val']:.1%} on {record['source']['name']}, "
         f"{baseline['target_val']:.1%} on {record['target']['name']}{seconds}"
     )
+    passes = record["budget_epochs"]
+    progress.say(f"  budget of every trial: {passes:g} passes over {record['target']['name']}'s training images")
     where = hide_secrets(options.storage) if options.storage else Path(options.out) / record["name"] / "journal.log"
     progress.say(f"  storage: {where}; workers: {options.workers}; study: {record['name']}")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from fer.errors import InputError
 from study.config import DONE, INTERRUPTED, WRONG_USE, cache_folder
-from study.machine import leave_with_parent, worker_environment
+from study.machine import WORKER_ENVIRONMENT, leave_with_parent, worker_environment
 
 BEAT_SECONDS = 30.0
 
@@ -124,7 +124,7 @@ def _beat_until(ended: threading.Event, beat: Callable[[], None]) -> None:
 
 if __name__ == "__main__":
     build_parser().parse_args()
-    if "GLIBC_TUNABLES" not in os.environ and sys.platform == "linux":
+    if not WORKER_ENVIRONMENT.keys() <= os.environ.keys():
         # The allocator and the thread pools read their settings when a process starts, so it starts again.
         os.execve(sys.executable, [sys.executable, "-m", "study.worker", *sys.argv[1:]], worker_environment())
     sys.exit(main())
