@@ -19,13 +19,14 @@ from torch import nn
 
 from fer.adaptation import AdaptationConfig, ViewRecipe, knobs
 from fer.datasets import Dataset, Split
-from fer.engine import Baseline, fit
+from fer.engine import Baseline
 from fer.errors import InputError
 from fer.network import build
 from fer.prefix import Pixels
 from fer.runtime import Runtime, digest_of
 from fer.schedule import Schedule, draw_schedule
 from fer.seeding import seed_from
+from fer.training import fit
 
 VERSION = "2"
 """Changes when training changes, so that a baseline of older code is not taken for one of today's."""
@@ -168,7 +169,7 @@ def _train_part(
         return False
 
     feeds = {"target": (pixels, np.asarray(split.labels))}
-    fit(network, 0, 0, feeds, part, training, runtime, report, _average if count > 1 else None)
+    fit(network, 0, feeds, part, training, runtime, report, share=_average if count > 1 else None)
     if count > 1:
         torch.distributed.destroy_process_group()
     return network.eval().requires_grad_(False)

@@ -1,23 +1,21 @@
-"""The one training loop, and the adaptation of a baseline with it.
+"""The adaptation of a baseline: what it draws, where its features come from, what it is scored.
 
-An adaptation freezes the leading layers, draws its whole schedule of samples beforehand from a seed, makes sure that
-the frozen features of exactly these samples are in the bank, and then trains the remaining layers on them.
+An adaptation freezes layers, draws its whole schedule of samples beforehand from a seed, makes sure that the frozen
+features of exactly these samples are in the bank, and then trains the remaining layers on them.
 """
 
 import copy
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
-from fer import prefix
-from fer.adaptation import AdaptationConfig, ViewRecipe
+from fer import anchors, interpolation, prefix
+from fer.adaptation import HEAD, WEIGHT_ANCHORS, AdaptationConfig, ViewRecipe
 from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.layers import LAYERS
@@ -25,16 +23,14 @@ from fer.metrics import measure
 from fer.network import build, folded
 from fer.prefix import Bank, Feed, Pixels, best_cut, channels_last, frozen_features
 from fer.runtime import Runtime
-from fer.schedule import Schedule, choose_amount, draw_schedule, learning_rate
-from fer.seeding import seed_from
+from fer.schedule import Schedule, choose_amount, draw_schedule
+from fer.seeding import generator, seed_from
+from fer.training import Penalty, fit
 
 DOMAINS = ("target", "source")
 RUNGS = (0.5, 1.0)
 _EVALUATION_BATCH = 128
-
-
-class Diverged(ArithmeticError):
-    """The training loss stopped being a finite number."""
+_NORM_BATCH, _NORM_SAMPLES = 128, 512
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,15 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Between:
+    """A network between the baseline and the adapted one, see `fer.interpolation`."""
+
+    alpha: float
+    network: nn.Sequential
+    measures: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Adapted:
     """What an adaptation leaves behind.
 
@@ -78,104 +83,14 @@ class Adapted:
         curve: A row per epoch with epoch and loss; at rungs also source_val and target_val.
         measures: On the validation splits, see `fer.metrics.measure`.
         stopped: Whether the caller stopped it early.
+        between: The networks on the way to it from the baseline that were asked for.
     """
 
     network: nn.Sequential
     curve: list[dict[str, float]]
     measures: dict[str, float]
     stopped: bool
-
-
-def fit(
-    network: nn.Sequential,
-    frozen: int,
-    cut: int,
-    feeds: Mapping[str, tuple[Feed, np.ndarray]],
-    schedule: Schedule,
-    config: AdaptationConfig,
-    runtime: Runtime,
-    on_epoch: Callable[[int, float], bool],
-    share: Callable[[list[nn.Parameter]], None] | None = None,
-) -> bool:
-    """Trains layers frozen… of the network in place; the project's only training loop.
-
-    Args:
-        network: All thirteen layers, on the runtime's device.
-        frozen: Number of leading layers that stay as they are.
-        cut: The cut at which the feeds deliver; the layers from there to `frozen` are computed, but frozen.
-        feeds: For each domain its feed and the labels (n,) of its training split.
-        schedule: What to draw.
-        config: Learning rate, weight decay, momentum, label smoothing.
-        runtime: Device and precision.
-        on_epoch: Called after each epoch with its number from 1 and its mean loss; True stops.
-        share: Called after each backward pass to average gradients with other processes.
-
-    Returns:
-        Whether `on_epoch` stopped it.
-
-    Raises:
-        Diverged: The loss of an epoch was not finite.
-    """
-    trained = network[frozen:]
-    network.eval().requires_grad_(False)
-    parameters = list(trained.requires_grad_(True).parameters())
-    optimiser = make_optimiser(parameters, config)
-    steps, epoch = schedule.boundaries[-1], 0
-    total, since = torch.zeros((), device=runtime.device), 0
-    trained.train()
-    for step in range(steps):
-        inputs, labels = _batch(feeds, schedule, step, runtime)
-        inputs = frozen_features(network, cut, frozen, channels_last(inputs), runtime)
-        with runtime.autocast():
-            logits = trained(inputs)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if share is not None:
-            share(parameters)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, steps, config.lr)
-        optimiser.step()
-        total += loss.detach()
-        since += 1
-        while epoch < len(schedule.boundaries) and schedule.boundaries[epoch] == step + 1:
-            epoch += 1
-            if since:
-                mean = float(total) / since
-                total.zero_()
-                since = 0
-            if not math.isfinite(mean):
-                raise Diverged(f"the loss became {mean} in epoch {epoch} at learning rate {config.lr:.2g}")
-            if on_epoch(epoch, mean):
-                return True
-            trained.train()
-    return False
-
-
-def make_optimiser(parameters: list[nn.Parameter], config: AdaptationConfig) -> torch.optim.Optimizer:
-    """Returns the optimiser that the configuration names."""
-    if config.optimiser == "adamw":
-        return torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
-    return torch.optim.SGD(
-        parameters,
-        lr=config.lr,
-        momentum=config.momentum,
-        nesterov=config.momentum > 0,
-        weight_decay=config.weight_decay,
-        foreach=True,
-    )
-
-
-def _batch(
-    feeds: Mapping[str, tuple[Feed, np.ndarray]], schedule: Schedule, step: int, runtime: Runtime
-) -> tuple[torch.Tensor, torch.Tensor]:
-    inputs, labels = [], []
-    for domain, (feed, truth) in feeds.items():
-        images, views = schedule.samples(domain)[step]
-        if len(images):
-            inputs.append(feed.gather(images, views))
-            labels.append(truth[images])
-    return torch.cat(inputs), torch.from_numpy(np.concatenate(labels)).to(runtime.device)
+    between: list[Between] = field(default_factory=list)
 
 
 def open_feed(setting: Setting, domain: str, split: Split, name: str, cut: int, recipe: ViewRecipe, views: int) -> Feed:
@@ -242,6 +157,7 @@ def adapt(
     config: AdaptationConfig,
     seed: int,
     on_rung: Callable[[float, dict[str, float]], bool] | None = None,
+    alphas: Sequence[float] = (),
 ) -> Adapted:
     """Adapts the baseline to the target.
 
@@ -249,68 +165,202 @@ def adapt(
         setting: Baseline, datasets, runtime, cache.
         config: The knobs.
         seed: Of order, views, dropout and new weights; with the rest equal, equal seeds give equal results.
-        on_rung: Called at each rung with the share of the budget spent and a row of the curve; True stops.
+        on_rung: Called at each rung with the share of the budget spent and a row of the curve; True stops. Several
+            members have no rungs.
+        alphas: Shares of the way from the baseline at which networks are scored as well, once it ran to its end.
 
     Raises:
         Diverged: The loss was not finite.
     """
-    runtime = setting.runtime
-    network = _start(setting, config, seed)
-    own_prefix = config.init == "baseline" and setting.cache is not None
-    cut = best_cut(network, config.frozen_layers, runtime) if own_prefix else 0
-    validation = _Validation(setting, cut)
-    curve: list[dict[str, float]] = []
-    last: dict[str, Any] = {}
-
-    def score() -> dict[str, float]:
-        last["measures"] = measure(validation.labels(), baseline_logits(setting), validation.logits(network))
-        return {name: last["measures"][name] for name in ("source_val", "target_val")}
-
-    def on_epoch(epoch: int, loss: float) -> bool:
-        row: dict[str, float] = {"epoch": float(epoch), "loss": loss}
-        curve.append(row)
-        if epoch not in rungs:
-            return False
-        row |= score()
-        return bool(on_rung and epoch < epochs and on_rung(epoch / epochs, row))
-
-    stopped = False
+    work = _Adaptation(setting, config, seed)
     if config.trains:
+        networks = [work.train(member, on_rung) for member in range(config.members)]
+    else:
+        networks = [work.start(seed)]
+    network = work.result(networks)
+    if not work.curve or "source_val" not in work.curve[-1]:
+        work.curve.append({"epoch": float(len(work.curve))} | work.score(network))
+    measures = work.measures
+    goes_on = config.trains and not work.stopped
+    between = [work.between(network, alpha) for alpha in alphas] if goes_on else []
+    return Adapted(network, work.curve, measures, work.stopped, between)
+
+
+class _Adaptation:
+    """One adaptation at work: where its features come from, what it draws, what it was scored last."""
+
+    def __init__(self, setting: Setting, config: AdaptationConfig, seed: int) -> None:
+        self.setting, self.config, self.seed = setting, config, seed
+        own_prefix = config.init == "baseline" and setting.cache is not None
+        self.cut = best_cut(setting.baseline.network, config.leading, setting.runtime) if own_prefix else 0
+        self.validation = _Validation(setting, self.cut)
+        self.splits = {domain: setting.dataset(domain).open("train") for domain in DOMAINS}
+        self.curve: list[dict[str, float]] = []
+        self.measures: dict[str, float] = {}
+        self.stopped = False
+
+    def start(self, seed: int) -> nn.Sequential:
+        """Returns the network to start from."""
+        if self.config.init == "scratch":
+            network = build(self.setting.baseline.width, seed_from(seed, "weights"))
+        else:
+            network = copy.deepcopy(self.setting.baseline.network)
+        network = network.to(self.setting.runtime.device).to(memory_format=torch.channels_last)
+        return network.eval().requires_grad_(False)
+
+    def train(self, member: int, on_rung: Callable[[float, dict[str, float]], bool] | None) -> nn.Sequential:
+        """Trains one member with its share of the budget."""
+        seed = seed_from(self.seed, "member", member) if member else self.seed
+        network, schedule = self.start(seed), self.schedule(seed)
+        feeds = self.feeds(schedule, self.cut)
+        done, epochs = len(self.curve), len(schedule.boundaries)
+        rungs = {math.ceil(rung * epochs) for rung in RUNGS} if self.config.members == 1 else set()
+
+        def on_epoch(epoch: int, loss: float) -> bool:
+            row: dict[str, float] = {"epoch": float(done + epoch), "loss": loss}
+            self.curve.append(row)
+            if epoch not in rungs:
+                return False
+            row |= self.score(self.result([network]))
+            self.stopped = bool(on_rung and epoch < epochs and on_rung(epoch / epochs, row))
+            return self.stopped
+
         torch.manual_seed(seed_from(seed, "dropout"))
-        feeds, schedule = _training(setting, config, cut, seed)
-        epochs = len(schedule.boundaries)
-        rungs = {math.ceil(rung * epochs) for rung in RUNGS}
-        stopped = fit(network, config.frozen_layers, cut, feeds, schedule, config, runtime, on_epoch)
-    else:
-        curve.append({"epoch": 0.0} | score())
-    network.eval().requires_grad_(False)
-    return Adapted(network, curve, last["measures"], stopped)
+        penalty = self.penalty(network, schedule)
+        fit(network, self.cut, feeds, schedule, self.config, self.setting.runtime, on_epoch, penalty=penalty)
+        return network.eval().requires_grad_(False)
+
+    def schedule(self, seed: int) -> Schedule:
+        """Draws what one member trains on; which images are there at all depends on the adaptation's seed alone."""
+        config = replace(self.config, epochs=self.config.epochs / self.config.members)
+        target = choose_amount(np.asarray(self.splits["target"].labels), config.amount, self.seed)
+        source = np.arange(len(self.splits["source"]))
+        if config.replay_size != "all":
+            labels = np.asarray(self.splits["source"].labels)
+            source = anchors.balanced(labels, config.replay_size, generator(self.seed, "replay"))
+        if not len(target) + len(source):
+            raise InputError("an adaptation needs at least one training image", 0, "Check the target's training split.")
+        return draw_schedule(config, target, source, len(self.splits["target"]), seed)
+
+    def feeds(self, schedule: Schedule, cut: int) -> dict[str, tuple[Feed, np.ndarray]]:
+        """Opens where the schedule's samples come from at a cut, with all of them prepared."""
+        views = {"target": self.config.views.count, "source": self.config.source_views}
+        feeds = {}
+        for domain, split in self.splits.items():
+            steps = schedule.samples(domain)
+            images = np.concatenate([image for image, _ in steps])
+            if len(images):
+                feed = open_feed(self.setting, domain, split, "train", cut, self.config.views, views[domain])
+                feed.prepare(images, np.concatenate([view for _, view in steps]))
+                feeds[domain] = feed, np.asarray(split.labels)
+        return feeds
+
+    def penalty(self, network: nn.Sequential, schedule: Schedule) -> Penalty | None:
+        """Returns what the anchor adds to the loss of a step."""
+        config, weight = self.config, self.config.anchor_weight
+        if config.anchor == "none" or weight == 0:
+            return None
+        if config.anchor in WEIGHT_ANCHORS:
+            own = {LAYERS[layer] for layer in config.trained}
+            ours = {name: p for name, p in network.named_parameters() if name.split(".")[0] in own}
+            start = {name: p.detach().clone() for name, p in ours.items()}
+            importance = None if config.anchor == "weights" else self.importance(config.anchor)
+            return lambda step, features, logits: weight * anchors.weight_penalty(ours, start, importance)
+        domain = "source" if config.anchor == "replay" else "target"
+        reference = self.reference(domain, schedule, HEAD if config.anchor == "features" else len(LAYERS))
+
+        def output_penalty(step: int, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+            # A batch holds its target samples first.
+            targets = len(schedule.target[step][0])
+            rows = slice(targets, None) if domain == "source" else slice(targets)
+            if not len(logits[rows]):
+                return logits.new_zeros(())
+            wanted = reference(*schedule.samples(domain)[step])
+            if config.anchor == "features":
+                return weight * anchors.feature_distance(features[rows], wanted)
+            if config.anchor == "logits":
+                return weight * anchors.logit_distance(logits[rows], wanted, config.temperature)
+            return weight * anchors.replay_distance(logits[rows], wanted)
+
+        return output_penalty
+
+    def reference(self, domain: str, schedule: Schedule, cut: int) -> Callable[[np.ndarray, np.ndarray], torch.Tensor]:
+        """Returns what gives the baseline's outputs at a cut for images and views, kept in a bank like any features."""
+        feeds = self.feeds(schedule, cut)
+        feed = feeds[domain][0] if domain in feeds else None
+        begin = cut if isinstance(feed, Bank) else 0
+
+        def outputs(images: np.ndarray, views: np.ndarray) -> torch.Tensor:
+            assert feed is not None
+            inputs = channels_last(feed.gather(images, views))
+            return frozen_features(self.setting.baseline.network, begin, cut, inputs, self.setting.runtime).float()
+
+        return outputs
+
+    def importance(self, kind: str) -> dict[str, torch.Tensor]:
+        """Returns each parameter's importance to the baseline, computed once per baseline when there is a cache."""
+        setting, split = self.setting, self.splits["source"]
+        labels = np.asarray(split.labels)
+        chosen = anchors.balanced(labels, anchors.IMPORTANCE_SAMPLES, generator(setting.source.digest, "importance"))
+
+        def compute() -> dict[str, torch.Tensor]:
+            pixels = Pixels(split, ViewRecipe(), 0, setting.runtime).gather(chosen, np.zeros(len(chosen), int))
+            truth = torch.from_numpy(labels[chosen]).to(setting.runtime.device)
+            return anchors.importance(setting.baseline.network, kind, pixels, truth)
+
+        if setting.cache is None:
+            return compute()
+        name = f"{setting.baseline.digest}-{setting.source.digest}-{kind}.safetensors"
+        found = anchors.cached_importance(setting.cache / "importance" / name, compute)
+        return {name: tensor.to(setting.runtime.device) for name, tensor in found.items()}
+
+    def result(self, networks: list[nn.Sequential]) -> nn.Sequential:
+        """Returns the network that the configuration makes of what was trained."""
+        config = self.config
+        network = networks[0] if len(networks) == 1 else interpolation.average(networks)
+        if config.interpolates:
+            shares = interpolation.coefficients(config.alpha, config.alpha_slope)
+            network = interpolation.between(self.setting.baseline.network, network, shares)
+            if set(shares) == {0.0}:  # the baseline itself, statistics included
+                return network
+        if config.interpolates or len(networks) > 1 or config.bn == "recompute":
+            network = copy.deepcopy(network)
+            self.estimate_norms(network)
+        return network
+
+    def between(self, network: nn.Sequential, alpha: float) -> Between:
+        """Scores the network at a share of the way from the baseline to the adapted one."""
+        mixed = interpolation.between(self.setting.baseline.network, network, interpolation.coefficients(alpha))
+        if 0 < alpha < 1:
+            self.estimate_norms(mixed)
+        self.score(mixed)
+        return Between(alpha, mixed, self.measures)
+
+    def estimate_norms(self, network: nn.Sequential) -> None:
+        """Estimates the batch-norm statistics of the trained layers anew, on what the adaptation draws."""
+        schedule = self.schedule(self.seed)
+        feeds = self.feeds(schedule, self.cut)
+        interpolation.estimate_norms(
+            network, self.cut, self.config.trained, _inputs(feeds, schedule), self.setting.runtime
+        )
+
+    def score(self, network: nn.Sequential) -> dict[str, float]:
+        """Measures a network on both validation splits; returns both accuracies."""
+        found = measure(self.validation.labels(), baseline_logits(self.setting), self.validation.logits(network))
+        self.measures = found
+        return {name: found[name] for name in ("source_val", "target_val")}
 
 
-def _start(setting: Setting, config: AdaptationConfig, seed: int) -> nn.Sequential:
-    if config.init == "scratch":
-        network = build(setting.baseline.width, seed_from(seed, "weights"))
-    else:
-        network = copy.deepcopy(setting.baseline.network)
-    return network.to(setting.runtime.device).to(memory_format=torch.channels_last)
-
-
-def _training(
-    setting: Setting, config: AdaptationConfig, cut: int, seed: int
-) -> tuple[dict[str, tuple[Feed, np.ndarray]], Schedule]:
-    splits = {domain: setting.dataset(domain).open("train") for domain in DOMAINS}
-    target = choose_amount(np.asarray(splits["target"].labels), config.amount, seed)
-    source = np.arange(len(splits["source"]))
-    schedule = draw_schedule(config, target, source, len(splits["target"]), seed)
-    views = {"target": config.views.count, "source": config.source_views}
-    feeds = {}
-    for domain, split in splits.items():
-        feed = open_feed(setting, domain, split, "train", cut, config.views, views[domain])
-        steps = schedule.samples(domain)
-        images = np.concatenate([image for image, _ in steps])
-        if len(images):
-            feed.prepare(images, np.concatenate([view for _, view in steps]))
-            feeds[domain] = feed, np.asarray(split.labels)
-    if not feeds:
-        raise InputError("an adaptation needs at least one training image", 0, "Check the target's training split.")
-    return feeds, schedule
+def _inputs(feeds: Mapping[str, tuple[Feed, np.ndarray]], schedule: Schedule) -> Iterator[torch.Tensor]:
+    """Yields the first samples that a schedule draws, in batches that hold both domains as it mixes them."""
+    steps = schedule.boundaries[-1]
+    per_step = len(schedule.target[0][0]) + len(schedule.source[0][0])
+    together = max(1, _NORM_BATCH // per_step)
+    for first in range(0, min(steps, max(1, _NORM_SAMPLES // per_step)), together):
+        parts = []
+        for domain, (feed, _) in feeds.items():
+            chosen = schedule.samples(domain)[first : first + together]
+            images = np.concatenate([images for images, _ in chosen])
+            if len(images):
+                parts.append(feed.gather(images, np.concatenate([views for _, views in chosen])))
+        yield torch.cat(parts)

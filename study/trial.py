@@ -13,8 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fer import baseline
 from fer.adaptation import AdaptationConfig, fingerprint, knobs
-from fer.engine import Adapted, Diverged, Setting, adapt
+from fer.engine import Adapted, Setting, adapt
 from fer.seeding import seed_from
+from fer.training import Diverged
 from search_spaces import choose
 from study.front import counted, non_dominated
 from study.lab import model_path

@@ -10,9 +10,10 @@ import torch
 from conftest import TINY
 from fer import engine, prefix
 from fer.adaptation import STRATEGIES, AdaptationConfig, named
-from fer.engine import Diverged, adapt
+from fer.engine import adapt
 from fer.layers import LAYERS
 from fer.schedule import choose_amount, draw_schedule
+from fer.training import Diverged
 
 EVERY_CUT = range(len(LAYERS) + 1)
 

@@ -1,0 +1,191 @@
+"""The project's one training loop."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fer.adaptation import HEAD, AdaptationConfig
+from fer.expressions import EXPRESSIONS
+from fer.prefix import Feed, channels_last, frozen_features
+from fer.runtime import Runtime
+from fer.schedule import Schedule, learning_rate
+
+
+class Diverged(ArithmeticError):
+    """The training loss stopped being a finite number."""
+
+
+Penalty = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
+"""From the step, the penultimate features and the logits to what is added to the loss."""
+
+
+def fit(
+    network: nn.Sequential,
+    cut: int,
+    feeds: Mapping[str, tuple[Feed, np.ndarray]],
+    schedule: Schedule,
+    config: AdaptationConfig,
+    runtime: Runtime,
+    on_epoch: Callable[[int, float], bool],
+    share: Callable[[list[nn.Parameter]], None] | None = None,
+    penalty: Penalty | None = None,
+) -> bool:
+    """Trains the layers of the network that the configuration leaves free, in place; the only training loop.
+
+    Args:
+        network: All thirteen layers, on the runtime's device.
+        cut: The cut at which the feeds deliver; frozen layers from there on are computed.
+        feeds: For each domain its feed and the labels (n,) of its training split.
+        schedule: What to draw.
+        config: The knobs.
+        runtime: Device and precision.
+        on_epoch: Called after each epoch with its number from 1 and its mean loss; True stops.
+        share: Called after each backward pass to average gradients with other processes.
+        penalty: Adds to the loss of a step.
+
+    Returns:
+        Whether `on_epoch` stopped it.
+
+    Raises:
+        Diverged: The loss of an epoch was not finite.
+    """
+    steps, epoch = schedule.boundaries[-1], 0
+    head_steps = round(config.head_first * steps)
+    _activate(network, config.trained, config)
+    optimiser = make_optimiser(network, config)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    start = [p.detach().clone() for p in parameters] if config.averaging else []
+    body, head = network[config.leading : HEAD], network[max(HEAD, config.leading) :]
+    mixing = np.random.default_rng(int(torch.randint(2**31, ()))) if config.mixup else None
+    total, since = torch.zeros((), device=runtime.device), 0
+    for step in range(steps):
+        if head_steps and step in (0, head_steps):
+            _activate(network, [HEAD] if step == 0 else config.trained, config)
+        inputs, labels = _batch(feeds, schedule, step, runtime)
+        inputs = frozen_features(network, cut, config.leading, channels_last(inputs), runtime)
+        inputs, target = _mixed(inputs, labels, config, mixing)
+
+        def loss_of(step: int = step, inputs: torch.Tensor = inputs, target: torch.Tensor = target) -> torch.Tensor:
+            with runtime.autocast():
+                features = body(inputs)
+                logits = head(features)
+            logits = logits.float()
+            loss = F.cross_entropy(logits, target, label_smoothing=config.label_smoothing)
+            return loss if penalty is None else loss + penalty(step, features.float(), logits)
+
+        optimiser.zero_grad(set_to_none=True)
+        loss = loss_of()
+        loss.backward()
+        if config.sam:
+            _sharpen(network, parameters, config.sam, loss_of)
+        if share is not None:
+            share(parameters)
+        rate = learning_rate(step, steps, config.lr)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        optimiser.step()
+        if config.averaging and _tenth(step + 1, steps):
+            with torch.no_grad():
+                for parameter, first in zip(parameters, start, strict=True):
+                    parameter.lerp_(first, config.averaging)
+        total += loss.detach()
+        since += 1
+        while epoch < len(schedule.boundaries) and schedule.boundaries[epoch] == step + 1:
+            epoch += 1
+            if since:
+                mean = float(total) / since
+                total.zero_()
+                since = 0
+            if not math.isfinite(mean):
+                raise Diverged(f"the loss became {mean} in epoch {epoch} at learning rate {config.lr:.2g}")
+            if on_epoch(epoch, mean):
+                return True
+    return False
+
+
+def _activate(network: nn.Sequential, layers: Sequence[int], config: AdaptationConfig) -> None:
+    """Puts some layers into training and all others, bit for bit, out of it."""
+    network.eval().requires_grad_(False)
+    for layer in layers:
+        network[layer].train().requires_grad_(True)
+        for norm in network[layer].modules():
+            if config.bn == "frozen" and isinstance(norm, nn.BatchNorm2d):
+                norm.eval()
+
+
+def _tenth(step: int, steps: int) -> bool:
+    return step * 10 // steps > (step - 1) * 10 // steps
+
+
+def _mixed(
+    inputs: torch.Tensor, labels: torch.Tensor, config: AdaptationConfig, rng: np.random.Generator | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mixes pairs of samples and of their labels (mixup, arXiv 1710.09412; above frozen layers, of their features)."""
+    if rng is None:
+        return inputs, labels
+    share = float(rng.beta(config.mixup, config.mixup))
+    order = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
+    known = F.one_hot(labels, len(EXPRESSIONS)).float()
+    return torch.lerp(inputs[order], inputs, share), torch.lerp(known[order], known, share)
+
+
+def _sharpen(
+    network: nn.Sequential, parameters: list[nn.Parameter], radius: float, loss_of: Callable[[], torch.Tensor]
+) -> None:
+    """Replaces the gradient by that at the worst point near by (SAM); batch-norms count the step's batch once."""
+    gradients = {p: p.grad for p in parameters if p.grad is not None}
+    length = torch.stack([gradient.norm() for gradient in gradients.values()]).norm().clamp(min=1e-12)
+    before = {p: p.detach().clone() for p in gradients}
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    momenta = [norm.momentum for norm in norms]
+    with torch.no_grad():
+        for p, gradient in gradients.items():
+            p.add_(gradient * (radius / length))
+            p.grad = None
+    for norm in norms:
+        norm.momentum = 0.0
+    loss_of().backward()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    with torch.no_grad():
+        for p, value in before.items():
+            p.copy_(value)
+
+
+def make_optimiser(network: nn.Sequential, config: AdaptationConfig) -> torch.optim.Optimizer:
+    """Returns the optimiser that the configuration names, over the trained layers, each with its share of the rate."""
+    if config.layer_decay == 1:
+        parameters = [p for layer in config.trained for p in network[layer].parameters()]
+        groups: list[dict[str, Any]] = [{"params": parameters, "share": 1.0}]
+    else:
+        groups = [
+            {"params": list(network[layer].parameters()), "share": config.layer_decay ** (HEAD - layer)}
+            for layer in config.trained
+        ]
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
+    return torch.optim.SGD(
+        groups,
+        lr=config.lr,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+        weight_decay=config.weight_decay,
+        foreach=True,
+    )
+
+
+def _batch(
+    feeds: Mapping[str, tuple[Feed, np.ndarray]], schedule: Schedule, step: int, runtime: Runtime
+) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs, labels = [], []
+    for domain, (feed, truth) in feeds.items():
+        images, views = schedule.samples(domain)[step]
+        if len(images):
+            inputs.append(feed.gather(images, views))
+            labels.append(truth[images])
+    return torch.cat(inputs), torch.from_numpy(np.concatenate(labels)).to(runtime.device)
