@@ -10,12 +10,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fer.adaptation import AdaptationConfig, named
-from search_spaces import card, paper
+from search_spaces import card, full, paper
 
 if TYPE_CHECKING:
     from optuna import Trial
 
-SPACES: Mapping[str, ModuleType] = {"card": card, "paper": paper}
+SPACES: Mapping[str, ModuleType] = {"card": card, "full": full, "paper": paper}
 
 
 def choose(space: str, trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:

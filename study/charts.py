@@ -55,14 +55,15 @@ def hover(table: pd.DataFrame) -> list[str]:
     names = [name for name in fronts.knobs(table) if name != "trial"]
     texts = []
     for row in table.to_dict("records"):
-        head = f"<b>Trial {row['number']} · {_text(row['strategy'] or 'unknown')}</b>"
+        way = "" if row.get("share", 1) == 1 else f", {row['share']:.0%} of the way"
+        head = f"<b>Trial {row['number']} · {_text(row['strategy'] or 'unknown')}{way}</b>"
         both = f"source {percent(row['source_val'])} % · target {percent(row['target_val'])} %"
         texts.append("<br>".join([head, both, *(f"{_text(name)}: {_text(short(row[name]))}" for name in names)]))
     return texts
 
 
-def _groups(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    done = fronts.finished(table)
+def _groups(table: pd.DataFrame, between: bool = False) -> list[tuple[str, pd.DataFrame]]:
+    done = fronts.points(table) if between else fronts.finished(table)
     done = done.assign(hover=hover(done))
     return [(str(name), group) for name, group in done.groupby(done["strategy"].fillna("unknown").astype(str))]
 
@@ -81,12 +82,14 @@ def _pareto(info: dict, table: pd.DataFrame) -> "go.Figure":
         line={"color": INK, "width": 2},
         hoverinfo="skip",
     )
-    for name, group in _groups(table):
-        top = group["number"].isin(front["trial"]).to_numpy()
-        colour, _, symbol = look(name)
+    for name, group in _groups(table, between=True):
+        top, end = fronts.is_on(group, front), (group["share"] == 1).to_numpy()
+        colour, _, filled = look(name)
+        symbol = np.where(end, filled, f"{filled}-open")
         # Widths stay 0 off the front, so that a page may recolour the outlines for a dark background.
         marker = {"color": colour, "symbol": symbol, "size": np.where(top, 12, 8), "opacity": np.where(top, 1.0, 0.45),
-                  "line": {"width": np.where(top, 1.4, 0), "color": INK}}  # fmt: skip
+                  "line": {"width": np.where(top, 1.4, np.where(end, 0, 1)),
+                           "color": np.where(end, INK, colour)}}  # fmt: skip
         x, y = (100 * group[column] for column in fronts.OBJECTIVES)
         chart.add_scatter(x=x, y=y, mode="markers", name=_text(name), marker=marker, hovertext=group["hover"],
                           hoverinfo="text", customdata=group["number"])  # fmt: skip
@@ -97,9 +100,7 @@ def _pareto(info: dict, table: pd.DataFrame) -> "go.Figure":
         chart.add_scatter(x=[100 * start[0]], y=[100 * start[1]], mode="markers+text", text=["baseline"],
                           textposition="bottom left", name="Baseline", marker=marker, hovertext=text,
                           hoverinfo="text", showlegend=False)  # fmt: skip
-    everything = 100 * np.vstack(
-        [fronts.finished(table)[fronts.OBJECTIVES].to_numpy(float), *([start] if start else [])]
-    )
+    everything = 100 * np.vstack([fronts.points(table)[fronts.OBJECTIVES].to_numpy(float), *([start] if start else [])])
     low, high = everything.min(axis=0), everything.max(axis=0)
     pad = np.maximum(0.06 * (high - low), 1)
     for axis, side, at in (("xaxis", "source", 0), ("yaxis", "target", 1)):

@@ -13,6 +13,7 @@ from fer.errors import InputError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
+BETWEEN = (0.25, 0.5, 0.75)  # shares of the way from the baseline at which networks are scored as well
 DEFAULT_TRACKING = "sqlite:///mlruns/mlflow.db"
 
 
@@ -59,6 +60,7 @@ class StudyOptions:
     space: str = "card"
     sampler: str = "tpe"
     early_stop: str = "on"
+    interpolate: str = "on"
     preset: str = "auto"
     epochs: float | None = None
     lr: float = 0.01
@@ -108,6 +110,21 @@ def data_parent() -> argparse.ArgumentParser:
     return parser
 
 
+class _ListStrategies(argparse.Action):
+    """Prints every named method, what it sets and where it comes from, and ends."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from fer.adaptation import PRESETS as METHODS
+        from fer.adaptation import REFERENCES
+
+        for name, knobs in METHODS.items():
+            print(f"{name:9} {REFERENCES[name]}\n{'':9} {', '.join(f'{knob} {knobs[knob]}' for knob in knobs)}")
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.run`."""
     presets = "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items())
@@ -125,16 +142,24 @@ def build_parser() -> argparse.ArgumentParser:
     search = parser.add_argument_group("search")
     search.add_argument(
         "--space",
-        choices=("card", "paper"),
+        choices=("card", "full", "paper"),
         default="card",
-        help="card: strategy, frozen layers, learning rate, fusion ratio; paper: the paper's grid",
+        help="card: strategy, frozen layers, learning rate, fusion ratio; full: every knob, the known methods first; "
+        "paper: the paper's grid",
     )
+    search.add_argument("--list-strategies", action=_ListStrategies, help="print the known methods and their knobs")
     search.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="default: %(default)s")
     search.add_argument(
         "--early-stop",
         choices=("on", "off"),
         default="on",
         help="on: a trial that others dominate stops at half of its budget (default: %(default)s)",
+    )
+    search.add_argument(
+        "--interpolate",
+        choices=("on", "off"),
+        default="on",
+        help="on: networks between the baseline and each adapted one compete as well (default: %(default)s)",
     )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     search.add_argument("--timeout", type=float, metavar="SECONDS", help="start no trial after this time")

@@ -11,6 +11,8 @@ from fer.expressions import CHANCE
 
 STATES = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
 OBJECTIVES = ["source_val", "target_val"]
+# A trial's table also says what networks on the way to it from the baseline reach: "source_val/0.50".
+BETWEEN = "{}/{}"
 _FIXED = ("number", "state", "strategy", *OBJECTIVES, "seconds", "reason")
 
 
@@ -119,32 +121,80 @@ def hypervolume(points: Any, reference: tuple[float, float] = (CHANCE, CHANCE)) 
     return float(np.sum(widths * (points[:, 1] - reference[1])))
 
 
-def hypervolume_over_trials(table: pd.DataFrame, reference: tuple[float, float] = (CHANCE, CHANCE)) -> np.ndarray:
-    """Returns, per row of a table, the hypervolume of the trials finished up to and including that row."""
-    points = np.where((table["state"] == "finished").to_numpy()[:, None], table[OBJECTIVES].to_numpy(float), np.nan)
-    volumes, best, current = np.zeros(len(points)), np.empty((0, 2)), 0.0
-    for row, point in enumerate(points):
-        grown = np.vstack([best, point])
+def points(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns all that competes for the front: each finished trial's end, then the networks on the way to each.
+
+    Columns: those of the table, and share: how far along the way from the baseline to the trial's end, 1 for the end
+    itself.
+    """
+    done = finished(table)
+    parts = [done.assign(share=1.0)]
+    for name in done.columns:
+        share = name.removeprefix(BETWEEN.format("source_val", ""))
+        if share != name and BETWEEN.format("target_val", share) in done:
+            source, target = done[name], done[BETWEEN.format("target_val", share)]
+            parts.append(done.assign(share=float(share), source_val=source, target_val=target))
+    return pd.concat(parts, ignore_index=True).dropna(subset=OBJECTIVES)
+
+
+def vectors(trial: Any) -> list[list[float]]:
+    """Returns both objectives of a finished trial's end, and of the networks on the way to it."""
+    measures = trial.user_attrs.get("measures") or {}
+    source, target = (BETWEEN.format(name, "") for name in OBJECTIVES)
+    shares = [name.removeprefix(source) for name in measures if name.startswith(source)]
+    return [list(trial.values), *([measures[source + share], measures[target + share]] for share in shares)]
+
+
+def hypervolume_over_trials(
+    table: pd.DataFrame, reference: tuple[float, float] = (CHANCE, CHANCE), between: bool = True
+) -> np.ndarray:
+    """Returns, per row of a table, the hypervolume of the trials finished up to and including that row.
+
+    Args:
+        table: Of `table`.
+        reference: The corner that areas are measured from.
+        between: Whether networks on the way to a trial's end count.
+    """
+    everything = points(table)
+    if not between:
+        everything = everything[everything["share"] == 1]
+    of_trial = {number: group.to_numpy(float) for number, group in everything.groupby("number")[OBJECTIVES]}
+    volumes, best, current = np.zeros(len(table)), np.empty((0, 2)), 0.0
+    for row, number in enumerate(table["number"]):
+        grown = np.vstack([best, of_trial.get(number, np.empty((0, 2)))])
         mask = non_dominated(grown)
-        if mask[-1]:
+        if mask[len(best) :].any():
             best, current = grown[mask], hypervolume(grown[mask], reference)
         volumes[row] = current
     return volumes
 
 
 def front(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns the non-dominated finished trials, sorted by source_val.
+    """Returns the non-dominated networks, sorted by source_val.
 
     Columns: trial, alpha (how far along the way from the baseline, 1 is the adapted network itself),
-    strategy, every other knob, source_val, target_val.
+    strategy, every other knob, source_val, target_val, model (its file in the study's folder).
     """
-    rows = finished(table)
+    rows = points(table)
     rows = rows[non_dominated(rows[OBJECTIVES].to_numpy(float))].sort_values("source_val", kind="stable")
-    alpha = pd.to_numeric(rows["alpha"]).fillna(1.0) if "alpha" in knobs(table) else 1.0
+    own = pd.to_numeric(rows["alpha"]).fillna(1.0) if "alpha" in knobs(table) else 1.0
     others = [name for name in knobs(table) if name not in ("alpha", "trial")]
     result = rows[["number", "strategy", *others, *OBJECTIVES]].rename(columns={"number": "trial"})
-    result.insert(1, "alpha", alpha)
+    result.insert(1, "alpha", own * rows["share"])
+    result["model"] = [model_name(n, share) for n, share in zip(rows["number"], rows["share"], strict=True)]
     return result.astype({"alpha": "float64"}).reset_index(drop=True)
+
+
+def is_on(points: pd.DataFrame, front: pd.DataFrame) -> "np.ndarray":
+    """Marks the rows of `points` that are on a front."""
+    models = [model_name(n, share) for n, share in zip(points["number"], points["share"], strict=True)]
+    return np.isin(models, front["model"])
+
+
+def model_name(number: int, share: float = 1.0) -> str:
+    """Returns where a network is kept, relative to the study's folder."""
+    way = "" if share == 1 else f"-at-{share:.2f}"
+    return f"models/trial-{number:04d}{way}.safetensors"
 
 
 def knee(front: pd.DataFrame) -> pd.Series | None:

@@ -66,8 +66,3 @@ def base_config(record: Mapping[str, Any]) -> AdaptationConfig:
     """Returns the knobs that the study's search space starts from."""
     options = record["options"]
     return AdaptationConfig(lr=options["lr"], amount=options["amount"], epochs=record["budget_epochs"])
-
-
-def model_path(models: Path, number: int) -> Path:
-    """Returns where a trial's network is kept."""
-    return models / f"trial-{number:04d}.safetensors"

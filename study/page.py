@@ -79,7 +79,9 @@ def _recommendation(info: dict, table: pd.DataFrame) -> str:
     if knee is None:
         return f"<p class='lead'>No trial has finished yet, so there is nothing to recommend.</p><p>{counts}.</p>"
     source, target = dataset_label(info, "source"), dataset_label(info, "target")
-    lead = f"<p class='lead'><b>{text(knee['strategy'])}</b> (trial {knee['trial']})</p><p>{_settings(knee, table)}</p>"
+    way = "" if knee["alpha"] == 1 else f", {knee['alpha']:.0%} of the way from the baseline"
+    lead = f"<p class='lead'><b>{text(knee['strategy'])}</b> (trial {knee['trial']}{way})</p>"
+    lead += f"<p>{_settings(knee, table)}</p>"
     start = baseline_point(info)
     after = f"{percent(knee['source_val'])} %", f"{percent(knee['target_val'])} %"
     if start is None:
@@ -91,6 +93,11 @@ def _recommendation(info: dict, table: pd.DataFrame) -> str:
         cards += _card(f"{target} {'gained' if change >= 0 else 'lost'}", f"{change:+.1f} points",
                        f"{after[1]}, from the baseline's {percent(start[1])} %")  # fmt: skip
     cards += _card("Search", f"{len(table)} trials", f"{counts}; {len(fronts.front(table))} on the front")
+    whole, ends = (fronts.hypervolume_over_trials(table, between=between)[-1] for between in (True, False))
+    if (fronts.points(table)["share"] < 1).any():
+        cards += _card(
+            "Interpolation added", f"{whole - ends:.4f}", f"to the hypervolume of {ends:.4f} of the trials' ends"
+        )
     return (
         f"{lead}<div class='cards'>{cards}</div>{_best_by_retention(info, table)}"
         "<p class='quiet'>The recommendation is the knee of the front: the trial that stands out furthest above the "
@@ -108,17 +115,18 @@ def _best_by_retention(info: dict, table: pd.DataFrame) -> str:
     start = baseline_point(info)
     if start is None:
         return ""
-    done, rows = fronts.finished(table), []
+    done, rows = fronts.points(table), []
     for level in LEVELS:
         kept = done[done["source_val"] >= level * start[0]].sort_values(
             ["target_val", "source_val"], ascending=False, kind="stable"
         )
         best = kept.iloc[0] if len(kept) else None
         cells = [f"{100 * level:.0f} %"]
-        cells += ["none", "–", "–", "–"] if best is None else [
-            best["strategy"], best["number"], percent(best["source_val"]), percent(best["target_val"])]  # fmt: skip
+        cells += ["none", "–", "–", "–", "–"] if best is None else [
+            best["strategy"], best["number"], f"{best['share']:g}", percent(best["source_val"]),
+            percent(best["target_val"])]  # fmt: skip
         rows.append(cells)
-    head = ["Source kept, at least", "Strategy", "Trial", "Source %", "Target %"]
+    head = ["Source kept, at least", "Strategy", "Trial", "Share of the way", "Source %", "Target %"]
     return f"<h3>Best on the target, by how much of the source must stay</h3>{grid(head, rows)}"
 
 
@@ -142,6 +150,7 @@ def _front_table(table: pd.DataFrame) -> str:
         [
             row["trial"],
             row["strategy"],
+            f"{row['alpha']:g}",
             percent(row["source_val"], 2),
             percent(row["target_val"], 2),
             *(short(row[k]) for k in varied),
@@ -150,7 +159,7 @@ def _front_table(table: pd.DataFrame) -> str:
     ]
     same = ", ".join(f"{text(name)} {text(short(front[name].iloc[0]))}" for name in fixed)
     note = f"<p class='quiet'>The same in every trial: {same}.</p>" if same else ""
-    return grid(["Trial", "Strategy", "Source %", "Target %", *varied], rows) + note
+    return grid(["Trial", "Strategy", "Alpha", "Source %", "Target %", *varied], rows) + note
 
 
 def _strategies(info: dict, table: pd.DataFrame) -> str:
@@ -218,7 +227,9 @@ def _rest(info: dict) -> str:
 
 METHOD = """
 <p>Each trial adapts the same source-trained network to the target with one configuration, and is judged by two
-objectives, both maximised: accuracy on the source's and on the target's validation images. The front holds the
+objectives, both maximised: accuracy on the source's and on the target's validation images. Networks on the straight
+way in weight space from the baseline (alpha 0) to an adapted network (alpha 1) compete as well, with batch-norm
+statistics estimated anew (arXiv 2109.01903, 2211.08403); they cost no training. The front holds the networks of
 finished trials that no other equals or betters in both. Hypervolume is the area the front dominates above chance
 (1/7 on both axes). Knob importance is PED-ANOVA (arXiv 2304.10255) for reaching the best tenth of finished trials.
 Subjects never cross splits, every strategy has the same budget, and seeds derive from names. No test set was read.</p>

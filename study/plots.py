@@ -135,16 +135,21 @@ def _grid(axes: "Axes", which: Any = "both") -> None:
 def _pareto(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
     axes = figure.add_subplot()
     front = fronts.front(table)
-    done = fronts.finished(table)
-    on_front = done["number"].isin(front["trial"])
-    for name, group in done.groupby(done["strategy"].fillna("unknown").astype(str), sort=True):
+    everything = fronts.points(table)
+    on_front = fronts.is_on(everything, front)
+    for name, group in everything.groupby(everything["strategy"].fillna("unknown").astype(str), sort=True):
         colour, marker, _ = look(str(name))
         points = 100 * group[fronts.OBJECTIVES].to_numpy(float)
-        top = on_front[group.index].to_numpy()
+        top, end = on_front[group.index], (group["share"] == 1).to_numpy()
         style: dict[str, Any] = {"marker": marker, "color": colour}
-        axes.scatter(points[~top, 0], points[~top, 1], s=22, alpha=0.38, linewidths=0, **style)
-        axes.scatter(points[top, 0], points[top, 1], s=46, linewidths=0.9, edgecolors=INK, zorder=4, **style)
+        hollow: dict[str, Any] = {"marker": marker, "facecolors": "white", "edgecolors": colour}
+        axes.scatter(*points[~top & end].T, s=22, alpha=0.38, linewidths=0, **style)
+        axes.scatter(*points[~top & ~end].T, s=12, alpha=0.3, linewidths=0.7, **hollow)
+        axes.scatter(*points[top & end].T, s=46, linewidths=0.9, edgecolors=INK, zorder=4, **style)
+        axes.scatter(*points[top & ~end].T, s=40, linewidths=1.6, zorder=4, **hollow)
         axes.scatter([], [], s=32, linewidths=0, label=_name(name), **style)
+    if (everything["share"] < 1).any():
+        axes.scatter([], [], s=32, linewidths=1.2, facecolors="white", edgecolors="#555555", label="interpolated")
     line = step_line(front)
     view = [axes.get_xlim(), axes.get_ylim()]
     axes.plot(*line.T, color=INK, linewidth=1.3, zorder=3, label="Front")

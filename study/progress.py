@@ -113,7 +113,7 @@ def front_rich(record: dict[str, Any], rows: "pd.DataFrame", most: int = 15) -> 
 
     points = front(rows)
     chosen = knee(points)
-    title = f"{len(points)} non-dominated trials" + (f" ({SYNTHETIC})" if is_synthetic(record) else "")
+    title = f"{len(points)} non-dominated networks" + (f" ({SYNTHETIC})" if is_synthetic(record) else "")
     shown = Table(title=title, title_justify="left", title_style="bold")
     columns = ["trial", "strategy", "frozen layers", "learning rate", "fusion ratio"]
     columns += [f"{dataset_label(record, side)} %" for side in ("source", "target")]
@@ -122,9 +122,10 @@ def front_rich(record: dict[str, Any], rows: "pd.DataFrame", most: int = 15) -> 
     for index in np.unique(np.linspace(0, len(points) - 1, min(most, len(points))).round().astype(int)):
         row = points.iloc[index]
         ratio = row.get("fusion_ratio", "")
-        is_knee = chosen is not None and row["trial"] == chosen["trial"]
+        is_knee = chosen is not None and row["model"] == chosen["model"]
+        way = "" if row["alpha"] == 1 else f" at {row['alpha']:g}"
         shown.add_row(
-            f"{'→ ' if is_knee else ''}{row['trial']}",
+            f"{'→ ' if is_knee else ''}{row['trial']}{way}",
             row["strategy"],
             str(row.get("frozen_layers", "")),
             f"{row.get('lr', float('nan')):.2g}",

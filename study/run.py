@@ -328,12 +328,10 @@ def is_exported(study: "optuna.Study", folder: Path) -> bool:
 def prune_models(study: "optuna.Study", folder: Path) -> None:
     """Deletes the networks of trials that later ones dominate."""
     from study.front import front, table
-    from study.lab import model_path
     from study.search import trials_of
 
-    models = folder / "models"
-    leading = {model_path(models, number) for number in front(table(trials_of(study)))["trial"]}
-    for path in models.glob("trial-*.safetensors"):
+    leading = {folder / model for model in front(table(trials_of(study)))["model"]}
+    for path in (folder / "models").glob("trial-*.safetensors"):
         if path not in leading:
             path.unlink()
 

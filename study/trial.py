@@ -17,8 +17,7 @@ from fer.engine import Adapted, Setting, adapt
 from fer.seeding import seed_from
 from fer.training import Diverged
 from search_spaces import choose
-from study.front import counted, non_dominated
-from study.lab import model_path
+from study.front import BETWEEN, OBJECTIVES, counted, model_name, non_dominated, vectors
 from study.search import trials_of
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
 
@@ -32,16 +31,18 @@ class Bench:
         space: Name of the search space.
         base: The knobs that the space leaves alone.
         seed: Of the study.
-        models: Folder that takes the networks of non-dominated trials.
+        folder: The study's, whose models/ takes the networks that are not dominated.
         early_stop: Whether dominated trials stop at rungs.
+        between: Shares of the way from the baseline at which each adapted network's predecessors are scored as well.
     """
 
     setting: Setting
     space: str
     base: AdaptationConfig
     seed: int
-    models: Path
+    folder: Path
     early_stop: bool = False
+    between: tuple[float, ...] = ()
 
 
 def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
@@ -57,8 +58,10 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
             record = {name: twin.user_attrs[name] for name in ("curve", "measures")} | {"twin_of": twin.number}
             state = TrialState.COMPLETE
         else:
-            adapted = adapt(bench.setting, config, seed, lambda share, row: at_rung(trial, bench, share, row))
-            record = {"curve": adapted.curve, "measures": adapted.measures}
+            adapted = adapt(
+                bench.setting, config, seed, lambda share, row: at_rung(trial, bench, share, row), bench.between
+            )
+            record = {"curve": adapted.curve, "measures": adapted.measures | on_the_way(adapted)}
             if adapted.stopped:
                 record["reason"] = f"dominated at epoch {adapted.curve[-1]['epoch']:g}"
             state = TrialState.PRUNED if adapted.stopped else TrialState.COMPLETE
@@ -103,14 +106,26 @@ def find_twin(trial: optuna.Trial, key: str) -> FrozenTrial | None:
     return next((other for other in same if other.state == TrialState.COMPLETE), None)
 
 
+def on_the_way(adapted: Adapted) -> dict[str, float]:
+    """Returns the objectives of the networks between the baseline and the adapted one, as the table names them."""
+    steps = {f"{step.alpha:.2f}": step.measures for step in adapted.between}
+    return {BETWEEN.format(name, share): found[name] for share, found in steps.items() for name in OBJECTIVES}
+
+
 def keep_if_leading(trial: optuna.Trial, adapted: Adapted, bench: Bench, strategy: str) -> None:
-    """Saves the network unless a finished trial dominates it: the final front's networks are then all there."""
-    finished = [t.values for t in counted(trials_of(trial.study)) if t.state == TrialState.COMPLETE]
-    values = [adapted.measures["source_val"], adapted.measures["target_val"]]
-    if non_dominated([values, *finished])[0]:
-        header = {"width": str(bench.setting.baseline.width), "strategy": strategy, "trial": str(trial.number)}
-        bench.models.mkdir(parents=True, exist_ok=True)
-        baseline.save(adapted.network, model_path(bench.models, trial.number), header)
+    """Saves each network that no finished trial's dominates: the final front's networks are then all there."""
+    done = [other for other in counted(trials_of(trial.study)) if other.state == TrialState.COMPLETE]
+    known = [vector for other in done for vector in vectors(other)]
+    networks = [(1.0, adapted.network, adapted.measures)]
+    networks += [(step.alpha, step.network, step.measures) for step in adapted.between]
+    mine = [[measures[name] for name in OBJECTIVES] for _, _, measures in networks]
+    leading = non_dominated([*mine, *known])
+    for (share, network, _), leads in zip(networks, leading, strict=False):
+        if leads:
+            header = {"width": str(bench.setting.baseline.width), "strategy": strategy, "trial": str(trial.number)}
+            path = bench.folder / model_name(trial.number, share)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            baseline.save(network, path, header | {"alpha": str(share)})
 
 
 def _out_of_memory(error: BaseException) -> bool:

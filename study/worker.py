@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from study.config import DONE, INTERRUPTED, WRONG_USE, cache_folder
+from study.config import BETWEEN, DONE, INTERRUPTED, WRONG_USE, cache_folder
 from study.machine import WORKER_ENVIRONMENT, leave_with_parent, worker_environment
 
 BEAT_SECONDS = 30.0
@@ -108,8 +108,9 @@ def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
         options["space"],
         base_config(record),
         options["seed"],
-        Path(args.out) / record["name"] / "models",
+        Path(args.out) / record["name"],
         early_stop=options["early_stop"] == "on",
+        between=BETWEEN if options["interpolate"] == "on" else (),
     )
 
 

@@ -1,0 +1,180 @@
+"""Every named method at equal budgets, over seeds: source and target accuracy, mean and 95 % interval.
+
+`python -m benchmarks.strategies` adapts one baseline to the stand-in of TFEID with each method of
+`fer.adaptation.PRESETS` and each seed, without early stopping, and writes benchmarks/results/strategies-tfeid.json.
+With `--data DIR --target jaffe` it does so on real copies. Validation accuracies; seeds vary order, views and dropout.
+`--check` says which methods of the committed table lie outside the front that the paper's five span, `--quick` runs
+three methods and two seeds of the tiny preset and writes nothing.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+OUTSIDE = 3  # methods at least that should lie outside the front of the paper's five
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.strategies", description=__doc__)
+    parser.add_argument("--target", default="tfeid")
+    parser.add_argument("--data", help="one folder per dataset; without it the stand-in")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--preset", default="laptop")
+    parser.add_argument("--baseline", help="a network file, instead of training one")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="where data, baseline and features are cached (default: temporary)")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    path = RESULTS / f"strategies-{args.target}.json"
+    if args.check:
+        return check(json.loads(path.read_text()))
+    if args.quick:
+        args.preset, args.seeds = "tiny", 2
+    if args.part is not None:
+        return work(args)
+    with tempfile.TemporaryDirectory() as temporary:
+        args.out = args.out or Path(temporary)
+        result = summary(run(args), args)
+    print(as_text(result))
+    if not args.quick:
+        RESULTS.mkdir(exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+def run(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Lets one process per worker adapt its part of all runs; returns a row per run."""
+    from study.machine import worker_environment
+
+    words = [f"--{name}={value}" for name in ("target", "data", "seeds", "preset", "baseline", "workers", "out")
+             if (value := getattr(args, name)) is not None]  # fmt: skip
+    words += ["--quick"] * args.quick
+    base = [sys.executable, "-m", "benchmarks.strategies", *words]
+    # The first alone prepares data and baseline, so that the others find them.
+    subprocess.run([*base, "--part=-1"], env=worker_environment(), check=True, stdout=sys.stderr)
+    parts = [
+        subprocess.Popen([*base, f"--part={part}"], env=worker_environment(), stdout=subprocess.PIPE, text=True)
+        for part in range(args.workers)
+    ]
+    rows = [json.loads(line) for part in parts for line in part.communicate()[0].splitlines()]
+    if any(part.returncode for part in parts):
+        raise SystemExit("a worker failed; its messages are above")
+    return rows
+
+
+def work(args: argparse.Namespace) -> int:
+    """Adapts this part of the runs and prints a JSON line for each; part -1 only prepares."""
+    import time
+    from dataclasses import asdict
+
+    from fer import baseline
+    from fer.adaptation import PRESETS as METHODS
+    from fer.adaptation import AdaptationConfig, named
+    from fer.engine import Setting, adapt
+    from fer.runtime import runtime
+    from fer.seeding import seed_from
+    from fer.training import Diverged
+    from study.config import PRESETS, StudyOptions
+    from study.lab import budget, prepare
+
+    options = asdict(StudyOptions(args.target, data=args.data, preset=args.preset, out=str(args.out)))
+    source, target = (prepare(name, options, "real" if args.data else "synthetic") for name in ("fer2013", args.target))
+    where, preset = runtime("cpu"), PRESETS[args.preset]
+    config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
+    file = Path(args.baseline) if args.baseline else baseline.obtain(source, config, where, args.out / "baselines")
+    setting = Setting(baseline.load(file, where), source, target, where, args.out)
+    passes = budget(options, len(source.open("train")), len(target.open("train")))
+    names = ["BL", "RE", "LwF"] if args.quick else list(METHODS)
+    runs = [(name, seed) for seed in range(args.seeds) for name in names if name != "BL" or seed == 0]
+    for name, seed in runs[args.part :: args.workers] if args.part >= 0 else []:
+        started = time.perf_counter()
+        try:
+            measures = adapt(
+                setting, named(name, AdaptationConfig(epochs=passes)), seed_from("benchmark", seed)
+            ).measures
+        except Diverged as error:
+            print(f"{name}, seed {seed}: {error}", file=sys.stderr)
+            measures = {}
+        row = {"method": name, "seed": seed, "seconds": time.perf_counter() - started}
+        row |= {key: measures.get(key) for key in ("source_val", "target_val")}
+        print(json.dumps(row | {"source": source.kind, "target": target.kind}), flush=True)
+    return 0
+
+
+def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
+    """Returns each method's means and 95 % t-intervals, and how it lies to the front of the paper's five."""
+    import numpy as np
+    from scipy import stats
+
+    from fer.adaptation import PRESETS, REFERENCES
+    from study.machine import hardware, versions
+
+    methods: dict[str, Any] = {}
+    for name in PRESETS:
+        values = np.array(
+            [[r["source_val"], r["target_val"]] for r in rows if r["method"] == name and r["source_val"] is not None]
+        )
+        if not len(values):
+            continue
+        half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.zeros(2)
+        methods[name] = {
+            "reference": REFERENCES[name],
+            "n": len(values),
+            "failed": sum(r["method"] == name and r["source_val"] is None for r in rows),
+            "seconds": float(np.median([r["seconds"] for r in rows if r["method"] == name])),
+        }
+        for side, mean, interval in zip(("source", "target"), values.mean(0), half, strict=True):
+            methods[name] |= {side: float(mean), f"{side}_half_interval": float(interval)}
+    add_gains(methods)
+    return {
+        "data": {side: rows[0][side] for side in ("source", "target")} | {"target_name": args.target},
+        "seeds": args.seeds,
+        "preset": args.preset,
+        "hardware": hardware(),
+        "versions": versions(),
+        "methods": methods,
+        "runs": rows,
+    }
+
+
+def add_gains(methods: dict[str, Any]) -> None:
+    """Says of each method whether the means of the paper's five dominate it, and the hypervolume it adds to theirs."""
+    from fer.adaptation import STRATEGIES
+    from study.front import hypervolume
+
+    five = [[methods[name]["source"], methods[name]["target"]] for name in STRATEGIES if name in methods]
+    for name, row in methods.items():
+        gain = hypervolume([*five, [row["source"], row["target"]]]) - hypervolume(five)
+        row["hypervolume_added"] = 0.0 if name in STRATEGIES else gain
+        row["outside"] = row["hypervolume_added"] > 0
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """Returns the table for people, in per cent."""
+    mark = "" if result["data"]["target"] == "real" else "SYNTHETIC STAND-IN: "
+    lines = [
+        f"{mark}fer2013 → {result['data']['target_name']}, {result['seeds']} seeds, validation accuracy in per cent"
+    ]
+    for name, row in sorted(result["methods"].items(), key=lambda item: -item[1]["source"]):
+        cells = " ".join(f"{100 * row[s]:5.1f} ± {100 * row[s + '_half_interval']:4.1f}" for s in ("source", "target"))
+        lines.append(f"{name:9} {cells}  {row['seconds']:5.1f} s  {'outside' if row['outside'] else ''}")
+    return "\n".join(lines)
+
+
+def check(result: dict[str, Any]) -> int:
+    """Prints the committed table and whether enough methods lie outside."""
+    print(as_text(result))
+    outside = [name for name, row in result["methods"].items() if row["outside"]]
+    print(f"outside the front of the paper's five: {', '.join(outside) or 'none'}")
+    return int(len(outside) < OUTSIDE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
