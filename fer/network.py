@@ -19,6 +19,7 @@ _CHANNELS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
 _POOLED = {1, 3, 6, 9}
 _HIDDEN = (2048, 1024)
 DROPOUT = 0.5
+SIZE = 48
 
 
 def build(width: float, seed: int = 0) -> nn.Sequential:
@@ -66,14 +67,18 @@ def _convolution(inputs: int, outputs: int, pooled: bool) -> nn.Sequential:
     return nn.Sequential(parts)
 
 
-def cut_shape(network: nn.Sequential, cut: int) -> tuple[int, ...]:
-    """Returns the shape of one sample's features at the input of layer `cut` (0 is the image)."""
-    with torch.inference_mode():
-        was_training = network.training
-        image = torch.zeros(1, 1, 48, 48, device=next(network.parameters()).device)
-        shape = tuple(network.eval()[:cut](image).shape[1:])
-        network.train(was_training)
-    return shape
+def cut_shapes(network: nn.Sequential) -> list[tuple[int, ...]]:
+    """Returns the shape of one sample's features at every cut: before the first layer, …, after the last."""
+    shapes: list[tuple[int, ...]] = [(1, SIZE, SIZE)]
+    side = SIZE
+    for layer in network:
+        conv, linear = getattr(layer, "conv", None), getattr(layer, "linear", None)
+        if isinstance(conv, nn.Conv2d):
+            side //= 2 if hasattr(layer, "pool") else 1
+            shapes.append((conv.out_channels, side, side))
+        elif isinstance(linear, nn.Linear):
+            shapes.append((linear.out_features,))
+    return shapes
 
 
 def folded(layers: nn.Sequential) -> nn.Sequential:

@@ -18,7 +18,7 @@ from torch import nn
 from fer.adaptation import ViewRecipe
 from fer.datasets import Split
 from fer.layers import LAYERS
-from fer.network import cut_shape, to_tensor
+from fer.network import cut_shapes, to_tensor
 from fer.runtime import Runtime
 from fer.views import render
 
@@ -30,8 +30,8 @@ _FILL_BATCH = 128
 def small_cuts(network: nn.Sequential, runtime: Runtime) -> list[int]:
     """Returns the cuts, ascending, whose features are small enough to keep."""
     width = 2 if runtime.precision == "bf16" else 4
-    cuts = range(1, len(LAYERS) + 1)
-    return [cut for cut in cuts if width * np.prod(cut_shape(network, cut)) <= LARGEST_FEATURES]
+    sizes = [width * np.prod(shape) for shape in cut_shapes(network)]
+    return [cut for cut in range(1, len(LAYERS) + 1) if sizes[cut] <= LARGEST_FEATURES]
 
 
 def best_cut(network: nn.Sequential, frozen_layers: int, runtime: Runtime) -> int:
@@ -92,7 +92,8 @@ class Bank:
         self.lock = FileLock(folder / "fill.lock")
         slots = len(pixels.split) * slots_per_image
         kept = [*(below for below in small_cuts(network, self.runtime) if below < cut), cut]
-        self.stores = {below: _Store(folder, network, below, slots, self.runtime) for below in kept}
+        shapes = cut_shapes(network)
+        self.stores = {below: _Store(folder, below, shapes[below], slots, self.runtime) for below in kept}
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
         """Makes sure that the slots of these images and views hold true features."""
@@ -128,10 +129,9 @@ class Bank:
 class _Store:
     """The two files of one cut: a slot of features per view, and a checksum per slot."""
 
-    def __init__(self, folder: Path, network: nn.Sequential, cut: int, slots: int, runtime: Runtime) -> None:
+    def __init__(self, folder: Path, cut: int, shape: tuple[int, ...], slots: int, runtime: Runtime) -> None:
         self.runtime, self.slots = runtime, slots
         self.values = np.uint16 if runtime.precision == "bf16" else np.float32
-        shape = cut_shape(network, cut)
         # Stored channels last, as the convolutions want them.
         self.stored = (*shape[1:], shape[0]) if len(shape) == 3 else shape
         self.slot_bytes = int(np.prod(shape)) * np.dtype(self.values).itemsize

@@ -60,7 +60,7 @@ class StudyOptions:
     space: str = "card"
     sampler: str = "tpe"
     early_stop: str = "on"
-    interpolate: str = "on"
+    interpolate: str = "off"
     preset: str = "auto"
     epochs: float | None = None
     lr: float = 0.01
@@ -158,7 +158,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--interpolate",
         choices=("on", "off"),
-        default="on",
+        default="off",
         help="on: networks between the baseline and each adapted one compete as well (default: %(default)s)",
     )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")

@@ -143,10 +143,12 @@ def _pareto(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
         top, end = on_front[group.index], (group["share"] == 1).to_numpy()
         style: dict[str, Any] = {"marker": marker, "color": colour}
         hollow: dict[str, Any] = {"marker": marker, "facecolors": "white", "edgecolors": colour}
-        axes.scatter(*points[~top & end].T, s=22, alpha=0.38, linewidths=0, **style)
-        axes.scatter(*points[~top & ~end].T, s=12, alpha=0.3, linewidths=0.7, **hollow)
-        axes.scatter(*points[top & end].T, s=46, linewidths=0.9, edgecolors=INK, zorder=4, **style)
-        axes.scatter(*points[top & ~end].T, s=40, linewidths=1.6, zorder=4, **hollow)
+        axes.scatter(points[~top & end, 0], points[~top & end, 1], s=22, alpha=0.38, linewidths=0, **style)
+        axes.scatter(points[~top & ~end, 0], points[~top & ~end, 1], s=12, alpha=0.3, linewidths=0.7, **hollow)
+        axes.scatter(
+            points[top & end, 0], points[top & end, 1], s=46, linewidths=0.9, edgecolors=INK, zorder=4, **style
+        )
+        axes.scatter(points[top & ~end, 0], points[top & ~end, 1], s=40, linewidths=1.6, zorder=4, **hollow)
         axes.scatter([], [], s=32, linewidths=0, label=_name(name), **style)
     if (everything["share"] < 1).any():
         axes.scatter([], [], s=32, linewidths=1.2, facecolors="white", edgecolors="#555555", label="interpolated")

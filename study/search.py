@@ -141,6 +141,11 @@ def _alive(study: optuna.Study) -> list[FrozenTrial]:
     return [trial for trial in trials_of(study) if not is_lost(trial)]
 
 
+def is_waiting(study: optuna.Study) -> bool:
+    """Whether a trial waits to be claimed."""
+    return any(trial.state == TrialState.WAITING for trial in trials_of(study))
+
+
 def claim(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
     """Takes the next waiting trial for this process, or returns None when there is none left.
 

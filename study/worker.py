@@ -57,10 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def work(args: argparse.Namespace) -> int:
     """Claims and runs trials until there is none or the time is up; returns how many."""
-    from study.search import beat, claim, give_back, load_study
-    from study.trial import run_trial
+    from study.search import beat, claim, give_back, is_waiting, load_study
 
     study = load_study(args.study, Path(args.out), args.storage)
+    if not is_waiting(study):
+        return 0  # before torch is imported, which takes seconds
+    from study.trial import run_trial
+
     record = study.user_attrs["study"]
     options = record["options"]
     bench = make_bench(record, args)

@@ -6,7 +6,7 @@ import torch
 
 from fer.adaptation import ViewRecipe
 from fer.layers import LAYERS
-from fer.network import build, cut_shape, to_tensor
+from fer.network import build, cut_shapes, to_tensor
 from fer.predict import predict_images
 from fer.views import render
 
@@ -25,13 +25,13 @@ def test_both_sides_of_every_cut_make_the_whole():
         whole = network(images)
         for cut in range(len(LAYERS) + 1):
             assert torch.equal(network[cut:](network[:cut](images)), whole)
-            assert tuple(network[:cut](images).shape[1:]) == cut_shape(network, cut)
+            assert tuple(network[:cut](images).shape[1:]) == cut_shapes(network)[cut]
     assert [name for name, _ in network[9:].named_children()] == list(LAYERS[9:])
 
 
 def test_the_cuts_of_the_paper_preset_have_the_sizes_that_were_planned_with():
     network = build(1.0)
-    sizes = {cut: int(np.prod(cut_shape(network, cut))) for cut in (0, 4, 7, 9, 10, 11)}
+    sizes = {cut: int(np.prod(cut_shapes(network)[cut])) for cut in (0, 4, 7, 9, 10, 11)}
     assert sizes == {0: 48 * 48, 4: 18_432, 7: 9_216, 9: 18_432, 10: 4_608, 11: 2_048}
 
 
