@@ -70,6 +70,7 @@ class Between:
     """A network between the baseline and the adapted one, see `fer.interpolation`."""
 
     alpha: float
+    slope: float
     network: nn.Sequential
     measures: dict[str, float]
 
@@ -120,6 +121,15 @@ def predict(network: nn.Sequential, cut: int, feed: Feed, count: int, runtime: R
     return torch.cat(logits).numpy()
 
 
+def answers_on_test(setting: Setting, config: AdaptationConfig, network: nn.Sequential, domain: str) -> np.ndarray:
+    """Returns the expressions (n,) that an adapted network sees in a dataset's test images; for confirmation alone."""
+    own_prefix = config.init == "baseline" and setting.cache is not None
+    cut = best_cut(network, config.leading, setting.runtime) if own_prefix else 0
+    split = setting.dataset(domain).open_test()
+    feed = open_feed(setting, domain, split, "test", cut, ViewRecipe(), 1)
+    return predict(network, cut, feed, len(split), setting.runtime).argmax(1)
+
+
 @dataclass
 class _Validation:
     """Both validation splits, seen from one cut."""
@@ -157,7 +167,7 @@ def adapt(
     config: AdaptationConfig,
     seed: int,
     on_rung: Callable[[float, dict[str, float]], bool] | None = None,
-    alphas: Sequence[float] = (),
+    ways: Sequence[tuple[float, float]] = (),
 ) -> Adapted:
     """Adapts the baseline to the target.
 
@@ -167,7 +177,8 @@ def adapt(
         seed: Of order, views, dropout and new weights; with the rest equal, equal seeds give equal results.
         on_rung: Called at each rung with the share of the budget spent and a row of the curve; True stops. Several
             members have no rungs.
-        alphas: Shares of the way from the baseline at which networks are scored as well, once it ran to its end.
+        ways: Pairs of alpha and slope, see `fer.interpolation.coefficients`: the networks on the way from the baseline
+            that are scored as well, once it ran to its end.
 
     Raises:
         Diverged: The loss was not finite.
@@ -182,7 +193,7 @@ def adapt(
         work.curve.append({"epoch": float(len(work.curve))} | work.score(network))
     measures = work.measures
     goes_on = config.trains and not work.stopped
-    between = [work.between(network, alpha) for alpha in alphas] if goes_on else []
+    between = [work.between(network, alpha, slope) for alpha, slope in ways] if goes_on else []
     return Adapted(network, work.curve, measures, work.stopped, between)
 
 
@@ -328,13 +339,14 @@ class _Adaptation:
             self.estimate_norms(network)
         return network
 
-    def between(self, network: nn.Sequential, alpha: float) -> Between:
-        """Scores the network at a share of the way from the baseline to the adapted one."""
-        mixed = interpolation.between(self.setting.baseline.network, network, interpolation.coefficients(alpha))
-        if 0 < alpha < 1:
+    def between(self, network: nn.Sequential, alpha: float, slope: float) -> Between:
+        """Scores a network on the way from the baseline to the adapted one."""
+        shares = interpolation.coefficients(alpha, slope)
+        mixed = interpolation.between(self.setting.baseline.network, network, shares)
+        if not set(shares) <= {0.0, 1.0}:  # the ends stay what they are, bit for bit
             self.estimate_norms(mixed)
         self.score(mixed)
-        return Between(alpha, mixed, self.measures)
+        return Between(alpha, slope, mixed, self.measures)
 
     def estimate_norms(self, network: nn.Sequential) -> None:
         """Estimates the batch-norm statistics of the trained layers anew, on what the adaptation draws."""

@@ -37,6 +37,7 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
             options["seed"],
             epochs,
             processes=1 if where.device.startswith("cuda") else preset.baseline_processes,
+            sam=options["baseline_sam"],
         )
         path = baseline.obtain(
             source,

@@ -55,7 +55,7 @@ def hover(table: pd.DataFrame) -> list[str]:
     names = [name for name in fronts.knobs(table) if name != "trial"]
     texts = []
     for row in table.to_dict("records"):
-        way = "" if row.get("share", 1) == 1 else f", {row['share']:.0%} of the way"
+        way = "" if row.get("share", 1) == 1 else f", at alpha {fronts.way_name(row['share'], row['slope'])}"
         head = f"<b>Trial {row['number']} · {_text(row['strategy'] or 'unknown')}{way}</b>"
         both = f"source {percent(row['source_val'])} % · target {percent(row['target_val'])} %"
         texts.append("<br>".join([head, both, *(f"{_text(name)}: {_text(short(row[name]))}" for name in names)]))

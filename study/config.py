@@ -13,7 +13,9 @@ from fer.errors import InputError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
-BETWEEN = (0.25, 0.5, 0.75)  # shares of the way from the baseline at which networks are scored as well
+# Alphas and slopes of the networks on the way from the baseline that are scored as well: three along the straight way,
+# and one whose last layer is the adapted one and whose first is the baseline's.
+WAYS = ((0.25, 0.0), (0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
 DEFAULT_TRACKING = "sqlite:///mlruns/mlflow.db"
 
 
@@ -67,6 +69,7 @@ class StudyOptions:
     amount: float = 1.0
     baseline: str | None = None
     baseline_epochs: int | None = None
+    baseline_sam: float = 0.0
     device: str = "auto"
     precision: str = "auto"
     workers: str = "auto"
@@ -75,6 +78,7 @@ class StudyOptions:
     out: str = "runs"
     seed: int = 0
     timeout: float | None = None
+    confirm: int = 0
     study: str | None = None
     quiet: bool = False
 
@@ -86,7 +90,7 @@ class StudyOptions:
 
 # Options that a study may change between two runs without becoming another study.
 CHANGEABLE = {
-    "trials", "data", "data_kind", "workers", "storage", "tracking_uri", "out", "timeout", "study", "quiet",
+    "trials", "data", "data_kind", "workers", "storage", "tracking_uri", "out", "timeout", "confirm", "study", "quiet",
 }  # fmt: skip
 
 
@@ -163,6 +167,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     search.add_argument("--timeout", type=float, metavar="SECONDS", help="start no trial after this time")
+    search.add_argument(
+        "--confirm", type=int, default=0, metavar="K", help="at the end, train the front again with K seeds and test it"
+    )
     training = parser.add_argument_group("training")
     training.add_argument(
         "--preset", choices=("auto", *PRESETS), default="auto", help=f"auto: paper on a GPU, else laptop. {presets}"
@@ -172,6 +179,9 @@ def build_parser() -> argparse.ArgumentParser:
     training.add_argument("--amount", type=float, default=1.0, help="share of the target's training set, 0.5 or 1.0")
     training.add_argument("--baseline", metavar="FILE", help="your own source-trained network, as safetensors")
     training.add_argument("--baseline-epochs", type=int, metavar="E", help="passes over the source")
+    training.add_argument(
+        "--baseline-sam", type=float, default=0.0, metavar="RHO", help="train it by sharpness-aware minimisation"
+    )
     training.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     training.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     training.add_argument("--workers", default="auto", metavar="N", help="processes, of one thread each (auto: cores)")
@@ -199,6 +209,7 @@ def check(options: StudyOptions) -> None:
     """Raises InputError for values that no study can have, and for options that contradict each other."""
     rules: list[tuple[bool, str, object, str]] = [
         (options.wanted >= 1, "--trials is at least 1", options.wanted, "Give the total of trials you want."),
+        (0 <= options.confirm <= 1000, "--confirm is a number of seeds", options.confirm, "Give 5, or 0 to skip it."),
         (options.seed >= 0, "--seed is not negative", options.seed, "Give 0 or more."),
         (options.amount in (0.5, 1.0), "--amount is 0.5 or 1.0", options.amount, "Give one of them."),
         (1e-4 <= options.lr <= 1e-1, "--lr is between 0.0001 and 0.1, as in the space", options.lr, "Try 0.01."),
@@ -228,9 +239,13 @@ def check(options: StudyOptions) -> None:
             "--target and --source are two datasets", options.target, "Choose another target.",
         ),
         (
-            not (options.baseline and options.baseline_epochs),
-            "--baseline is used as it is, so --baseline-epochs contradicts it", options.baseline_epochs,
+            not (options.baseline and (options.baseline_epochs or options.baseline_sam)),
+            "--baseline is used as it is, so --baseline-epochs and --baseline-sam contradict it", options.baseline,
             "Leave one of them out.",
+        ),
+        (
+            0 <= options.baseline_sam < 10,
+            "--baseline-sam is a radius from 0 to 10", options.baseline_sam, "Try 0.05, or leave it out.",
         ),
         (
             not (options.space == "paper" and options.amount != 1.0),

@@ -124,16 +124,17 @@ def hypervolume(points: Any, reference: tuple[float, float] = (CHANCE, CHANCE)) 
 def points(table: pd.DataFrame) -> pd.DataFrame:
     """Returns all that competes for the front: each finished trial's end, then the networks on the way to each.
 
-    Columns: those of the table, and share: how far along the way from the baseline to the trial's end, 1 for the end
-    itself.
+    Columns: those of the table, share: how far the first layer is on the way from the baseline to the trial's end, 1
+    for the end itself, and slope: what the last layer's share has more.
     """
     done = finished(table)
-    parts = [done.assign(share=1.0)]
+    parts = [done.assign(share=1.0, slope=0.0)]
     for name in done.columns:
-        share = name.removeprefix(BETWEEN.format("source_val", ""))
-        if share != name and BETWEEN.format("target_val", share) in done:
-            source, target = done[name], done[BETWEEN.format("target_val", share)]
-            parts.append(done.assign(share=float(share), source_val=source, target_val=target))
+        way = name.removeprefix(BETWEEN.format("source_val", ""))
+        if way != name and BETWEEN.format("target_val", way) in done:
+            share, _, slope = way.partition("+")
+            values = {side: done[BETWEEN.format(side, way)] for side in OBJECTIVES}
+            parts.append(done.assign(share=float(share), slope=float(slope or 0), **values))
     return pd.concat(parts, ignore_index=True).dropna(subset=OBJECTIVES)
 
 
@@ -181,20 +182,31 @@ def front(table: pd.DataFrame) -> pd.DataFrame:
     others = [name for name in knobs(table) if name not in ("alpha", "trial")]
     result = rows[["number", "strategy", *others, *OBJECTIVES]].rename(columns={"number": "trial"})
     result.insert(1, "alpha", own * rows["share"])
-    result["model"] = [model_name(n, share) for n, share in zip(rows["number"], rows["share"], strict=True)]
+    if "alpha_slope" in result:
+        result["alpha_slope"] = pd.to_numeric(result["alpha_slope"]).fillna(0.0) * rows["share"] + rows["slope"]
+    result["model"] = models_of(rows)
     return result.astype({"alpha": "float64"}).reset_index(drop=True)
 
 
 def is_on(points: pd.DataFrame, front: pd.DataFrame) -> "np.ndarray":
     """Marks the rows of `points` that are on a front."""
-    models = [model_name(n, share) for n, share in zip(points["number"], points["share"], strict=True)]
-    return np.isin(models, front["model"])
+    return np.isin(models_of(points), front["model"])
 
 
-def model_name(number: int, share: float = 1.0) -> str:
+def models_of(points: pd.DataFrame) -> list[str]:
+    """Returns where the networks of `points` are kept."""
+    return [model_name(*row) for row in points[["number", "share", "slope"]].itertuples(index=False)]
+
+
+def model_name(number: int, share: float = 1.0, slope: float = 0.0) -> str:
     """Returns where a network is kept, relative to the study's folder."""
-    way = "" if share == 1 else f"-at-{share:.2f}"
+    way = "" if (share, slope) == (1, 0) else f"-at-{way_name(share, slope)}"
     return f"models/trial-{number:04d}{way}.safetensors"
+
+
+def way_name(share: float, slope: float) -> str:
+    """Returns a name of a place between the baseline and an adapted network: "0.50", or "0.00+1.00" with its slope."""
+    return f"{share:.2f}" + (f"+{slope:.2f}" if slope else "")
 
 
 def knee(front: pd.DataFrame) -> pd.Series | None:

@@ -16,6 +16,7 @@ from study.describe import (
     section,
     short,
 )
+from study.evidence import interval_text
 from study.markup import CSS, THEME, grid, text, tree
 
 LEVELS = (0.98, 0.95, 0.9, 0.8)
@@ -42,6 +43,7 @@ def page(
     sections = [
         ("Recommendation", _recommendation(info, table)),
         ("Front", _front_chart(info, table, notes) + _front_table(table)),
+        ("Confirmed on test images", _confirmed(info)),
         ("Strategies", _strategies(info, table) + _picture(vectors, notes, "strategies")),
         ("The paper's table", _paper(paper, is_synthetic(info))),
         ("Baseline", tree(section(info, "baseline")) or "<p>Nothing is recorded about the baseline.</p>"),
@@ -79,7 +81,7 @@ def _recommendation(info: dict, table: pd.DataFrame) -> str:
     if knee is None:
         return f"<p class='lead'>No trial has finished yet, so there is nothing to recommend.</p><p>{counts}.</p>"
     source, target = dataset_label(info, "source"), dataset_label(info, "target")
-    way = "" if knee["alpha"] == 1 else f", {knee['alpha']:.0%} of the way from the baseline"
+    way = "" if knee["alpha"] == 1 else f", between the baseline and it at alpha {knee['alpha']:g}"
     lead = f"<p class='lead'><b>{text(knee['strategy'])}</b> (trial {knee['trial']}{way})</p>"
     lead += f"<p>{_settings(knee, table)}</p>"
     start = baseline_point(info)
@@ -123,10 +125,10 @@ def _best_by_retention(info: dict, table: pd.DataFrame) -> str:
         best = kept.iloc[0] if len(kept) else None
         cells = [f"{100 * level:.0f} %"]
         cells += ["none", "–", "–", "–", "–"] if best is None else [
-            best["strategy"], best["number"], f"{best['share']:g}", percent(best["source_val"]),
-            percent(best["target_val"])]  # fmt: skip
+            best["strategy"], best["number"], fronts.way_name(best["share"], best["slope"]),
+            percent(best["source_val"]), percent(best["target_val"])]  # fmt: skip
         rows.append(cells)
-    head = ["Source kept, at least", "Strategy", "Trial", "Share of the way", "Source %", "Target %"]
+    head = ["Source kept, at least", "Strategy", "Trial", "Alpha", "Source %", "Target %"]
     return f"<h3>Best on the target, by how much of the source must stay</h3>{grid(head, rows)}"
 
 
@@ -160,6 +162,63 @@ def _front_table(table: pd.DataFrame) -> str:
     same = ", ".join(f"{text(name)} {text(short(front[name].iloc[0]))}" for name in fixed)
     note = f"<p class='quiet'>The same in every trial: {same}.</p>" if same else ""
     return grid(["Trial", "Strategy", "Alpha", "Source %", "Target %", *varied], rows) + note
+
+
+def _confirmed(info: dict) -> str:
+    opening = section(info, "confirmation")
+    results = section(opening, "results")
+    if not results.get("points"):
+        name = text(info.get("name", "STUDY"))
+        return (
+            f"<p>Not confirmed: the test sets are closed. <code>python -m study.confirm {name}</code> trains the front "
+            "and the named strategies again with several seeds and opens them once.</p>"
+        )
+    rows = [
+        [
+            point["name"],
+            point["strategy"],
+            point["alpha"],
+            *(interval_text(point, domain) for domain in ("source", "target")),
+            *(f"{point[f'{domain}_p']:.2g}" for domain in ("source", "target")),
+            "–" if "target_optimism" not in point else f"{100 * point['target_optimism']:+.1f}",
+        ]
+        for point in results["points"]
+    ]
+    head = ["Point", "Strategy", "Alpha", "Source %", "Target %", "Source p", "Target p", "Target optimism"]
+    again = f", after {len(opening['earlier'])} earlier openings" if opening.get("earlier") else ""
+    note = (
+        f"Test accuracy, mean over {text(opening['seeds'])} trainings, with 95 % intervals bootstrapped over subjects "
+        "and seeds (Wilson's for single networks); p against the baseline by McNemar's exact test, twice the median "
+        "over seeds, corrected by Holm. Optimism: what the search saw on validation minus the test mean, in points. "
+        f"The test sets were opened {text(opening['opened'])}{again}."
+    )
+    return f"<p>{_told_apart(results)}</p>{grid(head, rows)}<p class='quiet'>{note}</p>"
+
+
+def _told_apart(results: dict) -> str:
+    """Says in a sentence which points of the front differ at all."""
+    alike = results["alike"]
+    if len(alike) < 2:
+        return "The front has one point, so there is nothing to tell apart."
+    alone = [label for label, others in alike.items() if not others]
+    if not any(alike.values()):
+        return f"All {len(alike)} points of the front can be told apart on test images."
+    if all(len(others) == len(alike) - 1 for others in alike.values()):
+        return (
+            f"<b>No two of the front's {len(alike)} points can be told apart</b> on test images: their order is luck "
+            "as far as these data show."
+        )
+    overlaps = "; ".join(
+        f"{text(_short(label))} ~ {text(', '.join(map(_short, others)))}" for label, others in alike.items() if others
+    )
+    return (
+        f"{len(alone)} of the front's {len(alike)} points can be told from every other on test images; the others "
+        f"overlap: {overlaps}."
+    )
+
+
+def _short(model: str) -> str:
+    return model.removeprefix("models/trial-").removesuffix(".safetensors")
 
 
 def _strategies(info: dict, table: pd.DataFrame) -> str:

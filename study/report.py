@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fer.errors import InputError
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
     import rich.table
 
@@ -31,8 +32,10 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     Returns:
         The files written. Pictures of an earlier export that can no longer be drawn are removed.
     """
+    import pandas as pd
+
     from study import front as fronts
-    from study.describe import hide_secrets
+    from study.describe import hide_secrets, section
     from study.page import page
     from study.plots import NAMES, pictures
 
@@ -40,11 +43,14 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     table = fronts.table(trials)
     files, notes = pictures(info, table, trials)
     files["trials.csv"] = _csv(table)
-    files["front.csv"] = _csv(fronts.front(table))
     files["study.json"] = (json.dumps(info, indent=1, ensure_ascii=False, default=str) + "\n").encode()
     paper = study_paper_table(info, table)
     if paper is not None:
         files["paper_table.csv"] = _csv(paper)
+    files["front.csv"] = _csv(confirmed_front(fronts.front(table), info))
+    confirmed = section(section(info, "confirmation"), "results").get("points")
+    if confirmed:
+        files["confirm.csv"] = _csv(pd.DataFrame(confirmed))
     vectors = {name: files[f"{name}.svg"].decode() for name in NAMES if f"{name}.svg" in files}
     files["report.html"] = page(info, table, vectors, notes, paper).encode()
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +58,20 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
         if stale.name not in files:
             stale.unlink(missing_ok=True)
     return [write_atomically(folder / name, content) for name, content in files.items()]
+
+
+def confirmed_front(front: "pd.DataFrame", info: dict) -> "pd.DataFrame":
+    """Returns a front with the test accuracies that a confirmation found, their intervals beside them."""
+    import pandas as pd
+
+    from study.describe import section
+
+    points = section(section(info, "confirmation"), "results").get("points")
+    if not points:
+        return front
+    names = [f"{domain}_{name}" for domain in ("source", "target") for name in ("test", "lower", "upper")]
+    found = pd.DataFrame([point for point in points if point["front"]])[["model", *names]]
+    return front.merge(found, on="model", how="left")
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
@@ -181,7 +201,12 @@ def open_study(name: str, out: Path, storage: str | None) -> tuple[dict, list[An
 
     study = load_study(name, out, storage)
     info = study.user_attrs.get("study")
-    return (info if isinstance(info, dict) else {}) | {"name": name}, study.trials
+    return (info if isinstance(info, dict) else {}) | {"name": name} | confirmation_of(study), study.trials
+
+
+def confirmation_of(study: "optuna.Study") -> dict[str, Any]:
+    """Returns what `study.confirm` recorded of a study, as a part of its record."""
+    return {name: value for name, value in study.user_attrs.items() if name == "confirmation"}
 
 
 def paper_for_terminal(info: dict, table: "pd.DataFrame") -> "rich.table.Table | None":

@@ -1,5 +1,6 @@
 """`python -m study.run`: the main job, from the data to the report."""
 
+import argparse
 import contextlib
 import dataclasses
 import json
@@ -97,7 +98,10 @@ def run(options: StudyOptions, progress: Progress) -> int:
             record = make_record(name, options, source, target, synthetic)
             study = begin_or_resume(record, options, progress, follower)
             show_setting(record, options, progress)
-            return search(study, record, options, progress, follower)
+            code = search(study, record, options, progress, follower)
+            if options.confirm:
+                confirm_once(study, options, progress)
+            return code
     finally:
         follower.wait()  # a database whose making is cut off stays unusable
 
@@ -289,7 +293,7 @@ def search(
 ) -> int:
     """Runs the workers until the study has its trials, with MLflow following; then exports."""
     from study.lab import base_config
-    from study.report import export
+    from study.report import confirmation_of, export
     from study.search import reap, top_up, trials_of
     from study.supervise import supervise
 
@@ -305,12 +309,30 @@ def search(
         reason = supervise(study, options, progress)
     finally:
         follower.pause(study, record)
-        export(record, trials_of(study), folder)
+        export(record | confirmation_of(study), trials_of(study), folder)
         prune_models(study, folder)
         if not follower.finish(record, folder):
             progress.warn(f"MLflow lacks a part of the study; add it later: {python()} -m study.sync {record['name']}")
     summarise(study, record, options, progress, reason)
     return DONE
+
+
+def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progress) -> None:
+    """Confirms the study, unless that was done."""
+    from study.confirm import confirm
+    from study.report import confirmation_of
+
+    if confirmation_of(study).get("confirmation", {}).get("finished"):
+        progress.say(f"confirmed before; another opening of the test sets: study.confirm {study.study_name} --again")
+        return
+    confirm(
+        argparse.Namespace(
+            study=study.study_name, seeds=options.confirm, again=False, out=options.out, storage=options.storage,
+            data=options.data, device=None, workers=int(options.workers),
+        )
+    )  # fmt: skip
+    if tracking_uri(options) != "none":
+        progress.say(f"MLflow gets it with: {python()} -m study.sync {study.study_name}")
 
 
 def is_exported(study: "optuna.Study", folder: Path) -> bool:

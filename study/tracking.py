@@ -21,7 +21,7 @@ from study.front import counted
 EXPERIMENT = "memory-integrity"
 RETRY_SECONDS = 30.0
 EXPORTS = ("pareto.html", "pareto.png", "pareto.svg", "hypervolume.png", "strategies.png", "importance.png",
-           "trials.csv", "front.csv", "paper_table.csv", "study.json", "report.html")  # fmt: skip
+           "trials.csv", "front.csv", "confirm.csv", "paper_table.csv", "study.json", "report.html")  # fmt: skip
 # What keeps a server that does not answer from holding up the study; what the user set stays.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",

@@ -17,7 +17,7 @@ from fer.engine import Adapted, Setting, adapt
 from fer.seeding import seed_from
 from fer.training import Diverged
 from search_spaces import choose
-from study.front import BETWEEN, OBJECTIVES, counted, model_name, non_dominated, vectors
+from study.front import BETWEEN, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
 from study.search import trials_of
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
 
@@ -33,7 +33,7 @@ class Bench:
         seed: Of the study.
         folder: The study's, whose models/ takes the networks that are not dominated.
         early_stop: Whether dominated trials stop at rungs.
-        between: Shares of the way from the baseline at which each adapted network's predecessors are scored as well.
+        ways: Alphas and slopes of the networks between the baseline and each adapted one that are scored as well.
     """
 
     setting: Setting
@@ -42,7 +42,7 @@ class Bench:
     seed: int
     folder: Path
     early_stop: bool = False
-    between: tuple[float, ...] = ()
+    ways: tuple[tuple[float, float], ...] = ()
 
 
 def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
@@ -59,7 +59,7 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
             state = TrialState.COMPLETE
         else:
             adapted = adapt(
-                bench.setting, config, seed, lambda share, row: at_rung(trial, bench, share, row), bench.between
+                bench.setting, config, seed, lambda share, row: at_rung(trial, bench, share, row), bench.ways
             )
             record = {"curve": adapted.curve, "measures": adapted.measures | on_the_way(adapted)}
             if adapted.stopped:
@@ -108,24 +108,24 @@ def find_twin(trial: optuna.Trial, key: str) -> FrozenTrial | None:
 
 def on_the_way(adapted: Adapted) -> dict[str, float]:
     """Returns the objectives of the networks between the baseline and the adapted one, as the table names them."""
-    steps = {f"{step.alpha:.2f}": step.measures for step in adapted.between}
-    return {BETWEEN.format(name, share): found[name] for share, found in steps.items() for name in OBJECTIVES}
+    steps = {way_name(step.alpha, step.slope): step.measures for step in adapted.between}
+    return {BETWEEN.format(name, way): found[name] for way, found in steps.items() for name in OBJECTIVES}
 
 
 def keep_if_leading(trial: optuna.Trial, adapted: Adapted, bench: Bench, strategy: str) -> None:
     """Saves each network that no finished trial's dominates: the final front's networks are then all there."""
     done = [other for other in counted(trials_of(trial.study)) if other.state == TrialState.COMPLETE]
     known = [vector for other in done for vector in vectors(other)]
-    networks = [(1.0, adapted.network, adapted.measures)]
-    networks += [(step.alpha, step.network, step.measures) for step in adapted.between]
-    mine = [[measures[name] for name in OBJECTIVES] for _, _, measures in networks]
+    networks = [(1.0, 0.0, adapted.network, adapted.measures)]
+    networks += [(step.alpha, step.slope, step.network, step.measures) for step in adapted.between]
+    mine = [[measures[name] for name in OBJECTIVES] for *_, measures in networks]
     leading = non_dominated([*mine, *known])
-    for (share, network, _), leads in zip(networks, leading, strict=False):
+    for (alpha, slope, network, _), leads in zip(networks, leading, strict=False):
         if leads:
             header = {"width": str(bench.setting.baseline.width), "strategy": strategy, "trial": str(trial.number)}
-            path = bench.folder / model_name(trial.number, share)
+            path = bench.folder / model_name(trial.number, alpha, slope)
             path.parent.mkdir(parents=True, exist_ok=True)
-            baseline.save(network, path, header | {"alpha": str(share)})
+            baseline.save(network, path, header | {"alpha": str(alpha), "slope": str(slope)})
 
 
 def _out_of_memory(error: BaseException) -> bool:

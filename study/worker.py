@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from study.config import BETWEEN, DONE, INTERRUPTED, WRONG_USE, cache_folder
+from study.config import DONE, INTERRUPTED, WAYS, WRONG_USE, cache_folder
 from study.machine import WORKER_ENVIRONMENT, leave_with_parent, worker_environment
 
 BEAT_SECONDS = 30.0
@@ -113,7 +113,7 @@ def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
         options["seed"],
         Path(args.out) / record["name"],
         early_stop=options["early_stop"] == "on",
-        between=BETWEEN if options["interpolate"] == "on" else (),
+        ways=WAYS if options["interpolate"] == "on" else (),
     )
 
 

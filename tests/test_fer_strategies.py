@@ -190,7 +190,7 @@ def test_an_anchor_on_outputs_keeps_them_nearer(setting, anchor, ratio):
 
 
 def test_both_ends_of_the_way_are_exact(setting, baseline):
-    result = adapt(setting, replace(SMALL, fusion_ratio=0.5), 5, alphas=(0.0, 0.5, 1.0))
+    result = adapt(setting, replace(SMALL, fusion_ratio=0.5), 5, ways=((0.0, 0.0), (0.5, 0.0), (1.0, 0.0)))
     start, middle, end = result.between
     assert same(start.network, baseline.network) == set(LAYERS)
     assert same(end.network, result.network) == set(LAYERS)
@@ -200,7 +200,7 @@ def test_both_ends_of_the_way_are_exact(setting, baseline):
 
 
 def test_what_comes_out_half_way_is_the_point_half_way(setting):
-    whole = adapt(setting, SMALL, 5, alphas=(0.5,))
+    whole = adapt(setting, SMALL, 5, ways=((0.5, 0.0),))
     half = adapt(setting, replace(SMALL, alpha=0.5), 5)
     assert same(whole.between[0].network, half.network) == set(LAYERS)
     assert whole.between[0].measures == half.measures

@@ -66,3 +66,11 @@ def test_the_parent_of_a_study_needs_no_torch():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert answer.stdout.strip() == "False", answer.stderr
+
+
+def test_only_confirmation_opens_test_sets():
+    sources = [path for package in ("fer", "search_spaces", "study") for path in (ROOT / package).rglob("*.py")]
+    callers = {path.relative_to(ROOT).as_posix() for path in sources if ".open_test(" in path.read_text()}
+    assert callers == {"fer/engine.py", "study/confirm.py"}
+    users = {path.relative_to(ROOT).as_posix() for path in sources if "answers_on_test(" in path.read_text()}
+    assert users == {"fer/engine.py", "study/confirm.py"}

@@ -151,3 +151,19 @@ def test_strategies_by_retention():
     assert found.loc["FU", ["finished", "best_target", "source_there"]].tolist() == [2, 0.9, 0.40]
     assert found.loc["FU", ["target_at_0.95", "target_at_0.5"]].tolist() == [0.6, 0.9]
     assert found.loc["RE", "failed"] == 1 and np.isnan(found.loc["RE", "best_target"])
+
+
+def test_networks_on_the_way_compete_and_are_told_apart():
+    ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6, "source_val/0.00+1.00": 0.1, "target_val/0.00+1.00": 0.1}
+    measures = {"source_val": 0.5, "target_val": 0.7} | ways
+    trials = [made_trial(0, values=(0.6, 0.5)), made_trial(1, values=(0.5, 0.7), measures=measures)]
+    table = fronts.table(trials)
+    front = fronts.front(table)
+    assert list(front["model"]) == [
+        "models/trial-0001.safetensors", "models/trial-0001-at-0.50.safetensors", "models/trial-0000.safetensors",
+    ]  # fmt: skip
+    assert list(front["alpha"]) == [1.0, 0.5, 1.0]
+    assert fronts.vectors(trials[1]) == [[0.5, 0.7], [0.55, 0.6], [0.1, 0.1]]
+    whole, ends = (fronts.hypervolume_over_trials(table, between=between) for between in (True, False))
+    assert whole[0] == ends[0] and whole[1] - ends[1] == pytest.approx(0.05 * 0.1)
+    assert fronts.is_on(fronts.points(table), front).tolist() == [True, True, True, False]

@@ -9,14 +9,15 @@ import pytest
 from commands import NAME, run, study, trials_of
 
 # More trials than the sampler draws at random, by one worker, so that a second study can be compared with it.
-TRIALS = 14
+TRIALS = 12
+HOW = ["--workers", "1", "--interpolate", "on", "--trials"]
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished study, tracked in MLflow."""
     folder = tmp_path_factory.mktemp("main-job")
-    return folder, study(folder, "--trials", str(TRIALS), "--workers", "1")
+    return folder, study(folder, *HOW, str(TRIALS))
 
 
 def test_the_contract_of_the_folder_holds(done):
@@ -39,7 +40,8 @@ def test_every_trial_counts_and_the_front_has_its_networks(done):
     assert list(trials["strategy"][:5]) == ["BL", "FC", "FC+CL", "RE", "FU"]
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")
     models = {path.name for path in (folder / "runs" / NAME / "models").iterdir()}
-    assert models == {f"trial-{number:04d}.safetensors" for number in front["trial"]}
+    assert {f"models/{name}" for name in models} == set(front["model"])
+    assert {"source_val/0.50", "target_val/0.00+1.00"} <= set(trials.columns)
 
 
 def test_a_network_of_the_front_can_be_loaded_and_gives_its_accuracy(done):
@@ -51,7 +53,7 @@ def test_a_network_of_the_front_can_be_loaded_and_gives_its_accuracy(done):
     dataset = load("tfeid", data_dir=None, kind="synthetic", cache_dir=folder / "runs/.cache/datasets", scale=0.1)
     split = dataset.open("validation")
     for row in front.itertuples():
-        network = load_network(folder / "runs" / NAME / "models" / f"trial-{row.trial:04d}.safetensors")
+        network = load_network(folder / "runs" / NAME / row.model)
         probabilities = predict_images(network, np.asarray(split.images))
         assert np.mean(probabilities.argmax(1) == split.labels) == pytest.approx(row.target_val)
 
@@ -74,17 +76,17 @@ def test_mlflow_holds_the_parent_and_every_trial(done):
 
 def test_one_worker_and_one_seed_give_identical_trials(done, tmp_path):
     folder, _ = done
-    study(tmp_path, "--trials", str(TRIALS), "--workers", "1", "--tracking-uri", "none")
+    study(tmp_path, *HOW, str(TRIALS), "--tracking-uri", "none")
     pd.testing.assert_frame_equal(*(trials_of(where).drop(columns="seconds") for where in (folder, tmp_path)))
 
 
 def test_the_same_command_again_changes_nothing_and_a_larger_total_adds(done):
     folder, _ = done
     front = (folder / "runs" / NAME / "front.csv").read_bytes()
-    assert "nothing to do" in study(folder, "--trials", str(TRIALS), "--workers", "1")
+    assert "nothing to do" in study(folder, *HOW, str(TRIALS))
     assert (folder / "runs" / NAME / "front.csv").read_bytes() == front
     before = trials_of(folder)
-    study(folder, "--trials", str(TRIALS + 2), "--tracking-uri", "none")
+    study(folder, *HOW, str(TRIALS + 2), "--tracking-uri", "none")
     pd.testing.assert_frame_equal(trials_of(folder)[:TRIALS], before, check_dtype=False)
     assert len(trials_of(folder)) == TRIALS + 2
     assert "2" in run("sync", NAME, folder=folder)
@@ -98,5 +100,19 @@ def test_a_worker_that_joins_a_finished_study_finds_nothing_to_do(done):
 
 def test_another_option_is_refused_for_the_same_study(done):
     folder, _ = done
-    said = study(folder, "--trials", str(TRIALS), "--epochs", "5", code=2)
+    said = study(folder, *HOW, str(TRIALS), "--epochs", "5", code=2)
     assert "epochs None → 5.0" in said and "--study NAME" in said
+
+
+@pytest.mark.slow
+def test_a_confirmation_opens_the_test_sets_once(done):
+    folder, _ = done
+    said = run("confirm", NAME, "--seeds", "2", folder=folder)
+    assert "STAND-IN" in said and "test accuracy" in said
+    points = pd.read_csv(folder / "runs" / NAME / "confirm.csv")
+    assert list(points["strategy"][:1]) == ["BL"] and {"FC", "FC+CL", "RE", "FU"} <= set(points["strategy"])
+    assert (points["target_lower"] <= points["target_test"]).all() and (points["target_p"] <= 1).all()
+    front = pd.read_csv(folder / "runs" / NAME / "front.csv")
+    assert front[["source_test", "target_test", "target_lower", "target_upper"]].notna().all(axis=None)
+    assert "Confirmed on test images" in (folder / "runs" / NAME / "report.html").read_text()
+    assert "opened once" in run("confirm", NAME, "--seeds", "2", folder=folder, code=2)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fer.errors import InputError
+
 SPLITS = ("train", "validation", "test")
 SIZE = 48
 
@@ -49,7 +51,17 @@ class Dataset:
     report: Mapping[str, Any] = field(repr=False, hash=False, compare=False)
 
     def open(self, split: str) -> Split:
-        """Opens one of `SPLITS`; the test split is opened by confirmation alone."""
+        """Opens the "train" or the "validation" split."""
+        if split not in ("train", "validation"):
+            raise InputError("only train and validation are open; a test set is read by confirmation alone", split,
+                             "Use study.confirm.")  # fmt: skip
+        return self._read(split)
+
+    def open_test(self) -> Split:
+        """Opens the test split; called by confirmation alone, which records it."""
+        return self._read("test")
+
+    def _read(self, split: str) -> Split:
         arrays = {}
         for part in ("images", "labels", "subjects"):
             arrays[part] = np.load(self.folder / f"{split}.{part}.npy", mmap_mode="r")

@@ -1,0 +1,286 @@
+"""`python -m study.confirm`: trains the front and the named strategies again and reads the test sets, once.
+
+The best of many trials on few validation images looks better than it is. Here every point of the front, and every named
+strategy, is trained anew with several seeds and judged on test images that nothing before has read. A second reading is
+refused unless asked for with --again, and is then recorded.
+"""
+
+import argparse
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer.errors import InputError
+from study.config import DONE, FAILED, INTERRUPTED, WRONG_USE
+from study.machine import cores, leave_with_parent, worker_environment
+
+if TYPE_CHECKING:
+    import numpy as np
+    import optuna
+
+ATTRIBUTE = "confirmation"
+SEEDS = 5
+LEVEL = 0.95
+DOMAINS = ("source", "target")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `python -m study.confirm`."""
+    parser = argparse.ArgumentParser(prog="python -m study.confirm", description=(__doc__ or "").split("\n\n")[1])
+    parser.add_argument("study", metavar="STUDY", help="name of the study")
+    parser.add_argument(
+        "--seeds", type=int, default=SEEDS, metavar="K", help="trainings of each (default: %(default)s)"
+    )
+    parser.add_argument("--again", action="store_true", help="open the test sets a second time, which is recorded")
+    parser.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
+    parser.add_argument("--storage", metavar="URL", help="its Optuna storage (default: the journal in its folder)")
+    parser.add_argument("--data", metavar="DIR", help="one folder per dataset, where the prepared ones are gone")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: the study's)")
+    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (default: cores)")
+    parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    args = build_parser().parse_args(arguments)
+    if args.parent:
+        leave_with_parent(args.parent)
+    try:
+        if args.part is not None:
+            return work(args)
+        confirm(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_USE
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    except (OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+def confirm(args: argparse.Namespace) -> None:
+    """Confirms a study and writes its exports anew."""
+    import rich
+
+    from study.report import export
+    from study.search import load_study, trials_of
+
+    if args.seeds < 1 or args.workers < 1:
+        raise InputError("--seeds and --workers are at least 1", f"{args.seeds} and {args.workers}", "Give more.")
+    study = load_study(args.study, Path(args.out), args.storage)
+    record = study.user_attrs["study"]
+    folder = Path(args.out) / args.study
+    opening = begin(study, args.seeds, args.again)
+    jobs = len(opening["jobs"])
+    print(
+        f"confirming {args.study}: {jobs} trainings with {args.seeds} seeds each; the test sets are opened", flush=True
+    )
+    run_parts(args)
+    opening |= {"finished": _now(), "results": results(opening, folder, record["options"]["seed"])}
+    study.set_user_attr(ATTRIBUTE, opening)
+    export(record | {ATTRIBUTE: opening}, trials_of(study), folder)
+    rich.print(as_rich(record, opening))
+    print(f"report: {folder / 'report.html'}")
+
+
+def begin(study: "optuna.Study", seeds: int, again: bool) -> dict[str, Any]:
+    """Records that the test sets are opened, and for what; goes on with an opening that was cut off."""
+    known = study.user_attrs.get(ATTRIBUTE)
+    if known and not known.get("finished") and known["seeds"] == seeds:
+        return known
+    if known and not again:
+        raise InputError(
+            "a study's test sets are opened once",
+            f"opened {known['opened']} with {known['seeds']} seeds",
+            "Read its report, or open them a second time with --again, which is recorded.",
+        )
+    jobs = plan(study)
+    earlier = [*known.get("earlier", []), known["opened"]] if known else []
+    opening = {"opened": _now(), "seeds": seeds, "jobs": jobs, "earlier": earlier}
+    study.set_user_attr(ATTRIBUTE, opening)
+    return opening
+
+
+def plan(study: "optuna.Study") -> list[dict[str, Any]]:
+    """Returns what is trained again: a job per trial, with the places on its way that count.
+
+    The baseline comes first, because all others are compared with it.
+    """
+    from fer.adaptation import STRATEGIES, AdaptationConfig, knobs, named
+    from study.front import front, models_of, points, table
+    from study.lab import base_config
+    from study.search import trials_of
+
+    rows = table(trials_of(study))
+    leading = front(rows)
+    if leading.empty:
+        raise InputError("a study to confirm has a finished trial", study.study_name, "Let it go on with study.run.")
+    every = points(rows)
+    every["model"] = models_of(every)
+    jobs: dict[int, dict[str, Any]] = {}
+    for row in every[every["model"].isin(leading["model"])].to_dict("records"):
+        trial = study.trials[row["number"]]
+        job = jobs.setdefault(
+            row["number"],
+            {"name": f"trial {row['number']}", "strategy": row["strategy"], "config": trial.user_attrs["config"],
+             "ways": [], "front": True},
+        )  # fmt: skip
+        job["ways"].append(
+            {"alpha": row["share"], "slope": row["slope"], "model": row["model"],
+             **{f"{domain}_val": row[f"{domain}_val"] for domain in DOMAINS}}
+        )  # fmt: skip
+    base: AdaptationConfig = base_config(study.user_attrs["study"])
+    end = {"alpha": 1.0, "slope": 0.0, "model": ""}
+    five = [
+        {"name": name, "strategy": name, "config": knobs(named(name, base)), "ways": [end], "front": False}
+        for name in STRATEGIES
+    ]
+    return [five[0], *jobs.values(), *five[1:]]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def answers_path(folder: Path, opening: dict[str, Any], job: int, seed: int) -> Path:
+    """Returns where the test answers of one training are kept; each opening has its own."""
+    return folder / "confirm" / f"{opening['opened'].replace(':', '')}-{job:03d}-{seed:03d}.npz"
+
+
+def run_parts(args: argparse.Namespace) -> None:
+    """Lets one process per worker train its part."""
+    import os
+
+    words = [sys.executable, "-m", "study.confirm", args.study, "--out", args.out, "--workers", str(args.workers)]
+    for name in ("storage", "data", "device"):
+        words += [f"--{name}", getattr(args, name)] if getattr(args, name) else []
+    words += ["--parent", str(os.getpid())]
+    parts = [
+        subprocess.Popen([*words, "--part", str(part)], env=worker_environment(), start_new_session=True)
+        for part in range(args.workers)
+    ]
+    try:
+        codes = [part.wait() for part in parts]
+    finally:
+        for part in parts:
+            part.kill()
+    if any(codes):
+        raise RuntimeError("a process of the confirmation failed; its messages are above, and the same command goes on")
+
+
+def work(args: argparse.Namespace) -> int:
+    """Trains this part of the jobs and keeps their answers on the test images; what is there already is left."""
+    import numpy as np
+
+    from fer.adaptation import from_knobs
+    from fer.engine import adapt, answers_on_test
+    from fer.seeding import seed_from
+    from fer.training import Diverged
+    from study.report import write_atomically
+    from study.search import load_study
+    from study.worker import make_bench
+
+    study = load_study(args.study, Path(args.out), args.storage)
+    record, opening = study.user_attrs["study"], study.user_attrs[ATTRIBUTE]
+    folder = Path(args.out) / args.study
+    bench = make_bench(record, args)
+    trainings = [
+        (index, seed)
+        for seed in range(opening["seeds"])
+        for index, job in enumerate(opening["jobs"])
+        if seed == 0 or from_knobs(job["config"]).trains
+    ]
+    for index, seed in trainings[args.part :: args.workers]:
+        path = answers_path(folder, opening, index, seed)
+        if path.exists():
+            continue
+        job = opening["jobs"][index]
+        config = from_knobs(job["config"])
+        between = [(way["alpha"], way["slope"]) for way in job["ways"] if (way["alpha"], way["slope"]) != (1.0, 0.0)]
+        try:
+            adapted = adapt(bench.setting, config, seed_from(bench.seed, "confirm", seed), ways=between)
+        except Diverged:
+            adapted = None
+        found: dict[str, np.ndarray] = {}
+        networks = {} if adapted is None else {(step.alpha, step.slope): step.network for step in adapted.between}
+        for place, way in enumerate(job["ways"]):
+            network = networks.get((way["alpha"], way["slope"]), adapted.network if adapted else None)
+            for domain in DOMAINS:
+                size = len(bench.setting.dataset(domain).open_test())
+                found[f"{domain}-{place}"] = (
+                    np.full(size, -1, np.int8)  # a training that diverged has no answer right
+                    if network is None
+                    else answers_on_test(bench.setting, config, network, domain).astype(np.int8)
+                )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, _npz(found))
+    if args.part == 0:
+        truth: dict[str, np.ndarray] = {}
+        for domain in DOMAINS:
+            split = bench.setting.dataset(domain).open_test()
+            truth |= {f"{domain}-labels": np.asarray(split.labels), f"{domain}-subjects": np.asarray(split.subjects)}
+        write_atomically(folder / "confirm" / "truth.npz", _npz(truth))
+    return DONE
+
+
+def _npz(arrays: dict[str, "np.ndarray"]) -> bytes:
+    import io
+
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def results(opening: dict[str, Any], folder: Path, seed: int) -> dict[str, Any]:
+    """Turns the kept answers into what the report says; a pure function of the files."""
+    import numpy as np
+
+    from study.evidence import judge
+
+    truth = dict(np.load(folder / "confirm" / "truth.npz"))
+    points: list[dict[str, Any]] = []
+    for index, job in enumerate(opening["jobs"]):
+        files = [answers_path(folder, opening, index, k) for k in range(opening["seeds"])]
+        kept = [dict(np.load(path)) for path in files if path.exists()]
+        for place, way in enumerate(job["ways"]):
+            right = {
+                domain: np.stack([found[f"{domain}-{place}"] == truth[f"{domain}-labels"] for found in kept])
+                for domain in DOMAINS
+            }
+            about = {"name": job["name"], "strategy": job["strategy"], "front": job["front"], **way}
+            points.append(about | {"right": right})
+    subjects = {domain: truth[f"{domain}-subjects"] for domain in DOMAINS}
+    return judge(points, subjects, seed, LEVEL)
+
+
+def as_rich(record: dict[str, Any], opening: dict[str, Any]) -> Any:
+    """Returns the confirmed points as a table for the terminal."""
+    from rich.table import Table
+
+    from study.describe import SYNTHETIC, dataset_label, is_synthetic
+    from study.evidence import interval_text
+
+    mark = f" ({SYNTHETIC})" if is_synthetic(record) else ""
+    shown = Table(title=f"test accuracy in per cent, {opening['seeds']} seeds{mark}", title_justify="left")
+    for name in ("point", "strategy", "alpha"):
+        shown.add_column(name)
+    for domain in DOMAINS:
+        shown.add_column(f"{dataset_label(record, domain)}, {LEVEL:.0%} interval", justify="right")
+    shown.add_column("target better than BL, p", justify="right")
+    for point in opening["results"]["points"]:
+        cells = [interval_text(point, domain) for domain in DOMAINS]
+        shown.add_row(point["name"], point["strategy"], point["alpha"], *cells, f"{point['target_p']:.3g}")
+    return shown
+
+
+if __name__ == "__main__":
+    sys.exit(main())
