@@ -203,7 +203,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "LP-FT": {"head_first": 0.3},
     "surgical": {"frozen_from": 4, "frozen_layers": 9},
     "L2-SP": {"anchor": "weights", "anchor_weight": 0.1},
-    "EWC": {"anchor": "fisher", "anchor_weight": 100.0},
+    "EWC": {"anchor": "fisher", "anchor_weight": 1.0},
     "MAS": {"anchor": "mas", "anchor_weight": 1.0},
     "LwF": {"anchor": "logits", "anchor_weight": 1.0},
     "LF": {"anchor": "features", "anchor_weight": 0.1},

@@ -6,6 +6,7 @@ refused unless asked for with --again, and is then recorded.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -35,7 +36,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--again", action="store_true", help="open the test sets a second time, which is recorded")
     parser.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
-    parser.add_argument("--storage", metavar="URL", help="its Optuna storage (default: the journal in its folder)")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        default=os.environ.get("STUDY_STORAGE"),
+        help="its Optuna storage (default: STUDY_STORAGE, else the journal in its folder)",
+    )
     parser.add_argument("--data", metavar="DIR", help="one folder per dataset, where the prepared ones are gone")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: the study's)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (default: cores)")
@@ -87,7 +93,7 @@ def confirm(args: argparse.Namespace) -> None:
     study.set_user_attr(ATTRIBUTE, opening)
     export(record | {ATTRIBUTE: opening}, trials_of(study), folder)
     rich.print(as_rich(record, opening))
-    print(f"report: {folder / 'report.html'}")
+    print(f"report: {folder / 'report.html'}; for MLflow: python -m study.sync {args.study}")
 
 
 def begin(study: "optuna.Study", seeds: int, again: bool) -> dict[str, Any]:
@@ -118,7 +124,8 @@ def plan(study: "optuna.Study") -> list[dict[str, Any]]:
     from study.lab import base_config
     from study.search import trials_of
 
-    rows = table(trials_of(study))
+    trials = trials_of(study)
+    rows, configs = table(trials), {trial.number: trial.user_attrs.get("config") for trial in trials}
     leading = front(rows)
     if leading.empty:
         raise InputError("a study to confirm has a finished trial", study.study_name, "Let it go on with study.run.")
@@ -126,10 +133,9 @@ def plan(study: "optuna.Study") -> list[dict[str, Any]]:
     every["model"] = models_of(every)
     jobs: dict[int, dict[str, Any]] = {}
     for row in every[every["model"].isin(leading["model"])].to_dict("records"):
-        trial = study.trials[row["number"]]
         job = jobs.setdefault(
             row["number"],
-            {"name": f"trial {row['number']}", "strategy": row["strategy"], "config": trial.user_attrs["config"],
+            {"name": f"trial {row['number']}", "strategy": row["strategy"], "config": configs[row["number"]],
              "ways": [], "front": True},
         )  # fmt: skip
         job["ways"].append(
@@ -156,14 +162,14 @@ def answers_path(folder: Path, opening: dict[str, Any], job: int, seed: int) -> 
 
 def run_parts(args: argparse.Namespace) -> None:
     """Lets one process per worker train its part."""
-    import os
-
     words = [sys.executable, "-m", "study.confirm", args.study, "--out", args.out, "--workers", str(args.workers)]
-    for name in ("storage", "data", "device"):
+    for name in ("data", "device"):
         words += [f"--{name}", getattr(args, name)] if getattr(args, name) else []
     words += ["--parent", str(os.getpid())]
+    # By the environment and not by the command line, which everybody on the machine can read.
+    environment = worker_environment() | ({"STUDY_STORAGE": args.storage} if args.storage else {})
     parts = [
-        subprocess.Popen([*words, "--part", str(part)], env=worker_environment(), start_new_session=True)
+        subprocess.Popen([*words, "--part", str(part)], env=environment, start_new_session=True)
         for part in range(args.workers)
     ]
     try:

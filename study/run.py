@@ -331,8 +331,6 @@ def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progres
             data=options.data, device=None, workers=int(options.workers),
         )
     )  # fmt: skip
-    if tracking_uri(options) != "none":
-        progress.say(f"MLflow gets it with: {python()} -m study.sync {study.study_name}")
 
 
 def is_exported(study: "optuna.Study", folder: Path) -> bool:
