@@ -240,7 +240,7 @@ def check(options: StudyOptions) -> None:
         ),
         (
             not (options.baseline and (options.baseline_epochs or options.baseline_sam)),
-            "--baseline is used as it is, so --baseline-epochs and --baseline-sam contradict it", options.baseline,
+            "--baseline is used as it is, which contradicts --baseline-epochs and --baseline-sam", options.baseline,
             "Leave one of them out.",
         ),
         (

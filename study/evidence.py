@@ -82,7 +82,7 @@ def _alike(
             one, other = (points[k]["right"][domain].astype(float) for k in (i, j))
             seeds = min(len(one), len(other))
             rng = generator(seed, "pairs", labels[i], labels[j], domain)
-            low, high = over_subjects(one[:seeds] - other[:seeds], people[domain], rng, strict, repeats=4000)
+            low, high = over_subjects(one[:seeds] - other[:seeds], people[domain], rng, strict, repeats=1000)
             apart |= low > 0 or high < 0
         if not apart:
             alike[labels[i]].append(labels[j])

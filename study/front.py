@@ -135,7 +135,7 @@ def points(table: pd.DataFrame) -> pd.DataFrame:
             share, _, slope = way.partition("+")
             values = {side: done[BETWEEN.format(side, way)] for side in OBJECTIVES}
             parts.append(done.assign(share=float(share), slope=float(slope or 0), **values))
-    return pd.concat(parts, ignore_index=True).dropna(subset=OBJECTIVES)
+    return pd.concat(parts).dropna(subset=OBJECTIVES).reset_index(drop=True)
 
 
 def vectors(trial: Any) -> list[list[float]]:

@@ -47,7 +47,7 @@ def test_intervals_cover_what_they_promise(people, images, seeds):
 
 def test_the_best_of_thirty_equal_configurations_is_not_told_from_the_others():
     rng = np.random.default_rng(3)
-    subjects = {"source": np.full(300, -1), "target": np.repeat(np.arange(5), [10, 10, 9, 9, 9])}
+    subjects = {"source": np.full(60, -1), "target": np.repeat(np.arange(5), [10, 10, 9, 9, 9])}
     points = []
     for index in range(31):
         right = {domain: rng.random((3, len(people))) < 0.6 for domain, people in subjects.items()}

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_study import DONE, FAILED, STOPPED, made_study, made_trial, made_trials
+from made_study import DONE, FAILED, STOPPED, made_info, made_study, made_trial, made_trials
 from optuna.trial import TrialState
 
 from study import front as fronts
+from study.plots import pictures
 
 # Few distinct values, so that ties and equal points are common.
 COORDINATE = st.sampled_from([0.0, 0.1, 1 / 7, 0.2, 0.5, 0.5000001, 0.9, 1.0, float("nan")])
@@ -167,3 +168,11 @@ def test_networks_on_the_way_compete_and_are_told_apart():
     whole, ends = (fronts.hypervolume_over_trials(table, between=between) for between in (True, False))
     assert whole[0] == ends[0] and whole[1] - ends[1] == pytest.approx(0.05 * 0.1)
     assert fronts.is_on(fronts.points(table), front).tolist() == [True, True, True, False]
+
+
+def test_a_front_with_networks_on_the_way_is_drawn():
+    ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6}
+    trials = made_trials(6)
+    trials[-1] = made_trial(5, values=(0.5, 0.7), measures={"source_val": 0.5, "target_val": 0.7} | ways)
+    files, notes = pictures(made_info(), fronts.table(trials), trials)
+    assert "pareto" not in notes and {"pareto.png", "pareto.html"} <= set(files)

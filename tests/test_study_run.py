@@ -74,6 +74,7 @@ def test_mlflow_holds_the_parent_and_every_trial(done):
     np.testing.assert_allclose(np.array(found), wanted)
 
 
+@pytest.mark.slow
 def test_one_worker_and_one_seed_give_identical_trials(done, tmp_path):
     folder, _ = done
     study(tmp_path, *HOW, str(TRIALS), "--tracking-uri", "none")
