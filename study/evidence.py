@@ -38,6 +38,8 @@ def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: i
                 low, high = over_subjects(right, people[domain], rng, level)
             else:
                 low, high = wilson(int(right.sum()), right.shape[1], level)
+            # An interval by Student's t may reach beyond what an accuracy can be.
+            low, high = max(0.0, low), min(1.0, high)
             row |= {f"{domain}_test": float(right.mean()), f"{domain}_lower": low, f"{domain}_upper": high}
             row[f"{domain}_p"] = against(before[domain][0], right)
             if f"{domain}_val" in point:

@@ -73,10 +73,10 @@ class Progress:
 
     def line(self, done: list["FrozenTrial"]) -> str:
         """Returns finished/stopped/failed trials, size of the front, hypervolume, seconds per trial, time left."""
-        from study.front import hypervolume, non_dominated
+        from study.front import hypervolume, non_dominated, vectors
 
         states = [trial.state.name for trial in done]
-        points = [trial.values for trial in done if trial.state.name == "COMPLETE"]
+        points = [vector for trial in done if trial.state.name == "COMPLETE" for vector in vectors(trial)]
         elapsed, here = time.monotonic() - self.started, len(done) - self.before
         parts = [
             f"{len(done)}/{self.total} trials: {states.count('COMPLETE')} finished, "
