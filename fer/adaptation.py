@@ -197,7 +197,8 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "FU": {"frozen_layers": 0, "fusion_ratio": NATURAL},
 }
 
-# Known methods as knobs, each from its paper; weights of anchors that a paper leaves open were chosen on the stand-in.
+# Known methods as knobs, each from its paper. The weights of the anchors are first guesses and were not tuned: they are
+# on the scale of `fer.anchors`, where a paper's own weight would mean something else.
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "LP": {"frozen_layers": HEAD},
     "LP-FT": {"head_first": 0.3},

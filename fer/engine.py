@@ -8,6 +8,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from fer import anchors, interpolation, prefix
-from fer.adaptation import HEAD, WEIGHT_ANCHORS, AdaptationConfig, ViewRecipe
+from fer.adaptation import ALL, HEAD, WEIGHT_ANCHORS, AdaptationConfig, ViewRecipe
 from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.layers import LAYERS
@@ -123,11 +124,16 @@ def predict(network: nn.Sequential, cut: int, feed: Feed, count: int, runtime: R
 
 def answers_on_test(setting: Setting, config: AdaptationConfig, network: nn.Sequential, domain: str) -> np.ndarray:
     """Returns the expressions (n,) that an adapted network sees in a dataset's test images; for confirmation alone."""
-    own_prefix = config.init == "baseline" and setting.cache is not None
-    cut = best_cut(network, config.leading, setting.runtime) if own_prefix else 0
+    cut = _cut(setting, config)
     split = setting.dataset(domain).open_test()
     feed = open_feed(setting, domain, split, "test", cut, ViewRecipe(), 1)
     return predict(network, cut, feed, len(split), setting.runtime).argmax(1)
+
+
+def _cut(setting: Setting, config: AdaptationConfig) -> int:
+    """Returns where the features of an adaptation can come from: the baseline's deepest cut worth keeping, or 0."""
+    own_prefix = config.init == "baseline" and setting.cache is not None
+    return best_cut(setting.baseline.network, config.leading, setting.runtime) if own_prefix else 0
 
 
 @dataclass
@@ -202,13 +208,23 @@ class _Adaptation:
 
     def __init__(self, setting: Setting, config: AdaptationConfig, seed: int) -> None:
         self.setting, self.config, self.seed = setting, config, seed
-        own_prefix = config.init == "baseline" and setting.cache is not None
-        self.cut = best_cut(setting.baseline.network, config.leading, setting.runtime) if own_prefix else 0
+        self.cut = _cut(setting, config)
         self.validation = _Validation(setting, self.cut)
         self.splits = {domain: setting.dataset(domain).open("train") for domain in DOMAINS}
         self.curve: list[dict[str, float]] = []
         self.measures: dict[str, float] = {}
         self.stopped = False
+
+    @cached_property
+    def baseline_logits(self) -> dict[str, np.ndarray]:
+        """The baseline's logits on both validation splits, which every score is compared with."""
+        return baseline_logits(self.setting)
+
+    @cached_property
+    def drawn(self) -> tuple[Schedule, dict[str, tuple[Feed, np.ndarray]]]:
+        """What the adaptation's own seed draws, the first member's schedule, and where its samples come from."""
+        schedule = self.schedule(self.seed)
+        return schedule, self.feeds(schedule, self.cut)
 
     def start(self, seed: int) -> nn.Sequential:
         """Returns the network to start from."""
@@ -222,8 +238,12 @@ class _Adaptation:
     def train(self, member: int, on_rung: Callable[[float, dict[str, float]], bool] | None) -> nn.Sequential:
         """Trains one member with its share of the budget."""
         seed = seed_from(self.seed, "member", member) if member else self.seed
-        network, schedule = self.start(seed), self.schedule(seed)
-        feeds = self.feeds(schedule, self.cut)
+        network = self.start(seed)
+        if member:
+            schedule = self.schedule(seed)
+            feeds = self.feeds(schedule, self.cut)
+        else:
+            schedule, feeds = self.drawn
         done, epochs = len(self.curve), len(schedule.boundaries)
         rungs = {math.ceil(rung * epochs) for rung in RUNGS} if self.config.members == 1 else set()
 
@@ -246,7 +266,7 @@ class _Adaptation:
         config = replace(self.config, epochs=self.config.epochs / self.config.members)
         target = choose_amount(np.asarray(self.splits["target"].labels), config.amount, self.seed)
         source = np.arange(len(self.splits["source"]))
-        if config.replay_size != "all":
+        if config.replay_size != ALL:
             labels = np.asarray(self.splits["source"].labels)
             source = anchors.balanced(labels, config.replay_size, generator(self.seed, "replay"))
         if not len(target) + len(source):
@@ -330,35 +350,36 @@ class _Adaptation:
         config = self.config
         network = networks[0] if len(networks) == 1 else interpolation.average(networks)
         if config.interpolates:
-            shares = interpolation.coefficients(config.alpha, config.alpha_slope)
-            network = interpolation.between(self.setting.baseline.network, network, shares)
-            if set(shares) == {0.0}:  # the baseline itself, statistics included
-                return network
-        if config.interpolates or len(networks) > 1 or config.bn == "recompute":
+            return self.mixed(network, config.alpha, config.alpha_slope)
+        if len(networks) > 1 or config.bn == "recompute":
             network = copy.deepcopy(network)
             self.estimate_norms(network)
         return network
 
+    def mixed(self, network: nn.Sequential, alpha: float, slope: float) -> nn.Sequential:
+        """Returns a network on the way from the baseline to the adapted one."""
+        shares = interpolation.coefficients(alpha, slope)
+        found = interpolation.between(self.setting.baseline.network, network, shares)
+        if not set(shares) <= {0.0, 1.0}:  # the ends stay what they are, bit for bit
+            self.estimate_norms(found)
+        return found
+
     def between(self, network: nn.Sequential, alpha: float, slope: float) -> Between:
         """Scores a network on the way from the baseline to the adapted one."""
-        shares = interpolation.coefficients(alpha, slope)
-        mixed = interpolation.between(self.setting.baseline.network, network, shares)
-        if not set(shares) <= {0.0, 1.0}:  # the ends stay what they are, bit for bit
-            self.estimate_norms(mixed)
+        mixed = self.mixed(network, alpha, slope)
         self.score(mixed)
         return Between(alpha, slope, mixed, self.measures)
 
     def estimate_norms(self, network: nn.Sequential) -> None:
         """Estimates the batch-norm statistics of the trained layers anew, on what the adaptation draws."""
-        schedule = self.schedule(self.seed)
-        feeds = self.feeds(schedule, self.cut)
+        schedule, feeds = self.drawn
         interpolation.estimate_norms(
             network, self.cut, self.config.trained, _inputs(feeds, schedule), self.setting.runtime
         )
 
     def score(self, network: nn.Sequential) -> dict[str, float]:
         """Measures a network on both validation splits; returns both accuracies."""
-        found = measure(self.validation.labels(), baseline_logits(self.setting), self.validation.logits(network))
+        found = measure(self.validation.labels(), self.baseline_logits, self.validation.logits(network))
         self.measures = found
         return {name: found[name] for name in ("source_val", "target_val")}
 

@@ -60,7 +60,7 @@ def fit(
     optimiser = make_optimiser(network, config)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     start = [p.detach().clone() for p in parameters] if config.averaging else []
-    body, head = network[config.leading : HEAD], network[max(HEAD, config.leading) :]
+    body, head = network[config.leading : HEAD], network[HEAD:]
     mixing = np.random.default_rng(int(torch.randint(2**31, ()))) if config.mixup else None
     total, since = torch.zeros((), device=runtime.device), 0
     for step in range(steps):

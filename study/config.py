@@ -129,6 +129,22 @@ class _ListStrategies(argparse.Action):
         parser.exit()
 
 
+def joining_parent() -> argparse.ArgumentParser:
+    """Returns the options of the commands that work on a study which is there already."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        default=os.environ.get("STUDY_STORAGE"),
+        help="its storage (default: STUDY_STORAGE, else the journal under --out)",
+    )
+    parser.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
+    parser.add_argument("--data", metavar="DIR", default=os.environ.get("FER_DATA"), help="one folder per dataset")
+    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: the study's)")
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.run`."""
     presets = "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
-from study.config import DONE, FAILED, INTERRUPTED, WRONG_USE
+from study.config import DONE, FAILED, INTERRUPTED, WRONG_USE, joining_parent
 from study.machine import cores, leave_with_parent, worker_environment
 
 if TYPE_CHECKING:
@@ -29,24 +29,18 @@ DOMAINS = ("source", "target")
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.confirm`."""
-    parser = argparse.ArgumentParser(prog="python -m study.confirm", description=(__doc__ or "").split("\n\n")[1])
+    parser = argparse.ArgumentParser(
+        prog="python -m study.confirm",
+        description=(__doc__ or "").split("\n\n")[1],
+        parents=[joining_parent()],
+    )
     parser.add_argument("study", metavar="STUDY", help="name of the study")
     parser.add_argument(
         "--seeds", type=int, default=SEEDS, metavar="K", help="trainings of each (default: %(default)s)"
     )
     parser.add_argument("--again", action="store_true", help="open the test sets a second time, which is recorded")
-    parser.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
-    parser.add_argument(
-        "--storage",
-        metavar="URL",
-        default=os.environ.get("STUDY_STORAGE"),
-        help="its Optuna storage (default: STUDY_STORAGE, else the journal in its folder)",
-    )
-    parser.add_argument("--data", metavar="DIR", help="one folder per dataset, where the prepared ones are gone")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: the study's)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (default: cores)")
     parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     return parser
 
 
@@ -214,17 +208,18 @@ def work(args: argparse.Namespace) -> int:
             adapted = adapt(bench.setting, config, seed_from(bench.seed, "confirm", seed), ways=between)
         except Diverged:
             adapted = None
+        networks = {}
+        if adapted is not None:
+            networks = {(1.0, 0.0): adapted.network} | {(s.alpha, s.slope): s.network for s in adapted.between}
         found: dict[str, np.ndarray] = {}
-        networks = {} if adapted is None else {(step.alpha, step.slope): step.network for step in adapted.between}
         for place, way in enumerate(job["ways"]):
-            network = networks.get((way["alpha"], way["slope"]), adapted.network if adapted else None)
             for domain in DOMAINS:
-                size = len(bench.setting.dataset(domain).open_test())
-                found[f"{domain}-{place}"] = (
-                    np.full(size, -1, np.int8)  # a training that diverged has no answer right
-                    if network is None
-                    else answers_on_test(bench.setting, config, network, domain).astype(np.int8)
-                )
+                network = networks.get((way["alpha"], way["slope"]))
+                if network is None:  # a training that diverged has no answer right
+                    answers = np.full(len(bench.setting.dataset(domain).open_test()), -1)
+                else:
+                    answers = answers_on_test(bench.setting, config, network, domain)
+                found[f"{domain}-{place}"] = answers.astype(np.int8)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, _npz(found))
     if args.part == 0:

@@ -35,6 +35,11 @@ def dataset_label(info: dict, side: str) -> str:
     return f"{label} stand-in" if stand_in else label
 
 
+def confirmed_points(info: dict) -> list[dict]:
+    """Returns what `study.confirm` found of each network on test images; nothing where it was not run to its end."""
+    return section(section(info, "confirmation"), "results").get("points") or []
+
+
 def number(value: Any) -> float | None:
     """Returns a finite float, or None for everything else."""
     if isinstance(value, bool) or value is None:

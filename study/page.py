@@ -10,6 +10,7 @@ from study.describe import (
     SYNTHETIC,
     SYNTHETIC_SENTENCE,
     baseline_point,
+    confirmed_points,
     dataset_label,
     is_synthetic,
     percent,
@@ -95,17 +96,21 @@ def _recommendation(info: dict, table: pd.DataFrame) -> str:
         cards += _card(f"{target} {'gained' if change >= 0 else 'lost'}", f"{change:+.1f} points",
                        f"{after[1]}, from the baseline's {percent(start[1])} %")  # fmt: skip
     cards += _card("Search", f"{len(table)} trials", f"{counts}; {len(fronts.front(table))} on the front")
-    whole, ends = (fronts.hypervolume_over_trials(table, between=between)[-1] for between in (True, False))
     if (fronts.points(table)["share"] < 1).any():
+        whole, ends = (fronts.hypervolume_over_trials(table, between=between)[-1] for between in (True, False))
         cards += _card(
             "Interpolation added", f"{whole - ends:.4f}", f"to the hypervolume of {ends:.4f} of the trials' ends"
         )
+    tested = (
+        "how it and its neighbours did on test images is told below"
+        if confirmed_points(info)
+        else "nothing here has been confirmed on a test set"
+    )
     return (
         f"{lead}<div class='cards'>{cards}</div>{_best_by_retention(info, table)}"
         "<p class='quiet'>The recommendation is the knee of the front: the trial that stands out furthest above the "
         "line between the front's two ends, or, where none does, dominates most. It is a single training, chosen as "
-        "the best of many on validation images, and so looks better than it is; nothing here has been confirmed on "
-        "a test set.</p>"
+        f"the best of many on validation images, and so looks better than it is; {tested}.</p>"
     )
 
 
@@ -165,9 +170,8 @@ def _front_table(table: pd.DataFrame) -> str:
 
 
 def _confirmed(info: dict) -> str:
-    opening = section(info, "confirmation")
-    results = section(opening, "results")
-    if not results.get("points"):
+    opening, points = section(info, "confirmation"), confirmed_points(info)
+    if not points:
         name = text(info.get("name", "STUDY"))
         return (
             f"<p>Not confirmed: the test sets are closed. <code>python -m study.confirm {name}</code> trains the front "
@@ -182,7 +186,7 @@ def _confirmed(info: dict) -> str:
             *(f"{point[f'{domain}_p']:.2g}" for domain in ("source", "target")),
             "–" if "target_optimism" not in point else f"{100 * point['target_optimism']:+.1f}",
         ]
-        for point in results["points"]
+        for point in points
     ]
     head = ["Point", "Strategy", "Alpha", "Source %", "Target %", "Source p", "Target p", "Target optimism"]
     again = f", after {len(opening['earlier'])} earlier openings" if opening.get("earlier") else ""
@@ -192,12 +196,11 @@ def _confirmed(info: dict) -> str:
         "over seeds, corrected by Holm. Optimism: what the search saw on validation minus the test mean, in points. "
         f"The test sets were opened {text(opening['opened'])}{again}."
     )
-    return f"<p>{_told_apart(results)}</p>{grid(head, rows)}<p class='quiet'>{note}</p>"
+    return f"<p>{_told_apart(opening['results']['alike'])}</p>{grid(head, rows)}<p class='quiet'>{note}</p>"
 
 
-def _told_apart(results: dict) -> str:
+def _told_apart(alike: dict[str, list[str]]) -> str:
     """Says in a sentence which points of the front differ at all."""
-    alike = results["alike"]
     if len(alike) < 2:
         return "The front has one point, so there is nothing to tell apart."
     alone = [label for label, others in alike.items() if not others]
@@ -291,7 +294,8 @@ way in weight space from the baseline (alpha 0) to an adapted network (alpha 1) 
 statistics estimated anew (arXiv 2109.01903, 2211.08403); they cost no training. The front holds the networks of
 finished trials that no other equals or betters in both. Hypervolume is the area the front dominates above chance
 (1/7 on both axes). Knob importance is PED-ANOVA (arXiv 2304.10255) for reaching the best tenth of finished trials.
-Subjects never cross splits, every strategy has the same budget, and seeds derive from names. No test set was read.</p>
+Subjects never cross splits, every strategy has the same budget, and seeds derive from names. The search reads no test
+set.</p>
 <p class="quiet">Question and strategies: Tannugi, Britto Jr., Koerich, Memory Integrity of CNNs for Cross-Dataset
 Facial Expression Recognition, arXiv 1905.12082, 2019.</p>
 """

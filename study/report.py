@@ -35,7 +35,7 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     import pandas as pd
 
     from study import front as fronts
-    from study.describe import hide_secrets, section
+    from study.describe import confirmed_points, hide_secrets
     from study.page import page
     from study.plots import NAMES, pictures
 
@@ -48,9 +48,8 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     if paper is not None:
         files["paper_table.csv"] = _csv(paper)
     files["front.csv"] = _csv(confirmed_front(fronts.front(table), info))
-    confirmed = section(section(info, "confirmation"), "results").get("points")
-    if confirmed:
-        files["confirm.csv"] = _csv(pd.DataFrame(confirmed))
+    if confirmed_points(info):
+        files["confirm.csv"] = _csv(pd.DataFrame(confirmed_points(info)))
     vectors = {name: files[f"{name}.svg"].decode() for name in NAMES if f"{name}.svg" in files}
     files["report.html"] = page(info, table, vectors, notes, paper).encode()
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,9 +63,9 @@ def confirmed_front(front: "pd.DataFrame", info: dict) -> "pd.DataFrame":
     """Returns a front with the test accuracies that a confirmation found, their intervals beside them."""
     import pandas as pd
 
-    from study.describe import section
+    from study.describe import confirmed_points
 
-    points = section(section(info, "confirmation"), "results").get("points")
+    points = confirmed_points(info)
     if not points:
         return front
     names = [f"{domain}_{name}" for domain in ("source", "target") for name in ("test", "lower", "upper")]

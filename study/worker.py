@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from study.config import DONE, INTERRUPTED, WAYS, WRONG_USE, cache_folder
+from study.config import DONE, INTERRUPTED, WAYS, WRONG_USE, cache_folder, joining_parent
 from study.machine import WORKER_ENVIRONMENT, leave_with_parent, worker_environment
 
 BEAT_SECONDS = 30.0
@@ -21,19 +21,11 @@ BEAT_SECONDS = 30.0
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.worker`."""
-    parser = argparse.ArgumentParser(prog="python -m study.worker", description="Joins a running study.")
-    parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
-    parser.add_argument(
-        "--storage",
-        metavar="URL",
-        default=os.environ.get("STUDY_STORAGE"),
-        help="its storage (default: STUDY_STORAGE, else the journal under --out)",
+    parser = argparse.ArgumentParser(
+        prog="python -m study.worker", description="Joins a running study.", parents=[joining_parent()]
     )
-    parser.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
-    parser.add_argument("--data", metavar="DIR", default=os.environ.get("FER_DATA"), help="one folder per dataset")
-    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: the study's)")
+    parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
     parser.add_argument("--until", type=float, default=float("inf"), help=argparse.SUPPRESS)
-    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     return parser
 
 

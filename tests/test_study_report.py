@@ -264,5 +264,6 @@ def test_a_confirmed_study_says_what_can_be_told_apart(alike, sentence):
     trials = made_trials(3)
     html = page(made_info(confirmation=opening), fronts.table(trials), {}, {"pareto": "not drawn here"}, None)
     assert sentence in html and "60.0 [50.0, 70.0]" in html and "+7.0" in html
+    assert "nothing here has been confirmed" not in html and "No test set was read" not in html
     bare = page(made_info(), fronts.table(trials), {}, {"pareto": "not drawn here"}, None)
     assert "the test sets are closed" in bare
