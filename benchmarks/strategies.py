@@ -3,6 +3,7 @@
 `python -m benchmarks.strategies` adapts one baseline to the stand-in of TFEID with each method of
 `fer.adaptation.PRESETS` and each seed, without early stopping, and writes benchmarks/results/strategies-tfeid.json.
 With `--data DIR --target jaffe` it does so on real copies. Validation accuracies; seeds vary order, views and dropout.
+`--only METHOD …` measures these anew and keeps the committed runs of all others.
 `--check` says which methods of the committed table lie outside the front that the paper's five span, `--quick` runs
 three methods and two seeds of the tiny preset and writes nothing.
 """
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--target", default="tfeid")
     parser.add_argument("--data", help="one folder per dataset; without it the stand-in")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help="measure these anew, keep all other runs")
     parser.add_argument("--preset", default="laptop")
     parser.add_argument("--baseline", help="a network file, instead of training one")
     parser.add_argument("--workers", type=int, default=2)
@@ -41,7 +43,10 @@ def main() -> int:
         return work(args)
     with tempfile.TemporaryDirectory() as temporary:
         args.out = args.out or Path(temporary)
-        result = summary(run(args), args)
+        rows = run(args)
+    if args.only:
+        rows = [row for row in json.loads(path.read_text())["runs"] if row["method"] not in args.only] + rows
+    result = summary(rows, args)
     print(as_text(result))
     if not args.quick:
         RESULTS.mkdir(exist_ok=True)
@@ -55,7 +60,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
 
     words = [f"--{name}={value}" for name in ("target", "data", "seeds", "preset", "baseline", "workers", "out")
              if (value := getattr(args, name)) is not None]  # fmt: skip
-    words += ["--quick"] * args.quick
+    words += ["--quick"] * args.quick + (["--only", *args.only] if args.only else [])
     base = [sys.executable, "-m", "benchmarks.strategies", *words]
     # The first alone prepares data and baseline, so that the others find them.
     subprocess.run([*base, "--part=-1"], env=worker_environment(), check=True, stdout=sys.stderr)
@@ -91,7 +96,7 @@ def work(args: argparse.Namespace) -> int:
     file = Path(args.baseline) if args.baseline else baseline.obtain(source, config, where, args.out / "baselines")
     setting = Setting(baseline.load(file, where), source, target, where, args.out)
     passes = budget(options, len(source.open("train")), len(target.open("train")))
-    names = ["BL", "RE", "LwF"] if args.quick else list(METHODS)
+    names = args.only or (["BL", "RE", "LwF"] if args.quick else list(METHODS))
     runs = [(name, seed) for seed in range(args.seeds) for name in names if name != "BL" or seed == 0]
     for name, seed in runs[args.part :: args.workers] if args.part >= 0 else []:
         started = time.perf_counter()

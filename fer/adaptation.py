@@ -197,8 +197,9 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "FU": {"frozen_layers": 0, "fusion_ratio": NATURAL},
 }
 
-# Known methods as knobs, each from its paper. The weights of the anchors are first guesses and were not tuned: they are
-# on the scale of `fer.anchors`, where a paper's own weight would mean something else.
+# Known methods as knobs, each from its paper. The weights of the anchors are on the scale of `fer.anchors`, where a
+# paper's own weight would mean something else; they are first guesses, but for LF's, the best of 0.003, 0.01, 0.03 and
+# 0.1 over two seeds on the stand-in.
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "LP": {"frozen_layers": HEAD},
     "LP-FT": {"head_first": 0.3},
@@ -207,7 +208,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "EWC": {"anchor": "fisher", "anchor_weight": 1.0},
     "MAS": {"anchor": "mas", "anchor_weight": 1.0},
     "LwF": {"anchor": "logits", "anchor_weight": 1.0},
-    "LF": {"anchor": "features", "anchor_weight": 0.1},
+    "LF": {"anchor": "features", "anchor_weight": 0.01},
     "replay": {"fusion_ratio": 0.5, "replay_size": 700},
     "DER++": {"fusion_ratio": 0.5, "replay_size": 700, "anchor": "replay", "anchor_weight": 0.5},
     "AdaBN": {"lr": 0.0, "bn": "recompute"},

@@ -41,18 +41,9 @@ def build(width: float, seed: int = 0) -> nn.Sequential:
             layers[LAYERS[index]] = _convolution(inputs, outputs, pooled=index in _POOLED)
             inputs = outputs
         inputs *= 3 * 3
-        for index, hidden in enumerate(_HIDDEN):
-            outputs = max(1, round(hidden * width))
-            layers[LAYERS[CONVOLUTIONS + index]] = nn.Sequential(
-                OrderedDict(
-                    flatten=nn.Flatten(),
-                    linear=nn.Linear(inputs, outputs),
-                    relu=nn.ReLU(),
-                    dropout=nn.Dropout(DROPOUT),
-                )
-            )
+        for index, outputs in enumerate([*(max(1, round(hidden * width)) for hidden in _HIDDEN), len(EXPRESSIONS)]):
+            layers[LAYERS[CONVOLUTIONS + index]] = _connected(inputs, outputs, index)
             inputs = outputs
-        layers[LAYERS[-1]] = nn.Sequential(OrderedDict(linear=nn.Linear(inputs, len(EXPRESSIONS))))
         return nn.Sequential(layers)
 
 
@@ -64,6 +55,19 @@ def _convolution(inputs: int, outputs: int, pooled: bool) -> nn.Sequential:
     parts: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, norm=nn.BatchNorm2d(outputs), relu=relu)
     if pooled:
         parts["pool"] = nn.MaxPool2d(2)
+    return nn.Sequential(parts)
+
+
+def _connected(inputs: int, outputs: int, index: int) -> nn.Sequential:
+    """Builds a fully connected layer; dropout comes first, so that the features of every cut are without its noise."""
+    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    if index == 0:
+        parts["flatten"] = nn.Flatten()
+    else:
+        parts["dropout"] = nn.Dropout(DROPOUT)
+    parts["linear"] = nn.Linear(inputs, outputs)
+    if index < len(_HIDDEN):
+        parts["relu"] = nn.ReLU()
     return nn.Sequential(parts)
 
 
