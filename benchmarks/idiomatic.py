@@ -1,0 +1,191 @@
+"""The hand-written script that the engine is measured against: Optuna, torchvision transforms, DataLoader.
+
+What a good engineer writes who has one process per core, one thread each, channels-last memory, all images in memory
+and the fastest number of loader workers, but recomputes in each trial what trials share. It trains the very network
+and configurations of a study and draws the same number of samples. `--evaluate once` scores both validation sets at
+the end of a trial only, `--precision bf16` computes under autocast. `benchmarks.throughput` runs it.
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import torch
+import torch.nn.functional as F
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from safetensors.torch import load_file
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, RandomSampler, WeightedRandomSampler
+from torchvision.transforms import v2
+
+from fer.network import build
+
+BATCH = 32
+
+
+class Faces(Dataset):
+    """Images in memory, each transformed when it is asked for."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: v2.Compose) -> None:
+        self.images = torch.from_numpy(np.array(images)).unsqueeze(1)
+        self.labels, self.transform = torch.from_numpy(np.array(labels).astype(np.int64)), transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.transform(self.images[index]), self.labels[index]
+
+
+def transforms(views: dict[str, float]) -> tuple[v2.Compose, v2.Compose]:
+    """Returns the augmentation of training and the plain transform of evaluation."""
+    shift, scale = views["views_shift"] / 48, views["views_scale"]
+    plain = [v2.ToDtype(torch.float32), v2.Normalize([128.0], [64.0])]
+    drawn = [
+        v2.RandomHorizontalFlip(views["views_flip"]),
+        v2.RandomAffine(
+            views["views_rotation"], (shift, shift), (1 - scale, 1 + scale), interpolation=v2.InterpolationMode.BILINEAR
+        ),
+    ]
+    return v2.Compose([*drawn, *plain, v2.RandomErasing(views["views_erase"], (0.06, 0.16))]), v2.Compose(plain)
+
+
+def loader_of(config: dict, source: Faces, target: Faces, workers: int) -> DataLoader:
+    """Returns the loader of one epoch, as many samples as the target has images, mixed as the configuration says."""
+    count, ratio = len(target), config["fusion_ratio"]
+    if ratio == 0:
+        data, sampler = target, RandomSampler(target)
+    else:
+        data = ConcatDataset([target, source])
+        if ratio == "natural":
+            sampler = RandomSampler(data, num_samples=count)
+        else:
+            weights = [(1 - ratio) / len(target)] * len(target) + [ratio / len(source)] * len(source)
+            sampler = WeightedRandomSampler(weights, count)
+    return DataLoader(data, BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
+
+
+def accuracy(model: torch.nn.Module, data: Faces, device: str) -> float:
+    """Returns the model's accuracy on a validation set."""
+    model.eval()
+    right = 0
+    with torch.inference_mode():
+        for images, labels in DataLoader(data, 256):
+            images = images.to(device, memory_format=torch.channels_last)
+            right += int((model(images).argmax(1) == labels.to(device)).sum())
+    return right / len(data)
+
+
+def rate(step: int, steps: int) -> float:
+    """Returns the share of the learning rate at a step: a short warm-up, then a cosine."""
+    warm = max(1, round(0.05 * steps))
+    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def train(config: dict, data: dict[str, Faces], state: dict, args: argparse.Namespace, log) -> tuple[float, float]:
+    """Fine-tunes the baseline as a configuration says; returns both validation accuracies."""
+    model = build(args.width)
+    model.load_state_dict(state)
+    model.to(args.device, memory_format=torch.channels_last)
+    frozen = int(config["frozen_layers"])
+    model[:frozen].requires_grad_(False)
+    if frozen < len(model):
+        loader = loader_of(config, data["source_train"], data["target_train"], args.loader_workers)
+        epochs = round(config["epochs"])
+        optimiser = torch.optim.SGD(
+            model[frozen:].parameters(), config["lr"], momentum=0.9, nesterov=True, weight_decay=5e-4
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, epochs * len(loader)))
+    else:
+        epochs = 0
+    for epoch in range(epochs):
+        model.train()
+        model[:frozen].eval()
+        for images, labels in loader:
+            images = images.to(args.device, memory_format=torch.channels_last)
+            optimiser.zero_grad()
+            with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
+                logits = model(images)
+            F.cross_entropy(logits.float(), labels.to(args.device)).backward()
+            optimiser.step()
+            schedule.step()
+        if args.evaluate == "epochs" and epoch + 1 < epochs:
+            log(score(model, data, args), epoch + 1)
+    values = score(model, data, args)
+    log(values, epochs)
+    return values
+
+
+def score(model: torch.nn.Module, data: dict[str, Faces], args: argparse.Namespace) -> tuple[float, float]:
+    """Returns source and target validation accuracy."""
+    with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
+        return tuple(accuracy(model, data[f"{side}_validation"], args.device) for side in ("source", "target"))
+
+
+def best_loader_workers(configs: list[dict], data: dict[str, Faces], state: dict, args: argparse.Namespace) -> int:
+    """Returns the number of loader workers that trains one epoch of all layers fastest."""
+    seconds = {}
+    for args.loader_workers in (0, 2, 4):
+        started = time.perf_counter()
+        train(configs[0] | {"frozen_layers": 0, "epochs": 1}, data, state, args, lambda *_: None)
+        seconds[args.loader_workers] = time.perf_counter() - started
+    return min(seconds, key=seconds.get)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.idiomatic", description=__doc__)
+    parser.add_argument("--source", type=Path, required=True, help="folder of prepared arrays")
+    parser.add_argument("--target", type=Path, required=True, help="folder of prepared arrays")
+    parser.add_argument("--baseline", required=True, help="the source-trained network, as safetensors")
+    parser.add_argument("--width", type=float, required=True)
+    parser.add_argument("--configs", type=Path, required=True, help="JSON list of knobs")
+    parser.add_argument("--journal", required=True, help="of a study with a waiting trial per configuration")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--evaluate", choices=("epochs", "once"), default="epochs")
+    parser.add_argument("--loader-workers", type=int, default=0)
+    parser.add_argument("--tracking-uri", default="none")
+    parser.add_argument("--tune", action="store_true", help="print the best number of loader workers and end")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    configs = json.loads(args.configs.read_text())
+    training, plain = transforms(configs[0])
+    data = {
+        f"{side}_{split}": Faces(
+            np.load(folder / f"{split}.images.npy"), np.load(folder / f"{split}.labels.npy"),
+            training if split == "train" else plain,
+        )
+        for side, folder in (("source", args.source), ("target", args.target)) for split in ("train", "validation")
+    }  # fmt: skip
+    state = load_file(args.baseline)
+    if args.tune:
+        print(best_loader_workers(configs, data, state, args))
+        return
+    if args.tracking_uri != "none":
+        import mlflow
+
+        mlflow.set_tracking_uri(args.tracking_uri)
+
+    def objective(trial: optuna.Trial) -> tuple[float, float]:
+        config = configs[trial.suggest_int("config", 0, len(configs) - 1)]
+        if args.tracking_uri == "none":
+            return train(config, data, state, args, lambda *_: None)
+        with mlflow.start_run():
+            mlflow.log_params(config)
+            return train(
+                config, data, state, args,
+                lambda values, epoch: mlflow.log_metrics(dict(zip(("source", "target"), values, strict=True)), epoch),
+            )  # fmt: skip
+
+    storage = JournalStorage(JournalFileBackend(args.journal))
+    study = optuna.load_study(study_name="idiomatic", storage=storage)
+    while any(trial.state == optuna.trial.TrialState.WAITING for trial in study.get_trials(deepcopy=False)):
+        study.optimize(objective, n_trials=1)
+
+
+if __name__ == "__main__":
+    main()

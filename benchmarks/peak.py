@@ -1,0 +1,94 @@
+"""What one core (or the GPU) can compute at most: prints a JSON line for a width and a precision.
+
+`python -m benchmarks.peak WIDTH PRECISION DEVICE`. Matrix multiply and convolution in GFLOP/s, each the best over sizes
+(those of the network's own layers for the convolution); beside it what one sample costs and what the network's
+convolutions reach in training when nothing else is computed. A multiplication and an addition are two operations.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fer.network import SIZE, build
+from fer.runtime import Runtime
+
+BATCH, REPEATS = 128, 7
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    width, precision, device = float(sys.argv[1]), sys.argv[2], sys.argv[3]
+    where = Runtime(device, "bf16" if precision == "bf16" else "fp32")
+    network = build(width).to(device, memory_format=torch.channels_last)
+    forward = flops(lambda: network.eval()(torch.zeros(1, 1, SIZE, SIZE, device=device)))
+    training = flops(lambda: network.eval()(torch.zeros(1, 1, SIZE, SIZE, device=device)).sum().backward())
+    best, alone = convolutions(network, where)
+    figures = {
+        "matmul_gflops": max(matmul(size, where) for size in (256, 512, 1024, 2048)),
+        "convolution_gflops": best,
+        "forward_gflop": forward,
+        "training_gflop": training,
+        "training_images_per_second_convolutions_alone": alone,
+    }
+    print(json.dumps(figures))
+
+
+def flops(run: Callable[[], object]) -> float:
+    """Returns the GFLOP of a computation."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() / 1e9
+
+
+def fastest(run: Callable[[], object], where: Runtime) -> float:
+    """Returns the seconds of the fastest of some runs; on a CPU its own seconds, whoever else computes there."""
+    seconds, clock = [], time.process_time if where.device == "cpu" else time.perf_counter
+    for _ in range(REPEATS + 2):
+        started = clock()
+        run()
+        if where.device != "cpu":
+            torch.cuda.synchronize()
+        seconds.append(clock() - started)
+    return min(seconds[2:])
+
+
+def matmul(size: int, where: Runtime) -> float:
+    """Returns the GFLOP/s of a square matrix multiply."""
+    a, b = (torch.randn(size, size, device=where.device, dtype=where.dtype) for _ in range(2))
+    return 2 * size**3 / fastest(lambda: a @ b, where) / 1e9
+
+
+def convolutions(network: nn.Sequential, where: Runtime) -> tuple[float, float]:
+    """Returns the best GFLOP/s of a forward convolution, and images/s of all of them forward and backward."""
+    best, seconds, side = 0.0, 0.0, SIZE
+    for number, layer in enumerate(network):
+        conv = getattr(layer, "conv", None)
+        if not isinstance(conv, nn.Conv2d):
+            break
+        inputs = torch.randn(BATCH, conv.in_channels, side, side, device=where.device)
+        inputs = inputs.to(memory_format=torch.channels_last).requires_grad_(number > 0)
+        gradient = torch.randn(BATCH, conv.out_channels, side, side, device=where.device)
+        gradient = gradient.to(where.dtype).to(memory_format=torch.channels_last)
+
+        def forward(conv: nn.Conv2d = conv, inputs: torch.Tensor = inputs) -> torch.Tensor:
+            with where.autocast():
+                return conv(inputs)
+
+        def step(run: Callable[[], torch.Tensor] = forward, gradient: torch.Tensor = gradient) -> None:
+            run().backward(gradient)
+
+        with torch.no_grad():
+            work = 2 * BATCH * conv.weight.numel() * side**2 / 1e9
+            best = max(best, work / fastest(forward, where))
+        seconds += fastest(step, where)
+        side //= 2 if hasattr(layer, "pool") else 1
+    return best, BATCH / seconds
+
+
+if __name__ == "__main__":
+    main()

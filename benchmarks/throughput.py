@@ -1,0 +1,277 @@
+"""Trials per hour: the engine against the hand-written script, and both against the machine.
+
+`python -m benchmarks.throughput` draws 40 configurations of the `card` space (the paper's five first, the rest at
+random) and runs them in full, without early stopping, through `python -m study.run` and through
+`benchmarks.idiomatic`, both with one process per core, from the same data and baseline. The engine's feature cache is
+empty at first. Rounds are repeated, sides taking turns in going first; medians and ranges are over rounds. Then the
+peak of one core (`benchmarks.peak`): its matrix multiply, and its best convolution.
+Results: benchmarks/results/throughput-DEVICE.json. `--check` compares them with the targets, `--quick` runs a small
+part and writes nothing. A round takes about ten minutes on two cores.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+# What the engine must show on a CPU: figure -> least it may be.
+TARGETS = {
+    "speedup": 10.0,
+    "speedup_over_once": 4.0,
+    "speedup_fc": 40.0,
+    "full_training_share_of_convolution_peak": 0.6,
+    "speedup_of_two_workers": 1.8,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__)
+    parser.add_argument("--target", default="tfeid")
+    parser.add_argument("--data", help="real copies, one folder per dataset; without it the stand-ins")
+    parser.add_argument("--baseline", help="a network file, instead of training one")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--preset", default="laptop")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--tracking-uri", default="none", help="MLflow for both sides (default: none)")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    path = RESULTS / f"throughput-{args.device}.json"
+    if args.check:
+        return check(json.loads(path.read_text()))
+    if args.quick:
+        args.trials, args.rounds, args.preset = 10, 1, "tiny"
+    with tempfile.TemporaryDirectory() as temporary:
+        result = measure(args, Path(temporary))
+    print(json.dumps(result["figures"], indent=1))
+    if not args.quick:
+        RESULTS.mkdir(exist_ok=True)
+        path.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+def check(result: dict[str, Any]) -> int:
+    """Prints each figure that falls short of its target."""
+    short = {name: least for name, least in TARGETS.items() if not result["figures"][name] >= least}
+    for name, least in short.items():
+        print(f"{name}: {result['figures'][name]:.3g}, should be at least {least:g}")
+    return int(bool(short))
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Runs all rounds; returns figures, rounds and what they were measured on."""
+    from study.machine import hardware, versions
+
+    bench = Bench(args, folder)
+    once = "bf16, evaluated once" if bench.precision == "bf16" else "evaluated once"
+    sides: dict[str, Callable[[], dict[str, Any]]] = {
+        "engine": lambda: bench.engine(args.workers),
+        "engine, one worker": lambda: bench.engine(1),
+        "script": lambda: bench.script("fp32", "epochs"),
+        f"script, {once}": lambda: bench.script(bench.precision, "once"),
+    }
+    rounds = []
+    for number in range(args.rounds):
+        names = list(sides) if number % 2 == 0 else list(sides)[::-1]
+        rounds.append({name: sides[name]() for name in names})
+        say(number, rounds[-1])
+    machine = json.loads(run_python(["-m", "benchmarks.peak", str(bench.width), bench.precision, args.device]))
+    return {
+        "figures": figures(rounds, f"script, {once}", machine, bench),
+        "targets": TARGETS,
+        "n": args.rounds,
+        "setting": vars(args) | bench.setting() | {"loader_workers": bench.loader_workers},
+        "machine": machine,
+        "hardware": hardware(),
+        "versions": versions(),
+        "rounds": rounds,
+        "configs": bench.configs,
+    }
+
+
+def say(number: int, sides: dict[str, Any]) -> None:
+    seconds = ", ".join(f"{name} {side['seconds']:.0f} s" for name, side in sides.items())
+    print(f"round {number + 1}: {seconds}", file=sys.stderr, flush=True)
+
+
+def figures(rounds: list[dict[str, Any]], once: str, machine: dict[str, float], bench: "Bench") -> dict[str, Any]:
+    """Returns the medians over rounds of what is compared; ratios are formed within a round."""
+    of_fc = [number for number, config in enumerate(bench.configs) if is_fc(config)]
+    full = [number for number, config in enumerate(bench.configs) if config["frozen_layers"] == 0]
+
+    def median(of: Callable[[dict[str, Any]], float]) -> float:
+        return statistics.median(of(sides) for sides in rounds)
+
+    def ratio(slow: str, fast: str = "engine") -> float:
+        return median(lambda sides: sides[slow]["seconds"] / sides[fast]["seconds"])
+
+    def typical(sides: dict[str, Any], name: str, numbers: list[int]) -> float:
+        return statistics.median(sides[name]["trial_seconds"][number] for number in numbers)
+
+    trials = len(bench.configs)
+    values = [np.array(rounds[0][side]["values"]) for side in ("engine", "script")]
+    samples = bench.samples * machine["training_gflop"] + bench.validated * machine["forward_gflop"]
+    return {
+        "trials_per_hour": median(lambda sides: 3600 * trials / sides["engine"]["seconds"]),
+        "trials_per_hour_script": median(lambda sides: 3600 * trials / sides["script"]["seconds"]),
+        "speedup": ratio("script"),
+        "speedup_over_once": ratio(once),
+        "speedup_fc": median(lambda sides: typical(sides, "script", of_fc) / typical(sides, "engine", of_fc)),
+        "speedup_full": median(lambda sides: typical(sides, "script", full) / typical(sides, "engine", full)),
+        "speedup_whole_command": median(
+            lambda sides: sides["script"]["command_seconds"] / sides["engine"]["command_seconds"]
+        ),
+        "speedup_of_two_workers": ratio("engine, one worker"),
+        "full_training_share_of_convolution_peak": median(
+            lambda sides: samples / typical(sides, "engine", full) / machine["convolution_gflops"]
+        ),
+        "mean_difference_of_accuracies": (values[0] - values[1]).mean(0).tolist(),
+        "spread_of_seconds": {
+            name: [min(sides[name]["seconds"] for sides in rounds), max(sides[name]["seconds"] for sides in rounds)]
+            for name in rounds[0]
+        },
+    }
+
+
+def is_fc(config: dict[str, Any]) -> bool:
+    """Whether a configuration trains fully connected layers only, on the target only."""
+    return 10 <= config["frozen_layers"] < 13 and config["fusion_ratio"] == 0
+
+
+class Bench:
+    """Data, baseline and configurations that both sides share, and how each side runs them."""
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.args, self.folder = args, folder
+        self.record, rows = self.study("draw", args.workers, args.trials)
+        self.width = self.record["network"]["width"]
+        self.precision = self.record["baseline"]["precision"]
+        self.configs = [config_of(row) for row in rows]
+        (folder / "configs.json").write_text(json.dumps(self.configs))
+        sizes = {side: self.record[side]["report"]["sizes"] for side in ("source", "target")}
+        self.samples = self.record["budget_epochs"] * sizes["target"]["train"]
+        self.validated = 2 * sum(size["validation"] for size in sizes.values())  # at both rungs
+        self.loader_workers = int(run_python([*self.script_words("fp32", "once", "unused"), "--tune"]))
+
+    def setting(self) -> dict[str, Any]:
+        """Returns what was measured on."""
+        return {side: {key: self.record[side][key] for key in ("name", "kind")}
+                | {"sizes": self.record[side]["report"]["sizes"]} for side in ("source", "target")}  # fmt: skip
+
+    def study(self, name: str, workers: int, trials: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Runs a study through its command; returns its record and its trials by number."""
+        args = self.args
+        words = ["-m", "study.run", "--target", args.target, "--trials", str(trials), "--study", name]
+        words += ["--sampler", "random", "--early-stop", "off", "--interpolate", "off", "--preset", args.preset]
+        words += ["--tracking-uri", args.tracking_uri, "--out", str(self.folder / "runs"), "--workers", str(workers)]
+        words += ["--device", args.device]
+        words += ["--data", args.data] if args.data else ["--data-kind", "synthetic"]
+        words += ["--baseline", args.baseline] if args.baseline else []
+        run_python(words)
+        record = json.loads((self.folder / "runs" / name / "study.json").read_text())
+        return record, trials_in(str(self.folder / "runs" / name / "journal.log"), name)
+
+    def engine(self, workers: int) -> dict[str, Any]:
+        """Runs the configurations through the engine, from an empty feature cache."""
+        shutil.rmtree(self.folder / "runs" / ".cache" / "features", ignore_errors=True)
+        shutil.rmtree(self.folder / "runs" / "engine", ignore_errors=True)
+        started = time.monotonic()
+        _, rows = self.study("engine", workers, len(self.configs))
+        assert [config_of(row) for row in rows] == self.configs, "both sides run the same configurations"
+        return outcome(rows, time.monotonic() - started)
+
+    def script_words(self, precision: str, evaluate: str, journal: str) -> list[str]:
+        cache = self.folder / "runs" / ".cache" / "datasets"
+        words = ["-m", "benchmarks.idiomatic", "--configs", str(self.folder / "configs.json"), "--journal", journal]
+        for side in ("source", "target"):
+            words += [f"--{side}", str(cache / f"{self.record[side]['name']}-{self.record[side]['digest']}")]
+        words += ["--baseline", self.record["baseline"]["file"], "--width", str(self.width)]
+        words += ["--device", self.args.device, "--tracking-uri", self.args.tracking_uri]
+        return [*words, "--precision", precision, "--evaluate", evaluate]
+
+    def script(self, precision: str, evaluate: str) -> dict[str, Any]:
+        """Runs the configurations through the hand-written script, one process per worker."""
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        journal = self.folder / f"script-{time.monotonic_ns()}.log"
+        study = optuna.create_study(
+            study_name="idiomatic",
+            directions=["maximize"] * 2,
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+        )
+        for number in range(len(self.configs)):
+            study.enqueue_trial({"config": number})
+        words = [*self.script_words(precision, evaluate, str(journal)), "--loader-workers", str(self.loader_workers)]
+        started = time.monotonic()
+        processes = [subprocess.Popen([sys.executable, *words], **surroundings()) for _ in range(self.args.workers)]
+        codes = [process.wait() for process in processes]
+        if any(codes):
+            raise SystemExit("the script failed; its messages are above")
+        return outcome(trials_in(str(journal), "idiomatic"), time.monotonic() - started)
+
+
+def outcome(rows: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """Returns the wall time of a side's trials, first start to last end, and of its whole command."""
+    spans = [(row["end"] - row["start"]).total_seconds() for row in rows]
+    wall = max(row["end"] for row in rows) - min(row["start"] for row in rows)
+    return {
+        "seconds": wall.total_seconds(),
+        "command_seconds": seconds,
+        "trial_seconds": spans,
+        "values": [row["values"] for row in rows],
+    }
+
+
+def trials_in(journal: str, study: str) -> list[dict[str, Any]]:
+    """Returns the finished trials of a journal in the order they were enqueued."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    known = optuna.load_study(study_name=study, storage=JournalStorage(JournalFileBackend(journal)))
+    return [
+        {"start": trial.datetime_start, "end": trial.datetime_complete, "values": trial.values}
+        | {"config": trial.user_attrs.get("config")}
+        for trial in known.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+    ]
+
+
+def config_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Returns the knobs that the hand-written script knows, and makes sure that no other is in use."""
+    config = row["config"]
+    names = [name for name in config if name.startswith("views_")]
+    return {name: config[name] for name in ("frozen_layers", "lr", "fusion_ratio", "epochs", *names)}
+
+
+def run_python(words: list[str]) -> str:
+    """Runs this Python with the engine's environment and returns the last line it printed."""
+    done = subprocess.run([sys.executable, *words], **surroundings(), stdout=subprocess.PIPE, text=True, check=True)
+    return (done.stdout.splitlines() or [""])[-1]
+
+
+def surroundings() -> dict[str, Any]:
+    """Returns where processes of both sides run: the same allocator settings, no data but what is named."""
+    from study.machine import worker_environment
+
+    dropped = ("FER_DATA", "MLFLOW_TRACKING_URI", "STUDY_STORAGE")
+    kept = {name: value for name, value in worker_environment().items() if name not in dropped}
+    return {"env": kept | {"PYTHONPATH": str(ROOT)}, "cwd": ROOT}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
