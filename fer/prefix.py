@@ -89,6 +89,7 @@ class Bank:
         self.network, self.cut, self.pixels, self.views = network, cut, pixels, slots_per_image
         self.runtime = pixels.runtime
         folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)  # the bank was used last now
         self.lock = FileLock(folder / "fill.lock")
         slots = len(pixels.split) * slots_per_image
         kept = [*(below for below in small_cuts(network, self.runtime) if below < cut), cut]

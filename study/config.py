@@ -62,7 +62,7 @@ class StudyOptions:
     space: str = "card"
     sampler: str = "tpe"
     early_stop: str = "on"
-    interpolate: str = "off"
+    interpolate: str = "on"
     preset: str = "auto"
     epochs: float | None = None
     lr: float = 0.01
@@ -76,6 +76,7 @@ class StudyOptions:
     storage: str | None = None
     tracking_uri: str | None = None
     out: str = "runs"
+    cache_gib: float = 20.0
     seed: int = 0
     timeout: float | None = None
     confirm: int = 0
@@ -91,6 +92,7 @@ class StudyOptions:
 # Options that a study may change between two runs without becoming another study.
 CHANGEABLE = {
     "trials", "data", "data_kind", "workers", "storage", "tracking_uri", "out", "timeout", "confirm", "study", "quiet",
+    "cache_gib",
 }  # fmt: skip
 
 
@@ -178,7 +180,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--interpolate",
         choices=("on", "off"),
-        default="off",
+        default="on",
         help="on: networks between the baseline and each adapted one compete as well (default: %(default)s)",
     )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
@@ -203,6 +205,10 @@ def build_parser() -> argparse.ArgumentParser:
     training.add_argument("--workers", default="auto", metavar="N", help="processes, of one thread each (auto: cores)")
     places = parser.add_argument_group("places")
     places.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
+    places.add_argument(
+        "--cache-gib", type=float, default=20.0, metavar="G",
+        help="features of frozen layers that no study used for long are deleted beyond this (default: %(default)g)",
+    )  # fmt: skip
     places.add_argument("--study", metavar="NAME", help="name of the study (default: from the options)")
     places.add_argument(
         "--storage", metavar="URL", help="any Optuna storage (default: a journal in the study's folder)"
@@ -237,6 +243,7 @@ def check(options: StudyOptions) -> None:
             options.baseline_epochs is None or 1 <= options.baseline_epochs <= 10_000,
             "--baseline-epochs is between 1 and 10000", options.baseline_epochs, "Leave it out for the preset's.",
         ),
+        (options.cache_gib >= 0, "--cache-gib is not negative", options.cache_gib, "Give GiB, or 0 to keep none."),
         (options.timeout is None or options.timeout > 0, "--timeout is positive", options.timeout, "Give seconds."),
         (
             options.workers == "auto" or (options.workers.isdigit() and 1 <= int(options.workers) <= 1024),

@@ -1,5 +1,7 @@
 """From a study's record to what its processes compute with: datasets, baseline, runtime."""
 
+import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,28 @@ def reopen(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
             "Point --data at the same copy, or start a new study with --study NAME.",
         )
     return dataset
+
+
+def trim_features(out: str | Path, most: float, spare: float = 3600.0) -> float:
+    """Deletes the banks of features that were not used for the longest, until the rest fits.
+
+    Args:
+        out: The output folder, whose cache it is.
+        most: GiB on the disk that may stay.
+        spare: A bank that was opened in the last `spare` seconds stays: a study may be at work with it.
+
+    Returns:
+        GiB that were freed.
+    """
+    banks = [folder for folder in (cache_folder(out) / "features").glob("*") if folder.is_dir()]
+    sizes = {bank: sum(512 * file.stat().st_blocks for file in bank.iterdir()) for bank in banks}
+    excess, freed = sum(sizes.values()) - most * 2**30, 0
+    for bank in sorted(banks, key=lambda bank: bank.stat().st_mtime):
+        if freed >= excess or time.time() - bank.stat().st_mtime < spare:
+            break
+        shutil.rmtree(bank, ignore_errors=True)
+        freed += sizes[bank]
+    return freed / 2**30
 
 
 def budget(options: Mapping[str, Any], source_images: int, target_images: int) -> float:

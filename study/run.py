@@ -87,10 +87,14 @@ def resolve(options: StudyOptions) -> StudyOptions:
 def run(options: StudyOptions, progress: Progress) -> int:
     """Prepares, searches, exports."""
     from study.following import Follower
+    from study.lab import trim_features
 
     # Connecting takes seconds, so it begins now; a server that the user named must answer.
     follower = Follower(options.tracking_uri, required=options.tracking_uri is not None)
     try:
+        freed = trim_features(options.out, options.cache_gib)
+        if freed:
+            progress.say(f"  {freed:.1f} GiB of features that no study used for long were deleted (--cache-gib)")
         source, target = read_data(options, progress)
         synthetic = "synthetic" in (source.kind, target.kind)
         name = study_name(options, source.name, target.name, synthetic)

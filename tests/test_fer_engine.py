@@ -41,6 +41,18 @@ def test_cached_training_equals_uncached_training(make_setting, frozen_layers, f
     assert cached.measures == pytest.approx(uncached.measures, abs=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("frozen_layers", EVERY_CUT)
+@pytest.mark.parametrize("fusion_ratio", [0.0, 0.5])
+def test_cached_training_follows_uncached_training_at_each_of_fifty_steps(make_setting, frozen_layers, fusion_ratio):
+    settings = [make_setting(cached) for cached in (True, False)]
+    whole = len(settings[0].target.open("train"))  # a step is then an epoch, whose loss is on the curve
+    config = replace(TINY, frozen_layers=frozen_layers, fusion_ratio=fusion_ratio, batch_size=whole, epochs=50)
+    cached, uncached = (losses(adapt(setting, config, seed=5)) for setting in settings)
+    assert len(cached) == (50 if config.trains else 0)
+    np.testing.assert_allclose(cached, uncached, rtol=0, atol=1e-5)
+
+
 def test_equal_seeds_give_equal_results_and_other_seeds_do_not(setting):
     config = named("FU", TINY)
     first, again, other = (adapt(setting, config, seed) for seed in (5, 5, 6))
