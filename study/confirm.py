@@ -70,7 +70,7 @@ def confirm(args: argparse.Namespace) -> None:
     import rich
 
     from study.report import export
-    from study.search import load_study, trials_of
+    from study.storage import load_study, trials_of
 
     if args.seeds < 1 or args.workers < 1:
         raise InputError("--seeds and --workers are at least 1", f"{args.seeds} and {args.workers}", "Give more.")
@@ -116,7 +116,7 @@ def plan(study: "optuna.Study") -> list[dict[str, Any]]:
     from fer.adaptation import STRATEGIES, AdaptationConfig, knobs, named
     from study.front import front, models_of, points, table
     from study.lab import base_config
-    from study.search import trials_of
+    from study.storage import trials_of
 
     trials = trials_of(study)
     rows, configs = table(trials), {trial.number: trial.user_attrs.get("config") for trial in trials}
@@ -184,7 +184,7 @@ def work(args: argparse.Namespace) -> int:
     from fer.seeding import seed_from
     from fer.training import Diverged
     from study.report import write_atomically
-    from study.search import load_study
+    from study.storage import load_study
     from study.worker import make_bench
 
     study = load_study(args.study, Path(args.out), args.storage)

@@ -53,14 +53,14 @@ class Follower:
         self.thread.start()
 
     def _follow(self, study: "optuna.Study", record: dict[str, Any]) -> None:
-        from study.search import trials_of
+        from study.storage import trials_of
 
         while not self.stopping.wait(EVERY):
             tracking.sync(self.handle, record, trials_of(study), self.done)
 
     def pause(self, study: "optuna.Study", record: dict[str, Any]) -> None:
         """Stops the thread and copies what is left."""
-        from study.search import trials_of
+        from study.storage import trials_of
 
         self.wait()
         tracking.sync(self.handle, record, trials_of(study), self.done, force=True)

@@ -196,7 +196,7 @@ def open_study(name: str, out: Path, storage: str | None) -> tuple[dict, list[An
     Raises:
         InputError: There is no such study.
     """
-    from study.search import load_study
+    from study.storage import load_study
 
     study = load_study(name, out, storage)
     info = study.user_attrs.get("study")

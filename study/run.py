@@ -114,7 +114,7 @@ def begin_or_resume(
     record: dict[str, Any], options: StudyOptions, progress: Progress, follower: "Follower"
 ) -> "optuna.Study":
     """Returns the study, with its baseline in place; `record` becomes its whole record."""
-    from study.search import open_storage
+    from study.storage import open_storage
 
     # Before minutes of training: a server that is not there ends it here.
     storage = open_storage(options.storage, Path(options.out) / record["name"])
@@ -297,8 +297,10 @@ def search(
 ) -> int:
     """Runs the workers until the study has its trials, with MLflow following; then exports."""
     from study.lab import base_config
+    from study.leases import reap
     from study.report import confirmation_of, export
-    from study.search import reap, top_up, trials_of
+    from study.slots import top_up
+    from study.storage import trials_of
     from study.supervise import supervise
 
     folder = Path(options.out) / record["name"]
@@ -342,7 +344,7 @@ def is_exported(study: "optuna.Study", folder: Path) -> bool:
     import pandas as pd
 
     from study.front import counted
-    from study.search import trials_of
+    from study.storage import trials_of
 
     if not (folder / "report.html").exists() or not (folder / "trials.csv").exists():
         return False
@@ -352,7 +354,7 @@ def is_exported(study: "optuna.Study", folder: Path) -> bool:
 def prune_models(study: "optuna.Study", folder: Path) -> None:
     """Deletes the networks of trials that later ones dominate."""
     from study.front import front, table
-    from study.search import trials_of
+    from study.storage import trials_of
 
     leading = {folder / model for model in front(table(trials_of(study)))["model"]}
     for path in (folder / "models").glob("trial-*.safetensors"):
@@ -371,7 +373,7 @@ def summarise(
     """Prints the front, the paper's table where that is the space, and where everything is."""
     from study.front import table
     from study.report import paper_for_terminal
-    from study.search import trials_of
+    from study.storage import trials_of
 
     rows = table(trials_of(study))
     progress.say(reason)

@@ -10,9 +10,10 @@ from optuna.trial import TrialState
 
 from study.config import StudyOptions
 from study.front import counted
+from study.leases import reap
 from study.machine import worker_environment
 from study.progress import Progress
-from study.search import reap, trials_of
+from study.storage import trials_of
 
 if TYPE_CHECKING:
     import optuna

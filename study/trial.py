@@ -18,8 +18,8 @@ from fer.seeding import seed_from
 from fer.training import Diverged
 from search_spaces import choose
 from study.front import BETWEEN, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
-from study.search import trials_of
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
+from study.storage import trials_of
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def work(args: argparse.Namespace) -> int:
     """Claims and runs trials until there is none or the time is up; returns how many."""
-    from study.search import beat, claim, give_back, is_waiting, load_study
+    from study.leases import beat
+    from study.search import claim
+    from study.slots import give_back, is_waiting
+    from study.storage import load_study
 
     study = load_study(args.study, Path(args.out), args.storage)
     if not is_waiting(study):

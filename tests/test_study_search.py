@@ -13,19 +13,10 @@ from optuna.trial import TrialState
 from fer.adaptation import AdaptationConfig
 from fer.errors import InputError
 from study.front import counted
-from study.search import (
-    RETRIES,
-    beat,
-    claim,
-    discard,
-    identity_of_process,
-    is_alive,
-    load_study,
-    open_storage,
-    reap,
-    top_up,
-    trials_of,
-)
+from study.leases import beat, identity_of_process, is_alive, reap
+from study.search import claim
+from study.slots import RETRIES, discard, top_up
+from study.storage import load_study, open_storage, trials_of
 
 BASE = AdaptationConfig()
 STORAGES = {"journal": lambda folder: None, "sqlite": lambda folder: f"sqlite:///{folder}/study.db"}
@@ -177,7 +168,7 @@ def test_a_torn_journal_loses_its_last_line_alone(tmp_path):
 
 def test_a_worker_killed_inside_a_write_stops_nobody(tmp_path):
     code = (
-        "import os, signal, sys; from pathlib import Path; from study.search import open_storage\n"
+        "import os, signal, sys; from pathlib import Path; from study.storage import open_storage\n"
         "storage = open_storage(None, Path(sys.argv[1])); storage._backend._lock.acquire()\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
