@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from study.config import PRESETS, WRONG_USE, cache_folder
-from study.machine import leave_with_parent
+from study.config import PRESETS, STUCK, WRONG_USE, cache_folder
+from study.describe import one_line
+from study.machine import keep_private, leave_with_parent
 
 
 def main(record: dict[str, Any]) -> dict[str, Any]:
@@ -74,8 +75,12 @@ def say(line: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     leave_with_parent(os.getppid())
+    keep_private()
     try:
         say({"baseline": main(json.loads(sys.argv[1]))})
     except InputError as error:
         say({"error": [error.rule, str(error.value), error.mend]})
         sys.exit(WRONG_USE)
+    except OSError as error:
+        say({"stuck": one_line(error)})
+        sys.exit(STUCK)

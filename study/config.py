@@ -12,6 +12,8 @@ from typing import Any
 from fer.errors import InputError
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+# Of a worker that could not go on and neither could the next, on a full disk or without its storage.
+STUCK = 3
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 # Alphas and slopes of the networks on the way from the baseline that are scored as well: three along the straight way,
 # and one whose last layer is the adapted one and whose first is the baseline's.

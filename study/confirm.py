@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
 from study.config import DONE, FAILED, INTERRUPTED, WRONG_USE, joining_parent
-from study.machine import cores, leave_with_parent, worker_environment
+from study.machine import cores, keep_private, leave_with_parent, worker_environment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     args = build_parser().parse_args(arguments)
+    keep_private()
     if args.parent:
         leave_with_parent(args.parent)
     try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
 from study.config import DONE, INTERRUPTED, WRONG_USE, cache_folder, data_parent
+from study.machine import keep_private
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
+    keep_private()
     options = parser().parse_args(arguments)
     from rich.console import Console
 

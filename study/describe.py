@@ -75,6 +75,11 @@ def short(value: Any) -> str:
     return f"{value:.3g}" if not value.is_integer() or abs(value) >= 1e6 else f"{value:.0f}"
 
 
+def one_line(error: BaseException, most: int = 300) -> str:
+    """Returns what an error says, or its name, on one line and without secrets."""
+    return (hide_secrets(str(error)).strip() or type(error).__name__).splitlines()[0][:most]
+
+
 def hide_secrets(value: Any) -> Any:
     """Returns a copy of text, dicts and lists in which passwords and tokens inside URIs are starred."""
     if isinstance(value, dict):

@@ -1,5 +1,6 @@
 """Keeps MLflow following a running study, from a thread of the parent: workers never wait for it."""
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,8 @@ class Follower:
         from study.storage import trials_of
 
         while not self.stopping.wait(EVERY):
-            tracking.sync(self.handle, record, trials_of(study), self.done)
+            with contextlib.suppress(ConnectionError):  # the storage is away: the parent meets it, or it comes back
+                tracking.sync(self.handle, record, trials_of(study), self.done)
 
     def pause(self, study: "optuna.Study", record: dict[str, Any]) -> None:
         """Stops the thread and copies what is left."""

@@ -1,6 +1,7 @@
 """What this machine is, and the environment its one-thread processes need. Imports nothing heavy."""
 
 import ctypes
+import errno
 import importlib.metadata
 import os
 import platform
@@ -27,6 +28,17 @@ WORKER_ENVIRONMENT = {
 def worker_environment() -> dict[str, str]:
     """Returns this process's environment with what workers need; what the user set stays."""
     return WORKER_ENVIRONMENT | os.environ | {"PYTHONUNBUFFERED": "1"}
+
+
+def keep_private() -> None:
+    """Lets nobody but the user read what this process writes: faces, and networks trained on them."""
+    os.umask(os.umask(0o077) | 0o077)
+
+
+def is_stuck(error: BaseException) -> bool:
+    """Whether an error is of the machine and not of what it was doing: a full disk, or a storage that stays away."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return full or isinstance(error, ConnectionError) or "no space left" in str(error).lower()
 
 
 def leave_with_parent(parent: int) -> None:

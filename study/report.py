@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
+from study.machine import keep_private
 
 if TYPE_CHECKING:
     import optuna
@@ -168,6 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
+    keep_private()
     args = build_parser().parse_args(arguments)
     import rich
 

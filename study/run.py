@@ -29,8 +29,8 @@ from study.config import (
     parse,
     study_name,
 )
-from study.describe import hide_secrets
-from study.machine import cores, gpu_count, hardware, versions, worker_environment
+from study.describe import hide_secrets, one_line
+from study.machine import cores, gpu_count, hardware, keep_private, versions, worker_environment
 from study.progress import Progress, front_rich
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
+    keep_private()
     try:
         options = resolve(parse(arguments))
         progress = Progress(quiet=options.quiet)
@@ -54,8 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"\ninterrupted; the same command goes on from here:\n  {same_command(arguments)}", file=sys.stderr)
         return INTERRUPTED
     except (OSError, RuntimeError) as error:  # a full disk, a storage that went away, a study that gave up
-        reason = (hide_secrets(str(error)).strip() or type(error).__name__).splitlines()[0][:300]
-        print(f"error: {reason}. Mended, it goes on with:\n  {same_command(arguments)}", file=sys.stderr)
+        print(f"error: {one_line(error)}. Mended, it goes on with:\n  {same_command(arguments)}", file=sys.stderr)
         return FAILED
 
 
@@ -88,6 +88,7 @@ def run(options: StudyOptions, progress: Progress) -> int:
     """Prepares, searches, exports."""
     from study.following import Follower
     from study.lab import trim_features
+    from study.leases import only_lead
 
     # Connecting takes seconds, so it begins now; a server that the user named must answer.
     follower = Follower(options.tracking_uri, required=options.tracking_uri is not None)
@@ -101,11 +102,12 @@ def run(options: StudyOptions, progress: Progress) -> int:
         with only_parent(Path(options.out) / name):
             record = make_record(name, options, source, target, synthetic)
             study = begin_or_resume(record, options, progress, follower)
-            show_setting(record, options, progress)
-            code = search(study, record, options, progress, follower)
-            if options.confirm:
-                confirm_once(study, options, progress)
-            return code
+            with only_lead(study, progress.say) if options.storage else contextlib.nullcontext():
+                show_setting(record, options, progress)
+                code = search(study, record, options, progress, follower)
+                if options.confirm:
+                    confirm_once(study, options, progress)
+                return code
     finally:
         follower.wait()  # a database whose making is cut off stays unusable
 
@@ -250,6 +252,8 @@ def obtain_baseline(record: dict[str, Any], progress: Progress) -> dict[str, Any
                     return line["baseline"]
                 if "error" in line:
                     raise InputError(*line["error"])
+                if "stuck" in line:
+                    raise RuntimeError(line["stuck"])
                 if "epoch" in line:
                     seconds = time.monotonic() - started
                     progress.say(
@@ -304,15 +308,16 @@ def search(
     from study.supervise import supervise
 
     folder = Path(options.out) / record["name"]
+    base = base_config(record)
     reap(study)
-    left = top_up(study, options.wanted, options.space, base_config(record))
+    left = top_up(study, options.wanted, options.space, base)
     if not left and is_exported(study, folder):
         summarise(study, record, options, progress, "nothing to do: all trials are there")
         return DONE
     follower.check()
     follower.follow(study, record)
     try:
-        reason = supervise(study, options, progress)
+        reason = supervise(study, options, base, progress)
     finally:
         follower.pause(study, record)
         export(record | confirmation_of(study), trials_of(study), folder)

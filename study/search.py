@@ -5,7 +5,8 @@ from optuna.trial import TrialState
 
 from fer.seeding import seed_from
 from study.leases import identity_of_process
-from study.storage import one_change_at_a_time, storage_of
+from study.slots import discard, holders, slot_of
+from study.storage import one_change_at_a_time, storage_of, trials_of
 
 
 def claim(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
@@ -28,6 +29,10 @@ def claim(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
         )
         trial = optuna.Trial(study, waiting._trial_id)
         trial.set_user_attr("worker", identity_of_process())
+        holder = holders(trials_of(study)).get(slot_of(waiting))
+        if holder is None or holder.number != waiting.number:  # another parent filled or withdrew the slot
+            discard(study, waiting, "one too many", TrialState.RUNNING)
+            continue
         return trial
     return None
 

@@ -1,10 +1,17 @@
 """The slots that make a study's total exact.
 
-A study of N trials holds N slots: trials that the parent enqueues, waiting, before workers start. A worker claims one
-by an atomic change of state (`study.search.claim`) and never makes a trial of its own, so no number of workers can
-overshoot, on any storage. A trial whose worker died is marked lost, which takes it out of every count, and a clean
-copy is enqueued.
+A study of N trials holds N slots. The parent enqueues a waiting trial for each before workers start; a worker claims
+one by an atomic change of state (`study.search.claim`) and never makes a trial of its own, so no number of workers
+can overshoot. A trial whose worker died is marked lost, which takes it out of every count, and a clean copy of it is
+enqueued for the same slot.
+
+No storage can make "look what is missing and enqueue it" one step, so two processes may fill one slot twice. It does
+not matter: of the trials of a slot that are not lost, the one with the lowest number holds it, and whoever claims
+another gives it up at once. When the later one is claimed the earlier is there to be seen, so a slot counts once.
 """
+
+from collections.abc import Iterable
+from itertools import count, islice
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -15,6 +22,8 @@ from study.front import counted
 from study.storage import one_change_at_a_time, storage_of, trials_of
 
 RETRIES = 3
+KEPT = ("slot", "named", "keep", "replicate")
+"""Attributes that a slot gives its trials; everything else is what became of one of them."""
 
 
 def is_lost(trial: FrozenTrial) -> bool:
@@ -22,27 +31,44 @@ def is_lost(trial: FrozenTrial) -> bool:
     return bool(trial.user_attrs.get("lost"))
 
 
+def slot_of(trial: FrozenTrial) -> int:
+    """Returns the number of a trial's slot."""
+    return trial.user_attrs.get("slot", trial.number)
+
+
+def holders(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
+    """Returns for each slot the trial that holds it: of those that are not lost, the first that was made."""
+    held: dict[int, FrozenTrial] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        if not is_lost(trial):
+            held.setdefault(slot_of(trial), trial)
+    return held
+
+
 def top_up(study: optuna.Study, total: int, space: str, base: AdaptationConfig) -> int:
-    """Enqueues or withdraws waiting trials, so that finished, running and waiting ones make `total`.
+    """Fills slots or withdraws waiting trials, so that finished, running and waiting ones make `total`.
+
+    Doing it again, or two processes at once, changes nothing.
 
     Returns:
         The number of trials that are still to be finished.
     """
-    for index in range(len(_alive(study)), total):
-        study.enqueue_trial(**SPACES[space].slot(base, index))
-    # Looked at again: another parent on the same database may have enqueued the same.
-    alive = _alive(study)
+    trials = trials_of(study)
+    held = holders(trials)
+    for index in islice((index for index in count() if index not in held), max(0, total - len(held))):
+        earlier = [trial for trial in trials if slot_of(trial) == index]
+        if earlier:
+            _copy(study, earlier[-1])
+        else:
+            slot = SPACES[space].slot(base, index)
+            study.enqueue_trial(slot["params"], user_attrs=slot.get("user_attrs", {}) | {"slot": index})
     free_first = sorted(
-        (trial for trial in alive if trial.state == TrialState.WAITING),
+        (trial for trial in held.values() if trial.state == TrialState.WAITING),
         key=lambda trial: (bool(trial.user_attrs.get("keep")), -trial.number),
     )
-    for trial in free_first[: max(0, len(alive) - total)]:
-        discard(study, trial)
+    for trial in free_first[: max(0, len(held) - total)]:
+        discard(study, trial, "withdrawn")
     return max(0, total - len(counted(trials_of(study))))
-
-
-def _alive(study: optuna.Study) -> list[FrozenTrial]:
-    return [trial for trial in trials_of(study) if not is_lost(trial)]
 
 
 def is_waiting(study: optuna.Study) -> bool:
@@ -51,25 +77,39 @@ def is_waiting(study: optuna.Study) -> bool:
 
 
 def give_back(study: optuna.Study, trial: FrozenTrial, blame: bool = True) -> None:
-    """Marks a running trial as lost and enqueues a clean copy with the same knobs, or fails it after RETRIES times."""
-    attempts = trial.user_attrs.get("attempts", 1)
-    if blame and attempts >= RETRIES:
-        fail(study, trial, f"its worker died {attempts} times")
-    elif discard(study, trial, running=True):
-        kept = {name: trial.user_attrs[name] for name in ("named", "keep", "replicate") if name in trial.user_attrs}
-        knobs = trial.system_attrs.get("fixed_params", {}) | trial.params
-        study.enqueue_trial(knobs, user_attrs=kept | {"attempts": attempts + blame, "copy_of": trial.number})
+    """Marks a running trial as lost and enqueues a clean copy with the same knobs, or fails it after RETRIES times.
+
+    A process that dies between the two leaves a slot that nobody holds, which `top_up` fills.
+
+    Args:
+        study: Whose trial.
+        trial: As it was seen last.
+        blame: Whether the end of its worker counts against the trial.
+    """
+    deaths = blame + sum(
+        other.user_attrs.get("lost") == "worker died" and slot_of(other) == slot_of(trial) for other in trials_of(study)
+    )
+    if blame and deaths >= RETRIES:
+        fail(study, trial, f"its worker died {deaths} times")
+    elif discard(study, trial, "worker died" if blame else "interrupted", TrialState.RUNNING):
+        _copy(study, trial)
 
 
-def discard(study: optuna.Study, trial: FrozenTrial, running: bool = False) -> bool:
-    """Takes a waiting trial, or one whose worker is dead, out of every count; False when it was too late."""
+def _copy(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Enqueues a trial for the same slot, with the same knobs and nothing else of what the earlier one left."""
+    kept = {name: trial.user_attrs[name] for name in KEPT if name in trial.user_attrs} | {"slot": slot_of(trial)}
+    knobs = trial.system_attrs.get("fixed_params", {}) | trial.params
+    study.enqueue_trial(knobs, user_attrs=kept | {"copy_of": trial.number})
+
+
+def discard(study: optuna.Study, trial: FrozenTrial, reason: str, expected: TrialState = TrialState.WAITING) -> bool:
+    """Takes a trial that has not ended out of every count; False when it has changed its state meanwhile."""
     storage, _ = storage_of(study)
-    expected = TrialState.RUNNING if running else TrialState.WAITING
     try:
         with one_change_at_a_time(storage):
             if storage.get_trial(trial._trial_id).state != expected:
                 return False
-            storage.set_trial_user_attr(trial._trial_id, "lost", True)
+            storage.set_trial_user_attr(trial._trial_id, "lost", reason)
             return storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     except optuna.exceptions.UpdateFinishedTrialError:
         return False

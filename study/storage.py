@@ -1,7 +1,16 @@
 """Where a study's trials are kept: a journal in its folder, or any other Optuna storage."""
 
 import contextlib
+import errno
+import functools
+import json
+import os
+import random
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
 import optuna
 from filelock import FileLock
@@ -10,11 +19,16 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from fer.errors import InputError
-from study.describe import hide_secrets
+from study.describe import hide_secrets, one_line
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 JOURNAL = "journal.log"
+CONNECT_SECONDS = 10
+PATIENCE_SECONDS = 120.0
+# By name: the drivers that raise them may not be installed. SQLAlchemy's, for a server that is away, restarts or has no
+# connection to spare, a deadlock, a locked file; gRPC's.
+PASSING = frozenset({"OperationalError", "InterfaceError", "_InactiveRpcError", "AioRpcError"})
 
 
 def open_storage(url: str | None, folder: Path) -> BaseStorage:
@@ -30,12 +44,23 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
         path = (folder / JOURNAL).resolve()
-        _drop_torn_line(path)
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=_KernelLock(path)))  # type: ignore[arg-type]
+        try:
+            return JournalStorage(Journal(path))
+        except OSError:
+            raise
+        except Exception as error:  # a line that is no JSON, or no entry of a journal: whatever reading it raises
+            raise _damaged(path, error) from None
     try:
-        return optuna.storages.get_storage(url)
+        return Patient(_connect(url), hide_secrets(url))  # type: ignore[return-value]
+    except ModuleNotFoundError as error:
+        extra = "grpc" if url.startswith("grpc") else "postgresql"
+        raise InputError(
+            "--storage needs the driver of its database",
+            f"{hide_secrets(url)} without {error.name}",
+            f"pip install 'memory-integrity[{extra}]', or the driver that the URL names.",
+        ) from None
     except Exception as error:  # each database driver has its own errors
-        reason = (hide_secrets(str(error)).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = _first_line(error)
         raise InputError(
             "--storage must be an Optuna storage that answers",
             f"{hide_secrets(url)} ({reason})",
@@ -43,29 +68,154 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         ) from None
 
 
+def _connect(url: str) -> BaseStorage:
+    if url.startswith("grpc://"):
+        address = urlsplit(url)
+        proxy = optuna.storages.GrpcStorageProxy(host=address.hostname or "localhost", port=address.port or 13000)
+        proxy.wait_server_ready(timeout=CONNECT_SECONDS)
+        return proxy
+    if url.startswith(("postgresql:", "postgres:")):
+        # The driver by its name: which one is meant without it differs between versions of SQLAlchemy. Few connections
+        # each, since a server has a hundred for all workers; each is tried before it is used, as servers restart.
+        return optuna.storages.get_storage(
+            optuna.storages.RDBStorage(
+                "postgresql+psycopg:" + url.partition(":")[2],
+                engine_kwargs={
+                    "pool_size": 1, "max_overflow": 4, "pool_pre_ping": True,
+                    "connect_args": {"connect_timeout": CONNECT_SECONDS},
+                },
+            )
+        )  # fmt: skip
+    return optuna.storages.get_storage(url)
+
+
+class StorageLost(ConnectionError):
+    """The storage has not answered for PATIENCE_SECONDS."""
+
+
+class Patient:
+    """A storage whose calls are repeated, with growing pauses, while its server is away.
+
+    A call may have been done although its answer was lost, and is then done twice. That is harmless here: a second
+    enqueued trial of a slot yields to the first, a claim that was not heard of runs out like any lease, and an end
+    that is told twice raises UpdateFinishedTrialError, as one that came too late does.
+    """
+
+    def __init__(self, storage: BaseStorage, url: str, patience: float = PATIENCE_SECONDS) -> None:
+        self._storage, self._url, self._patience = storage, url, patience
+        self._away_since: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._storage, name)
+        return functools.partial(self._repeat, found) if callable(found) else found
+
+    def _repeat(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        pause = 0.25
+        while True:
+            try:
+                answer = call(*args, **options)
+                self._away_since = None
+                return answer
+            except Exception as error:
+                if not _may_pass(error):
+                    raise
+                now = time.monotonic()
+                self._away_since = self._away_since or now
+                if now - self._away_since >= self._patience:
+                    away = f"{now - self._away_since:.0f} s"
+                    raise StorageLost(f"{self._url} has not answered for {away} ({_first_line(error)})") from None
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(2 * pause, 10.0)
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is of the kind that ends when a server is back."""
+    while error is not None:
+        if type(error).__name__ in PASSING or isinstance(error, ConnectionError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _first_line(error: BaseException) -> str:
+    """Returns what an error says, of its first cause, on one line and without secrets."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return one_line(error, 200)
+
+
 class _KernelLock:
     """A lock that the kernel releases when its holder dies; Optuna's own would then stop every other process."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = FileLock(f"{path}.lock")
+        self.lock = FileLock(f"{path}.lock")
 
     def acquire(self) -> bool:
-        self._lock.acquire()
+        self.lock.acquire()
         return True
 
     def release(self) -> None:
-        self._lock.release()
+        self.lock.release()
 
 
-def _drop_torn_line(path: Path) -> None:
-    """Cuts a last line that a crash left half-written: what follows would be appended to it and lost with it."""
-    if not path.exists():
-        return
-    with FileLock(f"{path}.lock"), path.open("r+b") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
+class Journal(JournalFileBackend):
+    """Optuna's journal file, which stays readable when a writer dies or the disk fills inside a line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._kernel_lock = path, _KernelLock(path)
+        super().__init__(str(path), lock_obj=self._kernel_lock)  # type: ignore[arg-type]
+        with self._kernel_lock.lock, path.open("r+b") as file:
+            _drop_torn_line(file)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Appends entries, all or none of them.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with self._kernel_lock.lock, self._path.open("r+b", buffering=0) as file:
+            end = _drop_torn_line(file)
+            try:
+                if file.write(lines) != len(lines):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+
+
+def _drop_torn_line(file: BinaryIO) -> int:
+    """Cuts a last line that a crash left half-written, with which the next would be lost; goes to the end."""
+    end = file.seek(0, os.SEEK_END)
+    whole = end
+    while whole:
+        start = max(0, whole - 4096)
+        file.seek(start)
+        newline = file.read(whole - start).rfind(b"\n")
+        if newline >= 0:
+            whole = start + newline + 1
+            break
+        whole = start
+    if whole < end:
+        file.truncate(whole)
+    return file.seek(whole)
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                json.loads(line)["op_code"]
+            except (ValueError, KeyError, TypeError):
+                return InputError(
+                    "a journal's lines are whole", f"{path}, damaged in line {number}",
+                    "Put back a copy of the file, or delete that line: what it recorded is lost, the rest is read.",
+                )  # fmt: skip
+    return InputError(
+        "a journal's entries follow from each other", f"{path} ({type(error).__name__}: {one_line(error)})",
+        "Put back a copy of the file, or start anew with --study NAME.",
+    )  # fmt: skip
 
 
 def load_study(name: str, out: Path, storage: str | None) -> optuna.Study:

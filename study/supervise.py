@@ -4,23 +4,26 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 from optuna.trial import TrialState
 
-from study.config import StudyOptions
+from fer.adaptation import AdaptationConfig
+from study.config import STUCK, WRONG_USE, StudyOptions
 from study.front import counted
-from study.leases import reap
+from study.leases import Watch, reap
 from study.machine import worker_environment
 from study.progress import Progress
+from study.slots import top_up
 from study.storage import trials_of
 
 if TYPE_CHECKING:
     import optuna
 
-MOST_CRASHES_IN_A_ROW = 3
+MOST_CRASHES_IN_A_ROW = 5
 MOST_FAILURES_IN_A_ROW = 20
-REAP_EVERY = 5.0
+LOOK_AFTER_LEASES_EVERY = 5.0
 LOOK_EVERY = 0.3
 
 
@@ -28,44 +31,78 @@ class GaveUp(RuntimeError):
     """The study cannot go on by itself; the message is the reason."""
 
 
-def supervise(study: "optuna.Study", options: StudyOptions, progress: Progress) -> str:
+class Worker(Protocol):
+    """What is asked of a worker, a process here or a task elsewhere; as of `subprocess.Popen`."""
+
+    def poll(self) -> int | None:
+        """Returns its exit code, None while it works."""
+
+    def terminate(self) -> None:
+        """Asks it to end."""
+
+    def kill(self) -> None:
+        """Ends it."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for its end; raises subprocess.TimeoutExpired."""
+
+
+Spawn = Callable[[StudyOptions, str, float], Worker]
+
+
+def supervise(
+    study: "optuna.Study",
+    options: StudyOptions,
+    base: AdaptationConfig,
+    progress: Progress,
+    spawn: Spawn | None = None,
+) -> str:
     """Runs workers until the study has `options.wanted` trials; returns why it ended.
 
     Trials that workers elsewhere are at are waited for, as long as these give signs of life.
 
+    Args:
+        study: Whose slots are filled.
+        options: Number of trials and workers, search space, time limit.
+        base: The knobs that the space leaves alone.
+        progress: Where it shows.
+        spawn: Starts a worker, given the options, the study's name and the end on the monotonic clock.
+
     Raises:
         GaveUp: Workers end, or trials fail, one after the other.
     """
-    until = time.time() + options.timeout if options.timeout else float("inf")
-    workers: list[subprocess.Popen] = []
+    until = time.monotonic() + options.timeout if options.timeout else float("inf")
+    workers: list[Worker] = []
     earlier = {trial.number for trial in counted(trials_of(study))}
     progress.begin(options.wanted, len(earlier))
-    crashes, reaped = 0, time.monotonic()
+    crashes, finished, watch, looked = 0, 0, Watch(), 0.0
     try:
         with progress:
             while True:
+                crashed = [worker for worker in workers if worker.poll()]
+                if any(worker.poll() in (STUCK, WRONG_USE) for worker in crashed):
+                    raise GaveUp("a worker cannot go on, nor could the next; its message is above")
+                workers = [worker for worker in workers if worker.poll() is None]
+                if crashed or time.monotonic() - looked > LOOK_AFTER_LEASES_EVERY:
+                    looked = time.monotonic()
+                    reap(study, watch)
+                    top_up(study, options.wanted, options.space, base)
                 trials = trials_of(study)
                 done = counted(trials)
                 progress.update(done)
                 here = [trial for trial in done if trial.number not in earlier]
-                crashed = [worker for worker in workers if worker.poll()]
-                workers = [worker for worker in workers if worker.poll() is None]
-                crashes = crashes + len(crashed) if crashed or not here else 0
+                crashes = len(crashed) + (crashes if len(here) == finished else 0)
+                finished = len(here)
                 _give_up_if_hopeless(crashes, here)
-                if crashed or time.monotonic() - reaped > REAP_EVERY:
-                    reaped = time.monotonic()
-                    reap(study)
                 states = [trial.state for trial in trials]
                 waiting, running = states.count(TrialState.WAITING), states.count(TrialState.RUNNING)
-                if time.time() < until:
+                if time.monotonic() < until:
                     for _ in range(min(int(options.workers) - len(workers), waiting)):
-                        workers.append(spawn_worker(options, study.study_name, until))
+                        workers.append((spawn or spawn_worker)(options, study.study_name, until))
                 if len(done) >= options.wanted and not workers:
                     return "done"
-                if time.time() >= until and not workers and not running:
+                if time.monotonic() >= until and not workers and not running:
                     return f"stopped by --timeout {options.timeout:g}"
-                if not (workers or waiting or running):
-                    raise GaveUp(f"{len(done)} of {options.wanted} trials are there and none is left to claim")
                 time.sleep(LOOK_EVERY)
     finally:
         _stop(study, workers)
@@ -74,22 +111,27 @@ def supervise(study: "optuna.Study", options: StudyOptions, progress: Progress) 
 def _give_up_if_hopeless(crashes: int, here: list) -> None:
     if crashes >= MOST_CRASHES_IN_A_ROW:
         raise GaveUp(f"{crashes} workers in a row ended without finishing a trial; their messages are above")
-    latest = here[-MOST_FAILURES_IN_A_ROW:]
+    latest = sorted(here, key=lambda trial: trial.datetime_complete)[-MOST_FAILURES_IN_A_ROW:]
     if len(latest) == MOST_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in latest):
         raise GaveUp(f"the last {len(latest)} trials failed, at last because: {latest[-1].user_attrs.get('reason')}")
 
 
-def spawn_worker(options: StudyOptions, name: str, until: float) -> subprocess.Popen:
+def spawn_worker(options: StudyOptions, name: str, until: float) -> Worker:
     """Starts one worker process of one thread."""
     command = [sys.executable, "-m", "study.worker", "--study", name, "--out", options.out]
     command += ["--parent", str(os.getpid()), "--until", str(until)]
     command += ["--data", options.data] if options.data else []
-    environment = worker_environment() | ({"STUDY_STORAGE": options.storage} if options.storage else {})
+    return worker_process(command, options.storage)
+
+
+def worker_process(command: list[str], storage: str | None) -> subprocess.Popen:
+    """Starts a command with a worker's environment; the storage's URL, which may hold a password, is part of that."""
+    environment = worker_environment() | ({"STUDY_STORAGE": storage} if storage else {})
     # In a session of its own: Ctrl-C reaches the parent alone, which then ends its workers in order.
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
-def _stop(study: "optuna.Study", workers: list[subprocess.Popen]) -> None:
+def _stop(study: "optuna.Study", workers: list[Worker]) -> None:
     """Ends workers and gives their unfinished trials back."""
     for worker in workers:
         worker.terminate()

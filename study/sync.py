@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from fer.errors import InputError
+from study.machine import keep_private
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
+    keep_private()
     args = build_parser().parse_args(arguments)
     try:
         return _sync(args)

@@ -17,7 +17,9 @@ from fer.engine import Adapted, Setting, adapt
 from fer.seeding import seed_from
 from fer.training import Diverged
 from search_spaces import choose
+from study.describe import one_line
 from study.front import BETWEEN, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
+from study.machine import is_stuck
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
 from study.storage import trials_of
 
@@ -72,6 +74,8 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         trial.study.tell(trial, values if state == TrialState.COMPLETE else None, state)
         return state
     except Exception as error:  # whatever it is, it is this trial's, and the study goes on
+        if is_stuck(error):  # unless no other trial would fare better here
+            raise OSError(one_line(error)) from error
         if not isinstance(error, Diverged | optuna.exceptions.UpdateFinishedTrialError):
             traceback.print_exc()
         reason = "out of memory" if _out_of_memory(error) else f"{type(error).__name__}: {error}"

@@ -6,17 +6,18 @@
 import argparse
 import os
 import sys
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
-from study.config import DONE, INTERRUPTED, WAYS, WRONG_USE, cache_folder, joining_parent
-from study.machine import WORKER_ENVIRONMENT, leave_with_parent, worker_environment
+from study.config import DONE, INTERRUPTED, STUCK, WAYS, WRONG_USE, cache_folder, joining_parent
+from study.describe import one_line
+from study.machine import WORKER_ENVIRONMENT, keep_private, leave_with_parent, worker_environment
 
-BEAT_SECONDS = 30.0
+if TYPE_CHECKING:
+    import optuna
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,6 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the worker; returns the exit code."""
     args = build_parser().parse_args(arguments)
+    keep_private()
     if args.parent:
         leave_with_parent(args.parent)
     try:
@@ -42,6 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the trial goes back to the study", file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:  # a full disk, a storage that went away
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return STUCK
     if not args.parent:
         print(f"{finished} trials finished here; none is left to claim")
     return DONE
@@ -49,9 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def work(args: argparse.Namespace) -> int:
     """Claims and runs trials until there is none or the time is up; returns how many."""
-    from study.leases import beat
-    from study.search import claim
-    from study.slots import give_back, is_waiting
+    from study.slots import is_waiting
     from study.storage import load_study
 
     study = load_study(args.study, Path(args.out), args.storage)
@@ -60,23 +63,39 @@ def work(args: argparse.Namespace) -> int:
     from study.trial import run_trial
 
     record = study.user_attrs["study"]
-    options = record["options"]
     bench = make_bench(record, args)
+    return run_all(study, record["options"], lambda trial: run_trial(trial, bench), args.until)
+
+
+def run_all(
+    study: "optuna.Study",
+    options: Mapping[str, Any],
+    run: "Callable[[optuna.Trial], object]",
+    until: float = float("inf"),
+) -> int:
+    """Claims trials and runs them, one after the other, each under a lease; returns how many.
+
+    Args:
+        study: Whose trials.
+        options: The study's, for sampler and seed.
+        run: Runs a trial and tells its outcome.
+        until: On the monotonic clock; no trial is begun after it.
+    """
+    from study.leases import leased
+    from study.search import claim
+    from study.slots import give_back
+
     finished = 0
-    while time.time() < args.until:
+    while time.monotonic() < until:
         trial = claim(study, options["sampler"], options["seed"])
         if trial is None:
             break
-        ended = threading.Event()
-        pulse = threading.Thread(target=_beat_until, args=(ended, lambda trial=trial: beat(study, trial)), daemon=True)
-        pulse.start()
         try:
-            run_trial(trial, bench)
-        except KeyboardInterrupt:
+            with leased(study, trial):
+                run(trial)
+        except (KeyboardInterrupt, OSError):  # not the trial's fault
             give_back(study, study.trials[trial.number], blame=False)
             raise
-        finally:
-            ended.set()
         finished += 1
     return finished
 
@@ -110,15 +129,6 @@ def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
         early_stop=options["early_stop"] == "on",
         ways=WAYS if options["interpolate"] == "on" else (),
     )
-
-
-def _beat_until(ended: threading.Event, beat: Callable[[], None]) -> None:
-    """Gives a sign of life now and then, until the trial has ended."""
-    while not ended.wait(BEAT_SECONDS):
-        try:
-            beat()
-        except Exception as error:  # a storage that is away for a moment; the trial itself will meet it, or not
-            print(f"warning: no sign of life could be given ({type(error).__name__})", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_study import DONE, FAILED, STOPPED, made_info, made_study, made_trial, made_trials
 from optuna.trial import TrialState
 
+from made_study import DONE, FAILED, STOPPED, made_info, made_study, made_trial, made_trials
 from study import front as fronts
 from study.plots import pictures
 

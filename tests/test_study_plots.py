@@ -2,8 +2,8 @@ import re
 
 import numpy as np
 import pytest
-from made_study import FAILED, made_info, made_pictures, made_trial, made_trials
 
+from made_study import FAILED, made_info, made_pictures, made_trial, made_trials
 from study import charts, plots
 from study import front as fronts
 from study.importance import importances

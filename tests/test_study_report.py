@@ -9,11 +9,11 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
-from made_study import FAILED, STOPPED, made_info, made_pictures, made_study, made_trial, made_trials
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from fer.errors import InputError
+from made_study import FAILED, STOPPED, made_info, made_pictures, made_study, made_trial, made_trials
 from study import front as fronts
 from study import plots, report
 from study.page import page

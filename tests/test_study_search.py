@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from fer.adaptation import AdaptationConfig
 from fer.errors import InputError
 from study.front import counted
-from study.leases import beat, identity_of_process, is_alive, reap
+from study.leases import identity_of_process, reap
 from study.search import claim
 from study.slots import RETRIES, discard, top_up
 from study.storage import load_study, open_storage, trials_of
@@ -28,9 +28,9 @@ def study(request: pytest.FixtureRequest, tmp_path: Path) -> optuna.Study:
     return optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
 
 
-def finish_all(study: optuna.Study) -> int:
+def finish_all(study: optuna.Study, seed: int = 1) -> int:
     number = 0
-    while (trial := claim(study, "random", 1)) is not None:
+    while (trial := claim(study, "random", seed)) is not None:
         trial.suggest_float("x", 0, 1)
         trial.study.tell(trial, [0.5, 0.5])
         number += 1
@@ -67,6 +67,37 @@ def test_many_workers_claim_each_slot_once(study):
     assert states(study) == ["COMPLETE"] * 40
 
 
+def test_two_parents_that_fill_the_same_slots_change_no_total(study):
+    storage = study._storage
+    parents = [optuna.load_study(study_name="s", storage=storage) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda parent: top_up(parent, 12, "card", BASE), parents))
+        assert sum(pool.map(lambda _: finish_all(study), range(4))) == 12
+    done = counted(trials_of(study))
+    assert sorted(trial.user_attrs["slot"] for trial in done) == list(range(12))
+
+
+def test_a_slot_filled_twice_counts_once_even_when_the_first_is_done_last(study):
+    top_up(study, 2, "card", BASE)
+    late = claim(study, "random", 1)
+    study.enqueue_trial({}, user_attrs={"slot": 0})  # as a parent would that had not seen it
+    assert finish_all(study) == 1
+    late.study.tell(late, [0.5, 0.5])
+    assert [trial.number for trial in counted(trials_of(study))] == [0, 1]
+    assert trials_of(study)[2].user_attrs["lost"] == "one too many"
+
+
+def test_a_parent_that_died_between_losing_a_trial_and_copying_it_loses_nothing(study):
+    top_up(study, 3, "card", BASE)
+    claim(study, "random", 1)
+    lost = die_with_a_trial(study)  # the second, FC
+    discard(study, lost, "worker died", TrialState.RUNNING)
+    assert top_up(study, 3, "card", BASE) == 3
+    copy = trials_of(study)[-1]
+    assert copy.user_attrs == {"keep": True, "slot": 1, "copy_of": 1}
+    assert copy.system_attrs["fixed_params"]["strategy"] == "FC"
+
+
 def test_a_failed_trial_counts(study):
     top_up(study, 3, "card", BASE)
     trial = claim(study, "random", 1)
@@ -78,7 +109,7 @@ def test_the_first_five_are_the_papers_strategies(study):
     top_up(study, 6, "card", BASE)
     fixed = [trial.system_attrs.get("fixed_params", {}).get("strategy") for trial in trials_of(study)]
     assert fixed == [None, "FC", "FC+CL", "RE", "FU", None]
-    assert trials_of(study)[0].user_attrs == {"named": "BL", "keep": True}
+    assert trials_of(study)[0].user_attrs == {"named": "BL", "keep": True, "slot": 0}
 
 
 def die_with_a_trial(study: optuna.Study) -> optuna.trial.FrozenTrial:
@@ -102,7 +133,7 @@ def test_a_dead_workers_trial_is_done_again_and_counted_once(study):
     assert reap(study) == 1 and reap(study) == 0
     copy = trials_of(study)[-1]
     assert copy.system_attrs["fixed_params"] == lost.params
-    assert copy.user_attrs == {"named": "BL", "keep": True, "attempts": 2, "copy_of": 0}
+    assert copy.user_attrs == {"named": "BL", "keep": True, "slot": 0, "copy_of": 0}
     assert top_up(study, 3, "card", BASE) == 3
     assert finish_all(study) == 3
     assert [trial.number for trial in counted(trials_of(study))] == [1, 2, 3]
@@ -127,23 +158,6 @@ def test_a_living_workers_trial_is_left_alone(study):
     assert reap(study) == 0
 
 
-def test_a_process_is_told_from_its_successor_with_the_same_number(study):
-    top_up(study, 1, "card", BASE)
-    trial = claim(study, "random", 1)
-    assert is_alive(trials_of(study)[0])
-    trial.set_user_attr("worker", identity_of_process() | {"since": 1.0})
-    assert not is_alive(trials_of(study)[0])
-
-
-def test_a_silent_worker_elsewhere_is_given_up(study):
-    top_up(study, 1, "card", BASE)
-    trial = claim(study, "random", 1)
-    trial.set_user_attr("worker", {"host": "another", "pid": 1, "since": 0})
-    assert not is_alive(trials_of(study)[0])
-    beat(study, trial)
-    assert is_alive(trials_of(study)[0])
-
-
 def test_a_copy_keeps_the_knobs_that_were_fixed_before_any_was_suggested(study):
     top_up(study, 2, "card", BASE)
     claim(study, "random", 1)
@@ -152,7 +166,7 @@ def test_a_copy_keeps_the_knobs_that_were_fixed_before_any_was_suggested(study):
     assert reap(study, blame=False) == 1
     copy = trials_of(study)[-1]
     assert copy.system_attrs["fixed_params"] == {"strategy": "FC", "lr": 0.01}
-    assert copy.user_attrs["attempts"] == 1
+    assert copy.user_attrs == {"keep": True, "slot": 1, "copy_of": 1}
 
 
 def test_a_torn_journal_loses_its_last_line_alone(tmp_path):
@@ -169,7 +183,7 @@ def test_a_torn_journal_loses_its_last_line_alone(tmp_path):
 def test_a_worker_killed_inside_a_write_stops_nobody(tmp_path):
     code = (
         "import os, signal, sys; from pathlib import Path; from study.storage import open_storage\n"
-        "storage = open_storage(None, Path(sys.argv[1])); storage._backend._lock.acquire()\n"
+        "storage = open_storage(None, Path(sys.argv[1])); storage._backend._kernel_lock.acquire()\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parent.parent, check=False)
@@ -180,7 +194,7 @@ def test_a_worker_killed_inside_a_write_stops_nobody(tmp_path):
 def test_discarding_a_finished_trial_does_nothing(study):
     top_up(study, 1, "card", BASE)
     finish_all(study)
-    assert not discard(study, trials_of(study)[0])
+    assert not discard(study, trials_of(study)[0], "withdrawn")
     assert states(study) == ["COMPLETE"]
 
 

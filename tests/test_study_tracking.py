@@ -4,11 +4,11 @@ import sys
 import time
 
 import pytest
-from made_study import FAILED, STOPPED, made_info, made_study, made_trial, made_trials
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from fer.errors import InputError
+from made_study import FAILED, STOPPED, made_info, made_study, made_trial, made_trials
 from study import front as fronts
 from study import records, report, sync, tracking
 from study.describe import hide_secrets

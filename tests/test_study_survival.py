@@ -1,0 +1,155 @@
+"""Studies whose processes, servers and disks fail: nothing that finished is lost, nothing counts twice."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dummy
+from servers import Postgres, postgres  # noqa: F401
+from study.front import counted
+from study.storage import load_study, trials_of
+
+pytestmark = pytest.mark.slow
+TRIALS, WORKERS, KILLS = 200, 4, 20
+
+
+@pytest.fixture(params=["journal", "postgresql"])
+def storage(request: pytest.FixtureRequest) -> str | None:
+    return request.getfixturevalue("postgres").url if request.param == "postgresql" else None
+
+
+def start_parent(out: Path, storage: str | None, trials: int = TRIALS, seconds: float = 0.4) -> subprocess.Popen:
+    command = [sys.executable, dummy.__file__, "parent", "--out", str(out), "--trials", str(trials)]
+    command += ["--workers", str(WORKERS), "--seconds", str(seconds)]
+    environment = os.environ | ({"STUDY_STORAGE": storage} if storage else {}) | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def load(out: Path, storage: str | None):
+    return load_study(dummy.NAME, out, storage)
+
+
+def assert_exact(out: Path, storage: str | None, trials: int = TRIALS) -> list:
+    study = load(out, storage)
+    everything = trials_of(study)
+    done = counted(everything)
+    assert sorted(trial.user_attrs["slot"] for trial in done) == list(range(trials))
+    assert all(trial.state.is_finished() for trial in everything)
+    finished = [trial for trial in everything if trial.state.name == "COMPLETE"]
+    assert [trial.number for trial in finished] == [trial.number for trial in done if trial.state.name == "COMPLETE"]
+    return everything
+
+
+def assert_mlflow_agrees(out: Path, storage: str | None, folder: Path) -> None:
+    from mlflow import MlflowClient
+
+    study = load(out, storage)
+    study.set_user_attr("study", {"name": dummy.NAME, "id": "dummy-1", "options": {}, "created": "2025-01-01T12:00:00"})
+    uri = f"sqlite:///{folder}/mlflow.db"
+    command = [sys.executable, "-m", "study.sync", dummy.NAME, "--out", str(out), "--tracking-uri", uri]
+    command += ["--storage", storage] if storage else []
+    for _ in range(2):
+        subprocess.run(command, check=True, cwd=Path(__file__).parent.parent, timeout=300)
+    client = MlflowClient(uri)
+    (experiment,) = (e for e in client.search_experiments() if e.name == "memory-integrity")
+    runs = client.search_runs([experiment.experiment_id], "tags.role = 'trial'", max_results=1000)
+    numbers = sorted(int(run.data.tags["trial"]) for run in runs)
+    assert numbers == [trial.number for trial in counted(trials_of(study))]
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def done_so_far(out: Path, storage: str | None) -> int:
+    with contextlib.suppress(Exception):
+        return len(counted(trials_of(load(out, storage))))
+    return 0
+
+
+def test_twenty_workers_are_killed_and_no_trial_is_lost_or_done_twice(storage, tmp_path):
+    rng = random.Random(1)
+    parent = start_parent(tmp_path, storage)
+    wait_for(lambda: done_so_far(tmp_path, storage) > 0)
+    kills = 0
+    while kills < KILLS and parent.poll() is None:
+        time.sleep(rng.uniform(0.3, 1.5))
+        kills += dummy.kill_one(str(tmp_path), storage, rng)
+    said, _ = parent.communicate(timeout=300)
+    assert parent.returncode == 0, said
+    assert kills == KILLS
+    everything = assert_exact(tmp_path, storage)
+    lost = [trial for trial in everything if trial.user_attrs.get("lost")]
+    assert len(lost) <= KILLS and all(trial.user_attrs["lost"] == "worker died" for trial in lost)
+    copies = [trial for trial in everything if "copy_of" in trial.user_attrs]
+    assert len(lost) == len(copies) and len(lost) >= KILLS // 2
+    assert_mlflow_agrees(tmp_path, storage, tmp_path)
+
+
+def test_the_parent_is_killed_and_started_again_ten_times(storage, tmp_path):
+    rng = random.Random(2)
+    for _ in range(10):
+        before = done_so_far(tmp_path, storage)
+        parent = start_parent(tmp_path, storage)
+        wait_for(lambda before=before: done_so_far(tmp_path, storage) > before + 3)
+        time.sleep(rng.uniform(0, 1))
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    assert done_so_far(tmp_path, storage) < TRIALS
+    said, _ = start_parent(tmp_path, storage).communicate(timeout=300)
+    everything = assert_exact(tmp_path, storage)
+    assert any("copy_of" in trial.user_attrs for trial in everything), said
+
+
+def test_postgresql_is_restarted_in_the_middle(postgres: Postgres, tmp_path):  # noqa: F811
+    parent = start_parent(tmp_path, postgres.url, trials=80)
+    for _ in range(2):
+        before = done_so_far(tmp_path, postgres.url)
+        wait_for(lambda before=before: done_so_far(tmp_path, postgres.url) > before + 5)
+        postgres.stop()
+        time.sleep(5)
+        postgres.start()
+    said, _ = parent.communicate(timeout=300)
+    assert parent.returncode == 0 and "Traceback" not in said, said
+    everything = assert_exact(tmp_path, postgres.url, 80)
+    assert sum(bool(trial.user_attrs.get("lost")) for trial in everything) <= 2 * WORKERS
+    assert postgres.url not in said and "s3cr3t" not in said
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB, where this user may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted here ({mounted.stderr.strip()})")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=False)
+
+
+def test_a_full_disk_is_told_in_a_line_and_the_study_goes_on_when_there_is_room(small_disk):
+    filler = small_disk / "filler"
+    parent = start_parent(small_disk, None, trials=60)
+    wait_for(lambda: done_so_far(small_disk, None) > 5)
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    said, _ = parent.communicate(timeout=120)
+    assert parent.returncode != 0 and "No space left" in said, said
+    before = done_so_far(small_disk, None)
+    assert 5 < before < 60
+    filler.unlink()
+    said, _ = start_parent(small_disk, None, trials=60).communicate(timeout=120)
+    assert_exact(small_disk, None, 60)
