@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from fer.adaptation import AdaptationConfig, ViewRecipe, knobs
+from fer.checkpoint import Checkpoints
 from fer.datasets import Dataset, Split
 from fer.engine import Baseline
 from fer.errors import InputError
@@ -107,31 +109,47 @@ def obtain(
         if path.exists() and _is_whole(path):
             return path
         started = time.perf_counter()
-        network = train(source.open("train"), source.digest, config, runtime, on_epoch)
+        kept = folder / "checkpoints" / path.stem
+        network = train(source.open("train"), source.digest, config, runtime, on_epoch, kept)
         seconds = time.perf_counter() - started
         header = {"config": knobs(config.training), "seed": config.seed, "seconds": seconds, "source": source.digest}
         save(network, path, {"width": str(config.width), "baseline": json.dumps(header)})
+        shutil.rmtree(kept, ignore_errors=True)
     return path
 
 
 def train(
-    split: Split, name: str, config: BaselineConfig, runtime: Runtime, on_epoch: Callable[[int, float], None]
+    split: Split,
+    name: str,
+    config: BaselineConfig,
+    runtime: Runtime,
+    on_epoch: Callable[[int, float], None],
+    kept: Path | None = None,
 ) -> nn.Sequential:
-    """Trains a new network on a split and returns it; `config.processes` processes share the work."""
+    """Trains a new network on a split and returns it; `config.processes` processes share the work.
+
+    Args:
+        split: What it learns.
+        name: Of the split, for the seeds of its views.
+        config: How.
+        runtime: Device and precision.
+        on_epoch: As of `obtain`.
+        kept: Folder of the checkpoints that it goes on from after a crash.
+    """
     count = config.processes
     if count == 1:
-        return _train_part(0, 1, "", split, name, config, runtime, on_epoch)
+        return _train_part(0, 1, "", split, name, config, runtime, on_epoch, kept)
     with tempfile.TemporaryDirectory() as rendezvous:
         store = f"file://{rendezvous}/store"
         others = torch.multiprocessing.start_processes(
             _train_other,
-            (count, store, split, name, config, runtime),
+            (count, store, split, name, config, runtime, kept),
             nprocs=count - 1,
             join=False,
             start_method="spawn",
         )
         try:
-            network = _train_part(0, count, store, split, name, config, runtime, on_epoch)
+            network = _train_part(0, count, store, split, name, config, runtime, on_epoch, kept)
             others.join()
         finally:
             for process in others.processes:
@@ -140,10 +158,17 @@ def train(
 
 
 def _train_other(
-    index: int, count: int, store: str, split: Split, name: str, config: BaselineConfig, runtime: Runtime
+    index: int,
+    count: int,
+    store: str,
+    split: Split,
+    name: str,
+    config: BaselineConfig,
+    runtime: Runtime,
+    kept: Path | None,
 ) -> None:
     torch.set_num_threads(1)
-    _train_part(index + 1, count, store, split, name, config, runtime, lambda epoch, loss: None)
+    _train_part(index + 1, count, store, split, name, config, runtime, lambda epoch, loss: None, kept)
 
 
 def _train_part(
@@ -155,6 +180,7 @@ def _train_part(
     config: BaselineConfig,
     runtime: Runtime,
     on_epoch: Callable[[int, float], None],
+    kept: Path | None,
 ) -> nn.Sequential:
     training, seed = config.training, seed_from(config.seed, "baseline")
     if count > 1:
@@ -172,7 +198,11 @@ def _train_part(
         return False
 
     feeds = {"target": (pixels, np.asarray(split.labels))}
-    fit(network, 0, feeds, part, training, runtime, report, share=_average if count > 1 else None)
+    # Every epoch is kept: whether a minute has passed is not the same in every process.
+    agree = _least if count > 1 else int
+    checkpoints = None if kept is None else Checkpoints(kept, f"part{rank}of{count}", every=0, agree=agree)
+    share = _average if count > 1 else None
+    fit(network, 0, feeds, part, training, runtime, report, share=share, checkpoints=checkpoints)
     if count > 1:
         torch.distributed.destroy_process_group()
     return network.eval().requires_grad_(False)
@@ -185,6 +215,13 @@ def _average(parameters: list[nn.Parameter]) -> None:
     flat /= torch.distributed.get_world_size()
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+def _least(number: int) -> int:
+    """Returns the least of a number over the processes."""
+    found = torch.tensor(number)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MIN)
+    return int(found)
 
 
 def save(network: nn.Sequential, path: Path, header: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ features of exactly these samples are in the bank, and then trains the remaining
 """
 
 import copy
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,8 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from fer import anchors, interpolation, prefix
-from fer.adaptation import ALL, HEAD, WEIGHT_ANCHORS, AdaptationConfig, ViewRecipe
+from fer import anchors, checkpoint, interpolation, prefix
+from fer.adaptation import ALL, HEAD, WEIGHT_ANCHORS, AdaptationConfig, ViewRecipe, knobs
+from fer.checkpoint import Checkpoints
 from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.layers import LAYERS
@@ -26,7 +28,7 @@ from fer.prefix import Bank, Feed, Pixels, best_cut, channels_last, frozen_featu
 from fer.runtime import Runtime
 from fer.schedule import Schedule, choose_amount, draw_schedule
 from fer.seeding import generator, seed_from
-from fer.training import Penalty, fit
+from fer.training import Diverged, Penalty, fit
 
 DOMAINS = ("target", "source")
 RUNGS = (0.5, 1.0)
@@ -191,7 +193,11 @@ def adapt(
     """
     work = _Adaptation(setting, config, seed)
     if config.trains:
-        networks = [work.train(member, on_rung) for member in range(config.members)]
+        try:
+            networks = [work.train(member, on_rung) for member in range(config.members)]
+        except Diverged:
+            work.forget()
+            raise
     else:
         networks = [work.start(seed)]
     network = work.result(networks)
@@ -200,6 +206,7 @@ def adapt(
     measures = work.measures
     goes_on = config.trains and not work.stopped
     between = [work.between(network, alpha, slope) for alpha, slope in ways] if goes_on else []
+    work.forget()
     return Adapted(network, work.curve, measures, work.stopped, between)
 
 
@@ -214,6 +221,7 @@ class _Adaptation:
         self.curve: list[dict[str, float]] = []
         self.measures: dict[str, float] = {}
         self.stopped = False
+        self.begun: list[Checkpoints] = []
 
     @cached_property
     def baseline_logits(self) -> dict[str, np.ndarray]:
@@ -262,10 +270,40 @@ class _Adaptation:
             self.stopped = bool(on_rung and epoch < epochs and on_rung(epoch / epochs, row))
             return self.stopped
 
+        def restore(rows: list[dict[str, float]]) -> None:
+            self.curve[done:] = rows
+            for row in rows:
+                if on_rung and "source_val" in row and row["epoch"] < epochs:
+                    on_rung(row["epoch"] / epochs, row)  # told again; it went on from there before
+
         torch.manual_seed(seed_from(seed, "dropout"))
         penalty = self.penalty(network, schedule)
-        fit(network, self.cut, feeds, schedule, self.config, self.setting.runtime, on_epoch, penalty=penalty)
+        kept = self.checkpoints(seed)
+        if kept is not None:
+            kept.notes, kept.restore = lambda: self.curve[done:], restore
+            self.begun.append(kept)
+        fit(
+            network, self.cut, feeds, schedule, self.config, self.setting.runtime, on_epoch, penalty=penalty,
+            checkpoints=kept,
+        )  # fmt: skip
         return network.eval().requires_grad_(False)
+
+    def checkpoints(self, seed: int) -> Checkpoints | None:
+        """Returns where the training of one member goes on from after a crash, when there is a cache."""
+        setting = self.setting
+        if setting.cache is None:
+            return None
+        key = seed_from(
+            prefix.VERSION, torch.__version__, setting.baseline.digest, setting.source.digest, setting.target.digest,
+            json.dumps(knobs(self.config), sort_keys=True), seed, self.cut, setting.runtime.device,
+            setting.runtime.precision,
+        )  # fmt: skip
+        return Checkpoints(setting.cache / "checkpoints", f"{key:016x}", checkpoint.EVERY_SECONDS)
+
+    def forget(self) -> None:
+        """Deletes the checkpoints: nobody will go on from them."""
+        for kept in self.begun:
+            kept.clear()
 
     def schedule(self, seed: int) -> Schedule:
         """Draws what one member trains on; which images are there at all depends on the adaptation's seed alone."""

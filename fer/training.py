@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fer.adaptation import HEAD, AdaptationConfig
+from fer.checkpoint import Checkpoints
 from fer.expressions import EXPRESSIONS
 from fer.prefix import Feed, channels_last, frozen_features
 from fer.runtime import Runtime
@@ -34,6 +35,7 @@ def fit(
     on_epoch: Callable[[int, float], bool],
     share: Callable[[list[nn.Parameter]], None] | None = None,
     penalty: Penalty | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> bool:
     """Trains the layers of the network that the configuration leaves free, in place; the only training loop.
 
@@ -47,6 +49,7 @@ def fit(
         on_epoch: Called after each epoch with its number from 1 and its mean loss; True stops.
         share: Called after each backward pass to average gradients with other processes.
         penalty: Adds to the loss of a step.
+        checkpoints: Where it goes on from after a crash.
 
     Returns:
         Whether `on_epoch` stopped it.
@@ -54,7 +57,7 @@ def fit(
     Raises:
         Diverged: The loss of an epoch was not finite.
     """
-    steps, epoch = schedule.boundaries[-1], 0
+    steps, first, epoch = schedule.boundaries[-1], 0, 0
     head_steps = round(config.head_first * steps)
     _activate(network, config.trained, config)
     optimiser = make_optimiser(network, config)
@@ -62,10 +65,12 @@ def fit(
     start = [p.detach().clone() for p in parameters] if config.averaging else []
     body, head = network[config.leading : HEAD], network[HEAD:]
     mixing = np.random.default_rng(int(torch.randint(2**31, ()))) if config.mixup else None
+    if checkpoints is not None:
+        first, epoch = checkpoints.resume(network, optimiser, mixing)
     total, since = torch.zeros((), device=runtime.device), 0
-    for step in range(steps):
-        if head_steps and step in (0, head_steps):
-            _activate(network, [HEAD] if step == 0 else config.trained, config)
+    for step in range(first, steps):
+        if head_steps and step in (first, head_steps):
+            _activate(network, [HEAD] if step < head_steps else config.trained, config)
         inputs, labels = _batch(feeds, schedule, step, runtime)
         inputs = frozen_features(network, cut, config.leading, channels_last(inputs), runtime)
         inputs, target = _mixed(inputs, labels, config, mixing)
@@ -105,6 +110,8 @@ def fit(
                 raise Diverged(f"the loss became {mean} in epoch {epoch} at learning rate {config.lr:.2g}")
             if on_epoch(epoch, mean):
                 return True
+            if checkpoints is not None and schedule.boundaries[epoch : epoch + 1] != [step + 1]:
+                checkpoints.offer(step + 1, epoch, network, optimiser, mixing)
     return False
 
 

@@ -76,6 +76,7 @@ class StudyOptions:
     precision: str = "auto"
     workers: str = "auto"
     storage: str | None = None
+    ray: str | None = None
     tracking_uri: str | None = None
     out: str = "runs"
     cache_gib: float = 20.0
@@ -83,6 +84,7 @@ class StudyOptions:
     timeout: float | None = None
     confirm: int = 0
     study: str | None = None
+    force: bool = False
     quiet: bool = False
 
     @property
@@ -93,8 +95,8 @@ class StudyOptions:
 
 # Options that a study may change between two runs without becoming another study.
 CHANGEABLE = {
-    "trials", "data", "data_kind", "workers", "storage", "tracking_uri", "out", "timeout", "confirm", "study", "quiet",
-    "cache_gib",
+    "trials", "data", "data_kind", "workers", "storage", "ray", "tracking_uri", "out", "timeout", "confirm", "study",
+    "force", "quiet", "cache_gib",
 }  # fmt: skip
 
 
@@ -216,7 +218,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--storage", metavar="URL", help="any Optuna storage (default: a journal in the study's folder)"
     )
     places.add_argument(
+        "--ray", metavar="ADDRESS", help="run the workers on this Ray cluster, or local; needs a --storage it reaches"
+    )
+    places.add_argument(
         "--tracking-uri", metavar="URI", help=f"MLflow, or none (default: MLFLOW_TRACKING_URI or {DEFAULT_TRACKING})"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="go on with a study although its data or the versions of packages changed"
     )
     parser.add_argument("--quiet", action="store_true", help="plain lines instead of a live one")
     return parser
@@ -280,6 +288,11 @@ def check(options: StudyOptions) -> None:
             not (options.sampler == "grid" and options.space != "paper"),
             "--sampler grid needs a space without continuous knobs", f"--space {options.space}",
             "Use --space paper, or another sampler.",
+        ),
+        (
+            not (options.ray and not options.storage),
+            "--ray needs a storage that every node reaches", "no --storage",
+            "Give --storage postgresql://… or grpc://….",
         ),
         (
             not (options.data_kind == "real" and options.data is None),

@@ -33,6 +33,10 @@ from study.describe import hide_secrets, one_line
 from study.machine import cores, gpu_count, hardware, keep_private, versions, worker_environment
 from study.progress import Progress, front_rich
 
+SIDES = ("source", "target")
+# Packages whose version numbers and suggestions depend on; others change no result.
+DECISIVE = ("torch", "numpy", "optuna", "opencv-python-headless")
+
 if TYPE_CHECKING:
     import optuna
 
@@ -80,7 +84,9 @@ def resolve(options: StudyOptions) -> StudyOptions:
             "--device cuda needs a GPU that its driver shows", f"{device} of {gpu_count()} GPUs", "Use --device cpu."
         )
     preset = options.preset if options.preset != "auto" else ("paper" if device != "cpu" else "laptop")
-    workers = options.workers if options.workers != "auto" else str(min(4, cores()) if device != "cpu" else cores())
+    workers = options.workers
+    if workers == "auto" and not options.ray:  # how many a cluster has, it says later
+        workers = str(min(4, cores()) if device != "cpu" else cores())
     return dataclasses.replace(options, device=device, preset=preset, workers=workers)
 
 
@@ -137,7 +143,12 @@ def begin_or_resume(
                     "Put the file back, or start a new study with --study NAME.",
                 )
         now = {name: record["options"][name] for name in CHANGEABLE}
-        record.update(known | {"options": known["options"] | now, "versions": record["versions"]})
+        changes = drift(known, record)
+        if changes:
+            progress.warn(f"goes on although this changed: {'; '.join(changes)}")
+        today = {name: record[name] for name in ("source", "target", "versions")}
+        record.update(known | today | {"options": known["options"] | now})
+        record["changes"] = [*known.get("changes", []), *changes]
     return create_study(record, storage)
 
 
@@ -210,7 +221,7 @@ def find_record(
     """Returns the record of the study of this name to resume it, or None when it is new.
 
     Raises:
-        InputError: It was started with other options or other data.
+        InputError: It was started with other options, or other data or versions and --force was not given.
     """
     import optuna
 
@@ -220,10 +231,8 @@ def find_record(
         return None
     if known is None:
         return None
-    sides = ("source", "target")
-    before = {name: known["options"].get(name) for name in identity(options)}
-    before |= {side: known[side]["digest"] for side in sides}
-    now = identity(options) | {side: record[side]["digest"] for side in sides}
+    now = identity(options)
+    before = {name: known["options"].get(name) for name in now}
     changed = [f"{name} {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
     if changed:
         raise InputError(
@@ -231,7 +240,23 @@ def find_record(
             "; ".join(changed),
             "Use the same options, or give the new study a name with --study NAME.",
         )
+    drifted = drift(known, record)
+    if drifted and not options.force:
+        raise InputError(
+            f"the trials of {record['name']} are comparable while data and versions stay the same",
+            "; ".join(drifted),
+            "Restore them, go on nevertheless with --force, or start a new study with --study NAME.",
+        )
     return known
+
+
+def drift(known: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Returns what has changed around a study since its last run, of all that its numbers depend on."""
+    before = {side: known[side]["digest"] for side in SIDES}
+    after = {side: now[side]["digest"] for side in SIDES}
+    before |= {name: known["versions"].get(name) for name in DECISIVE}
+    after |= {name: now["versions"].get(name) for name in DECISIVE}
+    return [f"{name} {before[name]} → {after[name]}" for name in after if before[name] != after[name]]
 
 
 def obtain_baseline(record: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -316,9 +341,17 @@ def search(
         return DONE
     follower.check()
     follower.follow(study, record)
+    fleet = None
     try:
-        reason = supervise(study, options, base, progress)
+        if options.ray:
+            from study.fleet import Fleet
+
+            fleet = Fleet(options, record)
+            options = dataclasses.replace(options, workers=str(fleet.workers))
+        reason = supervise(study, options, base, progress, fleet.spawn if fleet else None)
     finally:
+        if fleet:
+            fleet.close()
         follower.pause(study, record)
         export(record | confirmation_of(study), trials_of(study), folder)
         prune_models(study, folder)
@@ -339,7 +372,7 @@ def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progres
     confirm(
         argparse.Namespace(
             study=study.study_name, seeds=options.confirm, again=False, out=options.out, storage=options.storage,
-            data=options.data, device=None, workers=int(options.workers),
+            data=options.data, device=None, workers=cores() if options.workers == "auto" else int(options.workers),
         )
     )  # fmt: skip
 

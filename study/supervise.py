@@ -85,15 +85,16 @@ def supervise(
                 workers = [worker for worker in workers if worker.poll() is None]
                 if crashed or time.monotonic() - looked > LOOK_AFTER_LEASES_EVERY:
                     looked = time.monotonic()
-                    reap(study, watch)
+                    # A worker that died at a trial is that trial's affair, which fails when it happens again.
+                    crashes += max(0, len(crashed) - reap(study, watch))
                     top_up(study, options.wanted, options.space, base)
                 trials = trials_of(study)
                 done = counted(trials)
                 progress.update(done)
                 here = [trial for trial in done if trial.number not in earlier]
-                crashes = len(crashed) + (crashes if len(here) == finished else 0)
+                crashes = crashes if len(here) == finished else 0
                 finished = len(here)
-                _give_up_if_hopeless(crashes, here)
+                _give_up_if_hopeless(crashes, here, int(options.workers))
                 states = [trial.state for trial in trials]
                 waiting, running = states.count(TrialState.WAITING), states.count(TrialState.RUNNING)
                 if time.monotonic() < until:
@@ -108,9 +109,9 @@ def supervise(
         _stop(study, workers)
 
 
-def _give_up_if_hopeless(crashes: int, here: list) -> None:
-    if crashes >= MOST_CRASHES_IN_A_ROW:
-        raise GaveUp(f"{crashes} workers in a row ended without finishing a trial; their messages are above")
+def _give_up_if_hopeless(crashes: int, here: list, workers: int) -> None:
+    if crashes >= max(MOST_CRASHES_IN_A_ROW, 2 * workers):  # all of them twice, or a machine that went away
+        raise GaveUp(f"{crashes} workers in a row ended before their first trial; their messages are above")
     latest = sorted(here, key=lambda trial: trial.datetime_complete)[-MOST_FAILURES_IN_A_ROW:]
     if len(latest) == MOST_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in latest):
         raise GaveUp(f"the last {len(latest)} trials failed, at last because: {latest[-1].user_attrs.get('reason')}")

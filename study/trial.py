@@ -3,6 +3,7 @@
 import contextlib
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ class Bench:
         folder: The study's, whose models/ takes the networks that are not dominated.
         early_stop: Whether dominated trials stop at rungs.
         ways: Alphas and slopes of the networks between the baseline and each adapted one that are scored as well.
+        send: Is given each network's file, where it does not stay on this machine.
     """
 
     setting: Setting
@@ -45,6 +47,7 @@ class Bench:
     folder: Path
     early_stop: bool = False
     ways: tuple[tuple[float, float], ...] = ()
+    send: Callable[[Path], None] | None = None
 
 
 def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
@@ -130,6 +133,8 @@ def keep_if_leading(trial: optuna.Trial, adapted: Adapted, bench: Bench, strateg
             path = bench.folder / model_name(trial.number, alpha, slope)
             path.parent.mkdir(parents=True, exist_ok=True)
             baseline.save(network, path, header | {"alpha": str(alpha), "slope": str(slope)})
+            if bench.send is not None:
+                bench.send(path)
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 import time
@@ -52,8 +53,16 @@ def main(arguments: list[str] | None = None) -> int:
     return DONE
 
 
-def work(args: argparse.Namespace) -> int:
-    """Claims and runs trials until there is none or the time is up; returns how many."""
+def work(args: argparse.Namespace, send: Callable[[Path], None] | None = None) -> int:
+    """Claims and runs trials until there is none or the time is up.
+
+    Args:
+        args: The command line's.
+        send: Is given each network that leads, where it does not stay on this machine.
+
+    Returns:
+        How many.
+    """
     from study.slots import is_waiting
     from study.storage import load_study
 
@@ -63,7 +72,7 @@ def work(args: argparse.Namespace) -> int:
     from study.trial import run_trial
 
     record = study.user_attrs["study"]
-    bench = make_bench(record, args)
+    bench = dataclasses.replace(make_bench(record, args), send=send)
     return run_all(study, record["options"], lambda trial: run_trial(trial, bench), args.until)
 
 

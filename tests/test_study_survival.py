@@ -26,7 +26,7 @@ def storage(request: pytest.FixtureRequest) -> str | None:
     return request.getfixturevalue("postgres").url if request.param == "postgresql" else None
 
 
-def start_parent(out: Path, storage: str | None, trials: int = TRIALS, seconds: float = 0.4) -> subprocess.Popen:
+def start_parent(out: Path, storage: str | None, trials: int = TRIALS, seconds: float = 0.6) -> subprocess.Popen:
     command = [sys.executable, dummy.__file__, "parent", "--out", str(out), "--trials", str(trials)]
     command += ["--workers", str(WORKERS), "--seconds", str(seconds)]
     environment = os.environ | ({"STUDY_STORAGE": storage} if storage else {}) | {"OMP_NUM_THREADS": "1"}
@@ -84,7 +84,7 @@ def test_twenty_workers_are_killed_and_no_trial_is_lost_or_done_twice(storage, t
     wait_for(lambda: done_so_far(tmp_path, storage) > 0)
     kills = 0
     while kills < KILLS and parent.poll() is None:
-        time.sleep(rng.uniform(0.3, 1.5))
+        time.sleep(rng.uniform(1, 2.5))
         kills += dummy.kill_one(str(tmp_path), storage, rng)
     said, _ = parent.communicate(timeout=300)
     assert parent.returncode == 0, said

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ VERSION = "1"  # of the reader: part of every digest, raised whenever the same f
 KINDS = ("auto", "real", "synthetic")
 NAMES_KEPT = 20  # of skipped files, per reason, in the report
 REASONS_KEPT = 30
+SUMS = "checksums.json"
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def _real(layout: Layout, path: Path, options: _Options, cache_dir: Path) -> Dat
         faces = _read(layout, path, cache_dir)
         digest = _digest("real", VERSION, layout.name, options, faces.content)
         folder = cache_dir / f"{layout.name}-{digest}"
-        if not (folder / "report.json").exists():
+        if _open(layout, "real", digest, cache_dir) is None:
             prepared = _finish(_split(layout, faces, options.seed), options)
             report = _heading(layout, "real", digest, options) | {"copy": str(path)} | prepared.report
             _write(prepared, report, started, folder)
@@ -334,9 +336,17 @@ def _open(layout: Layout, kind: str, digest: str, cache_dir: Path) -> Dataset | 
     folder = cache_dir / f"{layout.name}-{digest}"
     try:
         report: Mapping[str, Any] = json.loads((folder / "report.json").read_text())
-    except FileNotFoundError:
+        whole = json.loads((folder / SUMS).read_text()) == _sums(folder)
+    except (FileNotFoundError, ValueError):
+        return None
+    if not whole:
         return None
     return Dataset(layout.name, kind, digest, folder, report)
+
+
+def _sums(folder: Path) -> dict[str, int]:
+    """Returns a checksum of each of a prepared dataset's files: what a disk has damaged is prepared again."""
+    return {path.name: zlib.crc32(path.read_bytes()) for path in sorted(folder.glob("*.npy"))}
 
 
 def _require(layout: Layout, kind: str, digest: str, cache_dir: Path) -> Dataset:
@@ -357,8 +367,9 @@ def _write(prepared: _Prepared, report: dict[str, Any], started: float, folder: 
             np.save(partial / f"{split}.labels.npy", prepared.labels[rows])
             np.save(partial / f"{split}.subjects.npy", prepared.subjects[rows])
         report = report | {"seconds": round(time.monotonic() - started, 2)}
+        (partial / SUMS).write_text(json.dumps(_sums(partial)))
         (partial / "report.json").write_text(json.dumps(report, indent=1))
-        shutil.rmtree(folder, ignore_errors=True)  # what is there has no report: a copy that someone cut short
+        shutil.rmtree(folder, ignore_errors=True)  # what is there was cut short or is damaged
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

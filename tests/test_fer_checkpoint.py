@@ -1,0 +1,176 @@
+"""A training that dies goes on from its last epoch, to the same network bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import TINY, TINY_WIDTH
+from fer import baseline, checkpoint
+from fer.adaptation import AdaptationConfig, named
+from fer.baseline import BaselineConfig
+from fer.checkpoint import Checkpoints
+from fer.engine import Setting, adapt
+from fer.network import build
+from fer.runtime import Runtime
+from fer.training import Diverged, make_optimiser
+
+KNOBS = {
+    "momentum": {},
+    "AdamW": {"optimiser": "adamw", "lr": 0.002},
+    "mixup": {"mixup": 0.4},
+    "SAM": {"sam": 0.05},
+    "head first": {"head_first": 0.6},
+    "averaging": {"averaging": 0.1},
+    "two members": {"members": 2},
+    "anchor": {"anchor": "weights", "anchor_weight": 0.1},
+    "frozen": {"frozen_layers": 10},
+}
+
+
+class Killed(BaseException):
+    """Ends a training as a signal would: nothing of it catches this."""
+
+
+@pytest.fixture(autouse=True)
+def at_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
+
+
+def die_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer, count = Checkpoints.offer, iter(range(1, 100))
+
+    def offer_and_die(self, *state):
+        offer(self, *state)
+        if next(count) == epochs:
+            raise Killed
+
+    monkeypatch.setattr(Checkpoints, "offer", offer_and_die)
+
+
+def left(setting: Setting) -> list[Path]:
+    assert setting.cache is not None
+    return list((setting.cache / "checkpoints").glob("*"))
+
+
+@pytest.mark.parametrize("knob", KNOBS)
+def test_a_training_that_died_ends_as_if_it_had_not(setting, knob):
+    config = replace(named("RE", TINY), epochs=6, **KNOBS[knob])
+    whole = adapt(setting, config, seed=5)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        die_after(4, patch)
+        adapt(setting, config, seed=5)
+    assert 1 <= len(left(setting)) <= 2 * config.members
+    rungs: list[float] = []
+    resumed = adapt(setting, config, 5, lambda share, row: rungs.append(share) or False)
+    assert resumed.curve == whole.curve and resumed.measures == whole.measures
+    for name, tensor in whole.network.state_dict().items():
+        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+    assert rungs == ([0.5] if config.members == 1 else [])  # told once more, since the copy of a trial knows of none
+    assert not left(setting)
+
+
+def test_it_does_not_begin_anew(setting, monkeypatch):
+    config = replace(named("RE", TINY), epochs=6)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        die_after(5, patch)
+        adapt(setting, config, seed=5)
+    begun: list[tuple[int, int]] = []
+    resume = Checkpoints.resume
+    monkeypatch.setattr(Checkpoints, "resume", lambda self, *state: begun.append(resume(self, *state)) or begun[0])
+    adapt(setting, config, seed=5)
+    assert begun == [(15, 5)]
+
+
+def test_a_training_that_diverges_leaves_nothing(setting):
+    with pytest.raises(Diverged):
+        adapt(setting, replace(named("RE", TINY), lr=1e9), seed=5)
+    assert not left(setting)
+
+
+def test_a_short_training_leaves_none(setting, monkeypatch):
+    monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 60.0)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        die_after(3, patch)
+        adapt(setting, named("RE", TINY), seed=5)
+    assert not left(setting)
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Checkpoints:
+    """Checkpoints of epochs 1 and 2, whose networks are told apart by a bias."""
+    found = Checkpoints(tmp_path, "k", every=0)
+    network, optimiser = made()
+    for epoch in (1, 2):
+        network[12].bias.data.fill_(epoch)
+        found.offer(10 * epoch, epoch, network, optimiser, np.random.default_rng(0))
+    return found
+
+
+def made():
+    network = build(TINY_WIDTH, seed=1)
+    return network, make_optimiser(network, AdaptationConfig())
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "empty", "text", "gone"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(kept, harm):
+    path = kept._path(2)
+    content = bytearray(path.read_bytes())
+    if harm == "gone":
+        path.unlink()
+    else:
+        middle = len(content) // 2
+        content[middle] ^= 1
+        path.write_bytes({"cut": content[:middle], "flip": content, "empty": b"", "text": b"hello"}[harm])
+    network, optimiser = made()
+    assert kept.resume(network, optimiser, None) == (10, 1)
+    assert float(network[12].bias[0]) == 1
+
+
+def test_processes_go_on_from_the_epoch_that_all_have(kept):
+    kept.agree = lambda epoch: min(epoch, 1)
+    assert kept.resume(*made(), None) == (10, 1)
+    kept.agree = lambda epoch: 0
+    assert kept.resume(*made(), None) == (0, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(source, tmp_path, processes):
+    config = BaselineConfig(width=TINY_WIDTH, epochs=30, processes=processes, batch_size=20)
+    whole = baseline.load(baseline.obtain(source, config, Runtime(), tmp_path / "whole"), Runtime())
+    code = (
+        "import sys; from pathlib import Path; from fer.baseline import BaselineConfig, obtain\n"
+        "from fer.datasets import Dataset; from fer.runtime import Runtime\n"
+        "if __name__ == '__main__':\n"
+        f"    source = Dataset('source', 'synthetic', {source.digest!r}, Path({str(source.folder)!r}), {{}})\n"
+        f"    obtain(source, {config!r}, Runtime(), Path(sys.argv[1]), lambda *row: print(*row, flush=True))\n"
+    )
+    script = tmp_path / "train.py"
+    script.write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
+
+    def start() -> subprocess.Popen:
+        command = [sys.executable, str(script), str(tmp_path / "torn")]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+
+    process = start()
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("7 "):
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(0.5)
+    said, _ = start().communicate(timeout=200)
+    assert 7 <= int(said.split()[0]) <= 9, said
+    (path,) = (tmp_path / "torn").glob("*.safetensors")
+    assert baseline.load(path, Runtime()).digest == whole.digest
+    assert not list((tmp_path / "torn" / "checkpoints").glob("*/*"))
