@@ -5,7 +5,7 @@ TRIALS ?= 200
 STUDY_ARGS ?=
 INSTALLED := .venv/.installed
 
-.PHONY: study test check
+.PHONY: study test check audit
 study: $(INSTALLED)
 	.venv/bin/python -m study.run --target $(TARGET) --trials $(TRIALS) $(STUDY_ARGS)
 
@@ -16,6 +16,12 @@ check: $(INSTALLED)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+
+# Known vulnerabilities of what is installed; asks a database on the internet.
+audit: $(INSTALLED)
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet pip-audit
+	.venv/audit/bin/pip-audit --path "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=...") if sys.version_info < (3, 11) else None'

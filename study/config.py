@@ -215,7 +215,10 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     places.add_argument("--study", metavar="NAME", help="name of the study (default: from the options)")
     places.add_argument(
-        "--storage", metavar="URL", help="any Optuna storage (default: a journal in the study's folder)"
+        "--storage",
+        metavar="URL",
+        default=os.environ.get("STUDY_STORAGE"),
+        help="any Optuna storage (default: STUDY_STORAGE, else a journal in the study's folder)",
     )
     places.add_argument(
         "--ray", metavar="ADDRESS", help="run the workers on this Ray cluster, or local; needs a --storage it reaches"

@@ -400,6 +400,21 @@ def prune_models(study: "optuna.Study", folder: Path) -> None:
             path.unlink()
 
 
+def networks_elsewhere(study: "optuna.Study", folder: Path) -> dict[str, int]:
+    """Returns how many networks of the front are not in the study's folder, by the machine that trained them."""
+    from study.front import front, table
+    from study.storage import trials_of
+
+    trials = trials_of(study)
+    missing: dict[str, int] = {}
+    for row in front(table(trials)).to_dict("records"):
+        attributes = trials[row["number"]].user_attrs
+        if not (folder / row["model"]).exists() and "twin_of" not in attributes:
+            host = str((attributes.get("worker") or {}).get("host", "an unknown machine"))
+            missing[host] = missing.get(host, 0) + 1
+    return missing
+
+
 def tracking_uri(options: StudyOptions) -> str:
     """Returns where MLflow's record is, "none" for nowhere."""
     return options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
@@ -419,6 +434,12 @@ def summarise(
     paper = paper_for_terminal(record, rows)
     if paper is not None:
         progress.show(paper)
+    elsewhere = networks_elsewhere(study, Path(options.out) / record["name"])
+    if elsewhere:
+        progress.warn(
+            f"{sum(elsewhere.values())} networks of the front are where they were trained: models/ on "
+            f"{', '.join(elsewhere)}"
+        )
     progress.say(f"report: {Path(options.out) / record['name'] / 'report.html'}")
     uri = hide_secrets(tracking_uri(options))
     if uri.startswith("http"):

@@ -5,6 +5,7 @@
 
 import argparse
 import os
+import random
 import signal
 import sys
 import time
@@ -59,15 +60,11 @@ def run_parent(args: argparse.Namespace) -> None:
     supervise(study, options, AdaptationConfig(), Progress(quiet=True), partial(spawn_dummy, args.seconds))
 
 
-def kill_one(out: str, storage: str | None, rng: "object") -> bool:
+def kill_one(study: optuna.Study, rng: random.Random) -> bool:
     """Kills a random worker that is at a trial, as the kernel would for want of memory."""
-    study = load_study(NAME, Path(out), storage)
-    pids = [
-        t.user_attrs["worker"]["pid"]
-        for t in trials_of(study)
-        if t.state.name == "RUNNING" and "worker" in t.user_attrs
-    ]
-    for pid in rng.sample(pids, len(pids)):  # type: ignore[attr-defined]
+    running = [trial for trial in trials_of(study) if trial.state.name == "RUNNING"]
+    pids = [trial.user_attrs["worker"]["pid"] for trial in running if "worker" in trial.user_attrs]
+    for pid in rng.sample(pids, len(pids)):
         try:
             os.kill(pid, signal.SIGKILL)
             return True

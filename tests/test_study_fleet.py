@@ -20,8 +20,12 @@ def cluster():
     pytest.importorskip("ray", reason="ray is not installed (the extra `ray`)")
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_DISABLE_MEMORY_MONITOR"] = "1"
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 200 * 2**20})
+    for name, value in (("RAY_raylet_start_wait_time_s", "300"), ("RAY_DISABLE_MEMORY_MONITOR", "1")):
+        os.environ.setdefault(name, value)
+    found = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "include_dashboard": False, "object_store_memory": 200 * 2**20},
+    )
     yield found
     found.shutdown()
 

@@ -1,0 +1,187 @@
+"""What a long study leaves behind: memory, latency, files, processes; and how much 64 workers ask of PostgreSQL.
+
+`python -m benchmarks.soak` writes benchmarks/results/soak.json: 2,000 trials that do nothing, through the real claim,
+lease and tell on a journal, with the memory, the open files and the latency of the first and the last tenth; then 64
+processes on a PostgreSQL of its own, every update counted. `--quick` does a tenth of both in under a minute, `--check`
+compares the committed results with their targets.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+
+from fer.adaptation import AdaptationConfig
+from study.front import counted
+from study.leases import leased
+from study.machine import hardware, versions
+from study.search import claim
+from study.slots import top_up
+from study.storage import open_storage, trials_of
+
+RESULTS = Path(__file__).parent / "results" / "soak.json"
+TRIALS, WORKERS, PER_WORKER = 2000, 64, 16
+TARGETS = {
+    "soak.lost": ("at most", 0),
+    "soak.memory_growth_kib_per_trial": ("at most", 32.0),
+    "soak.latency_growth": ("at most", 3.0),
+    "soak.files_leaked": ("at most", 0),
+    "soak.threads_leaked": ("at most", 0),
+    "soak.processes_leaked": ("at most", 0),
+    "postgresql.lost_updates": ("at most", 0),
+    "postgresql.workers": ("at least", WORKERS),
+}
+
+
+def one(study: optuna.Study) -> bool:
+    """Asks for a trial, suggests eight knobs, tells; False when none is left."""
+    trial = claim(study, "random", 0)
+    if trial is None:
+        return False
+    with leased(study, trial):
+        x = [trial.suggest_float(f"x{index}", 0, 1) for index in range(8)]
+        trial.set_user_attr("measures", {"source_val": x[0], "target_val": x[1]})
+        trial.study.tell(trial, x[:2])
+    return True
+
+
+def soak(folder: Path, trials: int) -> dict[str, Any]:
+    """Runs all trials in this process and looks at it before, at a tenth and at the end."""
+    study = optuna.create_study(study_name="soak", storage=open_storage(None, folder), directions=["maximize"] * 2)
+    me = psutil.Process()
+    top_up(study, trials, "card", AdaptationConfig())
+    seconds: list[float] = []
+    tenth, at_tenth = trials // 10, me.memory_info().rss
+    files, threads, children = me.num_fds(), me.num_threads(), len(me.children(recursive=True))
+    started = time.perf_counter()
+    while True:
+        begun = time.perf_counter()
+        if not one(study):
+            break
+        seconds.append(time.perf_counter() - begun)
+        if len(seconds) == tenth:
+            at_tenth = me.memory_info().rss
+            files, threads, children = me.num_fds(), me.num_threads(), len(me.children(recursive=True))
+    done = counted(trials_of(study))
+    first, last = statistics.median(seconds[:tenth]), statistics.median(seconds[-tenth:])
+    return {
+        "trials": trials,
+        "lost": trials - len(done),
+        "seconds": time.perf_counter() - started,
+        "median_ms_first_tenth": 1e3 * first,
+        "median_ms_last_tenth": 1e3 * last,
+        "latency_growth": last / first,
+        "memory_growth_kib_per_trial": (me.memory_info().rss - at_tenth) / 1024 / (trials - tenth),
+        "journal_bytes_per_trial": (folder / "journal.log").stat().st_size / trials,
+        "files_leaked": max(0, me.num_fds() - files),
+        "threads_leaked": max(0, me.num_threads() - threads),
+        "processes_leaked": max(0, len(me.children(recursive=True)) - children),
+    }
+
+
+def many(url: str, workers: int, trials: int) -> dict[str, Any]:
+    """Lets processes share a study on PostgreSQL; every trial must have been told once, by the one that claimed it."""
+    study = optuna.create_study(study_name="many", storage=open_storage(url, Path()), directions=["maximize"] * 2)
+    top_up(study, trials, "card", AdaptationConfig())
+    context = multiprocessing.get_context("spawn")
+    gate, told = context.Barrier(workers + 1), context.Queue()
+    processes = [context.Process(target=_share, args=(url, gate, told)) for _ in range(workers)]
+    for process in processes:
+        process.start()
+    gate.wait(600)
+    started = time.perf_counter()
+    numbers = [number for _ in processes for number in told.get(timeout=600)]
+    seconds = time.perf_counter() - started
+    for process in processes:
+        process.join(60)
+    done = counted(trials_of(study))
+    right = sum(trial.user_attrs.get("told") == trial.params["x"] for trial in done)
+    return {
+        "workers": workers,
+        "trials": trials,
+        "seconds": seconds,
+        "asks_and_tells_per_second": trials / seconds,
+        "lost_updates": (trials - right) + abs(len(numbers) - trials) + (len(numbers) - len(set(numbers))),
+        "processes_failed": sum(bool(process.exitcode) for process in processes),
+    }
+
+
+def _share(url: str, gate: Any, told: Any) -> None:
+    study = optuna.load_study(study_name="many", storage=open_storage(url, Path()))
+    gate.wait(600)
+    mine = []
+    while (trial := claim(study, "random", 0)) is not None:
+        x = trial.suggest_float("x", 0, 1)
+        trial.set_user_attr("told", x)
+        trial.study.tell(trial, [x, 1 - x])
+        mine.append(trial.number)
+    told.put(mine)
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    """Runs both parts; the second is left out, with the reason, where there is no PostgreSQL."""
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from servers import Postgres, find_programs
+
+    part = 10 if quick else 1
+    found: dict[str, Any] = {"hardware": hardware(), "versions": versions(), "quick": quick}
+    with tempfile.TemporaryDirectory() as folder:
+        found["soak"] = soak(Path(folder) / "soak", TRIALS // part)
+        programs = find_programs()
+        if programs is None:
+            found["postgresql"] = {"left_out": "PostgreSQL is not installed"}
+            return found
+        Path(folder).chmod(0o711)
+        server = Postgres(Path(folder) / "postgresql", programs, connections=4 * WORKERS)
+        try:
+            server.start()
+            server.create()
+            workers = WORKERS // (8 if quick else 1)
+            found["postgresql"] = many(server.url, workers, workers * PER_WORKER)
+        finally:
+            server.stop()
+    return found
+
+
+def failures(results: dict[str, Any]) -> list[str]:
+    """Returns a line for each figure that falls short of its target."""
+    lines = []
+    for name, (sense, target) in TARGETS.items():
+        part, _, figure = name.partition(".")
+        value = results.get(part, {}).get(figure)
+        short = value is None or (value > target if sense == "at most" else value < target)
+        if short:
+            lines.append(f"{name} is {value}, {sense} {target} wanted")
+    return lines
+
+
+def main() -> int:
+    """Runs the benchmark; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare the committed results with the targets")
+    parser.add_argument("--quick", action="store_true", help="a tenth of it, printed and not kept")
+    args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if args.check:
+        lines = failures(json.loads(RESULTS.read_text()))
+        print("\n".join(lines) or "all targets are met")
+        return bool(lines)
+    results = measure(args.quick)
+    print(json.dumps({name: results[name] for name in ("soak", "postgresql")}, indent=1))
+    if not args.quick:
+        RESULTS.write_text(json.dumps(results | {"targets": TARGETS}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())
