@@ -30,6 +30,7 @@ from fer.schedule import Schedule, draw_schedule
 from fer.seeding import seed_from
 from fer.training import fit
 
+MOST_WIDTH = 4
 VERSION = "2"
 """Changes when training changes, so that a baseline of older code is not taken for one of today's."""
 
@@ -256,6 +257,8 @@ def load(path: Path, runtime: Runtime) -> Baseline:
         raise InputError("a network file holds layers conv1_1 … fc3", f"{path} with {sorted(state)[:3]}…", mend)
     try:
         width = float(header.get("width", len(first) / 64))
+        if not 0 < width <= MOST_WIDTH:  # before memory for it is asked for
+            raise ValueError(f"width {width:g}, of at most {MOST_WIDTH}")
         network = build(width)
         network.load_state_dict(state)
     except (RuntimeError, ValueError, OverflowError) as error:

@@ -235,7 +235,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def parse(arguments: list[str] | None = None) -> StudyOptions:
     """Parses and checks the command line of `python -m study.run`."""
-    options = StudyOptions(**vars(build_parser().parse_args(arguments)))
+    parser = build_parser()
+    given = vars(parser.parse_args(arguments))
+    for name, value in given.items():
+        if isinstance(value, list):  # what argparse makes of "--name=--"
+            parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
+    options = StudyOptions(**given)
     check(options)
     return options
 
@@ -243,9 +248,12 @@ def parse(arguments: list[str] | None = None) -> StudyOptions:
 def check(options: StudyOptions) -> None:
     """Raises InputError for values that no study can have, and for options that contradict each other."""
     rules: list[tuple[bool, str, object, str]] = [
-        (options.wanted >= 1, "--trials is at least 1", options.wanted, "Give the total of trials you want."),
+        (
+            1 <= options.wanted <= 1_000_000,
+            "--trials is between 1 and 1000000", options.wanted, "Give the total of trials you want.",
+        ),
         (0 <= options.confirm <= 1000, "--confirm is a number of seeds", options.confirm, "Give 5, or 0 to skip it."),
-        (options.seed >= 0, "--seed is not negative", options.seed, "Give 0 or more."),
+        (0 <= options.seed < 2**63, "--seed is between 0 and 2**63", options.seed, "Give 0 or more."),
         (options.amount in (0.5, 1.0), "--amount is 0.5 or 1.0", options.amount, "Give one of them."),
         (1e-4 <= options.lr <= 1e-1, "--lr is between 0.0001 and 0.1, as in the space", options.lr, "Try 0.01."),
         (

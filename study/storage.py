@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import random
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from study.describe import hide_secrets, one_line
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 JOURNAL = "journal.log"
+LONGEST_LINE = 2**24
 CONNECT_SECONDS = 10
 PATIENCE_SECONDS = 120.0
 # By name: the drivers that raise them may not be installed. SQLAlchemy's, for a server that is away, restarts or has no
@@ -166,6 +168,7 @@ class Journal(JournalFileBackend):
         super().__init__(str(path), lock_obj=self._kernel_lock)  # type: ignore[arg-type]
         with self._kernel_lock.lock, path.open("r+b") as file:
             _drop_torn_line(file)
+            _drop_garbled_end(file, path)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Appends entries, all or none of them.
@@ -200,6 +203,18 @@ def _drop_torn_line(file: BinaryIO) -> int:
     if whole < end:
         file.truncate(whole)
     return file.seek(whole)
+
+
+def _drop_garbled_end(file: BinaryIO, path: Path) -> None:
+    """Cuts a last line that is whole and no JSON: Optuna passes over it, and stumbles when another follows."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - LONGEST_LINE))
+    *_, last = [b"", *file.read().splitlines(keepends=True)]
+    try:
+        json.loads(last or b"{}")
+    except ValueError:
+        file.truncate(end - len(last))
+        print(f"warning: the last entry of {path} was damaged and is lost; the rest is read", file=sys.stderr)
 
 
 def _damaged(path: Path, error: Exception) -> InputError:

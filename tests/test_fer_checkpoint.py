@@ -60,7 +60,10 @@ def left(setting: Setting) -> list[Path]:
     return list((setting.cache / "checkpoints").glob("*"))
 
 
-@pytest.mark.parametrize("knob", KNOBS)
+DEFAULT = ("AdamW", "two members")
+
+
+@pytest.mark.parametrize("knob", [k if k in DEFAULT else pytest.param(k, marks=pytest.mark.slow) for k in KNOBS])
 def test_a_training_that_died_ends_as_if_it_had_not(setting, knob):
     config = replace(named("RE", TINY), epochs=6, **KNOBS[knob])
     whole = adapt(setting, config, seed=5)
