@@ -1,0 +1,127 @@
+"""Whether bf16 finds what fp32 finds: 40 configurations of the `card` space trained in both.
+
+`python -m benchmarks.precision` writes the rank correlations (Spearman) of both objectives and how far accuracies lie
+apart to benchmarks/results/precision.json. Seeds, samples and the baseline are the same; the baseline's features and
+scores are computed in each precision anew. On a CPU without bf16 arithmetic that precision is emulated: slow, with the
+same numbers. `--check` compares with the target, `--quick` runs a small part and writes nothing.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "precision.json"
+LEAST = 0.95
+OBJECTIVES = ("source_val", "target_val")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
+    parser.add_argument("--target", default="tfeid")
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--preset", default="laptop")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, help="where data, baseline and features are cached (default: temporary)")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    if args.check:
+        return check(json.loads(RESULTS.read_text()))
+    if args.quick:
+        args.trials, args.preset = 10, "tiny"
+    with tempfile.TemporaryDirectory() as temporary:
+        result = summary(measure(args, args.out or Path(temporary)), args)
+    print(json.dumps(result["figures"], indent=1))
+    if not args.quick:
+        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+def check(result: dict[str, Any]) -> int:
+    """Prints each correlation that falls short."""
+    short = {side: found["spearman"] for side, found in result["figures"].items() if not found["spearman"] >= LEAST}
+    for side, found in short.items():
+        print(f"{side}: Spearman {found:.3f}, should be at least {LEAST:g}")
+    return int(bool(short))
+
+
+def measure(args: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
+    """Trains every configuration in both precisions; returns a row for each."""
+    import optuna
+
+    from fer import baseline
+    from fer.adaptation import AdaptationConfig
+    from fer.engine import Setting, adapt
+    from fer.runtime import runtime
+    from fer.seeding import seed_from
+    from fer.training import Diverged
+    from search_spaces import SPACES, choose
+    from study.config import PRESETS, StudyOptions
+    from study.lab import budget, prepare
+
+    options = asdict(StudyOptions(args.target, preset=args.preset, out=str(out)))
+    source, target = (prepare(name, options, "synthetic") for name in ("fer2013", args.target))
+    preset, single = PRESETS[args.preset], runtime(args.device, "fp32")
+    config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
+    trained = baseline.load(baseline.obtain(source, config, single, out / "baselines"), single)
+    settings = {
+        precision: Setting(trained, source, target, runtime(args.device, precision), out)
+        for precision in ("fp32", "bf16")
+    }
+    base = AdaptationConfig(epochs=budget(options, len(source.open("train")), len(target.open("train"))))
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    rows = []
+    for number in range(args.trials):
+        study = optuna.create_study(
+            directions=["maximize", "maximize"], sampler=optuna.samplers.RandomSampler(seed=number)
+        )
+        study.enqueue_trial(**SPACES["card"].slot(base, number))
+        strategy, knobs = choose("card", study.ask(), base)
+        row: dict[str, Any] = {"strategy": strategy, "frozen_layers": knobs.frozen_layers, "lr": knobs.lr}
+        for precision, setting in settings.items():
+            try:
+                measures = adapt(setting, knobs, seed_from("precision", number)).measures
+                row[precision] = [measures[name] for name in OBJECTIVES]
+            except Diverged:
+                row[precision] = None
+        print(json.dumps(row), file=sys.stderr, flush=True)
+        rows.append(row)
+    return rows
+
+
+def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the correlation and the differences of each objective over what ended in both precisions."""
+    import numpy as np
+    from scipy import stats
+
+    from study.machine import hardware, versions
+
+    single, half = (
+        np.array([row[precision] for row in rows if row["fp32"] and row["bf16"]]) for precision in ("fp32", "bf16")
+    )
+    figures = {
+        side: {
+            "spearman": float(stats.spearmanr(single[:, index], half[:, index]).statistic),
+            "mean_difference": float((half - single)[:, index].mean()),
+            "largest_difference": float(abs(half - single)[:, index].max()),
+            "n": len(single),
+        }
+        for index, side in enumerate(OBJECTIVES)
+    }
+    return {
+        "figures": figures,
+        "target": LEAST,
+        "preset": args.preset,
+        "device": args.device,
+        "hardware": hardware(),
+        "versions": versions(),
+        "rows": rows,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
