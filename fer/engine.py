@@ -22,7 +22,7 @@ from fer.checkpoint import Checkpoints
 from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.layers import LAYERS
-from fer.metrics import measure
+from fer.metrics import confusion, forgetting, measure
 from fer.network import build, folded
 from fer.prefix import Bank, Feed, Pixels, best_cut, channels_last, frozen_features
 from fer.runtime import Runtime
@@ -88,6 +88,7 @@ class Adapted:
         measures: On the validation splits, see `fer.metrics.measure`.
         stopped: Whether the caller stopped it early.
         between: The networks on the way to it from the baseline that were asked for.
+        confusion: For "source" and "target" how many validation images of which expression were taken for which.
     """
 
     network: nn.Sequential
@@ -95,6 +96,7 @@ class Adapted:
     measures: dict[str, float]
     stopped: bool
     between: list[Between] = field(default_factory=list)
+    confusion: dict[str, list[list[int]]] = field(default_factory=dict)
 
 
 def open_feed(setting: Setting, domain: str, split: Split, name: str, cut: int, recipe: ViewRecipe, views: int) -> Feed:
@@ -124,12 +126,12 @@ def predict(network: nn.Sequential, cut: int, feed: Feed, count: int, runtime: R
     return torch.cat(logits).numpy()
 
 
-def answers_on_test(setting: Setting, config: AdaptationConfig, network: nn.Sequential, domain: str) -> np.ndarray:
-    """Returns the expressions (n,) that an adapted network sees in a dataset's test images; for confirmation alone."""
+def logits_on_test(setting: Setting, config: AdaptationConfig, network: nn.Sequential, domain: str) -> np.ndarray:
+    """Returns an adapted network's logits (n, 7) on a dataset's test images; for confirmation alone."""
     cut = _cut(setting, config)
     split = setting.dataset(domain).open_test()
     feed = open_feed(setting, domain, split, "test", cut, ViewRecipe(), 1)
-    return predict(network, cut, feed, len(split), setting.runtime).argmax(1)
+    return predict(network, cut, feed, len(split), setting.runtime)
 
 
 def _cut(setting: Setting, config: AdaptationConfig) -> int:
@@ -170,6 +172,17 @@ def baseline_logits(setting: Setting) -> dict[str, np.ndarray]:
     return _Validation(setting, cut).logits(setting.baseline.network)
 
 
+def untrained_accuracy(setting: Setting, networks: int = 5) -> float:
+    """Returns the target accuracy of untrained networks, the mean over several, on the validation split."""
+    split, found = setting.target.open("validation"), []
+    pixels = Pixels(split, ViewRecipe(), 0, setting.runtime)
+    for seed in range(networks):
+        network = build(setting.baseline.width, seed_from("untrained", seed)).to(setting.runtime.device)
+        guess = predict(network, 0, pixels, len(split), setting.runtime).argmax(1)
+        found.append(float(np.mean(guess == split.labels)))
+    return float(np.mean(found))
+
+
 def adapt(
     setting: Setting,
     config: AdaptationConfig,
@@ -203,11 +216,13 @@ def adapt(
     network = work.result(networks)
     if not work.curve or "source_val" not in work.curve[-1]:
         work.curve.append({"epoch": float(len(work.curve))} | work.score(network))
-    measures = work.measures
+    measures, confused = work.measures, work.confusion
+    course = [row["source_val"] for row in work.curve if "source_val" in row]
+    measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
     goes_on = config.trains and not work.stopped
     between = [work.between(network, alpha, slope) for alpha, slope in ways] if goes_on else []
     work.forget()
-    return Adapted(network, work.curve, measures, work.stopped, between)
+    return Adapted(network, work.curve, measures, work.stopped, between, confused)
 
 
 class _Adaptation:
@@ -220,6 +235,7 @@ class _Adaptation:
         self.splits = {domain: setting.dataset(domain).open("train") for domain in DOMAINS}
         self.curve: list[dict[str, float]] = []
         self.measures: dict[str, float] = {}
+        self.confusion: dict[str, list[list[int]]] = {}
         self.stopped = False
         self.begun: list[Checkpoints] = []
 
@@ -420,8 +436,9 @@ class _Adaptation:
 
     def score(self, network: nn.Sequential) -> dict[str, float]:
         """Measures a network on both validation splits; returns both accuracies."""
-        found = measure(self.validation.labels(), self.baseline_logits, self.validation.logits(network))
-        self.measures = found
+        labels, logits = self.validation.labels(), self.validation.logits(network)
+        self.measures = found = measure(labels, self.baseline_logits, logits)
+        self.confusion = {name: confusion(labels[name], logits[name].argmax(1)).tolist() for name in labels}
         return {name: found[name] for name in ("source_val", "target_val")}
 
 

@@ -1,7 +1,10 @@
 """What is measured of a network's predictions, each measure defined once.
 
-All take labels as int arrays (n,) and logits as float arrays (n, 7).
+All take labels as int arrays (n,) and logits as float arrays (n, 7). What is measured inside a network is in
+`fer.similarity`.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -48,6 +51,64 @@ def negative_flips(labels: np.ndarray, before: np.ndarray, after: np.ndarray) ->
     return float(np.mean((before == labels) & (after != labels)))
 
 
+def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns how many images of each expression (rows) were taken for which (columns), int (7, 7)."""
+    size = len(EXPRESSIONS)
+    return np.bincount(size * labels + predicted, minlength=size * size).reshape(size, size)
+
+
+def retained(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Returns the share of each expression's recall that is left, (7,); NaN where the baseline had none."""
+    first, last = recalls(labels, before), recalls(labels, after)
+    return np.divide(last, first, out=np.full(len(EXPRESSIONS), np.nan), where=np.nan_to_num(first) > 0)
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Returns the softmax (n, 7), in double precision."""
+    shifted = np.exp(logits.astype(float) - logits.max(1, keepdims=True))
+    return shifted / shifted.sum(1, keepdims=True)
+
+
+def calibration_error(labels: np.ndarray, logits: np.ndarray, bins: int = 15) -> float:
+    """Returns the expected calibration error (Guo et al. 2017, arXiv 1706.04599).
+
+    Σ n_b / n · |accuracy_b − confidence_b| over equally wide bins of the largest probability, closed above.
+    """
+    shares = probabilities(logits)
+    sure, right = shares.max(1), shares.argmax(1) == labels
+    place = np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
+    return float(np.abs(np.bincount(place, right - sure, bins)).sum() / len(labels))
+
+
+def drift(before: np.ndarray, after: np.ndarray) -> float:
+    """Returns KL(p0 ‖ p1), the mean over images, in nats: forgetting seen without source data (arXiv 2509.04259)."""
+    first, last = before.astype(float), after.astype(float)
+    log_first, log_last = (
+        logits - logits.max(1, keepdims=True) - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1))[:, None]
+        for logits in (first, last)
+    )
+    return float(np.mean(np.sum(np.exp(log_first) * (log_first - log_last), 1)))
+
+
+def forgetting(accuracies: Sequence[float]) -> float:
+    """Returns the best earlier accuracy minus the last one (Chaudhry et al. 2018, arXiv 1801.10112); 0 of one alone.
+
+    Args:
+        accuracies: On the source, in order of time, the baseline's first.
+    """
+    return max(accuracies[:-1]) - accuracies[-1] if len(accuracies) > 1 else 0.0
+
+
+def forward_transfer(before: float, untrained: float) -> float:
+    """Returns what the source gave the target before any adaptation: R0 − accuracy of an untrained network."""
+    return before - untrained
+
+
+def intransigence(fusion: float, after: float) -> float:
+    """Returns how far a network stays behind one trained on both datasets together (FU), on the target."""
+    return fusion - after
+
+
 def measure(
     labels: dict[str, np.ndarray], before: dict[str, np.ndarray], after: dict[str, np.ndarray]
 ) -> dict[str, float]:
@@ -69,6 +130,7 @@ def measure(
         measures[f"{domain}_val"] = accuracy(truth, guess[domain])
         measures[f"{domain}_uar"] = uar(truth, guess[domain])
         measures[f"{domain}_f1"] = macro_f1(truth, guess[domain])
+        measures[f"{domain}_ece"] = calibration_error(truth, after[domain])
     kept = accuracy(labels["source"], guess_before["source"]), measures["source_val"]
     gained = accuracy(labels["target"], guess_before["target"]), measures["target_val"]
     measures["retention"] = retention(*kept)
@@ -76,6 +138,9 @@ def measure(
     measures["backward_transfer"] = kept[1] - kept[0]
     measures["target_gain"] = gained[1] - gained[0]
     measures["negative_flips"] = negative_flips(labels["source"], guess_before["source"], guess["source"])
+    measures["target_drift"] = drift(before["target"], after["target"])
+    left = retained(labels["source"], guess_before["source"], guess["source"])
+    measures |= {f"retention_{name}": float(share) for name, share in zip(EXPRESSIONS, left, strict=True)}
     for domain, truth in labels.items():
         for name, recall in zip(EXPRESSIONS, recalls(truth, guess[domain]), strict=True):
             measures[f"{domain}_recall_{name}"] = float(recall)

@@ -20,8 +20,8 @@ from study.machine import keep_private, leave_with_parent
 def main(record: dict[str, Any]) -> dict[str, Any]:
     """Returns what the study's record keeps of its baseline."""
     from fer import baseline
-    from fer.engine import Setting, baseline_logits
-    from fer.metrics import measure
+    from fer.engine import Setting, baseline_logits, untrained_accuracy
+    from fer.metrics import confusion, forward_transfer, measure
     from fer.runtime import runtime
     from study.lab import reopen
 
@@ -52,6 +52,7 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
     logits = baseline_logits(setting)
     labels = {domain: setting.dataset(domain).open("validation").labels for domain in logits}
     measures = measure(labels, logits, logits)
+    measures["forward_transfer"] = forward_transfer(measures["target_val"], untrained_accuracy(setting))
     about = json.loads(baseline.header_of(path).get("baseline", "{}"))
     return {
         "file": str(path),
@@ -63,6 +64,7 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
         "source_val": measures["source_val"],
         "target_val": measures["target_val"],
         "measures": measures,
+        "confusion": {name: confusion(labels[name], logits[name].argmax(1)).tolist() for name in labels},
         "device": where.device,
         "precision": where.precision,
     }

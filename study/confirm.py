@@ -1,14 +1,16 @@
 """`python -m study.confirm`: trains the front and the named strategies again and reads the test sets, once.
 
-The best of many trials on few validation images looks better than it is. Here every point of the front, and every named
-strategy, is trained anew with several seeds and judged on test images that nothing before has read. A second reading is
-refused unless asked for with --again, and is then recorded.
+The best of many trials on few validation images looks better than it is. Here every point of the front, and every
+named strategy, is trained anew with several seeds, each with its own order, views, new weights and division of the
+target into training and validation, and judged on test images that nothing before has read. A second reading is refused
+unless asked for with --again, and is then recorded.
 """
 
 import argparse
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 from fer.errors import InputError
 from study.config import DONE, FAILED, INTERRUPTED, WRONG_USE, joining_parent
 from study.machine import cores, keep_private, leave_with_parent, worker_environment
+from study.retrain import ATTRIBUTE, DOMAINS, answers_path, truth_path, work
 
 if TYPE_CHECKING:
-    import numpy as np
     import optuna
 
-ATTRIBUTE = "confirmation"
+    from fer.adaptation import AdaptationConfig
+
 SEEDS = 5
 LEVEL = 0.95
-DOMAINS = ("source", "target")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -110,13 +112,13 @@ def begin(study: "optuna.Study", seeds: int, again: bool) -> dict[str, Any]:
 
 
 def plan(study: "optuna.Study") -> list[dict[str, Any]]:
-    """Returns what is trained again: a job per trial, with the places on its way that count.
+    """Returns what is trained again: a job per configuration, with the places on its way that count.
 
-    The baseline comes first, because all others are compared with it.
+    The baseline comes first, because all others are compared with it; then the front, then the named strategies that
+    are not on it.
     """
-    from fer.adaptation import STRATEGIES, AdaptationConfig, knobs, named
+    from fer.adaptation import fingerprint, from_knobs, knobs
     from study.front import front, models_of, points, table
-    from study.lab import base_config
     from study.storage import trials_of
 
     trials = trials_of(study)
@@ -124,35 +126,48 @@ def plan(study: "optuna.Study") -> list[dict[str, Any]]:
     leading = front(rows)
     if leading.empty:
         raise InputError("a study to confirm has a finished trial", study.study_name, "Let it go on with study.run.")
+    end = {"alpha": 1.0, "slope": 0.0, "model": "", "front": False}
+    jobs: dict[str, dict[str, Any]] = {}
+    for name, strategy, config in references(study.user_attrs["study"]):
+        jobs[fingerprint(config)] = {
+            "name": name, "named": name, "strategy": strategy, "config": knobs(config), "ways": [end]
+        }  # fmt: skip
     every = points(rows)
     every["model"] = models_of(every)
-    jobs: dict[int, dict[str, Any]] = {}
     for row in every[every["model"].isin(leading["model"])].to_dict("records"):
-        job = jobs.setdefault(
-            row["number"],
-            {"name": f"trial {row['number']}", "strategy": row["strategy"], "config": configs[row["number"]],
-             "ways": [], "front": True},
-        )  # fmt: skip
-        job["ways"].append(
-            {"alpha": row["share"], "slope": row["slope"], "model": row["model"],
-             **{f"{domain}_val": row[f"{domain}_val"] for domain in DOMAINS}}
-        )  # fmt: skip
-    base: AdaptationConfig = base_config(study.user_attrs["study"])
-    end = {"alpha": 1.0, "slope": 0.0, "model": ""}
-    five = [
-        {"name": name, "strategy": name, "config": knobs(named(name, base)), "ways": [end], "front": False}
-        for name in STRATEGIES
-    ]
-    return [five[0], *jobs.values(), *five[1:]]
+        number, config = row["number"], from_knobs(configs[row["number"]] or {})
+        new = {"name": "", "named": "", "strategy": row["strategy"], "config": knobs(config), "ways": []}
+        job = jobs.setdefault(fingerprint(config), new)
+        job["name"] = job["name"] if job["name"].startswith("trial") else f"trial {number}"
+        way = {"alpha": row["share"], "slope": row["slope"], "model": row["model"], "front": True}
+        way |= {f"{domain}_val": row[f"{domain}_val"] for domain in DOMAINS}
+        job["ways"] = [*(kept for kept in job["ways"] if kept is not end or way["alpha"] != 1), way]
+    first, *others = jobs.values()
+    others.sort(key=lambda job: not any(way["front"] for way in job["ways"]))
+    return [first, *others]
+
+
+def references(record: dict[str, Any]) -> list[tuple[str, str, "AdaptationConfig"]]:
+    """Returns what every front is confirmed beside, as name, strategy, configuration: the paper's five.
+
+    In the paper's space that is its whole table, with both shares of the target's training set.
+    """
+    from fer.adaptation import STRATEGIES, named
+    from study.lab import base_config
+    from study.report import PAPER_AMOUNTS
+
+    base, found = base_config(record), []
+    for strategy in STRATEGIES:
+        if record["options"]["space"] == "paper" and strategy != "BL":
+            shares = [(f"{strategy} {share:.0%}".replace("%", " %"), share) for share in PAPER_AMOUNTS]
+        else:
+            shares = [(strategy, base.amount)]
+        found += [(name, strategy, replace(named(strategy, base), amount=share)) for name, share in shares]
+    return found
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def answers_path(folder: Path, opening: dict[str, Any], job: int, seed: int) -> Path:
-    """Returns where the test answers of one training are kept; each opening has its own."""
-    return folder / "confirm" / f"{opening['opened'].replace(':', '')}-{job:03d}-{seed:03d}.npz"
 
 
 def run_parts(args: argparse.Namespace) -> None:
@@ -176,92 +191,31 @@ def run_parts(args: argparse.Namespace) -> None:
         raise RuntimeError("a process of the confirmation failed; its messages are above, and the same command goes on")
 
 
-def work(args: argparse.Namespace) -> int:
-    """Trains this part of the jobs and keeps their answers on the test images; what is there already is left."""
-    import numpy as np
-
-    from fer.adaptation import from_knobs
-    from fer.engine import adapt, answers_on_test
-    from fer.seeding import seed_from
-    from fer.training import Diverged
-    from study.report import write_atomically
-    from study.storage import load_study
-    from study.worker import make_bench
-
-    study = load_study(args.study, Path(args.out), args.storage)
-    record, opening = study.user_attrs["study"], study.user_attrs[ATTRIBUTE]
-    folder = Path(args.out) / args.study
-    bench = make_bench(record, args)
-    trainings = [
-        (index, seed)
-        for seed in range(opening["seeds"])
-        for index, job in enumerate(opening["jobs"])
-        if seed == 0 or from_knobs(job["config"]).trains
-    ]
-    for index, seed in trainings[args.part :: args.workers]:
-        path = answers_path(folder, opening, index, seed)
-        if path.exists():
-            continue
-        job = opening["jobs"][index]
-        config = from_knobs(job["config"])
-        between = [(way["alpha"], way["slope"]) for way in job["ways"] if (way["alpha"], way["slope"]) != (1.0, 0.0)]
-        try:
-            adapted = adapt(bench.setting, config, seed_from(bench.seed, "confirm", seed), ways=between)
-        except Diverged:
-            adapted = None
-        networks = {}
-        if adapted is not None:
-            networks = {(1.0, 0.0): adapted.network} | {(s.alpha, s.slope): s.network for s in adapted.between}
-        found: dict[str, np.ndarray] = {}
-        for place, way in enumerate(job["ways"]):
-            for domain in DOMAINS:
-                network = networks.get((way["alpha"], way["slope"]))
-                if network is None:  # a training that diverged has no answer right
-                    answers = np.full(len(bench.setting.dataset(domain).open_test()), -1)
-                else:
-                    answers = answers_on_test(bench.setting, config, network, domain)
-                found[f"{domain}-{place}"] = answers.astype(np.int8)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, _npz(found))
-    if args.part == 0:
-        truth: dict[str, np.ndarray] = {}
-        for domain in DOMAINS:
-            split = bench.setting.dataset(domain).open_test()
-            truth |= {f"{domain}-labels": np.asarray(split.labels), f"{domain}-subjects": np.asarray(split.subjects)}
-        write_atomically(folder / "confirm" / "truth.npz", _npz(truth))
-    return DONE
-
-
-def _npz(arrays: dict[str, "np.ndarray"]) -> bytes:
-    import io
-
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
 def results(opening: dict[str, Any], folder: Path, seed: int) -> dict[str, Any]:
     """Turns the kept answers into what the report says; a pure function of the files."""
     import numpy as np
 
-    from study.evidence import judge
+    from study.evidence import differences, judge, measured, predicted, within
 
-    truth = dict(np.load(folder / "confirm" / "truth.npz"))
+    truth = dict(np.load(truth_path(folder)))
+    labels, subjects = ({domain: truth[f"{domain}-{what}"] for domain in DOMAINS} for what in ("labels", "subjects"))
     points: list[dict[str, Any]] = []
     for index, job in enumerate(opening["jobs"]):
         files = [answers_path(folder, opening, index, k) for k in range(opening["seeds"])]
         kept = [dict(np.load(path)) for path in files if path.exists()]
         for place, way in enumerate(job["ways"]):
-            right = {
-                domain: np.stack([found[f"{domain}-{place}"] == truth[f"{domain}-labels"] for found in kept])
-                for domain in DOMAINS
-            }
-            about = {"name": job["name"], "strategy": job["strategy"], "front": job["front"], **way}
-            points.append(about | {"right": right})
-    subjects = {domain: truth[f"{domain}-subjects"] for domain in DOMAINS}
-    return judge(points, subjects, seed, LEVEL)
+            logits = {domain: np.stack([found[f"{domain}-{place}"] for found in kept]) for domain in DOMAINS}
+            right = {domain: predicted(logits[domain]) == labels[domain] for domain in DOMAINS}
+            about = (
+                {name: job[name] for name in ("name", "named", "strategy")} | way | {"logits": logits, "right": right}
+            )
+            inside = {name: kept[0][f"{name}-{place}"] for name in ("cka", "probe") if f"{name}-{place}" in kept[0]}
+            points.append(about | {"divisions": min(len(kept), int(truth["divisions"]))} | inside)
+    found = judge(points, subjects, seed, LEVEL)
+    more = measured(points, labels)
+    found["points"] = [row | measures for row, measures in zip(found["points"], more, strict=True)]
+    found["inside"] = [within(point, points[0], labels) for point in points]
+    return found | {"differences": differences(points, subjects, seed, LEVEL)}
 
 
 def as_rich(record: dict[str, Any], opening: dict[str, Any]) -> Any:

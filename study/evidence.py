@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from fer.expressions import EXPRESSIONS
 from fer.intervals import holm, mcnemar, over_subjects, wilson
+from fer.metrics import confusion, intransigence, measure, recalls
 from fer.seeding import generator
 
 DOMAINS = ("source", "target")
@@ -15,7 +17,7 @@ def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: i
 
     Args:
         points: The baseline first; each with its name, strategy, alpha, slope, model, front, for points of the front
-            source_val and target_val, and right: for each domain bool (seeds, n).
+            source_val and target_val, and right: for each domain bool (seeds, n). Also passed on: named, divisions.
         subjects: For each domain whose image each is (n,), -1 where unknown.
         seed: Of the bootstrap.
         level: Of confidence.
@@ -30,7 +32,9 @@ def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: i
     judged = []
     for point in points:
         way = f"{point['alpha']:g}" + (f" to {point['alpha'] + point['slope']:g}" if point["slope"] else "")
-        row: dict[str, Any] = {name: point[name] for name in ("name", "strategy", "front", "model")} | {"alpha": way}
+        about = ("name", "named", "strategy", "front", "model", "divisions")
+        row: dict[str, Any] = {name: point[name] for name in about if name in point}
+        row |= {"alpha": way, "seeds": len(point["right"]["target"])}
         for domain in DOMAINS:
             right = point["right"][domain]
             rng = generator(seed, "bootstrap", point["name"], way, domain)
@@ -81,15 +85,101 @@ def _alike(
     for i, j in pairs:
         apart = False
         for domain in DOMAINS:
-            one, other = (points[k]["right"][domain].astype(float) for k in (i, j))
-            seeds = min(len(one), len(other))
+            gap = _gap(points[i]["right"][domain], points[j]["right"][domain])
             rng = generator(seed, "pairs", labels[i], labels[j], domain)
-            low, high = over_subjects(one[:seeds] - other[:seeds], people[domain], rng, strict, repeats=1000)
+            low, high = over_subjects(gap, people[domain], rng, strict, repeats=1000)
             apart |= low > 0 or high < 0
         if not apart:
             alike[labels[i]].append(labels[j])
             alike[labels[j]].append(labels[i])
     return alike
+
+
+def _gap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Returns the difference of two networks' answers, seed by seed; a network that no seed changes is one row."""
+    return one.astype(float) - other.astype(float)
+
+
+def predicted(logits: np.ndarray) -> np.ndarray:
+    """Returns the expressions (…) that logits (…, 7) stand for; -1, which is never right, where a training diverged."""
+    return np.where(np.isfinite(logits).all(-1), np.argmax(logits, -1), -1)
+
+
+def measured(points: list[dict[str, Any]], labels: dict[str, np.ndarray]) -> list[dict[str, float]]:
+    """Returns for each point the measures of `fer.metrics` on the test images, means over seeds.
+
+    Args:
+        points: The baseline first; each with logits: for each domain (seeds, n, 7), NaN where a training diverged.
+        labels: For each domain (n,).
+
+    Returns:
+        Flat dicts. What is undefined for a seed is left out of its mean; accuracies are told elsewhere, with intervals.
+    """
+    before = {domain: points[0]["logits"][domain][0] for domain in DOMAINS}
+    fusion = [p for p in points if p.get("named", "").startswith("FU")][-1:]
+    found = []
+    for point in points:
+        rows = []
+        for seed in range(len(point["logits"]["target"])):
+            after = {domain: point["logits"][domain][seed] for domain in DOMAINS}
+            if all(np.isfinite(logits).all() for logits in after.values()):
+                rows.append(measure(labels, before, after))
+        names = dict.fromkeys(name for row in rows for name in row if not name.endswith("_val"))
+        means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
+        if fusion:
+            accuracies = (float(p["right"]["target"].mean()) for p in (fusion[0], point))
+            means["intransigence"] = intransigence(*accuracies)
+        found.append(means)
+    return found
+
+
+def within(point: dict[str, Any], first: dict[str, Any], labels: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Returns what the report shows of one point beyond numbers in a row.
+
+    confusion: for each domain, images of each expression (rows) taken for which (columns), and recall, means over
+    seeds; cka: of each layer, and probe_change: ΔLP, the linear probe's accuracy on the source after − before, both of
+    one training.
+    """
+    rows: dict[str, Any] = {"confusion": {}, "recall": {}}
+    for domain in DOMAINS:
+        guesses = predicted(point["logits"][domain])
+        sound = guesses[(guesses >= 0).all(1)]
+        tables = [confusion(labels[domain], guess) for guess in sound]
+        if tables:
+            rows["confusion"][domain] = np.mean(tables, 0).round(2).tolist()
+            recall = np.mean([recalls(labels[domain], guess) for guess in sound], 0)
+            rows["recall"][domain] = dict(zip(EXPRESSIONS, recall.tolist(), strict=True))
+    if "cka" in point:
+        rows["cka"] = [round(float(value), 4) for value in point["cka"]]
+    if "probe" in point and "probe" in first:
+        rows["probe_change"] = float(point["probe"] - first["probe"])
+    return rows
+
+
+PAIRS = (("FC", "RE"), ("FC+CL", "RE"), ("FU", "RE"), ("RE", "BL"))
+"""Which named strategies are compared, seed by seed: what freezing and what fusion change, and what adapting does."""
+
+
+def differences(
+    points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: int, level: float
+) -> list[dict[str, Any]]:
+    """Returns the paired differences of named strategies in test accuracy, with intervals over subjects and seeds.
+
+    In the paper's space the strategies on the whole target training set are meant.
+    """
+    of_name = {p["named"].removesuffix(" 100 %"): p for p in points if p.get("named")}
+    people = {domain: _people(numbers) for domain, numbers in subjects.items()}
+    found = []
+    for one, other in PAIRS:
+        if one not in of_name or other not in of_name:
+            continue
+        row: dict[str, Any] = {"one": one, "other": other}
+        for domain in DOMAINS:
+            gap = _gap(of_name[one]["right"][domain], of_name[other]["right"][domain])
+            low, high = over_subjects(gap, people[domain], generator(seed, "difference", one, other, domain), level)
+            row |= {f"{domain}_mean": float(gap.mean()), f"{domain}_lower": low, f"{domain}_upper": high}
+        found.append(row)
+    return found
 
 
 def interval_text(point: dict[str, Any], domain: str) -> str:

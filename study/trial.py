@@ -60,13 +60,16 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         describe(trial, {"strategy": strategy, "config": knobs(config), "key": key, "seed": seed})
         twin = find_twin(trial, key)
         if twin is not None:
-            record = {name: twin.user_attrs[name] for name in ("curve", "measures")} | {"twin_of": twin.number}
+            known = ("curve", "measures", "confusion")
+            record = {name: twin.user_attrs[name] for name in known if name in twin.user_attrs}
+            record["twin_of"] = twin.number
             state = TrialState.COMPLETE
         else:
             adapted = adapt(
                 bench.setting, config, seed, lambda share, row: at_rung(trial, bench, share, row), bench.ways
             )
             record = {"curve": adapted.curve, "measures": adapted.measures | on_the_way(adapted)}
+            record["confusion"] = adapted.confusion
             if adapted.stopped:
                 record["reason"] = f"dominated at epoch {adapted.curve[-1]['epoch']:g}"
             state = TrialState.PRUNED if adapted.stopped else TrialState.COMPLETE

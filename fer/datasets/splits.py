@@ -144,6 +144,31 @@ def _cost(placed: np.ndarray, table: np.ndarray, wanted: Sequence[int]) -> np.nd
     return cost
 
 
+def folds(labels: np.ndarray, subjects: np.ndarray | None, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Numbers images by folds of about equal size that share no subject, or, where these are unknown, no pixels.
+
+    Args:
+        labels: int64 (n,).
+        subjects: int64 (n,), or None where unknown.
+        groups: int64 (n,), equal for equal pixels.
+        count: Number of folds, at least 2.
+        seed: Of the folds.
+
+    Returns:
+        int64 (n,), 0…count - 1.
+
+    Raises:
+        InputError: There are fewer subjects, or different images, than folds.
+    """
+    units = len(np.unique(groups if subjects is None else subjects))
+    if not 2 <= count <= units:
+        what = "different images" if subjects is None else "subjects"
+        raise InputError(
+            f"folds are two at least and no more than there are {what}", f"{count} of {units}", "Change the number."
+        )
+    return _divide(labels, subjects, groups, [round(len(labels) / count)] * (count - 1), seed)[0]
+
+
 def by_image(labels: np.ndarray, groups: np.ndarray, wanted: Sequence[int], seed: int) -> np.ndarray:
     """Cuts parts with every expression in proportion and equal pixels in one part.
 
