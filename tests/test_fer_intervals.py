@@ -5,6 +5,7 @@ import pytest
 
 from fer.intervals import holm, mcnemar, over_subjects, wilson
 from study.evidence import against, judge
+from study.page import _told_apart as told_apart
 
 
 @pytest.mark.parametrize("right, count, low, high", [(57, 67, 74.7, 91.7), (52, 58, 79.2, 95.2)])
@@ -24,6 +25,19 @@ def test_mcnemar_counts_only_changes():
 def test_holm_steps_down_and_never_lets_a_larger_p_overtake():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([0.2]) == [0.2]
+
+
+def test_mcnemar_and_holm_agree_with_statsmodels():
+    contingency = pytest.importorskip("statsmodels.stats.contingency_tables")
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    rng = np.random.default_rng(6)
+    found = []
+    for size in (5, 20, 67, 300):
+        before, after = rng.random((2, size)) < [[0.4], [0.6]]
+        table = [[np.sum(a & b) for b in (after, ~after)] for a in (before, ~before)]
+        found.append(mcnemar(before, after))
+        assert found[-1] == pytest.approx(contingency.mcnemar(table, exact=True).pvalue)
+    assert holm(found) == pytest.approx(multitest.multipletests(found, method="holm")[1].tolist())
 
 
 def draw(rng: np.random.Generator, people: int, images: int, seeds: int, mean: float) -> tuple[np.ndarray, np.ndarray]:
@@ -47,7 +61,7 @@ def test_intervals_cover_what_they_promise(people, images, seeds):
 
 def test_the_best_of_thirty_equal_configurations_is_not_told_from_the_others():
     rng = np.random.default_rng(3)
-    subjects = {"source": np.full(60, -1), "target": np.repeat(np.arange(5), [10, 10, 9, 9, 9])}
+    subjects = {"source": np.full(60, -1), "target": np.repeat(np.arange(5), [10, 10, 9, 9, 9])}  # 47 target images
     points = []
     for index in range(31):
         right = {domain: rng.random((3, len(people))) < 0.6 for domain, people in subjects.items()}
@@ -60,6 +74,7 @@ def test_the_best_of_thirty_equal_configurations_is_not_told_from_the_others():
     assert all(point["target_p"] > 0.05 for point in found["points"][1:])
     optimism = [point["target_optimism"] for point in found["points"]]
     assert np.mean(optimism) == pytest.approx(0.15, abs=0.03)
+    assert "No two of the front's 30 points can be told apart" in told_apart(found["alike"])
 
 
 def test_a_clear_difference_is_told_apart():
