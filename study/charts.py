@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from study import front as fronts
-from study.describe import SYNTHETIC, baseline_point, dataset_label, is_synthetic, percent, short
-from study.plots import INK, axis_label, look, step_line
+from study.describe import SYNTHETIC, baseline_point, confirmed_points, dataset_label, is_synthetic, percent, short
+from study.evidence import interval_text
+from study.plots import CONFIRMED, INK, TITLES, axis_label, look, step_line
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -30,10 +31,8 @@ def page(name: str, info: dict, table: pd.DataFrame, ranking: pd.DataFrame | Non
 
 def _title(name: str, info: dict) -> dict[str, Any]:
     mark = f"<b style='color:#B03A00'>{SYNTHETIC}</b> · " if is_synthetic(info) else ""
-    titles = {"pareto": "Pareto front", "hypervolume": "Hypervolume", "strategies": "What each strategy reached",
-              "importance": "Which knob matters (PED-ANOVA)"}  # fmt: skip
     return {
-        "text": f"<b>{titles[name]}</b><br><sup>{mark}{_text(info.get('name', 'study'))}</sup>",
+        "text": f"<b>{TITLES[name]}</b><br><sup>{mark}{_text(info.get('name', 'study'))}</sup>",
         "x": 0.02,
     }
 
@@ -47,7 +46,8 @@ def figure(name: str, info: dict, table: pd.DataFrame, ranking: pd.DataFrame | N
     if name == "importance":
         assert ranking is not None
         return _importance(info, ranking)
-    return {"pareto": _pareto, "hypervolume": _hypervolume, "strategies": _strategies}[name](info, table)
+    drawers = {"pareto": _pareto, "hypervolume": _hypervolume, "strategies": _strategies, CONFIRMED: _confirmed}
+    return drawers[name](info, table)
 
 
 def hover(table: pd.DataFrame) -> list[str]:
@@ -108,6 +108,29 @@ def _pareto(info: dict, table: pd.DataFrame) -> "go.Figure":
             {axis: {"title": _text(axis_label(info, side)), "range": [low[at] - pad[at], high[at] + pad[at]]}}
         )
     return chart.update_layout(legend={"orientation": "h", "y": -0.16, "yanchor": "top"}, hovermode="closest")
+
+
+def _confirmed(info: dict, table: pd.DataFrame) -> "go.Figure":
+    import plotly.graph_objects as go
+
+    chart = go.Figure()
+    for point in confirmed_points(info):
+        colour, _, symbol = look(str(point["strategy"]))
+        place, spans = {}, {}
+        for axis, side in (("x", "source"), ("y", "target")):
+            mean, low, high = (100 * point[f"{side}_{end}"] for end in ("test", "lower", "upper"))
+            place[axis] = [mean]
+            spans[f"error_{axis}"] = {"array": [high - mean], "arrayminus": [mean - low], "thickness": 1}
+        ends = "<br>".join(f"{side} {interval_text(point, side)} %" for side in ("source", "target"))
+        chart.add_scatter(
+            **place, **spans, mode="markers", name=_text(f"{point['name']} · {point['strategy']}"), hoverinfo="text",
+            marker={"color": colour, "symbol": symbol, "size": 12,
+                    "line": {"width": 1.4 if point["front"] else 0, "color": INK}},
+            hovertext=f"<b>{_text(point['name'])} · {_text(point['strategy'])} · alpha {point['alpha']}</b><br>{ends}",
+        )  # fmt: skip
+    axes = {side: f"{side.capitalize()} test accuracy (%) — {_text(dataset_label(info, side))}"
+            for side in ("source", "target")}  # fmt: skip
+    return chart.update_layout(xaxis_title=axes["source"], yaxis_title=axes["target"])
 
 
 def _hypervolume(info: dict, table: pd.DataFrame) -> "go.Figure":

@@ -72,6 +72,8 @@ def confirm(args: argparse.Namespace) -> None:
     """Confirms a study and writes its exports anew."""
     import rich
 
+    from study.front import table
+    from study.paper import for_terminal
     from study.report import export
     from study.storage import load_study, trials_of
 
@@ -90,6 +92,9 @@ def confirm(args: argparse.Namespace) -> None:
     study.set_user_attr(ATTRIBUTE, opening)
     export(record | {ATTRIBUTE: opening}, trials_of(study), folder)
     rich.print(as_rich(record, opening))
+    paper = for_terminal(record | {ATTRIBUTE: opening}, table(trials_of(study)))
+    if paper is not None:
+        rich.print(paper)
     print(f"report: {folder / 'report.html'}; for MLflow: python -m study.sync {args.study}")
 
 
@@ -154,12 +159,12 @@ def references(record: dict[str, Any]) -> list[tuple[str, str, "AdaptationConfig
     """
     from fer.adaptation import STRATEGIES, named
     from study.lab import base_config
-    from study.report import PAPER_AMOUNTS
+    from study.paper import AMOUNTS
 
     base, found = base_config(record), []
     for strategy in STRATEGIES:
         if record["options"]["space"] == "paper" and strategy != "BL":
-            shares = [(f"{strategy} {share:.0%}".replace("%", " %"), share) for share in PAPER_AMOUNTS]
+            shares = [(f"{strategy} {share:.0%}".replace("%", " %"), share) for share in AMOUNTS]
         else:
             shares = [(strategy, base.amount)]
         found += [(name, strategy, replace(named(strategy, base), amount=share)) for name, share in shares]

@@ -67,27 +67,19 @@ dd{margin:0;min-width:0;overflow-wrap:anywhere}
 dd dl{grid-template-columns:minmax(4rem,9rem) 1fr;margin:0}
 ul{margin:0;padding-left:1.1rem}
 summary{cursor:pointer;padding:.3rem 0}
+select{font:inherit;max-width:100%;background:var(--raised);color:var(--ink);border:1px solid var(--line);padding:.2rem}
+h4{font-size:.95rem;margin:1.2rem 0 .2rem}
+#detail{border:1px solid var(--line);border-radius:6px;padding:.2rem 1rem 1rem}
+#detail:empty{display:none}
+.pair{display:flex;flex-wrap:wrap;gap:.5rem 2rem}
+.matrix table{font-size:.75rem;border-collapse:separate;border-spacing:1px}
+.matrix th,.matrix td{border:0;padding:.25rem .1rem;min-width:2.2rem;text-align:center}
+.matrix p{margin:.2rem 0}
+.bars{display:grid;grid-template-columns:6rem minmax(4rem,18rem) 4rem;gap:.2rem .6rem;align-items:center}
+.bars,.part p{font-size:.88rem}
+.track{background:var(--raised);height:.8rem;border-radius:3px;overflow:hidden}
+.track i{display:block;height:100%;background:#0072b2}
+.value{font-variant-numeric:tabular-nums}
 img{display:block;max-width:100%;width:40rem;height:auto;background:#fff;border-radius:6px;margin:1rem 0}
 @media(max-width:600px){dl,dd dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 .5rem}}
-"""
-
-# The chart's ink follows the page's, and a narrow screen gets smaller letters and upright room.
-THEME = """
-(function () {
-  const dark = matchMedia("(prefers-color-scheme: dark)"), box = document.getElementById("front");
-  function paint() {
-    const ink = dark.matches ? "#ececec" : "#1a1a1a", line = dark.matches ? "#3c3c3c" : "#e2e2e2";
-    Plotly.relayout(box, {"font.color": ink, "xaxis.gridcolor": line, "yaxis.gridcolor": line,
-      "xaxis.zeroline": false, "yaxis.zeroline": false, "font.size": innerWidth < 600 ? 11 : 13,
-      "modebar.bgcolor": "rgba(0,0,0,0)", "modebar.color": "#8a8a8a", "modebar.activecolor": ink});
-    box.data.forEach(function (trace, i) {
-      const black = trace.name === "BL" || trace.name === "Baseline";
-      const change = trace.mode === "lines" ? {"line.color": ink} : {"marker.line.color": ink};
-      if (black) { change["marker.color"] = ink; change["textfont.color"] = ink; }
-      Plotly.restyle(box, change, [i]);
-    });
-  }
-  paint();
-  dark.addEventListener("change", paint);
-})();
 """

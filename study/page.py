@@ -1,11 +1,15 @@
 """report.html: one file that needs nothing else, for a screen, a phone, day and night."""
 
 import base64
+import json
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from study import charts
 from study import front as fronts
+from study.answers import answers, certainty
 from study.describe import (
     SYNTHETIC,
     SYNTHETIC_SENTENCE,
@@ -17,10 +21,11 @@ from study.describe import (
     section,
     short,
 )
-from study.evidence import interval_text
-from study.markup import CSS, THEME, grid, text, tree
+from study.markup import CSS, grid, text, tree
+from study.paper import as_table
+from study.tables import LEVELS, Table, confirmed_table, front_table
 
-LEVELS = (0.98, 0.95, 0.9, 0.8)
+SCRIPT = Path(__file__).with_name("page.js")
 
 
 def page(
@@ -29,6 +34,7 @@ def page(
     vectors: dict[str, str],
     notes: dict[str, str],
     paper: pd.DataFrame | None,
+    details: dict[str, Any] | None = None,
 ) -> str:
     """Returns the report.
 
@@ -38,13 +44,15 @@ def page(
         vectors: The pictures as SVG, by name.
         notes: What could not be drawn, and why, by name of picture.
         paper: The paper's table, where the study has one.
+        details: Of `details.details`, what a click on the front shows.
     """
     name = text(info.get("name", "study"))
     banner = f'<p class="banner"><b>{SYNTHETIC}.</b> {SYNTHETIC_SENTENCE}</p>' if is_synthetic(info) else ""
     sections = [
         ("Recommendation", _recommendation(info, table)),
-        ("Front", _front_chart(info, table, notes) + _front_table(table)),
-        ("Confirmed on test images", _confirmed(info)),
+        ("Front", _front_chart(info, table, notes, details or {}) + _front_table(info, table)),
+        ("Confirmed on test images", _confirmed(info, vectors, notes)),
+        ("Answers", _answers(info, table)),
         ("Strategies", _strategies(info, table) + _picture(vectors, notes, "strategies")),
         ("The paper's table", _paper(paper, is_synthetic(info))),
         ("Baseline", tree(section(info, "baseline")) or "<p>Nothing is recorded about the baseline.</p>"),
@@ -107,7 +115,7 @@ def _recommendation(info: dict, table: pd.DataFrame) -> str:
         else "nothing here has been confirmed on a test set"
     )
     return (
-        f"{lead}<div class='cards'>{cards}</div>{_best_by_retention(info, table)}"
+        f"{lead}<p>{text(certainty(info, table, knee))}</p><div class='cards'>{cards}</div>"
         "<p class='quiet'>The recommendation is the knee of the front: the trial that stands out furthest above the "
         "line between the front's two ends, or, where none does, dominates most. It is a single training, chosen as "
         f"the best of many on validation images, and so looks better than it is; {tested}.</p>"
@@ -118,58 +126,44 @@ def _card(title: str, value: str, detail: str) -> str:
     return f"<div class='card'><span>{text(title)}</span><b>{text(value)}</b><span>{text(detail)}</span></div>"
 
 
-def _best_by_retention(info: dict, table: pd.DataFrame) -> str:
-    start = baseline_point(info)
-    if start is None:
-        return ""
-    done, rows = fronts.points(table), []
-    for level in LEVELS:
-        kept = done[done["source_val"] >= level * start[0]].sort_values(
-            ["target_val", "source_val"], ascending=False, kind="stable"
-        )
-        best = kept.iloc[0] if len(kept) else None
-        cells = [f"{100 * level:.0f} %"]
-        cells += ["none", "–", "–", "–", "–"] if best is None else [
-            best["strategy"], best["number"], fronts.way_name(best["share"], best["slope"]),
-            percent(best["source_val"]), percent(best["target_val"])]  # fmt: skip
-        rows.append(cells)
-    head = ["Source kept, at least", "Strategy", "Trial", "Alpha", "Source %", "Target %"]
-    return f"<h3>Best on the target, by how much of the source must stay</h3>{grid(head, rows)}"
-
-
-def _front_chart(info: dict, table: pd.DataFrame, notes: dict[str, str]) -> str:
+def _front_chart(info: dict, table: pd.DataFrame, notes: dict[str, str], details: dict[str, Any]) -> str:
     if "pareto" in notes:
         return f"<p class='quiet'>No picture of the front: {text(notes['pareto'])}.</p>"
     chart = charts.figure("pareto", info, table)
     chart.update_layout(template="plotly_white", margin={"t": 40, "l": 56, "r": 12, "b": 40}, height=560,
                         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)")  # fmt: skip
     drawn = chart.to_html(full_html=False, include_plotlyjs=True, config=charts.CONFIG, div_id="front")
-    return f"<p>Accuracy on validation images; hover a point for its knobs.</p>{drawn}<script>{THEME}</script>"
+    content = json.dumps({"trials": {}, "first": None} | details, allow_nan=False).replace("<", "\\u003c")
+    return (
+        "<p>Accuracy on validation images. Hover a point for its knobs, click it for its trial.</p>"
+        f"{drawn}<p><label>Trial <select id='pick'></select></label></p><div id='detail' aria-live='polite'></div>"
+        f"<script type='application/json' id='details'>{content}</script><script>{SCRIPT.read_text()}</script>"
+    )
 
 
-def _front_table(table: pd.DataFrame) -> str:
+def _shown(table: Table | None) -> str:
+    return "" if table is None else grid(table.head, table.rows) + f"<p class='quiet'>{text(table.caption)}</p>"
+
+
+def _front_table(info: dict, table: pd.DataFrame) -> str:
     front = fronts.front(table)
     if front.empty:
         return ""
-    varied = [name for name in fronts.knobs(front) if table[name].nunique(dropna=False) > 1]
-    fixed = [name for name in fronts.knobs(front) if name not in varied]
-    rows = [
-        [
-            row["trial"],
-            row["strategy"],
-            f"{row['alpha']:g}",
-            percent(row["source_val"], 2),
-            percent(row["target_val"], 2),
-            *(short(row[k]) for k in varied),
-        ]
-        for row in front.to_dict("records")
-    ]
+    fixed = [name for name in fronts.knobs(front) if name not in table or table[name].nunique(dropna=False) <= 1]
     same = ", ".join(f"{text(name)} {text(short(front[name].iloc[0]))}" for name in fixed)
-    note = f"<p class='quiet'>The same in every trial: {same}.</p>" if same else ""
-    return grid(["Trial", "Strategy", "Alpha", "Source %", "Target %", *varied], rows) + note
+    note = f"<details><summary>The same in every trial</summary><p class='quiet'>{same}</p></details>" if same else ""
+    return _shown(front_table(info, table)) + note
 
 
-def _confirmed(info: dict) -> str:
+def _answers(info: dict, table: pd.DataFrame) -> str:
+    return "".join(
+        f"<h3>{text(answer.question)}</h3><p>{text(answer.words)}</p>{_shown(answer.table)}"
+        for answer in answers(info, table)
+        if answer.table is not None
+    )
+
+
+def _confirmed(info: dict, vectors: dict[str, str], notes: dict[str, str]) -> str:
     opening, points = section(info, "confirmation"), confirmed_points(info)
     if not points:
         name = text(info.get("name", "STUDY"))
@@ -177,26 +171,23 @@ def _confirmed(info: dict) -> str:
             f"<p>Not confirmed: the test sets are closed. <code>python -m study.confirm {name}</code> trains the front "
             "and the named strategies again with several seeds and opens them once.</p>"
         )
-    rows = [
-        [
-            point["name"],
-            point["strategy"],
-            point["alpha"],
-            *(interval_text(point, domain) for domain in ("source", "target")),
-            *(f"{point[f'{domain}_p']:.2g}" for domain in ("source", "target")),
-            "–" if "target_optimism" not in point else f"{100 * point['target_optimism']:+.1f}",
-        ]
-        for point in points
-    ]
-    head = ["Point", "Strategy", "Alpha", "Source %", "Target %", "Source p", "Target p", "Target optimism"]
     again = f", after {len(opening['earlier'])} earlier openings" if opening.get("earlier") else ""
     note = (
-        f"Test accuracy, mean over {text(opening['seeds'])} trainings, with 95 % intervals bootstrapped over subjects "
-        "and seeds (Wilson's for single networks); p against the baseline by McNemar's exact test, twice the median "
-        "over seeds, corrected by Holm. Optimism: what the search saw on validation minus the test mean, in points. "
-        f"The test sets were opened {text(opening['opened'])}{again}."
+        f"Each seed has its own order, views and new weights{_divided(points)}; the test images are the same for all. "
+        "Intervals are bootstrapped over subjects and seeds (Wilson's for single networks); p is McNemar's exact test "
+        "against the baseline, twice the median over seeds, corrected by Holm. Flips: source images that the baseline "
+        "had right and the network has wrong. Optimism: what the search saw on validation minus the test mean, in "
+        f"points. The test sets were opened {text(opening['opened'])}{again}."
     )
-    return f"<p>{_told_apart(opening['results']['alike'])}</p>{grid(head, rows)}<p class='quiet'>{note}</p>"
+    return (
+        f"<p>{_told_apart(opening['results']['alike'])}</p>{_picture(vectors, notes, 'confirmed')}"
+        f"{_shown(confirmed_table(info))}<p class='quiet'>{note}</p>"
+    )
+
+
+def _divided(points: list[dict]) -> str:
+    most = max(int(point.get("divisions") or 0) for point in points)
+    return f", and one of {most} divisions of the target into training and validation" if most > 1 else ""
 
 
 def _told_apart(alike: dict[str, list[str]]) -> str:
@@ -240,12 +231,10 @@ def _strategies(info: dict, table: pd.DataFrame) -> str:
 def _paper(paper: pd.DataFrame | None, synthetic: bool) -> str:
     if paper is None:
         return ""
-    rows = [[f"{v:.2f}" if isinstance(v, float) and v == v else "–" if isinstance(v, float) else v for v in row]
-            for row in paper.itertuples(index=False)]  # fmt: skip
     note = "The published figures are not shown: they were measured on photographs." if synthetic else (
-        "Accuracy in per cent; 50 and 100 are the share of the target's training set. Published figures are on test "
-        "sets (arXiv 1905.12082), this study's on validation sets.")  # fmt: skip
-    return grid([column.replace("_", " ") for column in paper.columns], rows) + f"<p class='quiet'>{note}</p>"
+        "50 and 100 are the share of the target's training set. Published figures are on test sets (arXiv 1905.12082), "
+        "of another network, baseline and split; differences from them show the kind, not an error.")  # fmt: skip
+    return _shown(as_table(paper)) + f"<p class='quiet'>{note}</p>"
 
 
 def _picture(vectors: dict[str, str], notes: dict[str, str], name: str) -> str:

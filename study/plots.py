@@ -11,13 +11,17 @@ import pandas as pd
 
 from fer.expressions import CHANCE
 from study import front as fronts
-from study.describe import SYNTHETIC, baseline_point, dataset_label, is_synthetic
+from study.describe import SYNTHETIC, baseline_point, confirmed_points, dataset_label, is_synthetic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAMES = ("pareto", "hypervolume", "strategies", "importance")
+CONFIRMED = "confirmed"
+"""The picture of a confirmed study."""
+TITLES = {"pareto": "Pareto front", "hypervolume": "Hypervolume", "strategies": "What each strategy reached",
+          "importance": "Which knob matters (PED-ANOVA)", CONFIRMED: "Confirmed on test images"}  # fmt: skip
 # Okabe and Ito's colours, which people with any colour vision can tell apart, without the yellow that is
 # lost on white. Each strategy keeps its colour and marker in every study: (colour, matplotlib, plotly).
 INK = "#1a1a1a"
@@ -68,7 +72,7 @@ def pictures(info: dict, table: pd.DataFrame, trials: list[Any]) -> tuple[dict[s
     files: dict[str, bytes] = {}
     notes: dict[str, str] = {}
     enough = not fronts.finished(table).empty
-    for name in NAMES:
+    for name in (*NAMES, CONFIRMED) if confirmed_points(info) else NAMES:
         try:
             ranking, note = importances(trials) if name == "importance" else (None, "")
             if not enough or (name == "importance" and ranking is None):
@@ -107,14 +111,13 @@ def draw(name: str, info: dict, table: pd.DataFrame, ranking: pd.DataFrame | Non
     from matplotlib.figure import Figure
 
     rows = table["strategy"].nunique() if name == "strategies" else len(ranking) if ranking is not None else 0
-    wide, high = {"pareto": (5.4, 4.8), "hypervolume": (5.4, 3.3)}.get(name, (5.4, 1.9 + 0.36 * max(rows, 2)))
-    figure = Figure(figsize=(wide, high), layout="constrained")
-    {"pareto": _pareto, "hypervolume": _hypervolume, "strategies": _strategies}.get(name, _importance)(
-        figure, info, table if ranking is None else ranking
+    wide, high = {"pareto": (5.4, 4.8), CONFIRMED: (5.4, 4.8), "hypervolume": (5.4, 3.3)}.get(
+        name, (5.4, 1.9 + 0.36 * max(rows, 2))
     )
-    titles = {"pareto": "Pareto front", "hypervolume": "Hypervolume", "strategies": "What each strategy reached",
-              "importance": "Which knob matters (PED-ANOVA)"}  # fmt: skip
-    figure.suptitle(f"{titles[name]}\n", x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
+    figure = Figure(figsize=(wide, high), layout="constrained")
+    drawers = {"pareto": _pareto, "hypervolume": _hypervolume, "strategies": _strategies, CONFIRMED: _confirmed}
+    drawers.get(name, _importance)(figure, info, table if ranking is None else ranking)
+    figure.suptitle(f"{TITLES[name]}\n", x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
     line = str(info.get("name", "study"))
     figure.text(0.02, 1 - 0.36 / high, line, fontsize=8, color="#555555", va="center", parse_math=False)
     if is_synthetic(info):
@@ -172,6 +175,35 @@ def _pareto(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
     _grid(axes)
     columns = min(4, len(axes.get_legend_handles_labels()[1]))
     figure.legend(loc="outside lower center", ncols=columns, fontsize=9, handletextpad=0.3, columnspacing=1.2)
+
+
+def _confirmed(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
+    axes, named = figure.add_subplot(), set()
+    for point in confirmed_points(info):
+        colour, marker, _ = look(str(point["strategy"]))
+        x, y = (100 * point[f"{side}_test"] for side in ("source", "target"))
+        spans = [[[at - 100 * point[f"{side}_lower"]], [100 * point[f"{side}_upper"] - at]]
+                 for at, side in ((x, "source"), (y, "target"))]  # fmt: skip
+        axes.errorbar(x, y, xerr=spans[0], yerr=spans[1], color=colour, linewidth=0.9, alpha=0.75, zorder=2)
+        edge = INK if point["front"] else "white"
+        axes.scatter(x, y, s=52, marker=marker, color=colour, edgecolors=edge, linewidths=1.1, zorder=4)
+        if "source_optimism" in point:
+            seen = [100 * (point[f"{side}_test"] + point[f"{side}_optimism"]) for side in ("source", "target")]
+            axes.plot([seen[0], x], [seen[1], y], color=colour, linewidth=0.8, linestyle=":", zorder=1)
+            axes.scatter(
+                seen[0], seen[1], s=26, marker=marker, facecolors="white", edgecolors=colour, linewidths=1, zorder=3
+            )
+        if point["strategy"] not in named:
+            named.add(point["strategy"])
+            axes.scatter([], [], s=36, marker=marker, color=colour, label=_name(point["strategy"]))
+    axes.scatter([], [], s=26, facecolors="white", edgecolors="#555555", label="on validation")
+    axes.scatter([], [], s=40, facecolors="#bbbbbb", edgecolors=INK, label="of the front")
+    axes.set(
+        xlabel=_name(f"Source test accuracy (%) — {dataset_label(info, 'source')}"),
+        ylabel=_name(f"Target test accuracy (%) — {dataset_label(info, 'target')}"),
+    )
+    _grid(axes)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=9, handletextpad=0.3, columnspacing=1.2)
 
 
 def _hypervolume(figure: "Figure", info: dict, table: pd.DataFrame) -> None:

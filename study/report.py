@@ -14,12 +14,6 @@ from study.machine import keep_private
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
-    import rich.table
-
-PAPER = Path(__file__).with_name("paper.csv")
-OURS = "this study (validation)"
-PUBLISHED = "published (test, arXiv 1905.12082)"
-PAPER_STRATEGIES, PAPER_AMOUNTS = ("FC", "FC+CL", "RE", "FU"), (0.5, 1.0)
 
 
 def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
@@ -37,8 +31,12 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
 
     from study import front as fronts
     from study.describe import confirmed_points, hide_secrets
+    from study.details import details
+    from study.document import document, text_tables
     from study.page import page
-    from study.plots import NAMES, pictures
+    from study.paper import as_table, study_paper_table, title_of
+    from study.plots import CONFIRMED, NAMES, pictures
+    from study.tables import latex, markdown
 
     info, trials = hide_secrets(study_info), list(trials)
     table = fronts.table(trials)
@@ -51,10 +49,17 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     files["front.csv"] = _csv(confirmed_front(fronts.front(table), info))
     if confirmed_points(info):
         files["confirm.csv"] = _csv(pd.DataFrame(confirmed_points(info)))
-    vectors = {name: files[f"{name}.svg"].decode() for name in NAMES if f"{name}.svg" in files}
-    files["report.html"] = page(info, table, vectors, notes, paper).encode()
+    vectors = {name.removesuffix(".svg"): files[name].decode() for name in files if name.endswith(".svg")}
+    files["report.html"] = page(info, table, vectors, notes, paper, details(info, table, trials)).encode()
+    shown = text_tables(info, table, paper)
+    files["report.md"] = document(info, table, shown).encode()
+    if shown:
+        files["tables.tex"] = "\n".join(latex(part) for part in shown).encode()
+    if paper is not None:
+        files |= {"paper_table.md": markdown(as_table(paper, title_of(info))).encode()}
+        files |= {"paper_table.tex": latex(as_table(paper, title_of(info))).encode()}
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (folder / f"{name}.{kind}" for name in NAMES for kind in ("png", "svg", "pdf", "html")):
+    for stale in (folder / f"{name}.{kind}" for name in (*NAMES, CONFIRMED) for kind in ("png", "svg", "pdf", "html")):
         if stale.name not in files:
             stale.unlink(missing_ok=True)
     return [write_atomically(folder / name, content) for name, content in files.items()]
@@ -90,72 +95,6 @@ def _csv(table: "pd.DataFrame") -> bytes:
     return table.to_csv(index=False, lineterminator="\n").encode()
 
 
-def study_paper_table(info: dict, table: "pd.DataFrame") -> "pd.DataFrame | None":
-    """Returns the paper's table of a study in the paper's space, None of any other study."""
-    from study.describe import is_synthetic, section
-
-    if section(info, "options").get("space") != "paper":
-        return None
-    source, target = (str(section(info, side).get("name", side)) for side in ("source", "target"))
-    # Beside invented data, or another source, published figures would look comparable without being so.
-    return paper_table(table, target, source, published=not is_synthetic(info) and source == "fer2013")
-
-
-def paper_table(table: "pd.DataFrame", target: str, source: str = "fer2013", published: bool = False) -> "pd.DataFrame":
-    """Returns accuracies in per cent laid out as the paper's table.
-
-    Columns: figures (whose), domain, dataset, BL, FC_50, FC_100, FC+CL_50, …, FU_100. Repeated trials of one
-    point are averaged; a point without a finished trial is missing.
-
-    Args:
-        table: Of `front.table`.
-        target: The target's name, which finds the published rows.
-        source: The source's name.
-        published: Adds the paper's test figures, where it has this target.
-    """
-    import pandas as pd
-
-    from study.front import finished
-
-    done = finished(table)
-    amount = pd.to_numeric(done["amount"]) if "amount" in done else pd.Series(1.0, index=done.index)
-    rows = []
-    for domain, name in (("source", source), ("target", target)):
-        accuracy = 100 * done[f"{domain}_val"]
-        row: dict[str, Any] = {"figures": OURS, "domain": domain, "dataset": name}
-        row["BL"] = accuracy[done["strategy"] == "BL"].mean()
-        for strategy in PAPER_STRATEGIES:
-            for share in PAPER_AMOUNTS:
-                row[f"{strategy}_{share:.0%}".rstrip("%")] = accuracy[
-                    (done["strategy"] == strategy) & (amount == share)
-                ].mean()
-        rows.append(row)
-    result = pd.DataFrame(rows)
-    if published:
-        paper = pd.read_csv(PAPER)
-        paper = paper[paper["target"] == target].drop(columns="target")
-        domains = paper["dataset"].map(lambda name: "target" if name == target else "source")
-        paper = paper.assign(figures=PUBLISHED, domain=domains)[list(result.columns)]
-        result = pd.concat([result, paper], ignore_index=True) if len(paper) else result
-    return result.round(2)
-
-
-def paper_rich(paper: "pd.DataFrame", title: str = "") -> "rich.table.Table":
-    """Returns `paper_table` for the terminal, a row for each strategy and amount, in per cent."""
-    import rich.table
-    from rich.markup import escape
-
-    shown = rich.table.Table(title=escape(title) or None, title_justify="left")
-    shown.add_column("strategy")
-    for row in paper.itertuples(index=False):
-        shown.add_column(f"{escape(str(row.dataset))}, {escape(str(row.figures))}", justify="right")
-    for column in paper.columns[3:]:
-        name, _, amount = column.partition("_")
-        cells = ("–" if value != value else f"{value:.2f}" for value in paper[column])
-        shown.add_row(f"{name} {amount} %" if amount else name, *cells)
-    return shown
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.report`."""
     parser = argparse.ArgumentParser(
@@ -174,6 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     import rich
 
     from study.front import table
+    from study.paper import for_terminal
 
     try:
         info, trials = open_study(args.study, Path(args.out), args.storage)
@@ -185,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: the report could not be written: {error}", file=sys.stderr)
         return 1
-    paper = paper_for_terminal(info, table(trials))
+    paper = for_terminal(info, table(trials))
     if paper is not None:
         rich.print(paper)
     print(f"{len(written)} files in {folder}; open {folder / 'report.html'}")
@@ -208,17 +148,6 @@ def open_study(name: str, out: Path, storage: str | None) -> tuple[dict, list[An
 def confirmation_of(study: "optuna.Study") -> dict[str, Any]:
     """Returns what `study.confirm` recorded of a study, as a part of its record."""
     return {name: value for name, value in study.user_attrs.items() if name == "confirmation"}
-
-
-def paper_for_terminal(info: dict, table: "pd.DataFrame") -> "rich.table.Table | None":
-    """Returns the paper's table of a study in the paper's space with its title, None of any other study."""
-    from study.describe import SYNTHETIC, is_synthetic
-
-    paper = study_paper_table(info, table)
-    if paper is None:
-        return None
-    mark = f"{SYNTHETIC}: " if is_synthetic(info) else ""
-    return paper_rich(paper, f"{mark}accuracy in per cent, by strategy and share of the target's training set")
 
 
 if __name__ == "__main__":

@@ -425,13 +425,13 @@ def summarise(
 ) -> None:
     """Prints the front, the paper's table where that is the space, and where everything is."""
     from study.front import table
-    from study.report import paper_for_terminal
+    from study.paper import for_terminal
     from study.storage import trials_of
 
     rows = table(trials_of(study))
     progress.say(reason)
     progress.show(front_rich(record, rows))
-    paper = paper_for_terminal(record, rows)
+    paper = for_terminal(record, rows)
     if paper is not None:
         progress.show(paper)
     elsewhere = networks_elsewhere(study, Path(options.out) / record["name"])

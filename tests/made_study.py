@@ -9,6 +9,8 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from fer.expressions import EXPRESSIONS
+from study import front as fronts
 from study import plots
 from study.front import table
 
@@ -94,3 +96,46 @@ def made_study(trials: list[FrozenTrial], storage: Any = None, name: str = "made
     study.set_user_attr("study", made_info(name=name))
     study.add_trials(trials)
     return study
+
+
+@functools.cache
+def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
+    """A record and trials as a confirmed study has them: confusions, test answers of five seeds, layers' similarity."""
+    from fer.layers import LAYERS
+    from study.evidence import differences, judge, measured, within
+
+    rng = np.random.default_rng(5)
+    trials = made_trials(30)
+    labels = {"source": np.arange(140) % 7, "target": np.arange(56) % 7}
+    subjects = {"source": np.full(140, -1), "target": np.arange(56) // 7}
+    for trial in trials:
+        counts = {side: np.diag([9] * 7) + rng.integers(0, 3, (7, 7)) for side in labels}
+        shares = {f"retention_{name}": float(rng.uniform(0.5, 1.1)) for name in EXPRESSIONS}
+        trial.user_attrs["confusion"] = {side: found.tolist() for side, found in counts.items()}
+        trial.user_attrs["measures"] |= shares
+    front = fronts.front(table(trials))
+    points = []
+    networks = [("BL", "BL", "", 0.61, 0.45), *((n, n, "", 0.55, 0.6) for n in STRATEGIES[1:])]
+    networks += [(f"trial {row.trial}", row.strategy, row.model, row.source_val, row.target_val) for row in
+                 front.itertuples()]  # fmt: skip
+    for name, strategy, model, source, target in networks:
+        seeds = 1 if name == "BL" else 5
+        logits = {}
+        for side, level in (("source", source), ("target", target)):
+            logits[side] = rng.normal(size=(seeds, len(labels[side]), 7))
+            right = rng.random((seeds, len(labels[side]))) < level
+            logits[side][..., :] += 4 * right[..., None] * np.eye(7)[labels[side]]
+        right = {side: logits[side].argmax(-1) == labels[side] for side in labels}
+        point = {"name": name, "named": name if not model else "", "strategy": strategy, "alpha": 1.0, "slope": 0.0,
+                 "model": model, "front": bool(model), "divisions": min(seeds, 4), "logits": logits, "right": right,
+                 "cka": np.linspace(1, 0.4, len(LAYERS)), "probe": 0.6}  # fmt: skip
+        points.append(point | ({"source_val": source, "target_val": target} if model else {}))
+    results = judge(points, subjects, 0, 0.95)
+    rows = zip(results["points"], measured(points, labels), strict=True)
+    results["points"] = [row | measures for row, measures in rows]
+    results["inside"] = [within(point, points[0], labels) for point in points]
+    results["differences"] = differences(points, subjects, 0, 0.95)
+    opening = {"opened": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T01:00:00+00:00", "seeds": 5}
+    info = made_info(confirmation=opening | {"results": results, "earlier": []})
+    info["baseline"]["confusion"] = trials[0].user_attrs["confusion"]
+    return info, trials

@@ -15,7 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 from fer.errors import InputError
 from made_study import FAILED, STOPPED, made_info, made_pictures, made_study, made_trial, made_trials
 from study import front as fronts
-from study import plots, report
+from study import paper, plots, report
+from study.details import details
 from study.page import page
 
 NASTY = "<script>alert('x')</script>&\""
@@ -51,10 +52,8 @@ class Page(HTMLParser):
 def report_of(info: dict, trials: list, notes: dict | None = None) -> Page:
     table = fronts.table(trials)
     absent = dict.fromkeys(plots.NAMES, "left out")
-    paper = report.study_paper_table(info, table)
-    from study.page import page
-
-    return Page(page(info, table, {}, absent if notes is None else notes, paper))
+    found = paper.study_paper_table(info, table)
+    return Page(page(info, table, {}, absent if notes is None else notes, found, details(info, table, trials)))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +68,7 @@ def exported(tmp_path_factory):
 def test_export_writes_the_contract_and_nothing_half(exported):
     folder, written = exported
     expected = {f"{name}.{kind}" for name in plots.NAMES for kind in ("png", "svg", "pdf", "html")}
-    expected |= {"trials.csv", "front.csv", "study.json", "report.html"}
+    expected |= {"trials.csv", "front.csv", "study.json", "report.html", "report.md", "tables.tex"}
     assert {path.name for path in written} == {path.name for path in folder.iterdir()} == expected
 
 
@@ -130,15 +129,15 @@ def test_everything_is_escaped():
     assert page.stack == [] and not [tag for tag, _ in page.tags if tag == "script"]
     assert page.text.count("alert('x')") >= 12
     drawn = report_of(info, [trial, failed], {})
-    # Only plotly's own scripts and the theme's: nothing that the study brought in.
+    # Only plotly's own scripts, the page's and its data: nothing that the study brought in.
     assert drawn.stack == [] and "alert('x')" in drawn.text
-    assert len([tag for tag, _ in drawn.tags if tag == "script"]) <= 4
+    assert len([tag for tag, _ in drawn.tags if tag == "script"]) <= 5
 
 
 @pytest.mark.parametrize("trials", [[], [made_trial(0, FAILED, reason="no faces"), made_trial(1, STOPPED)]])
 def test_no_finished_trial_is_reported_honestly(tmp_path, trials):
     written = {path.name for path in report.export({"name": "x"}, trials, tmp_path / "x")}
-    assert written == {"trials.csv", "front.csv", "study.json", "report.html"}
+    assert written == {"trials.csv", "front.csv", "study.json", "report.html", "report.md"}
     assert "No trial has finished yet" in Page((tmp_path / "x" / "report.html").read_text()).text
 
 
@@ -173,40 +172,40 @@ def paper_trials():
 
 def test_paper_table_has_the_papers_layout():
     table = fronts.table(paper_trials())
-    found = report.paper_table(table, "tfeid", published=True)
+    found = paper.paper_table(table, "tfeid", published=True)
     columns = ["BL", "FC_50", "FC_100", "FC+CL_50", "FC+CL_100", "RE_50", "RE_100", "FU_50", "FU_100"]
     assert list(found.columns) == ["figures", "domain", "dataset", *columns]
     assert found.loc[0, columns].tolist() == [50, 51, 52, 53, 54, 55, 56, 57, 58]
-    assert found["figures"].tolist() == [report.OURS] * 2 + [report.PUBLISHED] * 2
+    assert found["figures"].tolist() == [paper.OURS] * 2 + [paper.PUBLISHED] * 2
     assert found.loc[3, ["domain", "BL", "FU_100"]].tolist() == ["target", 31.03, 86.21]
 
 
 def test_paper_table_averages_repeats_and_shows_gaps():
     trials = [*paper_trials()[:2], made_trial(9, values=(0.7, 0.7), strategy="BL", config={"lr": 0.1, "amount": 1.0})]
-    found = report.paper_table(fronts.table(trials), "mine", published=True)
+    found = paper.paper_table(fronts.table(trials), "mine", published=True)
     assert found.loc[0, "BL"] == 60 and pd.isna(found.loc[0, "FU_50"]) and len(found) == 2
-    assert report.paper_table(fronts.table([]), "mine")["BL"].isna().all()
+    assert paper.paper_table(fronts.table([]), "mine")["BL"].isna().all()
 
 
 def test_published_figures_stand_beside_real_data_only():
     table, real = fronts.table(paper_trials()), {"kind": "real"}
     info = made_info(options={"space": "paper"})
-    assert report.OURS in set(report.study_paper_table(info, table)["figures"])
-    assert report.PUBLISHED not in set(report.study_paper_table(info, table)["figures"])
+    assert paper.OURS in set(paper.study_paper_table(info, table)["figures"])
+    assert paper.PUBLISHED not in set(paper.study_paper_table(info, table)["figures"])
     info |= {"synthetic": False, "source": real | {"name": "fer2013"}, "target": real | {"name": "tfeid"}}
-    assert report.PUBLISHED in set(report.study_paper_table(info, table)["figures"])
+    assert paper.PUBLISHED in set(paper.study_paper_table(info, table)["figures"])
     page = report_of(info, paper_trials())
     assert "Published figures are on test sets (arXiv 1905.12082)" in page.text
     other = info | {"source": real | {"name": "affectnet"}}
-    assert report.PUBLISHED not in set(report.study_paper_table(other, table)["figures"])
-    assert report.study_paper_table(made_info(), table) is None
+    assert paper.PUBLISHED not in set(paper.study_paper_table(other, table)["figures"])
+    assert paper.study_paper_table(made_info(), table) is None
 
 
 def test_paper_table_prints():
     from rich.console import Console
 
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    console.print(report.paper_rich(report.paper_table(fronts.table(paper_trials()[:3]), "tfeid"), "[odd] title"))
+    console.print(paper.as_rich(paper.paper_table(fronts.table(paper_trials()[:3]), "tfeid"), "[odd] title"))
     text = console.export_text()
     assert "[odd] title" in text and "50.00" in text and "–" in text
 

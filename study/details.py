@@ -1,0 +1,72 @@
+"""What the interactive front shows of a trial when it is chosen, as JSON-able data."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from fer.expressions import EXPRESSIONS
+from fer.layers import LAYERS
+from study import front as fronts
+from study.describe import confirmed_points, dataset_label, number, section, short
+
+MOST = 1500
+"""Trials that are shown; of more, the front's and the latest, so that the page stays a few megabytes."""
+
+
+def details(info: dict, table: pd.DataFrame, trials: Iterable[Any]) -> dict[str, Any]:
+    """Returns what can be shown of each finished trial: knobs, curve, confusions, retention, similarity of layers.
+
+    Args:
+        info: The study's record.
+        table: Of `front.table`.
+        trials: The trials themselves, whose curves and confusions no table has.
+    """
+    front, done = fronts.front(table), fronts.finished(table)
+    leading, knee = set(front["trial"]), fronts.knee(front)
+    of_number = {trial.number: trial for trial in fronts.counted(trials)}
+    rows = done.assign(leads=done["number"].isin(leading)).sort_values(["leads", "number"], ascending=False)[:MOST]
+    baseline = section(info, "baseline")
+    return {
+        "labels": {side: dataset_label(info, side) for side in ("source", "target")},
+        "expressions": list(EXPRESSIONS),
+        "layers": list(LAYERS),
+        "baseline": {
+            "source": number(baseline.get("source_val")),
+            "target": number(baseline.get("target_val")),
+            "confusion": baseline.get("confusion") or {},
+        },
+        "first": None if knee is None else int(knee["trial"]),
+        "trials": {
+            str(row["number"]): _trial(row, of_number[row["number"]], row["number"] in leading, table, info)
+            for row in rows.sort_values("number").to_dict("records")
+        },
+    }
+
+
+def _trial(row: dict, trial: Any, leads: bool, table: pd.DataFrame, info: dict) -> dict[str, Any]:
+    knobs = [name for name in fronts.knobs(table) if table[name].nunique(dropna=False) > 1]
+    curve = [point for point in trial.user_attrs.get("curve") or [] if isinstance(point, dict)]
+    names = ("epoch", "loss", "source_val", "target_val")
+    return {
+        "strategy": str(row["strategy"]),
+        "front": leads,
+        "source": row["source_val"],
+        "target": row["target_val"],
+        "knobs": {str(name): str(short(row[name])) for name in knobs},
+        "curve": {name: [_rounded(point.get(name)) for point in curve] for name in names},
+        "confusion": trial.user_attrs.get("confusion") or {},
+        "retention": [_rounded(row.get(f"retention_{name}")) for name in EXPRESSIONS],
+        "cka": _similarity(info, fronts.model_name(row["number"])),
+    }
+
+
+def _rounded(value: Any) -> float | None:
+    found = number(value)
+    return None if found is None else round(found, 5)
+
+
+def _similarity(info: dict, model: str) -> list[float] | None:
+    inside = section(section(info, "confirmation"), "results").get("inside") or []
+    pairs = zip(confirmed_points(info), inside, strict=False)
+    return next((found.get("cka") for point, found in pairs if point.get("model") == model), None)

@@ -1,0 +1,64 @@
+"""report.md: what the study found, as text for a paper or a repository."""
+
+import pandas as pd
+
+from study import front as fronts
+from study.answers import answers
+from study.describe import SYNTHETIC, SYNTHETIC_SENTENCE, confirmed_points, dataset_label, is_synthetic, percent
+from study.describe import section as part
+from study.paper import as_table, title_of
+from study.tables import Table, confirmed_table, front_table, markdown
+
+
+def text_tables(info: dict, table: pd.DataFrame, paper: pd.DataFrame | None) -> list[Table]:
+    """Returns every table of the report that has a row."""
+    found = [front_table(info, table)]
+    if confirmed_points(info):
+        found.append(confirmed_table(info))
+    found += [answer.table for answer in answers(info, table) if answer.table is not None]
+    if paper is not None:
+        found.append(as_table(paper, title_of(info)))
+    return [one for one in found if one.rows]
+
+
+def document(info: dict, table: pd.DataFrame, tables: list[Table]) -> str:
+    """Returns the report in Markdown.
+
+    Args:
+        info: The study's record, without passwords.
+        table: Of `front.table`.
+        tables: Of `text_tables`; those that belong to an answer follow it.
+    """
+    source, target = (dataset_label(info, side) for side in ("source", "target"))
+    lines = [f"# {source} to {target}", ""]
+    if is_synthetic(info):
+        lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
+    lines += [f"Study `{info.get('name', 'study')}`, {len(table)} trials.", ""]
+    knee = fronts.knee(fronts.front(table))
+    if knee is None:
+        return "\n".join([*lines, "No trial has finished yet.", ""])
+    lines += [
+        "## Recommendation", "",
+        f"**{knee['strategy']}** (trial {knee['trial']}, alpha {knee['alpha']:g}): {percent(knee['source_val'])} % on "
+        f"{source}, {percent(knee['target_val'])} % on {target}, on validation images. Network: `{knee['model']}`.", "",
+    ]  # fmt: skip
+    found = answers(info, table)
+    own = {answer.table.name for answer in found if answer.table is not None}
+    for answer in found:
+        lines += [f"## {answer.question}", "", answer.words, ""]
+        lines += [markdown(answer.table)] if answer.table is not None else []
+    for one in tables:
+        if one.name not in own:
+            lines += [f"## {one.name.capitalize()}", "", markdown(one)]
+    versions = ", ".join(f"{name} {value}" for name, value in part(info, "versions").items())
+    lines += ["## Method", "", METHOD.strip(), "", f"Software: {versions}." if versions else "", ""]
+    return "\n".join(lines)
+
+
+METHOD = """
+Objectives are accuracies on the validation images of source and target. The front holds the networks that no other
+equals or betters in both. Confirmation trains its points and the named strategies again, each seed with its own order,
+views, new weights and division of the target into training and validation, and reads the test images once. Question and
+strategies: Tannugi, Britto Jr., Koerich, *Memory Integrity of CNNs for Cross-Dataset Facial Expression Recognition*,
+arXiv 1905.12082, 2019.
+"""

@@ -1,0 +1,140 @@
+"""The paper's table: this study's accuracies in its layout, and beside them, on real data, the published ones."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from study import front as fronts
+from study.describe import SYNTHETIC, confirmed_points, is_synthetic, number, section
+from study.tables import Table
+
+if TYPE_CHECKING:
+    import rich.table
+
+PAPER = Path(__file__).with_name("paper.csv")
+OURS = "this study (validation)"
+TESTED, LOWER, UPPER = "this study (test)", "this study (test), lower", "this study (test), upper"
+PUBLISHED = "published (test, arXiv 1905.12082)"
+DIFFERENCE = "this study (test) − published"
+STRATEGIES, AMOUNTS = ("FC", "FC+CL", "RE", "FU"), (0.5, 1.0)
+
+
+def column(strategy: str, share: float) -> str:
+    """Returns the name of a point of the table's columns."""
+    return strategy if strategy == "BL" else f"{strategy}_{100 * share:.0f}"
+
+
+def study_paper_table(info: dict, table: pd.DataFrame) -> pd.DataFrame | None:
+    """Returns the paper's table of a study in the paper's space, None of any other study."""
+    if section(info, "options").get("space") != "paper":
+        return None
+    source, target = (str(section(info, side).get("name", side)) for side in ("source", "target"))
+    # Beside invented data, or another source, published figures would look comparable without being so.
+    return paper_table(table, target, source, not is_synthetic(info) and source == "fer2013", confirmed_points(info))
+
+
+def paper_table(
+    table: pd.DataFrame, target: str, source: str = "fer2013", published: bool = False, confirmed: Any = ()
+) -> pd.DataFrame:
+    """Returns accuracies in per cent laid out as the paper's table.
+
+    Columns: figures (whose), domain, dataset, BL, FC_50, FC_100, FC+CL_50, …, FU_100. Repeated trials of one
+    point are averaged; a point without a finished trial is missing.
+
+    Args:
+        table: Of `front.table`.
+        target: The target's name, which finds the published rows.
+        source: The source's name.
+        published: Adds the paper's test figures, where it has this target.
+        confirmed: Points of `study.confirm`: adds means, ends of their intervals, differences from the published.
+    """
+    domains = (("source", source), ("target", target))
+    rows = [
+        {"figures": OURS, "domain": domain, "dataset": name} | _validation(table, domain) for domain, name in domains
+    ]
+    of_name = {point["named"].removesuffix(" %").replace(" ", "_"): point for point in confirmed if point.get("named")}
+    for figures, end in ((TESTED, "test"), (LOWER, "lower"), (UPPER, "upper")) if of_name else ():
+        for domain, name in domains:
+            values = {key: 100 * point[f"{domain}_{end}"] for key, point in of_name.items()}
+            rows.append({"figures": figures, "domain": domain, "dataset": name} | values)
+    result = pd.DataFrame(rows)
+    theirs = _published(target, list(result.columns)) if published else None
+    if theirs is not None:
+        result = pd.concat([result, theirs], ignore_index=True)
+        if of_name:
+            own, paper = (result[result["figures"] == name].set_index("domain") for name in (TESTED, PUBLISHED))
+            numbers = list(result.columns[3:])
+            gap = (own[numbers] - paper.loc[own.index, numbers]).reset_index()
+            gap = gap.assign(figures=DIFFERENCE, dataset=own["dataset"].to_numpy())[list(result.columns)]
+            result = pd.concat([result, gap], ignore_index=True)
+    return result.round(2)
+
+
+def _validation(table: pd.DataFrame, domain: str) -> dict[str, float]:
+    done = fronts.finished(table)
+    amount = pd.to_numeric(done["amount"]) if "amount" in done else pd.Series(1.0, index=done.index)
+    accuracy = 100 * done[f"{domain}_val"]
+    row = {"BL": accuracy[done["strategy"] == "BL"].mean()}
+    for strategy in STRATEGIES:
+        for share in AMOUNTS:
+            row[column(strategy, share)] = accuracy[(done["strategy"] == strategy) & (amount == share)].mean()
+    return row
+
+
+def _published(target: str, columns: list[str]) -> pd.DataFrame | None:
+    paper = pd.read_csv(PAPER)
+    paper = paper[paper["target"] == target].drop(columns="target")
+    domains = paper["dataset"].map(lambda name: "target" if name == target else "source")
+    return paper.assign(figures=PUBLISHED, domain=domains)[columns] if len(paper) else None
+
+
+def as_table(paper: pd.DataFrame, title: str = "") -> Table:
+    """Returns `paper_table` for a reader: a row for each strategy and amount, intervals beside their means."""
+    shown = paper[~paper["figures"].isin((LOWER, UPPER))].sort_values("domain", kind="stable")
+    head = ["Strategy", *(f"{row.dataset}, {row.figures}" for row in shown.itertuples())]
+    rows: list[list[Any]] = []
+    for name in paper.columns[3:]:
+        strategy, _, amount = name.partition("_")
+        cells = [_cell(paper, row, name) for row in shown.to_dict("records")]
+        rows.append([f"{strategy} {amount} %" if amount else strategy, *cells])
+    caption = title or "Accuracy in per cent, by strategy and share of the target's training set."
+    return Table("paper", caption, head, rows)
+
+
+def _cell(paper: pd.DataFrame, row: dict, name: str) -> str:
+    value = number(row[name])
+    if value is None:
+        return "–"
+    if row["figures"] == DIFFERENCE:
+        return f"{value:+.2f}"
+    if row["figures"] != TESTED:
+        return f"{value:.2f}"
+    ends = [paper.loc[(paper["figures"] == end) & (paper["domain"] == row["domain"]), name] for end in (LOWER, UPPER)]
+    return f"{value:.1f} [{ends[0].iloc[0]:.1f}, {ends[1].iloc[0]:.1f}]"
+
+
+def as_rich(paper: pd.DataFrame, title: str = "") -> "rich.table.Table":
+    """Returns `paper_table` for the terminal."""
+    import rich.table
+    from rich.markup import escape
+
+    table = as_table(paper)
+    shown = rich.table.Table(title=escape(title) or None, title_justify="left")
+    for index, name in enumerate(table.head):
+        shown.add_column(escape(name), justify="right" if index else "left")
+    for row in table.rows:
+        shown.add_row(*(escape(cell) for cell in row))
+    return shown
+
+
+def for_terminal(info: dict, table: pd.DataFrame) -> "rich.table.Table | None":
+    """Returns the paper's table of a study in the paper's space with its title, None of any other study."""
+    paper = study_paper_table(info, table)
+    return None if paper is None else as_rich(paper, title_of(info))
+
+
+def title_of(info: dict) -> str:
+    """Returns the table's title, which says of the stand-in that it is one."""
+    mark = f"{SYNTHETIC}: " if is_synthetic(info) else ""
+    return f"{mark}accuracy in per cent, by strategy and share of the target's training set"

@@ -1,0 +1,225 @@
+"""The report's tables as data, written as HTML by `page`, as Markdown and LaTeX here."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from fer.expressions import EXPRESSIONS
+from fer.layers import LAYERS
+from study import front as fronts
+from study.describe import baseline_point, confirmed_points, dataset_label, number, percent, section, short
+from study.evidence import interval_text
+
+LEVELS = (0.98, 0.95, 0.9, 0.8)
+_SHOWN_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the report.
+
+    Attributes:
+        name: Of its LaTeX label.
+        caption: What it shows, with units.
+        head: Names of the columns.
+        rows: Cells as they are printed.
+    """
+
+    name: str
+    caption: str
+    head: list[str]
+    rows: list[list[Any]] = field(default_factory=list)
+
+
+def markdown(table: Table) -> str:
+    """Returns a table in Markdown, its caption below."""
+    lines = [table.head, ["---"] * len(table.head), *table.rows]
+    cells = (
+        "| " + " | ".join(str(cell).replace("|", r"\|").replace("\n", " ") for cell in row) + " |" for row in lines
+    )
+    return "\n".join([*cells, "", f"*{table.caption}*", ""])
+
+
+_LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+          "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "≥": r"$\geq$", "–": "--", "−": "$-$",
+          "→": r"$\to$", "Δ": r"$\Delta$", "×": r"$\times$", "…": r"\dots{}"}  # fmt: skip
+
+
+def latex_text(value: object) -> str:
+    """Returns any value as LaTeX text."""
+    return "".join(_LATEX.get(letter, letter) for letter in str(value))
+
+
+def latex(table: Table) -> str:
+    """Returns a table in LaTeX, for the package booktabs."""
+    lines = [" & ".join(latex_text(cell) for cell in row) + r" \\" for row in table.rows]
+    return "\n".join(
+        [
+            r"\begin{table}", r"\centering", rf"\caption{{{latex_text(table.caption)}}}",
+            rf"\label{{tab:{table.name}}}",
+            rf"\begin{{tabular}}{{{'l' * len(table.head)}}}", r"\toprule",
+            " & ".join(latex_text(cell) for cell in table.head) + r" \\", r"\midrule", *lines, r"\bottomrule",
+            r"\end{tabular}", r"\end{table}", "",
+        ]
+    )  # fmt: skip
+
+
+def front_table(info: dict, table: pd.DataFrame) -> Table:
+    """Returns the front on validation, with the knobs that vary over the study."""
+    front = fronts.front(table)
+    varied = [name for name in fronts.knobs(front) if name in table and table[name].nunique(dropna=False) > 1]
+    labels = [f"{dataset_label(info, side)} %" for side in ("source", "target")]
+    rows = [
+        [row["trial"], row["strategy"], f"{row['alpha']:g}", *(percent(row[name]) for name in fronts.OBJECTIVES),
+         *(short(row[name]) for name in varied)]
+        for row in front.to_dict("records")
+    ]  # fmt: skip
+    head = ["Trial", "Strategy", "Alpha", *labels, *(name.replace("_", " ") for name in varied)]
+    return Table("front", "The front: accuracy on validation images, and the knobs that varied.", head, rows)
+
+
+def confirmed_table(info: dict) -> Table:
+    """Returns what test images say of the front and of the named strategies."""
+    labels = [f"{dataset_label(info, side)} %" for side in ("source", "target")]
+    head = ["Point", "Strategy", "Alpha", *labels, "Source p", "Target p", "Retention %", "Flips %", "Target UAR %",
+            "Target ECE %", "Target optimism"]  # fmt: skip
+    rows = [
+        [point["name"], point["strategy"], point["alpha"],
+         *(interval_text(point, domain) for domain in ("source", "target")),
+         *(f"{point[f'{domain}_p']:.2g}" for domain in ("source", "target")),
+         *(percent(point.get(name)) for name in ("retention", "negative_flips", "target_uar", "target_ece")),
+         "–" if "target_optimism" not in point else f"{100 * point['target_optimism']:+.1f}"]
+        for point in confirmed_points(info)
+    ]  # fmt: skip
+    seeds = section(info, "confirmation").get("seeds", "several")
+    caption = (
+        f"Accuracy on test images in per cent, mean over {seeds} seeds with 95 % intervals; p against the baseline."
+    )
+    return Table("confirmed", caption, head, rows)
+
+
+def retention_table(info: dict, table: pd.DataFrame) -> Table | None:
+    """Returns the best network on the target for each share of the source accuracy that must stay."""
+    start = baseline_point(info)
+    if start is None or fronts.finished(table).empty:
+        return None
+    done = fronts.points(table)
+    done["model"] = fronts.models_of(done)
+    tested = {point["model"]: point for point in confirmed_points(info) if point["model"]}
+    rows: list[list[Any]] = []
+    for level in LEVELS:
+        kept = done[done["source_val"] >= level * start[0]].sort_values(
+            ["target_val", "source_val"], ascending=False, kind="stable"
+        )
+        cells: list[Any] = [f"{100 * level:.0f} %"]
+        if kept.empty:
+            rows.append([*cells, "none", *["–"] * (4 + bool(tested))])
+            continue
+        best = kept.iloc[0]
+        cells += [best["strategy"], best["number"], fronts.way_name(best["share"], best["slope"])]
+        cells += [percent(best["source_val"]), percent(best["target_val"])]
+        if tested:
+            cells.append(interval_text(tested[best["model"]], "target") if best["model"] in tested else "not confirmed")
+        rows.append(cells)
+    head = ["Source kept, at least", "Strategy", "Trial", "Alpha", "Source %", "Target %"]
+    caption = "The best on the target by how much of the source accuracy must stay, on validation images."
+    return Table("retention", caption, head + ["Target % on test"] * bool(tested), rows)
+
+
+def expressions_table(info: dict, model: str, row: Any) -> Table | None:
+    """Returns each expression's recall before and after, on test images where the network was confirmed.
+
+    Args:
+        info: The study's record.
+        model: The network's file, which finds its confirmation.
+        row: Its trial's row of `front.table`, whose measures are on validation images.
+    """
+    found, where = confirmed_recalls(info, model), "test"
+    if found is None:
+        measures = section(section(info, "baseline"), "measures")
+        found = [
+            {side: {name: source.get(f"{side}_recall_{name}") for name in EXPRESSIONS} for side in ("source", "target")}
+            for source in (measures, row)
+        ]
+        where = "validation"
+    before, after = found
+    rows = []
+    for name in EXPRESSIONS:
+        cells: list[Any] = [name]
+        for side in ("source", "target"):
+            first, last = (number(recalls.get(side, {}).get(name)) for recalls in (before, after))
+            cells += [percent(first), percent(last)]
+            cells += ["–" if first is None or last is None else f"{100 * (last - first):+.1f}"]
+        rows.append(cells)
+    if all(cell == "–" for cells in rows for cell in cells[1:]):
+        return None
+    labels = [
+        f"{dataset_label(info, side)} {word}" for side in ("source", "target") for word in ("before %", "after %", "Δ")
+    ]
+    caption = f"Recall of each expression before and after adaptation, on {where} images, and the change in points."
+    return Table("expressions", caption, ["Expression", *labels], rows)
+
+
+def confirmed_recalls(info: dict, model: str) -> list[dict] | None:
+    """Returns the recalls of the baseline and of a network on test images, None where it was not confirmed."""
+    inside = section(section(info, "confirmation"), "results").get("inside") or []
+    for point, found in zip(confirmed_points(info), inside, strict=False):
+        if point.get("model") == model and found.get("recall") and inside[0].get("recall"):
+            return [inside[0]["recall"], found["recall"]]
+    return None
+
+
+def freezing_table(info: dict, table: pd.DataFrame) -> Table | None:
+    """Returns what trials reached by how many layers they froze."""
+    done = fronts.finished(table)
+    if "frozen_layers" not in done or done["frozen_layers"].nunique() < 2:
+        return None
+    frozen = pd.to_numeric(done["frozen_layers"])
+    bins = pd.cut(frozen, [-1, 0, 4, 8, 10, len(LAYERS) - 1, len(LAYERS)])
+    rows: list[list[Any]] = []
+    for _, group in done.groupby(bins, observed=True):
+        layers = pd.to_numeric(group["frozen_layers"])
+        name = f"{layers.min()}" if layers.min() == layers.max() else f"{layers.min()}–{layers.max()}"
+        rows.append([name, len(group), percent(group["source_val"].median()), percent(group["source_val"].max()),
+                     percent(group["target_val"].median()), percent(group["target_val"].max())])  # fmt: skip
+    head = ["Frozen layers", "Trials", "Source % median", "best", "Target % median", "best"]
+    return Table("freezing", "Accuracy on validation images by how many layers were frozen.", head, rows)
+
+
+def differences_table(info: dict) -> Table | None:
+    """Returns the paired differences of the named strategies on test images."""
+    found = section(section(info, "confirmation"), "results").get("differences") or []
+    rows = [
+        [f"{row['one']} − {row['other']}",
+         *(f"{100 * row[f'{side}_mean']:+.1f} [{100 * row[f'{side}_lower']:+.1f}, {100 * row[f'{side}_upper']:+.1f}]"
+           for side in ("source", "target"))]
+        for row in found
+    ]  # fmt: skip
+    head = ["Difference", *(f"{dataset_label(info, side)}, points" for side in ("source", "target"))]
+    caption = "Paired differences in test accuracy, seed by seed, with 95 % intervals over subjects and seeds."
+    return Table("differences", caption, head, rows) if rows else None
+
+
+def inside_table(info: dict) -> Table | None:
+    """Returns what one training of each confirmed point did inside the network."""
+    inside = section(section(info, "confirmation"), "results").get("inside") or []
+    rows = []
+    for point, found in zip(confirmed_points(info), inside, strict=False):
+        if found.get("cka"):
+            values = dict(zip(LAYERS, found["cka"], strict=False))
+            layers = [f"{values[name]:.2f}" for name in _SHOWN_LAYERS]
+            change = number(found.get("probe_change"))
+            drifted = number(point.get("target_drift"))
+            cells = ["–" if change is None else f"{100 * change:+.1f}", "–" if drifted is None else f"{drifted:.2f}"]
+            rows.append([point["name"], point["strategy"], point["alpha"], *layers, *cells])
+    head = [
+        "Point",
+        "Strategy",
+        "Alpha",
+        *(f"CKA {name}" for name in _SHOWN_LAYERS),
+    ]
+    head += ["Linear probe, points", "Drift, nats"]
+    caption = ("Inside the networks: linear CKA of layers with the baseline's and the change of a fresh linear probe, "
+               "on source images; KL divergence from the baseline on target images.")  # fmt: skip
+    return Table("inside", caption, head, rows) if rows else None

@@ -1,0 +1,124 @@
+"""The report in a real browser: no console error, no request, hovering and clicking work, nothing is cut off."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from made_study import made_confirmed
+
+from study import front as fronts
+from study import plots
+from study.details import details
+from study.page import page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory) -> Path:
+    info, trials = made_confirmed()
+    table = fronts.table(trials)
+    files, notes = plots.pictures(info, table, trials)
+    vectors = {name.removesuffix(".svg"): files[name].decode() for name in files if name.endswith(".svg")}
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(page(info, table, vectors, notes, None, details(info, table, trials)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="no playwright (pip install -e '.[browser]')")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(390, "light"), (1280, "light"), (390, "dark"), (1280, "dark")], ids=str)
+def opened(request, browser, report):
+    width, scheme = request.param
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    tab = context.new_page()
+    errors: list[str] = []
+    asked: list[str] = []
+    tab.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("request", lambda one: asked.append(one.url) if not one.url.startswith(("data:", "blob:")) else None)
+    tab.goto(report.as_uri())
+    tab.wait_for_selector("#front .scatterlayer .point")
+    yield tab
+    assert errors == [] and asked == [report.as_uri()]
+    context.close()
+
+
+def middle_of_a_point(tab, number: int) -> tuple[float, float]:
+    """Returns where a trial's marker is on the screen."""
+    place = """(wanted) => {
+      const box = document.getElementById("front");
+      for (const trace of box.calcdata) for (const point of trace) {
+        const data = point.trace && point.trace.customdata;
+        if (data && data[point.i] === wanted) {
+          const axes = box._fullLayout, frame = box.getBoundingClientRect();
+          return [frame.x + axes.xaxis._offset + axes.xaxis.c2p(point.x),
+                  frame.y + axes.yaxis._offset + axes.yaxis.c2p(point.y)];
+        }
+      }
+    }"""
+    tab.locator("#front").scroll_into_view_if_needed()
+    found = tab.evaluate(place, number)
+    assert found, f"trial {number} is not drawn"
+    return found[0], found[1]
+
+
+def test_hovering_shows_the_knobs_and_clicking_the_trial(opened):
+    _, trials = made_confirmed()
+    front = fronts.front(fronts.table(trials))
+    number = int(front["trial"].iloc[0])
+    assert opened.locator("#detail h3").inner_text().startswith("Trial ")
+    x, y = middle_of_a_point(opened, number)
+    opened.mouse.move(x, y)
+    opened.wait_for_selector("#front .hoverlayer .hovertext")
+    said = opened.locator("#front .hoverlayer").text_content()
+    assert f"Trial {number}" in said and "lr" in said and "frozen_layers" in said
+    opened.mouse.click(x, y)
+    opened.wait_for_function(f"document.querySelector('#detail h3').textContent.startsWith('Trial {number} ')")
+    panel = opened.locator("#detail")
+    assert panel.locator(".matrix").count() == 4 and panel.locator(".plot .scatterlayer .trace").count() == 3
+    assert panel.locator(".bars").count() == 2  # what each expression kept; how alike the layers stayed
+    assert opened.locator("#pick").input_value() == str(number)
+
+
+def test_a_list_chooses_a_trial_without_a_pointer(opened):
+    other = opened.locator("#pick option").last.get_attribute("value")
+    opened.locator("#pick").select_option(other)
+    assert opened.locator("#detail h3").inner_text().startswith(f"Trial {other} ")
+
+
+def test_nothing_is_wider_than_the_screen(opened):
+    wide = opened.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0
+
+
+def test_the_order_of_the_report_begins_with_the_recommendation(opened):
+    headings = opened.locator("h2").all_inner_texts()
+    assert headings[:4] == ["Recommendation", "Front", "Confirmed on test images", "Answers"]
+
+
+def test_ink_and_ground_contrast_in_both_schemes(opened):
+    """WCAG's ratio of 7 for text on the page and 3 for the chart's labels."""
+    ratio = """(selector) => {
+      const light = (colour) => { const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map((v) => {
+        v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; });
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+      const style = getComputedStyle(document.querySelector(selector));
+      const ink = style.fill !== "rgb(0, 0, 0)" && selector.includes("text") ? style.fill : style.color;
+      const pair = [light(ink), light(getComputedStyle(document.body).backgroundColor)].sort((a, b) => b - a);
+      return (pair[0] + 0.05) / (pair[1] + 0.05);
+    }"""
+    assert opened.evaluate(ratio, "main p.lead") >= 7
+    assert opened.evaluate(ratio, "#front .xtick text") >= 3
