@@ -5,6 +5,7 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +54,47 @@ def predict_image(network: nn.Sequential, path: str | Path, equalise: bool = Fal
     return dict(
         zip(EXPRESSIONS, predict_images(network, read_face(Path(path), equalise)[None])[0].tolist(), strict=True)
     )
+
+
+class _Exported(nn.Module):
+    """The network with what comes before and after it: grey uint8 faces in, probabilities out."""
+
+    def __init__(self, network: nn.Sequential) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Returns the probabilities (n, 7) of faces (n, 48, 48)."""
+        return self.network((images.unsqueeze(1).float() - 128.0) * (1 / 64)).softmax(1)
+
+
+def export_onnx(network: nn.Sequential, path: str | Path) -> Path:
+    """Writes a network as ONNX: input "faces" uint8 (n, 48, 48) for any n, output "probabilities" float32 (n, 7).
+
+    The order of the expressions is in the file's metadata, under "expressions".
+
+    Raises:
+        InputError: The packages onnx and onnxscript are missing.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            "exporting needs the packages onnx and onnxscript", str(error), "pip install 'memory-integrity[onnx]'"
+        ) from None
+    faces = (torch.zeros(2, SIZE, SIZE, dtype=torch.uint8),)
+    names: dict[str, Any] = {"input_names": ["faces"], "output_names": ["probabilities"]}
+    program = torch.onnx.export(
+        _Exported(network.cpu()).eval(), faces, dynamo=True, verbose=False,
+        dynamic_shapes=({0: torch.export.Dim("n")},), **names,
+    )  # fmt: skip
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {"expressions": ",".join(EXPRESSIONS)})
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, str(path))
+    return Path(path)
 
 
 def read_face(path: Path, equalise: bool = False) -> np.ndarray:

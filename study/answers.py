@@ -69,8 +69,9 @@ def certainty(info: dict, table: pd.DataFrame, knee: pd.Series) -> str:
         if point["target_p"] < 0.05
         else f"it cannot be told from the baseline on {target} (p = {point['target_p']:.2g})"
     )
-    flattered = number(point.get("target_optimism"))
-    told = "" if flattered is None else f" Validation had shown {100 * flattered:+.1f} points against that on {target}."
+    gap = number(point.get("target_optimism"))
+    seen = "" if gap is None else "better" if gap > 0 else "worse"
+    told = f" On validation {target} had looked {abs(100 * gap):.1f} points {seen}." if gap else ""
     rivals = (
         "It is the front's only point."
         if len(front) == 1
@@ -113,8 +114,8 @@ def by_retention(info: dict, table: pd.DataFrame) -> str:
         return "No network kept as much as the least of these shares."
     if len(set(leaders.values())) == 1:
         return f"{next(iter(leaders.values()))} leads at every share, on validation images."
-    parts = ", ".join(f"{name} at {level}" for level, name in leaders.items())
-    return f"On validation images {parts} of the source kept."
+    parts = ", ".join(f"{name} where {level} must stay" for level, name in leaders.items())
+    return f"The best on the target, on validation images, is {parts}."
 
 
 def expressions(info: dict, knee: pd.Series, row: Any) -> Answer:

@@ -83,6 +83,7 @@ class StudyOptions:
     seed: int = 0
     timeout: float | None = None
     confirm: int = 0
+    register: str | None = None
     study: str | None = None
     force: bool = False
     quiet: bool = False
@@ -95,8 +96,8 @@ class StudyOptions:
 
 # Options that a study may change between two runs without becoming another study.
 CHANGEABLE = {
-    "trials", "data", "data_kind", "workers", "storage", "ray", "tracking_uri", "out", "timeout", "confirm", "study",
-    "force", "quiet", "cache_gib",
+    "trials", "data", "data_kind", "workers", "storage", "ray", "tracking_uri", "out", "timeout", "confirm", "register",
+    "study", "force", "quiet", "cache_gib",
 }  # fmt: skip
 
 
@@ -225,6 +226,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     places.add_argument(
         "--tracking-uri", metavar="URI", help=f"MLflow, or none (default: MLFLOW_TRACKING_URI or {DEFAULT_TRACKING})"
+    )
+    places.add_argument(
+        "--register", metavar="NAME", help="put the front's networks in MLflow's registry under this name at the end"
     )
     parser.add_argument(
         "--force", action="store_true", help="go on with a study although its data or the versions of packages changed"

@@ -69,7 +69,7 @@ ul{margin:0;padding-left:1.1rem}
 summary{cursor:pointer;padding:.3rem 0}
 select{font:inherit;max-width:100%;background:var(--raised);color:var(--ink);border:1px solid var(--line);padding:.2rem}
 h4{font-size:.95rem;margin:1.2rem 0 .2rem}
-#detail{border:1px solid var(--line);border-radius:6px;padding:.2rem 1rem 1rem}
+#detail{margin-bottom:1.5rem;border:1px solid var(--line);border-radius:6px;padding:.2rem 1rem 1rem}
 #detail:empty{display:none}
 .pair{display:flex;flex-wrap:wrap;gap:.5rem 2rem}
 .matrix table{font-size:.75rem;border-collapse:separate;border-spacing:1px}

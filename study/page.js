@@ -86,11 +86,11 @@
         marker: {size: 8, symbol: side[0] === "source" ? "square" : "circle"}});
     });
     const axis = {gridcolor: line(), zeroline: false, automargin: true};
-    Plotly.newPlot(plot, traces, {height: 260, margin: {t: 8, l: 44, r: 44, b: 36}, font: {color: ink(), size: 11},
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", legend: {orientation: "h", y: -0.3},
+    Plotly.newPlot(plot, traces, {height: 300, margin: {t: 8, l: 44, r: 44, b: 90}, font: {color: ink(), size: 11},
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", legend: {orientation: "h", y: -0.32, yanchor: "top"},
       xaxis: Object.assign({title: {text: "Epoch (passes over the target)"}}, axis),
       yaxis: Object.assign({title: {text: "Loss"}}, axis), yaxis2: {title: {text: "Accuracy (%)"}, overlaying: "y",
-        side: "right", zeroline: false, showgrid: false, automargin: true}},
+        side: "right", tickmode: "auto", nticks: 5, zeroline: false, showgrid: false, automargin: true}},
     {displayModeBar: false, responsive: true});
   }
 

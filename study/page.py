@@ -212,7 +212,9 @@ def _told_apart(alike: dict[str, list[str]]) -> str:
 
 
 def _short(model: str) -> str:
-    return model.removeprefix("models/trial-").removesuffix(".safetensors")
+    number, _, way = model.removeprefix("models/trial-").removesuffix(".safetensors").partition("-at-")
+    name = f"trial {int(number)}" if number.isdigit() else model
+    return f"{name} at {way}" if way else name
 
 
 def _strategies(info: dict, table: pd.DataFrame) -> str:

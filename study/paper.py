@@ -1,6 +1,8 @@
 """The paper's table: this study's accuracies in its layout, and beside them, on real data, the published ones."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -26,16 +28,32 @@ def column(strategy: str, share: float) -> str:
 
 
 def study_paper_table(info: dict, table: pd.DataFrame) -> pd.DataFrame | None:
-    """Returns the paper's table of a study in the paper's space, None of any other study."""
-    if section(info, "options").get("space") != "paper":
+    """Returns the paper's table of a study in the paper's space, or of what was confirmed in another; else None."""
+    options, confirmed = section(info, "options"), confirmed_points(info)
+    if options.get("space") != "paper" and not confirmed:
         return None
     source, target = (str(section(info, side).get("name", side)) for side in ("source", "target"))
+    tested = {_column_of(point["named"], number(options.get("amount")) or 1.0): point for point in confirmed
+              if point.get("named")}  # fmt: skip
     # Beside invented data, or another source, published figures would look comparable without being so.
-    return paper_table(table, target, source, not is_synthetic(info) and source == "fer2013", confirmed_points(info))
+    real = not is_synthetic(info) and source == "fer2013"
+    found = paper_table(table, target, source, real, tested)
+    # In another space a strategy's trials differ in more than the paper's.
+    return found if options.get("space") == "paper" else found[found["figures"] != OURS].reset_index(drop=True)
+
+
+def _column_of(name: str, amount: float) -> str:
+    """Returns the column of a confirmed strategy: "FC 50 %", or "FC" with the study's own amount."""
+    strategy, _, share = name.partition(" ")
+    return column(strategy, float(share.removesuffix(" %")) / 100 if share else amount)
 
 
 def paper_table(
-    table: pd.DataFrame, target: str, source: str = "fer2013", published: bool = False, confirmed: Any = ()
+    table: pd.DataFrame,
+    target: str,
+    source: str = "fer2013",
+    published: bool = False,
+    tested: Mapping[str, dict] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """Returns accuracies in per cent laid out as the paper's table.
 
@@ -47,22 +65,21 @@ def paper_table(
         target: The target's name, which finds the published rows.
         source: The source's name.
         published: Adds the paper's test figures, where it has this target.
-        confirmed: Points of `study.confirm`: adds means, ends of their intervals, differences from the published.
+        tested: Points of `study.confirm` by column: adds means, ends of intervals, differences from the published.
     """
     domains = (("source", source), ("target", target))
     rows = [
         {"figures": OURS, "domain": domain, "dataset": name} | _validation(table, domain) for domain, name in domains
     ]
-    of_name = {point["named"].removesuffix(" %").replace(" ", "_"): point for point in confirmed if point.get("named")}
-    for figures, end in ((TESTED, "test"), (LOWER, "lower"), (UPPER, "upper")) if of_name else ():
+    for figures, end in ((TESTED, "test"), (LOWER, "lower"), (UPPER, "upper")) if tested else ():
         for domain, name in domains:
-            values = {key: 100 * point[f"{domain}_{end}"] for key, point in of_name.items()}
+            values = {key: 100 * point[f"{domain}_{end}"] for key, point in tested.items()}
             rows.append({"figures": figures, "domain": domain, "dataset": name} | values)
     result = pd.DataFrame(rows)
     theirs = _published(target, list(result.columns)) if published else None
     if theirs is not None:
         result = pd.concat([result, theirs], ignore_index=True)
-        if of_name:
+        if tested:
             own, paper = (result[result["figures"] == name].set_index("domain") for name in (TESTED, PUBLISHED))
             numbers = list(result.columns[3:])
             gap = (own[numbers] - paper.loc[own.index, numbers]).reset_index()
@@ -97,7 +114,8 @@ def as_table(paper: pd.DataFrame, title: str = "") -> Table:
     for name in paper.columns[3:]:
         strategy, _, amount = name.partition("_")
         cells = [_cell(paper, row, name) for row in shown.to_dict("records")]
-        rows.append([f"{strategy} {amount} %" if amount else strategy, *cells])
+        if OURS in set(paper["figures"]) or paper.loc[paper["figures"] == TESTED, name].notna().any():
+            rows.append([f"{strategy} {amount} %" if amount else strategy, *cells])
     caption = title or "Accuracy in per cent, by strategy and share of the target's training set."
     return Table("paper", caption, head, rows)
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from study.describe import hide_secrets, is_synthetic, number, section
+from study.describe import confirmed_points, hide_secrets, is_synthetic, number, section
 from study.front import STATES
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
@@ -116,6 +116,20 @@ def search_metrics(trials_csv: Path, info: dict) -> list[Metric]:
     metrics: list[Metric] = [("hypervolume", float(v), start + int(step), int(step)) for step, v in volumes]
     counts = {f"trials/{state}": int((table["state"] == state).sum()) for state in STATES.values()}
     return metrics + _metrics(counts | {"front_size": len(front(table))}, start + last, last)
+
+
+def confirmed_metrics(info: dict) -> list[Metric]:
+    """Returns what was confirmed as metrics of the parent run, `confirmed/<point>/<measure>`; nothing before that."""
+    try:
+        at = int(datetime.fromisoformat(str(section(info, "confirmation").get("finished"))).timestamp() * 1000)
+    except ValueError:
+        return []
+    found = []
+    for point in confirmed_points(info):
+        values = {name: value for name, value in point.items() if isinstance(value, float)}
+        way = "" if point["alpha"] == "1" else f" at {point['alpha']}"
+        found += _metrics({f"confirmed/{point['name']}{way}/{name}": value for name, value in values.items()}, at)
+    return found
 
 
 def times(trial: Any) -> tuple[int, int]:

@@ -95,6 +95,7 @@ def run(options: StudyOptions, progress: Progress) -> int:
     from study.following import Follower
     from study.lab import trim_features
     from study.leases import only_lead
+    from study.report import confirmation_of
 
     # Connecting takes seconds, so it begins now; a server that the user named must answer.
     follower = Follower(options.tracking_uri, required=options.tracking_uri is not None)
@@ -113,6 +114,9 @@ def run(options: StudyOptions, progress: Progress) -> int:
                 code = search(study, record, options, progress, follower)
                 if options.confirm:
                     confirm_once(study, options, progress)
+                    follower.finish(record | confirmation_of(study), Path(options.out) / name)
+                if options.register:
+                    register(name, options, progress)
                 return code
     finally:
         follower.wait()  # a database whose making is cut off stays unusable
@@ -375,6 +379,15 @@ def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progres
             data=options.data, device=None, workers=cores() if options.workers == "auto" else int(options.workers),
         )
     )  # fmt: skip
+
+
+def register(name: str, options: StudyOptions, progress: Progress) -> None:
+    """Puts the front's networks in MLflow's registry, in a process of its own: logging them imports torch."""
+    words = [sys.executable, "-m", "study.sync", name, "--out", options.out, "--register", str(options.register)]
+    words += ["--tracking-uri", options.tracking_uri] if options.tracking_uri else []
+    environment = os.environ | ({"STUDY_STORAGE": options.storage} if options.storage else {})
+    if subprocess.run([*words], env=environment).returncode:
+        progress.warn(f"the networks were not registered; again: {python()} -m study.sync {name} --register …")
 
 
 def is_exported(study: "optuna.Study", folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """`python -m study.sync`: rebuilds MLflow's view of a study from the study's storage."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -16,9 +17,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("study", metavar="STUDY", help="name of the study")
     parser.add_argument("--out", default="runs", metavar="DIR", help="where its folder is (default: %(default)s)")
-    parser.add_argument("--storage", metavar="URL", help="its Optuna storage (default: the journal in its folder)")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        default=os.environ.get("STUDY_STORAGE"),
+        help="its Optuna storage (default: STUDY_STORAGE, else the journal in its folder)",
+    )
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow (default: MLFLOW_TRACKING_URI or sqlite:///mlruns/mlflow.db)"
+    )
+    parser.add_argument("--models", action="store_true", help="log the front's networks as MLflow models as well")
+    parser.add_argument(
+        "--register",
+        metavar="NAME",
+        help="put them in MLflow's registry, with the aliases best-retention, best-target and knee",
     )
     return parser
 
@@ -50,6 +62,8 @@ def _sync(args: argparse.Namespace) -> int:
     done: set[int] = set()
     added = tracking.sync(handle, info, trials, done, force=True)
     complete = tracking.finish(handle, info, out / args.study)
+    if args.models or args.register:
+        complete &= tracking.log_models(handle, info, trials, out / args.study, args.register)
     total = len(counted(trials))
     print(
         f"{args.study}: {total} trials, {added} added, {len(done) - added} already there; {hide_secrets(handle['uri'])}"

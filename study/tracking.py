@@ -21,7 +21,8 @@ from study.front import counted
 EXPERIMENT = "memory-integrity"
 RETRY_SECONDS = 30.0
 EXPORTS = ("pareto.html", "pareto.png", "pareto.svg", "hypervolume.png", "strategies.png", "importance.png",
-           "trials.csv", "front.csv", "confirm.csv", "paper_table.csv", "study.json", "report.html")  # fmt: skip
+           "confirmed.png", "confirmed.html", "trials.csv", "front.csv", "confirm.csv", "paper_table.csv", "study.json",
+           "report.md", "report.html", "tables.tex")  # fmt: skip
 # What keeps a server that does not answer from holding up the study; what the user set stays.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -109,9 +110,30 @@ def _end(handle: dict[str, Any], info: dict, folder: Path) -> None:
         if (folder / name).exists():
             client.log_artifact(run, str(folder / name))
     if (folder / "trials.csv").exists():
-        for batch in records.batches(metrics=records.search_metrics(folder / "trials.csv", info)):
+        found = records.search_metrics(folder / "trials.csv", info) + records.confirmed_metrics(info)
+        for batch in records.batches(metrics=found):
             client.log_batch(run, synchronous=True, **_entities(batch))
     client.set_terminated(run, "FINISHED")
+
+
+def log_models(
+    handle: dict[str, Any] | None, info: dict, trials: Iterable[Any], folder: Path, register: str | None
+) -> bool:
+    """Logs the front's networks to the parent run as MLflow models; see `models`.
+
+    Returns:
+        Whether MLflow has them all (True without tracking).
+    """
+    from study.front import front, table
+    from study.models import log_models as log
+
+    def work() -> None:
+        assert handle is not None
+        client, run = _connect(handle), _parent(handle, info)
+        log(client, handle["uri"], run, front(table(trials)), folder, register)
+        client.set_terminated(run, "FINISHED")
+
+    return handle is None or _guarded(handle, work, force=True)
 
 
 def parent_run(handle: dict[str, Any] | None) -> str | None:

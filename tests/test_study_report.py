@@ -13,11 +13,14 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from fer.errors import InputError
-from made_study import FAILED, STOPPED, made_info, made_pictures, made_study, made_trial, made_trials
+from made_study import FAILED, STOPPED, made_confirmed, made_info, made_pictures, made_study, made_trial, made_trials
 from study import front as fronts
 from study import paper, plots, report
+from study.answers import answers
 from study.details import details
+from study.document import document, text_tables
 from study.page import page
+from study.tables import latex, markdown
 
 NASTY = "<script>alert('x')</script>&\""
 
@@ -199,6 +202,83 @@ def test_published_figures_stand_beside_real_data_only():
     other = info | {"source": real | {"name": "affectnet"}}
     assert paper.PUBLISHED not in set(paper.study_paper_table(other, table)["figures"])
     assert paper.study_paper_table(made_info(), table) is None
+
+
+def confirmed_info(space: str, **changes) -> dict:
+    real = {
+        "synthetic": False,
+        "source": {"name": "fer2013", "kind": "real"},
+        "target": {"name": "jaffe", "kind": "real"},
+    }
+    names = [("BL", 0.6), ("FC 100 %", 0.5), ("RE 50 %", 0.4)] if space == "paper" else [("BL", 0.6), ("FC", 0.5)]
+    points = [{"name": n, "named": n, "strategy": n.split()[0], "alpha": "1", "model": "", "front": False, "seeds": 5,
+               **{f"{side}_{end}": value + shift for side in ("source", "target")
+                  for end, shift in (("test", 0), ("lower", -0.1), ("upper", 0.1))},
+               "source_p": 1.0, "target_p": 1.0} for n, value in names]  # fmt: skip
+    opening = {"seeds": 5, "opened": "now", "finished": "now", "results": {"points": points, "alike": {}}}
+    return made_info(options={"space": space, "amount": 1.0}, confirmation=opening, **(real | changes))
+
+
+def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_published():
+    table = fronts.table(paper_trials())
+    found = paper.study_paper_table(confirmed_info("paper"), table).set_index(["figures", "domain"])
+    assert found.loc[(paper.TESTED, "target"), ["BL", "FC_100", "RE_50"]].tolist() == [60, 50, 40]
+    assert found.loc[(paper.LOWER, "source"), "FC_100"] == 40 and found.loc[(paper.UPPER, "source"), "FC_100"] == 60
+    assert found.loc[(paper.DIFFERENCE, "target"), "FC_100"] == pytest.approx(50 - 55.22)
+    assert found.loc[(paper.DIFFERENCE, "source"), "BL"] == pytest.approx(60 - 68.35)
+    shown = paper.as_table(paper.study_paper_table(confirmed_info("paper"), table))
+    (row,) = (row for row in shown.rows if row[0] == "FC 100 %")
+    assert "50.0 [40.0, 60.0]" in row and "-5.22" in row
+
+
+def test_another_space_shows_what_was_confirmed_of_the_papers_strategies():
+    found = paper.study_paper_table(confirmed_info("card"), fronts.table(paper_trials()))
+    assert paper.OURS not in set(found["figures"]) and [row[0] for row in paper.as_table(found).rows] == [
+        "BL",
+        "FC 100 %",
+    ]
+    made_up = confirmed_info("card", synthetic=True, target={"name": "jaffe", "kind": "synthetic"})
+    assert set(paper.study_paper_table(made_up, fronts.table([]))["figures"]) == {
+        paper.TESTED,
+        paper.LOWER,
+        paper.UPPER,
+    }
+
+
+def test_tables_are_sound_latex_and_markdown():
+    info, trials = made_confirmed()
+    table = fronts.table(trials)
+    tables = text_tables(info, table, paper.study_paper_table(info, table))
+    assert {one.name for one in tables} >= {"front", "confirmed", "retention", "expressions", "freezing", "differences",
+                                            "inside", "paper"}  # fmt: skip
+    for one in tables:
+        source = latex(one)
+        body = source[source.index(r"\midrule") : source.index(r"\bottomrule")].splitlines()[1:]
+        assert len(body) == len(one.rows)
+        assert all(len(re.findall(r"(?<!\\)&", line)) == len(one.head) - 1 and line.endswith(r"\\") for line in body)
+        assert not re.findall(r"(?<!\\)[%#_]", source.replace(r"\label{tab:", "")) and source.isascii()
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in markdown(one).splitlines() if line.startswith("|")}
+        assert widths == {len(one.head) + 1}
+    text = document(info, table, tables)
+    assert all(f"## {answer.question}" in text for answer in answers(info, table)) and "SYNTHETIC STAND-IN" in text
+
+
+def test_answers_follow_the_studys_numbers():
+    info, trials = made_confirmed()
+    table = fronts.table(trials)
+    by = {answer.question: answer for answer in answers(info, table)}
+    knee = fronts.knee(fronts.front(table))
+    point = next(p for p in info["confirmation"]["results"]["points"] if p["model"] == knee["model"])
+    sure = by["How sure is the recommendation?"].words
+    assert f"{100 * point['target_test']:.1f} [" in sure and f"p = {point['target_p']:.2g}" in sure
+    bare = {answer.question: answer for answer in answers(made_info(), table)}
+    assert bare["How sure is the recommendation?"].words.startswith("Not sure: it is the best of 24 trainings")
+    assert "What do the strategies differ in?" not in bare and answers(info, fronts.table([])) == []
+    retention = by["Which strategy, for how much of the source?"].table
+    levels = [float(row[0].split()[0]) / 100 for row in retention.rows]
+    for level, row in zip(levels, retention.rows, strict=True):
+        kept = table[(table["state"] == "finished") & (table["source_val"] >= level * 0.61)]
+        assert row[5] == f"{100 * kept['target_val'].max():.1f}"
 
 
 def test_paper_table_prints():

@@ -8,7 +8,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from fer.errors import InputError
-from made_study import FAILED, STOPPED, made_info, made_study, made_trial, made_trials
+from made_study import FAILED, STOPPED, made_confirmed, made_info, made_study, made_trial, made_trials
 from study import front as fronts
 from study import records, report, sync, tracking
 from study.describe import hide_secrets
@@ -232,3 +232,58 @@ def test_sync_command_tells_bad_input(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(report, "open_study", lambda *_: (made_info(), []))
     assert sync.main(["x", "--tracking-uri", "nonsense://x"]) == 2
     assert [line[:6] for line in capsys.readouterr().err.splitlines()] == ["error:"] * 2
+
+
+def test_confirmed_results_are_metrics_of_the_parent(handle, tmp_path):
+    info, trials = made_confirmed()
+    info = info | {"id": "confirmed", "name": "confirmed"}
+    tracking.sync(handle, info, trials[:2], set())
+    (tmp_path / "trials.csv").write_text(fronts.table(trials).to_csv(index=False))
+    assert tracking.finish(handle, info, tmp_path) and tracking.finish(handle, info, tmp_path)
+    (parent,) = parents(handle, info)
+    for point in info["confirmation"]["results"]["points"]:
+        name = records.key(f"confirmed/{point['name']}")
+        assert parent.data.metrics[f"{name}/target_test"] == point["target_test"]
+        assert parent.data.metrics[f"{name}/source_lower"] == point["source_lower"]
+    assert len(handle["client"].get_metric_history(parent.info.run_id, "confirmed/BL/target_test")) == 1
+
+
+@pytest.mark.slow
+def test_the_fronts_networks_are_models_with_aliases(handle, baseline, tmp_path, info):
+    import mlflow
+    import numpy as np
+
+    from fer.baseline import save
+    from fer.predict import predict_images
+
+    values = [(0.6, 0.3), (0.55, 0.5), (0.3, 0.55), (0.2, 0.2)]
+    trials = [made_trial(number, values=pair) for number, pair in enumerate(values)]
+    front = fronts.front(fronts.table(trials))
+    for model in front["model"]:
+        (tmp_path / model).parent.mkdir(exist_ok=True)
+        save(baseline.network, tmp_path / model, {"width": str(baseline.width)})
+    tracking.sync(handle, info, trials, set())
+    for _ in range(2):
+        assert tracking.log_models(handle, info, trials, tmp_path, "adapted")
+    client = handle["client"]
+    found = {alias: client.get_model_version_by_alias("adapted", alias) for alias in ("best-retention", "best-target",
+             "knee")}  # fmt: skip
+    assert len(client.search_model_versions("name = 'adapted'")) == 3
+    (parent,) = parents(handle, info)
+    uris = {number: parent.data.tags[f"model.trial-{number:04d}"] for number in (0, 1, 2)}
+    assert [found[alias].source for alias in ("best-retention", "knee", "best-target")] == [*uris.values()]
+    logged = mlflow.pyfunc.load_model("models:/adapted@knee")
+    assert logged.metadata.signature.inputs.input_types()[0] == np.dtype("uint8")
+    assert logged.metadata.saved_input_example_info is not None
+    faces = np.random.default_rng(1).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+    np.testing.assert_allclose(logged.predict(faces), predict_images(baseline.network, faces), atol=1e-6)
+    assert parent.info.status == "FINISHED"
+
+
+def test_models_that_cannot_be_logged_fail_nothing(handle, info, tmp_path, capsys, monkeypatch):
+    from study import models
+
+    tracking.sync(handle, info, made_trials(2), set())
+    monkeypatch.setattr(models, "log_models", lambda *_: 1 / 0)
+    assert not tracking.log_models(handle, info, made_trials(2), tmp_path, None)
+    assert capsys.readouterr().err.startswith("warning: MLflow")

@@ -1,0 +1,60 @@
+"""`python -m study.predict`: what a network that a study left behind sees in images; or the network as ONNX."""
+
+import argparse
+import csv
+import sys
+
+from fer.errors import InputError
+from study.config import DONE, FAILED, WRONG_USE
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `python -m study.predict`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m study.predict",
+        description="Prints the expressions that a network sees in images, as CSV: a line for each, the likeliest "
+        "expression and the probability of every one. The face is found as in the datasets.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="a network of a front, such as runs/STUDY/models/*.safetensors")
+    parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, one face each")
+    parser.add_argument("--equalise", action="store_true", help="the study was run with --equalise")
+    parser.add_argument("--export", metavar="FILE", help="write the network as ONNX (needs the extra onnx)")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns the exit code."""
+    args = build_parser().parse_args(arguments)
+    try:
+        return predict(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_USE
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Prints a line per image; an image that cannot be read is told on stderr, and the others go on."""
+    if not args.images and not args.export:
+        raise InputError("study.predict needs images, or --export", "neither", "Give image files.")
+    from fer.expressions import EXPRESSIONS
+    from fer.predict import export_onnx, load_network, predict_image
+
+    network = load_network(args.model)
+    if args.export:
+        print(f"written: {export_onnx(network, args.export)}", file=sys.stderr)
+    out, missed = csv.writer(sys.stdout, lineterminator="\n"), 0
+    if args.images:
+        out.writerow(["image", "expression", *EXPRESSIONS])
+    for image in args.images:
+        try:
+            found = predict_image(network, image, args.equalise)
+        except InputError as error:
+            missed += 1
+            print(f"error: {error}", file=sys.stderr)
+            continue
+        out.writerow([image, max(found, key=lambda name: found[name]), *(f"{share:.4f}" for share in found.values())])
+    return FAILED if missed else DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""A network of a front as MLflow serves it: grey faces in, probabilities out. MLflow runs this file, see `tracking`."""
+
+from typing import Any
+
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
+
+
+class Served(PythonModel):
+    """Loads the network when it is first needed; logging it needs no torch."""
+
+    def load_context(self, context: Any) -> None:
+        """Loads the network file that was logged with this model."""
+        from fer.predict import load_network
+
+        self.network = load_network(context.artifacts["network"])
+
+    # Without type hints, from which MLflow would make a signature of its own.
+    def predict(self, context, model_input, params=None):
+        """Returns probabilities (n, 7) of grey uint8 faces (n, 48, 48)."""
+        import numpy as np
+
+        from fer.predict import predict_images
+
+        return predict_images(self.network, np.asarray(model_input, np.uint8))
+
+
+set_model(Served())
