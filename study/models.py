@@ -68,8 +68,8 @@ def signature() -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    faces = TensorSpec(np.dtype("uint8"), (-1, 48, 48), "faces")
-    return ModelSignature(Schema([faces]), Schema([TensorSpec(np.dtype("float32"), (-1, 7), "probabilities")]))
+    faces = TensorSpec(np.dtype("uint8"), (-1, 48, 48))  # a name would make it a dict of arrays
+    return ModelSignature(Schema([faces]), Schema([TensorSpec(np.dtype("float32"), (-1, 7))]))
 
 
 def _register(client: Any, run: str, front: pd.DataFrame, register: str) -> None:
