@@ -80,7 +80,18 @@ def certainty(info: dict, table: pd.DataFrame, knee: pd.Series) -> str:
     return (
         f"Trained again with {point['seeds']} seeds and tested on images that the search never saw, it reaches "
         f"{interval_text(point, 'source')} % on {source} and {interval_text(point, 'target')} % on {target}; {against}."
-        f"{told} {rivals}"
+        f"{told} {rivals}{_best_tested(info, point, source, target)}"
+    )
+
+
+def _best_tested(info: dict, point: dict, source: str, target: str) -> str:
+    """Names the confirmed network that did best on the target, where it is another."""
+    best = max(confirmed_points(info), key=lambda other: other["target_test"])
+    if best["target_test"] <= point["target_test"]:
+        return ""
+    return (
+        f" Of all that was confirmed, {best['name']} ({best['strategy']}) did best on {target}, with "
+        f"{interval_text(best, 'target')} %, and {interval_text(best, 'source')} % on {source}."
     )
 
 
