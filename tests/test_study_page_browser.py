@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_study import made_confirmed
 
+from made_study import made_confirmed
 from study import front as fronts
 from study import plots
 from study.details import details

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from made_study import FAILED, made_info, made_pictures, made_trial, made_trials
+from made_study import FAILED, made_confirmed, made_info, made_pictures, made_trial, made_trials
 from study import charts, plots
 from study import front as fronts
 from study.importance import importances
@@ -121,3 +121,16 @@ def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
     assert "hypervolume.png" in files and "pareto.png" not in files
     assert notes == {"pareto": "not drawn: ZeroDivisionError: division by zero"}
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_confirmed_study_is_drawn_with_its_intervals():
+    info, trials = made_confirmed()
+    axes = plots.draw(plots.CONFIRMED, info, fronts.table(trials)).axes[0]
+    points = info["confirmation"]["results"]["points"]
+    assert axes.get_xlabel() == "Source test accuracy (%) — FER2013 stand-in"
+    assert len(axes.containers) == len(points)
+    for drawn, point in zip(axes.containers, points, strict=True):
+        (across,), (up,) = (bar.get_segments() for bar in drawn.lines[2])
+        np.testing.assert_allclose(across[:, 0], [100 * point["source_lower"], 100 * point["source_upper"]])
+        np.testing.assert_allclose(up[:, 1], [100 * point["target_lower"], 100 * point["target_upper"]])
+    assert len(charts.figure(plots.CONFIRMED, info, fronts.table(trials)).data) == len(points)
