@@ -421,7 +421,7 @@ def networks_elsewhere(study: "optuna.Study", folder: Path) -> dict[str, int]:
     trials = trials_of(study)
     missing: dict[str, int] = {}
     for row in front(table(trials)).to_dict("records"):
-        attributes = trials[row["number"]].user_attrs
+        attributes = trials[row["trial"]].user_attrs
         if not (folder / row["model"]).exists() and "twin_of" not in attributes:
             host = str((attributes.get("worker") or {}).get("host", "an unknown machine"))
             missing[host] = missing.get(host, 0) + 1

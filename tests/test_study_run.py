@@ -1,5 +1,7 @@
 """The main job through its real command: a real journal, a real MLflow store, real worker processes."""
 
+import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ import pandas as pd
 import pytest
 
 from commands import NAME, run, study, trials_of
+from fer.datasets.loading import SUMS
 
 # More trials than the sampler draws at random, by one worker, so that a second study can be compared with it.
 TRIALS = 12
@@ -87,14 +90,18 @@ def test_the_same_command_again_changes_nothing_and_a_larger_total_adds(done):
     assert "nothing to do" in study(folder, *HOW, str(TRIALS))
     assert (folder / "runs" / NAME / "front.csv").read_bytes() == front
     before = trials_of(folder)
-    # A search needs no test set: these are not even there while it goes on.
-    tests = list((folder / "runs/.cache/datasets").glob("*/test.*.npy"))
+    # A search needs no test set: whoever read one now would find no array there.
+    tests = {path: path.read_bytes() for path in (folder / "runs/.cache/datasets").glob("*/test.*.npy")}
     for path in tests:
-        path.rename(path.with_suffix(".hidden"))
+        path.write_bytes(b"closed")
+        sums = path.with_name(SUMS)
+        sums.write_text(json.dumps(json.loads(sums.read_text()) | {path.name: zlib.crc32(b"closed")}))
     study(folder, *HOW, str(TRIALS + 2), "--tracking-uri", "none")
-    assert len(tests) == 6
-    for path in tests:
-        path.with_suffix(".hidden").rename(path)
+    assert len(tests) == 6 and all(path.read_bytes() == b"closed" for path in tests)
+    for path, content in tests.items():
+        path.write_bytes(content)
+        sums = path.with_name(SUMS)
+        sums.write_text(json.dumps(json.loads(sums.read_text()) | {path.name: zlib.crc32(content)}))
     pd.testing.assert_frame_equal(trials_of(folder)[:TRIALS], before, check_dtype=False)
     assert len(trials_of(folder)) == TRIALS + 2
     assert "2" in run("sync", NAME, folder=folder)
