@@ -78,7 +78,8 @@ def test_only_confirmation_opens_test_sets():
     assert users(".open_test(") == {"fer/engine.py", "study/retrain.py"}
     assert users("logits_on_test") == {"fer/engine.py", "study/retrain.py"}
     # The files themselves: prepared in one place, read in another, and named nowhere else.
-    assert users("_read(", "test.images", "test.labels", "labels.npy") == {
-        "fer/datasets/arrays.py", "fer/datasets/loading.py"
-    }  # fmt: skip
+    # The fleet sends whole prepared folders to other machines and opens none of their arrays.
+    assert users(".npy") == {"fer/datasets/arrays.py", "fer/datasets/loading.py", "study/fleet.py"}
+    assert "load(" not in (ROOT / "study/fleet.py").read_text()
+    assert users('_read("test")') == {"fer/datasets/arrays.py"}
     assert users("study.retrain", "retrain(") == {"study/confirm.py", "study/retrain.py"}
