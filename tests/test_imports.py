@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from study.fleet import SHIPPED
+
 ROOT = Path(__file__).parent.parent
 ALLOWED = {"fer": {"fer"}, "search_spaces": {"fer", "search_spaces"}, "study": {"fer", "search_spaces", "study"}}
 FOREIGN = {
@@ -78,8 +80,8 @@ def test_only_confirmation_opens_test_sets():
     assert users(".open_test(") == {"fer/engine.py", "study/retrain.py"}
     assert users("logits_on_test") == {"fer/engine.py", "study/retrain.py"}
     # The files themselves: prepared in one place, read in another, and named nowhere else.
-    # The fleet sends whole prepared folders to other machines and opens none of their arrays.
+    # The fleet sends training and validation arrays to other machines, test sets never, and opens none.
     assert users(".npy") == {"fer/datasets/arrays.py", "fer/datasets/loading.py", "study/fleet.py"}
-    assert "load(" not in (ROOT / "study/fleet.py").read_text()
+    assert "test" not in SHIPPED
     assert users('_read("test")') == {"fer/datasets/arrays.py"}
     assert users("study.retrain", "retrain(") == {"study/confirm.py", "study/retrain.py"}
