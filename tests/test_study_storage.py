@@ -1,0 +1,152 @@
+"""Storages: servers that go and come, disks that fill, files that only their owner reads."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+from fer.adaptation import AdaptationConfig
+from fer.errors import InputError
+from study import storage
+from study.machine import is_stuck
+from study.run import drift
+from study.slots import top_up
+from study.storage import Journal, Patient, StorageLost, open_storage, trials_of
+
+ROOT = Path(__file__).parent.parent
+
+
+class OperationalError(Exception):
+    """Named as SQLAlchemy's."""
+
+
+class Flaky:
+    """A storage that is away for some calls."""
+
+    def __init__(self, away: int) -> None:
+        self.away, self.calls = away, 0
+
+    def get_all_studies(self) -> str:
+        self.calls += 1
+        if self.calls <= self.away:
+            raise RuntimeError("wrapped") from OperationalError("server closed postgresql://me:s3cr3t@host/db")
+        return "here"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Time that passes by sleeping alone."""
+    now = [0.0]
+    monkeypatch.setattr(storage.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(storage.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    return now
+
+
+def test_a_storage_that_comes_back_is_waited_for(clock):
+    flaky = Flaky(away=6)
+    assert Patient(flaky, "u").get_all_studies() == "here"  # type: ignore[arg-type]
+    assert flaky.calls == 7 and 3 < clock[0] < 30
+
+
+def test_one_that_stays_away_is_given_up_in_bounded_time_and_then_at_once(clock):
+    patient = Patient(Flaky(away=10**9), "postgresql://***@host/db", patience=60)  # type: ignore[arg-type]
+    with pytest.raises(StorageLost, match="has not answered for") as caught:
+        patient.get_all_studies()
+    assert 60 <= clock[0] < 90 and "s3cr3t" not in str(caught.value) and is_stuck(caught.value)
+    until = clock[0]
+    with pytest.raises(StorageLost):
+        patient.get_all_studies()
+    assert clock[0] == until
+
+
+def test_an_error_that_no_waiting_mends_is_raised_at_once(clock):
+    class Wrong:
+        def get_all_studies(self) -> None:
+            raise KeyError("no such study")
+
+    with pytest.raises(KeyError):
+        Patient(Wrong(), "u").get_all_studies()  # type: ignore[arg-type]
+    assert clock[0] == 0
+
+
+def test_a_disk_that_fills_inside_a_line_leaves_whole_lines(tmp_path):
+    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    top_up(study, 2, "card", AdaptationConfig())
+    journal = tmp_path / "journal.log"
+    before = journal.read_bytes()
+    code = (  # a limit on the size of files is met as a full disk is: in the middle of a write
+        "import resource, signal, sys; from pathlib import Path; from study.storage import Journal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); journal = Journal(Path(sys.argv[1]))\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 10},) * 2)\n"
+        "try: journal.append_logs([{'op_code': 3, 'x': 'y' * 100}])\n"
+        "except OSError as error: sys.exit(7)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(journal)], cwd=ROOT).returncode == 7
+    assert journal.read_bytes() == before
+    assert top_up(
+        optuna.load_study(study_name="s", storage=open_storage(None, tmp_path)), 3, "card", AdaptationConfig()
+    )
+
+
+def test_a_line_torn_by_another_process_does_not_swallow_the_next(tmp_path):
+    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    with (tmp_path / "journal.log").open("ab") as file:
+        file.write(b'{"op_code": 4, "worker_id": "x", "tri')
+    top_up(study, 2, "card", AdaptationConfig())
+    again = optuna.load_study(study_name="s", storage=open_storage(None, tmp_path))
+    assert len(trials_of(again)) == 2
+
+
+def test_damage_in_the_middle_is_refused_with_its_line(tmp_path):
+    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    top_up(study, 3, "card", AdaptationConfig())
+    journal = tmp_path / "journal.log"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:2], lines[2].replace(b'"', b"\0", 1), *lines[3:]]))
+    with pytest.raises(InputError, match="damaged in line 3"):
+        open_storage(None, tmp_path)
+
+
+def test_a_long_torn_line_is_cut_to_the_last_whole_one(tmp_path):
+    path = tmp_path / "journal.log"
+    path.write_bytes(b'{"op_code":9}\n' + b"x" * 10_000)
+    Journal(path)
+    assert path.read_bytes() == b'{"op_code":9}\n'
+
+
+def test_what_a_study_writes_is_its_owners_alone(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from study.machine import keep_private; keep_private()\n"
+        "from study.storage import open_storage; open_storage(None, Path(sys.argv[1]) / 'study')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True, umask=0o022)
+    for path in (tmp_path / "study", tmp_path / "study" / "journal.log"):
+        assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "quota"), StorageLost("away")])
+def test_what_is_the_machines_fault_is_told_from_what_is_a_trials(error):
+    assert is_stuck(error) and is_stuck(RuntimeError("I/O error: No space left on device"))
+    assert not is_stuck(OSError(errno.ENOENT, "gone")) and not is_stuck(MemoryError())
+
+
+def test_changes_around_a_study_are_told_one_by_one():
+    known = {"source": {"digest": "a"}, "target": {"digest": "b"}, "versions": {"torch": "2.11", "mlflow": "3"}}
+    now = {"source": {"digest": "a"}, "target": {"digest": "c"}, "versions": {"torch": "2.12", "mlflow": "4"}}
+    assert drift(known, known) == []
+    assert drift(known, now) == ["target b → c", "torch 2.11 → 2.12"]
+
+
+def test_the_parent_of_processes_passes_the_url_where_nobody_reads_it(monkeypatch):
+    from study.supervise import worker_process
+
+    code = (
+        "import os, sys; sys.exit(os.environ['STUDY_STORAGE'] != 'postgresql://me:s3cr3t@host/db' or len(sys.argv) > 1)"
+    )
+    process = worker_process([sys.executable, "-c", code], "postgresql://me:s3cr3t@host/db")
+    assert process.wait(30) == 0 and "STUDY_STORAGE" not in os.environ
