@@ -171,6 +171,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a tenth of it, printed and not kept")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if args.check and not RESULTS.exists():
+        print(f"{RESULTS} is not there: run python -m benchmarks.soak")
+        return 1
     if args.check:
         lines = failures(json.loads(RESULTS.read_text()))
         print("\n".join(lines) or "all targets are met")
