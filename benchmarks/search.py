@@ -231,13 +231,10 @@ def correlations(rows: Any) -> dict[str, float]:
 
 def as_text(result: dict[str, Any]) -> str:
     """Returns the table for people."""
-    lines = [
-        f"{result['rows']} rows, {result['trials']} trials each; cost to the hypervolume of … as a share of its own"
-    ]
     columns = [f"of {name}" for name in TARGETS]
-    lines.append(
-        f"{'':32}  hypervolume after all    cost  stopped  " + "  ".join(f"{c:>16}" for c in columns) + "   ask"
-    )
+    lines = [f"{result['rows']} rows, {result['trials']} trials; last, cost to the hypervolume of another, as a share"]
+    heads = "  ".join(f"{column:>16}" for column in columns)
+    lines.append(f"{'':32}  hypervolume after all    cost  stopped  {heads}   ask")
     for name, row in sorted(result["figures"].items(), key=lambda item: -item[1]["hypervolume"]):
         cells = "  ".join(f"{row[c]:16.3f}" if row.get(c) is not None else f"{'not reached':>16}" for c in columns)
         half = row["half_interval"] or 0

@@ -21,8 +21,8 @@ SPACES: Mapping[str, ModuleType] = {"card": card, "full": full, "paper": paper}
 def choose(space: str, trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
     """Returns the strategy's name and the adaptation that the trial chooses.
 
-    A trial that was enqueued with the attribute "named" is that strategy. Where it is a point of the space, as the space's
-    `point` tells, the trial has its knobs as well; the baseline (BL) is none: there is nothing in it to search.
+    A trial that was enqueued with the attribute "named" is that strategy. Where it is a point of the space, as told by
+    the space's `point`, the trial has its knobs as well; the baseline (BL) is none: there is nothing in it to search.
     """
     if "named" in trial.user_attrs:
         strategy = trial.user_attrs["named"]
