@@ -15,14 +15,14 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.search_simulator import Course, Search, Surrogate, base, simulate, slots
+from benchmarks.search_simulator import Course, Search, Surrogate, base, noise, simulate, slots
 from benchmarks.search_table import PACKED, read
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
@@ -179,8 +179,8 @@ def figures(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return table
 
 
-def measure(names: Sequence[str], seeds: int | None, trials: int, known: dict[str, Any]) -> dict[str, Any]:
-    """Replays contenders and returns the whole result."""
+def measure(names: Sequence[str], seeds: int | None, trials: int, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Replays contenders; yields the whole result so far after each, so that ending it loses one contender."""
     from study.machine import hardware, versions
 
     rows = read()
@@ -192,31 +192,19 @@ def measure(names: Sequence[str], seeds: int | None, trials: int, known: dict[st
         found[name] = curves(everyone[name], surrogate.answer, seeds or everyone[name].seeds, trials)
         volumes = [volume[-1] for volume in found[name]["hypervolume"]]
         print(f"{name}: {np.mean(volumes):.4f} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
-    return {
-        "hardware": hardware(),
-        "versions": versions(),
-        "table": digest,
-        "rows": len(rows),
-        "trials": trials,
-        "surrogate": surrogate.errors(),
-        "noise": noise(rows),
-        "correlation": correlations(rows),
-        "figures": figures(found),
-        "targets": TARGETS,
-        "curves": {name: found[name] for name in everyone if name in found},
-    }
-
-
-def noise(rows: Any) -> dict[str, float]:
-    """Returns the standard deviation between two trainings of one configuration, over the repeated rows."""
-    again = rows[(rows["seed"] == 1) & (rows["state"] == "finished")].set_index("number")
-    first = rows.set_index("number")
-    pairs = [(number - 1, number) for number in again.index if first["state"].get(number - 1) == "finished"]
-    found: dict[str, float] = {"pairs": len(pairs)}
-    for side in ("source", "target"):
-        off = [first[f"{side}@1"][one] - first[f"{side}@1"][other] for one, other in pairs]
-        found[side] = float(np.sqrt(np.mean(np.square(off)) / 2)) if off else float("nan")
-    return found
+        yield {
+            "hardware": hardware(),
+            "versions": versions(),
+            "table": digest,
+            "rows": len(rows),
+            "trials": trials,
+            "surrogate": surrogate.errors(),
+            "noise": noise(rows),
+            "correlation": correlations(rows),
+            "figures": figures(found),
+            "targets": TARGETS,
+            "curves": {name: found[name] for name in everyone if name in found},
+        }
 
 
 def correlations(rows: Any) -> dict[str, float]:
@@ -272,10 +260,10 @@ def main() -> int:
     if args.check:
         return check(known)
     names = args.only or (["random", DEFAULT] if args.quick else list(contenders()))
-    result = measure(names, 3 if args.quick else args.seeds, TRIALS, {} if args.quick else known)
+    for result in measure(names, 3 if args.quick else args.seeds, TRIALS, {} if args.quick else known):
+        if not args.quick:
+            RESULTS.write_text(json.dumps(result) + "\n")
     print(as_text(result))
-    if not args.quick:
-        RESULTS.write_text(json.dumps(result) + "\n")
     return 0
 
 

@@ -1,8 +1,9 @@
 """Replays a search over the table of real trainings: any sampler, early stopping and number of workers, no training.
 
-What a configuration would reach is asked of a forest fitted to the table (`Surrogate`): its mean, plus how far one
-real row from the configuration's own neighbourhood lay from what a forest that had not seen it expected. That one row
-gives the deviations at all shares of the budget and in both objectives, so rungs relate to ends as they really do.
+What a configuration would reach is asked of a forest fitted to the table (`Surrogate`): its mean, plus noise. The noise
+is how far one real row from the configuration's own neighbourhood lay from what a forest that had not seen it expected,
+at all shares of the budget together, so rungs relate to ends as they really do; it is scaled so that two trainings of
+one configuration differ as much as the table's repeated rows do.
 Time is simulated: workers start a trial when they are free, and rungs are written in the order in which the clock
 reaches them.
 """
@@ -30,6 +31,7 @@ CATEGORIES = {
 LOGARITHMIC = ("lr", "weight_decay", "anchor_weight")
 SOURCE_IMAGES, TARGET_IMAGES = 5000, 784
 STEPS = np.array([200, 98])  # validation images: accuracies are multiples of one of them
+ENOUGH_PAIRS = 10  # of a row and its repetition, to tell noise from
 
 Rule = Callable[[float, Sequence[float], Sequence[Sequence[float]]], bool]
 """From share, vector and the vectors that were at this rung before to whether the trial stops."""
@@ -71,17 +73,22 @@ class Surrogate:
         leaf: Rows in a leaf, at least.
     """
 
-    def __init__(self, table: pd.DataFrame, trees: int = 60, leaf: int = 3) -> None:
-        from sklearn.ensemble import RandomForestRegressor
+    def __init__(self, table: pd.DataFrame, trees: int = 60, leaf: int = 2) -> None:
+        from sklearn.ensemble import ExtraTreesRegressor
+        from sklearn.model_selection import cross_val_predict
 
-        self.table = table.reset_index(drop=True)
-        self.inputs = np.array([features(row) for row in self.table.to_dict("records")], np.float32)
-        self.outputs = outputs(self.table)
-        self.failed = (self.table["state"] == "failed").to_numpy()
-        forest = RandomForestRegressor(trees, min_samples_leaf=leaf, max_features=0.5, oob_score=True, random_state=0)
+        self.inputs = np.array([features(row) for row in table.to_dict("records")], np.float32)
+        self.outputs = outputs(table)
+        self.failed = (table["state"] == "failed").to_numpy()
+        forest = ExtraTreesRegressor(trees, min_samples_leaf=leaf, random_state=0)
+        # In order, so that a repeated row is seen or unseen together with the one before, but at four edges.
+        self.residuals = self.outputs - cross_val_predict(forest, self.inputs, self.outputs, cv=5)
+        self.scale = np.ones(self.outputs.shape[1])
+        found = noise(table)
+        if found["pairs"] >= ENOUGH_PAIRS:
+            ends = np.sqrt((self.residuals[~self.failed, -3:-1] ** 2).mean(0))
+            self.scale = np.tile([*np.minimum(1, [found["source"], found["target"]] / ends), 1.0], len(SHARES))
         forest.fit(self.inputs, self.outputs)
-        self.expected = forest.oob_prediction_
-        self.residuals = self.outputs - self.expected
         self.trees = [tree.tree_ for tree in forest.estimators_]
         self.members = [_by_leaf(tree.apply(self.inputs)) for tree in self.trees]
 
@@ -93,28 +100,44 @@ class Surrogate:
         rng = np.random.default_rng(seed_from("simulated", seed, inputs.tobytes().hex()))
         tree = int(rng.integers(len(self.trees)))
         neighbour = int(rng.choice(self.members[tree][leaves[tree]]))
-        return course(mean + self.residuals[neighbour], bool(self.failed[neighbour]))
+        return course(mean + self.scale * self.residuals[neighbour], bool(self.failed[neighbour]))
 
     def errors(self) -> dict[str, float]:
-        """Returns how far the forest's out-of-bag means are off, and the share of the variance that they explain."""
+        """Returns how far the forest is off on rows that it did not see, and the share of the variance it explains."""
         sound = ~self.failed
         found = {}
         for index, name in enumerate(MEASURED):
             truth, off = self.outputs[sound, index], self.residuals[sound, index]
             found[f"{name} rmse"] = float(np.sqrt(np.mean(off**2)))
-            found[f"{name} r2"] = float(1 - np.mean(off**2) / np.var(truth))
+            found[f"{name} r2"] = float(1 - np.mean(off**2) / max(np.var(truth), 1e-12))
         return found
 
 
+def noise(rows: pd.DataFrame) -> dict[str, float]:
+    """Returns the standard deviation of trainings of one configuration, over the repeated rows."""
+    first = rows.set_index("number")
+    again = rows[(rows["seed"] == 1) & (rows["state"] == "finished")]["number"]
+    pairs = [(number - 1, number) for number in again if first["state"].get(number - 1) == "finished"]
+    found: dict[str, float] = {"pairs": len(pairs)}
+    for side in OBJECTIVES:
+        off = [first[f"{side}@1"][one] - first[f"{side}@1"][other] for one, other in pairs]
+        found[side] = float(np.sqrt(np.mean(np.square(off)) / 2)) if off else float("nan")
+    return found
+
+
 def outputs(table: pd.DataFrame) -> np.ndarray:
-    """Returns the table's measurements (rows, 3 x shares), seconds as logarithms; what failed is at chance."""
+    """Returns the table's measurements (rows, 3 x shares), seconds as logarithms.
+
+    What trains nothing, or several networks, has no rungs: it is there what it is at its end. What failed is at chance.
+    """
     found = table[list(MEASURED)].copy()
+    sound = table["state"] == "finished"
     for column in found:
+        end = found[f"{column.partition('@')[0]}@1"]
         if column.startswith("seconds"):
-            # A trial that diverged has no seconds at the shares that it did not reach; its last ones are its end.
-            found[column] = np.log(found[column].fillna(found["seconds@1"]))
+            found[column] = np.log(found[column].fillna(end))
         else:
-            found[column] = found[column].fillna(CHANCE)
+            found[column] = found[column].fillna(end.where(sound)).fillna(CHANCE)
     return found.to_numpy(float)
 
 

@@ -1,6 +1,6 @@
 """The sampler `evolution`: children of the best trials so far, one at a time, in any conditional space.
 
-A trial's parents are drawn from the finished trials by binary tournaments on non-domination rank and crowding distance
+A trial's parents are drawn from the finished trials by tournaments on non-domination rank and crowding distance
 (NSGA-II, Deb et al. 2002), without generations (steady state, Durillo et al. 2009), so that no worker waits and every
 result counts from the next trial on. Each knob is asked for when the space comes to it, so that conditions need no
 treatment of their own: a knob that a parent has is inherited, and now and then mutated; one that no parent has is drawn
@@ -22,8 +22,10 @@ CROSSOVER = 0.5
 """Chance that a child has two parents."""
 MUTATIONS = 2.0
 """How many of the knobs that a child is asked for are mutated, on average."""
-STEP = 0.2
+STEP = 0.1
 """Standard deviation of a mutated number, in shares of its range."""
+ROUND = 4
+"""Trials that a tournament draws one parent from."""
 FRESH = 0.1
 """Chance that a trial has no parents."""
 
@@ -77,8 +79,8 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
         place = np.empty(len(pool), int)
         place[order] = np.arange(len(pool))
         wanted = 2 if self.rng.random() < CROSSOVER else 1
-        drawn = self.rng.integers(len(pool), size=(wanted, 2))
-        return [pool[min(pair, key=lambda index: place[index])] for pair in drawn]
+        drawn = self.rng.integers(len(pool), size=(wanted, ROUND))
+        return [pool[min(some, key=lambda index: place[index])] for some in drawn]
 
 
 def standing(trials: list[FrozenTrial]) -> np.ndarray:

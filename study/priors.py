@@ -112,6 +112,7 @@ class _Asking:
         self.given, self.params, self.space = given, params, space
         self.asked: list[str] = []
         self.used: set[str] = set()
+        self.answered: dict[str, Any] = {}
         self.chosen: dict[str, Any] = {}
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
@@ -127,7 +128,7 @@ class _Asking:
         implied = self._implied(name, choices) if name not in self.given else None
         if implied is not None and _ALIASES.get(name, name) not in self.given:
             self.asked.append(name)
-            self.chosen[name] = implied
+            self.chosen[name] = self.answered[name] = implied
             return implied
         return self._choose(name, CategoricalDistribution(choices), choices[0])
 
@@ -147,29 +148,34 @@ class _Asking:
         key = name if name in self.given else _ALIASES.get(name, name)
         if key in self.given:
             self.used.add(key)
-            if name in _DECIDED_BY and key != name:  # left open, it could come to mean another knob
-                self.chosen.setdefault(*_DECIDED_BY[name])
             self.chosen[name] = _value(name, self.given[key], distribution)
         elif name in self.params:
             self.chosen[name] = self.params[name]
-        return self.chosen.get(name, otherwise)
+        self.answered[name] = self.chosen.get(name, otherwise)
+        return self.answered[name]
 
     def check_all_used(self) -> None:
-        """Raises InputError for a given knob that the space did not ask for."""
+        """Raises InputError for a given knob that the space did not ask for; fixes what decides over the others."""
         left = [name for name in self.given if name not in self.used]
         if left:
             raise InputError(
                 f"--try names knobs of the space {self.space}; with these it asks for {', '.join(self.asked)}",
                 ", ".join(left), "Correct the name, or switch on what it belongs to.",
             )  # fmt: skip
+        for name in self.used:
+            for decider in _DECIDED_BY.get(name, _DECIDED_BY["_weight"] if name.endswith("_weight") else ()):
+                if decider in self.answered:
+                    self.chosen[decider] = self.answered[decider]
 
 
 # What users call a knob whose name in the space depends on another knob.
 _ALIASES = {
     "sgd_lr": "lr", "adamw_lr": "lr", "fusion_frozen_layers": "frozen_layers", "anchor_without_replay": "anchor",
 }  # fmt: skip
-_DECIDED_BY: Mapping[str, tuple[str, Any]] = {
-    "sgd_lr": ("optimiser", "sgd"), "adamw_lr": ("optimiser", "adamw"), "anchor_without_replay": ("fusion", False),
+# Which choices decide whether, or under which name, a knob is asked for: left open, they could go against it.
+_DECIDED_BY: Mapping[str, tuple[str, ...]] = {
+    "lr": ("optimiser",), "anchor": ("fusion",), "_weight": ("fusion", "anchor", "anchor_without_replay"),
+    "mixup": ("fusion", "anchor", "anchor_without_replay"),
 }  # fmt: skip
 
 

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_study import DONE, FAILED, STOPPED, made_trial
 
-from study.stopping import crowding_of, position, ranks_of, should_stop
+from benchmarks.search_simulator import Course, simulate
+from benchmarks.search_table import SHARES
+from study.stopping import crowding_of, position, ranks_of, should_stop, trials_since_growth
 
 VECTORS = st.lists(st.tuples(*[st.integers(0, 6).map(lambda n: n / 6)] * 2), min_size=1, max_size=25)
 
@@ -57,3 +60,45 @@ def test_the_priority_is_the_position_and_not_the_index_of_a_sorted_list():
     best, worst = (0.9, 0.9), (0.1, 0.1)
     assert not should_stop(best, [worst, worst, worst])
     assert should_stop(worst, [best, best, best])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.sets(st.sampled_from(SHARES[:-1])), st.integers(2, 4))
+def test_with_any_rungs_and_workers_what_stops_was_dominated_at_its_rung(seed, workers, rungs, eta):
+    rng = np.random.default_rng(seed)
+    count, steps = int(rng.integers(1, 25)), len(SHARES)
+    # Few values, so that equals are common; some steps take no time.
+    courses = [
+        Course(rng.integers(0, 7, (steps, 2)) / 6, np.cumsum(rng.integers(0, 9, steps)).astype(float))
+        for _ in range(count)
+    ]
+    stopped = []
+
+    def rule(share, mine, before):
+        stops = should_stop(mine, before, eta)
+        if stops:
+            stopped.append(mine)
+            assert any(dominates(other, mine) for other in before)
+        return stops
+
+    told = []
+    found = simulate(
+        lambda number, seed: courses[number],
+        lambda index: (index, index),
+        lambda index, vector, state: told.append((index, state)),
+        count, 0, workers, rule, sorted(rungs),
+    )  # fmt: skip
+    assert sorted(index for index, _ in told) == list(range(count))  # every trial ends once
+    assert [state for _, state in told].count("stopped") == len(stopped)
+    clocks = [clock for clock, *_ in found.ends]
+    assert clocks == sorted(clocks)
+
+
+def test_patience_counts_from_the_last_growth_of_the_hypervolume():
+    better, worse = (0.6, 0.6), (0.5, 0.5)
+    trials = [made_trial(0, DONE, worse), made_trial(1, DONE, better), made_trial(2, DONE, worse)]
+    trials += [made_trial(3, STOPPED), made_trial(4, FAILED)]
+    assert trials_since_growth(trials, (0.1, 0.1)) == 3
+    assert trials_since_growth(trials[::-1], (0.1, 0.1)) == 3  # the order of the ends is what counts
+    assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.1, 0.1)) == 0
+    assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.4, 0.1)) == 4  # outside the reference
