@@ -180,7 +180,12 @@ def build_parser() -> argparse.ArgumentParser:
         "paper: the paper's grid",
     )
     search.add_argument("--list-strategies", action=_ListStrategies, help="print the known methods and their knobs")
-    search.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="default: %(default)s")
+    search.add_argument(
+        "--sampler",
+        choices=SAMPLERS,
+        default="tpe",
+        help="evolution: children of the best so far, quick in any space (default: %(default)s)",
+    )
     search.add_argument(
         "--early-stop",
         choices=("on", "off"),

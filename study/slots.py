@@ -51,8 +51,8 @@ def top_up(
 ) -> int:
     """Fills slots or withdraws waiting trials, so that finished, running and waiting ones make `total`.
 
-    Doing it again, or two processes at once, changes nothing. Priors (`study.priors`), each once, come before the trials
-    that the space itself has next.
+    Doing it again, or two processes at once, changes nothing. Priors (`study.priors`), each once, come before what the
+    space itself has next.
 
     Returns:
         The number of trials that are still to be finished.
