@@ -59,7 +59,8 @@ def latency(sampler: str, size: int, more: int = 15) -> float:
 
     from benchmarks.search_simulator import base
     from search_spaces import choose
-    from study.search import claim, open_storage
+    from study.search import claim
+    from study.storage import open_storage
 
     memory = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed=0))
     for number in range(size):

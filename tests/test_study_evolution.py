@@ -5,9 +5,9 @@ import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_study import DONE, made_trial
 from optuna.distributions import FloatDistribution, IntDistribution
 
+from made_study import DONE, made_trial
 from study import evolution
 from study.evolution import EvolutionSampler, mutated, standing
 from study.front import hypervolume

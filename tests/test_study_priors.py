@@ -2,13 +2,14 @@
 
 import optuna
 import pytest
-from made_study import made_info, made_trial
 
 from fer.adaptation import PRESETS, AdaptationConfig, named
 from fer.errors import InputError
+from made_study import made_info, made_trial
 from search_spaces import SPACES, choose, full
 from study.priors import front_of, guess, priors_of
-from study.search import top_up, trials_of
+from study.slots import top_up
+from study.storage import trials_of
 
 BASE = AdaptationConfig(epochs=5.0)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_study import DONE, FAILED, STOPPED, made_trial
 
 from benchmarks.search_simulator import Course, simulate
 from benchmarks.search_table import SHARES
+from made_study import DONE, FAILED, STOPPED, made_trial
 from study.stopping import crowding_of, position, ranks_of, should_stop, trials_since_growth
 
 VECTORS = st.lists(st.tuples(*[st.integers(0, 6).map(lambda n: n / 6)] * 2), min_size=1, max_size=25)
