@@ -17,6 +17,7 @@ def dominates(one, other):
     return all(a >= b for a, b in zip(one, other, strict=True)) and one != other
 
 
+@settings(deadline=None)
 @given(VECTORS, st.randoms())
 def test_no_non_dominated_trial_is_ever_stopped(vectors, random):
     random.shuffle(vectors)  # any order of arrival
@@ -26,6 +27,7 @@ def test_no_non_dominated_trial_is_ever_stopped(vectors, random):
             assert any(dominates(other, mine) for other in before)
 
 
+@settings(deadline=None)
 @given(VECTORS)
 def test_ranks_by_their_definition(vectors):
     points, left, rank = np.array(vectors), set(vectors), 0
@@ -37,6 +39,7 @@ def test_ranks_by_their_definition(vectors):
     assert list(ranks_of(points)) == [expected[v] for v in vectors]
 
 
+@settings(deadline=None)
 @given(VECTORS)
 def test_the_order_of_the_others_does_not_matter(vectors):
     assert should_stop(vectors[0], vectors[1:]) == should_stop(vectors[0], vectors[:0:-1])
