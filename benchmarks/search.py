@@ -235,8 +235,9 @@ def as_text(result: dict[str, Any]) -> str:
 
 def check(result: dict[str, Any]) -> int:
     """Prints the table and what falls short of the targets, what was not measured included."""
-    print(as_text(result))
-    found = result["figures"]
+    if result:
+        print(as_text(result))
+    found = result.get("figures", {})
     missing = [name for name in (DEFAULT, *TARGETS, "evolution, named first") if name not in found]
     if missing:
         print(f"not measured: {', '.join(missing)}")

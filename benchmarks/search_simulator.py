@@ -81,14 +81,18 @@ class Surrogate:
         self.outputs = outputs(table)
         self.failed = (table["state"] == "failed").to_numpy()
         forest = ExtraTreesRegressor(trees, min_samples_leaf=leaf, random_state=0)
+        # Each measurement in its own standard deviations: a forest splits by the sum of their variances, and in the
+        # logarithms of seconds that is a hundred times what it is in accuracies.
+        self.unit = np.maximum(self.outputs.std(0), 1e-9)
         # In order, so that a repeated row is seen or unseen together with the one before, but at four edges.
-        self.residuals = self.outputs - cross_val_predict(forest, self.inputs, self.outputs, cv=5)
+        expected = cross_val_predict(forest, self.inputs, self.outputs / self.unit, cv=5) * self.unit
+        self.residuals = self.outputs - expected
         self.scale = np.ones(self.outputs.shape[1])
         found = noise(table)
         if found["pairs"] >= ENOUGH_PAIRS:
             ends = np.sqrt((self.residuals[~self.failed, -3:-1] ** 2).mean(0))
             self.scale = np.tile([*np.minimum(1, [found["source"], found["target"]] / ends), 1.0], len(SHARES))
-        forest.fit(self.inputs, self.outputs)
+        forest.fit(self.inputs, self.outputs / self.unit)
         self.trees = [tree.tree_ for tree in forest.estimators_]
         self.members = [_by_leaf(tree.apply(self.inputs)) for tree in self.trees]
 
@@ -96,7 +100,9 @@ class Surrogate:
         """Returns the course of a configuration; another seed is another training of it."""
         inputs = np.array([features(vars(config))], np.float32)
         leaves = [int(tree.apply(inputs)[0]) for tree in self.trees]
-        mean = np.mean([tree.value[leaf, :, 0] for tree, leaf in zip(self.trees, leaves, strict=True)], axis=0)
+        mean = (
+            np.mean([tree.value[leaf, :, 0] for tree, leaf in zip(self.trees, leaves, strict=True)], axis=0) * self.unit
+        )
         rng = np.random.default_rng(seed_from("simulated", seed, inputs.tobytes().hex()))
         tree = int(rng.integers(len(self.trees)))
         neighbour = int(rng.choice(self.members[tree][leaves[tree]]))
