@@ -21,11 +21,12 @@ SPACES: Mapping[str, ModuleType] = {"card": card, "full": full, "paper": paper}
 def choose(space: str, trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
     """Returns the strategy's name and the adaptation that the trial chooses.
 
-    A trial that was enqueued with the attribute "named" is that strategy, with nothing to choose: the baseline (BL)
-    is no point of a space, because there is nothing in it to search.
+    A trial that was enqueued with the attribute "named" is that strategy. Where it is a point of the space, as told by
+    the space's `point`, the trial has its knobs as well; the baseline (BL) is none: there is nothing in it to search.
     """
     if "named" in trial.user_attrs:
         strategy = trial.user_attrs["named"]
+        if hasattr(SPACES[space], "point") and SPACES[space].point(strategy, base):
+            return strategy, SPACES[space].suggest(trial, base)[1]
         return strategy, named(strategy, base)
-    strategy, config = SPACES[space].suggest(trial, base)
-    return strategy, config
+    return SPACES[space].suggest(trial, base)

@@ -7,7 +7,7 @@ left at the base: they change what a trial costs.
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fer.adaptation import ALL, NATURAL, PRESETS, AdaptationConfig
+from fer.adaptation import ALL, NATURAL, OUTPUT_ANCHORS, PRESETS, AdaptationConfig, named
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -23,6 +23,7 @@ ANCHOR_WEIGHT = {
     "replay": (1e-2, 1e1),
 }  # fmt: skip
 DEEPEST = 12
+NORMED = 10
 LABELS = {"weights": "L2-SP", "fisher": "EWC", "mas": "MAS", "features": "LF", "logits": "LwF", "replay": "DER++"}
 
 
@@ -39,7 +40,7 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
         "head_first": _or_off(trial, "head_first", 0.05, 0.3),
         "averaging": _or_off(trial, "averaging", 0.02, 0.5),
     }
-    if knobs["frozen_layers"] < 10:  # the layers above have no batch-norm
+    if knobs["frozen_layers"] < NORMED:  # the layers above have no batch-norm
         knobs["bn"] = trial.suggest_categorical("bn", ["train", "frozen", "recompute"])
     if trial.suggest_categorical("fusion", [False, True]):
         natural = trial.suggest_categorical("fusion_kind", [NATURAL, "ratio"]) == NATURAL
@@ -54,7 +55,7 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
         knobs["anchor_weight"] = trial.suggest_float(
             f"{knobs['anchor']}_weight", *ANCHOR_WEIGHT[knobs["anchor"]], log=True
         )
-    if knobs["anchor"] not in ("features", "logits", "replay"):
+    if knobs["anchor"] not in OUTPUT_ANCHORS:
         knobs["mixup"] = _or_off(trial, "mixup", 0.1, 0.5)
     config = replace(base, **knobs)
     return label(config), config
@@ -71,8 +72,38 @@ def label(config: AdaptationConfig) -> str:
     return kind + (f"+{LABELS[config.anchor]}" if config.anchor != "none" else "")
 
 
+def point(name: str, base: AdaptationConfig) -> dict[str, Any] | None:
+    """Returns the knobs that a named method is in this space, or None when it is no point of it."""
+    config = named(name, base)
+    left_alone = ("init", "frozen_from", "sam", "members", "alpha", "alpha_slope")
+    moved = [knob for knob in left_alone if getattr(config, knob) != getattr(base, knob)]
+    if moved or not config.trains or config.frozen_layers > DEEPEST:
+        return None
+    together = ("optimiser", "weight_decay", "frozen_layers", "layer_decay", "label_smoothing")
+    params = {knob: getattr(config, knob) for knob in together} | {f"{config.optimiser}_lr": config.lr}
+    switched = ["head_first", "averaging"] + ["mixup"] * (config.anchor not in OUTPUT_ANCHORS)
+    for knob in switched:
+        value = getattr(config, knob)
+        params |= {f"{knob}_on": True, knob: value} if value else {f"{knob}_on": False}
+    if config.frozen_layers < NORMED:
+        params["bn"] = config.bn
+    params["fusion"] = config.fusion_ratio != 0
+    if params["fusion"]:
+        natural = config.fusion_ratio == NATURAL
+        params |= {"fusion_kind": NATURAL} if natural else {"fusion_kind": "ratio", "fusion_ratio": config.fusion_ratio}
+        params["replay_size"] = config.replay_size
+    params["anchor" if params["fusion"] else "anchor_without_replay"] = config.anchor
+    if config.anchor != "none":
+        params[f"{config.anchor}_weight"] = config.anchor_weight
+    return params
+
+
 def slot(base: AdaptationConfig, index: int) -> dict[str, Any]:
-    """Returns every named method first, to its end, then free trials."""
+    """Returns every named method first, to its end, then free trials.
+
+    A method that is a point of the space has its knobs, so that samplers learn from it.
+    """
     if index >= len(PRESETS):
         return {"params": {}}
-    return {"params": {}, "user_attrs": {"named": list(PRESETS)[index], "keep": True}}
+    name = list(PRESETS)[index]
+    return {"params": point(name, base) or {}, "user_attrs": {"named": name, "keep": True}}

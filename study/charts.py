@@ -137,8 +137,10 @@ def _hypervolume(info: dict, table: pd.DataFrame) -> "go.Figure":
     import plotly.graph_objects as go
 
     line = {"color": "#0072B2", "shape": "hv", "width": 2}
-    chart = go.Figure(go.Scatter(x=table["number"], y=fronts.hypervolume_over_trials(table), mode="lines", line=line))
-    return chart.update_layout(xaxis_title="Trial number", yaxis_title="Area dominated above chance (1/7, 1/7)")
+    volumes = fronts.hypervolume_over_trials(table, fronts.reference_of(info))
+    chart = go.Figure(go.Scatter(x=table["number"], y=volumes, mode="lines", line=line))
+    above = f"Area dominated above {fronts.reference_words(info)}"
+    return chart.update_layout(xaxis_title="Trial number", yaxis_title=above)
 
 
 def _strategies(info: dict, table: pd.DataFrame) -> "go.Figure":

@@ -14,7 +14,7 @@ from fer.errors import InputError
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 # Of a worker that could not go on and neither could the next, on a full disk or without its storage.
 STUCK = 3
-SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
+SAMPLERS = ("evolution", "tpe", "nsga2", "gp", "random", "qmc", "grid")
 # Alphas and slopes of the networks on the way from the baseline that are scored as well: three along the straight way,
 # and one whose last layer is the adapted one and whose first is the baseline's.
 WAYS = ((0.25, 0.0), (0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
@@ -64,6 +64,11 @@ class StudyOptions:
     space: str = "card"
     sampler: str = "tpe"
     early_stop: str = "on"
+    tries: tuple[str, ...] = ()
+    warm_start: str | None = None
+    min_retention: float = 0.0
+    reference: tuple[float, float] | None = None
+    patience: int | None = None
     interpolate: str = "on"
     preset: str = "auto"
     epochs: float | None = None
@@ -96,6 +101,7 @@ class StudyOptions:
 
 # Options that a study may change between two runs without becoming another study.
 CHANGEABLE = {
+    "tries", "warm_start", "reference", "patience",
     "trials", "data", "data_kind", "workers", "storage", "ray", "tracking_uri", "out", "timeout", "confirm", "register",
     "study", "force", "quiet", "cache_gib",
 }  # fmt: skip
@@ -175,7 +181,12 @@ def build_parser() -> argparse.ArgumentParser:
         "paper: the paper's grid",
     )
     search.add_argument("--list-strategies", action=_ListStrategies, help="print the known methods and their knobs")
-    search.add_argument("--sampler", choices=SAMPLERS, default="tpe", help="default: %(default)s")
+    search.add_argument(
+        "--sampler",
+        choices=SAMPLERS,
+        default="tpe",
+        help="evolution: children of the best so far, quick in any space (default: %(default)s)",
+    )
     search.add_argument(
         "--early-stop",
         choices=("on", "off"),
@@ -187,6 +198,32 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("on", "off"),
         default="on",
         help="on: networks between the baseline and each adapted one compete as well (default: %(default)s)",
+    )
+    search.add_argument(
+        "--try",
+        dest="tries",
+        action="append",
+        default=[],
+        metavar="KNOB=VALUE,…",
+        help="a guess of yours that comes first, such as strategy=FU,lr=1e-3; may be given several times",
+    )
+    search.add_argument("--warm-start", metavar="STUDY", help="the front of an earlier study comes first")
+    search.add_argument(
+        "--min-retention",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the baseline's source accuracy below which no network is an answer, such as 0.9",
+    )
+    search.add_argument(
+        "--reference",
+        type=float,
+        nargs=2,
+        metavar=("SOURCE", "TARGET"),
+        help="accuracies that hypervolume is measured from (default: chance)",
+    )
+    search.add_argument(
+        "--patience", type=int, metavar="T", help="end when the hypervolume has not grown for T finished trials"
     )
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     search.add_argument("--timeout", type=float, metavar="SECONDS", help="start no trial after this time")
@@ -242,9 +279,10 @@ def parse(arguments: list[str] | None = None) -> StudyOptions:
     parser = build_parser()
     given = vars(parser.parse_args(arguments))
     for name, value in given.items():
-        if isinstance(value, list):  # what argparse makes of "--name=--"
+        if isinstance(value, list) and name not in ("tries", "reference"):  # what argparse makes of "--name=--"
             parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
-    options = StudyOptions(**given)
+    reference = tuple(given["reference"]) if given["reference"] else None
+    options = StudyOptions(**given | {"tries": tuple(given["tries"]), "reference": reference})
     check(options)
     return options
 
@@ -269,6 +307,18 @@ def check(options: StudyOptions) -> None:
             "--baseline-epochs is between 1 and 10000", options.baseline_epochs, "Leave it out for the preset's.",
         ),
         (options.cache_gib >= 0, "--cache-gib is not negative", options.cache_gib, "Give GiB, or 0 to keep none."),
+        (
+            0 <= options.min_retention <= 1,
+            "--min-retention is a share from 0 to 1", options.min_retention, "Try 0.9, or leave it out.",
+        ),
+        (
+            options.reference is None or all(0 <= value < 1 for value in options.reference),
+            "--reference is two accuracies from 0 to 1", options.reference, "Leave it out for chance.",
+        ),
+        (
+            options.patience is None or options.patience >= 1,
+            "--patience is a number of trials, 1 at least", options.patience, "Leave it out to run all trials.",
+        ),
         (options.timeout is None or options.timeout > 0, "--timeout is positive", options.timeout, "Give seconds."),
         (
             options.workers == "auto" or (options.workers.isdigit() and 1 <= int(options.workers) <= 1024),

@@ -1,7 +1,7 @@
 """The trials as a table, and what a table of two maximised objectives says: front, hypervolume, knee."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ STATES = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
 OBJECTIVES = ["source_val", "target_val"]
 # A trial's table also says what networks on the way to it from the baseline reach: "source_val/0.50".
 BETWEEN = "{}/{}"
+FLOOR = "source_floor"
+"""The measure that says which source accuracy an answer must have (--min-retention); absent where none is asked."""
 _FIXED = ("number", "state", "strategy", *OBJECTIVES, "seconds", "reason")
 
 
@@ -124,6 +126,8 @@ def hypervolume(points: Any, reference: tuple[float, float] = (CHANCE, CHANCE)) 
 def points(table: pd.DataFrame) -> pd.DataFrame:
     """Returns all that competes for the front: each finished trial's end, then the networks on the way to each.
 
+    What keeps less of the source than its study asks for does not compete.
+
     Columns: those of the table, share: how far the first layer is on the way from the baseline to the trial's end, 1
     for the end itself, and slope: what the last layer's share has more.
     """
@@ -135,15 +139,31 @@ def points(table: pd.DataFrame) -> pd.DataFrame:
             share, _, slope = way.partition("+")
             values = {side: done[BETWEEN.format(side, way)] for side in OBJECTIVES}
             parts.append(done.assign(share=float(share), slope=float(slope or 0), **values))
-    return pd.concat(parts).dropna(subset=OBJECTIVES).reset_index(drop=True)
+    everything = pd.concat(parts).dropna(subset=OBJECTIVES)
+    if FLOOR in everything:
+        everything = everything[~(everything["source_val"] < everything[FLOOR])]
+    return everything.reset_index(drop=True)
 
 
 def vectors(trial: Any) -> list[list[float]]:
-    """Returns both objectives of a finished trial's end, and of the networks on the way to it."""
+    """Returns both objectives of a finished trial's end, and of the networks on the way to it, where they compete."""
     measures = trial.user_attrs.get("measures") or {}
     source, target = (BETWEEN.format(name, "") for name in OBJECTIVES)
     shares = [name.removeprefix(source) for name in measures if name.startswith(source)]
-    return [list(trial.values), *([measures[source + share], measures[target + share]] for share in shares)]
+    found = [list(trial.values), *([measures[source + share], measures[target + share]] for share in shares)]
+    return [vector for vector in found if not vector[0] < measures.get(FLOOR, 0.0)]
+
+
+def reference_of(info: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns the corner that a study's hypervolume is measured from: what its user named, or chance."""
+    source, target = (info.get("options") or {}).get("reference") or (CHANCE, CHANCE)
+    return source, target
+
+
+def reference_words(info: Mapping[str, Any]) -> str:
+    """Returns that corner in words."""
+    corner = reference_of(info)
+    return "chance (1/7, 1/7)" if corner == (CHANCE, CHANCE) else f"({corner[0]:g}, {corner[1]:g})"
 
 
 def hypervolume_over_trials(

@@ -105,7 +105,9 @@ def _recommendation(info: dict, table: pd.DataFrame) -> str:
                        f"{after[1]}, from the baseline's {percent(start[1])} %")  # fmt: skip
     cards += _card("Search", f"{len(table)} trials", f"{counts}; {len(fronts.front(table))} on the front")
     if (fronts.points(table)["share"] < 1).any():
-        whole, ends = (fronts.hypervolume_over_trials(table, between=between)[-1] for between in (True, False))
+        whole, ends = (
+            fronts.hypervolume_over_trials(table, fronts.reference_of(info), between)[-1] for between in (True, False)
+        )
         cards += _card(
             "Interpolation added", f"{whole - ends:.4f}", f"to the hypervolume of {ends:.4f} of the trials' ends"
         )

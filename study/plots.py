@@ -210,13 +210,13 @@ def _hypervolume(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes = figure.add_subplot()
-    volumes = fronts.hypervolume_over_trials(table)
+    volumes = fronts.hypervolume_over_trials(table, fronts.reference_of(info))
     numbers = table["number"].to_numpy()
     axes.step(numbers, volumes, where="post", color="#0072B2", linewidth=1.8)
     axes.plot(numbers[-1], volumes[-1], "o", color="#0072B2", markersize=4.5)
     axes.annotate(f"{volumes[-1]:.3f}", (numbers[-1], volumes[-1]), xytext=(-2, -6), textcoords="offset points",
                   ha="right", va="top")  # fmt: skip
-    axes.set(xlabel="Trial number", ylabel="Area dominated above\nchance (1/7, 1/7)")
+    axes.set(xlabel="Trial number", ylabel=f"Area dominated above\n{fronts.reference_words(info)}")
     axes.margins(y=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _grid(axes)

@@ -26,6 +26,7 @@ class Progress:
         self.total = self.before = 0
         self.started = self.printed = time.monotonic()
         self.last = ""
+        self.reference: tuple[float, float] | None = None
 
     def say(self, text: str) -> None:
         """Prints a line."""
@@ -73,7 +74,7 @@ class Progress:
 
     def line(self, done: list["FrozenTrial"]) -> str:
         """Returns finished/stopped/failed trials, size of the front, hypervolume, seconds per trial, time left."""
-        from study.front import hypervolume, non_dominated, vectors
+        from study.front import CHANCE, hypervolume, non_dominated, vectors
 
         states = [trial.state.name for trial in done]
         points = [vector for trial in done if trial.state.name == "COMPLETE" for vector in vectors(trial)]
@@ -82,7 +83,7 @@ class Progress:
             f"{len(done)}/{self.total} trials: {states.count('COMPLETE')} finished, "
             f"{states.count('PRUNED')} stopped, {states.count('FAIL')} failed",
             f"front {int(non_dominated(points).sum()) if points else 0}",
-            f"hypervolume {hypervolume(points) if points else 0:.4f}",
+            f"hypervolume {hypervolume(points, self.reference or (CHANCE, CHANCE)) if points else 0:.4f}",
         ]
         if here:
             left = elapsed / here * (self.total - len(done))

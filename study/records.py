@@ -105,14 +105,14 @@ def search_metrics(trials_csv: Path, info: dict) -> list[Metric]:
     """
     import pandas as pd
 
-    from study.front import OBJECTIVES, front, hypervolume_over_trials
+    from study.front import OBJECTIVES, front, hypervolume_over_trials, reference_of
 
     # As text first: not every pandas reads back the very floats that it wrote.
     table = pd.read_csv(trials_csv, dtype=dict.fromkeys(OBJECTIVES, str)).astype(dict.fromkeys(OBJECTIVES, float))
     if table.empty:
         return []
     start, last = created(info) or 0, int(table["number"].max())
-    volumes = zip(table["number"], hypervolume_over_trials(table), strict=True)
+    volumes = zip(table["number"], hypervolume_over_trials(table, reference_of(info)), strict=True)
     metrics: list[Metric] = [("hypervolume", float(v), start + int(step), int(step)) for step, v in volumes]
     counts = {f"trials/{state}": int((table["state"] == state).sum()) for state in STATES.values()}
     return metrics + _metrics(counts | {"front_size": len(front(table))}, start + last, last)

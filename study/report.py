@@ -146,8 +146,8 @@ def open_study(name: str, out: Path, storage: str | None) -> tuple[dict, list[An
 
 
 def confirmation_of(study: "optuna.Study") -> dict[str, Any]:
-    """Returns what `study.confirm` recorded of a study, as a part of its record."""
-    return {name: value for name, value in study.user_attrs.items() if name == "confirmation"}
+    """Returns what was recorded of a study at its end: its confirmation, and why it ended early."""
+    return {name: value for name, value in study.user_attrs.items() if name in ("confirmation", "ended") and value}
 
 
 if __name__ == "__main__":

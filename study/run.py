@@ -236,7 +236,8 @@ def find_record(
     if known is None:
         return None
     now = identity(options)
-    before = {name: known["options"].get(name) for name in now}
+    # An option that is younger than the study has had its default there, or it would have been asked for.
+    before = {name: known["options"].get(name, asked) for name, asked in now.items()}
     changed = [f"{name} {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
     if changed:
         raise InputError(
@@ -329,19 +330,25 @@ def search(
     study: "optuna.Study", record: dict[str, Any], options: StudyOptions, progress: Progress, follower: "Follower"
 ) -> int:
     """Runs the workers until the study has its trials, with MLflow following; then exports."""
+    from study.front import counted
     from study.lab import base_config
     from study.leases import reap
+    from study.priors import priors_of
     from study.report import confirmation_of, export
     from study.slots import top_up
     from study.storage import trials_of
-    from study.supervise import supervise
+    from study.supervise import out_of_patience, supervise
 
     folder = Path(options.out) / record["name"]
     base = base_config(record)
     reap(study)
-    left = top_up(study, options.wanted, options.space, base)
+    left, priors = 0, priors_of(dataclasses.asdict(options), base)
+    ended = out_of_patience(counted(trials_of(study)), options)
+    if not ended:
+        study.set_user_attr("ended", None)  # what a shorter patience ended before goes on
+        left = top_up(study, options.wanted, options.space, base, priors)
     if not left and is_exported(study, folder):
-        summarise(study, record, options, progress, "nothing to do: all trials are there")
+        summarise(study, record, options, progress, ended or "nothing to do: all trials are there")
         return DONE
     follower.check()
     follower.follow(study, record)

@@ -4,6 +4,7 @@ import optuna
 from optuna.trial import TrialState
 
 from fer.seeding import seed_from
+from study.evolution import EvolutionSampler
 from study.leases import identity_of_process
 from study.slots import discard, holders, slot_of
 from study.storage import one_change_at_a_time, storage_of, trials_of
@@ -40,6 +41,13 @@ def claim(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     """Returns a sampler by the name it has on the command line."""
     seed %= 2**32
+    if name == "evolution":
+        return EvolutionSampler(seed)
+    if name == "qmc":
+        # One sequence for all processes, which each trial's place is looked up in; the rest is drawn at random.
+        return optuna.samplers.QMCSampler(
+            seed=0, scramble=True, independent_sampler=optuna.samplers.RandomSampler(seed=seed)
+        )
     if name == "tpe":
         return optuna.samplers.TPESampler(seed=seed, multivariate=False, constant_liar=True)
     if name == "nsga2":

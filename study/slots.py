@@ -10,8 +10,9 @@ not matter: of the trials of a slot that are not lost, the one with the lowest n
 another gives it up at once. When the later one is claimed the earlier is there to be seen, so a slot counts once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count, islice
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -22,7 +23,7 @@ from study.front import counted
 from study.storage import one_change_at_a_time, storage_of, trials_of
 
 RETRIES = 3
-KEPT = ("slot", "named", "keep", "replicate")
+KEPT = ("slot", "named", "keep", "replicate", "prior")
 """Attributes that a slot gives its trials; everything else is what became of one of them."""
 
 
@@ -45,22 +46,31 @@ def holders(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
     return held
 
 
-def top_up(study: optuna.Study, total: int, space: str, base: AdaptationConfig) -> int:
+def top_up(
+    study: optuna.Study, total: int, space: str, base: AdaptationConfig, priors: Sequence[dict[str, Any]] = ()
+) -> int:
     """Fills slots or withdraws waiting trials, so that finished, running and waiting ones make `total`.
 
-    Doing it again, or two processes at once, changes nothing.
+    Doing it again, or two processes at once, changes nothing. Priors (`study.priors`), each once, come before what the
+    space itself has next.
 
     Returns:
         The number of trials that are still to be finished.
     """
     trials = trials_of(study)
     held = holders(trials)
+    taken = {slot_of(trial): trial.user_attrs["prior"] for trial in trials if "prior" in trial.user_attrs}
+    new = [slot for slot in priors if slot["user_attrs"]["prior"] not in taken.values()]
     for index in islice((index for index in count() if index not in held), max(0, total - len(held))):
         earlier = [trial for trial in trials if slot_of(trial) == index]
         if earlier:
             _copy(study, earlier[-1])
         else:
-            slot = SPACES[space].slot(base, index)
+            if new:
+                taken[index] = new[0]["user_attrs"]["prior"]
+                slot = new.pop(0)
+            else:
+                slot = SPACES[space].slot(base, index - sum(before < index for before in taken))
             study.enqueue_trial(slot["params"], user_attrs=slot.get("user_attrs", {}) | {"slot": index})
     free_first = sorted(
         (trial for trial in held.values() if trial.state == TrialState.WAITING),
@@ -113,6 +123,13 @@ def discard(study: optuna.Study, trial: FrozenTrial, reason: str, expected: Tria
             return storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     except optuna.exceptions.UpdateFinishedTrialError:
         return False
+
+
+def withdraw(study: optuna.Study) -> None:
+    """Takes all trials that wait out of every count: no worker begins another."""
+    for trial in trials_of(study):
+        if trial.state == TrialState.WAITING:
+            discard(study, trial, "withdrawn")
 
 
 def fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:

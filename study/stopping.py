@@ -7,12 +7,13 @@ never stops. This is the stopping variant of ASHA (Li et al. 2020, arXiv 1810.05
 (Schmucker et al. 2021, arXiv 2106.12639); the order of positions is used here, not the order of indices.
 """
 
+import bisect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from study.front import non_dominated
+from study.front import hypervolume, non_dominated, vectors
 
 ETA = 2
 WARM_UP = 0.4
@@ -20,6 +21,19 @@ WARM_UP = 0.4
 that hardly learn: with a rung at a quarter and ETA 3, the front of a 200-trial study had shrunk to one point."""
 
 Vector = Sequence[float]
+
+
+def trials_since_growth(trials: Iterable[Any], reference: tuple[float, float]) -> int:
+    """Returns how many trials have ended since one last made the hypervolume grow, in the order of their ends."""
+    front, volume, since = np.empty((0, 2)), 0.0, 0
+    for trial in sorted(trials, key=lambda trial: trial.datetime_complete):
+        since += 1
+        if trial.state.name == "COMPLETE":
+            front = np.vstack([front, *(np.reshape(vector, (1, 2)) for vector in vectors(trial))])
+            front = front[non_dominated(front)]
+            if (grown := hypervolume(front, reference)) > volume + 1e-12:
+                volume, since = grown, 0
+    return since
 
 
 def rung_name(share: float) -> str:
@@ -70,11 +84,13 @@ def position(points: np.ndarray, index: int) -> int:
 def ranks_of(points: np.ndarray) -> np.ndarray:
     """Returns each point's non-domination rank, 0 for the front; equal points share a rank."""
     unique, inverse = np.unique(points, axis=0, return_inverse=True)
-    ranks = np.full(len(unique), -1)
-    rank = 0
-    while (left := np.flatnonzero(ranks < 0)).size:
-        ranks[left[non_dominated(unique[left])]] = rank
-        rank += 1
+    ranks = np.empty(len(unique), int)
+    heights: list[float] = []  # of each rank so far the best second objective, negated: ascending
+    for index in range(len(unique) - 1, -1, -1):  # best first objective first: only what came before dominates
+        height = -float(unique[index, 1])
+        rank = bisect.bisect_right(heights, height)
+        heights[rank : rank + 1] = [height]
+        ranks[index] = rank
     return ranks[inverse.ravel()]
 
 

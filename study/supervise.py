@@ -11,11 +11,12 @@ from optuna.trial import TrialState
 
 from fer.adaptation import AdaptationConfig
 from study.config import STUCK, WRONG_USE, StudyOptions
-from study.front import counted
+from study.front import CHANCE, counted
 from study.leases import Watch, reap
 from study.machine import worker_environment
 from study.progress import Progress
-from study.slots import top_up
+from study.slots import top_up, withdraw
+from study.stopping import trials_since_growth
 from study.storage import trials_of
 
 if TYPE_CHECKING:
@@ -71,11 +72,13 @@ def supervise(
     Raises:
         GaveUp: Workers end, or trials fail, one after the other.
     """
+    progress.reference = options.reference
     until = time.monotonic() + options.timeout if options.timeout else float("inf")
     workers: list[Worker] = []
     earlier = {trial.number for trial in counted(trials_of(study))}
     progress.begin(options.wanted, len(earlier))
     crashes, finished, watch, looked = 0, 0, Watch(), 0.0
+    ended = ""
     try:
         with progress:
             while True:
@@ -87,7 +90,8 @@ def supervise(
                     looked = time.monotonic()
                     # A worker that died at a trial is that trial's affair, which fails when it happens again.
                     crashes += max(0, len(crashed) - reap(study, watch))
-                    top_up(study, options.wanted, options.space, base)
+                    if not ended:
+                        top_up(study, options.wanted, options.space, base)
                 trials = trials_of(study)
                 done = counted(trials)
                 progress.update(done)
@@ -95,6 +99,10 @@ def supervise(
                 crashes = crashes if len(here) == finished else 0
                 finished = len(here)
                 _give_up_if_hopeless(crashes, here, int(options.workers))
+                if not ended and (ended := out_of_patience(done, options)):
+                    study.set_user_attr("ended", ended)
+                    withdraw(study)
+                    continue
                 states = [trial.state for trial in trials]
                 waiting, running = states.count(TrialState.WAITING), states.count(TrialState.RUNNING)
                 if time.monotonic() < until:
@@ -102,11 +110,23 @@ def supervise(
                         workers.append((spawn or spawn_worker)(options, study.study_name, until))
                 if len(done) >= options.wanted and not workers:
                     return "done"
+                if ended and not workers and not running:
+                    return ended
                 if time.monotonic() >= until and not workers and not running:
                     return f"stopped by --timeout {options.timeout:g}"
                 time.sleep(LOOK_EVERY)
     finally:
         _stop(study, workers)
+
+
+def out_of_patience(done: "list[optuna.trial.FrozenTrial]", options: StudyOptions) -> str:
+    """Returns why --patience ends a study with these ended trials, or nothing when it does not."""
+    if not options.patience or len(done) <= options.patience:
+        return ""
+    since = trials_since_growth(done, options.reference or (CHANCE, CHANCE))
+    if since < options.patience:
+        return ""
+    return f"ended by --patience {options.patience}: hypervolume has not grown for {since} trials"
 
 
 def _give_up_if_hopeless(crashes: int, here: list, workers: int) -> None:

@@ -19,7 +19,7 @@ from fer.seeding import seed_from
 from fer.training import Diverged
 from search_spaces import choose
 from study.describe import one_line
-from study.front import BETWEEN, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
+from study.front import BETWEEN, FLOOR, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
 from study.machine import is_stuck
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
 from study.storage import trials_of
@@ -38,6 +38,7 @@ class Bench:
         early_stop: Whether dominated trials stop at rungs.
         ways: Alphas and slopes of the networks between the baseline and each adapted one that are scored as well.
         send: Is given each network's file, where it does not stay on this machine.
+        floor: The source accuracy below which no network is an answer.
     """
 
     setting: Setting
@@ -48,6 +49,7 @@ class Bench:
     early_stop: bool = False
     ways: tuple[tuple[float, float], ...] = ()
     send: Callable[[Path], None] | None = None
+    floor: float = 0.0
 
 
 def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
@@ -75,6 +77,10 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
             state = TrialState.PRUNED if adapted.stopped else TrialState.COMPLETE
             if state == TrialState.COMPLETE:
                 keep_if_leading(trial, adapted, bench, strategy)
+        if bench.floor:
+            record["measures"] = record["measures"] | {FLOOR: bench.floor}
+            # What the samplers know it by: above 0 it is broken.
+            trial.set_constraint("retention", bench.floor - record["measures"]["source_val"])
         describe(trial, record | {"seconds": time.perf_counter() - started})
         values = [record["measures"]["source_val"], record["measures"]["target_val"]]
         trial.study.tell(trial, values if state == TrialState.COMPLETE else None, state)

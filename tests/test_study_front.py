@@ -176,3 +176,22 @@ def test_a_front_with_networks_on_the_way_is_drawn():
     trials[-1] = made_trial(5, values=(0.5, 0.7), measures={"source_val": 0.5, "target_val": 0.7} | ways)
     files, notes = pictures(made_info(), fronts.table(trials), trials)
     assert "pareto" not in notes and {"pareto.png", "pareto.html"} <= set(files)
+
+
+def test_what_keeps_too_little_of_the_source_is_no_answer():
+    trials = [made_trial(0, values=(0.6, 0.3)), made_trial(1, values=(0.4, 0.9))]
+    for trial in trials:
+        trial.user_attrs["measures"] |= {"source_val/0.50": 0.55, "target_val/0.50": 0.4, fronts.FLOOR: 0.5}
+    rows = fronts.table(trials)
+    assert fronts.front(rows)[fronts.OBJECTIVES].to_numpy().tolist() == [[0.55, 0.4], [0.6, 0.3]]
+    assert [fronts.vectors(trial) for trial in trials] == [[[0.6, 0.3], [0.55, 0.4]], [[0.55, 0.4]]]
+    free = fronts.table([made_trial(1, values=(0.4, 0.9))])
+    assert len(fronts.front(free)) == 1
+
+
+def test_hypervolume_is_measured_from_the_corner_that_the_study_names():
+    assert fronts.reference_of({}) == (1 / 7, 1 / 7)
+    info = made_info(options={"reference": [0.5, 0.25]})
+    rows = fronts.table([made_trial(0, values=(0.6, 0.5))])
+    assert fronts.hypervolume_over_trials(rows, fronts.reference_of(info))[-1] == pytest.approx(0.1 * 0.25)
+    assert fronts.reference_words(info) == "(0.5, 0.25)"

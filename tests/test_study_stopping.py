@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.stopping import crowding_of, position, ranks_of, should_stop
+from benchmarks.search_simulator import Course, simulate
+from benchmarks.search_table import SHARES
+from made_study import DONE, FAILED, STOPPED, made_trial
+from study.stopping import crowding_of, position, ranks_of, should_stop, trials_since_growth
 
 VECTORS = st.lists(st.tuples(*[st.integers(0, 6).map(lambda n: n / 6)] * 2), min_size=1, max_size=25)
 
@@ -14,6 +17,7 @@ def dominates(one, other):
     return all(a >= b for a, b in zip(one, other, strict=True)) and one != other
 
 
+@settings(deadline=None)
 @given(VECTORS, st.randoms())
 def test_no_non_dominated_trial_is_ever_stopped(vectors, random):
     random.shuffle(vectors)  # any order of arrival
@@ -23,6 +27,7 @@ def test_no_non_dominated_trial_is_ever_stopped(vectors, random):
             assert any(dominates(other, mine) for other in before)
 
 
+@settings(deadline=None)
 @given(VECTORS)
 def test_ranks_by_their_definition(vectors):
     points, left, rank = np.array(vectors), set(vectors), 0
@@ -34,6 +39,7 @@ def test_ranks_by_their_definition(vectors):
     assert list(ranks_of(points)) == [expected[v] for v in vectors]
 
 
+@settings(deadline=None)
 @given(VECTORS)
 def test_the_order_of_the_others_does_not_matter(vectors):
     assert should_stop(vectors[0], vectors[1:]) == should_stop(vectors[0], vectors[:0:-1])
@@ -57,3 +63,45 @@ def test_the_priority_is_the_position_and_not_the_index_of_a_sorted_list():
     best, worst = (0.9, 0.9), (0.1, 0.1)
     assert not should_stop(best, [worst, worst, worst])
     assert should_stop(worst, [best, best, best])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.sets(st.sampled_from(SHARES[:-1])), st.integers(2, 4))
+def test_with_any_rungs_and_workers_what_stops_was_dominated_at_its_rung(seed, workers, rungs, eta):
+    rng = np.random.default_rng(seed)
+    count, steps = int(rng.integers(1, 25)), len(SHARES)
+    # Few values, so that equals are common; some steps take no time.
+    courses = [
+        Course(rng.integers(0, 7, (steps, 2)) / 6, np.cumsum(rng.integers(0, 9, steps)).astype(float))
+        for _ in range(count)
+    ]
+    stopped = []
+
+    def rule(share, mine, before):
+        stops = should_stop(mine, before, eta)
+        if stops:
+            stopped.append(mine)
+            assert any(dominates(other, mine) for other in before)
+        return stops
+
+    told = []
+    found = simulate(
+        lambda number, seed: courses[number],
+        lambda index: (index, index),
+        lambda index, vector, state: told.append((index, state)),
+        count, 0, workers, rule, sorted(rungs),
+    )  # fmt: skip
+    assert sorted(index for index, _ in told) == list(range(count))  # every trial ends once
+    assert [state for _, state in told].count("stopped") == len(stopped)
+    clocks = [clock for clock, *_ in found.ends]
+    assert clocks == sorted(clocks)
+
+
+def test_patience_counts_from_the_last_growth_of_the_hypervolume():
+    better, worse = (0.6, 0.6), (0.5, 0.5)
+    trials = [made_trial(0, DONE, worse), made_trial(1, DONE, better), made_trial(2, DONE, worse)]
+    trials += [made_trial(3, STOPPED), made_trial(4, FAILED)]
+    assert trials_since_growth(trials, (0.1, 0.1)) == 3
+    assert trials_since_growth(trials[::-1], (0.1, 0.1)) == 3  # the order of the ends is what counts
+    assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.1, 0.1)) == 0
+    assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.4, 0.1)) == 4  # outside the reference

@@ -1,0 +1,276 @@
+"""Which search reaches a front with the least training: samplers, early stopping and workers, replayed over a table.
+
+`python -m benchmarks.search` fits a surrogate to the table of real trainings (`benchmarks.search_table`), replays every
+contender over seeds with the project's own code (samplers, spaces, early stopping; only the training is looked up), and
+writes benchmarks/results/search.json. The figure of merit is training cost, in CPU seconds of all trials, until the
+hypervolume that random search has after 200 full trials, and the one that Optuna's default (TPE, no stopping) has.
+`--check` compares the committed figures with the targets; `--quick` replays a few contenders with few seeds and writes
+nothing. `--only NAME …` replays some contenders and keeps the others' figures, as long as the table is the same.
+"""
+
+import argparse
+import hashlib
+import json
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.search_simulator import Course, Search, Surrogate, base, noise, simulate, slots
+from benchmarks.search_table import PACKED, read
+
+RESULTS = Path(__file__).parent / "results" / "search.json"
+TRIALS, SEEDS = 200, 20
+DEFAULT = "the default"
+# The most of random search's cost, and of Optuna's default's, that the default may need for the same hypervolume.
+TARGETS = {"random": 0.25, "tpe, Optuna's": 0.5}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to search.
+
+    Attributes:
+        sampler: From a seed to a sampler.
+        named: Whether the named methods come first, as in a study.
+        rungs: Where dominated trials may stop; nowhere by default.
+        eta: Of early stopping.
+        workers: How many trials run at once.
+        seeds: Over how many searches.
+    """
+
+    sampler: Callable[[int], Any]
+    named: bool = False
+    rungs: tuple[float, ...] = ()
+    eta: int = 2
+    workers: int = 1
+    seeds: int = SEEDS
+
+
+def contenders() -> dict[str, Contender]:
+    """Returns every contender by name."""
+    from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler
+
+    from study.evolution import EvolutionSampler
+    from study.search import make_sampler
+
+    def ours(seed: int) -> Any:
+        return make_sampler("evolution", seed)
+
+    def tpe(**settings: Any) -> Callable[[int], Any]:
+        return lambda seed: TPESampler(seed=seed, **settings)
+
+    found = {
+        "random": Contender(lambda seed: RandomSampler(seed=seed)),
+        "tpe, Optuna's": Contender(tpe()),
+        "nsga2": Contender(lambda seed: NSGAIISampler(seed=seed)),
+        "nsga2, population 20": Contender(lambda seed: NSGAIISampler(seed=seed, population_size=20)),
+        "evolution": Contender(EvolutionSampler),
+        "random, named first": Contender(lambda seed: RandomSampler(seed=seed), named=True),
+        "random, named first, stopping": Contender(lambda seed: RandomSampler(seed=seed), named=True, rungs=(0.5,)),
+        "evolution, named first": Contender(ours, named=True),
+        DEFAULT: Contender(ours, named=True, rungs=(0.5,)),
+        "rungs 1/4, 1/2": Contender(ours, named=True, rungs=(0.25, 0.5)),
+        "rungs 1/2, 3/4": Contender(ours, named=True, rungs=(0.5, 0.75)),
+        "rungs 1/4, 1/2, 3/4": Contender(ours, named=True, rungs=(0.25, 0.5, 0.75)),
+        "rungs 1/8, 1/4, 1/2, 3/4": Contender(ours, named=True, rungs=(0.125, 0.25, 0.5, 0.75)),
+        "rung 1/2, eta 3": Contender(ours, named=True, rungs=(0.5,), eta=3),
+        "rung 1/4, eta 2": Contender(ours, named=True, rungs=(0.25,)),
+        "tpe, named first": Contender(tpe(), named=True, seeds=10),
+        "tpe multivariate, named first": Contender(tpe(multivariate=True), named=True, seeds=10),
+        "tpe group, named first": Contender(tpe(multivariate=True, group=True), named=True, seeds=10),
+        "tpe startup 30, named first": Contender(tpe(n_startup_trials=30), named=True, seeds=10),
+        "gp": Contender(lambda seed: GPSampler(seed=seed), seeds=5),
+    }
+    return found | {f"{n} workers": Contender(ours, named=True, rungs=(0.5,), workers=n) for n in (2, 8, 64)}
+
+
+def replay(
+    contender: Contender, answer: Callable[[Any, int], Course], seed: int, trials: int = TRIALS
+) -> tuple[Search, list[float]]:
+    """Replays one search; returns it and the seconds that each ask took."""
+    import optuna
+
+    from search_spaces import choose
+    from study.stopping import should_stop
+
+    states = optuna.trial.TrialState
+    ends = {"finished": states.COMPLETE, "stopped": states.PRUNED, "failed": states.FAIL}
+    study, latencies = optuna.create_study(directions=["maximize", "maximize"]), []
+    # One sampler for all trials, as Optuna's own searches have it.
+    study.sampler = contender.sampler(seed)
+    waiting = slots(contender.named)
+
+    def ask(index: int) -> tuple[Any, Any]:
+        started = time.perf_counter()
+        study.enqueue_trial(**next(waiting))
+        trial = study.ask()
+        config = choose("full", trial, base())[1]
+        latencies.append(time.perf_counter() - started)
+        return trial, config
+
+    def tell(trial: Any, vector: tuple[float, float] | None, state: str) -> None:
+        study.tell(trial, vector, ends[state])
+
+    def rule(share: float, mine: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
+        return should_stop(mine, others, contender.eta)
+
+    kept = named_count() if contender.named else 0
+    stops = rule if contender.rungs else None
+    with warnings.catch_warnings(action="ignore"):
+        found = simulate(answer, ask, tell, trials, seed, contender.workers, stops, contender.rungs, kept)
+    return found, latencies
+
+
+def named_count() -> int:
+    from fer.adaptation import PRESETS
+
+    return len(PRESETS)
+
+
+def curves(contender: Contender, answer: Any, seeds: int, trials: int) -> dict[str, Any]:
+    """Returns cost and hypervolume by trial of every seed, how trials ended, and the median seconds of an ask."""
+    runs = [replay(contender, answer, seed, trials) for seed in range(seeds)]
+    volumes = [found.hypervolumes() for found, _ in runs]
+    ends = [state for found, _ in runs for *_, state, _ in found.ends]
+    return {
+        "seeds": seeds,
+        "cost": [[round(float(x), 2) for x in cost] for cost, _ in volumes],
+        "hypervolume": [[round(float(x), 5) for x in volume] for _, volume in volumes],
+        "clock": [round(found.ends[-1][0], 1) for found, _ in runs],
+        "stopped": ends.count("stopped") / len(ends),
+        "ask_seconds": statistics.median(second for _, latencies in runs for second in latencies),
+    }
+
+
+def to_reach(curve: dict[str, Any], volume: float) -> list[float]:
+    """Returns per seed the cost after which a hypervolume is reached; infinite where it never is."""
+    return [
+        next((c for c, v in zip(cost, volumes, strict=True) if v >= volume), float("inf"))
+        for cost, volumes in zip(curve["cost"], curve["hypervolume"], strict=True)
+    ]
+
+
+def figures(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns what is read off the curves: final hypervolume with its 95 % interval, and costs to the references."""
+    from scipy import stats
+
+    references = {name: found[name] for name in TARGETS if name in found}
+    table = {}
+    for name, curve in found.items():
+        last = np.array([volumes[-1] for volumes in curve["hypervolume"]])
+        half = stats.t.ppf(0.975, len(last) - 1) * stats.sem(last) if len(last) > 1 else float("nan")
+        row = {"seeds": curve["seeds"], "hypervolume": last.mean(), "half_interval": half}
+        row |= {"cost": float(np.mean([cost[-1] for cost in curve["cost"]])), "stopped": curve["stopped"]}
+        row["ask_ms"] = 1000 * curve["ask_seconds"]
+        for other, reference in references.items():
+            wanted = np.mean([volumes[-1] for volumes in reference["hypervolume"]])
+            whole = np.mean([cost[-1] for cost in reference["cost"]])
+            shares = np.array(to_reach(curve, wanted)) / whole
+            row[f"of {other}"] = float(np.median(shares))
+            row[f"of {other}, worst of ten"] = float(np.quantile(shares, 0.9, method="higher"))
+        table[name] = {key: None if value != value or value == float("inf") else value for key, value in row.items()}
+    return table
+
+
+def measure(names: Sequence[str], seeds: int | None, trials: int, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Replays contenders; yields the whole result so far after each, so that ending it loses one contender."""
+    from study.machine import hardware, versions
+
+    rows = read()
+    surrogate, everyone = Surrogate(rows), contenders()
+    digest = hashlib.sha256(PACKED.read_bytes()).hexdigest()[:16]
+    found = known.get("curves", {}) if known.get("table") == digest else {}
+    for name in names:
+        started = time.monotonic()
+        found[name] = curves(everyone[name], surrogate.answer, seeds or everyone[name].seeds, trials)
+        volumes = [volume[-1] for volume in found[name]["hypervolume"]]
+        print(f"{name}: {np.mean(volumes):.4f} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        yield {
+            "hardware": hardware(),
+            "versions": versions(),
+            "table": digest,
+            "rows": len(rows),
+            "trials": trials,
+            "surrogate": surrogate.errors(),
+            "noise": noise(rows),
+            "correlation": correlations(rows),
+            "figures": figures(found),
+            "targets": TARGETS,
+            "curves": {name: found[name] for name in everyone if name in found},
+        }
+
+
+def correlations(rows: Any) -> dict[str, float]:
+    """Returns Spearman's rank correlation of each rung with the end, for both objectives, over the finished rows."""
+    done = rows[rows["state"] == "finished"]
+    return {
+        f"{side}@{share:g}": float(done[f"{side}@{share:g}"].corr(done[f"{side}@1"], method="spearman"))
+        for share in (0.125, 0.25, 0.5, 0.75)
+        for side in ("source", "target")
+    }
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """Returns the table for people."""
+    columns = [f"of {name}" for name in TARGETS]
+    lines = [f"{result['rows']} rows, {result['trials']} trials; last, cost to the hypervolume of another, as a share"]
+    heads = "  ".join(f"{column:>16}" for column in columns)
+    lines.append(f"{'':32}  hypervolume after all    cost  stopped  {heads}   ask")
+    for name, row in sorted(result["figures"].items(), key=lambda item: -item[1]["hypervolume"]):
+        cells = "  ".join(f"{row[c]:16.3f}" if row.get(c) is not None else f"{'not reached':>16}" for c in columns)
+        half = row["half_interval"] or 0
+        lines.append(
+            f"{name:32}  {row['hypervolume']:.4f} ± {half:.4f} ({row['seeds']:2})  {row['cost']:6.0f} s"
+            f"  {row['stopped']:6.1%}  {cells}  {row['ask_ms']:.0f} ms"
+        )
+    return "\n".join(lines)
+
+
+def check(result: dict[str, Any]) -> int:
+    """Prints the table and what falls short of the targets, what was not measured included."""
+    if result:
+        print(as_text(result))
+    found = result.get("figures", {})
+    missing = [name for name in (DEFAULT, *TARGETS, "evolution, named first") if name not in found]
+    if missing:
+        print(f"not measured: {', '.join(missing)}")
+    mine, short = found.get(DEFAULT, {}), bool(missing)
+    for other, most in TARGETS.items():
+        share = mine.get(f"of {other}")
+        if other in found and (share is None or share > most):
+            print(f"{DEFAULT} needs {share} of the cost of {other}, should be at most {most:g}")
+            short = True
+    without = found.get("evolution, named first")
+    if mine and without and mine["hypervolume"] + mine["half_interval"] < without["hypervolume"]:
+        print(f"stopping costs hypervolume: {mine['hypervolume']:.4f} against {without['hypervolume']:.4f} without")
+        short = True
+    return int(short)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare the committed figures with the targets")
+    parser.add_argument("--quick", action="store_true", help="a few contenders, 3 seeds; prints and writes nothing")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the contenders")
+    parser.add_argument("--seeds", type=int, help="instead of each contender's own number")
+    args = parser.parse_args()
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if args.check:
+        return check(known)
+    names = args.only or (["random", DEFAULT] if args.quick else list(contenders()))
+    for result in measure(names, 3 if args.quick else args.seeds, TRIALS, {} if args.quick else known):
+        if not args.quick:
+            RESULTS.write_text(json.dumps(result) + "\n")
+    print(as_text(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

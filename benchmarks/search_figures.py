@@ -1,0 +1,84 @@
+"""Pictures of `benchmarks.search`: hypervolume against training cost, and what working side by side costs.
+
+`python -m benchmarks.search_figures [DIR]` draws the committed results: search-cost.png, each contender's mean
+hypervolume and its 95 % band over seeds against CPU seconds of training; search-workers.png, the default's final
+hypervolume and simulated duration with 1, 2, 8 and 64 workers.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.search import DEFAULT, RESULTS
+
+SHOWN = ("random", "tpe, Optuna's", "nsga2", "evolution", "random, named first", "evolution, named first", DEFAULT)
+COLOURS = ("#999999", "#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#0072B2")  # Okabe and Ito
+
+
+def main() -> int:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    curves = json.loads(RESULTS.read_text())["curves"]
+    draw_cost(curves).savefig(folder / "search-cost.png", dpi=120)
+    draw_workers(curves).savefig(folder / "search-workers.png", dpi=120)
+    return 0
+
+
+def at_cost(curve: dict[str, Any], grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean hypervolume and half its 95 % interval over seeds (t) at each cost of a grid."""
+    from scipy import stats
+
+    steps = []
+    for cost, volume in zip(curve["cost"], curve["hypervolume"], strict=True):
+        place = np.searchsorted(cost, grid, side="right")
+        steps.append(np.concatenate([[0.0], volume])[place])
+    values = np.array(steps)
+    seeds = len(values)
+    half = stats.t.ppf(0.975, seeds - 1) * values.std(0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.zeros(len(grid))
+    return values.mean(0), half
+
+
+def draw_cost(curves: dict[str, Any]) -> Any:
+    """Returns the figure of hypervolume against training cost; each curve ends where its first search did."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for name, colour in zip(SHOWN, COLOURS, strict=True):
+        if name not in curves:
+            continue
+        grid = np.linspace(0, min(cost[-1] for cost in curves[name]["cost"]), 200)
+        mean, half = at_cost(curves[name], grid)
+        axes.plot(grid, mean, color=colour, label=f"{name} ({curves[name]['seeds']} seeds)")
+        axes.fill_between(grid, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+    axes.set(xlabel="CPU seconds of training", ylabel="Hypervolume above chance", title="Simulated on the stand-in")
+    axes.legend(fontsize=8, loc="lower right")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def draw_workers(curves: dict[str, Any]) -> Any:
+    """Returns the figure of final hypervolume and duration by the number of workers."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    known = [(1, DEFAULT)] + [(n, f"{n} workers") for n in (2, 8, 64)]
+    known = [(n, name) for n, name in known if name in curves]
+    volume, clock = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+    for workers, name in known:
+        last = np.array([volumes[-1] for volumes in curves[name]["hypervolume"]])
+        volume.errorbar(workers, last.mean(), 1.96 * last.std(ddof=1) / np.sqrt(len(last)), fmt="o", color="#0072B2")
+        clock.plot(workers, np.mean(curves[name]["clock"]), "o", color="#0072B2")
+    for axes, label in ((volume, "Hypervolume after all trials"), (clock, "Simulated seconds")):
+        axes.set(xscale="log", xlabel="Workers", ylabel=label)
+        axes.set_xticks([n for n, _ in known], [str(n) for n, _ in known])
+        axes.grid(alpha=0.3)
+    clock.set_yscale("log")
+    return figure
+
+
+if __name__ == "__main__":
+    sys.exit(main())

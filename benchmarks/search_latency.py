@@ -1,0 +1,88 @@
+"""How long a worker waits for its next trial: claim, all knobs and tell, on a journal that holds many trials.
+
+`python -m benchmarks.search_latency` fills a journal with finished trials of the space `full` and times some more,
+for each sampler; medians go to benchmarks/results/search_latency.json. `--check` compares the default sampler with its
+target, `--quick` times 200 trials and writes nothing.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "search_latency.json"
+TARGET = {"trials": 2000, "milliseconds": 100.0}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search_latency", description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--samplers", nargs="+", default=["evolution", "random", "nsga2", "tpe"])
+    args = parser.parse_args()
+    if args.check:
+        return check(json.loads(RESULTS.read_text()))
+    result = measure(args.samplers, [200] if args.quick else [200, 2000, 10000])
+    print(json.dumps(result["milliseconds"], indent=1))
+    if not args.quick:
+        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+def check(result: dict[str, Any]) -> int:
+    found = result["milliseconds"]["evolution"][str(TARGET["trials"])]
+    print(f"evolution: {found:.0f} ms at {TARGET['trials']} trials, should be at most {TARGET['milliseconds']:.0f}")
+    return int(found > TARGET["milliseconds"])
+
+
+def measure(samplers: list[str], sizes: list[int]) -> dict[str, Any]:
+    """Returns median milliseconds per sampler and number of trials; a sampler too slow at one size skips the next."""
+    from study.machine import hardware, versions
+
+    found: dict[str, dict[str, float]] = {name: {} for name in samplers}
+    for size in sizes:
+        for name in samplers:
+            if any(before > 1000 for before in found[name].values()):
+                continue
+            found[name][str(size)] = latency(name, size)
+            print(f"{name} at {size}: {found[name][str(size)]:.1f} ms", file=sys.stderr, flush=True)
+    return {"hardware": hardware(), "versions": versions(), "target": TARGET, "milliseconds": found}
+
+
+def latency(sampler: str, size: int, more: int = 15) -> float:
+    """Returns the median milliseconds from claiming a trial to having told it, at a journal of some size."""
+    import optuna
+
+    from benchmarks.search_simulator import base
+    from search_spaces import choose
+    from study.search import claim
+    from study.storage import open_storage
+
+    memory = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed=0))
+    for number in range(size):
+        trial = memory.ask()
+        choose("full", trial, base())
+        memory.tell(trial, [(number * 37 % 101) / 101, (number * 53 % 97) / 97])
+    with tempfile.TemporaryDirectory() as folder:
+        study = optuna.create_study(
+            study_name="s", storage=open_storage(None, Path(folder)), directions=["maximize"] * 2
+        )
+        study.add_trials(memory.trials)
+        seconds = []
+        for _ in range(more):
+            study.enqueue_trial({})
+            started = time.perf_counter()
+            claimed = claim(study, sampler, 0)
+            assert claimed is not None
+            choose("full", claimed, base())
+            claimed.study.tell(claimed, [0.5, 0.5])
+            seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

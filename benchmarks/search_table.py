@@ -1,0 +1,180 @@
+"""A table of real trainings to test searches on: knobs, both objectives at five shares of the budget, CPU seconds.
+
+`python -m benchmarks.search_table --trials 1500 --out DIR` trains what is still missing, one row after the other, and
+packs all rows into benchmarks/results/search-table.csv.gz. Ended at any time, it goes on where it stopped; each row
+follows from its number alone. Rows are the named methods, then random draws from the space `full`; every 25th repeats
+the row before it with another training seed, which tells how much of a difference is noise.
+
+The setting is small, so that a row costs one or two seconds of one core: the stand-ins of FER2013 (200 validation
+images) and KDEF (98), the network at an eighth of the paper's width, 512 samples an adaptation. Seconds are the
+process's own CPU time, because machines are shared.
+"""
+
+import argparse
+import csv
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+PACKED = Path(__file__).parent / "results" / "search-table.csv.gz"
+SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
+# What `full` and the named methods vary; everything else is the same in all rows.
+KNOBS = (
+    "optimiser", "lr", "weight_decay", "layer_decay", "label_smoothing", "frozen_layers", "frozen_from", "head_first",
+    "averaging", "bn", "fusion_ratio", "replay_size", "anchor", "anchor_weight", "mixup", "members", "alpha",
+    "alpha_slope",
+)  # fmt: skip
+OBJECTIVES = ("source", "target")
+SOURCES = {"source": "source_val", "target": "target_val", "seconds": "seconds"}
+MEASURED = tuple(f"{name}@{share:g}" for share in SHARES for name in (*OBJECTIVES, "seconds"))
+COLUMNS = ("number", "method", "seed", "state", *KNOBS, *MEASURED)
+WIDTH, BASELINE_EPOCHS, SAMPLES, VALIDATION, REPEAT = 0.125, 8.0, 512, 200, 25
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search_table", description=__doc__)
+    parser.add_argument("--trials", type=int, default=1500, help="rows in all (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="rows so far, data, features (%(default)s)")
+    args = parser.parse_args()
+    if "OMP_NUM_THREADS" not in os.environ:
+        from study.machine import worker_environment
+
+        # The thread pools and the allocator read their settings when a process starts, so it starts again.
+        os.execve(
+            sys.executable, [sys.executable, "-m", "benchmarks.search_table", *sys.argv[1:]], worker_environment()
+        )
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows = args.out / "search-table.csv"
+    if not rows.exists() and PACKED.exists():
+        read().to_csv(rows, index=False)
+    try:
+        collect(rows, args.trials, args.out / ".cache")
+    finally:
+        pack(rows)
+    return 0
+
+
+def read(path: Path = PACKED) -> pd.DataFrame:
+    """Returns the table: a row per training, columns as in COLUMNS."""
+    text = dict.fromkeys(("method", "state", "optimiser", "bn", "fusion_ratio", "replay_size", "anchor"), str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+
+
+def pack(rows: Path) -> None:
+    """Writes the rows so far, in the order of their numbers, where they are committed."""
+    PACKED.parent.mkdir(exist_ok=True)
+    table = read(rows).sort_values("number")
+    table.to_csv(PACKED, index=False, compression={"method": "gzip", "mtime": 0})
+    print(f"{len(table)} rows in {PACKED}")
+
+
+def collect(rows: Path, total: int, cache: Path) -> None:
+    """Appends the rows that are missing."""
+    done = set(read(rows)["number"]) if rows.exists() else set()
+    if not done:
+        rows.write_text(",".join(COLUMNS) + "\n")
+    missing = [number for number in range(total) if number not in done]
+    if not missing:
+        return
+    setting = make_setting(cache)
+    for number in missing:
+        row = train(setting, number)
+        # One write per row, so that no end of the process leaves half of one.
+        with rows.open("a", newline="") as file:
+            csv.DictWriter(file, COLUMNS).writerow(row)
+        print(f"{number}: {row['method']} {row['state']}, {row['source@1']} {row['target@1']}", flush=True)
+
+
+def make_setting(cache: Path) -> Any:
+    """Returns baseline and data, with fewer source images to validate on."""
+    from fer import baseline
+    from fer.datasets import Dataset, Split, load
+    from fer.engine import Setting
+    from fer.runtime import runtime
+
+    class Fewer(Dataset):
+        def open(self, split: str) -> Split:
+            whole = super().open(split)
+            keep = slice(None if split == "train" else VALIDATION)
+            return Split(whole.images[keep], whole.labels[keep], whole.subjects[keep])
+
+    whole, target = (
+        load(name, data_dir=None, kind="synthetic", cache_dir=cache / "datasets") for name in ("fer2013", "kdef")
+    )
+    where = runtime("cpu", "fp32")
+    source = Fewer(whole.name, whole.kind, whole.digest + "f", whole.folder, whole.report)
+    file = baseline.obtain(source, baseline.BaselineConfig(WIDTH, 0, BASELINE_EPOCHS, 1), where, cache / "baselines")
+    return Setting(baseline.load(file, where), source, target, where, cache)
+
+
+def draw(number: int, base: Any) -> tuple[str, Any, int]:
+    """Returns the method's name, the configuration and the training seed of a row."""
+    import optuna
+
+    from fer.adaptation import PRESETS, named
+    from fer.seeding import seed_from
+    from search_spaces import full
+
+    if number >= len(PRESETS) and number % REPEAT == REPEAT - 1:
+        method, config, _ = draw(number - 1, base)
+        return method, config, 1
+    if number < len(PRESETS):
+        method = list(PRESETS)[number]
+        return method, named(method, base), 0
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.RandomSampler(seed=seed_from("search table", number) % 2**32)
+    study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
+    method, config = full.suggest(study.ask(), base)
+    return method, config, 0
+
+
+def train(setting: Any, number: int) -> dict[str, Any]:
+    """Trains one row to its end."""
+    from fer import engine
+    from fer.adaptation import AdaptationConfig
+    from fer.seeding import seed_from
+    from fer.training import Diverged
+
+    base = AdaptationConfig(epochs=SAMPLES / len(setting.target.open("train")))
+    method, config, seed = draw(number, base)
+    row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"number": number, "method": method, "seed": seed}
+    row |= {name: getattr(config, name) for name in KNOBS}
+    started = time.process_time()
+
+    def note(share: float, found: dict[str, float]) -> bool:
+        found = found | {"seconds": time.process_time() - started}
+        row.update({f"{name}@{share:g}": round(found[SOURCES[name]], 6) for name in SOURCES})
+        return False
+
+    finely(engine)
+    try:
+        note(1.0, engine.adapt(setting, config, seed_from("search table", "adapt", seed), note).measures)
+        row["state"] = "finished"
+    except Diverged:
+        row |= {"state": "failed", "seconds@1": round(time.process_time() - started, 3)}
+    return row
+
+
+def finely(engine: Any) -> None:
+    """Makes the engine measure at SHARES of any budget; its own rungs lie at whole passes over the target."""
+    from dataclasses import replace
+
+    if engine.RUNGS == SHARES:
+        return
+    engine.RUNGS, by_passes = SHARES, engine.draw_schedule
+
+    def by_eighths(*arguments: Any) -> Any:
+        schedule = by_passes(*arguments)
+        steps = schedule.boundaries[-1]
+        return replace(schedule, boundaries=[max(1, math.ceil(steps * part / 8)) for part in range(1, 9)])
+
+    engine.draw_schedule = by_eighths
+
+
+if __name__ == "__main__":
+    sys.exit(main())

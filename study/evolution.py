@@ -1,0 +1,115 @@
+"""The sampler `evolution`: children of the best trials so far, one at a time, in any conditional space.
+
+A trial's parents are drawn from the finished trials by tournaments on non-domination rank and crowding distance
+(NSGA-II, Deb et al. 2002), without generations (steady state, Durillo et al. 2009), so that no worker waits and every
+result counts from the next trial on. Each knob is asked for when the space comes to it, so that conditions need no
+treatment of their own: a knob that a parent has is inherited, and now and then mutated; one that no parent has is drawn
+at random. Its cost does not depend on the number of knobs asked for, and hardly on that of the trials.
+"""
+
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from study.stopping import crowding_of, ranks_of
+
+STARTUP = 10
+"""Trials with knobs before the first child; those before are random."""
+CROSSOVER = 0.5
+"""Chance that a child has two parents."""
+MUTATIONS = 2.0
+"""How many of the knobs that a child is asked for are mutated, on average."""
+STEP = 0.1
+"""Standard deviation of a mutated number, in shares of its range."""
+ROUND = 4
+"""Trials that a tournament draws one parent from."""
+FRESH = 0.1
+"""Chance that a trial has no parents."""
+
+
+class EvolutionSampler(optuna.samplers.BaseSampler):
+    """Draws each knob from one of the trial's parents, mutated or not.
+
+    Args:
+        seed: Of everything random; a sampler serves one trial after the other, or is made anew for each.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self._independent = optuna.samplers.RandomSampler(seed=seed)
+        self._trial: int | None = None
+        self._parents: list[FrozenTrial] = []
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Returns none: every knob is asked for by itself."""
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Returns nothing, see `infer_relative_search_space`."""
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Returns the value of one knob."""
+        if self._trial != trial.number:
+            self._trial, self._parents = trial.number, self.choose_parents(study)
+        having = [parent for parent in self._parents if parent.distributions.get(param_name) == param_distribution]
+        if having:
+            value = having[int(self.rng.integers(len(having)))].params[param_name]
+            # A trial of the full space has some 15 knobs.
+            if self.rng.random() >= MUTATIONS / max(1, len(having[0].params)):
+                return value
+            if not isinstance(param_distribution, CategoricalDistribution):
+                return mutated(value, param_distribution, self.rng)
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def choose_parents(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Returns the parents of the next child: none, one or two."""
+        done = study._storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+        pool = [trial for trial in done if trial.params]
+        if len(pool) < STARTUP or self.rng.random() < FRESH:
+            return []
+        order = np.argsort(standing(pool), kind="stable")
+        place = np.empty(len(pool), int)
+        place[order] = np.arange(len(pool))
+        wanted = 2 if self.rng.random() < CROSSOVER else 1
+        drawn = self.rng.integers(len(pool), size=(wanted, ROUND))
+        return [pool[min(some, key=lambda index: place[index])] for some in drawn]
+
+
+def standing(trials: list[FrozenTrial]) -> np.ndarray:
+    """Returns a number per trial, lower for better: by violation of constraints, then rank, then crowding."""
+    points = np.array([trial.values for trial in trials], dtype=float)
+    ranks = ranks_of(points)
+    crowding = np.zeros(len(points))
+    for rank in np.unique(ranks):
+        crowding[ranks == rank] = crowding_of(points[ranks == rank])
+    keys = np.lexsort((-crowding, ranks, np.array([violation(trial) for trial in trials])))
+    result = np.empty(len(trials))
+    result[keys] = np.arange(len(trials))
+    return result
+
+
+def violation(trial: FrozenTrial) -> float:
+    """Returns by how much a trial breaks its constraints, 0 for one that keeps them."""
+    return sum(max(0.0, value) for value in trial.constraints.values())
+
+
+def mutated(value: float, distribution: BaseDistribution, rng: np.random.Generator) -> float | int:
+    """Returns a number near another one, on the distribution's own scale and within its bounds."""
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = float(distribution.low), float(distribution.high)
+    if distribution.log:
+        moved = np.log(value) + rng.normal(0, STEP) * (np.log(high) - np.log(low))
+        moved = float(np.exp(np.clip(moved, np.log(low), np.log(high))))
+    else:
+        moved = float(np.clip(value + rng.normal(0, STEP) * (high - low), low, high))
+    if isinstance(distribution, IntDistribution):
+        return int(np.clip(round(moved), distribution.low, distribution.high))
+    return float(np.clip(moved, low, high))

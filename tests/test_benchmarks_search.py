@@ -1,0 +1,106 @@
+"""The simulator: sums and clocks by hand, and a surrogate that knows what its table knows."""
+
+import numpy as np
+import pytest
+
+from benchmarks.search import Contender, correlations, curves, replay, to_reach
+from benchmarks.search_simulator import Course, Surrogate, base, noise, simulate
+from benchmarks.search_table import KNOBS, MEASURED, PACKED, SHARES, draw, read
+from fer.adaptation import PRESETS, named
+from study.evolution import EvolutionSampler
+
+
+@pytest.fixture(scope="module")
+def table():
+    import pandas as pd
+
+    rows = []
+    for number in range(75):
+        method, config, seed = draw(number, base())
+        row = {name: getattr(config, name) for name in KNOBS} | {"number": number, "method": method, "seed": seed}
+        for share in SHARES:  # deeper freezing keeps the source and costs less
+            row |= {f"source@{share:g}": 0.4 + config.frozen_layers / 30, f"seconds@{share:g}": 2 * share}
+            row |= {f"target@{share:g}": share * (0.7 - config.frozen_layers / 30)}
+        rows.append(row | {"state": "finished"})
+    return pd.DataFrame(rows)
+
+
+def test_rows_follow_from_their_number_and_some_repeat_the_one_before():
+    assert [draw(n, base())[0] for n in range(len(PRESETS))] == list(PRESETS)
+    assert draw(30, base()) == draw(30, base()) and draw(30, base())[1] != draw(31, base())[1]
+    assert draw(49, base())[:2] == draw(48, base())[:2] and draw(49, base())[2] != draw(48, base())[2]
+
+
+def test_the_surrogate_knows_what_its_table_knows(table):
+    surrogate = Surrogate(table, trees=8)
+    assert surrogate.errors()["source@1 r2"] > 0.8
+    deep, shallow = (surrogate.answer(named(name, base()), 0) for name in ("LP", "RE"))
+    assert deep.vectors[-1][0] > shallow.vectors[-1][0] and deep.vectors[-1][1] < shallow.vectors[-1][1]
+    assert (surrogate.answer(named("LP", base()), 0).vectors == deep.vectors).all()
+    assert np.allclose(deep.vectors * [200, 98], np.round(deep.vectors * [200, 98]))
+
+
+def test_what_fails_in_the_table_fails_in_the_simulation(table):
+    broken = table.copy()
+    fails = broken["frozen_layers"] < 6
+    broken.loc[fails, list(MEASURED[:-1])] = np.nan
+    broken.loc[fails, "state"] = "failed"
+    surrogate = Surrogate(broken, trees=8)
+    assert surrogate.answer(named("RE", base()), 0).failed
+    assert not surrogate.answer(named("LP", base()), 0).failed
+
+
+SECONDS = np.array([1.0, 2, 4, 6, 8])
+
+
+def always(number: int, seed: int) -> Course:
+    return Course(np.full((5, 2), 0.5 + number / 100), SECONDS)
+
+
+def run(trials: int, workers: int, stops=()):
+    return simulate(
+        always, lambda i: (i, i), lambda *_: None, trials, 0, workers,
+        (lambda share, mine, before: True) if stops else None, stops,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("workers, clock", [(1, 48.0), (2, 24.0), (4, 16.0), (64, 8.0)])
+def test_cost_is_the_same_and_the_clock_shorter_with_more_workers(workers, clock):
+    found = run(6, workers)
+    assert found.spent == 48 and found.ends[-1][0] == clock
+    assert [state for *_, state, _ in found.ends] == ["finished"] * 6
+
+
+def test_a_stopped_trial_costs_what_it_trained_and_counts_for_no_front():
+    found = run(6, 2, stops=(0.25,))
+    assert found.spent == 12 and found.ends[-1][0] == 6
+    assert found.hypervolumes()[1].tolist() == [0] * 6
+
+
+def test_costs_to_reach_a_hypervolume_by_hand():
+    curve = {"cost": [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], "hypervolume": [[0.1, 0.2, 0.3], [0.1, 0.1, 0.1]]}
+    assert to_reach(curve, 0.2) == [2.0, float("inf")]
+
+
+def test_named_methods_run_to_their_end_and_others_may_stop(table):
+    contender = Contender(EvolutionSampler, named=True, rungs=(0.25, 0.5))
+    found, latencies = replay(contender, Surrogate(table, trees=5).answer, 0, trials=40)
+    assert len(found.ends) == len(latencies) == 40
+    assert all(state == "finished" for *_, state, _ in found.ends[: len(PRESETS)])
+    assert any(state == "stopped" for *_, state, _ in found.ends)
+    summed = curves(contender, Surrogate(table, trees=5).answer, 2, 25)
+    assert len(summed["cost"]) == 2 and summed["cost"][0] == sorted(summed["cost"][0])
+
+
+def test_the_committed_table_is_what_the_collector_writes():
+    rows = read(PACKED)
+    assert rows["number"].is_unique and set(rows["state"]) <= {"finished", "failed"}
+    done = rows[(rows["state"] == "finished") & ~rows["method"].isin(["BL", "AdaBN", "soup"])]  # these have no rungs
+    assert done[list(MEASURED)].notna().all().all()
+    for row in rows.sample(20, random_state=0).to_dict("records"):
+        method, config, seed = draw(row["number"], base())
+        assert (row["method"], row["seed"]) == (method, seed)
+        assert row["lr"] == pytest.approx(config.lr) and row["anchor"] == config.anchor
+    assert noise(rows)["pairs"] > 0 and set(correlations(rows)) == {
+        f"{side}@{share:g}" for side in ("source", "target") for share in SHARES[:-1]
+    }

@@ -1,0 +1,75 @@
+"""The evolution sampler: knobs come from good parents, numbers stay in range, conditions need no care."""
+
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from made_study import DONE, made_trial
+from study import evolution
+from study.evolution import EvolutionSampler, mutated, standing
+from study.front import hypervolume
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([(0.0, 1.0, False), (1e-4, 1e-1, True), (0.3, 1.0, False)]))
+def test_a_mutated_number_stays_in_its_range(seed, bounds):
+    low, high, log = bounds
+    rng = np.random.default_rng(seed)
+    for value in (low, high):
+        assert low <= mutated(value, FloatDistribution(low, high, log=log), rng) <= high
+    found = mutated(3, IntDistribution(0, 12), rng)
+    assert isinstance(found, int) and 0 <= found <= 12
+
+
+def test_better_stands_before_worse_and_what_breaks_a_constraint_last():
+    values = [(0.9, 0.9), (0.1, 0.1), (0.5, 0.5), (0.95, 0.95)]
+    trials = [made_trial(number, DONE, vector) for number, vector in enumerate(values)]
+    trials[3]._system_attrs["constraints:retention"] = 0.2
+    assert list(np.argsort(standing(trials))) == [0, 2, 1, 3]
+
+
+def searched(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:
+    """Searches a conditional space whose front runs along x, at one setting of everything else."""
+    study = optuna.create_study(directions=["maximize"] * 2, sampler=sampler)
+    for _ in range(trials):
+        trial = study.ask()
+        x, miss = trial.suggest_float("x", 0, 1), 0.0
+        if trial.suggest_categorical("on", [False, True]):
+            miss = abs(np.log10(trial.suggest_float("rate", 1e-4, 1, log=True)) + 2) / 4
+            miss += abs(trial.suggest_int("depth", 0, 12) - 4) / 12
+        else:
+            miss = 0.8
+        study.tell(trial, [x - miss, 1 - x**2 - miss])
+    return study
+
+
+def test_it_comes_nearer_to_the_front_than_random_draws():
+    def volume(sampler):
+        return hypervolume([trial.values for trial in searched(sampler, 100).trials], (0, 0))
+
+    ours = [volume(EvolutionSampler(seed)) for seed in range(3)]
+    random = [volume(optuna.samplers.RandomSampler(seed)) for seed in range(3)]
+    assert np.mean(ours) > np.mean(random) + 0.02
+
+
+def test_without_mutation_a_child_has_its_parents_knobs(monkeypatch):
+    monkeypatch.setattr(evolution, "MUTATIONS", 0.0)
+    monkeypatch.setattr(evolution, "FRESH", 0.0)
+    study = searched(EvolutionSampler(1), 40)
+    first, children = study.trials[: evolution.STARTUP], study.trials[evolution.STARTUP :]
+    known = {name: {trial.params.get(name) for trial in first} for name in ("x", "rate", "depth")}
+    for child in children:
+        if "rate" in child.params and all("rate" not in t.params for t in first):
+            continue
+        assert child.params["x"] in known["x"]
+    assert len({child.params["x"] for child in children}) > 1
+
+
+@pytest.mark.parametrize("state", ["PRUNED", "FAIL"])
+def test_only_finished_trials_are_parents(state):
+    study = optuna.create_study(directions=["maximize"] * 2)
+    study.add_trials([made_trial(n, optuna.trial.TrialState[state]) for n in range(30)])
+    assert EvolutionSampler(0).choose_parents(study) == []

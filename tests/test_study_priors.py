@@ -1,0 +1,110 @@
+"""Guesses and earlier fronts: checked against the space, tried first, each once."""
+
+import optuna
+import pytest
+
+from fer.adaptation import PRESETS, AdaptationConfig, named
+from fer.errors import InputError
+from made_study import made_info, made_trial
+from search_spaces import SPACES, choose, full
+from study.priors import front_of, guess, priors_of
+from study.slots import top_up
+from study.storage import trials_of
+
+BASE = AdaptationConfig(epochs=5.0)
+
+
+@pytest.mark.parametrize(
+    "space, text, params",
+    [
+        ("card", "strategy=FU,lr=1e-3", {"strategy": "FU", "lr": 1e-3}),
+        ("card", "strategy=FT, frozen_layers=3", {"strategy": "FT", "frozen_layers": 3}),
+        ("card", "fusion_ratio=0.3", {"strategy": "FU", "fusion": "ratio", "fusion_ratio": 0.3}),
+        ("card", "strategy=FU,frozen_layers=2", {"strategy": "FU", "fusion_frozen_layers": 2}),
+        ("full", "lr=1e-3", {"optimiser": "sgd", "sgd_lr": 1e-3}),
+        ("full", "optimiser=adamw,lr=1e-3", {"optimiser": "adamw", "adamw_lr": 1e-3}),
+        ("full", "logits_weight=2", {"fusion": False, "anchor_without_replay": "logits", "logits_weight": 2.0}),
+        ("full", "mixup=0.2", {"fusion": False, "anchor_without_replay": "none", "mixup_on": True, "mixup": 0.2}),
+        ("paper", "strategy=FU,amount=0.5", {"strategy": "FU", "amount": 0.5}),
+    ],
+)
+def test_a_guess_fixes_what_it_names_and_the_space_takes_it(space, text, params):
+    slot = guess(text, space, BASE)
+    assert slot["params"] == params and slot["user_attrs"]["keep"]
+    for seed in range(5):  # whatever the sampler draws for the rest
+        study = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed))
+        study.enqueue_trial(**slot)
+        trial = study.ask()
+        choose(space, trial, BASE)
+        assert {name: trial.params[name] for name in params} == params
+
+
+@pytest.mark.parametrize(
+    "space, text, rule, value",
+    [
+        ("card", "lr=5", "lr is a number from 0.0001 to 0.1", "5"),
+        ("card", "strategy=FT,frozen_layers=2.5", "a whole number from 1 to 12", "2.5"),
+        ("card", "strategy=LWF", "strategy is one of FC, FC", "LWF"),
+        ("card", "momentum=0.5", "it asks for strategy, lr", "momentum"),
+        ("card", "lr", "KNOB=VALUE", "lr"),
+        ("card", "lr=0.1,lr=0.01", "each knob once", "lr=0.01"),
+        ("full", "logits_weight=2,mixup=0.2", "names knobs of the space full", "mixup"),
+        ("full", "strategy=soup,lr=0.1", "soup is no point", "strategy=soup"),
+        ("full", "strategy=LWF", "strategy is one of BL", "LWF"),
+    ],
+)
+def test_a_wrong_guess_is_told_with_rule_and_value(space, text, rule, value):
+    with pytest.raises(InputError) as caught:
+        guess(text, space, BASE)
+    assert rule in caught.value.rule and value in str(caught.value.value)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_named_method_is_exactly_its_point_of_the_full_space(name):
+    params = full.point(name, BASE)
+    if params is None:
+        assert name in ("BL", "surgical", "AdaBN", "WiSE-FT", "LiNeS", "soup")
+        return
+    trial = optuna.trial.FixedTrial(params)
+    assert full.suggest(trial, BASE)[1] == named(name, BASE)
+    assert trial.params == params
+
+
+def test_a_named_method_can_be_changed_by_a_guess():
+    params = guess("strategy=L2-SP,lr=0.003", "full", BASE)["params"]
+    assert params == full.point("L2-SP", BASE) | {"sgd_lr": 0.003}
+
+
+def study_of(space: str, *trials: optuna.trial.FrozenTrial) -> optuna.Study:
+    study = optuna.create_study(study_name="earlier", directions=["maximize"] * 2)
+    study.set_user_attr("study", made_info(options={"space": space}))
+    study.add_trials(trials)
+    return study
+
+
+def test_an_earlier_front_is_taken_best_source_first_without_what_is_dominated():
+    trials = [made_trial(n, values=v) for n, v in enumerate([(0.3, 0.9), (0.2, 0.2), (0.9, 0.3), (0.6, 0.6)])]
+    slots = front_of(study_of("card", *trials), "card")
+    assert [slot["params"] for slot in slots] == [trials[n].params for n in (2, 3, 0)]
+    with pytest.raises(InputError, match="same space"):
+        front_of(study_of("full", *trials), "card")
+    with pytest.raises(InputError, match="finished trials"):
+        front_of(study_of("card"), "card")
+
+
+def test_priors_come_first_and_once_and_the_total_holds():
+    study = optuna.create_study(directions=["maximize"] * 2)
+    priors = [guess("strategy=RE", "card", BASE), guess("lr=0.1", "card", BASE)]
+    for _ in range(2):
+        assert top_up(study, 8, "card", BASE, priors) == 8
+    fixed = [trial.system_attrs["fixed_params"] for trial in trials_of(study)]
+    expected = [SPACES["card"].slot(BASE, index)["params"] for index in range(6)]
+    assert fixed == [{"strategy": "RE"}, {"lr": 0.1}, *expected]
+    top_up(study, 11, "card", BASE, [*priors, guess("strategy=FU", "card", BASE)])
+    assert [t.system_attrs["fixed_params"] for t in trials_of(study)][8:] == [{"strategy": "FU"}, {}, {}]
+
+
+def test_options_become_priors():
+    assert priors_of({"space": "card"}, BASE) == []
+    (slot,) = priors_of({"space": "card", "tries": ["strategy=FC"]}, BASE)
+    assert slot["params"] == {"strategy": "FC"}
