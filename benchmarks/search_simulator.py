@@ -76,6 +76,7 @@ class Surrogate:
     def __init__(self, table: pd.DataFrame, trees: int = 60, leaf: int = 2) -> None:
         from sklearn.ensemble import ExtraTreesRegressor
         from sklearn.model_selection import cross_val_predict
+        from sklearn.preprocessing import StandardScaler
 
         self.inputs = np.array([features(row) for row in table.to_dict("records")], np.float32)
         self.outputs = outputs(table)
@@ -83,16 +84,17 @@ class Surrogate:
         forest = ExtraTreesRegressor(trees, min_samples_leaf=leaf, random_state=0)
         # Each measurement in its own standard deviations: a forest splits by the sum of their variances, and in the
         # logarithms of seconds that is a hundred times what it is in accuracies.
-        self.unit = np.maximum(self.outputs.std(0), 1e-9)
+        self.units = StandardScaler().fit(self.outputs)
+        standard = self.units.transform(self.outputs)
         # In order, so that a repeated row is seen or unseen together with the one before, but at four edges.
-        expected = cross_val_predict(forest, self.inputs, self.outputs / self.unit, cv=5) * self.unit
-        self.residuals = self.outputs - expected
+        expected = cross_val_predict(forest, self.inputs, standard, cv=5)
+        self.residuals = self.outputs - self.units.inverse_transform(expected)
         self.scale = np.ones(self.outputs.shape[1])
         found = noise(table)
         if found["pairs"] >= ENOUGH_PAIRS:
             ends = np.sqrt((self.residuals[~self.failed, -3:-1] ** 2).mean(0))
             self.scale = np.tile([*np.minimum(1, [found["source"], found["target"]] / ends), 1.0], len(SHARES))
-        forest.fit(self.inputs, self.outputs / self.unit)
+        forest.fit(self.inputs, standard)
         self.trees = [tree.tree_ for tree in forest.estimators_]
         self.members = [_by_leaf(tree.apply(self.inputs)) for tree in self.trees]
 
@@ -100,9 +102,8 @@ class Surrogate:
         """Returns the course of a configuration; another seed is another training of it."""
         inputs = np.array([features(vars(config))], np.float32)
         leaves = [int(tree.apply(inputs)[0]) for tree in self.trees]
-        mean = (
-            np.mean([tree.value[leaf, :, 0] for tree, leaf in zip(self.trees, leaves, strict=True)], axis=0) * self.unit
-        )
+        means = [tree.value[leaf, :, 0] for tree, leaf in zip(self.trees, leaves, strict=True)]
+        mean = self.units.inverse_transform([np.mean(means, axis=0)])[0]
         rng = np.random.default_rng(seed_from("simulated", seed, inputs.tobytes().hex()))
         tree = int(rng.integers(len(self.trees)))
         neighbour = int(rng.choice(self.members[tree][leaves[tree]]))

@@ -194,7 +194,7 @@ def test_both_ends_of_the_way_are_exact(setting, baseline):
     start, middle, end = result.between
     assert same(start.network, baseline.network) == set(LAYERS)
     assert same(end.network, result.network) == set(LAYERS)
-    assert end.measures == result.measures and start.measures["retention"] == 1.0
+    assert end.measures.items() <= result.measures.items() and start.measures["retention"] == 1.0
     assert same(middle.network, baseline.network) == same(middle.network, result.network) == set()
     assert adapt(setting, replace(SMALL, alpha=0.0), 5).measures["retention"] == 1.0
 
@@ -203,7 +203,7 @@ def test_what_comes_out_half_way_is_the_point_half_way(setting):
     whole = adapt(setting, SMALL, 5, ways=((0.5, 0.0),))
     half = adapt(setting, replace(SMALL, alpha=0.5), 5)
     assert same(whole.between[0].network, half.network) == set(LAYERS)
-    assert whole.between[0].measures == half.measures
+    assert whole.between[0].measures.items() <= half.measures.items()
 
 
 def test_coefficients_grow_with_depth_by_the_slope():
