@@ -15,8 +15,9 @@ DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 # Of a worker that could not go on and neither could the next, on a full disk or without its storage.
 STUCK = 3
 SAMPLERS = ("evolution", "tpe", "nsga2", "gp", "random", "qmc", "grid")
-# Alphas and slopes of the networks on the way from the baseline that are scored as well: two along the straight way (a quarter of it was never on the front of 200 trials),
-# and one whose last layer is the adapted one and whose first is the baseline's.
+# Alphas and slopes of the networks on the way from the baseline that are scored as well: two along the straight way (in
+# a study of 200 trials a quarter of it never was on the front), and one whose last layer is the adapted one and whose
+# first is the baseline's.
 WAYS = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
 DEFAULT_TRACKING = "sqlite:///mlruns/mlflow.db"
 
