@@ -3,7 +3,7 @@
 `python -m benchmarks.strategies` adapts one baseline to the stand-in of TFEID with each method of
 `fer.adaptation.PRESETS` and each seed, without early stopping, and writes benchmarks/results/strategies-tfeid.json.
 With `--data DIR --target jaffe` it does so on real copies. Validation accuracies; seeds vary order, views and dropout.
-`--only METHOD …` measures these anew and keeps the committed runs of all others.
+Every run draws about IMAGES images. `--only METHOD …` measures these anew and keeps the committed runs of all others.
 `--check` says which methods of the committed table lie outside the front that the paper's five span, `--quick` runs
 three methods and two seeds of the tiny preset and writes nothing.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+IMAGES = 2_000  # a little more than the laptop preset's, whatever becomes of that: runs of different days go together
 OUTSIDE = 3  # methods at least that should lie outside the front of the paper's five
 
 
@@ -87,7 +88,7 @@ def work(args: argparse.Namespace) -> int:
     from fer.seeding import seed_from
     from fer.training import Diverged
     from study.config import PRESETS, StudyOptions
-    from study.lab import budget, prepare
+    from study.lab import prepare
 
     options = asdict(StudyOptions(args.target, data=args.data, preset=args.preset, out=str(args.out)))
     source, target = (prepare(name, options, "real" if args.data else "synthetic") for name in ("fer2013", args.target))
@@ -95,7 +96,7 @@ def work(args: argparse.Namespace) -> int:
     config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
     file = Path(args.baseline) if args.baseline else baseline.obtain(source, config, where, args.out / "baselines")
     setting = Setting(baseline.load(file, where), source, target, where, args.out)
-    passes = budget(options, len(source.open("train")), len(target.open("train")))
+    passes = float(max(2, round((120 if args.quick else IMAGES) / len(target.open("train")))))
     names = args.only or (["BL", "RE", "LwF"] if args.quick else list(METHODS))
     runs = [(name, seed) for seed in range(args.seeds) for name in names if name != "BL" or seed == 0]
     for name, seed in runs[args.part :: args.workers] if args.part >= 0 else []:

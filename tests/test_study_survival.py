@@ -86,7 +86,10 @@ def test_twenty_workers_are_killed_and_no_trial_is_lost_or_done_twice(storage, t
     wait_for(lambda: done_so_far(tmp_path, storage) > 0)
     kills, study = 0, load(tmp_path, storage)
     while kills < KILLS and parent.poll() is None:
-        time.sleep(rng.uniform(1, 2.5))
+        # The kills are spread over the trials and not over the clock, so that none of them comes too late.
+        due = kills * TRIALS // (KILLS + 2)
+        wait_for(lambda due=due: done_so_far(tmp_path, storage) >= due)
+        time.sleep(rng.uniform(0, 0.5))
         kills += dummy.kill_one(study, rng)
     said, _ = parent.communicate(timeout=300)
     assert parent.returncode == 0, said
