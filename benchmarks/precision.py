@@ -29,6 +29,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    if args.check and not RESULTS.exists():
+        print("not measured yet")
+        return 1
     if args.check:
         return check(json.loads(RESULTS.read_text()))
     if args.quick:

@@ -50,6 +50,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     path = RESULTS / f"throughput-{args.device}.json"
+    if args.check and not path.exists():
+        print("not measured yet")
+        return 1
     if args.check:
         return check(json.loads(path.read_text()))
     if args.quick:
