@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
 from study.config import DONE, FAILED, INTERRUPTED, WRONG_USE, joining_parent
+from study.describe import SIDES
 from study.machine import cores, keep_private, leave_with_parent, worker_environment
-from study.retrain import ATTRIBUTE, DOMAINS, answers_path, truth_path, work
+from study.retrain import ATTRIBUTE, answers_path, truth_path, work
 
 if TYPE_CHECKING:
     import optuna
@@ -145,7 +146,7 @@ def plan(study: "optuna.Study") -> list[dict[str, Any]]:
         job = jobs.setdefault(fingerprint(config), new)
         job["name"] = job["name"] if job["name"].startswith("trial") else f"trial {number}"
         way = {"alpha": row["share"], "slope": row["slope"], "model": row["model"], "front": True}
-        way |= {f"{domain}_val": row[f"{domain}_val"] for domain in DOMAINS}
+        way |= {f"{domain}_val": row[f"{domain}_val"] for domain in SIDES}
         job["ways"] = [*(kept for kept in job["ways"] if kept is not end or way["alpha"] != 1), way]
     first, *others = jobs.values()
     others.sort(key=lambda job: not any(way["front"] for way in job["ways"]))
@@ -203,14 +204,14 @@ def results(opening: dict[str, Any], folder: Path, seed: int) -> dict[str, Any]:
     from study.evidence import differences, judge, measured, predicted, within
 
     truth = dict(np.load(truth_path(folder)))
-    labels, subjects = ({domain: truth[f"{domain}-{what}"] for domain in DOMAINS} for what in ("labels", "subjects"))
+    labels, subjects = ({domain: truth[f"{domain}-{what}"] for domain in SIDES} for what in ("labels", "subjects"))
     points: list[dict[str, Any]] = []
     for index, job in enumerate(opening["jobs"]):
         files = [answers_path(folder, opening, index, k) for k in range(opening["seeds"])]
         kept = [dict(np.load(path)) for path in files if path.exists()]
         for place, way in enumerate(job["ways"]):
-            logits = {domain: np.stack([found[f"{domain}-{place}"] for found in kept]) for domain in DOMAINS}
-            right = {domain: predicted(logits[domain]) == labels[domain] for domain in DOMAINS}
+            logits = {domain: np.stack([found[f"{domain}-{place}"] for found in kept]) for domain in SIDES}
+            right = {domain: predicted(logits[domain]) == labels[domain] for domain in SIDES}
             about = (
                 {name: job[name] for name in ("name", "named", "strategy")} | way | {"logits": logits, "right": right}
             )
@@ -234,11 +235,11 @@ def as_rich(record: dict[str, Any], opening: dict[str, Any]) -> Any:
     shown = Table(title=f"test accuracy in per cent, {opening['seeds']} seeds{mark}", title_justify="left")
     for name in ("point", "strategy", "alpha"):
         shown.add_column(name)
-    for domain in DOMAINS:
+    for domain in SIDES:
         shown.add_column(f"{dataset_label(record, domain)}, {LEVEL:.0%} interval", justify="right")
     shown.add_column("target better than BL, p", justify="right")
     for point in opening["results"]["points"]:
-        cells = [interval_text(point, domain) for domain in DOMAINS]
+        cells = [interval_text(point, domain) for domain in SIDES]
         shown.add_row(point["name"], point["strategy"], point["alpha"], *cells, f"{point['target_p']:.3g}")
     return shown
 

@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any
 
+SIDES = ("source", "target")
 _NAMES = {
     "fer2013": "FER2013", "jaffe": "JAFFE", "tfeid": "TFEID", "mug": "MUG", "ckplus": "CK+", "kdef": "KDEF",
     "rafd": "RaFD", "rafdb": "RAF-DB", "affectnet": "AffectNet", "oulu": "Oulu-CASIA",
@@ -22,7 +23,7 @@ def section(info: dict, key: str) -> dict:
 
 def is_synthetic(info: dict) -> bool:
     """Says whether any face of the study is a stand-in."""
-    kinds = (section(info, side).get("kind") for side in ("source", "target"))
+    kinds = (section(info, side).get("kind") for side in SIDES)
     return bool(info.get("synthetic")) or "synthetic" in kinds
 
 

@@ -8,8 +8,7 @@ from fer.expressions import EXPRESSIONS
 from fer.intervals import holm, mcnemar, over_subjects, wilson
 from fer.metrics import confusion, intransigence, measure, recalls
 from fer.seeding import generator
-
-DOMAINS = ("source", "target")
+from study.describe import SIDES
 
 
 def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: int, level: float) -> dict[str, Any]:
@@ -35,7 +34,7 @@ def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: i
         about = ("name", "named", "strategy", "front", "model", "divisions")
         row: dict[str, Any] = {name: point[name] for name in about if name in point}
         row |= {"alpha": way, "seeds": len(point["right"]["target"])}
-        for domain in DOMAINS:
+        for domain in SIDES:
             right = point["right"][domain]
             rng = generator(seed, "bootstrap", point["name"], way, domain)
             if len(right) > 1:
@@ -50,7 +49,7 @@ def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: i
                 row[f"{domain}_optimism"] = point[f"{domain}_val"] - row[f"{domain}_test"]
         judged.append(row)
     others = judged[1:]
-    corrected = holm([row[f"{domain}_p"] for row in others for domain in DOMAINS])
+    corrected = holm([row[f"{domain}_p"] for row in others for domain in SIDES])
     for index, row in enumerate(others):
         row["source_p"], row["target_p"] = corrected[2 * index : 2 * index + 2]
     return {"points": judged, "alike": _alike([p for p in points if p["front"]], people, seed, level)}
@@ -84,7 +83,7 @@ def _alike(
     alike: dict[str, list[str]] = {label: [] for label in labels}
     for i, j in pairs:
         apart = False
-        for domain in DOMAINS:
+        for domain in SIDES:
             gap = _gap(points[i]["right"][domain], points[j]["right"][domain])
             rng = generator(seed, "pairs", labels[i], labels[j], domain)
             low, high = over_subjects(gap, people[domain], rng, strict, repeats=1000)
@@ -115,13 +114,13 @@ def measured(points: list[dict[str, Any]], labels: dict[str, np.ndarray]) -> lis
     Returns:
         Flat dicts. What is undefined for a seed is left out of its mean; accuracies are told elsewhere, with intervals.
     """
-    before = {domain: points[0]["logits"][domain][0] for domain in DOMAINS}
+    before = {domain: points[0]["logits"][domain][0] for domain in SIDES}
     fusion = [p for p in points if p.get("named", "").startswith("FU")][-1:]
     found = []
     for point in points:
         rows = []
         for seed in range(len(point["logits"]["target"])):
-            after = {domain: point["logits"][domain][seed] for domain in DOMAINS}
+            after = {domain: point["logits"][domain][seed] for domain in SIDES}
             if all(np.isfinite(logits).all() for logits in after.values()):
                 rows.append(measure(labels, before, after))
         names = dict.fromkeys(name for row in rows for name in row if not name.endswith("_val"))
@@ -141,7 +140,7 @@ def within(point: dict[str, Any], first: dict[str, Any], labels: dict[str, np.nd
     one training.
     """
     rows: dict[str, Any] = {"confusion": {}, "recall": {}}
-    for domain in DOMAINS:
+    for domain in SIDES:
         guesses = predicted(point["logits"][domain])
         sound = guesses[(guesses >= 0).all(1)]
         tables = [confusion(labels[domain], guess) for guess in sound]
@@ -174,7 +173,7 @@ def differences(
         if one not in of_name or other not in of_name:
             continue
         row: dict[str, Any] = {"one": one, "other": other}
-        for domain in DOMAINS:
+        for domain in SIDES:
             gap = _gap(of_name[one]["right"][domain], of_name[other]["right"][domain])
             low, high = over_subjects(gap, people[domain], generator(seed, "difference", one, other, domain), level)
             row |= {f"{domain}_mean": float(gap.mean()), f"{domain}_lower": low, f"{domain}_upper": high}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.config import DONE
+from study.describe import SIDES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from study.trial import Bench
 
 ATTRIBUTE = "confirmation"
-DOMAINS = ("source", "target")
 SIMILARITY_IMAGES, PROBE_IMAGES = 256, 2100
 
 
@@ -95,7 +95,7 @@ def retrain(bench: "Bench", job: dict[str, Any], seed: int) -> dict[str, "np.nda
     found: dict[str, np.ndarray] = {}
     for place, way in enumerate(job["ways"]):
         network = networks.get((way["alpha"], way["slope"]))
-        for domain in DOMAINS:
+        for domain in SIDES:
             if network is None:
                 count = len(setting.dataset(domain).open_test())
                 found[f"{domain}-{place}"] = np.full((count, len(EXPRESSIONS)), np.nan, np.float32)
@@ -131,7 +131,7 @@ def truth(setting: "Setting") -> dict[str, "np.ndarray"]:
     import numpy as np
 
     found = {"divisions": np.array(setting.target.divisions())}
-    for domain in DOMAINS:
+    for domain in SIDES:
         split = setting.dataset(domain).open_test()
         found |= {f"{domain}-labels": np.asarray(split.labels), f"{domain}-subjects": np.asarray(split.subjects)}
     return found

@@ -29,11 +29,10 @@ from study.config import (
     parse,
     study_name,
 )
-from study.describe import hide_secrets, one_line
+from study.describe import SIDES, hide_secrets, one_line
 from study.machine import cores, gpu_count, hardware, keep_private, versions, worker_environment
 from study.progress import Progress, front_rich
 
-SIDES = ("source", "target")
 # Packages whose version numbers and suggestions depend on; others change no result.
 DECISIVE = ("torch", "numpy", "optuna", "opencv-python-headless")
 
@@ -200,7 +199,6 @@ def make_record(
     name: str, options: StudyOptions, source: "Dataset", target: "Dataset", synthetic: bool
 ) -> dict[str, Any]:
     """Returns the study's record, which study.json holds, all but its baseline."""
-    from study.describe import hide_secrets
     from study.lab import budget, reference
 
     asked = dataclasses.asdict(options) | {"trials": options.wanted}
