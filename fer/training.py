@@ -96,8 +96,8 @@ def fit(
         optimiser.step()
         if config.averaging and _tenth(step + 1, steps):
             with torch.no_grad():
-                for parameter, first in zip(parameters, start, strict=True):
-                    parameter.lerp_(first, config.averaging)
+                for parameter, origin in zip(parameters, start, strict=True):
+                    parameter.lerp_(origin, config.averaging)
         total += loss.detach()
         since += 1
         while epoch < len(schedule.boundaries) and schedule.boundaries[epoch] == step + 1:

@@ -228,6 +228,12 @@ def test_averaging_with_the_start_moves_less(setting):
     assert distance(pulled.network, setting.baseline) < 0.8 * distance(free.network, setting.baseline)
 
 
+def test_averaging_goes_on_while_the_head_is_trained_alone(setting):
+    both = adapt(setting, replace(SMALL, epochs=4, averaging=0.5, head_first=0.5), 5)
+    alone = adapt(setting, replace(SMALL, epochs=4, head_first=0.5), 5)
+    assert 0 < distance(both.network, setting.baseline) < distance(alone.network, setting.baseline)
+
+
 def test_the_head_alone_moves_first(setting):
     config = replace(SMALL, head_first=0.9, epochs=2)
     only_head = adapt(setting, replace(config, epochs=1, head_first=0.99), 5)
