@@ -37,10 +37,11 @@ def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: i
         for domain in SIDES:
             right = point["right"][domain]
             rng = generator(seed, "bootstrap", point["name"], way, domain)
-            if len(right) > 1:
-                low, high = over_subjects(right, people[domain], rng, level)
-            else:
-                low, high = wilson(int(right.sum()), right.shape[1], level)
+            low, high = over_subjects(right, people[domain], rng, level)
+            if (
+                len(right) == 1 or low == high
+            ):  # where all subjects are alike, as when nothing was right, they say nothing
+                low, high = wilson(round(right.mean() * right.shape[1]), right.shape[1], level)
             # An interval by Student's t may reach beyond what an accuracy can be.
             low, high = max(0.0, low), min(1.0, high)
             row |= {f"{domain}_test": float(right.mean()), f"{domain}_lower": low, f"{domain}_upper": high}

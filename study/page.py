@@ -16,6 +16,7 @@ from study.describe import (
     baseline_point,
     confirmed_points,
     dataset_label,
+    folds_sentence,
     is_synthetic,
     percent,
     section,
@@ -60,7 +61,7 @@ def page(
         ("Which knob matters", _picture(vectors, notes, "importance")),
         ("Trials that did not finish", _unfinished(table)),
         ("Data and hazards", _data(info)),
-        ("Method", METHOD),
+        ("Method", METHOD + f"<p>{text(folds_sentence(info))}</p>"),
         ("Options, network, versions, hardware", _rest(info)),
     ]
     body = "".join(f"<section><h2>{title}</h2>{content}</section>" for title, content in sections if content)
@@ -176,7 +177,8 @@ def _confirmed(info: dict, vectors: dict[str, str], notes: dict[str, str]) -> st
     again = f", after {len(opening['earlier'])} earlier openings" if opening.get("earlier") else ""
     note = (
         f"Each seed has its own order, views and new weights{_divided(points)}; the test images are the same for all. "
-        "Intervals are bootstrapped over subjects and seeds (Wilson's for single networks); p is McNemar's exact test "
+        "Intervals are bootstrapped over subjects and seeds (Wilson's for single networks, and where no subject "
+        "differs); p is McNemar's exact test "
         "against the baseline, twice the median over seeds, corrected by Holm. Flips: source images that the baseline "
         "had right and the network has wrong. Optimism: what the search saw on validation minus the test mean, in "
         f"points. The test sets were opened {text(opening['opened'])}{again}."

@@ -77,6 +77,13 @@ def test_the_best_of_thirty_equal_configurations_is_not_told_from_the_others():
     assert "No two of the front's 30 points can be told apart" in told_apart(found["alike"])
 
 
+def test_an_interval_is_never_empty_where_every_subject_is_alike():
+    right = {domain: np.zeros((3, 20), bool) for domain in ("source", "target")}
+    point = {"name": "BL", "strategy": "BL", "alpha": 1.0, "slope": 0.0, "model": "", "front": False, "right": right}
+    found = judge([point], {domain: np.repeat(np.arange(4), 5) for domain in right}, 1, 0.95)["points"][0]
+    assert (found["target_lower"], found["target_upper"]) == (0.0, pytest.approx(wilson(0, 20)[1]))
+
+
 def test_a_clear_difference_is_told_apart():
     rng = np.random.default_rng(4)
     subjects = {"source": np.full(500, -1), "target": np.repeat(np.arange(20), 10)}
