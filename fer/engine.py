@@ -24,7 +24,7 @@ from fer.errors import InputError
 from fer.layers import LAYERS
 from fer.metrics import confusion, forgetting, measure
 from fer.network import build, folded
-from fer.prefix import Bank, Feed, Pixels, best_cut, channels_last, frozen_features
+from fer.prefix import Bank, Feed, Pixels, Some, best_cut, channels_last, frozen_features
 from fer.runtime import Runtime
 from fer.schedule import Schedule, choose_amount, draw_schedule
 from fer.seeding import generator, seed_from
@@ -76,6 +76,7 @@ class Between:
     slope: float
     network: nn.Sequential
     measures: dict[str, float]
+    logits: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Adapted:
         stopped: Whether the caller stopped it early.
         between: The networks on the way to it from the baseline that were asked for.
         confusion: For "source" and "target" how many validation images of which expression were taken for which.
+        logits: For "source" and "target", float32 (n, 7), on the validation images.
     """
 
     network: nn.Sequential
@@ -97,21 +99,24 @@ class Adapted:
     stopped: bool
     between: list[Between] = field(default_factory=list)
     confusion: dict[str, list[list[int]]] = field(default_factory=dict)
+    logits: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 def open_feed(setting: Setting, domain: str, split: Split, name: str, cut: int, recipe: ViewRecipe, views: int) -> Feed:
     """Returns where the features at `cut` of a split come from: its pixels, or the bank of this baseline."""
     dataset = setting.dataset(domain)
-    pixels = Pixels(split, recipe, seed_from(dataset.digest, name), setting.runtime)
+    rows, digest = dataset.rows(name), dataset.division.whole if dataset.division else dataset.digest
+    if rows is not None:
+        split, name = dataset.pool(), "pool"
+    pixels = Pixels(split, recipe, seed_from(digest, name), setting.runtime)
     if cut == 0 or setting.cache is None:
-        return pixels
+        return pixels if rows is None else Some(pixels, rows)
     drawn = asdict(recipe) if views > 1 else "plain"
     runtime = setting.runtime
-    key = seed_from(
-        prefix.VERSION, setting.baseline.digest, dataset.digest, name, drawn, runtime.precision, runtime.device[:4]
-    )
+    key = seed_from(prefix.VERSION, setting.baseline.digest, digest, name, drawn, runtime.precision, runtime.device[:4])
     folder = setting.cache / "features" / f"{dataset.name}-{name}-views{views}-{key:016x}"
-    return Bank(folder, setting.baseline.network, cut, pixels, views)
+    bank = Bank(folder, setting.baseline.network, cut, pixels, views)
+    return bank if rows is None else Some(bank, rows)
 
 
 def predict(network: nn.Sequential, cut: int, feed: Feed, count: int, runtime: Runtime) -> np.ndarray:
@@ -172,6 +177,11 @@ def baseline_logits(setting: Setting) -> dict[str, np.ndarray]:
     return _Validation(setting, cut).logits(setting.baseline.network)
 
 
+def validation_labels(setting: Setting) -> dict[str, np.ndarray]:
+    """Returns the labels (n,) of both validation splits."""
+    return {domain: np.asarray(setting.dataset(domain).open("validation").labels) for domain in DOMAINS}
+
+
 def untrained_accuracy(setting: Setting, networks: int = 5) -> float:
     """Returns the target accuracy of untrained networks, the mean over several, on the validation split."""
     split, found = setting.target.open("validation"), []
@@ -216,13 +226,13 @@ def adapt(
     network = work.result(networks)
     if not work.curve or "source_val" not in work.curve[-1]:
         work.curve.append({"epoch": float(len(work.curve))} | work.score(network))
-    measures, confused = work.measures, work.confusion
+    measures, confused, logits = work.measures, work.confusion, work.logits
     course = [row["source_val"] for row in work.curve if "source_val" in row]
     measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
     goes_on = config.trains and not work.stopped
     between = [work.between(network, alpha, slope) for alpha, slope in ways] if goes_on else []
     work.forget()
-    return Adapted(network, work.curve, measures, work.stopped, between, confused)
+    return Adapted(network, work.curve, measures, work.stopped, between, confused, logits)
 
 
 class _Adaptation:
@@ -236,6 +246,7 @@ class _Adaptation:
         self.curve: list[dict[str, float]] = []
         self.measures: dict[str, float] = {}
         self.confusion: dict[str, list[list[int]]] = {}
+        self.logits: dict[str, np.ndarray] = {}
         self.stopped = False
         self.begun: list[Checkpoints] = []
 
@@ -379,7 +390,7 @@ class _Adaptation:
         """Returns what gives the baseline's outputs at a cut for images and views, kept in a bank like any features."""
         feeds = self.feeds(schedule, cut)
         feed = feeds[domain][0] if domain in feeds else None
-        begin = cut if isinstance(feed, Bank) else 0
+        begin = feed.cut if feed else 0
 
         def outputs(images: np.ndarray, views: np.ndarray) -> torch.Tensor:
             assert feed is not None
@@ -428,7 +439,7 @@ class _Adaptation:
         """Scores a network on the way from the baseline to the adapted one."""
         mixed = self.mixed(network, alpha, slope)
         self.score(mixed)
-        return Between(alpha, slope, mixed, self.measures)
+        return Between(alpha, slope, mixed, self.measures, self.logits)
 
     def estimate_norms(self, network: nn.Sequential) -> None:
         """Estimates the batch-norm statistics of the trained layers anew, on what the adaptation draws."""
@@ -436,9 +447,9 @@ class _Adaptation:
 
     def score(self, network: nn.Sequential) -> dict[str, float]:
         """Measures a network on both validation splits; returns both accuracies."""
-        labels, logits = self.validation.labels(), self.validation.logits(network)
-        self.measures = found = measure(labels, self.baseline_logits, logits)
-        self.confusion = {name: confusion(labels[name], logits[name].argmax(1)).tolist() for name in labels}
+        labels, self.logits = self.validation.labels(), self.validation.logits(network)
+        self.measures = found = measure(labels, self.baseline_logits, self.logits)
+        self.confusion = {name: confusion(labels[name], self.logits[name].argmax(1)).tolist() for name in labels}
         return {name: found[name] for name in ("source_val", "target_val")}
 
 

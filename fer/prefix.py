@@ -8,6 +8,7 @@ again, so a crash or two writers at once can cost time but never a wrong number.
 
 import os
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,8 @@ def frozen_features(
 
 class Pixels:
     """The images of a split as the input of cut 0, drawn view by view; what a bank is filled from."""
+
+    cut = 0
 
     def __init__(self, split: Split, recipe: ViewRecipe, seed: int, runtime: Runtime) -> None:
         self.split, self.recipe, self.seed, self.runtime = split, recipe, seed, runtime
@@ -170,7 +173,33 @@ class _Store:
                 os.pwrite(sums.fileno(), np.uint32(_checksum(row)).tobytes(), int(slot) * 4)
 
 
-Feed = Pixels | Bank
+@dataclass(frozen=True)
+class Some:
+    """Some images of another feed, under numbers of their own: the divisions of a dataset share one bank.
+
+    Attributes:
+        feed: Of all images.
+        rows: int64 (n,), the number of each image in `feed`.
+    """
+
+    feed: Pixels | Bank
+    rows: np.ndarray
+
+    @property
+    def cut(self) -> int:
+        """Where the features begin."""
+        return self.feed.cut
+
+    def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
+        """Prepares these images and views."""
+        self.feed.prepare(self.rows[images], views)
+
+    def gather(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
+        """Returns their features."""
+        return self.feed.gather(self.rows[images], views)
+
+
+Feed = Pixels | Bank | Some
 
 
 def channels_last(inputs: torch.Tensor) -> torch.Tensor:

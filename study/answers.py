@@ -96,10 +96,9 @@ def _best_tested(info: dict, point: dict, source: str, target: str) -> str:
 
 
 def _unconfirmed(info: dict, table: pd.DataFrame, front: pd.DataFrame, knee: pd.Series, target: str) -> str:
-    sizes = section(section(section(info, "target"), "report"), "sizes")
-    count = sizes.get("validation")
+    count = validation_images(info)
     text = f"Not sure: it is the best of {len(fronts.finished(table))} trainings on the images it was chosen by."
-    if isinstance(count, int) and count > 0:
+    if count:
         low, high = wilson(round(knee["target_val"] * count), count)
         inside = int(((front["target_val"] >= low) & (front["target_val"] <= high)).sum()) - 1
         text += (
@@ -108,6 +107,14 @@ def _unconfirmed(info: dict, table: pd.DataFrame, front: pd.DataFrame, knee: pd.
             f"front's {len(front) - 1} other points lie within."
         )
     return f"{text} python -m study.confirm {info.get('name', 'STUDY')} would say more."
+
+
+def validation_images(info: dict) -> int:
+    """Returns how many target images an objective was measured on; over folds that is training and validation."""
+    sizes = section(section(section(info, "target"), "report"), "sizes")
+    splits = ("train", "validation") if section(info, "options").get("folds") else ("validation",)
+    counts = [sizes.get(split) for split in splits]
+    return sum(count for count in counts if isinstance(count, int))
 
 
 def by_retention(info: dict, table: pd.DataFrame) -> str:

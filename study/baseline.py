@@ -19,8 +19,11 @@ from study.machine import keep_private, leave_with_parent
 
 def main(record: dict[str, Any]) -> dict[str, Any]:
     """Returns what the study's record keeps of its baseline."""
+    import numpy as np
+
     from fer import baseline
-    from fer.engine import Setting, baseline_logits, untrained_accuracy
+    from fer.engine import Setting, baseline_logits, untrained_accuracy, validation_labels
+    from fer.folds import divide, joined
     from fer.metrics import confusion, forward_transfer, measure
     from fer.runtime import runtime
     from study.lab import reopen
@@ -49,10 +52,11 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
         )
     trained = baseline.load(path, where)
     setting = Setting(trained, source, target, where, cache_folder(options["out"]))
-    logits = baseline_logits(setting)
-    labels = {domain: setting.dataset(domain).open("validation").labels for domain in logits}
+    folds = divide(setting, options.get("folds", 0), options["seed"])
+    logits, labels = joined(map(baseline_logits, folds)), joined(map(validation_labels, folds))
     measures = measure(labels, logits, logits)
-    measures["forward_transfer"] = forward_transfer(measures["target_val"], untrained_accuracy(setting))
+    untrained = float(np.mean([untrained_accuracy(fold) for fold in folds]))
+    measures["forward_transfer"] = forward_transfer(measures["target_val"], untrained)
     about = json.loads(baseline.header_of(path).get("baseline", "{}"))
     return {
         "file": str(path),

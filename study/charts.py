@@ -7,9 +7,18 @@ import numpy as np
 import pandas as pd
 
 from study import front as fronts
-from study.describe import SYNTHETIC, baseline_point, confirmed_points, dataset_label, is_synthetic, percent, short
+from study.describe import (
+    SYNTHETIC,
+    baseline_point,
+    confirmed_points,
+    dataset_label,
+    is_synthetic,
+    objective_label,
+    percent,
+    short,
+)
 from study.evidence import interval_text
-from study.plots import CONFIRMED, INK, TITLES, axis_label, look, step_line
+from study.plots import CONFIRMED, INK, TITLES, look, step_line
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -105,7 +114,7 @@ def _pareto(info: dict, table: pd.DataFrame) -> "go.Figure":
     pad = np.maximum(0.06 * (high - low), 1)
     for axis, side, at in (("xaxis", "source", 0), ("yaxis", "target", 1)):
         chart.update_layout(
-            {axis: {"title": _text(axis_label(info, side)), "range": [low[at] - pad[at], high[at] + pad[at]]}}
+            {axis: {"title": _text(objective_label(info, side)), "range": [low[at] - pad[at], high[at] + pad[at]]}}
         )
     return chart.update_layout(legend={"orientation": "h", "y": -0.16, "yanchor": "top"}, hovermode="closest")
 
@@ -157,7 +166,7 @@ def _strategies(info: dict, table: pd.DataFrame) -> "go.Figure":
                           showlegend=False, row=1, col=column + 1)  # fmt: skip
         if start is not None:
             chart.add_vline(x=100 * start[column], line={"dash": "dash", "width": 1}, row=1, col=column + 1)
-        label = f"{side.capitalize()} validation<br>accuracy (%) — {_text(dataset_label(info, side))}"
+        label = _text(objective_label(info, side)).replace(" accuracy", "<br>accuracy")
         chart.update_xaxes(title=label, row=1, col=column + 1)
     return chart.update_yaxes(autorange="reversed")
 

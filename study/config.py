@@ -71,6 +71,7 @@ class StudyOptions:
     reference: tuple[float, float] | None = None
     patience: int | None = None
     interpolate: str = "on"
+    folds: int = 0
     preset: str = "auto"
     epochs: float | None = None
     lr: float = 0.01
@@ -226,6 +227,10 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--patience", type=int, metavar="T", help="end when the hypervolume has not grown for T finished trials"
     )
+    search.add_argument(
+        "--folds", type=int, default=0, metavar="K",
+        help="judge each trial by K trainings, every subject of the target in validation once; K times the price",
+    )  # fmt: skip
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     search.add_argument("--timeout", type=float, metavar="SECONDS", help="start no trial after this time")
     search.add_argument(
@@ -320,6 +325,10 @@ def check(options: StudyOptions) -> None:
             options.patience is None or options.patience >= 1,
             "--patience is a number of trials, 1 at least", options.patience, "Leave it out to run all trials.",
         ),
+        (
+            options.folds == 0 or 2 <= options.folds <= 1000,
+            "--folds is two at least", options.folds, "Give the number of folds, or leave it out.",
+        ),
         (options.timeout is None or options.timeout > 0, "--timeout is positive", options.timeout, "Give seconds."),
         (
             options.workers == "auto" or (options.workers.isdigit() and 1 <= int(options.workers) <= 1024),
@@ -375,7 +384,8 @@ def study_name(options: StudyOptions, source: str, target: str, synthetic: bool)
     if options.study:
         return options.study
     parts = [source, target] + ["synthetic"] * synthetic + [options.space, options.preset]
-    parts += ["half"] * (options.amount == 0.5) + [f"seed{options.seed}"] * (options.seed != 0)
+    parts += ["half"] * (options.amount == 0.5) + [f"folds{options.folds}"] * (options.folds != 0)
+    parts += [f"seed{options.seed}"] * (options.seed != 0)
     return "-".join(parts)
 
 

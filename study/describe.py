@@ -61,6 +61,27 @@ def baseline_point(info: dict) -> tuple[float, float] | None:
     return None if source is None or target is None else (source, target)
 
 
+def objective_label(info: dict, side: str) -> str:
+    """Returns what an axis with the objective on "source" or "target" is called, with how it was measured."""
+    folds = section(info, "options").get("folds")
+    over = f", {folds} folds" if folds else ""
+    return f"{side.capitalize()} validation accuracy (%){over} — {dataset_label(info, side)}"
+
+
+def folds_sentence(info: dict) -> str:
+    """Returns what is to be said about the method of a study with folds, with a space before; nothing for others."""
+    folds = section(info, "options").get("folds")
+    if not folds:
+        return ""
+    return (
+        f" Every trial was {folds} trainings, each with the whole budget and another fold of the target's training and "
+        "validation images, divided by subject where subjects are known, in validation: target accuracy is the share "
+        "of all these images that a network which saw nobody of them got right, source accuracy the mean of the "
+        f"{folds} networks. Dominated trials stop after the first half of the folds. The networks kept are those of "
+        "the first fold."
+    )
+
+
 def percent(value: Any, digits: int = 1) -> str:
     """Returns a share as per cent without the sign ("61.2"), a dash when there is none."""
     share = number(value)

@@ -4,7 +4,15 @@ import pandas as pd
 
 from study import front as fronts
 from study.answers import answers
-from study.describe import SYNTHETIC, SYNTHETIC_SENTENCE, confirmed_points, dataset_label, is_synthetic, percent
+from study.describe import (
+    SYNTHETIC,
+    SYNTHETIC_SENTENCE,
+    confirmed_points,
+    dataset_label,
+    folds_sentence,
+    is_synthetic,
+    percent,
+)
 from study.describe import section as part
 from study.paper import as_table, title_of
 from study.tables import Table, confirmed_table, front_table, markdown
@@ -51,7 +59,8 @@ def document(info: dict, table: pd.DataFrame, tables: list[Table]) -> str:
         if one.name not in own:
             lines += [f"## {one.name.capitalize()}", "", markdown(one)]
     versions = ", ".join(f"{name} {value}" for name, value in part(info, "versions").items())
-    lines += ["## Method", "", METHOD.strip(), "", f"Software: {versions}." if versions else "", ""]
+    method = METHOD.strip() + folds_sentence(info)
+    lines += ["## Method", "", method, "", f"Software: {versions}." if versions else "", ""]
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from fer.expressions import CHANCE
 from study import front as fronts
-from study.describe import SYNTHETIC, baseline_point, confirmed_points, dataset_label, is_synthetic
+from study.describe import SYNTHETIC, baseline_point, confirmed_points, dataset_label, is_synthetic, objective_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,11 +54,6 @@ def step_line(front: pd.DataFrame) -> np.ndarray:
     for here, after in zip(points, [*points[1:], None], strict=True):
         corners += [tuple(here), (here[0], after[1] if after is not None else min(chance, here[1]))]
     return np.array(corners)
-
-
-def axis_label(info: dict, side: str) -> str:
-    """Returns the label of an objective's axis, with its unit and dataset."""
-    return f"{side.capitalize()} validation accuracy (%) — {dataset_label(info, side)}"
 
 
 def pictures(info: dict, table: pd.DataFrame, trials: list[Any]) -> tuple[dict[str, bytes], dict[str, str]]:
@@ -169,8 +164,8 @@ def _pareto(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
     axes.set(
         xlim=view[0],
         ylim=view[1],
-        xlabel=_name(axis_label(info, "source")),
-        ylabel=_name(axis_label(info, "target")),
+        xlabel=_name(objective_label(info, "source")),
+        ylabel=_name(objective_label(info, "target")),
     )
     _grid(axes)
     columns = min(4, len(axes.get_legend_handles_labels()[1]))
@@ -244,9 +239,7 @@ def _strategies(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
         axes.set_yticks(range(len(names)), [_name(name) for name in names])
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.tick_params(labelleft=column == 0)
-        axes.set_xlabel(
-            _name(f"{side.capitalize()} validation\naccuracy (%) — {dataset_label(info, side)}"), fontsize=8.5
-        )
+        axes.set_xlabel(_name(objective_label(info, side).replace(" accuracy", "\naccuracy")), fontsize=8.5)
         _grid(axes, "x")
     figure.supxlabel("Bars: median and quartiles; dashed: baseline", fontsize=8, color="#555555")
 

@@ -54,7 +54,7 @@ def work(args: argparse.Namespace) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, _npz(retrain(bench, opening["jobs"][index], seed)))
     if args.part == 0:
-        write_atomically(truth_path(folder), _npz(truth(bench.setting)))
+        write_atomically(truth_path(folder), _npz(truth(bench)))
     return DONE
 
 
@@ -68,9 +68,13 @@ def divided(bench: "Bench", seed: int) -> "Setting":
 
     Seeds take the folds of one subject-wise division in turn, all strategies the same, so that differences are paired.
     """
-    target = bench.setting.target
-    count = target.divisions()
+    target, count = bench.setting.target, divisions(bench)
     return replace(bench.setting, target=target.divided(seed % count, count, bench.seed + seed // count))
+
+
+def divisions(bench: "Bench") -> int:
+    """Returns how many divisions seeds take in turn: the study's folds, or as many as the validation split fits in."""
+    return bench.folds or bench.setting.target.divisions()
 
 
 def retrain(bench: "Bench", job: dict[str, Any], seed: int) -> dict[str, "np.ndarray"]:
@@ -126,13 +130,13 @@ def inside(setting: "Setting", network: "nn.Sequential") -> dict[str, "np.ndarra
     return {"cka": np.array(list(similar.values())), "probe": np.array(probe_accuracy(network, parts[0], parts[1]))}
 
 
-def truth(setting: "Setting") -> dict[str, "np.ndarray"]:
+def truth(bench: "Bench") -> dict[str, "np.ndarray"]:
     """Returns labels and subjects of both test sets, and how many divisions of the target there are."""
     import numpy as np
 
-    found = {"divisions": np.array(setting.target.divisions())}
+    found = {"divisions": np.array(divisions(bench))}
     for domain in SIDES:
-        split = setting.dataset(domain).open_test()
+        split = bench.setting.dataset(domain).open_test()
         found |= {f"{domain}-labels": np.asarray(split.labels), f"{domain}-subjects": np.asarray(split.subjects)}
     return found
 

@@ -162,6 +162,8 @@ def read_data(options: StudyOptions, progress: Progress) -> tuple["Dataset", "Da
     asked = dataclasses.asdict(options)
     source = prepare(options.source, asked, options.data_kind)
     target = prepare(options.target, asked, options.data_kind)
+    if options.folds:
+        target.divided(0, options.folds, options.seed).open("validation")  # whether there are so many subjects
     if source.name == target.name:
         raise InputError("--target and --source are two datasets", f"{source.name} twice", "Choose another target.")
     for dataset in (source, target):
@@ -234,8 +236,8 @@ def find_record(
     if known is None:
         return None
     now = identity(options)
-    # An option that is younger than the study has had its default there, or it would have been asked for.
-    before = {name: known["options"].get(name, asked) for name, asked in now.items()}
+    # An option that is younger than the study has had its default there.
+    before = {name: known["options"].get(name, getattr(StudyOptions, name, None)) for name in now}
     changed = [f"{name} {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
     if changed:
         raise InputError(
@@ -319,7 +321,8 @@ def show_setting(record: dict[str, Any], options: StudyOptions, progress: Progre
         f"{baseline['target_val']:.1%} on {record['target']['name']}{seconds}"
     )
     passes = record["budget_epochs"]
-    progress.say(f"  budget of every trial: {passes:g} passes over {record['target']['name']}'s training images")
+    folds = f", in each of {options.folds} folds by subject" if options.folds else ""
+    progress.say(f"  budget of every trial: {passes:g} passes over {record['target']['name']}'s training images{folds}")
     where = hide_secrets(options.storage) if options.storage else Path(options.out) / record["name"] / "journal.log"
     progress.say(f"  storage: {where}; workers: {options.workers}; study: {record['name']}")
 

@@ -14,7 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fer import baseline
 from fer.adaptation import AdaptationConfig, fingerprint, knobs
-from fer.engine import Adapted, Setting, adapt
+from fer.engine import Adapted, Setting
+from fer.folds import adapt_over, divide
 from fer.seeding import seed_from
 from fer.training import Diverged
 from search_spaces import choose
@@ -39,6 +40,7 @@ class Bench:
         ways: Alphas and slopes of the networks between the baseline and each adapted one that are scored as well.
         send: Is given each network's file, where it does not stay on this machine.
         floor: The source accuracy below which no network is an answer.
+        folds: Trainings per trial, each with another part of the target in validation; 0 is the usual one.
     """
 
     setting: Setting
@@ -50,6 +52,12 @@ class Bench:
     ways: tuple[tuple[float, float], ...] = ()
     send: Callable[[Path], None] | None = None
     floor: float = 0.0
+    folds: int = 0
+
+    @property
+    def settings(self) -> list[Setting]:
+        """A setting per fold; one where there are none."""
+        return divide(self.setting, self.folds, self.seed)
 
 
 def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
@@ -67,13 +75,15 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
             record["twin_of"] = twin.number
             state = TrialState.COMPLETE
         else:
-            adapted = adapt(
-                bench.setting, config, seed, lambda share, row: at_rung(trial, bench, share, row), bench.ways
+            adapted = adapt_over(
+                bench.settings, config, seed, lambda share, row: at_rung(trial, bench, share, row), bench.ways
             )
             record = {"curve": adapted.curve, "measures": adapted.measures | on_the_way(adapted)}
             record["confusion"] = adapted.confusion
+            last = adapted.curve[-1]
             if adapted.stopped:
-                record["reason"] = f"dominated at epoch {adapted.curve[-1]['epoch']:g}"
+                after = f"the first half of {bench.folds} folds" if bench.folds else f"epoch {last['epoch']:g}"
+                record["reason"] = f"dominated after {after}"
             state = TrialState.PRUNED if adapted.stopped else TrialState.COMPLETE
             if state == TrialState.COMPLETE:
                 keep_if_leading(trial, adapted, bench, strategy)
@@ -138,10 +148,11 @@ def keep_if_leading(trial: optuna.Trial, adapted: Adapted, bench: Bench, strateg
     leading = non_dominated([*mine, *known])
     for (alpha, slope, network, _), leads in zip(networks, leading, strict=False):
         if leads:
+            fold = {"fold": f"the first of {bench.folds}"} if bench.folds else {}
             header = {"width": str(bench.setting.baseline.width), "strategy": strategy, "trial": str(trial.number)}
             path = bench.folder / model_name(trial.number, alpha, slope)
             path.parent.mkdir(parents=True, exist_ok=True)
-            baseline.save(network, path, header | {"alpha": str(alpha), "slope": str(slope)})
+            baseline.save(network, path, header | fold | {"alpha": str(alpha), "slope": str(slope)})
             if bench.send is not None:
                 bench.send(path)
 

@@ -137,6 +137,7 @@ def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
         Path(args.out) / record["name"],
         early_stop=options["early_stop"] == "on",
         ways=WAYS if options["interpolate"] == "on" else (),
+        folds=options.get("folds", 0),
         floor=options.get("min_retention", 0.0) * record["baseline"]["source_val"],
     )
 

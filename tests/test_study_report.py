@@ -17,6 +17,7 @@ from made_study import FAILED, STOPPED, made_confirmed, made_info, made_pictures
 from study import front as fronts
 from study import paper, plots, report
 from study.answers import answers
+from study.describe import objective_label
 from study.details import details
 from study.document import document, text_tables
 from study.page import page
@@ -107,6 +108,15 @@ def test_recommendation_says_what_is_kept_and_gained(exported):
     assert f"{100 * knee['source_val'] / 0.61:.1f} %" in page.text
     assert f"{100 * (knee['target_val'] - 0.45):+.1f} points" in page.text
     assert "nothing here has been confirmed" in page.text
+
+
+def test_folds_are_said_where_they_count():
+    found = report_of(made_info(options={"folds": 7}), made_trials(5)).text
+    assert "Every trial was 7 trainings" in found and "of the first fold" in found
+    assert "Every trial was" not in report_of(made_info(), made_trials(5)).text
+    assert objective_label(made_info(options={"folds": 7}), "target").startswith(
+        "Target validation accuracy (%), 7 folds"
+    )
 
 
 def test_stand_in_is_said_and_real_data_is_not_called_one():

@@ -131,3 +131,19 @@ def test_a_confirmation_opens_the_test_sets_once(done):
     assert front[["source_test", "target_test", "target_lower", "target_upper"]].notna().all(axis=None)
     assert "Confirmed on test images" in (folder / "runs" / NAME / "report.html").read_text()
     assert "opened once" in run("confirm", NAME, "--seeds", "2", folder=folder, code=2)
+
+
+@pytest.mark.slow
+def test_folds_judge_every_trial_on_all_images_of_training_and_validation(tmp_path):
+    said = study(tmp_path, "--folds", "3", "--trials", "6", "--confirm", "2", "--workers", "2")
+    assert "in each of 3 folds by subject" in said
+    folder = tmp_path / "runs" / f"{NAME}-folds3"
+    record, trials = json.loads((folder / "study.json").read_text()), pd.read_csv(folder / "trials.csv")
+    done = trials[trials["state"] == "finished"]
+    sizes = record["target"]["report"]["sizes"]
+    right = done["target_val"] * (sizes["train"] + sizes["validation"])
+    assert np.allclose(right, right.round()) and not np.allclose(done["target_val"] * sizes["validation"] % 1, 0)
+    # The baseline's trial and the baseline's record are the same measurement.
+    assert done["target_val"].iloc[0] == pytest.approx(record["baseline"]["target_val"])
+    assert len(list((tmp_path / "runs/.cache/features").glob("tfeid-pool-*"))) == 2
+    assert {"source_test", "target_test"} <= set(pd.read_csv(folder / "front.csv").columns)

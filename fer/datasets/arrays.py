@@ -35,6 +35,23 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Division:
+    """How training and validation images are divided anew.
+
+    Attributes:
+        number: Of the fold that is validation, 0…count - 1; the others are training.
+        count: Folds, by subject where subjects are known.
+        seed: Of the folds.
+        whole: The digest of the dataset on disk, whose images all divisions share.
+    """
+
+    number: int
+    count: int
+    seed: int
+    whole: str
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A prepared dataset: a folder of arrays that are opened, memory-mapped, one split at a time.
 
@@ -45,8 +62,8 @@ class Dataset:
         folder: Where the arrays lie.
         report: What the reader found, JSON-able: sizes per split, counts per expression and split,
             subjects, hazards, skipped files with reasons, options.
-        division: Number of the fold that is validation, number of folds and seed, where training and validation images
-            are divided anew; None is the division on disk. The test split is the same in all.
+        division: How training and validation images are divided anew; None is the division on disk. The test split is
+            the same in all.
     """
 
     name: str
@@ -54,7 +71,7 @@ class Dataset:
     digest: str
     folder: Path
     report: Mapping[str, Any] = field(repr=False, hash=False, compare=False)
-    division: tuple[int, int, int] | None = None
+    division: Division | None = None
 
     def divided(self, number: int, count: int, seed: int) -> "Dataset":
         """Returns this dataset with its training and validation images divided anew, without opening its test split.
@@ -68,7 +85,7 @@ class Dataset:
             InputError: There are fewer subjects or images than folds, found out when a split is opened.
         """
         digest = f"{seed_from(self.digest, 'division', number, count, seed):016x}"
-        return replace(self, digest=digest, division=(number, count, seed))
+        return replace(self, digest=digest, division=Division(number, count, seed, self.digest))
 
     def divisions(self) -> int:
         """Returns into how many folds validation images of the usual number divide training and validation."""
@@ -84,8 +101,24 @@ class Dataset:
                              "Use study.confirm.")  # fmt: skip
         if self.division is None:
             return self._read(split)
-        keep = bool((self.report.get("options") or {}).get("keep_duplicates"))
-        return _divided(self.folder, self.division, keep)[split]
+        pool, rows = self.pool(), self.rows(split)
+        return Split(*(getattr(pool, part)[rows] for part in _PARTS))
+
+    def pool(self) -> Split:
+        """Returns the training and validation images together, which all divisions share."""
+        return _pool(self.folder)[0]
+
+    def rows(self, split: str) -> np.ndarray | None:
+        """Returns which images of the pool are a split's; None where it is as on disk, as the test split always is."""
+        if self.division is None or split == "test":
+            return None
+        groups, division = _pool(self.folder)[1], self.division
+        held_out = _folds(self.folder, division.count, division.seed) == division.number
+        if split == "validation":
+            return np.flatnonzero(held_out)
+        if (self.report.get("options") or {}).get("keep_duplicates"):
+            return np.flatnonzero(~held_out)
+        return np.flatnonzero(~np.isin(groups, groups[held_out]))  # without copies of what is in validation
 
     def open_test(self) -> Split:
         """Opens the test split; called by confirmation alone, which records it."""
@@ -100,17 +133,19 @@ def _read(folder: Path, split: str) -> Split:
 
 
 @functools.lru_cache(maxsize=4)
-def _divided(folder: Path, division: tuple[int, int, int], keep_duplicates: bool) -> dict[str, Split]:
-    """Divides training and validation images anew; training images with a copy in validation are left out."""
+def _pool(folder: Path) -> tuple[Split, np.ndarray]:
+    """Returns training and validation images together, and which of them have equal pixels."""
     from fer.datasets import splits
 
-    number, count, seed = division
-    pools = [_read(folder, split) for split in ("train", "validation")]
-    images, labels, subjects = (np.concatenate([getattr(pool, part) for pool in pools]) for part in _PARTS)
-    groups = splits.pixel_groups(images)
-    held_out = splits.folds(labels, subjects if subjects.min() >= 0 else None, groups, count, seed) == number
-    training = ~held_out
-    if not keep_duplicates:
-        training &= ~np.isin(groups, groups[held_out])
-    rows = {"train": training, "validation": held_out}
-    return {split: Split(images[chosen], labels[chosen], subjects[chosen]) for split, chosen in rows.items()}
+    parts = [_read(folder, split) for split in ("train", "validation")]
+    pool = Split(*(np.concatenate([getattr(split, part) for split in parts]) for part in _PARTS))
+    return pool, splits.pixel_groups(pool.images)
+
+
+@functools.lru_cache(maxsize=16)
+def _folds(folder: Path, count: int, seed: int) -> np.ndarray:
+    """Numbers the pool's images by folds."""
+    from fer.datasets import splits
+
+    pool, groups = _pool(folder)
+    return splits.folds(pool.labels, pool.subjects if pool.subjects.min() >= 0 else None, groups, count, seed)

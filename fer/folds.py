@@ -1,0 +1,107 @@
+"""Cross-validation of an adaptation: one training per fold of the target, judged on all of its images together.
+
+Where the target is small, a validation split is a few images of one or two people. Over folds, each image of training
+and validation is predicted once, by a network that saw no other image of the same person.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fer.adaptation import AdaptationConfig
+from fer.engine import DOMAINS, Adapted, Between, Setting, adapt, baseline_logits, validation_labels
+from fer.metrics import confusion, forgetting, measure
+
+Values = dict[str, np.ndarray]
+
+
+def divide(setting: Setting, folds: int, seed: int) -> list[Setting]:
+    """Returns a setting per fold: each is validation once; without folds, the setting as it is.
+
+    Args:
+        setting: Whose target is divided, training and validation images together.
+        folds: How many; 0 leaves the division as it is.
+        seed: Of the folds, the same for all adaptations that are compared.
+    """
+    if not folds:
+        return [setting]
+    return [replace(setting, target=setting.target.divided(number, folds, seed)) for number in range(folds)]
+
+
+def adapt_over(
+    settings: Sequence[Setting],
+    config: AdaptationConfig,
+    seed: int,
+    on_rung: Callable[[float, dict[str, float]], bool] | None = None,
+    ways: Sequence[tuple[float, float]] = (),
+) -> Adapted:
+    """Adapts the baseline once per fold, each time with the whole budget.
+
+    Args:
+        settings: Of `divide`. With one, this is `fer.engine.adapt`.
+        config: The knobs.
+        seed: Of order, views, dropout and new weights, the same in each fold.
+        on_rung: Called once, after the first half of the folds, with their share and their row of the curve; True
+            stops.
+        ways: See `fer.engine.adapt`.
+
+    Returns:
+        The first fold's networks, with the measures of all folds' predictions together: those on the target are of
+        every image once, those on the source of every image once per fold. Losses are means.
+
+    Raises:
+        Diverged: The loss was not finite in one of the folds.
+    """
+    if len(settings) == 1:
+        return adapt(settings[0], config, seed, on_rung, ways)
+    parts: list[Adapted] = []
+    for number, setting in enumerate(settings, 1):
+        found = adapt(setting, config, seed, ways=ways)
+        parts.append(found if number == 1 else _without_networks(found, parts[0]))
+        share = number / len(settings)
+        if on_rung and number == math.ceil(len(settings) / 2) and on_rung(share, merge_curves(parts)[-1]):
+            return _merged(settings, parts, stopped=True)
+    return _merged(settings, parts, stopped=False)
+
+
+def _without_networks(found: Adapted, first: Adapted) -> Adapted:
+    """Puts the first fold's networks in the place of another's, which would only take memory."""
+    between = [replace(step, network=kept.network) for step, kept in zip(found.between, first.between, strict=True)]
+    return replace(found, network=first.network, between=between)
+
+
+def joined(parts: Iterable[Values]) -> Values:
+    """Returns arrays by name, those of all folds in a row."""
+    every = list(parts)
+    return {name: np.concatenate([part[name] for part in every]) for name in every[0]}
+
+
+def merge_curves(parts: Sequence[Adapted]) -> list[dict[str, float]]:
+    """Returns the mean of the folds' curves, weighted by their numbers of target images where it is an accuracy there.
+
+    That way it is the share of right answers among all folds' images.
+    """
+    images = [len(part.logits["target"]) for part in parts]
+    rows = []
+    for step in zip(*(part.curve for part in parts), strict=False):
+        names = [name for name in step[0] if all(name in row for row in step)]
+        weights = {name: images if name == "target_val" else None for name in names}
+        rows.append({name: float(np.average([row[name] for row in step], weights=weights[name])) for name in names})
+    return rows
+
+
+def _merged(settings: Sequence[Setting], parts: Sequence[Adapted], stopped: bool) -> Adapted:
+    done = settings[: len(parts)]
+    labels, before = joined(map(validation_labels, done)), joined(map(baseline_logits, done))
+    logits, curve = joined(part.logits for part in parts), merge_curves(parts)
+    measures = measure(labels, before, logits)
+    course = [row["source_val"] for row in curve if "source_val" in row]
+    measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
+    confused = {name: confusion(labels[name], logits[name].argmax(1)).tolist() for name in DOMAINS}
+    between: list[Between] = []
+    for steps in zip(*(part.between for part in parts), strict=True):
+        together = joined(step.logits for step in steps)
+        between.append(replace(steps[0], logits=together, measures=measure(labels, before, together)))
+    return Adapted(parts[0].network, curve, measures, stopped, between if not stopped else [], confused, logits)

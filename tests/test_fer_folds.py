@@ -1,0 +1,90 @@
+"""Adaptation over folds: every image judged once by a network that did not see its person, banks shared, rungs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from conftest import TINY
+from fer.adaptation import ViewRecipe, named
+from fer.engine import Setting, adapt
+from fer.errors import InputError
+from fer.folds import adapt_over, divide, merge_curves
+from fer.prefix import Pixels, Some
+from fer.runtime import Runtime
+
+FOLDS = 3
+CONFIG = replace(named("FC", TINY), epochs=2.0)
+
+
+@pytest.fixture(scope="module")
+def parts(setting_of_module):
+    """The folds one by one, each by itself."""
+    settings = divide(setting_of_module, FOLDS, 0)
+    return settings, [adapt(setting, CONFIG, 5, ways=[(0.5, 0.0)]) for setting in settings]
+
+
+@pytest.fixture(scope="module")
+def setting_of_module(baseline, source, target, tmp_path_factory):
+    return Setting(baseline, source, target, Runtime(), tmp_path_factory.mktemp("cache"))
+
+
+def test_objectives_are_of_all_folds_images_together(setting_of_module, parts):
+    settings, alone = parts
+    found = adapt_over(settings, CONFIG, 5, ways=[(0.5, 0.0)])
+    people = np.concatenate([setting.target.open("validation").subjects for setting in settings])
+    labels = np.concatenate([setting.target.open("validation").labels for setting in settings])
+    guesses = np.concatenate([part.logits["target"].argmax(1) for part in alone])
+    assert len(guesses) == len(people) == 56
+    assert found.measures["target_val"] == pytest.approx(np.mean(labels == guesses))
+    assert found.measures["source_val"] == pytest.approx(np.mean([part.measures["source_val"] for part in alone]))
+    assert np.sum(found.confusion["target"]) == 56
+    halves = [part.between[0].measures["source_val"] for part in alone]
+    assert found.between[0].measures["source_val"] == pytest.approx(np.mean(halves))
+    assert found.curve == merge_curves(alone)
+    assert found.curve[-1]["target_val"] == pytest.approx(found.measures["target_val"])
+
+
+def test_folds_take_their_features_from_one_bank(setting_of_module, parts):
+    settings, _ = parts
+    banks = [path.name for path in (setting_of_module.cache / "features").glob("target-*")]
+    assert sorted(name.rsplit("-", 1)[0] for name in banks) == [
+        "target-pool-views1",
+        f"target-pool-views{CONFIG.views.count}",
+    ]
+    uncached = replace(settings[1], cache=None)
+    one, other = (adapt(where, CONFIG, 5) for where in (settings[1], uncached))
+    np.testing.assert_allclose([r["loss"] for r in one.curve], [r["loss"] for r in other.curve], atol=1e-5)
+
+
+def test_a_dominated_trial_stops_after_the_first_half_of_the_folds(parts):
+    told = []
+
+    def on_rung(share: float, row: dict[str, float]) -> bool:
+        told.append((share, row["source_val"], row["target_val"]))
+        return True
+
+    settings, alone = parts
+    found = adapt_over(settings, CONFIG, 5, on_rung, ways=[(0.5, 0.0)])
+    assert found.stopped and found.between == [] and np.sum(found.confusion["target"]) < 56
+    assert told == [(2 / 3, found.measures["source_val"], pytest.approx(found.measures["target_val"]))]
+    assert found.curve == merge_curves(alone[:2])
+
+
+def test_without_folds_it_is_one_adaptation(setting_of_module):
+    assert divide(setting_of_module, 0, 0) == [setting_of_module]
+    plain = adapt(setting_of_module, CONFIG, 5)
+    assert adapt_over([setting_of_module], CONFIG, 5).curve == plain.curve
+
+
+def test_some_of_a_feed_has_numbers_of_its_own(setting_of_module):
+    split = setting_of_module.target.open("train")
+    whole = Pixels(split, ViewRecipe(), 1, setting_of_module.runtime)
+    rows, views = np.array([7, 3, 11]), np.array([0, 2])
+    few = Some(whole, rows)
+    assert (few.gather(np.array([2, 0]), views) == whole.gather(np.array([11, 7]), views)).all() and few.cut == 0
+
+
+def test_more_folds_than_subjects_are_refused_before_anything_is_trained(setting_of_module):
+    with pytest.raises(InputError, match="no more than there are subjects"):
+        divide(setting_of_module, 100, 0)[0].target.open("validation")
