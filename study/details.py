@@ -24,6 +24,8 @@ def details(info: dict, table: pd.DataFrame, trials: Iterable[Any]) -> dict[str,
     """
     front, done = fronts.front(table), fronts.finished(table)
     leading, knee = set(front["trial"]), fronts.knee(front)
+    places = fronts.points(table)
+    places = places.assign(leads=fronts.is_on(places, front))[places["share"] < 1]
     of_number = {trial.number: trial for trial in fronts.counted(trials)}
     rows = done.assign(leads=done["number"].isin(leading)).sort_values(["leads", "number"], ascending=False)[:MOST]
     baseline = section(info, "baseline")
@@ -39,6 +41,7 @@ def details(info: dict, table: pd.DataFrame, trials: Iterable[Any]) -> dict[str,
         "first": None if knee is None else int(knee["trial"]),
         "trials": {
             str(row["number"]): _trial(row, of_number[row["number"]], row["number"] in leading, table, info)
+            | {"ways": _ways(places[places["number"] == row["number"]])}
             for row in rows.sort_values("number").to_dict("records")
         },
     }
@@ -59,6 +62,17 @@ def _trial(row: dict, trial: Any, leads: bool, table: pd.DataFrame, info: dict) 
         "retention": [_rounded(row.get(f"retention_{name}")) for name in EXPRESSIONS],
         "cka": _similarity(info, fronts.model_name(row["number"])),
     }
+
+
+def _ways(places: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns the networks between the baseline and one trial's end."""
+    return [
+        {
+            "alpha": f"{row['share']:g}" + (f" to {row['share'] + row['slope']:g}" if row["slope"] else ""),
+            "source": _rounded(row["source_val"]), "target": _rounded(row["target_val"]), "front": bool(row["leads"]),
+        }
+        for row in places.to_dict("records")
+    ]  # fmt: skip
 
 
 def _rounded(value: Any) -> float | None:

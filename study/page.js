@@ -106,6 +106,10 @@
       + percent(trial.target) + change("target") + ", on validation images.", panel);
     const knobs = Object.keys(trial.knobs).map((name) => name.replaceAll("_", " ") + " " + trial.knobs[name]);
     make("p", knobs.join(", "), panel, "quiet");
+    if (trial.ways.length) {
+      make("p", "On the way from the baseline to it: " + trial.ways.map((way) => "alpha " + way.alpha + ": "
+        + percent(way.source) + " and " + percent(way.target) + (way.front ? " (front)" : "")).join("; ") + ".", panel);
+    }
     curve(trial);
     ["source", "target"].forEach(function (side) {
       const before = data.baseline.confusion[side], after = trial.confusion[side];

@@ -110,6 +110,18 @@ def test_recommendation_says_what_is_kept_and_gained(exported):
     assert "nothing here has been confirmed" in page.text
 
 
+def test_details_tell_the_networks_on_the_way_to_a_trial():
+    between = {"source_val": 0.5, "target_val": 0.5, "source_val/0.50": 0.6, "target_val/0.50": 0.45}
+    slanted = {"source_val/0.00+1.00": 0.3, "target_val/0.00+1.00": 0.3}
+    trials = [made_trial(0), made_trial(1, measures=between | slanted)]
+    found = details(made_info(), fronts.table(trials), trials)["trials"]
+    assert found["0"]["ways"] == []
+    assert found["1"]["ways"] == [
+        {"alpha": "0.5", "source": 0.6, "target": 0.45, "front": True},
+        {"alpha": "0 to 1", "source": 0.3, "target": 0.3, "front": False},
+    ]
+
+
 def test_folds_are_said_where_they_count():
     found = report_of(made_info(options={"folds": 7}), made_trials(5)).text
     assert "Every trial was 7 trainings" in found and "of the first fold" in found
