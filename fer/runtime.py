@@ -43,6 +43,11 @@ def runtime(device: str = "auto", precision: str = "auto") -> Runtime:
     return Runtime(device, "bf16" if precision == "bf16" else "fp32")
 
 
+def set_threads(count: int) -> None:
+    """Lets this process compute with so many threads; `runtime` sets one."""
+    torch.set_num_threads(count)
+
+
 def _cpu_has_fast_bf16() -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 

@@ -250,7 +250,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     training.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     training.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
-    training.add_argument("--workers", default="auto", metavar="N", help="processes, of one thread each (auto: cores)")
+    training.add_argument("--workers", default="auto", metavar="N", help="processes (auto: measured, once)")
     places = parser.add_argument_group("places")
     places.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
     places.add_argument(

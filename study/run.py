@@ -25,6 +25,7 @@ from study.config import (
     INTERRUPTED,
     WRONG_USE,
     StudyOptions,
+    cache_folder,
     identity,
     parse,
     study_name,
@@ -83,10 +84,7 @@ def resolve(options: StudyOptions) -> StudyOptions:
             "--device cuda needs a GPU that its driver shows", f"{device} of {gpu_count()} GPUs", "Use --device cpu."
         )
     preset = options.preset if options.preset != "auto" else ("paper" if device != "cpu" else "laptop")
-    workers = options.workers
-    if workers == "auto" and not options.ray:  # how many a cluster has, it says later
-        workers = str(min(4, cores()) if device != "cpu" else cores())
-    return dataclasses.replace(options, device=device, preset=preset, workers=workers)
+    return dataclasses.replace(options, device=device, preset=preset)
 
 
 def run(options: StudyOptions, progress: Progress) -> int:
@@ -109,6 +107,7 @@ def run(options: StudyOptions, progress: Progress) -> int:
             record = make_record(name, options, source, target, synthetic)
             study = begin_or_resume(record, options, progress, follower)
             with only_lead(study, progress.say) if options.storage else contextlib.nullcontext():
+                options = settle_workers(study, record, options)
                 show_setting(record, options, progress)
                 code = search(study, record, options, progress, follower)
                 if options.confirm:
@@ -308,6 +307,24 @@ def create_study(record: dict[str, Any], storage: "optuna.storages.BaseStorage")
     return study
 
 
+def settle_workers(study: "optuna.Study", record: dict[str, Any], options: StudyOptions) -> StudyOptions:
+    """Settles how many workers there are, of how many threads, by measurement where the user left it open.
+
+    A GPU has four at most, which share it. With `tiny`, measuring would take longer than the study.
+    """
+    if options.workers != "auto" or options.ray:  # how many a cluster has, it says later
+        return options
+    if record["baseline"]["device"] != "cpu":
+        return dataclasses.replace(options, workers=str(min(4, cores())))
+    if options.preset == "tiny":
+        return dataclasses.replace(options, workers=str(cores()))
+    from study.calibration import obtain
+
+    record["calibration"] = obtain(cache_folder(options.out), record["network"]["width"])
+    study.set_user_attr("study", record)
+    return dataclasses.replace(options, workers=str(record["calibration"]["workers"]))
+
+
 def show_setting(record: dict[str, Any], options: StudyOptions, progress: Progress) -> None:
     """Tells what the study works with."""
     baseline = record["baseline"]
@@ -323,6 +340,10 @@ def show_setting(record: dict[str, Any], options: StudyOptions, progress: Progre
     passes = record["budget_epochs"]
     folds = f", in each of {options.folds} folds by subject" if options.folds else ""
     progress.say(f"  budget of every trial: {passes:g} passes over {record['target']['name']}'s training images{folds}")
+    rates = record.get("calibration", {}).get("images_per_second", {})
+    measured = ", ".join(f"{pair.replace('x', ' of ')} thread(s) {rate:.0f}" for pair, rate in rates.items())
+    if measured:
+        progress.say(f"  calibration, images per second of training: {measured}")
     where = hide_secrets(options.storage) if options.storage else Path(options.out) / record["name"] / "journal.log"
     progress.say(f"  storage: {where}; workers: {options.workers}; study: {record['name']}")
 

@@ -1,0 +1,47 @@
+"""Calibration: the fastest pair of workers and threads, measured once, kept, and never in the way of a study."""
+
+import json
+
+import pytest
+
+from study import calibration
+from study.calibration import candidates, choose, measured, obtain
+from study.machine import cores
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 16, 64])
+def test_no_pair_asks_for_more_than_the_machine_has(count):
+    pairs = candidates(count)
+    assert pairs[0] == (count, 1) and len(set(pairs)) == len(pairs)
+    assert all(workers >= 1 and workers * threads <= count for workers, threads in pairs)
+
+
+def test_the_usual_pair_stays_unless_another_is_faster_by_more_than_noise():
+    assert choose({"8x1": 100.0, "4x1": 105.0, "4x2": 60.0})["workers"] == 8
+    found = choose({"8x1": 100.0, "4x1": 70.0, "4x2": 130.0})
+    assert (found["workers"], found["threads"]) == (4, 2)
+    assert choose({"2x1": 0.0})["workers"] == 2
+
+
+def test_a_pair_is_measured_once_and_again_where_what_was_kept_is_damaged(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(calibration, "measured", lambda width: calls.append(width) or {f"{cores()}x1": 50.0})
+    first = obtain(tmp_path, 0.25)
+    assert obtain(tmp_path, 0.25) == first and calls == [0.25]
+    assert obtain(tmp_path, 0.5) == first and calls == [0.25, 0.5]  # another network is another question
+    for path in tmp_path.glob("calibration-*.json"):
+        path.write_text("{")
+    assert obtain(tmp_path, 0.25) == first and calls == [0.25, 0.5, 0.25]
+    assert all(json.loads(path.read_text() or "0") != 0 for path in tmp_path.glob("*") if path.read_text() != "{")
+
+
+def test_a_calibration_that_fails_leaves_the_usual_pair(monkeypatch):
+    monkeypatch.setattr(calibration.sys, "executable", "/bin/false")
+    assert measured(0.25) == {f"{cores()}x1": 0.0}
+
+
+@pytest.mark.slow
+def test_every_pair_is_really_measured():
+    rates = measured(1 / 16)
+    assert set(rates) == {f"{workers}x{threads}" for workers, threads in candidates(cores())}
+    assert all(rate > 0 for rate in rates.values())
