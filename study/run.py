@@ -114,7 +114,7 @@ def run(options: StudyOptions, progress: Progress) -> int:
                     confirm_once(study, options, progress)
                     follower.finish(record | confirmation_of(study), Path(options.out) / name)
                 if options.register:
-                    register(name, options, progress)
+                    log_networks(name, options, progress, ["--register", options.register])
                 return code
     finally:
         follower.wait()  # a database whose making is cut off stays unusable
@@ -388,8 +388,11 @@ def search(
         follower.pause(study, record)
         export(record | confirmation_of(study), trials_of(study), folder)
         prune_models(study, folder)
-        if not follower.finish(record, folder):
+        complete = follower.finish(record, folder)
+        if not complete:
             progress.warn(f"MLflow lacks a part of the study; add it later: {python()} -m study.sync {record['name']}")
+    if complete and options.preset != "tiny" and tracking_uri(options) != "none":
+        log_networks(record["name"], options, progress, ["--models"])
     summarise(study, record, options, progress, reason)
     return DONE
 
@@ -410,13 +413,13 @@ def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progres
     )  # fmt: skip
 
 
-def register(name: str, options: StudyOptions, progress: Progress) -> None:
-    """Puts the front's networks in MLflow's registry, in a process of its own: logging them imports torch."""
-    words = [sys.executable, "-m", "study.sync", name, "--out", options.out, "--register", str(options.register)]
+def log_networks(name: str, options: StudyOptions, progress: Progress, how: list[str]) -> None:
+    """Logs the front's networks as MLflow models, in a process of its own: that imports torch."""
+    words = [sys.executable, "-m", "study.sync", name, "--out", options.out, *how]
     words += ["--tracking-uri", options.tracking_uri] if options.tracking_uri else []
     environment = os.environ | ({"STUDY_STORAGE": options.storage} if options.storage else {})
-    if subprocess.run([*words], env=environment).returncode:
-        progress.warn(f"the networks were not registered; again: {python()} -m study.sync {name} --register …")
+    if subprocess.run(words, env=environment, stdout=subprocess.DEVNULL).returncode:
+        progress.warn(f"MLflow lacks networks; again: {python()} -m study.sync {name} {' '.join(how)}")
 
 
 def is_exported(study: "optuna.Study", folder: Path) -> bool:

@@ -1,0 +1,169 @@
+"""What a trial costs: against the number of frozen layers, the size of the target, and over hundreds of trials.
+
+`python -m benchmarks.cost` adapts one laptop-sized baseline on the stand-in, one process of one thread, and writes
+benchmarks/results/cost.json and docs/cost.png: seconds of a trial for each number of frozen layers, the first time
+(when features are computed and kept) and later; seconds against the target's size at equal passes, with the line
+through them; and a worker's memory over 500 short trials. `--check` compares with the targets, `--quick` measures a
+small part and writes nothing. `--baseline FILE` saves training one.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS, PICTURE = ROOT / "benchmarks" / "results" / "cost.json", ROOT / "docs" / "cost.png"
+FROZEN, SIZES, SOAK = range(14), (100, 200, 400, 800, 1600), 500
+TARGETS = {
+    "linear_r2_fc": ("at least", 0.98),
+    "linear_r2_re": ("at least", 0.98),
+    "memory_growth_mib": ("at most", 32.0),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
+    parser.add_argument("--baseline", type=Path, help="a network file, instead of training one")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    if args.check and not RESULTS.exists():
+        print("not measured yet")
+        return 1
+    if args.check:
+        return check(json.loads(RESULTS.read_text())["figures"])
+    with tempfile.TemporaryDirectory() as temporary:
+        result = measure(args, Path(temporary))
+    print(json.dumps(result["figures"], indent=1))
+    if not args.quick:
+        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+        draw(result).savefig(PICTURE, dpi=110)
+    return 0
+
+
+def check(figures: dict[str, float]) -> int:
+    """Prints each figure that misses its target."""
+    short = 0
+    for name, (way, bound) in TARGETS.items():
+        if not (figures[name] >= bound if way == "at least" else figures[name] <= bound):
+            print(f"{name}: {figures[name]:.3g}, should be {way} {bound:g}")
+            short = 1
+    return short
+
+
+def measure(args: argparse.Namespace, out: Path) -> dict[str, Any]:
+    """Returns all figures and what they were measured on."""
+    import numpy as np
+
+    from fer.adaptation import AdaptationConfig
+    from study.machine import hardware, versions
+
+    frozen, sizes, soak = ((0, 10), (100, 200, 400), 40) if args.quick else (FROZEN, SIZES, SOAK)
+    setting = prepare(args, out)
+    base = AdaptationConfig(epochs=1600 / len(setting.target.open("train")))
+    by_frozen = [{"frozen_layers": k} | first_and_later(setting, replace(base, frozen_layers=k)) for k in frozen]
+    lines: dict[str, Any] = {}
+    for name, k in (("fc", 10), ("re", 0)):
+        config = replace(base, frozen_layers=k, epochs=4.0)
+        seconds = [first_and_later(shrunk(setting, size), config)["later"] for size in sizes]
+        slope, start = np.polyfit(sizes, seconds, 1)
+        left, spread = np.array(seconds) - (slope * np.array(sizes) + start), np.array(seconds) - np.mean(seconds)
+        lines[name] = {"sizes": list(sizes), "seconds": seconds, "per_image": slope, "fixed": start,
+                       "r2": 1 - float(left @ left / (spread @ spread))}  # fmt: skip
+    memory = memory_over(setting, replace(base, frozen_layers=10, epochs=1.0), soak)
+    later = {row["frozen_layers"]: row["later"] for row in by_frozen}
+    figures = {f"linear_r2_{name}": line["r2"] for name, line in lines.items()}
+    figures |= {"memory_growth_mib": memory[-1] - memory[len(memory) // 10], "speedup_of_k10": later[0] / later[10]}
+    return {
+        "figures": figures, "targets": TARGETS, "n": 1, "seconds_by_frozen_layers": by_frozen,
+        "seconds_by_target_size": lines, "memory_mib": memory, "hardware": hardware(), "versions": versions(),
+    }  # fmt: skip
+
+
+def prepare(args: argparse.Namespace, out: Path) -> Any:
+    """Returns a setting on the stand-in with a target of many images."""
+    from fer import baseline
+    from fer.engine import Setting
+    from fer.runtime import runtime
+    from study.config import PRESETS, StudyOptions
+    from study.lab import prepare as read
+
+    options = asdict(StudyOptions("mug", preset="laptop", out=str(out)))
+    source, target = (read(name, options, "synthetic") for name in ("fer2013", "mug"))
+    where, preset = runtime("cpu", "fp32"), PRESETS["laptop"]
+    config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
+    file = args.baseline or baseline.obtain(source, config, where, out / "baselines")
+    return shrunk(Setting(baseline.load(file, where), source, target, where, out), 435)
+
+
+def shrunk(setting: Any, size: int) -> Any:
+    """Returns the setting with the first images of the target's training split; its bank is of its own."""
+    from fer.datasets import Dataset, Split
+
+    class Fewer(Dataset):
+        def open(self, split: str) -> Split:
+            whole = super().open(split)
+            keep = slice(size if split == "train" else 100)
+            return Split(whole.images[keep], whole.labels[keep], whole.subjects[keep])
+
+    whole = setting.target
+    digest = f"{whole.digest[:10]}{size:06d}"
+    return replace(setting, target=Fewer(whole.name, whole.kind, digest, whole.folder, whole.report))
+
+
+def first_and_later(setting: Any, config: Any) -> dict[str, float]:
+    """Returns the seconds of a trial that finds no features, and the least of two that find them all."""
+    from fer.engine import adapt
+
+    seconds = []
+    for _ in range(3):
+        started = time.process_time()
+        adapt(setting, config, 1)
+        seconds.append(time.process_time() - started)
+    return {"first": seconds[0], "later": min(seconds[1:])}
+
+
+def memory_over(setting: Any, config: Any, trials: int) -> list[float]:
+    """Returns this process's memory in MiB after each of many trials, each with its own seed."""
+    import psutil
+
+    from fer.engine import adapt
+
+    found = []
+    for seed in range(trials):
+        adapt(setting, config, seed)
+        found.append(psutil.Process().memory_info().rss / 2**20)
+    return found
+
+
+def draw(result: dict[str, Any]) -> Any:
+    """Returns the figure: seconds against frozen layers, and against the target's size."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+    rows = result["seconds_by_frozen_layers"]
+    k = [row["frozen_layers"] for row in rows]
+    left.plot(k, [row["first"] for row in rows], "s:", color="#E69F00", label="first trial, features computed")
+    left.plot(k, [row["later"] for row in rows], "o-", color="#0072B2", label="later trials")
+    left.set(xlabel="Frozen layers", ylabel="Seconds of a trial", yscale="log", xticks=k, title="1,600 samples")
+    for (name, line), colour, mark in zip(result["seconds_by_target_size"].items(), ("#0072B2", "#D55E00"), "os",
+                                          strict=True):  # fmt: skip
+        label = f"{name.upper()}: {1000 * line['per_image']:.1f} ms an image + {line['fixed']:.1f} s"
+        right.plot(line["sizes"], line["seconds"], mark, color=colour)
+        ends = [0, max(line["sizes"])]
+        right.plot(ends, [line["fixed"] + line["per_image"] * end for end in ends], color=colour, label=label)
+    right.set(xlabel="Target's training images", ylabel="Seconds of a trial", title="Four passes over the target")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+if __name__ == "__main__":
+    sys.exit(main())
