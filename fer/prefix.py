@@ -23,6 +23,8 @@ from fer.network import cut_shapes, to_tensor
 from fer.runtime import Runtime
 from fer.views import render
 
+# A GPU holds what one adaptation draws, up to this many bytes; beyond them, features come from the bank step by step.
+LARGEST_RESIDENT = 4 * 2**30
 # Features of more bytes than this per image are not worth their disk: one starts from the next lower cut instead.
 LARGEST_FEATURES = 40_000
 _FILL_BATCH = 128
@@ -58,13 +60,17 @@ class Pixels:
 
     def __init__(self, split: Split, recipe: ViewRecipe, seed: int, runtime: Runtime) -> None:
         self.split, self.recipe, self.seed, self.runtime = split, recipe, seed, runtime
+        self.resident = torch.from_numpy(np.array(split.images)).to(runtime.device) if runtime.on_gpu else None
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
         """Nothing to prepare: views are drawn when they are gathered."""
 
     def gather(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
         """Returns the network's input (n, 1, 48, 48) for these images and views."""
-        pixels = torch.from_numpy(np.asarray(self.split.images[images])).to(self.runtime.device)
+        if self.resident is None:
+            pixels = torch.from_numpy(np.asarray(self.split.images[images]))
+        else:
+            pixels = self.resident[torch.from_numpy(images).to(self.runtime.device)]
         if views.any():
             pixels = render(pixels, images, views, self.recipe, self.seed)
         return to_tensor(pixels)
@@ -98,17 +104,20 @@ class Bank:
         kept = [*(below for below in small_cuts(network, self.runtime) if below < cut), cut]
         shapes = cut_shapes(network)
         self.stores = {below: _Store(folder, below, shapes[below], slots, self.runtime) for below in kept}
+        self.keeps = self.runtime.on_gpu
+        self.resident: tuple[np.ndarray, torch.Tensor] | None = None
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
         """Makes sure that the slots of these images and views hold true features."""
         slots = np.unique(images * self.views + views)
         own = self.stores[self.cut]
-        if own.sound(slots).all():
-            return
-        with self.lock:
-            missing = slots[~own.sound(slots)]
-            for start in range(0, len(missing), _FILL_BATCH):
-                self._fill(missing[start : start + _FILL_BATCH])
+        if not own.sound(slots).all():
+            with self.lock:
+                missing = slots[~own.sound(slots)]
+                for start in range(0, len(missing), _FILL_BATCH):
+                    self._fill(missing[start : start + _FILL_BATCH])
+        if self.keeps and len(slots) * own.slot_bytes <= LARGEST_RESIDENT:
+            self.resident = slots, channels_last(own.read(slots))
 
     def _fill(self, slots: np.ndarray) -> None:
         # Always a whole batch: kernels for other sizes differ in the last bits, and with them what is cached would
@@ -127,7 +136,11 @@ class Bank:
 
     def gather(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
         """Returns prepared features (n, *shape) in the runtime's type, on its device."""
-        return self.stores[self.cut].read(images * self.views + views)
+        slots = images * self.views + views
+        if self.resident is None:
+            return self.stores[self.cut].read(slots)
+        known, features = self.resident
+        return features[torch.from_numpy(np.searchsorted(known, slots)).to(features.device)]
 
 
 class _Store:

@@ -20,6 +20,11 @@ class Runtime:
     precision: Precision = "fp32"
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether the device has a memory of its own."""
+        return self.device != "cpu"
+
+    @property
     def dtype(self) -> torch.dtype:
         """The type of activations, and so of cached features."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32

@@ -67,11 +67,12 @@ def fit(
     mixing = np.random.default_rng(int(torch.randint(2**31, ()))) if config.mixup else None
     if checkpoints is not None:
         first, epoch = checkpoints.resume(network, optimiser, mixing)
+    truth = _labels(feeds, schedule, runtime)
     total, since = torch.zeros((), device=runtime.device), 0
     for step in range(first, steps):
         if head_steps and step in (first, head_steps):
             _activate(network, [HEAD] if step < head_steps else config.trained, config)
-        inputs, labels = _batch(feeds, schedule, step, runtime)
+        inputs, labels = _inputs(feeds, schedule, step), truth[step]
         inputs = frozen_features(network, cut, config.leading, channels_last(inputs), runtime)
         inputs, target = _mixed(inputs, labels, config, mixing)
 
@@ -174,25 +175,32 @@ def make_optimiser(network: nn.Sequential, config: AdaptationConfig) -> torch.op
             {"params": list(network[layer].parameters()), "share": config.layer_decay ** (HEAD - layer)}
             for layer in config.trained
         ]
+    how: dict[str, Any] = {"fused": True} if next(network.parameters()).is_cuda else {"foreach": True}
     if config.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, foreach=True)
+        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, **how)
     return torch.optim.SGD(
         groups,
         lr=config.lr,
         momentum=config.momentum,
         nesterov=config.momentum > 0,
         weight_decay=config.weight_decay,
-        foreach=True,
+        **how,
     )
 
 
-def _batch(
-    feeds: Mapping[str, tuple[Feed, np.ndarray]], schedule: Schedule, step: int, runtime: Runtime
-) -> tuple[torch.Tensor, torch.Tensor]:
-    inputs, labels = [], []
-    for domain, (feed, truth) in feeds.items():
-        images, views = schedule.samples(domain)[step]
-        if len(images):
-            inputs.append(feed.gather(images, views))
-            labels.append(truth[images])
-    return torch.cat(inputs), torch.from_numpy(np.concatenate(labels)).to(runtime.device)
+def _inputs(feeds: Mapping[str, tuple[Feed, np.ndarray]], schedule: Schedule, step: int) -> torch.Tensor:
+    drawn = ((feed, *schedule.samples(domain)[step]) for domain, (feed, _) in feeds.items())
+    return torch.cat([feed.gather(images, views) for feed, images, views in drawn if len(images)])
+
+
+def _labels(
+    feeds: Mapping[str, tuple[Feed, np.ndarray]], schedule: Schedule, runtime: Runtime
+) -> tuple[torch.Tensor, ...]:
+    """Returns the labels of every step, moved to the device at once."""
+    steps = range(schedule.boundaries[-1])
+    drawn = [
+        np.concatenate([known[schedule.samples(domain)[step][0]] for domain, (_, known) in feeds.items()])
+        for step in steps
+    ]
+    together = torch.from_numpy(np.concatenate(drawn)).to(runtime.device)
+    return together.split([len(labels) for labels in drawn])

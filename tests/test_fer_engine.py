@@ -9,8 +9,8 @@ import torch
 
 from conftest import TINY
 from fer import engine, prefix
-from fer.adaptation import STRATEGIES, AdaptationConfig, named
-from fer.engine import adapt
+from fer.adaptation import STRATEGIES, AdaptationConfig, ViewRecipe, named
+from fer.engine import adapt, open_feed
 from fer.layers import LAYERS
 from fer.schedule import choose_amount, draw_schedule
 from fer.training import Diverged
@@ -148,3 +148,15 @@ def test_bf16_agrees_with_fp32_closely(make_setting):
     config = replace(named("FC+CL", TINY), lr=0.005)
     single, half = (adapt(make_setting(precision=p), config, seed=5) for p in ("fp32", "bf16"))
     np.testing.assert_allclose(losses(half), losses(single), rtol=0.1)
+
+
+def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):
+    split = setting.target.open("train")
+    banks = [open_feed(setting, "target", split, "train", 10, ViewRecipe(), 4) for _ in range(2)]
+    banks[1].keeps = True  # as on a GPU
+    images, views = np.array([5, 3, 5, 0]), np.array([1, 0, 2, 3])
+    for bank in banks:
+        bank.prepare(images, views)
+    assert banks[0].resident is None and len(banks[1].resident[0]) == 4
+    order = np.array([2, 0, 3, 3])
+    assert (banks[0].gather(images[order], views[order]) == banks[1].gather(images[order], views[order])).all()

@@ -1,0 +1,51 @@
+"""What must hold on a GPU: the same training as on a CPU, cached or not. `python -m pytest -m gpu`."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import TINY
+from fer.adaptation import named
+from fer.engine import Setting, adapt
+from fer.runtime import Runtime
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+NAMES = ["FC", "FC+CL", "RE", "FU"]
+
+
+def losses(baseline, source, target, runtime, cache, name):
+    moved = replace(baseline, network=baseline.network.to(runtime.device))
+    try:
+        config = named(name, replace(TINY, epochs=2.0))
+        return [row["loss"] for row in adapt(Setting(moved, source, target, runtime, cache), config, 5).curve]
+    finally:
+        baseline.network.to("cpu")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gpu_trains_as_a_cpu_does_up_to_dropout(baseline, source, target, tmp_path, name):
+    devices = [Runtime("cpu"), Runtime("cuda"), Runtime("cuda", "bf16")]
+    found = [losses(baseline, source, target, device, tmp_path / str(i), name) for i, device in enumerate(devices)]
+    np.testing.assert_allclose(found[1], found[0], rtol=0.2)
+    np.testing.assert_allclose(found[2], found[1], rtol=0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_on_a_gpu_the_cache_changes_nothing(baseline, source, target, tmp_path, name):
+    cached, plain = (losses(baseline, source, target, Runtime("cuda"), cache, name) for cache in (tmp_path, None))
+    np.testing.assert_allclose(cached, plain, rtol=1e-3)
+
+
+def test_training_waits_for_the_gpu_once_per_epoch(baseline, source, target, tmp_path):
+    runtime = Runtime("cuda")
+    losses(baseline, source, target, runtime, tmp_path, "RE")
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with pytest.warns() as told:
+            losses(baseline, source, target, runtime, tmp_path, "RE")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    waits = [one for one in told if "synchronizing" in str(one.message) and "training.py" in one.filename]
+    assert len(waits) <= 2  # of each of two epochs, one
