@@ -212,9 +212,9 @@ def results(opening: dict[str, Any], folder: Path, seed: int) -> dict[str, Any]:
         for place, way in enumerate(job["ways"]):
             logits = {domain: np.stack([found[f"{domain}-{place}"] for found in kept]) for domain in SIDES}
             right = {domain: predicted(logits[domain]) == labels[domain] for domain in SIDES}
-            about = (
-                {name: job[name] for name in ("name", "named", "strategy")} | way | {"logits": logits, "right": right}
-            )
+            about = {"name": job["name"], "strategy": job["strategy"]} | way | {"logits": logits, "right": right}
+            # A named strategy is the network at its end; those on the way to it are points of the front alone.
+            about["named"] = job["named"] if (way["alpha"], way["slope"]) == (1.0, 0.0) else ""
             inside = {name: kept[0][f"{name}-{place}"] for name in ("cka", "probe") if f"{name}-{place}" in kept[0]}
             points.append(about | {"divisions": min(len(kept), int(truth["divisions"]))} | inside)
     found = judge(points, subjects, seed, LEVEL)
@@ -236,8 +236,8 @@ def as_rich(record: dict[str, Any], opening: dict[str, Any]) -> Any:
     for name in ("point", "strategy", "alpha"):
         shown.add_column(name)
     for domain in SIDES:
-        shown.add_column(f"{dataset_label(record, domain)}, {LEVEL:.0%} interval", justify="right")
-    shown.add_column("target better than BL, p", justify="right")
+        shown.add_column(f"{dataset_label(record, domain)},\n{LEVEL:.0%} interval", justify="right", no_wrap=True)
+    shown.add_column("target ≠ BL,\np (Holm)", justify="right")
     for point in opening["results"]["points"]:
         cells = [interval_text(point, domain) for domain in SIDES]
         shown.add_row(point["name"], point["strategy"], point["alpha"], *cells, f"{point['target_p']:.3g}")

@@ -12,13 +12,14 @@ from study.describe import SYNTHETIC, confirmed_points, is_synthetic, number, se
 from study.tables import Table
 
 if TYPE_CHECKING:
-    import rich.table
+    import rich.console
 
 PAPER = Path(__file__).with_name("paper.csv")
 OURS = "this study (validation)"
 TESTED, LOWER, UPPER = "this study (test)", "this study (test), lower", "this study (test), upper"
 PUBLISHED = "published (test, arXiv 1905.12082)"
 DIFFERENCE = "this study (test) − published"
+SHORT = {OURS: "validation", TESTED: "test [95 %]", PUBLISHED: "published", DIFFERENCE: "test − published"}
 STRATEGIES, AMOUNTS = ("FC", "FC+CL", "RE", "FU"), (0.5, 1.0)
 
 
@@ -132,21 +133,27 @@ def _cell(paper: pd.DataFrame, row: dict, name: str) -> str:
     return f"{value:.1f} [{ends[0].iloc[0]:.1f}, {ends[1].iloc[0]:.1f}]"
 
 
-def as_rich(paper: pd.DataFrame, title: str = "") -> "rich.table.Table":
-    """Returns `paper_table` for the terminal."""
+def as_rich(paper: pd.DataFrame, title: str = "") -> "rich.console.Group":
+    """Returns `paper_table` for the terminal: a table for each dataset, which eighty columns hold."""
+    import rich.console
     import rich.table
     from rich.markup import escape
 
-    table = as_table(paper)
-    shown = rich.table.Table(title=escape(title) or None, title_justify="left")
-    for index, name in enumerate(table.head):
-        shown.add_column(escape(name), justify="right" if index else "left")
-    for row in table.rows:
-        shown.add_row(*(escape(cell) for cell in row))
-    return shown
+    parts = []
+    for _, rows in paper.groupby("domain", sort=True):
+        name = str(rows["dataset"].iloc[0])
+        table = as_table(rows)
+        shown = rich.table.Table(title=escape(f"{name}: {title}" if title else name), title_justify="left")
+        for index, head in enumerate(table.head):
+            label = SHORT.get(head.removeprefix(f"{name}, "), head)
+            shown.add_column(escape(label), justify="right" if index else "left", no_wrap=True)
+        for row in table.rows:
+            shown.add_row(*(escape(cell) for cell in row))
+        parts.append(shown)
+    return rich.console.Group(*parts)
 
 
-def for_terminal(info: dict, table: pd.DataFrame) -> "rich.table.Table | None":
+def for_terminal(info: dict, table: pd.DataFrame) -> "rich.console.Group | None":
     """Returns the paper's table of a study in the paper's space with its title, None of any other study."""
     paper = study_paper_table(info, table)
     return None if paper is None else as_rich(paper, title_of(info))

@@ -1,0 +1,45 @@
+"""What a confirmation makes of the kept answers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer.expressions import EXPRESSIONS
+from study.confirm import results
+from study.describe import SIDES
+from study.paper import TESTED, study_paper_table
+from study.retrain import answers_path, truth_path
+
+
+def answers(right: int, count: int) -> np.ndarray:
+    """Logits whose first `right` of `count` images are taken for the first expression, the others for the second."""
+    logits = np.zeros((count, len(EXPRESSIONS)), np.float32)
+    logits[:right, 0] = logits[right:, 1] = 1
+    return logits
+
+
+def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_path):
+    end, half = {"alpha": 1.0, "slope": 0.0}, {"alpha": 0.5, "slope": 0.0}
+    point = {"model": "m", "front": True, "source_val": 0.5, "target_val": 0.5}
+    jobs = [
+        {"name": "BL", "named": "BL", "strategy": "BL", "ways": [end | {"model": "", "front": False}]},
+        {"name": "trial 1", "named": "FC 50 %", "strategy": "FC", "ways": [end | point, half | point]},
+    ]
+    opening = {"opened": "2026-01-01T00:00:00", "seeds": 2, "jobs": jobs}
+    truth_path(tmp_path).parent.mkdir()
+    truth = {f"{side}-labels": np.zeros(10, int) for side in SIDES} | {
+        f"{side}-subjects": np.arange(10) for side in SIDES
+    }
+    np.savez(truth_path(tmp_path), divisions=2, **truth)
+    for seed in range(2):
+        for job, places in enumerate(([3], [8, 5])):
+            found = {f"{side}-{place}": answers(right, 10) for place, right in enumerate(places) for side in SIDES}
+            np.savez(answers_path(tmp_path, opening, job, seed), **found)
+    found = results(opening, tmp_path, 0)
+    assert [(row["name"], row["named"], row["target_test"]) for row in found["points"]] == [
+        ("BL", "BL", 0.3), ("trial 1", "FC 50 %", 0.8), ("trial 1", "", 0.5),
+    ]  # fmt: skip
+    info = {"options": {"space": "paper"}, "confirmation": opening | {"results": found, "finished": "now"}}
+    empty = pd.DataFrame({name: [] for name in ("number", "state", "strategy", "source_val", "target_val", "amount")})
+    table = study_paper_table(info, empty).set_index(["figures", "domain"])
+    assert table.loc[(TESTED, "target"), "FC_50"] == pytest.approx(80)
