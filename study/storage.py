@@ -9,6 +9,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -31,17 +32,23 @@ PATIENCE_SECONDS = 120.0
 # By name: the drivers that raise them may not be installed. SQLAlchemy's, for a server that is away, restarts or has no
 # connection to spare, a deadlock, a locked file; gRPC's.
 PASSING = frozenset({"OperationalError", "InterfaceError", "_InactiveRpcError", "AioRpcError"})
+# Of gRPC's codes, those of a server that is away or cannot answer now; the others are answers.
+PASSING_CODES = frozenset(
+    {"UNAVAILABLE", "UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"}
+)
 
 
-def open_storage(url: str | None, folder: Path) -> BaseStorage:
+def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseStorage:
     """Opens a study's storage.
 
     Args:
         url: Any Optuna storage URL; None is the journal in the study's folder.
         folder: The study's folder.
+        patience: Seconds for which a server is waited for that does not answer; for who knows that the URL is right.
 
     Raises:
         InputError: The storage cannot be reached.
+        StorageLost: Nor in all that time.
     """
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +60,11 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         except Exception as error:  # a line that is no JSON, or no entry of a journal: whatever reading it raises
             raise _damaged(path, error) from None
     try:
-        return Patient(_connect(url), hide_secrets(url))  # type: ignore[return-value]
+        # Connecting is repeated as any later call is.
+        storage = Patient(_Unconnected(url), hide_secrets(url), patience).connect() if patience else _connect(url)
+        return Patient(storage, hide_secrets(url))  # type: ignore[return-value]
+    except StorageLost:
+        raise
     except ModuleNotFoundError as error:
         extra = "grpc" if url.startswith("grpc") else "postgresql"
         raise InputError(
@@ -91,6 +102,16 @@ def _connect(url: str) -> BaseStorage:
     return optuna.storages.get_storage(url)
 
 
+@dataclass(frozen=True)
+class _Unconnected:
+    """A storage's URL, to connect to by a call that `Patient` can repeat."""
+
+    url: str
+
+    def connect(self) -> BaseStorage:
+        return _connect(self.url)
+
+
 class StorageLost(ConnectionError):
     """The storage has not answered for PATIENCE_SECONDS."""
 
@@ -103,7 +124,7 @@ class Patient:
     that is told twice raises UpdateFinishedTrialError, as one that came too late does.
     """
 
-    def __init__(self, storage: BaseStorage, url: str, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, storage: BaseStorage | _Unconnected, url: str, patience: float = PATIENCE_SECONDS) -> None:
         self._storage, self._url, self._patience = storage, url, patience
         self._away_since: float | None = None
 
@@ -133,8 +154,11 @@ class Patient:
 def _may_pass(error: BaseException | None) -> bool:
     """Whether an error, or one that led to it, is of the kind that ends when a server is back."""
     while error is not None:
-        if type(error).__name__ in PASSING or isinstance(error, ConnectionError):
+        if isinstance(error, ConnectionError):
             return True
+        if type(error).__name__ in PASSING:
+            code = getattr(error, "code", None)
+            return not callable(code) or code().name in PASSING_CODES
         error = error.__cause__ or error.__context__
     return False
 
@@ -233,8 +257,8 @@ def _damaged(path: Path, error: Exception) -> InputError:
     )  # fmt: skip
 
 
-def load_study(name: str, out: Path, storage: str | None) -> optuna.Study:
-    """Loads an existing study.
+def load_study(name: str, out: Path, storage: str | None, patience: float = 0.0) -> optuna.Study:
+    """Loads an existing study; `patience` as for `open_storage`.
 
     Raises:
         InputError: There is none of this name.
@@ -245,7 +269,7 @@ def load_study(name: str, out: Path, storage: str | None) -> optuna.Study:
         known = sorted(path.parent.name for path in out.glob(f"*/{JOURNAL}"))
         raise InputError("a study must exist", f"{name!r} in {out}/, which has {', '.join(known) or 'none'}", mend)
     try:
-        return optuna.load_study(study_name=name, storage=open_storage(storage, folder))
+        return optuna.load_study(study_name=name, storage=open_storage(storage, folder, patience))
     except KeyError:
         raise InputError("a study must exist", f"{name!r} in {hide_secrets(storage or str(folder))}", mend) from None
 

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -62,6 +63,49 @@ def test_one_that_stays_away_is_given_up_in_bounded_time_and_then_at_once(clock)
     with pytest.raises(StorageLost):
         patient.get_all_studies()
     assert clock[0] == until
+
+
+class _InactiveRpcError(Exception):
+    """Named as gRPC's, with its codes."""
+
+    def __init__(self, name: str) -> None:
+        self.code = lambda: SimpleNamespace(name=name)
+
+
+def test_what_a_proxy_answers_is_told_from_a_proxy_that_is_away(clock):
+    class Proxy:
+        def __init__(self, code: str) -> None:
+            self.code, self.calls = code, 0
+
+        def get_all_studies(self) -> str:
+            self.calls += 1
+            if self.calls > 1:
+                return "here"
+            raise KeyError("wrapped") from _InactiveRpcError(self.code)
+
+    for code in ("NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS", "INVALID_ARGUMENT"):
+        with pytest.raises(KeyError):
+            Patient(Proxy(code), "u").get_all_studies()  # type: ignore[arg-type]
+    assert clock[0] == 0
+    assert Patient(Proxy("UNAVAILABLE"), "u").get_all_studies() == "here"  # type: ignore[arg-type]
+
+
+def test_who_knows_that_the_url_is_right_waits_for_the_server(clock, monkeypatch, tmp_path):
+    calls = iter(range(100))
+
+    def connect(url: str) -> optuna.storages.BaseStorage:
+        if next(calls) < 3:
+            raise OperationalError("connection refused")
+        return optuna.storages.InMemoryStorage()
+
+    monkeypatch.setattr(storage, "_connect", connect)
+    with pytest.raises(InputError, match="that answers"):
+        open_storage("postgresql://host/db", tmp_path)
+    assert clock[0] == 0
+    assert open_storage("postgresql://host/db", tmp_path, patience=60).get_all_studies() == []
+    monkeypatch.setattr(storage, "_connect", lambda url: Flaky(away=10**9).get_all_studies())
+    with pytest.raises(StorageLost, match="has not answered for"):
+        open_storage("postgresql://me:s3cr3t@host/db", tmp_path, patience=60)
 
 
 def test_an_error_that_no_waiting_mends_is_raised_at_once(clock):
