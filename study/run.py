@@ -440,8 +440,9 @@ def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progres
 def log_networks(name: str, options: StudyOptions, progress: Progress, how: list[str]) -> None:
     """Logs the front's networks as MLflow models, in a process of its own: that imports torch."""
     words = [sys.executable, "-m", "study.sync", name, "--out", options.out, *how]
-    words += ["--tracking-uri", options.tracking_uri] if options.tracking_uri else []
-    environment = os.environ | ({"STUDY_STORAGE": options.storage} if options.storage else {})
+    # Both may hold a password, and everybody on a machine reads command lines.
+    places = {"STUDY_STORAGE": options.storage, "MLFLOW_TRACKING_URI": options.tracking_uri}
+    environment = os.environ | {name: place for name, place in places.items() if place}
     if subprocess.run(words, env=environment, stdout=subprocess.DEVNULL).returncode:
         progress.warn(f"MLflow lacks networks; again: {sync_command(name, options)} {' '.join(how)}")
 

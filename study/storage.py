@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,8 @@ def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseSt
 def _connect(url: str) -> BaseStorage:
     if url.startswith("grpc://"):
         address = urlsplit(url)
-        proxy = optuna.storages.GrpcStorageProxy(host=address.hostname or "localhost", port=address.port or 13000)
+        with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+            proxy = optuna.storages.GrpcStorageProxy(host=address.hostname or "localhost", port=address.port or 13000)
         proxy.wait_server_ready(timeout=CONNECT_SECONDS)
         return proxy
     if url.startswith(("postgresql:", "postgres:")):

@@ -18,7 +18,7 @@ from fer.folds import adapt_over, divide
 from fer.seeding import seed_from
 from fer.training import Diverged
 from search_spaces import choose
-from study.describe import one_line
+from study.describe import hide_secrets, one_line
 from study.front import BETWEEN, FLOOR, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
 from study.machine import is_out_of_memory, is_stuck
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
@@ -103,7 +103,7 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
             traceback.print_exc()
         # Another process may have given the trial up for lost; then its copy counts and not this one.
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            describe(trial, {"reason": reason[:500], "seconds": time.perf_counter() - started})
+            describe(trial, {"reason": hide_secrets(reason)[:500], "seconds": time.perf_counter() - started})
             trial.study.tell(trial, state=TrialState.FAIL)
         return TrialState.FAIL
 
