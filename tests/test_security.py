@@ -1,6 +1,7 @@
 """What no line of the packages does, and what every command does first."""
 
 import ast
+import runpy
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,14 @@ def test_nothing_reads_pickles_runs_text_or_goes_through_a_shell(path):
 def test_every_command_writes_for_its_user_alone(path):
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     assert "keep_private" in {ast.unparse(call.func) for call in calls}
+
+
+def test_an_audit_that_had_no_answer_is_none():
+    verdict = runpy.run_path(str(ROOT / ".ci" / "audit.py"))["verdict"]
+    skipped = {"name": "a", "skip_reason": "not found"}
+    sound, holed = {"name": "b", "version": "1", "vulns": []}, {"id": "CVE-1", "fix_versions": ["1.1"]}
+    lines, code = verdict([skipped, skipped])
+    assert code == 0 and lines[0].startswith("not audited")
+    assert verdict([skipped, sound]) == (["1 packages audited, 1 unknown, 0 vulnerabilities"], 0)
+    lines, code = verdict([sound | {"vulns": [holed]}])
+    assert code == 1 and lines[0] == "b 1: CVE-1, fixed in 1.1"
