@@ -62,7 +62,8 @@ def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseSt
             raise _damaged(path, error) from None
     try:
         # Connecting is repeated as any later call is.
-        storage = Patient(_Unconnected(url), hide_secrets(url), patience).connect() if patience else _connect(url)
+        unconnected = _Unconnected(url)
+        storage = (Patient(unconnected, hide_secrets(url), patience) if patience else unconnected).connect()
         return Patient(storage, hide_secrets(url))  # type: ignore[return-value]
     except StorageLost:
         raise
@@ -111,6 +112,14 @@ class _Unconnected:
     url: str
 
     def connect(self) -> BaseStorage:
+        """Connects. Processes that make a database's tables at once fail, all but one, and then find them made."""
+        for pause in (0.5, 1.0, 2.0):
+            try:
+                return _connect(self.url)
+            except Exception as error:  # SQLAlchemy's, which need not be installed
+                if type(error).__name__ not in ("IntegrityError", "ProgrammingError"):
+                    raise
+            time.sleep(pause)
         return _connect(self.url)
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import dummy
-from commands import NAME, command, trials_of
+from commands import NAME, ROOT, command, trials_of
 from commands import run as run_soon
 from dummy import assert_exact, done_so_far, start_parent, wait_for
 from servers import PATIENCE, Server, free_port, make_proxy, mlflow_server, postgres  # noqa: F401
@@ -199,6 +199,22 @@ def test_two_parents_of_two_folders_on_one_database_make_the_exact_total(togethe
     again = next(folder for folder, (*_, code) in zip(folders, ends, strict=True) if code == 2)
     said = run("run", *words, folder=again)
     assert "resuming" in said and len(pd.read_csv(again / "runs" / NAME / "trials.csv")) == 40
+
+
+def test_parents_that_open_a_new_database_at_the_same_moment_all_find_its_tables(postgres):  # noqa: F811
+    code = (
+        "import multiprocessing, sys; from pathlib import Path; from study.storage import open_storage\n"
+        "context = multiprocessing.get_context('fork'); gate = context.Barrier(3)\n"
+        "def go():\n"
+        "    gate.wait(60)\n"
+        "    assert open_storage(sys.argv[1], Path()).get_all_studies() == []\n"
+        "processes = [context.Process(target=go) for _ in range(3)]\n"
+        "for process in processes: process.start()\n"
+        "for process in processes: process.join()\n"
+        "sys.exit(any(process.exitcode for process in processes))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code, postgres.url], cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
 
 
 def test_a_worker_that_starts_while_its_storage_restarts_waits_for_it(make_proxy, tmp_path):  # noqa: F811
