@@ -2,14 +2,11 @@
 
 import contextlib
 import errno
-import functools
 import json
 import os
-import random
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,20 +20,13 @@ from optuna.trial import FrozenTrial
 
 from fer.errors import InputError
 from study.describe import hide_secrets, one_line
+from study.patience import Patient, StorageLost, first_line
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 JOURNAL = "journal.log"
 LONGEST_LINE = 2**24
 CONNECT_SECONDS = 10
-PATIENCE_SECONDS = 120.0
-# By name: the drivers that raise them may not be installed. SQLAlchemy's, for a server that is away, restarts or has no
-# connection to spare, a deadlock, a locked file; gRPC's.
-PASSING = frozenset({"OperationalError", "InterfaceError", "_InactiveRpcError", "AioRpcError"})
-# Of gRPC's codes, those of a server that is away or cannot answer now; the others are answers.
-PASSING_CODES = frozenset(
-    {"UNAVAILABLE", "UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"}
-)
 
 
 def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseStorage:
@@ -75,7 +65,7 @@ def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseSt
             f"pip install 'memory-integrity[{extra}]', or the driver that the URL names.",
         ) from None
     except Exception as error:  # each database driver has its own errors
-        reason = _first_line(error)
+        reason = first_line(error)
         raise InputError(
             "--storage must be an Optuna storage that answers",
             f"{hide_secrets(url)} ({reason})",
@@ -121,64 +111,6 @@ class _Unconnected:
                     raise
             time.sleep(pause)
         return _connect(self.url)
-
-
-class StorageLost(ConnectionError):
-    """The storage has not answered for PATIENCE_SECONDS."""
-
-
-class Patient:
-    """A storage whose calls are repeated, with growing pauses, while its server is away.
-
-    A call may have been done although its answer was lost, and is then done twice. That is harmless here: a second
-    enqueued trial of a slot yields to the first, a claim that was not heard of runs out like any lease, and an end
-    that is told twice raises UpdateFinishedTrialError, as one that came too late does.
-    """
-
-    def __init__(self, storage: BaseStorage | _Unconnected, url: str, patience: float = PATIENCE_SECONDS) -> None:
-        self._storage, self._url, self._patience = storage, url, patience
-        self._away_since: float | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._storage, name)
-        return functools.partial(self._repeat, found) if callable(found) else found
-
-    def _repeat(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        pause = 0.25
-        while True:
-            try:
-                answer = call(*args, **options)
-                self._away_since = None
-                return answer
-            except Exception as error:
-                if not _may_pass(error):
-                    raise
-                now = time.monotonic()
-                self._away_since = self._away_since or now
-                if now - self._away_since >= self._patience:
-                    away = f"{now - self._away_since:.0f} s"
-                    raise StorageLost(f"{self._url} has not answered for {away} ({_first_line(error)})") from None
-            time.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(2 * pause, 10.0)
-
-
-def _may_pass(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, is of the kind that ends when a server is back."""
-    while error is not None:
-        if isinstance(error, ConnectionError):
-            return True
-        if type(error).__name__ in PASSING:
-            code = getattr(error, "code", None)
-            return not callable(code) or code().name in PASSING_CODES
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _first_line(error: BaseException) -> str:
-    """Returns what an error says, of its first cause, on one line and without secrets."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return one_line(error, 200)
 
 
 class _KernelLock:

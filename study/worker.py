@@ -63,8 +63,9 @@ def work(args: argparse.Namespace, send: Callable[[Path], None] | None = None) -
     Returns:
         How many.
     """
+    from study.patience import PATIENCE_SECONDS
     from study.slots import is_waiting
-    from study.storage import PATIENCE_SECONDS, load_study
+    from study.storage import load_study
 
     # A parent has reached this storage a moment ago, so a server that does not answer will soon.
     started_by_parent = args.parent or send is not None

@@ -22,9 +22,10 @@ from fer.adaptation import AdaptationConfig
 from study.config import StudyOptions
 from study.front import counted
 from study.machine import keep_private, leave_with_parent
+from study.patience import PATIENCE_SECONDS
 from study.progress import Progress
 from study.slots import top_up
-from study.storage import PATIENCE_SECONDS, load_study, open_storage, trials_of
+from study.storage import load_study, open_storage, trials_of
 from study.supervise import Worker, supervise, worker_process
 from study.worker import run_all
 

@@ -15,9 +15,10 @@ from fer.adaptation import AdaptationConfig
 from fer.errors import InputError
 from study import storage
 from study.machine import is_stuck
+from study.patience import Patient, StorageLost
 from study.run import drift
 from study.slots import top_up
-from study.storage import Journal, Patient, StorageLost, open_storage, trials_of
+from study.storage import Journal, open_storage, trials_of
 
 ROOT = Path(__file__).parent.parent
 
