@@ -69,17 +69,17 @@ if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
 
     adapt, left = fer.engine.adapt, [int(os.environ["STARVED_TRIALS"])]
 
-    def starved(*arguments):
+    def starved(*arguments, **options):
         left[0] -= 1
         if left[0] < 0:
-            return adapt(*arguments)
+            return adapt(*arguments, **options)
         if os.environ["STARVED"] == "device":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         before = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (used, before[1]))
         try:
-            return adapt(*arguments)
+            return adapt(*arguments, **options)
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
 
