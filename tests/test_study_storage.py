@@ -16,7 +16,7 @@ from fer.errors import InputError
 from study import storage
 from study.machine import is_stuck
 from study.patience import Patient, StorageLost
-from study.run import drift
+from study.run import drift, write_record
 from study.slots import top_up
 from study.storage import Journal, open_storage, trials_of
 
@@ -185,6 +185,16 @@ def test_changes_around_a_study_are_told_one_by_one():
     now = {"source": {"digest": "a"}, "target": {"digest": "c"}, "versions": {"torch": "2.12", "mlflow": "4"}}
     assert drift(known, known) == []
     assert drift(known, now) == ["target b → c", "torch 2.11 → 2.12"]
+
+
+def test_a_study_that_another_parent_began_meanwhile_keeps_its_record():
+    study = optuna.create_study(study_name="s", directions=["maximize"] * 2)
+    mine, other = {"name": "s", "id": "a", "created": "today"}, {"name": "s", "id": "b", "created": "now"}
+    for _ in range(2):
+        write_record(study, mine)
+    with pytest.raises(InputError, match="begins once"):
+        write_record(study, other)
+    assert study.user_attrs["study"] == mine
 
 
 def test_the_parent_of_processes_passes_the_url_where_nobody_reads_it(monkeypatch):
