@@ -17,11 +17,9 @@ check: $(INSTALLED)
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
-# Known vulnerabilities of what is installed; asks a database on the internet.
+# Known vulnerabilities of what is installed; says "not audited" where no database on the internet answers.
 audit: $(INSTALLED)
-	$(PYTHON) -m venv .venv/audit
-	.venv/audit/bin/python -m pip install --quiet pip-audit
-	.venv/audit/bin/pip-audit --path "$$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	.venv/bin/python .ci/audit.py
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=...") if sys.version_info < (3, 11) else None'

@@ -1,9 +1,11 @@
-"""What a long study leaves behind: memory, latency, files, processes; and how much 64 workers ask of PostgreSQL.
+"""What a long study leaves behind: memory, latency, files, processes; and how much many workers ask of PostgreSQL.
 
 `python -m benchmarks.soak` writes benchmarks/results/soak.json: 2,000 trials that do nothing, through the real claim,
 lease and tell on a journal, with the memory, the open files and the latency of the first and the last tenth; then 64
-processes on a PostgreSQL of its own, every update counted. `--quick` does a tenth of both in under a minute, `--check`
-compares the committed results with their targets.
+processes on a PostgreSQL of its own, every update counted; then 1,000 workers there that are simulated: each has an
+identity of its own and holds a trial while all the others hold theirs, but they take turns in a few processes, as their
+connections would outnumber what a server has. `--quick` does a tenth of it in under a minute, `--check` compares the
+committed results with their targets.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ import psutil
 
 from fer.adaptation import AdaptationConfig
 from study.front import counted
-from study.leases import leased
+from study.leases import identity_of_process, leased
 from study.machine import hardware, versions
 from study.search import claim
 from study.slots import top_up
@@ -30,6 +33,7 @@ from study.storage import open_storage, trials_of
 
 RESULTS = Path(__file__).parent / "results" / "soak.json"
 TRIALS, WORKERS, PER_WORKER = 2000, 64, 16
+SIMULATED, PROCESSES, CONNECTIONS = 1000, 8, 100
 TARGETS = {
     "soak.lost": ("at most", 0),
     "soak.memory_growth_kib_per_trial": ("at most", 32.0),
@@ -39,6 +43,9 @@ TARGETS = {
     "soak.processes_leaked": ("at most", 0),
     "postgresql.lost_updates": ("at most", 0),
     "postgresql.workers": ("at least", WORKERS),
+    "simulated.lost_updates": ("at most", 0),
+    "simulated.held_at_once": ("at least", SIMULATED),
+    "simulated.most_connections": ("at most", CONNECTIONS),
 }
 
 
@@ -97,9 +104,9 @@ def many(url: str, workers: int, trials: int) -> dict[str, Any]:
     processes = [context.Process(target=_share, args=(url, gate, told)) for _ in range(workers)]
     for process in processes:
         process.start()
-    gate.wait(600)
+    gate.wait(3600)
     started = time.perf_counter()
-    numbers = [number for _ in processes for number in told.get(timeout=600)]
+    numbers = [number for _ in processes for number in told.get(timeout=3600)]
     seconds = time.perf_counter() - started
     for process in processes:
         process.join(60)
@@ -117,7 +124,7 @@ def many(url: str, workers: int, trials: int) -> dict[str, Any]:
 
 def _share(url: str, gate: Any, told: Any) -> None:
     study = optuna.load_study(study_name="many", storage=open_storage(url, Path()))
-    gate.wait(600)
+    gate.wait(3600)
     mine = []
     while (trial := claim(study, "random", 0)) is not None:
         x = trial.suggest_float("x", 0, 1)
@@ -127,18 +134,91 @@ def _share(url: str, gate: Any, told: Any) -> None:
     told.put(mine)
 
 
+def thousand(url: str, workers: int, processes: int) -> dict[str, Any]:
+    """Lets simulated workers each claim a trial, all hold theirs at once, and then tell them."""
+    storage = open_storage(url, Path())
+    study = optuna.create_study(study_name="thousand", storage=storage, directions=["maximize"] * 2)
+    top_up(study, workers, "card", AdaptationConfig())
+    context = multiprocessing.get_context("spawn")
+    gate, told = context.Barrier(processes + 1), context.Queue()
+    parts = [range(workers)[start::processes] for start in range(processes)]
+    crew = [context.Process(target=_take_turns, args=(url, part, gate, told)) for part in parts]
+    for process in crew:
+        process.start()
+    times, held = [], 0
+    connections, ended = [0], threading.Event()
+    watch = threading.Thread(target=_count_connections, args=(url, connections, ended))
+    watch.start()
+    for phase in ("ready", "claimed", "looked", "told"):
+        gate.wait(3600)
+        times.append(time.perf_counter())
+        if phase == "claimed":
+            running = [trial for trial in trials_of(study) if trial.state.name == "RUNNING"]
+            held = len({trial.user_attrs["worker"]["simulated"] for trial in running})
+    mine = dict(pair for _ in crew for pair in told.get(timeout=3600))
+    for process in crew:
+        process.join(60)
+    ended.set()
+    watch.join()
+    done = {trial.number: trial for trial in counted(trials_of(study))}
+    kept = [n for n, trial in done.items() if trial.user_attrs.get("told") == trial.params["x"] == mine.get(n)]
+    right = [n for n in kept if done[n].values == [done[n].params["x"], 1 - done[n].params["x"]]]
+    return {
+        "workers": workers,
+        "processes": processes,
+        "held_at_once": held,
+        "most_connections": max(connections),
+        "asks_per_second": workers / (times[1] - times[0]),
+        "tells_per_second": workers / (times[3] - times[2]),
+        "lost_updates": (workers - len(right)) + abs(len(mine) - workers) + abs(len(trials_of(study)) - workers),
+        "processes_failed": sum(bool(process.exitcode) for process in crew),
+    }
+
+
+def _take_turns(url: str, workers: range, gate: Any, told: Any) -> None:
+    study = optuna.load_study(study_name="thousand", storage=open_storage(url, Path()))
+    gate.wait(3600)
+    held = []
+    for worker in workers:
+        trial = claim(study, "random", 0)
+        if trial is not None:
+            trial.set_user_attr("worker", identity_of_process() | {"simulated": worker})
+            held.append(trial)
+    gate.wait(3600)
+    gate.wait(3600)  # the other side looks at who holds what
+    mine = []
+    for trial in held:
+        x = trial.suggest_float("x", 0, 1)
+        trial.set_user_attr("told", x)
+        trial.study.tell(trial, [x, 1 - x])
+        mine.append((trial.number, x))
+    told.put(mine)
+    gate.wait(3600)
+
+
+def _count_connections(url: str, found: list[int], ended: threading.Event) -> None:
+    """Notes, again and again, how many connections the server has open, but for the one that asks."""
+    import psycopg
+
+    query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    with psycopg.connect(url, autocommit=True) as connection:
+        while not ended.wait(0.5):
+            found.extend(connection.execute(query).fetchone() or ())
+
+
 def measure(quick: bool) -> dict[str, Any]:
-    """Runs both parts; the second is left out, with the reason, where there is no PostgreSQL."""
+    """Runs all parts; those on a server are left out, with the reason, where there is no PostgreSQL."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     from servers import Postgres, find_programs
 
     part = 10 if quick else 1
     found: dict[str, Any] = {"hardware": hardware(), "versions": versions(), "quick": quick}
+    found["load"] = list(os.getloadavg())  # what else the machine was at when this began
     with tempfile.TemporaryDirectory() as folder:
         found["soak"] = soak(Path(folder) / "soak", TRIALS // part)
         programs = find_programs()
         if programs is None:
-            found["postgresql"] = {"left_out": "PostgreSQL is not installed"}
+            found |= {name: {"left_out": "PostgreSQL is not installed"} for name in ("postgresql", "simulated")}
             return found
         Path(folder).chmod(0o711)
         server = Postgres(Path(folder) / "postgresql", programs, connections=4 * WORKERS)
@@ -147,6 +227,7 @@ def measure(quick: bool) -> dict[str, Any]:
             server.create()
             workers = WORKERS // (8 if quick else 1)
             found["postgresql"] = many(server.url, workers, workers * PER_WORKER)
+            found["simulated"] = thousand(server.url, SIMULATED // part, PROCESSES if not quick else 2)
         finally:
             server.stop()
     return found
@@ -179,7 +260,7 @@ def main() -> int:
         print("\n".join(lines) or "all targets are met")
         return bool(lines)
     results = measure(args.quick)
-    print(json.dumps({name: results[name] for name in ("soak", "postgresql")}, indent=1))
+    print(json.dumps({name: results[name] for name in ("soak", "postgresql", "simulated")}, indent=1))
     if not args.quick:
         RESULTS.write_text(json.dumps(results | {"targets": TARGETS}, indent=1) + "\n")
     return 0

@@ -14,7 +14,7 @@ from typing import Any
 from fer.errors import InputError
 from study.config import PRESETS, STUCK, WRONG_USE, cache_folder
 from study.describe import one_line
-from study.machine import keep_private, leave_with_parent
+from study.machine import is_out_of_memory, keep_private, leave_with_parent
 
 
 def main(record: dict[str, Any]) -> dict[str, Any]:
@@ -87,6 +87,8 @@ if __name__ == "__main__":
     except InputError as error:
         say({"error": [error.rule, str(error.value), error.mend]})
         sys.exit(WRONG_USE)
-    except OSError as error:
+    except Exception as error:
+        if not (isinstance(error, OSError) or is_out_of_memory(error)):
+            raise
         say({"stuck": one_line(error)})
         sys.exit(STUCK)

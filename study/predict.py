@@ -6,6 +6,7 @@ import sys
 
 from fer.errors import InputError
 from study.config import DONE, FAILED, WRONG_USE
+from study.machine import keep_private
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
+    keep_private()
     args = build_parser().parse_args(arguments)
     try:
         return predict(args)

@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted; the same command goes on from here:\n  {same_command(arguments)}", file=sys.stderr)
         return INTERRUPTED
-    except (OSError, RuntimeError) as error:  # a full disk, a storage that went away, a study that gave up
+    except (OSError, RuntimeError, MemoryError) as error:  # a full disk, a lost storage, a study that gave up
         print(f"error: {one_line(error)}. Mended, it goes on with:\n  {same_command(arguments)}", file=sys.stderr)
         return FAILED
 
@@ -66,6 +66,14 @@ def main(arguments: list[str] | None = None) -> int:
 def same_command(arguments: list[str] | None) -> str:
     """Returns the line that resumes the study, without passwords."""
     words = ["-m", "study.run", *(sys.argv[1:] if arguments is None else arguments)]
+    return shlex.join([python(), *hide_secrets(words)])
+
+
+def sync_command(name: str, options: StudyOptions) -> str:
+    """Returns the line that adds to MLflow what it lacks of the study, without passwords."""
+    words = ["-m", "study.sync", name, *(["--out", options.out] if options.out != "runs" else [])]
+    for flag, value in (("--storage", options.storage), ("--tracking-uri", options.tracking_uri)):
+        words += [flag, value] if value else []
     return shlex.join([python(), *hide_secrets(words)])
 
 
@@ -107,6 +115,7 @@ def run(options: StudyOptions, progress: Progress) -> int:
             record = make_record(name, options, source, target, synthetic)
             study = begin_or_resume(record, options, progress, follower)
             with only_lead(study, progress.say) if options.storage else contextlib.nullcontext():
+                write_record(study, record)
                 options = settle_workers(study, record, options)
                 show_setting(record, options, progress)
                 code = search(study, record, options, progress, follower)
@@ -151,7 +160,7 @@ def begin_or_resume(
         today = {name: record[name] for name in ("source", "target", "versions")}
         record.update(known | today | {"options": known["options"] | now})
         record["changes"] = [*known.get("changes", []), *changes]
-    return create_study(record, storage)
+    return create_study(record["name"], storage)
 
 
 def read_data(options: StudyOptions, progress: Progress) -> tuple["Dataset", "Dataset"]:
@@ -294,16 +303,15 @@ def obtain_baseline(record: dict[str, Any], progress: Progress) -> dict[str, Any
     raise RuntimeError(f"the baseline's process ended with code {process.returncode}; its messages are above")
 
 
-def create_study(record: dict[str, Any], storage: "optuna.storages.BaseStorage") -> "optuna.Study":
-    """Creates the study in its storage, or finds it there, and writes its record."""
+def create_study(name: str, storage: "optuna.storages.BaseStorage") -> "optuna.Study":
+    """Creates the study in its storage, or finds it there."""
     import optuna
 
     study = optuna.create_study(
-        study_name=record["name"], storage=storage, directions=["maximize", "maximize"], load_if_exists=True
+        study_name=name, storage=storage, directions=["maximize", "maximize"], load_if_exists=True
     )
     with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
         study.set_metric_names(["source_val", "target_val"])
-    study.set_user_attr("study", record)
     return study
 
 
@@ -323,6 +331,22 @@ def settle_workers(study: "optuna.Study", record: dict[str, Any], options: Study
     record["calibration"] = obtain(cache_folder(options.out), record["network"]["width"])
     study.set_user_attr("study", record)
     return dataclasses.replace(options, workers=str(record["calibration"]["workers"]))
+
+
+def write_record(study: "optuna.Study", record: dict[str, Any]) -> None:
+    """Writes the study's record into its storage; only its one parent may.
+
+    Raises:
+        InputError: Another parent began the study while this one trained the baseline.
+    """
+    begun = study.user_attrs.get("study", record)
+    if begun["id"] != record["id"]:
+        raise InputError(
+            "a study begins once",
+            f"{record['name']}, which another study.run began at {begun['created']}",
+            "Give the same command again: it goes on with that study.",
+        )
+    study.set_user_attr("study", record)
 
 
 def show_setting(record: dict[str, Any], options: StudyOptions, progress: Progress) -> None:
@@ -390,7 +414,7 @@ def search(
         prune_models(study, folder)
         complete = follower.finish(record, folder)
         if not complete:
-            progress.warn(f"MLflow lacks a part of the study; add it later: {python()} -m study.sync {record['name']}")
+            progress.warn(f"MLflow lacks a part of the study; add it later: {sync_command(record['name'], options)}")
     if complete and options.preset != "tiny" and tracking_uri(options) != "none":
         log_networks(record["name"], options, progress, ["--models"])
     summarise(study, record, options, progress, reason)
@@ -416,10 +440,11 @@ def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progres
 def log_networks(name: str, options: StudyOptions, progress: Progress, how: list[str]) -> None:
     """Logs the front's networks as MLflow models, in a process of its own: that imports torch."""
     words = [sys.executable, "-m", "study.sync", name, "--out", options.out, *how]
-    words += ["--tracking-uri", options.tracking_uri] if options.tracking_uri else []
-    environment = os.environ | ({"STUDY_STORAGE": options.storage} if options.storage else {})
+    # Both may hold a password, and everybody on a machine reads command lines.
+    places = {"STUDY_STORAGE": options.storage, "MLFLOW_TRACKING_URI": options.tracking_uri}
+    environment = os.environ | {name: place for name, place in places.items() if place}
     if subprocess.run(words, env=environment, stdout=subprocess.DEVNULL).returncode:
-        progress.warn(f"MLflow lacks networks; again: {python()} -m study.sync {name} {' '.join(how)}")
+        progress.warn(f"MLflow lacks networks; again: {sync_command(name, options)} {' '.join(how)}")
 
 
 def is_exported(study: "optuna.Study", folder: Path) -> bool:

@@ -2,13 +2,12 @@
 
 import contextlib
 import errno
-import functools
 import json
 import os
-import random
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -21,27 +20,26 @@ from optuna.trial import FrozenTrial
 
 from fer.errors import InputError
 from study.describe import hide_secrets, one_line
+from study.patience import Patient, StorageLost, first_line
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 JOURNAL = "journal.log"
 LONGEST_LINE = 2**24
 CONNECT_SECONDS = 10
-PATIENCE_SECONDS = 120.0
-# By name: the drivers that raise them may not be installed. SQLAlchemy's, for a server that is away, restarts or has no
-# connection to spare, a deadlock, a locked file; gRPC's.
-PASSING = frozenset({"OperationalError", "InterfaceError", "_InactiveRpcError", "AioRpcError"})
 
 
-def open_storage(url: str | None, folder: Path) -> BaseStorage:
+def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseStorage:
     """Opens a study's storage.
 
     Args:
         url: Any Optuna storage URL; None is the journal in the study's folder.
         folder: The study's folder.
+        patience: Seconds for which a server is waited for that does not answer; for who knows that the URL is right.
 
     Raises:
         InputError: The storage cannot be reached.
+        StorageLost: Nor in all that time.
     """
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +51,12 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         except Exception as error:  # a line that is no JSON, or no entry of a journal: whatever reading it raises
             raise _damaged(path, error) from None
     try:
-        return Patient(_connect(url), hide_secrets(url))  # type: ignore[return-value]
+        # Connecting is repeated as any later call is.
+        unconnected = _Unconnected(url)
+        storage = (Patient(unconnected, hide_secrets(url), patience) if patience else unconnected).connect()
+        return Patient(storage, hide_secrets(url))  # type: ignore[return-value]
+    except StorageLost:
+        raise
     except ModuleNotFoundError as error:
         extra = "grpc" if url.startswith("grpc") else "postgresql"
         raise InputError(
@@ -62,7 +65,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
             f"pip install 'memory-integrity[{extra}]', or the driver that the URL names.",
         ) from None
     except Exception as error:  # each database driver has its own errors
-        reason = _first_line(error)
+        reason = first_line(error)
         raise InputError(
             "--storage must be an Optuna storage that answers",
             f"{hide_secrets(url)} ({reason})",
@@ -73,7 +76,8 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
 def _connect(url: str) -> BaseStorage:
     if url.startswith("grpc://"):
         address = urlsplit(url)
-        proxy = optuna.storages.GrpcStorageProxy(host=address.hostname or "localhost", port=address.port or 13000)
+        with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+            proxy = optuna.storages.GrpcStorageProxy(host=address.hostname or "localhost", port=address.port or 13000)
         proxy.wait_server_ready(timeout=CONNECT_SECONDS)
         return proxy
     if url.startswith(("postgresql:", "postgres:")):
@@ -91,59 +95,22 @@ def _connect(url: str) -> BaseStorage:
     return optuna.storages.get_storage(url)
 
 
-class StorageLost(ConnectionError):
-    """The storage has not answered for PATIENCE_SECONDS."""
+@dataclass(frozen=True)
+class _Unconnected:
+    """A storage's URL, to connect to by a call that `Patient` can repeat."""
 
+    url: str
 
-class Patient:
-    """A storage whose calls are repeated, with growing pauses, while its server is away.
-
-    A call may have been done although its answer was lost, and is then done twice. That is harmless here: a second
-    enqueued trial of a slot yields to the first, a claim that was not heard of runs out like any lease, and an end
-    that is told twice raises UpdateFinishedTrialError, as one that came too late does.
-    """
-
-    def __init__(self, storage: BaseStorage, url: str, patience: float = PATIENCE_SECONDS) -> None:
-        self._storage, self._url, self._patience = storage, url, patience
-        self._away_since: float | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._storage, name)
-        return functools.partial(self._repeat, found) if callable(found) else found
-
-    def _repeat(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        pause = 0.25
-        while True:
+    def connect(self) -> BaseStorage:
+        """Connects. Processes that make a database's tables at once fail, all but one, and then find them made."""
+        for pause in (0.5, 1.0, 2.0):
             try:
-                answer = call(*args, **options)
-                self._away_since = None
-                return answer
-            except Exception as error:
-                if not _may_pass(error):
+                return _connect(self.url)
+            except Exception as error:  # SQLAlchemy's, which need not be installed
+                if type(error).__name__ not in ("IntegrityError", "ProgrammingError"):
                     raise
-                now = time.monotonic()
-                self._away_since = self._away_since or now
-                if now - self._away_since >= self._patience:
-                    away = f"{now - self._away_since:.0f} s"
-                    raise StorageLost(f"{self._url} has not answered for {away} ({_first_line(error)})") from None
-            time.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(2 * pause, 10.0)
-
-
-def _may_pass(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, is of the kind that ends when a server is back."""
-    while error is not None:
-        if type(error).__name__ in PASSING or isinstance(error, ConnectionError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _first_line(error: BaseException) -> str:
-    """Returns what an error says, of its first cause, on one line and without secrets."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return one_line(error, 200)
+            time.sleep(pause)
+        return _connect(self.url)
 
 
 class _KernelLock:
@@ -233,8 +200,8 @@ def _damaged(path: Path, error: Exception) -> InputError:
     )  # fmt: skip
 
 
-def load_study(name: str, out: Path, storage: str | None) -> optuna.Study:
-    """Loads an existing study.
+def load_study(name: str, out: Path, storage: str | None, patience: float = 0.0) -> optuna.Study:
+    """Loads an existing study; `patience` as for `open_storage`.
 
     Raises:
         InputError: There is none of this name.
@@ -245,7 +212,7 @@ def load_study(name: str, out: Path, storage: str | None) -> optuna.Study:
         known = sorted(path.parent.name for path in out.glob(f"*/{JOURNAL}"))
         raise InputError("a study must exist", f"{name!r} in {out}/, which has {', '.join(known) or 'none'}", mend)
     try:
-        return optuna.load_study(study_name=name, storage=open_storage(storage, folder))
+        return optuna.load_study(study_name=name, storage=open_storage(storage, folder, patience))
     except KeyError:
         raise InputError("a study must exist", f"{name!r} in {hide_secrets(storage or str(folder))}", mend) from None
 

@@ -72,7 +72,8 @@ def sync(
 ) -> int:
     """Adds to MLflow what it does not have yet of a study; calling it again adds nothing.
 
-    A failure is warned about once, on one line, and tried again at a later call, at most every 30 seconds.
+    A failure is warned about on one line, and tried again at a later call, at most every 30 seconds; when it is over,
+    another line says so.
 
     Args:
         handle: From `open_tracking`; None does nothing.
@@ -138,11 +139,6 @@ def log_models(
     return handle is None or _guarded(handle, work, force=True)
 
 
-def parent_run(handle: dict[str, Any] | None) -> str | None:
-    """Returns the id of the study's parent run, once `sync` has made or found it."""
-    return None if handle is None else handle.get("parent")
-
-
 def _guarded(handle: dict[str, Any], work: Callable[[], object], force: bool = False) -> bool:
     """Does `work` unless it failed a short while ago; says whether it was done."""
     if not force and time.monotonic() < handle["next_try"]:
@@ -156,7 +152,9 @@ def _guarded(handle: dict[str, Any], work: Callable[[], object], force: bool = F
             print(f"warning: MLflow cannot be reached, the study goes on without it ({reason})", file=sys.stderr)
             handle["warned"] = True
         return False
-    handle["next_try"] = 0.0
+    if handle["warned"]:
+        print(f"MLflow answers again ({hide_secrets(handle['uri'])})", file=sys.stderr)
+    handle.update(next_try=0.0, warned=False)
     return True
 
 
@@ -218,9 +216,11 @@ def _parent(handle: dict[str, Any], info: dict) -> str:
         query = f"tags.study_id = '{study}' and tags.role = 'study'"
         found = client.search_runs([handle["experiment"]], query, max_results=1)
         run = found[0].info.run_id if found else _make_parent(handle, info)
+        if not found or not found[0].data.params:  # a server that went away may have left the run alone
+            _describe_parent(client, run, info)
         if found:
             client.update_run(run, status="RUNNING")
-            _add_changed_options(client, found[0], info)
+            _add_changed_options(client, client.get_run(run), info)
         children = dict(_children(client, handle["experiment"], run))
         logged = {n for n, child in children.items() if child.info.status in records.ENDED}
         handle.update(parent=run, study=study, children=children, logged=logged)
@@ -228,22 +228,27 @@ def _parent(handle: dict[str, Any], info: dict) -> str:
 
 
 def _make_parent(handle: dict[str, Any], info: dict) -> str:
+    run = handle["client"].create_run(
+        handle["experiment"],
+        start_time=records.created(info),
+        tags=records.study_tags(info),
+        run_name=str(info.get("name", "study")),
+    )
+    return run.info.run_id
+
+
+def _describe_parent(client: Any, run: str, info: dict) -> None:
+    """Gives the study's run its data, baseline and options; these come last, so that a run which has them has all."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    client = handle["client"]
-    name = str(info.get("name", "study"))
-    run = client.create_run(
-        handle["experiment"], start_time=records.created(info), tags=records.study_tags(info), run_name=name
-    )
-    for batch in records.batches(records.study_params(info), records.baseline_metrics(info)):
-        client.log_batch(run.info.run_id, synchronous=True, **_entities(batch))
     inputs = [
         DatasetInput(Dataset(**dataset), [InputTag("mlflow.data.context", context)])
         for context, dataset in records.datasets(info)
     ]
     if inputs:
-        client.log_inputs(run.info.run_id, datasets=inputs)
-    return run.info.run_id
+        client.log_inputs(run, datasets=inputs)
+    for batch in records.batches(records.study_params(info), records.baseline_metrics(info)):
+        client.log_batch(run, synchronous=True, **_entities(batch))
 
 
 def _add_changed_options(client: Any, run: Any, info: dict) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 from optuna.trial import FrozenTrial, TrialState
 
 from fer import baseline
@@ -19,9 +18,9 @@ from fer.folds import adapt_over, divide
 from fer.seeding import seed_from
 from fer.training import Diverged
 from search_spaces import choose
-from study.describe import one_line
+from study.describe import hide_secrets, one_line
 from study.front import BETWEEN, FLOOR, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
-from study.machine import is_stuck
+from study.machine import is_out_of_memory, is_stuck
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
 from study.storage import trials_of
 
@@ -98,12 +97,13 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
     except Exception as error:  # whatever it is, it is this trial's, and the study goes on
         if is_stuck(error):  # unless no other trial would fare better here
             raise OSError(one_line(error)) from error
-        if not isinstance(error, Diverged | optuna.exceptions.UpdateFinishedTrialError):
+        expected = isinstance(error, Diverged | optuna.exceptions.UpdateFinishedTrialError)
+        reason = "out of memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+        if not expected and reason != "out of memory":
             traceback.print_exc()
-        reason = "out of memory" if _out_of_memory(error) else f"{type(error).__name__}: {error}"
         # Another process may have given the trial up for lost; then its copy counts and not this one.
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            describe(trial, {"reason": reason[:500], "seconds": time.perf_counter() - started})
+            describe(trial, {"reason": hide_secrets(reason)[:500], "seconds": time.perf_counter() - started})
             trial.study.tell(trial, state=TrialState.FAIL)
         return TrialState.FAIL
 
@@ -155,7 +155,3 @@ def keep_if_leading(trial: optuna.Trial, adapted: Adapted, bench: Bench, strateg
             baseline.save(network, path, header | fold | {"alpha": str(alpha), "slope": str(slope)})
             if bench.send is not None:
                 bench.send(path)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "out of memory" in str(error).lower()

@@ -63,10 +63,13 @@ def work(args: argparse.Namespace, send: Callable[[Path], None] | None = None) -
     Returns:
         How many.
     """
+    from study.patience import PATIENCE_SECONDS
     from study.slots import is_waiting
     from study.storage import load_study
 
-    study = load_study(args.study, Path(args.out), args.storage)
+    # A parent has reached this storage a moment ago, so a server that does not answer will soon.
+    started_by_parent = args.parent or send is not None
+    study = load_study(args.study, Path(args.out), args.storage, PATIENCE_SECONDS if started_by_parent else 0.0)
     if not is_waiting(study):
         return 0  # before torch is imported, which takes seconds
     from study.trial import run_trial

@@ -23,9 +23,9 @@ def command(module: str, *arguments: str, folder: Path, **environment: str) -> s
     )
 
 
-def run(module: str, *arguments: str, folder: Path, code: int = 0) -> str:
+def run(module: str, *arguments: str, folder: Path, code: int = 0, seconds: float = 170) -> str:
     process = command(module, *arguments, folder=folder)
-    out, err = process.communicate(timeout=170)
+    out, err = process.communicate(timeout=seconds)
     assert process.returncode == code, f"{out}\n{err}"
     assert "Traceback" not in err, err
     return out + err

@@ -4,9 +4,11 @@
 """
 
 import argparse
+import contextlib
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from functools import partial
@@ -18,7 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from fer.adaptation import AdaptationConfig
 from study.config import StudyOptions
+from study.front import counted
 from study.machine import keep_private, leave_with_parent
+from study.patience import PATIENCE_SECONDS
 from study.progress import Progress
 from study.slots import top_up
 from study.storage import load_study, open_storage, trials_of
@@ -27,6 +31,7 @@ from study.worker import run_all
 
 NAME = "dummy"
 OPTIONS = {"sampler": "random", "seed": 0}
+TRIALS, WORKERS = 200, 4
 
 
 def run_dummy(trial: optuna.Trial, seconds: float) -> None:
@@ -45,18 +50,24 @@ def spawn_dummy(seconds: float, options: StudyOptions, name: str, until: float) 
 
 
 def run_worker(args: argparse.Namespace) -> None:
-    study = load_study(NAME, Path(args.out), os.environ.get("STUDY_STORAGE"))
+    study = load_study(NAME, Path(args.out), os.environ.get("STUDY_STORAGE"), PATIENCE_SECONDS)
     run_all(study, OPTIONS, partial(run_dummy, seconds=args.seconds))
 
 
-def run_parent(args: argparse.Namespace) -> None:
-    storage = open_storage(os.environ.get("STUDY_STORAGE"), Path(args.out) / NAME)
+def make_study(out: Path, url: str | None, trials: int) -> optuna.Study:
+    """Returns the study, made if need be, with its slots filled."""
+    storage = open_storage(url, out / NAME)
     study = optuna.create_study(study_name=NAME, storage=storage, directions=["maximize"] * 2, load_if_exists=True)
+    top_up(study, trials, "card", AdaptationConfig())
+    return study
+
+
+def run_parent(args: argparse.Namespace) -> None:
+    study = make_study(Path(args.out), os.environ.get("STUDY_STORAGE"), args.trials)
     options = StudyOptions(
         target="x", trials=args.trials, workers=str(args.workers), out=args.out, quiet=True,
         storage=os.environ.get("STUDY_STORAGE"),
     )  # fmt: skip
-    top_up(study, args.trials, "card", AdaptationConfig())
     supervise(study, options, AdaptationConfig(), Progress(quiet=True), partial(spawn_dummy, args.seconds))
 
 
@@ -71,6 +82,45 @@ def kill_one(study: optuna.Study, rng: random.Random) -> bool:
         except ProcessLookupError:
             continue
     return False
+
+
+def start_parent(
+    out: Path, storage: str | None, trials: int = TRIALS, seconds: float = 0.6, workers: int = WORKERS
+) -> subprocess.Popen:
+    command = [sys.executable, __file__, "parent", "--out", str(out), "--trials", str(trials)]
+    command += ["--workers", str(workers), "--seconds", str(seconds)]
+    environment = os.environ | ({"STUDY_STORAGE": storage} if storage else {}) | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def load(out: Path, storage: str | None) -> optuna.Study:
+    return load_study(NAME, out, storage)
+
+
+def assert_exact(out: Path, storage: str | None, trials: int = TRIALS) -> list:
+    study = load(out, storage)
+    everything = trials_of(study)
+    done = counted(everything)
+    assert sorted(trial.user_attrs["slot"] for trial in done) == list(range(trials))
+    assert all(trial.state.is_finished() for trial in everything)
+    finished = [trial for trial in everything if trial.state.name == "COMPLETE"]
+    assert [trial.number for trial in finished] == [trial.number for trial in done if trial.state.name == "COMPLETE"]
+    return everything
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def done_so_far(out: Path, storage: str | None, seen: dict = {}) -> int:  # noqa: B006 - one connection for all looks
+    with contextlib.suppress(Exception):
+        if (out, storage) not in seen:
+            seen[out, storage] = load(out, storage)
+        return len(counted(trials_of(seen[out, storage])))
+    return 0
 
 
 if __name__ == "__main__":

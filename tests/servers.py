@@ -1,13 +1,20 @@
-"""A PostgreSQL of a test's own, on the loopback, in a folder that goes with the test."""
+"""Servers of a test's own, on the loopback, in folders that go with the test: PostgreSQL, MLflow, Optuna's proxy."""
 
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+PATIENCE = 1500.0
+"""Seconds for what takes a moment: machines that run such tests may be busy."""
 
 
 def free_port() -> int:
@@ -90,3 +97,86 @@ def postgres(tmp_path_factory: pytest.TempPathFactory):
     finally:
         server.stop()
         shutil.rmtree(server.folder, ignore_errors=True)
+
+
+class Server:
+    """A Python process that serves a port, ended with SIGKILL and started again at will.
+
+    Args:
+        command: What Python runs, given the port.
+        log: Where its words go.
+        **environment: What it needs besides this process's.
+    """
+
+    def __init__(self, command: Callable[[int], list[str]], log: Path, **environment: str) -> None:
+        self.port, self.log, self.environment = free_port(), log, os.environ | environment
+        self.command = [sys.executable, *command(self.port)]
+        self.process: subprocess.Popen | None = None
+
+    def start(self, seconds: float = PATIENCE) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + seconds
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"no server: {self.log.read_text()}")
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+
+@pytest.fixture
+def mlflow_server(tmp_path: Path):
+    """An MLflow server over a database in `tmp_path`, not started yet."""
+    database = f"sqlite:///{tmp_path}/tracked.db"
+    words = ["-m", "mlflow", "server", "--backend-store-uri", database, "--host", "127.0.0.1", "--workers", "1"]
+    words += ["--artifacts-destination", str(tmp_path / "artifacts"), "--port"]
+    server = Server(
+        lambda port: [*words, str(port)],
+        tmp_path / "mlflow.log",
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+        MLFLOW_DISABLE_TELEMETRY="true",
+    )
+    yield server
+    server.kill()
+
+
+PROXY = """
+import sys
+from pathlib import Path
+import optuna
+from study.storage import open_storage
+
+storage = open_storage(sys.argv[1] or None, Path(sys.argv[2]))
+optuna.storages.run_grpc_proxy_server(getattr(storage, "_storage", storage), host="127.0.0.1", port=int(sys.argv[3]))
+"""
+
+
+@pytest.fixture
+def make_proxy(tmp_path: Path):
+    """Makes Optuna's gRPC proxy in front of a storage's URL, or of a journal in `tmp_path`."""
+    pytest.importorskip("grpc", reason="grpcio is not installed (the extra `grpc`)")
+    made: list[Server] = []
+
+    def make(url: str | None) -> Server:
+        root = str(Path(__file__).parent.parent)
+        words = ["-c", PROXY, url or "", str(tmp_path / "behind")]
+        made.append(Server(lambda port: [*words, str(port)], tmp_path / "proxy.log", PYTHONPATH=root))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.kill()

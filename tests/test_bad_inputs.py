@@ -87,11 +87,17 @@ def harmed(content: bytes, seed: int) -> bytes:
     return bytes(data)
 
 
-def corpus(name: str, count: int, least: int = 0) -> list:
-    """Returns pytest's parameters for `count` seeds: a few by default, all with the marker slow."""
-    cases = [pytest.param(seed, id=f"{name}-{seed}") for seed in range(count) if seed % QUICK == least]
-    rest = [seed for seed in range(count) if seed % QUICK != least]
-    return [*cases, *(pytest.param(seed, id=f"{name}-{seed}", marks=pytest.mark.slow) for seed in rest)]
+CORPUS: dict[str, int] = {}
+
+
+def corpus(name: str, count: int, *given: object) -> list:
+    """Returns pytest's parameters for `count` seeds, after what is given: a few by default, all if slow."""
+    CORPUS[name] = count
+    seeds = sorted(range(count), key=lambda seed: seed % QUICK != 0)
+    marks = [() if seed % QUICK == 0 else (pytest.mark.slow,) for seed in seeds]
+    return [
+        pytest.param(*given, seed, id=f"{name}-{seed}", marks=mark) for seed, mark in zip(seeds, marks, strict=True)
+    ]
 
 
 # Images.
@@ -233,22 +239,16 @@ def read(folder: Path, name: str) -> None:
         assert report["skipped"] or len(dataset.open("train"))
 
 
-@pytest.mark.parametrize("seed", corpus("manifest", 48))
-def test_a_harmed_manifest_is_read_or_refused(seed, tmp_path):
-    root = tmp_path / "data" / "mine"
-    made_faces.manifest(root)
-    table = root / "manifest.csv"
-    table.write_bytes(harmed(table.read_bytes(), seed))
-    read(tmp_path, "mine")
+TABLES = corpus("manifest", 48, "mine", made_faces.manifest, "manifest.csv")
+TABLES += corpus("pixels", 24, "fer2013", made_faces.fer_csv, "fer2013.csv")
 
 
-@pytest.mark.parametrize("seed", corpus("pixels", 24))
-def test_a_harmed_table_of_pixels_is_read_or_refused(seed, tmp_path):
-    root = tmp_path / "data" / "fer2013"
-    made_faces.fer_csv(root)
-    table = root / "fer2013.csv"
-    table.write_bytes(harmed(table.read_bytes(), seed))
-    read(tmp_path, "fer2013")
+@pytest.mark.parametrize(("name", "write", "table", "seed"), TABLES)
+def test_a_harmed_table_is_read_or_refused(name, write, table, seed, tmp_path):
+    root = tmp_path / "data" / name
+    write(root)
+    (root / table).write_bytes(harmed((root / table).read_bytes(), seed))
+    read(tmp_path, name)
 
 
 CELLS = st.text(max_size=12) | st.sampled_from(
@@ -429,3 +429,13 @@ def test_harmed_prepared_data_is_prepared_again(seed, tmp_path):
         again = prepared()
     assert {path.name: path.read_bytes() for path in again.folder.glob("*.npy")} == before
     json.loads((again.folder / "report.json").read_text())
+
+
+# How many there are.
+
+
+def test_the_corpus_is_of_three_hundred_inputs_and_more():
+    sizes = CORPUS | {"options": len(FLAGS) * len(VALUES), "names in archives": 2 * len(NAMES)}
+    print(f"{sum(sizes.values())} generated bad inputs: {sizes}; hypothesis draws 260 more")
+    assert set(sizes) >= {"image", "archive", "manifest", "pixels", "options", "journal", "network", "checkpoint"}
+    assert sum(sizes.values()) >= 300 and min(sizes.values()) >= 18

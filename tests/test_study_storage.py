@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -14,9 +15,10 @@ from fer.adaptation import AdaptationConfig
 from fer.errors import InputError
 from study import storage
 from study.machine import is_stuck
-from study.run import drift
+from study.patience import Patient, StorageLost
+from study.run import drift, write_record
 from study.slots import top_up
-from study.storage import Journal, Patient, StorageLost, open_storage, trials_of
+from study.storage import Journal, open_storage, trials_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,6 +64,49 @@ def test_one_that_stays_away_is_given_up_in_bounded_time_and_then_at_once(clock)
     with pytest.raises(StorageLost):
         patient.get_all_studies()
     assert clock[0] == until
+
+
+class _InactiveRpcError(Exception):
+    """Named as gRPC's, with its codes."""
+
+    def __init__(self, name: str) -> None:
+        self.code = lambda: SimpleNamespace(name=name)
+
+
+def test_what_a_proxy_answers_is_told_from_a_proxy_that_is_away(clock):
+    class Proxy:
+        def __init__(self, code: str) -> None:
+            self.code, self.calls = code, 0
+
+        def get_all_studies(self) -> str:
+            self.calls += 1
+            if self.calls > 1:
+                return "here"
+            raise KeyError("wrapped") from _InactiveRpcError(self.code)
+
+    for code in ("NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS", "INVALID_ARGUMENT"):
+        with pytest.raises(KeyError):
+            Patient(Proxy(code), "u").get_all_studies()  # type: ignore[arg-type]
+    assert clock[0] == 0
+    assert Patient(Proxy("UNAVAILABLE"), "u").get_all_studies() == "here"  # type: ignore[arg-type]
+
+
+def test_who_knows_that_the_url_is_right_waits_for_the_server(clock, monkeypatch, tmp_path):
+    calls = iter(range(100))
+
+    def connect(url: str) -> optuna.storages.BaseStorage:
+        if next(calls) < 3:
+            raise OperationalError("connection refused")
+        return optuna.storages.InMemoryStorage()
+
+    monkeypatch.setattr(storage, "_connect", connect)
+    with pytest.raises(InputError, match="that answers"):
+        open_storage("postgresql://host/db", tmp_path)
+    assert clock[0] == 0
+    assert open_storage("postgresql://host/db", tmp_path, patience=60).get_all_studies() == []
+    monkeypatch.setattr(storage, "_connect", lambda url: Flaky(away=10**9).get_all_studies())
+    with pytest.raises(StorageLost, match="has not answered for"):
+        open_storage("postgresql://me:s3cr3t@host/db", tmp_path, patience=60)
 
 
 def test_an_error_that_no_waiting_mends_is_raised_at_once(clock):
@@ -140,6 +185,16 @@ def test_changes_around_a_study_are_told_one_by_one():
     now = {"source": {"digest": "a"}, "target": {"digest": "c"}, "versions": {"torch": "2.12", "mlflow": "4"}}
     assert drift(known, known) == []
     assert drift(known, now) == ["target b → c", "torch 2.11 → 2.12"]
+
+
+def test_a_study_that_another_parent_began_meanwhile_keeps_its_record():
+    study = optuna.create_study(study_name="s", directions=["maximize"] * 2)
+    mine, other = {"name": "s", "id": "a", "created": "today"}, {"name": "s", "id": "b", "created": "now"}
+    for _ in range(2):
+        write_record(study, mine)
+    with pytest.raises(InputError, match="begins once"):
+        write_record(study, other)
+    assert study.user_attrs["study"] == mine
 
 
 def test_the_parent_of_processes_passes_the_url_where_nobody_reads_it(monkeypatch):

@@ -1,7 +1,6 @@
 """Studies whose processes, servers and disks fail: nothing that finished is lost, nothing counts twice."""
 
 import contextlib
-import os
 import random
 import signal
 import subprocess
@@ -13,39 +12,18 @@ from pathlib import Path
 import pytest
 
 import dummy
+from dummy import assert_exact, done_so_far, load, start_parent, wait_for
 from servers import Postgres, postgres  # noqa: F401
 from study.front import counted
-from study.storage import load_study, trials_of
+from study.storage import trials_of
 
 pytestmark = pytest.mark.slow
-TRIALS, WORKERS, KILLS = 200, 4, 20
+TRIALS, WORKERS, KILLS = dummy.TRIALS, dummy.WORKERS, 20
 
 
 @pytest.fixture(params=["journal", "postgresql"])
 def storage(request: pytest.FixtureRequest) -> str | None:
     return request.getfixturevalue("postgres").url if request.param == "postgresql" else None
-
-
-def start_parent(out: Path, storage: str | None, trials: int = TRIALS, seconds: float = 0.6) -> subprocess.Popen:
-    command = [sys.executable, dummy.__file__, "parent", "--out", str(out), "--trials", str(trials)]
-    command += ["--workers", str(WORKERS), "--seconds", str(seconds)]
-    environment = os.environ | ({"STUDY_STORAGE": storage} if storage else {}) | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def load(out: Path, storage: str | None):
-    return load_study(dummy.NAME, out, storage)
-
-
-def assert_exact(out: Path, storage: str | None, trials: int = TRIALS) -> list:
-    study = load(out, storage)
-    everything = trials_of(study)
-    done = counted(everything)
-    assert sorted(trial.user_attrs["slot"] for trial in done) == list(range(trials))
-    assert all(trial.state.is_finished() for trial in everything)
-    finished = [trial for trial in everything if trial.state.name == "COMPLETE"]
-    assert [trial.number for trial in finished] == [trial.number for trial in done if trial.state.name == "COMPLETE"]
-    return everything
 
 
 def assert_mlflow_agrees(out: Path, storage: str | None, folder: Path) -> None:
@@ -63,21 +41,6 @@ def assert_mlflow_agrees(out: Path, storage: str | None, folder: Path) -> None:
     runs = client.search_runs([experiment.experiment_id], "tags.role = 'trial'", max_results=1000)
     numbers = sorted(int(run.data.tags["trial"]) for run in runs)
     assert numbers == [trial.number for trial in counted(trials_of(study))]
-
-
-def wait_for(condition, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.2)
-
-
-def done_so_far(out: Path, storage: str | None, seen: dict = {}) -> int:  # noqa: B006 - one connection for all looks
-    with contextlib.suppress(Exception):
-        if (out, storage) not in seen:
-            seen[out, storage] = load(out, storage)
-        return len(counted(trials_of(seen[out, storage])))
-    return 0
 
 
 def test_twenty_workers_are_killed_and_no_trial_is_lost_or_done_twice(storage, tmp_path):

@@ -47,7 +47,7 @@ def test_a_study_is_a_parent_with_a_child_per_counted_trial(handle, info):
     done: set[int] = set()
     assert tracking.sync(handle, info, trials, done) == 10 and done == set(range(10))
     (parent,) = parents(handle, info)
-    assert parent.info.run_id == tracking.parent_run(handle) and parent.info.run_name == info["name"]
+    assert parent.info.run_id == handle["parent"] and parent.info.run_name == info["name"]
     assert parent.data.tags["synthetic"] == "true" and parent.data.params["sampler"] == "tpe"
     assert parent.data.metrics["baseline/source_val"] == 0.61
     inputs = {d.tags[0].value: (d.dataset.name, d.dataset.digest) for d in parent.inputs.dataset_inputs}
@@ -92,7 +92,7 @@ def test_one_handle_serves_two_studies(handle, info):
 
 def test_a_study_that_its_owner_deleted_is_written_anew(handle, store, info):
     tracking.sync(handle, info, made_trials(2), set())
-    handle["client"].delete_run(tracking.parent_run(handle))
+    handle["client"].delete_run(handle["parent"])
     fresh = tracking.open_tracking(handle["uri"], store)
     assert tracking.sync(fresh, info, made_trials(2), set()) == 2 and len(parents(handle, info)) == 1
 
@@ -110,7 +110,30 @@ def test_a_child_left_half_written_is_completed_not_doubled(handle, store, info,
     runs = children(handle, info)
     assert len(runs) == 2 and {run.info.status for run in runs} == {"FINISHED"}
     assert all(len(client.get_metric_history(run.info.run_id, "curve/loss")) == 3 for run in runs)
-    assert capsys.readouterr().err.count("\n") == 1
+    lost, back = capsys.readouterr().err.splitlines()
+    assert "the study goes on without it" in lost and "answers again" in back
+
+
+def test_a_parent_left_without_its_description_is_given_it(handle, store, info, monkeypatch, capsys):
+    client = handle["client"]
+    monkeypatch.setattr(client, "log_batch", lambda *_, **__: 1 / 0)
+    assert tracking.sync(handle, info, made_trials(1), set()) == 0
+    monkeypatch.undo()
+    fresh = tracking.open_tracking(handle["uri"], store)
+    assert tracking.sync(fresh, info, made_trials(1), set()) == 1
+    (parent,) = parents(handle, info)
+    assert parent.data.params["sampler"] == "tpe" and parent.data.metrics["baseline/source_val"] == 0.61
+    assert len(parent.inputs.dataset_inputs) == 2 and not [tag for tag in parent.data.tags if tag.startswith("now.")]
+
+
+def test_each_time_that_the_server_is_lost_is_told(handle, info, monkeypatch, capsys):
+    for trials in (1, 2):
+        with monkeypatch.context() as away:
+            away.setattr(handle["client"], "create_run", lambda *_, **__: 1 / 0)
+            assert tracking.sync(handle, info, made_trials(trials), set(), force=True) == 0
+            assert tracking.sync(handle, info, made_trials(trials), set(), force=True) == 0
+        assert tracking.sync(handle, info, made_trials(trials), set(), force=True) == 1
+        assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["warning:", "MLflow"]
 
 
 def test_finish_adds_exports_and_hypervolume_once(handle, info, tmp_path):

@@ -1,0 +1,121 @@
+"""Want of memory, of the host and of a device: a trial's own affair, until too many follow each other."""
+
+import mmap
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from commands import NAME, command, study
+from conftest import TINY
+from fer.adaptation import AdaptationConfig
+from study import trial as one
+from study.machine import is_out_of_memory
+from study.search import claim
+from study.slots import top_up
+from study.storage import open_storage, trials_of
+from study.supervise import MOST_FAILURES_IN_A_ROW
+
+HUGE = 2**46  # bytes, more than any address space has to give
+
+
+def ask_too_much() -> dict:
+    return {
+        "torch": lambda: torch.empty(HUGE, dtype=torch.uint8),
+        "numpy": lambda: np.empty(HUGE, np.uint8),
+        "python": lambda: bytearray(HUGE),
+        "kernel": lambda: mmap.mmap(-1, HUGE),
+        "device": lambda: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")),
+    }
+
+
+@pytest.mark.parametrize("who", ask_too_much())
+def test_want_of_memory_is_known_whoever_says_it(who):
+    with pytest.raises((MemoryError, RuntimeError, OSError)) as caught:
+        ask_too_much()[who]()
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape mismatch"), OSError(2, "No such file"), ValueError("memory")])
+def test_other_errors_are_none(error):
+    assert not is_out_of_memory(error)
+
+
+def test_a_trial_without_memory_fails_with_that_reason_and_the_next_one_runs(setting, tmp_path, monkeypatch, capfd):
+    found = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    top_up(found, 2, "card", AdaptationConfig())
+    bench = one.Bench(setting, "card", TINY, 0, tmp_path)
+    with monkeypatch.context() as starved:
+        starved.setattr(one, "adapt_over", lambda *_: ask_too_much()["device"]())
+        assert one.run_trial(claim(found, "random", 0), bench) == TrialState.FAIL
+    assert one.run_trial(claim(found, "random", 0), bench) == TrialState.COMPLETE
+    first, second = trials_of(found)
+    assert first.user_attrs["reason"] == "out of memory" and first.state == TrialState.FAIL
+    assert second.state == TrialState.COMPLETE and "Traceback" not in capfd.readouterr().err
+
+
+STARVED = """
+# Read by every Python that starts here: adaptations find no memory, as often as the environment says.
+import os, sys
+
+if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
+    import resource
+    import torch
+    import fer.engine
+
+    adapt, left = fer.engine.adapt, [int(os.environ["STARVED_TRIALS"])]
+
+    def starved(*arguments, **options):
+        left[0] -= 1
+        if left[0] < 0:
+            return adapt(*arguments, **options)
+        if os.environ["STARVED"] == "device":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (used, before[1]))
+        try:
+            return adapt(*arguments, **options)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+    fer.engine.adapt = starved
+"""
+
+
+def starve(folder: Path, where: str, trials: int, *arguments: str) -> tuple[int, str, pd.DataFrame]:
+    """Runs a study whose workers find no memory for their first trials; returns its code, words and table."""
+    from commands import ROOT
+
+    (folder / "sitecustomize.py").write_text(STARVED)
+    words = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--workers", "1", *arguments]
+    environment = {"PYTHONPATH": f"{folder}:{ROOT}", "STARVED": where, "STARVED_TRIALS": str(trials)}
+    process = command("run", *words, folder=folder, **environment)
+    out, err = process.communicate(timeout=1500)
+    return process.returncode, out + err, pd.read_csv(folder / "runs" / NAME / "trials.csv")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["host", "device"])
+def test_a_study_goes_on_after_trials_without_memory(where, tmp_path):
+    code, said, trials = starve(tmp_path, where, 2, "--trials", "6")
+    assert code == 0 and "Traceback" not in said, said
+    assert list(trials["state"]) == ["failed"] * 2 + ["finished"] * 4, said
+    assert set(trials["reason"][:2]) == {"out of memory"}
+
+
+@pytest.mark.slow
+def test_too_many_in_a_row_stop_it_with_the_reason_and_with_memory_it_goes_on(tmp_path):
+    total = str(MOST_FAILURES_IN_A_ROW + 5)
+    code, said, trials = starve(tmp_path, "device", 1000, "--trials", total, "--early-stop", "off")
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert code == 1 and "Traceback" not in said, said
+    assert f"the last {MOST_FAILURES_IN_A_ROW} trials failed, at last because: out of memory" in line
+    assert set(trials["state"]) == {"failed"} and len(trials) < int(total)
+    (tmp_path / "sitecustomize.py").unlink()
+    study(tmp_path, "--tracking-uri", "none", "--trials", total, "--workers", "1", "--early-stop", "off")
+    assert len(pd.read_csv(tmp_path / "runs" / NAME / "trials.csv")) == int(total)
