@@ -14,6 +14,8 @@ from fer.errors import InputError
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 # Of a worker that could not go on and neither could the next, on a full disk or without its storage.
 STUCK = 3
+# Of a worker whose device had too little memory beside the others.
+CROWDED = 4
 SAMPLERS = ("evolution", "tpe", "nsga2", "gp", "random", "qmc", "grid")
 # Alphas and slopes of the networks on the way from the baseline that are scored as well: two along the straight way (in
 # a study of 200 trials a quarter of it never was on the front), and one whose last layer is the adapted one and whose

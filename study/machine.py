@@ -48,6 +48,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return named or any(text in str(error).lower() for text in said)
 
 
+class Crowded(RuntimeError):
+    """The device's memory did not suffice beside other workers."""
+
+
 def leave_with_parent(parent: int) -> None:
     """Watches, in a thread, for the end of the parent process and ends this one: nobody would read its results."""
 

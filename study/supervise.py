@@ -1,5 +1,6 @@
 """Keeps the workers of a study going until it has its trials."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from optuna.trial import TrialState
 
 from fer.adaptation import AdaptationConfig
-from study.config import STUCK, WRONG_USE, StudyOptions
+from study.config import CROWDED, STUCK, WRONG_USE, StudyOptions
 from study.front import CHANCE, counted
 from study.leases import Watch, reap
 from study.machine import worker_environment
@@ -82,10 +83,13 @@ def supervise(
     try:
         with progress:
             while True:
-                crashed = [worker for worker in workers if worker.poll()]
+                crashed = [worker for worker in workers if worker.poll() not in (None, 0, CROWDED)]
                 if any(worker.poll() in (STUCK, WRONG_USE) for worker in crashed):
                     raise GaveUp("a worker cannot go on, nor could the next; its message is above")
+                crowded = any(worker.poll() == CROWDED for worker in workers)
                 workers = [worker for worker in workers if worker.poll() is None]
+                if crowded and int(options.workers) > 1:
+                    options, workers = with_fewer(study, options, workers, progress)
                 if crashed or time.monotonic() - looked > LOOK_AFTER_LEASES_EVERY:
                     looked = time.monotonic()
                     # A worker that died at a trial is that trial's affair, which fails when it happens again.
@@ -119,6 +123,16 @@ def supervise(
         _stop(study, workers)
 
 
+def with_fewer(
+    study: "optuna.Study", options: StudyOptions, workers: list[Worker], progress: Progress
+) -> tuple[StudyOptions, list[Worker]]:
+    """Halves the number of workers, because the device they share had too little memory; no trial is lost by it."""
+    few = int(options.workers) // 2
+    progress.warn(f"the device's memory does not suffice for {options.workers} workers; it goes on with {few}")
+    _stop(study, workers[few:])
+    return dataclasses.replace(options, workers=str(few)), workers[:few]
+
+
 def out_of_patience(done: "list[optuna.trial.FrozenTrial]", options: StudyOptions) -> str:
     """Returns why --patience ends a study with these ended trials, or nothing when it does not."""
     if not options.patience or len(done) <= options.patience:
@@ -142,6 +156,7 @@ def spawn_worker(options: StudyOptions, name: str, until: float) -> Worker:
     command = [sys.executable, "-m", "study.worker", "--study", name, "--out", options.out]
     command += ["--parent", str(os.getpid()), "--until", str(until)]
     command += ["--data", options.data] if options.data else []
+    command += ["--beside"] if int(options.workers) > 1 else []
     return worker_process(command, options.storage)
 
 

@@ -20,7 +20,7 @@ from fer.training import Diverged
 from search_spaces import choose
 from study.describe import hide_secrets, one_line
 from study.front import BETWEEN, FLOOR, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
-from study.machine import is_out_of_memory, is_stuck
+from study.machine import Crowded, is_out_of_memory, is_stuck
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
 from study.storage import trials_of
 
@@ -39,6 +39,7 @@ class Bench:
         ways: Alphas and slopes of the networks between the baseline and each adapted one that are scored as well.
         send: Is given each network's file, where it does not stay on this machine.
         floor: The source accuracy below which no network is an answer.
+        beside: Whether other workers share the device; then a want of its memory is not the trial's fault.
         folds: Trainings per trial, each with another part of the target in validation; 0 is the usual one.
     """
 
@@ -52,6 +53,7 @@ class Bench:
     send: Callable[[Path], None] | None = None
     floor: float = 0.0
     folds: int = 0
+    beside: bool = False
 
     @property
     def settings(self) -> list[Setting]:
@@ -97,6 +99,8 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
     except Exception as error:  # whatever it is, it is this trial's, and the study goes on
         if is_stuck(error):  # unless no other trial would fare better here
             raise OSError(one_line(error)) from error
+        if bench.beside and bench.setting.runtime.on_gpu and is_out_of_memory(error):
+            raise Crowded(one_line(error)) from error
         expected = isinstance(error, Diverged | optuna.exceptions.UpdateFinishedTrialError)
         reason = "out of memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
         if not expected and reason != "out of memory":

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
-from study.config import DONE, INTERRUPTED, STUCK, WAYS, WRONG_USE, cache_folder, joining_parent
+from study.config import CROWDED, DONE, INTERRUPTED, STUCK, WAYS, WRONG_USE, cache_folder, joining_parent
 from study.describe import one_line
-from study.machine import WORKER_ENVIRONMENT, keep_private, leave_with_parent, worker_environment
+from study.machine import WORKER_ENVIRONMENT, Crowded, keep_private, leave_with_parent, worker_environment
 
 if TYPE_CHECKING:
     import optuna
@@ -28,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
     parser.add_argument("--until", type=float, default=float("inf"), help=argparse.SUPPRESS)
+    parser.add_argument("--beside", action="store_true", help=argparse.SUPPRESS)  # others share its device
     return parser
 
 
@@ -45,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; the trial goes back to the study", file=sys.stderr)
         return INTERRUPTED
+    except Crowded:
+        return CROWDED  # its parent goes on with fewer
     except OSError as error:  # a full disk, a storage that went away
         print(f"error: {one_line(error)}", file=sys.stderr)
         return STUCK
@@ -105,7 +108,7 @@ def run_all(
         try:
             with leased(study, trial):
                 run(trial)
-        except (KeyboardInterrupt, OSError):  # not the trial's fault
+        except (KeyboardInterrupt, OSError, Crowded):  # not the trial's fault
             give_back(study, study.trials[trial.number], blame=False)
             raise
         finished += 1
@@ -141,6 +144,7 @@ def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
         Path(args.out) / record["name"],
         early_stop=options["early_stop"] == "on",
         ways=WAYS if options["interpolate"] == "on" else (),
+        beside=getattr(args, "beside", False),
         folds=options.get("folds", 0),
         floor=options.get("min_retention", 0.0) * record["baseline"]["source_val"],
     )

@@ -119,3 +119,38 @@ def test_too_many_in_a_row_stop_it_with_the_reason_and_with_memory_it_goes_on(tm
     (tmp_path / "sitecustomize.py").unlink()
     study(tmp_path, "--tracking-uri", "none", "--trials", total, "--workers", "1", "--early-stop", "off")
     assert len(pd.read_csv(tmp_path / "runs" / NAME / "trials.csv")) == int(total)
+
+
+CROWDED = """
+# Read by every Python that starts here: a device whose memory is enough for one worker alone.
+import os, sys
+
+if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
+    import torch
+    import fer.folds
+    import fer.runtime
+
+    fer.runtime.Runtime.on_gpu = property(lambda self: True)
+    adapt = fer.folds.adapt
+
+    def crowded(*arguments, **options):
+        if "--beside" in sys.orig_argv:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return adapt(*arguments, **options)
+
+    fer.folds.adapt = crowded
+"""
+
+
+@pytest.mark.slow
+def test_workers_that_crowd_a_device_become_fewer_and_no_trial_is_lost(tmp_path):
+    from commands import ROOT
+
+    (tmp_path / "sitecustomize.py").write_text(CROWDED)
+    words = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--workers", "4", "--trials", "6"]
+    process = command("run", *words, folder=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    out, err = process.communicate(timeout=1500)
+    said, trials = out + err, pd.read_csv(tmp_path / "runs" / NAME / "trials.csv")
+    assert process.returncode == 0 and "Traceback" not in said, said
+    assert "for 4 workers; it goes on with 2" in said and "for 2 workers; it goes on with 1" in said
+    assert list(trials["state"]) == ["finished"] * 6
