@@ -10,7 +10,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from commands import NAME, command, study
+from commands import NAME, command, run
 from conftest import TINY
 from fer.adaptation import AdaptationConfig
 from study import trial as one
@@ -117,7 +117,8 @@ def test_too_many_in_a_row_stop_it_with_the_reason_and_with_memory_it_goes_on(tm
     assert f"the last {MOST_FAILURES_IN_A_ROW} trials failed, at last because: out of memory" in line
     assert set(trials["state"]) == {"failed"} and len(trials) < int(total)
     (tmp_path / "sitecustomize.py").unlink()
-    study(tmp_path, "--tracking-uri", "none", "--trials", total, "--workers", "1", "--early-stop", "off")
+    words = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--workers", "1", "--early-stop", "off"]
+    run("run", *words, "--trials", total, folder=tmp_path, seconds=1500)
     assert len(pd.read_csv(tmp_path / "runs" / NAME / "trials.csv")) == int(total)
 
 
