@@ -16,18 +16,23 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.search_peers import Stopping, missing, mo_asha, multi_metric
 from benchmarks.search_simulator import Course, Search, Surrogate, base, noise, simulate, slots
-from benchmarks.search_table import PACKED, read
+from benchmarks.search_table import PACKED, SHARES, read
+from study.config import StudyOptions
+from study.evolution import EvolutionSampler
+from study.stopping import ETA, should_stop
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 TRIALS, SEEDS = 200, 20
-DEFAULT = "the default"
+DEFAULT, WITHOUT = "the default", "the default, no stopping"
+EARLY = SHARES[:-1]
 # The most of random search's cost, and of Optuna's default's, that the default may need for the same hypervolume.
 TARGETS = {"random": 0.25, "tpe, Optuna's": 0.5}
 
@@ -39,56 +44,86 @@ class Contender:
     Attributes:
         sampler: From a seed to a sampler.
         named: Whether the named methods come first, as in a study.
-        rungs: Where dominated trials may stop; nowhere by default.
-        eta: Of early stopping.
+        stopping: From the study to the rule that stops trials; None lets all run to their end.
+        rungs: Where the rule is asked.
         workers: How many trials run at once.
         seeds: Over how many searches.
+        needs: The package of another project, without which it is left out.
     """
 
     sampler: Callable[[int], Any]
     named: bool = False
-    rungs: tuple[float, ...] = ()
-    eta: int = 2
+    stopping: Stopping | None = None
+    rungs: tuple[float, ...] = (0.5,)
     workers: int = 1
     seeds: int = SEEDS
+    needs: str | None = None
+
+
+def halving(eta: int = ETA) -> Stopping:
+    """Returns this project's early stopping."""
+
+    def rule(trial: Any, share: float, mine: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
+        return should_stop(mine, others, eta)
+
+    return lambda study: rule
 
 
 def contenders() -> dict[str, Contender]:
-    """Returns every contender by name."""
+    """Returns every contender by name, the slow ones last."""
+    from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
     from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
-    from study.evolution import EvolutionSampler
     from study.search import make_sampler
 
+    def random(seed: int) -> Any:
+        return RandomSampler(seed=seed)
+
     def ours(seed: int) -> Any:
-        return make_sampler("evolution", seed)
+        return make_sampler(StudyOptions.sampler, seed)
 
     def tpe(**settings: Any) -> Callable[[int], Any]:
         return lambda seed: TPESampler(seed=seed, **settings)
 
-    found = {
-        "random": Contender(lambda seed: RandomSampler(seed=seed)),
-        "tpe, Optuna's": Contender(tpe()),
+    def evolution(**other: Any) -> Contender:
+        return Contender(EvolutionSampler, **({"named": True, "stopping": halving()} | other))
+
+    default = Contender(ours, named=True, stopping=halving())
+    syne_tune = Contender(random, stopping=mo_asha(), rungs=EARLY, needs="syne_tune")
+    optunahub = Contender(tpe(), stopping=multi_metric(MedianPruner), rungs=EARLY, needs="optunahub")
+    later = {"rungs": (0.5, 0.75)}
+    return {
+        "random": Contender(random),
         "nsga2": Contender(lambda seed: NSGAIISampler(seed=seed)),
         "nsga2, population 20": Contender(lambda seed: NSGAIISampler(seed=seed, population_size=20)),
         "evolution": Contender(EvolutionSampler),
-        "random, named first": Contender(lambda seed: RandomSampler(seed=seed), named=True),
-        "random, named first, stopping": Contender(lambda seed: RandomSampler(seed=seed), named=True, rungs=(0.5,)),
-        "evolution, named first": Contender(ours, named=True),
-        DEFAULT: Contender(ours, named=True, rungs=(0.5,)),
-        "rungs 1/4, 1/2": Contender(ours, named=True, rungs=(0.25, 0.5)),
-        "rungs 1/2, 3/4": Contender(ours, named=True, rungs=(0.5, 0.75)),
-        "rungs 1/4, 1/2, 3/4": Contender(ours, named=True, rungs=(0.25, 0.5, 0.75)),
-        "rungs 1/8, 1/4, 1/2, 3/4": Contender(ours, named=True, rungs=(0.125, 0.25, 0.5, 0.75)),
-        "rung 1/2, eta 3": Contender(ours, named=True, rungs=(0.5,), eta=3),
-        "rung 1/4, eta 2": Contender(ours, named=True, rungs=(0.25,)),
+        "Syne Tune's MO-ASHA": syne_tune,
+        "Syne Tune's MO-ASHA, rung 1/2, eta 2": replace(syne_tune, stopping=mo_asha(4, 2)),
+        "Syne Tune's MO-ASHA, named first": replace(syne_tune, named=True),
+        "random, named first": Contender(random, named=True),
+        "random, named first, stopping": Contender(random, named=True, stopping=halving()),
+        WITHOUT: replace(default, stopping=None),
+        DEFAULT: default,
+        **{f"{n} workers": replace(default, workers=n) for n in (2, 8, 64)},
+        "rungs 1/4, 1/2": evolution(rungs=(0.25, 0.5)),
+        "rungs 1/2, 3/4": evolution(**later),
+        "rungs 1/4, 1/2, 3/4": evolution(rungs=(0.25, 0.5, 0.75)),
+        "rungs 1/8, 1/4, 1/2, 3/4": evolution(rungs=EARLY),
+        "rung 1/2, eta 3": evolution(stopping=halving(3)),
+        "rungs 1/2, 3/4, eta 3": evolution(stopping=halving(3), **later),
+        "rung 1/4, eta 2": evolution(rungs=(0.25,)),
+        "tpe, Optuna's": Contender(tpe()),
+        "OptunaHub's multi-metric pruner": optunahub,
+        "OptunaHub's multi-metric pruner, halving": replace(
+            optunahub, stopping=multi_metric(lambda: SuccessiveHalvingPruner(reduction_factor=2)), seeds=10
+        ),
         "tpe, named first": Contender(tpe(), named=True, seeds=10),
+        "tpe, named first, stopping": Contender(tpe(), named=True, stopping=halving(), seeds=10),
         "tpe multivariate, named first": Contender(tpe(multivariate=True), named=True, seeds=10),
         "tpe group, named first": Contender(tpe(multivariate=True, group=True), named=True, seeds=10),
         "tpe startup 30, named first": Contender(tpe(n_startup_trials=30), named=True, seeds=10),
         "gp": Contender(lambda seed: GPSampler(seed=seed), seeds=5),
-    }
-    return found | {f"{n} workers": Contender(ours, named=True, rungs=(0.5,), workers=n) for n in (2, 8, 64)}
+    }  # fmt: skip
 
 
 def replay(
@@ -98,7 +133,6 @@ def replay(
     import optuna
 
     from search_spaces import choose
-    from study.stopping import should_stop
 
     states = optuna.trial.TrialState
     ends = {"finished": states.COMPLETE, "stopped": states.PRUNED, "failed": states.FAIL}
@@ -118,11 +152,8 @@ def replay(
     def tell(trial: Any, vector: tuple[float, float] | None, state: str) -> None:
         study.tell(trial, vector, ends[state])
 
-    def rule(share: float, mine: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
-        return should_stop(mine, others, contender.eta)
-
     kept = named_count() if contender.named else 0
-    stops = rule if contender.rungs else None
+    stops = contender.stopping(study) if contender.stopping else None
     with warnings.catch_warnings(action="ignore"):
         found = simulate(answer, ask, tell, trials, seed, contender.workers, stops, contender.rungs, kept)
     return found, latencies
@@ -188,6 +219,10 @@ def measure(names: Sequence[str], seeds: int | None, trials: int, known: dict[st
     digest = hashlib.sha256(PACKED.read_bytes()).hexdigest()[:16]
     found = known.get("curves", {}) if known.get("table") == digest else {}
     for name in names:
+        why = missing(everyone[name].needs)
+        if why:
+            print(f"{name}: left out, {why}", file=sys.stderr, flush=True)
+            continue
         started = time.monotonic()
         found[name] = curves(everyone[name], surrogate.answer, seeds or everyone[name].seeds, trials)
         volumes = [volume[-1] for volume in found[name]["hypervolume"]]
@@ -238,7 +273,7 @@ def check(result: dict[str, Any]) -> int:
     if result:
         print(as_text(result))
     found = result.get("figures", {})
-    missing = [name for name in (DEFAULT, *TARGETS, "evolution, named first") if name not in found]
+    missing = [name for name in (DEFAULT, *TARGETS, WITHOUT) if name not in found]
     if missing:
         print(f"not measured: {', '.join(missing)}")
     mine, short = found.get(DEFAULT, {}), bool(missing)
@@ -247,7 +282,7 @@ def check(result: dict[str, Any]) -> int:
         if other in found and (share is None or share > most):
             print(f"{DEFAULT} needs {share} of the cost of {other}, should be at most {most:g}")
             short = True
-    without = found.get("evolution, named first")
+    without = found.get(WITHOUT)
     if mine and without and mine["hypervolume"] + mine["half_interval"] < without["hypervolume"]:
         print(f"stopping costs hypervolume: {mine['hypervolume']:.4f} against {without['hypervolume']:.4f} without")
         short = True

@@ -33,8 +33,8 @@ SOURCE_IMAGES, TARGET_IMAGES = 5000, 784
 STEPS = np.array([200, 98])  # validation images: accuracies are multiples of one of them
 ENOUGH_PAIRS = 10  # of a row and its repetition, to tell noise from
 
-Rule = Callable[[float, Sequence[float], Sequence[Sequence[float]]], bool]
-"""From share, vector and the vectors that were at this rung before to whether the trial stops."""
+Rule = Callable[[Any, float, Sequence[float], Sequence[Sequence[float]]], bool]
+"""From the trial's handle, share, vector and the vectors that were at this rung before to whether the trial stops."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def simulate(
             state = "finished"
         elif SHARES[step] in search.rungs and not found.failed:
             before = search.rungs[SHARES[step]]
-            if rule is not None and number >= kept and rule(SHARES[step], vector, before):
+            if rule is not None and number >= kept and rule(handle, SHARES[step], vector, before):
                 state = "stopped"
             before.append(vector)
         if not state:

@@ -12,7 +12,6 @@ process's own CPU time, because machines are shared.
 
 import argparse
 import csv
-import math
 import os
 import sys
 import time
@@ -23,6 +22,7 @@ import pandas as pd
 
 PACKED = Path(__file__).parent / "results" / "search-table.csv.gz"
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
+PARTS = 8  # of the budget, which all shares are multiples of
 # What `full` and the named methods vary; everything else is the same in all rows.
 KNOBS = (
     "optimiser", "lr", "weight_decay", "layer_decay", "label_smoothing", "frozen_layers", "frozen_from", "head_first",
@@ -32,7 +32,8 @@ KNOBS = (
 OBJECTIVES = ("source", "target")
 SOURCES = {"source": "source_val", "target": "target_val", "seconds": "seconds"}
 MEASURED = tuple(f"{name}@{share:g}" for share in SHARES for name in (*OBJECTIVES, "seconds"))
-COLUMNS = ("number", "method", "seed", "state", *KNOBS, *MEASURED)
+COLUMNS = ("number", "method", "seed", "state", "engine", *KNOBS, *MEASURED)
+ENGINE = 2  # the arithmetic of training that rows come from; rows of 1 are older than dropout before a layer
 WIDTH, BASELINE_EPOCHS, SAMPLES, VALIDATION, REPEAT = 0.125, 8.0, 512, 200, 25
 
 
@@ -142,7 +143,7 @@ def train(setting: Any, number: int) -> dict[str, Any]:
 
     base = AdaptationConfig(epochs=SAMPLES / len(setting.target.open("train")))
     method, config, seed = draw(number, base)
-    row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"number": number, "method": method, "seed": seed}
+    row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"number": number, "method": method, "seed": seed, "engine": ENGINE}
     row |= {name: getattr(config, name) for name in KNOBS}
     started = time.process_time()
 
@@ -151,29 +152,13 @@ def train(setting: Any, number: int) -> dict[str, Any]:
         row.update({f"{name}@{share:g}": round(found[SOURCES[name]], 6) for name in SOURCES})
         return False
 
-    finely(engine)
+    seed = seed_from("search table", "adapt", seed)
     try:
-        note(1.0, engine.adapt(setting, config, seed_from("search table", "adapt", seed), note).measures)
+        note(1.0, engine.adapt(setting, config, seed, note, rungs=SHARES, parts=PARTS).measures)
         row["state"] = "finished"
     except Diverged:
         row |= {"state": "failed", "seconds@1": round(time.process_time() - started, 3)}
     return row
-
-
-def finely(engine: Any) -> None:
-    """Makes the engine measure at SHARES of any budget; its own rungs lie at whole passes over the target."""
-    from dataclasses import replace
-
-    if engine.RUNGS == SHARES:
-        return
-    engine.RUNGS, by_passes = SHARES, engine.draw_schedule
-
-    def by_eighths(*arguments: Any) -> Any:
-        schedule = by_passes(*arguments)
-        steps = schedule.boundaries[-1]
-        return replace(schedule, boundaries=[max(1, math.ceil(steps * part / 8)) for part in range(1, 9)])
-
-    engine.draw_schedule = by_eighths
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from fer.metrics import confusion, forgetting, measure
 from fer.network import build, folded
 from fer.prefix import Bank, Feed, Pixels, Some, best_cut, channels_last, frozen_features
 from fer.runtime import Runtime
-from fer.schedule import Schedule, choose_amount, draw_schedule
+from fer.schedule import Schedule, choose_amount, divided, draw_schedule
 from fer.seeding import generator, seed_from
 from fer.training import Diverged, Penalty, fit
 
@@ -199,6 +199,8 @@ def adapt(
     seed: int,
     on_rung: Callable[[float, dict[str, float]], bool] | None = None,
     ways: Sequence[tuple[float, float]] = (),
+    rungs: Sequence[float] = RUNGS,
+    parts: int | None = None,
 ) -> Adapted:
     """Adapts the baseline to the target.
 
@@ -210,11 +212,13 @@ def adapt(
             members have no rungs.
         ways: Pairs of alpha and slope, see `fer.interpolation.coefficients`: the networks on the way from the baseline
             that are scored as well, once it ran to its end.
+        rungs: Shares of the budget after which it is measured, each at the next end of an epoch.
+        parts: How many epochs of equal length the budget has, instead of whole passes over the target.
 
     Raises:
         Diverged: The loss was not finite.
     """
-    work = _Adaptation(setting, config, seed)
+    work = _Adaptation(setting, config, seed, rungs, parts)
     if config.trains:
         try:
             networks = [work.train(member, on_rung) for member in range(config.members)]
@@ -238,8 +242,10 @@ def adapt(
 class _Adaptation:
     """One adaptation at work: where its features come from, what it draws, what it was scored last."""
 
-    def __init__(self, setting: Setting, config: AdaptationConfig, seed: int) -> None:
-        self.setting, self.config, self.seed = setting, config, seed
+    def __init__(
+        self, setting: Setting, config: AdaptationConfig, seed: int, rungs: Sequence[float], parts: int | None
+    ) -> None:
+        self.setting, self.config, self.seed, self.rungs, self.parts = setting, config, seed, rungs, parts
         self.cut = _cut(setting, config)
         self.validation = _Validation(setting, self.cut)
         self.splits = {domain: setting.dataset(domain).open("train") for domain in DOMAINS}
@@ -286,7 +292,7 @@ class _Adaptation:
         else:
             schedule, feeds = self.drawn
         done, epochs = len(self.curve), len(schedule.boundaries)
-        rungs = {math.ceil(rung * epochs) for rung in RUNGS} if self.config.members == 1 else set()
+        rungs = {math.ceil(rung * epochs) for rung in self.rungs} if self.config.members == 1 else set()
 
         def on_epoch(epoch: int, loss: float) -> bool:
             row: dict[str, float] = {"epoch": float(done + epoch), "loss": loss}
@@ -342,7 +348,8 @@ class _Adaptation:
             source = anchors.balanced(labels, config.replay_size, generator(self.seed, "replay"))
         if not len(target) + len(source):
             raise InputError("an adaptation needs at least one training image", 0, "Check the target's training split.")
-        return draw_schedule(config, target, source, len(self.splits["target"]), seed)
+        drawn = draw_schedule(config, target, source, len(self.splits["target"]), seed)
+        return drawn if self.parts is None else divided(drawn, self.parts)
 
     def feeds(self, schedule: Schedule, cut: int) -> dict[str, tuple[Feed, np.ndarray]]:
         """Opens where the schedule's samples come from at a cut, with all of them prepared."""

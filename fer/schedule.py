@@ -1,7 +1,7 @@
 """Which samples an adaptation draws at each step, and at which learning rate; all of it fixed beforehand by a seed."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,6 +56,12 @@ def draw_schedule(config: AdaptationConfig, target: np.ndarray, source: np.ndarr
         _draws(source, config.batch_size - from_target, config.source_views, seed_from(seed, "source draws")),
         boundaries,
     )
+
+
+def divided(schedule: Schedule, parts: int) -> Schedule:
+    """Returns a schedule whose epochs are equal parts of the same steps."""
+    steps = schedule.boundaries[-1]
+    return replace(schedule, boundaries=[max(1, math.ceil(steps * part / parts)) for part in range(1, parts + 1)])
 
 
 def _draws(pool: np.ndarray, counts: np.ndarray, views: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

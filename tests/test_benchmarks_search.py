@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.search import Contender, correlations, curves, replay, to_reach
+from benchmarks.search import Contender, correlations, curves, halving, replay, to_reach
 from benchmarks.search_simulator import Course, Surrogate, base, noise, simulate
 from benchmarks.search_table import KNOBS, MEASURED, PACKED, SHARES, draw, read
 from fer.adaptation import PRESETS, named
@@ -60,7 +60,7 @@ def always(number: int, seed: int) -> Course:
 def run(trials: int, workers: int, stops=()):
     return simulate(
         always, lambda i: (i, i), lambda *_: None, trials, 0, workers,
-        (lambda share, mine, before: True) if stops else None, stops,
+        (lambda trial, share, mine, before: True) if stops else None, stops,
     )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_costs_to_reach_a_hypervolume_by_hand():
 
 
 def test_named_methods_run_to_their_end_and_others_may_stop(table):
-    contender = Contender(EvolutionSampler, named=True, rungs=(0.25, 0.5))
+    contender = Contender(EvolutionSampler, named=True, stopping=halving(), rungs=(0.25, 0.5))
     found, latencies = replay(contender, Surrogate(table, trees=5).answer, 0, trials=40)
     assert len(found.ends) == len(latencies) == 40
     assert all(state == "finished" for *_, state, _ in found.ends[: len(PRESETS)])

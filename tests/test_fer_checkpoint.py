@@ -28,7 +28,7 @@ KNOBS = {
     "mixup": {"mixup": 0.4},
     "SAM": {"sam": 0.05},
     "head first": {"head_first": 0.6},
-    "averaging": {"averaging": 0.1},
+    "averaging, head first": {"averaging": 0.1, "head_first": 0.3},
     "two members": {"members": 2},
     "anchor": {"anchor": "weights", "anchor_weight": 0.1},
     "frozen": {"frozen_layers": 10},

@@ -86,6 +86,14 @@ def test_a_rung_may_stop_a_trial(setting):
     assert len(losses(adapted)) == 2
 
 
+def test_rungs_and_parts_of_a_budget_are_the_callers_and_change_no_training(setting):
+    shares = []
+    config = replace(TINY, epochs=2)
+    finer = adapt(setting, config, 5, lambda share, row: bool(shares.append(share)), rungs=(0.25, 0.5, 1.0), parts=4)
+    assert shares == [0.25, 0.5] and len(losses(finer)) == 4
+    assert finer.measures == adapt(setting, config, 5).measures
+
+
 def test_divergence_is_an_error_with_the_rate_in_it(setting):
     with pytest.raises(Diverged, match=r"learning rate 1e\+06"):
         adapt(setting, replace(TINY, lr=1e6, epochs=20), seed=5)

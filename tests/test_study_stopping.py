@@ -77,7 +77,7 @@ def test_with_any_rungs_and_workers_what_stops_was_dominated_at_its_rung(seed, w
     ]
     stopped = []
 
-    def rule(share, mine, before):
+    def rule(trial, share, mine, before):
         stops = should_stop(mine, before, eta)
         if stops:
             stopped.append(mine)

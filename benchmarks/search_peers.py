@@ -1,0 +1,74 @@
+"""Early stopping by other projects, for `benchmarks.search`: Syne Tune's MO-ASHA and OptunaHub's multi-metric pruner.
+
+Their own code decides here, over the rungs of the table, with knobs drawn in this project's space. Neither is needed
+otherwise: `pip install syne-tune optunahub`, and OPTUNAHUB_REGISTRY names the folder `package` of a checkout of
+https://github.com/optuna/optunahub-registry, where the pruner's code is. Without them these contenders are left out.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import Any
+
+from benchmarks.search_simulator import Rule
+
+Stopping = Callable[[Any], Rule]
+"""From an Optuna study to the rule that stops its trials."""
+EIGHTHS = 8
+METRICS = ("source", "target")
+
+
+def missing(package: str | None) -> str | None:
+    """Returns why a peer cannot take part; None where it can, and for contenders that need no package."""
+    if package is None:
+        return None
+    if package == "optunahub" and not os.environ.get("OPTUNAHUB_REGISTRY"):
+        return "OPTUNAHUB_REGISTRY names no checkout of its registry"
+    return None if find_spec(package) else f"{package} is not installed"
+
+
+def mo_asha(grace: int = 1, eta: float = 3) -> Stopping:
+    """Returns Syne Tune's MO-ASHA; its own defaults are a first rung after one unit of time, and the best third.
+
+    Time is counted in eighths of the budget.
+    """
+
+    def stopping(study: Any) -> Rule:
+        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
+
+        scheduler = MOASHA(
+            {}, list(METRICS), do_minimize=False, max_t=EIGHTHS, grace_period=grace, reduction_factor=eta
+        )
+
+        def rule(trial: Any, share: float, mine: Sequence[float], before: Sequence[Sequence[float]]) -> bool:
+            theirs: Any = SimpleNamespace(trial_id=trial.number)
+            if trial.number not in scheduler.trial_info:
+                scheduler.on_trial_add(theirs)
+            result = dict(zip(METRICS, mine, strict=True)) | {scheduler.time_attr: round(share * EIGHTHS)}
+            return scheduler.on_trial_result(theirs, result) == "STOP"
+
+        return rule
+
+    return stopping
+
+
+def multi_metric(make: Callable[[], Any]) -> Stopping:
+    """Returns OptunaHub's multi-metric pruner around one of Optuna's pruners."""
+
+    def stopping(study: Any) -> Rule:
+        import optunahub
+
+        folder = os.environ["OPTUNAHUB_REGISTRY"]
+        module: Any = optunahub.load_local_module("pruners/multi_metric_pruner", registry_root=folder)
+        directions = dict.fromkeys(METRICS, "maximize")
+        study.pruner = module.MultiMetricPruner(make(), metric_directions=directions, joint=True)
+
+        def rule(trial: Any, share: float, mine: Sequence[float], before: Sequence[Sequence[float]]) -> bool:
+            wrapped = module.MultiMetricPrunerTrial(trial)
+            wrapped.report(dict(zip(METRICS, mine, strict=True)), round(share * EIGHTHS))
+            return bool(wrapped.should_prune())
+
+        return rule
+
+    return stopping
