@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.search_peers import Stopping, missing, mo_asha, multi_metric
 from benchmarks.search_simulator import Course, Search, Surrogate, base, noise, simulate, slots
-from benchmarks.search_table import PACKED, SHARES, read
+from benchmarks.search_table import SHARES, read
 from study.config import StudyOptions
 from study.evolution import EvolutionSampler
 from study.stopping import ETA, should_stop
@@ -166,18 +166,36 @@ def named_count() -> int:
 
 
 def curves(contender: Contender, answer: Any, seeds: int, trials: int) -> dict[str, Any]:
-    """Returns cost and hypervolume by trial of every seed, how trials ended, and the median seconds of an ask."""
+    """Returns what a contender did with each seed.
+
+    Cost, hypervolume and vector (source, target) are kept where the hypervolume grew, and at the last trial, whose
+    vector is None unless it grew there; further how long the search took with its workers, the share of trials that
+    were stopped, and the median seconds of an ask.
+    """
     runs = [replay(contender, answer, seed, trials) for seed in range(seeds)]
-    volumes = [found.hypervolumes() for found, _ in runs]
+    steps = [steps_of(found) for found, _ in runs]
     ends = [state for found, _ in runs for *_, state, _ in found.ends]
     return {
         "seeds": seeds,
-        "cost": [[round(float(x), 2) for x in cost] for cost, _ in volumes],
-        "hypervolume": [[round(float(x), 5) for x in volume] for _, volume in volumes],
+        "cost": [[round(cost, 2) for cost, *_ in rows] for rows in steps],
+        "hypervolume": [[round(volume, 5) for _, volume, _ in rows] for rows in steps],
+        "vectors": [[vector for *_, vector in rows] for rows in steps],
         "clock": [round(found.ends[-1][0], 1) for found, _ in runs],
         "stopped": ends.count("stopped") / len(ends),
         "ask_seconds": statistics.median(second for _, latencies in runs for second in latencies),
     }
+
+
+def steps_of(search: Search) -> list[tuple[float, float, list[float] | None]]:
+    """Returns cost, hypervolume and vector of the trials that made the hypervolume grow, and of the last trial."""
+    cost, volumes = search.hypervolumes()
+    grew = np.diff(volumes, prepend=0) > 0
+    rounded = [[round(float(value), 5) for value in vector] for *_, vector in search.ends]
+    return [
+        (float(cost[index]), float(volumes[index]), rounded[index] if grew[index] else None)
+        for index in range(len(cost))
+        if grew[index] or index == len(cost) - 1
+    ]
 
 
 def to_reach(curve: dict[str, Any], volume: float) -> list[float]:
@@ -216,7 +234,7 @@ def measure(names: Sequence[str], seeds: int | None, trials: int, known: dict[st
 
     rows = read()
     surrogate, everyone = Surrogate(rows), contenders()
-    digest = hashlib.sha256(PACKED.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(rows.to_csv().encode()).hexdigest()[:16]
     found = known.get("curves", {}) if known.get("table") == digest else {}
     for name in names:
         why = missing(everyone[name].needs)

@@ -16,6 +16,7 @@ from study.tables import (
     freezing_table,
     inside_table,
     retention_table,
+    rungs_table,
 )
 
 
@@ -39,12 +40,17 @@ def answers(info: dict, table: pd.DataFrame) -> list[Answer]:
         expressions(info, knee, row),
         Answer("What does freezing buy?", freezing(info), freezing_table(info, table)),
         Answer("What do the strategies differ in?", DIFFERENCES, differences_table(info)),
+        Answer("Could early stopping know the end?", RUNGS, rungs_table(table)),
         Answer("What changed inside the networks?", INSIDE, inside_table(info)),
     ]
     return [answer for answer in found if answer.table is not None or answer.question.startswith("How sure")]
 
 
 DIFFERENCES = "A difference whose interval excludes 0 is more than the luck of seeds and of who was tested."
+RUNGS = (
+    "Early stopping compares trials on the way. Near 1, their order there is their order at the end; near 0, stopping "
+    "is luck, and --early-stop off would be the better choice."
+)
 INSIDE = (
     "Similarity near 1 means that a layer still does what it did. Where accuracy fell and the linear probe did not, "
     "the features are still there and a new last layer would find them again; where it fell as well, they are lost."

@@ -18,6 +18,7 @@ from study.describe import (
     short,
 )
 from study.evidence import interval_text
+from study.parallel import ABSENT, parallel_axes
 from study.plots import CONFIRMED, INK, TITLES, look, step_line
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def figure(name: str, info: dict, table: pd.DataFrame, ranking: pd.DataFrame | N
     if name == "importance":
         assert ranking is not None
         return _importance(info, ranking)
-    drawers = {"pareto": _pareto, "hypervolume": _hypervolume, "strategies": _strategies, CONFIRMED: _confirmed}
+    drawers = {"pareto": _pareto, "hypervolume": _hypervolume, "strategies": _strategies, "parallel": _parallel,
+               CONFIRMED: _confirmed}  # fmt: skip
     return drawers[name](info, table)
 
 
@@ -169,6 +171,27 @@ def _strategies(info: dict, table: pd.DataFrame) -> "go.Figure":
         label = _text(objective_label(info, side)).replace(" accuracy", "<br>accuracy")
         chart.update_xaxes(title=label, row=1, col=column + 1)
     return chart.update_yaxes(autorange="reversed")
+
+
+def _parallel(info: dict, table: pd.DataFrame) -> "go.Figure":
+    import plotly.graph_objects as go
+
+    axes, done = parallel_axes(table)
+    names = sorted(done["strategy"].unique())
+    colours = [look(name)[0] for name in names]
+    # Steps of one colour each; a scale of a single colour needs both its ends.
+    steps = [[(index + end) / len(names), colour] for index, colour in enumerate(colours) for end in (0, 1)]
+    line = {"color": done["strategy"].map(names.index), "colorscale": steps, "cmin": -0.5, "cmax": len(names) - 0.5}
+    dimensions = [
+        {"label": _text(axis.name), "values": axis.places, "tickvals": axis.ticks,
+         "ticktext": [_text(label) for label in axis.labels], "range": [ABSENT, 1.0]}
+        for axis in axes
+    ]  # fmt: skip
+    faint = {"line": {"opacity": 0.05}}
+    chart = go.Figure(
+        go.Parcoords(line=line, dimensions=dimensions, labelside="bottom", labelangle=20, unselected=faint)
+    )
+    return chart.update_layout(font={"size": 11})
 
 
 def _importance(info: dict, ranking: pd.DataFrame) -> "go.Figure":

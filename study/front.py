@@ -13,6 +13,10 @@ STATES = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
 OBJECTIVES = ["source_val", "target_val"]
 # A trial's table also says what networks on the way to it from the baseline reach: "source_val/0.50".
 BETWEEN = "{}/{}"
+# And what the trial was at a share of its budget: "source_val@0.500".
+AT_RUNG = "{}@{}"
+RUNG = "rung:"
+"""What the attribute that holds a trial's vector at a rung begins with; the share of the budget follows."""
 FLOOR = "source_floor"
 """The measure that says which source accuracy an answer must have (--min-retention); absent where none is asked."""
 _FIXED = ("number", "state", "strategy", *OBJECTIVES, "seconds", "reason")
@@ -28,13 +32,14 @@ def table(trials: Iterable[Any]) -> pd.DataFrame:
     """Returns one row per counted trial.
 
     Columns: number, state (finished, stopped or failed), strategy, every knob, source_val, target_val, the
-    other measures, seconds, reason. Knobs are the columns between strategy and source_val (`knobs`), so that
-    a table read back from its csv still knows them. Values are untouched: floats round-trip exactly.
+    other measures, both objectives at each rung, seconds, reason. Knobs are the columns between strategy and
+    source_val (`knobs`), so that a table read back from its csv still knows them. Values are untouched: floats
+    round-trip exactly.
     """
     kept = counted(trials)
     configs = [_renamed(t.user_attrs.get("config"), "knob", _FIXED) for t in kept]
     knob_names = list(dict.fromkeys(name for config in configs for name in config))
-    measures = [_renamed(t.user_attrs.get("measures"), "measure", (*_FIXED, *knob_names)) for t in kept]
+    measures = [_renamed(t.user_attrs.get("measures"), "measure", (*_FIXED, *knob_names)) | _at_rungs(t) for t in kept]
     measure_names = list(dict.fromkeys(name for row in measures for name in row))
     attrs = [t.user_attrs for t in kept]
     values = [_objectives(t) for t in kept]
@@ -61,6 +66,22 @@ def _renamed(values: Any, prefix: str, taken: Sequence[str]) -> dict[str, Any]:
         flat = value if isinstance(value, str | int | float | None) else json.dumps(value, default=str)
         result[f"{prefix}_{name}" if name in taken else name] = flat
     return result
+
+
+def _at_rungs(trial: Any) -> dict[str, float]:
+    """Returns both objectives at every rung that a trial came to, as the table names them."""
+    rungs = {name.removeprefix(RUNG): pair for name, pair in trial.user_attrs.items() if name.startswith(RUNG)}
+    return {
+        AT_RUNG.format(side, share): value
+        for share, pair in sorted(rungs.items())
+        for side, value in zip(OBJECTIVES, pair, strict=True)
+    }
+
+
+def rungs(table: pd.DataFrame) -> list[str]:
+    """Returns the shares of the budget at which a table's trials were looked at, as their columns write them."""
+    start = AT_RUNG.format(OBJECTIVES[0], "")
+    return sorted(name.removeprefix(start) for name in table.columns if name.startswith(start))
 
 
 def _objectives(trial: Any) -> tuple[float, float]:

@@ -59,6 +59,7 @@ def page(
         ("Baseline", tree(section(info, "baseline")) or "<p>Nothing is recorded about the baseline.</p>"),
         ("Progress of the search", _picture(vectors, notes, "hypervolume")),
         ("Which knob matters", _picture(vectors, notes, "importance")),
+        ("Every finished trial", _picture(vectors, notes, "parallel")),
         ("Trials that did not finish", _unfinished(table)),
         ("Data and hazards", _data(info)),
         ("Method", METHOD + f"<p>{text(folds_sentence(info))}</p>"),

@@ -12,16 +12,18 @@ import pandas as pd
 from fer.expressions import CHANCE
 from study import front as fronts
 from study.describe import SYNTHETIC, baseline_point, confirmed_points, dataset_label, is_synthetic, objective_label
+from study.parallel import parallel_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMES = ("pareto", "hypervolume", "strategies", "importance")
+NAMES = ("pareto", "hypervolume", "strategies", "importance", "parallel")
 CONFIRMED = "confirmed"
 """The picture of a confirmed study."""
 TITLES = {"pareto": "Pareto front", "hypervolume": "Hypervolume", "strategies": "What each strategy reached",
-          "importance": "Which knob matters (PED-ANOVA)", CONFIRMED: "Confirmed on test images"}  # fmt: skip
+          "importance": "Which knob matters (PED-ANOVA)", "parallel": "Every finished trial",
+          CONFIRMED: "Confirmed on test images"}  # fmt: skip
 # Okabe and Ito's colours, which people with any colour vision can tell apart, without the yellow that is
 # lost on white. Each strategy keeps its colour and marker in every study: (colour, matplotlib, plotly).
 INK = "#1a1a1a"
@@ -106,11 +108,11 @@ def draw(name: str, info: dict, table: pd.DataFrame, ranking: pd.DataFrame | Non
     from matplotlib.figure import Figure
 
     rows = table["strategy"].nunique() if name == "strategies" else len(ranking) if ranking is not None else 0
-    wide, high = {"pareto": (5.4, 4.8), CONFIRMED: (5.4, 4.8), "hypervolume": (5.4, 3.3)}.get(
-        name, (5.4, 1.9 + 0.36 * max(rows, 2))
-    )
+    sizes = {"pareto": (5.4, 4.8), CONFIRMED: (5.4, 4.8), "hypervolume": (5.4, 3.3), "parallel": (9.6, 4.6)}
+    wide, high = sizes.get(name, (5.4, 1.9 + 0.36 * max(rows, 2)))
     figure = Figure(figsize=(wide, high), layout="constrained")
-    drawers = {"pareto": _pareto, "hypervolume": _hypervolume, "strategies": _strategies, CONFIRMED: _confirmed}
+    drawers = {"pareto": _pareto, "hypervolume": _hypervolume, "strategies": _strategies, "parallel": _parallel,
+               CONFIRMED: _confirmed}  # fmt: skip
     drawers.get(name, _importance)(figure, info, table if ranking is None else ranking)
     figure.suptitle(f"{TITLES[name]}\n", x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
     line = str(info.get("name", "study"))
@@ -242,6 +244,28 @@ def _strategies(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
         axes.set_xlabel(_name(objective_label(info, side).replace(" accuracy", "\naccuracy")), fontsize=8.5)
         _grid(axes, "x")
     figure.supxlabel("Bars: median and quartiles; dashed: baseline", fontsize=8, color="#555555")
+
+
+def _parallel(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
+    axes, (lines, done) = figure.add_subplot(), parallel_axes(table)
+    front = set(fronts.front(table)["trial"])
+    for row, (strategy, number) in enumerate(zip(done["strategy"], done["number"], strict=True)):
+        top, places = number in front, [axis.places[row] for axis in lines]
+        style: dict[str, Any] = (
+            {"linewidth": 1.8, "alpha": 1.0, "zorder": 3} if top else {"linewidth": 0.7, "alpha": 0.25, "zorder": 2}
+        )
+        axes.plot(places, color=look(strategy)[0], **style)
+    for column, axis in enumerate(lines):
+        axes.axvline(column, color=INK, linewidth=0.8, zorder=4)
+        for place, label in zip(axis.ticks, axis.labels, strict=True):
+            box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
+            axes.annotate(_name(label), (column, place), xytext=(3, 0), textcoords="offset points", fontsize=7.5,
+                          va="center", zorder=5, bbox=box, color=INK if column else look(label)[0])  # fmt: skip
+    axes.set_xticks(range(len(lines)), [_name(axis.name) for axis in lines], rotation=25, ha="right", fontsize=8.5)
+    axes.set_yticks([])
+    axes.set_xlim(-0.2, len(lines) - 0.4)
+    axes.spines["left"].set_visible(False)
+    figure.supxlabel("Colours: strategies; bold: on the front", fontsize=8, color="#555555")
 
 
 def _importance(figure: "Figure", info: dict, ranking: pd.DataFrame) -> None:

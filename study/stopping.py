@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from study.front import hypervolume, non_dominated, vectors
+from study.front import RUNG, hypervolume, non_dominated, vectors
 
 ETA = 2
 WARM_UP = 0.4
@@ -38,7 +38,7 @@ def trials_since_growth(trials: Iterable[Any], reference: tuple[float, float]) -
 
 def rung_name(share: float) -> str:
     """Returns the trial attribute that holds the vector at a rung."""
-    return f"rung:{share:.3f}"
+    return f"{RUNG}{share:.3f}"
 
 
 def vectors_at(trials: Iterable[Any], share: float, without: int) -> list[Vector]:

@@ -99,6 +99,30 @@ def confirmed_table(info: dict) -> Table:
     return Table("confirmed", caption, head, rows)
 
 
+def rungs_table(table: pd.DataFrame) -> Table | None:
+    """Returns how well each rung told the end: Spearman's rank correlation over the trials that came to theirs.
+
+    Those that stopped have no end, so the worst are missing, which makes a correlation smaller than it is.
+    """
+    done, rows = fronts.finished(table), []
+    for share in fronts.rungs(table):
+        names = {side: fronts.AT_RUNG.format(side, share) for side in fronts.OBJECTIVES}
+        reached = done.dropna(subset=list(names.values()))
+        found = [number(reached[name].rank().corr(reached[side].rank())) for side, name in names.items()]
+        last = (table["state"] == "stopped") & table[list(names.values())].notna().all(axis=1)
+        later = [fronts.AT_RUNG.format(side, other) for other in fronts.rungs(table) if other > share
+                 for side in fronts.OBJECTIVES]  # fmt: skip
+        stopped = last & table[later].isna().all(axis=1)
+        cells = ["–" if one is None else f"{one:.2f}" for one in found]
+        rows.append([f"{100 * float(share):.0f} %", len(reached), *cells, int(stopped.sum())])
+    caption = (
+        "Spearman's rank correlation of accuracies at a share of the budget with those at its end, over the finished "
+        "trials that were looked at there. Stopped trials have no end: the correlation over all would differ."
+    )
+    head = ["Budget spent", "Finished trials", "Source", "Target", "Stopped there"]
+    return Table("rungs", caption, head, rows) if rows else None
+
+
 def retention_table(info: dict, table: pd.DataFrame) -> Table | None:
     """Returns the best network on the target for each share of the source accuracy that must stay."""
     start = baseline_point(info)

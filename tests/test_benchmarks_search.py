@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks.search import Contender, correlations, curves, halving, replay, to_reach
-from benchmarks.search_simulator import Course, Surrogate, base, noise, simulate
+from benchmarks.search import Contender, correlations, curves, halving, replay, steps_of, to_reach
+from benchmarks.search_figures import attained
+from benchmarks.search_simulator import Course, Search, Surrogate, base, noise, simulate
 from benchmarks.search_table import KNOBS, MEASURED, PACKED, SHARES, draw, read
 from fer.adaptation import PRESETS, named
 from study.evolution import EvolutionSampler
@@ -80,6 +81,22 @@ def test_a_stopped_trial_costs_what_it_trained_and_counts_for_no_front():
 def test_costs_to_reach_a_hypervolume_by_hand():
     curve = {"cost": [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], "hypervolume": [[0.1, 0.2, 0.3], [0.1, 0.1, 0.1]]}
     assert to_reach(curve, 0.2) == [2.0, float("inf")]
+
+
+def test_a_search_is_kept_as_the_steps_of_its_hypervolume():
+    search = Search(ends=[(1, 2.0, "finished", (0.5, 0.5)), (2, 3.0, "stopped", (0.9, 0.9)),
+                          (3, 5.0, "finished", (0.4, 0.4)), (4, 6.0, "finished", (0.6, 0.3)),
+                          (5, 7.0, "failed", (0.9, 0.9))])  # fmt: skip
+    cost, volumes, vectors = zip(*steps_of(search), strict=True)
+    assert cost == (2.0, 6.0, 7.0) and vectors == ([0.5, 0.5], [0.6, 0.3], None)
+    assert volumes[1] == volumes[2] > volumes[0]
+
+
+def test_attainment_by_hand():
+    curve = {"cost": [[1.0, 4.0], [2.0, 3.0]], "vectors": [[[0.5, 0.6], [0.7, 0.4]], [[0.6, 0.5], None]]}
+    grid = np.array([0.4, 0.55, 0.65])
+    assert attained(curve, 5.0, grid).tolist() == [[0.6, 0.4, 0.4], [0.5, 0.5, 0.0]]
+    assert attained(curve, 1.5, grid).tolist() == [[0.6, 0, 0], [0, 0, 0]]
 
 
 def test_named_methods_run_to_their_end_and_others_may_stop(table):

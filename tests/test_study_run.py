@@ -107,6 +107,26 @@ def test_the_same_command_again_changes_nothing_and_a_larger_total_adds(done):
     assert "2" in run("sync", NAME, folder=folder)
 
 
+@pytest.mark.slow
+def test_priors_come_first_what_is_infeasible_stays_off_the_front_and_patience_ends_a_study(done):
+    folder, _ = done
+    said = study(
+        folder, *HOW, "60", "--study", "later", "--tracking-uri", "none", "--warm-start", NAME, "--try",
+        "strategy=FU,lr=1e-3", "--min-retention", "0.9", "--reference", "0.2", "0.1", "--patience", "4",
+    )  # fmt: skip
+    trials = pd.read_csv(folder / "runs/later/trials.csv")
+    earlier = pd.read_csv(folder / "runs" / NAME / "front.csv")
+    record = json.loads((folder / "runs/later/study.json").read_text())
+    assert "--patience 4" in record["ended"] and record["ended"] in said and 5 < len(trials) < 60
+    assert (trials["strategy"][0], trials["lr"][0]) == ("FU", 1e-3)
+    searched = earlier[earlier["strategy"] != "BL"].drop_duplicates("trial")
+    assert set(searched["lr"].round(9)) <= set(trials["lr"][: 1 + len(earlier)].round(9))
+    floor = trials["source_floor"].iloc[0]
+    assert floor == pytest.approx(0.9 * record["baseline"]["measures"]["source_val"])
+    assert (pd.read_csv(folder / "runs/later/front.csv")["source_val"] >= floor).all()
+    assert "(0.2, 0.1)" in (folder / "runs/later/hypervolume.svg").read_text()
+
+
 def test_a_worker_that_joins_a_finished_study_finds_nothing_to_do(done):
     folder, _ = done
     assert "none is left" in run("worker", "--study", NAME, folder=folder)

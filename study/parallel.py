@@ -1,0 +1,90 @@
+"""Finished trials as lines over parallel axes: each knob that varied, and both objectives."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from study import front as fronts
+from study.describe import percent, short
+
+WIDE = 30.0
+"""A positive knob whose largest value is this many times its smallest is drawn on a logarithmic axis."""
+MOST = 14
+"""Axes that fit side by side; of more knobs, those that most trials were asked for."""
+ABSENT = -0.12
+"""Where the line of a trial passes that has no value of a knob, or 0 on a logarithmic axis."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One of the parallel axes.
+
+    Attributes:
+        name: Of the knob or objective.
+        places: Where each trial's line passes (trials,), from 0 to 1, or ABSENT.
+        ticks: Places with a label.
+        labels: Theirs.
+    """
+
+    name: str
+    places: np.ndarray
+    ticks: Sequence[float]
+    labels: Sequence[str]
+
+
+def parallel_axes(table: pd.DataFrame) -> tuple[list[Axis], pd.DataFrame]:
+    """Returns the axes of a study, strategy first and objectives last, and the finished trials that are the lines."""
+    done = fronts.finished(table).reset_index(drop=True)
+    varied = [name for name in fronts.knobs(done) if done[name].nunique() > 1]
+    kept = sorted(varied, key=lambda name: -done[name].count())[: MOST - 3]
+    names = ["strategy", *(name for name in varied if name in kept)]
+    done = done.assign(strategy=done["strategy"].fillna("unknown").astype(str))
+    axes = [_axis(name, done[name]) for name in names]
+    for side, label in zip(fronts.OBJECTIVES, ("source %", "target %"), strict=True):
+        axes.append(_numeric(label, done[side].to_numpy(float), percent))
+    return axes, done
+
+
+def _axis(name: str, values: pd.Series) -> Axis:
+    label = name.replace("_", " ")
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().sum() == values.notna().sum() and values.dtype != object:
+        return _numeric(label, numbers.to_numpy(float), short)
+    words = values.map(lambda value: None if pd.isna(value) else short(value))
+    choices = sorted(words.dropna().unique(), key=_number_first)
+    place = {word: index / max(1, len(choices) - 1) for index, word in enumerate(choices)}
+    absent = bool(words.isna().any())
+    return Axis(
+        label,
+        np.array([place.get(word, ABSENT) for word in words]),
+        [ABSENT] * absent + list(place.values()),
+        ["–"] * absent + list(place),
+    )
+
+
+def _number_first(word: str) -> tuple[float, str]:
+    try:
+        return float(word), word
+    except ValueError:
+        return math.inf, word
+
+
+def _numeric(label: str, values: np.ndarray, write: Callable[[float], str]) -> Axis:
+    positive = values[values > 0]
+    logarithmic = len(positive) > 1 and positive.max() >= WIDE * positive.min() and not (values < 0).any()
+    on = values > 0 if logarithmic else np.isfinite(values)
+    scale, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
+    low, high = (float(scale(end)) for end in (values[on].min(), values[on].max()))
+    places = np.full(len(values), ABSENT)
+    places[on] = (scale(values[on]) - low) / ((high - low) or 1.0)
+    at = np.linspace(0, 1, 5) if high > low else np.zeros(1)
+    off = sorted({"–" if np.isnan(value) else "0" for value in values[~on]})
+    return Axis(
+        label,
+        places,
+        [ABSENT] * bool(off) + at.tolist(),
+        [", ".join(off)] * bool(off) + [write(float(back(low + share * (high - low)))) for share in at],
+    )

@@ -1,0 +1,80 @@
+"""Parallel coordinates and rungs: each line passes where its trial's value is; correlations as by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from made_study import STOPPED, made_info, made_trial, made_trials
+from study import front as fronts
+from study import plots
+from study.answers import answers
+from study.parallel import ABSENT, parallel_axes
+from study.tables import rungs_table
+
+
+def axes_of(configs, values=None):
+    values = values or [(0.5, 0.4 + 0.1 * index) for index in range(len(configs))]
+    trials = [made_trial(n, values=pair, config=c) for n, (c, pair) in enumerate(zip(configs, values, strict=True))]
+    return {axis.name: axis for axis in parallel_axes(fronts.table(trials))[0]}
+
+
+def test_numbers_choices_and_what_is_absent_have_their_places():
+    axes = axes_of(
+        [{"rate": 1e-4, "bn": "train", "alpha": 1.0, "depth": 0},
+         {"rate": 1e-2, "bn": "frozen", "alpha": 1.0, "depth": 12}, {"rate": 0.0, "alpha": 1.0, "depth": 3}]
+    )  # fmt: skip
+    assert list(axes) == ["strategy", "rate", "bn", "depth", "source %", "target %"]  # alpha is the same in all
+    assert axes["rate"].places.tolist() == [0, 1, ABSENT] and axes["rate"].labels[:2] == ["0", "0.0001"]
+    assert dict(zip(axes["rate"].labels, axes["rate"].ticks, strict=True))["0.001"] == 0.5  # logarithmic
+    assert axes["bn"].places.tolist() == [1, 0, ABSENT] and axes["bn"].labels == ["–", "frozen", "train"]
+    assert axes["depth"].places == pytest.approx([0, 1, 0.25])
+    assert axes["target %"].places == pytest.approx([0, 0.5, 1]) and axes["target %"].labels[-1] == "60.0"
+    assert axes["source %"].places.tolist() == [0, 0, 0]
+
+
+def test_numbers_among_choices_come_in_their_order():
+    axis = axes_of([{"size": 700}, {"size": "all"}, {"size": 70}])["size"]
+    assert axis.labels == ["70", "700", "all"] and axis.places.tolist() == [0.5, 1, 0]
+
+
+def test_the_lines_of_the_front_are_bold_and_each_trial_has_one():
+    table = fronts.table(made_trials(40))
+    axes = plots.draw("parallel", made_info(), table).axes[0]
+    lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
+    assert len(lines) == len(fronts.finished(table))
+    bold = [line for line in lines if line.get_linewidth() > 1]
+    assert len(bold) == fronts.front(table)["trial"].nunique()
+
+
+def test_rank_correlation_of_a_rung_with_the_end_by_hand():
+    ends = [(0.1, 0.9), (0.2, 0.8), (0.3, 0.7), (0.4, 0.6)]
+    first = [(0.1, 0.1), (0.2, 0.2), (0.4, 0.3), (0.3, 0.4)]  # Spearman 1 - 6 * 2 / (4 * 15) = 0.8, and -1
+    trials = [
+        made_trial(n, values=end, **{"rung:0.500": list(v)}) for n, (end, v) in enumerate(zip(ends, first, strict=True))
+    ]
+    trials += [made_trial(4, STOPPED, **{"rung:0.500": [0.1, 0.1]}), made_trial(5, values=(0.9, 0.9))]
+    table = fronts.table(trials)
+    assert fronts.rungs(table) == ["0.500"] and table["source_val@0.500"].tolist()[:2] == [0.1, 0.2]
+    found = rungs_table(table)
+    assert found is not None and found.rows == [["50 %", 4, "0.80", "-1.00", 1]]
+    assert found in [answer.table for answer in answers(made_info(), table)]
+
+
+def test_a_study_without_rungs_or_with_one_finished_trial_says_nothing_false():
+    assert rungs_table(fronts.table([made_trial(0)])) is None
+    found = rungs_table(fronts.table([made_trial(0, **{"rung:0.500": [0.1, 0.2]})]))
+    assert found is not None and found.rows == [["50 %", 1, "–", "–", 0]]
+
+
+def test_a_trial_that_stopped_at_its_second_rung_counts_there_alone():
+    rungs = {"rung:0.250": [0.1, 0.1], "rung:0.500": [0.2, 0.2]}
+    found = rungs_table(fronts.table([made_trial(0, **rungs), made_trial(1, STOPPED, **rungs)]))
+    assert found is not None and [row[-1] for row in found.rows] == [0, 1]
+
+
+def test_rungs_survive_the_csv(tmp_path):
+    table = fronts.table([made_trial(0, **{"rung:0.500": [0.123456789, 0.2]})])
+    table.to_csv(tmp_path / "t.csv", index=False)
+    again = pd.read_csv(tmp_path / "t.csv")
+    assert np.array_equal(again["source_val@0.500"], table["source_val@0.500"])
+    assert fronts.knobs(again) == fronts.knobs(table)
