@@ -85,9 +85,6 @@ def contenders() -> dict[str, Contender]:
     def tpe(**settings: Any) -> Callable[[int], Any]:
         return lambda seed: TPESampler(seed=seed, **settings)
 
-    def evolution(**other: Any) -> Contender:
-        return Contender(EvolutionSampler, **({"named": True, "stopping": halving()} | other))
-
     default = Contender(ours, named=True, stopping=halving())
     syne_tune = Contender(random, stopping=mo_asha(), rungs=EARLY, needs="syne_tune")
     optunahub = Contender(tpe(), stopping=multi_metric(MedianPruner), rungs=EARLY, needs="optunahub")
@@ -105,20 +102,20 @@ def contenders() -> dict[str, Contender]:
         WITHOUT: replace(default, stopping=None),
         DEFAULT: default,
         **{f"{n} workers": replace(default, workers=n) for n in (2, 8, 64)},
-        "rungs 1/4, 1/2": evolution(rungs=(0.25, 0.5)),
-        "rungs 1/2, 3/4": evolution(**later),
-        "rungs 1/4, 1/2, 3/4": evolution(rungs=(0.25, 0.5, 0.75)),
-        "rungs 1/8, 1/4, 1/2, 3/4": evolution(rungs=EARLY),
-        "rung 1/2, eta 3": evolution(stopping=halving(3)),
-        "rungs 1/2, 3/4, eta 3": evolution(stopping=halving(3), **later),
-        "rung 1/4, eta 2": evolution(rungs=(0.25,)),
+        "rungs 1/4, 1/2": replace(default, rungs=(0.25, 0.5)),
+        "rungs 1/2, 3/4": replace(default, **later),
+        "rungs 1/4, 1/2, 3/4": replace(default, rungs=(0.25, 0.5, 0.75)),
+        "rungs 1/8, 1/4, 1/2, 3/4": replace(default, rungs=EARLY),
+        "rung 1/2, eta 3": replace(default, stopping=halving(3)),
+        "rungs 1/2, 3/4, eta 3": replace(default, stopping=halving(3), **later),
+        "rung 1/4, eta 2": replace(default, rungs=(0.25,)),
         "tpe, Optuna's": Contender(tpe()),
         "OptunaHub's multi-metric pruner": optunahub,
         "OptunaHub's multi-metric pruner, halving": replace(
             optunahub, stopping=multi_metric(lambda: SuccessiveHalvingPruner(reduction_factor=2)), seeds=10
         ),
         "tpe, named first": Contender(tpe(), named=True, seeds=10),
-        "tpe, named first, stopping": Contender(tpe(), named=True, stopping=halving(), seeds=10),
+        "--sampler tpe": replace(default, sampler=lambda seed: make_sampler("tpe", seed)),
         "tpe multivariate, named first": Contender(tpe(multivariate=True), named=True, seeds=10),
         "tpe group, named first": Contender(tpe(multivariate=True, group=True), named=True, seeds=10),
         "tpe startup 30, named first": Contender(tpe(n_startup_trials=30), named=True, seeds=10),

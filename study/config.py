@@ -65,7 +65,7 @@ class StudyOptions:
     equalise: bool = False
     keep_duplicates: bool = False
     space: str = "card"
-    sampler: str = "tpe"
+    sampler: str = "evolution"
     early_stop: str = "on"
     tries: tuple[str, ...] = ()
     warm_start: str | None = None
@@ -188,7 +188,7 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--sampler",
         choices=SAMPLERS,
-        default="tpe",
+        default="evolution",
         help="evolution: children of the best so far, quick in any space (default: %(default)s)",
     )
     search.add_argument(
