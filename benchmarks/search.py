@@ -11,12 +11,15 @@ nothing. `--only NAME …` replays some contenders and keeps the others' figures
 import argparse
 import hashlib
 import json
+import multiprocessing
 import statistics
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,18 +165,26 @@ def named_count() -> int:
     return len(PRESETS)
 
 
-def curves(contender: Contender, answer: Any, seeds: int, trials: int) -> dict[str, Any]:
-    """Returns what a contender did with each seed.
+_SHARED: dict[str, Surrogate] = {}
+"""The surrogate, which the processes of a pool inherit: a contender cannot be sent to them, but its name can."""
+
+
+def replay_named(name: str, trials: int, seed: int) -> tuple[Search, list[float]]:
+    """Replays a contender by its name, over the surrogate that this process inherited."""
+    return replay(contenders()[name], _SHARED["surrogate"].answer, seed, trials)
+
+
+def curves(runs: Sequence[tuple[Search, list[float]]]) -> dict[str, Any]:
+    """Returns what the searches of a contender did.
 
     Cost, hypervolume and vector (source, target) are kept where the hypervolume grew, and at the last trial, whose
     vector is None unless it grew there; further how long the search took with its workers, the share of trials that
     were stopped, and the median seconds of an ask.
     """
-    runs = [replay(contender, answer, seed, trials) for seed in range(seeds)]
     steps = [steps_of(found) for found, _ in runs]
     ends = [state for found, _ in runs for *_, state, _ in found.ends]
     return {
-        "seeds": seeds,
+        "seeds": len(runs),
         "cost": [[round(cost, 2) for cost, *_ in rows] for rows in steps],
         "hypervolume": [[round(volume, 5) for _, volume, _ in rows] for rows in steps],
         "vectors": [[vector for *_, vector in rows] for rows in steps],
@@ -225,12 +236,14 @@ def figures(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return table
 
 
-def measure(names: Sequence[str], seeds: int | None, trials: int, known: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def measure(
+    names: Sequence[str], seeds: int | None, trials: int, known: dict[str, Any], jobs: int = 1
+) -> Iterator[dict[str, Any]]:
     """Replays contenders; yields the whole result so far after each, so that ending it loses one contender."""
     from study.machine import hardware, versions
 
     rows = read()
-    surrogate, everyone = Surrogate(rows), contenders()
+    surrogate, everyone = _SHARED.setdefault("surrogate", Surrogate(rows)), contenders()
     digest = hashlib.sha256(rows.to_csv().encode()).hexdigest()[:16]
     found = known.get("curves", {}) if known.get("table") == digest else {}
     for name in names:
@@ -239,7 +252,9 @@ def measure(names: Sequence[str], seeds: int | None, trials: int, known: dict[st
             print(f"{name}: left out, {why}", file=sys.stderr, flush=True)
             continue
         started = time.monotonic()
-        found[name] = curves(everyone[name], surrogate.answer, seeds or everyone[name].seeds, trials)
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
+            replays = pool.map(partial(replay_named, name, trials), range(seeds or everyone[name].seeds))
+            found[name] = curves(list(replays))
         volumes = [volume[-1] for volume in found[name]["hypervolume"]]
         print(f"{name}: {np.mean(volumes):.4f} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         yield {
@@ -309,13 +324,14 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare the committed figures with the targets")
     parser.add_argument("--quick", action="store_true", help="a few contenders, 3 seeds; prints and writes nothing")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="of the contenders")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, which share the seeds (default: %(default)s)")
     parser.add_argument("--seeds", type=int, help="instead of each contender's own number")
     args = parser.parse_args()
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     if args.check:
         return check(known)
     names = args.only or (["random", DEFAULT] if args.quick else list(contenders()))
-    for result in measure(names, 3 if args.quick else args.seeds, TRIALS, {} if args.quick else known):
+    for result in measure(names, 3 if args.quick else args.seeds, TRIALS, {} if args.quick else known, args.jobs):
         if not args.quick:
             RESULTS.write_text(json.dumps(result) + "\n")
     print(as_text(result))
