@@ -112,7 +112,7 @@ def test_priors_come_first_what_is_infeasible_stays_off_the_front_and_patience_e
     folder, _ = done
     said = study(
         folder, *HOW, "60", "--study", "later", "--tracking-uri", "none", "--warm-start", NAME, "--try",
-        "strategy=FU,lr=1e-3", "--min-retention", "0.9", "--reference", "0.2", "0.1", "--patience", "4",
+        "strategy=FU,lr=1e-3", "--min-retention", "0.9", "--reference", "0.05", "0.05", "--patience", "4",
     )  # fmt: skip
     trials = pd.read_csv(folder / "runs/later/trials.csv")
     earlier = pd.read_csv(folder / "runs" / NAME / "front.csv")
@@ -124,7 +124,7 @@ def test_priors_come_first_what_is_infeasible_stays_off_the_front_and_patience_e
     floor = trials["source_floor"].iloc[0]
     assert floor == pytest.approx(0.9 * record["baseline"]["measures"]["source_val"])
     assert (pd.read_csv(folder / "runs/later/front.csv")["source_val"] >= floor).all()
-    assert "(0.2, 0.1)" in (folder / "runs/later/hypervolume.svg").read_text()
+    assert "(0.05, 0.05)" in (folder / "runs/later/hypervolume.svg").read_text()
 
 
 def test_a_worker_that_joins_a_finished_study_finds_nothing_to_do(done):
