@@ -1,7 +1,7 @@
 """What a trial costs: against the number of frozen layers, the size of the target, and over hundreds of trials.
 
 `python -m benchmarks.cost` adapts one laptop-sized baseline on the stand-in, one process of one thread, and writes
-benchmarks/results/cost.json and docs/cost.png: seconds of a trial for each number of frozen layers, the first time
+benchmarks/results/cost.json and docs/cost.png: the CPU's seconds of a trial for each number of frozen layers, first
 (when features are computed and kept) and later; seconds against the target's size at equal passes, with the line
 through them; and a worker's memory over 500 short trials. `--check` compares with the targets, `--quick` measures a
 small part and writes nothing. `--baseline FILE` saves training one.
@@ -66,7 +66,10 @@ def measure(args: argparse.Namespace, out: Path) -> dict[str, Any]:
     frozen, sizes, soak = ((0, 10), (100, 200, 400), 40) if args.quick else (FROZEN, SIZES, SOAK)
     setting = prepare(args, out)
     base = AdaptationConfig(epochs=1600 / len(setting.target.open("train")))
-    by_frozen = [{"frozen_layers": k} | first_and_later(setting, replace(base, frozen_layers=k)) for k in frozen]
+    by_frozen = [
+        {"frozen_layers": k} | first_and_later(replace(setting, cache=out / f"k{k}"), replace(base, frozen_layers=k))
+        for k in frozen
+    ]
     lines: dict[str, Any] = {}
     for name, k in (("fc", 10), ("re", 0)):
         config = replace(base, frozen_layers=k, epochs=4.0)
@@ -151,14 +154,14 @@ def draw(result: dict[str, Any]) -> Any:
     k = [row["frozen_layers"] for row in rows]
     left.plot(k, [row["first"] for row in rows], "s:", color="#E69F00", label="first trial, features computed")
     left.plot(k, [row["later"] for row in rows], "o-", color="#0072B2", label="later trials")
-    left.set(xlabel="Frozen layers", ylabel="Seconds of a trial", yscale="log", xticks=k, title="1,600 samples")
+    left.set(xlabel="Frozen layers", ylabel="CPU seconds of a trial", yscale="log", xticks=k, title="1,600 samples")
     for (name, line), colour, mark in zip(result["seconds_by_target_size"].items(), ("#0072B2", "#D55E00"), "os",
                                           strict=True):  # fmt: skip
         label = f"{name.upper()}: {1000 * line['per_image']:.1f} ms an image + {line['fixed']:.1f} s"
         right.plot(line["sizes"], line["seconds"], mark, color=colour)
         ends = [0, max(line["sizes"])]
         right.plot(ends, [line["fixed"] + line["per_image"] * end for end in ends], color=colour, label=label)
-    right.set(xlabel="Target's training images", ylabel="Seconds of a trial", title="Four passes over the target")
+    right.set(xlabel="Target's training images", ylabel="CPU seconds of a trial", title="Four passes over the target")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, frameon=False)

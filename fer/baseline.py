@@ -80,7 +80,8 @@ def digest(source: Dataset, config: BaselineConfig, runtime: Runtime) -> str:
     """Returns the hash, 16 hex digits, of all that a baseline depends on."""
     key = seed_from(
         VERSION, source.digest, config.width, config.seed, config.processes,
-        json.dumps(knobs(config.training), sort_keys=True), runtime.device.split(":")[0], runtime.precision,
+        json.dumps(knobs(config.training), sort_keys=True), runtime.device.split(":")[0] + "-fused" * runtime.on_gpu,
+        runtime.precision,
     )  # fmt: skip
     return f"{key:016x}"
 

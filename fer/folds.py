@@ -101,7 +101,7 @@ def _merged(settings: Sequence[Setting], parts: Sequence[Adapted], stopped: bool
     measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
     confused = {name: confusion(labels[name], logits[name].argmax(1)).tolist() for name in DOMAINS}
     between: list[Between] = []
-    for steps in zip(*(part.between for part in parts), strict=True):
+    for steps in zip(*(part.between for part in parts), strict=True) if not stopped else ():
         together = joined(step.logits for step in steps)
         between.append(replace(steps[0], logits=together, measures=measure(labels, before, together)))
-    return Adapted(parts[0].network, curve, measures, stopped, between if not stopped else [], confused, logits)
+    return Adapted(parts[0].network, curve, measures, stopped, between, confused, logits)

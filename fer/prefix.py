@@ -111,13 +111,16 @@ class Bank:
         """Makes sure that the slots of these images and views hold true features."""
         slots = np.unique(images * self.views + views)
         own = self.stores[self.cut]
+        if self.resident is not None and np.array_equal(self.resident[0], slots):
+            return
         if not own.sound(slots).all():
             with self.lock:
                 missing = slots[~own.sound(slots)]
                 for start in range(0, len(missing), _FILL_BATCH):
                     self._fill(missing[start : start + _FILL_BATCH])
-        if self.keeps and len(slots) * own.slot_bytes <= LARGEST_RESIDENT:
-            self.resident = slots, channels_last(own.read(slots))
+        if self.keeps:
+            small = len(slots) * own.slot_bytes <= LARGEST_RESIDENT
+            self.resident = (slots, channels_last(own.read(slots))) if small else None
 
     def _fill(self, slots: np.ndarray) -> None:
         # Always a whole batch: kernels for other sizes differ in the last bits, and with them what is cached would

@@ -55,7 +55,8 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
     folds = divide(setting, options.get("folds", 0), options["seed"])
     logits, labels = joined(map(baseline_logits, folds)), joined(map(validation_labels, folds))
     measures = measure(labels, logits, logits)
-    untrained = float(np.mean([untrained_accuracy(fold) for fold in folds]))
+    sizes = [len(fold.target.open("validation")) for fold in folds]
+    untrained = float(np.average([untrained_accuracy(fold) for fold in folds], weights=sizes))
     measures["forward_transfer"] = forward_transfer(measures["target_val"], untrained)
     about = json.loads(baseline.header_of(path).get("baseline", "{}"))
     return {

@@ -40,6 +40,8 @@ def obtain(cache: Path, width: float) -> dict[str, Any]:
         return json.loads(path.read_text())
     except (OSError, ValueError):  # none yet, or a damaged one
         found = choose(measured(width))
+    if not any(found["images_per_second"].values()):  # it could not be measured now; perhaps next time
+        return found
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{time.monotonic_ns()}")
     draft.write_text(json.dumps(found))

@@ -84,6 +84,7 @@ class StudyOptions:
     device: str = "auto"
     precision: str = "auto"
     workers: str = "auto"
+    threads: int = 1
     storage: str | None = None
     ray: str | None = None
     tracking_uri: str | None = None
@@ -106,8 +107,8 @@ class StudyOptions:
 # Options that a study may change between two runs without becoming another study.
 CHANGEABLE = {
     "tries", "warm_start", "reference", "patience",
-    "trials", "data", "data_kind", "workers", "storage", "ray", "tracking_uri", "out", "timeout", "confirm", "register",
-    "study", "force", "quiet", "cache_gib",
+    "trials", "data", "data_kind", "workers", "threads", "storage", "ray", "tracking_uri", "out", "timeout", "confirm",
+    "register", "study", "force", "quiet", "cache_gib",
 }  # fmt: skip
 
 
@@ -231,7 +232,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     search.add_argument(
         "--folds", type=int, default=0, metavar="K",
-        help="judge each trial by K trainings, every subject of the target in validation once; K times the price",
+        help="judge each trial by K trainings, every image of the target in validation once; K times the price",
     )  # fmt: skip
     search.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
     search.add_argument("--timeout", type=float, metavar="SECONDS", help="start no trial after this time")
@@ -253,6 +254,7 @@ def build_parser() -> argparse.ArgumentParser:
     training.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     training.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     training.add_argument("--workers", default="auto", metavar="N", help="processes (auto: measured, once)")
+    training.add_argument("--threads", type=int, default=1, metavar="N", help="of each worker (auto: measured)")
     places = parser.add_argument_group("places")
     places.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
     places.add_argument(
@@ -336,6 +338,7 @@ def check(options: StudyOptions) -> None:
             options.workers == "auto" or (options.workers.isdigit() and 1 <= int(options.workers) <= 1024),
             "--workers is auto or 1…1024", options.workers, "Give a number of processes.",
         ),
+        (1 <= options.threads <= 1024, "--threads is 1…1024", options.threads, "Give threads per worker."),
         (
             re.fullmatch(r"auto|cpu|cuda(:\d+)?", options.device) is not None,
             "--device is auto, cpu, cuda or cuda:N", options.device, "Give one of them.",

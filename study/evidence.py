@@ -38,9 +38,8 @@ def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: i
             right = point["right"][domain]
             rng = generator(seed, "bootstrap", point["name"], way, domain)
             low, high = over_subjects(right, people[domain], rng, level)
-            if (
-                len(right) == 1 or low == high
-            ):  # where all subjects are alike, as when nothing was right, they say nothing
+            # Subjects that are all alike say nothing about others, nor does one network about other seeds.
+            if len(right) == 1 or high - low < 1e-9:
                 low, high = wilson(round(right.mean() * right.shape[1]), right.shape[1], level)
             # An interval by Student's t may reach beyond what an accuracy can be.
             low, high = max(0.0, low), min(1.0, high)

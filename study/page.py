@@ -62,7 +62,7 @@ def page(
         ("Every finished trial", _picture(vectors, notes, "parallel")),
         ("Trials that did not finish", _unfinished(table)),
         ("Data and hazards", _data(info)),
-        ("Method", METHOD + f"<p>{text(folds_sentence(info))}</p>"),
+        ("Method", METHOD + (f"<p>{text(folds)}</p>" if (folds := folds_sentence(info)) else "")),
         ("Options, network, versions, hardware", _rest(info)),
     ]
     body = "".join(f"<section><h2>{title}</h2>{content}</section>" for title, content in sections if content)

@@ -116,7 +116,10 @@ def run(options: StudyOptions, progress: Progress) -> int:
             study = begin_or_resume(record, options, progress, follower)
             with only_lead(study, progress.say) if options.storage else contextlib.nullcontext():
                 write_record(study, record)
-                options = settle_workers(study, record, options)
+                settled = settle_workers(study, record, options)
+                if settled != options and any(record.get("calibration", {}).get("images_per_second", {}).values()):
+                    show_calibration(record["calibration"]["images_per_second"], progress)
+                options = settled
                 show_setting(record, options, progress)
                 code = search(study, record, options, progress, follower)
                 if options.confirm:
@@ -328,9 +331,9 @@ def settle_workers(study: "optuna.Study", record: dict[str, Any], options: Study
         return dataclasses.replace(options, workers=str(cores()))
     from study.calibration import obtain
 
-    record["calibration"] = obtain(cache_folder(options.out), record["network"]["width"])
+    found = record["calibration"] = obtain(cache_folder(options.out), record["network"]["width"])
     study.set_user_attr("study", record)
-    return dataclasses.replace(options, workers=str(record["calibration"]["workers"]))
+    return dataclasses.replace(options, workers=str(found["workers"]), threads=found["threads"])
 
 
 def write_record(study: "optuna.Study", record: dict[str, Any]) -> None:
@@ -349,6 +352,13 @@ def write_record(study: "optuna.Study", record: dict[str, Any]) -> None:
     study.set_user_attr("study", record)
 
 
+def show_calibration(rates: dict[str, float], progress: Progress) -> None:
+    """Tells what each number of workers and threads trained."""
+    pairs = ((*pair.split("x"), rate) for pair, rate in rates.items())
+    said = ", ".join(f"{n} workers of {threads} thread(s) {rate:.0f}" for n, threads, rate in pairs)
+    progress.say(f"  calibration, images per second of training: {said}")
+
+
 def show_setting(record: dict[str, Any], options: StudyOptions, progress: Progress) -> None:
     """Tells what the study works with."""
     baseline = record["baseline"]
@@ -362,14 +372,12 @@ def show_setting(record: dict[str, Any], options: StudyOptions, progress: Progre
         f"{baseline['target_val']:.1%} on {record['target']['name']}{seconds}"
     )
     passes = record["budget_epochs"]
-    folds = f", in each of {options.folds} folds by subject" if options.folds else ""
+    folds = f", in each of {options.folds} folds" if options.folds else ""
     progress.say(f"  budget of every trial: {passes:g} passes over {record['target']['name']}'s training images{folds}")
-    rates = record.get("calibration", {}).get("images_per_second", {})
-    measured = ", ".join(f"{pair.replace('x', ' of ')} thread(s) {rate:.0f}" for pair, rate in rates.items())
-    if measured:
-        progress.say(f"  calibration, images per second of training: {measured}")
     where = hide_secrets(options.storage) if options.storage else Path(options.out) / record["name"] / "journal.log"
-    progress.say(f"  storage: {where}; workers: {options.workers}; study: {record['name']}")
+    progress.say(
+        f"  storage: {where}; workers: {options.workers} of {options.threads} thread(s); study: {record['name']}"
+    )
 
 
 def search(

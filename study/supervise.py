@@ -76,6 +76,7 @@ def supervise(
     progress.reference = options.reference
     until = time.monotonic() + options.timeout if options.timeout else float("inf")
     workers: list[Worker] = []
+    stayed: list[Worker] = []
     earlier = {trial.number for trial in counted(trials_of(study))}
     progress.begin(options.wanted, len(earlier))
     crashes, finished, watch, looked = 0, 0, Watch(), 0.0
@@ -86,10 +87,12 @@ def supervise(
                 crashed = [worker for worker in workers if worker.poll() not in (None, 0, CROWDED)]
                 if any(worker.poll() in (STUCK, WRONG_USE) for worker in crashed):
                     raise GaveUp("a worker cannot go on, nor could the next; its message is above")
-                crowded = any(worker.poll() == CROWDED for worker in workers)
+                # A worker that was there before the last halving may still be on its way out for the same want.
+                crowded = any(worker.poll() == CROWDED and worker not in stayed for worker in workers)
                 workers = [worker for worker in workers if worker.poll() is None]
                 if crowded and int(options.workers) > 1:
                     options, workers = with_fewer(study, options, workers, progress)
+                    stayed = list(workers)
                 if crashed or time.monotonic() - looked > LOOK_AFTER_LEASES_EVERY:
                     looked = time.monotonic()
                     # A worker that died at a trial is that trial's affair, which fails when it happens again.
@@ -152,10 +155,11 @@ def _give_up_if_hopeless(crashes: int, here: list, workers: int) -> None:
 
 
 def spawn_worker(options: StudyOptions, name: str, until: float) -> Worker:
-    """Starts one worker process of one thread."""
+    """Starts one worker process."""
     command = [sys.executable, "-m", "study.worker", "--study", name, "--out", options.out]
     command += ["--parent", str(os.getpid()), "--until", str(until)]
     command += ["--data", options.data] if options.data else []
+    command += ["--threads", str(options.threads)]
     command += ["--beside"] if int(options.workers) > 1 else []
     return worker_process(command, options.storage)
 

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 from fer.errors import InputError
 from study.config import CROWDED, DONE, INTERRUPTED, STUCK, WAYS, WRONG_USE, cache_folder, joining_parent
 from study.describe import one_line
-from study.machine import WORKER_ENVIRONMENT, Crowded, keep_private, leave_with_parent, worker_environment
+from study.machine import (
+    WORKER_ENVIRONMENT,
+    Crowded,
+    is_out_of_memory,
+    keep_private,
+    leave_with_parent,
+    worker_environment,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -28,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
     parser.add_argument("--until", type=float, default=float("inf"), help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of this process (default: %(default)s)")
     parser.add_argument("--beside", action="store_true", help=argparse.SUPPRESS)  # others share its device
     return parser
 
@@ -48,6 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
     except Crowded:
         return CROWDED  # its parent goes on with fewer
+    except (MemoryError, RuntimeError) as error:  # before its first trial
+        if args.beside and is_out_of_memory(error):
+            return CROWDED
+        raise
     except OSError as error:  # a full disk, a storage that went away
         print(f"error: {one_line(error)}", file=sys.stderr)
         return STUCK
@@ -125,7 +137,7 @@ def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
 
     options = record["options"] | {"out": args.out, "data": args.data}
     where = runtime(args.device or record["baseline"]["device"], record["baseline"]["precision"])
-    set_threads(record.get("calibration", {}).get("threads", 1))
+    set_threads(getattr(args, "threads", 1))
     path = Path(record["baseline"]["file"])
     if not path.exists():
         path = cache_folder(args.out) / "baselines" / path.name

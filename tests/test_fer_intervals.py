@@ -78,10 +78,11 @@ def test_the_best_of_thirty_equal_configurations_is_not_told_from_the_others():
 
 
 def test_an_interval_is_never_empty_where_every_subject_is_alike():
-    right = {domain: np.zeros((3, 20), bool) for domain in ("source", "target")}
-    point = {"name": "BL", "strategy": "BL", "alpha": 1.0, "slope": 0.0, "model": "", "front": False, "right": right}
-    found = judge([point], {domain: np.repeat(np.arange(4), 5) for domain in right}, 1, 0.95)["points"][0]
-    assert (found["target_lower"], found["target_upper"]) == (0.0, pytest.approx(wilson(0, 20)[1]))
+    alike = {"source": np.zeros((3, 20), bool), "target": np.tile([1, 1, 1, 0, 0], (3, 4)).astype(bool)}
+    point = {"name": "BL", "strategy": "BL", "alpha": 1.0, "slope": 0.0, "model": "", "front": False, "right": alike}
+    found = judge([point], {domain: np.repeat(np.arange(4), 5) for domain in alike}, 1, 0.95)["points"][0]
+    assert (found["source_lower"], found["source_upper"]) == (0.0, pytest.approx(wilson(0, 20)[1]))
+    assert (found["target_lower"], found["target_upper"]) == pytest.approx(wilson(12, 20))
 
 
 def test_a_clear_difference_is_told_apart():

@@ -32,12 +32,14 @@ def test_a_pair_is_measured_once_and_again_where_what_was_kept_is_damaged(tmp_pa
     for path in tmp_path.glob("calibration-*.json"):
         path.write_text("{")
     assert obtain(tmp_path, 0.25) == first and calls == [0.25, 0.5, 0.25]
-    assert all(json.loads(path.read_text() or "0") != 0 for path in tmp_path.glob("*") if path.read_text() != "{")
+    assert first in [json.loads(path.read_text()) for path in tmp_path.glob("*") if path.read_text() != "{"]
 
 
-def test_a_calibration_that_fails_leaves_the_usual_pair(monkeypatch):
+def test_a_calibration_that_fails_leaves_the_usual_pair_and_is_not_kept(monkeypatch, tmp_path):
     monkeypatch.setattr(calibration.sys, "executable", "/bin/false")
     assert measured(0.25) == {f"{cores()}x1": 0.0}
+    found = obtain(tmp_path, 0.25)
+    assert (found["workers"], found["threads"]) == (cores(), 1) and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

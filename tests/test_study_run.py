@@ -156,7 +156,7 @@ def test_a_confirmation_opens_the_test_sets_once(done):
 @pytest.mark.slow
 def test_folds_judge_every_trial_on_all_images_of_training_and_validation(tmp_path):
     said = study(tmp_path, "--folds", "3", "--trials", "6", "--confirm", "2", "--workers", "2")
-    assert "in each of 3 folds by subject" in said
+    assert "in each of 3 folds" in said
     folder = tmp_path / "runs" / f"{NAME}-folds3"
     record, trials = json.loads((folder / "study.json").read_text()), pd.read_csv(folder / "trials.csv")
     done = trials[trials["state"] == "finished"]

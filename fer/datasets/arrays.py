@@ -118,7 +118,10 @@ class Dataset:
             return np.flatnonzero(held_out)
         if (self.report.get("options") or {}).get("keep_duplicates"):
             return np.flatnonzero(~held_out)
-        return np.flatnonzero(~np.isin(groups, groups[held_out]))  # without copies of what is in validation
+        training = ~np.isin(groups, groups[held_out])  # without copies of what is in validation, or in test
+        known = (self.report.get("hazards") or {}).get("rows_of_validation_in_test") or []
+        training[len(self._read("train")) + np.array(known, int)] = False
+        return np.flatnonzero(training)
 
     def open_test(self) -> Split:
         """Opens the test split; called by confirmation alone, which records it."""

@@ -306,7 +306,10 @@ def _finish(prepared: _Prepared, options: _Options) -> _Prepared:
     keep = np.ones_like(leaked) if options.keep_duplicates else ~leaked
     arrays = (images[keep], prepared.labels[keep], prepared.subjects[keep], prepared.parts[keep])
     report = splits.summary(arrays[3], arrays[1], arrays[2]) | prepared.report
-    return _Prepared(*arrays, report | {"hazards": found | {"dropped_from_train": int((~keep).sum())}})
+    groups = splits.pixel_groups(images[keep])
+    copies = np.isin(groups, groups[arrays[3] == SPLITS.index("test")])[arrays[3] == SPLITS.index("validation")]
+    more = {"dropped_from_train": int((~keep).sum()), "rows_of_validation_in_test": np.flatnonzero(copies).tolist()}
+    return _Prepared(*arrays, report | {"hazards": {**found, **more}})
 
 
 def _heading(layout: Layout, kind: str, digest: str, options: _Options) -> dict[str, Any]:
