@@ -184,6 +184,7 @@ def test_hazards(keep: bool, tmp_path: Path, read: Loader) -> None:
         "train_in_held_out": 2,
         "constant": 1,
         "dropped_from_train": 0 if keep else 2,
+        "rows_of_validation_in_test": [7],
     }
     assert len(dataset.open("train")) == (30 if keep else 28)
 

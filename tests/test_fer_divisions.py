@@ -1,5 +1,6 @@
 """Training and validation divided anew: by subject, every image in validation once, the test split never touched."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,17 @@ def test_divisions_differ_by_seed_are_repeatable_and_have_hashes_of_their_own(tm
     people = [sorted(set(dataset.open("validation").subjects.tolist())) for dataset in divided]
     assert people[0] == people[1] != people[2]
     assert divided[0].digest == divided[1].digest and len({whole.digest, *(d.digest for d in divided)}) == 3
+
+
+def test_a_copy_of_a_test_image_is_in_no_folds_training(tmp_path):
+    hazards = {"rows_of_validation_in_test": [2]}
+    whole = replace(made(tmp_path, (1, 2, 3)), report={"hazards": hazards})
+    copy = whole.open("validation").images[2].tobytes()
+    for number in range(3):
+        dataset = whole.divided(number, 3, 0)
+        assert copy not in {image.tobytes() for image in dataset.open("train").images}
+    kept = replace(whole, report={"hazards": hazards, "options": {"keep_duplicates": True}})
+    assert any(copy in {i.tobytes() for i in kept.divided(n, 3, 0).open("train").images} for n in range(3))
 
 
 def test_the_test_split_stays_and_needs_no_reading(tmp_path):
