@@ -1,5 +1,6 @@
 """What must hold on a GPU: the same training as on a CPU, cached or not. `python -m pytest -m gpu`."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 import torch
 
 from conftest import TINY
+from fer import checkpoint
 from fer.adaptation import named
+from fer.checkpoint import Checkpoints
 from fer.engine import Setting, adapt
 from fer.runtime import Runtime
 
@@ -49,3 +52,23 @@ def test_the_training_loop_itself_waits_for_the_gpu_once_per_epoch(baseline, sou
         torch.cuda.set_sync_debug_mode("default")
     waits = [one for one in told if "synchronizing" in str(one.message) and "training.py" in one.filename]
     assert len(waits) <= 3  # for the labels, and at the end of each of two epochs
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_a_training_that_died_on_a_gpu_goes_on_there(baseline, source, target, tmp_path, monkeypatch, optimiser):
+    monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
+    offer = Checkpoints.offer
+
+    def die(self, *state):
+        offer(self, *state)
+        raise KeyboardInterrupt
+
+    config = replace(named("RE", TINY), epochs=4.0, optimiser=optimiser, lr=0.002)
+    moved = replace(baseline, network=copy.deepcopy(baseline.network).to("cuda"))
+    setting = Setting(moved, source, target, Runtime("cuda"), tmp_path)
+    whole = adapt(setting, config, 5)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checkpoints, "offer", die)
+        adapt(setting, config, 5)
+    resumed = adapt(setting, config, 5)
+    np.testing.assert_allclose([r["loss"] for r in resumed.curve], [r["loss"] for r in whole.curve], rtol=0.05)
