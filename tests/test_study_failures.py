@@ -60,7 +60,7 @@ def test_a_trial_without_memory_fails_with_that_reason_and_the_next_one_runs(set
 
 STARVED = """
 # Read by every Python that starts here: adaptations find no memory, as often as the environment says.
-import os, sys
+import os, sys, time
 
 if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
     import resource
@@ -73,6 +73,7 @@ if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
         left[0] -= 1
         if left[0] < 0:
             return adapt(*arguments, **options)
+        time.sleep(0.5)  # a training takes longer than its parent's next look
         if os.environ["STARVED"] == "device":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
