@@ -32,9 +32,9 @@ def ask() -> list[dict[str, Any]]:
     python = TOOL / "bin" / "python"
     if not (TOOL / "bin" / "pip-audit").exists():
         venv.create(TOOL, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "pip-audit"], check=True, timeout=600)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "pip-audit"], check=True, timeout=240)
     command = [TOOL / "bin" / "pip-audit", "--path", sysconfig.get_path("purelib"), "--format", "json"]
-    answer = subprocess.run([*command, "--progress-spinner", "off"], capture_output=True, text=True, timeout=900)
+    answer = subprocess.run([*command, "--progress-spinner", "off"], capture_output=True, text=True, timeout=300)
     if not answer.stdout.strip():
         raise ValueError((answer.stderr.strip().splitlines() or ["no output"])[-1])
     return json.loads(answer.stdout)["dependencies"]
