@@ -23,13 +23,11 @@ LONGEST = 120
 
 
 def candidates(count: int) -> list[tuple[int, int]]:
-    """Returns pairs of workers and threads that may be best on so many cores, the usual one first."""
-    found = [(count, 1)]
-    if count >= 4:
-        found.append((count // 2, 1))  # one per physical core, where a core shows as two
-    if count >= 2:
-        found.append((count // 2, 2))
-    return found
+    """Returns pairs of workers and threads that may be best on so many cores, the usual one first.
+
+    On fewer than four it is the only one: two threads of one process lost to two processes wherever that was measured.
+    """
+    return [(count, 1)] if count < 4 else [(count, 1), (count // 2, 1), (count // 2, 2)]
 
 
 def obtain(cache: Path, width: float) -> dict[str, Any]:

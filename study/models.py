@@ -51,8 +51,8 @@ def log_models(client: Any, uri: str, run: str, front: pd.DataFrame, folder: Pat
 
 
 def model_name(model: str) -> str:
-    """Returns a name that MLflow takes: "trial-0012-at-0_50"."""
-    return Path(model).name.removesuffix(".safetensors").replace(".", "_")
+    """Returns a name that MLflow takes: "trial-0012-at-0_50", "trial-0012-at-0_00-plus-1_00"."""
+    return Path(model).name.removesuffix(".safetensors").replace(".", "_").replace("+", "-plus-")
 
 
 def example() -> Any:

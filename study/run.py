@@ -329,8 +329,10 @@ def settle_workers(study: "optuna.Study", record: dict[str, Any], options: Study
         return dataclasses.replace(options, workers=str(min(4, cores())))
     if options.preset == "tiny":
         return dataclasses.replace(options, workers=str(cores()))
-    from study.calibration import obtain
+    from study.calibration import candidates, obtain
 
+    if len(candidates(cores())) == 1:
+        return dataclasses.replace(options, workers=str(cores()))
     found = record["calibration"] = obtain(cache_folder(options.out), record["network"]["width"])
     study.set_user_attr("study", record)
     return dataclasses.replace(options, workers=str(found["workers"]), threads=found["threads"])
@@ -451,7 +453,11 @@ def log_networks(name: str, options: StudyOptions, progress: Progress, how: list
     # Both may hold a password, and everybody on a machine reads command lines.
     places = {"STUDY_STORAGE": options.storage, "MLFLOW_TRACKING_URI": options.tracking_uri}
     environment = os.environ | {name: place for name, place in places.items() if place}
-    if subprocess.run(words, env=environment, stdout=subprocess.DEVNULL).returncode:
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        for line in done.stderr.splitlines():
+            if line.startswith(("warning: ", "error: ")):
+                progress.warn(line.partition(": ")[2])
         progress.warn(f"MLflow lacks networks; again: {sync_command(name, options)} {' '.join(how)}")
 
 

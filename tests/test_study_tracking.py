@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 from fer.errors import InputError
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_study, made_trial, made_trials
 from study import front as fronts
-from study import records, report, sync, tracking
+from study import models, records, report, sync, tracking
 from study.describe import hide_secrets
 
 
@@ -310,3 +311,12 @@ def test_models_that_cannot_be_logged_fail_nothing(handle, info, tmp_path, capsy
     monkeypatch.setattr(models, "log_models", lambda *_: 1 / 0)
     assert not tracking.log_models(handle, info, made_trials(2), tmp_path, None)
     assert capsys.readouterr().err.startswith("warning: MLflow")
+
+
+@pytest.mark.parametrize("way", [(1.0, 0.0), (0.5, 0.0), (0.0, 1.0), (0.2, 0.8)])
+def test_every_network_of_a_front_has_a_name_that_mlflow_takes(way):
+    from mlflow.utils.validation import _validate_tag_name
+
+    name = models.model_name(fronts.model_name(12, *way))
+    assert re.fullmatch(r"[\w-]+", name)
+    _validate_tag_name(f"model.{name}")
