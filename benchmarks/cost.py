@@ -16,6 +16,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.checking import misses, recorded
+
 ROOT = Path(__file__).parent.parent
 RESULTS, PICTURE = ROOT / "benchmarks" / "results" / "cost.json", ROOT / "docs" / "cost.png"
 FROZEN, SIZES, SOAK = range(14), (100, 200, 400, 800, 1600), 500
@@ -32,11 +34,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
-    if args.check and not RESULTS.exists():
-        print("not measured yet")
-        return 1
     if args.check:
-        return check(json.loads(RESULTS.read_text())["figures"])
+        found = recorded(RESULTS)
+        return check(found["figures"]) if found else 1
     with tempfile.TemporaryDirectory() as temporary:
         result = measure(args, Path(temporary))
     print(json.dumps(result["figures"], indent=1))
@@ -48,12 +48,9 @@ def main() -> int:
 
 def check(figures: dict[str, float]) -> int:
     """Prints each figure that misses its target."""
-    short = 0
-    for name, (way, bound) in TARGETS.items():
-        if not (figures[name] >= bound if way == "at least" else figures[name] <= bound):
-            print(f"{name}: {figures[name]:.3g}, should be {way} {bound:g}")
-            short = 1
-    return short
+    lines = misses(figures.get, TARGETS)
+    print("\n".join(lines) or "all targets are met")
+    return int(bool(lines))
 
 
 def measure(args: argparse.Namespace, out: Path) -> dict[str, Any]:

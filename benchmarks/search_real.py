@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.checking import recorded
+
 RESULTS = Path(__file__).parent / "results" / "search_real.json"
 CONTENDERS = {"the default": [], "random": ["--sampler", "random", "--early-stop", "off"]}
 
@@ -32,7 +34,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs"))
     args = parser.parse_args()
     if args.check:
-        return check(json.loads(RESULTS.read_text()))
+        found = recorded(RESULTS)
+        return check(found) if found else 1
     trials, seeds = (12, 1) if args.quick else (args.trials, args.seeds)
     result = measure(args.out, args.preset, args.space, trials, seeds)
     print(as_text(result))

@@ -23,6 +23,7 @@ from typing import Any
 import optuna
 import psutil
 
+from benchmarks.checking import misses, recorded
 from fer.adaptation import AdaptationConfig
 from study.front import counted
 from study.leases import identity_of_process, leased
@@ -235,14 +236,12 @@ def measure(quick: bool) -> dict[str, Any]:
 
 def failures(results: dict[str, Any]) -> list[str]:
     """Returns a line for each figure that falls short of its target."""
-    lines = []
-    for name, (sense, target) in TARGETS.items():
-        part, _, figure = name.partition(".")
-        value = results.get(part, {}).get(figure)
-        short = value is None or (value > target if sense == "at most" else value < target)
-        if short:
-            lines.append(f"{name} is {value}, {sense} {target} wanted")
-    return lines
+
+    def figure(name: str) -> float | None:
+        part, _, rest = name.partition(".")
+        return results.get(part, {}).get(rest)
+
+    return misses(figure, TARGETS)
 
 
 def main() -> int:
@@ -252,11 +251,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a tenth of it, printed and not kept")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if args.check and not RESULTS.exists():
-        print(f"{RESULTS} is not there: run python -m benchmarks.soak")
-        return 1
     if args.check:
-        lines = failures(json.loads(RESULTS.read_text()))
+        found = recorded(RESULTS)
+        if found is None:
+            return 1
+        lines = failures(found)
         print("\n".join(lines) or "all targets are met")
         return bool(lines)
     results = measure(args.quick)

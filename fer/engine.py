@@ -22,7 +22,7 @@ from fer.checkpoint import Checkpoints
 from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.layers import LAYERS
-from fer.metrics import confusion, forgetting, measure
+from fer.metrics import confusions, forgetting, measure
 from fer.network import build, folded
 from fer.prefix import Bank, Feed, Pixels, Some, best_cut, channels_last, frozen_features
 from fer.runtime import Runtime
@@ -160,9 +160,6 @@ class _Validation:
             domain: open_feed(self.setting, domain, split, "validation", self.cut, ViewRecipe(), 1)
             for domain, split in self.splits.items()
         }
-
-    def labels(self) -> dict[str, np.ndarray]:
-        return {domain: np.asarray(split.labels) for domain, split in self.splits.items()}
 
     def logits(self, network: nn.Sequential) -> dict[str, np.ndarray]:
         return {
@@ -454,9 +451,9 @@ class _Adaptation:
 
     def score(self, network: nn.Sequential) -> dict[str, float]:
         """Measures a network on both validation splits; returns both accuracies."""
-        labels, self.logits = self.validation.labels(), self.validation.logits(network)
+        labels, self.logits = validation_labels(self.setting), self.validation.logits(network)
         self.measures = found = measure(labels, self.baseline_logits, self.logits)
-        self.confusion = {name: confusion(labels[name], self.logits[name].argmax(1)).tolist() for name in labels}
+        self.confusion = confusions(labels, self.logits)
         return {name: found[name] for name in ("source_val", "target_val")}
 
 

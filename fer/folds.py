@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from fer.adaptation import AdaptationConfig
-from fer.engine import DOMAINS, Adapted, Between, Setting, adapt, baseline_logits, validation_labels
-from fer.metrics import confusion, forgetting, measure
+from fer.engine import Adapted, Between, Setting, adapt, baseline_logits, validation_labels
+from fer.metrics import confusions, forgetting, measure
 
 Values = dict[str, np.ndarray]
 
@@ -99,9 +99,8 @@ def _merged(settings: Sequence[Setting], parts: Sequence[Adapted], stopped: bool
     measures = measure(labels, before, logits)
     course = [row["source_val"] for row in curve if "source_val" in row]
     measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
-    confused = {name: confusion(labels[name], logits[name].argmax(1)).tolist() for name in DOMAINS}
     between: list[Between] = []
     for steps in zip(*(part.between for part in parts), strict=True) if not stopped else ():
         together = joined(step.logits for step in steps)
         between.append(replace(steps[0], logits=together, measures=measure(labels, before, together)))
-    return Adapted(parts[0].network, curve, measures, stopped, between, confused, logits)
+    return Adapted(parts[0].network, curve, measures, stopped, between, confusions(labels, logits), logits)

@@ -57,6 +57,11 @@ def confusion(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.bincount(size * labels + predicted, minlength=size * size).reshape(size, size)
 
 
+def confusions(labels: dict[str, np.ndarray], logits: dict[str, np.ndarray]) -> dict[str, list[list[int]]]:
+    """Returns `confusion` of both domains' logits (n, 7), JSON-able, as records keep it."""
+    return {domain: confusion(labels[domain], logits[domain].argmax(1)).tolist() for domain in labels}
+
+
 def retained(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Returns the share of each expression's recall that is left, (7,); NaN where the baseline had none."""
     first, last = recalls(labels, before), recalls(labels, after)

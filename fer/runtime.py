@@ -36,21 +36,19 @@ class Runtime:
         return torch.autocast(torch.device(self.device).type, torch.bfloat16)
 
 
-def runtime(device: str = "auto", precision: str = "auto") -> Runtime:
-    """Resolves "auto": the GPU where there is one; bf16 where the hardware multiplies it fast, else fp32."""
+def runtime(device: str = "auto", precision: str = "auto", threads: int = 1) -> Runtime:
+    """Resolves "auto": the GPU where there is one; bf16 where the hardware multiplies it fast, else fp32.
+
+    Lets this process compute with so many threads.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("--device cuda needs a CUDA GPU that torch can use", device, "Use --device cpu.")
     if precision == "auto":
         precision = "bf16" if device.startswith("cuda") or _cpu_has_fast_bf16() else "fp32"
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     return Runtime(device, "bf16" if precision == "bf16" else "fp32")
-
-
-def set_threads(count: int) -> None:
-    """Lets this process compute with so many threads; `runtime` sets one."""
-    torch.set_num_threads(count)
 
 
 def _cpu_has_fast_bf16() -> bool:

@@ -24,7 +24,7 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
     from fer import baseline
     from fer.engine import Setting, baseline_logits, untrained_accuracy, validation_labels
     from fer.folds import divide, joined
-    from fer.metrics import confusion, forward_transfer, measure
+    from fer.metrics import confusions, forward_transfer, measure
     from fer.runtime import runtime
     from study.lab import reopen
 
@@ -69,7 +69,7 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
         "source_val": measures["source_val"],
         "target_val": measures["target_val"],
         "measures": measures,
-        "confusion": {name: confusion(labels[name], logits[name].argmax(1)).tolist() for name in labels},
+        "confusion": confusions(labels, logits),
         "device": where.device,
         "precision": where.precision,
     }

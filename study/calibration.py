@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.machine import cores, hardware, versions, worker_environment
+from study.report import write_atomically
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
@@ -41,9 +42,7 @@ def obtain(cache: Path, width: float) -> dict[str, Any]:
     if not any(found["images_per_second"].values()):  # it could not be measured now; perhaps next time
         return found
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{time.monotonic_ns()}")
-    draft.write_text(json.dumps(found))
-    draft.replace(path)
+    write_atomically(path, json.dumps(found).encode())
     return found
 
 

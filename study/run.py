@@ -116,10 +116,7 @@ def run(options: StudyOptions, progress: Progress) -> int:
             study = begin_or_resume(record, options, progress, follower)
             with only_lead(study, progress.say) if options.storage else contextlib.nullcontext():
                 write_record(study, record)
-                settled = settle_workers(study, record, options)
-                if settled != options and any(record.get("calibration", {}).get("images_per_second", {}).values()):
-                    show_calibration(record["calibration"]["images_per_second"], progress)
-                options = settled
+                options = settle_workers(study, record, options, progress)
                 show_setting(record, options, progress)
                 code = search(study, record, options, progress, follower)
                 if options.confirm:
@@ -318,7 +315,9 @@ def create_study(name: str, storage: "optuna.storages.BaseStorage") -> "optuna.S
     return study
 
 
-def settle_workers(study: "optuna.Study", record: dict[str, Any], options: StudyOptions) -> StudyOptions:
+def settle_workers(
+    study: "optuna.Study", record: dict[str, Any], options: StudyOptions, progress: Progress
+) -> StudyOptions:
     """Settles how many workers there are, of how many threads, by measurement where the user left it open.
 
     A GPU has four at most, which share it. With `tiny`, measuring would take longer than the study.
@@ -335,6 +334,8 @@ def settle_workers(study: "optuna.Study", record: dict[str, Any], options: Study
         return dataclasses.replace(options, workers=str(cores()))
     found = record["calibration"] = obtain(cache_folder(options.out), record["network"]["width"])
     study.set_user_attr("study", record)
+    if any(found["images_per_second"].values()):
+        show_calibration(found["images_per_second"], progress)
     return dataclasses.replace(options, workers=str(found["workers"]), threads=found["threads"])
 
 

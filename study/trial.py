@@ -39,8 +39,8 @@ class Bench:
         ways: Alphas and slopes of the networks between the baseline and each adapted one that are scored as well.
         send: Is given each network's file, where it does not stay on this machine.
         floor: The source accuracy below which no network is an answer.
-        beside: Whether other workers share the device; then a want of its memory is not the trial's fault.
         folds: Trainings per trial, each with another part of the target in validation; 0 is the usual one.
+        beside: Whether other workers share the device; then a want of its memory is not the trial's fault.
     """
 
     setting: Setting
@@ -81,9 +81,10 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
             )
             record = {"curve": adapted.curve, "measures": adapted.measures | on_the_way(adapted)}
             record["confusion"] = adapted.confusion
-            last = adapted.curve[-1]
             if adapted.stopped:
-                after = f"the first half of {bench.folds} folds" if bench.folds else f"epoch {last['epoch']:g}"
+                after = (
+                    f"the first half of {bench.folds} folds" if bench.folds else f"epoch {adapted.curve[-1]['epoch']:g}"
+                )
                 record["reason"] = f"dominated after {after}"
             state = TrialState.PRUNED if adapted.stopped else TrialState.COMPLETE
             if state == TrialState.COMPLETE:

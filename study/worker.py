@@ -131,13 +131,13 @@ def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
     """Opens the data and the baseline that the study's record names."""
     from fer import baseline
     from fer.engine import Setting
-    from fer.runtime import runtime, set_threads
+    from fer.runtime import runtime
     from study.lab import base_config, reopen
     from study.trial import Bench
 
     options = record["options"] | {"out": args.out, "data": args.data}
-    where = runtime(args.device or record["baseline"]["device"], record["baseline"]["precision"])
-    set_threads(getattr(args, "threads", 1))
+    known = record["baseline"]
+    where = runtime(args.device or known["device"], known["precision"], getattr(args, "threads", 1))
     path = Path(record["baseline"]["file"])
     if not path.exists():
         path = cache_folder(args.out) / "baselines" / path.name

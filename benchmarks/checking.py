@@ -1,0 +1,24 @@
+"""What `--check` of every benchmark does: reads what was recorded, and says what falls short of its target."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def recorded(path: Path) -> Any:
+    """Returns the recorded results; says so, and returns None, where nothing was measured yet."""
+    if path.exists():
+        return json.loads(path.read_text())
+    print(f"{path.name} is not there: not measured yet")
+    return None
+
+
+def misses(figure: Callable[[str], float | None], targets: Mapping[str, tuple[str, float]]) -> list[str]:
+    """Returns a line for each figure that is not there, or not "at most" or "at least" its target."""
+    lines = []
+    for name, (sense, target) in targets.items():
+        value = figure(name)
+        if value is None or not (value <= target if sense == "at most" else value >= target):
+            lines.append(f"{name} is {value}, {sense} {target} wanted")
+    return lines
