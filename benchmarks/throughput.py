@@ -6,7 +6,7 @@ random) and runs them in full, without early stopping, through `python -m study.
 empty at first. Rounds are repeated, sides taking turns in going first; medians and ranges are over rounds. Then the
 peak of one core (`benchmarks.peak`): its matrix multiply, and its best convolution.
 Results: benchmarks/results/throughput-DEVICE.json. `--check` compares them with the targets, `--quick` runs a small
-part and writes nothing. A round takes about ten minutes on two cores.
+part and writes nothing. What there is is written after each round.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,10 @@ def main() -> int:
     if args.quick:
         args.trials, args.rounds, args.preset = 10, 1, "tiny"
     with tempfile.TemporaryDirectory() as temporary:
-        result = measure(args, Path(temporary))
+        for result in measure(args, Path(temporary)):
+            if not args.quick:
+                path.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result["figures"], indent=1))
-    if not args.quick:
-        RESULTS.mkdir(exist_ok=True)
-        path.write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 
@@ -74,8 +73,8 @@ def check(result: dict[str, Any]) -> int:
     return int(bool(short))
 
 
-def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Runs all rounds; returns figures, rounds and what they were measured on."""
+def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
+    """Runs all rounds; yields after each the figures, the rounds so far and what they were measured on."""
     from study.machine import hardware, versions
 
     bench = Bench(args, folder)
@@ -86,23 +85,23 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "script": lambda: bench.script("fp32", "epochs"),
         f"script, {once}": lambda: bench.script(bench.precision, "once"),
     }
-    rounds = []
+    machine = json.loads(run_python(["-m", "benchmarks.peak", str(bench.width), bench.precision, args.device]))
+    rounds: list[dict[str, Any]] = []
     for number in range(args.rounds):
-        names = list(sides) if number % 2 == 0 else list(sides)[::-1]
+        names = list(sides) if number % 2 == 0 else list(sides)[::-1]  # the engine begins, and draws what all run
         rounds.append({name: sides[name]() for name in names})
         say(number, rounds[-1])
-    machine = json.loads(run_python(["-m", "benchmarks.peak", str(bench.width), bench.precision, args.device]))
-    return {
-        "figures": figures(rounds, f"script, {once}", machine, bench),
-        "targets": TARGETS,
-        "n": args.rounds,
-        "setting": vars(args) | bench.setting() | {"loader_workers": bench.loader_workers},
-        "machine": machine,
-        "hardware": hardware(),
-        "versions": versions(),
-        "rounds": rounds,
-        "configs": bench.configs,
-    }
+        yield {
+            "figures": figures(rounds, f"script, {once}", machine, bench),
+            "targets": TARGETS,
+            "n": len(rounds),
+            "setting": vars(args) | bench.setting() | {"loader_workers": bench.loader_workers},
+            "machine": machine,
+            "hardware": hardware(),
+            "versions": versions(),
+            "rounds": rounds,
+            "configs": bench.configs,
+        }
 
 
 def say(number: int, sides: dict[str, Any]) -> None:
@@ -159,15 +158,14 @@ class Bench:
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self.args, self.folder = args, folder
-        self.record, rows = self.study("draw", args.workers, args.trials)
+        self.record, _ = self.study("prepare", args.workers, 1)
         self.width = self.record["network"]["width"]
         self.precision = self.record["baseline"]["precision"]
-        self.configs = [config_of(row) for row in rows]
-        (folder / "configs.json").write_text(json.dumps(self.configs))
+        self.configs: list[dict[str, Any]] = []
+        self.loader_workers = 0
         sizes = {side: self.record[side]["report"]["sizes"] for side in ("source", "target")}
         self.samples = self.record["budget_epochs"] * sizes["target"]["train"]
         self.validated = 2 * sum(size["validation"] for size in sizes.values())  # at both rungs
-        self.loader_workers = int(run_python([*self.script_words("fp32", "once", "unused"), "--tune"]))
 
     def setting(self) -> dict[str, Any]:
         """Returns what was measured on."""
@@ -188,13 +186,18 @@ class Bench:
         return record, trials_in(str(self.folder / "runs" / name / "journal.log"), name)
 
     def engine(self, workers: int) -> dict[str, Any]:
-        """Runs the configurations through the engine, from an empty feature cache."""
+        """Runs the configurations through the engine, from an empty feature cache; the first time draws them."""
         shutil.rmtree(self.folder / "runs" / ".cache" / "features", ignore_errors=True)
         shutil.rmtree(self.folder / "runs" / "engine", ignore_errors=True)
         started = time.monotonic()
-        _, rows = self.study("engine", workers, len(self.configs))
-        assert [config_of(row) for row in rows] == self.configs, "both sides run the same configurations"
-        return outcome(rows, time.monotonic() - started)
+        _, rows = self.study("engine", workers, self.args.trials)
+        seconds, configs = time.monotonic() - started, [config_of(row) for row in rows]
+        if not self.configs:
+            self.configs = configs
+            (self.folder / "configs.json").write_text(json.dumps(configs))
+            self.loader_workers = int(run_python([*self.script_words("fp32", "once", "unused"), "--tune"]))
+        assert configs == self.configs, "both sides run the same configurations"
+        return outcome(rows, seconds)
 
     def script_words(self, precision: str, evaluate: str, journal: str) -> list[str]:
         cache = self.folder / "runs" / ".cache" / "datasets"
