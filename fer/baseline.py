@@ -23,6 +23,7 @@ from fer.checkpoint import Checkpoints
 from fer.datasets import Dataset, Split
 from fer.engine import Baseline
 from fer.errors import InputError
+from fer.graphs import graphed
 from fer.network import build
 from fer.prefix import Pixels
 from fer.runtime import Runtime, digest_of
@@ -204,7 +205,8 @@ def _train_part(
     agree = _least if count > 1 else int
     checkpoints = None if kept is None else Checkpoints(kept, f"part{rank}of{count}", every=0, agree=agree)
     share = _average if count > 1 else None
-    fit(network, 0, feeds, part, training, runtime, report, share=share, checkpoints=checkpoints)
+    with graphed(runtime, network, not training.sam) as graphs:
+        fit(network, 0, feeds, part, training, runtime, report, share=share, checkpoints=checkpoints, graphs=graphs)
     if count > 1:
         torch.distributed.destroy_process_group()
     return network.eval().requires_grad_(False)

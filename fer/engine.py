@@ -21,6 +21,7 @@ from fer.adaptation import ALL, HEAD, WEIGHT_ANCHORS, AdaptationConfig, ViewReci
 from fer.checkpoint import Checkpoints
 from fer.datasets import Dataset, Split
 from fer.errors import InputError
+from fer.graphs import graphed
 from fer.layers import LAYERS
 from fer.metrics import confusions, forgetting, measure
 from fer.network import build, folded
@@ -312,10 +313,12 @@ class _Adaptation:
         if kept is not None:
             kept.notes, kept.restore = lambda: self.curve[done:], restore
             self.begun.append(kept)
-        fit(
-            network, self.cut, feeds, schedule, self.config, self.setting.runtime, on_epoch, penalty=penalty,
-            checkpoints=kept,
-        )  # fmt: skip
+        runtime = self.setting.runtime
+        with graphed(runtime, network, penalty is None and not self.config.sam) as graphs:
+            fit(
+                network, self.cut, feeds, schedule, self.config, runtime, on_epoch, penalty=penalty, checkpoints=kept,
+                graphs=graphs,
+            )  # fmt: skip
         return network.eval().requires_grad_(False)
 
     def checkpoints(self, seed: int) -> Checkpoints | None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 from fer.adaptation import HEAD, AdaptationConfig
 from fer.checkpoint import Checkpoints
 from fer.expressions import EXPRESSIONS
+from fer.graphs import StepGraphs
 from fer.prefix import Feed, channels_last, frozen_features
 from fer.runtime import Runtime
 from fer.schedule import Schedule, learning_rate
@@ -23,6 +25,7 @@ class Diverged(ArithmeticError):
 
 Penalty = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
 """From the step, the penultimate features and the logits to what is added to the loss."""
+LossOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def fit(
@@ -36,6 +39,7 @@ def fit(
     share: Callable[[list[nn.Parameter]], None] | None = None,
     penalty: Penalty | None = None,
     checkpoints: Checkpoints | None = None,
+    graphs: StepGraphs | None = None,
 ) -> bool:
     """Trains the layers of the network that the configuration leaves free, in place; the only training loop.
 
@@ -50,6 +54,8 @@ def fit(
         share: Called after each backward pass to average gradients with other processes.
         penalty: Adds to the loss of a step.
         checkpoints: Where it goes on from after a crash.
+        graphs: What computes forward and backward passes on a GPU, which houses the network; excludes `penalty`,
+            which differs from step to step, and sharpness-aware minimisation.
 
     Returns:
         Whether `on_epoch` stopped it.
@@ -59,7 +65,8 @@ def fit(
     """
     steps, first, epoch = schedule.boundaries[-1], 0, 0
     head_steps = round(config.head_first * steps)
-    _activate(network, config.trained, config)
+    active = config.trained
+    _activate(network, active, config)
     optimiser = make_optimiser(network, config)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     start = [p.detach().clone() for p in parameters] if config.averaging else []
@@ -71,12 +78,13 @@ def fit(
     total, since = torch.zeros((), device=runtime.device), 0
     for step in range(first, steps):
         if head_steps and step in (first, head_steps):
-            _activate(network, [HEAD] if step < head_steps else config.trained, config)
+            active = [HEAD] if step < head_steps else config.trained
+            _activate(network, active, config)
         inputs, labels = _inputs(feeds, schedule, step), truth[step]
         inputs = frozen_features(network, cut, config.leading, channels_last(inputs), runtime)
         inputs, target = _mixed(inputs, labels, config, mixing)
 
-        def loss_of(step: int = step, inputs: torch.Tensor = inputs, target: torch.Tensor = target) -> torch.Tensor:
+        def loss_of(inputs: torch.Tensor, target: torch.Tensor, step: int = step) -> torch.Tensor:
             with runtime.autocast():
                 features = body(inputs)
                 logits = head(features)
@@ -84,11 +92,19 @@ def fit(
             loss = F.cross_entropy(logits, target, label_smoothing=config.label_smoothing)
             return loss if penalty is None else loss + penalty(step, features.float(), logits)
 
+        def backward(inputs: torch.Tensor, target: torch.Tensor, loss_of: LossOf = loss_of) -> torch.Tensor:
+            loss = loss_of(inputs, target)
+            loss.backward()
+            return loss.detach()
+
         optimiser.zero_grad(set_to_none=True)
-        loss = loss_of()
-        loss.backward()
+        if graphs is None:
+            total += backward(inputs, target)
+        else:
+            kernels = (*active, config.bn, config.label_smoothing, runtime.precision)
+            total += graphs.step(kernels, network, inputs, target, backward)
         if config.sam:
-            _sharpen(network, parameters, config.sam, loss_of)
+            _sharpen(network, parameters, config.sam, partial(backward, inputs, target))
         if share is not None:
             share(parameters)
         rate = learning_rate(step, steps, config.lr)
@@ -99,7 +115,6 @@ def fit(
             with torch.no_grad():
                 for parameter, origin in zip(parameters, start, strict=True):
                     parameter.lerp_(origin, config.averaging)
-        total += loss.detach()
         since += 1
         while epoch < len(schedule.boundaries) and schedule.boundaries[epoch] == step + 1:
             epoch += 1
@@ -143,7 +158,7 @@ def _mixed(
 
 
 def _sharpen(
-    network: nn.Sequential, parameters: list[nn.Parameter], radius: float, loss_of: Callable[[], torch.Tensor]
+    network: nn.Sequential, parameters: list[nn.Parameter], radius: float, backward: Callable[[], torch.Tensor]
 ) -> None:
     """Replaces the gradient by that at the worst point near by (SAM); batch-norms count the step's batch once."""
     gradients = {p: p.grad for p in parameters if p.grad is not None}
@@ -157,7 +172,7 @@ def _sharpen(
             p.grad = None
     for norm in norms:
         norm.momentum = 0.0
-    loss_of().backward()
+    backward()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     with torch.no_grad():

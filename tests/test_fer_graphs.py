@@ -1,0 +1,161 @@
+"""The bookkeeping of CUDA graphs, with a stand-in that computes again into the same memory, as a graph does."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import TINY
+from fer import engine, graphs
+from fer.adaptation import named
+from fer.engine import adapt
+from fer.graphs import StepGraphs
+
+
+class Recorded:
+    """Captures as CUDA does, seen from outside: it computes with the memory it was captured with, whoever has it now.
+
+    Args:
+        wrong: What every replay adds to the loss.
+    """
+
+    def __init__(self, wrong=0.0):
+        self.captures, self.replays, self.wrong = 0, 0, wrong
+        self.network = None
+
+    def __call__(self, run):
+        self.captures += 1
+        run()  # warms up, and leaves traces that the caller has to remove
+        outputs, network = run(), self.network
+        memory = [t.data for t in tensors(network)]
+        trained = [p.requires_grad for p in network.parameters()]
+        training = [module.training for module in network.modules()]
+
+        def replay():
+            self.replays += 1
+            own = [t.data for t in tensors(network)]
+            for tensor, there in zip(tensors(network), memory, strict=True):
+                tensor.data = there
+            for parameter, flag in zip(network.parameters(), trained, strict=True):
+                parameter.requires_grad_(flag)
+            for module, flag in zip(network.modules(), training, strict=True):
+                module.training = flag
+            for kept, found in zip(outputs, run(), strict=True):
+                if kept is not None:
+                    kept.copy_(found)
+            outputs[0].add_(self.wrong)
+            for tensor, there in zip(tensors(network), own, strict=True):
+                tensor.data = there
+
+        return replay, outputs
+
+
+def tensors(network):
+    return [*network.parameters(), *network.buffers()]
+
+
+def use(monkeypatch, capture):
+    """Lets the engine train through graphs; returns them."""
+    found = StepGraphs("cpu", capture)
+
+    @contextmanager
+    def graphed(runtime, network, wanted):
+        if not wanted:
+            yield None
+            return
+        with found.housing(network):
+            capture.network = network
+            yield found
+
+    monkeypatch.setattr(engine, "graphed", graphed)
+    return found
+
+
+def trained(setting, name="RE", seed=5, **knobs):
+    found = adapt(setting, replace(named(name, replace(TINY, epochs=4.0)), **knobs), seed)
+    return [row["loss"] for row in found.curve], found.network.state_dict()
+
+
+def check_same(found, wanted):
+    np.testing.assert_array_equal(found[0], wanted[0])
+    for name, tensor in wanted[1].items():
+        torch.testing.assert_close(found[1][name], tensor, rtol=0, atol=0)
+
+
+CASES = {
+    "FC": {}, "FC+CL": {}, "RE": {}, "FU": {}, "AdamW": {"optimiser": "adamw", "lr": 0.001}, "mixup": {"mixup": 0.2},
+    "head first": {"head_first": 0.5}, "norms frozen": {"bn": "frozen"}, "averaging": {"averaging": 0.2},
+    "layers' rates": {"layer_decay": 0.7}, "surgical": {"frozen_from": 4, "frozen_layers": 9},
+    "sharpness": {"sam": 0.05}, "anchor": {"anchor": "logits", "anchor_weight": 1.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_graphs_change_no_bit_of_a_training(setting, monkeypatch, case):
+    name = case if case in ("FC", "FC+CL", "RE", "FU") else "RE"
+    wanted = trained(setting, name, **CASES[case])
+    capture = Recorded()
+    use(monkeypatch, capture)
+    check_same(trained(setting, name, **CASES[case]), wanted)
+    assert (capture.replays > 2) == (case not in ("sharpness", "anchor"))  # these two go on without
+
+
+def test_later_trials_use_the_graphs_of_earlier_ones(setting, monkeypatch):
+    alone = {name: trained(setting, name, seed) for seed, name in enumerate(("RE", "FC", "RE"))}
+    capture = Recorded()
+    found = use(monkeypatch, capture)
+    first = trained(setting, "RE", 0)
+    kept = {name: tensor.clone() for name, tensor in first[1].items()}
+    trained(setting, "FC", 1)
+    check_same(trained(setting, "RE", 2), alone["RE"])
+    assert capture.captures == len(found.graphs) == 2
+    check_same((first[0], first[1]), (first[0], kept))  # a network that left its home is not trained on
+
+
+def test_a_replay_that_differs_is_not_used(setting, monkeypatch):
+    wanted = trained(setting)
+    capture = Recorded(wrong=1.0)
+    use(monkeypatch, capture)
+    with pytest.warns(match="goes on without a CUDA graph, which differs by"):
+        check_same(trained(setting), wanted)
+    assert capture.replays == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("not permitted when stream is capturing"), torch.OutOfMemoryError("")])
+def test_where_capturing_fails_training_goes_on(setting, monkeypatch, error):
+    wanted = trained(setting)
+
+    class Failing:
+        def __call__(self, run):
+            run()
+            raise error
+
+    found = use(monkeypatch, Failing())
+    with pytest.warns(match="goes on without a CUDA graph"):
+        check_same(trained(setting), wanted)
+    assert list(found.graphs.values()) == [None]
+
+
+def test_a_network_of_another_width_gets_graphs_of_its_own(setting, monkeypatch):
+    from fer.network import build
+
+    found = StepGraphs("cpu", Recorded())
+    for width in (1 / 16, 1 / 8):
+        found.graphs["earlier"] = None
+        network = build(width)
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        with found.housing(network):
+            assert not found.graphs
+            check_same(([], network.state_dict()), ([], before))
+        check_same(([], network.state_dict()), ([], before))
+
+
+def test_a_cpu_has_no_graphs_and_a_gpu_none_when_told_so(monkeypatch):
+    from fer.runtime import Runtime
+
+    assert graphs.graphs_of(Runtime("cpu")) is None
+    assert graphs.graphs_of(Runtime("cuda")) is graphs.graphs_of(Runtime("cuda"))
+    monkeypatch.setenv("FER_CUDA_GRAPHS", "0")
+    assert graphs.graphs_of(Runtime("cuda")) is None
