@@ -124,12 +124,14 @@ def predict(network: nn.Sequential, cut: int, feed: Feed, count: int, runtime: R
     """Returns the logits (count, 7), float32, of a split whose features at `cut` the feed delivers."""
     first = np.zeros(count, int)
     feed.prepare(np.arange(count), first)
-    rest, logits = folded(network[cut:]), []
-    for start in range(0, count, _EVALUATION_BATCH):
-        numbers = np.arange(start, min(start + _EVALUATION_BATCH, count))
-        inputs = channels_last(feed.gather(numbers, first[: len(numbers)]))
-        logits.append(frozen_features(rest, 0, len(rest), inputs, runtime).float().cpu())
-    return torch.cat(logits).numpy()
+    rest, starts = folded(network[cut:]), range(0, count, _EVALUATION_BATCH)
+    batches = [np.arange(start, min(start + _EVALUATION_BATCH, count)) for start in starts]
+    inputs_of = feed.planned([(numbers, first[: len(numbers)]) for numbers in batches])
+    logits = [
+        frozen_features(rest, 0, len(rest), channels_last(inputs_of(number)), runtime).float()
+        for number in range(len(batches))
+    ]
+    return torch.cat(logits).cpu().numpy()
 
 
 def logits_on_test(setting: Setting, config: AdaptationConfig, network: nn.Sequential, domain: str) -> np.ndarray:

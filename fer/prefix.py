@@ -6,8 +6,10 @@ are filled when a trial first needs them; a slot that is empty, torn or damaged 
 again, so a crash or two writers at once can cost time but never a wrong number.
 """
 
+import math
 import os
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from torch import nn
 from fer.adaptation import ViewRecipe
 from fer.datasets import Split
 from fer.layers import LAYERS
-from fer.network import cut_shapes, to_tensor
+from fer.network import SIZE, cut_shapes, to_tensor
 from fer.runtime import Runtime
 from fer.views import render
 
@@ -28,6 +30,10 @@ LARGEST_RESIDENT = 4 * 2**30
 # Features of more bytes than this per image are not worth their disk: one starts from the next lower cut instead.
 LARGEST_FEATURES = 40_000
 _FILL_BATCH = 128
+_DRAWN_AT_ONCE, _MOST_VIEWS = 1024, 1 << 20
+
+Steps = Sequence[tuple[np.ndarray, np.ndarray]]
+"""Images (n,) and views (n,) of every step."""
 
 
 def small_cuts(network: nn.Sequential, runtime: Runtime) -> list[int]:
@@ -53,6 +59,25 @@ def frozen_features(
         return part(inputs)
 
 
+@dataclass(frozen=True)
+class Resident:
+    """What a device holds of a feed while an adaptation trains on it.
+
+    Attributes:
+        slots: int64 (n,), ascending, which views it holds.
+        features: (n, *shape), one for each slot.
+    """
+
+    slots: np.ndarray
+    features: torch.Tensor
+
+    def planned(self, steps: Sequence[np.ndarray]) -> Callable[[int], torch.Tensor]:
+        """Returns what gives the features of each step's slots; where they lie is moved to the device at once."""
+        places = torch.from_numpy(np.searchsorted(self.slots, np.concatenate(steps))).to(self.features.device)
+        of_step = places.split([len(slots) for slots in steps])
+        return lambda step: self.features[of_step[step]]
+
+
 class Pixels:
     """The images of a split as the input of cut 0, drawn view by view; what a bank is filled from."""
 
@@ -60,20 +85,39 @@ class Pixels:
 
     def __init__(self, split: Split, recipe: ViewRecipe, seed: int, runtime: Runtime) -> None:
         self.split, self.recipe, self.seed, self.runtime = split, recipe, seed, runtime
-        self.resident = torch.from_numpy(np.array(split.images)).to(runtime.device) if runtime.on_gpu else None
+        self.keeps = runtime.on_gpu
+        self.moved = torch.from_numpy(np.array(split.images)).to(runtime.device) if runtime.on_gpu else None
+        self.resident: Resident | None = None
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
-        """Nothing to prepare: views are drawn when they are gathered."""
+        """Draws these views beforehand where a GPU can hold them; elsewhere they are drawn when they are gathered."""
+        if not self.keeps:
+            return
+        slots = np.unique(images * _MOST_VIEWS + views)
+        known = self.resident is not None and np.array_equal(self.resident.slots, slots)
+        if known or len(slots) * SIZE**2 > LARGEST_RESIDENT:
+            return
+        parts = np.array_split(slots, math.ceil(len(slots) / _DRAWN_AT_ONCE))
+        drawn = torch.cat([self._draw(part // _MOST_VIEWS, part % _MOST_VIEWS) for part in parts])
+        self.resident = Resident(slots, drawn)
+
+    def planned(self, steps: Steps) -> Callable[[int], torch.Tensor]:
+        """Returns what gives the network's input of each step, as `gather` does."""
+        if self.resident is None:
+            return lambda step: self.gather(*steps[step])
+        take = self.resident.planned([images * _MOST_VIEWS + views for images, views in steps])
+        return lambda step: to_tensor(take(step))
 
     def gather(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
         """Returns the network's input (n, 1, 48, 48) for these images and views."""
-        if self.resident is None:
+        return to_tensor(self._draw(images, views))
+
+    def _draw(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
+        if self.moved is None:
             pixels = torch.from_numpy(np.asarray(self.split.images[images]))
         else:
-            pixels = self.resident[torch.from_numpy(images).to(self.runtime.device)]
-        if views.any():
-            pixels = render(pixels, images, views, self.recipe, self.seed)
-        return to_tensor(pixels)
+            pixels = self.moved[torch.from_numpy(images).to(self.runtime.device)]
+        return render(pixels, images, views, self.recipe, self.seed) if views.any() else pixels
 
 
 VERSION = "2"
@@ -105,13 +149,13 @@ class Bank:
         shapes = cut_shapes(network)
         self.stores = {below: _Store(folder, below, shapes[below], slots, self.runtime) for below in kept}
         self.keeps = self.runtime.on_gpu
-        self.resident: tuple[np.ndarray, torch.Tensor] | None = None
+        self.resident: Resident | None = None
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
         """Makes sure that the slots of these images and views hold true features."""
         slots = np.unique(images * self.views + views)
         own = self.stores[self.cut]
-        if self.resident is not None and np.array_equal(self.resident[0], slots):
+        if self.resident is not None and np.array_equal(self.resident.slots, slots):
             return
         if not own.sound(slots).all():
             with self.lock:
@@ -120,7 +164,7 @@ class Bank:
                     self._fill(missing[start : start + _FILL_BATCH])
         if self.keeps:
             small = len(slots) * own.slot_bytes <= LARGEST_RESIDENT
-            self.resident = (slots, channels_last(own.read(slots))) if small else None
+            self.resident = Resident(slots, channels_last(own.read(slots))) if small else None
 
     def _fill(self, slots: np.ndarray) -> None:
         # Always a whole batch: kernels for other sizes differ in the last bits, and with them what is cached would
@@ -137,13 +181,17 @@ class Bank:
             self.stores[cut].write(slots, features)
             reached = cut
 
+    def planned(self, steps: Steps) -> Callable[[int], torch.Tensor]:
+        """Returns what gives the features of each step, as `gather` does."""
+        if self.resident is None:
+            return lambda step: self.gather(*steps[step])
+        return self.resident.planned([images * self.views + views for images, views in steps])
+
     def gather(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
         """Returns prepared features (n, *shape) in the runtime's type, on its device."""
-        slots = images * self.views + views
-        if self.resident is None:
-            return self.stores[self.cut].read(slots)
-        known, features = self.resident
-        return features[torch.from_numpy(np.searchsorted(known, slots)).to(features.device)]
+        if self.resident is not None:
+            return self.planned([(images, views)])(0)
+        return self.stores[self.cut].read(images * self.views + views)
 
 
 class _Store:
@@ -209,6 +257,10 @@ class Some:
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
         """Prepares these images and views."""
         self.feed.prepare(self.rows[images], views)
+
+    def planned(self, steps: Steps) -> Callable[[int], torch.Tensor]:
+        """Returns what gives the features of each step."""
+        return self.feed.planned([(self.rows[images], views) for images, views in steps])
 
     def gather(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
         """Returns their features."""

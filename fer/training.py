@@ -74,14 +74,14 @@ def fit(
     mixing = np.random.default_rng(int(torch.randint(2**31, ()))) if config.mixup else None
     if checkpoints is not None:
         first, epoch = checkpoints.resume(network, optimiser, mixing)
-    truth = _labels(feeds, schedule, runtime)
+    truth, inputs_of = _labels(feeds, schedule, runtime), _inputs(feeds, schedule)
     total, since = torch.zeros((), device=runtime.device), 0
     for step in range(first, steps):
         if head_steps and step in (first, head_steps):
             active = [HEAD] if step < head_steps else config.trained
             _activate(network, active, config)
-        inputs, labels = _inputs(feeds, schedule, step), truth[step]
-        inputs = frozen_features(network, cut, config.leading, channels_last(inputs), runtime)
+        labels = truth[step]
+        inputs = frozen_features(network, cut, config.leading, channels_last(inputs_of(step)), runtime)
         inputs, target = _mixed(inputs, labels, config, mixing)
 
         def loss_of(inputs: torch.Tensor, target: torch.Tensor, step: int = step) -> torch.Tensor:
@@ -203,9 +203,10 @@ def make_optimiser(network: nn.Sequential, config: AdaptationConfig) -> torch.op
     )
 
 
-def _inputs(feeds: Mapping[str, tuple[Feed, np.ndarray]], schedule: Schedule, step: int) -> torch.Tensor:
-    drawn = ((feed, *schedule.samples(domain)[step]) for domain, (feed, _) in feeds.items())
-    return torch.cat([feed.gather(images, views) for feed, images, views in drawn if len(images)])
+def _inputs(feeds: Mapping[str, tuple[Feed, np.ndarray]], schedule: Schedule) -> Callable[[int], torch.Tensor]:
+    """Returns what gives the samples of each step, the target's first."""
+    drawn = [(schedule.samples(domain), feed.planned(schedule.samples(domain))) for domain, (feed, _) in feeds.items()]
+    return lambda step: torch.cat([take(step) for steps, take in drawn if len(steps[step][0])])
 
 
 def _labels(

@@ -42,6 +42,7 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
         self._independent = optuna.samplers.RandomSampler(seed=seed)
         self._trial: int | None = None
         self._parents: list[FrozenTrial] = []
+        self._until_certain = 0
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Returns none: every knob is asked for by itself."""
@@ -59,15 +60,17 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
         """Returns the value of one knob."""
         if self._trial != trial.number:
             self._trial, self._parents = trial.number, self.choose_parents(study)
+            # One knob is mutated for certain, or some children would be their parents again.
+            self._until_certain = int(self.rng.integers(len(self._parents[0].params))) if self._parents else 0
         having = [parent for parent in self._parents if parent.distributions.get(param_name) == param_distribution]
-        if having:
-            value = having[int(self.rng.integers(len(having)))].params[param_name]
-            # A trial of the full space has some 15 knobs.
-            if self.rng.random() >= MUTATIONS / max(1, len(having[0].params)):
-                return value
-            if not isinstance(param_distribution, CategoricalDistribution):
-                return mutated(value, param_distribution, self.rng)
-        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+        if not having:
+            return self._independent.sample_independent(study, trial, param_name, param_distribution)
+        parent = having[int(self.rng.integers(len(having)))]
+        certain, self._until_certain = self._until_certain == 0, self._until_certain - 1
+        # A trial of the full space has some 15 knobs.
+        if certain or self.rng.random() < (MUTATIONS - 1) / len(parent.params):
+            return mutated(parent.params[param_name], param_distribution, self.rng)
+        return parent.params[param_name]
 
     def choose_parents(self, study: optuna.Study) -> list[FrozenTrial]:
         """Returns the parents of the next child: none, one or two."""
@@ -101,15 +104,21 @@ def violation(trial: FrozenTrial) -> float:
     return sum(max(0.0, value) for value in trial.constraints.values())
 
 
-def mutated(value: float, distribution: BaseDistribution, rng: np.random.Generator) -> float | int:
-    """Returns a number near another one, on the distribution's own scale and within its bounds."""
+def mutated(value: Any, distribution: BaseDistribution, rng: np.random.Generator) -> Any:
+    """Returns another choice, or a number near another one, on the distribution's own scale and within its bounds."""
+    if isinstance(distribution, CategoricalDistribution):
+        others = [choice for choice in distribution.choices if choice != value]
+        return others[int(rng.integers(len(others)))] if others else value
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = float(distribution.low), float(distribution.high)
-    if distribution.log:
-        moved = np.log(value) + rng.normal(0, STEP) * (np.log(high) - np.log(low))
-        moved = float(np.exp(np.clip(moved, np.log(low), np.log(high))))
-    else:
-        moved = float(np.clip(value + rng.normal(0, STEP) * (high - low), low, high))
-    if isinstance(distribution, IntDistribution):
-        return int(np.clip(round(moved), distribution.low, distribution.high))
-    return float(np.clip(moved, low, high))
+    scale, back = (np.log, np.exp) if distribution.log else (float, float)
+    first, last = scale(low), scale(high)
+    # What leaves the range comes back from its end: cut off at the end it would often stay where it was.
+    moved = first + abs(scale(value) + rng.normal(0, STEP) * (last - first) - first)
+    moved = float(np.clip(back(np.clip(last - abs(last - moved), first, last)), low, high))
+    if not isinstance(distribution, IntDistribution):
+        return moved
+    if round(moved) != value:
+        return round(moved)
+    beside = [number for number in (value - 1, value + 1) if low <= number <= high]
+    return beside[int(rng.integers(len(beside)))] if beside else value

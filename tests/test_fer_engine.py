@@ -12,6 +12,8 @@ from fer import engine, prefix
 from fer.adaptation import STRATEGIES, AdaptationConfig, ViewRecipe, named
 from fer.engine import adapt, open_feed
 from fer.layers import LAYERS
+from fer.prefix import Pixels
+from fer.runtime import Runtime
 from fer.schedule import choose_amount, draw_schedule
 from fer.training import Diverged
 
@@ -158,6 +160,31 @@ def test_bf16_agrees_with_fp32_closely(make_setting):
     np.testing.assert_allclose(losses(half), losses(single), rtol=0.1)
 
 
+@pytest.mark.parametrize("name", ["FC", "RE", "FU"])
+def test_what_a_gpu_holds_gives_the_same_training(setting, monkeypatch, name):
+    config = named(name, TINY)
+    wanted = adapt(setting, config, 5)
+    monkeypatch.setattr(Runtime, "on_gpu", True)
+    monkeypatch.setenv("FER_CUDA_GRAPHS", "0")
+    with monkeypatch.context() as patch:
+        patch.setattr(Pixels, "_draw", called := count_calls(Pixels._draw))
+        found = adapt(setting, config, 5)
+    assert [row["loss"] for row in found.curve] == [row["loss"] for row in wanted.curve]
+    np.testing.assert_array_equal(found.logits["source"], wanted.logits["source"])
+    assert called.count <= 6  # training of both domains, both validation splits: never once per step
+
+
+def count_calls(function):
+    """Returns the function with a count of its calls."""
+
+    def counted(*args):
+        counted.count += 1
+        return function(*args)
+
+    counted.count = 0
+    return counted
+
+
 def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):
     split = setting.target.open("train")
     banks = [open_feed(setting, "target", split, "train", 10, ViewRecipe(), 4) for _ in range(2)]
@@ -165,6 +192,6 @@ def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):
     images, views = np.array([5, 3, 5, 0]), np.array([1, 0, 2, 3])
     for bank in banks:
         bank.prepare(images, views)
-    assert banks[0].resident is None and len(banks[1].resident[0]) == 4
+    assert banks[0].resident is None and len(banks[1].resident.slots) == 4
     order = np.array([2, 0, 3, 3])
     assert (banks[0].gather(images[order], views[order]) == banks[1].gather(images[order], views[order])).all()

@@ -55,17 +55,23 @@ def test_it_comes_nearer_to_the_front_than_random_draws():
     assert np.mean(ours) > np.mean(random) + 0.02
 
 
-def test_without_mutation_a_child_has_its_parents_knobs(monkeypatch):
-    monkeypatch.setattr(evolution, "MUTATIONS", 0.0)
-    monkeypatch.setattr(evolution, "FRESH", 0.0)
-    study = searched(EvolutionSampler(1), 40)
-    first, children = study.trials[: evolution.STARTUP], study.trials[evolution.STARTUP :]
-    known = {name: {trial.params.get(name) for trial in first} for name in ("x", "rate", "depth")}
-    for child in children:
-        if "rate" in child.params and all("rate" not in t.params for t in first):
-            continue
-        assert child.params["x"] in known["x"]
-    assert len({child.params["x"] for child in children}) > 1
+def test_a_child_of_one_parent_differs_from_it_in_one_knob_at_least(monkeypatch):
+    for name, value in {"MUTATIONS": 1.0, "FRESH": 0.0, "CROSSOVER": 0.0}.items():
+        monkeypatch.setattr(evolution, name, value)
+    chosen, choose = {}, EvolutionSampler.choose_parents
+
+    def note(self, study):
+        return chosen.setdefault(len(study.trials) - 1, choose(self, study))
+
+    monkeypatch.setattr(EvolutionSampler, "choose_parents", note)
+    study = searched(EvolutionSampler(1), 80)
+    pairs = [(study.trials[number].params, parents[0].params) for number, parents in chosen.items() if parents]
+    assert len(pairs) == 80 - evolution.STARTUP
+    for child, parent in pairs:
+        shared = [name for name in child if name in parent]
+        differing = sum(child[name] != parent[name] for name in shared)
+        # A choice that closes a condition leaves fewer knobs to ask for than the parent has.
+        assert differing == 1 or (differing == 0 and len(shared) < len(parent))
 
 
 @pytest.mark.parametrize("state", ["PRUNED", "FAIL"])
