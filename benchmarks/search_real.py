@@ -4,8 +4,8 @@
 feature cache each, and writes benchmarks/results/search_real.json: the share of random search's training time after
 which the default reaches the hypervolume that random search has at its end. Every study tries the named strategies
 first; plain random search is the trials after them, so one study gives both random curves, with and without the named
-ones. As in the table, the target is KDEF's stand-in and networks on the way are left out. `--check` compares the share with its target; `--quick` runs one seed of few trials and writes nothing. Studies
-that are in `--out` already are gone on with.
+ones. As in the table, the target is KDEF's stand-in and networks on the way are left out. `--check` compares the share
+with its target; `--quick` runs one seed of few trials and writes nothing. Studies in `--out` are gone on with.
 """
 
 import argparse
