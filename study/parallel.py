@@ -14,6 +14,10 @@ WIDE = 30.0
 """A positive knob whose largest value is this many times its smallest is drawn on a logarithmic axis."""
 MOST = 14
 """Axes that fit side by side; of more knobs, those that most trials were asked for."""
+LABELS = 12
+"""Words that are written at one axis; of more, every second or third."""
+WORDS = 0.8
+"""Where the words begin on an axis that has numbers as well."""
 ABSENT = -0.12
 """Where the line of a trial passes that has no value of a knob, or 0 on a logarithmic axis."""
 
@@ -49,27 +53,25 @@ def parallel_axes(table: pd.DataFrame) -> tuple[list[Axis], pd.DataFrame]:
 
 
 def _axis(name: str, values: pd.Series) -> Axis:
-    label = name.replace("_", " ")
-    numbers = pd.to_numeric(values, errors="coerce")
-    if numbers.notna().sum() == values.notna().sum() and values.dtype != object:
+    """Returns a knob's axis: numbers by their value, words evenly spaced; where there are both, words at the top."""
+    label, numbers = name.replace("_", " "), pd.to_numeric(values, errors="coerce")
+    words = values[numbers.isna() & values.notna()].map(short)
+    if words.empty:
         return _numeric(label, numbers.to_numpy(float), short)
-    words = values.map(lambda value: None if pd.isna(value) else short(value))
-    choices = sorted(words.dropna().unique(), key=_number_first)
-    place = {word: index / max(1, len(choices) - 1) for index, word in enumerate(choices)}
-    absent = bool(words.isna().any())
-    return Axis(
-        label,
-        np.array([place.get(word, ABSENT) for word in words]),
-        [ABSENT] * absent + list(place.values()),
-        ["–"] * absent + list(place),
-    )
-
-
-def _number_first(word: str) -> tuple[float, str]:
-    try:
-        return float(word), word
-    except ValueError:
-        return math.inf, word
+    choices = sorted(words.unique())
+    mixed = bool(numbers.notna().any())
+    spaced = np.linspace(WORDS, 1, len(choices) + 1)[1:] if mixed else np.linspace(0, 1, len(choices))
+    place = dict(zip(choices, spaced.tolist(), strict=True))
+    shown = {word: place[word] for word in choices[:: math.ceil(len(choices) / LABELS)]}
+    absent = bool(values.isna().any())
+    places, ticks, labels = np.full(len(values), ABSENT), [ABSENT] * absent, ["–"] * absent
+    if mixed:
+        rest = (numbers.notna() | values.isna()).to_numpy()
+        axis = _numeric(label, numbers.to_numpy(float)[rest], short)
+        places[rest] = np.where(axis.places > 0, WORDS * axis.places, axis.places)
+        ticks, labels = [WORDS * tick if tick > 0 else tick for tick in axis.ticks], list(axis.labels)
+    places[words.index] = words.map(place)
+    return Axis(label, places, [*ticks, *shown.values()], [*labels, *shown])
 
 
 def _numeric(label: str, values: np.ndarray, write: Callable[[float], str]) -> Axis:

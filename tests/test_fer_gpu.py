@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from conftest import TINY
-from fer import checkpoint
+from fer import checkpoint, graphs
 from fer.adaptation import named
 from fer.checkpoint import Checkpoints
 from fer.engine import Setting, adapt
@@ -50,8 +50,24 @@ def test_the_training_loop_itself_waits_for_the_gpu_once_per_epoch(baseline, sou
             losses(baseline, source, target, runtime, tmp_path, "RE")
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    waits = [one for one in told if "synchronizing" in str(one.message) and "training.py" in one.filename]
-    assert len(waits) <= 3  # for the labels, and at the end of each of two epochs
+    names = ("training.py", "prefix.py", "graphs.py")
+    waits = [one for one in told if "synchronizing" in str(one.message) and one.filename.endswith(names)]
+    assert len(waits) <= 12  # what is moved before the first step, and the end of each of two epochs; no step
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_are_captured_and_change_nothing(
+    baseline, source, target, tmp_path, monkeypatch, recwarn, name, precision
+):
+    runtime = Runtime("cuda", precision)
+    graphs._OF_DEVICE.clear()
+    found = [losses(baseline, source, target, runtime, tmp_path, name) for _ in range(2)]
+    captured = list(graphs.graphs_of(runtime).graphs.values())
+    assert captured and all(captured), [str(one.message) for one in recwarn]
+    monkeypatch.setenv("FER_CUDA_GRAPHS", "0")
+    wanted = losses(baseline, source, target, runtime, tmp_path, name)
+    np.testing.assert_allclose(found, [wanted, wanted], rtol=0.02)
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])

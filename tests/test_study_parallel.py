@@ -8,7 +8,7 @@ from made_study import STOPPED, made_info, made_trial, made_trials
 from study import front as fronts
 from study import plots
 from study.answers import answers
-from study.parallel import ABSENT, parallel_axes
+from study.parallel import ABSENT, WORDS, parallel_axes
 from study.tables import rungs_table
 
 
@@ -32,9 +32,17 @@ def test_numbers_choices_and_what_is_absent_have_their_places():
     assert axes["source %"].places.tolist() == [0, 0, 0]
 
 
-def test_numbers_among_choices_come_in_their_order():
-    axis = axes_of([{"size": 700}, {"size": "all"}, {"size": 70}])["size"]
-    assert axis.labels == ["70", "700", "all"] and axis.places.tolist() == [0.5, 1, 0]
+def test_on_an_axis_of_numbers_and_choices_numbers_lie_by_their_value_below_the_choices():
+    axis = axes_of([{"size": 700}, {"size": "all"}, {"size": 70}, {"size": 280}, {}])["size"]
+    assert axis.places == pytest.approx([WORDS, 1, 0, WORDS / 3, ABSENT])
+    assert axis.labels == ["–", "70", "228", "385", "542", "700", "all"] and axis.ticks[-1] == 1
+    assert list(axis.ticks) == sorted(axis.ticks)
+
+
+def test_of_many_choices_some_are_written_and_all_have_places():
+    axis = axes_of([{"name": f"method {n:02d}"} for n in range(30)])["name"]
+    assert len(axis.labels) == 10 and axis.labels[1] == "method 03"
+    assert axis.places == pytest.approx(np.linspace(0, 1, 30))
 
 
 def test_the_lines_of_the_front_are_bold_and_each_trial_has_one():
