@@ -16,6 +16,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("resume")
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_says_how_to_go_on_and_does_with_another_worker_joining(folder):
     arguments = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--trials"]
     process = command("run", *arguments, "16", folder=folder)
