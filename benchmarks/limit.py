@@ -2,7 +2,8 @@
 
 `python -m benchmarks.limit STUDY_FOLDER` adds up what the trials of a finished study had to compute at the least: each
 drawn sample forward and backward through the layers that its trial trains, and both validation sets through them at
-each rung and for each network on the way; frozen features, data, augmentation and records count as nothing. It measures
+each rung and for each network on the way; frozen features, data, augmentation and records count as nothing (layers that
+are frozen above trained ones count as trained). It measures
 the peak of one core anew (`benchmarks.peak`) and prints seconds: at that peak with all workers busy, at the speed that
 the network's own convolutions reach alone, and those that were spent. Trials that stopped early are counted both as
 they went and as if they had run to their end. Results: benchmarks/results/limit.json.
@@ -42,7 +43,7 @@ def limits(folder: Path, workers: int) -> dict[str, float]:
     width, precision = record["network"]["width"], record["baseline"]["precision"]
     peak = json.loads(run_python(["-m", "benchmarks.peak", str(width), precision, record["baseline"]["device"]]))
     own = peak["training_images_per_second_convolutions_alone"] * peak["training_gflop"]
-    trained = table[table["seconds"] > 0.2]  # the others were answered from the record
+    trained = table[table["seconds"] > 0.1]  # the others were answered from the record
     found = {
         "trials": float(len(trained)),
         "stopped": float((trained["state"] == "stopped").sum()),
@@ -71,6 +72,10 @@ def gflop(row: dict[str, Any], record: dict[str, Any], width: float, whole: bool
         measured += sum(name.startswith("source_val/") for name in row)
     frozen = int(row["frozen_layers"]) if row["frozen_from"] == 0 else 0
     training, forward = costs(width)[frozen]
+    if row["lr"] == 0:
+        samples = 0.0
+    head = costs(width)[-2][0] + forward - costs(width)[-2][1]  # the last layer trained, the others computed
+    training = row["head_first"] * head + (1 - row["head_first"]) * training
     return samples * training + measured * sum(size["validation"] for size in sizes.values()) * forward
 
 

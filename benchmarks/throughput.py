@@ -3,7 +3,7 @@
 `python -m benchmarks.throughput` draws 40 configurations of the `card` space (the paper's five first, the rest at
 random) and runs them in full, without early stopping, through `python -m study.run` and through
 `benchmarks.idiomatic`, both with one process per core, from the same data and baseline. The engine's feature cache is
-empty at first. Rounds are repeated, sides taking turns in going first; medians and ranges are over rounds. Then the
+empty at first. Rounds are repeated, sides taking turns in going first; medians and ranges are over rounds. First the
 peak of one core (`benchmarks.peak`): its matrix multiply, and its best convolution.
 Results: benchmarks/results/throughput-DEVICE.json. `--check` compares them with the targets, `--quick` runs a small
 part and writes nothing. What there is is written after each round.

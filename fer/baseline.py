@@ -200,6 +200,7 @@ def _train_part(
         on_epoch(epoch, loss)
         return False
 
+    pixels.prepare(*(np.concatenate(drawn) for drawn in zip(*mine, strict=True)))
     feeds = {"target": (pixels, np.asarray(split.labels))}
     # Every epoch is kept: whether a minute has passed is not the same in every process.
     agree = _least if count > 1 else int

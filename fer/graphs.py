@@ -4,16 +4,15 @@ A step of a small network is hundreds of short kernels, and a GPU waits for Pyth
 all at once, but computes with fixed memory. So the tensors of the network in training move to a home that all graphs of
 a process share, inputs are copied into place, and gradients are handed out where the graph left them; the optimiser
 works on as ever. A step is captured when its shape comes for the third time. Each capture is compared with the same
-step without it; where they differ, or where capturing fails, steps of that shape go on without a graph.
+step without it; where they differ, steps of that shape go on without a graph. After a capture that failed, all do.
 """
 
 import os
 import warnings
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +27,7 @@ Run = Callable[[], Outputs]
 
 TOLERANCE = 0.05
 """Largest relative difference of loss and gradients between a replay and the step itself; kernels add in any order."""
-_WARM_UP, _OCCURRENCES = 3, 3
+_WARM_UP, _OCCURRENCES, _MOST = 3, 3, 6  # graphs kept: each has activations and gradients of its own
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ class StepGraphs:
         self.device, self.capture = torch.device(device), capture
         self.home: list[torch.Tensor] = []
         self.seen: Counter[Hashable] = Counter()
-        self.graphs: dict[Hashable, Captured | None] = {}
+        self.graphs: OrderedDict[Hashable, Captured | None] = OrderedDict()
+        self.broken = False
 
     @contextmanager
     def housing(self, network: nn.Sequential) -> Iterator[None]:
@@ -85,7 +85,7 @@ class StepGraphs:
         """Computes loss and gradients of a step of a network that is housed.
 
         Args:
-            key: What decides which kernels run, besides shapes: which layers train, and how.
+            key: What decides which kernels run, besides shapes: which layers are computed, which train, and how.
             network: Its parameters' gradients are None.
             inputs: (n, *shape).
             labels: (n,) or, mixed, (n, 7).
@@ -97,9 +97,12 @@ class StepGraphs:
         key = (key, inputs.shape, inputs.dtype, labels.shape, labels.dtype)
         if key not in self.graphs:
             self.seen[key] += 1
-            if self.seen[key] < _OCCURRENCES:
+            if self.broken or self.seen[key] < _OCCURRENCES:
                 return backward(inputs, labels)
             self.graphs[key] = self._try(network, inputs, labels, backward)
+            if len(self.graphs) > _MOST:
+                self.graphs.popitem(last=False)
+        self.graphs.move_to_end(key)
         captured = self.graphs[key]
         if captured is None:
             return backward(inputs, labels)
@@ -114,13 +117,16 @@ class StepGraphs:
                 captured = self._capture(network, inputs, labels, backward)
             with self._unchanged(network):
                 wanted = [backward(inputs, labels), *(gradient.clone() for gradient in _gradients(network))]
+            for output in (captured.loss, *filter(torch.is_tensor, captured.gradients)):
+                output.fill_(float("nan"))  # what a replay does not write must not pass
             with self._unchanged(network):
                 found = [_replayed(captured, network, inputs, labels), *_gradients(network)]
             apart = max(_difference(*pair) for pair in zip(found, wanted, strict=True))
         except (RuntimeError, ValueError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                self.graphs.clear()
-            warnings.warn(f"a training step goes on without a CUDA graph: {error}", stacklevel=2)
+            # CUDA promises little after a capture that broke off, so there is no second one.
+            self.broken = True
+            self.graphs.clear()
+            warnings.warn(f"training goes on without CUDA graphs: {error}", stacklevel=2)
             return None
         if not apart <= TOLERANCE:
             warnings.warn(f"a training step goes on without a CUDA graph, which differs by {apart:.2g}", stacklevel=2)
@@ -165,7 +171,7 @@ def graphs_of(runtime: Runtime) -> StepGraphs | None:
     if not runtime.on_gpu or os.environ.get("FER_CUDA_GRAPHS") == "0":
         return None
     if runtime.device not in _OF_DEVICE:
-        _OF_DEVICE[runtime.device] = StepGraphs(runtime.device, Recorder())
+        _OF_DEVICE[runtime.device] = StepGraphs(runtime.device, Recorder(runtime.device))
     return _OF_DEVICE[runtime.device]
 
 
@@ -181,24 +187,30 @@ def graphed(runtime: Runtime, network: nn.Sequential, wanted: bool) -> Iterator[
 
 
 class Recorder:
-    """Captures with CUDA; its graphs share one pool of memory, since one of them computes at a time."""
+    """Captures with CUDA on one device."""
 
-    def __init__(self) -> None:
-        self.pool: Any = None
+    def __init__(self, device: str) -> None:
+        self.device = torch.device(device)
+        self.aside: torch.cuda.Stream | None = None
 
     def __call__(self, run: Run) -> tuple[Callable[[], None], Outputs]:
         """Runs it a few times on a stream of its own, as capturing demands, and captures it."""
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UP):
-                run()
-        torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads of a worker tell that it lives; they may go on while this one captures.
-        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
-            outputs = run()
-        self.pool = graph.pool()
+        with torch.cuda.device(self.device):
+            self.aside = self.aside or torch.cuda.Stream()
+            current = torch.cuda.current_stream()
+            self.aside.wait_stream(current)
+            try:
+                with torch.cuda.stream(self.aside):
+                    for _ in range(_WARM_UP):
+                        run()
+                current.wait_stream(self.aside)
+                graph = torch.cuda.CUDAGraph()
+                # Other threads of a worker tell that it lives; they may go on while this one captures.
+                with torch.cuda.graph(graph, stream=self.aside, capture_error_mode="thread_local"):
+                    outputs = run()
+            finally:
+                torch.cuda.set_stream(current)
+                current.wait_stream(self.aside)
         return graph.replay, outputs
 
 

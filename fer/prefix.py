@@ -94,8 +94,10 @@ class Pixels:
         if not self.keeps:
             return
         slots = np.unique(images * _MOST_VIEWS + views)
-        known = self.resident is not None and np.array_equal(self.resident.slots, slots)
-        if known or len(slots) * SIZE**2 > LARGEST_RESIDENT:
+        if self.resident is not None and np.array_equal(self.resident.slots, slots):
+            return
+        if len(slots) * SIZE**2 > LARGEST_RESIDENT:
+            self.resident = None
             return
         parts = np.array_split(slots, math.ceil(len(slots) / _DRAWN_AT_ONCE))
         drawn = torch.cat([self._draw(part // _MOST_VIEWS, part % _MOST_VIEWS) for part in parts])

@@ -84,12 +84,18 @@ def fit(
         inputs = frozen_features(network, cut, config.leading, channels_last(inputs_of(step)), runtime)
         inputs, target = _mixed(inputs, labels, config, mixing)
 
-        def loss_of(inputs: torch.Tensor, target: torch.Tensor, step: int = step) -> torch.Tensor:
+        smoothing = config.label_smoothing
+        if graphs is not None and smoothing:  # in the labels, or every strength would need a graph of its own
+            target, smoothing = _smoothed(target, smoothing), 0.0
+
+        def loss_of(
+            inputs: torch.Tensor, target: torch.Tensor, step: int = step, smoothing: float = smoothing
+        ) -> torch.Tensor:
             with runtime.autocast():
                 features = body(inputs)
                 logits = head(features)
             logits = logits.float()
-            loss = F.cross_entropy(logits, target, label_smoothing=config.label_smoothing)
+            loss = F.cross_entropy(logits, target, label_smoothing=smoothing)
             return loss if penalty is None else loss + penalty(step, features.float(), logits)
 
         def backward(inputs: torch.Tensor, target: torch.Tensor, loss_of: LossOf = loss_of) -> torch.Tensor:
@@ -101,7 +107,7 @@ def fit(
         if graphs is None:
             total += backward(inputs, target)
         else:
-            kernels = (*active, config.bn, config.label_smoothing, runtime.precision)
+            kernels = (config.leading, *active, config.bn, runtime.precision)
             total += graphs.step(kernels, network, inputs, target, backward)
         if config.sam:
             _sharpen(network, parameters, config.sam, partial(backward, inputs, target))
@@ -153,8 +159,17 @@ def _mixed(
         return inputs, labels
     share = float(rng.beta(config.mixup, config.mixup))
     order = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
-    known = F.one_hot(labels, len(EXPRESSIONS)).float()
+    known = _shares(labels)
     return torch.lerp(inputs[order], inputs, share), torch.lerp(known[order], known, share)
+
+
+def _smoothed(target: torch.Tensor, strength: float) -> torch.Tensor:
+    """Returns the shares of the expressions (n, 7) that cross-entropy's label smoothing means."""
+    return torch.lerp(_shares(target), torch.full((), 1 / len(EXPRESSIONS), device=target.device), strength)
+
+
+def _shares(target: torch.Tensor) -> torch.Tensor:
+    return F.one_hot(target, len(EXPRESSIONS)).float() if target.dim() == 1 else target
 
 
 def _sharpen(

@@ -61,7 +61,8 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
         if self._trial != trial.number:
             self._trial, self._parents = trial.number, self.choose_parents(study)
             # One knob is mutated for certain, or some children would be their parents again.
-            self._until_certain = int(self.rng.integers(len(self._parents[0].params))) if self._parents else 0
+            fewest = min((len(parent.params) for parent in self._parents), default=1)
+            self._until_certain = int(self.rng.integers(fewest))
         having = [parent for parent in self._parents if parent.distributions.get(param_name) == param_distribution]
         if not having:
             return self._independent.sample_independent(study, trial, param_name, param_distribution)
