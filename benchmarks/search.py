@@ -51,6 +51,7 @@ class Contender:
         rungs: Where the rule is asked.
         workers: How many trials run at once.
         seeds: Over how many searches.
+        trials: At most; fewer where asking takes seconds.
         needs: The package of another project, without which it is left out.
     """
 
@@ -60,6 +61,7 @@ class Contender:
     rungs: tuple[float, ...] = (0.5,)
     workers: int = 1
     seeds: int = SEEDS
+    trials: int = TRIALS
     needs: str | None = None
 
 
@@ -115,14 +117,14 @@ def contenders() -> dict[str, Contender]:
         "tpe, Optuna's": Contender(tpe()),
         "OptunaHub's multi-metric pruner": optunahub,
         "OptunaHub's multi-metric pruner, halving": replace(
-            optunahub, stopping=multi_metric(lambda: SuccessiveHalvingPruner(reduction_factor=2)), seeds=10
+            optunahub, stopping=multi_metric(lambda: SuccessiveHalvingPruner(reduction_factor=2))
         ),
         "tpe, named first": Contender(tpe(), named=True, seeds=10),
         "--sampler tpe": replace(default, sampler=lambda seed: make_sampler("tpe", seed)),
         "tpe multivariate, named first": Contender(tpe(multivariate=True), named=True, seeds=10),
         "tpe group, named first": Contender(tpe(multivariate=True, group=True), named=True, seeds=10),
         "tpe startup 30, named first": Contender(tpe(n_startup_trials=30), named=True, seeds=10),
-        "gp": Contender(lambda seed: GPSampler(seed=seed), seeds=5),
+        "gp, 60 trials": Contender(lambda seed: GPSampler(seed=seed), trials=60),
     }  # fmt: skip
 
 
@@ -171,7 +173,8 @@ _SHARED: dict[str, Surrogate] = {}
 
 def replay_named(name: str, trials: int, seed: int) -> tuple[Search, list[float]]:
     """Replays a contender by its name, over the surrogate that this process inherited."""
-    return replay(contenders()[name], _SHARED["surrogate"].answer, seed, trials)
+    contender = contenders()[name]
+    return replay(contender, _SHARED["surrogate"].answer, seed, min(trials, contender.trials))
 
 
 def curves(runs: Sequence[tuple[Search, list[float]]]) -> dict[str, Any]:
