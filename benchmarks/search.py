@@ -76,7 +76,7 @@ def halving(eta: int = ETA) -> Stopping:
 
 def contenders() -> dict[str, Contender]:
     """Returns every contender by name, the slow ones last."""
-    from optuna.pruners import MedianPruner, SuccessiveHalvingPruner
+    from optuna.pruners import MedianPruner
     from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
     from study.search import make_sampler
@@ -116,9 +116,6 @@ def contenders() -> dict[str, Contender]:
         "rung 1/4, eta 2": replace(default, rungs=(0.25,)),
         "tpe, Optuna's": Contender(tpe()),
         "OptunaHub's multi-metric pruner": optunahub,
-        "OptunaHub's multi-metric pruner, halving": replace(
-            optunahub, stopping=multi_metric(lambda: SuccessiveHalvingPruner(reduction_factor=2))
-        ),
         "tpe, named first": Contender(tpe(), named=True, seeds=10),
         "--sampler tpe": replace(default, sampler=lambda seed: make_sampler("tpe", seed)),
         "tpe multivariate, named first": Contender(tpe(multivariate=True), named=True, seeds=10),

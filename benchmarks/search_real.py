@@ -107,11 +107,14 @@ def curve(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def figures(curves: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Returns final hypervolumes and seconds, and per seed the share of each search's seconds that the default needs
-    for its final hypervolume; infinity where it never reaches it."""
+    """Returns per seed final hypervolumes and seconds, hypervolumes after a quarter of random search's seconds, and the
+    share of each search's seconds that the default needs for its final hypervolume; infinity where it does not reach it.
+    """
+    quarters = [TARGET * one["seconds"][-1] for one in curves[RANDOM]]
     return {
         name: {
             "hypervolume": [one["hypervolume"][-1] for one in runs],
+            "after a quarter of random's seconds": [reached(*pair) for pair in zip(runs, quarters, strict=True)],
             "seconds": [one["seconds"][-1] for one in runs],
             "stopped": [round(one["stopped"], 3) for one in runs],
             "reached by the default at": [share(*pair) for pair in zip(curves[DEFAULT], runs, strict=True)],
@@ -120,10 +123,16 @@ def figures(curves: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     }
 
 
+def reached(curve: dict[str, Any], seconds: float) -> float:
+    """Returns the hypervolume that a curve has after some seconds."""
+    done = int(np.searchsorted(curve["seconds"], seconds, side="right"))
+    return float(curve["hypervolume"][done - 1]) if done else 0.0
+
+
 def share(ours: dict[str, Any], other: dict[str, Any]) -> float:
     """Returns the share of another curve's seconds after which ours has its final hypervolume."""
-    reached = np.flatnonzero(np.array(ours["hypervolume"]) >= other["hypervolume"][-1])
-    return round(ours["seconds"][reached[0]] / other["seconds"][-1], 3) if len(reached) else float("inf")
+    there = np.flatnonzero(np.array(ours["hypervolume"]) >= other["hypervolume"][-1])
+    return round(ours["seconds"][there[0]] / other["seconds"][-1], 3) if len(there) else float("inf")
 
 
 def as_text(result: dict[str, Any]) -> str:
