@@ -66,11 +66,31 @@ def main() -> int:
 
 
 def check(result: dict[str, Any]) -> int:
-    """Prints each figure that falls short of its target."""
+    """Prints each figure that falls short of its target, and what speed-up the arithmetic leaves room for."""
+    print(f"{result['n']} rounds on {result['hardware']['processor']}")
+    limit = least_seconds(result)
+    script = statistics.median(sides["script"]["seconds"] for sides in result["rounds"])
+    print(
+        f"at the best convolution's speed the engine would take {limit:.0f} s and be {script / limit:.1f} times as fast"
+    )
     short = {name: least for name, least in TARGETS.items() if not result["figures"][name] >= least}
     for name, least in short.items():
         print(f"{name}: {result['figures'][name]:.3g}, should be at least {least:g}")
     return int(bool(short))
+
+
+def least_seconds(result: dict[str, Any]) -> float:
+    """Returns the seconds that the arithmetic of all configurations takes with every worker at the peak of a core."""
+    from benchmarks.limit import costs
+
+    setting = result["setting"]
+    sizes = {side: setting[side]["sizes"] for side in ("source", "target")}
+    validated = 2 * sum(size["validation"] for size in sizes.values())
+    work = 0.0
+    for config in result["configs"]:
+        training, forward = costs(result["machine"]["width"])[config["frozen_layers"]]
+        work += config["epochs"] * sizes["target"]["train"] * training + validated * forward
+    return work / result["machine"]["convolution_gflops"] / setting["workers"]
 
 
 def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
@@ -96,7 +116,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
             "targets": TARGETS,
             "n": len(rounds),
             "setting": vars(args) | bench.setting() | {"loader_workers": bench.loader_workers},
-            "machine": machine,
+            "machine": machine | {"width": bench.width},
             "hardware": hardware(),
             "versions": versions(),
             "rounds": rounds,
