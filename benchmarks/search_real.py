@@ -107,8 +107,9 @@ def curve(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def figures(curves: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Returns per seed final hypervolumes and seconds, hypervolumes after a quarter of random search's seconds, and the
-    share of each search's seconds that the default needs for its final hypervolume; infinity where it does not reach it.
+    """Returns what is compared, per seed: hypervolume and seconds at the end, hypervolume after a quarter of random
+    search's seconds, and the share of a search's seconds after which the default has its final hypervolume, infinity
+    where it never has.
     """
     quarters = [TARGET * one["seconds"][-1] for one in curves[RANDOM]]
     return {
