@@ -97,6 +97,11 @@ def short(value: Any) -> str:
     return f"{value:.3g}" if not value.is_integer() or abs(value) >= 1e6 else f"{value:.0f}"
 
 
+def way(alpha: float, slope: float) -> str:
+    """Returns where a network lies between the baseline (0) and its training's end (1): "0.5", or "0 to 1" by layer."""
+    return f"{alpha:g}" + (f" to {alpha + slope:g}" if slope else "")
+
+
 def one_line(error: BaseException, most: int = 300) -> str:
     """Returns what an error says, or its name, on one line and without secrets."""
     return (hide_secrets(str(error)).strip() or type(error).__name__).splitlines()[0][:most]

@@ -8,7 +8,7 @@ import pandas as pd
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
 from study import front as fronts
-from study.describe import confirmed_points, dataset_label, number, section, short
+from study.describe import confirmed_points, dataset_label, number, section, short, way
 
 MOST = 1500
 """Trials that are shown; of more, the front's and the latest, so that the page stays a few megabytes."""
@@ -68,7 +68,7 @@ def _ways(places: pd.DataFrame) -> list[dict[str, Any]]:
     """Returns the networks between the baseline and one trial's end."""
     return [
         {
-            "alpha": f"{row['share']:g}" + (f" to {row['share'] + row['slope']:g}" if row["slope"] else ""),
+            "alpha": way(row["share"], row["slope"]),
             "source": _rounded(row["source_val"]), "target": _rounded(row["target_val"]), "front": bool(row["leads"]),
         }
         for row in places.to_dict("records")

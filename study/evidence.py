@@ -8,7 +8,7 @@ from fer.expressions import EXPRESSIONS
 from fer.intervals import holm, mcnemar, over_subjects, wilson
 from fer.metrics import confusion, intransigence, measure, recalls
 from fer.seeding import generator
-from study.describe import SIDES
+from study.describe import SIDES, way
 
 
 def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: int, level: float) -> dict[str, Any]:
@@ -30,10 +30,9 @@ def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: i
     before = points[0]["right"]
     judged = []
     for point in points:
-        way = f"{point['alpha']:g}" + (f" to {point['alpha'] + point['slope']:g}" if point["slope"] else "")
         about = ("name", "named", "strategy", "front", "model", "divisions")
         row: dict[str, Any] = {name: point[name] for name in about if name in point}
-        row |= {"alpha": way, "seeds": len(point["right"]["target"])}
+        row |= {"alpha": way(point["alpha"], point["slope"]), "seeds": len(point["right"]["target"])}
         for domain in SIDES:
             right = point["right"][domain]
             rng = generator(seed, "bootstrap", point["name"], way, domain)

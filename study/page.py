@@ -21,6 +21,7 @@ from study.describe import (
     percent,
     section,
     short,
+    way,
 )
 from study.markup import CSS, grid, text, tree
 from study.paper import as_table
@@ -92,8 +93,9 @@ def _recommendation(info: dict, table: pd.DataFrame) -> str:
     if knee is None:
         return f"<p class='lead'>No trial has finished yet, so there is nothing to recommend.</p><p>{counts}.</p>"
     source, target = dataset_label(info, "source"), dataset_label(info, "target")
-    way = "" if knee["alpha"] == 1 else f", between the baseline and it at alpha {knee['alpha']:g}"
-    lead = f"<p class='lead'><b>{text(knee['strategy'])}</b> (trial {knee['trial']}{way})</p>"
+    alpha = way(knee["alpha"], knee.get("alpha_slope", 0.0))
+    between = "" if alpha == "1" else f", between the baseline and it at alpha {alpha}"
+    lead = f"<p class='lead'><b>{text(knee['strategy'])}</b> (trial {knee['trial']}{between})</p>"
     lead += f"<p>{_settings(knee, table)}</p>"
     start = baseline_point(info)
     after = f"{percent(knee['source_val'])} %", f"{percent(knee['target_val'])} %"
@@ -217,9 +219,9 @@ def _told_apart(alike: dict[str, list[str]]) -> str:
 
 
 def _short(model: str) -> str:
-    number, _, way = model.removeprefix("models/trial-").removesuffix(".safetensors").partition("-at-")
+    number, _, share = model.removeprefix("models/trial-").removesuffix(".safetensors").partition("-at-")
     name = f"trial {int(number)}" if number.isdigit() else model
-    return f"{name} at {way}" if way else name
+    return f"{name} at {share}" if share else name
 
 
 def _strategies(info: dict, table: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
 from study import front as fronts
-from study.describe import baseline_point, confirmed_points, dataset_label, number, percent, section, short
+from study.describe import baseline_point, confirmed_points, dataset_label, number, percent, section, short, way
 from study.evidence import interval_text
 
 LEVELS = (0.98, 0.95, 0.9, 0.8)
@@ -71,8 +71,8 @@ def front_table(info: dict, table: pd.DataFrame) -> Table:
     varied = [name for name in fronts.knobs(front) if name in table and table[name].nunique(dropna=False) > 1]
     labels = [f"{dataset_label(info, side)} %" for side in ("source", "target")]
     rows = [
-        [row["trial"], row["strategy"], f"{row['alpha']:g}", *(percent(row[name]) for name in fronts.OBJECTIVES),
-         *(short(row[name]) for name in varied)]
+        [row["trial"], row["strategy"], way(row["alpha"], row.get("alpha_slope", 0.0)),
+         *(percent(row[name]) for name in fronts.OBJECTIVES), *(short(row[name]) for name in varied)]
         for row in front.to_dict("records")
     ]  # fmt: skip
     head = ["Trial", "Strategy", "Alpha", *labels, *(name.replace("_", " ") for name in varied)]

@@ -21,7 +21,7 @@ from study.describe import objective_label
 from study.details import details
 from study.document import document, text_tables
 from study.page import page
-from study.tables import latex, markdown
+from study.tables import front_table, latex, markdown
 
 NASTY = "<script>alert('x')</script>&\""
 
@@ -120,6 +120,12 @@ def test_details_tell_the_networks_on_the_way_to_a_trial():
         {"alpha": "0.5", "source": 0.6, "target": 0.45, "front": True},
         {"alpha": "0 to 1", "source": 0.3, "target": 0.3, "front": False},
     ]
+
+
+def test_the_front_says_which_layers_go_how_far():
+    slanted = {"source_val": 0.5, "target_val": 0.5, "source_val/0.00+1.00": 0.6, "target_val/0.00+1.00": 0.45}
+    table = fronts.table([made_trial(0, measures=slanted, config={"alpha": 1.0, "alpha_slope": 0.0})])
+    assert [row[2] for row in front_table(made_info(), table).rows] == ["1", "0 to 1"]
 
 
 def test_folds_are_said_where_they_count():
