@@ -12,11 +12,12 @@ they went and as if they had run to their end. Results: benchmarks/results/limit
 import argparse
 import json
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from benchmarks.throughput import run_python
 
 RESULTS = Path(__file__).parent / "results" / "limit.json"
 
@@ -36,8 +37,6 @@ def main() -> int:
 
 def limits(folder: Path, workers: int) -> dict[str, float]:
     """Returns TFLOP and seconds of a study, see above."""
-    from benchmarks.throughput import run_python
-
     record = json.loads((folder / "study.json").read_text())
     table = pd.read_csv(folder / "trials.csv")
     width, precision = record["network"]["width"], record["baseline"]["precision"]
@@ -63,6 +62,8 @@ def limits(folder: Path, workers: int) -> dict[str, float]:
 
 def gflop(row: dict[str, Any], record: dict[str, Any], width: float, whole: bool) -> float:
     """Returns what a trial has to compute; `whole` counts a stopped one to its end."""
+    from benchmarks.peak import costs
+
     sizes = {side: record[side]["report"]["sizes"] for side in ("source", "target")}
     samples = row["epochs"] * sizes["target"]["train"]
     measured = 2.0
@@ -77,23 +78,6 @@ def gflop(row: dict[str, Any], record: dict[str, Any], width: float, whole: bool
     head = costs(width)[-2][0] + forward - costs(width)[-2][1]  # the last layer trained, the others computed
     training = row["head_first"] * head + (1 - row["head_first"]) * training
     return samples * training + measured * sum(size["validation"] for size in sizes.values()) * forward
-
-
-@cache
-def costs(width: float) -> list[tuple[float, float]]:
-    """Returns, per number of frozen layers, the GFLOP of a sample in training and in evaluation."""
-    import torch
-
-    from benchmarks.peak import flops
-    from fer.layers import LAYERS
-    from fer.network import build, cut_shapes
-
-    network = build(width).eval()
-    found = []
-    for cut, shape in enumerate(cut_shapes(network)[: len(LAYERS)]):
-        inputs, layers = torch.zeros(1, *shape), network[cut:]
-        found.append((flops(lambda: layers(inputs).sum().backward()), flops(lambda: layers(inputs))))  # noqa: B023
-    return [*found, (0.0, 0.0)]
 
 
 if __name__ == "__main__":

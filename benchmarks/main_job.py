@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.checking import recorded
+from benchmarks.checking import misses, recorded
 
 RESULTS = Path(__file__).parent / "results" / "main_job.json"
 ROOT = Path(__file__).parent.parent
@@ -61,13 +61,11 @@ def main() -> int:
 
 
 def check(result: dict[str, Any]) -> int:
-    short = {name: most for name, most in TARGETS.items() if not result["figures"][name] <= most}
+    lines = misses(result["figures"].get, {name: ("at most", most) for name, most in TARGETS.items()})
     unlike = {name: value for name, value in EXACT.items() if result["figures"][name] != value}
-    for name, most in short.items():
-        print(f"{name}: {result['figures'][name]:.4g}, should be at most {most:g}")
-    for name, value in unlike.items():
-        print(f"{name}: {result['figures'][name]:g}, should be {value:g}")
-    return int(bool(short or unlike))
+    lines += [f"{name} is {result['figures'][name]}, {value} wanted" for name, value in unlike.items()]
+    print("\n".join(lines) or "all targets are met")
+    return int(bool(lines))
 
 
 def measure(folder: Path, preset: str, trials: int) -> dict[str, Any]:

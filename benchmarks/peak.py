@@ -9,12 +9,14 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer.network import SIZE, build
+from fer.layers import LAYERS
+from fer.network import SIZE, build, cut_shapes
 from fer.runtime import Runtime
 
 BATCH, REPEATS = 128, 7
@@ -43,6 +45,17 @@ def flops(run: Callable[[], object]) -> float:
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops() / 1e9
+
+
+@cache
+def costs(width: float) -> list[tuple[float, float]]:
+    """Returns, per number of frozen layers, the GFLOP of a sample in training and in evaluation."""
+    network = build(width).eval()
+    found = []
+    for cut, shape in enumerate(cut_shapes(network)[: len(LAYERS)]):
+        inputs, layers = torch.zeros(1, *shape), network[cut:]
+        found.append((flops(lambda: layers(inputs).sum().backward()), flops(lambda: layers(inputs))))  # noqa: B023
+    return [*found, (0.0, 0.0)]
 
 
 def fastest(run: Callable[[], object], where: Runtime) -> float:

@@ -257,6 +257,11 @@ class _Adaptation:
         self.begun: list[Checkpoints] = []
 
     @cached_property
+    def labels(self) -> dict[str, np.ndarray]:
+        """The labels of both validation splits."""
+        return validation_labels(self.setting)
+
+    @cached_property
     def baseline_logits(self) -> dict[str, np.ndarray]:
         """The baseline's logits on both validation splits, which every score is compared with."""
         return baseline_logits(self.setting)
@@ -456,9 +461,9 @@ class _Adaptation:
 
     def score(self, network: nn.Sequential) -> dict[str, float]:
         """Measures a network on both validation splits; returns both accuracies."""
-        labels, self.logits = validation_labels(self.setting), self.validation.logits(network)
-        self.measures = found = measure(labels, self.baseline_logits, self.logits)
-        self.confusion = confusions(labels, self.logits)
+        self.logits = self.validation.logits(network)
+        self.measures = found = measure(self.labels, self.baseline_logits, self.logits)
+        self.confusion = confusions(self.labels, self.logits)
         return {name: found[name] for name in ("source_val", "target_val")}
 
 

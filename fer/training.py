@@ -25,7 +25,6 @@ class Diverged(ArithmeticError):
 
 Penalty = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
 """From the step, the penultimate features and the logits to what is added to the loss."""
-LossOf = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def fit(
@@ -88,7 +87,7 @@ def fit(
         if graphs is not None and smoothing:  # in the labels, or every strength would need a graph of its own
             target, smoothing = _smoothed(target, smoothing), 0.0
 
-        def loss_of(
+        def backward(
             inputs: torch.Tensor, target: torch.Tensor, step: int = step, smoothing: float = smoothing
         ) -> torch.Tensor:
             with runtime.autocast():
@@ -96,10 +95,8 @@ def fit(
                 logits = head(features)
             logits = logits.float()
             loss = F.cross_entropy(logits, target, label_smoothing=smoothing)
-            return loss if penalty is None else loss + penalty(step, features.float(), logits)
-
-        def backward(inputs: torch.Tensor, target: torch.Tensor, loss_of: LossOf = loss_of) -> torch.Tensor:
-            loss = loss_of(inputs, target)
+            if penalty is not None:
+                loss = loss + penalty(step, features.float(), logits)
             loss.backward()
             return loss.detach()
 
