@@ -114,6 +114,7 @@ def draw_workers(curves: dict[str, Any]) -> Any:
         axes.set_xticks([n for n, _ in known], [str(n) for n, _ in known])
         axes.grid(alpha=0.3)
     clock.set_yscale("log")
+    figure.suptitle("Simulated on the stand-in", fontsize=10)
     return figure
 
 
