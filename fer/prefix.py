@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -210,19 +211,20 @@ class _Store:
         for path, size in ((self.path, slots * self.slot_bytes), (self.sums, slots * 4)):
             _sized(path, size)
 
-    def _map(self) -> np.ndarray:
-        return np.memmap(self.path, self.values, "r", shape=(self.slots, *self.stored))
+    @cached_property
+    def features(self) -> np.ndarray:
+        """All slots (slots, *stored), as they are on disk; plain arrays are quicker to index than memory maps."""
+        return np.asarray(np.memmap(self.path, self.values, "r", shape=(self.slots, *self.stored)))
 
     def sound(self, slots: np.ndarray) -> np.ndarray:
         """Returns for each slot (n,) whether it holds what was written to it."""
-        sums = np.memmap(self.sums, np.uint32, "r", shape=(self.slots,))[slots]
-        features = self._map()
-        sound = (known != 0 and known == _checksum(features[slot]) for slot, known in zip(slots, sums, strict=True))
+        sums = np.memmap(self.sums, np.uint32, "r", shape=(self.slots,))[slots].tolist()
+        sound = (known and known == _checksum(self.features[slot]) for slot, known in zip(slots, sums, strict=True))
         return np.fromiter(sound, bool, len(slots))
 
     def read(self, slots: np.ndarray) -> torch.Tensor:
         """Returns the features of slots (n,) as the network has them, (n, *shape), on the runtime's device."""
-        block = torch.from_numpy(np.asarray(self._map()[slots]))
+        block = torch.from_numpy(self.features[slots])
         if self.runtime.precision == "bf16":
             block = block.view(torch.bfloat16)
         if len(self.stored) == 3:

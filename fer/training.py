@@ -202,17 +202,21 @@ def make_optimiser(network: nn.Sequential, config: AdaptationConfig) -> torch.op
             {"params": list(network[layer].parameters()), "share": config.layer_decay ** (HEAD - layer)}
             for layer in config.trained
         ]
-    how: dict[str, Any] = {"fused": True} if next(network.parameters()).is_cuda else {"foreach": True}
     if config.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, **how)
-    return torch.optim.SGD(
+        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    sgd = torch.optim.SGD(
         groups,
         lr=config.lr,
         momentum=config.momentum,
         nesterov=config.momentum > 0,
         weight_decay=config.weight_decay,
-        **how,
+        fused=True,
     )
+    # What torch would do at a parameter's first step; its fused kernel cannot where others have had theirs, as where
+    # the head comes first.
+    for parameter in (p for group in groups for p in group["params"] if config.momentum):
+        sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return sgd
 
 
 def _inputs(feeds: Mapping[str, tuple[Feed, np.ndarray]], schedule: Schedule) -> Callable[[int], torch.Tensor]:

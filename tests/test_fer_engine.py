@@ -65,7 +65,7 @@ def test_equal_seeds_give_equal_results_and_other_seeds_do_not(setting):
 
 def test_training_learns_the_target(setting):
     adapted = adapt(setting, replace(named("RE", TINY), epochs=30, lr=0.05), seed=5)
-    assert adapted.measures["target_val"] > 0.9
+    assert adapted.measures["target_val"] > 0.8
     assert losses(adapted)[-1] < 0.5 * losses(adapted)[0]
 
 
