@@ -201,6 +201,7 @@ def adapt(
     ways: Sequence[tuple[float, float]] = (),
     rungs: Sequence[float] = RUNGS,
     parts: int | None = None,
+    leads: Callable[[dict[str, float]], bool] | None = None,
 ) -> Adapted:
     """Adapts the baseline to the target.
 
@@ -214,6 +215,8 @@ def adapt(
             that are scored as well, once it ran to its end.
         rungs: Shares of the budget after which it is measured, each at the next end of an epoch.
         parts: How many epochs of equal length the budget has, instead of whole passes over the target.
+        leads: Says of a network's measures whether it is among the best known. Of `ways` only the first is scored then,
+            unless it or the adapted network leads; without, all are.
 
     Raises:
         Diverged: The loss was not finite.
@@ -234,7 +237,11 @@ def adapt(
     course = [row["source_val"] for row in work.curve if "source_val" in row]
     measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
     goes_on = config.trains and not work.stopped
-    between = [work.between(network, alpha, slope) for alpha, slope in ways] if goes_on else []
+    between: list[Between] = []
+    for alpha, slope in ways if goes_on else ():
+        if leads is not None and len(between) == 1 and not (leads(measures) or leads(between[0].measures)):
+            break
+        between.append(work.between(network, alpha, slope))
     work.forget()
     return Adapted(network, work.curve, measures, work.stopped, between, confused, logits)
 

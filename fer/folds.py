@@ -36,6 +36,7 @@ def adapt_over(
     seed: int,
     on_rung: Callable[[float, dict[str, float]], bool] | None = None,
     ways: Sequence[tuple[float, float]] = (),
+    leads: Callable[[dict[str, float]], bool] | None = None,
 ) -> Adapted:
     """Adapts the baseline once per fold, each time with the whole budget.
 
@@ -46,6 +47,7 @@ def adapt_over(
         on_rung: Called once, after the first half of the folds, with their share and their row of the curve; True
             stops.
         ways: See `fer.engine.adapt`.
+        leads: The same; over several folds all ways are scored, since no fold alone can tell.
 
     Returns:
         The first fold's networks, with the measures of all folds' predictions together: those on the target are of
@@ -55,7 +57,7 @@ def adapt_over(
         Diverged: The loss was not finite in one of the folds.
     """
     if len(settings) == 1:
-        return adapt(settings[0], config, seed, on_rung, ways)
+        return adapt(settings[0], config, seed, on_rung, ways, leads=leads)
     parts: list[Adapted] = []
     for number, setting in enumerate(settings, 1):
         found = adapt(setting, config, seed, ways=ways)

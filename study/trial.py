@@ -36,7 +36,8 @@ class Bench:
         seed: Of the study.
         folder: The study's, whose models/ takes the networks that are not dominated.
         early_stop: Whether dominated trials stop at rungs.
-        ways: Alphas and slopes of the networks between the baseline and each adapted one that are scored as well.
+        ways: Alphas and slopes of the networks between the baseline and each adapted one that are scored as well, the
+            first of each, the others where it or the adapted network is not dominated.
         send: Is given each network's file, where it does not stay on this machine.
         floor: The source accuracy below which no network is an answer.
         folds: Trainings per trial, each with another part of the target in validation; 0 is the usual one.
@@ -77,8 +78,9 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
             state = TrialState.COMPLETE
         else:
             adapted = adapt_over(
-                bench.settings, config, seed, lambda share, row: at_rung(trial, bench, share, row), bench.ways
-            )
+                bench.settings, config, seed, lambda share, row: at_rung(trial, bench, share, row), bench.ways,
+                lambda measures: leads(trial, bench, measures),
+            )  # fmt: skip
             record = {"curve": adapted.curve, "measures": adapted.measures | on_the_way(adapted)}
             record["confusion"] = adapted.confusion
             if adapted.stopped:
@@ -143,14 +145,24 @@ def on_the_way(adapted: Adapted) -> dict[str, float]:
     return {BETWEEN.format(name, way): found[name] for way, found in steps.items() for name in OBJECTIVES}
 
 
+def known_vectors(trial: optuna.Trial) -> list[list[float]]:
+    """Returns both objectives of all networks that finished trials found so far."""
+    done = [other for other in counted(trials_of(trial.study)) if other.state == TrialState.COMPLETE]
+    return [vector for other in done for vector in vectors(other)]
+
+
+def leads(trial: optuna.Trial, bench: Bench, measures: dict[str, float]) -> bool:
+    """Whether a network of these measures is an answer that no finished trial's dominates."""
+    mine = [measures[name] for name in OBJECTIVES]
+    return mine[0] >= bench.floor and bool(non_dominated([mine, *known_vectors(trial)])[0])
+
+
 def keep_if_leading(trial: optuna.Trial, adapted: Adapted, bench: Bench, strategy: str) -> None:
     """Saves each network that no finished trial's dominates: the final front's networks are then all there."""
-    done = [other for other in counted(trials_of(trial.study)) if other.state == TrialState.COMPLETE]
-    known = [vector for other in done for vector in vectors(other)]
     networks = [(1.0, 0.0, adapted.network, adapted.measures)]
     networks += [(step.alpha, step.slope, step.network, step.measures) for step in adapted.between]
     mine = [[measures[name] for name in OBJECTIVES] for *_, measures in networks]
-    leading = non_dominated([*mine, *known])
+    leading = non_dominated([*mine, *known_vectors(trial)])
     for (alpha, slope, network, _), leads in zip(networks, leading, strict=False):
         if leads:
             fold = {"fold": f"the first of {bench.folds}"} if bench.folds else {}

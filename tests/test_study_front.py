@@ -1,4 +1,5 @@
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -168,6 +169,20 @@ def test_networks_on_the_way_compete_and_are_told_apart():
     whole, ends = (fronts.hypervolume_over_trials(table, between=between) for between in (True, False))
     assert whole[0] == ends[0] and whole[1] - ends[1] == pytest.approx(0.05 * 0.1)
     assert fronts.is_on(fronts.points(table), front).tolist() == [True, True, True, False]
+
+
+def test_a_network_leads_where_it_keeps_the_source_and_none_dominates_it():
+    from study.trial import leads
+
+    ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6}
+    done = made_trial(0, values=(0.5, 0.7), measures={"source_val": 0.5, "target_val": 0.7} | ways)
+    trial = SimpleNamespace(study=made_study([done, made_trial(1, STOPPED, (0.9, 0.9))]))
+    for source, target, floor, expected in (
+        (0.56, 0.6, 0.0, True), (0.55, 0.61, 0.0, True), (0.54, 0.6, 0.0, False), (0.4, 0.9, 0.0, True),
+        (0.4, 0.9, 0.45, False),
+    ):  # fmt: skip
+        found = leads(trial, SimpleNamespace(floor=floor), {"source_val": source, "target_val": target})
+        assert found is expected
 
 
 def test_a_front_with_networks_on_the_way_is_drawn():
