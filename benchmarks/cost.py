@@ -3,8 +3,9 @@
 `python -m benchmarks.cost` adapts one laptop-sized baseline on the stand-in, one process of one thread, and writes
 benchmarks/results/cost.json and docs/cost.png: the CPU's seconds of a trial for each number of frozen layers, first
 (when features are computed and kept) and later; seconds against the target's size at equal passes, with the line
-through them; and a worker's memory over 500 short trials. `--check` compares with the targets, `--quick` measures a
-small part and writes nothing. `--baseline FILE` saves training one.
+through them; and a worker's memory over 500 short trials. The picture shows seconds against workers as well, which
+`benchmarks.throughput` measured. `--check` compares with the targets, `--quick` measures a small part and writes
+nothing, `--draw` only draws what was measured. `--baseline FILE` saves training one.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from benchmarks.checking import misses, recorded
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PICTURE = ROOT / "benchmarks" / "results" / "cost.json", ROOT / "docs" / "cost.png"
+WORKERS = ROOT / "benchmarks" / "results" / "throughput-cpu.json"
 FROZEN, SIZES, SOAK = range(14), (100, 200, 400, 800, 1600), 500
 TARGETS = {
     "linear_r2_fc": ("at least", 0.98),
@@ -33,16 +35,19 @@ def main() -> int:
     parser.add_argument("--baseline", type=Path, help="a network file, instead of training one")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--draw", action="store_true")
     args = parser.parse_args()
     if args.check:
         found = recorded(RESULTS)
         return check(found["figures"]) if found else 1
-    with tempfile.TemporaryDirectory() as temporary:
-        result = measure(args, Path(temporary))
-    print(json.dumps(result["figures"], indent=1))
-    if not args.quick:
+    if not args.draw:
+        with tempfile.TemporaryDirectory() as temporary:
+            result = measure(args, Path(temporary))
+        print(json.dumps(result["figures"], indent=1))
+        if args.quick:
+            return 0
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-        draw(result).savefig(PICTURE, dpi=110)
+    draw(recorded(RESULTS), recorded(WORKERS)).savefig(PICTURE, dpi=110)
     return 0
 
 
@@ -141,12 +146,14 @@ def memory_over(setting: Any, config: Any, trials: int) -> list[float]:
     return found
 
 
-def draw(result: dict[str, Any]) -> Any:
-    """Returns the figure: seconds against frozen layers, and against the target's size."""
+def draw(result: dict[str, Any], throughput: dict[str, Any]) -> Any:
+    """Returns the figure: seconds against frozen layers, against the target's size, and against workers."""
+    import statistics
+
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
+    figure = Figure(figsize=(13, 3.4), layout="constrained")
+    left, right, third = (figure.add_subplot(1, 3, place) for place in (1, 2, 3))
     rows = result["seconds_by_frozen_layers"]
     k = [row["frozen_layers"] for row in rows]
     left.plot(k, [row["first"] for row in rows], "s:", color="#E69F00", label="first trial, features computed")
@@ -162,6 +169,16 @@ def draw(result: dict[str, Any]) -> Any:
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, frameon=False)
+    processes = throughput["setting"]["workers"]
+    names = {"engine, one worker": "engine, 1", "engine": f"engine, {processes}", "script": f"script, {processes}"}
+    seconds = {label: [sides[name]["seconds"] for sides in throughput["rounds"]] for name, label in names.items()}
+    middle = [statistics.median(found) for found in seconds.values()]
+    reach = [[mid - min(found) for mid, found in zip(middle, seconds.values(), strict=True)],
+             [max(found) - mid for mid, found in zip(middle, seconds.values(), strict=True)]]  # fmt: skip
+    bars = third.bar(list(seconds), middle, yerr=reach, capsize=4, color=["#56B4E9", "#0072B2", "#999999"])
+    third.bar_label(bars, fmt="%.0f s", label_type="center", color="white", weight="bold")
+    third.set(ylabel="Seconds, median and range", xlabel="Processes",
+              title=f"{len(throughput['configs'])} configurations, {throughput['n']} rounds")  # fmt: skip
     return figure
 
 

@@ -79,7 +79,7 @@ h4{font-size:.95rem;margin:1.2rem 0 .2rem}
 .bars,.part p{font-size:.88rem}
 .track{background:var(--raised);height:.8rem;border-radius:3px;overflow:hidden}
 .track i{display:block;height:100%;background:#0072b2}
-.value{font-variant-numeric:tabular-nums}
+.value{font-variant-numeric:tabular-nums;white-space:nowrap}
 img{display:block;max-width:100%;width:40rem;height:auto;background:#fff;border-radius:6px;margin:1rem 0}
 @media(max-width:600px){dl,dd dl{grid-template-columns:1fr;gap:0}dd{margin:0 0 .5rem}}
 """

@@ -121,9 +121,10 @@
       if (after) matrix(pair, "after", after);
     });
     if (trial.retention.some((value) => value !== null)) {
-      const most = Math.max(1, ...trial.retention.filter((value) => value !== null));
+      // An expression that the baseline hardly knew would make all other bars stubs.
+      const most = Math.min(2, Math.max(1, ...trial.retention.filter((value) => value !== null)));
       bars(block("What each expression kept: " + data.labels.source,
-        "Recall after over recall before; – where the baseline recognised none."),
+        "Recall after over recall before; – where the baseline recognised none. No bar is longer than 200 %."),
       data.expressions, trial.retention, most, percent);
     }
     const similar = block("How alike the layers stayed",
