@@ -219,29 +219,26 @@ def adapt(
             unless it or the adapted network leads; without, all are.
 
     Raises:
-        Diverged: The loss was not finite.
+        Diverged: The loss was not finite, or the network's answers are not.
     """
     work = _Adaptation(setting, config, seed, rungs, parts)
-    if config.trains:
-        try:
-            networks = [work.train(member, on_rung) for member in range(config.members)]
-        except Diverged:
-            work.forget()
-            raise
-    else:
-        networks = [work.start(seed)]
-    network = work.result(networks)
-    if not work.curve or "source_val" not in work.curve[-1]:
-        work.curve.append({"epoch": float(len(work.curve))} | work.score(network))
-    measures, confused, logits = work.measures, work.confusion, work.logits
-    course = [row["source_val"] for row in work.curve if "source_val" in row]
-    measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
-    goes_on = config.trains and not work.stopped
-    between: list[Between] = []
-    for alpha, slope in ways if goes_on else ():
-        if leads is not None and len(between) == 1 and not (leads(measures) or leads(between[0].measures)):
-            break
-        between.append(work.between(network, alpha, slope))
+    try:
+        members = range(config.members) if config.trains else ()
+        networks = [work.train(member, on_rung) for member in members] or [work.start(seed)]
+        network = work.result(networks)
+        if not work.curve or "source_val" not in work.curve[-1]:
+            work.curve.append({"epoch": float(len(work.curve))} | work.score(network))
+        measures, confused, logits = work.measures, work.confusion, work.logits
+        course = [row["source_val"] for row in work.curve if "source_val" in row]
+        measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
+        between: list[Between] = []
+        for alpha, slope in ways if config.trains and not work.stopped else ():
+            if leads is not None and len(between) == 1 and not (leads(measures) or leads(between[0].measures)):
+                break
+            between.append(work.between(network, alpha, slope))
+    except Diverged:
+        work.forget()
+        raise
     work.forget()
     return Adapted(network, work.curve, measures, work.stopped, between, confused, logits)
 
@@ -467,8 +464,14 @@ class _Adaptation:
         interpolation.estimate_norms(network, self.cut, self.config.trained, self.norm_inputs, self.setting.runtime)
 
     def score(self, network: nn.Sequential) -> dict[str, float]:
-        """Measures a network on both validation splits; returns both accuracies."""
+        """Measures a network on both validation splits; returns both accuracies.
+
+        Raises:
+            Diverged: Its last steps left weights that give no numbers, though their losses were finite.
+        """
         self.logits = self.validation.logits(network)
+        if not all(np.isfinite(found).all() for found in self.logits.values()):
+            raise Diverged(f"the network's answers are no numbers any more at learning rate {self.config.lr:.2g}")
         self.measures = found = measure(self.labels, self.baseline_logits, self.logits)
         self.confusion = confusions(self.labels, self.logits)
         return {name: found[name] for name in ("source_val", "target_val")}

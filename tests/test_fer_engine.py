@@ -101,6 +101,11 @@ def test_divergence_is_an_error_with_the_rate_in_it(setting):
         adapt(setting, replace(TINY, lr=1e6, epochs=20), seed=5)
 
 
+def test_a_network_without_numbers_for_answers_has_diverged_though_its_losses_were_finite(setting):
+    with pytest.raises(Diverged, match=r"no numbers any more at learning rate 1e\+30"):
+        adapt(setting, replace(TINY, lr=1e30, epochs=1, batch_size=10_000), seed=5)
+
+
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 0.95, "natural"])
 @pytest.mark.parametrize("amount", [0.5, 1.0])
 def test_every_schedule_draws_the_same_budget(ratio, amount):
