@@ -26,8 +26,8 @@ STEP = 0.1
 """Standard deviation of a mutated number, in shares of its range."""
 ROUND = 4
 """Trials that a tournament draws one parent from."""
-FRESH = 0.1
-"""Chance that a trial has no parents."""
+FRESH = 0.3
+"""Chance that a trial has no parents. With 0.1, a study whose named methods were poor bred from them in vain for long."""
 
 
 class EvolutionSampler(optuna.samplers.BaseSampler):
