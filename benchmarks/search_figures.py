@@ -1,9 +1,10 @@
-"""Pictures of `benchmarks.search`: hypervolume against training cost, and what working side by side costs.
+"""Pictures of `benchmarks.search` and `benchmarks.search_real`: hypervolume against training, and what workers cost.
 
 `python -m benchmarks.search_figures [DIR]` draws the committed results: search-cost.png, each contender's mean
 hypervolume and its 95 % band over seeds against CPU seconds of training; search-workers.png, the default's final
 hypervolume and simulated duration with 1, 2, 8 and 64 workers; search-attainment.png, what a quarter, half and three
-quarters of the searches by the default and at random attain at equal cost.
+quarters of the searches by the default and at random attain at equal cost; search-real.png, each real study's
+hypervolume against its training seconds.
 """
 
 import json
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import search_real
 from benchmarks.search import DEFAULT, RESULTS, WITHOUT
 from fer.expressions import CHANCE
 
@@ -27,6 +29,8 @@ def main() -> int:
     draw_cost(curves).savefig(folder / "search-cost.png", dpi=120)
     draw_workers(curves).savefig(folder / "search-workers.png", dpi=120)
     draw_attainment(curves).savefig(folder / "search-attainment.png", dpi=120)
+    if search_real.RESULTS.exists():
+        draw_real(json.loads(search_real.RESULTS.read_text())).savefig(folder / "search-real.png", dpi=120)
     return 0
 
 
@@ -94,6 +98,25 @@ def draw_attainment(curves: dict[str, Any]) -> Any:
     axes.set_ylim(bottom=100 * CHANCE)
     axes.legend(fontsize=8, loc="lower left")
     axes.grid(alpha=0.3)
+    return figure
+
+
+def draw_real(result: dict[str, Any]) -> Any:
+    """Returns the figure of real studies, a panel per seed."""
+    from matplotlib.figure import Figure
+
+    seeds = result["seeds"]
+    figure = Figure(figsize=(1 + 3.4 * seeds, 3.6), layout="constrained")
+    panels = figure.subplots(1, seeds, sharey=True, squeeze=False)[0]
+    colours = dict(zip(search_real.SEARCHES, COLOURS[::-1], strict=False))
+    for seed, axes in enumerate(panels):
+        for name, runs in result["curves"].items():
+            axes.step(runs[seed]["seconds"], runs[seed]["hypervolume"], where="post", color=colours[name], label=name)
+        axes.set(xlabel="Seconds of training", title=f"Seed {seed}")
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("Hypervolume above chance")
+    panels[-1].legend(fontsize=7, loc="lower right")
+    figure.suptitle(f"Real studies on the stand-in of {result['target'].upper()}, space {result['space']}", fontsize=10)
     return figure
 
 

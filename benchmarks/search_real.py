@@ -29,6 +29,7 @@ from benchmarks.checking import recorded
 RESULTS = Path(__file__).parent / "results" / "search_real.json"
 DEFAULT, ENDS = "the default", "the default, networks on the way not counted"
 RANDOM, NAMED_FIRST, TPE = "random", "random, named first", "Optuna's TPE"
+SEARCHES = (DEFAULT, ENDS, RANDOM, NAMED_FIRST, TPE)
 # The most of another search's training time that the default may need for its final hypervolume, median over seeds.
 TARGETS = {RANDOM: 0.25, TPE: 0.5}
 # Runs a study whose space tries no named strategies.
@@ -74,8 +75,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
     named = count_named(args.space)
     plain = ["--early-stop", "off", "--interpolate", "off", "--sampler"]
-    names = (DEFAULT, ENDS, RANDOM, NAMED_FIRST) + (TPE,) * args.tpe
-    curves: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    curves: dict[str, list[dict[str, Any]]] = {name: [] for name in SEARCHES if args.tpe or name != TPE}
     for seed in range(args.seeds):
         ours = run(args, "default", seed, args.ours, [])
         other = run(args, "random", seed, args.trials + named, [*plain, "random"])
