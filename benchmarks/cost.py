@@ -47,7 +47,10 @@ def main() -> int:
         if args.quick:
             return 0
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    draw(recorded(RESULTS), recorded(WORKERS)).savefig(PICTURE, dpi=110)
+    result, workers = recorded(RESULTS), recorded(WORKERS)
+    if result is None or workers is None:
+        return 1
+    draw(result, workers).savefig(PICTURE, dpi=110)
     return 0
 
 

@@ -68,9 +68,7 @@ class Checkpoints:
                 index, _, part = rest.partition(".")
                 parameter = parameters[int(index)]
                 # Laid out as its parameter is; a counter is a number of its own, which fused kernels want beside it.
-                fused = any(group.get("fused") for group in optimiser.param_groups)
-                number = tensor.to(parameter.device) if fused else tensor.clone()
-                kept = torch.empty_like(parameter).copy_(tensor) if tensor.dim() else number
+                kept = torch.empty_like(parameter).copy_(tensor) if tensor.dim() else tensor.to(parameter.device)
                 optimiser.state[parameter][part] = kept
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors:

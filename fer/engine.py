@@ -86,7 +86,7 @@ class Adapted:
 
     Attributes:
         network: The adapted network, in evaluation mode.
-        curve: A row per epoch with epoch and loss; at rungs also source_val and target_val.
+        curve: A row per epoch with loss and epoch, in passes over the target; at rungs also source_val and target_val.
         measures: On the validation splits, see `fer.metrics.measure`.
         stopped: Whether the caller stopped it early.
         between: The networks on the way to it from the baseline that were asked for.
@@ -227,7 +227,8 @@ def adapt(
         networks = [work.train(member, on_rung) for member in members] or [work.start(seed)]
         network = work.result(networks)
         if not work.curve or "source_val" not in work.curve[-1]:
-            work.curve.append({"epoch": float(len(work.curve))} | work.score(network))
+            spent = work.curve[-1]["epoch"] if work.curve else 0.0
+            work.curve.append({"epoch": spent} | work.score(network))
         measures, confused, logits = work.measures, work.confusion, work.logits
         course = [row["source_val"] for row in work.curve if "source_val" in row]
         measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
@@ -301,10 +302,11 @@ class _Adaptation:
         else:
             schedule, feeds = self.drawn
         done, epochs = len(self.curve), len(schedule.boundaries)
+        passes = self.config.epochs / self.config.members / epochs
         rungs = {math.ceil(rung * epochs) for rung in self.rungs} if self.config.members == 1 else set()
 
         def on_epoch(epoch: int, loss: float) -> bool:
-            row: dict[str, float] = {"epoch": float(done + epoch), "loss": loss}
+            row: dict[str, float] = {"epoch": (done + epoch) * passes, "loss": loss}
             self.curve.append(row)
             if epoch not in rungs:
                 return False
@@ -314,9 +316,9 @@ class _Adaptation:
 
         def restore(rows: list[dict[str, float]]) -> None:
             self.curve[done:] = rows
-            for row in rows:
-                if on_rung and "source_val" in row and row["epoch"] < epochs:
-                    on_rung(row["epoch"] / epochs, row)  # told again; it went on from there before
+            for epoch, row in enumerate(rows, 1):
+                if on_rung and "source_val" in row and epoch < epochs:
+                    on_rung(epoch / epochs, row)  # told again; it went on from there before
 
         torch.manual_seed(seed_from(seed, "dropout"))
         penalty = self.penalty(network, schedule)
@@ -360,7 +362,8 @@ class _Adaptation:
         if not len(target) + len(source):
             raise InputError("an adaptation needs at least one training image", 0, "Check the target's training split.")
         drawn = draw_schedule(config, target, source, len(self.splits["target"]), seed)
-        return drawn if self.parts is None else divided(drawn, self.parts)
+        parts = self.parts or (2 if len(drawn.boundaries) == 1 else None)  # a short budget has a half as well
+        return drawn if parts is None else divided(drawn, parts)
 
     def feeds(self, schedule: Schedule, cut: int) -> dict[str, tuple[Feed, np.ndarray]]:
         """Opens where the schedule's samples come from at a cut, with all of them prepared."""

@@ -54,7 +54,7 @@ def adapt_over(
         every image once, those on the source of every image once per fold. Losses are means.
 
     Raises:
-        Diverged: The loss was not finite in one of the folds.
+        Diverged: In one of the folds, see `fer.engine.adapt`.
     """
     if len(settings) == 1:
         return adapt(settings[0], config, seed, on_rung, ways, leads=leads)

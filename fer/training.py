@@ -20,7 +20,7 @@ from fer.schedule import Schedule, learning_rate
 
 
 class Diverged(ArithmeticError):
-    """The training loss stopped being a finite number."""
+    """The training loss, or what the network answers, stopped being finite numbers."""
 
 
 Penalty = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]

@@ -163,8 +163,8 @@ def keep_if_leading(trial: optuna.Trial, adapted: Adapted, bench: Bench, strateg
     networks += [(step.alpha, step.slope, step.network, step.measures) for step in adapted.between]
     mine = [[measures[name] for name in OBJECTIVES] for *_, measures in networks]
     leading = non_dominated([*mine, *known_vectors(trial)])
-    for (alpha, slope, network, _), leads in zip(networks, leading, strict=False):
-        if leads:
+    for (alpha, slope, network, _), leader in zip(networks, leading, strict=False):
+        if leader:
             fold = {"fold": f"the first of {bench.folds}"} if bench.folds else {}
             header = {"width": str(bench.setting.baseline.width), "strategy": strategy, "trial": str(trial.number)}
             path = bench.folder / model_name(trial.number, alpha, slope)

@@ -65,7 +65,7 @@ def test_equal_seeds_give_equal_results_and_other_seeds_do_not(setting):
 
 def test_training_learns_the_target(setting):
     adapted = adapt(setting, replace(named("RE", TINY), epochs=30, lr=0.05), seed=5)
-    assert adapted.measures["target_val"] > 0.8
+    assert adapted.measures["target_val"] > 0.8  # 12 of 14 images for a third of the seeds, else 13 or 14
     assert losses(adapted)[-1] < 0.5 * losses(adapted)[0]
 
 
@@ -94,6 +94,13 @@ def test_rungs_and_parts_of_a_budget_are_the_callers_and_change_no_training(sett
     finer = adapt(setting, config, 5, lambda share, row: bool(shares.append(share)), rungs=(0.25, 0.5, 1.0), parts=4)
     assert shares == [0.25, 0.5] and len(losses(finer)) == 4
     assert finer.measures == adapt(setting, config, 5).measures
+
+
+def test_a_budget_of_less_than_two_passes_has_a_half_as_well(setting):
+    shares = []
+    adapted = adapt(setting, replace(TINY, epochs=0.5), 5, lambda share, row: bool(shares.append(share)))
+    assert shares == [0.5]
+    assert [row["epoch"] for row in adapted.curve] == [0.25, 0.5]
 
 
 def test_divergence_is_an_error_with_the_rate_in_it(setting):
