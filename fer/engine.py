@@ -350,6 +350,7 @@ class _Adaptation:
         """Deletes the checkpoints: nobody will go on from them."""
         for kept in self.begun:
             kept.clear()
+        self.begun.clear()  # they refer to this adaptation, whose maps of features would wait for the collector
 
     def schedule(self, seed: int) -> Schedule:
         """Draws what one member trains on; which images are there at all depends on the adaptation's seed alone."""

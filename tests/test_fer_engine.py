@@ -1,5 +1,6 @@
 """The engine: exact caching, frozen layers bit for bit, equal budgets, determinism; over all strategies."""
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,6 +95,22 @@ def test_rungs_and_parts_of_a_budget_are_the_callers_and_change_no_training(sett
     finer = adapt(setting, config, 5, lambda share, row: bool(shares.append(share)), rungs=(0.25, 0.5, 1.0), parts=4)
     assert shares == [0.25, 0.5] and len(losses(finer)) == 4
     assert finer.measures == adapt(setting, config, 5).measures
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks the kernel, by Linux's files")
+@pytest.mark.parametrize("strategy", ["FC", "LwF", "DER++", "soup", "WiSE-FT"])
+def test_an_adaptation_leaves_no_features_mapped(setting, strategy):
+    def mapped():
+        return Path("/proc/self/maps").read_text().count(".features")
+
+    gc.collect()
+    gc.disable()  # hundreds of trials of a worker would otherwise hold thousands of files until it collects
+    try:
+        before = mapped()
+        adapt(setting, named(strategy, replace(TINY, frozen_layers=10)), seed=5, ways=((0.5, 0.0),))
+        assert mapped() == before
+    finally:
+        gc.enable()
 
 
 def test_a_budget_of_less_than_two_passes_has_a_half_as_well(setting):
