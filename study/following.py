@@ -60,13 +60,12 @@ class Follower:
             with contextlib.suppress(ConnectionError):  # the storage is away: the parent meets it, or it comes back
                 tracking.sync(self.handle, record, trials_of(study), self.done)
 
-    def pause(self, study: "optuna.Study", record: dict[str, Any]) -> None:
-        """Stops the thread and copies what is left."""
+    def finish(self, study: "optuna.Study", record: dict[str, Any], folder: Path) -> bool:
+        """Copies what is left, adds the exports and ends the parent run.
+
+        Returns:
+            False when MLflow lacks something that `study.sync` can add.
+        """
         from study.storage import trials_of
 
-        self.wait()
-        tracking.sync(self.handle, record, trials_of(study), self.done, force=True)
-
-    def finish(self, record: dict[str, Any], folder: Path) -> bool:
-        """Adds the exports and ends the parent run; False when MLflow lacks something that `study.sync` can add."""
-        return tracking.finish(self.handle, record, folder)
+        return tracking.finish(self.handle, record, trials_of(study), self.done, folder)

@@ -121,7 +121,7 @@ def run(options: StudyOptions, progress: Progress) -> int:
                 code = search(study, record, options, progress, follower)
                 if options.confirm:
                     confirm_once(study, options, progress)
-                    follower.finish(record | confirmation_of(study), Path(options.out) / name)
+                    follower.finish(study, record | confirmation_of(study), Path(options.out) / name)
                 if options.register:
                     log_networks(name, options, progress, ["--register", options.register])
                 return code
@@ -420,10 +420,10 @@ def search(
     finally:
         if fleet:
             fleet.close()
-        follower.pause(study, record)
+        follower.wait()
         export(record | confirmation_of(study), trials_of(study), folder)
         prune_models(study, folder)
-        complete = follower.finish(record, folder)
+        complete = follower.finish(study, record, folder)
         if not complete:
             progress.warn(f"MLflow lacks a part of the study; add it later: {sync_command(record['name'], options)}")
     if complete and options.preset != "tiny" and tracking_uri(options) != "none":

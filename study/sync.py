@@ -61,7 +61,7 @@ def _sync(args: argparse.Namespace) -> int:
         raise InputError("study.sync writes to MLflow", "MLFLOW_TRACKING_URI=none", "Give --tracking-uri.")
     done: set[int] = set()
     added = tracking.sync(handle, info, trials, done, force=True)
-    complete = tracking.finish(handle, info, out / args.study)
+    complete = tracking.finish(handle, info, trials, done, out / args.study)
     if args.models or args.register:
         complete &= tracking.log_models(handle, info, trials, out / args.study, args.register)
     total = len(counted(trials))

@@ -95,17 +95,18 @@ def sync(
     return len(added)
 
 
-def finish(handle: dict[str, Any] | None, info: dict, folder: Path) -> bool:
-    """Gives the parent run the exports in `folder` and the hypervolume by trial, and ends it.
+def finish(handle: dict[str, Any] | None, info: dict, trials: Iterable[Any], done: set[int], folder: Path) -> bool:
+    """Adds what `sync` has not, gives the parent run the exports in `folder` and the hypervolume by trial, and ends it.
 
     Returns:
         Whether MLflow has it all (True without tracking).
     """
+    return handle is None or _guarded(handle, partial(_end, handle, info, counted(trials), done, folder), force=True)
 
-    return handle is None or _guarded(handle, partial(_end, handle, info, folder), force=True)
 
-
-def _end(handle: dict[str, Any], info: dict, folder: Path) -> None:
+def _end(handle: dict[str, Any], info: dict, trials: list[Any], done: set[int], folder: Path) -> None:
+    # Trials first: a server may have been away at the last `sync` and answer now.
+    _add_children(handle, info, trials, done, [])
     client, run = _connect(handle), _parent(handle, info)
     for name in EXPORTS:
         if (folder / name).exists():

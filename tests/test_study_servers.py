@@ -24,7 +24,7 @@ from study.storage import trials_of as all_trials
 
 pytestmark = pytest.mark.slow
 TINY = ("--target", "tfeid", "--preset", "tiny", "--workers", "1")
-TRIALS = 40
+TRIALS = 80  # enough to be under way still when a server is back
 run = partial(run_soon, seconds=PATIENCE)
 
 

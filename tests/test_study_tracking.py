@@ -143,7 +143,7 @@ def test_finish_adds_exports_and_hypervolume_once(handle, info, tmp_path):
     for name in ("pareto.png", "pareto.html", "report.html"):
         (tmp_path / name).write_text("x")
     (tmp_path / "trials.csv").write_text(fronts.table(trials).to_csv(index=False))
-    assert tracking.finish(handle, info, tmp_path) and tracking.finish(handle, info, tmp_path)
+    assert all(tracking.finish(handle, info, trials, set(), tmp_path) for _ in range(2))
     (parent,) = parents(handle, info)
     assert parent.info.status == "FINISHED"
     found = {artifact.path for artifact in handle["client"].list_artifacts(parent.info.run_id)}
@@ -153,10 +153,22 @@ def test_finish_adds_exports_and_hypervolume_once(handle, info, tmp_path):
     assert parent.data.metrics["trials/finished"] == 8
 
 
+def test_finish_adds_the_trials_that_the_last_sync_could_not(handle, info, tmp_path, monkeypatch):
+    trials, done = made_trials(4), set()
+    tracking.sync(handle, info, trials[:1], done)
+    with monkeypatch.context() as away:
+        away.setattr(handle["client"], "create_run", lambda *_, **__: 1 / 0)
+        assert tracking.sync(handle, info, trials, done, force=True) == 0
+        assert not tracking.finish(handle, info, trials, done, tmp_path)
+    assert tracking.finish(handle, info, trials, done, tmp_path)
+    assert done == {0, 1, 2, 3} and len(children(handle, info)) == 4
+    assert parents(handle, info)[0].info.status == "FINISHED"
+
+
 def test_artifacts_lie_beside_the_database(handle, store, info, tmp_path):
     tracking.sync(handle, info, [], set())
     (tmp_path / "front.csv").write_text("x")
-    tracking.finish(handle, info, tmp_path)
+    tracking.finish(handle, info, [], set(), tmp_path)
     assert list((store / "mlruns" / "artifacts").glob("*/artifacts/front.csv"))
 
 
@@ -191,7 +203,7 @@ def test_a_server_that_is_not_there_is_told_once_and_holds_up_nothing(tmp_path, 
     for _ in range(3):
         assert tracking.sync(handle, made_info(), made_trials(3), done) == 0
     assert tracking.sync(handle, made_info(), made_trials(3), done, force=True) == 0
-    assert not tracking.finish(handle, made_info(), tmp_path)
+    assert not tracking.finish(handle, made_info(), made_trials(3), done, tmp_path)
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "warning: MLflow" in err and "s3cr3t" not in err
     assert time.monotonic() - start < 10 and done == set()
@@ -213,7 +225,7 @@ def test_a_failed_sync_is_tried_again_after_a_while(handle, info, monkeypatch):
 def test_none_means_mlflow_is_never_imported(tmp_path):
     code = (
         "import sys; from pathlib import Path; from study import tracking as t; h = t.open_tracking('none', Path('.'));"
-        "assert h is None and t.sync(h, {}, [], set()) == 0 and t.finish(h, {}, Path('.'));"
+        "assert h is None and t.sync(h, {}, [], set()) == 0 and t.finish(h, {}, [], set(), Path('.'));"
         "assert 'mlflow' not in sys.modules"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
@@ -261,9 +273,8 @@ def test_sync_command_tells_bad_input(tmp_path, capsys, monkeypatch):
 def test_confirmed_results_are_metrics_of_the_parent(handle, tmp_path):
     info, trials = made_confirmed()
     info = info | {"id": "confirmed", "name": "confirmed"}
-    tracking.sync(handle, info, trials[:2], set())
     (tmp_path / "trials.csv").write_text(fronts.table(trials).to_csv(index=False))
-    assert tracking.finish(handle, info, tmp_path) and tracking.finish(handle, info, tmp_path)
+    assert all(tracking.finish(handle, info, trials, set(), tmp_path) for _ in range(2))
     (parent,) = parents(handle, info)
     for point in info["confirmation"]["results"]["points"]:
         name = records.key(f"confirmed/{point['name']}")
