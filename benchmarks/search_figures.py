@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import search_real
+from benchmarks.checking import recorded
 from benchmarks.search import DEFAULT, RESULTS, WITHOUT
 from fer.expressions import CHANCE
 
@@ -29,8 +30,8 @@ def main() -> int:
     draw_cost(curves).savefig(folder / "search-cost.png", dpi=120)
     draw_workers(curves).savefig(folder / "search-workers.png", dpi=120)
     draw_attainment(curves).savefig(folder / "search-attainment.png", dpi=120)
-    if search_real.RESULTS.exists():
-        draw_real(json.loads(search_real.RESULTS.read_text())).savefig(folder / "search-real.png", dpi=120)
+    if real := recorded(search_real.RESULTS):
+        draw_real(real).savefig(folder / "search-real.png", dpi=120)
     return 0
 
 

@@ -201,7 +201,7 @@ def adapt(
     ways: Sequence[tuple[float, float]] = (),
     rungs: Sequence[float] = RUNGS,
     parts: int | None = None,
-    leads: Callable[[dict[str, float]], bool] | None = None,
+    leads: Callable[[list[dict[str, float]]], bool] | None = None,
 ) -> Adapted:
     """Adapts the baseline to the target.
 
@@ -215,8 +215,8 @@ def adapt(
             that are scored as well, once it ran to its end.
         rungs: Shares of the budget after which it is measured, each at the next end of an epoch.
         parts: How many epochs of equal length the budget has, instead of whole passes over the target.
-        leads: Says of a network's measures whether it is among the best known. Of `ways` only the first is scored then,
-            unless it or the adapted network leads; without, all are.
+        leads: Says of the measures of several networks whether one is among the best known. Of `ways` only the first is
+            scored then, unless it or the adapted network leads; without, all are.
 
     Raises:
         Diverged: The loss was not finite, or the network's answers are not.
@@ -234,7 +234,7 @@ def adapt(
         measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
         between: list[Between] = []
         for alpha, slope in ways if config.trains and not work.stopped else ():
-            if leads is not None and len(between) == 1 and not (leads(measures) or leads(between[0].measures)):
+            if leads is not None and len(between) == 1 and not leads([measures, between[0].measures]):
                 break
             between.append(work.between(network, alpha, slope))
     except Diverged:

@@ -36,7 +36,7 @@ def adapt_over(
     seed: int,
     on_rung: Callable[[float, dict[str, float]], bool] | None = None,
     ways: Sequence[tuple[float, float]] = (),
-    leads: Callable[[dict[str, float]], bool] | None = None,
+    leads: Callable[[list[dict[str, float]]], bool] | None = None,
 ) -> Adapted:
     """Adapts the baseline once per fold, each time with the whole budget.
 

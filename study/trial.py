@@ -3,7 +3,7 @@
 import contextlib
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         else:
             adapted = adapt_over(
                 bench.settings, config, seed, lambda share, row: at_rung(trial, bench, share, row), bench.ways,
-                lambda measures: leads(trial, bench, measures),
+                lambda found: leads(trial, bench, found),
             )  # fmt: skip
             record = {"curve": adapted.curve, "measures": adapted.measures | on_the_way(adapted)}
             record["confusion"] = adapted.confusion
@@ -145,25 +145,26 @@ def on_the_way(adapted: Adapted) -> dict[str, float]:
     return {BETWEEN.format(name, way): found[name] for way, found in steps.items() for name in OBJECTIVES}
 
 
-def known_vectors(trial: optuna.Trial) -> list[list[float]]:
-    """Returns both objectives of all networks that finished trials found so far."""
+def not_dominated(trial: optuna.Trial, found: Sequence[dict[str, float]]) -> list[bool]:
+    """Marks the measures that neither each other's nor those of a finished trial's networks dominate."""
     done = [other for other in counted(trials_of(trial.study)) if other.state == TrialState.COMPLETE]
-    return [vector for other in done for vector in vectors(other)]
+    mine = [[measures[name] for name in OBJECTIVES] for measures in found]
+    known = [vector for other in done for vector in vectors(other)]
+    return non_dominated([*mine, *known])[: len(mine)].tolist()
 
 
-def leads(trial: optuna.Trial, bench: Bench, measures: dict[str, float]) -> bool:
-    """Whether a network of these measures is an answer that no finished trial's dominates."""
-    mine = [measures[name] for name in OBJECTIVES]
-    return mine[0] >= bench.floor and bool(non_dominated([mine, *known_vectors(trial)])[0])
+def leads(trial: optuna.Trial, bench: Bench, found: Sequence[dict[str, float]]) -> bool:
+    """Whether one of some networks' measures is an answer that no finished trial's dominates."""
+    answers = [measures for measures in found if measures[OBJECTIVES[0]] >= bench.floor]
+    return bool(answers) and any(not_dominated(trial, answers))
 
 
 def keep_if_leading(trial: optuna.Trial, adapted: Adapted, bench: Bench, strategy: str) -> None:
     """Saves each network that no finished trial's dominates: the final front's networks are then all there."""
     networks = [(1.0, 0.0, adapted.network, adapted.measures)]
     networks += [(step.alpha, step.slope, step.network, step.measures) for step in adapted.between]
-    mine = [[measures[name] for name in OBJECTIVES] for *_, measures in networks]
-    leading = non_dominated([*mine, *known_vectors(trial)])
-    for (alpha, slope, network, _), leader in zip(networks, leading, strict=False):
+    leading = not_dominated(trial, [measures for *_, measures in networks])
+    for (alpha, slope, network, _), leader in zip(networks, leading, strict=True):
         if leader:
             fold = {"fold": f"the first of {bench.folds}"} if bench.folds else {}
             header = {"width": str(bench.setting.baseline.width), "strategy": strategy, "trial": str(trial.number)}

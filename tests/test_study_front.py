@@ -181,8 +181,9 @@ def test_a_network_leads_where_it_keeps_the_source_and_none_dominates_it():
         (0.56, 0.6, 0.0, True), (0.55, 0.61, 0.0, True), (0.54, 0.6, 0.0, False), (0.4, 0.9, 0.0, True),
         (0.4, 0.9, 0.45, False),
     ):  # fmt: skip
-        found = leads(trial, SimpleNamespace(floor=floor), {"source_val": source, "target_val": target})
-        assert found is expected
+        bench, dominated = SimpleNamespace(floor=floor), {"source_val": 0.1, "target_val": 0.1}
+        assert leads(trial, bench, [{"source_val": source, "target_val": target}, dominated]) is expected
+    assert not leads(trial, SimpleNamespace(floor=0.9), [dominated])
 
 
 def test_a_front_with_networks_on_the_way_is_drawn():
