@@ -65,8 +65,8 @@ def test_equal_seeds_give_equal_results_and_other_seeds_do_not(setting):
 
 
 def test_training_learns_the_target(setting):
-    adapted = adapt(setting, replace(named("RE", TINY), epochs=30, lr=0.05), seed=5)
-    assert adapted.measures["target_val"] > 0.8  # 12 of 14 images for a third of the seeds, else 13 or 14
+    adapted = adapt(setting, replace(named("RE", TINY), epochs=60), seed=5)  # in half of them some seeds learn less
+    assert adapted.measures["target_val"] > 0.9
     assert losses(adapted)[-1] < 0.5 * losses(adapted)[0]
 
 
