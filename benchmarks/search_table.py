@@ -36,8 +36,8 @@ COLUMNS = ("number", "method", "seed", "state", "engine", *KNOBS, *MEASURED)
 ENGINE = 2  # the arithmetic of training that rows come from; rows of 1 are older than dropout before a layer
 WIDTH, BASELINE_EPOCHS, SAMPLES, VALIDATION, REPEAT = 0.125, 8.0, 512, 200, 25
 # The methods of the first rows, when the table was begun; what joined them later is for the surrogate to tell.
-NAMED = ("BL", "FC", "FC+CL", "RE", "FU", "LP", "LP-FT", "surgical", "L2-SP", "EWC", "MAS", "LwF", "LF", "replay", "DER++",
-         "AdaBN", "WiSE-FT", "LiNeS", "SFA", "soup")  # fmt: skip
+NAMED = ("BL", "FC", "FC+CL", "RE", "FU", "LP", "LP-FT", "surgical", "L2-SP", "EWC", "MAS", "LwF", "LF", "replay",
+         "DER++", "AdaBN", "WiSE-FT", "LiNeS", "SFA", "soup")  # fmt: skip
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import pytest
 from benchmarks.search import Contender, correlations, curves, halving, replay, steps_of, to_reach
 from benchmarks.search_figures import attained
 from benchmarks.search_simulator import Course, Search, Surrogate, base, noise, simulate
-from benchmarks.search_table import NAMED, KNOBS, MEASURED, PACKED, SHARES, draw, read
+from benchmarks.search_table import KNOBS, MEASURED, NAMED, PACKED, SHARES, draw, read
 from fer.adaptation import PRESETS, named
 from study.evolution import EvolutionSampler
 
