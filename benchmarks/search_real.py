@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--trials", type=int, default=200, help="of random search, after the named strategies")
-    parser.add_argument("--ours", type=int, default=60, help="of the default, the named strategies among them")
+    parser.add_argument("--ours", type=int, default=80, help="of the default, the named strategies among them")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--preset", default="laptop")

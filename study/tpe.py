@@ -13,6 +13,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from study.evolution import violation
 from study.stopping import ranks_of
 
 SHOWN = 200
@@ -58,7 +59,10 @@ class BoundedTPE(optuna.samplers.BaseSampler):
 
 
 class _Shown:
-    """A study that shows a sampler some of its trials; all else is the study's own."""
+    """A study that shows a sampler some of its trials; all else is the study's own.
+
+    A sampler that came to ask for them by another name would be answered by the study: slowly, not wrongly.
+    """
 
     def __init__(self, study: optuna.Study, trials: list[FrozenTrial]) -> None:
         self._study, self._trials = study, trials
@@ -86,7 +90,7 @@ def some_of(trials: list[FrozenTrial], rng: np.random.Generator) -> list[FrozenT
 
 def standing(trial: FrozenTrial) -> list[float]:
     """Returns a trial's objectives; those of one that breaks its constraints are worse than any that keeps them."""
-    broken = sum(max(0.0, value) for value in trial.constraints.values())
+    broken = violation(trial)
     return [-broken, -broken] if broken else list(trial.values)
 
 
