@@ -191,7 +191,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--sampler",
         choices=SAMPLERS,
         default="tpe",
-        help="tpe: Optuna's, shown at most 200 trials; evolution: children of the best so far (default: %(default)s)",
+        help="tpe: Optuna's, shown at most 100 trials; evolution: children of the best so far (default: %(default)s)",
     )
     search.add_argument(
         "--early-stop",

@@ -102,7 +102,8 @@ def standing(trials: list[FrozenTrial]) -> np.ndarray:
 
 def violation(trial: FrozenTrial) -> float:
     """Returns by how much a trial breaks its constraints, 0 for one that keeps them."""
-    return sum(max(0.0, value) for value in trial.constraints.values())
+    constraints = trial.constraints
+    return sum(max(0.0, value) for value in constraints.values()) if constraints else 0.0
 
 
 def mutated(value: Any, distribution: BaseDistribution, rng: np.random.Generator) -> Any:

@@ -2,10 +2,11 @@
 
 TPE models where the best tenth of all trials lies and where the others do (for several objectives Ozaki et al. 2022,
 J. Artif. Intell. Res. 73). Optuna's ranks all trials anew for every knob that a conditional space asks for, half a
-second for each of 2,000 trials. From `SHOWN` trials on this one shows it the best and a random draw of the others,
+second for each of 2,000 trials. Beyond `SHOWN` trials this one shows it the best and a random draw of the others,
 whose density is what they are there for; below that it is Optuna's own.
 """
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -16,10 +17,11 @@ from optuna.trial import FrozenTrial, TrialState
 from study.evolution import violation
 from study.stopping import ranks_of
 
-SHOWN = 200
-"""Finished trials that Optuna's sampler is shown at most. It takes a tenth of them for the good ones."""
-BEST = 50
-"""How many of them are the best there are."""
+SHOWN = 100
+"""Finished trials that Optuna's sampler is shown at most."""
+BEST = SHOWN // 10
+"""How many of them are the best there are: as many as it takes for the good ones. More would stand among the others,
+more densely than they are, and keep it away from the best."""
 
 
 class BoundedTPE(optuna.samplers.BaseSampler):
@@ -53,7 +55,7 @@ class BoundedTPE(optuna.samplers.BaseSampler):
             self._trial = trial.number
             states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
             known = study._storage.get_all_trials(study._study_id, deepcopy=False, states=states)
-            self._shown = _Shown(study, some_of(known, self.rng))
+            self._shown = _Shown(study, [_seen(known_one) for known_one in some_of(known, self.rng)])
         shown = cast(optuna.Study, self._shown)
         return self._tpe.sample_independent(shown, trial, param_name, param_distribution)
 
@@ -74,9 +76,16 @@ class _Shown:
         return [trial for trial in self._trials if states is None or trial.state in states]
 
 
+def _seen(trial: FrozenTrial) -> FrozenTrial:
+    """Returns what Optuna's sampler asks of a trial, thousands of times for each new one, as plain attributes."""
+    seen = SimpleNamespace(number=trial.number, state=trial.state, params=trial.params, values=trial.values)
+    seen.constraints, seen.intermediate_values = trial.constraints, trial.intermediate_values
+    return cast(FrozenTrial, seen)
+
+
 def some_of(trials: list[FrozenTrial], rng: np.random.Generator) -> list[FrozenTrial]:
     """Returns all running trials and at most `SHOWN` finished ones: the best, and a random draw of the others."""
-    done = [trial for trial in trials if trial.state.is_finished()]
+    done = [trial for trial in trials if trial.state != TrialState.RUNNING]
     if len(done) <= SHOWN:
         return trials
     complete = [trial for trial in done if trial.state == TrialState.COMPLETE]
@@ -85,13 +94,13 @@ def some_of(trials: list[FrozenTrial], rng: np.random.Generator) -> list[FrozenT
     }
     others = [trial.number for trial in done if trial.number not in chosen]
     chosen |= set(rng.choice(others, SHOWN - len(chosen), replace=False).tolist())
-    return [trial for trial in trials if not trial.state.is_finished() or trial.number in chosen]
+    return [trial for trial in trials if trial.number in chosen or trial.state == TrialState.RUNNING]
 
 
 def standing(trial: FrozenTrial) -> list[float]:
     """Returns a trial's objectives; those of one that breaks its constraints are worse than any that keeps them."""
     broken = violation(trial)
-    return [-broken, -broken] if broken else list(trial.values)
+    return [-broken, -broken] if broken else trial.values
 
 
 def best(points: np.ndarray, wanted: int) -> np.ndarray:
