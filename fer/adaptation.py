@@ -200,7 +200,8 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
 # Known methods as knobs, each from its paper, in the order in which a study tries them. The weights of the anchors are
 # on the scale of `fer.anchors`, where a paper's own weight would mean something else; they are first guesses, but for
 # LF's, the best of 0.003, 0.01, 0.03 and 0.1 over two seeds on the stand-in. The rate that goes with a layer decay of
-# 0.75 is five times the usual; 0.033, which has the usual mean over all layers, was worse on MUG's stand-in.
+# 0.75 is five times the usual; 0.033, which has the usual mean over all layers, was worse on MUG's stand-in (one
+# training each).
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "LLRD": {"lr": 0.05, "layer_decay": 0.75},
     "FU+LLRD": {"fusion_ratio": NATURAL, "lr": 0.05, "layer_decay": 0.75},

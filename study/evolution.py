@@ -30,7 +30,7 @@ FRESH = 0.3
 """Chance that a trial has no parents. With 0.1 the same came of a tenth more training on the table of real ones."""
 
 
-class EvolutionSampler(optuna.samplers.BaseSampler):
+class EvolutionSampler(optuna.samplers.RandomSampler):
     """Draws each knob from one of the trial's parents, mutated or not.
 
     Args:
@@ -38,21 +38,11 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
     """
 
     def __init__(self, seed: int) -> None:
+        super().__init__(seed=seed)
         self.rng = np.random.default_rng(seed)
-        self._independent = optuna.samplers.RandomSampler(seed=seed)
         self._trial: int | None = None
         self._parents: list[FrozenTrial] = []
         self._until_certain = 0
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Returns none: every knob is asked for by itself."""
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Returns nothing, see `infer_relative_search_space`."""
-        return {}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -65,7 +55,7 @@ class EvolutionSampler(optuna.samplers.BaseSampler):
             self._until_certain = int(self.rng.integers(fewest))
         having = [parent for parent in self._parents if parent.distributions.get(param_name) == param_distribution]
         if not having:
-            return self._independent.sample_independent(study, trial, param_name, param_distribution)
+            return super().sample_independent(study, trial, param_name, param_distribution)
         parent = having[int(self.rng.integers(len(having)))]
         certain, self._until_certain = self._until_certain == 0, self._until_certain - 1
         # A trial of the full space has some 15 knobs.

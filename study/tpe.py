@@ -24,7 +24,7 @@ BEST = SHOWN // 10
 more densely than they are, and keep it away from the best."""
 
 
-class BoundedTPE(optuna.samplers.BaseSampler):
+class BoundedTPE(optuna.samplers.TPESampler):
     """Optuna's TPE with each knob by itself, on a part of the trials.
 
     Args:
@@ -32,20 +32,10 @@ class BoundedTPE(optuna.samplers.BaseSampler):
     """
 
     def __init__(self, seed: int) -> None:
+        super().__init__(seed=seed, multivariate=False, constant_liar=True)
         self.rng = np.random.default_rng(seed)
-        self._tpe = optuna.samplers.TPESampler(seed=seed, multivariate=False, constant_liar=True)
         self._trial: int | None = None
         self._shown: _Shown
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Returns none: every knob is asked for by itself, so that spaces may be conditional."""
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Returns nothing, see `infer_relative_search_space`."""
-        return {}
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -55,9 +45,9 @@ class BoundedTPE(optuna.samplers.BaseSampler):
             self._trial = trial.number
             states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
             known = study._storage.get_all_trials(study._study_id, deepcopy=False, states=states)
-            self._shown = _Shown(study, [_seen(known_one) for known_one in some_of(known, self.rng)])
+            self._shown = _Shown(study, [_seen(other) for other in some_of(known, self.rng)])
         shown = cast(optuna.Study, self._shown)
-        return self._tpe.sample_independent(shown, trial, param_name, param_distribution)
+        return super().sample_independent(shown, trial, param_name, param_distribution)
 
 
 class _Shown:
@@ -89,15 +79,14 @@ def some_of(trials: list[FrozenTrial], rng: np.random.Generator) -> list[FrozenT
     if len(done) <= SHOWN:
         return trials
     complete = [trial for trial in done if trial.state == TrialState.COMPLETE]
-    chosen = {
-        complete[place].number for place in best(np.array([standing(trial) for trial in complete]).reshape(-1, 2), BEST)
-    }
+    points = np.array([merits(trial) for trial in complete]).reshape(-1, 2)
+    chosen = {complete[place].number for place in best(points, BEST)}
     others = [trial.number for trial in done if trial.number not in chosen]
     chosen |= set(rng.choice(others, SHOWN - len(chosen), replace=False).tolist())
     return [trial for trial in trials if trial.number in chosen or trial.state == TrialState.RUNNING]
 
 
-def standing(trial: FrozenTrial) -> list[float]:
+def merits(trial: FrozenTrial) -> list[float]:
     """Returns a trial's objectives; those of one that breaks its constraints are worse than any that keeps them."""
     broken = violation(trial)
     return [-broken, -broken] if broken else trial.values

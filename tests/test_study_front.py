@@ -182,7 +182,10 @@ def test_a_network_leads_where_it_keeps_the_source_and_none_dominates_it():
         (0.4, 0.9, 0.45, False),
     ):  # fmt: skip
         bench, dominated = SimpleNamespace(floor=floor), {"source_val": 0.1, "target_val": 0.1}
-        assert leads(trial, bench, [{"source_val": source, "target_val": target}, dominated]) is expected
+        found = [{"source_val": source, "target_val": target}, dominated]
+        assert (
+            leads(trial, bench, found[:1]) is leads(trial, bench, found) is leads(trial, bench, found[::-1]) is expected
+        )
     assert not leads(trial, SimpleNamespace(floor=0.9), [dominated])
 
 

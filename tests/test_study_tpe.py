@@ -71,8 +71,8 @@ def test_what_breaks_a_constraint_is_worse_than_all_that_keep_it():
         trial = study.ask()
         trial.set_constraint("retention", violation)
         study.tell(trial, [value, value])
-    standing = [tpe.standing(trial)[0] for trial in study.get_trials()]
-    assert sorted(range(3), key=standing.__getitem__, reverse=True) == [1, 2, 0]
+    merits = [tpe.merits(trial)[0] for trial in study.get_trials()]
+    assert sorted(range(3), key=merits.__getitem__, reverse=True) == [1, 2, 0]
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 200])
