@@ -51,6 +51,8 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         )
     if name == "tpe":
         return BoundedTPE(seed)
+    if name == "tpe-all":
+        return optuna.samplers.TPESampler(seed=seed, multivariate=False, constant_liar=True)
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed)
     if name == "gp":
