@@ -117,7 +117,7 @@ def contenders() -> dict[str, Contender]:
         "tpe, Optuna's": Contender(tpe()),
         "OptunaHub's multi-metric pruner": optunahub,
         "tpe, named first": Contender(tpe(), named=True, seeds=10),
-        "--sampler evolution": replace(default, sampler=EvolutionSampler),
+        "--sampler tpe": replace(default, sampler=lambda seed: make_sampler("tpe", seed)),
         "tpe multivariate, named first": Contender(tpe(multivariate=True), named=True, seeds=10),
         "tpe group, named first": Contender(tpe(multivariate=True, group=True), named=True, seeds=10),
         "tpe startup 30, named first": Contender(tpe(n_startup_trials=30), named=True, seeds=10),

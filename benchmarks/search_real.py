@@ -85,7 +85,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         curves[ENDS].append(curve(ours, between=False))
         curves[NAMED_FIRST].append(curve(pd.concat([ours[:named], others[RANDOM][: args.trials - named]]), False))
         if args.tpe:
-            others[TPE] = run(args, "tpe", seed, args.trials, [*plain, "tpe-all"], PLAIN)
+            others[TPE] = run(args, "tpe", seed, args.trials, [*plain, "tpe"], PLAIN)
         out, spent, moments = args.out / f"seed-{seed}", curves[DEFAULT][-1]["seconds"], []
         for name, study in ((RANDOM, "random"), (TPE, "tpe")):
             if name in others:

@@ -205,6 +205,7 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "LLRD": {"lr": 0.05, "layer_decay": 0.75},
     "FU+LLRD": {"fusion_ratio": NATURAL, "lr": 0.05, "layer_decay": 0.75},
+    "replay+LLRD": {"fusion_ratio": 0.5, "replay_size": 700, "lr": 0.05, "layer_decay": 0.75},
     "LP": {"frozen_layers": HEAD},
     "LP-FT": {"head_first": 0.3},
     "surgical": {"frozen_from": 4, "frozen_layers": 9},
@@ -229,6 +230,7 @@ REFERENCES: Mapping[str, str] = {
     "FU": "all layers on the fusion of both datasets (arXiv 1905.12082)",
     "LLRD": "each layer learns at 3/4 of the rate of the next (Howard and Ruder 2018, arXiv 1801.06146)",
     "FU+LLRD": "the same on the fusion of both datasets (arXiv 1801.06146, 1905.12082)",
+    "replay+LLRD": "the same with a few source images in each batch (arXiv 1801.06146, 1902.10486)",
     "LP": "linear probing: the last layer alone (Kumar et al. 2022, arXiv 2202.10054)",
     "LP-FT": "linear probing, then fine-tuning (Kumar et al. 2022, arXiv 2202.10054)",
     "surgical": "the first block alone, for shifts of the input (Lee et al. 2023, arXiv 2210.11466)",

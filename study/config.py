@@ -16,7 +16,7 @@ DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 STUCK = 3
 # Of a worker whose device had too little memory beside the others.
 CROWDED = 4
-SAMPLERS = ("tpe", "tpe-all", "evolution", "nsga2", "gp", "random", "qmc", "grid")
+SAMPLERS = ("evolution", "tpe", "nsga2", "gp", "random", "qmc", "grid")
 # Alphas and slopes of the networks on the way from the baseline that are scored as well: two along the straight way (in
 # a study of 200 trials a quarter of it never was on the front), and one whose last layer is the adapted one and whose
 # first is the baseline's. The first is scored always; the others cost as much again, and lead where it leads or the
@@ -66,7 +66,7 @@ class StudyOptions:
     equalise: bool = False
     keep_duplicates: bool = False
     space: str = "card"
-    sampler: str = "tpe"
+    sampler: str = "evolution"
     early_stop: str = "on"
     tries: tuple[str, ...] = ()
     warm_start: str | None = None
@@ -190,8 +190,8 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--sampler",
         choices=SAMPLERS,
-        default="tpe",
-        help="tpe: Optuna's, shown at most 100 trials; evolution: children of the best so far (default: %(default)s)",
+        default="evolution",
+        help="evolution: children of the best so far; the others are Optuna's (default: %(default)s)",
     )
     search.add_argument(
         "--early-stop",

@@ -8,7 +8,6 @@ from study.evolution import EvolutionSampler
 from study.leases import identity_of_process
 from study.slots import discard, holders, slot_of
 from study.storage import one_change_at_a_time, storage_of, trials_of
-from study.tpe import BoundedTPE
 
 
 def claim(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
@@ -50,8 +49,6 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
             seed=0, scramble=True, independent_sampler=optuna.samplers.RandomSampler(seed=seed)
         )
     if name == "tpe":
-        return BoundedTPE(seed)
-    if name == "tpe-all":
         return optuna.samplers.TPESampler(seed=seed, multivariate=False, constant_liar=True)
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed)

@@ -9,7 +9,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 
 from made_study import DONE, made_trial
 from study import evolution
-from study.evolution import EvolutionSampler, mutated, standing
+from study.evolution import EvolutionSampler, best_first, mutated
 from study.front import hypervolume
 
 
@@ -25,10 +25,19 @@ def test_a_mutated_number_stays_in_its_range(seed, bounds):
 
 
 def test_better_stands_before_worse_and_what_breaks_a_constraint_last():
-    values = [(0.9, 0.9), (0.1, 0.1), (0.5, 0.5), (0.95, 0.95)]
+    values = [(0.9, 0.9), (0.2, 0.2), (0.5, 0.5), (0.95, 0.95)]
     trials = [made_trial(number, DONE, vector) for number, vector in enumerate(values)]
     trials[3]._system_attrs["constraints:retention"] = 0.2
-    assert list(np.argsort(standing(trials))) == [0, 2, 1, 3]
+    assert list(best_first(trials, (0.1, 0.1), np.random.default_rng(0))) == [0, 2, 1, 3]
+
+
+def test_every_point_of_the_front_comes_first_as_often_as_its_area_says_and_near_equals_follow():
+    values = [(0.9, 0.2), (0.89, 0.19), (0.5, 0.6), (0.49, 0.59), (0.05, 0.95)]
+    trials = [made_trial(number, DONE, vector) for number, vector in enumerate(values)]
+    rng = np.random.default_rng(0)
+    orders = [list(best_first(trials, (0.1, 0.1), rng))[:2] for _ in range(400)]
+    assert {tuple(order) for order in orders} == {(0, 1), (2, 3)}  # what is below the reference leads nowhere
+    assert np.mean([order == [2, 3] for order in orders]) == pytest.approx(0.2 / (0.2 + 0.08), abs=0.08)
 
 
 def searched(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:

@@ -198,7 +198,7 @@ def test_discarding_a_finished_trial_does_nothing(study):
     assert states(study) == ["COMPLETE"]
 
 
-@pytest.mark.parametrize("sampler", ["evolution", "tpe", "tpe-all", "nsga2", "random", "gp", "qmc"])
+@pytest.mark.parametrize("sampler", ["evolution", "tpe", "nsga2", "random", "gp", "qmc"])
 def test_equal_seeds_suggest_equal_trials_and_a_resumed_study_does_not_repeat_itself(tmp_path, sampler):
     def values(folder: Path, stops: tuple[int, ...]) -> list[float]:
         storage = open_storage(None, folder)
