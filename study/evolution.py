@@ -1,13 +1,14 @@
 """The sampler `evolution`: children of the best trials so far, one at a time, in any conditional space.
 
 For each trial a point of the front is drawn by the area that it dominates alone, and its parents from the tenth of the
-finished trials that gets farthest in that point's direction (hypervolume scalarisation, Zhang and Golovin 2020, arXiv 2006.04655). So
-children are bred most where both accuracies are worth something together, the ends of the front are not forgotten, and
-near equals of its points are parents too, since part of one training's accuracy is luck. There are no generations (steady
-state, Durillo et al. 2009), so that no worker waits and every result counts from the next trial on. Each knob is asked
-for when the space comes to it, so that conditions need no treatment of their own: a knob that a parent has is
-inherited, and now and then mutated; one that no parent has is drawn at random. Its cost does not depend on the number
-of knobs asked for, and hardly on that of the trials.
+finished trials that gets farthest in that point's direction (hypervolume scalarisation, Zhang and Golovin 2020, arXiv
+2006.04655). So children are bred most where both accuracies are worth something together, the ends of the front are not
+forgotten, and near equals of its points are parents too, since part of one training's accuracy is luck. There are no
+generations (steady state, Durillo et al. 2009), so that no worker waits and every result counts from the next trial on.
+
+Each knob is asked for when the space comes to it, so that conditions need no treatment of their own: a knob that a
+parent has is inherited, and now and then mutated; one that no parent has is drawn at random. The cost does not depend
+on the number of knobs asked for, and hardly on that of the trials.
 """
 
 import math
