@@ -170,7 +170,7 @@ def as_text(result: dict[str, Any]) -> str:
     ]
     for name, row in sorted(result["methods"].items(), key=lambda item: -item[1]["source"]):
         cells = " ".join(f"{100 * row[s]:5.1f} ± {100 * row[s + '_half_interval']:4.1f}" for s in ("source", "target"))
-        lines.append(f"{name:9} {cells}  {row['seconds']:5.1f} s  {'outside' if row['outside'] else ''}")
+        lines.append(f"{name:11} {cells}  {row['seconds']:5.1f} s  {'outside' if row['outside'] else ''}")
     return "\n".join(lines)
 
 

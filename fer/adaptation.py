@@ -230,7 +230,7 @@ REFERENCES: Mapping[str, str] = {
     "FU": "all layers on the fusion of both datasets (arXiv 1905.12082)",
     "LLRD": "each layer learns at 3/4 of the rate of the next (Howard and Ruder 2018, arXiv 1801.06146)",
     "FU+LLRD": "the same on the fusion of both datasets (arXiv 1801.06146, 1905.12082)",
-    "replay+LLRD": "the same with a few source images in each batch (arXiv 1801.06146, 1902.10486)",
+    "replay+LLRD": "LLRD, half of each batch from 700 source images (arXiv 1801.06146, 1902.10486)",
     "LP": "linear probing: the last layer alone (Kumar et al. 2022, arXiv 2202.10054)",
     "LP-FT": "linear probing, then fine-tuning (Kumar et al. 2022, arXiv 2202.10054)",
     "surgical": "the first block alone, for shifts of the input (Lee et al. 2023, arXiv 2210.11466)",

@@ -143,8 +143,10 @@ class _ListStrategies(argparse.Action):
         from fer.adaptation import PRESETS as METHODS
         from fer.adaptation import REFERENCES
 
+        width = max(map(len, METHODS))
         for name, knobs in METHODS.items():
-            print(f"{name:9} {REFERENCES[name]}\n{'':9} {', '.join(f'{knob} {knobs[knob]}' for knob in knobs)}")
+            print(f"{name:{width}} {REFERENCES[name]}")
+            print(f"{'':{width}} {', '.join(f'{knob} {knobs[knob]}' for knob in knobs)}")
         parser.exit()
 
 

@@ -49,7 +49,7 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
             seed=0, scramble=True, independent_sampler=optuna.samplers.RandomSampler(seed=seed)
         )
     if name == "tpe":
-        return optuna.samplers.TPESampler(seed=seed, multivariate=False, constant_liar=True)
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)  # other workers' trials count as bad
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed)
     if name == "gp":

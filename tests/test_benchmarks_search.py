@@ -1,10 +1,14 @@
 """The simulator: sums and clocks by hand, and a surrogate that knows what its table knows."""
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 
+from benchmarks import search_real
 from benchmarks.search import Contender, correlations, curves, halving, replay, steps_of, to_reach
-from benchmarks.search_figures import attained
+from benchmarks.search_figures import attained, draw_real
 from benchmarks.search_simulator import Course, Search, Surrogate, base, noise, simulate
 from benchmarks.search_table import KNOBS, MEASURED, NAMED, PACKED, SHARES, draw, read
 from fer.adaptation import PRESETS, named
@@ -121,3 +125,42 @@ def test_the_committed_table_is_what_the_collector_writes():
     assert noise(rows)["pairs"] > 0 and set(correlations(rows)) == {
         f"{side}@{share:g}" for side in ("source", "target") for share in SHARES[:-1]
     }
+
+
+def real_curves(ours: list[float], other: float) -> dict[str, list[dict[str, Any]]]:
+    """Curves of one real study by the default, of 10 seconds a trial, and of one of 160 seconds at random."""
+    tests = {"test": 0.4, f"test, {search_real.moment(search_real.RANDOM)}": 0.3}
+    mine = {"seconds": [10.0, 20.0, 30.0, 40.0], "hypervolume": ours, "stopped": 0.25} | tests
+    theirs = {"seconds": [80.0, 160.0], "hypervolume": [0.05, other], "stopped": 0.0, "test": 0.3}
+    return {search_real.DEFAULT: [mine], search_real.RANDOM: [theirs]}
+
+
+def test_real_studies_are_compared_by_training_time_and_at_the_moment_of_the_target():
+    found = search_real.figures(real_curves([0.1, 0.2, 0.25, 0.3], 0.2))
+    assert found[search_real.RANDOM]["reached by the default at"] == [20 / 160]
+    assert found[search_real.DEFAULT][search_real.moment(search_real.RANDOM)] == [0.3]  # at 40 seconds
+    late = search_real.figures(real_curves([0.1, 0.2, 0.25, 0.3], 0.31))
+    assert late[search_real.RANDOM]["reached by the default at"] == [float("inf")]
+
+
+def test_the_check_of_real_studies_names_what_falls_short_and_what_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(search_real, "TARGETS", {search_real.RANDOM: 0.25})
+    monkeypatch.setattr(search_real, "as_text", str)
+    curves = real_curves([0.1, 0.2, 0.25, 0.3], 0.2)
+    assert search_real.check({"figures": search_real.figures(curves)}) == 0
+    curves[search_real.RANDOM][0]["test"] = 0.35  # better on test images than the default at its moment
+    assert search_real.check({"figures": search_real.figures(curves)}) == 1
+    assert "test images: 0.3 " in capsys.readouterr().out
+    late = real_curves([0.1, 0.1, 0.1, 0.1], 0.2)
+    assert search_real.check({"figures": search_real.figures(late)}) == 1
+    assert "reached after inf" in capsys.readouterr().out
+    del curves[search_real.RANDOM]
+    assert search_real.check({"figures": search_real.figures(curves)}) == 1
+    assert "random: not measured" in capsys.readouterr().out
+
+
+def test_the_committed_real_studies_can_be_read_and_drawn(capsys):
+    result = json.loads(search_real.RESULTS.read_text())
+    search_real.check(result)
+    assert f"{result['target']}, {result['preset']}" in capsys.readouterr().out
+    assert len(draw_real(result).axes) == result["seeds"]

@@ -40,6 +40,35 @@ def test_every_point_of_the_front_comes_first_as_often_as_its_area_says_and_near
     assert np.mean([order == [2, 3] for order in orders]) == pytest.approx(0.2 / (0.2 + 0.08), abs=0.08)
 
 
+def test_nothing_above_the_reference_still_leads_towards_it():
+    values = [(0.3, 0.3), (0.2, 0.2), (0.4, 0.4), (0.1, 0.5)]
+    trials = [made_trial(number, DONE, vector) for number, vector in enumerate(values)]
+    assert best_first(trials, (0.9, 0.9), np.random.default_rng(0))[0] == 2
+
+
+def test_among_equals_chance_decides_and_not_the_number():
+    trials = [made_trial(number, DONE, (0.5, 0.5)) for number in range(4)]
+    rng = np.random.default_rng(0)
+    assert {int(best_first(trials, (0.1, 0.1), rng)[0]) for _ in range(100)} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(("count", "expected"), [(12, 3), (100, 10)])
+def test_parents_are_the_best_tenth_above_the_study_s_reference(monkeypatch, count, expected):
+    monkeypatch.setattr(evolution, "FRESH", 0.0)
+    study = optuna.create_study(directions=["maximize"] * 2)
+    study.set_user_attr("study", {"options": {"reference": [0.5, 0.1]}})
+    # More of the one is less of the other; only what is above 0.5 in the first gets above the reference.
+    good = [(0.6, 0.2 + 0.01 * n) for n in range(expected)]
+    bad = [(0.4, 0.9)] * (count - expected)
+    study.add_trials([made_trial(number, DONE, vector) for number, vector in enumerate([*bad, *good])])
+    seen = set()
+    for seed in range(200):
+        parents = EvolutionSampler(seed).choose_parents(study)
+        assert len({parent.number for parent in parents}) == len(parents)
+        seen |= {parent.number for parent in parents}
+    assert seen == set(range(count - expected, count))
+
+
 def searched(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:
     """Searches a conditional space whose front runs along x, at one setting of everything else."""
     study = optuna.create_study(directions=["maximize"] * 2, sampler=sampler)
