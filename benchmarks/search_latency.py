@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def latency(sampler: str, size: int, more: int = 15) -> float:
 
     from benchmarks.search_simulator import base
     from search_spaces import choose
+    from study.config import StudyOptions
     from study.search import claim
     from study.storage import open_storage
 
@@ -89,6 +91,7 @@ def latency(sampler: str, size: int, more: int = 15) -> float:
         study = optuna.create_study(
             study_name="s", storage=open_storage(None, Path(folder)), directions=["maximize"] * 2
         )
+        study.set_user_attr("study", {"options": asdict(StudyOptions("tfeid"))})
         study.add_trials(filled(size))
         seconds = []
         for _ in range(more):
