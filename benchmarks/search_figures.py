@@ -107,12 +107,13 @@ def draw_real(result: dict[str, Any]) -> Any:
     from matplotlib.figure import Figure
 
     seeds = result["seeds"]
-    figure = Figure(figsize=(1 + 3.4 * seeds, 3.6), layout="constrained")
-    panels = figure.subplots(1, seeds, sharey=True, squeeze=False)[0]
+    figure = Figure(figsize=(1 + 3.4 * len(seeds), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(seeds), sharey=True, squeeze=False)[0]
     colours = dict(zip(search_real.SEARCHES, COLOURS[::-1], strict=False))
-    for seed, axes in enumerate(panels):
+    for index, (seed, axes) in enumerate(zip(seeds, panels, strict=True)):
         for name, runs in result["curves"].items():
-            axes.step(runs[seed]["seconds"], runs[seed]["hypervolume"], where="post", color=colours[name], label=name)
+            one = runs[index]
+            axes.step(one["seconds"], one["hypervolume"], where="post", color=colours[name], label=name)
         axes.set(xlabel="Seconds of training", title=f"Seed {seed}")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("Hypervolume above chance")

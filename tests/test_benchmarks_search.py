@@ -163,4 +163,4 @@ def test_the_committed_real_studies_can_be_read_and_drawn(capsys):
     result = json.loads(search_real.RESULTS.read_text())
     search_real.check(result)
     assert f"{result['target']}, {result['preset']}" in capsys.readouterr().out
-    assert len(draw_real(result).axes) == result["seeds"]
+    assert [axes.get_title() for axes in draw_real(result).axes] == [f"Seed {seed}" for seed in result["seeds"]]
