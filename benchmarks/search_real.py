@@ -197,7 +197,12 @@ def ends_of(table: pd.DataFrame) -> pd.DataFrame:
 
 def upto(table: pd.DataFrame, seconds: float) -> pd.DataFrame:
     """Returns the trials that ended within some seconds of training."""
-    return table[table["seconds"].fillna(0).cumsum() <= seconds]
+    return table[spent(table) <= seconds]
+
+
+def spent(table: pd.DataFrame) -> "pd.Series[float]":
+    """Returns the seconds of training until each trial's end, those of trials before it included."""
+    return table["seconds"].fillna(0).cumsum()
 
 
 def curve(table: pd.DataFrame) -> dict[str, Any]:
@@ -205,7 +210,7 @@ def curve(table: pd.DataFrame) -> dict[str, Any]:
     from study.front import hypervolume_over_trials
 
     return {
-        "seconds": table["seconds"].fillna(0).cumsum().round(2).tolist(),
+        "seconds": spent(table).round(2).tolist(),
         "hypervolume": [round(float(volume), 5) for volume in hypervolume_over_trials(table)],
         "stopped": float((table["state"] == "stopped").mean()),
     }
