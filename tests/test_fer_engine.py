@@ -1,6 +1,7 @@
 """The engine: exact caching, frozen layers bit for bit, equal budgets, determinism; over all strategies."""
 
 import gc
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fer.adaptation import STRATEGIES, AdaptationConfig, ViewRecipe, named
 from fer.engine import adapt, open_feed
 from fer.layers import LAYERS
 from fer.prefix import Pixels
-from fer.runtime import Runtime
+from fer.runtime import Runtime, runtime
 from fer.schedule import choose_amount, draw_schedule
 from fer.training import Diverged
 
@@ -187,6 +188,21 @@ def test_bf16_agrees_with_fp32_closely(make_setting):
     config = replace(named("FC+CL", TINY), lr=0.005)
     single, half = (adapt(make_setting(precision=p), config, seed=5) for p in ("fp32", "bf16"))
     np.testing.assert_allclose(losses(half), losses(single), rtol=0.1)
+
+
+@pytest.mark.parametrize("slow, taken", [("fp32", "bf16"), ("bf16", "fp32")])
+def test_auto_takes_the_precision_that_is_faster_here(monkeypatch, slow, taken):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    autocast = Runtime.autocast
+
+    def slowed(self):
+        time.sleep(0.02 if self.precision == slow else 0)
+        return autocast(self)
+
+    monkeypatch.setattr(Runtime, "autocast", slowed)
+    drawn = torch.get_rng_state()
+    assert runtime("cpu").precision == taken
+    assert (torch.get_rng_state() == drawn).all()
 
 
 @pytest.mark.parametrize("name", ["FC", "RE", "FU"])
