@@ -148,7 +148,8 @@ def replay(
         latencies.append(time.perf_counter() - started)
         return trial, config
 
-    def tell(trial: Any, vector: tuple[float, float] | None, state: str) -> None:
+    def tell(trial: Any, vector: tuple[float, float] | None, state: str, seconds: float) -> None:
+        trial.set_user_attr("seconds", seconds)
         study.tell(trial, vector, ends[state])
 
     kept = named_count() if contender.named else 0

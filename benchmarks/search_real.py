@@ -134,7 +134,12 @@ def run(
     words += ["--epochs", str(args.epochs), "--workers", str(args.workers)]
     words += ["--tracking-uri", "none", "--quiet", *options]
     how = ["-c", program, args.space] if program else ["-m", "study.run"]
-    subprocess.run([sys.executable, *how, *words], check=True, stdout=subprocess.DEVNULL)
+    # A study ends when its last 20 trials diverged, as TPE's may: it takes no note of failures. The command goes on.
+    ended = -1
+    while (code := subprocess.run([sys.executable, *how, *words], stdout=subprocess.DEVNULL).returncode) != 0:
+        before, ended = ended, len(pd.read_csv(table)) if table.exists() else 0
+        if ended <= before:
+            sys.exit(f"{' '.join(words)} ended with {code} and no new trial")
     named = [trial.number for trial in load_study(name, out, None).trials if "named" in trial.user_attrs]
     found = pd.read_csv(table)
     return found.assign(first=found["number"].isin(named))[:trials]

@@ -190,7 +190,7 @@ class Search:
 def simulate(
     answer: Callable[[AdaptationConfig, int], Course],
     ask: Callable[[int], tuple[Any, AdaptationConfig]],
-    tell: Callable[[Any, tuple[float, float] | None, str], None],
+    tell: Callable[[Any, tuple[float, float] | None, str, float], None],
     trials: int,
     seed: int,
     workers: int = 1,
@@ -203,7 +203,7 @@ def simulate(
     Args:
         answer: From configuration and seed to its course.
         ask: From the trial's index to a handle and its configuration.
-        tell: Takes the handle, the vector (None when it has none) and the state.
+        tell: Takes the handle, the vector (None when it has none), the state and the seconds that the trial took.
         trials: How many in all.
         seed: Of the trainings.
         workers: How many trials run at once.
@@ -240,7 +240,7 @@ def simulate(
             continue
         search.spent += found.seconds[step]
         search.ends.append((clock, search.spent, state, vector))
-        tell(handle, vector if state == "finished" else None, state)
+        tell(handle, vector if state == "finished" else None, state, float(found.seconds[step]))
         if begun < trials:
             start(clock)
     return search

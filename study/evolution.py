@@ -4,8 +4,9 @@ For most trials a point of the front is drawn by the area of the box below it, a
 the finished ones that gets farthest in that point's direction, as the scalarisation of the hypervolume has it (Golovin
 and Zhang 2020, arXiv 2006.04655, whose directions are random). So children are bred most where both accuracies are
 worth something together, other parts of the front in proportion, and near equals of its points are parents too, since
-part of one training's accuracy is luck. There are no generations (steady state, Durillo et al. 2009), so that no worker
-waits and every result counts from the next trial on.
+part of one training's accuracy is luck. Of those the cheaper come more often: each gets as many seconds of training,
+not as many trials. There are no generations (steady state, Durillo et al. 2009), so that no worker waits and every
+result counts from the next trial on.
 
 Each knob is asked for when the space comes to it, so that conditions need no treatment of their own: a knob that a
 parent has is inherited, and now and then mutated; one that no parent has is drawn at random. The cost does not depend
@@ -72,14 +73,17 @@ class EvolutionSampler(optuna.samplers.RandomSampler):
     def choose_parents(self, study: optuna.Study) -> list[FrozenTrial]:
         """Returns the parents of the next child: none, one or two."""
         done = study._storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.COMPLETE,))
-        pool = [trial for trial in done if trial.params]
+        # A twin was answered from a record and cost nothing.
+        pool = [trial for trial in done if trial.params and "twin_of" not in trial.user_attrs]
         if len(pool) < STARTUP or self.rng.random() < FRESH:
             return []
         order = best_first(pool, reference_of(study.user_attrs.get("study", {})), self.rng)
         wanted = 2 if self.rng.random() < CROSSOVER else 1
         share, fewest = PARENTS
-        places = max(fewest, math.ceil(share * len(pool)))
-        return [pool[order[place]] for place in self.rng.choice(places, wanted, replace=False)]
+        best = [pool[place] for place in order[: max(fewest, math.ceil(share * len(pool)))]]
+        # A child costs about what its parent did.
+        ease = np.array([1 / trial.user_attrs.get("seconds", 1.0) for trial in best])
+        return [best[place] for place in self.rng.choice(len(best), wanted, replace=False, p=ease / ease.sum())]
 
 
 def best_first(trials: list[FrozenTrial], reference: tuple[float, float], rng: np.random.Generator) -> np.ndarray:

@@ -69,6 +69,21 @@ def test_parents_are_the_best_tenth_above_the_study_s_reference(monkeypatch, cou
     assert seen == set(range(count - expected, count))
 
 
+def test_of_near_equals_each_gets_as_many_seconds_and_a_twin_none(monkeypatch):
+    monkeypatch.setattr(evolution, "FRESH", 0.0)
+    monkeypatch.setattr(evolution, "CROSSOVER", 0.0)
+    study = optuna.create_study(directions=["maximize"] * 2)
+    trials = [made_trial(number, DONE, (0.5, 0.5)) for number in range(4)]
+    trials += [made_trial(number, DONE, (0.2, 0.2)) for number in range(4, 12)]
+    for trial in trials:
+        trial.user_attrs["seconds"] = 3.0 if trial.number == 0 else 1.0
+    trials[3].user_attrs |= {"twin_of": 0, "seconds": 0.01}
+    study.add_trials(trials)
+    drawn = [EvolutionSampler(seed).choose_parents(study)[0].number for seed in range(700)]
+    assert set(drawn) == {0, 1, 2}
+    assert drawn.count(0) == pytest.approx(100, abs=35)
+
+
 def searched(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:
     """Searches a conditional space whose front runs along x, at one setting of everything else."""
     study = optuna.create_study(directions=["maximize"] * 2, sampler=sampler)
