@@ -131,6 +131,7 @@ def replay(
     """Replays one search; returns it and the seconds that each ask took."""
     import optuna
 
+    from fer.adaptation import STRATEGIES
     from search_spaces import choose
 
     states = optuna.trial.TrialState
@@ -152,17 +153,11 @@ def replay(
         trial.set_user_attr("seconds", seconds)
         study.tell(trial, vector, ends[state])
 
-    kept = named_count() if contender.named else 0
+    kept = len(STRATEGIES) if contender.named else 0
     stops = contender.stopping(study) if contender.stopping else None
     with warnings.catch_warnings(action="ignore"):
         found = simulate(answer, ask, tell, trials, seed, contender.workers, stops, contender.rungs, kept)
     return found, latencies
-
-
-def named_count() -> int:
-    from fer.adaptation import PRESETS
-
-    return len(PRESETS)
 
 
 _SHARED: dict[str, Surrogate] = {}

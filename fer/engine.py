@@ -35,6 +35,8 @@ DOMAINS = ("target", "source")
 RUNGS = (0.5, 1.0)
 _EVALUATION_BATCH = 128
 _NORM_BATCH, _NORM_SAMPLES = 128, 256  # more samples move accuracies by less than one image in a hundred
+# What a network half-way has above the mean of both ends: mean and two standard deviations over 65 trials of a study.
+_HOPE = {"source": 0.035, "target": 0.06}
 
 
 @dataclass(frozen=True)
@@ -215,8 +217,9 @@ def adapt(
             that are scored as well, once it ran to its end.
         rungs: Shares of the budget after which it is measured, each at the next end of an epoch.
         parts: How many epochs of equal length the budget has, instead of whole passes over the target.
-        leads: Says of the measures of several networks whether one is among the best known. Of `ways` only the first is
-            scored then, unless it or the adapted network leads; without, all are.
+        leads: Says of the measures of several networks whether one is among the best known. Of `ways` the first is
+            scored then if the adapted network leads or it may be hoped that this one does, the others if one of these
+            two leads; without, all are.
 
     Raises:
         Diverged: The loss was not finite, or the network's answers are not.
@@ -234,8 +237,10 @@ def adapt(
         measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
         between: list[Between] = []
         for alpha, slope in ways if config.trains and not work.stopped else ():
-            if leads is not None and len(between) == 1 and not leads([measures, between[0].measures]):
-                break
+            if leads is not None and len(between) < 2:
+                first = between[0].measures if between else work.hoped(measures, alpha, slope)
+                if not leads([measures, first]):
+                    break
             between.append(work.between(network, alpha, slope))
     except Diverged:
         work.forget()
@@ -462,6 +467,14 @@ class _Adaptation:
         mixed = self.mixed(network, alpha, slope)
         self.score(mixed)
         return Between(alpha, slope, mixed, self.measures, self.logits)
+
+    def hoped(self, measures: dict[str, float], alpha: float, slope: float) -> dict[str, float]:
+        """Returns the accuracies of a network on the way that would be unusually good, without making it."""
+        share, found = alpha + slope / 2, {}
+        for domain in DOMAINS:
+            start = float(np.mean(self.baseline_logits[domain].argmax(1) == self.labels[domain]))
+            found[f"{domain}_val"] = start + share * (measures[f"{domain}_val"] - start) + _HOPE[domain]
+        return found
 
     def estimate_norms(self, network: nn.Sequential) -> None:
         """Estimates the batch-norm statistics of the trained layers anew, on what the adaptation draws."""

@@ -7,7 +7,7 @@ left at the base: they change what a trial costs.
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fer.adaptation import ALL, NATURAL, OUTPUT_ANCHORS, PRESETS, AdaptationConfig, named
+from fer.adaptation import ALL, NATURAL, OUTPUT_ANCHORS, PRESETS, STRATEGIES, AdaptationConfig, named
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -99,11 +99,12 @@ def point(name: str, base: AdaptationConfig) -> dict[str, Any] | None:
 
 
 def slot(base: AdaptationConfig, index: int) -> dict[str, Any]:
-    """Returns every named method first, to its end, then free trials.
+    """Returns every named method first, the paper's to their end, then free trials.
 
     A method that is a point of the space has its knobs, so that samplers learn from it.
     """
     if index >= len(PRESETS):
         return {"params": {}}
     name = list(PRESETS)[index]
-    return {"params": point(name, base) or {}, "user_attrs": {"named": name, "keep": True}}
+    keep = {"keep": True} if name in STRATEGIES else {}
+    return {"params": point(name, base) or {}, "user_attrs": {"named": name} | keep}

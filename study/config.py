@@ -19,8 +19,8 @@ CROWDED = 4
 SAMPLERS = ("evolution", "tpe", "nsga2", "gp", "random", "qmc", "grid")
 # Alphas and slopes of the networks on the way from the baseline that are scored as well: two along the straight way (in
 # a study of 200 trials a quarter of it never was on the front), and one whose last layer is the adapted one and whose
-# first is the baseline's. The first is scored always; the others cost as much again, and lead where it leads or the
-# adapted network does.
+# first is the baseline's. The first is scored unless there is no hope that it leads; the others cost as much again, and
+# lead where it leads or the adapted network does.
 WAYS = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
 DEFAULT_TRACKING = "sqlite:///mlruns/mlflow.db"
 

@@ -74,7 +74,7 @@ def top_up(
             study.enqueue_trial(slot["params"], user_attrs=slot.get("user_attrs", {}) | {"slot": index})
     free_first = sorted(
         (trial for trial in held.values() if trial.state == TrialState.WAITING),
-        key=lambda trial: (bool(trial.user_attrs.get("keep")), -trial.number),
+        key=lambda trial: (bool({"keep", "named"} & trial.user_attrs.keys()), -trial.number),
     )
     for trial in free_first[: max(0, len(held) - total)]:
         discard(study, trial, "withdrawn")

@@ -11,7 +11,7 @@ from benchmarks.search import Contender, correlations, curves, halving, replay, 
 from benchmarks.search_figures import attained, draw_real
 from benchmarks.search_simulator import Course, Search, Surrogate, base, noise, simulate
 from benchmarks.search_table import KNOBS, MEASURED, NAMED, PACKED, SHARES, draw, read
-from fer.adaptation import PRESETS, named
+from fer.adaptation import STRATEGIES, named
 from study.evolution import EvolutionSampler
 
 
@@ -103,11 +103,11 @@ def test_attainment_by_hand():
     assert attained(curve, 1.5, grid).tolist() == [[0.6, 0, 0], [0, 0, 0]]
 
 
-def test_named_methods_run_to_their_end_and_others_may_stop(table):
+def test_the_paper_s_strategies_run_to_their_end_and_others_may_stop(table):
     contender = Contender(EvolutionSampler, named=True, stopping=halving(), rungs=(0.25, 0.5))
     found, latencies = replay(contender, Surrogate(table, trees=5).answer, 0, trials=40)
     assert len(found.ends) == len(latencies) == 40
-    assert all(state == "finished" for *_, state, _ in found.ends[: len(PRESETS)])
+    assert all(state == "finished" for *_, state, _ in found.ends[: len(STRATEGIES)])
     assert any(state == "stopped" for *_, state, _ in found.ends)
     summed = curves([replay(contender, Surrogate(table, trees=5).answer, seed, 25) for seed in range(2)])
     assert len(summed["cost"]) == 2 and summed["cost"][0] == sorted(summed["cost"][0])

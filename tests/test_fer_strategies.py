@@ -10,7 +10,7 @@ from conftest import TINY
 from fer import anchors, interpolation
 from fer.adaptation import PRESETS, REFERENCES, AdaptationConfig, canonical, from_knobs, knobs, named
 from fer.datasets import Split
-from fer.engine import Setting, adapt
+from fer.engine import Setting, adapt, baseline_logits, validation_labels
 from fer.errors import InputError
 from fer.layers import LAYERS
 from fer.network import build
@@ -206,18 +206,21 @@ def test_what_comes_out_half_way_is_the_point_half_way(setting):
     assert whole.between[0].measures.items() <= half.measures.items()
 
 
-@pytest.mark.parametrize(("answer", "scored"), [(False, 1), (True, 3)])
-def test_further_ways_are_scored_where_the_first_or_the_end_leads(setting, answer, scored):
-    asked = []
+@pytest.mark.parametrize("answers", [[False], [True, False], [True, True]])
+def test_ways_are_scored_where_the_end_or_the_first_leads_or_may_be_hoped_to(setting, answers):
+    asked, scored = [], [0, 1, 3][sum(answers)]
 
     def leads(found):
         asked.append([measures["target_val"] for measures in found])
-        return answer
+        return answers[len(asked) - 1]
 
     ways = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
     found = adapt(setting, SMALL, 5, ways=ways, leads=leads)
     assert [(step.alpha, step.slope) for step in found.between] == list(ways[:scored])
-    assert asked == [[found.measures["target_val"], found.between[0].measures["target_val"]]]
+    end = found.measures["target_val"]
+    start = float(np.mean(baseline_logits(setting)["target"].argmax(1) == validation_labels(setting)["target"]))
+    assert asked[0] == pytest.approx([end, (start + end) / 2 + 0.06])
+    assert asked[1:] == [[end, step.measures["target_val"]] for step in found.between[:1]]
 
 
 def test_coefficients_grow_with_depth_by_the_slope():

@@ -15,7 +15,7 @@ from fer.adaptation import (
     named,
 )
 from fer.errors import InputError
-from search_spaces import SPACES, choose, paper
+from search_spaces import SPACES, choose, full, paper
 
 BASE = AdaptationConfig()
 
@@ -61,6 +61,13 @@ def test_the_papers_grid_is_exact_and_repeats_with_other_seeds():
     expected = {("BL", 1.0)} | {(s, a) for s in ("FC", "FC+CL", "RE", "FU") for a in (0.5, 1.0)}
     for replicate in (0, 1):
         assert {(s, a) for s, a, r in grid if r == replicate} == expected
+
+
+def test_the_full_space_begins_with_every_method_of_which_the_paper_s_are_not_stopped():
+    slots = [full.slot(BASE, index)["user_attrs"] for index in range(len(PRESETS))]
+    assert [slot["named"] for slot in slots] == list(PRESETS)
+    assert [slot["named"] for slot in slots if slot.get("keep")] == list(STRATEGIES)
+    assert full.slot(BASE, len(PRESETS)) == {"params": {}}
 
 
 def test_equal_adaptations_have_equal_fingerprints():

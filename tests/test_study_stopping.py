@@ -88,7 +88,7 @@ def test_with_any_rungs_and_workers_what_stops_was_dominated_at_its_rung(seed, w
     found = simulate(
         lambda number, seed: courses[number],
         lambda index: (index, index),
-        lambda index, vector, state: told.append((index, state)),
+        lambda index, vector, state, seconds: told.append((index, state)),
         count, 0, workers, rule, sorted(rungs),
     )  # fmt: skip
     assert sorted(index for index, _ in told) == list(range(count))  # every trial ends once
