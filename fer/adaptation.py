@@ -197,8 +197,8 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "FU": {"frozen_layers": 0, "fusion_ratio": NATURAL},
 }
 
-# The first block fixed costs no accuracy and a third less time; rate and decay are near the best of some twenty pairs on
-# one draw of MUG's stand-in, where 0.02 to 0.03 and 0.88 to 1 were alike (docs/notes.md).
+# The first block fixed costs no accuracy and a third less time; rate and decay are near the best of nine pairs on one
+# draw of MUG's stand-in, where rates of 0.02 to 0.03 and decays of 0.88 to 1 were alike (docs/notes.md).
 LLRD: Mapping[str, Any] = {"frozen_layers": 2, "lr": 0.025, "layer_decay": 0.9}
 
 # Known methods as knobs, each from its paper, in the order in which a study tries them. The weights of the anchors are
