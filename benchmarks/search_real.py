@@ -11,7 +11,8 @@ of KDEF's, with a third of a pass for a budget. Some is left: the best of 200 tr
 judged on test images as well, the default's also at the moments at which it should have caught up. What was chosen by
 looking at a target's studies (docs/notes.md says what) is flattered by them. `--check` compares the shares, and on
 test images the hypervolumes, with their targets; `--quick` runs one seed of few trials and writes nothing. Studies in
-`--out` are gone on with.
+`--out` are gone on with. `--add` keeps the other seeds of the record, for days without time for all: the shares of each
+seed are of one machine, whose processor is noted.
 """
 
 import argparse
@@ -35,6 +36,8 @@ RANDOM, NAMED_FIRST, TPE = "random", "named strategies, then random", "Optuna's 
 SEARCHES = (DEFAULT, ENDS, RANDOM, NAMED_FIRST, TPE)
 # The most of another search's training time that the default may need for its final hypervolume, median over seeds.
 TARGETS = {RANDOM: 0.25, TPE: 0.5}
+REPEATS = 3
+SETTINGS = ("target", "epochs", "preset", "space", "trials", "ours", "workers")
 # Runs a study whose space tries no named strategies.
 PLAIN = """
 import sys
@@ -53,6 +56,7 @@ def main() -> int:
     parser.add_argument("--ours", type=int, default=80, help="of the default, the named strategies among them")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each another draw of the stand-in")
+    parser.add_argument("--add", action="store_true", help="keep the record's other seeds, of the same settings")
     parser.add_argument("--preset", default="laptop")
     parser.add_argument("--space", default="full")
     parser.add_argument("--target", default="mug")
@@ -66,7 +70,12 @@ def main() -> int:
     if args.quick:
         args.seeds, args.trials = [0], 12
         args.ours = count_named(args.space) + 12
+    known = recorded(RESULTS) if args.add else None
+    if known and (changed := [name for name in SETTINGS if known[name] != getattr(args, name)]):
+        sys.exit(f"--add: the record has another {', '.join(changed)}")
     result = measure(args)
+    if known:
+        result = together(known, result)
     print(as_text(result))
     if not args.quick:
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
@@ -99,11 +108,25 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             curves[name].append(curve(table) | dict(zip(kinds, its, strict=True)))
         volumes = {name: runs[-1]["hypervolume"][-1] for name, runs in curves.items()}
         print(f"seed {seed}: {volumes}", file=sys.stderr, flush=True)
-    kept = ("target", "epochs", "preset", "space", "trials", "ours", "workers", "seeds")
     return {
-        "hardware": hardware(), "versions": versions(), **{name: getattr(args, name) for name in kept},
+        "hardware": hardware(), "versions": versions(), **{name: getattr(args, name) for name in SETTINGS},
+        "seeds": args.seeds, "processors": [hardware()["processor"]] * len(args.seeds),
         "figures": figures(curves), "curves": curves,
     }  # fmt: skip
+
+
+def together(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Returns two records of the same settings as one, in the order of seeds; the new one's replace the known one's."""
+    both = {
+        seed: (record["processors"][place], {name: runs[place] for name, runs in record["curves"].items()})
+        for record in (known, new)
+        for place, seed in enumerate(record["seeds"])
+    }
+    seeds = sorted(both)
+    names = [name for name in SEARCHES if all(name in both[seed][1] for seed in seeds)]
+    curves = {name: [both[seed][1][name] for seed in seeds] for name in names}
+    processors = [both[seed][0] for seed in seeds]
+    return new | {"seeds": seeds, "processors": processors, "figures": figures(curves), "curves": curves}
 
 
 def count_named(space: str) -> int:
@@ -267,7 +290,8 @@ def as_text(result: dict[str, Any]) -> str:
     lines = [
         f"random {result['trials']} trials, the default {result['ours']}; {result['target']}, {result['preset']}, "
         f"space {result['space']}, "
-        f"{result['workers']} workers; one figure per seed: {', '.join(map(str, result['seeds']))}"
+        f"{result['workers']} workers; one figure per seed: {', '.join(map(str, result['seeds']))}; "
+        f"on {', '.join(dict.fromkeys(result['processors']))}"
     ]
     for name, found in result["figures"].items():
         lines.append(f"{name}: " + "; ".join(f"{key} {values}" for key, values in found.items()))
@@ -280,6 +304,8 @@ def check(result: dict[str, Any]) -> int:
     """
     print(as_text(result))
     found, lines = result["figures"], []
+    if len(result["seeds"]) < REPEATS:
+        lines.append(f"{len(result['seeds'])} seeds, at least {REPEATS} wanted")
     for name, most in TARGETS.items():
         if name not in found or f"test, {moment(name)}" not in found[DEFAULT]:
             lines.append(f"{name}: not measured")

@@ -146,17 +146,31 @@ def test_real_studies_are_compared_by_training_time_and_at_the_moment_of_the_tar
 def test_the_check_of_real_studies_names_what_falls_short_and_what_is_missing(monkeypatch, capsys):
     monkeypatch.setattr(search_real, "TARGETS", {search_real.RANDOM: 0.25})
     monkeypatch.setattr(search_real, "as_text", str)
+    record = {"seeds": [0, 1, 2]}
     curves = real_curves([0.1, 0.2, 0.25, 0.3], 0.2)
-    assert search_real.check({"figures": search_real.figures(curves)}) == 0
+    assert search_real.check(record | {"figures": search_real.figures(curves)}) == 0
     curves[search_real.RANDOM][0]["test"] = 0.35  # better on test images than the default at its moment
-    assert search_real.check({"figures": search_real.figures(curves)}) == 1
+    assert search_real.check(record | {"figures": search_real.figures(curves)}) == 1
     assert "test images: 0.3 " in capsys.readouterr().out
     late = real_curves([0.1, 0.1, 0.1, 0.1], 0.2)
-    assert search_real.check({"figures": search_real.figures(late)}) == 1
+    assert search_real.check(record | {"figures": search_real.figures(late)}) == 1
     assert "reached after inf" in capsys.readouterr().out
     del curves[search_real.RANDOM]
-    assert search_real.check({"figures": search_real.figures(curves)}) == 1
+    assert search_real.check(record | {"figures": search_real.figures(curves)}) == 1
     assert "random: not measured" in capsys.readouterr().out
+    assert search_real.check({"seeds": [0], "figures": {}}) == 1
+    assert "1 seeds, at least 3 wanted" in capsys.readouterr().out
+
+
+def test_a_record_of_real_studies_grows_by_seeds_and_a_later_run_replaces_an_earlier():
+    def record(seeds, end, processor):
+        parts = [real_curves([0.1, 0.2, 0.25, end + seed / 100], 0.2) for seed in seeds]
+        curves = {name: [part[name][0] for part in parts] for name in parts[0]}
+        return {"seeds": seeds, "processors": [processor] * len(seeds), "curves": curves}
+
+    found = search_real.together(record([0, 3], 0.3, "old"), record([3, 2], 0.4, "new"))
+    assert found["seeds"] == [0, 2, 3] and found["processors"] == ["old", "new", "new"]
+    assert found["figures"][search_real.DEFAULT]["hypervolume"] == pytest.approx([0.3, 0.42, 0.43])
 
 
 def test_the_committed_real_studies_can_be_read_and_drawn(capsys):
