@@ -58,6 +58,8 @@ class Setting:
         target: The dataset to adapt to.
         runtime: Device and precision.
         cache: Folder of the feature banks; None trains and evaluates from the pixels, with the same results.
+        rung_images: How many validation images of each dataset are looked at, at most, before the budget is spent; None
+            looks at all.
     """
 
     baseline: Baseline
@@ -65,6 +67,7 @@ class Setting:
     target: Dataset
     runtime: Runtime
     cache: Path | None = None
+    rung_images: int | None = None
 
     def dataset(self, domain: str) -> Dataset:
         """Returns the dataset of "source" or "target"."""
@@ -122,12 +125,12 @@ def open_feed(setting: Setting, domain: str, split: Split, name: str, cut: int, 
     return bank if rows is None else Some(bank, rows)
 
 
-def predict(network: nn.Sequential, cut: int, feed: Feed, count: int, runtime: Runtime) -> np.ndarray:
-    """Returns the logits (count, 7), float32, of a split whose features at `cut` the feed delivers."""
-    first = np.zeros(count, int)
-    feed.prepare(np.arange(count), first)
-    rest, starts = folded(network[cut:]), range(0, count, _EVALUATION_BATCH)
-    batches = [np.arange(start, min(start + _EVALUATION_BATCH, count)) for start in starts]
+def predict(network: nn.Sequential, cut: int, feed: Feed, images: np.ndarray, runtime: Runtime) -> np.ndarray:
+    """Returns the logits (n, 7), float32, of n images of a split whose features at `cut` the feed delivers."""
+    first = np.zeros(len(images), int)
+    feed.prepare(images, first)
+    rest, starts = folded(network[cut:]), range(0, len(images), _EVALUATION_BATCH)
+    batches = [images[start : start + _EVALUATION_BATCH] for start in starts]
     inputs_of = feed.planned([(numbers, first[: len(numbers)]) for numbers in batches])
     logits = [
         frozen_features(rest, 0, len(rest), channels_last(inputs_of(number)), runtime).float()
@@ -141,7 +144,7 @@ def logits_on_test(setting: Setting, config: AdaptationConfig, network: nn.Seque
     cut = _cut(setting, config)
     split = setting.dataset(domain).open_test()
     feed = open_feed(setting, domain, split, "test", cut, ViewRecipe(), 1)
-    return predict(network, cut, feed, len(split), setting.runtime)
+    return predict(network, cut, feed, np.arange(len(split)), setting.runtime)
 
 
 def _cut(setting: Setting, config: AdaptationConfig) -> int:
@@ -166,9 +169,15 @@ class _Validation:
             for domain, split in self.splits.items()
         }
 
-    def logits(self, network: nn.Sequential) -> dict[str, np.ndarray]:
+    def images(self, most: int | None = None) -> dict[str, np.ndarray]:
+        """Returns the images of each split, or as many of them as are wanted at most, evenly spread over the split."""
+        lengths = {domain: len(split) for domain, split in self.splits.items()}
+        wanted = {domain: min(most or length, length) for domain, length in lengths.items()}
+        return {domain: np.arange(count) * lengths[domain] // max(count, 1) for domain, count in wanted.items()}
+
+    def logits(self, network: nn.Sequential, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {
-            domain: predict(network, self.cut, feed, len(self.splits[domain]), self.setting.runtime)
+            domain: predict(network, self.cut, feed, images[domain], self.setting.runtime)
             for domain, feed in self.feeds.items()
         }
 
@@ -176,7 +185,8 @@ class _Validation:
 def baseline_logits(setting: Setting) -> dict[str, np.ndarray]:
     """Returns the baseline's logits on both validation splits, computed once per baseline when there is a cache."""
     cut = len(LAYERS) if setting.cache else 0
-    return _Validation(setting, cut).logits(setting.baseline.network)
+    validation = _Validation(setting, cut)
+    return validation.logits(setting.baseline.network, validation.images())
 
 
 def validation_labels(setting: Setting) -> dict[str, np.ndarray]:
@@ -190,7 +200,7 @@ def untrained_accuracy(setting: Setting, networks: int = 5) -> float:
     pixels = Pixels(split, ViewRecipe(), 0, setting.runtime)
     for seed in range(networks):
         network = build(setting.baseline.width, seed_from("untrained", seed)).to(setting.runtime.device)
-        guess = predict(network, 0, pixels, len(split), setting.runtime).argmax(1)
+        guess = predict(network, 0, pixels, np.arange(len(split)), setting.runtime).argmax(1)
         found.append(float(np.mean(guess == split.labels)))
     return float(np.mean(found))
 
@@ -315,7 +325,7 @@ class _Adaptation:
             self.curve.append(row)
             if epoch not in rungs:
                 return False
-            row |= self.score(self.result([network]))
+            row |= self.score(self.result([network]), None if epoch == epochs else self.setting.rung_images)
             self.stopped = bool(on_rung and epoch < epochs and on_rung(epoch / epochs, row))
             return self.stopped
 
@@ -480,18 +490,31 @@ class _Adaptation:
         """Estimates the batch-norm statistics of the trained layers anew, on what the adaptation draws."""
         interpolation.estimate_norms(network, self.cut, self.config.trained, self.norm_inputs, self.setting.runtime)
 
-    def score(self, network: nn.Sequential) -> dict[str, float]:
+    def score(self, network: nn.Sequential, most: int | None = None) -> dict[str, float]:
         """Measures a network on both validation splits; returns both accuracies.
+
+        Args:
+            network: The network.
+            most: How many images of each split at most, the same for all networks; None for all. Accuracies are then
+                estimates: the baseline's on all, and what the network is better by on these.
 
         Raises:
             Diverged: Its last steps left weights that give no numbers, though their losses were finite.
         """
-        self.logits = self.validation.logits(network)
+        images = self.validation.images(most)
+        self.logits = self.validation.logits(network, images)
         if not all(np.isfinite(found).all() for found in self.logits.values()):
             raise Diverged(f"the network's answers are no numbers any more at learning rate {self.config.lr:.2g}")
-        self.measures = found = measure(self.labels, self.baseline_logits, self.logits)
-        self.confusion = confusions(self.labels, self.logits)
-        return {name: found[name] for name in ("source_val", "target_val")}
+        labels = {domain: self.labels[domain][chosen] for domain, chosen in images.items()}
+        before = {domain: self.baseline_logits[domain][chosen] for domain, chosen in images.items()}
+        self.measures = measure(labels, before, self.logits)
+        self.confusion = confusions(labels, self.logits)
+        for domain, chosen in images.items():
+            if len(chosen) < len(self.labels[domain]):
+                right = self.baseline_logits[domain].argmax(1) == self.labels[domain]
+                estimate = self.measures[f"{domain}_val"] + right.mean() - right[chosen].mean()
+                self.measures[f"{domain}_val"] = float(np.clip(estimate, 0, 1))
+        return {name: self.measures[name] for name in ("source_val", "target_val")}
 
 
 def _inputs(feeds: Mapping[str, tuple[Feed, np.ndarray]], schedule: Schedule) -> Iterator[torch.Tensor]:

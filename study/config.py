@@ -68,6 +68,7 @@ class StudyOptions:
     space: str = "card"
     sampler: str = "evolution"
     early_stop: str = "on"
+    rung_images: int = 1000
     tries: tuple[str, ...] = ()
     warm_start: str | None = None
     min_retention: float = 0.0
@@ -202,6 +203,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="on: a trial that others dominate stops at half of its budget (default: %(default)s)",
     )
     search.add_argument(
+        "--rung-images",
+        type=int,
+        default=StudyOptions.rung_images,
+        metavar="N",
+        help="validation images of each dataset that tell at half of a budget, at most; 0: all (default: %(default)s)",
+    )
+    search.add_argument(
         "--interpolate",
         choices=("on", "off"),
         default="on",
@@ -331,6 +339,10 @@ def check(options: StudyOptions) -> None:
         (
             options.patience is None or options.patience >= 1,
             "--patience is a number of trials, 1 at least", options.patience, "Leave it out to run all trials.",
+        ),
+        (
+            options.rung_images >= 0,
+            "--rung-images is a number of images", options.rung_images, "Give 0 for all, or leave it out.",
         ),
         (
             options.folds == 0 or 2 <= options.folds <= 1000,

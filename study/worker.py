@@ -147,7 +147,8 @@ def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
             "a study's workers need its own baseline", f"{path} with hash {trained.digest}", "Copy the study's file."
         )
     source, target = reopen(record["source"], options), reopen(record["target"], options)
-    setting = Setting(trained, source, target, where, cache_folder(args.out))
+    few = options.get("rung_images", 0) or None
+    setting = Setting(trained, source, target, where, cache_folder(args.out), few)
     return Bench(
         setting,
         options["space"],

@@ -98,6 +98,23 @@ def test_rungs_and_parts_of_a_budget_are_the_callers_and_change_no_training(sett
     assert finer.measures == adapt(setting, config, 5).measures
 
 
+def test_a_rung_may_look_at_fewer_images_and_compares_them_with_the_baseline_on_the_same(setting):
+    def rung_and_end(images, strategy="RE", lr=TINY.lr):
+        rows = []
+        config = replace(named(strategy, TINY), lr=lr)
+        adapted = adapt(replace(setting, rung_images=images), config, 5, lambda share, row: bool(rows.append(row)))
+        return rows[0], adapted.measures
+
+    (every, end), (few, same_end) = rung_and_end(None), rung_and_end(20)
+    assert same_end == end and few != every
+    assert rung_and_end(10_000)[0] == every
+    start = adapt(setting, named("BL", TINY), 5).measures
+    for domain in ("source_val", "target_val"):  # the baseline's on all, and the difference of a whole number of these
+        assert (few[domain] - start[domain]) * 20 == pytest.approx(round((few[domain] - start[domain]) * 20))
+    still, _ = rung_and_end(3, "FC", lr=1e-12)  # what does not move is where the baseline is, whatever the few are
+    assert [still[name] - start[name] for name in ("source_val", "target_val")] == pytest.approx([0, 0])
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks the kernel, by Linux's files")
 @pytest.mark.parametrize("strategy", ["FC", "LwF", "DER++", "soup", "WiSE-FT"])
 def test_an_adaptation_leaves_no_features_mapped(setting, strategy):
