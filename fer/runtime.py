@@ -46,9 +46,9 @@ def runtime(device: str = "auto", precision: str = "auto", threads: int = 1) -> 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError("--device cuda needs a CUDA GPU that torch can use", device, "Use --device cpu.")
+    torch.set_num_threads(threads)
     if precision == "auto":
         precision = "bf16" if device.startswith("cuda") or _bf16_is_faster() else "fp32"
-    torch.set_num_threads(threads)
     return Runtime(device, "bf16" if precision == "bf16" else "fp32")
 
 

@@ -151,7 +151,7 @@ def test_the_check_of_real_studies_names_what_falls_short_and_what_is_missing(mo
     assert search_real.check(record | {"figures": search_real.figures(curves)}) == 0
     curves[search_real.RANDOM][0]["test"] = 0.35  # better on test images than the default at its moment
     assert search_real.check(record | {"figures": search_real.figures(curves)}) == 1
-    assert "test images: 0.3 " in capsys.readouterr().out
+    assert "of random 0.857 of what that has" in capsys.readouterr().out
     late = real_curves([0.1, 0.1, 0.1, 0.1], 0.2)
     assert search_real.check(record | {"figures": search_real.figures(late)}) == 1
     assert "reached after inf" in capsys.readouterr().out
