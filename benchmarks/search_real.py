@@ -73,6 +73,10 @@ def main() -> int:
     known = recorded(RESULTS) if args.add else None
     if known and (changed := [name for name in SETTINGS if known[name] != getattr(args, name)]):
         sys.exit(f"--add: the record has another {', '.join(changed)}")
+    if known and (TPE in known["curves"]) != args.tpe:
+        sys.exit(
+            f"--add: the record is {'with' if TPE in known['curves'] else 'without'} TPE, so its new seeds must be"
+        )
     result = measure(args)
     if known:
         result = together(known, result)
@@ -123,8 +127,7 @@ def together(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         for place, seed in enumerate(record["seeds"])
     }
     seeds = sorted(both)
-    names = [name for name in SEARCHES if all(name in both[seed][1] for seed in seeds)]
-    curves = {name: [both[seed][1][name] for seed in seeds] for name in names}
+    curves = {name: [both[seed][1][name] for seed in seeds] for name in known["curves"]}
     processors = [both[seed][0] for seed in seeds]
     return new | {"seeds": seeds, "processors": processors, "figures": figures(curves), "curves": curves}
 

@@ -53,7 +53,7 @@ def runtime(device: str = "auto", precision: str = "auto", threads: int = 1) -> 
 
 
 def _bf16_is_faster(margin: float = 1.2, rounds: int = 5) -> bool:
-    """Trains one convolution of the network's kind in both precisions, some hundredths of a second.
+    """Trains one convolution of the network's kind in both precisions, for a tenth of a second.
 
     What the processor says is not enough: with AVX-512's bf16 but without AMX it may lose to fp32.
     """

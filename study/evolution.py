@@ -4,9 +4,9 @@ For most trials a point of the front is drawn by the area of the box below it, a
 the finished ones that gets farthest in that point's direction, as the scalarisation of the hypervolume has it (Golovin
 and Zhang 2020, arXiv 2006.04655, whose directions are random). So children are bred most where both accuracies are
 worth something together, other parts of the front in proportion, and near equals of its points are parents too, since
-part of one training's accuracy is luck. Of those the cheaper come more often: each gets as many seconds of training,
-not as many trials. There are no generations (steady state, Durillo et al. 2009), so that no worker waits and every
-result counts from the next trial on.
+part of one training's accuracy is luck. Of those the cheaper come more often, up to four times as often: near equals
+get as many seconds of training, not as many trials. There are no generations (steady state, Durillo et al. 2009), so
+that no worker waits and every result counts from the next trial on.
 
 Each knob is asked for when the space comes to it, so that conditions need no treatment of their own: a knob that a
 parent has is inherited, and now and then mutated; one that no parent has is drawn at random. The cost does not depend
@@ -81,8 +81,9 @@ class EvolutionSampler(optuna.samplers.RandomSampler):
         wanted = 2 if self.rng.random() < CROSSOVER else 1
         share, fewest = PARENTS
         best = [pool[place] for place in order[: max(fewest, math.ceil(share * len(pool)))]]
-        # A child costs about what its parent did.
-        ease = np.array([1 / trial.user_attrs.get("seconds", 1.0) for trial in best])
+        # A child costs about what its parent did. Bounded, or one that trains hardly anything would have all children.
+        seconds = np.array([trial.user_attrs.get("seconds", 1.0) for trial in best])
+        ease = 1 / np.clip(seconds, np.median(seconds) / 2, np.median(seconds) * 2)
         return [best[place] for place in self.rng.choice(len(best), wanted, replace=False, p=ease / ease.sum())]
 
 

@@ -14,7 +14,7 @@ def claim(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
     """Takes the next waiting trial for this process, or returns None when there is none left.
 
     The sampler is made anew for each trial, with a seed from the trial's number: a resumed study does not draw the
-    same numbers again, and one worker alone always draws the same.
+    same numbers again. One worker alone draws the same each time, but with `evolution`, which heeds what trials cost.
     """
     storage, study_id = storage_of(study)
     for waiting in storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,)):

@@ -36,8 +36,8 @@ class Bench:
         seed: Of the study.
         folder: The study's, whose models/ takes the networks that are not dominated.
         early_stop: Whether dominated trials stop at rungs.
-        ways: Alphas and slopes of the networks between the baseline and each adapted one that are scored as well, the
-            first of each, the others where it or the adapted network is not dominated.
+        ways: Alphas and slopes of the networks between the baseline and each adapted one that are scored as well, where
+            it may be hoped that they lead (`fer.engine.adapt`); over folds all are.
         send: Is given each network's file, where it does not stay on this machine.
         floor: The source accuracy below which no network is an answer.
         folds: Trainings per trial, each with another part of the target in validation; 0 is the usual one.

@@ -2,6 +2,7 @@
 
 import gc
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,19 +99,27 @@ def test_rungs_and_parts_of_a_budget_are_the_callers_and_change_no_training(sett
     assert finer.measures == adapt(setting, config, 5).measures
 
 
-def test_a_rung_may_look_at_fewer_images_and_compares_them_with_the_baseline_on_the_same(setting):
+def test_a_rung_may_look_at_fewer_images_and_compares_them_with_the_baseline_on_the_same(setting, monkeypatch):
+    looked, predict = [], engine.predict
+    monkeypatch.setattr(engine, "predict", lambda *args: (looked.append(len(args[3])), predict(*args))[1])
+
     def rung_and_end(images, strategy="RE", lr=TINY.lr):
         rows = []
         config = replace(named(strategy, TINY), lr=lr)
         adapted = adapt(replace(setting, rung_images=images), config, 5, lambda share, row: bool(rows.append(row)))
         return rows[0], adapted.measures
 
-    (every, end), (few, same_end) = rung_and_end(None), rung_and_end(20)
-    assert same_end == end and few != every
+    every, end = rung_and_end(None)
+    looked.clear()
+    few, same_end = rung_and_end(5)
+    assert same_end == end
+    assert looked.count(5) == 2 and min(looked) == 5 < max(looked)  # both splits at the rung, all of them else
     assert rung_and_end(10_000)[0] == every
     start = adapt(setting, named("BL", TINY), 5).measures
-    for domain in ("source_val", "target_val"):  # the baseline's on all, and the difference of a whole number of these
-        assert (few[domain] - start[domain]) * 20 == pytest.approx(round((few[domain] - start[domain]) * 20))
+    for domain in ("source_val", "target_val"):
+        # The baseline's on all, and a whole number of these five; never less than none or more than all.
+        steps = (few[domain] - start[domain]) * 5
+        assert steps == pytest.approx(round(steps)) or few[domain] in (0.0, 1.0)
     still, _ = rung_and_end(3, "FC", lr=1e-12)  # what does not move is where the baseline is, whatever the few are
     assert [still[name] - start[name] for name in ("source_val", "target_val")] == pytest.approx([0, 0])
 
@@ -210,11 +219,10 @@ def test_bf16_agrees_with_fp32_closely(make_setting):
 @pytest.mark.parametrize("slow, taken", [("fp32", "bf16"), ("bf16", "fp32")])
 def test_auto_takes_the_precision_that_is_faster_here(monkeypatch, slow, taken):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    autocast = Runtime.autocast
 
-    def slowed(self):
+    def slowed(self):  # bf16 is not computed: where it is emulated it would be the slow one whatever is made slow here
         time.sleep(0.02 if self.precision == slow else 0)
-        return autocast(self)
+        return nullcontext()
 
     monkeypatch.setattr(Runtime, "autocast", slowed)
     drawn = torch.get_rng_state()

@@ -211,16 +211,22 @@ def test_ways_are_scored_where_the_end_or_the_first_leads_or_may_be_hoped_to(set
     asked, scored = [], [0, 1, 3][sum(answers)]
 
     def leads(found):
-        asked.append([measures["target_val"] for measures in found])
+        asked.append([[measures[name] for name in ("source_val", "target_val")] for measures in found])
         return answers[len(asked) - 1]
 
     ways = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
     found = adapt(setting, SMALL, 5, ways=ways, leads=leads)
     assert [(step.alpha, step.slope) for step in found.between] == list(ways[:scored])
-    end = found.measures["target_val"]
-    start = float(np.mean(baseline_logits(setting)["target"].argmax(1) == validation_labels(setting)["target"]))
-    assert asked[0] == pytest.approx([end, (start + end) / 2 + 0.06])
-    assert asked[1:] == [[end, step.measures["target_val"]] for step in found.between[:1]]
+    hoped = []
+    for domain, usual in (("source", 0.035), ("target", 0.06)):
+        labels, end = validation_labels(setting)[domain], found.measures[f"{domain}_val"]
+        start = float(np.mean(baseline_logits(setting)[domain].argmax(1) == labels))
+        hoped.append((start + end) / 2 + max(usual, 2 * (0.1 / len(labels)) ** 0.5))
+    ends = [found.measures["source_val"], found.measures["target_val"]]
+    assert asked[0] == [ends, pytest.approx(hoped)]
+    assert asked[1:] == [
+        [ends, [step.measures["source_val"], step.measures["target_val"]]] for step in found.between[:1]
+    ]
 
 
 def test_coefficients_grow_with_depth_by_the_slope():

@@ -69,19 +69,20 @@ def test_parents_are_the_best_tenth_above_the_study_s_reference(monkeypatch, cou
     assert seen == set(range(count - expected, count))
 
 
-def test_of_near_equals_each_gets_as_many_seconds_and_a_twin_none(monkeypatch):
+def test_of_near_equals_cheaper_ones_come_more_often_within_bounds_and_a_twin_never(monkeypatch):
     monkeypatch.setattr(evolution, "FRESH", 0.0)
     monkeypatch.setattr(evolution, "CROSSOVER", 0.0)
     study = optuna.create_study(directions=["maximize"] * 2)
     trials = [made_trial(number, DONE, (0.5, 0.5)) for number in range(4)]
     trials += [made_trial(number, DONE, (0.2, 0.2)) for number in range(4, 12)]
     for trial in trials:
-        trial.user_attrs["seconds"] = 3.0 if trial.number == 0 else 1.0
+        trial.user_attrs["seconds"] = {0: 100.0, 1: 0.001}.get(trial.number, 1.0)
     trials[3].user_attrs |= {"twin_of": 0, "seconds": 0.01}
     study.add_trials(trials)
     drawn = [EvolutionSampler(seed).choose_parents(study)[0].number for seed in range(700)]
     assert set(drawn) == {0, 1, 2}
-    assert drawn.count(0) == pytest.approx(100, abs=35)
+    # Bounded by half and double the median, so 4 : 2 : 1.
+    assert [drawn.count(number) for number in (1, 2, 0)] == pytest.approx([400, 200, 100], abs=45)
 
 
 def searched(sampler: optuna.samplers.BaseSampler, trials: int) -> optuna.Study:
