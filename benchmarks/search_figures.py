@@ -117,7 +117,7 @@ def draw_real(result: dict[str, Any]) -> Any:
         axes.set(xlabel="Seconds of training", title=f"Seed {seed}")
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("Hypervolume above chance")
-    panels[-1].legend(fontsize=7, loc="lower right")
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=len(colours))
     figure.suptitle(f"Real studies on the stand-in of {result['target'].upper()}, space {result['space']}", fontsize=10)
     return figure
 
