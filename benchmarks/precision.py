@@ -1,11 +1,12 @@
 """Whether bf16 finds what fp32 finds: 40 configurations of the `card` space trained in both.
 
 `python -m benchmarks.precision` writes the rank correlations (Spearman) of both objectives and how far accuracies lie
-apart to benchmarks/results/precision.json. Seeds, samples and the baseline are the same; the baseline's features and
-scores are computed in each precision anew. Training magnifies the last bits of its numbers, in any precision: so fp32
-is also compared with itself, the baseline's weights changed by a millionth. What that control does not reach, bf16
-cannot be asked for. On a CPU without bf16 arithmetic that precision is emulated: slow, with the same numbers.
-`--check` compares with the target, `--quick` runs a small part and writes nothing.
+apart to benchmarks/results/precision-TARGET.json. Seeds, samples and the baseline are the same; the baseline's features
+and scores are computed in each precision anew. Training magnifies the last bits of its numbers, in any precision: so
+fp32 is also compared with itself, the baseline's weights changed by a millionth. What that control does not reach, bf16
+cannot be asked for. TFEID's stand-in has 47 validation images, MUG's 741: the fewer, the more of a rank is luck. On a
+CPU without bf16 arithmetic that precision is emulated: slow, with the same numbers. `--check` compares the record with
+what is wanted, `--quick` runs a small part and writes nothing.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from benchmarks.checking import recorded
 if TYPE_CHECKING:
     from fer.engine import Baseline
 
-RESULTS = Path(__file__).parent / "results" / "precision.json"
+RESULTS = Path(__file__).parent / "results"
 LEAST = 0.95
 OBJECTIVES = ("source_val", "target_val")
 CONTROL, NUDGE = "fp32, nudged", 1e-6
@@ -38,8 +39,9 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
+    path = RESULTS / f"precision-{args.target}.json"
     if args.check:
-        found = recorded(RESULTS)
+        found = recorded(path)
         return check(found) if found else 1
     if args.quick:
         args.trials, args.preset = 10, "tiny"
@@ -47,15 +49,12 @@ def main() -> int:
         result = summary(measure(args, args.out or Path(temporary)), args)
     print(json.dumps(result["figures"], indent=1))
     if not args.quick:
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+        path.write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 
 def check(result: dict[str, Any]) -> int:
     """Prints each correlation of bf16 that falls short; the most that is wanted is what fp32 has with itself."""
-    if "bf16" not in result["figures"][OBJECTIVES[0]]:
-        print("recorded before fp32 was compared with itself: measure again")
-        return 1
     short = False
     for side in OBJECTIVES:
         found = {name: one["spearman"] for name, one in result["figures"][side].items()}

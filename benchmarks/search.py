@@ -34,6 +34,7 @@ from study.stopping import ETA, should_stop
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 TRIALS, SEEDS = 200, 20
+MANY = 10_000
 DEFAULT, WITHOUT = "the default", "the default, no stopping"
 EARLY = SHARES[:-1]
 # The most of random search's cost, and of Optuna's default's, that the default may need for the same hypervolume.
@@ -51,7 +52,7 @@ class Contender:
         rungs: Where the rule is asked.
         workers: How many trials run at once.
         seeds: Over how many searches.
-        trials: At most; fewer where asking takes seconds.
+        trials: How many; fewer where asking takes seconds.
         needs: The package of another project, without which it is left out.
     """
 
@@ -107,6 +108,7 @@ def contenders() -> dict[str, Contender]:
         WITHOUT: replace(default, stopping=None),
         DEFAULT: default,
         **{f"{n} workers": replace(default, workers=n) for n in (2, 8, 64)},
+        **{f"{MANY:,} trials, {n:,} workers": replace(default, trials=MANY, workers=n, seeds=3) for n in (1, 64, 1000)},
         "rungs 1/4, 1/2": replace(default, rungs=(0.25, 0.5)),
         "rungs 1/2, 3/4": replace(default, **later),
         "rungs 1/4, 1/2, 3/4": replace(default, rungs=(0.25, 0.5, 0.75)),
@@ -164,10 +166,10 @@ _SHARED: dict[str, Surrogate] = {}
 """The surrogate, which the processes of a pool inherit: a contender cannot be sent to them, but its name can."""
 
 
-def replay_named(name: str, trials: int, seed: int) -> tuple[Search, list[float]]:
+def replay_named(name: str, seed: int) -> tuple[Search, list[float]]:
     """Replays a contender by its name, over the surrogate that this process inherited."""
     contender = contenders()[name]
-    return replay(contender, _SHARED["surrogate"].answer, seed, min(trials, contender.trials))
+    return replay(contender, _SHARED["surrogate"].answer, seed, contender.trials)
 
 
 def curves(runs: Sequence[tuple[Search, list[float]]]) -> dict[str, Any]:
@@ -232,9 +234,7 @@ def figures(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return table
 
 
-def measure(
-    names: Sequence[str], seeds: int | None, trials: int, known: dict[str, Any], jobs: int = 1
-) -> Iterator[dict[str, Any]]:
+def measure(names: Sequence[str], seeds: int | None, known: dict[str, Any], jobs: int = 1) -> Iterator[dict[str, Any]]:
     """Replays contenders; yields the whole result so far after each, so that ending it loses one contender."""
     from study.machine import hardware, versions
 
@@ -249,7 +249,7 @@ def measure(
             continue
         started = time.monotonic()
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
-            replays = pool.map(partial(replay_named, name, trials), range(seeds or everyone[name].seeds))
+            replays = pool.map(partial(replay_named, name), range(seeds or everyone[name].seeds))
             found[name] = curves(list(replays))
         volumes = [volume[-1] for volume in found[name]["hypervolume"]]
         print(f"{name}: {np.mean(volumes):.4f} in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
@@ -258,7 +258,7 @@ def measure(
             "versions": versions(),
             "table": digest,
             "rows": len(rows),
-            "trials": trials,
+            "trials": TRIALS,
             "surrogate": surrogate.errors(),
             "noise": noise(rows),
             "correlation": correlations(rows),
@@ -327,7 +327,7 @@ def main() -> int:
     if args.check:
         return check(known)
     names = args.only or (["random", DEFAULT] if args.quick else list(contenders()))
-    for result in measure(names, 3 if args.quick else args.seeds, TRIALS, {} if args.quick else known, args.jobs):
+    for result in measure(names, 3 if args.quick else args.seeds, {} if args.quick else known, args.jobs):
         if not args.quick:
             RESULTS.write_text(json.dumps(result) + "\n")
     print(as_text(result))

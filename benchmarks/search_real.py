@@ -160,12 +160,7 @@ def run(
     words += ["--epochs", str(args.epochs), "--workers", str(args.workers)]
     words += ["--tracking-uri", "none", "--quiet", *options]
     how = ["-c", program, args.space] if program else ["-m", "study.run"]
-    # A study ends when its last 20 trials diverged, as TPE's may: it takes no note of failures. The command goes on.
-    ended = -1
-    while (code := subprocess.run([sys.executable, *how, *words], stdout=subprocess.DEVNULL).returncode) != 0:
-        before, ended = ended, len(pd.read_csv(table)) if table.exists() else 0
-        if ended <= before:
-            sys.exit(f"{' '.join(words)} ended with {code} and no new trial")
+    subprocess.run([sys.executable, *how, *words], stdout=subprocess.DEVNULL, check=True)
     named = [trial.number for trial in load_study(name, out, None).trials if "named" in trial.user_attrs]
     found = pd.read_csv(table)
     return found.assign(first=found["number"].isin(named))[:trials]
@@ -260,7 +255,11 @@ def figures(curves: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
             **{kind: [one[kind] for one in runs] for kind in runs[0] if kind.startswith("test")},
             "seconds": [one["seconds"][-1] for one in runs],
             "stopped": [round(one["stopped"], 3) for one in runs],
-            "reached by the default at": [share(*pair) for pair in zip(curves[DEFAULT], runs, strict=True)],
+            **{
+                f"reached by {mine} at": [share(*pair) for pair in zip(curves[mine], runs, strict=True)]
+                for mine in (DEFAULT, ENDS, NAMED_FIRST)
+                if mine in curves
+            },
         }
         for name, runs in curves.items()
     }

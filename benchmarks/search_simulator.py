@@ -164,8 +164,9 @@ class Search:
     """What a simulated search did.
 
     Attributes:
-        ends: A row per trial in the order of their ends: clock, CPU seconds of all trials so far, state, vector.
-        spent: CPU seconds of all trials.
+        ends: A row per trial in the order of their ends: clock, CPU seconds of all trials so far, those of the trials
+            that still run included, state, vector.
+        spent: CPU seconds of all trials that ended.
         rungs: Vectors at each rung, in the order of the clock.
     """
 
@@ -239,7 +240,8 @@ def simulate(
             heapq.heappush(events, (begin + found.seconds[step + 1], number, step + 1, (begin, handle, found)))
             continue
         search.spent += found.seconds[step]
-        search.ends.append((clock, search.spent, state, vector))
+        running = sum(clock - others_begin for *_, (others_begin, _, _) in events)
+        search.ends.append((clock, search.spent + running, state, vector))
         tell(handle, vector if state == "finished" else None, state, float(found.seconds[step]))
         if begun < trials:
             start(clock)

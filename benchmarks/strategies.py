@@ -110,7 +110,8 @@ def work(args: argparse.Namespace) -> int:
             measures = {}
         row = {"method": name, "seed": seed, "seconds": time.perf_counter() - started}
         row |= {key: measures.get(key) for key in ("source_val", "target_val")}
-        print(json.dumps(row | {"source": source.kind, "target": target.kind}), flush=True)
+        row |= {"source": source.kind, "target": target.kind, "precision": where.precision}
+        print(json.dumps(row), flush=True)
     return 0
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from fer.adaptation import AdaptationConfig
-from fer.engine import Adapted, Between, Setting, adapt, baseline_logits, validation_labels
+from fer.engine import RUNGS, Adapted, Between, Setting, adapt, baseline_logits, validation_labels
 from fer.metrics import confusions, forgetting, measure
 
 Values = dict[str, np.ndarray]
@@ -37,6 +37,7 @@ def adapt_over(
     on_rung: Callable[[float, dict[str, float]], bool] | None = None,
     ways: Sequence[tuple[float, float]] = (),
     leads: Callable[[list[dict[str, float]]], bool] | None = None,
+    rungs: Sequence[float] = RUNGS,
 ) -> Adapted:
     """Adapts the baseline once per fold, each time with the whole budget.
 
@@ -48,6 +49,7 @@ def adapt_over(
             stops.
         ways: See `fer.engine.adapt`.
         leads: The same; over several folds all ways are scored, since no fold alone can tell.
+        rungs: Shares of each fold's budget after which it is measured.
 
     Returns:
         The first fold's networks, with the measures of all folds' predictions together: those on the target are of
@@ -57,10 +59,10 @@ def adapt_over(
         Diverged: In one of the folds, see `fer.engine.adapt`.
     """
     if len(settings) == 1:
-        return adapt(settings[0], config, seed, on_rung, ways, leads=leads)
+        return adapt(settings[0], config, seed, on_rung, ways, rungs, leads=leads)
     parts: list[Adapted] = []
     for number, setting in enumerate(settings, 1):
-        found = adapt(setting, config, seed, ways=ways)
+        found = adapt(setting, config, seed, ways=ways, rungs=rungs)
         parts.append(found if number == 1 else _without_networks(found, parts[0]))
         share = number / len(settings)
         if on_rung and number == math.ceil(len(settings) / 2) and on_rung(share, merge_curves(parts)[-1]):

@@ -1,13 +1,29 @@
 """How a worker gets its next trial: it claims a waiting one (`study.slots`), and a sampler suggests its knobs."""
 
+from collections.abc import Container
+
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from fer.seeding import seed_from
 from study.evolution import EvolutionSampler
 from study.leases import identity_of_process
 from study.slots import discard, holders, slot_of
 from study.storage import one_change_at_a_time, storage_of, trials_of
+
+
+class Searched(optuna.Study):
+    """A study as Optuna's samplers should see it: without finished trials that have no knobs, as the baseline's.
+
+    NSGA-II, GP and QMC search what all finished trials have in common, or the first has: beside a trial without knobs
+    that is nothing, and every knob would be drawn at random.
+    """
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        found = super()._get_trials(deepcopy, states, use_cache)
+        return [trial for trial in found if trial.params or not trial.state.is_finished()]
 
 
 def claim(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
@@ -25,9 +41,7 @@ def claim(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
         except optuna.exceptions.UpdateFinishedTrialError:
             continue
         # A new study object sees the trials that other workers finished meanwhile.
-        study = optuna.load_study(
-            study_name=study.study_name, storage=storage, sampler=make_sampler(sampler, seed_from(seed, waiting.number))
-        )
+        study = Searched(study.study_name, storage, make_sampler(sampler, seed_from(seed, waiting.number), seed))
         trial = optuna.Trial(study, waiting._trial_id)
         trial.set_user_attr("worker", identity_of_process())
         holder = holders(trials_of(study)).get(slot_of(waiting))
@@ -38,15 +52,21 @@ def claim(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
     return None
 
 
-def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """Returns a sampler by the name it has on the command line."""
-    seed %= 2**32
+def make_sampler(name: str, seed: int, study_seed: int = 0) -> optuna.samplers.BaseSampler:
+    """Returns a sampler by the name it has on the command line, for one trial or, in simulations, for all.
+
+    Args:
+        name: As on the command line.
+        seed: Of what it draws.
+        study_seed: Of a sequence that all processes and trials of the study share.
+    """
+    seed, study_seed = seed % 2**32, study_seed % 2**32
     if name == "evolution":
         return EvolutionSampler(seed)
     if name == "qmc":
         # One sequence for all processes, which each trial's place is looked up in; the rest is drawn at random.
         return optuna.samplers.QMCSampler(
-            seed=0, scramble=True, independent_sampler=optuna.samplers.RandomSampler(seed=seed)
+            seed=study_seed, scramble=True, independent_sampler=optuna.samplers.RandomSampler(seed=seed)
         )
     if name == "tpe":
         return optuna.samplers.TPESampler(seed=seed, constant_liar=True)  # other workers' trials count as bad

@@ -24,15 +24,15 @@ Vector = Sequence[float]
 
 
 def trials_since_growth(trials: Iterable[Any], reference: tuple[float, float]) -> int:
-    """Returns how many trials have ended since one last made the hypervolume grow, in the order of their ends."""
+    """Returns how many trials have finished since one last made the hypervolume grow, in the order of their ends."""
     front, volume, since = np.empty((0, 2)), 0.0, 0
-    for trial in sorted(trials, key=lambda trial: trial.datetime_complete):
+    finished = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    for trial in sorted(finished, key=lambda trial: trial.datetime_complete):
         since += 1
-        if trial.state.name == "COMPLETE":
-            front = np.vstack([front, *(np.reshape(vector, (1, 2)) for vector in vectors(trial))])
-            front = front[non_dominated(front)]
-            if (grown := hypervolume(front, reference)) > volume + 1e-12:
-                volume, since = grown, 0
+        front = np.vstack([front, *(np.reshape(vector, (1, 2)) for vector in vectors(trial))])
+        front = front[non_dominated(front)]
+        if (grown := hypervolume(front, reference)) > volume + 1e-12:
+            volume, since = grown, 0
     return since
 
 
@@ -42,13 +42,14 @@ def rung_name(share: float) -> str:
 
 
 def vectors_at(trials: Iterable[Any], share: float, without: int) -> list[Vector]:
-    """Returns what all trials but one wrote at a rung; what was lost counts for nothing."""
+    """Returns what all trials but one wrote at a rung; what was lost or diverged later counts for nothing."""
     name = rung_name(share)
     return [
         trial.user_attrs[name]
         for trial in trials
-        if name in trial.user_attrs and trial.number != without and not trial.user_attrs.get("lost")
-    ]
+        if name in trial.user_attrs and trial.number != without
+        and trial.state.name != "FAIL" and not trial.user_attrs.get("lost")
+    ]  # fmt: skip
 
 
 def should_stop(mine: Vector, others: Sequence[Vector], eta: int = ETA) -> bool:

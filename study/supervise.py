@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from optuna.trial import TrialState
 
@@ -105,7 +105,7 @@ def supervise(
                 here = [trial for trial in done if trial.number not in earlier]
                 crashes = crashes if len(here) == finished else 0
                 finished = len(here)
-                _give_up_if_hopeless(crashes, here, int(options.workers))
+                give_up_if_hopeless(crashes, here, int(options.workers))
                 if not ended and (ended := out_of_patience(done, options)):
                     study.set_user_attr("ended", ended)
                     withdraw(study)
@@ -143,14 +143,23 @@ def out_of_patience(done: "list[optuna.trial.FrozenTrial]", options: StudyOption
     since = trials_since_growth(done, options.reference or (CHANCE, CHANCE))
     if since < options.patience:
         return ""
-    return f"ended by --patience {options.patience}: hypervolume has not grown for {since} trials"
+    return f"ended by --patience {options.patience}: hypervolume has not grown for {since} finished trials"
 
 
-def _give_up_if_hopeless(crashes: int, here: list, workers: int) -> None:
+def give_up_if_hopeless(crashes: int, here: list[Any], workers: int) -> None:
+    """Raises GaveUp when workers keep ending before their first trial, or when every trial fails.
+
+    Args:
+        crashes: Workers in a row that ended so.
+        here: The ended trials of this call of the command.
+        workers: How many there are.
+    """
     if crashes >= max(MOST_CRASHES_IN_A_ROW, 2 * workers):  # all of them twice, or a machine that went away
         raise GaveUp(f"{crashes} workers in a row ended before their first trial; their messages are above")
     latest = sorted(here, key=lambda trial: trial.datetime_complete)[-MOST_FAILURES_IN_A_ROW:]
-    if len(latest) == MOST_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in latest):
+    broken = len(latest) == MOST_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in latest)
+    # A sampler that takes no note of failures, as TPE, may propose diverging rates for long: nothing is broken then.
+    if broken and not all(trial.user_attrs.get("reason", "").startswith("Diverged:") for trial in latest):
         raise GaveUp(f"the last {len(latest)} trials failed, at last because: {latest[-1].user_attrs.get('reason')}")
 
 

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fer import baseline
 from fer.adaptation import AdaptationConfig, fingerprint, knobs
-from fer.engine import Adapted, Setting
+from fer.engine import RUNGS, Adapted, Setting
 from fer.folds import adapt_over, divide
 from fer.seeding import seed_from
 from fer.training import Diverged
@@ -35,7 +35,7 @@ class Bench:
         base: The knobs that the space leaves alone.
         seed: Of the study.
         folder: The study's, whose models/ takes the networks that are not dominated.
-        early_stop: Whether dominated trials stop at rungs.
+        early_stop: Whether dominated trials stop at rungs; if not, none is looked at before its end.
         ways: Alphas and slopes of the networks between the baseline and each adapted one that are scored as well, where
             it may be hoped that they lead (`fer.engine.adapt`); over folds all are.
         send: Is given each network's file, where it does not stay on this machine.
@@ -79,7 +79,7 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         else:
             adapted = adapt_over(
                 bench.settings, config, seed, lambda share, row: at_rung(trial, bench, share, row), bench.ways,
-                lambda found: leads(trial, bench, found),
+                lambda found: leads(trial, bench, found), RUNGS if bench.early_stop else (1.0,),
             )  # fmt: skip
             record = {"curve": adapted.curve, "measures": adapted.measures | on_the_way(adapted)}
             record["confusion"] = adapted.confusion

@@ -76,6 +76,11 @@ def test_cost_is_the_same_and_the_clock_shorter_with_more_workers(workers, clock
     assert [state for *_, state, _ in found.ends] == ["finished"] * 6
 
 
+def test_what_still_runs_has_cost_already():
+    assert [cost for _, cost, *_ in run(6, 2).ends] == [16, 16, 32, 32, 48, 48]
+    assert [cost for _, cost, *_ in run(3, 3).ends] == [24, 24, 24]
+
+
 def test_a_stopped_trial_costs_what_it_trained_and_counts_for_no_front():
     found = run(6, 2, stops=(0.25,))
     assert found.spent == 12 and found.ends[-1][0] == 6

@@ -13,12 +13,13 @@ from optuna.trial import TrialState
 from commands import NAME, command, run
 from conftest import TINY
 from fer.adaptation import AdaptationConfig
+from made_study import FAILED, made_trial
 from study import trial as one
 from study.machine import is_out_of_memory
 from study.search import claim
 from study.slots import top_up
 from study.storage import open_storage, trials_of
-from study.supervise import MOST_FAILURES_IN_A_ROW
+from study.supervise import MOST_FAILURES_IN_A_ROW, GaveUp, give_up_if_hopeless
 
 HUGE = 2**46  # bytes, more than any address space has to give
 
@@ -107,6 +108,15 @@ def test_a_study_goes_on_after_trials_without_memory(where, tmp_path):
     assert code == 0 and "Traceback" not in said, said
     assert list(trials["state"]) == ["failed"] * 2 + ["finished"] * 4, said
     assert set(trials["reason"][:2]) == {"out of memory"}
+
+
+def test_many_failures_in_a_row_end_a_study_unless_their_rates_were_too_high():
+    diverged = [made_trial(number, FAILED, reason="Diverged: the loss is nan") for number in range(30)]
+    give_up_if_hopeless(0, diverged, 2)
+    starved = made_trial(30, FAILED, reason="out of memory")
+    with pytest.raises(GaveUp, match="the last 20 trials failed, at last because: out of memory"):
+        give_up_if_hopeless(0, [*diverged, starved], 2)
+    give_up_if_hopeless(0, [*diverged, starved, made_trial(31)], 2)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from fer.adaptation import AdaptationConfig
 from fer.errors import InputError
+from search_spaces import choose
 from study.front import counted
 from study.leases import identity_of_process, reap
 from study.search import claim
@@ -213,6 +214,25 @@ def test_equal_seeds_suggest_equal_trials_and_a_resumed_study_does_not_repeat_it
     once = values(tmp_path / "a", (14,))
     assert once == values(tmp_path / "b", (5, 14))
     assert len(set(once)) == 14
+
+
+@pytest.mark.parametrize(("sampler", "finished"), [("nsga2", 56), ("gp", 12), ("qmc", 6)])
+def test_a_baseline_without_knobs_does_not_make_optunas_samplers_draw_at_random(tmp_path, sampler, finished):
+    def suggested(folder: Path, seed: int) -> dict:
+        storage = open_storage(None, folder)
+        study = optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
+        top_up(study, finished + 1, "card", BASE)
+        for number in range(finished):
+            trial = claim(study, sampler, seed)
+            choose("card", trial, BASE)
+            trial.study.tell(trial, [number % 7, number % 5])
+        last = claim(study, sampler, seed)
+        choose("card", last, BASE)
+        assert last.relative_search_space.keys() == {"strategy", "lr"}
+        return dict(last.relative_params)
+
+    first, second = suggested(tmp_path / "a", 1), suggested(tmp_path / "b", 2)
+    assert first and second and first != second  # NSGA-II leaves out what it mutates
 
 
 def test_a_missing_study_names_those_that_exist(tmp_path):

@@ -1,6 +1,9 @@
 """Early stopping: never a non-dominated trial, whatever the order of arrival; the right share of the others."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +11,10 @@ from hypothesis import strategies as st
 from benchmarks.search_simulator import Course, simulate
 from benchmarks.search_table import SHARES
 from made_study import DONE, FAILED, STOPPED, made_trial
-from study.stopping import crowding_of, position, ranks_of, should_stop, trials_since_growth
+from study.slots import discard
+from study.stopping import WARM_UP, crowding_of, position, ranks_of, rung_name, should_stop, trials_since_growth
+from study.storage import open_storage
+from study.trial import at_rung
 
 VECTORS = st.lists(st.tuples(*[st.integers(0, 6).map(lambda n: n / 6)] * 2), min_size=1, max_size=25)
 
@@ -59,6 +65,34 @@ def test_crowding_by_hand():
     assert position(points, 0) == 0 and position(points, 2) == 3
 
 
+@pytest.mark.parametrize("storage", ["journal", "sqlite"])
+def test_at_a_rung_a_trial_stops_for_those_that_were_there_and_count(tmp_path, storage):
+    url = {"journal": None, "sqlite": f"sqlite:///{tmp_path}/study.db"}[storage]
+    study = optuna.create_study(storage=open_storage(url, tmp_path), directions=["maximize"] * 2)
+
+    def stops(
+        source: float, target: float, share: float = 0.5, early_stop: bool = True, **attrs: bool
+    ) -> tuple[optuna.Trial, bool]:
+        bench = SimpleNamespace(early_stop=early_stop)
+        trial = study.ask()
+        for name, value in attrs.items():
+            trial.set_user_attr(name, value)
+        return trial, at_rung(trial, bench, share, {"source_val": source, "target_val": target, "loss": 1.0})
+
+    assert not stops(0.9, 0.9)[1]  # the first
+    discard(study, study.trials[0], "its worker died", optuna.trial.TrialState.RUNNING)
+    diverged, _ = stops(0.8, 0.8)
+    study.tell(diverged, state=optuna.trial.TrialState.FAIL)
+    assert not stops(0.2, 0.2)[1]  # beside none that counts
+    assert not stops(0.7, 0.3)[1] and not stops(0.3, 0.7)[1]  # neither dominates the other
+    assert stops(0.1, 0.1)[1] and stops(0.15, 0.15)[1]
+    assert not stops(0.6, 0.2)[1]  # dominated, but in the better half
+    assert not stops(0.1, 0.1, keep=True)[1] and not stops(0.1, 0.1, share=WARM_UP / 2)[1]
+    assert not stops(0.1, 0.1, early_stop=False)[1]
+    assert not stops(0.71, 0.1)[1]
+    assert study.trials[-1].user_attrs == {rung_name(0.5): [0.71, 0.1]}
+
+
 def test_the_priority_is_the_position_and_not_the_index_of_a_sorted_list():
     best, worst = (0.9, 0.9), (0.1, 0.1)
     assert not should_stop(best, [worst, worst, worst])
@@ -101,7 +135,7 @@ def test_patience_counts_from_the_last_growth_of_the_hypervolume():
     better, worse = (0.6, 0.6), (0.5, 0.5)
     trials = [made_trial(0, DONE, worse), made_trial(1, DONE, better), made_trial(2, DONE, worse)]
     trials += [made_trial(3, STOPPED), made_trial(4, FAILED)]
-    assert trials_since_growth(trials, (0.1, 0.1)) == 3
-    assert trials_since_growth(trials[::-1], (0.1, 0.1)) == 3  # the order of the ends is what counts
+    assert trials_since_growth(trials, (0.1, 0.1)) == 1  # what was stopped or failed is not finished
+    assert trials_since_growth(trials[::-1], (0.1, 0.1)) == 1  # the order of the ends is what counts
     assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.1, 0.1)) == 0
-    assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.4, 0.1)) == 4  # outside the reference
+    assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.4, 0.1)) == 2  # outside the reference
