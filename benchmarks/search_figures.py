@@ -8,6 +8,7 @@ hypervolume against its training seconds.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -107,16 +108,21 @@ def draw_real(result: dict[str, Any]) -> Any:
     from matplotlib.figure import Figure
 
     seeds = result["seeds"]
-    figure = Figure(figsize=(1 + 3.4 * len(seeds), 3.6), layout="constrained")
-    panels = figure.subplots(1, len(seeds), sharey=True, squeeze=False)[0]
+    columns = min(3, len(seeds))
+    rows = math.ceil(len(seeds) / columns)
+    figure = Figure(figsize=(1 + 3.4 * columns, 0.8 + 2.8 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     colours = dict(zip(search_real.SEARCHES, COLOURS[::-1], strict=False))
-    for index, (seed, axes) in enumerate(zip(seeds, panels, strict=True)):
+    for index, (seed, axes) in enumerate(zip(seeds, panels, strict=False)):
         for name, runs in result["curves"].items():
             one = runs[index]
             axes.step(one["seconds"], one["hypervolume"], where="post", color=colours[name], label=name)
         axes.set(xlabel="Seconds of training", title=f"Seed {seed}")
         axes.grid(alpha=0.3)
-    panels[0].set_ylabel("Hypervolume above chance")
+    for axes in panels[len(seeds) :]:
+        axes.remove()
+    for axes in panels[::columns]:
+        axes.set_ylabel("Hypervolume above chance")
     figure.legend(*panels[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=len(colours))
     figure.suptitle(f"Real studies on the stand-in of {result['target'].upper()}, space {result['space']}", fontsize=10)
     return figure
