@@ -119,7 +119,7 @@ def contenders() -> dict[str, Contender]:
         "tpe, Optuna's": Contender(tpe()),
         "OptunaHub's multi-metric pruner": optunahub,
         "tpe, named first": Contender(tpe(), named=True, seeds=10),
-        "--sampler tpe": replace(default, sampler=lambda seed: make_sampler("tpe", seed)),
+        "--sampler evolution": replace(default, sampler=lambda seed: make_sampler("evolution", seed)),
         "tpe multivariate, named first": Contender(tpe(multivariate=True), named=True, seeds=10),
         "tpe group, named first": Contender(tpe(multivariate=True, group=True), named=True, seeds=10),
         "tpe startup 30, named first": Contender(tpe(n_startup_trials=30), named=True, seeds=10),

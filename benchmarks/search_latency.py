@@ -26,12 +26,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search_latency", description=__doc__)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--samplers", nargs="+", default=["evolution", "random", "nsga2", "tpe"])
+    parser.add_argument("--samplers", nargs="+", default=["auto", "evolution", "random", "nsga2", "tpe"])
     args = parser.parse_args()
     if args.check:
         found = recorded(RESULTS)
         return check(found) if found else 1
-    result = measure(args.samplers, [200] if args.quick else [200, 2000, 10000])
+    result = measure(args.samplers, [200] if args.quick else [200, 480, 2000, 10000])
     print(json.dumps(result["milliseconds"], indent=1))
     if not args.quick:
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")

@@ -16,7 +16,7 @@ DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 STUCK = 3
 # Of a worker whose device had too little memory beside the others.
 CROWDED = 4
-SAMPLERS = ("evolution", "tpe", "nsga2", "gp", "random", "qmc", "grid")
+SAMPLERS = ("auto", "evolution", "tpe", "nsga2", "gp", "random", "qmc", "grid")
 # Alphas and slopes of the networks on the way from the baseline that are scored as well: two along the straight way (in
 # a study of 200 trials a quarter of it never was on the front), and one whose last layer is the adapted one and whose
 # first is the baseline's. The first is scored unless there is no hope that it leads; the others cost as much again, and
@@ -66,7 +66,7 @@ class StudyOptions:
     equalise: bool = False
     keep_duplicates: bool = False
     space: str = "card"
-    sampler: str = "evolution"
+    sampler: str = "auto"
     early_stop: str = "on"
     rung_images: int = 1000
     tries: tuple[str, ...] = ()
@@ -193,8 +193,9 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--sampler",
         choices=SAMPLERS,
-        default="evolution",
-        help="evolution: children of the best so far; the others are Optuna's (default: %(default)s)",
+        default="auto",
+        help="evolution: children of the best so far; auto: tpe while that asks fast, for 500 finished trials, then "
+        "evolution; the others are Optuna's (default: %(default)s)",
     )
     search.add_argument(
         "--early-stop",

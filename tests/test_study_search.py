@@ -1,5 +1,6 @@
 """Slots, claims, retries: totals stay exact whatever happens to the workers, on every storage."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from optuna.trial import TrialState
 from fer.adaptation import AdaptationConfig
 from fer.errors import InputError
 from search_spaces import choose
+from study import search
 from study.front import counted
 from study.leases import identity_of_process, reap
 from study.search import claim
@@ -199,7 +201,7 @@ def test_discarding_a_finished_trial_does_nothing(study):
     assert states(study) == ["COMPLETE"]
 
 
-@pytest.mark.parametrize("sampler", ["evolution", "tpe", "nsga2", "random", "gp", "qmc"])
+@pytest.mark.parametrize("sampler", ["auto", "evolution", "tpe", "nsga2", "random", "gp", "qmc"])
 def test_equal_seeds_suggest_equal_trials_and_a_resumed_study_does_not_repeat_itself(tmp_path, sampler):
     def values(folder: Path, stops: tuple[int, ...]) -> list[float]:
         storage = open_storage(None, folder)
@@ -214,6 +216,25 @@ def test_equal_seeds_suggest_equal_trials_and_a_resumed_study_does_not_repeat_it
     once = values(tmp_path / "a", (14,))
     assert once == values(tmp_path / "b", (5, 14))
     assert len(set(once)) == 14
+
+
+def test_auto_is_tpe_until_it_asks_slowly_and_then_evolution(tmp_path, monkeypatch):
+    def values(sampler: str) -> list[float]:
+        storage = open_storage(None, tmp_path / sampler)
+        found = optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
+        top_up(found, 30, "card", BASE)
+        while (trial := claim(found, sampler, 3)) is not None:
+            x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+            trial.set_user_attr("seconds", 1.0)  # which evolution heeds
+            trial.study.tell(trial, [x, 1 - y])
+        return [trial.params["x"] for trial in trials_of(found)]
+
+    monkeypatch.setattr(search, "TPE_TRIALS", 20)
+    auto, tpe = values("auto"), values("tpe")
+    assert auto[:20] == tpe[:20] and not set(auto[20:]) & set(tpe[20:])
+    monkeypatch.setattr(search, "TPE_TRIALS", 0)
+    shutil.rmtree(tmp_path / "auto")
+    assert values("auto") == values("evolution")
 
 
 @pytest.mark.parametrize(("sampler", "finished"), [("nsga2", 56), ("gp", 12), ("qmc", 6)])
