@@ -120,9 +120,10 @@ def contenders() -> dict[str, Contender]:
         "OptunaHub's multi-metric pruner": optunahub,
         "tpe, named first": Contender(tpe(), named=True, seeds=10),
         "--sampler evolution": replace(default, sampler=lambda seed: make_sampler("evolution", seed)),
-        "tpe multivariate, named first": Contender(tpe(multivariate=True), named=True, seeds=10),
-        "tpe group, named first": Contender(tpe(multivariate=True, group=True), named=True, seeds=10),
-        "tpe startup 30, named first": Contender(tpe(n_startup_trials=30), named=True, seeds=10),
+        "the default, tpe without liar": replace(default, sampler=tpe()),
+        "the default, tpe startup 30": replace(default, sampler=tpe(n_startup_trials=30, constant_liar=True)),
+        "the default, tpe multivariate": replace(default, sampler=tpe(multivariate=True, constant_liar=True)),
+        "the default, tpe group": replace(default, sampler=tpe(multivariate=True, group=True, constant_liar=True)),
         "gp, 60 trials": Contender(lambda seed: GPSampler(seed=seed), trials=60),
     }  # fmt: skip
 
@@ -241,7 +242,8 @@ def measure(names: Sequence[str], seeds: int | None, known: dict[str, Any], jobs
     rows = read()
     surrogate, everyone = _SHARED.setdefault("surrogate", Surrogate(rows)), contenders()
     digest = hashlib.sha256(rows.to_csv().encode()).hexdigest()[:16]
-    found = known.get("curves", {}) if known.get("table") == digest else {}
+    kept = known.get("curves", {}) if known.get("table") == digest else {}
+    found = {name: curve for name, curve in kept.items() if name in everyone}
     for name in names:
         why = missing(everyone[name].needs)
         if why:
