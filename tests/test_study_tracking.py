@@ -49,7 +49,7 @@ def test_a_study_is_a_parent_with_a_child_per_counted_trial(handle, info):
     assert tracking.sync(handle, info, trials, done) == 10 and done == set(range(10))
     (parent,) = parents(handle, info)
     assert parent.info.run_id == handle["parent"] and parent.info.run_name == info["name"]
-    assert parent.data.tags["synthetic"] == "true" and parent.data.params["sampler"] == "auto"
+    assert parent.data.tags["synthetic"] == "true" and parent.data.params["sampler"] == "evolution"
     assert parent.data.metrics["baseline/source_val"] == 0.61
     inputs = {d.tags[0].value: (d.dataset.name, d.dataset.digest) for d in parent.inputs.dataset_inputs}
     assert inputs == {"source": ("fer2013", "0123456789abcdef"), "target": ("tfeid", "fedcba9876543210")}
