@@ -19,7 +19,7 @@ from fer.seeding import seed_from
 from fer.training import Diverged
 from search_spaces import choose
 from study.describe import hide_secrets, one_line
-from study.front import BETWEEN, FLOOR, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
+from study.front import BETWEEN, CONSTRAINT, FLOOR, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
 from study.machine import Crowded, is_out_of_memory, is_stuck
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
 from study.storage import trials_of
@@ -93,8 +93,7 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
                 keep_if_leading(trial, adapted, bench, strategy)
         if bench.floor:
             record["measures"] = record["measures"] | {FLOOR: bench.floor}
-            # What the samplers know it by: above 0 it is broken.
-            trial.set_constraint("retention", bench.floor - record["measures"]["source_val"])
+            trial.set_constraint(CONSTRAINT, bench.floor - record["measures"]["source_val"])
         describe(trial, record | {"seconds": time.perf_counter() - started})
         values = [record["measures"]["source_val"], record["measures"]["target_val"]]
         trial.study.tell(trial, values if state == TrialState.COMPLETE else None, state)

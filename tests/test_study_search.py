@@ -13,12 +13,13 @@ from optuna.trial import TrialState
 
 from fer.adaptation import AdaptationConfig
 from fer.errors import InputError
+from fer.expressions import CHANCE
 from search_spaces import choose
 from study import search
-from study.front import counted
+from study.front import CONSTRAINT, counted
 from study.leases import identity_of_process, reap
 from study.search import claim
-from study.slots import RETRIES, discard, top_up
+from study.slots import RETRIES, discard, fail, top_up
 from study.storage import load_study, open_storage, trials_of
 
 BASE = AdaptationConfig()
@@ -254,6 +255,40 @@ def test_a_baseline_without_knobs_does_not_make_optunas_samplers_draw_at_random(
 
     first, second = suggested(tmp_path / "a", 1), suggested(tmp_path / "b", 2)
     assert first and second and first != second  # NSGA-II leaves out what it mutates
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.9])
+@pytest.mark.parametrize("sampler", ["auto", "tpe", "gp"])
+def test_samplers_keep_away_from_what_diverges(tmp_path, sampler, floor):
+    storage = open_storage(None, tmp_path)
+    study = optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
+    study.set_user_attr("study", {"options": {"min_retention": floor}})
+    top_up(study, 40, "card", BASE)
+    while (trial := claim(study, sampler, 3)) is not None:
+        x = trial.suggest_float("x", 0, 1)
+        if x > 0.5:  # where both would be best
+            fail(study, trials_of(study)[trial.number], "Diverged: inf")
+            continue
+        if floor:
+            trial.set_constraint(CONSTRAINT, 0.3 - x)
+        trial.study.tell(trial, [x, x])
+    assert [trial.state.name for trial in trials_of(study)[-20:]].count("FAIL") < 10  # without, all 20
+
+
+def test_a_lost_trial_tells_samplers_nothing(study):
+    top_up(study, 3, "card", BASE)
+    for reason in ("worker died", None):
+        trial = claim(study, "random", 1)
+        trial.suggest_float("x", 0, 1)
+        if reason:
+            discard(study, trials_of(study)[trial.number], reason, TrialState.RUNNING)
+        else:
+            fail(study, trials_of(study)[trial.number], "Diverged: inf")
+    seen = search.Searched("s", study._storage).get_trials(states=(TrialState.COMPLETE, TrialState.FAIL))
+    assert [(trial.number, trial.state.name, trial.values) for trial in seen] == [
+        (0, "FAIL", None), (1, "COMPLETE", [CHANCE, CHANCE]),
+    ]  # fmt: skip
+    assert states(study) == ["FAIL", "FAIL", "WAITING"]
 
 
 def test_a_missing_study_names_those_that_exist(tmp_path):
