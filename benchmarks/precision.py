@@ -34,6 +34,7 @@ def main() -> int:
     parser.add_argument("--target", default="tfeid")
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--preset", default="laptop")
+    parser.add_argument("--epochs", type=float, help="passes over the target (default: the preset's budget)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="where data, baseline and features are cached (default: temporary)")
     parser.add_argument("--check", action="store_true")
@@ -79,7 +80,7 @@ def measure(args: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
     from study.config import PRESETS, StudyOptions
     from study.lab import budget, prepare
 
-    options = asdict(StudyOptions(args.target, preset=args.preset, out=str(out)))
+    options = asdict(StudyOptions(args.target, preset=args.preset, epochs=args.epochs, out=str(out)))
     source, target = (prepare(name, options, "synthetic") for name in ("fer2013", args.target))
     preset, single = PRESETS[args.preset], runtime(args.device, "fp32")
     config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
@@ -147,7 +148,7 @@ def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, A
     return {
         "figures": figures,
         "n": len(ended),
-        "setting": {"target": args.target, "trials": args.trials},
+        "setting": {"target": args.target, "trials": args.trials, "epochs": args.epochs},
         "target": LEAST,
         "preset": args.preset,
         "device": args.device,
