@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from benchmarks.search_simulator import Course, simulate
 from benchmarks.search_table import SHARES
+from conftest import TINY
 from made_study import DONE, FAILED, STOPPED, made_trial
-from study.slots import discard
+from study.search import claim
+from study.slots import discard, top_up
 from study.stopping import WARM_UP, crowding_of, position, ranks_of, rung_name, should_stop, trials_since_growth
-from study.storage import open_storage
-from study.trial import at_rung
+from study.storage import open_storage, trials_of
+from study.trial import Bench, at_rung, run_trial
 
 VECTORS = st.lists(st.tuples(*[st.integers(0, 6).map(lambda n: n / 6)] * 2), min_size=1, max_size=25)
 
@@ -139,3 +141,15 @@ def test_patience_counts_from_the_last_growth_of_the_hypervolume():
     assert trials_since_growth(trials[::-1], (0.1, 0.1)) == 1  # the order of the ends is what counts
     assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.1, 0.1)) == 0
     assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.4, 0.1)) == 2  # outside the reference
+
+
+@pytest.mark.parametrize("early_stop", [True, False])
+def test_half_of_the_budget_is_looked_at_only_where_trials_may_stop(setting, tmp_path, early_stop):
+    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    top_up(study, 2, "card", TINY)  # the second trains
+    bench = Bench(setting, "card", TINY, 0, tmp_path, early_stop)
+    for _ in range(2):
+        run_trial(claim(study, "random", 0), bench)
+    curve = trials_of(study)[1].user_attrs["curve"]
+    assert (rung_name(0.5) in trials_of(study)[1].user_attrs) == early_stop
+    assert ([row["epoch"] for row in curve if "source_val" in row] == [4]) == (not early_stop)
