@@ -54,7 +54,6 @@ class Contender:
         seeds: Over how many searches.
         trials: How many; fewer where asking takes seconds.
         needs: The package of another project, without which it is left out.
-        searched: Whether its sampler sees the study as this project's do.
     """
 
     sampler: Callable[[int], Any]
@@ -65,7 +64,6 @@ class Contender:
     seeds: int = SEEDS
     trials: int = TRIALS
     needs: str | None = None
-    searched: bool = False
 
 
 def halving(eta: int = ETA) -> Stopping:
@@ -93,7 +91,7 @@ def contenders() -> dict[str, Contender]:
     def tpe(**settings: Any) -> Callable[[int], Any]:
         return lambda seed: TPESampler(seed=seed, **settings)
 
-    default = Contender(ours, named=True, stopping=halving(), searched=True)
+    default = Contender(ours, named=True, stopping=halving())
     syne_tune = Contender(random, stopping=mo_asha(), rungs=EARLY, needs="syne_tune")
     optunahub = Contender(tpe(), stopping=multi_metric(MedianPruner), rungs=EARLY, needs="optunahub")
     later = {"rungs": (0.5, 0.75)}
@@ -138,13 +136,10 @@ def replay(
 
     from fer.adaptation import STRATEGIES
     from search_spaces import choose
-    from study.search import Searched
 
     states = optuna.trial.TrialState
     ends = {"finished": states.COMPLETE, "stopped": states.PRUNED, "failed": states.FAIL}
     study, latencies = optuna.create_study(directions=["maximize", "maximize"]), []
-    if contender.searched:
-        study = Searched(study.study_name, study._storage)
     # One sampler for all trials, as Optuna's own searches have it.
     study.sampler = contender.sampler(seed)
     waiting = slots(contender.named)

@@ -4,12 +4,14 @@ import copy
 from collections.abc import Container, Mapping
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.seeding import seed_from
-from study.evolution import EvolutionSampler
+from study.evolution import EvolutionSampler, best_first
 from study.front import CONSTRAINT, reference_of
 from study.leases import identity_of_process
 from study.slots import discard, holders, slot_of
@@ -31,10 +33,15 @@ class Searched(optuna.Study):
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
-        info = self._storage.get_study_user_attrs(self._study_id).get("study", {})
+        info = info_of(self)
         found = [failed_as_worst(trial, info) for trial in super()._get_trials(deepcopy, None, use_cache)]
         found = [trial for trial in found if trial.params or not trial.state.is_finished()]
         return [trial for trial in found if states is None or trial.state in states]
+
+
+def info_of(study: optuna.Study) -> Mapping[str, Any]:
+    """Returns what the study's parent wrote of it, empty where there was none."""
+    return study._storage.get_study_user_attrs(study._study_id).get("study", {})
 
 
 def failed_as_worst(trial: FrozenTrial, info: Mapping[str, Any]) -> FrozenTrial:
@@ -51,27 +58,50 @@ def failed_as_worst(trial: FrozenTrial, info: Mapping[str, Any]) -> FrozenTrial:
     return ended
 
 
-class AutoSampler(EvolutionSampler):
-    """The default: Optuna's TPE for the first TPE_TRIALS finished trials, then `evolution`.
+class OneDirection(Searched):
+    """A study as a sampler of one objective should see it: trials have their place in the order of `best_first`."""
 
-    After the named methods TPE finds more with less training (`python -m benchmarks.search`), but ranks all trials anew
-    for every knob: with 2,000 it asks for a third of a second.
+    def __init__(self, study: optuna.Study, rng: np.random.Generator) -> None:
+        super().__init__(study.study_name, study._storage, study.sampler)
+        self._directions = [StudyDirection.MINIMIZE]
+        self._seen = super()._get_trials(deepcopy=False)
+        ended = [place for place, trial in enumerate(self._seen) if trial.state == TrialState.COMPLETE]
+        if ended:
+            reference = reference_of(info_of(study))
+            order = best_first([self._seen[place] for place in ended], reference, rng)
+            for position, index in enumerate(order):
+                place = ended[index]
+                self._seen[place] = trial = copy.copy(self._seen[place])
+                trial.values = [float(position)]
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        return [trial for trial in self._seen if states is None or trial.state in states]
+
+
+class AutoSampler(EvolutionSampler):
+    """The default: Optuna's TPE in one direction of the front at a time for TPE_TRIALS trials, then `evolution`.
+
+    Of two objectives TPE takes all of the front for good: where that crowds beside the baseline, so do its trials, and
+    add next to nothing. So each trial has a direction, drawn as `evolution` does, in which the best tenth are good. TPE
+    weighs all trials anew for every knob, which becomes slow.
     """
 
     def __init__(self, seed: int) -> None:
         super().__init__(seed)
         self._tpe = make_tpe(seed)
-        self._asked: tuple[int, bool] = (-1, False)
+        self._asked: tuple[int, optuna.Study | None] = (-1, None)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Returns the value of one knob; all knobs of a trial are of one sampler."""
+        """Returns the value of one knob; all knobs of a trial are of one sampler and in one direction."""
         if self._asked[0] != trial.number:
             finished = study._storage.get_n_trials(study._study_id, TrialState.COMPLETE)
-            self._asked = trial.number, finished < TPE_TRIALS
-        if self._asked[1]:
-            return self._tpe.sample_independent(study, trial, param_name, param_distribution)
+            self._asked = trial.number, OneDirection(study, self.rng) if finished < TPE_TRIALS else None
+        if self._asked[1] is not None:
+            return self._tpe.sample_independent(self._asked[1], trial, param_name, param_distribution)
         return super().sample_independent(study, trial, param_name, param_distribution)
 
 
