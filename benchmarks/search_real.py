@@ -17,6 +17,7 @@ seed are of one machine, whose processor is noted.
 
 import argparse
 import functools
+import hashlib
 import json
 import shutil
 import statistics
@@ -37,7 +38,9 @@ SEARCHES = (DEFAULT, ENDS, RANDOM, NAMED_FIRST, TPE)
 # The most of another search's training time that the default may need for its final hypervolume, median over seeds.
 TARGETS = {RANDOM: 0.25, TPE: 0.5}
 REPEATS = 3
-SETTINGS = ("target", "epochs", "preset", "space", "trials", "ours", "workers")
+SETTINGS = ("target", "epochs", "preset", "space", "trials", "ours", "workers", "code")
+# What a search does is written here; records of other code are not put together.
+CODE = ("study/search.py", "study/evolution.py", "study/stopping.py", "search_spaces/full.py")
 # Runs a study whose space tries no named strategies.
 PLAIN = """
 import sys
@@ -64,6 +67,8 @@ def main() -> int:
     parser.add_argument("--tpe", action="store_true", help="Optuna's TPE as well, which takes as long as random search")
     parser.add_argument("--out", type=Path, default=Path("runs"))
     args = parser.parse_args()
+    code = [(Path(__file__).parents[1] / name).read_bytes() for name in CODE]
+    args.code = hashlib.sha256(b"".join(code)).hexdigest()[:12]
     if args.check:
         found = recorded(RESULTS)
         return check(found) if found else 1

@@ -158,7 +158,7 @@ def give_up_if_hopeless(crashes: int, here: list[Any], workers: int) -> None:
         raise GaveUp(f"{crashes} workers in a row ended before their first trial; their messages are above")
     latest = sorted(here, key=lambda trial: trial.datetime_complete)[-MOST_FAILURES_IN_A_ROW:]
     broken = len(latest) == MOST_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in latest)
-    # A sampler that takes no note of failures, as TPE, may propose diverging rates for long: nothing is broken then.
+    # A sampler may propose diverging rates for long, as random draws do in a narrow space: nothing is broken then.
     if broken and not all(trial.user_attrs.get("reason", "").startswith("Diverged:") for trial in latest):
         raise GaveUp(f"the last {len(latest)} trials failed, at last because: {latest[-1].user_attrs.get('reason')}")
 

@@ -13,7 +13,6 @@ from optuna.trial import TrialState
 
 from fer.adaptation import AdaptationConfig
 from fer.errors import InputError
-from fer.expressions import CHANCE
 from search_spaces import choose
 from study import search
 from study.front import CONSTRAINT, counted
@@ -283,22 +282,25 @@ def test_a_baseline_without_knobs_does_not_make_optunas_samplers_draw_at_random(
     assert first and second and first != second  # NSGA-II leaves out what it mutates
 
 
-@pytest.mark.parametrize("floor", [0.0, 0.9])
+@pytest.mark.parametrize("options", [{}, {"min_retention": 0.9}, {"reference": [0.5, 0.3]}], ids=str)
 @pytest.mark.parametrize("sampler", ["auto", "tpe", "gp"])
-def test_samplers_keep_away_from_what_diverges(tmp_path, sampler, floor):
-    storage = open_storage(None, tmp_path)
-    study = optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
-    study.set_user_attr("study", {"options": {"min_retention": floor}})
-    top_up(study, 40, "card", BASE)
-    while (trial := claim(study, sampler, 3)) is not None:
-        x = trial.suggest_float("x", 0, 1)
-        if x > 0.5:  # where both would be best
-            fail(study, trials_of(study)[trial.number], "Diverged: inf")
-            continue
-        if floor:
-            trial.set_constraint(CONSTRAINT, 0.3 - x)
-        trial.study.tell(trial, [x, x])
-    assert [trial.state.name for trial in trials_of(study)[-20:]].count("FAIL") < 10  # without, all 20
+def test_samplers_keep_away_from_what_diverges(tmp_path, sampler, options):
+    latest = []
+    for seed in range(3):
+        storage = open_storage(None, tmp_path / str(seed))
+        study = optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
+        study.set_user_attr("study", {"options": options})
+        top_up(study, 40, "card", BASE)
+        while (trial := claim(study, sampler, seed)) is not None:
+            x = trial.suggest_float("x", 0, 1)
+            if x > 0.3:  # where both would be best
+                fail(study, trials_of(study)[trial.number], "Diverged: inf")
+                continue
+            if "min_retention" in options:
+                trial.set_constraint(CONSTRAINT, 0.2 - x)
+            trial.study.tell(trial, [x, x])
+        latest += [trial.state.name for trial in trials_of(study)[-20:]]
+    assert latest.count("FAIL") < 0.5 * len(latest)  # 0.7 at random, nearly all where failures tell nothing
 
 
 def test_a_lost_trial_tells_samplers_nothing(study):
@@ -312,7 +314,7 @@ def test_a_lost_trial_tells_samplers_nothing(study):
             fail(study, trials_of(study)[trial.number], "Diverged: inf")
     seen = search.Searched("s", study._storage).get_trials(states=(TrialState.COMPLETE, TrialState.FAIL))
     assert [(trial.number, trial.state.name, trial.values) for trial in seen] == [
-        (0, "FAIL", None), (1, "COMPLETE", [CHANCE, CHANCE]),
+        (0, "FAIL", None), (1, "COMPLETE", [0, 0]),
     ]  # fmt: skip
     assert states(study) == ["FAIL", "FAIL", "WAITING"]
 
