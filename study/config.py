@@ -68,7 +68,7 @@ class StudyOptions:
     space: str = "card"
     sampler: str = "auto"
     early_stop: str = "on"
-    rung_images: int = 1000
+    rung_images: int = 300
     tries: tuple[str, ...] = ()
     warm_start: str | None = None
     min_retention: float = 0.0
