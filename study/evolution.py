@@ -1,12 +1,12 @@
 """The sampler `evolution`: children of the best trials so far, one at a time, in any conditional space.
 
-For most trials a direction is drawn, any between the two ends of the front as likely as any other, and the trial's
-parents come from the tenth of the finished ones that gets farthest in it, as the scalarisation of the hypervolume has
-it (Golovin and Zhang 2020, arXiv 2006.04655). So every part of the front has children, however many points crowd
-another, and near equals of its points are parents too, since part of one training's accuracy is luck. Of those the
-cheaper come more often, up to four times as often: near equals get as many seconds of training, not as many trials.
-There are no generations (steady state, Durillo et al. 2009), so that no worker waits and every result counts from the
-next trial on.
+For most trials a point of the front is drawn by the area of the box below it, and the trial's parents from the tenth of
+the finished ones that gets farthest in that point's direction, as the scalarisation of the hypervolume has it (Golovin
+and Zhang 2020, arXiv 2006.04655, whose directions are random). So children are bred most where both accuracies are
+worth something together, other parts of the front in proportion, and near equals of its points are parents too, since
+part of one training's accuracy is luck. Of those the cheaper come more often, up to four times as often: near equals
+get as many seconds of training, not as many trials. There are no generations (steady state, Durillo et al. 2009), so
+that no worker waits and every result counts from the next trial on.
 
 Each knob is asked for when the space comes to it, so that conditions need no treatment of their own: a knob that a
 parent has is inherited, and now and then mutated; one that no parent has is drawn at random. The cost does not depend
@@ -89,7 +89,7 @@ class EvolutionSampler(optuna.samplers.RandomSampler):
 
 def best_first(trials: list[FrozenTrial], reference: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
     """Returns the trials' places in order: by violation of constraints, then by how far they get in one direction,
-    drawn between those in which the ends of the front lie, seen from the reference.
+    that of a point of the front, drawn by the area of the box between it and the reference.
     """
     points = np.array([trial.values for trial in trials], dtype=float)
     broken = np.array([violation(trial) for trial in trials])
@@ -97,10 +97,10 @@ def best_first(trials: list[FrozenTrial], reference: tuple[float, float], rng: n
     front = front[non_dominated(front)]
     # As long as nothing is better than the reference in both, the way to it leads from the worst of both.
     corner = np.array(reference) if (front > reference).all(axis=1).any() else points.min(axis=0) - 1e-3
-    boxes = front[(front > corner).all(axis=1)] - corner
-    angles = np.arctan2(boxes[:, 1], boxes[:, 0])
-    angle = rng.uniform(angles.min(), angles.max())
-    ways = (points - corner) / [np.cos(angle), np.sin(angle)]
+    boxes = np.maximum(front - corner, 0)
+    areas = boxes.prod(axis=1)
+    direction = boxes[rng.choice(len(front), p=areas / areas.sum())]
+    ways = (points - corner) / direction
     # Equal accuracies are common on a few validation images: there the trial's number must not decide.
     return np.lexsort((rng.random(len(points)), -ways.max(axis=1), -ways.min(axis=1), broken))
 
