@@ -1,6 +1,6 @@
 """How long a worker waits for its next trial: claim, all knobs and tell, on a journal that holds many trials.
 
-`python -m benchmarks.search_latency` fills a journal with finished trials of the space `full` and times some more,
+`python -m benchmarks.search_latency` fills a journal with ended trials of the space `full` and times some more,
 for each sampler; medians go to benchmarks/results/search_latency.json. `--check` compares the default sampler with its
 target, `--quick` times 200 trials and writes nothing.
 """
@@ -66,7 +66,7 @@ def measure(samplers: list[str], sizes: list[int]) -> dict[str, Any]:
 
 @functools.cache
 def filled(size: int) -> list[Any]:
-    """Returns finished trials of the space `full`."""
+    """Returns trials of the space `full` that ended, every third of them stopped."""
     import optuna
 
     from benchmarks.search_simulator import base
@@ -76,7 +76,10 @@ def filled(size: int) -> list[Any]:
     for number in range(size):
         trial = memory.ask()
         choose("full", trial, base())
-        memory.tell(trial, [(number * 37 % 101) / 101, (number * 53 % 97) / 97])
+        if number % 3:
+            memory.tell(trial, [(number * 37 % 101) / 101, (number * 53 % 97) / 97])
+        else:
+            memory.tell(trial, state=optuna.trial.TrialState.PRUNED)
     return memory.trials
 
 
