@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import warnings
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -134,9 +135,10 @@ def make_sampler(name: str, seed: int, study_seed: int = 0) -> optuna.samplers.B
         return EvolutionSampler(seed)
     if name == "qmc":
         # One sequence for all processes, which each trial's place is looked up in; the rest is drawn at random.
-        return optuna.samplers.QMCSampler(
-            seed=study_seed, scramble=True, independent_sampler=optuna.samplers.RandomSampler(seed=seed)
-        )
+        with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+            return optuna.samplers.QMCSampler(
+                seed=study_seed, scramble=True, independent_sampler=optuna.samplers.RandomSampler(seed=seed)
+            )
     if name == "tpe":
         return make_tpe(seed)
     if name == "nsga2":
