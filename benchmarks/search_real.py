@@ -56,7 +56,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--trials", type=int, default=200, help="of random search, after the named strategies")
-    parser.add_argument("--ours", type=int, default=80, help="of the default, the named strategies among them")
+    parser.add_argument("--ours", type=int, default=120, help="of the default, the named strategies among them")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each another draw of the stand-in")
     parser.add_argument("--add", action="store_true", help="keep the record's other seeds, of the same settings")
@@ -67,8 +67,7 @@ def main() -> int:
     parser.add_argument("--tpe", action="store_true", help="Optuna's TPE as well, which takes as long as random search")
     parser.add_argument("--out", type=Path, default=Path("runs"))
     args = parser.parse_args()
-    code = [(Path(__file__).parents[1] / name).read_bytes() for name in CODE]
-    args.code = hashlib.sha256(b"".join(code)).hexdigest()[:12]
+    args.code = hash_of_code()
     if args.check:
         found = recorded(RESULTS)
         return check(found) if found else 1
@@ -76,7 +75,7 @@ def main() -> int:
         args.seeds, args.trials = [0], 12
         args.ours = count_named(args.space) + 12
     known = recorded(RESULTS) if args.add else None
-    if known and (changed := [name for name in SETTINGS if known[name] != getattr(args, name)]):
+    if known and (changed := [name for name in SETTINGS if known.get(name) != getattr(args, name)]):
         sys.exit(f"--add: the record has another {', '.join(changed)}")
     if known and (TPE in known["curves"]) != args.tpe:
         sys.exit(
@@ -89,6 +88,12 @@ def main() -> int:
     if not args.quick:
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     return 0
+
+
+def hash_of_code() -> str:
+    """Returns the hash of the code that decides what the default search does."""
+    code = [(Path(__file__).parents[1] / name).read_bytes() for name in CODE]
+    return hashlib.sha256(b"".join(code)).hexdigest()[:12]
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -311,6 +316,8 @@ def check(result: dict[str, Any]) -> int:
     """
     print(as_text(result))
     found, lines = result["figures"], []
+    if result.get("code") != hash_of_code():
+        print("this record is of another search than the present one")
     if len(result["seeds"]) < REPEATS:
         lines.append(f"{len(result['seeds'])} seeds, at least {REPEATS} wanted")
     for name, most in TARGETS.items():
