@@ -131,6 +131,7 @@ def draw_real(result: dict[str, Any]) -> Any:
 def draw_workers(curves: dict[str, Any]) -> Any:
     """Returns the figure of final hypervolume and duration by the number of workers."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(7, 3), layout="constrained")
     known = [(1, DEFAULT)] + [(n, f"{n} workers") for n in (2, 8, 64)]
@@ -145,6 +146,9 @@ def draw_workers(curves: dict[str, Any]) -> Any:
         axes.set_xticks([n for n, _ in known], [str(n) for n, _ in known])
         axes.grid(alpha=0.3)
     clock.set_yscale("log")
+    clock.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    clock.yaxis.set_major_formatter("{x:g}")
+    clock.yaxis.set_minor_formatter("")
     figure.suptitle("Simulated on the stand-in", fontsize=10)
     return figure
 
