@@ -6,7 +6,7 @@ each rung and for each network on the way; frozen features, data, augmentation a
 are frozen above trained ones count as trained). It measures
 the peak of one core anew (`benchmarks.peak`) and prints seconds: at that peak with all workers busy, at the speed that
 the network's own convolutions reach alone, and those that were spent. Trials that stopped early are counted both as
-they went and as if they had run to their end. Results: benchmarks/results/limit.json.
+they went and as if none stopped, nor was looked at for that. Results: benchmarks/results/limit.json.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.throughput import run_python
+from benchmarks.throughput import looked_at, run_python
 
 RESULTS = Path(__file__).parent / "results" / "limit.json"
 
@@ -66,18 +66,20 @@ def gflop(row: dict[str, Any], record: dict[str, Any], width: float, whole: bool
 
     sizes = {side: record[side]["report"]["sizes"] for side in ("source", "target")}
     samples = row["epochs"] * sizes["target"]["train"]
-    measured = 2.0
+    validated = sum(size["validation"] for size in sizes.values())
+    stopping = record["options"].get("early_stop", "on") == "on" and not whole
+    measured = looked_at(sizes, record["options"].get("rung_images")) - validated if stopping else 0
     if row["state"] == "stopped" and not whole:
-        samples, measured = samples / 2, 1.0
-    elif "source_val/0.50" in row:
-        measured += sum(name.startswith("source_val/") for name in row)
+        samples = samples / 2
+    else:
+        measured += validated * (1 + sum(name.startswith("source_val/") for name in row))
     frozen = int(row["frozen_layers"]) if row["frozen_from"] == 0 else 0
     training, forward = costs(width)[frozen]
     if row["lr"] == 0:
         samples = 0.0
     head = costs(width)[-2][0] + forward - costs(width)[-2][1]  # the last layer trained, the others computed
     training = row["head_first"] * head + (1 - row["head_first"]) * training
-    return samples * training + measured * sum(size["validation"] for size in sizes.values()) * forward
+    return samples * training + measured * forward
 
 
 if __name__ == "__main__":
