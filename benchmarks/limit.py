@@ -3,10 +3,10 @@
 `python -m benchmarks.limit STUDY_FOLDER` adds up what the trials of a finished study had to compute at the least: each
 drawn sample forward and backward through the layers that its trial trains, and both validation sets through them at
 each rung and for each network on the way; frozen features, data, augmentation and records count as nothing (layers that
-are frozen above trained ones count as trained). It measures
-the peak of one core anew (`benchmarks.peak`) and prints seconds: at that peak with all workers busy, at the speed that
-the network's own convolutions reach alone, and those that were spent. Trials that stopped early are counted both as
-they went and as if none stopped, nor was looked at for that. Results: benchmarks/results/limit.json.
+are frozen above trained ones count as trained). It measures the peak of one core anew (`benchmarks.peak`) and prints
+seconds: at that peak with all workers busy, at the speed that the network's own convolutions reach alone, and those
+that were spent. Trials that stopped early are counted both as they went and as if none stopped, nor was looked at for
+that. Results: benchmarks/results/limit.json.
 """
 
 import argparse
@@ -70,9 +70,9 @@ def gflop(row: dict[str, Any], record: dict[str, Any], width: float, whole: bool
     stopping = record["options"].get("early_stop", "on") == "on" and not whole
     measured = looked_at(sizes, record["options"].get("rung_images")) - validated if stopping else 0
     if row["state"] == "stopped" and not whole:
-        samples = samples / 2
+        samples /= 2
     else:
-        measured += validated * (1 + sum(name.startswith("source_val/") for name in row))
+        measured += validated * (1 + sum(pd.notna(row[name]) for name in row if name.startswith("source_val/")))
     frozen = int(row["frozen_layers"]) if row["frozen_from"] == 0 else 0
     training, forward = costs(width)[frozen]
     if row["lr"] == 0:
