@@ -41,10 +41,14 @@ def is_stuck(error: BaseException) -> bool:
     return full or isinstance(error, ConnectionError) or "no space left" in str(error).lower()
 
 
+OUT_OF_MEMORY = "out of memory"
+"""The reason of trials that failed so."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the memory of the host or of a device did not suffice; torch, OpenCV and the kernel each say it so."""
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    said = ("out of memory", "can't allocate memory", "cannot allocate memory", "insufficient memory")
+    said = (OUT_OF_MEMORY, "can't allocate memory", "cannot allocate memory", "insufficient memory")
     return named or any(text in str(error).lower() for text in said)
 
 

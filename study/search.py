@@ -14,7 +14,8 @@ from fer.seeding import seed_from
 from study.evolution import EvolutionSampler
 from study.front import CONSTRAINT
 from study.leases import identity_of_process
-from study.slots import discard, holders, slot_of
+from study.machine import OUT_OF_MEMORY
+from study.slots import discard, diverged, holders, slot_of
 from study.storage import one_change_at_a_time, storage_of, trials_of
 
 TPE_TRIALS = 500
@@ -55,12 +56,9 @@ class Searched(optuna.Study):
 
 def failed_by_its_knobs(trial: FrozenTrial) -> bool:
     """Whether a trial diverged or wanted more memory than there is; what was lost was not its knobs' fault."""
-    reason = trial.user_attrs.get("reason", "")
-    return (
-        trial.state == TrialState.FAIL
-        and "lost" not in trial.user_attrs
-        and (reason.startswith("Diverged:") or reason == "out of memory")
-    )
+    if trial.state != TrialState.FAIL or "lost" in trial.user_attrs:
+        return False
+    return diverged(trial) or trial.user_attrs.get("reason") == OUT_OF_MEMORY
 
 
 class AutoSampler(EvolutionSampler):
@@ -81,8 +79,8 @@ class AutoSampler(EvolutionSampler):
         """Returns the value of one knob; all knobs of a trial are of one sampler."""
         if self._asked[0] != trial.number:
             storage, study_id = storage_of(study)
-            waiting = storage.get_n_trials(study_id, (TrialState.WAITING, TrialState.RUNNING))
-            self._asked = trial.number, storage.get_n_trials(study_id) - waiting < TPE_TRIALS
+            ended = storage.get_n_trials(study_id, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+            self._asked = trial.number, ended < TPE_TRIALS
         if self._asked[1]:
             return self._tpe.sample_independent(study, trial, param_name, param_distribution)
         return super().sample_independent(study, trial, param_name, param_distribution)

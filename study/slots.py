@@ -112,6 +112,11 @@ def _copy(study: optuna.Study, trial: FrozenTrial) -> None:
     study.enqueue_trial(knobs, user_attrs=kept | {"copy_of": trial.number})
 
 
+def diverged(trial: FrozenTrial) -> bool:
+    """Whether a trial failed because its loss or its network's answers were no numbers (`fer.training.Diverged`)."""
+    return str(trial.user_attrs.get("reason", "")).startswith("Diverged:")
+
+
 def discard(study: optuna.Study, trial: FrozenTrial, reason: str, expected: TrialState = TrialState.WAITING) -> bool:
     """Takes a trial that has not ended out of every count; False when it has changed its state meanwhile."""
     storage, _ = storage_of(study)

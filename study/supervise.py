@@ -16,7 +16,7 @@ from study.front import CHANCE, counted
 from study.leases import Watch, reap
 from study.machine import worker_environment
 from study.progress import Progress
-from study.slots import top_up, withdraw
+from study.slots import diverged, top_up, withdraw
 from study.stopping import trials_since_growth
 from study.storage import trials_of
 
@@ -159,7 +159,7 @@ def give_up_if_hopeless(crashes: int, here: list[Any], workers: int) -> None:
     latest = sorted(here, key=lambda trial: trial.datetime_complete)[-MOST_FAILURES_IN_A_ROW:]
     broken = len(latest) == MOST_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in latest)
     # A sampler may propose diverging rates for long, as random draws do in a narrow space: nothing is broken then.
-    if broken and not all(trial.user_attrs.get("reason", "").startswith("Diverged:") for trial in latest):
+    if broken and not all(diverged(trial) for trial in latest):
         raise GaveUp(f"the last {len(latest)} trials failed, at last because: {latest[-1].user_attrs.get('reason')}")
 
 

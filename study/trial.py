@@ -20,7 +20,7 @@ from fer.training import Diverged
 from search_spaces import choose
 from study.describe import hide_secrets, one_line
 from study.front import BETWEEN, CONSTRAINT, FLOOR, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
-from study.machine import Crowded, is_out_of_memory, is_stuck
+from study.machine import OUT_OF_MEMORY, Crowded, is_out_of_memory, is_stuck
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
 from study.storage import trials_of
 
@@ -104,8 +104,8 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         if bench.beside and bench.setting.runtime.on_gpu and is_out_of_memory(error):
             raise Crowded(one_line(error)) from error
         expected = isinstance(error, Diverged | optuna.exceptions.UpdateFinishedTrialError)
-        reason = "out of memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
-        if not expected and reason != "out of memory":
+        reason = OUT_OF_MEMORY if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+        if not expected and reason != OUT_OF_MEMORY:
             traceback.print_exc()
         # Another process may have given the trial up for lost; then its copy counts and not this one.
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
