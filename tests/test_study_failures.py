@@ -104,7 +104,7 @@ def starve(folder: Path, where: str, trials: int, *arguments: str) -> tuple[int,
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["host", "device"])
 def test_a_study_goes_on_after_trials_without_memory(where, tmp_path):
-    code, said, trials = starve(tmp_path, where, 2, "--trials", "6")
+    code, said, trials = starve(tmp_path, where, 2, "--trials", "6", "--early-stop", "off")
     assert code == 0 and "Traceback" not in said, said
     assert list(trials["state"]) == ["failed"] * 2 + ["finished"] * 4, said
     assert set(trials["reason"][:2]) == {"out of memory"}
@@ -160,6 +160,7 @@ def test_workers_that_crowd_a_device_become_fewer_and_no_trial_is_lost(tmp_path)
 
     (tmp_path / "sitecustomize.py").write_text(CROWDED)
     words = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--workers", "4", "--trials", "6"]
+    words += ["--early-stop", "off"]
     process = command("run", *words, folder=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
     out, err = process.communicate(timeout=1500)
     said, trials = out + err, pd.read_csv(tmp_path / "runs" / NAME / "trials.csv")
