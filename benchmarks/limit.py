@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.throughput import looked_at, run_python
+from benchmarks.throughput import run_python
 
 RESULTS = Path(__file__).parent / "results" / "limit.json"
 
@@ -66,9 +66,10 @@ def gflop(row: dict[str, Any], record: dict[str, Any], width: float, whole: bool
 
     sizes = {side: record[side]["report"]["sizes"] for side in ("source", "target")}
     samples = row["epochs"] * sizes["target"]["train"]
-    validated = sum(size["validation"] for size in sizes.values())
-    stopping = record["options"].get("early_stop", "on") == "on" and not whole
-    measured = looked_at(sizes, record["options"].get("rung_images")) - validated if stopping else 0
+    counts = [size["validation"] for size in sizes.values()]
+    validated, most = sum(counts), record["options"].get("rung_images")
+    looks = record["options"].get("early_stop", "on") == "on" and not whole  # once, at half of the budget
+    measured = sum(min(most or count, count) for count in counts) if looks else 0
     if row["state"] == "stopped" and not whole:
         samples /= 2
     else:

@@ -87,18 +87,12 @@ def least_seconds(result: dict[str, Any]) -> float:
 
     setting = result["setting"]
     sizes = {side: setting[side]["sizes"] for side in ("source", "target")}
-    validated = looked_at(sizes, setting.get("rung_images"))
+    validated = sum(size["validation"] for size in sizes.values())
     work = 0.0
     for config in result["configs"]:
         training, forward = costs(result["machine"]["width"])[config["frozen_layers"]]
         work += config["epochs"] * sizes["target"]["train"] * training + validated * forward
     return work / result["machine"]["convolution_gflops"] / setting["workers"]
-
-
-def looked_at(sizes: dict[str, dict[str, int]], most: int | None) -> int:
-    """Returns how many validation images a trial is judged by, at half of its budget and at its end together."""
-    counts = [size["validation"] for size in sizes.values()]
-    return sum(counts) + sum(min(most or count, count) for count in counts)
 
 
 def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
@@ -196,13 +190,12 @@ class Bench:
         self.loader_workers = 0
         sizes = {side: self.record[side]["report"]["sizes"] for side in ("source", "target")}
         self.samples = self.record["budget_epochs"] * sizes["target"]["train"]
-        self.validated = looked_at(sizes, self.record["options"]["rung_images"])
+        self.validated = sum(size["validation"] for size in sizes.values())
 
     def setting(self) -> dict[str, Any]:
         """Returns what was measured on."""
         return {side: {key: self.record[side][key] for key in ("name", "kind")}
-                | {"sizes": self.record[side]["report"]["sizes"]} for side in ("source", "target")} | {
-                "rung_images": self.record["options"]["rung_images"]}  # fmt: skip
+                | {"sizes": self.record[side]["report"]["sizes"]} for side in ("source", "target")}  # fmt: skip
 
     def study(self, name: str, workers: int, trials: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Runs a study through its command; returns its record and its trials by number."""
