@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fer.seeding import seed_from
 from study.evolution import EvolutionSampler
-from study.front import CONSTRAINT
+from study.front import CONSTRAINT, counted
 from study.leases import identity_of_process
 from study.machine import OUT_OF_MEMORY
 from study.slots import discard, diverged, holders, slot_of
@@ -78,9 +78,7 @@ class AutoSampler(EvolutionSampler):
     ) -> Any:
         """Returns the value of one knob; all knobs of a trial are of one sampler."""
         if self._asked[0] != trial.number:
-            storage, study_id = storage_of(study)
-            ended = storage.get_n_trials(study_id, (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
-            self._asked = trial.number, ended < TPE_TRIALS
+            self._asked = trial.number, len(counted(trials_of(study))) < TPE_TRIALS
         if self._asked[1]:
             return self._tpe.sample_independent(study, trial, param_name, param_distribution)
         return super().sample_independent(study, trial, param_name, param_distribution)
@@ -104,12 +102,12 @@ def claim(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
             with one_change_at_a_time(storage):
                 if not storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
                     continue
-        except optuna.exceptions.UpdateFinishedTrialError:
+            storage.set_trial_user_attr(waiting._trial_id, "worker", identity_of_process())
+        except optuna.exceptions.UpdateFinishedTrialError:  # another's by now, or withdrawn by the parent
             continue
         # A new study object sees the trials that other workers finished meanwhile.
         study = Searched(study.study_name, storage, make_sampler(sampler, seed_from(seed, waiting.number), seed))
         trial = optuna.Trial(study, waiting._trial_id)
-        trial.set_user_attr("worker", identity_of_process())
         holder = holders(trials_of(study)).get(slot_of(waiting))
         if holder is None or holder.number != waiting.number:  # another parent filled or withdrew the slot
             discard(study, waiting, "one too many", TrialState.RUNNING)
