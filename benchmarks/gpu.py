@@ -28,6 +28,7 @@ def main() -> int:
     study = ["-m", "study.run", "--target", "tfeid", "--data-kind", "synthetic", "--device", "cuda", "--quiet"]
     study += ["--preset", args.preset, "--baseline-epochs", "5", "--trials", str(args.trials), "--out", args.out]
     throughput = ["-m", "benchmarks.throughput", "--device", "cuda", "--preset", args.preset, "--rounds", "1"]
+    throughput += ["--tracking-uri", "none"]
     steps = {
         "tests": ["-m", "pytest", "-m", "gpu", "-n", "0"],
         "peak": ["-m", "benchmarks.peak", "1.0", "bf16", "cuda"],

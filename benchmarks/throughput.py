@@ -3,8 +3,10 @@
 `python -m benchmarks.throughput` draws 40 configurations of the `card` space (the paper's five first, the rest at
 random) and runs them in full, without early stopping, through `python -m study.run` and through
 `benchmarks.idiomatic`, both with one process per core, from the same data and baseline. The engine's feature cache is
-empty at first. Rounds are repeated, sides taking turns in going first; medians and ranges are over rounds. First the
-peak of one core (`benchmarks.peak`): its matrix multiply, and its best convolution.
+empty at first. The script has the environment as it is; the engine's processes have the allocator settings that its
+parent gives them, which are part of what is measured. Both keep their trials in MLflow, unless `--tracking-uri none`.
+Rounds are repeated, sides taking turns in going first; medians and ranges are over rounds. First the peak of one core
+(`benchmarks.peak`): its matrix multiply, and its best convolution.
 Results: benchmarks/results/throughput-DEVICE.json; with `--data`, whose real FER2013 has more validation images than
 its stand-in (3,589 instead of 625), throughput-DEVICE-data.json. `--check` compares all there are with the targets,
 `--quick` runs a small part and writes nothing. What there is is written after each round.
@@ -12,6 +14,7 @@ its stand-in (3,589 instead of 625), throughput-DEVICE-data.json. `--check` comp
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -48,7 +51,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--preset", default="laptop")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--tracking-uri", default="none", help="MLflow for both sides (default: none)")
+    parser.add_argument("--tracking-uri", help="MLflow for both sides, or none (default: an SQLite file of its own)")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
@@ -59,6 +62,7 @@ def main() -> int:
     if args.quick:
         args.trials, args.rounds, args.preset = 10, 1, "tiny"
     with tempfile.TemporaryDirectory() as temporary:
+        args.tracking_uri = args.tracking_uri or f"sqlite:///{temporary}/mlflow.db"
         for result in measure(args, Path(temporary)):
             if not args.quick:
                 path.write_text(json.dumps(result, indent=1) + "\n")
@@ -118,7 +122,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
             "targets": TARGETS,
             "n": len(rounds),
             "setting": vars(args)
-            | {"data": bool(args.data)}
+            | {"data": bool(args.data), "tracking_uri": args.tracking_uri.partition(":")[0]}
             | bench.setting()
             | {"loader_workers": bench.loader_workers},
             "machine": machine | {"width": bench.width},
@@ -206,7 +210,7 @@ class Bench:
         words += ["--device", args.device]
         words += ["--data", args.data] if args.data else ["--data-kind", "synthetic"]
         words += ["--baseline", args.baseline] if args.baseline else []
-        run_python(words)
+        run_python(words, plain())
         record = json.loads((self.folder / "runs" / name / "study.json").read_text())
         return record, trials_in(str(self.folder / "runs" / name / "journal.log"), name)
 
@@ -220,7 +224,8 @@ class Bench:
         if not self.configs:
             self.configs = configs
             (self.folder / "configs.json").write_text(json.dumps(configs))
-            self.loader_workers = int(run_python([*self.script_words("fp32", "once", "unused"), "--tune"]))
+            tune = [*self.script_words("fp32", "once", "unused"), "--tune"]
+            self.loader_workers = int(run_python(tune, plain()))
         assert configs == self.configs, "both sides run the same configurations"
         return outcome(rows, seconds)
 
@@ -249,7 +254,7 @@ class Bench:
             study.enqueue_trial({"config": number})
         words = [*self.script_words(precision, evaluate, str(journal)), "--loader-workers", str(self.loader_workers)]
         started = time.monotonic()
-        processes = [subprocess.Popen([sys.executable, *words], **surroundings()) for _ in range(self.args.workers)]
+        processes = [subprocess.Popen([sys.executable, *words], **plain()) for _ in range(self.args.workers)]
         codes = [process.wait() for process in processes]
         if any(codes):
             raise SystemExit("the script failed; its messages are above")
@@ -289,18 +294,24 @@ def config_of(row: dict[str, Any]) -> dict[str, Any]:
     return {name: config[name] for name in ("frozen_layers", "lr", "fusion_ratio", "epochs", *names)}
 
 
-def run_python(words: list[str]) -> str:
-    """Runs this Python with the engine's environment and returns the last line it printed."""
-    done = subprocess.run([sys.executable, *words], **surroundings(), stdout=subprocess.PIPE, text=True, check=True)
+def run_python(words: list[str], where: dict[str, Any] | None = None) -> str:
+    """Runs this Python with a worker's environment, or another, and returns the last line it printed."""
+    done = subprocess.run([sys.executable, *words], **where or tuned(), stdout=subprocess.PIPE, text=True, check=True)
     return (done.stdout.splitlines() or [""])[-1]
 
 
-def surroundings() -> dict[str, Any]:
-    """Returns where processes of both sides run: the same allocator settings, no data but what is named."""
-    from study.machine import worker_environment
+def tuned() -> dict[str, Any]:
+    """Returns where the engine's workers run: plainly, but with the threads and allocator that they are given."""
+    from study.machine import WORKER_ENVIRONMENT
 
+    found = plain()
+    return found | {"env": WORKER_ENVIRONMENT | found["env"]}
+
+
+def plain() -> dict[str, Any]:
+    """Returns where a hand-written script runs, and a command of ours: no data but what is named."""
     dropped = ("FER_DATA", "MLFLOW_TRACKING_URI", "STUDY_STORAGE")
-    kept = {name: value for name, value in worker_environment().items() if name not in dropped}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return {"env": kept | {"PYTHONPATH": str(ROOT)}, "cwd": ROOT}
 
 

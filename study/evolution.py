@@ -72,7 +72,7 @@ class EvolutionSampler(optuna.samplers.RandomSampler):
 
     def choose_parents(self, study: optuna.Study) -> list[FrozenTrial]:
         """Returns the parents of the next child: none, one or two."""
-        done = study._storage.get_all_trials(study._study_id, deepcopy=False, states=(TrialState.COMPLETE,))
+        done = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True)
         # A twin was answered from a record and cost nothing.
         pool = [trial for trial in done if trial.params and "twin_of" not in trial.user_attrs]
         if len(pool) < STARTUP or self.rng.random() < FRESH:

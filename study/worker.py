@@ -26,6 +26,7 @@ from study.machine import (
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -113,8 +114,9 @@ def run_all(
     from study.slots import give_back
 
     finished = 0
+    seen: dict[int, FrozenTrial] = {}
     while time.monotonic() < until:
-        trial = claim(study, options["sampler"], options["seed"])
+        trial = claim(study, options["sampler"], options["seed"], seen)
         if trial is None:
             break
         try:
