@@ -5,6 +5,8 @@ random) and runs them in full, without early stopping, through `python -m study.
 `benchmarks.idiomatic`, both with one process per core, from the same data and baseline. The engine's feature cache is
 empty at first. The script has the environment as it is; the engine's processes have the allocator settings that its
 parent gives them, which are part of what is measured. Both keep their trials in MLflow, unless `--tracking-uri none`.
+Seconds are from the first trial's start to the last one's end; what comes before, as the engine's first look at both
+validation sets, which fills their features, is in those of the whole command alone.
 Rounds are repeated, sides taking turns in going first; medians and ranges are over rounds. First the peak of one core
 (`benchmarks.peak`): its matrix multiply, and its best convolution.
 Results: benchmarks/results/throughput-DEVICE.json; with `--data`, whose real FER2013 has more validation images than
@@ -162,6 +164,8 @@ def figures(rounds: list[dict[str, Any]], once: str, machine: dict[str, float], 
         "speedup_over_once": ratio(once),
         "speedup_fc": median(lambda sides: typical(sides, "script", of_fc) / typical(sides, "engine", of_fc)),
         "speedup_full": median(lambda sides: typical(sides, "script", full) / typical(sides, "engine", full)),
+        "speedup_fc_over_once": median(lambda sides: typical(sides, once, of_fc) / typical(sides, "engine", of_fc)),
+        "speedup_full_over_once": median(lambda sides: typical(sides, once, full) / typical(sides, "engine", full)),
         "speedup_whole_command": median(
             lambda sides: sides["script"]["command_seconds"] / sides["engine"]["command_seconds"]
         ),

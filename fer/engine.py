@@ -360,7 +360,7 @@ class _Adaptation:
         key = seed_from(
             prefix.VERSION, torch.__version__, setting.baseline.digest, setting.source.digest, setting.target.digest,
             json.dumps(knobs(self.config), sort_keys=True), seed, self.cut, setting.runtime.device,
-            setting.runtime.precision,
+            setting.runtime.precision, str((tuple(self.rungs), self.parts, setting.rung_images)),
         )  # fmt: skip
         return Checkpoints(setting.cache / "checkpoints", f"{key:016x}", checkpoint.EVERY_SECONDS)
 
@@ -417,7 +417,7 @@ class _Adaptation:
             rows = slice(targets, None) if domain == "source" else slice(targets)
             if not len(logits[rows]):
                 return logits.new_zeros(())
-            wanted = reference(*schedule.samples(domain)[step])
+            wanted = reference(step)
             if config.anchor == "features":
                 return weight * anchors.feature_distance(features[rows], wanted)
             if config.anchor == "logits":
@@ -426,16 +426,17 @@ class _Adaptation:
 
         return output_penalty
 
-    def reference(self, domain: str, schedule: Schedule, cut: int) -> Callable[[np.ndarray, np.ndarray], torch.Tensor]:
-        """Returns what gives the baseline's outputs at a cut for images and views, kept in a bank like any features."""
+    def reference(self, domain: str, schedule: Schedule, cut: int) -> Callable[[int], torch.Tensor]:
+        """Returns what gives the baseline's outputs at a cut for a step's samples, kept in a bank like any features."""
         feeds = self.feeds(schedule, cut)
-        feed = feeds[domain][0] if domain in feeds else None
-        begin = feed.cut if feed else 0
+        if domain not in feeds:  # nothing is drawn of it, so nothing is asked for
+            return lambda step: torch.empty(0)
+        feed, _ = feeds[domain]
+        inputs_of = feed.planned(schedule.samples(domain))
 
-        def outputs(images: np.ndarray, views: np.ndarray) -> torch.Tensor:
-            assert feed is not None
-            inputs = channels_last(feed.gather(images, views))
-            return frozen_features(self.setting.baseline.network, begin, cut, inputs, self.setting.runtime).float()
+        def outputs(step: int) -> torch.Tensor:
+            inputs = channels_last(inputs_of(step))
+            return frozen_features(self.setting.baseline.network, feed.cut, cut, inputs, self.setting.runtime).float()
 
         return outputs
 
@@ -452,7 +453,8 @@ class _Adaptation:
 
         if setting.cache is None:
             return compute()
-        name = f"{setting.baseline.digest}-{setting.source.digest}-{kind}.safetensors"
+        key = f"{setting.baseline.digest}-{setting.source.digest}-{anchors.IMPORTANCE_SAMPLES}"
+        name = f"{key}-{anchors.LARGEST_IMPORTANCE:g}-{kind}.safetensors"
         found = anchors.cached_importance(setting.cache / "importance" / name, compute)
         return {name: tensor.to(setting.runtime.device) for name, tensor in found.items()}
 

@@ -6,7 +6,6 @@ are filled when a trial first needs them; a slot that is empty, torn or damaged 
 again, so a crash or two writers at once can cost time but never a wrong number.
 """
 
-import math
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -87,8 +86,12 @@ class Pixels:
     def __init__(self, split: Split, recipe: ViewRecipe, seed: int, runtime: Runtime) -> None:
         self.split, self.recipe, self.seed, self.runtime = split, recipe, seed, runtime
         self.keeps = runtime.on_gpu
-        self.moved = torch.from_numpy(np.array(split.images)).to(runtime.device) if runtime.on_gpu else None
         self.resident: Resident | None = None
+
+    @cached_property
+    def moved(self) -> torch.Tensor | None:
+        """All images on the GPU, if there is one, once views are drawn: features that are kept need none."""
+        return torch.from_numpy(np.array(self.split.images)).to(self.runtime.device) if self.runtime.on_gpu else None
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
         """Draws these views beforehand where a GPU can hold them; elsewhere they are drawn when they are gathered."""
@@ -100,8 +103,10 @@ class Pixels:
         if len(slots) * SIZE**2 > LARGEST_RESIDENT:
             self.resident = None
             return
-        parts = np.array_split(slots, math.ceil(len(slots) / _DRAWN_AT_ONCE))
-        drawn = torch.cat([self._draw(part // _MOST_VIEWS, part % _MOST_VIEWS) for part in parts])
+        drawn = torch.empty((len(slots), SIZE, SIZE), dtype=torch.uint8, device=self.runtime.device)
+        for start in range(0, len(slots), _DRAWN_AT_ONCE):  # into one block: parts and their sum would need it twice
+            part = slots[start : start + _DRAWN_AT_ONCE]
+            drawn[start : start + len(part)] = self._draw(part // _MOST_VIEWS, part % _MOST_VIEWS)
         self.resident = Resident(slots, drawn)
 
     def planned(self, steps: Steps) -> Callable[[int], torch.Tensor]:

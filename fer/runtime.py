@@ -48,8 +48,14 @@ def runtime(device: str = "auto", precision: str = "auto", threads: int = 1) -> 
         raise InputError("--device cuda needs a CUDA GPU that torch can use", device, "Use --device cpu.")
     torch.set_num_threads(threads)
     if precision == "auto":
-        precision = "bf16" if device.startswith("cuda") or _bf16_is_faster() else "fp32"
+        faster = _gpu_has_bf16() if device.startswith("cuda") else _bf16_is_faster()
+        precision = "bf16" if faster else "fp32"
     return Runtime(device, "bf16" if precision == "bf16" else "fp32")
+
+
+def _gpu_has_bf16() -> bool:
+    """Whether the GPU computes in bf16 itself; those before Ampere only emulate it."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _bf16_is_faster(margin: float = 1.2, rounds: int = 5) -> bool:

@@ -23,6 +23,9 @@ ANCHOR_WEIGHT = {
     "replay": (1e-2, 1e1),
 }  # fmt: skip
 DEEPEST = 12
+FIRST, FREE = 8, 2
+"""How many named methods come first (the paper's five and three with decaying rates), and free trials before each
+of the others."""
 NORMED = 10
 LABELS = {"weights": "L2-SP", "fisher": "EWC", "mas": "MAS", "features": "LF", "logits": "LwF", "replay": "DER++"}
 
@@ -99,10 +102,14 @@ def point(name: str, base: AdaptationConfig) -> dict[str, Any] | None:
 
 
 def slot(base: AdaptationConfig, index: int) -> dict[str, Any]:
-    """Returns every named method first, the paper's to their end, then free trials.
+    """Returns the first named methods, then each other one after FREE free trials, so that searching begins before all
+    is tried that may be no good here.
 
-    A method that is a point of the space has its knobs, so that samplers learn from it.
+    The paper's go to their end. A method that is a point of the space has its knobs, so that samplers learn from it.
     """
+    if index >= FIRST:
+        group, place = divmod(index - FIRST, FREE + 1)
+        index = FIRST + group if place == FREE else len(PRESETS)
     if index >= len(PRESETS):
         return {"params": {}}
     name = list(PRESETS)[index]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fer.errors import InputError
 from study.config import DONE, FAILED, INTERRUPTED, WRONG_USE, joining_parent
 from study.describe import SIDES
-from study.machine import cores, keep_private, leave_with_parent, worker_environment
+from study.machine import gpu_count, keep_private, leave_with_parent, usual_workers, worker_environment
 from study.retrain import ATTRIBUTE, answers_path, truth_path, work
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--seeds", type=int, default=SEEDS, metavar="K", help="trainings of each (default: %(default)s)"
     )
     parser.add_argument("--again", action="store_true", help="open the test sets a second time, which is recorded")
-    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (default: cores)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: cores, 4 at most on a GPU)")
     parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
     return parser
 
@@ -78,7 +78,7 @@ def confirm(args: argparse.Namespace) -> None:
     from study.report import export
     from study.storage import load_study, trials_of
 
-    if args.seeds < 1 or args.workers < 1:
+    if args.seeds < 1 or (args.workers is not None and args.workers < 1):
         raise InputError("--seeds and --workers are at least 1", f"{args.seeds} and {args.workers}", "Give more.")
     study = load_study(args.study, Path(args.out), args.storage)
     record = study.user_attrs["study"]
@@ -88,7 +88,8 @@ def confirm(args: argparse.Namespace) -> None:
     print(
         f"confirming {args.study}: {jobs} trainings with {args.seeds} seeds each; the test sets are opened", flush=True
     )
-    run_parts(args)
+    device = args.device or record["baseline"]["device"]
+    run_parts(args, args.workers or usual_workers("cuda" if device == "auto" and gpu_count() else device))
     opening |= {"finished": _now(), "results": results(opening, folder, record["options"]["seed"])}
     study.set_user_attr(ATTRIBUTE, opening)
     export(record | {ATTRIBUTE: opening}, trials_of(study), folder)
@@ -176,9 +177,9 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def run_parts(args: argparse.Namespace) -> None:
+def run_parts(args: argparse.Namespace, workers: int) -> None:
     """Lets one process per worker train its part."""
-    words = [sys.executable, "-m", "study.confirm", args.study, "--out", args.out, "--workers", str(args.workers)]
+    words = [sys.executable, "-m", "study.confirm", args.study, "--out", args.out, "--workers", str(workers)]
     for name in ("data", "device"):
         words += [f"--{name}", getattr(args, name)] if getattr(args, name) else []
     words += ["--parent", str(os.getpid())]
@@ -186,7 +187,7 @@ def run_parts(args: argparse.Namespace) -> None:
     environment = worker_environment() | ({"STUDY_STORAGE": args.storage} if args.storage else {})
     parts = [
         subprocess.Popen([*words, "--part", str(part)], env=environment, start_new_session=True)
-        for part in range(args.workers)
+        for part in range(workers)
     ]
     try:
         codes = [part.wait() for part in parts]

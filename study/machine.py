@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import importlib.metadata
+import math
 import os
 import platform
 import sys
@@ -14,13 +15,23 @@ from typing import Any
 
 PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
 
+
+def _largest_kept(libc: tuple[str, str] = platform.libc_ver()) -> int:
+    """Returns the largest block, in bytes, that the allocator can be told to keep.
+
+    glibc before 2.35 takes no threshold above 32 MiB, and one that it does not take leaves it worse off than none.
+    """
+    version = tuple(int(part) for part in libc[1].split(".")[:2] if part.isdigit())
+    return 32 * 2**20 if libc[0] == "glibc" and version < (2, 35) else 2**30
+
+
 # One thread per process: two OpenMP threads in one process were 2 to 15 times slower than one. The allocator keeps
 # freed memory instead of returning and clearing megabytes at every step; other C libraries ignore these names.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_MMAP_THRESHOLD_": str(_largest_kept()),
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
 }
 
@@ -80,9 +91,35 @@ def gpu_count() -> int:
     return count.value
 
 
+MOST_ON_A_GPU = 4  # processes that share one
+
+
 def cores() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Returns the number of cores that this process may use, as its affinity and its container's quota allow."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(allowed, _quota())))
+
+
+def usual_workers(device: str) -> int:
+    """Returns how many processes compute on a device where nobody says and nothing was measured."""
+    return cores() if device == "cpu" else min(MOST_ON_A_GPU, cores())
+
+
+def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Returns how many cores' time this process's control group is given, infinity where it is not limited.
+
+    A container of two cores on a machine of 64 sees all 64: its limit is a share of time (docs.kernel.org, cgroup-v2
+    `cpu.max`; cpu.cfs_quota_us of version 1, where a quota of -1 is none).
+    """
+    files = [(root / "cpu.max",), (root / "cpu/cpu.cfs_quota_us", root / "cpu/cpu.cfs_period_us")]
+    for paths in files:
+        try:
+            quota, period = map(float, " ".join(path.read_text() for path in paths).split())
+        except (OSError, ValueError):  # not this version, or "max"
+            continue
+        if quota > 0 and period > 0:
+            return quota / period
+    return math.inf
 
 
 def hardware() -> dict[str, Any]:

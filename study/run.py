@@ -31,7 +31,7 @@ from study.config import (
     study_name,
 )
 from study.describe import SIDES, hide_secrets, one_line
-from study.machine import cores, gpu_count, hardware, keep_private, versions, worker_environment
+from study.machine import cores, gpu_count, hardware, keep_private, usual_workers, versions, worker_environment
 from study.progress import Progress, front_rich
 
 # Packages whose version numbers and suggestions depend on; others change no result.
@@ -324,14 +324,12 @@ def settle_workers(
     """
     if options.workers != "auto" or options.ray:  # how many a cluster has, it says later
         return options
-    if record["baseline"]["device"] != "cpu":
-        return dataclasses.replace(options, workers=str(min(4, cores())))
-    if options.preset == "tiny":
-        return dataclasses.replace(options, workers=str(cores()))
     from study.calibration import candidates, obtain
 
-    if len(candidates(cores())) == 1:
-        return dataclasses.replace(options, workers=str(cores()))
+    device = record["baseline"]["device"]
+    if device != "cpu" or options.preset == "tiny" or options.threads > 1 or len(candidates(cores())) == 1:
+        few = cores() // options.threads  # no more threads than cores
+        return dataclasses.replace(options, workers=str(max(1, min(usual_workers(device), few))))
     found = record["calibration"] = obtain(cache_folder(options.out), record["network"]["width"])
     study.set_user_attr("study", record)
     if any(found["images_per_second"].values()):
@@ -443,7 +441,7 @@ def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progres
     confirm(
         argparse.Namespace(
             study=study.study_name, seeds=options.confirm, again=False, out=options.out, storage=options.storage,
-            data=options.data, device=None, workers=cores() if options.workers == "auto" else int(options.workers),
+            data=options.data, device=None, workers=None if options.workers == "auto" else int(options.workers),
         )
     )  # fmt: skip
 

@@ -23,6 +23,8 @@ from study.front import counted
 from study.storage import one_change_at_a_time, storage_of, trials_of
 
 RETRIES = 3
+DIVERGED = "Diverged: "
+"""How the reason of a trial begins that failed with `fer.training.Diverged`."""
 KEPT = ("slot", "named", "keep", "replicate", "prior")
 """Attributes that a slot gives its trials; everything else is what became of one of them."""
 
@@ -114,7 +116,7 @@ def _copy(study: optuna.Study, trial: FrozenTrial) -> None:
 
 def diverged(trial: FrozenTrial) -> bool:
     """Whether a trial failed because its loss or its network's answers were no numbers (`fer.training.Diverged`)."""
-    return str(trial.user_attrs.get("reason", "")).startswith("Diverged:")
+    return str(trial.user_attrs.get("reason", "")).startswith(DIVERGED)
 
 
 def discard(study: optuna.Study, trial: FrozenTrial, reason: str, expected: TrialState = TrialState.WAITING) -> bool:

@@ -21,6 +21,7 @@ from search_spaces import choose
 from study.describe import hide_secrets, one_line
 from study.front import BETWEEN, CONSTRAINT, FLOOR, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
 from study.machine import OUT_OF_MEMORY, Crowded, is_out_of_memory, is_stuck
+from study.slots import DIVERGED, diverged
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
 from study.storage import trials_of
 
@@ -71,6 +72,8 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         key = f"{seed} {fingerprint(config)}"
         describe(trial, {"strategy": strategy, "config": knobs(config), "key": key, "seed": seed})
         twin = find_twin(trial, key)
+        if twin is not None and twin.state == TrialState.FAIL:
+            raise Diverged(f"as in trial {twin.number}, {twin.user_attrs['reason'].removeprefix(DIVERGED)}")
         if twin is not None:
             known = ("curve", "measures", "confusion")
             record = {name: twin.user_attrs[name] for name in known if name in twin.user_attrs}
@@ -137,9 +140,9 @@ def describe(trial: optuna.Trial, attributes: dict[str, Any]) -> None:
 
 
 def find_twin(trial: optuna.Trial, key: str) -> FrozenTrial | None:
-    """Returns a finished trial of the same configuration and seed, whose record answers this one."""
+    """Returns a trial of the same configuration and seed that finished or diverged, whose record answers this one."""
     same = (other for other in counted(trials_of(trial.study)) if other.user_attrs.get("key") == key)
-    return next((other for other in same if other.state == TrialState.COMPLETE), None)
+    return next((other for other in same if other.state == TrialState.COMPLETE or diverged(other)), None)
 
 
 def on_the_way(adapted: Adapted) -> dict[str, float]:

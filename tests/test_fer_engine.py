@@ -1,6 +1,7 @@
 """The engine: exact caching, frozen layers bit for bit, equal budgets, determinism; over all strategies."""
 
 import gc
+import multiprocessing
 import time
 from contextlib import nullcontext
 from dataclasses import replace
@@ -203,6 +204,27 @@ def test_a_damaged_or_truncated_bank_is_mended(setting):
     assert adapt(setting, config, seed=5).curve == first.curve
 
 
+def _adapt_with_others(setting, config, barrier, results):
+    torch.set_num_threads(1)
+    barrier.wait(60)
+    results.put(losses(adapt(setting, config, seed=5)))
+
+
+def test_processes_that_fill_a_bank_at_once_all_have_true_features(make_setting):
+    config, context = named("FU", replace(TINY, frozen_layers=4)), multiprocessing.get_context("fork")
+    barrier, results = context.Barrier(3), context.Queue()
+    parts = [
+        context.Process(target=_adapt_with_others, args=(make_setting(), config, barrier, results)) for _ in range(3)
+    ]
+    for part in parts:
+        part.start()
+    found = [results.get(timeout=120) for _ in parts]
+    for part in parts:
+        part.join()
+    assert found[0] == found[1] == found[2] == losses(adapt(make_setting(), config, seed=5))
+    np.testing.assert_allclose(found[0], losses(adapt(make_setting(cached=False), config, seed=5)), rtol=1e-5)
+
+
 def test_a_second_trial_computes_no_feature_again(setting, monkeypatch):
     config = named("FC", TINY)
     adapt(setting, config, seed=5)
@@ -228,6 +250,13 @@ def test_auto_takes_the_precision_that_is_faster_here(monkeypatch, slow, taken):
     drawn = torch.get_rng_state()
     assert runtime("cpu").precision == taken
     assert (torch.get_rng_state() == drawn).all()
+
+
+@pytest.mark.parametrize("has, taken", [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_bf16_on_gpus_that_have_it_and_not_where_it_is_emulated(monkeypatch, has, taken):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or has)
+    assert runtime("cuda") == Runtime("cuda", taken)
 
 
 @pytest.mark.parametrize("name", ["FC", "RE", "FU"])

@@ -37,8 +37,14 @@ def test_a_space_suggests_valid_configurations_that_records_can_hold(space):
 @pytest.mark.parametrize("space", SPACES)
 def test_the_papers_strategies_come_first_and_exactly(space):
     study = optuna.create_study(directions=["maximize"] * 2)
-    seen = dict(ask(study, space, index) for index in range({"paper": 9, "card": 5, "full": len(PRESETS)}[space]))
-    assert seen == {name: named(name, BASE) for name in (PRESETS if space == "full" else STRATEGIES)}
+    seen = dict(ask(study, space, index) for index in range({"paper": 9, "card": 5, "full": 5}[space]))
+    assert seen == {name: named(name, BASE) for name in STRATEGIES}
+
+
+def test_the_full_space_tries_every_named_method_exactly():
+    study = optuna.create_study(directions=["maximize"] * 2)
+    tried = [index for index in range(100) if full.slot(BASE, index) != {"params": {}}]
+    assert dict(ask(study, "full", index) for index in tried) == {name: named(name, BASE) for name in PRESETS}
 
 
 def test_the_card_reaches_every_strategy():
@@ -63,11 +69,14 @@ def test_the_papers_grid_is_exact_and_repeats_with_other_seeds():
         assert {(s, a) for s, a, r in grid if r == replicate} == expected
 
 
-def test_the_full_space_begins_with_every_method_of_which_the_paper_s_are_not_stopped():
-    slots = [full.slot(BASE, index)["user_attrs"] for index in range(len(PRESETS))]
-    assert [slot["named"] for slot in slots] == list(PRESETS)
+def test_the_full_space_tries_every_method_once_of_which_the_paper_s_come_first_and_are_not_stopped():
+    slots = [full.slot(BASE, index).get("user_attrs", {}) for index in range(300)]
+    tried = [slot["named"] for slot in slots if slot]
+    assert tried == list(PRESETS) and tried[: len(STRATEGIES)] == list(STRATEGIES)
     assert [slot["named"] for slot in slots if slot.get("keep")] == list(STRATEGIES)
-    assert full.slot(BASE, len(PRESETS)) == {"params": {}}
+    assert all(slots[: full.FIRST]) and {"FU+LLRD", "replay+LLRD"} <= set(tried[: full.FIRST])
+    gaps = "".join("-x"[bool(slot)] for slot in slots[full.FIRST :]).rstrip("-").split("x")[:-1]
+    assert set(gaps) == {"-" * full.FREE} and len(gaps) == len(PRESETS) - full.FIRST
 
 
 def test_equal_adaptations_have_equal_fingerprints():

@@ -13,11 +13,12 @@ from optuna.trial import TrialState
 from commands import NAME, command, run
 from conftest import TINY
 from fer.adaptation import AdaptationConfig
+from fer.training import Diverged
 from made_study import FAILED, made_trial
 from study import trial as one
 from study.machine import is_out_of_memory
 from study.search import claim
-from study.slots import top_up
+from study.slots import diverged, top_up
 from study.storage import open_storage, trials_of
 from study.supervise import MOST_FAILURES_IN_A_ROW, GaveUp, give_up_if_hopeless
 
@@ -167,3 +168,32 @@ def test_workers_that_crowd_a_device_become_fewer_and_no_trial_is_lost(tmp_path)
     assert process.returncode == 0 and "Traceback" not in said, said
     assert "for 4 workers; it goes on with 2" in said and "for 2 workers; it goes on with 1" in said
     assert list(trials["state"]) == ["finished"] * 6
+
+
+def test_a_configuration_is_trained_once_and_its_twin_answered_from_the_record(setting, tmp_path, monkeypatch):
+    found = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    for _ in range(2):
+        found.enqueue_trial({"strategy": "FC", "lr": 0.01})
+    bench = one.Bench(setting, "card", TINY, 0, tmp_path)
+    assert one.run_trial(claim(found, "random", 0), bench) == TrialState.COMPLETE
+    monkeypatch.setattr(one, "adapt_over", lambda *_: pytest.fail("trained again"))
+    assert one.run_trial(claim(found, "random", 0), bench) == TrialState.COMPLETE
+    first, second = trials_of(found)
+    assert second.user_attrs["twin_of"] == first.number and second.values == first.values
+    assert second.user_attrs["measures"] == first.user_attrs["measures"]
+
+
+def test_what_diverged_diverges_again_without_training(setting, tmp_path, monkeypatch, capfd):
+    found = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    for lr in (0.01, 0.01, 0.02):
+        found.enqueue_trial({"strategy": "FC", "lr": lr})
+    bench, trained = one.Bench(setting, "card", TINY, 0, tmp_path), []
+
+    def diverges(settings, config, *_):
+        trained.append(config.lr)
+        raise Diverged("the loss became nan")
+
+    monkeypatch.setattr(one, "adapt_over", diverges)
+    assert [one.run_trial(claim(found, "random", 0), bench) for _ in range(3)] == [TrialState.FAIL] * 3
+    assert trained == [0.01, 0.02] and all(diverged(trial) for trial in trials_of(found))
+    assert "as in trial 0" in trials_of(found)[1].user_attrs["reason"] and "Traceback" not in capfd.readouterr().err
