@@ -1,7 +1,8 @@
 """What `--check` of every benchmark does: reads what was recorded, and says what falls short of its target."""
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,12 @@ def recorded(path: Path) -> Any:
         return json.loads(path.read_text())
     print(f"{path.name} is not there: not measured yet")
     return None
+
+
+def hash_of(files: Iterable[str]) -> str:
+    """Returns the hash of some of the project's files, by their paths from its root."""
+    code = [(Path(__file__).parents[1] / name).read_bytes() for name in files]
+    return hashlib.sha256(b"".join(code)).hexdigest()[:12]
 
 
 def misses(figure: Callable[[str], float | None], targets: Mapping[str, tuple[str, float]]) -> list[str]:

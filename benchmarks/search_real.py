@@ -17,7 +17,6 @@ seed are of one machine, whose processor is noted.
 
 import argparse
 import functools
-import hashlib
 import json
 import shutil
 import statistics
@@ -29,7 +28,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.checking import recorded
+from benchmarks.checking import hash_of, recorded
 
 RESULTS = Path(__file__).parent / "results" / "search_real.json"
 DEFAULT, ENDS = "the default", "the default, networks on the way not counted"
@@ -40,7 +39,7 @@ TARGETS = {RANDOM: 0.25, TPE: 0.5}
 REPEATS = 3
 SETTINGS = ("target", "epochs", "preset", "space", "trials", "ours", "workers", "code")
 # What a search does is written here; records of other code are not put together.
-CODE = ("study/search.py", "study/evolution.py", "study/stopping.py", "search_spaces/full.py")
+CODE = ("study/search.py", "study/evolution.py", "study/stopping.py", "study/trial.py", "search_spaces/full.py")
 # Runs a study whose space tries no named strategies.
 PLAIN = """
 import sys
@@ -67,7 +66,7 @@ def main() -> int:
     parser.add_argument("--tpe", action="store_true", help="Optuna's TPE as well, which takes as long as random search")
     parser.add_argument("--out", type=Path, default=Path("runs"))
     args = parser.parse_args()
-    args.code = hash_of_code()
+    args.code = hash_of(CODE)
     if args.check:
         found = recorded(RESULTS)
         return check(found) if found else 1
@@ -88,12 +87,6 @@ def main() -> int:
     if not args.quick:
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     return 0
-
-
-def hash_of_code() -> str:
-    """Returns the hash of the code that decides what the default search does."""
-    code = [(Path(__file__).parents[1] / name).read_bytes() for name in CODE]
-    return hashlib.sha256(b"".join(code)).hexdigest()[:12]
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -314,8 +307,8 @@ def check(result: dict[str, Any]) -> int:
     """
     print(as_text(result))
     found, lines = result["figures"], []
-    if result.get("code") != hash_of_code():
-        print("this record is of another search than the present one")
+    if result.get("code") != hash_of(CODE):
+        lines.append("this record is of another search than the present one")
     if len(result["seeds"]) < REPEATS:
         lines.append(f"{len(result['seeds'])} seeds, at least {REPEATS} wanted")
     for name, most in TARGETS.items():

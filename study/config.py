@@ -186,7 +186,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--space",
         choices=("card", "full", "paper"),
         default="card",
-        help="card: strategy, frozen layers, learning rate, fusion ratio; full: every knob, the known methods first; "
+        help="card: strategy, frozen layers, learning rate, fusion ratio; full: every knob, and every known method; "
         "paper: the paper's grid",
     )
     search.add_argument("--list-strategies", action=_ListStrategies, help="print the known methods and their knobs")

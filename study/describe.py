@@ -82,6 +82,20 @@ def folds_sentence(info: dict) -> str:
     )
 
 
+def limits_sentence(info: dict) -> str:
+    """Returns what a study's user set for the front, and why it ended early, with a space before; else nothing."""
+    options, words = section(info, "options"), ""
+    if corner := options.get("reference"):
+        words += f" Hypervolume is measured from ({corner[0]:g}, {corner[1]:g}) and not from chance."
+    if share := options.get("min_retention"):
+        words += (
+            f" Networks that keep less than {share:.0%} of the baseline's source accuracy are left out of the front."
+        )
+    if info.get("ended"):
+        words += f" The search was {info['ended']}."
+    return words
+
+
 def percent(value: Any, digits: int = 1) -> str:
     """Returns a share as per cent without the sign ("61.2"), a dash when there is none."""
     share = number(value)

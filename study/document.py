@@ -11,6 +11,7 @@ from study.describe import (
     dataset_label,
     folds_sentence,
     is_synthetic,
+    limits_sentence,
     percent,
 )
 from study.describe import section as part
@@ -59,7 +60,7 @@ def document(info: dict, table: pd.DataFrame, tables: list[Table]) -> str:
         if one.name not in own:
             lines += [f"## {one.name.capitalize()}", "", markdown(one)]
     versions = ", ".join(f"{name} {value}" for name, value in part(info, "versions").items())
-    method = METHOD.strip() + folds_sentence(info)
+    method = METHOD.strip() + folds_sentence(info) + limits_sentence(info)
     lines += ["## Method", "", method, "", f"Software: {versions}." if versions else "", ""]
     return "\n".join(lines)
 

@@ -73,8 +73,8 @@ class EvolutionSampler(optuna.samplers.RandomSampler):
     def choose_parents(self, study: optuna.Study) -> list[FrozenTrial]:
         """Returns the parents of the next child: none, one or two."""
         done = study._get_trials(deepcopy=False, states=(TrialState.COMPLETE,), use_cache=True)
-        # A twin was answered from a record and cost nothing.
-        pool = [trial for trial in done if trial.params and "twin_of" not in trial.user_attrs]
+        # A twin was answered from a record and cost nothing; what has a reason failed, and only counts as finished.
+        pool = [trial for trial in done if trial.params and not {"twin_of", "reason"} & trial.user_attrs.keys()]
         if len(pool) < STARTUP or self.rng.random() < FRESH:
             return []
         order = best_first(pool, reference_of(study.user_attrs.get("study", {})), self.rng)

@@ -18,6 +18,7 @@ from study.describe import (
     dataset_label,
     folds_sentence,
     is_synthetic,
+    limits_sentence,
     percent,
     section,
     short,
@@ -63,7 +64,7 @@ def page(
         ("Every finished trial", _picture(vectors, notes, "parallel")),
         ("Trials that did not finish", _unfinished(table)),
         ("Data and hazards", _data(info)),
-        ("Method", METHOD + (f"<p>{text(folds)}</p>" if (folds := folds_sentence(info)) else "")),
+        ("Method", METHOD + (f"<p>{text(more)}</p>" if (more := folds_sentence(info) + limits_sentence(info)) else "")),
         ("Options, network, versions, hardware", _rest(info)),
     ]
     body = "".join(f"<section><h2>{title}</h2>{content}</section>" for title, content in sections if content)
@@ -291,9 +292,9 @@ objectives, both maximised: accuracy on the source's and on the target's validat
 way in weight space from the baseline (alpha 0) to an adapted network (alpha 1) compete as well, with batch-norm
 statistics estimated anew (arXiv 2109.01903, 2211.08403); they cost no training. The front holds the networks of
 finished trials that no other equals or betters in both. Hypervolume is the area the front dominates above chance
-(1/7 on both axes). Knob importance is PED-ANOVA (arXiv 2304.10255) for reaching the best tenth of finished trials.
-Subjects never cross splits, every strategy has the same budget, and seeds derive from names. The search reads no test
-set.</p>
+(1/7 on both axes), unless something else is said below. Knob importance is PED-ANOVA (arXiv 2304.10255) for reaching
+the best tenth of finished trials. Subjects never cross splits, every strategy has the same budget, and seeds derive
+from names. The search reads no test set.</p>
 <p class="quiet">Question and strategies: Tannugi, Britto Jr., Koerich, Memory Integrity of CNNs for Cross-Dataset
 Facial Expression Recognition, arXiv 1905.12082, 2019.</p>
 """

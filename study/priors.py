@@ -44,10 +44,10 @@ def front_of(study: "optuna.Study", space: str) -> list[Slot]:
     from study.front import front, table
     from study.storage import trials_of
 
-    own = study.user_attrs["study"]["options"]["space"]
-    if own != space:
+    theirs = study.user_attrs["study"]["options"]["space"]
+    if theirs != space:
         raise InputError(
-            "--warm-start needs a study of the same space", f"{study.study_name}, of {own}", f"Use --space {own}."
+            "--warm-start needs a study of the same space", f"{study.study_name}, of {theirs}", f"Use --space {theirs}."
         )
     trials = trials_of(study)
     numbers = dict.fromkeys(front(table(trials))["trial"].tolist()[::-1])
@@ -57,9 +57,9 @@ def front_of(study: "optuna.Study", space: str) -> list[Slot]:
         )
     slots = []
     for number in numbers:
-        attributes = {"prior": f"{study.study_name}, trial {number}"}
-        if not trials[number].params:  # a method that is no point of the space
-            attributes["named"] = trials[number].user_attrs["named"]
+        own = trials[number].user_attrs
+        attributes = {name: own[name] for name in ("named", "keep") if name in own}
+        attributes["prior"] = f"{study.study_name}, trial {number}"
         slots.append({"params": dict(trials[number].params), "user_attrs": attributes})
     return slots
 
@@ -78,6 +78,8 @@ def guess(text: str, space: str, base: AdaptationConfig) -> Slot:
         if not (equals and name and value) or name in given:
             raise InputError("--try is KNOB=VALUE,KNOB=VALUE, each knob once", pair, "Try strategy=FU,lr=1e-3.")
         given[name] = value
+    if not given:
+        raise InputError("--try is KNOB=VALUE,KNOB=VALUE, each knob once", text, "Try strategy=FU,lr=1e-3.")
     attributes: dict[str, Any] = {"prior": f"--try {text}", "keep": True}
     point = getattr(SPACES[space], "point", None)
     params: dict[str, Any] = {}
@@ -137,6 +139,8 @@ class _Asking:
         for choice in choices:
             if f"{choice}_lr" in self.given or f"{choice}_weight" in self.given:
                 return choice
+        if name == "fusion" and (self.given.get("anchor") == "replay" or "replay_weight" in self.given):
+            return True  # there is nothing to replay without
         own = {"strategy": ("fusion",), "fusion": ("fusion_ratio", "fusion_kind", "replay_size")}
         own |= {"fusion_kind": ("fusion_ratio",)}
         if any(key.startswith(own.get(name, (name.removesuffix("_on"),))) for key in self.given if key != name):
@@ -174,8 +178,10 @@ _ALIASES = {
 }  # fmt: skip
 # Which choices decide whether, or under which name, a knob is asked for: left open, they could go against it.
 _DECIDED_BY: Mapping[str, tuple[str, ...]] = {
-    "lr": ("optimiser",), "anchor": ("fusion",), "_weight": ("fusion", "anchor", "anchor_without_replay"),
-    "mixup": ("fusion", "anchor", "anchor_without_replay"),
+    "lr": ("optimiser",), "bn": ("frozen_layers",),
+    "anchor": ("fusion",), "anchor_without_replay": ("fusion",),
+    "_weight": ("fusion", "anchor", "anchor_without_replay"),
+    "mixup": ("fusion", "anchor", "anchor_without_replay"), "mixup_on": ("fusion", "anchor", "anchor_without_replay"),
 }  # fmt: skip
 
 

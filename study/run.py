@@ -133,9 +133,12 @@ def begin_or_resume(
     record: dict[str, Any], options: StudyOptions, progress: Progress, follower: "Follower"
 ) -> "optuna.Study":
     """Returns the study, with its baseline in place; `record` becomes its whole record."""
+    from study.lab import base_config
+    from study.priors import priors_of
     from study.storage import open_storage
 
-    # Before minutes of training: a server that is not there ends it here.
+    # Before minutes of training: wrong guesses, or a server that is not there, end it here.
+    priors_of(dataclasses.asdict(options), base_config(record))
     storage = open_storage(options.storage, Path(options.out) / record["name"])
     if options.tracking_uri is not None:
         follower.check()

@@ -54,7 +54,7 @@ def top_up(
     """Fills slots or withdraws waiting trials, so that finished, running and waiting ones make `total`.
 
     Doing it again, or two processes at once, changes nothing. Priors (`study.priors`), each once, come before what the
-    space itself has next.
+    space itself has next, and take the place of free trials that wait.
 
     Returns:
         The number of trials that are still to be finished.
@@ -63,9 +63,13 @@ def top_up(
     held = holders(trials)
     taken = {slot_of(trial): trial.user_attrs["prior"] for trial in trials if "prior" in trial.user_attrs}
     new = [slot for slot in priors if slot["user_attrs"]["prior"] not in taken.values()]
+    free = [trial for trial in _last_first(held.values()) if trial.state == TrialState.WAITING and is_free(trial)]
+    for trial in free[: max(0, len(new) - max(0, total - len(held)))]:
+        if discard(study, trial, "withdrawn"):
+            del held[slot_of(trial)]
     for index in islice((index for index in count() if index not in held), max(0, total - len(held))):
         earlier = [trial for trial in trials if slot_of(trial) == index]
-        if earlier:
+        if earlier and not (new and is_free(earlier[-1])):
             _copy(study, earlier[-1])
         else:
             if new:
@@ -74,13 +78,20 @@ def top_up(
             else:
                 slot = SPACES[space].slot(base, index - sum(before < index for before in taken))
             study.enqueue_trial(slot["params"], user_attrs=slot.get("user_attrs", {}) | {"slot": index})
-    free_first = sorted(
-        (trial for trial in held.values() if trial.state == TrialState.WAITING),
-        key=lambda trial: (bool({"keep", "named"} & trial.user_attrs.keys()), -trial.number),
-    )
-    for trial in free_first[: max(0, len(held) - total)]:
+    waiting = [trial for trial in held.values() if trial.state == TrialState.WAITING]
+    for trial in sorted(_last_first(waiting), key=lambda trial: not is_free(trial))[: max(0, len(held) - total)]:
         discard(study, trial, "withdrawn")
     return max(0, total - len(counted(trials_of(study))))
+
+
+def is_free(trial: FrozenTrial) -> bool:
+    """Whether the knobs of a trial that waits, or was withdrawn, are all left to the sampler."""
+    known = trial.system_attrs.get("fixed_params") or trial.params
+    return not known and not {"keep", "named", "prior"} & trial.user_attrs.keys()
+
+
+def _last_first(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    return sorted(trials, key=lambda trial: -trial.number)
 
 
 def is_waiting(study: optuna.Study) -> bool:

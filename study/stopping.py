@@ -26,10 +26,9 @@ Vector = Sequence[float]
 
 
 def trials_since_growth(trials: Iterable[Any], reference: tuple[float, float]) -> int:
-    """Returns how many trials have finished since one last made the hypervolume grow, in the order of their ends."""
+    """Returns how many trials, given in the order of their ends, have finished since one made the hypervolume grow."""
     front, volume, since = np.empty((0, 2)), 0.0, 0
-    finished = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    for trial in sorted(finished, key=lambda trial: trial.datetime_complete):
+    for trial in [trial for trial in trials if trial.state.name == "COMPLETE"]:
         since += 1
         front = np.vstack([front, *(np.reshape(vector, (1, 2)) for vector in vectors(trial))])
         front = front[non_dominated(front)]

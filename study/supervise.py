@@ -22,6 +22,7 @@ from study.storage import trials_of
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
 MOST_CRASHES_IN_A_ROW = 5
 MOST_FAILURES_IN_A_ROW = 20
@@ -77,7 +78,9 @@ def supervise(
     until = time.monotonic() + options.timeout if options.timeout else float("inf")
     workers: list[Worker] = []
     stayed: list[Worker] = []
-    earlier = {trial.number for trial in counted(trials_of(study))}
+    # In the order in which they were seen to have ended: clocks of several machines are never compared.
+    ends = counted(trials_of(study))
+    earlier = {trial.number for trial in ends}
     progress.begin(options.wanted, len(earlier))
     crashes, finished, watch, looked = 0, 0, Watch(), 0.0
     ended = ""
@@ -102,11 +105,12 @@ def supervise(
                 trials = trials_of(study)
                 done = counted(trials)
                 progress.update(done)
-                here = [trial for trial in done if trial.number not in earlier]
+                ends = in_order(ends, done)
+                here = [trial for trial in ends if trial.number not in earlier]
                 crashes = crashes if len(here) == finished else 0
                 finished = len(here)
                 give_up_if_hopeless(crashes, here, int(options.workers))
-                if not ended and (ended := out_of_patience(done, options)):
+                if not ended and (ended := out_of_patience(ends, options)):
                     study.set_user_attr("ended", ended)
                     withdraw(study)
                     continue
@@ -136,9 +140,18 @@ def with_fewer(
     return dataclasses.replace(options, workers=str(few)), workers[:few]
 
 
-def out_of_patience(done: "list[optuna.trial.FrozenTrial]", options: StudyOptions) -> str:
-    """Returns why --patience ends a study with these ended trials, or nothing when it does not."""
-    if not options.patience or len(done) <= options.patience:
+def in_order(before: "list[FrozenTrial]", done: "list[FrozenTrial]") -> "list[FrozenTrial]":
+    """Returns ended trials, those that were seen before first."""
+    known = {trial.number for trial in before}
+    return [*before, *(trial for trial in done if trial.number not in known)]
+
+
+def out_of_patience(done: "list[FrozenTrial]", options: StudyOptions) -> str:
+    """Returns why --patience ends a study with these trials, in the order of their ends, or nothing when it does not.
+
+    One that has all its trials has ended anyway.
+    """
+    if not options.patience or not options.patience < len(done) < options.wanted:
         return ""
     since = trials_since_growth(done, options.reference or (CHANCE, CHANCE))
     if since < options.patience:
@@ -151,12 +164,12 @@ def give_up_if_hopeless(crashes: int, here: list[Any], workers: int) -> None:
 
     Args:
         crashes: Workers in a row that ended so.
-        here: The ended trials of this call of the command.
+        here: The ended trials of this call of the command, in the order of their ends.
         workers: How many there are.
     """
     if crashes >= max(MOST_CRASHES_IN_A_ROW, 2 * workers):  # all of them twice, or a machine that went away
         raise GaveUp(f"{crashes} workers in a row ended before their first trial; their messages are above")
-    latest = sorted(here, key=lambda trial: trial.datetime_complete)[-MOST_FAILURES_IN_A_ROW:]
+    latest = here[-MOST_FAILURES_IN_A_ROW:]
     broken = len(latest) == MOST_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in latest)
     # A sampler may propose diverging rates for long, as random draws do in a narrow space: nothing is broken then.
     if broken and not all(diverged(trial) for trial in latest):

@@ -130,7 +130,10 @@ def at_rung(trial: optuna.Trial, bench: Bench, share: float, row: dict[str, floa
     trial.set_user_attr(rung_name(share), mine)
     if not bench.early_stop or share < WARM_UP or trial.user_attrs.get("keep"):
         return False
-    return should_stop(mine, vectors_at(trials_of(trial.study), share, trial.number))
+    others = vectors_at(trials_of(trial.study), share, trial.number)
+    if mine[0] >= bench.floor:  # what forgot too much is no answer, and stops none that may be one
+        others = [other for other in others if other[0] >= bench.floor]
+    return should_stop(mine, others)
 
 
 def describe(trial: optuna.Trial, attributes: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import search_real
+from benchmarks.checking import hash_of
 from benchmarks.search import Contender, correlations, curves, halving, replay, steps_of, to_reach
 from benchmarks.search_figures import attained, draw_real
 from benchmarks.search_simulator import Course, Search, Surrogate, base, noise, simulate
@@ -151,7 +152,7 @@ def test_real_studies_are_compared_by_training_time_and_at_the_moment_of_the_tar
 def test_the_check_of_real_studies_names_what_falls_short_and_what_is_missing(monkeypatch, capsys):
     monkeypatch.setattr(search_real, "TARGETS", {search_real.RANDOM: 0.25})
     monkeypatch.setattr(search_real, "as_text", str)
-    record = {"seeds": [0, 1, 2]}
+    record = {"seeds": [0, 1, 2], "code": hash_of(search_real.CODE)}
     curves = real_curves([0.1, 0.2, 0.25, 0.3], 0.2)
     assert search_real.check(record | {"figures": search_real.figures(curves)}) == 0
     curves[search_real.RANDOM][0]["test"] = 0.35  # better on test images than the default at its moment
@@ -164,7 +165,8 @@ def test_the_check_of_real_studies_names_what_falls_short_and_what_is_missing(mo
     assert search_real.check(record | {"figures": search_real.figures(curves)}) == 1
     assert "random: not measured" in capsys.readouterr().out
     assert search_real.check({"seeds": [0], "figures": {}}) == 1
-    assert "1 seeds, at least 3 wanted" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 seeds, at least 3 wanted" in said and "of another search" in said
 
 
 def test_a_record_of_real_studies_grows_by_seeds_and_a_later_run_replaces_an_earlier():

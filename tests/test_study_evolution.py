@@ -11,6 +11,7 @@ from made_study import DONE, made_trial
 from study import evolution
 from study.evolution import EvolutionSampler, best_first, mutated
 from study.front import hypervolume
+from study.search import Searched
 
 
 @settings(deadline=None)
@@ -133,5 +134,9 @@ def test_a_child_is_not_its_parent_and_all_but_one_knob_come_from_parents(monkey
 @pytest.mark.parametrize("state", ["PRUNED", "FAIL"])
 def test_only_finished_trials_are_parents(state):
     study = optuna.create_study(directions=["maximize"] * 2)
-    study.add_trials([made_trial(n, optuna.trial.TrialState[state]) for n in range(30)])
-    assert EvolutionSampler(0).choose_parents(study) == []
+    trials = [made_trial(n, optuna.trial.TrialState[state]) for n in range(30)]
+    for trial in trials:
+        trial.user_attrs["reason"] = "Diverged: nan"  # which samplers see as finished, at the worst there is
+    study.add_trials(trials)
+    for seen in (study, Searched(study.study_name, study._storage)):
+        assert all(EvolutionSampler(seed).choose_parents(seen) == [] for seed in range(20))

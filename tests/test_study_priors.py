@@ -8,6 +8,7 @@ from fer.errors import InputError
 from made_study import made_info, made_trial
 from search_spaces import SPACES, choose, full
 from study.priors import front_of, guess, priors_of
+from study.search import claim
 from study.slots import top_up
 from study.storage import trials_of
 
@@ -25,13 +26,18 @@ BASE = AdaptationConfig(epochs=5.0)
         ("full", "optimiser=adamw,lr=1e-3", {"optimiser": "adamw", "adamw_lr": 1e-3}),
         ("full", "logits_weight=2", {"fusion": False, "anchor_without_replay": "logits", "logits_weight": 2.0}),
         ("full", "mixup=0.2", {"fusion": False, "anchor_without_replay": "none", "mixup_on": True, "mixup": 0.2}),
+        ("full", "mixup_on=true", {"fusion": False, "anchor_without_replay": "none", "mixup_on": True}),
+        ("full", "bn=frozen", {"frozen_layers": 0, "bn": "frozen"}),
+        ("full", "anchor_without_replay=logits", {"fusion": False, "anchor_without_replay": "logits"}),
+        ("full", "anchor=replay", {"fusion": True, "anchor": "replay"}),
+        ("full", "replay_weight=0.5", {"fusion": True, "anchor": "replay", "replay_weight": 0.5}),
         ("paper", "strategy=FU,amount=0.5", {"strategy": "FU", "amount": 0.5}),
     ],
 )
 def test_a_guess_fixes_what_it_names_and_the_space_takes_it(space, text, params):
     slot = guess(text, space, BASE)
     assert slot["params"] == params and slot["user_attrs"]["keep"]
-    for seed in range(5):  # whatever the sampler draws for the rest
+    for seed in range(20):  # whatever the sampler draws for the rest
         study = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed))
         study.enqueue_trial(**slot)
         trial = study.ask()
@@ -47,6 +53,7 @@ def test_a_guess_fixes_what_it_names_and_the_space_takes_it(space, text, params)
         ("card", "strategy=LWF", "strategy is one of FC, FC", "LWF"),
         ("card", "momentum=0.5", "it asks for strategy, lr", "momentum"),
         ("card", "lr", "KNOB=VALUE", "lr"),
+        ("card", " , ", "KNOB=VALUE", ","),
         ("card", "lr=0.1,lr=0.01", "each knob once", "lr=0.01"),
         ("full", "logits_weight=2,mixup=0.2", "names knobs of the space full", "mixup"),
         ("full", "strategy=soup,lr=0.1", "soup is no point", "strategy=soup"),
@@ -102,6 +109,33 @@ def test_priors_come_first_and_once_and_the_total_holds():
     assert fixed == [{"strategy": "RE"}, {"lr": 0.1}, *expected]
     top_up(study, 11, "card", BASE, [*priors, guess("strategy=FU", "card", BASE)])
     assert [t.system_attrs["fixed_params"] for t in trials_of(study)][8:] == [{"strategy": "FU"}, {}, {}]
+
+
+def test_priors_of_a_study_that_goes_on_take_the_place_of_free_trials_and_are_claimed_first():
+    study = optuna.create_study(study_name="s", directions=["maximize"] * 2)
+    top_up(study, 8, "card", BASE)
+    for _ in range(6):  # the paper's five and a free one
+        trial = claim(study, "random", 0)
+        choose("card", trial, BASE)
+        trial.study.tell(trial, [0.5, 0.5])
+    priors = [guess(f"strategy=RE,lr={lr}", "card", BASE) for lr in (0.01, 0.02, 0.03)]
+    for _ in range(2):
+        assert top_up(study, 8, "card", BASE, priors) == 2
+    tried = []
+    while (trial := claim(study, "random", 0)) is not None:
+        choose("card", trial, BASE)
+        tried.append(trial.user_attrs.get("prior"))
+        trial.study.tell(trial, [0.5, 0.5])
+    assert tried == ["--try strategy=RE,lr=0.01", "--try strategy=RE,lr=0.02"]  # for the third there is no room
+    assert top_up(study, 9, "card", BASE, priors) == 1
+    assert claim(study, "random", 0).user_attrs["prior"] == "--try strategy=RE,lr=0.03"
+
+
+def test_a_named_method_of_an_earlier_front_keeps_its_name_and_its_right_to_end():
+    trials = [made_trial(0, values=(0.9, 0.3), named="RE", keep=True), made_trial(1, values=(0.3, 0.9))]
+    first, second = front_of(study_of("card", *trials), "card")
+    assert first["user_attrs"]["named"] == "RE" and first["user_attrs"]["keep"]
+    assert set(second["user_attrs"]) == {"prior"}
 
 
 def test_options_become_priors():

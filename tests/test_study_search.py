@@ -13,9 +13,10 @@ from optuna.trial import TrialState
 
 from fer.adaptation import AdaptationConfig
 from fer.errors import InputError
+from made_study import made_trial
 from search_spaces import choose
 from study import search
-from study.front import CONSTRAINT, counted
+from study.front import CONSTRAINT, FLOOR, counted
 from study.leases import identity_of_process, reap
 from study.search import claim
 from study.slots import RETRIES, discard, fail, top_up
@@ -276,6 +277,26 @@ def test_samplers_keep_away_from_what_diverges(tmp_path, sampler, options):
             trial.study.tell(trial, [x, x])
         latest += [trial.state.name for trial in trials_of(study)[-20:]]
     assert latest.count("FAIL") < 0.5 * len(latest)  # 0.7 at random, nearly all where failures tell nothing
+
+
+@pytest.mark.parametrize(
+    "end, way, floor, seen",
+    [
+        ((0.5, 0.6), (0.6, 0.6), 0.0, [0.6, 0.6]),
+        ((0.5, 0.6), (0.55, 0.3), 0.0, [0.5, 0.6]),
+        ((0.5, 0.6), (0.55, 0.3), 0.52, [0.55, 0.3]),  # the end forgets too much
+        ((0.5, 0.6), (0.51, 0.3), 0.52, [0.5, 0.6]),  # both do; the constraint tells
+        ((0.1, 0.6), (0.1, 0.1), 0.0, [0.1, 0.6]),  # nothing is above chance
+    ],
+)
+def test_samplers_see_a_trial_as_its_best_network(study, end, way, floor, seen):
+    measures = {"source_val": end[0], "target_val": end[1], "source_val/0.50": way[0], "target_val/0.50": way[1]}
+    study.add_trial(made_trial(0, values=end, measures=measures | ({FLOOR: floor} if floor else {})))
+    known = {}
+    for _ in range(2):
+        (trial,) = search.Searched("s", study._storage, None, known).get_trials(states=(TrialState.COMPLETE,))
+        assert trial.values == pytest.approx(seen) and trials_of(study)[0].values == list(end)
+    assert known.keys() == {0}
 
 
 def test_a_lost_trial_tells_samplers_nothing(study):

@@ -12,6 +12,7 @@ from benchmarks.search_simulator import Course, simulate
 from benchmarks.search_table import SHARES
 from conftest import TINY
 from made_study import DONE, FAILED, STOPPED, made_trial
+from study.front import CONSTRAINT
 from study.search import claim
 from study.slots import discard, top_up
 from study.stopping import WARM_UP, crowding_of, position, ranks_of, rung_name, should_stop, trials_since_growth
@@ -75,7 +76,7 @@ def test_at_a_rung_a_trial_stops_for_those_that_were_there_and_count(tmp_path, s
     def stops(
         source: float, target: float, share: float = 0.5, early_stop: bool = True, **attrs: bool
     ) -> tuple[optuna.Trial, bool]:
-        bench = SimpleNamespace(early_stop=early_stop)
+        bench = SimpleNamespace(early_stop=early_stop, floor=0.0)
         trial = study.ask()
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
@@ -93,6 +94,32 @@ def test_at_a_rung_a_trial_stops_for_those_that_were_there_and_count(tmp_path, s
     assert not stops(0.1, 0.1, early_stop=False)[1]
     assert not stops(0.71, 0.1)[1]
     assert study.trials[-1].user_attrs == {rung_name(0.5): [0.71, 0.1]}
+
+
+def test_what_forgets_too_much_stops_nothing_that_does_not(tmp_path):
+    study = optuna.create_study(storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+
+    def stops(source: float, target: float, floor: float) -> bool:
+        bench = SimpleNamespace(early_stop=True, floor=floor)
+        return at_rung(study.ask(), bench, 0.5, {"source_val": source, "target_val": target})
+
+    for target in np.linspace(0.5, 0.9, 12):  # a front of trials that forget more the more they learn
+        stops(0.95 - target, float(target), 0.0)
+    for kept in [(0.6, 0.4), (0.54, 0.2), (0.55, 0.15), (0.56, 0.1), (0.57, 0.05)]:
+        stops(*kept, 0.53)
+    assert not stops(0.58, 0.39, 0.53)  # second of six that keep enough
+    assert stops(0.58, 0.39, 0.0)  # and of no rank beside a whole front of others
+    assert stops(0.44, 0.44, 0.53)  # below the floor all count
+
+
+def test_samplers_hear_whether_a_trial_s_best_kept_network_keeps_enough(setting, tmp_path):
+    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    study.enqueue_trial({"strategy": "RE", "lr": 0.05})
+    bench = Bench(setting, "card", TINY, 0, tmp_path, ways=((0.5, 0.0),), floor=0.01)
+    run_trial(claim(study, "random", 0), bench)
+    (trial,) = trials_of(study)
+    sources = [trial.user_attrs["measures"][name] for name in ("source_val", "source_val/0.50")]
+    assert sources[0] != sources[1] and trial.constraints == {CONSTRAINT: pytest.approx(0.01 - max(sources))}
 
 
 def test_the_priority_is_the_position_and_not_the_index_of_a_sorted_list():
@@ -138,7 +165,8 @@ def test_patience_counts_from_the_last_growth_of_the_hypervolume():
     trials = [made_trial(0, DONE, worse), made_trial(1, DONE, better), made_trial(2, DONE, worse)]
     trials += [made_trial(3, STOPPED), made_trial(4, FAILED)]
     assert trials_since_growth(trials, (0.1, 0.1)) == 1  # what was stopped or failed is not finished
-    assert trials_since_growth(trials[::-1], (0.1, 0.1)) == 1  # the order of the ends is what counts
+    assert trials_since_growth(trials[::-1], (0.1, 0.1)) == 1
+    assert trials_since_growth([trials[number] for number in (1, 0, 2)], (0.1, 0.1)) == 2  # the order is the caller's
     assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.1, 0.1)) == 0
     assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.4, 0.1)) == 2  # outside the reference
 
