@@ -2,7 +2,7 @@
 
 `python -m benchmarks.search_latency` fills a journal with ended trials of the space `full` and times some more,
 for each sampler; medians go to benchmarks/results/search_latency.json. `--check` compares the default sampler with its
-target up to 2,000 trials, `--quick` times 200 trials and writes nothing.
+target up to 2,000 trials, `--quick` times 180 trials and writes nothing.
 """
 
 import argparse
@@ -33,8 +33,8 @@ def main() -> int:
         return check(found) if found else 1
     from study.search import TPE_TRIALS
 
-    # The second is where `auto` is about to leave TPE.
-    result = measure(args.samplers, [200] if args.quick else [200, TPE_TRIALS - 20, 2000, 10000])
+    # The first is where `auto` is about to leave TPE.
+    result = measure(args.samplers, [TPE_TRIALS - 20] if args.quick else [TPE_TRIALS - 20, 500, 2000, 10000])
     print(json.dumps(result["milliseconds"], indent=1))
     if not args.quick:
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
@@ -105,11 +105,11 @@ def latency(sampler: str, size: int, more: int = 15) -> float:
         )
         study.set_user_attr("study", {"options": asdict(StudyOptions("tfeid"))})
         study.add_trials(filled(size))
-        seconds = []
+        seconds, seen = [], {}  # what a worker keeps from one trial to the next
         for _ in range(more):
             study.enqueue_trial({})
             started = time.perf_counter()
-            claimed = claim(study, sampler, 0)
+            claimed = claim(study, sampler, 0, seen)
             assert claimed is not None
             choose("full", claimed, base())
             claimed.study.tell(claimed, [0.5, 0.5])

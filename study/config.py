@@ -194,7 +194,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--sampler",
         choices=SAMPLERS,
         default="auto",
-        help="evolution: children of the best so far; auto: tpe while that asks fast, for 500 finished trials, then "
+        help="evolution: children of the best so far; auto: tpe while that asks fast, for 200 finished trials, then "
         "evolution; the others are Optuna's (default: %(default)s)",
     )
     search.add_argument(

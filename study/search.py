@@ -19,7 +19,7 @@ from study.machine import OUT_OF_MEMORY
 from study.slots import discard, diverged, holders, slot_of
 from study.storage import one_change_at_a_time, storage_of, trials_of
 
-TPE_TRIALS = 300
+TPE_TRIALS = 200
 
 
 class Searched(optuna.Study):
@@ -104,7 +104,7 @@ class AutoSampler(EvolutionSampler):
     """The default: Optuna's TPE until TPE_TRIALS trials have ended, then `evolution`.
 
     After the named methods TPE finds more with less training (`python -m benchmarks.search`), but ranks all trials anew
-    for every knob: with 480 it asks for an eighth of a second, with 2,000 for a third.
+    for every knob: with 280 it asks for an eighth of a second, with 2,000 for a third.
     """
 
     def __init__(self, seed: int) -> None:
