@@ -171,7 +171,7 @@ def main() -> None:
         mlflow.set_tracking_uri(args.tracking_uri)
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
-        if "fixed_params" not in trial.system_attrs:  # the other process has taken the last one
+        if "listed" not in trial.user_attrs:  # the other process has taken the last one
             raise optuna.TrialPruned
         number = trial.suggest_int("config", 0, len(configs) - 1)
         config = configs[number]

@@ -255,7 +255,7 @@ class Bench:
             storage=JournalStorage(JournalFileBackend(str(journal))),
         )
         for number in range(len(self.configs)):
-            study.enqueue_trial({"config": number})
+            study.enqueue_trial({"config": number}, user_attrs={"listed": True})
         words = [*self.script_words(precision, evaluate, str(journal)), "--loader-workers", str(self.loader_workers)]
         started = time.monotonic()
         processes = [subprocess.Popen([sys.executable, *words], **plain()) for _ in range(self.args.workers)]
