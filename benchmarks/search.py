@@ -257,7 +257,8 @@ def measure(names: Sequence[str], seeds: int | None, known: dict[str, Any], jobs
     rows = read()
     surrogate, everyone = _SHARED.setdefault("surrogate", Surrogate(rows)), contenders()
     digest = hashlib.sha256(rows.to_csv().encode()).hexdigest()[:16]
-    same = (known.get("table"), known.get("code")) == (digest, hash_of(CODE))
+    code = hash_of(CODE)  # as it is now, whatever changes while searches are replayed
+    same = (known.get("table"), known.get("code")) == (digest, code)
     kept = known.get("curves", {}) if same else {}
     found = {name: curve for name, curve in kept.items() if name in everyone}
     for name in names:
@@ -275,7 +276,7 @@ def measure(names: Sequence[str], seeds: int | None, known: dict[str, Any], jobs
             "hardware": hardware(),
             "versions": versions(),
             "table": digest,
-            "code": hash_of(CODE),
+            "code": code,
             "rows": len(rows),
             "trials": TRIALS,
             "surrogate": surrogate.errors(),

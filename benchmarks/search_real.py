@@ -3,10 +3,11 @@
 `python -m benchmarks.search_real` runs `study.run` for both with several seeds, the same data and baseline and an empty
 feature cache each, and writes benchmarks/results/search_real.json: the share of random search's training time after
 which the default reaches the hypervolume that random search has at its end. The default is the command as it is:
-named strategies first, early stopping, and networks on the way from the baseline, whose cost counts; without them it is
-shown beside. Random search stops nothing and scores adapted networks alone, as a plain Optuna script does; its trials
-come after the named strategies, which count in a curve of their own. With `--tpe`, Optuna's own default has a study
-without named strategies. The target is MUG's stand-in, whose 741 validation images leave less room for luck than the 98
+named strategies first (in `full` eight, the others between free trials), early stopping, and networks on the way from
+the baseline, whose cost counts; without them it is shown beside. Random search stops nothing and scores adapted
+networks alone, as a plain Optuna script does; its trials come after the named strategies, or between them, which count
+in a curve of their own. With `--tpe`, Optuna's own default has a study without named strategies. The target is MUG's
+stand-in, whose 741 validation images leave less room for luck than the 98
 of KDEF's, with a third of a pass for a budget. Some is left: the best of 200 trials is also the luckiest. So fronts are
 judged on test images as well, the default's also at the moments at which it should have caught up. What was chosen by
 looking at a target's studies (docs/notes.md says what) is flattered by them. `--check` compares the shares, and on
