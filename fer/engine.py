@@ -200,7 +200,7 @@ def validation_labels(setting: Setting) -> dict[str, np.ndarray]:
 def untrained_accuracy(setting: Setting, networks: int = 5) -> float:
     """Returns the target accuracy of untrained networks, the mean over several, on the validation split."""
     split, found = setting.target.open("validation"), []
-    pixels = Pixels(split, ViewRecipe(), 0, setting.runtime)
+    pixels = open_feed(setting, "target", split, "validation", 0, ViewRecipe(), 1)
     for seed in range(networks):
         network = build(setting.baseline.width, seed_from("untrained", seed)).to(setting.runtime.device)
         guess = predict(network, 0, pixels, np.arange(len(split)), setting.runtime).argmax(1)

@@ -8,7 +8,8 @@ again, so a crash or two writers at once can cost time but never a wrong number.
 
 import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,8 +26,9 @@ from fer.network import SIZE, cut_shapes, to_tensor
 from fer.runtime import Runtime
 from fer.views import render
 
-# A GPU holds what one adaptation draws, up to this many bytes; beyond them, features come from the bank step by step.
-LARGEST_RESIDENT = 4 * 2**30
+# What a process keeps on a GPU from one adaptation to the next: so many bytes, or this share of the GPU's memory.
+LARGEST_RESIDENT, RESIDENT_SHARE = 8 * 2**30, 1 / 8
+_FEEDS = 4  # of an adaptation, for training and validation on source and target: each has its part of that
 # Features of more bytes than this per image are not worth their disk: one starts from the next lower cut instead.
 LARGEST_FEATURES = 40_000
 _FILL_BATCH = 128
@@ -78,6 +80,40 @@ class Resident:
         return lambda step: self.features[of_step[step]]
 
 
+_residents: OrderedDict[tuple[Hashable, bytes], Resident] = OrderedDict()
+
+
+def resident(
+    of: Hashable, slots: np.ndarray, size: int, runtime: Runtime, read: Callable[[], torch.Tensor]
+) -> Resident | None:
+    """Returns what the device holds of some slots; trials of one study draw the same, so an earlier one's often does.
+
+    Where there is no room left, what was used longest ago goes.
+
+    Args:
+        of: What the features depend on besides their slots.
+        slots: int64 (n,), ascending.
+        size: Bytes of all their features.
+        runtime: Whose device it is.
+        read: Puts the features there; called if they are not.
+
+    Returns:
+        None where they are more than a feed's part of the device: they are to be read step by step.
+    """
+    most = LARGEST_RESIDENT
+    if runtime.device.startswith("cuda"):
+        most = min(most, int(RESIDENT_SHARE * torch.cuda.get_device_properties(runtime.device).total_memory))
+    if size > most // _FEEDS:
+        return None
+    key = of, slots.tobytes()
+    if key not in _residents:
+        while _residents and sum(one.features.nbytes for one in _residents.values()) + size > most:
+            _residents.popitem(last=False)
+        _residents[key] = Resident(slots, read())
+    _residents.move_to_end(key)
+    return _residents[key]
+
+
 class Pixels:
     """The images of a split as the input of cut 0, drawn view by view; what a bank is filled from."""
 
@@ -98,16 +134,15 @@ class Pixels:
         if not self.keeps:
             return
         slots = np.unique(images * _MOST_VIEWS + views)
-        if self.resident is not None and np.array_equal(self.resident.slots, slots):
-            return
-        if len(slots) * SIZE**2 > LARGEST_RESIDENT:
-            self.resident = None
-            return
+        of = self.seed, self.recipe, self.runtime
+        self.resident = resident(of, slots, len(slots) * SIZE**2, self.runtime, lambda: self._draw_all(slots))
+
+    def _draw_all(self, slots: np.ndarray) -> torch.Tensor:
         drawn = torch.empty((len(slots), SIZE, SIZE), dtype=torch.uint8, device=self.runtime.device)
         for start in range(0, len(slots), _DRAWN_AT_ONCE):  # into one block: parts and their sum would need it twice
             part = slots[start : start + _DRAWN_AT_ONCE]
             drawn[start : start + len(part)] = self._draw(part // _MOST_VIEWS, part % _MOST_VIEWS)
-        self.resident = Resident(slots, drawn)
+        return drawn
 
     def planned(self, steps: Steps) -> Callable[[int], torch.Tensor]:
         """Returns what gives the network's input of each step, as `gather` does."""
@@ -162,17 +197,24 @@ class Bank:
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
         """Makes sure that the slots of these images and views hold true features."""
         slots = np.unique(images * self.views + views)
+        if self.keeps:
+            own = self.stores[self.cut]
+            size = len(slots) * own.slot_bytes
+            self.resident = resident(own.path, slots, size, self.runtime, lambda: self._read(slots))
+        if self.resident is None:
+            self._complete(slots)
+
+    def _read(self, slots: np.ndarray) -> torch.Tensor:
+        self._complete(slots)
+        return channels_last(self.stores[self.cut].read(slots))
+
+    def _complete(self, slots: np.ndarray) -> None:
         own = self.stores[self.cut]
-        if self.resident is not None and np.array_equal(self.resident.slots, slots):
-            return
         if not own.sound(slots).all():
             with self.lock:
                 missing = slots[~own.sound(slots)]
                 for start in range(0, len(missing), _FILL_BATCH):
                     self._fill(missing[start : start + _FILL_BATCH])
-        if self.keeps:
-            small = len(slots) * own.slot_bytes <= LARGEST_RESIDENT
-            self.resident = Resident(slots, channels_last(own.read(slots))) if small else None
 
     def _fill(self, slots: np.ndarray) -> None:
         # Always a whole batch: kernels for other sizes differ in the last bits, and with them what is cached would

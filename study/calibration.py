@@ -1,8 +1,8 @@
 """How many workers, of how many threads each, train the most images a second on this machine's CPU.
 
-Measured once per machine, version of torch and network, in a few seconds, and kept. More threads in one process are
-usually slower than more processes, and two processes on the two threads of one core may be slower than one; which
-holds here, nobody knows beforehand. `--workers N` goes by what the user says and measures nothing.
+Measured once per machine, version of torch, network and precision, in a few seconds, and kept. More threads in one
+process are usually slower than more processes, and two processes on the two threads of one core may be slower than one;
+which holds here, nobody knows beforehand. `--workers N` goes by what the user says and measures nothing.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ def candidates(count: int) -> list[tuple[int, int]]:
     return [(count, 1)] if count < 4 else [(count, 1), (count // 2, 1), (count // 2, 2)]
 
 
-def obtain(cache: Path, width: float) -> dict[str, Any]:
+def obtain(cache: Path, width: float, precision: str) -> dict[str, Any]:
     """Returns the best pair as workers and threads, and images_per_second of each pair; kept in the cache's folder."""
-    about = json.dumps([hardware(), versions().get("torch"), width, candidates(cores())], sort_keys=True)
+    about = json.dumps([hardware(), versions().get("torch"), width, precision, candidates(cores())], sort_keys=True)
     path = cache / f"calibration-{hashlib.blake2b(about.encode(), digest_size=6).hexdigest()}.json"
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError):  # none yet, or a damaged one
-        found = choose(measured(width))
+        found = choose(measured(width, precision))
     if not any(found["images_per_second"].values()):  # it could not be measured now; perhaps next time
         return found
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,9 +54,9 @@ def choose(rates: dict[str, float]) -> dict[str, Any]:
     return {"workers": workers, "threads": threads, "images_per_second": rates}
 
 
-def measured(width: float) -> dict[str, float]:
+def measured(width: float, precision: str) -> dict[str, float]:
     """Measures all pairs in processes of their own; the usual pair alone, at 0, where that fails."""
-    words = [sys.executable, "-m", "study.calibration", str(width), str(cores())]
+    words = [sys.executable, "-m", "study.calibration", str(width), str(cores()), precision]
     try:
         done = subprocess.run(
             words, env=worker_environment(), stdout=subprocess.PIPE, text=True, check=True, timeout=LONGEST
@@ -66,13 +66,16 @@ def measured(width: float) -> dict[str, float]:
         return {f"{cores()}x1": 0.0}
 
 
-def main(width: float, count: int) -> dict[str, float]:
+def main(width: float, count: int, precision: str) -> dict[str, float]:
     """Returns images per second of all workers together, by pair ("2x1": two workers of one thread)."""
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(count), context.Queue()
-    parts = [context.Process(target=_work, args=(width, count, number, barrier, results)) for number in range(count)]
+    parts = [
+        context.Process(target=_work, args=(width, count, precision, number, barrier, results))
+        for number in range(count)
+    ]
     for part in parts:
         part.start()
     rates = [results.get(timeout=LONGEST) for _ in parts]
@@ -81,19 +84,23 @@ def main(width: float, count: int) -> dict[str, float]:
     return {pair: round(sum(rate[pair] for rate in rates), 1) for pair in rates[0]}
 
 
-def _work(width: float, count: int, number: int, barrier: "Barrier", results: Any) -> None:
+def _work(width: float, count: int, precision: str, number: int, barrier: "Barrier", results: Any) -> None:
     """Is one of the workers: trains in the pairs that have that many, and waits in the others."""
     import torch
 
     from fer.network import SIZE, build
+    from fer.runtime import Runtime
 
+    runtime = Runtime("cpu", "bf16" if precision == "bf16" else "fp32")
     network = build(width, seed=number).to(memory_format=torch.channels_last).train()
     images = torch.randn(BATCH, 1, SIZE, SIZE).to(memory_format=torch.channels_last)
     labels, found = torch.arange(BATCH) % 7, {}
 
     def step() -> None:
         network.zero_grad()
-        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        with runtime.autocast():
+            logits = network(images)
+        torch.nn.functional.cross_entropy(logits.float(), labels).backward()
 
     for workers, threads in candidates(count):
         torch.set_num_threads(threads)
@@ -109,4 +116,4 @@ def _work(width: float, count: int, number: int, barrier: "Barrier", results: An
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(float(sys.argv[1]), int(sys.argv[2]))))
+    print(json.dumps(main(float(sys.argv[1]), int(sys.argv[2]), sys.argv[3])))

@@ -333,7 +333,9 @@ def settle_workers(
     if device != "cpu" or options.preset == "tiny" or options.threads > 1 or len(candidates(cores())) == 1:
         few = cores() // options.threads  # no more threads than cores
         return dataclasses.replace(options, workers=str(max(1, min(usual_workers(device), few))))
-    found = record["calibration"] = obtain(cache_folder(options.out), record["network"]["width"])
+    found = record["calibration"] = obtain(
+        cache_folder(options.out), record["network"]["width"], record["baseline"]["precision"]
+    )
     study.set_user_attr("study", record)
     if any(found["images_per_second"].values()):
         show_calibration(found["images_per_second"], progress)

@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import time
+from collections import OrderedDict
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -294,3 +295,24 @@ def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):
     assert banks[0].resident is None and len(banks[1].resident.slots) == 4
     order = np.array([2, 0, 3, 3])
     assert (banks[0].gather(images[order], views[order]) == banks[1].gather(images[order], views[order])).all()
+
+
+def test_what_a_device_holds_serves_the_next_adaptations_until_room_is_wanted(setting, monkeypatch):
+    split = setting.target.open("train")
+    monkeypatch.setattr(prefix, "_residents", OrderedDict())
+
+    def prepare(*images):
+        bank = open_feed(setting, "target", split, "train", 10, ViewRecipe(), 4)
+        bank.keeps = True  # as on a GPU
+        bank.prepare(np.array(images), np.array(images) % 4)
+        return bank.resident
+
+    first, second = prepare(0, 1, 2), prepare(3, 4)
+    assert prepare(2, 1, 0) is first  # the same slots, in any order; and so used last
+    most = 4 * first.features.nbytes
+    monkeypatch.setattr(prefix, "LARGEST_RESIDENT", most)
+    rest = [prepare(number, number + 1) for number in (5, 7, 9, 11)]
+    assert sum(one.features.nbytes for one in prefix._residents.values()) <= most
+    assert prepare(0, 1, 2) is first and prepare(11, 12) is rest[-1]
+    assert prepare(3, 4) is not second  # used longest ago
+    assert prepare(0, 1, 2, 3) is None  # more than one feed's part
