@@ -7,6 +7,7 @@ quarters of the searches by the default and at random attain at equal cost; sear
 hypervolume against its training seconds.
 """
 
+import argparse
 import json
 import math
 import sys
@@ -25,7 +26,9 @@ COLOURS = ("#999999", "#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#0
 
 
 def main() -> int:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS.parent
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search_figures", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=RESULTS.parent)
+    folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     curves = json.loads(RESULTS.read_text())["curves"]
     draw_cost(curves).savefig(folder / "search-cost.png", dpi=120)

@@ -56,7 +56,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--trials", type=int, default=200, help="of random search, after the named strategies")
-    parser.add_argument("--ours", type=int, default=120, help="of the default, the named strategies among them")
+    parser.add_argument("--ours", type=int, default=200, help="of the default, the named strategies among them")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each another draw of the stand-in")
     parser.add_argument("--add", action="store_true", help="keep the record's other seeds, of the same settings")
