@@ -245,6 +245,8 @@ def adapt(
         if not work.curve or "source_val" not in work.curve[-1]:
             spent = work.curve[-1]["epoch"] if work.curve else 0.0
             work.curve.append({"epoch": spent} | work.score(network))
+        elif not work.measures:  # it went on from its last epoch's checkpoint, which has the row, but not the rest
+            work.score(network)
         measures, confused, logits = work.measures, work.confusion, work.logits
         course = [row["source_val"] for row in work.curve if "source_val" in row]
         measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])

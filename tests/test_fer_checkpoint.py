@@ -80,6 +80,19 @@ def test_a_training_that_died_ends_as_if_it_had_not(setting, knob):
     assert not left(setting)
 
 
+@pytest.mark.parametrize("knob", DEFAULT)
+def test_a_training_that_died_after_its_last_epoch_is_scored_all_the_same(setting, knob):
+    config = replace(named("RE", TINY), epochs=6, **KNOBS[knob])
+    whole = adapt(setting, config, seed=5)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        die_after(6, patch)
+        adapt(setting, config, seed=5)
+    resumed = adapt(setting, config, seed=5)
+    assert resumed.curve == whole.curve and resumed.measures == whole.measures
+    assert resumed.confusion == whole.confusion and resumed.logits.keys() == whole.logits.keys()
+    assert not left(setting)
+
+
 def test_it_does_not_begin_anew(setting, monkeypatch):
     config = replace(named("RE", TINY), epochs=6)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
