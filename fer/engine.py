@@ -4,7 +4,6 @@ An adaptation freezes layers, draws its whole schedule of samples beforehand fro
 features of exactly these samples are in the bank, and then trains the remaining layers on them.
 """
 
-import copy
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from fer.errors import InputError
 from fer.graphs import graphed
 from fer.layers import LAYERS
 from fer.metrics import confusions, forgetting, measure
-from fer.network import build, folded
+from fer.network import build, copied, folded
 from fer.prefix import Bank, Feed, Pixels, Some, best_cut, channels_last, frozen_features
 from fer.runtime import Runtime
 from fer.schedule import Schedule, choose_amount, divided, draw_schedule
@@ -308,7 +307,7 @@ class _Adaptation:
         if self.config.init == "scratch":
             network = build(self.setting.baseline.width, seed_from(seed, "weights"))
         else:
-            network = copy.deepcopy(self.setting.baseline.network)
+            network = copied(self.setting.baseline.network)
         network = network.to(self.setting.runtime.device).to(memory_format=torch.channels_last)
         return network.eval().requires_grad_(False)
 
@@ -467,7 +466,7 @@ class _Adaptation:
         if config.interpolates:
             return self.mixed(network, config.alpha, config.alpha_slope)
         if len(networks) > 1 or config.bn == "recompute":
-            network = copy.deepcopy(network)
+            network = copied(network)
             self.estimate_norms(network)
         return network
 

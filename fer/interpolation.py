@@ -5,13 +5,13 @@ Batch-norm statistics do not mix linearly, so those of the trained layers are es
 arXiv 2211.08403); at both ends nothing changes, bit for bit.
 """
 
-import copy
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
 
 from fer.layers import LAYERS
+from fer.network import copied
 from fer.prefix import channels_last
 from fer.runtime import Runtime
 
@@ -23,7 +23,7 @@ def coefficients(alpha: float, slope: float = 0.0) -> list[float]:
 
 def between(start: nn.Sequential, end: nn.Sequential, shares: Sequence[float]) -> nn.Sequential:
     """Returns θ0 + c (θ1 − θ0), layer by layer, parameters and batch-norm statistics alike."""
-    mixed = copy.deepcopy(end)
+    mixed = copied(end)
     with torch.no_grad():
         for layer, first, share in zip(mixed, start, shares, strict=True):
             ours, theirs = layer.state_dict(), first.state_dict()
@@ -37,7 +37,7 @@ def between(start: nn.Sequential, end: nn.Sequential, shares: Sequence[float]) -
 
 def average(networks: Sequence[nn.Sequential]) -> nn.Sequential:
     """Returns the network whose weights are the mean of those given (model soup, arXiv 2203.05482)."""
-    mixed = copy.deepcopy(networks[0])
+    mixed = copied(networks[0])
     states = [network.state_dict() for network in networks]
     with torch.no_grad():
         for name, tensor in mixed.state_dict().items():

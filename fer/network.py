@@ -7,10 +7,11 @@ each, every group followed by a 2×2 max-pool, then fully connected 2048-1024-7:
 
 import copy
 from collections import OrderedDict
+from typing import TypeVar
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import CONVOLUTIONS, LAYERS
@@ -20,6 +21,7 @@ _POOLED = {1, 3, 6, 9}
 _HIDDEN = (2048, 1024)
 DROPOUT = 0.5
 SIZE = 48
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def build(width: float, seed: int = 0) -> nn.Sequential:
@@ -85,14 +87,33 @@ def cut_shapes(network: nn.Sequential) -> list[tuple[int, ...]]:
     return shapes
 
 
+def copied(module: Module) -> Module:
+    """Returns a copy with tensors of its own, as `copy.deepcopy` does in more than ten times the time.
+
+    What takes it so long are a dozen dictionaries of hooks per module, which are shared here; these networks have none.
+    """
+    copy_of = copy.copy(module)
+    copy_of._parameters = {
+        name: None if p is None else nn.Parameter(p.detach().clone(), p.requires_grad)
+        for name, p in module._parameters.items()
+    }
+    copy_of._buffers = {name: None if b is None else b.clone() for name, b in module._buffers.items()}
+    copy_of._modules = {name: None if m is None else copied(m) for name, m in module._modules.items()}
+    return copy_of
+
+
 def folded(layers: nn.Sequential) -> nn.Sequential:
     """Returns a copy of some layers for evaluation, each batch-norm folded into the convolution before it."""
-    copied = copy.deepcopy(layers).eval().requires_grad_(False)
-    for layer in copied:
+    found = copied(layers)
+    for layer in found:
         conv, norm = getattr(layer, "conv", None), getattr(layer, "norm", None)
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            layer.conv, layer.norm = fuse_conv_bn_eval(conv, norm), nn.Identity()
-    return copied.to(memory_format=torch.channels_last)
+            assert norm.running_mean is not None and norm.running_var is not None
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            )
+            layer.norm = nn.Identity()
+    return found.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def to_tensor(images: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from fer.adaptation import ViewRecipe
 from fer.layers import LAYERS
-from fer.network import build, cut_shapes, to_tensor
+from fer.network import build, copied, cut_shapes, to_tensor
 from fer.predict import predict_images
 from fer.views import render
 
@@ -82,3 +82,19 @@ def test_a_flip_alone_mirrors(pixels):
     mirror = ViewRecipe(flip=1, shift=0, rotation=0, scale=0, erase=0)
     drawn = render(pixels, np.arange(6), np.full(6, 3), mirror, seed=7)
     assert (drawn.int() - pixels.flip(2).int()).abs().max() <= 1
+
+
+def test_a_copy_is_equal_and_shares_no_tensor():
+    network = build(1 / 16, seed=1).to(memory_format=torch.channels_last)
+    network[3].eval().requires_grad_(False)
+    copy = copied(network)
+    ours, theirs = (list(one.state_dict(keep_vars=True).items()) for one in (network, copy))
+    for (name, mine), (same, other) in zip(ours, theirs, strict=True):
+        assert name == same and torch.equal(mine, other) and mine.stride() == other.stride()
+        assert mine.requires_grad == other.requires_grad and mine.data_ptr() != other.data_ptr()
+    assert [m.training for m in network.modules()] == [m.training for m in copy.modules()]
+    assert not set(map(id, network.modules())) & set(map(id, copy.modules()))
+    images = torch.randn(4, 1, 48, 48)
+    copy(images).sum().backward()
+    assert all(p.grad is None for p in network.parameters())
+    assert int(network[0].norm.num_batches_tracked) == 0 and int(copy[0].norm.num_batches_tracked) == 1
