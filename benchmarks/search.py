@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.checking import hash_of
 from benchmarks.search_peers import Stopping, missing, mo_asha, multi_metric
@@ -175,6 +176,7 @@ _SHARED: dict[str, Surrogate] = {}
 
 def replay_named(name: str, seed: int) -> tuple[Search, list[float]]:
     """Replays a contender by its name, over the surrogate that this process inherited."""
+    torch.set_num_threads(1)  # Optuna's GP computes with torch, and two processes of two threads wait for each other
     contender = contenders()[name]
     return replay(contender, _SHARED["surrogate"].answer, seed, contender.trials)
 
