@@ -63,7 +63,7 @@ def frozen_features(
 
 @dataclass(frozen=True)
 class Resident:
-    """What a device holds of a feed while an adaptation trains on it.
+    """What a device holds of a feed, for the adaptation at work and later ones.
 
     Attributes:
         slots: int64 (n,), ascending, which views it holds.

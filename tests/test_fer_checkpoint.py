@@ -55,6 +55,12 @@ def die_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Checkpoints, "offer", offer_and_die)
 
 
+def adapt_and_die(setting: Setting, config: AdaptationConfig, after: int) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        die_after(after, patch)
+        adapt(setting, config, seed=5)
+
+
 def left(setting: Setting) -> list[Path]:
     assert setting.cache is not None
     return list((setting.cache / "checkpoints").glob("*"))
@@ -67,9 +73,7 @@ DEFAULT = ("AdamW", "two members")
 def test_a_training_that_died_ends_as_if_it_had_not(setting, knob):
     config = replace(named("RE", TINY), epochs=6, **KNOBS[knob])
     whole = adapt(setting, config, seed=5)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        die_after(4, patch)
-        adapt(setting, config, seed=5)
+    adapt_and_die(setting, config, after=4)
     assert 1 <= len(left(setting)) <= 2 * config.members
     rungs: list[float] = []
     resumed = adapt(setting, config, 5, lambda share, row: rungs.append(share) or False)
@@ -84,9 +88,7 @@ def test_a_training_that_died_ends_as_if_it_had_not(setting, knob):
 def test_a_training_that_died_after_its_last_epoch_is_scored_all_the_same(setting, knob):
     config = replace(named("RE", TINY), epochs=6, **KNOBS[knob])
     whole = adapt(setting, config, seed=5)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        die_after(6, patch)
-        adapt(setting, config, seed=5)
+    adapt_and_die(setting, config, after=6)
     resumed = adapt(setting, config, seed=5)
     assert resumed.curve == whole.curve and resumed.measures == whole.measures
     assert resumed.confusion == whole.confusion and resumed.logits.keys() == whole.logits.keys()
@@ -95,9 +97,7 @@ def test_a_training_that_died_after_its_last_epoch_is_scored_all_the_same(settin
 
 def test_it_does_not_begin_anew(setting, monkeypatch):
     config = replace(named("RE", TINY), epochs=6)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        die_after(5, patch)
-        adapt(setting, config, seed=5)
+    adapt_and_die(setting, config, after=5)
     begun: list[tuple[int, int]] = []
     resume = Checkpoints.resume
     monkeypatch.setattr(Checkpoints, "resume", lambda self, *state: begun.append(resume(self, *state)) or begun[0])
@@ -113,9 +113,7 @@ def test_a_training_that_diverges_leaves_nothing(setting):
 
 def test_a_short_training_leaves_none(setting, monkeypatch):
     monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 60.0)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        die_after(3, patch)
-        adapt(setting, named("RE", TINY), seed=5)
+    adapt_and_die(setting, named("RE", TINY), after=3)
     assert not left(setting)
 
 
