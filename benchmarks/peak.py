@@ -1,12 +1,12 @@
 """What one core (or the GPU) can compute at most: prints a JSON line for a width and a precision.
 
-`python -m benchmarks.peak WIDTH PRECISION DEVICE`. Matrix multiply and convolution in GFLOP/s, each the best over sizes
+`python -m benchmarks.peak 0.25 bf16 cpu`. Matrix multiply and convolution in GFLOP/s, each the best over sizes
 (those of the network's own layers for the convolution); beside it what one sample costs and what the network's
 convolutions reach in training when nothing else is computed. A multiplication and an addition are two operations.
 """
 
+import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -23,10 +23,14 @@ BATCH, REPEATS = 128, 7
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peak", description=__doc__)
+    parser.add_argument("width", type=float, help="of the network; the paper's is 1")
+    parser.add_argument("precision", choices=("fp32", "bf16"))
+    parser.add_argument("device", choices=("cpu", "cuda"))
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    width, precision, device = float(sys.argv[1]), sys.argv[2], sys.argv[3]
-    where = Runtime(device, "bf16" if precision == "bf16" else "fp32")
-    network = build(width).to(device, memory_format=torch.channels_last)
+    device, where = args.device, Runtime(args.device, args.precision)
+    network = build(args.width).to(device, memory_format=torch.channels_last)
     forward = flops(lambda: network.eval()(torch.zeros(1, 1, SIZE, SIZE, device=device)))
     training = flops(lambda: network.eval()(torch.zeros(1, 1, SIZE, SIZE, device=device)).sum().backward())
     best, alone = convolutions(network, where)

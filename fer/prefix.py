@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import nn
 
 from fer.adaptation import ViewRecipe
@@ -186,7 +185,6 @@ class Bank:
         self.runtime = pixels.runtime
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)  # the bank was used last now
-        self.lock = FileLock(folder / "fill.lock")
         self.folder, self.shapes = folder, cut_shapes(network)
         self.own = self._store(cut)
         self.keeps = self.runtime.on_gpu
@@ -215,11 +213,14 @@ class Bank:
         return channels_last(self.own.read(slots))
 
     def _complete(self, slots: np.ndarray) -> None:
-        if not self.own.sound(slots).all():
-            with self.lock:
-                missing = slots[~self.own.sound(slots)]
-                for start in range(0, len(missing), _FILL_BATCH):
-                    self._fill(missing[start : start + _FILL_BATCH])
+        missing = slots[~self.own.sound(slots)]
+        starts = np.arange(0, len(missing), _FILL_BATCH)
+        # Each process in an order of its own, so that those that start together share the work instead of waiting.
+        for start in np.random.default_rng().permutation(starts):
+            batch = missing[start : start + _FILL_BATCH]
+            still = batch[~self.own.sound(batch)]
+            if len(still):
+                self._fill(still)
 
     def _fill(self, slots: np.ndarray) -> None:
         # Always a whole batch: kernels for other sizes differ in the last bits, and with them what is cached would
