@@ -1,9 +1,10 @@
 """The hand-written script that the engine is measured against: Optuna, torchvision transforms, DataLoader.
 
-What a good engineer writes who has one process per core, one thread each, channels-last memory, all images in memory
-and the fastest number of loader workers, but recomputes in each trial what trials share. It trains the very network
-and configurations of a study and draws the same number of samples. `--evaluate once` scores both validation sets at
-the end of a trial only, `--precision bf16` computes under autocast. `benchmarks.throughput` runs it.
+What a good engineer writes who has one process per core, one thread each, channels-last memory, all images in memory,
+fused optimisers and the fastest number of loader workers and size of evaluation batches, but recomputes in each trial
+what trials share. It trains the very network and configurations of a study on as many samples, but draws them and their
+views anew for each trial, where a study's trials share theirs. `--evaluate once` scores both validation sets at the end
+of a trial only, `--precision bf16` computes under autocast. `benchmarks.throughput` runs it.
 """
 
 import argparse
@@ -69,14 +70,14 @@ def loader_of(config: dict, source: Faces, target: Faces, workers: int) -> DataL
     return DataLoader(data, BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
 
 
-def accuracy(model: torch.nn.Module, data: Faces, device: str) -> float:
+def accuracy(model: torch.nn.Module, data: Faces, args: argparse.Namespace) -> float:
     """Returns the model's accuracy on a validation set."""
     model.eval()
     right = 0
     with torch.inference_mode():
-        for images, labels in DataLoader(data, 256):
-            images = images.to(device, memory_format=torch.channels_last)
-            right += int((model(images).argmax(1) == labels.to(device)).sum())
+        for images, labels in DataLoader(data, args.evaluation_batch):
+            images = images.to(args.device, memory_format=torch.channels_last)
+            right += int((model(images).argmax(1) == labels.to(args.device)).sum())
     return right / len(data)
 
 
@@ -97,7 +98,12 @@ def train(config: dict, data: dict[str, Faces], state: dict, args: argparse.Name
         loader = loader_of(config, data["source_train"], data["target_train"], args.loader_workers)
         epochs = round(config["epochs"])
         optimiser = torch.optim.SGD(
-            model[frozen:].parameters(), config["lr"], momentum=0.9, nesterov=True, weight_decay=5e-4
+            model[frozen:].parameters(),
+            config["lr"],
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-4,
+            fused=True,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, epochs * len(loader)))
     else:
@@ -123,19 +129,26 @@ def train(config: dict, data: dict[str, Faces], state: dict, args: argparse.Name
 def score(model: torch.nn.Module, data: dict[str, Faces], args: argparse.Namespace) -> tuple[float, float]:
     """Returns source and target validation accuracy."""
     with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
-        return tuple(accuracy(model, data[f"{side}_validation"], args.device) for side in ("source", "target"))
+        return tuple(accuracy(model, data[f"{side}_validation"], args) for side in ("source", "target"))
 
 
-def seconds_by_loader_workers(
+def seconds_by_setting(
     configs: list[dict], data: dict[str, Faces], state: dict, args: argparse.Namespace
-) -> dict[int, float]:
-    """Returns the seconds of one epoch of all layers by the number of loader workers."""
-    seconds = {}
-    for args.loader_workers in (0, 0, 2, 4):  # the first time pays for what a process does once
-        started = time.perf_counter()
-        train(configs[0] | {"frozen_layers": 0, "epochs": 1}, data, state, args, lambda *_: None)
-        seconds[args.loader_workers] = time.perf_counter() - started
-    return seconds
+) -> dict[str, dict[int, float]]:
+    """Returns the seconds of an epoch of all layers by number of loader workers, and of a score by size of batches."""
+    config = configs[0] | {"frozen_layers": 0, "epochs": 1}
+    model = build(args.width).to(args.device, memory_format=torch.channels_last)
+    found: dict[str, dict[int, float]] = {"loader_workers": {}, "evaluation_batch": {}}
+    for size in (128, 64, 128, 256, 512):  # the first time pays for what a process does once
+        args.evaluation_batch, started = size, time.perf_counter()
+        score(model, data, args)
+        found["evaluation_batch"][size] = time.perf_counter() - started
+    args.evaluation_batch = min(found["evaluation_batch"], key=lambda size: found["evaluation_batch"][size])
+    for count in (0, 0, 2, 4):
+        args.loader_workers, started = count, time.perf_counter()
+        train(config, data, state, args, lambda *_: None)
+        found["loader_workers"][count] = time.perf_counter() - started
+    return found
 
 
 def main() -> None:
@@ -150,8 +163,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--evaluate", choices=("epochs", "once"), default="epochs")
     parser.add_argument("--loader-workers", type=int, default=0)
+    parser.add_argument("--evaluation-batch", type=int, default=128)
     parser.add_argument("--tracking-uri", default="none")
-    parser.add_argument("--tune", action="store_true", help="print the seconds of an epoch by number of loader workers")
+    parser.add_argument("--tune", action="store_true", help="print what the fastest setting is chosen from")
     args = parser.parse_args()
     torch.set_num_threads(1)
     configs = json.loads(args.configs.read_text())
@@ -165,12 +179,13 @@ def main() -> None:
     }  # fmt: skip
     state = load_file(args.baseline)
     if args.tune:
-        print(json.dumps(seconds_by_loader_workers(configs, data, state, args)))
+        print(json.dumps(seconds_by_setting(configs, data, state, args)))
         return
     if args.tracking_uri != "none":
         import mlflow
 
         mlflow.set_tracking_uri(args.tracking_uri)
+        mlflow.search_experiments()  # opens the store, before the clock of the first trial
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
         if "listed" not in trial.user_attrs:  # the other process has taken the last one

@@ -2,9 +2,11 @@
 
 `python -m benchmarks.throughput` draws 40 configurations of the `card` space (the paper's five first, the rest at
 random) and runs them in full, without early stopping, through `python -m study.run` and through
-`benchmarks.idiomatic`, both with one process per core, from the same data and baseline. The engine's feature cache is
-empty at first. The script has the environment as it is; the engine's processes have the allocator settings that its
-parent gives them, which are part of what is measured. Both keep their trials in MLflow, unless `--tracking-uri none`.
+`benchmarks.idiomatic`, both with one process per core, from the same data and baseline. The script computes in fp32 and
+scores both validation sets after every pass, as scripts do; to tell what the gain is made of, it runs once more in the
+engine's precision, scoring at the end alone, as the engine does, and the same with the allocator settings that the
+engine's parent gives its processes. The engine's feature cache is empty at first. Both keep their trials in MLflow,
+unless `--tracking-uri none`.
 Seconds are from the first trial's start to the last one's end; what comes before, as the engine's first look at both
 validation sets, which fills their features, is in those of the whole command alone.
 Rounds are repeated, sides taking turns in going first; medians and ranges are over rounds. First the peak of one core
@@ -78,10 +80,10 @@ def check(result: dict[str, Any]) -> int:
     faces = ", ".join(f"{setting[side]['name']} ({setting[side]['kind']})" for side in ("source", "target"))
     print(f"{faces}: {result['n']} rounds on {result['hardware']['processor']}")
     limit = least_seconds(result)
-    script = statistics.median(sides["script"]["seconds"] for sides in result["rounds"])
-    print(
-        f"at the best convolution's speed the engine would take {limit:.0f} s and be {script / limit:.1f} times as fast"
-    )
+    print(f"at the best convolution's speed the engine would take {limit:.0f} s, and be so many times as fast:")
+    for name in (name for name in result["rounds"][0] if name.startswith("script")):
+        seconds = statistics.median(sides[name]["seconds"] for sides in result["rounds"])
+        print(f"  {seconds / limit:.1f} ({name}, {seconds:.0f} s)")
     lines = misses(result["figures"].get, {name: ("at least", least) for name, least in TARGETS.items()})
     print("\n".join(lines) or "all targets are met")
     return int(bool(lines))
@@ -110,8 +112,9 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     sides: dict[str, Callable[[], dict[str, Any]]] = {
         "engine": lambda: bench.engine(args.workers),
         "engine, one worker": lambda: bench.engine(1),
-        "script": lambda: bench.script("fp32", "epochs"),
-        f"script, {once}": lambda: bench.script(bench.precision, "once"),
+        "script": lambda: bench.script("fp32", "epochs", plain()),
+        f"script, {once}": lambda: bench.script(bench.precision, "once", plain()),
+        f"script, {once}, allocator": lambda: bench.script(bench.precision, "once", tuned()),
     }
     machine = json.loads(run_python(["-m", "benchmarks.peak", str(bench.width), bench.precision, args.device]))
     rounds: list[dict[str, Any]] = []
@@ -126,7 +129,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
             "setting": vars(args)
             | {"data": bool(args.data), "tracking_uri": args.tracking_uri.partition(":")[0]}
             | bench.setting()
-            | {"loader_workers": bench.loader_workers},
+            | bench.tuning,
             "machine": machine | {"width": bench.width},
             "hardware": hardware(),
             "versions": versions(),
@@ -154,6 +157,9 @@ def figures(rounds: list[dict[str, Any]], once: str, machine: dict[str, float], 
     def typical(sides: dict[str, Any], name: str, numbers: list[int]) -> float:
         return statistics.median(sides[name]["trial_seconds"][number] for number in numbers)
 
+    def total(sides: dict[str, Any], name: str, numbers: list[int]) -> float:
+        return sum(sides[name]["trial_seconds"][number] for number in numbers)
+
     trials = len(bench.configs)
     values = [np.array(rounds[0][side]["values"]) for side in ("engine", "script")]
     samples = bench.samples * machine["training_gflop"] + bench.validated * machine["forward_gflop"]
@@ -162,7 +168,9 @@ def figures(rounds: list[dict[str, Any]], once: str, machine: dict[str, float], 
         "trials_per_hour_script": median(lambda sides: 3600 * trials / sides["script"]["seconds"]),
         "speedup": ratio("script"),
         "speedup_over_once": ratio(once),
+        "speedup_over_once_with_allocator": ratio(f"{once}, allocator"),
         "speedup_fc": median(lambda sides: typical(sides, "script", of_fc) / typical(sides, "engine", of_fc)),
+        "speedup_fc_with_fill": median(lambda sides: total(sides, "script", of_fc) / total(sides, "engine", of_fc)),
         "speedup_full": median(lambda sides: typical(sides, "script", full) / typical(sides, "engine", full)),
         "speedup_fc_over_once": median(lambda sides: typical(sides, once, of_fc) / typical(sides, "engine", of_fc)),
         "speedup_full_over_once": median(lambda sides: typical(sides, once, full) / typical(sides, "engine", full)),
@@ -190,12 +198,12 @@ class Bench:
     """Data, baseline and configurations that both sides share, and how each side runs them."""
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
-        self.args, self.folder = args, folder
+        self.args, self.folder, self.precision = args, folder, "auto"
         self.record, _ = self.study("prepare", args.workers, 1)
         self.width = self.record["network"]["width"]
         self.precision = self.record["baseline"]["precision"]
         self.configs: list[dict[str, Any]] = []
-        self.loader_workers = 0
+        self.tuning: dict[str, int] = {}
         sizes = {side: self.record[side]["report"]["sizes"] for side in ("source", "target")}
         self.samples = self.record["budget_epochs"] * sizes["target"]["train"]
         self.validated = sum(size["validation"] for size in sizes.values())
@@ -211,7 +219,7 @@ class Bench:
         words = ["-m", "study.run", "--target", args.target, "--trials", str(trials), "--study", name]
         words += ["--sampler", "random", "--early-stop", "off", "--interpolate", "off", "--preset", args.preset]
         words += ["--tracking-uri", args.tracking_uri, "--out", str(self.folder / "runs"), "--workers", str(workers)]
-        words += ["--device", args.device]
+        words += ["--device", args.device, "--precision", self.precision]
         words += ["--data", args.data] if args.data else ["--data-kind", "synthetic"]
         words += ["--baseline", args.baseline] if args.baseline else []
         run_python(words, plain())
@@ -223,23 +231,27 @@ class Bench:
         shutil.rmtree(self.folder / "runs" / ".cache" / "features", ignore_errors=True)
         shutil.rmtree(self.folder / "runs" / "engine", ignore_errors=True)
         started = time.monotonic()
-        _, rows = self.study("engine", workers, self.args.trials)
+        record, rows = self.study("engine", workers, self.args.trials)
+        assert record["baseline"]["digest"] == self.record["baseline"]["digest"], "both sides start from one baseline"
         seconds, configs = time.monotonic() - started, [config_of(row) for row in rows]
         if not self.configs:
             self.configs = configs
             (self.folder / "configs.json").write_text(json.dumps(configs))
-            self.loader_workers = self.best_loader_workers()
+            self.tuning = self.tune()
         assert configs == self.configs, "both sides run the same configurations"
         return outcome(rows, seconds)
 
-    def best_loader_workers(self) -> int:
-        """Returns with how many loader workers an epoch is fastest, measured in all processes at once."""
+    def tune(self) -> dict[str, int]:
+        """Returns the script's fastest settings, measured in as many processes at once as there will be."""
         words = [sys.executable, *self.script_words("fp32", "once", "unused"), "--tune"]
         processes = [
             subprocess.Popen(words, **plain(), stdout=subprocess.PIPE, text=True) for _ in range(self.args.workers)
         ]
         found = [json.loads(process.communicate()[0].splitlines()[-1]) for process in processes]
-        return int(min(found[0], key=lambda count: sum(seconds[count] for seconds in found)))
+        return {
+            name: int(min(choices, key=lambda choice: sum(seconds[name][choice] for seconds in found)))
+            for name, choices in found[0].items()
+        }
 
     def script_words(self, precision: str, evaluate: str, journal: str) -> list[str]:
         cache = self.folder / "runs" / ".cache" / "datasets"
@@ -250,7 +262,7 @@ class Bench:
         words += ["--device", self.args.device, "--tracking-uri", self.args.tracking_uri]
         return [*words, "--precision", precision, "--evaluate", evaluate]
 
-    def script(self, precision: str, evaluate: str) -> dict[str, Any]:
+    def script(self, precision: str, evaluate: str, where: dict[str, Any]) -> dict[str, Any]:
         """Runs the configurations through the hand-written script, one process per worker."""
         import optuna
         from optuna.storages import JournalStorage
@@ -264,9 +276,11 @@ class Bench:
         )
         for number in range(len(self.configs)):
             study.enqueue_trial({"config": number}, user_attrs={"listed": True})
-        words = [*self.script_words(precision, evaluate, str(journal)), "--loader-workers", str(self.loader_workers)]
+        words = self.script_words(precision, evaluate, str(journal))
+        for name, value in self.tuning.items():
+            words += [f"--{name.replace('_', '-')}", str(value)]
         started = time.monotonic()
-        processes = [subprocess.Popen([sys.executable, *words], **plain()) for _ in range(self.args.workers)]
+        processes = [subprocess.Popen([sys.executable, *words], **where) for _ in range(self.args.workers)]
         codes = [process.wait() for process in processes]
         if any(codes):
             raise SystemExit("the script failed; its messages are above")

@@ -6,6 +6,7 @@ are filled when a trial first needs them; a slot that is empty, torn or damaged 
 again, so a crash or two writers at once can cost time but never a wrong number.
 """
 
+import errno
 import os
 import zlib
 from collections import OrderedDict
@@ -294,7 +295,8 @@ class _Store:
         with self.path.open("r+b") as file, self.sums.open("r+b") as sums:
             for slot, row in zip(slots, block, strict=True):
                 content = row.tobytes()
-                os.pwrite(file.fileno(), content, int(slot) * self.slot_bytes)
+                if os.pwrite(file.fileno(), content, int(slot) * self.slot_bytes) < len(content):
+                    raise OSError(errno.ENOSPC, "no space left for features", str(self.path))
                 os.pwrite(sums.fileno(), np.uint32(_checksum(content)).tobytes(), int(slot) * 4)
 
 
