@@ -127,7 +127,8 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
             "targets": TARGETS,
             "n": len(rounds),
             "setting": vars(args)
-            | {"data": bool(args.data), "tracking_uri": args.tracking_uri.partition(":")[0]}
+            | {name: bool(getattr(args, name)) for name in ("data", "baseline")}
+            | {"tracking_uri": args.tracking_uri.partition(":")[0]}
             | bench.setting()
             | bench.tuning,
             "machine": machine | {"width": bench.width},
