@@ -1,5 +1,6 @@
 """The engine: exact caching, frozen layers bit for bit, equal budgets, determinism; over all strategies."""
 
+import errno
 import gc
 import multiprocessing
 import time
@@ -211,7 +212,8 @@ def _adapt_with_others(setting, config, barrier, results):
     results.put(losses(adapt(setting, config, seed=5)))
 
 
-def test_processes_that_fill_a_bank_at_once_all_have_true_features(make_setting):
+def test_processes_that_fill_a_bank_at_once_all_have_true_features(make_setting, monkeypatch):
+    monkeypatch.setattr(prefix, "_FILL_BATCH", 16)  # many to share
     config, context = named("FU", replace(TINY, frozen_layers=4)), multiprocessing.get_context("fork")
     barrier, results = context.Barrier(3), context.Queue()
     parts = [
@@ -224,6 +226,31 @@ def test_processes_that_fill_a_bank_at_once_all_have_true_features(make_setting)
         part.join()
     assert found[0] == found[1] == found[2] == losses(adapt(make_setting(), config, seed=5))
     np.testing.assert_allclose(found[0], losses(adapt(make_setting(cached=False), config, seed=5)), rtol=1e-5)
+
+
+def test_a_process_computes_nothing_that_another_has_filled_meanwhile(setting, monkeypatch):
+    monkeypatch.setattr(prefix, "_FILL_BATCH", 4)
+    split = setting.target.open("train")
+    mine, other = (open_feed(setting, "target", split, "train", 10, ViewRecipe(), 1) for _ in range(2))
+    images, views, filled = np.arange(12), np.zeros(12, int), []
+    fill = prefix.Bank._fill
+
+    def counted(bank, slots):
+        filled.extend(slots)
+        fill(bank, slots)
+        if bank is mine:
+            other.prepare(images, views)
+
+    monkeypatch.setattr(prefix.Bank, "_fill", counted)
+    mine.prepare(images, views)
+    assert sorted(filled) == list(range(12))
+
+
+def test_features_that_the_disk_takes_in_part_are_an_error_of_the_machine(setting, monkeypatch):
+    monkeypatch.setattr(prefix.os, "pwrite", lambda file, content, at: len(content) // 2)
+    with pytest.raises(OSError, match="no space left") as found:
+        adapt(setting, named("FC", TINY), seed=5)
+    assert found.value.errno == errno.ENOSPC
 
 
 def test_a_second_trial_computes_no_feature_again(setting, monkeypatch):
