@@ -32,7 +32,8 @@ from fer.training import Diverged, Penalty, fit
 
 DOMAINS = ("target", "source")
 RUNGS = (0.5, 1.0)
-_EVALUATION_BATCH = {False: 64, True: 512}  # on a GPU or not; larger ones leave a CPU's caches
+_EVALUATION_BATCH = {"fp32": 64, "bf16": 128}  # more images leave a CPU's caches
+_EVALUATION_BATCH_ON_GPU = 512
 _NORM_BATCH, _NORM_SAMPLES = 128, 256  # more samples move accuracies by less than one image in a hundred
 # What a network half-way has above the mean of both ends: mean and two standard deviations over 65 trials of a study
 # with 625 and 741 validation images. Where there are few, luck is wider: twice the deviation of the difference of two
@@ -131,7 +132,8 @@ def predict(network: nn.Sequential, cut: int, feed: Feed, images: np.ndarray, ru
     """Returns the logits (n, 7), float32, of n images of a split whose features at `cut` the feed delivers."""
     first = np.zeros(len(images), int)
     feed.prepare(images, first)
-    rest, size = folded(network[cut:]), _EVALUATION_BATCH[runtime.on_gpu]
+    rest = folded(network[cut:], runtime.blocks)
+    size = _EVALUATION_BATCH_ON_GPU if runtime.on_gpu else _EVALUATION_BATCH[runtime.precision]
     batches = [images[start : start + size] for start in range(0, len(images), size)]
     inputs_of = feed.planned([(numbers, first[: len(numbers)]) for numbers in batches])
     logits = [

@@ -7,9 +7,10 @@ each, every group followed by a 2×2 max-pool, then fully connected 2048-1024-7:
 
 import copy
 from collections import OrderedDict
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -18,6 +19,7 @@ from fer.layers import CONVOLUTIONS, LAYERS
 
 _CHANNELS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
 _POOLED = {1, 3, 6, 9}
+_PADDING = 1
 _HIDDEN = (2048, 1024)
 DROPOUT = 0.5
 SIZE = 48
@@ -50,7 +52,7 @@ def build(width: float, seed: int = 0) -> nn.Sequential:
 
 
 def _convolution(inputs: int, outputs: int, pooled: bool) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    conv = nn.Conv2d(inputs, outputs, 3, padding=_PADDING, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     # In place, because batch-norm's backward pass does not need its output: one activation less to write.
     relu = nn.ReLU(inplace=True)
@@ -102,8 +104,14 @@ def copied(module: Module) -> Module:
     return copy_of
 
 
-def folded(layers: nn.Sequential) -> nn.Sequential:
-    """Returns a copy of some layers for evaluation, each batch-norm folded into the convolution before it."""
+def folded(layers: nn.Sequential, blocks: torch.dtype | None = None) -> nn.Sequential:
+    """Returns a copy of some layers for evaluation, each batch-norm folded into the convolution before it.
+
+    Args:
+        layers: The network, or its end from some cut on.
+        blocks: The type of images that lie as oneDNN wants them, from the first convolution to the last; None leaves
+            them to torch. Inputs and outputs are ordinary tensors either way.
+    """
     found = copied(layers)
     for layer in found:
         conv, norm = getattr(layer, "conv", None), getattr(layer, "norm", None)
@@ -113,7 +121,78 @@ def folded(layers: nn.Sequential) -> nn.Sequential:
                 conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             )
             layer.norm = nn.Identity()
+            if blocks is not None:
+                layer.conv = _Folded(conv, blocks)
+        if blocks is not None and hasattr(layer, "flatten"):
+            layer.flatten = _Flat()
     return found.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def blocked(layers: nn.Sequential, dtype: torch.dtype) -> nn.Sequential:
+    """Returns the same layers, sharing all they hold, for training with images as oneDNN wants them, of this type.
+
+    Inputs and outputs are ordinary tensors. Batch-norms that have a gradient below them must take batch statistics.
+    """
+    found = nn.Sequential()
+    for name, layer in layers.named_children():
+        parts = OrderedDict(layer.named_children())
+        if isinstance(conv := parts.get("conv"), nn.Conv2d):
+            parts["conv"] = _Blocked(conv, dtype)
+        if "flatten" in parts:
+            parts["flatten"] = _Flat()
+        found.add_module(name, nn.Sequential(parts))
+    return found
+
+
+class _Blocked(nn.Module):
+    """A convolution in training whose images lie as oneDNN wants them, in blocks of channels."""
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.conv, self.dtype = conv, dtype
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        images = images if images.is_mkldnn else images.to_mkldnn(self.dtype)
+        found: torch.Tensor = _Convolution.apply(images, self.conv.weight)
+        return found
+
+
+class _Convolution(torch.autograd.Function):
+    """Convolution of such images; torch has a gradient for it where weights are fp32 alone."""
+
+    @staticmethod
+    def forward(ctx: Any, images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        kernel = weight.to(images.dtype)
+        ctx.save_for_backward(images, kernel)
+        return F.conv2d(images, kernel.to_mkldnn(), padding=_PADDING)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        images, kernel = ctx.saved_tensors
+        of_images, of_kernel, _ = torch.ops.aten.convolution_backward(
+            gradients[0], images, kernel, None, [1, 1], [_PADDING] * 2, [1, 1], False, [0, 0], 1,
+            [*ctx.needs_input_grad, False],
+        )  # fmt: skip
+        return of_images, of_kernel
+
+
+class _Folded(nn.Module):
+    """A convolution in evaluation whose images lie so, with the batch-norm that was folded into it."""
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
+        super().__init__()
+        assert conv.bias is not None
+        self.dtype = dtype
+        self.kernel, self.offsets = (p.detach().to(dtype).to_mkldnn() for p in (conv.weight, conv.bias))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        images = images if images.is_mkldnn else images.to_mkldnn(self.dtype)
+        return F.conv2d(images, self.kernel, self.offsets, padding=_PADDING)
+
+
+class _Flat(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images.to_dense() if images.is_mkldnn else images).flatten(1)
 
 
 def to_tensor(images: torch.Tensor) -> torch.Tensor:

@@ -26,8 +26,9 @@ from fer.network import SIZE, cut_shapes, to_tensor
 from fer.runtime import Runtime
 from fer.views import render
 
-# What a process keeps on a GPU from one adaptation to the next: so many bytes, or this share of the GPU's memory.
-LARGEST_RESIDENT, RESIDENT_SHARE = 8 * 2**30, 1 / 8
+# What a process keeps from one adaptation to the next: so many bytes in its own memory (drawn views alone, features are
+# in files that are mapped) or on a GPU, and of a GPU this share at most.
+LARGEST_RESIDENT, RESIDENT_SHARE = {"cpu": 2**27, "cuda": 8 * 2**30}, 1 / 8
 _FEEDS = 4  # of an adaptation, for training and validation on source and target: each has its part of that
 # Features of more bytes than this per image are not worth their disk: one starts from the next lower cut instead.
 LARGEST_FEATURES = 40_000
@@ -100,7 +101,7 @@ def resident(
     Returns:
         None where they are more than a feed's part of the device: they are to be read step by step.
     """
-    most = LARGEST_RESIDENT
+    most = LARGEST_RESIDENT["cuda" if runtime.device.startswith("cuda") else "cpu"]
     if runtime.device.startswith("cuda"):
         most = min(most, int(RESIDENT_SHARE * torch.cuda.get_device_properties(runtime.device).total_memory))
     if size > most // _FEEDS:
@@ -121,7 +122,6 @@ class Pixels:
 
     def __init__(self, split: Split, recipe: ViewRecipe, seed: int, runtime: Runtime) -> None:
         self.split, self.recipe, self.seed, self.runtime = split, recipe, seed, runtime
-        self.keeps = runtime.on_gpu
         self.resident: Resident | None = None
 
     @cached_property
@@ -130,9 +130,9 @@ class Pixels:
         return torch.from_numpy(np.array(self.split.images)).to(self.runtime.device) if self.runtime.on_gpu else None
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
-        """Draws these views beforehand where a GPU can hold them; elsewhere they are drawn when they are gathered."""
-        if not self.keeps:
-            return
+        """Draws these views beforehand where there is room for them; where not, they are drawn when gathered."""
+        if not (self.runtime.on_gpu or views.any()):
+            return  # the images themselves, which are in a file that is mapped
         slots = np.unique(images * _MOST_VIEWS + views)
         of = self.seed, self.recipe, self.runtime
         self.resident = resident(of, slots, len(slots) * SIZE**2, self.runtime, lambda: self._draw_all(slots))

@@ -30,6 +30,14 @@ class Runtime:
         """The type of activations, and so of cached features."""
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
+    @property
+    def blocks(self) -> torch.dtype | None:
+        """The type in which images are quicker in the layout of oneDNN, which computes convolutions on CPUs, or None.
+
+        In bf16 batch-norm, ReLU and pooling then take a third of the time, in fp32 nothing is gained.
+        """
+        return self.dtype if self.device == "cpu" and self.precision == "bf16" and _cpu_has_bf16() else None
+
     def autocast(self) -> AbstractContextManager:
         """Computes in bf16 inside, where that is the precision; nothing otherwise."""
         if self.precision == "fp32":
@@ -53,6 +61,12 @@ def runtime(device: str = "auto", precision: str = "auto", threads: int = 1) -> 
     return Runtime(device, "bf16" if precision == "bf16" else "fp32")
 
 
+def _cpu_has_bf16() -> bool:
+    """Whether oneDNN is there and the processor computes in bf16 itself; others only emulate it."""
+    known = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return bool(known and torch.backends.mkldnn.is_available())
+
+
 def _gpu_has_bf16() -> bool:
     """Whether the GPU computes in bf16 itself; those before Ampere only emulate it."""
     return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -63,7 +77,7 @@ def _bf16_is_faster(margin: float = 1.2, rounds: int = 5) -> bool:
 
     What the processor says is not enough: with AVX-512's bf16 but without AMX it may lose to fp32.
     """
-    if not (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
+    if not _cpu_has_bf16():
         return False
     images = torch.ones(32, 64, 12, 12).to(memory_format=torch.channels_last).requires_grad_()
     weights = torch.ones(64, 64, 3, 3).to(memory_format=torch.channels_last).requires_grad_()

@@ -1,9 +1,10 @@
 """The project's one training loop."""
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,14 +15,20 @@ from fer.adaptation import HEAD, AdaptationConfig
 from fer.checkpoint import Checkpoints
 from fer.expressions import EXPRESSIONS
 from fer.graphs import StepGraphs
+from fer.layers import CONVOLUTIONS
+from fer.network import blocked
 from fer.prefix import Feed, channels_last, frozen_features
 from fer.runtime import Runtime
 from fer.schedule import Schedule, learning_rate
+
+Optimiser = TypeVar("Optimiser", bound=torch.optim.Optimizer)
 
 
 class Diverged(ArithmeticError):
     """The training loss, or what the network answers, stopped being finite numbers."""
 
+
+_SMALL_IMAGES, _SMALL_BATCH = 4, 32  # from this cut on images are small; fewer of them are few
 
 Penalty = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
 """From the step, the penultimate features and the logits to what is added to the loss."""
@@ -70,6 +77,8 @@ def fit(
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     start = [p.detach().clone() for p in parameters] if config.averaging else []
     body, head = network[config.leading : HEAD], network[HEAD:]
+    if runtime.blocks is not None and _fits_blocks(network, config):
+        body = blocked(body, runtime.blocks)
     mixing = np.random.default_rng(int(torch.randint(2**31, ()))) if config.mixup else None
     if checkpoints is not None:
         first, epoch = checkpoints.resume(network, optimiser, mixing)
@@ -144,6 +153,18 @@ def _activate(network: nn.Sequential, layers: Sequence[int], config: AdaptationC
                 norm.eval()
 
 
+def _fits_blocks(network: nn.Sequential, config: AdaptationConfig) -> bool:
+    """Whether convolutions are trained that are quicker with images as oneDNN wants them, and possible so.
+
+    Large images in batches of some size are, a tenth for a whole network of the laptop's width. Channels come in blocks
+    of 16 then, and there is no gradient through a batch-norm that does not take batch statistics.
+    """
+    layers = range(config.leading, CONVOLUTIONS)
+    whole = all(p.shape[0] % 16 == 0 for layer in layers for p in network[layer].parameters())
+    quicker = whole and config.leading < _SMALL_IMAGES and config.batch_size >= _SMALL_BATCH
+    return quicker and config.bn != "frozen" and set(layers) <= set(config.trained)
+
+
 def _tenth(step: int, steps: int) -> bool:
     return step * 10 // steps > (step - 1) * 10 // steps
 
@@ -192,6 +213,19 @@ def _sharpen(
             p.copy_(value)
 
 
+def _light(optimiser: type[Optimiser]) -> type[Optimiser]:
+    """Returns the optimiser without what torch wraps its methods in.
+
+    All of that is there for torch.compile, which is not used, and imports it: a second in every process that trains.
+    """
+    bare = {name: inspect.unwrap(getattr(optimiser, name)) for name in ("add_param_group", "zero_grad", "step")}
+    light: type[Optimiser] = type(optimiser.__name__, (optimiser,), bare | {"step": torch.no_grad()(bare["step"])})
+    return light
+
+
+_SGD, _ADAMW = _light(torch.optim.SGD), _light(torch.optim.AdamW)
+
+
 def make_optimiser(network: nn.Sequential, config: AdaptationConfig) -> torch.optim.Optimizer:
     """Returns the optimiser that the configuration names, over the trained layers, each with its share of the rate."""
     if config.layer_decay == 1:
@@ -203,8 +237,8 @@ def make_optimiser(network: nn.Sequential, config: AdaptationConfig) -> torch.op
             for layer in config.trained
         ]
     if config.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    sgd = torch.optim.SGD(
+        return _ADAMW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    sgd = _SGD(
         groups,
         lr=config.lr,
         momentum=config.momentum,

@@ -337,7 +337,7 @@ def test_what_a_device_holds_serves_the_next_adaptations_until_room_is_wanted(se
     first, second = prepare(0, 1, 2), prepare(3, 4)
     assert prepare(2, 1, 0) is first  # the same slots, in any order; and so used last
     most = 4 * first.features.nbytes
-    monkeypatch.setattr(prefix, "LARGEST_RESIDENT", most)
+    monkeypatch.setattr(prefix, "LARGEST_RESIDENT", {"cpu": most})
     rest = [prepare(number, number + 1) for number in (5, 7, 9, 11)]
     assert sum(one.features.nbytes for one in prefix._residents.values()) <= most
     assert prepare(0, 1, 2) is first and prepare(11, 12) is rest[-1]
