@@ -3,6 +3,8 @@
 import errno
 import gc
 import multiprocessing
+import subprocess
+import sys
 import time
 from collections import OrderedDict
 from contextlib import nullcontext
@@ -13,15 +15,17 @@ import numpy as np
 import pytest
 import torch
 
+from commands import ROOT
 from conftest import TINY
 from fer import engine, prefix
 from fer.adaptation import STRATEGIES, AdaptationConfig, ViewRecipe, named
 from fer.engine import adapt, open_feed
 from fer.layers import LAYERS
+from fer.network import build
 from fer.prefix import Pixels
 from fer.runtime import Runtime, runtime
 from fer.schedule import choose_amount, draw_schedule
-from fer.training import Diverged
+from fer.training import Diverged, make_optimiser
 
 EVERY_CUT = range(len(LAYERS) + 1)
 
@@ -285,6 +289,57 @@ def test_auto_takes_bf16_on_gpus_that_have_it_and_not_where_it_is_emulated(monke
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or has)
     assert runtime("cuda") == Runtime("cuda", taken)
+
+
+def test_a_second_trial_draws_no_view_again_where_there_is_room(setting, monkeypatch):
+    config = named("FU", replace(TINY, epochs=1))
+    monkeypatch.setattr(prefix, "_residents", OrderedDict())
+    monkeypatch.setattr(prefix, "render", called := count_calls(prefix.render))
+    first = adapt(setting, config, seed=5)
+    drawn = called.count
+    assert drawn > 0
+    assert losses(adapt(setting, config, seed=5)) == losses(first) and called.count == drawn
+    monkeypatch.setattr(prefix, "LARGEST_RESIDENT", {"cpu": 0})
+    assert losses(adapt(setting, config, seed=5)) == losses(first) and called.count > 2 * drawn  # step by step
+
+
+OPTIMISERS = """
+import sys, torch
+from fer.adaptation import AdaptationConfig
+from fer.network import build
+from fer.training import make_optimiser
+
+for name, plain in (("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)):
+    network = build(1 / 16)
+    optimiser = make_optimiser(network, AdaptationConfig(optimiser=name))
+    network(torch.randn(8, 1, 48, 48)).sum().backward()
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    assert isinstance(optimiser, plain) and all(p.requires_grad for p in network.parameters())
+print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_optimisers_import_no_compiler():
+    done = subprocess.run([sys.executable, "-c", OPTIMISERS], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+@pytest.mark.parametrize("name, plain", [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_optimisers_are_torchs(name, plain):
+    config = AdaptationConfig(optimiser=name, weight_decay=0.01)
+    networks = [build(1 / 16, seed=1) for _ in range(2)]
+    settings = {"momentum": config.momentum, "nesterov": True} if name == "sgd" else {}
+    wanted = plain(networks[1].parameters(), lr=config.lr, weight_decay=0.01, fused=True, **settings)
+    found = make_optimiser(networks[0], config)
+    for step in range(3):
+        for network, optimiser in zip(networks, (found, wanted), strict=True):
+            torch.manual_seed(step)
+            optimiser.zero_grad(set_to_none=True)
+            network(torch.randn(8, 1, 48, 48)).square().sum().backward()
+            optimiser.step()
+    for one, other in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["FC", "RE", "FU"])

@@ -1,0 +1,131 @@
+"""Images in oneDNN's own layout: the same networks, trainings and scores as without, where it is used."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conftest import TINY
+from fer import training
+from fer.adaptation import AdaptationConfig, named
+from fer.engine import Baseline, Setting, adapt
+from fer.layers import CONVOLUTIONS
+from fer.network import blocked, build, copied, cut_shapes, folded
+from fer.runtime import Runtime, digest_of
+
+pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch is without oneDNN")
+
+CUTS = [0, 1, 2, 5, 9, 10, 11]
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Sequential:
+    """One with batch-norm statistics of its own and channels in whole blocks but for the first layer."""
+    found = build(1 / 8, seed=1)
+    found[0] = build(1 / 4, seed=1)[0]
+    found[1] = build(1 / 4, seed=2)[1]
+    found[2].conv = nn.Conv2d(16, found[2].conv.out_channels, 3, padding=1, bias=False)
+    with torch.no_grad():
+        found.train()(torch.randn(16, 1, 48, 48))
+    return found.eval().to(memory_format=torch.channels_last)
+
+
+def inputs_at(network: nn.Sequential, cut: int) -> torch.Tensor:
+    drawn = torch.randn(8, *cut_shapes(network)[cut], generator=torch.Generator().manual_seed(cut))
+    return drawn.relu() if cut else drawn
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_folded_network_answers_the_same(network, cut):
+    rest, inputs = network[cut:], inputs_at(network, cut)
+    with torch.no_grad():
+        wanted = rest(inputs)
+        for found in (folded(rest)(inputs), folded(rest, torch.float32)(inputs)):
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def learnt(layers: nn.Sequential, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Returns outputs, gradients and statistics after one step of training."""
+    torch.manual_seed(3)  # dropout
+    inputs = inputs.clone().requires_grad_()
+    outputs = layers(inputs)
+    (outputs * torch.linspace(-1, 1, outputs.numel()).reshape(outputs.shape).to(outputs.dtype)).sum().backward()
+    found = {"outputs": outputs.detach(), "inputs": inputs.grad}
+    names = dict(layers.named_parameters()) | dict(layers.named_buffers())
+    return found | {name.replace("conv.conv", "conv"): p.grad if p.grad is not None else p for name, p in names.items()}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_network_learns_the_same_and_keeps_its_parameters(network, cut):
+    inputs = inputs_at(network, cut)
+    plain, other = copied(network[cut:]).train(), copied(network[cut:]).train()
+    exact = learnt(copied(network[cut:]).train().double(), inputs.double())
+    wanted, found = learnt(plain, inputs), learnt(blocked(other, torch.float32), inputs)
+    assert wanted.keys() == found.keys() == exact.keys()
+    for name, value in exact.items():
+        # A rounding may take one of all ReLUs or pools another way: then both are off by as much, if not in one place.
+        length = float(value.double().norm()) + 1e-9
+        off = [float((one[name].double() - value).norm()) / length for one in (wanted, found)]
+        assert off[1] < max(1e-5, 10 * off[0], 5e-3), (name, off)
+    assert [id(p) for p in blocked(other, torch.float32).parameters()] == [id(p) for p in other.parameters()]
+    assert int(dict(other.named_buffers()).get("conv1_1.norm.num_batches_tracked", 1)) == 1 + (cut == 0)
+
+
+@pytest.fixture
+def wide(source, target, monkeypatch) -> Setting:
+    """A setting whose network has channels in whole blocks, and which is told that fp32 gains by them."""
+    network = build(1 / 4, seed=3)
+    with torch.no_grad():
+        network.train()(torch.randn(32, 1, 48, 48))
+    network.eval().requires_grad_(False)
+    monkeypatch.setattr(training, "_SMALL_BATCH", 1)
+    return Setting(Baseline(network, 1 / 4, digest_of(network.state_dict())), source, target, Runtime())
+
+
+@pytest.mark.parametrize("name", ["RE", "FU", "LP-FT", "LLRD", "LF", "soup"])
+def test_an_adaptation_in_blocks_is_the_same_adaptation(wide, monkeypatch, name):
+    config = named(name, replace(TINY, epochs=1, lr=0.001))
+    wanted = adapt(wide, config, seed=5)
+    used, plain = [], training.blocked
+    monkeypatch.setattr(Runtime, "blocks", torch.float32)
+    monkeypatch.setattr(training, "blocked", lambda *given: used.append(given) or plain(*given))
+    found = adapt(wide, config, seed=5)
+    assert len(used) == config.members
+    for one, other in zip(found.curve, wanted.curve, strict=True):
+        assert one.get("loss") == pytest.approx(other.get("loss"), rel=1e-3)
+    for domain, logits in wanted.logits.items():
+        np.testing.assert_allclose(found.logits[domain], logits, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "knobs, width, taken",
+    [
+        ({}, 1 / 4, True),
+        ({"frozen_layers": 2}, 1 / 4, True),
+        ({"frozen_layers": 4}, 1 / 4, False),  # images are small from there on
+        ({"frozen_layers": CONVOLUTIONS}, 1 / 4, False),
+        ({"batch_size": 16}, 1 / 4, False),
+        ({}, 1 / 8, False),  # blocks half empty
+        ({"bn": "frozen"}, 1 / 4, False),  # no gradient through these batch-norms
+        ({"frozen_from": 4, "frozen_layers": 9}, 1 / 4, False),
+    ],
+)
+def test_blocks_are_for_what_is_quicker_so_and_possible(knobs, width, taken):
+    assert training._fits_blocks(build(width), AdaptationConfig(**knobs)) == taken
+
+
+@pytest.mark.parametrize(
+    "device, precision, has, blocks",
+    [
+        ("cpu", "bf16", True, torch.bfloat16),
+        ("cpu", "bf16", False, None),
+        ("cpu", "fp32", True, None),
+        ("cuda", "bf16", True, None),
+    ],
+)
+def test_blocks_are_for_bf16_where_the_cpu_has_it(monkeypatch, device, precision, has, blocks):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+    assert Runtime(device, precision).blocks is blocks
