@@ -32,7 +32,7 @@ from fer.seeding import seed_from
 from fer.training import fit
 
 MOST_WIDTH = 4
-VERSION = "3"
+VERSION = "4"
 """Changes when training changes, so that a baseline of older code is not taken for one of today's."""
 
 

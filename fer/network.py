@@ -22,6 +22,7 @@ _POOLED = {1, 3, 6, 9}
 _PADDING = 1
 _HIDDEN = (2048, 1024)
 DROPOUT = 0.5
+_WILD = 1e4  # a weight beyond it, batch-norm folded in, may lead to answers that are no numbers
 SIZE = 48
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -110,7 +111,8 @@ def folded(layers: nn.Sequential, blocks: torch.dtype | None = None) -> nn.Seque
     Args:
         layers: The network, or its end from some cut on.
         blocks: The type of images that lie as oneDNN wants them, from the first convolution to the last; None leaves
-            them to torch. Inputs and outputs are ordinary tensors either way.
+            them to torch. Inputs and outputs are ordinary tensors either way. Wild networks are left to torch as well,
+            whose ReLU and pooling keep what is not a number; oneDNN's take it for 0.
     """
     found = copied(layers)
     for layer in found:
@@ -121,10 +123,12 @@ def folded(layers: nn.Sequential, blocks: torch.dtype | None = None) -> nn.Seque
                 conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             )
             layer.norm = nn.Identity()
-            if blocks is not None:
+    if blocks is not None and all(bool(p.abs().max() < _WILD) for p in found.parameters()):
+        for layer in found:
+            if isinstance(conv := getattr(layer, "conv", None), nn.Conv2d):
                 layer.conv = _Folded(conv, blocks)
-        if blocks is not None and hasattr(layer, "flatten"):
-            layer.flatten = _Flat()
+            if hasattr(layer, "flatten"):
+                layer.flatten = _Flat()
     return found.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
@@ -132,6 +136,7 @@ def blocked(layers: nn.Sequential, dtype: torch.dtype) -> nn.Sequential:
     """Returns the same layers, sharing all they hold, for training with images as oneDNN wants them, of this type.
 
     Inputs and outputs are ordinary tensors. Batch-norms that have a gradient below them must take batch statistics.
+    What is not a number becomes 0 in between: the network has to be asked whether it is `finite`.
     """
     found = nn.Sequential()
     for name, layer in layers.named_children():
@@ -142,6 +147,11 @@ def blocked(layers: nn.Sequential, dtype: torch.dtype) -> nn.Sequential:
             parts["flatten"] = _Flat()
         found.add_module(name, nn.Sequential(parts))
     return found
+
+
+def finite(network: nn.Module) -> bool:
+    """Whether all parameters and statistics are numbers."""
+    return all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
 
 
 class _Blocked(nn.Module):

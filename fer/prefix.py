@@ -28,7 +28,7 @@ from fer.views import render
 
 # What a process keeps from one adaptation to the next: so many bytes in its own memory (drawn views alone, features are
 # in files that are mapped) or on a GPU, and of a GPU this share at most.
-LARGEST_RESIDENT, RESIDENT_SHARE = {"cpu": 2**27, "cuda": 8 * 2**30}, 1 / 8
+LARGEST_RESIDENT, RESIDENT_SHARE = {"cpu": 2**26, "cuda": 8 * 2**30}, 1 / 8
 _FEEDS = 4  # of an adaptation, for training and validation on source and target: each has its part of that
 # Features of more bytes than this per image are not worth their disk: one starts from the next lower cut instead.
 LARGEST_FEATURES = 40_000
@@ -131,6 +131,7 @@ class Pixels:
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
         """Draws these views beforehand where there is room for them; where not, they are drawn when gathered."""
+        self.resident = None
         if not (self.runtime.on_gpu or views.any()):
             return  # the images themselves, which are in a file that is mapped
         slots = np.unique(images * _MOST_VIEWS + views)

@@ -16,7 +16,7 @@ from fer.checkpoint import Checkpoints
 from fer.expressions import EXPRESSIONS
 from fer.graphs import StepGraphs
 from fer.layers import CONVOLUTIONS
-from fer.network import blocked
+from fer.network import blocked, finite
 from fer.prefix import Feed, channels_last, frozen_features
 from fer.runtime import Runtime
 from fer.schedule import Schedule, learning_rate
@@ -67,7 +67,7 @@ def fit(
         Whether `on_epoch` stopped it.
 
     Raises:
-        Diverged: The loss of an epoch was not finite.
+        Diverged: The loss of an epoch was not finite, or weights are not.
     """
     steps, first, epoch = schedule.boundaries[-1], 0, 0
     head_steps = round(config.head_first * steps)
@@ -77,8 +77,9 @@ def fit(
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     start = [p.detach().clone() for p in parameters] if config.averaging else []
     body, head = network[config.leading : HEAD], network[HEAD:]
-    if runtime.blocks is not None and _fits_blocks(network, config):
-        body = blocked(body, runtime.blocks)
+    in_blocks = runtime.blocks is not None and _fits_blocks(network, config)
+    if in_blocks:
+        body = blocked(body, runtime.dtype)
     mixing = np.random.default_rng(int(torch.randint(2**31, ()))) if config.mixup else None
     if checkpoints is not None:
         first, epoch = checkpoints.resume(network, optimiser, mixing)
@@ -136,6 +137,8 @@ def fit(
                 since = 0
             if not math.isfinite(mean):
                 raise Diverged(f"the loss became {mean} in epoch {epoch} at learning rate {config.lr:.2g}")
+            if in_blocks and not finite(network):  # which the loss does not tell then
+                raise Diverged(f"weights became no numbers in epoch {epoch} at learning rate {config.lr:.2g}")
             if on_epoch(epoch, mean):
                 return True
             if checkpoints is not None and schedule.boundaries[epoch : epoch + 1] != [step + 1]:
@@ -156,8 +159,8 @@ def _activate(network: nn.Sequential, layers: Sequence[int], config: AdaptationC
 def _fits_blocks(network: nn.Sequential, config: AdaptationConfig) -> bool:
     """Whether convolutions are trained that are quicker with images as oneDNN wants them, and possible so.
 
-    Large images in batches of some size are, a tenth for a whole network of the laptop's width. Channels come in blocks
-    of 16 then, and there is no gradient through a batch-norm that does not take batch statistics.
+    Large images in batches of some size are, by a tenth for a whole network of the laptop's width, if all channels fill
+    blocks of 16. There is no gradient through a batch-norm that does not take batch statistics.
     """
     layers = range(config.leading, CONVOLUTIONS)
     whole = all(p.shape[0] % 16 == 0 for layer in layers for p in network[layer].parameters())
