@@ -96,11 +96,15 @@ def wide(source, target, monkeypatch) -> Setting:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("knobs", [{}, {"sam": 0.05}, {"mixup": 0.3}], ids=["", "SAM", "mixup"])
-@pytest.mark.parametrize("name", ["RE", "FU", "LP-FT", "LLRD", "LF", "soup"])
+@pytest.mark.parametrize(
+    "name, knobs",
+    [
+        *((name, {}) for name in ("RE", "FU", "LP-FT", "LLRD", "LF", "soup")),
+        ("RE", {"sam": 0.05}),
+        ("RE", {"mixup": 0.3}),
+    ],
+)
 def test_an_adaptation_in_blocks_is_the_same_adaptation(wide, monkeypatch, name, knobs, precision):
-    if knobs and name != "RE":
-        pytest.skip("once is enough")
     if precision == "bf16" and not _cpu_has_bf16():
         pytest.skip("this processor has no bf16")
     wide = replace(wide, runtime=Runtime("cpu", precision))
