@@ -7,6 +7,7 @@ each, every group followed by a 2×2 max-pool, then fully connected 2048-1024-7:
 
 import copy
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -124,11 +125,7 @@ def folded(layers: nn.Sequential, blocks: torch.dtype | None = None) -> nn.Seque
             )
             layer.norm = nn.Identity()
     if blocks is not None and all(bool(p.abs().max() < _WILD) for p in found.parameters()):
-        for layer in found:
-            if isinstance(conv := getattr(layer, "conv", None), nn.Conv2d):
-                layer.conv = _Folded(conv, blocks)
-            if hasattr(layer, "flatten"):
-                layer.flatten = _Flat()
+        found = _in_blocks(found, _Folded, blocks)
     return found.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
@@ -138,11 +135,17 @@ def blocked(layers: nn.Sequential, dtype: torch.dtype) -> nn.Sequential:
     Inputs and outputs are ordinary tensors. Batch-norms that have a gradient below them must take batch statistics.
     What is not a number becomes 0 in between: the network has to be asked whether it is `finite`.
     """
+    return _in_blocks(layers, _Blocked, dtype)
+
+
+def _in_blocks(
+    layers: nn.Sequential, kind: Callable[[nn.Conv2d, torch.dtype], nn.Module], dtype: torch.dtype
+) -> nn.Sequential:
     found = nn.Sequential()
     for name, layer in layers.named_children():
         parts = OrderedDict(layer.named_children())
         if isinstance(conv := parts.get("conv"), nn.Conv2d):
-            parts["conv"] = _Blocked(conv, dtype)
+            parts["conv"] = kind(conv, dtype)
         if "flatten" in parts:
             parts["flatten"] = _Flat()
         found.add_module(name, nn.Sequential(parts))
