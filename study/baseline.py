@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from study.config import PRESETS, STUCK, WRONG_USE, cache_folder
+from study.config import DONE, PRESETS, STUCK, WRONG_USE, cache_folder
 from study.describe import one_line
-from study.machine import is_out_of_memory, keep_private, leave_with_parent
+from study.machine import is_out_of_memory, keep_private, leave, leave_with_parent
 
 
 def main(record: dict[str, Any]) -> dict[str, Any]:
@@ -85,6 +85,7 @@ if __name__ == "__main__":
     keep_private()
     try:
         say({"baseline": main(json.loads(sys.argv[1]))})
+        leave(DONE)
     except InputError as error:
         say({"error": [error.rule, str(error.value), error.mend]})
         sys.exit(WRONG_USE)

@@ -27,6 +27,8 @@ def details(info: dict, table: pd.DataFrame, trials: Iterable[Any]) -> dict[str,
     places = fronts.points(table)
     places = places.assign(leads=fronts.is_on(places, front))[places["share"] < 1]
     of_number = {trial.number: trial for trial in fronts.counted(trials)}
+    ways = {trial: _ways(found) for trial, found in places.groupby("number")}
+    knobs = [str(name) for name in fronts.knobs(table) if table[name].nunique(dropna=False) > 1]
     rows = done.assign(leads=done["number"].isin(leading)).sort_values(["leads", "number"], ascending=False)[:MOST]
     baseline = section(info, "baseline")
     return {
@@ -40,15 +42,14 @@ def details(info: dict, table: pd.DataFrame, trials: Iterable[Any]) -> dict[str,
         },
         "first": None if knee is None else int(knee["trial"]),
         "trials": {
-            str(row["number"]): _trial(row, of_number[row["number"]], row["number"] in leading, table, info)
-            | {"ways": _ways(places[places["number"] == row["number"]])}
+            str(row["number"]): _trial(row, of_number[row["number"]], row["number"] in leading, knobs, info)
+            | {"ways": ways.get(row["number"], [])}
             for row in rows.sort_values("number").to_dict("records")
         },
     }
 
 
-def _trial(row: dict, trial: Any, leads: bool, table: pd.DataFrame, info: dict) -> dict[str, Any]:
-    knobs = [name for name in fronts.knobs(table) if table[name].nunique(dropna=False) > 1]
+def _trial(row: dict, trial: Any, leads: bool, knobs: list[str], info: dict) -> dict[str, Any]:
     curve = [point for point in trial.user_attrs.get("curve") or [] if isinstance(point, dict)]
     names = ("epoch", "loss", "source_val", "target_val")
     return {
@@ -56,7 +57,7 @@ def _trial(row: dict, trial: Any, leads: bool, table: pd.DataFrame, info: dict) 
         "front": leads,
         "source": row["source_val"],
         "target": row["target_val"],
-        "knobs": {str(name): str(short(row[name])) for name in knobs},
+        "knobs": {name: str(short(row[name])) for name in knobs},
         "curve": {name: [_rounded(point.get(name)) for point in curve] for name in names},
         "confusion": trial.user_attrs.get("confusion") or {},
         "retention": [_rounded(row.get(f"retention_{name}")) for name in EXPRESSIONS],

@@ -60,6 +60,13 @@ class Follower:
             with contextlib.suppress(ConnectionError):  # the storage is away: the parent meets it, or it comes back
                 tracking.sync(self.handle, record, trials_of(study), self.done)
 
+    def catch_up(self, study: "optuna.Study", record: dict[str, Any]) -> bool:
+        """Copies the trials that are left; returns whether the study has its run in MLflow."""
+        from study.storage import trials_of
+
+        tracking.sync(self.handle, record, trials_of(study), self.done, force=True)
+        return self.handle is not None and self.handle.get("parent") is not None
+
     def finish(self, study: "optuna.Study", record: dict[str, Any], folder: Path) -> bool:
         """Copies what is left, adds the exports and ends the parent run.
 

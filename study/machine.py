@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import gc
 import importlib.metadata
 import math
 import os
@@ -11,7 +12,7 @@ import threading
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
 
@@ -34,6 +35,12 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(_largest_kept()),
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
 }
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process without another look for garbage, which takes up to a second where much was imported."""
+    gc.freeze()
+    sys.exit(code)
 
 
 def worker_environment() -> dict[str, str]:

@@ -31,7 +31,7 @@ from study.config import (
     study_name,
 )
 from study.describe import SIDES, hide_secrets, one_line
-from study.machine import cores, gpu_count, hardware, keep_private, usual_workers, versions, worker_environment
+from study.machine import cores, gpu_count, hardware, keep_private, leave, usual_workers, versions, worker_environment
 from study.progress import Progress, front_rich
 
 # Packages whose version numbers and suggestions depend on; others change no result.
@@ -123,7 +123,8 @@ def run(options: StudyOptions, progress: Progress) -> int:
                     confirm_once(study, options, progress)
                     follower.finish(study, record | confirmation_of(study), Path(options.out) / name)
                 if options.register:
-                    log_networks(name, options, progress, ["--register", options.register])
+                    with networks_logged(name, options, progress, ["--register", options.register]):
+                        pass
                 return code
     finally:
         follower.wait()  # a database whose making is cut off stays unusable
@@ -394,7 +395,6 @@ def search(
     from study.lab import base_config
     from study.leases import reap
     from study.priors import priors_of
-    from study.report import confirmation_of, export
     from study.slots import top_up
     from study.storage import trials_of
     from study.supervise import out_of_patience, supervise
@@ -412,7 +412,7 @@ def search(
         return DONE
     follower.check()
     follower.follow(study, record)
-    fleet = None
+    fleet = reason = None
     try:
         if options.ray:
             from study.fleet import Fleet
@@ -423,16 +423,32 @@ def search(
     finally:
         if fleet:
             fleet.close()
-        follower.wait()
-        export(record | confirmation_of(study), trials_of(study), folder)
-        prune_models(study, folder)
-        complete = follower.finish(study, record, folder)
-        if not complete:
-            progress.warn(f"MLflow lacks a part of the study; add it later: {sync_command(record['name'], options)}")
-    if complete and options.preset != "tiny" and tracking_uri(options) != "none":
-        log_networks(record["name"], options, progress, ["--models"])
+        finish(study, record, options, progress, follower, networks=reason is not None)
     summarise(study, record, options, progress, reason)
     return DONE
+
+
+def finish(
+    study: "optuna.Study",
+    record: dict[str, Any],
+    options: StudyOptions,
+    progress: Progress,
+    follower: "Follower",
+    networks: bool,
+) -> None:
+    """Exports a study and adds to MLflow whatever it lacks, the front's networks as well if these are wanted."""
+    from study.report import confirmation_of, export
+    from study.storage import trials_of
+
+    folder = Path(options.out) / record["name"]
+    follower.wait()
+    prune_models(study, folder)
+    with contextlib.ExitStack() as beside:
+        if networks and options.preset != "tiny" and follower.catch_up(study, record):
+            beside.enter_context(networks_logged(record["name"], options, progress, ["--models"]))
+        export(record | confirmation_of(study), trials_of(study), folder)
+        if not follower.finish(study, record, folder):
+            progress.warn(f"MLflow lacks a part of the study; add it later: {sync_command(record['name'], options)}")
 
 
 def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progress) -> None:
@@ -451,15 +467,27 @@ def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progres
     )  # fmt: skip
 
 
-def log_networks(name: str, options: StudyOptions, progress: Progress, how: list[str]) -> None:
-    """Logs the front's networks as MLflow models, in a process of its own: that imports torch."""
-    words = [sys.executable, "-m", "study.sync", name, "--out", options.out, *how]
+@contextlib.contextmanager
+def networks_logged(name: str, options: StudyOptions, progress: Progress, how: list[str]) -> Iterator[None]:
+    """Logs the front's networks as MLflow models beside what is done meanwhile.
+
+    In a process of its own, which imports torch; that and the logging take as long as the rest of a study's end.
+    """
+    words = [sys.executable, "-m", "study.sync", name, "--out", options.out, "--alone", *how]
     # Both may hold a password, and everybody on a machine reads command lines.
     places = {"STUDY_STORAGE": options.storage, "MLFLOW_TRACKING_URI": options.tracking_uri}
     environment = os.environ | {name: place for name, place in places.items() if place}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        for line in done.stderr.splitlines():
+    with subprocess.Popen(
+        words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield
+        except BaseException:
+            process.terminate()
+            raise
+        _, said = process.communicate()
+    if process.returncode:
+        for line in said.splitlines():
             if line.startswith(("warning: ", "error: ")):
                 progress.warn(line.partition(": ")[2])
         progress.warn(f"MLflow lacks networks; again: {sync_command(name, options)} {' '.join(how)}")
@@ -537,4 +565,4 @@ def summarise(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from fer.errors import InputError
-from study.machine import keep_private
+from study.machine import keep_private, leave
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="put them in MLflow's registry, with the aliases best-retention, best-target and knee",
     )
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # networks: study.run adds the rest
     return parser
 
 
@@ -59,6 +60,8 @@ def _sync(args: argparse.Namespace) -> int:
     handle = tracking.open_tracking(args.tracking_uri, Path.cwd(), required=True)
     if handle is None:
         raise InputError("study.sync writes to MLflow", "MLFLOW_TRACKING_URI=none", "Give --tracking-uri.")
+    if args.alone:
+        return 0 if tracking.log_models(handle, info, trials, out / args.study, args.register) else 1
     done: set[int] = set()
     added = tracking.sync(handle, info, trials, done, force=True)
     complete = tracking.finish(handle, info, trials, done, out / args.study)
@@ -72,4 +75,4 @@ def _sync(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

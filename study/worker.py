@@ -20,6 +20,7 @@ from study.machine import (
     Crowded,
     is_out_of_memory,
     keep_private,
+    leave,
     leave_with_parent,
     worker_environment,
 )
@@ -170,4 +171,4 @@ if __name__ == "__main__":
     if not WORKER_ENVIRONMENT.keys() <= os.environ.keys():
         # The allocator and the thread pools read their settings when a process starts, so it starts again.
         os.execve(sys.executable, [sys.executable, "-m", "study.worker", *sys.argv[1:]], worker_environment())
-    sys.exit(main())
+    leave(main())
