@@ -41,6 +41,8 @@ EXACT = {
     "mlflow_parents": 1,
     "mlflow_children": 200,
     "mlflow_children_unlike_trials_csv": 0,
+    "mlflow_networks_missing": 0,
+    "unstopped_trained": 200,
 }
 
 
@@ -91,7 +93,9 @@ def measure(folder: Path, preset: str, trials: int, seeds: int) -> dict[str, Any
     timed(command(trials + 10), folder)
     figures["trials_after_ten_more"] = states(study.with_name("trials.csv"))["trials"]
     rounds = [unstopped(command(trials), folder / f"unstopped-{seed}", seed) for seed in range(seeds)]
-    figures |= {name: statistics.median(found[name] for found in rounds) for name in rounds[0] if name != "seed"}
+    for name in ("unstopped_seconds", "unstopped_seconds_but_baseline"):
+        figures[name] = statistics.median(found[name] for found in rounds)
+    figures["unstopped_trained"] = min(found["trained"] for found in rounds)
     return {
         "command": " ".join(["python", *command(trials)[1:]]),
         "hardware": hardware(),
@@ -114,8 +118,8 @@ def unstopped(command: list[str], folder: Path, seed: int) -> dict[str, float]:
         "seed": seed,
         "unstopped_seconds": seconds,
         "unstopped_seconds_but_baseline": seconds - baseline,
-        "unstopped_trained": states(study.with_name("trials.csv"))["trials_finished"],
-        "unstopped_frozen_layers": frozen_layers(study.with_name("trials.csv")),
+        "trained": states(study.with_name("trials.csv"))["trials_finished"],
+        "mean_frozen_layers": frozen_layers(study.with_name("trials.csv")),
     }
 
 
@@ -170,10 +174,12 @@ def frozen_layers(trials: Path) -> float:
 
 
 def mlflow_figures(folder: Path, trials: Path) -> dict[str, float]:
-    """Compares the study's runs in MLflow with its trials.csv, both objectives of every trial."""
+    """Compares the study's runs in MLflow with its trials.csv, both objectives of every trial, and with its front."""
     import mlflow
     import numpy as np
     import pandas as pd
+
+    from study.models import model_name
 
     client = mlflow.MlflowClient(f"sqlite:///{folder.resolve()}/mlruns/mlflow.db")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -188,8 +194,11 @@ def mlflow_figures(folder: Path, trials: Path) -> dict[str, float]:
     }
     both = table.join(pd.DataFrame.from_dict(found, "index", columns=["source", "target"]), how="outer").to_numpy()
     unlike = ~np.isclose(both[:, :2], both[:, 2:], rtol=0, atol=1e-9, equal_nan=True).all(1)
+    front = pd.read_csv(trials.with_name("front.csv"))["model"]
+    logged = {name for run in parents for name in run.data.tags}
     return {
         "mlflow_parents": len(parents),
+        "mlflow_networks_missing": sum(f"model.{model_name(model)}" not in logged for model in front),
         "mlflow_children": len(children),
         "mlflow_children_unlike_trials_csv": int(unlike.sum()),
     }

@@ -22,7 +22,7 @@ from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.graphs import graphed
 from fer.layers import LAYERS
-from fer.metrics import accuracy, confusions, forgetting, measure
+from fer.metrics import confusions, forgetting, measure
 from fer.network import build, copied, folded
 from fer.prefix import Bank, Feed, Pixels, Some, best_cut, channels_last, frozen_features
 from fer.runtime import Runtime
@@ -181,8 +181,8 @@ class _Validation:
 
     def logits(self, network: nn.Sequential, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {
-            domain: predict(network, self.cut, self.feeds[domain], chosen, self.setting.runtime)
-            for domain, chosen in images.items()
+            domain: predict(network, self.cut, feed, images[domain], self.setting.runtime)
+            for domain, feed in self.feeds.items()
         }
 
 
@@ -232,9 +232,8 @@ def adapt(
         rungs: Shares of the budget after which it is measured, each at the next end of an epoch.
         parts: How many epochs of equal length the budget has, instead of whole passes over the target.
         leads: Says of the measures of several networks whether one is among the best known. Of `ways` the first is
-            tried then if the adapted network leads or it may be hoped that this one does, the others if one of these
-            two leads; what cannot lead, once it is scored on the target's few images, is left out. Without, all are
-            scored.
+            scored then if the adapted network leads or it may be hoped that this one does, the others if one of these
+            two leads; without, all are.
 
     Raises:
         Diverged: The loss was not finite, or the network's answers are not.
@@ -252,7 +251,13 @@ def adapt(
         measures, confused, logits = work.measures, work.confusion, work.logits
         course = [row["source_val"] for row in work.curve if "source_val" in row]
         measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
-        between = work.on_the_way(network, measures, ways, leads) if config.trains and not work.stopped else []
+        between: list[Between] = []
+        for alpha, slope in ways if config.trains and not work.stopped else ():
+            if leads is not None and len(between) < 2:
+                first = between[0].measures if between else work.hoped(measures, alpha, slope)
+                if not leads([measures, first]):
+                    break
+            between.append(work.between(network, alpha, slope))
     except Diverged:
         work.forget()
         raise
@@ -475,30 +480,11 @@ class _Adaptation:
             self.estimate_norms(found)
         return found
 
-    def on_the_way(
-        self,
-        network: nn.Sequential,
-        end: dict[str, float],
-        ways: Sequence[tuple[float, float]],
-        leads: Callable[[list[dict[str, float]]], bool] | None,
-    ) -> list[Between]:
-        """Scores networks on the way from the baseline to the adapted one, whose measures are `end`; see `adapt`."""
-        found: list[Between] = []
-        promising = leads is None or leads([end])
-        for number, (alpha, slope) in enumerate(ways):
-            hoped = self.hoped(end, alpha, slope)
-            if not (promising or (leads is not None and number == 0 and leads([hoped]))):
-                break
-            mixed = self.mixed(network, alpha, slope)
-            on_target = self.answers(mixed, {"target": self.validation.images()["target"]})
-            if leads is not None:
-                hoped["target_val"] = accuracy(self.labels["target"], on_target["target"].argmax(1))
-                if not leads([hoped]):
-                    continue
-            self.score(mixed, known=on_target)
-            promising = promising or (leads is not None and leads([self.measures]))
-            found.append(Between(alpha, slope, mixed, self.measures, self.logits))
-        return found
+    def between(self, network: nn.Sequential, alpha: float, slope: float) -> Between:
+        """Scores a network on the way from the baseline to the adapted one."""
+        mixed = self.mixed(network, alpha, slope)
+        self.score(mixed)
+        return Between(alpha, slope, mixed, self.measures, self.logits)
 
     def hoped(self, measures: dict[str, float], alpha: float, slope: float) -> dict[str, float]:
         """Returns the accuracies of a network on the way that would be unusually good, without making it."""
@@ -513,34 +499,21 @@ class _Adaptation:
         """Estimates the batch-norm statistics of the trained layers anew, on what the adaptation draws."""
         interpolation.estimate_norms(network, self.cut, self.config.trained, self.norm_inputs, self.setting.runtime)
 
-    def answers(self, network: nn.Sequential, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns a network's logits on images of the validation splits.
-
-        Raises:
-            Diverged: Its last steps left weights that give no numbers, though their losses were finite.
-        """
-        found = self.validation.logits(network, images)
-        if not all(np.isfinite(logits).all() for logits in found.values()):
-            raise Diverged(f"the network's answers are no numbers any more at learning rate {self.config.lr:.2g}")
-        return found
-
-    def score(
-        self, network: nn.Sequential, most: int | None = None, known: Mapping[str, np.ndarray] | None = None
-    ) -> dict[str, float]:
+    def score(self, network: nn.Sequential, most: int | None = None) -> dict[str, float]:
         """Measures a network on both validation splits; returns both accuracies.
 
         Args:
             network: The network.
             most: How many images of each split at most, the same for all networks; None for all. Accuracies are then
                 estimates: the baseline's on all, and what the network is better by on these.
-            known: Its logits on a split, where they were computed before.
 
         Raises:
-            Diverged: See `answers`.
+            Diverged: Its last steps left weights that give no numbers, though their losses were finite.
         """
-        images, known = self.validation.images(most), known or {}
-        asked = {domain: chosen for domain, chosen in images.items() if domain not in known}
-        self.logits = {**known, **self.answers(network, asked)}
+        images = self.validation.images(most)
+        self.logits = self.validation.logits(network, images)
+        if not all(np.isfinite(found).all() for found in self.logits.values()):
+            raise Diverged(f"the network's answers are no numbers any more at learning rate {self.config.lr:.2g}")
         labels = {domain: self.labels[domain][chosen] for domain, chosen in images.items()}
         before = {domain: self.baseline_logits[domain][chosen] for domain, chosen in images.items()}
         self.measures = measure(labels, before, self.logits)

@@ -61,10 +61,10 @@ class Follower:
                 tracking.sync(self.handle, record, trials_of(study), self.done)
 
     def catch_up(self, study: "optuna.Study", record: dict[str, Any]) -> bool:
-        """Copies the trials that are left; returns whether the study has its run in MLflow."""
+        """Copies the trials that are left, unless MLflow was away just now; returns whether it has the study's run."""
         from study.storage import trials_of
 
-        tracking.sync(self.handle, record, trials_of(study), self.done, force=True)
+        tracking.sync(self.handle, record, trials_of(study), self.done)
         return self.handle is not None and self.handle.get("parent") is not None
 
     def finish(self, study: "optuna.Study", record: dict[str, Any], folder: Path) -> bool:

@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,8 @@ from study.progress import Progress, front_rich
 
 # Packages whose version numbers and suggestions depend on; others change no result.
 DECISIVE = ("torch", "numpy", "optuna", "opencv-python-headless")
+MODELS = ("--models", "--alone")
+"""Asks `study.sync` for the front's networks alone; everything else in MLflow is the parent's own work."""
 
 if TYPE_CHECKING:
     import optuna
@@ -441,14 +443,18 @@ def finish(
     from study.storage import trials_of
 
     folder = Path(options.out) / record["name"]
+    networks = networks and options.preset != "tiny" and tracking_uri(options) != "none"
     follower.wait()
-    prune_models(study, folder)
-    with contextlib.ExitStack() as beside:
-        if networks and options.preset != "tiny" and follower.catch_up(study, record):
-            beside.enter_context(networks_logged(record["name"], options, progress, ["--models"]))
+    ready = networks and follower.catch_up(study, record)
+    with networks_logged(record["name"], options, progress, MODELS) if ready else contextlib.nullcontext():
         export(record | confirmation_of(study), trials_of(study), folder)
-        if not follower.finish(study, record, folder):
-            progress.warn(f"MLflow lacks a part of the study; add it later: {sync_command(record['name'], options)}")
+        prune_models(study, folder)
+        complete = follower.finish(study, record, folder)
+    if not complete:
+        progress.warn(f"MLflow lacks a part of the study; add it later: {sync_command(record['name'], options)}")
+    elif networks and not ready:  # MLflow was away before the export and is there again
+        with networks_logged(record["name"], options, progress, MODELS):
+            pass
 
 
 def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progress) -> None:
@@ -468,12 +474,12 @@ def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progres
 
 
 @contextlib.contextmanager
-def networks_logged(name: str, options: StudyOptions, progress: Progress, how: list[str]) -> Iterator[None]:
-    """Logs the front's networks as MLflow models beside what is done meanwhile.
+def networks_logged(name: str, options: StudyOptions, progress: Progress, how: Sequence[str]) -> Iterator[None]:
+    """Logs the front's networks as MLflow models while something else is done; waits for it, or says what it lacks.
 
-    In a process of its own, which imports torch; that and the logging take as long as the rest of a study's end.
+    In a process of its own, which imports torch: that and the logging take as long as a study's export.
     """
-    words = [sys.executable, "-m", "study.sync", name, "--out", options.out, "--alone", *how]
+    words = [sys.executable, "-m", "study.sync", name, "--out", options.out, *how]
     # Both may hold a password, and everybody on a machine reads command lines.
     places = {"STUDY_STORAGE": options.storage, "MLFLOW_TRACKING_URI": options.tracking_uri}
     environment = os.environ | {name: place for name, place in places.items() if place}
@@ -482,15 +488,18 @@ def networks_logged(name: str, options: StudyOptions, progress: Progress, how: l
     ) as process:
         try:
             yield
-        except BaseException:
-            process.terminate()
-            raise
-        _, said = process.communicate()
+        finally:
+            try:
+                _, said = process.communicate()
+            except BaseException:  # interrupted once more
+                process.kill()
+                raise
     if process.returncode:
         for line in said.splitlines():
             if line.startswith(("warning: ", "error: ")):
                 progress.warn(line.partition(": ")[2])
-        progress.warn(f"MLflow lacks networks; again: {sync_command(name, options)} {' '.join(how)}")
+        again = " ".join(word for word in how if word != "--alone")
+        progress.warn(f"MLflow lacks networks; again: {sync_command(name, options)} {again}")
 
 
 def is_exported(study: "optuna.Study", folder: Path) -> bool:

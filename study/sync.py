@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from fer.errors import InputError
-from study.machine import keep_private, leave
+from study.machine import keep_private, leave, leave_with_parent
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="put them in MLflow's registry, with the aliases best-retention, best-target and knee",
     )
-    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # networks: study.run adds the rest
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # networks: its parent adds the rest
     return parser
 
 
@@ -61,6 +61,7 @@ def _sync(args: argparse.Namespace) -> int:
     if handle is None:
         raise InputError("study.sync writes to MLflow", "MLFLOW_TRACKING_URI=none", "Give --tracking-uri.")
     if args.alone:
+        leave_with_parent(os.getppid())
         return 0 if tracking.log_models(handle, info, trials, out / args.study, args.register) else 1
     done: set[int] = set()
     added = tracking.sync(handle, info, trials, done, force=True)

@@ -1,7 +1,8 @@
 """MLflow as a view of a study that can be rebuilt: the truth is the Optuna storage, and this never fails a study.
 
-A study is a parent run, each counted trial a child. Only the study's parent process writes, with one request per
-trial for all its values. mlflow itself takes seconds to import and is imported by `open_tracking` alone.
+A study is a parent run, each counted trial a child. The study's parent process alone writes, with one request per
+trial for all its values, but for the front's networks, which a process of their own logs. mlflow itself takes seconds
+to import and is imported by `open_tracking` alone.
 """
 
 import logging

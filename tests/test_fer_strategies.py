@@ -234,44 +234,26 @@ def test_what_comes_out_half_way_is_the_point_half_way(setting):
     assert whole.between[0].measures.items() <= half.measures.items()
 
 
-OBJECTIVES = ("source_val", "target_val")
-WAYS = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
-ASKED = [  # what is asked whether it leads, what of that does, and the ways that are scored
-    (["end", "hope 0"], [], []),
-    (["end", "hope 0", "target 0"], ["hope 0"], []),
-    (["end", "hope 0", "target 0", "both 0"], ["hope 0", "target 0"], [0]),
-    (
-        ["end", "hope 0", "target 0", "both 0", "target 1", "target 2"],
-        ["hope 0", "target 0", "both 0", "target 1"],
-        [0, 1],
-    ),
-    (["end", "target 0", "target 1", "target 2"], ["end", "target 1", "target 2"], [1, 2]),
-]
-
-
-@pytest.mark.parametrize(("asked", "leading", "scored"), ASKED)
-def test_ways_are_scored_where_the_end_or_the_first_leads_as_long_as_they_may_lead(setting, asked, leading, scored):
-    every = adapt(setting, SMALL, 5, ways=WAYS)
-    points = {"end": [every.measures[name] for name in OBJECTIVES]}
-    for number, (step, share) in enumerate(zip(every.between, (0.5, 0.75, 0.5), strict=True)):
-        hope = []
-        for domain, usual in (("source", 0.035), ("target", 0.06)):
-            labels, end = validation_labels(setting)[domain], every.measures[f"{domain}_val"]
-            start = float(np.mean(baseline_logits(setting)[domain].argmax(1) == labels))
-            hope.append(start + share * (end - start) + max(usual, 2 * (0.1 / len(labels)) ** 0.5))
-        points[f"hope {number}"] = hope
-        points[f"target {number}"] = [hope[0], step.measures["target_val"]]
-        points[f"both {number}"] = [step.measures[name] for name in OBJECTIVES]
-    seen = []
+@pytest.mark.parametrize("answers", [[False], [True, False], [True, True]])
+def test_ways_are_scored_where_the_end_or_the_first_leads_or_may_be_hoped_to(setting, answers):
+    asked, scored = [], [0, 1, 3][sum(answers)]
 
     def leads(found):
-        seen.extend([measures[name] for name in OBJECTIVES] for measures in found)
-        return asked[len(seen) - 1] in leading
+        asked.append([[measures[name] for name in ("source_val", "target_val")] for measures in found])
+        return answers[len(asked) - 1]
 
-    found = adapt(setting, SMALL, 5, ways=WAYS, leads=leads)
-    assert seen == [pytest.approx(points[name]) for name in asked]
-    assert [(step.alpha, step.slope, step.measures) for step in found.between] == [
-        (*WAYS[number], every.between[number].measures) for number in scored
+    ways = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
+    found = adapt(setting, SMALL, 5, ways=ways, leads=leads)
+    assert [(step.alpha, step.slope) for step in found.between] == list(ways[:scored])
+    hoped = []
+    for domain, usual in (("source", 0.035), ("target", 0.06)):
+        labels, end = validation_labels(setting)[domain], found.measures[f"{domain}_val"]
+        start = float(np.mean(baseline_logits(setting)[domain].argmax(1) == labels))
+        hoped.append((start + end) / 2 + max(usual, 2 * (0.1 / len(labels)) ** 0.5))
+    ends = [found.measures["source_val"], found.measures["target_val"]]
+    assert asked[0] == [ends, pytest.approx(hoped)]
+    assert asked[1:] == [
+        [ends, [step.measures["source_val"], step.measures["target_val"]]] for step in found.between[:1]
     ]
 
 

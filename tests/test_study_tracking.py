@@ -12,7 +12,10 @@ from fer.errors import InputError
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_study, made_trial, made_trials
 from study import front as fronts
 from study import models, records, report, sync, tracking
+from study.config import StudyOptions
 from study.describe import hide_secrets
+from study.following import Follower
+from study.progress import Progress
 
 
 @pytest.fixture(scope="session")
@@ -313,6 +316,52 @@ def test_the_fronts_networks_are_models_with_aliases(handle, baseline, tmp_path,
     faces = np.random.default_rng(1).integers(0, 256, (3, 48, 48), dtype=np.uint8)
     np.testing.assert_allclose(logged.predict(faces), predict_images(baseline.network, faces), atol=1e-6)
     assert parent.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("away", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_studys_end_logs_its_networks_beside_the_export(handle, store, baseline, tmp_path, monkeypatch, away):
+    from fer.baseline import save
+    from study import run
+
+    folder, trials = tmp_path / "made", [made_trial(0, values=(0.6, 0.3)), made_trial(1, values=(0.3, 0.5))]
+    (folder / "models").mkdir(parents=True)
+    study = made_study(trials, JournalStorage(JournalFileBackend(str(folder / "journal.log"))))
+    info = made_info(id=f"ended-{away}", name="made")
+    study.set_user_attr("study", info)
+    for number in (0, 1, 2):
+        save(baseline.network, folder / fronts.model_name(number), {"width": str(baseline.width)})
+    options = StudyOptions(target="tfeid", preset="laptop", out=str(tmp_path), tracking_uri=handle["uri"])
+    follower, spoken, beside = Follower(handle["uri"], required=True), [], []
+    if away:
+        monkeypatch.setattr(follower, "catch_up", lambda *_: False)
+    monkeypatch.setattr(Progress, "warn", lambda self, text: spoken.append(text))
+    monkeypatch.setattr(run.subprocess, "Popen", noted(beside, run.subprocess.Popen, folder / "report.html"))
+    run.finish(study, info, options, Progress(quiet=True), follower, networks=True)
+    (parent,) = parents(handle, info)
+    assert {f"model.trial-{number:04d}" for number in (0, 1)} == {n for n in parent.data.tags if n[:6] == "model."}
+    assert parent.info.status == "FINISHED" and len(children(handle, info)) == 2 and not spoken
+    assert beside == [away]  # whether the report was there when logging began
+    assert not (folder / fronts.model_name(2)).exists()
+
+
+def noted(beside, start, report):
+    def popen(*words, **how):
+        beside.append(report.exists())
+        return start(*words, **how)
+
+    return popen
+
+
+def test_networks_that_a_studys_end_cannot_log_are_told(tmp_path, monkeypatch):
+    from study import run
+
+    spoken = []
+    monkeypatch.setattr(Progress, "warn", lambda self, text: spoken.append(text))
+    options = StudyOptions(target="tfeid", out=str(tmp_path))
+    with run.networks_logged("absent", options, Progress(quiet=True), run.MODELS):
+        pass
+    assert [line.split(" ")[0] for line in spoken] == ["a", "MLflow"]
+    assert spoken[1].startswith("MLflow lacks networks; again: ") and spoken[1].endswith("--models")
 
 
 def test_models_that_cannot_be_logged_fail_nothing(handle, info, tmp_path, capsys, monkeypatch):
