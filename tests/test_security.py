@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = [path for package in ("fer", "search_spaces", "study") for path in sorted((ROOT / package).rglob("*.py"))]
-COMMANDS = [path for path in FILES if "sys.exit(main())" in path.read_text()]  # what these start inherits their umask
+COMMANDS = [path for path in FILES if "(main())" in path.read_text()]  # what these start inherits their umask
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 CALLS = {"eval", "exec", "os.system", "os.popen", "torch.load", "pandas.read_pickle", "pd.read_pickle"}
 OPTIONS = {"shell", "allow_pickle", "weights_only"}
