@@ -11,8 +11,9 @@ import sys
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,8 +37,6 @@ from study.progress import Progress, front_rich
 
 # Packages whose version numbers and suggestions depend on; others change no result.
 DECISIVE = ("torch", "numpy", "optuna", "opencv-python-headless")
-MODELS = ("--models", "--alone")
-"""Asks `study.sync` for the front's networks alone; everything else in MLflow is the parent's own work."""
 
 if TYPE_CHECKING:
     import optuna
@@ -446,14 +445,15 @@ def finish(
     networks = networks and options.preset != "tiny" and tracking_uri(options) != "none"
     follower.wait()
     ready = networks and follower.catch_up(study, record)
-    with networks_logged(record["name"], options, progress, MODELS) if ready else contextlib.nullcontext():
+    logged = partial(networks_logged, record["name"], options, progress, ["--models"], alone=True)
+    with logged() if ready else contextlib.nullcontext():
         export(record | confirmation_of(study), trials_of(study), folder)
         prune_models(study, folder)
         complete = follower.finish(study, record, folder)
     if not complete:
         progress.warn(f"MLflow lacks a part of the study; add it later: {sync_command(record['name'], options)}")
     elif networks and not ready:  # MLflow was away before the export and is there again
-        with networks_logged(record["name"], options, progress, MODELS):
+        with logged():
             pass
 
 
@@ -474,12 +474,15 @@ def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progres
 
 
 @contextlib.contextmanager
-def networks_logged(name: str, options: StudyOptions, progress: Progress, how: Sequence[str]) -> Iterator[None]:
+def networks_logged(
+    name: str, options: StudyOptions, progress: Progress, how: list[str], alone: bool = False
+) -> Iterator[None]:
     """Logs the front's networks as MLflow models while something else is done; waits for it, or says what it lacks.
 
-    In a process of its own, which imports torch: that and the logging take as long as a study's export.
+    In a process of its own, which imports torch: that and the logging take as long as a study's export. It leaves
+    everything else in MLflow to this one if it is to log them `alone`.
     """
-    words = [sys.executable, "-m", "study.sync", name, "--out", options.out, *how]
+    words = [sys.executable, "-m", "study.sync", name, "--out", options.out, *how, *["--alone"] * alone]
     # Both may hold a password, and everybody on a machine reads command lines.
     places = {"STUDY_STORAGE": options.storage, "MLFLOW_TRACKING_URI": options.tracking_uri}
     environment = os.environ | {name: place for name, place in places.items() if place}
@@ -498,8 +501,7 @@ def networks_logged(name: str, options: StudyOptions, progress: Progress, how: S
         for line in said.splitlines():
             if line.startswith(("warning: ", "error: ")):
                 progress.warn(line.partition(": ")[2])
-        again = " ".join(word for word in how if word != "--alone")
-        progress.warn(f"MLflow lacks networks; again: {sync_command(name, options)} {again}")
+        progress.warn(f"MLflow lacks networks; again: {sync_command(name, options)} {' '.join(how)}")
 
 
 def is_exported(study: "optuna.Study", folder: Path) -> bool:

@@ -358,7 +358,7 @@ def test_networks_that_a_studys_end_cannot_log_are_told(tmp_path, monkeypatch):
     spoken = []
     monkeypatch.setattr(Progress, "warn", lambda self, text: spoken.append(text))
     options = StudyOptions(target="tfeid", out=str(tmp_path))
-    with run.networks_logged("absent", options, Progress(quiet=True), run.MODELS):
+    with run.networks_logged("absent", options, Progress(quiet=True), ["--models"], alone=True):
         pass
     assert [line.split(" ")[0] for line in spoken] == ["a", "MLflow"]
     assert spoken[1].startswith("MLflow lacks networks; again: ") and spoken[1].endswith("--models")
