@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from fer.files import replacing
+
 IMPORTANCE_SAMPLES = 512
 LARGEST_IMPORTANCE = 100.0
 """Importances are scaled to a mean of 1 and capped: their tail is long, and lr × weight × Ω > 2 would diverge."""
@@ -92,9 +94,8 @@ def cached_importance(path: Path, compute: Callable[[], dict[str, torch.Tensor]]
             except (SafetensorError, OSError):
                 path.unlink()
         found = compute()
-        temporary = path.with_suffix(".part")
-        save_file({name: tensor.cpu().contiguous() for name, tensor in found.items()}, temporary)
-        temporary.replace(path)
+        with replacing(path) as partial:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in found.items()}, partial)
         return found
 
 

@@ -23,6 +23,7 @@ from fer.checkpoint import Checkpoints
 from fer.datasets import Dataset, Split
 from fer.engine import Baseline
 from fer.errors import InputError
+from fer.files import replacing
 from fer.graphs import graphed
 from fer.network import build
 from fer.prefix import Pixels
@@ -231,10 +232,9 @@ def _least(number: int) -> int:
 
 def save(network: nn.Sequential, path: Path, header: dict[str, str]) -> None:
     """Writes a network as safetensors, atomically; the header needs its "width"."""
-    temporary = path.with_name(f".{path.name}.{time.time_ns()}")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, temporary, header)
-    temporary.replace(path)
+    with replacing(path) as partial:
+        save_file(state, partial, header)
 
 
 def load(path: Path, runtime: Runtime) -> Baseline:

@@ -6,7 +6,6 @@ together may die with one of them an epoch ahead; each carries a hash of its con
 """
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from fer.files import replacing
 from fer.runtime import digest_of
 
 EVERY_SECONDS = 60.0
@@ -119,12 +119,8 @@ class Checkpoints:
     def _write(self, epoch: int, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(epoch)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with replacing(path) as partial:
             save_file(tensors, partial, {"checkpoint": json.dumps(header)})
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
         for older in self._epochs()[:-2]:
             self._path(older).unlink(missing_ok=True)
 

@@ -122,7 +122,9 @@ def open_feed(setting: Setting, domain: str, split: Split, name: str, cut: int, 
         return pixels if rows is None else Some(pixels, rows)
     drawn = asdict(recipe) if views > 1 else "plain"
     runtime = setting.runtime
-    key = seed_from(prefix.VERSION, setting.baseline.digest, digest, name, drawn, runtime.precision, runtime.device[:4])
+    key = seed_from(
+        prefix.VERSION, setting.baseline.digest, digest, name, str(drawn), runtime.precision, runtime.device[:4]
+    )
     folder = setting.cache / "features" / f"{dataset.name}-{name}-views{views}-{key:016x}"
     bank = Bank(folder, setting.baseline.network, cut, pixels, views)
     return bank if rows is None else Some(bank, rows)

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer.files import write_atomically
 from study.machine import cores, hardware, versions, worker_environment
-from study.report import write_atomically
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier

@@ -1,12 +1,12 @@
 """`python -m study.datasets`: what was found, counts, hazards, skipped files, and a contact sheet of the faces."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
+from fer.files import replacing
 from study.config import DONE, INTERRUPTED, WRONG_USE, cache_folder, data_parent
 from study.machine import keep_private
 
@@ -199,9 +199,8 @@ def draw_sheet(dataset: "Dataset", place: Path) -> None:
     axes.set_yticks([size * (row + 0.5) for row in range(len(EXPRESSIONS))], EXPRESSIONS)
     axes.spines[:].set_visible(False)
     place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_suffix(f".{os.getpid()}.part")
-    figure.savefig(partial, format="png")
-    partial.replace(place)
+    with replacing(place) as partial:
+        figure.savefig(partial, format="png")
 
 
 if __name__ == "__main__":

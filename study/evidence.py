@@ -35,7 +35,7 @@ def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: i
         row |= {"alpha": way(point["alpha"], point["slope"]), "seeds": len(point["right"]["target"])}
         for domain in SIDES:
             right = point["right"][domain]
-            rng = generator(seed, "bootstrap", point["name"], way, domain)
+            rng = generator(seed, "bootstrap", point["name"], row["alpha"], domain)
             low, high = over_subjects(right, people[domain], rng, level)
             # Subjects that are all alike say nothing about others, nor does one network about other seeds.
             if len(right) == 1 or high - low < 1e-9:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
+from fer.files import write_atomically
 from study.config import STUCK, WRONG_USE, StudyOptions, cache_folder
 from study.describe import one_line
 from study.machine import WORKER_ENVIRONMENT
@@ -146,9 +147,7 @@ class _Home:
         """Writes models/`name`, atomically."""
         place = self.folder / "models" / Path(name).name
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_name(f".{place.name}.{os.getpid()}")
-        partial.write_bytes(content)
-        partial.replace(place)
+        write_atomically(place, content)
 
 
 def _work(shipped: dict[str, bytes], home: Any, where: dict[str, Any], left: float) -> int:
@@ -194,7 +193,5 @@ def _unpacked(shipped: dict[str, bytes], study: str) -> Path:
             if place.exists() and place.stat().st_size == len(content):
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
-            partial = place.with_name(f".{place.name}.{os.getpid()}")
-            partial.write_bytes(content)
-            partial.replace(place)
+            write_atomically(place, content)
     return out

@@ -2,13 +2,13 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
+from fer.files import write_atomically
 from study.machine import keep_private
 
 if TYPE_CHECKING:
@@ -77,18 +77,6 @@ def confirmed_front(front: "pd.DataFrame", info: dict) -> "pd.DataFrame":
     names = [f"{domain}_{name}" for domain in ("source", "target") for name in ("test", "lower", "upper")]
     found = pd.DataFrame([point for point in points if point["front"]])[["model", *names]]
     return front.merge(found, on="model", how="left")
-
-
-def write_atomically(path: Path, content: bytes) -> Path:
-    """Writes a file so that a reader, or a crash, never meets half of it; returns its path."""
-    # The process's number keeps two exports of one study apart.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def _csv(table: "pd.DataFrame") -> bytes:

@@ -34,7 +34,7 @@ def truth_path(folder: Path) -> Path:
 def work(args: argparse.Namespace) -> int:
     """Trains this part of the jobs and keeps their answers on the test images; what is there already is left."""
     from fer.adaptation import from_knobs
-    from study.report import write_atomically
+    from fer.files import write_atomically
     from study.storage import load_study
     from study.worker import make_bench
 
