@@ -10,10 +10,10 @@ in a curve of their own. With `--tpe`, Optuna's own default has a study without 
 stand-in, whose 741 validation images leave less room for luck than the 98
 of KDEF's, with a third of a pass for a budget. Some is left: the best of 200 trials is also the luckiest. So fronts are
 judged on test images as well, the default's also at the moments at which it should have caught up. What was chosen by
-looking at a target's studies (docs/notes.md says what) is flattered by them. `--check` compares the shares, and on
-test images the hypervolumes, with their targets; `--quick` runs one seed of few trials and writes nothing. Studies in
-`--out` are gone on with. `--add` keeps the other seeds of the record, for days without time for all: the shares of each
-seed are of one machine, whose processor is noted.
+looking at a target's studies (docs/experiments.md says what) is flattered by them. `--check` compares the shares, and
+on test images the hypervolumes, with their targets; `--quick` runs one seed of few trials and writes nothing. Studies
+in `--out` are gone on with. `--add` keeps the other seeds of the record, for days without time for all: the shares of
+each seed are of one machine, whose processor is noted.
 """
 
 import argparse

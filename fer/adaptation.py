@@ -197,8 +197,9 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "FU": {"frozen_layers": 0, "fusion_ratio": NATURAL},
 }
 
-# Single trainings on draws 0, 2 and 5 of MUG's stand-in (docs/notes.md): of four pairs of rate and decay this one was
-# never far behind, and with the first block fixed, which took a fifth to a third less time, accuracies were no lower.
+# Single trainings on draws 0, 2 and 5 of MUG's stand-in (docs/experiments.md): of four pairs of rate and decay this one
+# was never far behind, and with the first block fixed, which took a fifth to a third less time, accuracies were no
+# lower.
 LLRD: Mapping[str, Any] = {"frozen_layers": 2, "lr": 0.03, "layer_decay": 0.88}
 
 # Known methods as knobs, each from its paper, in the order in which a study tries them. The weights of the anchors are

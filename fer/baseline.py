@@ -64,7 +64,7 @@ class BaselineConfig:
     def training(self) -> AdaptationConfig:
         """The knobs of the training loop; the views are not limited to a bank.
 
-        AdamW, because a short training with SGD spends its first epochs on a plateau (docs/notes.md).
+        AdamW, because a short training with SGD spends its first epochs on a plateau (docs/experiments.md).
         """
         return AdaptationConfig(
             init="scratch",
