@@ -68,14 +68,14 @@ class Estimate:
         return max(0.0, middle - half_width), min(1.0, middle + half_width)
 
     def detectable(self, level: float, power: float = 0.8) -> float:
-        """Returns the smallest true difference that a test would probably find significant (Bloom 1995).
+        """Returns the smallest true difference that a test finds significant with some probability (Bloom 1995).
 
         Args:
             level: One minus the test's level of significance, for instance 0.95.
             power: The probability that the test finds it.
 
         Returns:
-            A difference between shares; 1 or more where the test would probably find none.
+            A difference between shares; 1 or more where no difference is found with that probability.
         """
         return float((self._quantile(level) + stdtrit(self.freedom, power)) * self.error)
 

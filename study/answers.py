@@ -81,7 +81,7 @@ def count_units(info: dict, side: str) -> str:
 
 
 def sensitivity(info: dict, side: str, detectable: Any) -> str:
-    """Says which differences a test that found none would have found.
+    """Says how large a true difference must be for a test to find it in four of five cases (a power of 80 %).
 
     Args:
         info: The study's record.
@@ -93,8 +93,9 @@ def sensitivity(info: dict, side: str, detectable: Any) -> str:
         return ""
     with_whom = f"with {count_units(info, side)}"
     if smallest >= 1:
-        return f"{with_whom} no difference, however large, would probably be found"
-    return f"{with_whom} a true difference below about {100 * smallest:.2g} points would probably not be found"
+        return f"{with_whom} no true difference, however large, would be found four times in five"
+    points = f"{100 * smallest:.2g} points"
+    return f"{with_whom} a true difference would have to be about {points} to be found four times in five"
 
 
 def certainty(info: dict, table: pd.DataFrame, knee: pd.Series) -> str:
@@ -158,7 +159,7 @@ def differing_points(info: dict) -> str:
     smallest = section(pairs, "detectable")
     limits = [f"on {dataset_label(info, side)}, {sensitivity(info, side, smallest.get(side))}"
               for side in SIDES if side in smallest]  # fmt: skip
-    could = f" In the median of {pairs.get('count')} pairs, {'; '.join(limits)}." if limits else ""
+    could = f" For the median of the pairs: {'; '.join(limits)}." if limits else ""
     if all(len(others) == count - 1 for others in alike.values()):
         return f"No two of the front's {count} points differ significantly on test images.{could}"
     alone = sum(not others for others in alike.values())
@@ -361,12 +362,13 @@ def between_strategies(info: dict) -> str:
         if missed:
             words += (
                 f" On {dataset_label(info, side)}, with {count_units(info, side)}, these do not differ significantly "
-                f"(in brackets the true difference that would probably have been found): {', '.join(missed)}."
+                f"(in brackets the true difference that would be found four times in five): {', '.join(missed)}."
             )
     return words
 
 
 def _points_at_least(smallest: float) -> str:
+    """Returns a detectable difference in words."""
     return "none, however large" if smallest >= 1 else f"about {100 * smallest:.2g} points"
 
 

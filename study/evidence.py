@@ -22,12 +22,12 @@ def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], level: 
     Returns:
         points: A flat dict each. For both domains: mean, lower and upper test accuracy; but for the baseline the mean,
             lower and upper change from it, the p-value of that change alone (p_alone) and corrected by Holm over all
-            comparisons (p), and the smallest change that the corrected test would probably find (detectable); on the
-            front, the optimism of validation over test.
+            comparisons (p), and the true change that the corrected test would find four times in five (detectable); on
+            the front, the optimism of validation over test.
         alike: For each point of the front, the names of those that do not differ significantly from it on either
             domain.
-        pairs: How many pairs of the front were compared, and for each domain the median of what these tests would
-            probably find (detectable).
+        pairs: How many pairs of the front were compared, and for each domain the median of the true differences that
+            these tests would find four times in five (detectable).
         tested: For each domain the images and people of the test set; people is None where nobody knows them.
         comparisons: How many p-values Holm's correction is over.
         level: Of confidence.
@@ -197,7 +197,7 @@ def differences(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], l
 
     Returns:
         Flat dicts: one, other, and for both domains the mean difference, its lower and upper end, its p-value alone
-        (p_alone) and corrected (p), and the smallest difference that the corrected test would probably find
+        (p_alone) and corrected (p), and the true difference that the corrected test would find four times in five
         (detectable). Intervals and p-values are corrected for all comparisons of the list together (Bonferroni), so
         that an interval excludes 0 exactly where p is below 1 - level.
     """

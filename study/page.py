@@ -130,7 +130,7 @@ def _recommendation(info: dict, table: pd.DataFrame) -> str:
         f"{lead}<p>{text(certainty(info, table, knee))}</p><div class='cards'>{cards}</div>"
         "<p class='quiet'>The recommendation is the knee of the front: the trial that stands out furthest above the "
         "line between the front's two ends, or, where none does, dominates most. It is a single training, chosen as "
-        f"the best of many on validation images, and so looks better than it is; {tested}.</p>"
+        f"the best of many on validation images, and so tends to look better than it is; {tested}.</p>"
     )
 
 

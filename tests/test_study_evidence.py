@@ -216,10 +216,10 @@ def test_a_reader_is_told_how_many_people_the_test_set_shows(people, images, sai
 
 
 @pytest.mark.parametrize("people, images, said", [
-    (1, 20, "with 1 test person no difference, however large, would probably be found"),
+    (1, 20, "with 1 test person no true difference, however large, would be found four times in five"),
     (3, 67, "with 3 test people"),
-    (12, 120, "with 12 test people a true difference below about"),
-    (0, 300, "with 300 test images a true difference below about"),
+    (12, 120, "with 12 test people a true difference would have to be about"),
+    (0, 300, "with 300 test images a true difference would have to be about"),
 ])  # fmt: skip
 def test_where_no_difference_is_significant_it_says_which_would_have_been_seen(people, images, said):
     info = confirmed_info(people, images)
@@ -227,7 +227,7 @@ def test_where_no_difference_is_significant_it_says_which_would_have_been_seen(p
     words = change_words(info, point, "target")
     assert "not significantly different" in words and said in words
     assert said in differing_points(info)
-    limit = re.search(r"a true difference below about ([\d.]+) points", words)
+    limit = re.search(r"would have to be about ([\d.]+) points", words)
     assert limit is None or float(limit[1]) == pytest.approx(100 * point["target_detectable"], rel=0.06)
 
 
