@@ -144,7 +144,7 @@ def test_holm_agrees_with_statsmodels():
 
 # --- simulation
 
-REPEATS = {3: 3000, 10: 2000, 30: 1000}
+REPEATS = {3: 2000, 10: 1000, 30: 700}
 """Draws by how many people there are; those of few are quick."""
 SEQUENCES, FRAMES = 4, 5
 # Deviations of what moves an answer, before it is right or wrong. Frames of one sequence are near-copies.
@@ -228,7 +228,7 @@ def test_of_equally_good_networks_few_are_called_different(people, seeds, sequen
 def test_seeds_that_move_all_people_together_do_not_make_false_positives(ratio, people, seeds):
     """`ratio` is what seeds alone add to the variance of the mean, over what each answer's own noise adds."""
     rng = np.random.default_rng([ratio, people, seeds])
-    shift = math.sqrt(ratio / people) * rng.normal(size=(4000, seeds, 1))
-    values = shift + rng.normal(size=(4000, seeds, people))
+    shift = math.sqrt(ratio / people) * rng.normal(size=(2500, seeds, 1))
+    values = shift + rng.normal(size=(2500, seeds, people))
     p_values = np.array([estimate(one, alone(people)).p_value for one in values])
     assert np.mean(p_values < 0.05) <= 0.06

@@ -57,7 +57,7 @@ def draw_points(
 
 
 def test_equally_good_networks_are_seldom_called_different_by_any_corrected_test():
-    rng, repeats = np.random.default_rng(11), 250
+    rng, repeats = np.random.default_rng(11), 150
     found = {"holm": 0, "pairs": 0, "differences": 0}
     for _ in range(repeats):
         points, subjects = draw_points(rng, people=int(rng.choice([3, 6, 12])))
@@ -252,7 +252,7 @@ CLAIMS = re.compile(r"told apart|told from|luck|tested best|did best|may be noth
 
 @pytest.mark.parametrize("confirmed", [False, True])
 @pytest.mark.parametrize("level", [0.0, 0.4])
-@pytest.mark.parametrize("people", [1, 3, 12, 0])
+@pytest.mark.parametrize("people", [3, 0])
 def test_no_sentence_claims_more_than_was_tested(people, level, confirmed):
     info = confirmed_info(people, 60, level=level)
     trials = made_trials(3)
