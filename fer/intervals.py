@@ -1,28 +1,159 @@
-"""How sure a number is: intervals over subjects and seeds, tests of differences, correction for many of them."""
+"""How sure a number is: means over people and seeds with their errors, tests of differences, correction for many.
 
+Images of one person are not independent, frames of one sequence least of all: a test set is worth its people, not its
+images. Every interval and every p-value here comes from one standard error, that of the mean over other people and,
+where there are several seeds, other seeds. An interval of a difference therefore excludes 0 exactly where its p-value
+is below one minus the interval's level.
+"""
+
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
+
+_NO_VARIANCE = 1e-15
+"""Below that, a variance of shares is a rounding error; one answer more of a million gives 1e-12."""
 
 
-def wilson(right: int, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Returns Wilson's score interval of a share of right answers (Wilson 1927), for a single network.
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over people and seeds, and how far other people and other seeds would move it.
+
+    Attributes:
+        mean: Of all values.
+        error: The standard error; infinite where there is one person, who says nothing about others.
+        freedom: Degrees of freedom of the error.
+        people: How many there are; where nobody knows them, the images.
+    """
+
+    mean: float
+    error: float
+    freedom: float
+    people: int
+
+    @property
+    def p_value(self) -> float:
+        """The two-sided p-value of a mean of 0, by Student's t."""
+        return float(2 * stdtr(self.freedom, -abs(self.mean) / self.error))
+
+    def interval_of_difference(self, level: float) -> tuple[float, float]:
+        """Returns the interval of a mean of differences between shares, by Student's t, within -1 and 1.
+
+        Args:
+            level: Of confidence, for instance 0.95.
+        """
+        half_width = self._quantile(level) * self.error
+        return max(-1.0, self.mean - half_width), min(1.0, self.mean + half_width)
+
+    def interval_of_share(self, level: float) -> tuple[float, float]:
+        """Returns the interval of a share of right answers, within 0 and 1.
+
+        It is Wilson's score interval for as many independent answers as would have this standard error, with
+        Student's t in the place of the normal distribution (Korn and Graubard 1998; compared by Franco et al. 2019).
+        It keeps its level for shares near 1, where a symmetric interval does not.
+
+        Args:
+            level: Of confidence, for instance 0.95.
+        """
+        if math.isinf(self.error):
+            return 0.0, 1.0
+        spread = self.mean * (1 - self.mean)
+        # Where all or no answers are right, nothing shows how alike the images of one person are: one answer each.
+        answers = spread / self.error**2 if spread > 0 else float(self.people)
+        weight = self._quantile(level) ** 2 / answers
+        middle = (self.mean + weight / 2) / (1 + weight)
+        half_width = math.sqrt(weight * spread + weight**2 / 4) / (1 + weight)
+        return max(0.0, middle - half_width), min(1.0, middle + half_width)
+
+    def detectable(self, level: float, power: float = 0.8) -> float:
+        """Returns the smallest true difference that a test finds significant with some probability (Bloom 1995).
+
+        Args:
+            level: One minus the test's level of significance, for instance 0.95.
+            power: The probability that the test finds it.
+
+        Returns:
+            A difference between shares; 1 or more where no difference is found with that probability.
+        """
+        return float((self._quantile(level) + stdtrit(self.freedom, power)) * self.error)
+
+    def _quantile(self, level: float) -> float:
+        return float(stdtrit(self.freedom, (1 + level) / 2))
+
+
+def estimate(values: np.ndarray, subjects: np.ndarray) -> Estimate:
+    """Returns the mean of values with its standard error for other people and other seeds.
+
+    What people add to the variance is the jackknife's: the mean without each person in turn, all images of one
+    together, answers averaged over seeds (MacKinnon, Nielsen and Webb 2023, arXiv 2301.04527). What seeds alone add is
+    the variance of the seeds' means less what is common to people and seeds (two-way clustering, Cameron, Gelbach and
+    Miller 2011). Degrees of freedom are Satterthwaite's, and at least those of the fewer of people and seeds. In
+    simulation a test at 5 % is wrong in at most 6 % of cases from three seeds on, and in up to 10 % with two.
 
     Args:
-        right: How many of `count` independent images were right.
-        count: At least 1.
-        level: Of confidence.
+        values: (seeds, n) for each image whether each seed's network was right, or the difference of two networks.
+            With one seed the estimate is about this training alone.
+        subjects: (n,) whose image each is; where nobody knows, see `one_per_image`.
     """
-    found = stats.binomtest(right, count).proportion_ci(level, method="wilson")
-    return float(found.low), float(found.high)
+    values = np.atleast_2d(np.asarray(values, float))
+    seeds, images = values.shape
+    names, subject_of = np.unique(subjects, return_inverse=True)
+    people = len(names)
+    mean = float(values.mean())
+    if people == 1:
+        return Estimate(mean, math.inf, 1.0, people)
+
+    sizes = np.bincount(subject_of).astype(float)
+    sums = np.stack([np.bincount(subject_of, row, people) for row in values])
+
+    of_people = _variance_over_people(sums.mean(0), sizes)
+    if of_people < _NO_VARIANCE:
+        # People who are all alike: each counts as one image, and at least one answer could have been another.
+        of_people = max(float(values.mean(0).var()), 1 / images) / people
+    of_seeds, of_both = _variances_over_seeds(sums, sizes)
+
+    variance = of_people + max(0.0, of_seeds - of_both)
+    # Satterthwaite: each part is as uncertain as it is large, also where the difference of two is small.
+    uncertainty = of_people**2 / (people - 1)
+    if seeds == 1:
+        return Estimate(mean, math.sqrt(variance), variance**2 / uncertainty, people)
+    uncertainty += of_seeds**2 / (seeds - 1) + of_both**2 / ((seeds - 1) * (people - 1))
+    freedom = max(variance**2 / uncertainty, min(people, seeds) - 1)
+    return Estimate(mean, math.sqrt(variance), freedom, people)
 
 
-def mcnemar(right_before: np.ndarray, right_after: np.ndarray) -> float:
-    """Returns the p-value of the exact two-sided McNemar test of two networks on the same images (n,), bool."""
-    gained = int(np.sum(~right_before & right_after))
-    lost = int(np.sum(right_before & ~right_after))
-    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+def one_per_image(subjects: np.ndarray) -> np.ndarray:
+    """Returns subjects (n,) with each image of an unknown one, -1, as a subject of its own."""
+    return np.where(subjects < 0, -1 - np.arange(len(subjects)), subjects)
+
+
+def _variance_over_people(sums: np.ndarray, sizes: np.ndarray) -> float:
+    """Returns the jackknife's variance of a mean, from each person's sum of values and number of images (people,)."""
+    people = len(sizes)
+    mean = sums.sum() / sizes.sum()
+    without_one = (sums.sum() - sums) / (sizes.sum() - sizes)
+    return float((people - 1) / people * np.square(without_one - mean).sum())
+
+
+def _variances_over_seeds(sums: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """Returns the variance of a mean that seeds show, and what of it is common to seeds and people.
+
+    Args:
+        sums: (seeds, people) of values.
+        sizes: (people,) images of each.
+    """
+    seeds, people = sums.shape
+    if seeds == 1:
+        return 0.0, 0.0
+    means = sums.sum(1) / sizes.sum()
+    total = float(means.var(ddof=1)) / seeds
+
+    # What is left of each sum after its seed's and its person's own level.
+    rest = sums - sizes * (means[:, None] - means.mean()) - sums.mean(0)
+    common = float(np.square(rest).sum()) / (sizes.sum() ** 2 * seeds * (seeds - 1))
+    return total, common * people / (people - 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -33,52 +164,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
         adjusted[index] = largest
     return adjusted.tolist()
-
-
-def over_subjects(
-    right: np.ndarray, subjects: np.ndarray, rng: np.random.Generator, level: float = 0.95, repeats: int = 2000
-) -> tuple[float, float]:
-    """Returns the interval of the mean of `right` for other subjects and other seeds.
-
-    Subjects are drawn with replacement (bootstrap), all images of one together, with their answers averaged over
-    seeds; the variance of these draws, and what seeds alone add to it (two-way clustering, Cameron, Gelbach and Miller
-    2011), gives the standard error. The interval takes Student's t with Satterthwaite's degrees of freedom, because
-    percentiles of draws from few subjects are too narrow (Hesterberg 2015, arXiv 1411.5279).
-
-    Args:
-        right: (seeds, n) whether each seed's network was right on each image; any numbers will do.
-        subjects: (n,) whose image each is; where nobody knows, each image may be a subject of its own.
-        rng: Draws the repeats.
-        level: Of confidence.
-        repeats: Bootstrap samples.
-    """
-    right = np.atleast_2d(np.asarray(right, float))
-    mean = float(right.mean())
-    names, index = np.unique(subjects, return_inverse=True)
-    sizes = np.bincount(index, minlength=len(names)).astype(float)
-    cells = np.stack([np.bincount(index, row, len(names)) for row in right])  # sums, (seeds, subjects)
-    of_seeds, alone = _variances(cells, sizes)
-    if len(names) == 1:
-        half = stats.t.ppf((1 + level) / 2, max(1, len(right) - 1)) * np.sqrt(of_seeds)
-        return float(mean - half), float(mean + half)
-    units = len(names)
-    drawn = rng.multinomial(units, np.full(units, 1 / units), repeats)
-    variance = float((drawn @ cells.mean(0) / (drawn @ sizes)).var()) * units / (units - 1)
-    if variance + alone == 0:
-        return mean, mean
-    freedom = (variance + alone) ** 2 / (variance**2 / (units - 1) + alone**2 / max(1, len(right) - 1))
-    half = stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance + alone)
-    return float(mean - half), float(mean + half)
-
-
-def _variances(cells: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
-    """Returns the variance of the mean that seeds show, and that part of it which is theirs alone."""
-    seeds, people = cells.shape
-    if seeds == 1:
-        return 0.0, 0.0
-    of_seed = cells.sum(1) / sizes.sum()
-    shown = float(of_seed.var(ddof=1)) / seeds
-    # What is left of each cell after its seed's and its subject's own level.
-    left = cells - sizes * (of_seed[:, None] - of_seed.mean()) - cells.mean(0)
-    shared = float(np.square(left).sum()) / (sizes.sum() ** 2 * seeds * (seeds - 1))
-    return shown, max(0.0, shown - shared * people / max(1, people - 1))

@@ -90,7 +90,7 @@ def confirm(args: argparse.Namespace) -> None:
     )
     device = args.device or record["baseline"]["device"]
     run_parts(args, args.workers or usual_workers("cuda" if device == "auto" and gpu_count() else device))
-    opening |= {"finished": _now(), "results": results(opening, folder, record["options"]["seed"])}
+    opening |= {"finished": _now(), "results": results(opening, folder)}
     study.set_user_attr(ATTRIBUTE, opening)
     export(record | {ATTRIBUTE: opening}, trials_of(study), folder)
     rich.print(as_rich(record, opening))
@@ -198,7 +198,7 @@ def run_parts(args: argparse.Namespace, workers: int) -> None:
         raise RuntimeError("a process of the confirmation failed; its messages are above, and the same command goes on")
 
 
-def results(opening: dict[str, Any], folder: Path, seed: int) -> dict[str, Any]:
+def results(opening: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Turns the kept answers into what the report says; a pure function of the files."""
     import numpy as np
 
@@ -218,11 +218,11 @@ def results(opening: dict[str, Any], folder: Path, seed: int) -> dict[str, Any]:
             about["named"] = job["named"] if (way["alpha"], way["slope"]) == (1.0, 0.0) else ""
             inside = {name: kept[0][f"{name}-{place}"] for name in ("cka", "probe") if f"{name}-{place}" in kept[0]}
             points.append(about | {"divisions": min(len(kept), int(truth["divisions"]))} | inside)
-    found = judge(points, subjects, seed, LEVEL)
+    found = judge(points, subjects, LEVEL)
     more = measured(points, labels)
     found["points"] = [row | measures for row, measures in zip(found["points"], more, strict=True)]
     found["inside"] = [within(point, points[0], labels) for point in points]
-    return found | {"differences": differences(points, subjects, seed, LEVEL)}
+    return found | {"differences": differences(points, subjects, LEVEL)}
 
 
 def as_rich(record: dict[str, Any], opening: dict[str, Any]) -> Any:

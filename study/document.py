@@ -3,7 +3,7 @@
 import pandas as pd
 
 from study import front as fronts
-from study.answers import answers
+from study.answers import about_intervals, answers, differing_points
 from study.describe import (
     SYNTHETIC,
     SYNTHETIC_SENTENCE,
@@ -49,7 +49,8 @@ def document(info: dict, table: pd.DataFrame, tables: list[Table]) -> str:
     lines += [
         "## Recommendation", "",
         f"**{knee['strategy']}** (trial {knee['trial']}, alpha {knee['alpha']:g}): {percent(knee['source_val'])} % on "
-        f"{source}, {percent(knee['target_val'])} % on {target}, on validation images. Network: `{knee['model']}`.", "",
+        f"{source}, {percent(knee['target_val'])} % on {target}, on the validation images it was chosen by. "
+        f"Network: `{knee['model']}`.", "",
     ]  # fmt: skip
     found = answers(info, table)
     own = {answer.table.name for answer in found if answer.table is not None}
@@ -58,7 +59,8 @@ def document(info: dict, table: pd.DataFrame, tables: list[Table]) -> str:
         lines += [markdown(answer.table)] if answer.table is not None else []
     for one in tables:
         if one.name not in own:
-            lines += [f"## {one.name.capitalize()}", "", markdown(one)]
+            words = [differing_points(info), "", about_intervals(info), ""] if one.name == "confirmed" else []
+            lines += [f"## {one.name.capitalize()}", "", *words, markdown(one)]
     versions = ", ".join(f"{name} {value}" for name, value in part(info, "versions").items())
     method = METHOD.strip() + folds_sentence(info) + limits_sentence(info)
     lines += ["## Method", "", method, "", f"Software: {versions}." if versions else "", ""]

@@ -1,96 +1,128 @@
-"""What test answers say: accuracies with intervals, differences from the baseline, and what cannot be told apart."""
+"""What test answers say: accuracies with intervals, differences from the baseline, and which are significant."""
 
 from typing import Any
 
 import numpy as np
 
 from fer.expressions import EXPRESSIONS
-from fer.intervals import holm, mcnemar, over_subjects, wilson
+from fer.intervals import estimate, holm, one_per_image
 from fer.metrics import confusion, intransigence, measure, recalls
-from fer.seeding import generator
 from study.describe import SIDES, way
 
 
-def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: int, level: float) -> dict[str, Any]:
+def judge(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], level: float) -> dict[str, Any]:
     """Judges networks by their answers on the test images.
 
     Args:
         points: The baseline first; each with its name, strategy, alpha, slope, model, front, for points of the front
             source_val and target_val, and right: for each domain bool (seeds, n). Also passed on: named, divisions.
         subjects: For each domain whose image each is (n,), -1 where unknown.
-        seed: Of the bootstrap.
         level: Of confidence.
 
     Returns:
-        points: a flat dict each, with mean, lower and upper accuracy on both domains, p-values against the baseline
-        (corrected by Holm over all comparisons) and, on the front, the optimism of validation over test;
-        alike: for each point of the front the names of those it cannot be told from.
+        points: A flat dict each. For both domains: mean, lower and upper test accuracy; but for the baseline the mean,
+            lower and upper change from it, the p-value of that change alone (p_alone) and corrected by Holm over all
+            comparisons (p), and the true change that the corrected test would find four times in five (detectable); on
+            the front, the optimism of validation over test.
+        alike: For each point of the front, the names of those that do not differ significantly from it on either
+            domain.
+        pairs: How many pairs of the front were compared, and for each domain the median of the true differences that
+            these tests would find four times in five (detectable).
+        tested: For each domain the images and people of the test set; people is None where nobody knows them.
+        comparisons: How many p-values Holm's correction is over.
+        level: Of confidence.
     """
-    people = {domain: _people(numbers) for domain, numbers in subjects.items()}
-    before = points[0]["right"]
-    judged = []
-    for point in points:
-        about = ("name", "named", "strategy", "front", "model", "divisions")
-        row: dict[str, Any] = {name: point[name] for name in about if name in point}
-        row |= {"alpha": way(point["alpha"], point["slope"]), "seeds": len(point["right"]["target"])}
-        for domain in SIDES:
-            right = point["right"][domain]
-            rng = generator(seed, "bootstrap", point["name"], row["alpha"], domain)
-            low, high = over_subjects(right, people[domain], rng, level)
-            # Subjects that are all alike say nothing about others, nor does one network about other seeds.
-            if len(right) == 1 or high - low < 1e-9:
-                low, high = wilson(round(right.mean() * right.shape[1]), right.shape[1], level)
-            # An interval by Student's t may reach beyond what an accuracy can be.
-            low, high = max(0.0, low), min(1.0, high)
-            row |= {f"{domain}_test": float(right.mean()), f"{domain}_lower": low, f"{domain}_upper": high}
-            row[f"{domain}_p"] = against(before[domain][0], right)
-            if f"{domain}_val" in point:
-                row[f"{domain}_optimism"] = point[f"{domain}_val"] - row[f"{domain}_test"]
-        judged.append(row)
-    others = judged[1:]
-    corrected = holm([row[f"{domain}_p"] for row in others for domain in SIDES])
-    for index, row in enumerate(others):
-        row["source_p"], row["target_p"] = corrected[2 * index : 2 * index + 2]
-    return {"points": judged, "alike": _alike([p for p in points if p["front"]], people, seed, level)}
+    people = {domain: one_per_image(numbers) for domain, numbers in subjects.items()}
+    before, others = points[0], points[1:]
+    comparisons = len(others) * len(SIDES)
+    strict = 1 - (1 - level) / max(1, comparisons)
+
+    rows = [_accuracies(point, people, level) for point in points]
+    for row, point in zip(rows[1:], others, strict=True):
+        row |= _changes(point, before, people, level, strict)
+
+    # The baseline is not compared with itself.
+    rows[0] |= {f"{domain}_p": 1.0 for domain in SIDES}
+    corrected = iter(holm([row[f"{domain}_p_alone"] for row in rows[1:] for domain in SIDES]))
+    for row in rows[1:]:
+        row |= {f"{domain}_p": next(corrected) for domain in SIDES}
+
+    alike, pairs = _compare_pairs([point for point in points if point["front"]], people, level)
+    return {
+        "points": rows,
+        "alike": alike,
+        "pairs": pairs,
+        "tested": {domain: _counts(numbers) for domain, numbers in subjects.items()},
+        "comparisons": comparisons,
+        "level": level,
+    }
 
 
-def _people(subjects: np.ndarray) -> np.ndarray:
-    """Returns subjects with each image of an unknown one as a subject of its own."""
-    return np.where(subjects < 0, -1 - np.arange(len(subjects)), subjects)
+def _counts(subjects: np.ndarray) -> dict[str, int | None]:
+    """Returns how many images and how many people a test set has; people is None where some are unknown."""
+    unknown = bool((subjects < 0).any())
+    return {"images": len(subjects), "people": None if unknown else len(np.unique(subjects))}
 
 
-def against(before: np.ndarray, right: np.ndarray) -> float:
-    """Returns one p-value of several seeds (k, n) against the baseline (n,): twice the median of McNemar's.
+def _accuracies(point: dict[str, Any], people: dict[str, np.ndarray], level: float) -> dict[str, Any]:
+    """Returns what is known of one point, and its test accuracies with their intervals."""
+    about = ("name", "named", "strategy", "front", "model", "divisions")
+    row: dict[str, Any] = {name: point[name] for name in about if name in point}
+    row |= {"alpha": way(point["alpha"], point["slope"]), "seeds": len(point["right"]["target"])}
+    for domain in SIDES:
+        found = estimate(point["right"][domain], people[domain])
+        low, high = found.interval_of_share(level)
+        row |= {f"{domain}_test": found.mean, f"{domain}_lower": low, f"{domain}_upper": high}
+        if f"{domain}_val" in point:
+            row[f"{domain}_optimism"] = point[f"{domain}_val"] - found.mean
+    return row
 
-    Twice the median is a valid combination of p-values however they depend on each other (Rüger 1978).
+
+def _changes(
+    point: dict[str, Any], before: dict[str, Any], people: dict[str, np.ndarray], level: float, strict: float
+) -> dict[str, float]:
+    """Returns by how much a point differs from the baseline, image by image, and how sure that is.
+
+    Args:
+        point: Compared with the baseline.
+        before: The baseline.
+        people: For each domain whose image each is (n,).
+        level: Of the interval.
+        strict: One minus the level of significance that Bonferroni leaves to each of all comparisons.
     """
-    values = [mcnemar(before, row) for row in right]
-    return values[0] if len(values) == 1 else min(1.0, 2 * float(np.median(values)))
+    row: dict[str, float] = {}
+    for domain in SIDES:
+        found = estimate(_gap(point["right"][domain], before["right"][domain]), people[domain])
+        low, high = found.interval_of_difference(level)
+        row |= {f"{domain}_change": found.mean, f"{domain}_change_lower": low, f"{domain}_change_upper": high}
+        row |= {f"{domain}_p_alone": found.p_value, f"{domain}_detectable": min(1.0, found.detectable(strict))}
+    return row
 
 
-def _alike(
-    points: list[dict[str, Any]], people: dict[str, np.ndarray], seed: int, level: float
-) -> dict[str, list[str]]:
-    """Returns for each point which others it cannot be told from on either domain.
+def _compare_pairs(
+    points: list[dict[str, Any]], people: dict[str, np.ndarray], level: float
+) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """Returns for each point which others do not differ significantly from it, and what the tests would find.
 
-    Two are told apart where the interval of the paired difference excludes 0, corrected for the number of pairs and
-    domains (Bonferroni).
+    Two differ significantly where the p-value of the paired difference is small enough on one domain, corrected for the
+    number of pairs and domains (Bonferroni).
     """
-    pairs = [(i, j) for i in range(len(points)) for j in range(i)]
-    strict = 1 - (1 - level) / max(1, 2 * len(pairs))
     labels = [point["model"] or point["name"] for point in points]
     alike: dict[str, list[str]] = {label: [] for label in labels}
+    pairs = [(i, j) for i in range(len(points)) for j in range(i)]
+    allowed = (1 - level) / max(1, len(pairs) * len(SIDES))
+    detectable: dict[str, list[float]] = {domain: [] for domain in SIDES}
     for i, j in pairs:
-        apart = False
+        differ = False
         for domain in SIDES:
-            gap = _gap(points[i]["right"][domain], points[j]["right"][domain])
-            rng = generator(seed, "pairs", labels[i], labels[j], domain)
-            low, high = over_subjects(gap, people[domain], rng, strict, repeats=1000)
-            apart |= low > 0 or high < 0
-        if not apart:
+            found = estimate(_gap(points[i]["right"][domain], points[j]["right"][domain]), people[domain])
+            differ |= found.p_value < allowed
+            detectable[domain].append(min(1.0, found.detectable(1 - allowed)))
+        if not differ:
             alike[labels[i]].append(labels[j])
             alike[labels[j]].append(labels[i])
-    return alike
+    medians = {domain: float(np.median(values)) for domain, values in detectable.items() if values}
+    return alike, {"count": len(pairs), "detectable": medians}
 
 
 def _gap(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -158,26 +190,38 @@ PAIRS = (("FC", "RE"), ("FC+CL", "RE"), ("FU", "RE"), ("RE", "BL"))
 """Which named strategies are compared, seed by seed: what freezing and what fusion change, and what adapting does."""
 
 
-def differences(
-    points: list[dict[str, Any]], subjects: dict[str, np.ndarray], seed: int, level: float
-) -> list[dict[str, Any]]:
-    """Returns the paired differences of named strategies in test accuracy, with intervals over subjects and seeds.
+def differences(points: list[dict[str, Any]], subjects: dict[str, np.ndarray], level: float) -> list[dict[str, Any]]:
+    """Returns the paired differences of named strategies in test accuracy.
 
     In the paper's space the strategies on the whole target training set are meant.
+
+    Returns:
+        Flat dicts: one, other, and for both domains the mean difference, its lower and upper end, its p-value alone
+        (p_alone) and corrected (p), and the true difference that the corrected test would find four times in five
+        (detectable). Intervals and p-values are corrected for all comparisons of the list together (Bonferroni), so
+        that an interval excludes 0 exactly where p is below 1 - level.
     """
     of_name = {p["named"].removesuffix(" 100 %"): p for p in points if p.get("named")}
-    people = {domain: _people(numbers) for domain, numbers in subjects.items()}
+    people = {domain: one_per_image(numbers) for domain, numbers in subjects.items()}
+    compared = [(one, other) for one, other in PAIRS if one in of_name and other in of_name]
+    comparisons = max(1, len(compared) * len(SIDES))
+    strict = 1 - (1 - level) / comparisons
     found = []
-    for one, other in PAIRS:
-        if one not in of_name or other not in of_name:
-            continue
+    for one, other in compared:
         row: dict[str, Any] = {"one": one, "other": other}
         for domain in SIDES:
-            gap = _gap(of_name[one]["right"][domain], of_name[other]["right"][domain])
-            low, high = over_subjects(gap, people[domain], generator(seed, "difference", one, other, domain), level)
-            row |= {f"{domain}_mean": float(gap.mean()), f"{domain}_lower": low, f"{domain}_upper": high}
+            difference = estimate(_gap(of_name[one]["right"][domain], of_name[other]["right"][domain]), people[domain])
+            low, high = difference.interval_of_difference(strict)
+            row |= {f"{domain}_mean": difference.mean, f"{domain}_lower": low, f"{domain}_upper": high}
+            row |= {f"{domain}_p_alone": difference.p_value, f"{domain}_p": min(1.0, comparisons * difference.p_value)}
+            row[f"{domain}_detectable"] = min(1.0, difference.detectable(strict))
         found.append(row)
     return found
+
+
+def points_text(mean: float, low: float, high: float) -> str:
+    """Returns "+5.0 [-3.0, +13.0]", a difference between shares in points with its interval."""
+    return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def interval_text(point: dict[str, Any], domain: str) -> str:

@@ -19,6 +19,8 @@ RUNG = "rung:"
 """What the attribute that holds a trial's vector at a rung begins with; the share of the budget follows."""
 FLOOR = "source_floor"
 """The measure that says which source accuracy an answer must have (--min-retention); absent where none is asked."""
+ERROR = "target_val_error"
+"""The measure that says how far other people would move a target accuracy: its standard error."""
 CONSTRAINT = "retention"
 """What samplers know that by: how much a trial is below it; above 0 it is broken."""
 _FIXED = ("number", "state", "strategy", *OBJECTIVES, "seconds", "reason")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from study import charts
 from study import front as fronts
-from study.answers import answers, certainty
+from study.answers import about_intervals, answers, certainty, change_text, differing_points, point_of
 from study.describe import (
     SYNTHETIC,
     SYNTHETIC_SENTENCE,
@@ -98,26 +98,31 @@ def _recommendation(info: dict, table: pd.DataFrame) -> str:
     between = "" if alpha == "1" else f", between the baseline and it at alpha {alpha}"
     lead = f"<p class='lead'><b>{text(knee['strategy'])}</b> (trial {knee['trial']}{between})</p>"
     lead += f"<p>{_settings(knee, table)}</p>"
-    start = baseline_point(info)
+    start, point = baseline_point(info), point_of(info, knee["model"])
     after = f"{percent(knee['source_val'])} %", f"{percent(knee['target_val'])} %"
-    if start is None:
+    if point is not None and "target_change" in point:
+        cards = "".join(_tested_card(info, point, side) for side in ("source", "target"))
+    elif start is None:
         cards = _card(source, after[0], "after adaptation") + _card(target, after[1], "after adaptation")
     else:
         kept = knee["source_val"] / start[0] if start[0] else None
         change = 100 * (knee["target_val"] - start[1])
-        cards = _card(f"{source} kept", f"{percent(kept)} %", f"{after[0]} of the baseline's {percent(start[0])} %")
-        cards += _card(f"{target} {'gained' if change >= 0 else 'lost'}", f"{change:+.1f} points",
-                       f"{after[1]}, from the baseline's {percent(start[1])} %")  # fmt: skip
+        cards = _card(f"{source} kept, on validation", f"{percent(kept)} %",
+                      f"{after[0]} of the baseline's {percent(start[0])} %; not tested")  # fmt: skip
+        cards += _card(f"{target} on validation", f"{change:+.1f} points",
+                       f"{after[1]}, from the baseline's {percent(start[1])} %; not tested")  # fmt: skip
     cards += _card("Search", f"{len(table)} trials", f"{counts}; {len(fronts.front(table))} on the front")
     if (fronts.points(table)["share"] < 1).any():
         whole, ends = (
             fronts.hypervolume_over_trials(table, fronts.reference_of(info), between)[-1] for between in (True, False)
         )
         cards += _card(
-            "Interpolation added", f"{whole - ends:.4f}", f"to the hypervolume of {ends:.4f} of the trials' ends"
+            "Interpolation added",
+            f"{whole - ends:.4f}",
+            f"to the hypervolume of {ends:.4f} of the trials' ends, on validation",
         )
     tested = (
-        "how it and its neighbours did on test images is told below"
+        "how it and the rest of the front did on test images is told below"
         if confirmed_points(info)
         else "nothing here has been confirmed on a test set"
     )
@@ -125,8 +130,14 @@ def _recommendation(info: dict, table: pd.DataFrame) -> str:
         f"{lead}<p>{text(certainty(info, table, knee))}</p><div class='cards'>{cards}</div>"
         "<p class='quiet'>The recommendation is the knee of the front: the trial that stands out furthest above the "
         "line between the front's two ends, or, where none does, dominates most. It is a single training, chosen as "
-        f"the best of many on validation images, and so looks better than it is; {tested}.</p>"
+        f"the best of many on validation images, and so tends to look better than it is; {tested}.</p>"
     )
+
+
+def _tested_card(info: dict, point: dict, side: str) -> str:
+    """Returns what the recommended network changed on test images, with the interval and both p-values."""
+    detail = f"95 % interval; p = {point[f'{side}_p']:.2g} corrected, {point[f'{side}_p_alone']:.2g} alone"
+    return _card(f"{dataset_label(info, side)} on test", f"{change_text(point, side)} points", detail)
 
 
 def _card(title: str, value: str, detail: str) -> str:
@@ -180,49 +191,14 @@ def _confirmed(info: dict, vectors: dict[str, str], notes: dict[str, str]) -> st
         )
     again = f", after {len(opening['earlier'])} earlier openings" if opening.get("earlier") else ""
     note = (
-        f"Each seed has its own order, views and new weights{_divided(points)}; the test images are the same for all. "
-        "Intervals are bootstrapped over subjects and seeds (Wilson's for single networks, and where no subject "
-        "differs); p is McNemar's exact test "
-        "against the baseline, twice the median over seeds, corrected by Holm. Flips: source images that the baseline "
-        "had right and the network has wrong. Optimism: what the search saw on validation minus the test mean, in "
-        f"points. The test sets were opened {text(opening['opened'])}{again}."
+        f"{text(about_intervals(info))} Flips: source images that the baseline had right and the network has wrong. "
+        "Optimism: what the search saw on validation minus the test mean, in points. The test sets were opened "
+        f"{text(opening['opened'])}{again}."
     )
     return (
-        f"<p>{_told_apart(opening['results']['alike'])}</p>{_picture(vectors, notes, 'confirmed')}"
+        f"<p>{text(differing_points(info))}</p>{_picture(vectors, notes, 'confirmed')}"
         f"{_shown(confirmed_table(info))}<p class='quiet'>{note}</p>"
     )
-
-
-def _divided(points: list[dict]) -> str:
-    most = max(int(point.get("divisions") or 0) for point in points)
-    return f", and one of {most} divisions of the target into training and validation" if most > 1 else ""
-
-
-def _told_apart(alike: dict[str, list[str]]) -> str:
-    """Says in a sentence which points of the front differ at all."""
-    if len(alike) < 2:
-        return "The front has one point, so there is nothing to tell apart."
-    alone = [label for label, others in alike.items() if not others]
-    if not any(alike.values()):
-        return f"All {len(alike)} points of the front can be told apart on test images."
-    if all(len(others) == len(alike) - 1 for others in alike.values()):
-        return (
-            f"<b>No two of the front's {len(alike)} points can be told apart</b> on test images: their order is luck "
-            "as far as these data show."
-        )
-    overlaps = "; ".join(
-        f"{text(_short(label))} ~ {text(', '.join(map(_short, others)))}" for label, others in alike.items() if others
-    )
-    return (
-        f"{len(alone)} of the front's {len(alike)} points can be told from every other on test images; the others "
-        f"overlap: {overlaps}."
-    )
-
-
-def _short(model: str) -> str:
-    number, _, share = model.removeprefix("models/trial-").removesuffix(".safetensors").partition("-at-")
-    name = f"trial {int(number)}" if number.isdigit() else model
-    return f"{name} at {share}" if share else name
 
 
 def _strategies(info: dict, table: pd.DataFrame) -> str:
@@ -235,7 +211,8 @@ def _strategies(info: dict, table: pd.DataFrame) -> str:
         names.get(c, f"Target % at source kept ≥ {c[10:]}" if c.startswith("target_at_") else c) for c in found.columns
     ]
     rows = [[percent(v) if isinstance(v, float) else v for v in row] for row in found.itertuples(index=False)]
-    return grid(head, rows)
+    note = "On validation images; each is the best of its strategy's trials, and the best of more trials is higher."
+    return f"{grid(head, rows)}<p class='quiet'>{note}</p>"
 
 
 def _paper(paper: pd.DataFrame | None, synthetic: bool) -> str:
@@ -243,7 +220,7 @@ def _paper(paper: pd.DataFrame | None, synthetic: bool) -> str:
         return ""
     note = "The published figures are not shown: they were measured on photographs." if synthetic else (
         "50 and 100 are the share of the target's training set. Published figures are on test sets (arXiv 1905.12082), "
-        "of another network, baseline and split; differences from them show the kind, not an error.")  # fmt: skip
+        "of another network, baseline and split; differences from them were not tested.")  # fmt: skip
     return _shown(as_table(paper)) + f"<p class='quiet'>{note}</p>"
 
 

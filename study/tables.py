@@ -9,7 +9,7 @@ from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
 from study import front as fronts
 from study.describe import baseline_point, confirmed_points, dataset_label, number, percent, section, short, way
-from study.evidence import interval_text
+from study.evidence import interval_text, points_text
 
 LEVELS = (0.98, 0.95, 0.9, 0.8)
 _SHOWN_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
@@ -82,21 +82,31 @@ def front_table(info: dict, table: pd.DataFrame) -> Table:
 def confirmed_table(info: dict) -> Table:
     """Returns what test images say of the front and of the named strategies."""
     labels = [f"{dataset_label(info, side)} %" for side in ("source", "target")]
-    head = ["Point", "Strategy", "Alpha", *labels, "Source p", "Target p", "Retention %", "Flips %", "Target UAR %",
-            "Target ECE %", "Target optimism"]  # fmt: skip
+    head = ["Point", "Strategy", "Alpha", *labels, "Source change", "p alone", "p", "Target change", "p alone", "p",
+            "Retention %", "Flips %", "Target UAR %", "Target ECE %", "Target optimism"]  # fmt: skip
     rows = [
         [point["name"], point["strategy"], point["alpha"],
          *(interval_text(point, domain) for domain in ("source", "target")),
-         *(f"{point[f'{domain}_p']:.2g}" for domain in ("source", "target")),
+         *(cell for domain in ("source", "target") for cell in _change_cells(point, domain)),
          *(percent(point.get(name)) for name in ("retention", "negative_flips", "target_uar", "target_ece")),
          "–" if "target_optimism" not in point else f"{100 * point['target_optimism']:+.1f}"]
         for point in confirmed_points(info)
     ]  # fmt: skip
     seeds = section(info, "confirmation").get("seeds", "several")
     caption = (
-        f"Accuracy on test images in per cent, mean over {seeds} seeds with 95 % intervals; p against the baseline."
+        f"Accuracy on test images in per cent, mean over {seeds} seeds, and its change from the baseline in points, "
+        "with 95 % intervals for other people and seeds; p of the change alone, and corrected for all comparisons "
+        "(Holm)."
     )
     return Table("confirmed", caption, head, rows)
+
+
+def _change_cells(point: dict, domain: str) -> list[str]:
+    """Returns a point's change from the baseline, its p-value alone and corrected; dashes for the baseline itself."""
+    if number(point.get(f"{domain}_change")) is None:
+        return ["–", "–", "–"]
+    change = points_text(*(point[f"{domain}_{name}"] for name in ("change", "change_lower", "change_upper")))
+    return [change, f"{point[f'{domain}_p_alone']:.2g}", f"{point[f'{domain}_p']:.2g}"]
 
 
 def rungs_table(table: pd.DataFrame) -> Table | None:
@@ -147,7 +157,10 @@ def retention_table(info: dict, table: pd.DataFrame) -> Table | None:
             cells.append(interval_text(tested[best["model"]], "target") if best["model"] in tested else "not confirmed")
         rows.append(cells)
     head = ["Source kept, at least", "Strategy", "Trial", "Alpha", "Source %", "Target %"]
-    caption = "The best on the target by how much of the source accuracy must stay, on validation images."
+    caption = (
+        "The best on the target by how much of the source accuracy must stay, chosen on validation images, which "
+        "flatters what is chosen."
+    )
     return Table("retention", caption, head + ["Target % on test"] * bool(tested), rows)
 
 
@@ -181,7 +194,10 @@ def expressions_table(info: dict, model: str, row: Any) -> Table | None:
     labels = [
         f"{dataset_label(info, side)} {word}" for side in ("source", "target") for word in ("before %", "after %", "Δ")
     ]
-    caption = f"Recall of each expression before and after adaptation, on {where} images, and the change in points."
+    caption = (
+        f"Recall of each expression before and after adaptation, on {where} images, and the change in points, which "
+        "was not tested."
+    )
     return Table("expressions", caption, ["Expression", *labels], rows)
 
 
@@ -208,21 +224,35 @@ def freezing_table(info: dict, table: pd.DataFrame) -> Table | None:
         rows.append([name, len(group), percent(group["source_val"].median()), percent(group["source_val"].max()),
                      percent(group["target_val"].median()), percent(group["target_val"].max())])  # fmt: skip
     head = ["Frozen layers", "Trials", "Source % median", "best", "Target % median", "best"]
-    return Table("freezing", "Accuracy on validation images by how many layers were frozen.", head, rows)
+    caption = (
+        "Accuracy on validation images by how many layers were frozen; trials differ in other hyperparameters as well, "
+        "and the best of more trials is higher."
+    )
+    return Table("freezing", caption, head, rows)
 
 
 def differences_table(info: dict) -> Table | None:
     """Returns the paired differences of the named strategies on test images."""
     found = section(section(info, "confirmation"), "results").get("differences") or []
     rows = [
-        [f"{row['one']} − {row['other']}",
-         *(f"{100 * row[f'{side}_mean']:+.1f} [{100 * row[f'{side}_lower']:+.1f}, {100 * row[f'{side}_upper']:+.1f}]"
-           for side in ("source", "target"))]
+        [f"{row['one']} − {row['other']}", *(cell for side in ("source", "target") for cell in _gap_cells(row, side))]
         for row in found
-    ]  # fmt: skip
-    head = ["Difference", *(f"{dataset_label(info, side)}, points" for side in ("source", "target"))]
-    caption = "Paired differences in test accuracy, seed by seed, with 95 % intervals over subjects and seeds."
+    ]
+    head = ["Difference"]
+    for side in ("source", "target"):
+        head += [f"{dataset_label(info, side)}, points", "p alone", "p"]
+    caption = (
+        "Paired differences in test accuracy, seed by seed, for other people and seeds; the intervals hold together "
+        f"with 95 %, p is corrected for all {2 * len(rows)} comparisons (Bonferroni)."
+    )
     return Table("differences", caption, head, rows) if rows else None
+
+
+def _gap_cells(row: dict, side: str) -> list[str]:
+    """Returns a difference with its interval, its p-value alone and corrected, dashes where none was recorded."""
+    difference = points_text(*(row[f"{side}_{name}"] for name in ("mean", "lower", "upper")))
+    p_values = (number(row.get(f"{side}_{name}")) for name in ("p_alone", "p"))
+    return [difference, *("–" if value is None else f"{value:.2g}" for value in p_values)]
 
 
 def inside_table(info: dict) -> Table | None:
@@ -244,6 +274,8 @@ def inside_table(info: dict) -> Table | None:
         *(f"CKA {name}" for name in _SHOWN_LAYERS),
     ]
     head += ["Linear probe, points", "Drift, nats"]
-    caption = ("Inside the networks: linear CKA of layers with the baseline's and the change of a fresh linear probe, "
-               "on source images; KL divergence from the baseline on target images.")  # fmt: skip
+    caption = (
+        "Inside one training of each: linear CKA of layers with the baseline's and the change of a fresh linear probe, "
+        "on source images; KL divergence from the baseline on target images, mean over seeds."
+    )
     return Table("inside", caption, head, rows) if rows else None

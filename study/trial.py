@@ -1,6 +1,7 @@
 """One trial: from the knobs that the sampler suggests to the record in the storage."""
 
 import contextlib
+import math
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
@@ -15,11 +17,23 @@ from fer import baseline
 from fer.adaptation import AdaptationConfig, fingerprint, knobs
 from fer.engine import RUNGS, Adapted, Setting
 from fer.folds import adapt_over, divide
+from fer.intervals import estimate, one_per_image
 from fer.seeding import seed_from
 from fer.training import Diverged
 from search_spaces import choose
 from study.describe import hide_secrets, one_line
-from study.front import BETWEEN, CONSTRAINT, FLOOR, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
+from study.front import (
+    BETWEEN,
+    CONSTRAINT,
+    ERROR,
+    FLOOR,
+    OBJECTIVES,
+    counted,
+    model_name,
+    non_dominated,
+    vectors,
+    way_name,
+)
 from study.machine import OUT_OF_MEMORY, Crowded, is_out_of_memory, is_stuck
 from study.slots import DIVERGED, diverged
 from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
@@ -86,6 +100,7 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
                 lambda found: leads(trial, bench, found), RUNGS if looks else (1.0,),
             )  # fmt: skip
             record = {"curve": adapted.curve, "measures": adapted.measures | on_the_way(adapted)}
+            record["measures"] = record["measures"] | target_errors(bench, adapted)
             record["confusion"] = adapted.confusion
             if adapted.stopped:
                 after = (
@@ -152,6 +167,25 @@ def on_the_way(adapted: Adapted) -> dict[str, float]:
     """Returns the objectives of the networks between the baseline and the adapted one, as the table names them."""
     steps = {way_name(step.alpha, step.slope): step.measures for step in adapted.between}
     return {BETWEEN.format(name, way): found[name] for way, found in steps.items() for name in OBJECTIVES}
+
+
+def target_errors(bench: Bench, adapted: Adapted) -> dict[str, float]:
+    """Returns the standard error of each network's target accuracy for other people, as the table names it.
+
+    Nothing for a trial that stopped, and nothing where validation shows one person.
+    """
+    if adapted.stopped:
+        return {}
+    splits = [setting.target.open("validation") for setting in bench.settings]
+    labels = np.concatenate([split.labels for split in splits])
+    people = one_per_image(np.concatenate([split.subjects for split in splits]))
+
+    logits = {ERROR: adapted.logits["target"]}
+    for step in adapted.between:
+        logits[BETWEEN.format(ERROR, way_name(step.alpha, step.slope))] = step.logits["target"]
+
+    errors = {name: estimate(found.argmax(1) == labels, people).error for name, found in logits.items()}
+    return {name: error for name, error in errors.items() if math.isfinite(error)}
 
 
 def not_dominated(trial: optuna.Trial, found: Sequence[dict[str, float]]) -> list[bool]:

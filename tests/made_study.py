@@ -130,11 +130,11 @@ def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
                  "model": model, "front": bool(model), "divisions": min(seeds, 4), "logits": logits, "right": right,
                  "cka": np.linspace(1, 0.4, len(LAYERS)), "probe": 0.6}  # fmt: skip
         points.append(point | ({"source_val": source, "target_val": target} if model else {}))
-    results = judge(points, subjects, 0, 0.95)
+    results = judge(points, subjects, 0.95)
     rows = zip(results["points"], measured(points, labels), strict=True)
     results["points"] = [row | measures for row, measures in rows]
     results["inside"] = [within(point, points[0], labels) for point in points]
-    results["differences"] = differences(points, subjects, 0, 0.95)
+    results["differences"] = differences(points, subjects, 0.95)
     opening = {"opened": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T01:00:00+00:00", "seeds": 5}
     info = made_info(confirmation=opening | {"results": results, "earlier": []})
     info["baseline"]["confusion"] = trials[0].user_attrs["confusion"]

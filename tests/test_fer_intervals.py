@@ -1,25 +1,134 @@
-"""Intervals and tests against published values, hand-computed ones and simulation."""
+"""Intervals and tests against closed forms, published values and simulation."""
+
+import itertools
+import math
 
 import numpy as np
 import pytest
+from scipy import stats
+from scipy.special import ndtri
 
-from fer.intervals import holm, mcnemar, over_subjects, wilson
-from study.evidence import against, judge
-from study.page import _told_apart as told_apart
+from fer.intervals import Estimate, estimate, holm
+
+
+def alone(count: int) -> np.ndarray:
+    """Returns a person for each of some images."""
+    return np.arange(count)
+
+
+# --- closed forms
+
+
+def test_one_image_per_person_and_one_seed_is_students_t_of_the_images():
+    values = np.array([1.0, 0, 0.5, 0.25, 1, 1, 0])
+    found = estimate(values, alone(7))
+    assert found.mean == pytest.approx(values.mean())
+    assert found.error == pytest.approx(values.std(ddof=1) / math.sqrt(7))
+    assert found.p_value == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    low, high = stats.t.interval(0.9, 6, values.mean(), values.std(ddof=1) / math.sqrt(7))
+    assert found.interval_of_difference(0.9) == pytest.approx((low, min(1.0, high)))
+
+
+def test_images_of_one_person_count_as_their_mean_where_all_have_as_many():
+    rng = np.random.default_rng(1)
+    of_person = rng.random(6)
+    values, subjects = np.repeat(of_person, 20), np.repeat(np.arange(6), 20)
+    found, means = estimate(values, subjects), estimate(of_person, alone(6))
+    assert (found.mean, found.error, found.freedom) == pytest.approx((means.mean, means.error, means.freedom))
+    shuffled = rng.permutation(120)
+    again = estimate(values[shuffled], subjects[shuffled])
+    assert (again.mean, again.error) == pytest.approx((found.mean, found.error))
+
+
+def test_people_of_different_size_are_weighed_by_the_jackknife():
+    values, subjects = np.array([1, 1, 1, 0, 1, 0.0]), np.array([0, 0, 0, 0, 1, 2])
+    without = np.array([0.5, 3 / 5, 4 / 5])
+    expected = 2 / 3 * np.square(without - 4 / 6).sum()
+    assert estimate(values, subjects).error == pytest.approx(math.sqrt(expected))
+
+
+def test_a_shift_common_to_all_people_is_the_seeds_variance():
+    shift = np.array([[0.0], [0.2], [0.1], [-0.1]])
+    values = np.tile(np.linspace(0.4, 0.6, 5), (4, 1))
+    found, without = estimate(values + shift, alone(5)), estimate(values, alone(5))
+    assert found.error**2 - without.error**2 == pytest.approx(shift.var(ddof=1) / 4)
+    parts = without.error**2, shift.var(ddof=1) / 4
+    assert found.freedom == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 4 + parts[1] ** 2 / 3))
+
+
+@pytest.mark.parametrize("people, seeds", [(2, 5), (6, 3), (40, 5)])
+def test_errors_are_those_of_the_two_way_analysis_of_variance(people, seeds):
+    values = np.random.default_rng(people).random((seeds, people))
+    of_seed, of_person, mean = values.mean(1, keepdims=True), values.mean(0), values.mean()
+    square_of_people = seeds * np.square(of_person - mean).sum() / (people - 1)
+    square_of_seeds = people * np.square(of_seed - mean).sum() / (seeds - 1)
+    square_of_both = np.square(values - of_seed - of_person + mean).sum() / ((seeds - 1) * (people - 1))
+    variance = (square_of_people + max(0, square_of_seeds - square_of_both)) / (seeds * people)
+    assert estimate(values, alone(people)).error == pytest.approx(math.sqrt(variance))
+
+
+def test_repeating_one_seed_adds_nothing():
+    rng = np.random.default_rng(2)
+    row, subjects = rng.random(30) < 0.6, np.repeat(np.arange(6), 5)
+    once, five = estimate(row, subjects), estimate(np.tile(row, (5, 1)), subjects)
+    assert (five.mean, five.error, five.freedom) == pytest.approx((once.mean, once.error, once.freedom))
 
 
 @pytest.mark.parametrize("right, count, low, high", [(57, 67, 74.7, 91.7), (52, 58, 79.2, 95.2)])
-def test_wilsons_interval_has_its_published_ends(right, count, low, high):
-    assert [round(100 * end, 1) for end in wilson(right, count)] == [low, high]
+def test_the_interval_of_a_share_is_wilsons_where_answers_are_independent(right, count, low, high):
+    share = right / count
+    many = Estimate(share, math.sqrt(share * (1 - share) / count), 1e9, count)
+    assert [round(100 * end, 1) for end in many.interval_of_share(0.95)] == [low, high]
 
 
-def test_mcnemar_counts_only_changes():
-    before = np.array([True] * 1 + [False] * 9 + [True] * 50)
-    after = np.array([False] * 1 + [True] * 9 + [True] * 50)
-    assert mcnemar(before, after) == pytest.approx(2 * (1 + 10) / 2**10)
-    assert mcnemar(before, before) == 1.0
-    assert against(before, np.stack([after, before, after])) == pytest.approx(4 * 11 / 2**10)
-    assert against(before, after[None]) == mcnemar(before, after)
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.999])
+@pytest.mark.parametrize("people", [2, 3, 10, 200])
+def test_an_interval_excludes_zero_exactly_where_its_p_value_is_small(people, level):
+    rng = np.random.default_rng(people)
+    for shift in (0.0, 0.1, 0.3, 0.6):
+        values = np.clip(rng.normal(shift, 0.3, (3, 4 * people)), -1, 1)
+        found = estimate(values, np.repeat(np.arange(people), 4))
+        low, high = found.interval_of_difference(level)
+        assert (low > 0 or high < 0) == (found.p_value < 1 - level)
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_one_person_says_nothing_about_others(share, seeds):
+    right = np.tile(np.arange(20) < 20 * share, (seeds, 1))
+    found = estimate(right, np.zeros(20, int))
+    assert found.interval_of_share(0.95) == (0.0, 1.0) and found.interval_of_difference(0.95) == (-1.0, 1.0)
+    assert found.p_value == 1 and found.detectable(0.95) == math.inf
+
+
+@pytest.mark.parametrize("people", [2, 3, 10])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_people_who_are_all_alike_leave_an_interval_that_more_people_narrow(people, share):
+    right = np.tile(np.arange(5) < 5 * share, (3, people))
+    low, high = estimate(right, np.repeat(np.arange(people), 5)).interval_of_share(0.95)
+    more = estimate(np.tile(right, 2), np.repeat(np.arange(2 * people), 5)).interval_of_share(0.95)
+    assert low <= share <= high and 0 < more[1] - more[0] < high - low <= 1
+
+
+@pytest.mark.parametrize("people", [2, 3, 10])
+def test_the_same_small_gain_of_few_people_is_not_certain(people):
+    gain = np.tile([1, 1, 0, 0, 0, 0, 0, 0, 0, 0], people)
+    found = estimate(gain, np.repeat(np.arange(people), 10))
+    assert found.p_value > (0.05 if people <= 3 else 0.001)
+    same = estimate(np.zeros(10 * people), np.repeat(np.arange(people), 10))
+    assert same.p_value == 1 and same.interval_of_difference(0.95)[1] > 0
+
+
+@pytest.mark.parametrize("people, seeds", [(5, 1), (30, 5)])
+def test_a_detectable_difference_is_found_four_times_in_five(people, seeds):
+    rng = np.random.default_rng(people)
+    found = [estimate(rng.normal(0, 0.1, (seeds, people)) + rng.normal(0, 0.1, people), alone(people))
+             for _ in range(500)]  # fmt: skip
+    error = np.sqrt(np.mean([one.error**2 for one in found]))
+    freedom = float(np.mean([one.freedom for one in found]))
+    difference = Estimate(0.0, float(error), freedom, people).detectable(0.95)
+    power = np.mean([Estimate(one.mean + difference, one.error, one.freedom, people).p_value < 0.05 for one in found])
+    assert power == pytest.approx(0.8, abs=0.06)
 
 
 def test_holm_steps_down_and_never_lets_a_larger_p_overtake():
@@ -27,72 +136,99 @@ def test_holm_steps_down_and_never_lets_a_larger_p_overtake():
     assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([0.2]) == [0.2]
 
 
-def test_mcnemar_and_holm_agree_with_statsmodels():
-    contingency = pytest.importorskip("statsmodels.stats.contingency_tables")
+def test_holm_agrees_with_statsmodels():
     multitest = pytest.importorskip("statsmodels.stats.multitest")
-    rng = np.random.default_rng(6)
+    p_values = np.random.default_rng(6).random(20) ** 3
+    assert holm(p_values.tolist()) == pytest.approx(multitest.multipletests(p_values, method="holm")[1].tolist())
+
+
+# --- simulation
+
+REPEATS = {3: 2000, 10: 1000, 30: 700}
+"""Draws by how many people there are; those of few are quick."""
+SEQUENCES, FRAMES = 4, 5
+# Deviations of what moves an answer, before it is right or wrong. Frames of one sequence are near-copies.
+PERSON, SEQUENCE, FRAME, SEED, SEED_AND_PERSON, SEED_AND_SEQUENCE, NOISE = 0.5, 0.7, 0.2, 0.15, 0.25, 0.5, 0.2
+LIKE_JAFFE, LIKE_CK = (4, 4), (1, 4)
+"""The fewest and most sequences of a person."""
+
+
+def draw_answers(
+    rng: np.random.Generator, people: int, seeds: int, sequences: tuple[int, int], share: float, paired: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws answers of networks of which `share` are right, over all people and, where there are several, all seeds.
+
+    Returns:
+        Answers (repeats, seeds, people, SEQUENCES, FRAMES), the differences of two equally good networks where they are
+        paired, and which sequences there are (repeats, people, SEQUENCES).
+    """
+
+    repeats = REPEATS[people]
+
+    def normal(deviation: float, *shape: int) -> np.ndarray:
+        return deviation * rng.standard_normal((repeats, *shape), dtype=np.float32)
+
+    def one_network(seeds: int, varies: bool) -> np.ndarray:
+        chance = images + normal(SEED_AND_PERSON, seeds, people, 1, 1)
+        chance = chance + normal(SEED_AND_SEQUENCE, seeds, people, SEQUENCES, 1)
+        chance = chance + normal(NOISE, seeds, people, SEQUENCES, FRAMES)
+        # One training says nothing about others: its own level is then what the interval is about.
+        deviations = [PERSON, SEQUENCE, FRAME, SEED_AND_PERSON, SEED_AND_SEQUENCE, NOISE]
+        if varies:
+            chance = chance + normal(SEED, seeds, 1, 1, 1)
+            deviations.append(SEED)
+        return chance + ndtri(share) * math.hypot(*deviations) > 0
+
+    images = normal(PERSON, 1, people, 1, 1) + normal(SEQUENCE, 1, people, SEQUENCES, 1)
+    images = images + normal(FRAME, 1, people, SEQUENCES, FRAMES)
+    there = np.arange(SEQUENCES) < rng.integers(sequences[0], sequences[1] + 1, (repeats, people, 1))
+    answers = one_network(seeds, seeds > 1).astype(np.int8)
+    if paired:
+        answers = answers - one_network(1, False)
+    return answers, there
+
+
+def estimates(answers: np.ndarray, there: np.ndarray) -> list[Estimate]:
+    """Returns an estimate for each repeat."""
+    shape = (answers.shape[2], SEQUENCES, FRAMES)
+    subjects = np.broadcast_to(np.arange(answers.shape[2])[:, None, None], shape)
     found = []
-    for size in (5, 20, 67, 300):
-        before, after = rng.random((2, size)) < [[0.4], [0.6]]
-        table = [[np.sum(a & b) for b in (after, ~after)] for a in (before, ~before)]
-        found.append(mcnemar(before, after))
-        assert found[-1] == pytest.approx(contingency.mcnemar(table, exact=True).pvalue)
-    assert holm(found) == pytest.approx(multitest.multipletests(found, method="holm")[1].tolist())
+    for values, present in zip(answers, there, strict=True):
+        kept = np.broadcast_to(present[..., None], shape)
+        found.append(estimate(values[:, kept], subjects[kept]))
+    return found
 
 
-def draw(rng: np.random.Generator, people: int, images: int, seeds: int, mean: float) -> tuple[np.ndarray, np.ndarray]:
-    """Draws answers whose chance varies over subjects, images and seeds."""
-    subject = np.repeat(rng.normal(0, 0.10, people), images)
-    image = rng.normal(0, 0.15, people * images)
-    seed = rng.normal(0, 0.02 if seeds > 1 else 0.0, (seeds, 1))  # one training says nothing of others
-    chance = np.clip(mean + subject + image + seed, 0, 1)
-    return rng.random(chance.shape) < chance, np.repeat(np.arange(people), images)
+CELLS = list(itertools.product((3, 10, 30), (1, 5)))
+CASES = [(LIKE_JAFFE, 0.6), (LIKE_CK, 0.8)]
 
 
-@pytest.mark.parametrize("people, images, seeds", [(5, 11, 5), (40, 7, 5), (200, 1, 1)])
-def test_intervals_cover_what_they_promise(people, images, seeds):
-    rng, mean, covered = np.random.default_rng(7), 0.6, 0
-    for _ in range(1000):
-        right, subjects = draw(rng, people, images, seeds, mean)
-        low, high = over_subjects(right, subjects, rng, repeats=400)
-        covered += low <= mean <= high
-    assert 930 <= covered <= 970
+@pytest.mark.parametrize("sequences, share", CASES)
+@pytest.mark.parametrize("people, seeds", CELLS)
+def test_intervals_of_accuracies_cover_what_they_promise(people, seeds, sequences, share):
+    rng = np.random.default_rng(people)
+    found = estimates(*draw_answers(rng, people, seeds, sequences, share))
+    intervals = np.array([one.interval_of_share(0.95) for one in found])
+    covered = np.mean((intervals[:, 0] <= share) & (share <= intervals[:, 1]))
+    # Three people, one training: Wilson's form errs on the wide side, where a plain t covers 94 %, with seeds 90 %.
+    most = 0.99 if (people, seeds) == (3, 1) else 0.97
+    assert 0.93 <= covered <= most
 
 
-def test_the_best_of_thirty_equal_configurations_is_not_told_from_the_others():
-    rng = np.random.default_rng(3)
-    subjects = {"source": np.full(60, -1), "target": np.repeat(np.arange(5), [10, 10, 9, 9, 9])}  # 47 target images
-    points = []
-    for index in range(31):
-        right = {domain: rng.random((3, len(people))) < 0.6 for domain, people in subjects.items()}
-        points.append(
-            {"name": f"trial {index}", "strategy": "RE", "alpha": 1.0, "slope": 0.0, "model": f"m{index}",
-             "front": index > 0, "right": right, "source_val": 0.6, "target_val": 0.75}
-        )  # fmt: skip
-    found = judge(points, subjects, 1, 0.95)
-    assert all(len(others) == 29 for others in found["alike"].values())
-    assert all(point["target_p"] > 0.05 for point in found["points"][1:])
-    optimism = [point["target_optimism"] for point in found["points"]]
-    assert np.mean(optimism) == pytest.approx(0.15, abs=0.03)
-    assert "No two of the front's 30 points can be told apart" in told_apart(found["alike"])
+@pytest.mark.parametrize("sequences, share", CASES)
+@pytest.mark.parametrize("people, seeds", CELLS)
+def test_of_equally_good_networks_few_are_called_different(people, seeds, sequences, share):
+    rng = np.random.default_rng(100 + people)
+    found = estimates(*draw_answers(rng, people, seeds, sequences, share, paired=True))
+    assert np.mean([one.p_value < 0.05 for one in found]) <= 0.06
 
 
-def test_an_interval_is_never_empty_where_every_subject_is_alike():
-    alike = {"source": np.zeros((3, 20), bool), "target": np.tile([1, 1, 1, 0, 0], (3, 4)).astype(bool)}
-    point = {"name": "BL", "strategy": "BL", "alpha": 1.0, "slope": 0.0, "model": "", "front": False, "right": alike}
-    found = judge([point], {domain: np.repeat(np.arange(4), 5) for domain in alike}, 1, 0.95)["points"][0]
-    assert (found["source_lower"], found["source_upper"]) == (0.0, pytest.approx(wilson(0, 20)[1]))
-    assert (found["target_lower"], found["target_upper"]) == pytest.approx(wilson(12, 20))
-
-
-def test_a_clear_difference_is_told_apart():
-    rng = np.random.default_rng(4)
-    subjects = {"source": np.full(500, -1), "target": np.repeat(np.arange(20), 10)}
-    points = [
-        {"name": name, "strategy": name, "alpha": 1.0, "slope": 0.0, "model": name, "front": name != "BL",
-         "right": {domain: rng.random((5, len(people))) < level for domain, people in subjects.items()}}
-        for name, level in (("BL", 0.4), ("bad", 0.45), ("good", 0.8))
-    ]  # fmt: skip
-    found = judge(points, subjects, 1, 0.95)
-    assert found["alike"] == {"bad": [], "good": []}
-    assert found["points"][2]["target_p"] < 0.001
+@pytest.mark.parametrize("people", [10, 40])
+@pytest.mark.parametrize("ratio, seeds", [(0, 5), (3, 5), (10, 5), (3, 3)])
+def test_seeds_that_move_all_people_together_do_not_make_false_positives(ratio, people, seeds):
+    """`ratio` is what seeds alone add to the variance of the mean, over what each answer's own noise adds."""
+    rng = np.random.default_rng([ratio, people, seeds])
+    shift = math.sqrt(ratio / people) * rng.normal(size=(2500, seeds, 1))
+    values = shift + rng.normal(size=(2500, seeds, people))
+    p_values = np.array([estimate(one, alone(people)).p_value for one in values])
+    assert np.mean(p_values < 0.05) <= 0.06

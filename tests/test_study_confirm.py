@@ -35,7 +35,7 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
         for job, places in enumerate(([3], [8, 5])):
             found = {f"{side}-{place}": answers(right, 10) for place, right in enumerate(places) for side in SIDES}
             np.savez(answers_path(tmp_path, opening, job, seed), **found)
-    found = results(opening, tmp_path, 0)
+    found = results(opening, tmp_path)
     assert [(row["name"], row["named"], row["target_test"]) for row in found["points"]] == [
         ("BL", "BL", 0.3), ("trial 1", "FC 50 %", 0.8), ("trial 1", "", 0.5),
     ]  # fmt: skip

@@ -347,20 +347,20 @@ def test_fixtures_are_multi_objective():
 @pytest.mark.parametrize(
     "alike, sentence",
     [
-        ({"m1": ["m2"], "m2": ["m1"]}, "No two of the front's 2 points can be told apart"),
-        ({"m1": [], "m2": []}, "All 2 points of the front can be told apart"),
-        ({"m1": []}, "nothing to tell apart"),
-        ({"m1": ["m2"], "m2": ["m1"], "m3": []}, "1 of the front's 3 points can be told from every other"),
+        ({"m1": ["m2"], "m2": ["m1"]}, "No two of the front's 2 points differ significantly on test images."),
+        ({"m1": [], "m2": []}, "All 2 points of the front differ significantly"),
+        ({"m1": []}, "nothing to compare"),
+        ({"m1": ["m2"], "m2": ["m1"], "m3": []}, "1 of the front's 3 points differs significantly from every other"),
     ],
 )
-def test_a_confirmed_study_says_what_can_be_told_apart(alike, sentence):
+def test_a_confirmed_study_says_which_points_differ(alike, sentence):
     point = {"name": "trial 1", "strategy": "FU", "alpha": "1", "front": True, "model": "m1", "target_optimism": 0.07}
     for domain in ("source", "target"):
         point |= {f"{domain}_test": 0.6, f"{domain}_lower": 0.5, f"{domain}_upper": 0.7, f"{domain}_p": 0.01}
     opening = {"opened": "2026-01-01T00:00:00+00:00", "seeds": 5, "results": {"points": [point], "alike": alike}}
     trials = made_trials(3)
     html = page(made_info(confirmation=opening), fronts.table(trials), {}, {"pareto": "not drawn here"}, None)
-    assert sentence in html and "60.0 [50.0, 70.0]" in html and "+7.0" in html
+    assert sentence in Page(html).text and "60.0 [50.0, 70.0]" in html and "+7.0" in html
     assert "nothing here has been confirmed" not in html and "No test set was read" not in html
     bare = page(made_info(), fronts.table(trials), {}, {"pareto": "not drawn here"}, None)
     assert "the test sets are closed" in bare

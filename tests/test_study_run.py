@@ -45,6 +45,10 @@ def test_every_trial_counts_and_the_front_has_its_networks(done):
     models = {path.name for path in (folder / "runs" / NAME / "models").iterdir()}
     assert {f"models/{name}" for name in models} == set(front["model"])
     assert {"source_val/0.50", "target_val/0.00+1.00"} <= set(trials.columns)
+    finished = trials[trials["state"] == "finished"]
+    assert (finished["target_val_error"] > 0).all()
+    # Where a network on the way was measured, so was its error.
+    assert (finished["target_val_error/0.50"].notna() == finished["target_val/0.50"].notna()).all()
 
 
 def test_a_network_of_the_front_can_be_loaded_and_gives_its_accuracy(done):
