@@ -12,11 +12,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fer.files import replacing
+from fer.tensor_files import DamagedTensorFile
+from fer.tensors import load_tensors, save_tensors
 
 IMPORTANCE_SAMPLES = 512
 LARGEST_IMPORTANCE = 100.0
@@ -85,17 +84,19 @@ def importance(
 
 
 def cached_importance(path: Path, compute: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Returns what an earlier trial computed and kept in a safetensors file, or computes and keeps it."""
+    """Returns what an earlier trial computed and kept in a safetensors file, or computes and keeps it.
+
+    A file that does not match its checksum is computed again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if path.exists():
             try:
-                return load_file(path)
-            except (SafetensorError, OSError):
+                return load_tensors(path, needs_checksum=True)[1]
+            except (DamagedTensorFile, OSError):
                 path.unlink()
         found = compute()
-        with replacing(path) as partial:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in found.items()}, partial)
+        save_tensors(path, found, {})
         return found
 
 

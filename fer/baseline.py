@@ -2,10 +2,12 @@
 
 import datetime
 import json
+import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,27 +16,30 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from fer.adaptation import AdaptationConfig, ViewRecipe, knobs
 from fer.checkpoint import Checkpoints
 from fer.datasets import Dataset, Split
 from fer.engine import Baseline
-from fer.errors import InputError
-from fer.files import replacing
+from fer.errors import LONGEST_VALUE, InputError, printable, shorten
+from fer.files import UnsuitableFile
 from fer.graphs import graphed
-from fer.network import build
+from fer.network import blueprint, build
 from fer.prefix import Pixels
 from fer.runtime import Runtime, digest_of
 from fer.schedule import Schedule, draw_schedule
 from fer.seeding import seed_from
+from fer.tensor_files import DamagedTensorFile, TensorHeader, read_header
+from fer.tensors import load_tensors, save_tensors
 from fer.training import fit
 
 MOST_WIDTH = 4
 VERSION = "4"
 """Changes when training changes, so that a baseline of older code is not taken for one of today's."""
+_FIRST = "conv1_1.conv.weight"
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_FIX = "Give a safetensors file of fer.network.build(width).state_dict()."
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,9 @@ def obtain(
     runtime: Runtime,
     folder: Path,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    on_damage: Callable[[str], None] = warnings.warn,
 ) -> Path:
-    """Finds the baseline by its hash, or trains it.
+    """Finds the baseline by its hash, or trains it; one that does not match its checksum is trained again.
 
     Args:
         source: Whose training split it learns.
@@ -103,6 +109,7 @@ def obtain(
         runtime: Device and precision.
         folder: Where baselines are kept.
         on_epoch: Called after each epoch of a training with its number from 1 and its mean loss.
+        on_damage: Is told that the file that was found is damaged.
 
     Returns:
         The safetensors file; its header holds the configuration and the seconds it took.
@@ -110,8 +117,12 @@ def obtain(
     path = folder / f"{source.name}-{digest(source, config, runtime)}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if path.exists() and _is_whole(path):
-            return path
+        if path.exists():
+            reason = _damage_of(path)
+            if reason is None:
+                return path
+            on_damage(f"the cached baseline is damaged and is trained again ({reason})")
+            path.unlink()
         started = time.perf_counter()
         kept = folder / "checkpoints" / path.stem
         network = train(source.open("train"), source.digest, config, runtime, on_epoch, kept)
@@ -231,59 +242,128 @@ def _least(number: int) -> int:
 
 
 def save(network: nn.Sequential, path: Path, header: dict[str, str]) -> None:
-    """Writes a network as safetensors, atomically; the header needs its "width"."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with replacing(path) as partial:
-        save_file(state, partial, header)
+    """Writes a network as safetensors, atomically and with a checksum; the header needs its "width"."""
+    save_tensors(path, network.state_dict(), header)
 
 
-def load(path: Path, runtime: Runtime) -> Baseline:
+def load(path: Path, runtime: Runtime, needs_checksum: bool = False) -> Baseline:
     """Loads a network that `save` wrote, or a user's own of the same layers.
 
     Args:
         path: A safetensors file with the state of `fer.network.build`, of any width.
         runtime: Where it goes.
+        needs_checksum: Whether a file without checksum is refused, as one with a wrong one always is.
 
     Raises:
-        InputError: The file is not there, is damaged, or holds another network.
+        InputError: The file is not there, is damaged, or holds another network; or its weights are not finite numbers,
+            or a variance is negative.
     """
-    mend = "Give a safetensors file of fer.network.build(width).state_dict()."
-    if not path.is_file():
-        raise InputError("a network file must exist", path, mend)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError("a network file must be whole safetensors", f"{path} ({error})", mend) from None
-    first = state.get("conv1_1.conv.weight")
-    if first is None:
-        raise InputError("a network file holds layers conv1_1 … fc3", f"{path} with {sorted(state)[:3]}…", mend)
-    try:
-        width = float(header.get("width", len(first) / 64))
-        if not 0 < width <= MOST_WIDTH:  # before memory for it is asked for
-            raise ValueError(f"width {width:g}, of at most {MOST_WIDTH}")
-        network = build(width)
-        network.load_state_dict(state)
-    except (RuntimeError, ValueError, OverflowError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InputError("a network file holds the layers of fer.network", f"{path} ({reason})", mend) from None
-    if not all(bool(tensor.isfinite().all()) for tensor in state.values() if tensor.is_floating_point()):
-        raise InputError("a network's weights are finite numbers", path, mend)
+        header, tensors = load_tensors(path, _check_layers, needs_checksum)
+    except FileNotFoundError:
+        raise InputError("a network file must exist", path, _FIX) from None
+    except UnsuitableFile as error:
+        raise InputError("a network file is a regular file", _located(path, str(error)), _FIX) from None
+    except _OtherNetwork as error:
+        raise InputError("a network file holds the layers of fer.network", _located(path, str(error)), _FIX) from None
+    except (DamagedTensorFile, OSError, ValueError) as error:  # a path may hold what no path can
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise InputError("a network file must be whole safetensors", _located(path, reason), _FIX) from None
+
+    width = _width_of(header)
+    network = blueprint(width)
+    expected = network.state_dict()
+    state = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
+    _check_values(state, path)
+    network.load_state_dict(state, assign=True)
     network = network.to(runtime.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return Baseline(network, width, digest_of(network.state_dict()))
 
 
-def header_of(path: Path) -> dict[str, str]:
-    """Returns the metadata that `save` wrote."""
-    with safe_open(path, framework="pt") as file:
-        return file.metadata() or {}
+class _OtherNetwork(DamagedTensorFile):
+    """A sound file that holds other tensors than a network of its width."""
 
 
-def _is_whole(path: Path) -> bool:
+def _width_of(header: TensorHeader) -> float:
+    """Returns the width that a file names, or that its first layer has.
+
+    Raises:
+        _OtherNetwork: It is none.
+    """
+    first = header.places.get(_FIRST)
+    if first is None or not first.shape:
+        raise _OtherNetwork(f"no layers conv1_1 … fc3, but {_few(header.places)}")
+    text = header.metadata.get("width", str(first.shape[0] / 64))
     try:
-        load(path, Runtime())
-    except InputError:
-        path.unlink()
-        return False
-    return True
+        width = float(text)
+    except ValueError:
+        width = math.nan
+    if not 0 < width <= MOST_WIDTH:  # before memory for it is asked for
+        raise _OtherNetwork(f"width {shorten(printable(text), 20)}, of at most {MOST_WIDTH}")
+    return width
+
+
+def _check_layers(header: TensorHeader) -> None:
+    """Compares the tensors of a file with those of the network of its width.
+
+    Raises:
+        _OtherNetwork: They differ; the message names the first few and counts the others.
+    """
+    expected = blueprint(_width_of(header)).state_dict()
+    found = header.places
+    shared = [name for name in found if name in expected]
+    problems = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": [name for name in found if name not in expected],
+        "of another shape": [name for name in shared if found[name].shape != tuple(expected[name].shape)],
+        "of another type": [
+            name for name in shared if (found[name].dtype in _FLOATS) != expected[name].is_floating_point()
+        ],
+    }
+    told = [f"{problem}: {_few(names)}" for problem, names in problems.items() if names]
+    if told:
+        raise _OtherNetwork("; ".join(told))
+
+
+def _check_values(state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Refuses weights with which no network computes; others may still overflow, which only its answers tell."""
+    floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    wild = [name for name, tensor in floats.items() if not bool(tensor.isfinite().all())]
+    if wild:
+        raise InputError("a network's weights are finite numbers", _located(path, _few(wild)), _FIX)
+    negative = [name for name, tensor in floats.items() if name.endswith("running_var") and bool((tensor < 0).any())]
+    if negative:
+        raise InputError("a network's variances are not negative", _located(path, _few(negative)), _FIX)
+
+
+def _few(names: Iterable[str], most: int = 2) -> str:
+    """Returns the first of some names, and how many more there are."""
+    every = list(names)
+    told = ", ".join(shorten(printable(name), 40) for name in every[:most])
+    return f"{told} and {len(every) - most} more" if len(every) > most else told
+
+
+def _located(path: Path, reason: str) -> str:
+    """Returns path and reason for an error, which has room for the reason and so much of the path."""
+    reason = shorten(printable(reason), LONGEST_VALUE - 60)
+    return f"{shorten(printable(path), LONGEST_VALUE - len(reason) - 3)} ({reason})"
+
+
+def training_of(path: Path) -> tuple[float | None, float | None]:
+    """Returns the epochs and the seconds that a network's file tells of its training; None what it does not."""
+    try:
+        found = json.loads(read_header(path).metadata.get("baseline", "{}"))
+        told = (found["config"]["epochs"], found["seconds"])
+    except (ValueError, RecursionError, KeyError, TypeError):  # a user's own file says what it likes
+        return None, None
+    epochs, seconds = (value if isinstance(value, int | float) and math.isfinite(value) else None for value in told)
+    return epochs, seconds
+
+
+def _damage_of(path: Path) -> str | None:
+    """Returns why a cached network cannot be used, or None."""
+    try:
+        load(path, Runtime(), needs_checksum=True)
+    except InputError as error:
+        return f"{error.rule}; got {error.value}"
+    return None

@@ -5,6 +5,7 @@ samples of all steps are drawn beforehand and need no keeping. Two checkpoints a
 together may die with one of them an epoch ahead; each carries a hash of its content.
 """
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,12 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
-from fer.files import replacing
-from fer.runtime import digest_of
+from fer.tensor_files import DamagedTensorFile
+from fer.tensors import load_tensors, save_tensors
 
 EVERY_SECONDS = 60.0
 
@@ -98,10 +97,8 @@ class Checkpoints:
         tensors["random.cpu"] = torch.get_rng_state()
         if parameters[0].is_cuda:
             tensors["random.cuda"] = torch.cuda.get_rng_state(parameters[0].device)
-        # A clone each: safetensors refuses tensors that share memory.
-        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        header = {"step": step, "mixing": mixing.bit_generator.state if mixing is not None else None}
-        self._write(epoch, tensors, header | {"notes": self.notes(), "digest": digest_of(tensors)})
+        state = mixing.bit_generator.state if mixing is not None else None
+        self._write(epoch, tensors, {"step": step, "mixing": state, "notes": self.notes()})
         self.last = monotonic()
 
     def clear(self) -> None:
@@ -117,10 +114,9 @@ class Checkpoints:
         return sorted(int(name) for name in names if name.isdigit())
 
     def _write(self, epoch: int, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self._path(epoch)
-        with replacing(path) as partial:
-            save_file(tensors, partial, {"checkpoint": json.dumps(header)})
+        # A folder that is deleted in this very moment costs a checkpoint, not the training.
+        with contextlib.suppress(FileNotFoundError):
+            save_tensors(self._path(epoch), tensors, {"checkpoint": json.dumps(header)})
         for older in self._epochs()[:-2]:
             self._path(older).unlink(missing_ok=True)
 
@@ -128,14 +124,8 @@ class Checkpoints:
         """Returns a checkpoint's header and tensors; deletes one that is damaged, as if it had never been."""
         path = self._path(epoch)
         try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError:
-            return None
-        except (SafetensorError, ValueError, OSError):
-            header, tensors = {}, {}
-        if header.get("digest") != digest_of(tensors):
+            header, tensors = load_tensors(path, needs_checksum=True)
+            return json.loads(header.metadata["checkpoint"]), tensors
+        except (DamagedTensorFile, OSError):
             path.unlink(missing_ok=True)
             return None
-        return header, tensors

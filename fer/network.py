@@ -53,6 +53,12 @@ def build(width: float, seed: int = 0) -> nn.Sequential:
         return nn.Sequential(layers)
 
 
+def blueprint(width: float) -> nn.Sequential:
+    """Builds the network without memory for its weights: names, shapes and types alone, for `load_state_dict`."""
+    with torch.device("meta"):
+        return build(width)
+
+
 def _convolution(inputs: int, outputs: int, pooled: bool) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, 3, padding=_PADDING, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")

@@ -15,6 +15,7 @@ from fer import baseline
 from fer.datasets import SIZE, pictures
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
+from fer.files import read_regular
 from fer.network import to_tensor
 from fer.runtime import Runtime
 
@@ -25,35 +26,57 @@ def load_network(path: str | Path) -> nn.Sequential:
     """Loads a network that a study saved, in evaluation mode, on the CPU.
 
     Raises:
-        InputError: The file is not there, is damaged, or holds another network.
+        InputError: The file is not there, does not match its checksum, or holds another network.
     """
     return baseline.load(Path(path), Runtime()).network
 
 
-def predict_images(network: nn.Sequential, images: np.ndarray) -> np.ndarray:
-    """Returns the probabilities (n, 7), in the order of `EXPRESSIONS`, for grey uint8 faces (n, 48, 48)."""
+def predict_images(network: nn.Sequential, images: np.ndarray, file: str | Path = "this network") -> np.ndarray:
+    """Returns the probabilities (n, 7), in the order of `EXPRESSIONS`, for grey uint8 faces (n, 48, 48).
+
+    Args:
+        network: From `load_network`.
+        images: The faces.
+        file: Where the network comes from, for the error.
+
+    Raises:
+        InputError: Its weights are so large that its answers are no numbers.
+    """
     with torch.inference_mode():
         parts = [
             network(to_tensor(torch.from_numpy(np.array(images[start : start + _BATCH])))).softmax(1)
             for start in range(0, len(images), _BATCH)
         ]
-    return torch.cat(parts).numpy()
+    probabilities = torch.cat(parts) if parts else torch.empty(0, len(EXPRESSIONS))
+    if not bool(probabilities.isfinite().all()):
+        raise UnusableNetwork(file)
+    return probabilities.numpy()
 
 
-def predict_image(network: nn.Sequential, path: str | Path, equalise: bool = False) -> dict[str, float]:
+class UnusableNetwork(InputError):
+    """A network whose answers are no numbers, whatever the image: none of them is one."""
+
+    def __init__(self, file: str | Path) -> None:
+        super().__init__("a network's answers are finite numbers", file, "Train it again, or give another network.")
+
+
+def predict_image(
+    network: nn.Sequential, path: str | Path, equalise: bool = False, file: str | Path = "this network"
+) -> dict[str, float]:
     """Finds the face in an image file as the datasets' reader does and returns each expression's probability.
 
     Args:
         network: From `load_network`.
         path: An image of one face.
         equalise: Whether the study equalised histograms (`--equalise`).
+        file: Where the network comes from, for the error.
 
     Raises:
-        InputError: The file is no readable image.
+        InputError: The file is no readable image, or the network's answers are no numbers (`UnusableNetwork`).
     """
-    return dict(
-        zip(EXPRESSIONS, predict_images(network, read_face(Path(path), equalise)[None])[0].tolist(), strict=True)
-    )
+    face = read_face(Path(path), equalise)
+    (probabilities,) = predict_images(network, face[None], file).tolist()
+    return dict(zip(EXPRESSIONS, probabilities, strict=True))
 
 
 class _Exported(nn.Module):
@@ -68,14 +91,20 @@ class _Exported(nn.Module):
         return self.network((images.unsqueeze(1).float() - 128.0) * (1 / 64)).softmax(1)
 
 
-def export_onnx(network: nn.Sequential, path: str | Path) -> Path:
+def export_onnx(network: nn.Sequential, path: str | Path, file: str | Path = "this network") -> Path:
     """Writes a network as ONNX: input "faces" uint8 (n, 48, 48) for any n, output "probabilities" float32 (n, 7).
 
     The order of the expressions is in the file's metadata, under "expressions".
 
+    Args:
+        network: From `load_network`.
+        path: The file to write.
+        file: Where the network comes from, for the error.
+
     Raises:
-        InputError: The packages onnx and onnxscript are missing.
+        InputError: The packages onnx and onnxscript are missing, or the network's answers are no numbers.
     """
+    predict_images(network, np.full((1, SIZE, SIZE), 200, np.uint8), file)
     try:
         import onnx
         import onnxscript  # noqa: F401
@@ -104,9 +133,9 @@ def read_face(path: Path, equalise: bool = False) -> np.ndarray:
         InputError: The file is no readable image.
     """
     try:
-        grey = pictures.decode(path.read_bytes())
-    except (OSError, pictures.UnreadableImage) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        grey = pictures.decode(read_regular(path, pictures.MOST_BYTES))
+    except (OSError, ValueError) as error:  # a path may hold what no path can
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise InputError("an image must be readable", f"{path} ({reason})", "Give a JPEG, PNG, TIFF, …") from None
     box = pictures.find_face(grey) if min(grey.shape) > SIZE else None
     face = pictures.shrink(pictures.crop(grey, box) if box else grey)

@@ -3,17 +3,21 @@
 A prefix that is frozen (parameters, batch-norm statistics, no dropout) gives the same features for the same view of
 the same image in every trial. A bank keeps them on disk, a slot per (image, view), each slot with a checksum. Slots
 are filled when a trial first needs them; a slot that is empty, torn or damaged fails its checksum and is computed
-again, so a crash or two writers at once can cost time but never a wrong number.
+again, so a crash or two writers at once can cost time but never a wrong number. A bank that is deleted during a trial
+costs time as well: the trial goes on with the files that it has open, and the next one makes new ones.
 """
 
+import contextlib
 import errno
 import os
+import weakref
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -33,6 +37,7 @@ _FEEDS = 4  # of an adaptation, for training and validation on source and target
 # Features of more bytes than this per image are not worth their disk: one starts from the next lower cut instead.
 LARGEST_FEATURES = 40_000
 _FILL_BATCH = 128
+_OPENING_ATTEMPTS = 10
 _DRAWN_AT_ONCE, _MOST_VIEWS = 1024, 1 << 20
 
 Steps = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -185,10 +190,10 @@ class Bank:
     def __init__(self, folder: Path, network: nn.Sequential, cut: int, pixels: Pixels, slots_per_image: int) -> None:
         self.network, self.cut, self.pixels, self.views = network, cut, pixels, slots_per_image
         self.runtime = pixels.runtime
-        folder.mkdir(parents=True, exist_ok=True)
-        os.utime(folder)  # the bank was used last now
         self.folder, self.shapes = folder, cut_shapes(network)
         self.own = self._store(cut)
+        with contextlib.suppress(FileNotFoundError):  # deleted in this moment
+            os.utime(folder)  # the bank was used last now
         self.keeps = self.runtime.on_gpu
         self.resident: Resident | None = None
 
@@ -263,17 +268,19 @@ class _Store:
         self.slot_bytes = int(np.prod(shape)) * np.dtype(self.values).itemsize
         self.path = folder / f"cut{cut:02d}.features"
         self.sums = self.path.with_suffix(".checksums")
-        for path, size in ((self.path, slots * self.slot_bytes), (self.sums, slots * 4)):
-            _sized(path, size)
+        self.features_file = _opened(self.path, slots * self.slot_bytes)
+        self.sums_file = _opened(self.sums, slots * 4)
+        for file in (self.features_file, self.sums_file):
+            weakref.finalize(self, file.close)
 
     @cached_property
     def features(self) -> np.ndarray:
         """All slots (slots, *stored), as they are on disk; plain arrays are quicker to index than memory maps."""
-        return np.asarray(np.memmap(self.path, self.values, "r", shape=(self.slots, *self.stored)))
+        return np.asarray(np.memmap(self.features_file, self.values, "r", shape=(self.slots, *self.stored)))
 
     def sound(self, slots: np.ndarray) -> np.ndarray:
         """Returns for each slot (n,) whether it holds what was written to it."""
-        sums = np.memmap(self.sums, np.uint32, "r", shape=(self.slots,))[slots].tolist()
+        sums = np.memmap(self.sums_file, np.uint32, "r", shape=(self.slots,))[slots].tolist()
         whole = self.features.reshape(-1).view(np.uint8).data  # parts of it cost a tenth of what an array's rows do
         starts = (slots * self.slot_bytes).tolist()
         parts = (whole[start : start + self.slot_bytes] for start in starts)
@@ -293,12 +300,11 @@ class _Store:
         """Keeps the leading rows of a padded batch of features, one for each slot."""
         block = _to_numpy(features[: len(slots)], self.values)
         # Written with pwrite and not through the map: a full disk is then an OSError and not a SIGBUS.
-        with self.path.open("r+b") as file, self.sums.open("r+b") as sums:
-            for slot, row in zip(slots, block, strict=True):
-                content = row.tobytes()
-                if os.pwrite(file.fileno(), content, int(slot) * self.slot_bytes) < len(content):
-                    raise OSError(errno.ENOSPC, "no space left for features", str(self.path))
-                os.pwrite(sums.fileno(), np.uint32(_checksum(content)).tobytes(), int(slot) * 4)
+        for slot, row in zip(slots, block, strict=True):
+            content = row.tobytes()
+            if os.pwrite(self.features_file.fileno(), content, int(slot) * self.slot_bytes) < len(content):
+                raise OSError(errno.ENOSPC, "no space left for features", str(self.path))
+            os.pwrite(self.sums_file.fileno(), np.uint32(_checksum(content)).tobytes(), int(slot) * 4)
 
 
 @dataclass(frozen=True)
@@ -353,10 +359,22 @@ def _checksum(features: bytes | memoryview) -> int:
     return zlib.crc32(features) or 1
 
 
-def _sized(path: Path, size: int) -> None:
-    """Makes the file exist with this size, as a hole; one of another size is stale and emptied first."""
-    with path.open("ab") as file:
-        found = os.fstat(file.fileno()).st_size
-        if found not in (0, size):
-            file.truncate(0)
-        file.truncate(size)
+def _opened(path: Path, size: int) -> IO[bytes]:
+    """Opens a file of this size for reading and writing, and makes it, as a hole, where it is not there.
+
+    One of another size is stale and emptied first. The open file stays usable when somebody deletes it.
+    """
+    for attempt in range(_OPENING_ATTEMPTS):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            break
+        except FileNotFoundError:  # the folder was deleted between the two
+            if attempt == _OPENING_ATTEMPTS - 1:
+                raise
+    file = os.fdopen(descriptor, "r+b", buffering=0)
+    found = os.fstat(descriptor).st_size
+    if found not in (0, size):
+        file.truncate(0)
+    file.truncate(size)
+    return file

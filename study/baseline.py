@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fer.errors import InputError
+from fer.errors import InputError, printable
 from study.config import DONE, PRESETS, STUCK, WRONG_USE, cache_folder
 from study.describe import one_line
 from study.machine import is_out_of_memory, keep_private, leave, leave_with_parent
@@ -25,6 +25,7 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
     from fer.engine import Setting, baseline_logits, untrained_accuracy, validation_labels
     from fer.folds import divide, joined
     from fer.metrics import confusions, forward_transfer, measure
+    from fer.predict import UnusableNetwork
     from fer.runtime import runtime
     from study.lab import reopen
 
@@ -49,23 +50,26 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
             where,
             cache_folder(options["out"]) / "baselines",
             lambda epoch, loss: say({"epoch": epoch, "of": epochs, "loss": loss}),
+            on_damage=lambda text: print(f"warning: {printable(text)}", file=sys.stderr, flush=True),
         )
     trained = baseline.load(path, where)
     setting = Setting(trained, source, target, where, cache_folder(options["out"]))
     folds = divide(setting, options.get("folds", 0), options["seed"])
     logits, labels = joined(map(baseline_logits, folds)), joined(map(validation_labels, folds))
+    if not all(np.isfinite(values).all() for values in logits.values()):
+        raise UnusableNetwork(path)
     measures = measure(labels, logits, logits)
     sizes = [len(fold.target.open("validation")) for fold in folds]
     untrained = float(np.average([untrained_accuracy(fold) for fold in folds], weights=sizes))
     measures["forward_transfer"] = forward_transfer(measures["target_val"], untrained)
-    about = json.loads(baseline.header_of(path).get("baseline", "{}"))
+    trained_epochs, seconds = baseline.training_of(path)
     return {
         "file": str(path),
         "digest": trained.digest,
         "width": trained.width,
         "parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
-        "epochs": about.get("config", {}).get("epochs"),
-        "seconds": about.get("seconds"),
+        "epochs": trained_epochs,
+        "seconds": seconds,
         "source_val": measures["source_val"],
         "target_val": measures["target_val"],
         "measures": measures,

@@ -190,7 +190,7 @@ def _unpacked(shipped: dict[str, bytes], study: str) -> Path:
     with FileLock(out / ".lock"):
         for name, content in shipped.items():
             place = out / name
-            if place.exists() and place.stat().st_size == len(content):
+            if place.exists() and place.read_bytes() == content:  # one of its size may be damaged
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(place, content)

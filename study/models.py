@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from fer.errors import printable
+from fer.tensor_files import damage_of
 from study import front as fronts
 
 REQUIREMENTS = ["torch", "torchvision", "numpy", "scikit-learn", "scipy", "opencv-python-headless", "safetensors",
@@ -16,7 +18,8 @@ SERVED = Path(__file__).with_name("served.py")
 def log_models(client: Any, uri: str, run: str, front: pd.DataFrame, folder: Path, register: str | None) -> list[str]:
     """Logs each network of a front to the study's run, and gives the front's ends and its knee their aliases.
 
-    What was logged before is left: the run's tags say what is there.
+    What was logged before is left: the run's tags say what is there. So is a file that does not match its checksum, see
+    `damaged_networks`.
 
     Args:
         client: Of MLflow.
@@ -33,9 +36,10 @@ def log_models(client: Any, uri: str, run: str, front: pd.DataFrame, folder: Pat
 
     mlflow.set_tracking_uri(uri)
     known, added = client.get_run(run).data.tags, []
+    damaged = damaged_networks(front, folder)
     for model in front["model"]:
         name = model_name(model)
-        if not (folder / model).exists() or f"model.{name}" in known:
+        if not (folder / model).exists() or f"model.{name}" in known or model in damaged:
             continue
         with mlflow.start_run(run_id=run), warnings.catch_warnings(action="ignore"):
             logged = mlflow.pyfunc.log_model(
@@ -48,6 +52,25 @@ def log_models(client: Any, uri: str, run: str, front: pd.DataFrame, folder: Pat
     if register:
         _register(client, run, front, register)
     return added
+
+
+def damaged_networks(front: pd.DataFrame, folder: Path) -> dict[str, str]:
+    """Returns which networks of a front are damaged, and why; a file that is not there is on another machine.
+
+    Args:
+        front: Of `front.front`.
+        folder: The study's, which holds models/.
+    """
+    files = {model: folder / model for model in front["model"] if (folder / model).exists()}
+    reasons = {model: damage_of(path) for model, path in files.items()}
+    return {model: reason for model, reason in reasons.items() if reason is not None}
+
+
+def damage_warning(damaged: dict[str, str]) -> str:
+    """Returns a line that names damaged networks, the first few of them with the reason."""
+    told = ", ".join(f"{model} ({reason})" for model, reason in list(damaged.items())[:3])
+    rest = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+    return printable(f"networks of the front are damaged and not to be used: {told}{rest}")
 
 
 def model_name(model: str) -> str:

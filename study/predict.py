@@ -2,9 +2,11 @@
 
 import argparse
 import csv
+import os
+import re
 import sys
 
-from fer.errors import InputError
+from fer.errors import InputError, printable
 from study.config import DONE, FAILED, WRONG_USE
 from study.machine import keep_private
 
@@ -14,7 +16,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m study.predict",
         description="Prints the expressions that a network sees in images, as CSV: a line for each, the likeliest "
-        "expression and the probability of every one. The face is found as in the datasets.",
+        "expression and the probability of every one. The face is found as in the datasets. In an image's name, "
+        "control characters are printed as escapes, and ' comes before what a spreadsheet would run as a formula.",
     )
     parser.add_argument("model", metavar="MODEL", help="a network of a front, such as runs/STUDY/models/*.safetensors")
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, one face each")
@@ -28,10 +31,18 @@ def main(arguments: list[str] | None = None) -> int:
     keep_private()
     args = build_parser().parse_args(arguments)
     try:
-        return predict(args)
+        code = predict(args)
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_USE
+    except BrokenPipeError:  # its reader has enough; nothing is left to be written when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        print(f"error: the answers could not be written: {printable(error)}", file=sys.stderr)
+        return FAILED
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -39,23 +50,41 @@ def predict(args: argparse.Namespace) -> int:
     if not args.images and not args.export:
         raise InputError("study.predict needs images, or --export", "neither", "Give image files.")
     from fer.expressions import EXPRESSIONS
-    from fer.predict import export_onnx, load_network, predict_image
+    from fer.predict import UnusableNetwork, export_onnx, load_network, predict_image
 
     network = load_network(args.model)
     if args.export:
-        print(f"written: {export_onnx(network, args.export)}", file=sys.stderr)
-    out, missed = csv.writer(sys.stdout, lineterminator="\n"), 0
-    if args.images:
-        out.writerow(["image", "expression", *EXPRESSIONS])
+        print(f"written: {printable(export_onnx(network, args.export, args.model))}", file=sys.stderr)
+    if not args.images:
+        return DONE
+
+    out = csv.writer(sys.stdout, lineterminator="\n")
+    out.writerow(["image", "expression", *EXPRESSIONS])
+    missed = 0
     for image in args.images:
         try:
-            found = predict_image(network, image, args.equalise)
+            found = predict_image(network, image, args.equalise, args.model)
+        except UnusableNetwork:
+            raise
         except InputError as error:
             missed += 1
             print(f"error: {error}", file=sys.stderr)
             continue
-        out.writerow([image, max(found, key=lambda name: found[name]), *(f"{share:.4f}" for share in found.values())])
+        likeliest = max(found, key=lambda name: found[name])
+        out.writerow([spreadsheet_text(image), likeliest, *(f"{share:.4f}" for share in found.values())])
     return FAILED if missed else DONE
+
+
+def spreadsheet_text(name: str) -> str:
+    """Returns a name that neither a terminal obeys nor a spreadsheet runs.
+
+    Spreadsheets run a cell that begins with = + - or @ as a formula, and some begin cells after a semicolon or a bar
+    as well (owasp.org, "CSV injection"); there ' comes before it, which they take for text.
+    """
+    return _FORMULA.sub(r"\1'\2", printable(name))
+
+
+_FORMULA = re.compile(r"(^|[;,|])(\s*[=+\-@＝＋－＠])")
 
 
 if __name__ == "__main__":

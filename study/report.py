@@ -100,7 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     import rich
 
-    from study.front import table
+    from study.front import front, table
+    from study.models import damage_warning, damaged_networks
     from study.paper import for_terminal
 
     try:
@@ -113,7 +114,11 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         print(f"error: the report could not be written: {error}", file=sys.stderr)
         return 1
-    paper = for_terminal(info, table(trials))
+    rows = table(trials)
+    damaged = damaged_networks(front(rows), folder)
+    if damaged:
+        print(f"warning: {damage_warning(damaged)}", file=sys.stderr)
+    paper = for_terminal(info, rows)
     if paper is not None:
         rich.print(paper)
     print(f"{len(written)} files in {folder}; open {folder / 'report.html'}")

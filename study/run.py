@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
+from fer.tensor_files import damage_of
 from study.config import (
     CHANGEABLE,
     DEFAULT_TRACKING,
@@ -150,12 +151,12 @@ def begin_or_resume(
         record["network"] |= {key: record["baseline"][key] for key in ("width", "parameters")}
     else:
         progress.say(f"resuming {record['name']}, started {known['created']}")
-        if not Path(known["baseline"]["file"]).exists():
+        if damage_of(known["baseline"]["file"]) is not None:
             same = obtain_baseline(record, progress)["digest"] == known["baseline"]["digest"]
             if not same:
                 raise InputError(
                     "a study goes on with its own baseline",
-                    f"{known['baseline']['file']}, which is gone, and trained again it came out different",
+                    f"{known['baseline']['file']}, which is gone or damaged, and trained again it came out different",
                     "Put the file back, or start a new study with --study NAME.",
                 )
         now = {name: record["options"][name] for name in CHANGEABLE}

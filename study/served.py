@@ -10,10 +10,11 @@ class Served(PythonModel):
     """Loads the network when it is first needed; logging it needs no torch."""
 
     def load_context(self, context: Any) -> None:
-        """Loads the network file that was logged with this model."""
+        """Loads the network file that was logged with this model, if it matches its checksum."""
         from fer.predict import load_network
 
-        self.network = load_network(context.artifacts["network"])
+        self.file = context.artifacts["network"]
+        self.network = load_network(self.file)
 
     # Without type hints, from which MLflow would make a signature of its own.
     def predict(self, context, model_input, params=None):
@@ -22,7 +23,7 @@ class Served(PythonModel):
 
         from fer.predict import predict_images
 
-        return predict_images(self.network, np.asarray(model_input, np.uint8))
+        return predict_images(self.network, np.asarray(model_input, np.uint8), self.file)
 
 
 set_model(Served())

@@ -124,21 +124,28 @@ def _end(handle: dict[str, Any], info: dict, trials: list[Any], done: set[int], 
 def log_models(
     handle: dict[str, Any] | None, info: dict, trials: Iterable[Any], folder: Path, register: str | None
 ) -> bool:
-    """Logs the front's networks to the parent run as MLflow models; see `models`.
+    """Logs the front's networks to the parent run as MLflow models; see `models`. Warns of damaged ones.
 
     Returns:
         Whether MLflow has them all (True without tracking).
     """
     from study.front import front, table
+    from study.models import damage_warning, damaged_networks
     from study.models import log_models as log
 
+    if handle is None:
+        return True
+    networks = front(table(trials))
+    damaged = damaged_networks(networks, folder)
+    if damaged:
+        print(f"warning: {damage_warning(damaged)}", file=sys.stderr)
+
     def work() -> None:
-        assert handle is not None
         client, run = _connect(handle), _parent(handle, info)
-        log(client, handle["uri"], run, front(table(trials)), folder, register)
+        log(client, handle["uri"], run, networks, folder, register)
         client.set_terminated(run, "FINISHED")
 
-    return handle is None or _guarded(handle, work, force=True)
+    return _guarded(handle, work, force=True) and not damaged
 
 
 def _guarded(handle: dict[str, Any], work: Callable[[], object], force: bool = False) -> bool:

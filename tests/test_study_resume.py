@@ -50,3 +50,18 @@ def test_the_papers_grid_on_sqlite_goes_on_after_a_time_limit_and_becomes_a_tabl
     named = {"BL", "FC_50", "FC_100", "FC+CL_50", "FC+CL_100", "RE_50", "RE_100", "FU_50", "FU_100"}
     assert named <= set(pd.read_csv(out / "paper_table.csv").columns)
     assert "FC+CL 50 %" in said and "STAND-IN" in said
+
+
+@pytest.mark.slow
+def test_a_study_whose_baseline_is_damaged_meanwhile_goes_on_with_the_same_trained_again(tmp_path):
+    study(tmp_path, "--tracking-uri", "none", "--trials", "2", "--workers", "1")
+    (baseline,) = (tmp_path / "runs/.cache/baselines").glob("*.safetensors")
+    whole = baseline.read_bytes()
+    harmed = bytearray(whole)
+    harmed[len(whole) // 2] ^= 1
+    baseline.write_bytes(harmed)
+    said = study(tmp_path, "--tracking-uri", "none", "--trials", "3", "--workers", "1")
+    assert "resuming" in said and "warning: the cached baseline is damaged and is trained again" in said
+    assert baseline.read_bytes()[-1000:] == whole[-1000:]
+    trials = trials_of(tmp_path)
+    assert len(trials) == 3 and not (trials["state"] == "failed").any()

@@ -364,6 +364,26 @@ def test_networks_that_a_studys_end_cannot_log_are_told(tmp_path, monkeypatch):
     assert spoken[1].startswith("MLflow lacks networks; again: ") and spoken[1].endswith("--models")
 
 
+@pytest.mark.slow
+def test_a_damaged_network_is_not_logged_and_told(handle, info, baseline, tmp_path, capsys):
+    from fer.baseline import save
+
+    trials = [made_trial(0, values=(0.6, 0.3)), made_trial(1, values=(0.3, 0.5))]
+    for number in (0, 1):
+        save(baseline.network, tmp_path / fronts.model_name(number), {"width": str(baseline.width)})
+    victim = tmp_path / fronts.model_name(0)
+    content = bytearray(victim.read_bytes())
+    content[-4] ^= 1
+    victim.write_bytes(content)
+    tracking.sync(handle, info, trials, set())
+    assert not tracking.log_models(handle, info, trials, tmp_path, None)
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1 and warnings[0].startswith("warning: networks of the front are damaged")
+    assert fronts.model_name(0) in warnings[0]
+    (parent,) = parents(handle, info)
+    assert [name for name in parent.data.tags if name.startswith("model.")] == ["model.trial-0001"]
+
+
 def test_models_that_cannot_be_logged_fail_nothing(handle, info, tmp_path, capsys, monkeypatch):
     from study import models
 
