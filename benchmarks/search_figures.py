@@ -21,8 +21,8 @@ from benchmarks.checking import recorded
 from benchmarks.search import DEFAULT, RESULTS, WITHOUT
 from fer.expressions import CHANCE
 
-SHOWN = ("random", "tpe, Optuna's", "nsga2", "evolution", "random, named first", WITHOUT, DEFAULT)
-COLOURS = ("#999999", "#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#0072B2")  # Okabe and Ito
+SHOWN = ("random", "tpe, Optuna's", "nsga2", "random, named first", WITHOUT, DEFAULT)
+COLOURS = ("#999999", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2")  # Okabe and Ito
 
 
 def main() -> int:

@@ -40,7 +40,7 @@ TARGETS = {RANDOM: 0.25, TPE: 0.5}
 REPEATS = 3
 SETTINGS = ("target", "epochs", "preset", "space", "trials", "ours", "workers", "code")
 # What a search does is written here; records of other code are not put together.
-CODE = ("study/search.py", "study/evolution.py", "study/stopping.py", "study/trial.py", "search_spaces/full.py")
+CODE = ("study/search.py", "study/stopping.py", "study/trial.py", "search_spaces/full.py")
 # Runs a study whose space tries no named strategies.
 PLAIN = """
 import sys

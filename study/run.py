@@ -27,6 +27,7 @@ from study.config import (
     WRONG_USE,
     StudyOptions,
     cache_folder,
+    current_sampler,
     identity,
     parse,
     study_name,
@@ -248,6 +249,7 @@ def find_record(
         return None
     if known is None:
         return None
+    known["options"]["sampler"] = current_sampler(known["options"].get("sampler", StudyOptions.sampler))
     now = identity(options)
     # An option that is younger than the study has had its default there.
     before = {name: known["options"].get(name, getattr(StudyOptions, name, None)) for name in now}
