@@ -137,11 +137,11 @@ def begin_or_resume(
 ) -> "optuna.Study":
     """Returns the study, with its baseline in place; `record` becomes its whole record."""
     from study.lab import base_config
-    from study.priors import priors_of
+    from study.priors import initial_trials
     from study.storage import open_storage
 
     # Before minutes of training: wrong guesses, or a server that is not there, end it here.
-    priors_of(dataclasses.asdict(options), base_config(record))
+    initial_trials(dataclasses.asdict(options), base_config(record))
     storage = open_storage(options.storage, Path(options.out) / record["name"])
     if options.tracking_uri is not None:
         follower.check()
@@ -397,7 +397,7 @@ def search(
     from study.front import counted
     from study.lab import base_config
     from study.leases import reap
-    from study.priors import priors_of
+    from study.priors import initial_trials
     from study.slots import top_up
     from study.storage import trials_of
     from study.supervise import out_of_patience, supervise
@@ -405,7 +405,7 @@ def search(
     folder = Path(options.out) / record["name"]
     base = base_config(record)
     reap(study)
-    left, priors = 0, priors_of(dataclasses.asdict(options), base)
+    left, priors = 0, initial_trials(dataclasses.asdict(options), base)
     ended = out_of_patience(counted(trials_of(study)), options)
     if not ended:
         study.set_user_attr("ended", None)  # what a shorter patience ended before goes on
