@@ -400,7 +400,7 @@ def check(result: dict[str, Any]) -> int:
         mean, half = gain(result["curves"], DEFAULT, RANDOMLY)
         print(f"{DEFAULT} ends {mean:+.4f} ± {half:.4f} above {RANDOMLY}: what is left when only the sampler differs")
 
-    if default and without and default["hypervolume"] + default["half_interval"] < without["hypervolume"]:
+    if default and without and default["hypervolume"] + (default["half_interval"] or 0) < without["hypervolume"]:
         print(f"stopping costs hypervolume: {default['hypervolume']:.4f} against {without['hypervolume']:.4f} without")
         short = True
     return int(short)
