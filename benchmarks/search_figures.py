@@ -21,8 +21,11 @@ from benchmarks.checking import recorded
 from benchmarks.search import DEFAULT, RESULTS, WITHOUT
 from fer.expressions import CHANCE
 
-SHOWN = ("random", "tpe, Optuna's", "nsga2", "evolution", "random, named first", WITHOUT, DEFAULT)
-COLOURS = ("#999999", "#E69F00", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#0072B2")  # Okabe and Ito
+SHOWN = ("random", "tpe, Optuna's", "nsga2", "random, named first", WITHOUT, DEFAULT)
+COLOURS = ("#999999", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2")
+"""The colours of Okabe and Ito, one for each of SHOWN."""
+
+GREY, BLUE = "#777777", COLOURS[-1]
 
 
 def main() -> int:
@@ -34,7 +37,8 @@ def main() -> int:
     draw_cost(curves).savefig(folder / "search-cost.png", dpi=120)
     draw_workers(curves).savefig(folder / "search-workers.png", dpi=120)
     draw_attainment(curves).savefig(folder / "search-attainment.png", dpi=120)
-    if real := recorded(search_real.RESULTS):
+    real = recorded(search_real.RESULTS)
+    if real:
         draw_real(real).savefig(folder / "search-real.png", dpi=120)
     return 0
 
@@ -44,12 +48,14 @@ def at_cost(curve: dict[str, Any], grid: np.ndarray) -> tuple[np.ndarray, np.nda
     from scipy import stats
 
     steps = []
-    for cost, volume in zip(curve["cost"], curve["hypervolume"], strict=True):
-        place = np.searchsorted(cost, grid, side="right")
-        steps.append(np.concatenate([[0.0], volume])[place])
+    for costs, volumes in zip(curve["cost"], curve["hypervolume"], strict=True):
+        grown = np.searchsorted(costs, grid, side="right")  # how often the hypervolume has grown by then
+        steps.append(np.concatenate([[0.0], volumes])[grown])
     values = np.array(steps)
     seeds = len(values)
-    half = stats.t.ppf(0.975, seeds - 1) * values.std(0, ddof=1) / np.sqrt(seeds) if seeds > 1 else np.zeros(len(grid))
+    if seeds == 1:
+        return values[0], np.zeros(len(grid))
+    half = stats.t.ppf(0.975, seeds - 1) * values.std(0, ddof=1) / np.sqrt(seeds)
     return values.mean(0), half
 
 
@@ -62,11 +68,12 @@ def draw_cost(curves: dict[str, Any]) -> Any:
     for name, colour in zip(SHOWN, COLOURS, strict=True):
         if name not in curves:
             continue
-        grid = np.linspace(0, min(cost[-1] for cost in curves[name]["cost"]), 200)
+        shortest = min(costs[-1] for costs in curves[name]["cost"])
+        grid = np.linspace(0, shortest, 200)
         mean, half = at_cost(curves[name], grid)
         axes.plot(grid, mean, color=colour, label=f"{name} ({curves[name]['seeds']} seeds)")
         axes.fill_between(grid, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
-    axes.set(xlabel="CPU seconds of training", ylabel="Hypervolume above chance", title="Simulated on the stand-in")
+    axes.set(xlabel="CPU seconds of training", ylabel="Hypervolume above chance", title="Simulated on synthetic images")
     axes.legend(fontsize=8, loc="lower right")
     axes.grid(alpha=0.3)
     return figure
@@ -78,11 +85,13 @@ def attained(curve: dict[str, Any], cost: float, grid: np.ndarray) -> np.ndarray
     The k-th quantile over seeds is a surface of the empirical attainment function (Fonseca and Fleming 1996): below the
     median lies what half of the searches reach. What is reached nowhere is 0.
     """
-    rows = []
+    best_by_seed = []
     for costs, vectors in zip(curve["cost"], curve["vectors"], strict=True):
-        points = np.array([v for c, v in zip(costs, vectors, strict=True) if c <= cost and v]).reshape(-1, 2)
-        rows.append([max(points[points[:, 0] >= source, 1], default=0.0) for source in grid])
-    return np.array(rows)
+        reached = [vector for spent, vector in zip(costs, vectors, strict=True) if spent <= cost and vector]
+        points = np.array(reached).reshape(-1, 2)
+        best = [max(points[points[:, 0] >= source, 1], default=0.0) for source in grid]
+        best_by_seed.append(best)
+    return np.array(best_by_seed)
 
 
 def draw_attainment(curves: dict[str, Any]) -> Any:
@@ -93,13 +102,14 @@ def draw_attainment(curves: dict[str, Any]) -> Any:
     axes = figure.add_subplot()
     cost = min(costs[-1] for name in ("random", DEFAULT) for costs in curves[name]["cost"])
     grid = np.linspace(0.3, 0.8, 501)
-    for name, colour in (("random", "#777777"), (DEFAULT, "#0072B2")):
-        low, middle, high = 100 * np.quantile(attained(curves[name], cost, grid), [0.25, 0.5, 0.75], axis=0)
+    for name, colour in (("random", GREY), (DEFAULT, BLUE)):
+        surfaces = attained(curves[name], cost, grid)
+        low, middle, high = 100 * np.quantile(surfaces, [0.25, 0.5, 0.75], axis=0)
         shown = high > 0
         axes.fill_between(100 * grid[shown], low[shown], high[shown], color=colour, alpha=0.22, step="pre", linewidth=0)
         axes.step(100 * grid[shown], middle[shown], where="pre", color=colour, label=f"{name} (median, quartiles)")
     axes.set(xlabel="Source accuracy (%)", ylabel="Target accuracy (%)")
-    axes.set_title(f"Attained within {cost:.0f} CPU seconds of training, simulated on the stand-in", fontsize=10)
+    axes.set_title(f"Attained within {cost:.0f} CPU seconds of training, simulated on synthetic images", fontsize=10)
     axes.set_ylim(bottom=100 * CHANCE)
     axes.legend(fontsize=8, loc="lower left")
     axes.grid(alpha=0.3)
@@ -118,8 +128,8 @@ def draw_real(result: dict[str, Any]) -> Any:
     colours = dict(zip(search_real.SEARCHES, COLOURS[::-1], strict=False))
     for index, (seed, axes) in enumerate(zip(seeds, panels, strict=False)):
         for name, runs in result["curves"].items():
-            one = runs[index]
-            axes.step(one["seconds"], one["hypervolume"], where="post", color=colours[name], label=name)
+            run = runs[index]
+            axes.step(run["seconds"], run["hypervolume"], where="post", color=colours[name], label=name)
         axes.set(xlabel="Seconds of training", title=f"Seed {seed}")
         axes.grid(alpha=0.3)
     for axes in panels[len(seeds) :]:
@@ -127,7 +137,7 @@ def draw_real(result: dict[str, Any]) -> Any:
     for axes in panels[::columns]:
         axes.set_ylabel("Hypervolume above chance")
     figure.legend(*panels[0].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=len(colours))
-    figure.suptitle(f"Real studies on the stand-in of {result['target'].upper()}, space {result['space']}", fontsize=10)
+    figure.suptitle(f"Real studies on synthetic {result['target'].upper()}, space {result['space']}", fontsize=10)
     return figure
 
 
@@ -137,22 +147,24 @@ def draw_workers(curves: dict[str, Any]) -> Any:
     from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(7, 3), layout="constrained")
-    known = [(1, DEFAULT)] + [(n, f"{n} workers") for n in (2, 8, 64)]
-    known = [(n, name) for n, name in known if name in curves]
-    volume, clock = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)
-    for workers, name in known:
-        last = np.array([volumes[-1] for volumes in curves[name]["hypervolume"]])
-        volume.errorbar(workers, last.mean(), 1.96 * last.std(ddof=1) / np.sqrt(len(last)), fmt="o", color="#0072B2")
-        clock.plot(workers, np.mean(curves[name]["clock"]), "o", color="#0072B2")
+    volume = figure.add_subplot(1, 2, 1)
+    clock = figure.add_subplot(1, 2, 2)
+    contenders = {1: DEFAULT, 2: "2 workers", 8: "8 workers", 64: "64 workers"}
+    measured = {workers: curves[name] for workers, name in contenders.items() if name in curves}
+    for workers, curve in measured.items():
+        finals = np.array([volumes[-1] for volumes in curve["hypervolume"]])
+        half = 1.96 * finals.std(ddof=1) / np.sqrt(len(finals))
+        volume.errorbar(workers, finals.mean(), half, fmt="o", color=BLUE)
+        clock.plot(workers, np.mean(curve["clock"]), "o", color=BLUE)
     for axes, label in ((volume, "Hypervolume after all trials"), (clock, "Simulated seconds")):
         axes.set(xscale="log", xlabel="Workers", ylabel=label)
-        axes.set_xticks([n for n, _ in known], [str(n) for n, _ in known])
+        axes.set_xticks(list(measured), [str(workers) for workers in measured])
         axes.grid(alpha=0.3)
     clock.set_yscale("log")
     clock.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     clock.yaxis.set_major_formatter("{x:g}")
     clock.yaxis.set_minor_formatter("")
-    figure.suptitle("Simulated on the stand-in", fontsize=10)
+    figure.suptitle("Simulated on synthetic images", fontsize=10)
     return figure
 
 

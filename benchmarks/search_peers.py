@@ -1,8 +1,8 @@
 """Early stopping by other projects, for `benchmarks.search`: Syne Tune's MO-ASHA and OptunaHub's multi-metric pruner.
 
-Their own code decides here, over the rungs of the table, with knobs drawn in this project's space. Neither is needed
-otherwise: `pip install syne-tune optunahub`, and OPTUNAHUB_REGISTRY names the folder `package` of a checkout of
-https://github.com/optuna/optunahub-registry, where the pruner's code is. Without them these contenders are left out.
+Their own code decides, at the rungs of the table, with hyperparameters drawn from this project's space. Nothing else
+needs these projects: `pip install syne-tune optunahub`, and OPTUNAHUB_REGISTRY names the folder `package` of a checkout
+of https://github.com/optuna/optunahub-registry, where the pruner's code is. Without them their contenders are left out.
 """
 
 import os
@@ -15,7 +15,10 @@ from benchmarks.search_simulator import Rule
 
 Stopping = Callable[[Any], Rule]
 """From an Optuna study to the rule that stops its trials."""
+
 EIGHTHS = 8
+"""Units of time in a budget: the shares of the table are multiples of an eighth."""
+
 METRICS = ("source", "target")
 
 
@@ -29,9 +32,11 @@ def missing(package: str | None) -> str | None:
 
 
 def mo_asha(grace: int = 1, eta: float = 3) -> Stopping:
-    """Returns Syne Tune's MO-ASHA; its own defaults are a first rung after one unit of time, and the best third.
+    """Returns Syne Tune's MO-ASHA; the defaults are its own.
 
-    Time is counted in eighths of the budget.
+    Args:
+        grace: The first rung, in eighths of the budget.
+        eta: The best 1/eta of the trials at a rung go on.
     """
 
     def stopping(study: Any) -> Rule:
@@ -42,11 +47,12 @@ def mo_asha(grace: int = 1, eta: float = 3) -> Stopping:
         )
 
         def rule(trial: Any, share: float, mine: Sequence[float], before: Sequence[Sequence[float]]) -> bool:
-            theirs: Any = SimpleNamespace(trial_id=trial.number)
+            scheduled: Any = SimpleNamespace(trial_id=trial.number)
             if trial.number not in scheduler.trial_info:
-                scheduler.on_trial_add(theirs)
-            result = dict(zip(METRICS, mine, strict=True)) | {scheduler.time_attr: round(share * EIGHTHS)}
-            return scheduler.on_trial_result(theirs, result) == "STOP"
+                scheduler.on_trial_add(scheduled)
+            result: dict[str, Any] = dict(zip(METRICS, mine, strict=True))
+            result[scheduler.time_attr] = round(share * EIGHTHS)
+            return scheduler.on_trial_result(scheduled, result) == "STOP"
 
         return rule
 
@@ -54,7 +60,11 @@ def mo_asha(grace: int = 1, eta: float = 3) -> Stopping:
 
 
 def multi_metric(make: Callable[[], Any]) -> Stopping:
-    """Returns OptunaHub's multi-metric pruner around one of Optuna's pruners."""
+    """Returns OptunaHub's multi-metric pruner.
+
+    Args:
+        make: Makes the pruner of Optuna that is asked for each metric.
+    """
 
     def stopping(study: Any) -> Rule:
         import optunahub

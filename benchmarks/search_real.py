@@ -1,19 +1,23 @@
-"""Real studies, end to end: the default search against random search without early stopping, on a stand-in.
+"""Real studies, end to end: the default search against random search without early stopping, on a synthetic target.
 
 `python -m benchmarks.search_real` runs `study.run` for both with several seeds, the same data and baseline and an empty
 feature cache each, and writes benchmarks/results/search_real.json: the share of random search's training time after
-which the default reaches the hypervolume that random search has at its end. The default is the command as it is:
-named strategies first (in `full` eight, the others between free trials), early stopping, and networks on the way from
-the baseline, whose cost counts; without them it is shown beside. Random search stops nothing and scores adapted
-networks alone, as a plain Optuna script does; its trials come after the named strategies, or between them, which count
-in a curve of their own. With `--tpe`, Optuna's own default has a study without named strategies. The target is MUG's
-stand-in, whose 741 validation images leave less room for luck than the 98
-of KDEF's, with a third of a pass for a budget. Some is left: the best of 200 trials is also the luckiest. So fronts are
-judged on test images as well, the default's also at the moments at which it should have caught up. What was chosen by
-looking at a target's studies (docs/experiments.md says what) is flattered by them. `--check` compares the shares, and
-on test images the hypervolumes, with their targets; `--quick` runs one seed of few trials and writes nothing. Studies
-in `--out` are gone on with. `--add` keeps the other seeds of the record, for days without time for all: the shares of
-each seed are of one machine, whose processor is noted.
+which the default reaches the hypervolume that random search has at its end.
+
+- The default is the command as it is: named strategies first (in `full` eight, the others between free trials), early
+  stopping, and interpolated networks, whose cost counts; the figures without interpolated networks are shown beside.
+- Random search stops nothing and scores adapted networks alone, as a plain Optuna script does; its trials come after
+  the named strategies, or between them, which count in a curve of their own.
+- With `--tpe`, Optuna's own default has a study without named strategies.
+
+The target is synthetic MUG, whose 741 validation images leave less room for luck than the 98 of synthetic KDEF, with a
+third of a pass for a budget. Some luck is left: the best of 200 trials is also the luckiest. So fronts are evaluated on
+test images as well, the default's also at the moments at which it should have caught up. What was chosen by looking at
+a target's studies (docs/experiments.md says what) is flattered by them.
+
+`--check` compares the shares, and on test images the hypervolumes, with their targets; `--quick` runs one seed of few
+trials and writes nothing. Studies in `--out` are resumed. `--add` keeps the other seeds of the record, for days without
+time for all: the shares of each seed are of one machine, whose processor is recorded.
 """
 
 import argparse
@@ -32,16 +36,26 @@ import pandas as pd
 from benchmarks.checking import hash_of, recorded
 
 RESULTS = Path(__file__).parent / "results" / "search_real.json"
-DEFAULT, ENDS = "the default", "the default, networks on the way not counted"
-RANDOM, NAMED_FIRST, TPE = "random", "named strategies, then random", "Optuna's TPE"
+
+DEFAULT = "the default"
+ENDS = "the default, networks on the way not counted"
+RANDOM = "random"
+NAMED_FIRST = "named strategies, then random"
+TPE = "Optuna's TPE"
 SEARCHES = (DEFAULT, ENDS, RANDOM, NAMED_FIRST, TPE)
-# The most of another search's training time that the default may need for its final hypervolume, median over seeds.
+
 TARGETS = {RANDOM: 0.25, TPE: 0.5}
+"""The largest share of another search's training time that the default may need for the final hypervolume of that
+search, median over seeds."""
+
 REPEATS = 3
+"""The fewest seeds of a record."""
+
 SETTINGS = ("target", "epochs", "preset", "space", "trials", "ours", "workers", "code")
-# What a search does is written here; records of other code are not put together.
-CODE = ("study/search.py", "study/evolution.py", "study/stopping.py", "study/trial.py", "search_spaces/full.py")
-# Runs a study whose space tries no named strategies.
+
+CODE = ("study/search.py", "study/stopping.py", "study/trial.py", "search_spaces/full.py")
+"""The files that decide what a search does. Records of other code are not put together."""
+
 PLAIN = """
 import sys
 from search_spaces import SPACES
@@ -49,16 +63,20 @@ from study import run
 SPACES[sys.argv.pop(1)].slot = lambda base, index: {"params": {}}
 sys.exit(run.main())
 """
+"""Runs a study whose space tries no named strategies."""
+
+SCRIPT_OPTIONS = ("--early-stop", "off", "--interpolate", "off")
+"""The options with which a study does what a plain Optuna script does."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search_real", description=__doc__)
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--check", action="store_true", help="compare the committed figures with the targets")
+    parser.add_argument("--quick", action="store_true", help="one seed of few trials; prints and writes nothing")
     parser.add_argument("--trials", type=int, default=200, help="of random search, after the named strategies")
     parser.add_argument("--ours", type=int, default=200, help="of the default, the named strategies among them")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each another draw of the stand-in")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each draws the synthetic images anew")
     parser.add_argument("--add", action="store_true", help="keep the record's other seeds, of the same settings")
     parser.add_argument("--preset", default="laptop")
     parser.add_argument("--space", default="full")
@@ -69,70 +87,94 @@ def main() -> int:
     args = parser.parse_args()
     args.code = hash_of(CODE)
     if args.check:
-        found = recorded(RESULTS)
-        return check(found) if found else 1
+        result = recorded(RESULTS)
+        return check(result) if result else 1
     if args.quick:
-        args.seeds, args.trials = [0], 12
+        args.seeds = [0]
+        args.trials = 12
         args.ours = count_named(args.space) + 12
-    known = recorded(RESULTS) if args.add else None
-    if known and (changed := [name for name in SETTINGS if known.get(name) != getattr(args, name)]):
-        sys.exit(f"--add: the record has another {', '.join(changed)}")
-    if known and (TPE in known["curves"]) != args.tpe:
-        sys.exit(
-            f"--add: the record is {'with' if TPE in known['curves'] else 'without'} TPE, so its new seeds must be"
-        )
+
+    record = recorded(RESULTS) if args.add else None
+    if record:
+        refuse_other_settings(record, args)
     result = measure(args)
-    if known:
-        result = together(known, result)
+    if record:
+        result = together(record, result)
     print(as_text(result))
     if not args.quick:
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 
+def refuse_other_settings(record: dict[str, Any], args: argparse.Namespace) -> None:
+    """Ends the command where the record's seeds and new ones could not be compared."""
+    changed = [name for name in SETTINGS if record.get(name) != getattr(args, name)]
+    if changed:
+        sys.exit(f"--add: the record has another {', '.join(changed)}")
+    with_tpe = TPE in record["curves"]
+    if with_tpe != args.tpe:
+        sys.exit(f"--add: the record is {'with' if with_tpe else 'without'} TPE, so its new seeds must be")
+
+
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Runs every study, or what is missing of it, and returns the curves and what is read off them."""
     from study.machine import hardware, versions
 
-    plain = ["--early-stop", "off", "--interpolate", "off", "--sampler"]
     curves: dict[str, list[dict[str, Any]]] = {name: [] for name in SEARCHES if args.tpe or name != TPE}
     for seed in args.seeds:
-        ours = run(args, "default", seed, args.ours, [])
-        drawn = run(args, "random", seed, args.trials + count_named(args.space), [*plain, "random"])
-        found = {RANDOM: drawn[~drawn["first"]][: args.trials], NAMED_FIRST: drawn[: args.trials]}
-        tested = on_test(args.out / f"seed-{seed}", "random", *found.values())
+        ours = run_study(args, "default", seed, args.ours, [])
+        trials = args.trials + count_named(args.space)
+        drawn = run_study(args, "random", seed, trials, [*SCRIPT_OPTIONS, "--sampler", "random"])
+        others = {RANDOM: drawn[~drawn["first"]][: args.trials], NAMED_FIRST: drawn[: args.trials]}
+
+        # The other searches, at their ends.
+        folder = args.out / f"seed-{seed}"
+        test_volumes = evaluate_fronts(folder, "random", *others.values())
         if args.tpe:
-            found[TPE] = run(args, "tpe", seed, args.trials, [*plain, "tpe"], PLAIN)
-            tested += on_test(args.out / f"seed-{seed}", "tpe", found[TPE])
-        for (name, table), volume in zip(found.items(), tested, strict=True):
+            others[TPE] = run_study(args, "tpe", seed, args.trials, [*SCRIPT_OPTIONS, "--sampler", "tpe"], PLAIN)
+            test_volumes += evaluate_fronts(folder, "tpe", others[TPE])
+        for (name, table), volume in zip(others.items(), test_volumes, strict=True):
             curves[name].append(curve(table) | {"test": volume})
-        both = {DEFAULT: ours, ENDS: ends_of(ours)}
-        whens = {moment(name): until(name, curves[name][-1]) for name in TARGETS if name in found}
-        parts = [upto(table, when) for table in both.values() for when in (float("inf"), *whens.values())]
-        tested = on_test(args.out / f"seed-{seed}", "default", *parts)
-        kinds = ["test", *(f"test, {when}" for when in whens)]
-        for index, (name, table) in enumerate(both.items()):
-            its = tested[index * len(kinds) : (index + 1) * len(kinds)]
-            curves[name].append(curve(table) | dict(zip(kinds, its, strict=True)))
-        volumes = {name: runs[-1]["hypervolume"][-1] for name, runs in curves.items()}
-        print(f"seed {seed}: {volumes}", file=sys.stderr, flush=True)
+
+        # The default, with and without interpolated networks, at its end and when it should have caught up. All in one
+        # call, so that no network is trained again twice.
+        limits = {"test": float("inf")}
+        for name in TARGETS:
+            if name in others:
+                limits[f"test, {moment(name)}"] = deadline(name, curves[name][-1])
+        tables = {DEFAULT: ours, ENDS: without_interpolated(ours)}
+        parts = {
+            (name, kind): until(table, seconds) for name, table in tables.items() for kind, seconds in limits.items()
+        }
+        test_volumes = evaluate_fronts(folder, "default", *parts.values())
+        by_part = dict(zip(parts, test_volumes, strict=True))
+        for name, table in tables.items():
+            curves[name].append(curve(table) | {kind: by_part[name, kind] for kind in limits})
+
+        finals = {name: runs[-1]["hypervolume"][-1] for name, runs in curves.items()}
+        print(f"seed {seed}: {finals}", file=sys.stderr, flush=True)
     return {
-        "hardware": hardware(), "versions": versions(), **{name: getattr(args, name) for name in SETTINGS},
-        "seeds": args.seeds, "processors": [hardware()["processor"]] * len(args.seeds),
-        "figures": figures(curves), "curves": curves,
-    }  # fmt: skip
-
-
-def together(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Returns two records of the same settings as one, in the order of seeds; the new one's replace the known one's."""
-    both = {
-        seed: (record["processors"][place], {name: runs[place] for name, runs in record["curves"].items()})
-        for record in (known, new)
-        for place, seed in enumerate(record["seeds"])
+        "hardware": hardware(),
+        "versions": versions(),
+        **{name: getattr(args, name) for name in SETTINGS},
+        "seeds": args.seeds,
+        "processors": [hardware()["processor"]] * len(args.seeds),
+        "figures": figures(curves),
+        "curves": curves,
     }
-    seeds = sorted(both)
-    curves = {name: [both[seed][1][name] for seed in seeds] for name in known["curves"]}
-    processors = [both[seed][0] for seed in seeds]
+
+
+def together(record: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Returns two records of the same settings as one, in the order of seeds; a new seed replaces a recorded one."""
+    by_seed: dict[int, dict[str, Any]] = {}
+    for part in (record, new):
+        for place, seed in enumerate(part["seeds"]):
+            runs = {name: curves[place] for name, curves in part["curves"].items()}
+            by_seed[seed] = {"processor": part["processors"][place], "runs": runs}
+
+    seeds = sorted(by_seed)
+    processors = [by_seed[seed]["processor"] for seed in seeds]
+    curves = {name: [by_seed[seed]["runs"][name] for seed in seeds] for name in record["curves"]}
     return new | {"seeds": seeds, "processors": processors, "figures": figures(curves), "curves": curves}
 
 
@@ -144,12 +186,21 @@ def count_named(space: str) -> int:
     return sum(SPACES[space].slot(base(), index) != {"params": {}} for index in range(100))
 
 
-def run(
+def run_study(
     args: argparse.Namespace, name: str, seed: int, trials: int, options: list[str], program: str | None = None
 ) -> pd.DataFrame:
-    """Runs a study through its command, or a program, without the features that another left; returns its trials.
+    """Runs a study without the features that another study left; returns its trials.
 
-    Column first: whether it is one of the strategies that the study tried first.
+    Args:
+        args: The options of this command.
+        name: The study's name.
+        seed: The study's seed.
+        trials: The study's number of trials.
+        options: Further options of `study.run`.
+        program: A program that runs the study in place of `study.run`.
+
+    Returns:
+        The study's table of trials; its column "first" marks the strategies that the study tried first.
     """
     from study.storage import load_study
 
@@ -157,22 +208,40 @@ def run(
     table = out / name / "trials.csv"
     if not table.exists() or len(pd.read_csv(table)) < trials:
         shutil.rmtree(out / ".cache" / "features", ignore_errors=True)
-    words = ["--target", args.target, "--data-kind", "synthetic", "--preset", args.preset, "--space", args.space]
-    words += ["--trials", str(trials), "--seed", str(seed), "--study", name, "--out", str(out)]
-    words += ["--epochs", str(args.epochs), "--workers", str(args.workers)]
-    words += ["--tracking-uri", "none", "--quiet", *options]
-    how = ["-c", program, args.space] if program else ["-m", "study.run"]
-    subprocess.run([sys.executable, *how, *words], stdout=subprocess.DEVNULL, check=True)
+
+    study_options = {
+        "--target": args.target,
+        "--data-kind": "synthetic",
+        "--preset": args.preset,
+        "--space": args.space,
+        "--trials": trials,
+        "--seed": seed,
+        "--study": name,
+        "--out": out,
+        "--epochs": args.epochs,
+        "--workers": args.workers,
+        "--tracking-uri": "none",
+    }
+    words = [str(word) for pair in study_options.items() for word in pair]
+    start = ["-c", program, args.space] if program else ["-m", "study.run"]
+    command = [sys.executable, *start, *words, "--quiet", *options]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+
     named = [trial.number for trial in load_study(name, out, None).trials if "named" in trial.user_attrs]
-    found = pd.read_csv(table)
-    return found.assign(first=found["number"].isin(named))[:trials]
+    trials_table = pd.read_csv(table)
+    return trials_table.assign(first=trials_table["number"].isin(named))[:trials]
 
 
-def on_test(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
+def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     """Returns the hypervolume on test images of the front of each of some tables of a study's trials.
 
-    Validation images chose the fronts; networks that the study did not keep are trained again. How many of those have
-    other accuracies on validation images than before is said.
+    Validation images chose the fronts; networks that the study did not save are trained again. How many of those have
+    other accuracies on validation images than before is printed.
+
+    Args:
+        out: The folder of the study's folder.
+        name: The study's name.
+        tables: Rows of the study's table of trials.
     """
     from fer import baseline
     from fer.adaptation import from_knobs
@@ -183,47 +252,56 @@ def on_test(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     from study.worker import build_parser, make_bench
 
     study = load_study(name, out, None)
+    record = study.user_attrs["study"]
     arguments = build_parser().parse_args(["--study", name, "--out", str(out)])
-    setting: Setting = make_bench(study.user_attrs["study"], arguments).setting
-    ways = WAYS if study.user_attrs["study"]["options"]["interpolate"] != "off" else ()
+    setting: Setting = make_bench(record, arguments).setting
+    ways = WAYS if record["options"]["interpolate"] != "off" else ()
+    domains = [objective.removesuffix("_val") for objective in OBJECTIVES]
     again_equal: list[bool] = []
 
     @functools.cache
-    def train(number: int) -> dict[str, Any]:
+    def train_again(number: int) -> dict[str, Any]:
+        """Returns a trial's networks, by the files that the study would have saved them in."""
         trial = study.trials[number]
-        again = adapt(setting, from_knobs(trial.user_attrs["config"]), trial.user_attrs["seed"], ways=ways)
-        again_equal.append([again.measures[name] for name in OBJECTIVES] == trial.values)
-        between = {model_name(number, step.alpha, step.slope): step.network for step in again.between}
-        return {model_name(number): again.network} | between
+        adapted = adapt(setting, from_knobs(trial.user_attrs["config"]), trial.user_attrs["seed"], ways=ways)
+        again_equal.append([adapted.measures[name] for name in OBJECTIVES] == trial.values)
+        networks = {model_name(number): adapted.network}
+        for step in adapted.between:
+            networks[model_name(number, step.alpha, step.slope)] = step.network
+        return networks
 
     @functools.cache
-    def accuracies(number: int, model: str) -> list[float]:
+    def test_accuracies(number: int, model: str) -> list[float]:
+        """Returns the source and target accuracy of one of a trial's networks."""
         config = from_knobs(study.trials[number].user_attrs["config"])
-        if (out / name / model).exists():
-            network = baseline.load(out / name / model, setting.runtime).network
-        else:
-            network = train(number)[model]
-        domains = [objective.removesuffix("_val") for objective in OBJECTIVES]
-        guesses = {domain: logits_on_test(setting, config, network, domain).argmax(1) for domain in domains}
-        return [float(np.mean(guesses[each] == setting.dataset(each).open_test().labels)) for each in domains]
+        saved = out / name / model
+        network = baseline.load(saved, setting.runtime).network if saved.exists() else train_again(number)[model]
+        accuracies = []
+        for domain in domains:
+            predicted = logits_on_test(setting, config, network, domain).argmax(1)
+            labels = setting.dataset(domain).open_test().labels
+            accuracies.append(float(np.mean(predicted == labels)))
+        return accuracies
 
-    chosen = [front(table)[["trial", "model"]].itertuples(index=False) for table in tables]
-    volumes = [round(hypervolume([accuracies(*row) for row in rows]), 5) for rows in chosen]
+    volumes = []
+    for table in tables:
+        networks = front(table)[["trial", "model"]].itertuples(index=False)
+        volumes.append(round(hypervolume([test_accuracies(*network) for network in networks]), 5))
     if again_equal:
         differ = len(again_equal) - sum(again_equal)
         print(f"{out / name}: trained again {len(again_equal)}, {differ} otherwise", file=sys.stderr, flush=True)
     return volumes
 
 
-def ends_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns a table without the networks on the way to each trial's end."""
+def without_interpolated(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns a table of trials without the accuracies of interpolated networks."""
     from study.front import BETWEEN, OBJECTIVES
 
-    between = tuple(BETWEEN.format(name, "") for name in OBJECTIVES)
-    return table[[name for name in table.columns if not name.startswith(between)]]
+    interpolated = tuple(BETWEEN.format(name, "") for name in OBJECTIVES)
+    return table[[name for name in table.columns if not name.startswith(interpolated)]]
 
 
-def upto(table: pd.DataFrame, seconds: float) -> pd.DataFrame:
+def until(table: pd.DataFrame, seconds: float) -> pd.DataFrame:
     """Returns the trials that ended within some seconds of training."""
     return table[spent(table) <= seconds]
 
@@ -245,26 +323,29 @@ def curve(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def figures(curves: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Returns what is compared, per seed: hypervolume and seconds at the end, hypervolume at the moments at which the
-    default should have caught up, and the share of a search's seconds after which the default has its final
-    hypervolume, infinity where it never has.
+    """Returns what is compared, per seed.
+
+    For each search: hypervolume and seconds at the end; the hypervolume at the moments at which the default should have
+    caught up; and the share of the search's seconds after which the default has the search's final hypervolume,
+    infinity where it never has.
     """
-    moments = {moment(name): [until(name, one) for one in curves[name]] for name in TARGETS if name in curves}
-    return {
-        name: {
-            "hypervolume": [one["hypervolume"][-1] for one in runs],
-            **{when: [reached(*pair) for pair in zip(runs, ends, strict=True)] for when, ends in moments.items()},
-            **{kind: [one[kind] for one in runs] for kind in runs[0] if kind.startswith("test")},
-            "seconds": [one["seconds"][-1] for one in runs],
-            "stopped": [round(one["stopped"], 3) for one in runs],
-            **{
-                f"reached by {mine} at": [share(*pair) for pair in zip(curves[mine], runs, strict=True)]
-                for mine in (DEFAULT, ENDS, NAMED_FIRST)
-                if mine in curves
-            },
-        }
-        for name, runs in curves.items()
-    }
+    deadlines = {moment(name): [deadline(name, run) for run in curves[name]] for name in TARGETS if name in curves}
+    table = {}
+    for name, runs in curves.items():
+        row: dict[str, Any] = {"hypervolume": [run["hypervolume"][-1] for run in runs]}
+        for when, seconds in deadlines.items():
+            row[when] = [volume_at(run, limit) for run, limit in zip(runs, seconds, strict=True)]
+        for kind in runs[0]:
+            if kind.startswith("test"):
+                row[kind] = [run[kind] for run in runs]
+        row["seconds"] = [run["seconds"][-1] for run in runs]
+        row["stopped"] = [round(run["stopped"], 3) for run in runs]
+        for faster in (DEFAULT, ENDS, NAMED_FIRST):
+            if faster in curves:
+                pairs = zip(curves[faster], runs, strict=True)
+                row[f"reached by {faster} at"] = [share_to_reach(*pair) for pair in pairs]
+        table[name] = row
+    return table
 
 
 def moment(name: str) -> str:
@@ -272,55 +353,64 @@ def moment(name: str) -> str:
     return f"after {TARGETS[name]:.0%} of the seconds of {name}"
 
 
-def until(name: str, curve: dict[str, Any]) -> float:
+def deadline(name: str, curve: dict[str, Any]) -> float:
     """Returns the seconds by which the default should have caught up with another search."""
     return float(TARGETS[name] * curve["seconds"][-1])
 
 
-def reached(curve: dict[str, Any], seconds: float) -> float:
+def volume_at(curve: dict[str, Any], seconds: float) -> float:
     """Returns the hypervolume that a curve has after some seconds."""
-    done = int(np.searchsorted(curve["seconds"], seconds, side="right"))
-    return float(curve["hypervolume"][done - 1]) if done else 0.0
+    ended = int(np.searchsorted(curve["seconds"], seconds, side="right"))
+    return float(curve["hypervolume"][ended - 1]) if ended else 0.0
 
 
-def share(ours: dict[str, Any], other: dict[str, Any]) -> float:
-    """Returns the share of another curve's seconds after which ours has its final hypervolume."""
-    there = np.flatnonzero(np.array(ours["hypervolume"]) >= other["hypervolume"][-1])
-    return round(ours["seconds"][there[0]] / other["seconds"][-1], 3) if len(there) else float("inf")
+def share_to_reach(ours: dict[str, Any], other: dict[str, Any]) -> float:
+    """Returns the share of another curve's seconds after which ours has the other's final hypervolume."""
+    sufficient = np.flatnonzero(np.array(ours["hypervolume"]) >= other["hypervolume"][-1])
+    if len(sufficient) == 0:
+        return float("inf")
+    return round(ours["seconds"][sufficient[0]] / other["seconds"][-1], 3)
 
 
 def as_text(result: dict[str, Any]) -> str:
     """Returns the figures for people."""
+    seeds = ", ".join(map(str, result["seeds"]))
+    processors = ", ".join(dict.fromkeys(result["processors"]))
     lines = [
         f"random {result['trials']} trials, the default {result['ours']}; {result['target']}, {result['preset']}, "
-        f"space {result['space']}, "
-        f"{result['workers']} workers; one figure per seed: {', '.join(map(str, result['seeds']))}; "
-        f"on {', '.join(dict.fromkeys(result['processors']))}"
+        f"space {result['space']}, {result['workers']} workers; one figure per seed: {seeds}; on {processors}"
     ]
-    for name, found in result["figures"].items():
-        lines.append(f"{name}: " + "; ".join(f"{key} {values}" for key, values in found.items()))
+    for name, row in result["figures"].items():
+        lines.append(f"{name}: " + "; ".join(f"{key} {values}" for key, values in row.items()))
     return "\n".join(lines)
 
 
 def check(result: dict[str, Any]) -> int:
-    """Prints the figures; 1 if the default needs too much of another search's training time, or if its front of then
-    is worse on test images than the other's at its end.
+    """Prints the figures and what falls short of the targets; returns 1 if anything does.
+
+    The default falls short where it needs too much of another search's training time, or where its front of then is
+    worse on test images than the other's at its end.
     """
     print(as_text(result))
-    found, lines = result["figures"], []
+    figures = result["figures"]
+    lines = []
     if result.get("code") != hash_of(CODE):
         lines.append("this record is of another search than the present one")
     if len(result["seeds"]) < REPEATS:
         lines.append(f"{len(result['seeds'])} seeds, at least {REPEATS} wanted")
+
     for name, most in TARGETS.items():
-        if name not in found or f"test, {moment(name)}" not in found[DEFAULT]:
+        at_deadline = f"test, {moment(name)}"
+        if name not in figures or at_deadline not in figures[DEFAULT]:
             lines.append(f"{name}: not measured")
             continue
-        needed = statistics.median(found[name]["reached by the default at"])
+        needed = statistics.median(figures[name]["reached by the default at"])
         if needed > most:
             lines.append(f"{name}: reached after {needed:g} of its training time, at most {most:g} wanted (medians)")
-        pairs = zip(found[DEFAULT][f"test, {moment(name)}"], found[name]["test"], strict=True)
-        ratio = statistics.median(ours / other for ours, other in pairs)  # seed by seed: draws are of unlike difficulty
+
+        # Seed by seed, because synthetic images of different seeds differ in difficulty.
+        pairs = zip(figures[DEFAULT][at_deadline], figures[name]["test"], strict=True)
+        ratio = statistics.median(ours / other for ours, other in pairs)
         if ratio < 1:
             lines.append(f"test images: {moment(name)} {ratio:.3f} of what that has at its end (median)")
     print("\n".join(lines) or "all targets are met")

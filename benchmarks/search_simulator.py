@@ -1,9 +1,10 @@
 """Replays a search over the table of real trainings: any sampler, early stopping and number of workers, no training.
 
-What a configuration would reach is asked of a forest fitted to the table (`Surrogate`): its mean, plus noise. The noise
-is how far one real row from the configuration's own neighbourhood lay from what a forest that had not seen it expected,
-at all shares of the budget together, so rungs relate to ends as they really do; it is scaled so that two trainings of
-one configuration differ as much as the table's repeated rows do.
+What a configuration reaches is predicted by a forest fitted to the table (`Surrogate`): its mean, plus noise. The noise
+is the residual of one real row from the configuration's own neighbourhood, against a forest that had not seen the row,
+at all shares of the budget together. So rungs relate to ends as they do in reality. The noise is scaled so that two
+trainings of one configuration differ as much as the repeated rows of the table do.
+
 Time is simulated: workers start a trial when they are free, and rungs are written in the order in which the clock
 reaches them.
 """
@@ -30,27 +31,38 @@ CATEGORIES = {
 }
 LOGARITHMIC = ("lr", "weight_decay", "anchor_weight")
 SOURCE_IMAGES, TARGET_IMAGES = 5000, 784
-STEPS = np.array([200, 98])  # validation images: accuracies are multiples of one of them
-ENOUGH_PAIRS = 10  # of a row and its repetition, to tell noise from
+
+STEPS = np.array([200, 98])
+"""Validation images of source and target: accuracies are multiples of one image."""
+
+ENOUGH_PAIRS = 10
+"""The fewest pairs of a row and its repetition that noise is estimated from."""
 
 Rule = Callable[[Any, float, Sequence[float], Sequence[Sequence[float]]], bool]
-"""From the trial's handle, share, vector and the vectors that were at this rung before to whether the trial stops."""
+"""Early stopping: from a trial's handle, the share of the budget, its vector and the vectors that were at this rung
+before, to whether the trial stops."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """What a simulated trial goes through: vectors (shares, 2) and CPU seconds (shares,) since its start."""
+    """What a simulated trial goes through.
+
+    Attributes:
+        vectors: Source and target accuracy at each share of the budget, (shares, 2).
+        seconds: CPU seconds since the trial's start at each share, (shares,).
+        failed: Whether the trial fails at its end.
+    """
 
     vectors: np.ndarray
     seconds: np.ndarray
     failed: bool = False
 
 
-def features(knobs: Mapping[str, Any]) -> list[float]:
+def features(hyperparameters: Mapping[str, Any]) -> list[float]:
     """Returns a configuration as numbers: categories as indicators, rates and weights as logarithms."""
     numbers: list[float] = []
     for name in KNOBS:
-        value = knobs[name]
+        value = hyperparameters[name]
         if name in CATEGORIES:
             numbers += [float(value == category) for category in CATEGORIES[name]]
         elif name in LOGARITHMIC:
@@ -65,12 +77,12 @@ def features(knobs: Mapping[str, Any]) -> list[float]:
 
 
 class Surrogate:
-    """A forest over the table, which answers what a configuration reaches.
+    """A forest over the table, which predicts what a configuration reaches.
 
     Args:
-        table: Of `benchmarks.search_table.read`.
-        trees: In the forest.
-        leaf: Rows in a leaf, at least.
+        table: The table of `benchmarks.search_table.read`.
+        trees: The number of trees in the forest.
+        leaf: The fewest rows in a leaf.
     """
 
     def __init__(self, table: pd.DataFrame, trees: int = 60, leaf: int = 2) -> None:
@@ -81,22 +93,32 @@ class Surrogate:
         self.inputs = np.array([features(row) for row in table.to_dict("records")], np.float32)
         self.outputs = outputs(table)
         self.failed = (table["state"] == "failed").to_numpy()
-        forest = ExtraTreesRegressor(trees, min_samples_leaf=leaf, random_state=0)
+
         # Each measurement in its own standard deviations: a forest splits by the sum of their variances, and in the
         # logarithms of seconds that is a hundred times what it is in accuracies.
         self.units = StandardScaler().fit(self.outputs)
-        standard = self.units.transform(self.outputs)
-        # In order, so that a repeated row is seen or unseen together with the one before, but at four edges.
-        expected = cross_val_predict(forest, self.inputs, standard, cv=5)
-        self.residuals = self.outputs - self.units.inverse_transform(expected)
-        self.scale = np.ones(self.outputs.shape[1])
-        found = noise(table)
-        if found["pairs"] >= ENOUGH_PAIRS:
-            ends = np.sqrt((self.residuals[~self.failed, -3:-1] ** 2).mean(0))
-            self.scale = np.tile([*np.minimum(1, [found["source"], found["target"]] / ends), 1.0], len(SHARES))
-        forest.fit(self.inputs, standard)
+        standardised = self.units.transform(self.outputs)
+
+        # Residuals of rows that the forest has not seen. Rows are divided in their order, so that a repeated row is
+        # seen or unseen together with the row before it, except at four edges.
+        forest = ExtraTreesRegressor(trees, min_samples_leaf=leaf, random_state=0)
+        predicted = cross_val_predict(forest, self.inputs, standardised, cv=5)
+        self.residuals = self.outputs - self.units.inverse_transform(predicted)
+        self.scale = self._noise_scale(table)
+
+        forest.fit(self.inputs, standardised)
         self.trees = [tree.tree_ for tree in forest.estimators_]
-        self.members = [_by_leaf(tree.apply(self.inputs)) for tree in self.trees]
+        self.members = [_rows_by_leaf(tree.apply(self.inputs)) for tree in self.trees]
+
+    def _noise_scale(self, table: pd.DataFrame) -> np.ndarray:
+        """Returns factors (measurements,) that shrink residuals to the noise between two equal trainings."""
+        repeated = noise(table)
+        if repeated["pairs"] < ENOUGH_PAIRS:
+            return np.ones(self.outputs.shape[1])
+        at_end = self.residuals[~self.failed, -3:-1]
+        rmse = np.sqrt((at_end**2).mean(0))
+        source, target = np.minimum(1, [repeated["source"], repeated["target"]] / rmse)
+        return np.tile([source, target, 1.0], len(SHARES))
 
     def answer(self, config: AdaptationConfig, seed: int) -> Course:
         """Returns the course of a configuration; another seed is another training of it."""
@@ -104,58 +126,69 @@ class Surrogate:
         leaves = [int(tree.apply(inputs)[0]) for tree in self.trees]
         means = [tree.value[leaf, :, 0] for tree, leaf in zip(self.trees, leaves, strict=True)]
         mean = self.units.inverse_transform([np.mean(means, axis=0)])[0]
+
+        # Noise: the residual of a row that shares a leaf with the configuration in some tree.
         rng = np.random.default_rng(seed_from("simulated", seed, inputs.tobytes().hex()))
         tree = int(rng.integers(len(self.trees)))
         neighbour = int(rng.choice(self.members[tree][leaves[tree]]))
         return course(mean + self.scale * self.residuals[neighbour], bool(self.failed[neighbour]))
 
     def errors(self) -> dict[str, float]:
-        """Returns how far the forest is off on rows that it did not see, and the share of the variance it explains."""
-        sound = ~self.failed
-        found = {}
+        """Returns RMSE and R² of each measurement, on finished rows that the forest had not seen."""
+        finished = ~self.failed
+        errors = {}
         for index, name in enumerate(MEASURED):
-            truth, off = self.outputs[sound, index], self.residuals[sound, index]
-            found[f"{name} rmse"] = float(np.sqrt(np.mean(off**2)))
-            found[f"{name} r2"] = float(1 - np.mean(off**2) / max(np.var(truth), 1e-12))
-        return found
+            truth = self.outputs[finished, index]
+            residual = self.residuals[finished, index]
+            errors[f"{name} rmse"] = float(np.sqrt(np.mean(residual**2)))
+            errors[f"{name} r2"] = float(1 - np.mean(residual**2) / max(np.var(truth), 1e-12))
+        return errors
 
 
 def noise(rows: pd.DataFrame) -> dict[str, float]:
-    """Returns the standard deviation of trainings of one configuration, over the repeated rows."""
-    first = rows.set_index("number")
-    again = rows[(rows["seed"] == 1) & (rows["state"] == "finished")]["number"]
-    pairs = [(number - 1, number) for number in again if first["state"].get(number - 1) == "finished"]
-    found: dict[str, float] = {"pairs": len(pairs)}
-    for side in OBJECTIVES:
-        off = [first[f"{side}@1"][one] - first[f"{side}@1"][other] for one, other in pairs]
-        found[side] = float(np.sqrt(np.mean(np.square(off)) / 2)) if off else float("nan")
-    return found
+    """Returns the standard deviation of trainings of one configuration, over the repeated rows.
+
+    Keys: pairs, the number of repeated rows; source and target, the deviation of the accuracy, NaN without pairs.
+    """
+    by_number = rows.set_index("number")
+    repetitions = rows[(rows["seed"] == 1) & (rows["state"] == "finished")]["number"]
+    # A repetition follows the row that it repeats.
+    pairs = [(number - 1, number) for number in repetitions if by_number["state"].get(number - 1) == "finished"]
+    deviations: dict[str, float] = {"pairs": len(pairs)}
+    for domain in OBJECTIVES:
+        accuracy = by_number[f"{domain}@1"]
+        differences = [accuracy[first] - accuracy[second] for first, second in pairs]
+        deviations[domain] = float(np.sqrt(np.mean(np.square(differences)) / 2)) if pairs else float("nan")
+    return deviations
 
 
 def outputs(table: pd.DataFrame) -> np.ndarray:
     """Returns the table's measurements (rows, 3 x shares), seconds as logarithms.
 
-    What trains nothing, or several networks, has no rungs: it is there what it is at its end. What failed is at chance.
+    What trains nothing, or trains several networks, has no rungs: at each rung it is what it is at its end. What failed
+    has the accuracy of chance.
     """
-    found = table[list(MEASURED)].copy()
-    sound = table["state"] == "finished"
-    for column in found:
-        end = found[f"{column.partition('@')[0]}@1"]
+    measured = table[list(MEASURED)].copy()
+    finished = table["state"] == "finished"
+    for column in measured:
+        end = measured[f"{column.partition('@')[0]}@1"]
         if column.startswith("seconds"):
-            found[column] = np.log(found[column].fillna(end))
+            measured[column] = np.log(measured[column].fillna(end))
         else:
-            found[column] = found[column].fillna(end.where(sound)).fillna(CHANCE)
-    return found.to_numpy(float)
+            measured[column] = measured[column].fillna(end.where(finished)).fillna(CHANCE)
+    return measured.to_numpy(float)
 
 
 def course(values: np.ndarray, failed: bool) -> Course:
     """Turns a row of `outputs` into a course: accuracies that are multiples of an image, seconds that never go back."""
-    values = values.reshape(len(SHARES), len(OBJECTIVES) + 1)
-    vectors = np.round(np.clip(values[:, :2], 0, 1) * STEPS) / STEPS
-    return Course(vectors, np.maximum.accumulate(np.exp(values[:, 2])), failed)
+    by_share = values.reshape(len(SHARES), len(OBJECTIVES) + 1)
+    accuracies = np.clip(by_share[:, :2], 0, 1)
+    vectors = np.round(accuracies * STEPS) / STEPS
+    seconds = np.maximum.accumulate(np.exp(by_share[:, 2]))
+    return Course(vectors, seconds, failed)
 
 
-def _by_leaf(leaves: np.ndarray) -> dict[int, np.ndarray]:
+def _rows_by_leaf(leaves: np.ndarray) -> dict[int, np.ndarray]:
     return {int(leaf): np.flatnonzero(leaves == leaf) for leaf in np.unique(leaves)}
 
 
@@ -164,8 +197,8 @@ class Search:
     """What a simulated search did.
 
     Attributes:
-        ends: A row per trial in the order of their ends: clock, CPU seconds of all trials so far, those of the trials
-            that still run included, state, vector.
+        ends: A row per trial in the order of their ends: clock; CPU seconds of all trials so far, including those that
+            still run; state; vector.
         spent: CPU seconds of all trials that ended.
         rungs: Vectors at each rung, in the order of the clock.
     """
@@ -175,86 +208,130 @@ class Search:
     rungs: dict[float, list[tuple[float, float]]] = field(default_factory=dict)
 
     def hypervolumes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns CPU seconds (trials,) and the hypervolume of the finished trials by then."""
-        best, current, cost, volumes = np.empty((0, 2)), 0.0, [], []
+        """Returns CPU seconds (trials,) and the hypervolume (trials,) of the trials finished by then."""
+        front = np.empty((0, 2))
+        volume = 0.0
+        costs, volumes = [], []
         for _, spent, state, vector in self.ends:
             if state == "finished":
-                grown = np.vstack([best, vector])
-                mask = non_dominated(grown)
+                candidates = np.vstack([front, vector])
+                mask = non_dominated(candidates)
                 if mask[-1]:
-                    best, current = grown[mask], hypervolume(grown[mask])
-            cost.append(spent)
-            volumes.append(current)
-        return np.array(cost), np.array(volumes)
+                    front = candidates[mask]
+                    volume = hypervolume(front)
+            costs.append(spent)
+            volumes.append(volume)
+        return np.array(costs), np.array(volumes)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a search is simulated.
+
+    Attributes:
+        trials: How many trials the search has.
+        seed: The seed of the trainings.
+        workers: How many trials run at once.
+        rule: Early stopping; None lets every trial end.
+        rungs: Shares of the budget at which the rule is asked.
+        unstoppable: How many of the first trials the rule never stops.
+    """
+
+    trials: int
+    seed: int
+    workers: int = 1
+    rule: Rule | None = None
+    rungs: Sequence[float] = (0.5,)
+    unstoppable: int = 0
+
+
+@dataclass(order=True)
+class _Event:
+    """A trial reaches a share of its budget; events are ordered by clock, then by trial."""
+
+    clock: float
+    number: int
+    step: int
+    begun: float = field(compare=False)
+    handle: Any = field(compare=False)
+    course: Course = field(compare=False)
 
 
 def simulate(
     answer: Callable[[AdaptationConfig, int], Course],
     ask: Callable[[int], tuple[Any, AdaptationConfig]],
     tell: Callable[[Any, tuple[float, float] | None, str, float], None],
-    trials: int,
-    seed: int,
-    workers: int = 1,
-    rule: Rule | None = None,
-    rungs: Sequence[float] = (0.5,),
-    kept: int = 0,
+    plan: Plan,
 ) -> Search:
     """Runs a search in simulated time.
 
     Args:
-        answer: From configuration and seed to its course.
+        answer: From a configuration and a seed to its course.
         ask: From the trial's index to a handle and its configuration.
         tell: Takes the handle, the vector (None when it has none), the state and the seconds that the trial took.
-        trials: How many in all.
-        seed: Of the trainings.
-        workers: How many trials run at once.
-        rule: Of early stopping; None lets every trial end.
-        rungs: Shares of the budget at which it is asked.
-        kept: The first trials, which the rule never stops.
+        plan: Trials, workers and early stopping.
     """
-    search, begun = Search(rungs={share: [] for share in rungs}), 0
-    events: list[tuple[float, int, int, Any]] = []
+    search = Search(rungs={share: [] for share in plan.rungs})
+    events: list[_Event] = []
+    last = len(SHARES) - 1
 
-    def start(clock: float) -> None:
-        nonlocal begun
-        handle, config = ask(begun)
-        found = answer(config, seed)
-        heapq.heappush(events, (clock + found.seconds[0], begun, 0, (clock, handle, found)))
-        begun += 1
+    def start(number: int, clock: float) -> None:
+        handle, config = ask(number)
+        found = answer(config, plan.seed)
+        heapq.heappush(events, _Event(clock + found.seconds[0], number, 0, clock, handle, found))
 
-    for _ in range(min(workers, trials)):
-        start(0.0)
+    def state_of(event: _Event, vector: tuple[float, float]) -> str:
+        """Returns how the trial ends at this event; empty where it goes on."""
+        if event.step == last:
+            return "failed" if event.course.failed else "finished"
+        share = SHARES[event.step]
+        if share not in search.rungs or event.course.failed:
+            return ""
+        before = search.rungs[share]
+        stoppable = plan.rule is not None and event.number >= plan.unstoppable
+        stops = stoppable and plan.rule(event.handle, share, vector, before)  # type: ignore[misc]
+        before.append(vector)
+        return "stopped" if stops else ""
+
+    started = min(plan.workers, plan.trials)
+    for number in range(started):
+        start(number, 0.0)
+
     while events:
-        clock, number, step, (begin, handle, found) = heapq.heappop(events)
-        vector, state = tuple(found.vectors[step].tolist()), ""
-        if found.failed and step == len(SHARES) - 1:
-            state = "failed"
-        elif step == len(SHARES) - 1:
-            state = "finished"
-        elif SHARES[step] in search.rungs and not found.failed:
-            before = search.rungs[SHARES[step]]
-            if rule is not None and number >= kept and rule(handle, SHARES[step], vector, before):
-                state = "stopped"
-            before.append(vector)
+        event = heapq.heappop(events)
+        vector = tuple(event.course.vectors[event.step].tolist())
+        state = state_of(event, vector)
+
+        # The trial goes on to its next share.
         if not state:
-            heapq.heappush(events, (begin + found.seconds[step + 1], number, step + 1, (begin, handle, found)))
+            step = event.step + 1
+            clock = event.begun + event.course.seconds[step]
+            heapq.heappush(events, _Event(clock, event.number, step, event.begun, event.handle, event.course))
             continue
-        search.spent += found.seconds[step]
-        running = sum(clock - others_begin for *_, (others_begin, _, _) in events)
-        search.ends.append((clock, search.spent + running, state, vector))
-        tell(handle, vector if state == "finished" else None, state, float(found.seconds[step]))
-        if begun < trials:
-            start(clock)
+
+        # The trial ended, and its worker starts another one.
+        seconds = event.course.seconds[event.step]
+        search.spent += seconds
+        running = sum(event.clock - other.begun for other in events)
+        search.ends.append((event.clock, search.spent + running, state, vector))
+        tell(event.handle, vector if state == "finished" else None, state, float(seconds))
+        if started < plan.trials:
+            start(started, event.clock)
+            started += 1
     return search
 
 
 def base() -> AdaptationConfig:
-    """Returns the knobs that the table's space starts from."""
+    """Returns the hyperparameters that the table's space starts from."""
     return AdaptationConfig(epochs=SAMPLES / TARGET_IMAGES)
 
 
 def slots(named_first: bool) -> Iterator[dict[str, Any]]:
-    """Yields what each trial of a study of the space `full` is enqueued with."""
+    """Yields what each trial of a study of the space `full` is enqueued with.
+
+    Args:
+        named_first: Whether the named methods come first, as in a study; otherwise all is left to the sampler.
+    """
     from search_spaces import full
 
     index = 0

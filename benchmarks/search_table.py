@@ -1,13 +1,13 @@
-"""A table of real trainings to test searches on: knobs, both objectives at five shares of the budget, CPU seconds.
+"""A table of real trainings to test searches on: hyperparameters, both objectives at five shares of the budget, time.
 
 `python -m benchmarks.search_table --trials 1500 --out DIR` trains what is still missing, one row after the other, and
-packs all rows into benchmarks/results/search-table.csv.gz. Ended at any time, it goes on where it stopped; each row
-follows from its number alone. Rows are the named methods, then random draws from the space `full`; every 25th repeats
-the row before it with another training seed, which tells how much of a difference is noise.
+packs all rows into benchmarks/results/search-table.csv.gz. Interrupted at any time, it goes on where it stopped; each
+row follows from its number alone. Rows are the named methods, then random draws from the space `full`; every 25th row
+repeats the row before it with another training seed, which tells how much of a difference is noise.
 
-The setting is small, so that a row costs one or two seconds of one core: the stand-ins of FER2013 (200 validation
-images) and KDEF (98), the network at an eighth of the paper's width, 512 samples an adaptation. Seconds are the
-process's own CPU time, because machines are shared.
+The setting is small, so that a row costs one or two seconds of one core: synthetic FER2013 (200 validation images) and
+synthetic KDEF (98), the network at an eighth of the paper's width, 512 samples an adaptation. Seconds are the process's
+own CPU time, because machines are shared.
 """
 
 import argparse
@@ -21,23 +21,39 @@ from typing import Any
 import pandas as pd
 
 PACKED = Path(__file__).parent / "results" / "search-table.csv.gz"
+
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
-PARTS = 8  # of the budget, which all shares are multiples of
-# What `full` and the named methods vary; everything else is the same in all rows.
+"""Shares of the budget at which a training is evaluated."""
+
+PARTS = 8
+"""Into how many parts the budget is divided; each share is a number of them."""
+
 KNOBS = (
     "optimiser", "lr", "weight_decay", "layer_decay", "label_smoothing", "frozen_layers", "frozen_from", "head_first",
     "averaging", "bn", "fusion_ratio", "replay_size", "anchor", "anchor_weight", "mixup", "members", "alpha",
     "alpha_slope",
 )  # fmt: skip
+"""What `full` and the named methods vary; everything else is the same in all rows."""
+
 OBJECTIVES = ("source", "target")
 SOURCES = {"source": "source_val", "target": "target_val", "seconds": "seconds"}
 MEASURED = tuple(f"{name}@{share:g}" for share in SHARES for name in (*OBJECTIVES, "seconds"))
 COLUMNS = ("number", "method", "seed", "state", "engine", *KNOBS, *MEASURED)
-ENGINE = 2  # the arithmetic of training that rows come from; rows of 1 are older than dropout before a layer
-WIDTH, BASELINE_EPOCHS, SAMPLES, VALIDATION, REPEAT = 0.125, 8.0, 512, 200, 25
-# The methods of the first rows, when the table was begun; what joined them later is for the surrogate to tell.
+
+ENGINE = 2
+"""The arithmetic of training that rows come from; rows of 1 are older than dropout before a layer."""
+
+WIDTH = 0.125
+BASELINE_EPOCHS = 8.0
+SAMPLES = 512
+VALIDATION = 200
+
+REPEAT = 25
+"""Each REPEAT-th row repeats the row before it."""
+
 NAMED = ("BL", "FC", "FC+CL", "RE", "FU", "LP", "LP-FT", "surgical", "L2-SP", "EWC", "MAS", "LwF", "LF", "replay",
          "DER++", "AdaBN", "WiSE-FT", "LiNeS", "SFA", "soup")  # fmt: skip
+"""The methods of the first rows, when the table was begun; the surrogate predicts those that joined them later."""
 
 
 def main() -> int:
@@ -79,10 +95,10 @@ def pack(rows: Path) -> None:
 
 def collect(rows: Path, total: int, cache: Path) -> None:
     """Appends the rows that are missing."""
-    done = set(read(rows)["number"]) if rows.exists() else set()
-    if not done:
+    finished = set(read(rows)["number"]) if rows.exists() else set()
+    if not finished:
         rows.write_text(",".join(COLUMNS) + "\n")
-    missing = [number for number in range(total) if number not in done]
+    missing = [number for number in range(total) if number not in finished]
     if not missing:
         return
     setting = make_setting(cache)
@@ -101,19 +117,21 @@ def make_setting(cache: Path) -> Any:
     from fer.engine import Setting
     from fer.runtime import runtime
 
-    class Fewer(Dataset):
+    class FewerValidationImages(Dataset):
         def open(self, split: str) -> Split:
-            whole = super().open(split)
-            keep = slice(None if split == "train" else VALIDATION)
-            return Split(whole.images[keep], whole.labels[keep], whole.subjects[keep])
+            complete = super().open(split)
+            first = slice(None if split == "train" else VALIDATION)
+            return Split(complete.images[first], complete.labels[first], complete.subjects[first])
 
-    whole, target = (
-        load(name, data_dir=None, kind="synthetic", cache_dir=cache / "datasets") for name in ("fer2013", "kdef")
-    )
-    where = runtime("cpu", "fp32")
-    source = Fewer(whole.name, whole.kind, whole.digest + "f", whole.folder, whole.report)
-    file = baseline.obtain(source, baseline.BaselineConfig(WIDTH, 0, BASELINE_EPOCHS, 1), where, cache / "baselines")
-    return Setting(baseline.load(file, where), source, target, where, cache)
+    def synthetic(name: str) -> Dataset:
+        return load(name, data_dir=None, kind="synthetic", cache_dir=cache / "datasets")
+
+    fer2013 = synthetic("fer2013")
+    source = FewerValidationImages(fer2013.name, fer2013.kind, fer2013.digest + "f", fer2013.folder, fer2013.report)
+    cpu = runtime("cpu", "fp32")
+    recipe = baseline.BaselineConfig(WIDTH, 0, BASELINE_EPOCHS, 1)
+    file = baseline.obtain(source, recipe, cpu, cache / "baselines")
+    return Setting(baseline.load(file, cpu), source, synthetic("kdef"), cpu, cache)
 
 
 def draw(number: int, base: Any) -> tuple[str, Any, int]:
@@ -124,11 +142,13 @@ def draw(number: int, base: Any) -> tuple[str, Any, int]:
     from fer.seeding import seed_from
     from search_spaces import full
 
-    if number >= len(NAMED) and number % REPEAT == REPEAT - 1:
-        method, config, _ = draw(number - 1, base)
-        return method, config, 1
     if number < len(NAMED):
         return NAMED[number], named(NAMED[number], base), 0
+
+    if number % REPEAT == REPEAT - 1:
+        method, config, _ = draw(number - 1, base)
+        return method, config, 1
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.RandomSampler(seed=seed_from("search table", number) % 2**32)
     study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
@@ -137,7 +157,7 @@ def draw(number: int, base: Any) -> tuple[str, Any, int]:
 
 
 def train(setting: Any, number: int) -> dict[str, Any]:
-    """Trains one row to its end."""
+    """Trains one row to its end; returns its columns, with the state "failed" where the training diverged."""
     from fer import engine
     from fer.adaptation import AdaptationConfig
     from fer.seeding import seed_from
@@ -145,18 +165,22 @@ def train(setting: Any, number: int) -> dict[str, Any]:
 
     base = AdaptationConfig(epochs=SAMPLES / len(setting.target.open("train")))
     method, config, seed = draw(number, base)
-    row: dict[str, Any] = dict.fromkeys(COLUMNS) | {"number": number, "method": method, "seed": seed, "engine": ENGINE}
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row |= {"number": number, "method": method, "seed": seed, "engine": ENGINE}
     row |= {name: getattr(config, name) for name in KNOBS}
     started = time.process_time()
 
-    def note(share: float, found: dict[str, float]) -> bool:
-        found = found | {"seconds": time.process_time() - started}
-        row.update({f"{name}@{share:g}": round(found[SOURCES[name]], 6) for name in SOURCES})
+    def record(share: float, metrics: dict[str, float]) -> bool:
+        """Writes what a rung reached into the row, and lets the training go on."""
+        values = metrics | {"seconds": time.process_time() - started}
+        for column, metric in SOURCES.items():
+            row[f"{column}@{share:g}"] = round(values[metric], 6)
         return False
 
-    seed = seed_from("search table", "adapt", seed)
+    training_seed = seed_from("search table", "adapt", seed)
     try:
-        note(1.0, engine.adapt(setting, config, seed, note, rungs=SHARES, parts=PARTS).measures)
+        adapted = engine.adapt(setting, config, training_seed, record, rungs=SHARES, parts=PARTS)
+        record(1.0, adapted.measures)
         row["state"] = "finished"
     except Diverged:
         row |= {"state": "failed", "seconds@1": round(time.process_time() - started, 3)}

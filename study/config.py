@@ -16,7 +16,7 @@ DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 STUCK = 3
 # Of a worker whose device had too little memory beside the others.
 CROWDED = 4
-SAMPLERS = ("auto", "evolution", "tpe", "nsga2", "gp", "random", "qmc", "grid")
+SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 # Alphas and slopes of the networks on the way from the baseline that are scored as well: two along the straight way (in
 # a study of 200 trials a quarter of it never was on the front), and one whose last layer is the adapted one and whose
 # first is the baseline's. The first is scored unless there is no hope that it leads; the others cost as much again, and
@@ -66,7 +66,7 @@ class StudyOptions:
     equalise: bool = False
     keep_duplicates: bool = False
     space: str = "card"
-    sampler: str = "auto"
+    sampler: str = "tpe"
     early_stop: str = "on"
     rung_images: int = 300
     tries: tuple[str, ...] = ()
@@ -193,9 +193,8 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--sampler",
         choices=SAMPLERS,
-        default="auto",
-        help="evolution: children of the best so far; auto: tpe while that asks fast, for 200 finished trials, then "
-        "evolution; the others are Optuna's (default: %(default)s)",
+        default=StudyOptions.sampler,
+        help="Optuna's samplers; grid: all points of --space paper (default: %(default)s)",
     )
     search.add_argument(
         "--early-stop",
@@ -418,6 +417,27 @@ def study_name(options: StudyOptions, source: str, target: str, synthetic: bool)
 def identity(options: StudyOptions) -> dict[str, Any]:
     """Returns the options that make a study what it is; a resumed study must have the same."""
     return {name: value for name, value in dataclasses.asdict(options).items() if name not in CHANGEABLE}
+
+
+def current_sampler(name: str) -> str:
+    """Returns what a study's sampler is called today.
+
+    `auto`, the default before there was one sampler, was `tpe` until 200 trials had ended and then another one.
+
+    Args:
+        name: From the command line, or from the record of a study that an older version began.
+
+    Raises:
+        InputError: The sampler is gone, and no other one is like it.
+    """
+    present = "tpe" if name == "auto" else name
+    if present not in SAMPLERS:
+        raise InputError(
+            f"a study goes on with the sampler it was started with, one of {', '.join(SAMPLERS)}",
+            f"one started with --sampler {name}, which is gone",
+            "Start a new one with --study NAME; with --warm-start it tries the front of this one first.",
+        )
+    return present
 
 
 def cache_folder(out: str | Path) -> Path:

@@ -24,8 +24,9 @@ import psutil
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.errors import InputError
+from study.optuna_private import storage_number, storage_of
 from study.slots import give_back
-from study.storage import storage_of, trials_of
+from study.storage import trials_of
 
 BEAT_SECONDS = 15.0
 LEASE_SECONDS = 150.0
@@ -139,7 +140,7 @@ def leased(study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
 
     def beat(count: int) -> None:
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            storage.set_trial_user_attr(trial._trial_id, "beat", count)
+            storage.set_trial_user_attr(storage_number(trial), "beat", count)
 
     with _beating(beat, BEAT_SECONDS):
         yield

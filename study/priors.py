@@ -1,14 +1,17 @@
-"""What a study should try first: the user's guesses, and the front of an earlier study.
+"""What a study should try first: the initial trials that its user asks for, and the front of an earlier study.
 
-A prior is the slot of a trial (`search_spaces`) with the attribute "prior", which says where it comes from and keeps it
-from being enqueued twice.
+An initial trial is the slot of a trial (`search_spaces`) with the attribute "prior", which says where it comes from and
+keeps it from being enqueued twice.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FixedTrial
 
 from fer.adaptation import PRESETS, AdaptationConfig
 from fer.errors import InputError
@@ -19,20 +22,50 @@ if TYPE_CHECKING:
 
 Slot = dict[str, Any]
 
+_ALIASES = {
+    "sgd_lr": "lr", "adamw_lr": "lr", "fusion_frozen_layers": "frozen_layers", "anchor_without_replay": "anchor",
+}  # fmt: skip
+"""What users call a hyperparameter whose name in the space depends on another choice."""
 
-def priors_of(options: dict[str, Any], base: AdaptationConfig) -> list[Slot]:
-    """Returns the slots that a study's options ask for: guesses first, then the earlier study's front.
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "strategy": ("fusion",),
+    "fusion": ("fusion_ratio", "fusion_kind", "replay_size"),
+    "fusion_kind": ("fusion_ratio",),
+}
+"""How the names begin of what a choice has to be on for; of any other choice NAME_on it is NAME."""
+
+_ON = (True, "ratio", "FU")
+"""The choices that switch something on."""
+
+_DECIDED_BY: Mapping[str, tuple[str, ...]] = {
+    "lr": ("optimiser",), "bn": ("frozen_layers",),
+    "anchor": ("fusion",), "anchor_without_replay": ("fusion",),
+    "mixup": ("fusion", "anchor", "anchor_without_replay"), "mixup_on": ("fusion", "anchor", "anchor_without_replay"),
+}  # fmt: skip
+"""Which choices decide whether, or under which name, a hyperparameter is asked for: left open, the sampler could decide
+against it."""
+
+_WEIGHT_DECIDED_BY = ("fusion", "anchor", "anchor_without_replay")
+"""The same of each hyperparameter that is called CHOICE_weight."""
+
+
+def initial_trials(options: dict[str, Any], base: AdaptationConfig) -> list[Slot]:
+    """Returns the slots that a study's options ask for: --try first, then the earlier study's front.
+
+    Args:
+        options: The study's options, by their names.
+        base: The hyperparameters that the space leaves alone.
 
     Raises:
-        InputError: A guess is not in the space, or the earlier study is not there or of another space.
+        InputError: An initial trial is not in the space, or the earlier study is not there or of another space.
     """
-    found = [guess(text, options["space"], base) for text in options.get("tries") or ()]
+    slots = [parse_initial_trial(text, options["space"], base) for text in options.get("tries") or ()]
     if options.get("warm_start"):
         from study.storage import load_study
 
         earlier = load_study(options["warm_start"], Path(options["out"]), options["storage"])
-        found += front_of(earlier, options["space"])
-    return found
+        slots += front_of(earlier, options["space"])
+    return slots
 
 
 def front_of(study: "optuna.Study", space: str) -> list[Slot]:
@@ -64,143 +97,195 @@ def front_of(study: "optuna.Study", space: str) -> list[Slot]:
     return slots
 
 
-def guess(text: str, space: str, base: AdaptationConfig) -> Slot:
+def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> Slot:
     """Turns "strategy=FU,lr=1e-3" into a slot; what it leaves open is left to the sampler.
 
     Where the space itself does not ask for a strategy, "strategy" is a named method, which the other pairs change.
 
+    Args:
+        text: The value of --try.
+        space: The name of the search space.
+        base: The hyperparameters that the space leaves alone.
+
     Raises:
-        InputError: Not pairs, a knob that the space does not ask for, or a value out of its range.
+        InputError: Not pairs, a hyperparameter that the space does not ask for, or a value out of its range.
     """
+    given = _parse_pairs(text)
+    attributes: dict[str, Any] = {"prior": f"--try {text}", "keep": True}
+
+    # A named method gives the values of all that the other pairs leave open.
+    method: dict[str, Any] = {}
+    if hasattr(SPACES[space], "point") and "strategy" in given:
+        name = given.pop("strategy")
+        method = _parameters_of(name, space, base, changed=given, text=text)
+        if not given:
+            return {"params": method, "user_attrs": attributes | {"named": name}}
+
+    # The space asks for its hyperparameters as it asks any trial.
+    trial = _GivenTrial(given, method)
+    SPACES[space].suggest(trial, base)
+
+    unused = [name for name in given if name not in trial.used]
+    if unused:
+        raise InputError(
+            f"--try names knobs of the space {space}; with these it asks for {', '.join(trial.params)}",
+            ", ".join(unused),
+            "Correct the name, or switch on what it belongs to.",
+        )
+    return {"params": trial.fixed | trial.deciding(), "user_attrs": attributes}
+
+
+def _parse_pairs(text: str) -> dict[str, str]:
+    """Returns the pairs of "NAME=VALUE,NAME=VALUE" as text."""
+    rule, fix = "--try is KNOB=VALUE,KNOB=VALUE, each knob once", "Try strategy=FU,lr=1e-3."
     given: dict[str, str] = {}
-    for pair in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = (part.strip() for part in pair.partition("="))
+    for part in text.split(","):
+        pair = part.strip()
+        if not pair:
+            continue
+        name, equals, value = (word.strip() for word in pair.partition("="))
         if not (equals and name and value) or name in given:
-            raise InputError("--try is KNOB=VALUE,KNOB=VALUE, each knob once", pair, "Try strategy=FU,lr=1e-3.")
+            raise InputError(rule, pair, fix)
         given[name] = value
     if not given:
-        raise InputError("--try is KNOB=VALUE,KNOB=VALUE, each knob once", text, "Try strategy=FU,lr=1e-3.")
-    attributes: dict[str, Any] = {"prior": f"--try {text}", "keep": True}
-    point = getattr(SPACES[space], "point", None)
-    params: dict[str, Any] = {}
-    if point is not None and "strategy" in given:
-        name = given.pop("strategy")
-        if name not in PRESETS:
-            raise InputError("--try: strategy is one of " + ", ".join(PRESETS), name, "Choose one of them.")
-        known = point(name, base)
-        if known is None and given:
-            raise InputError(
-                f"--try: {name} is no point of the space {space}, so no knob of it can be changed",
-                text, f"Give strategy={name} alone.",
-            )  # fmt: skip
-        params = known or {}
-        if not given:
-            return {"params": params, "user_attrs": attributes | {"named": name}}
-    asking = _Asking(given, params, space)
-    SPACES[space].suggest(asking, base)
-    asking.check_all_used()
-    return {"params": asking.chosen, "user_attrs": attributes}
+        raise InputError(rule, text, fix)
+    return given
 
 
-class _Asking:
-    """Takes a trial's place in a space: learns what the space asks for and checks what the user gave.
+def _parameters_of(
+    name: str, space: str, base: AdaptationConfig, changed: Mapping[str, str], text: str
+) -> dict[str, Any]:
+    """Returns the parameters that a named method has in a space; empty where it is no point of the space.
 
-    What is left open takes the value of `params`, or else that under which the given knobs mean something.
+    Args:
+        name: The named method.
+        space: The name of the search space.
+        base: The hyperparameters that the space leaves alone.
+        changed: What the user wants to change of the method.
+        text: The value of --try.
+
+    Raises:
+        InputError: There is no such method, or it is no point of the space and cannot be changed.
+    """
+    if name not in PRESETS:
+        raise InputError("--try: strategy is one of " + ", ".join(PRESETS), name, "Choose one of them.")
+    parameters = SPACES[space].point(name, base)
+    if parameters is None and changed:
+        raise InputError(
+            f"--try: {name} is no point of the space {space}, so no knob of it can be changed",
+            text,
+            f"Give strategy={name} alone.",
+        )
+    return parameters or {}
+
+
+class _GivenTrial(FixedTrial):
+    """Takes a trial's place in a space: answers with what the user gave, which `FixedTrial` checks.
+
+    What is left open has the value that the named method has, or else the one under which the given values mean
+    something, or else the lowest number or the first choice.
+
+    Args:
+        given: Hyperparameters as the user wrote them.
+        method: Parameters of a named method.
+
+    Attributes:
+        used: The given names that the space asked for.
+        fixed: The parameters that the sampler has no say in.
     """
 
-    user_attrs: Mapping[str, Any] = {}
-
-    def __init__(self, given: dict[str, str], params: dict[str, Any], space: str) -> None:
-        self.given, self.params, self.space = given, params, space
-        self.asked: list[str] = []
+    def __init__(self, given: Mapping[str, str], method: Mapping[str, Any]) -> None:
+        self.answers: dict[str, Any] = {}
+        super().__init__(self.answers)
+        self.given = given
+        self.method = method
         self.used: set[str] = set()
-        self.answered: dict[str, Any] = {}
-        self.chosen: dict[str, Any] = {}
+        self.fixed: dict[str, Any] = {}
 
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
         """Answers for a number."""
-        return self._choose(name, FloatDistribution(low, high, log=log), low)
+        with self._answered(name, FloatDistribution(low, high, log=log, step=step), otherwise=low):
+            return super().suggest_float(name, low, high, step=step, log=log)
 
-    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         """Answers for a whole number."""
-        return self._choose(name, IntDistribution(low, high, log=log), low)
+        with self._answered(name, IntDistribution(low, high, log=log, step=step), otherwise=low):
+            return super().suggest_int(name, low, high, step=step, log=log)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Answers for a choice."""
-        implied = self._implied(name, choices) if name not in self.given else None
-        if implied is not None and _ALIASES.get(name, name) not in self.given:
-            self.asked.append(name)
-            self.chosen[name] = self.answered[name] = implied
-            return implied
-        return self._choose(name, CategoricalDistribution(choices), choices[0])
+        with self._answered(name, CategoricalDistribution(choices), otherwise=choices[0]):
+            return super().suggest_categorical(name, choices)
 
-    def _implied(self, name: str, choices: Sequence[Any]) -> Any:
-        """Returns the choice that a given knob belongs to, or None."""
-        for choice in choices:
-            if f"{choice}_lr" in self.given or f"{choice}_weight" in self.given:
-                return choice
-        if name == "fusion" and (self.given.get("anchor") == "replay" or "replay_weight" in self.given):
-            return True  # there is nothing to replay without
-        own = {"strategy": ("fusion",), "fusion": ("fusion_ratio", "fusion_kind", "replay_size")}
-        own |= {"fusion_kind": ("fusion_ratio",)}
-        if any(key.startswith(own.get(name, (name.removesuffix("_on"),))) for key in self.given if key != name):
-            return next((choice for choice in choices if choice in (True, "ratio", "FU")), None)
-        return None
-
-    def _choose(self, name: str, distribution: BaseDistribution, otherwise: Any) -> Any:
-        self.asked.append(name)
+    @contextlib.contextmanager
+    def _answered(self, name: str, distribution: BaseDistribution, otherwise: Any) -> Iterator[None]:
+        """Sets the answer that `FixedTrial` then gives; refuses a given value that `FixedTrial` does not take."""
         key = name if name in self.given else _ALIASES.get(name, name)
+        implied = self._implied(name, distribution)
         if key in self.given:
             self.used.add(key)
-            self.chosen[name] = _value(name, self.given[key], distribution)
-        elif name in self.params:
-            self.chosen[name] = self.params[name]
-        self.answered[name] = self.chosen.get(name, otherwise)
-        return self.answered[name]
+            self.fixed[name] = _read(self.given[key], distribution)
+        elif implied is not None:
+            self.fixed[name] = implied
+        elif name in self.method:
+            self.fixed[name] = self.method[name]
+        self.answers[name] = self.fixed.get(name, otherwise)
 
-    def check_all_used(self) -> None:
-        """Raises InputError for a given knob that the space did not ask for; fixes what decides over the others."""
-        left = [name for name in self.given if name not in self.used]
-        if left:
-            raise InputError(
-                f"--try names knobs of the space {self.space}; with these it asks for {', '.join(self.asked)}",
-                ", ".join(left), "Correct the name, or switch on what it belongs to.",
-            )  # fmt: skip
-        for name in self.used:
-            for decider in _DECIDED_BY.get(name, _DECIDED_BY["_weight"] if name.endswith("_weight") else ()):
-                if decider in self.answered:
-                    self.chosen[decider] = self.answered[decider]
+        try:
+            with warnings.catch_warnings(action="error", category=UserWarning):  # which a value out of range gets
+                yield
+        except (ValueError, UserWarning):
+            raise _out_of_range(name, self.given.get(key, self.answers[name]), distribution) from None
 
-
-# What users call a knob whose name in the space depends on another knob.
-_ALIASES = {
-    "sgd_lr": "lr", "adamw_lr": "lr", "fusion_frozen_layers": "frozen_layers", "anchor_without_replay": "anchor",
-}  # fmt: skip
-# Which choices decide whether, or under which name, a knob is asked for: left open, they could go against it.
-_DECIDED_BY: Mapping[str, tuple[str, ...]] = {
-    "lr": ("optimiser",), "bn": ("frozen_layers",),
-    "anchor": ("fusion",), "anchor_without_replay": ("fusion",),
-    "_weight": ("fusion", "anchor", "anchor_without_replay"),
-    "mixup": ("fusion", "anchor", "anchor_without_replay"), "mixup_on": ("fusion", "anchor", "anchor_without_replay"),
-}  # fmt: skip
-
-
-def _value(name: str, text: str, distribution: BaseDistribution) -> Any:
-    """Returns a given value in its knob's type, checked against its range."""
-    if isinstance(distribution, CategoricalDistribution):
+    def _implied(self, name: str, distribution: BaseDistribution) -> Any:
+        """Returns the choice that a given hyperparameter belongs to, or None."""
+        if not isinstance(distribution, CategoricalDistribution):
+            return None
         for choice in distribution.choices:
-            if str(choice).lower() == text.lower():
+            if f"{choice}_lr" in self.given or f"{choice}_weight" in self.given:
                 return choice
-        options = ", ".join(str(choice) for choice in distribution.choices)
-        raise InputError(f"--try: {name} is one of {options}", text, "Choose one of them.")
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    whole = isinstance(distribution, IntDistribution)
-    kind = "a whole number" if whole else "a number"
-    rule = f"--try: {name} is {kind} from {distribution.low:g} to {distribution.high:g}"
+
+        # Without fusion there is nothing to replay.
+        replays = self.given.get("anchor") == "replay" or "replay_weight" in self.given
+        if name == "fusion" and replays and True in distribution.choices:
+            return True
+
+        parts = _PARTS.get(name, (name.removesuffix("_on"),))
+        needed = any(key.startswith(parts) for key in self.given if key != name)
+        if not needed:
+            return None
+        return next((choice for choice in distribution.choices if choice in _ON), None)
+
+    def deciding(self) -> dict[str, Any]:
+        """Returns the answers that decide whether, and under which name, the given hyperparameters are asked for."""
+        decisions = {}
+        for name in self.used:
+            otherwise = _WEIGHT_DECIDED_BY if name.endswith("_weight") else ()
+            for decider in _DECIDED_BY.get(name, otherwise):
+                if decider in self.answers:
+                    decisions[decider] = self.answers[decider]
+        return decisions
+
+
+def _read(text: str, distribution: BaseDistribution) -> Any:
+    """Returns a given value in its hyperparameter's type; the text itself where it is none, which is then refused."""
+    if isinstance(distribution, CategoricalDistribution):
+        by_name = {str(choice).lower(): choice for choice in distribution.choices}
+        return by_name.get(text.lower(), text)
     try:
-        value = int(text) if whole else float(text)
+        return int(text) if isinstance(distribution, IntDistribution) else float(text)
     except ValueError:
-        raise InputError(rule, text, "Give a number in this range.") from None
-    if not distribution.low <= value <= distribution.high:
-        raise InputError(rule, text, "Give a number in this range.")
-    return value
+        return text
+
+
+def _out_of_range(name: str, value: Any, distribution: BaseDistribution) -> InputError:
+    """Returns the error that says which values a hyperparameter may have."""
+    if isinstance(distribution, CategoricalDistribution):
+        choices = ", ".join(str(choice) for choice in distribution.choices)
+        return InputError(f"--try: {name} is one of {choices}", value, "Choose one of them.")
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    kind = "a whole number" if isinstance(distribution, IntDistribution) else "a number"
+    rule = f"--try: {name} is {kind} from {distribution.low:g} to {distribution.high:g}"
+    return InputError(rule, value, "Give a number in this range.")

@@ -28,6 +28,7 @@ from study.config import (
     WRONG_USE,
     StudyOptions,
     cache_folder,
+    current_sampler,
     identity,
     parse,
     study_name,
@@ -137,11 +138,11 @@ def begin_or_resume(
 ) -> "optuna.Study":
     """Returns the study, with its baseline in place; `record` becomes its whole record."""
     from study.lab import base_config
-    from study.priors import priors_of
+    from study.priors import initial_trials
     from study.storage import open_storage
 
     # Before minutes of training: wrong guesses, or a server that is not there, end it here.
-    priors_of(dataclasses.asdict(options), base_config(record))
+    initial_trials(dataclasses.asdict(options), base_config(record))
     storage = open_storage(options.storage, Path(options.out) / record["name"])
     if options.tracking_uri is not None:
         follower.check()
@@ -249,6 +250,7 @@ def find_record(
         return None
     if known is None:
         return None
+    known["options"]["sampler"] = current_sampler(known["options"].get("sampler", StudyOptions.sampler))
     now = identity(options)
     # An option that is younger than the study has had its default there.
     before = {name: known["options"].get(name, getattr(StudyOptions, name, None)) for name in now}
@@ -396,7 +398,7 @@ def search(
     from study.front import counted
     from study.lab import base_config
     from study.leases import reap
-    from study.priors import priors_of
+    from study.priors import initial_trials
     from study.slots import top_up
     from study.storage import trials_of
     from study.supervise import out_of_patience, supervise
@@ -404,7 +406,7 @@ def search(
     folder = Path(options.out) / record["name"]
     base = base_config(record)
     reap(study)
-    left, priors = 0, priors_of(dataclasses.asdict(options), base)
+    left, priors = 0, initial_trials(dataclasses.asdict(options), base)
     ended = out_of_patience(counted(trials_of(study)), options)
     if not ended:
         study.set_user_attr("ended", None)  # what a shorter patience ended before goes on

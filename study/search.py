@@ -1,196 +1,168 @@
-"""How a worker gets its next trial: it claims a waiting one (`study.slots`), and a sampler suggests its knobs."""
+"""How a worker gets its next trial: it claims a waiting one (`study.slots`), and a sampler suggests its parameters."""
 
 import copy
-import functools
-import warnings
-from collections.abc import Container, Mapping
-from typing import Any
 
-import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.seeding import seed_from
-from study.evolution import EvolutionSampler
-from study.front import CONSTRAINT, counted, reference_of, vectors
+from study.config import current_sampler
+from study.front import CONSTRAINT, reference_of, vectors
 from study.leases import identity_of_process
 from study.machine import OUT_OF_MEMORY
+from study.optuna_private import StudyView, open_trial, storage_number, storage_of
 from study.slots import discard, diverged, holders, slot_of
-from study.storage import one_change_at_a_time, storage_of, trials_of
-
-TPE_TRIALS = 200
+from study.storage import one_change_at_a_time, trials_of
 
 
-class Searched(optuna.Study):
-    """A study as samplers should see it.
+class SamplerView(StudyView):
+    """A study as the sampler of one trial should see it.
 
-    Finished trials without knobs, as the baseline's, are left out: NSGA-II, GP and QMC search what all finished trials
-    have in common, or the first has; beside one without knobs that is nothing, and every knob would be drawn at random.
+    Finished trials without parameters, such as the baseline's, are left out. NSGA-II and GP search what all finished
+    trials have in common; with such a trial among them that is nothing, and they would draw every parameter at random.
 
-    A trial is worth its best network, the one with the largest box between it and the study's reference: networks on
-    the way to its end are answers as well. Shown the ends alone, TPE drew 40 trials of 170 beside one that half-way
-    networks had dominated long before.
+    A finished trial has the objectives of its best network, an interpolated one or the adapted one: that with the
+    largest area between its objectives and the study's reference. With the objectives of adapted networks alone, TPE
+    drew 40 trials of 170 next to one that interpolated networks had long dominated.
 
-    A trial whose knobs made it fail has the worst vector there is. Samplers take no note of failures, and would propose
-    what diverges again and again, 20 times in a row in a study of 110 trials.
-
-    Args:
-        name: Of the study.
-        storage: Where it is kept.
-        sampler: Optuna's default where there is none.
-        seen: Ended trials by number as they are seen, which another such object of this study has left: none of them is
-            looked at twice.
+    A trial that its parameters made fail has finished with the worst objectives there are. Samplers ignore failed
+    trials and would suggest what diverges again and again, 20 times in a row in a study of 110 trials.
     """
 
-    def __init__(
-        self,
-        name: str,
-        storage: optuna.storages.BaseStorage,
-        sampler: optuna.samplers.BaseSampler | None = None,
-        seen: dict[int, FrozenTrial] | None = None,
-    ) -> None:
-        super().__init__(name, storage, sampler)
-        self._seen = {} if seen is None else seen
-
-    @functools.cached_property
-    def info(self) -> Mapping[str, Any]:
-        """What the study's parent wrote of it, empty where there was none."""
-        return self._storage.get_study_user_attrs(self._study_id).get("study", {})
-
-    def _get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        found = super()._get_trials(deepcopy, None, use_cache)
-        found = [self._as_seen(trial) if trial.state.is_finished() else trial for trial in found]
-        found = [trial for trial in found if trial.params or not trial.state.is_finished()]
-        return [trial for trial in found if states is None or trial.state in states]
-
-    def _as_seen(self, trial: FrozenTrial) -> FrozenTrial:
-        """Returns what an ended trial is for samplers."""
-        if trial.number not in self._seen:
-            self._seen[trial.number] = self._looked_at(trial)
-        return self._seen[trial.number]
-
-    def _looked_at(self, trial: FrozenTrial) -> FrozenTrial:
-        if failed_by_its_knobs(trial):
-            worst = _ended_with(trial, [0.0, 0.0])
-            if (self.info.get("options") or {}).get("min_retention"):
-                worst.system_attrs = dict(trial.system_attrs)
-                worst.set_constraint(CONSTRAINT, 1.0)
-            return worst
-        if trial.state != TrialState.COMPLETE or not (answers := vectors(trial)):
-            return trial
-        boxes = np.maximum(np.array(answers) - reference_of(self.info), 0).prod(axis=1)
-        best = answers[int(boxes.argmax())]  # the first where none is above the reference
-        return trial if best == trial.values else _ended_with(trial, best)
+    def show(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Returns the trials as the sampler should see them."""
+        record = self.user_attrs.get("study", {})
+        constrained = bool((record.get("options") or {}).get("min_retention"))
+        reference = reference_of(record)
+        shown = []
+        for trial in trials:
+            if not trial.state.is_finished():
+                shown.append(trial)
+            elif not trial.params:
+                continue
+            elif failed_by_its_parameters(trial):
+                shown.append(as_worst(trial, constrained))
+            elif trial.state == TrialState.COMPLETE:
+                shown.append(as_best_network(trial, reference))
+            else:
+                shown.append(trial)
+        return shown
 
 
-def _ended_with(trial: FrozenTrial, vector: list[float]) -> FrozenTrial:
-    """Returns a copy of a trial as one that finished with some vector."""
-    ended = copy.copy(trial)
-    ended.state, ended.values = TrialState.COMPLETE, vector
-    return ended
-
-
-def failed_by_its_knobs(trial: FrozenTrial) -> bool:
-    """Whether a trial diverged or wanted more memory than there is; what was lost was not its knobs' fault."""
+def failed_by_its_parameters(trial: FrozenTrial) -> bool:
+    """Whether a trial diverged or ran out of memory; a trial that was lost did not fail by its parameters."""
     if trial.state != TrialState.FAIL or "lost" in trial.user_attrs:
         return False
     return diverged(trial) or trial.user_attrs.get("reason") == OUT_OF_MEMORY
 
 
-class AutoSampler(EvolutionSampler):
-    """The default: Optuna's TPE until TPE_TRIALS trials have ended, then `evolution`.
-
-    After the named methods TPE finds more with less training (`python -m benchmarks.search`), but ranks all trials anew
-    for every knob: with 280 it asks for an eighth of a second, with 2,000 for a third.
-    """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        self._tpe = make_tpe(seed)
-        self._asked: tuple[int, bool] = (-1, False)
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Returns the value of one knob; all knobs of a trial are of one sampler."""
-        if self._asked[0] != trial.number:
-            self._asked = trial.number, len(counted(trials_of(study))) < TPE_TRIALS
-        if self._asked[1]:
-            return self._tpe.sample_independent(study, trial, param_name, param_distribution)
-        return super().sample_independent(study, trial, param_name, param_distribution)
-
-
-def make_tpe(seed: int) -> optuna.samplers.TPESampler:
-    """Returns Optuna's TPE, knob by knob as conditions need it; other workers' running trials count as bad ones."""
-    return optuna.samplers.TPESampler(seed=seed, multivariate=False, constant_liar=True)
-
-
-def claim(
-    study: optuna.Study, sampler: str, seed: int, seen: dict[int, FrozenTrial] | None = None
-) -> optuna.Trial | None:
-    """Takes the next waiting trial for this process, or returns None when there is none left.
-
-    The sampler is made anew for each trial, with a seed from the trial's number: a resumed study does not draw the
-    same numbers again. One worker alone draws the same each time, but with `evolution`, which heeds what trials cost
-    (`auto` is that after TPE_TRIALS).
+def as_worst(trial: FrozenTrial, constrained: bool) -> FrozenTrial:
+    """Returns a copy of a failed trial that finished with the worst objectives there are.
 
     Args:
-        study: Whose trial.
-        sampler: By its name on the command line.
-        seed: Of the study.
-        seen: See `Searched`; the same for all trials that a process claims.
+        trial: The failed trial.
+        constrained: Whether the study has a constraint, which the copy then breaks.
     """
-    storage, study_id = storage_of(study)
-    queue = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,))
-    for waiting in sorted(
-        queue, key=lambda trial: "prior" not in trial.user_attrs
-    ):  # guesses made later come first too
-        try:
-            with one_change_at_a_time(storage):
-                if not storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):
-                    continue
-            storage.set_trial_user_attr(waiting._trial_id, "worker", identity_of_process())
-        except optuna.exceptions.UpdateFinishedTrialError:  # another's by now, or withdrawn by the parent
+    worst = _finished_with(trial, [0.0, 0.0])
+    if constrained:
+        worst.system_attrs = dict(trial.system_attrs)  # the copy would share them with the trial
+        worst.set_constraint(CONSTRAINT, 1.0)
+    return worst
+
+
+def as_best_network(trial: FrozenTrial, reference: tuple[float, float]) -> FrozenTrial:
+    """Returns a finished trial with the objectives of its best network.
+
+    Args:
+        trial: The finished trial.
+        reference: Source and target accuracy from which areas are measured.
+    """
+
+    def area(objectives: list[float]) -> float:
+        source, target = objectives
+        return max(0.0, source - reference[0]) * max(0.0, target - reference[1])
+
+    candidates = vectors(trial)
+    if not candidates:
+        return trial  # each network forgets too much, which the trial's constraint tells
+    best = max(candidates, key=area)  # the first of equals, which is the adapted network
+    return trial if best == trial.values else _finished_with(trial, best)
+
+
+def _finished_with(trial: FrozenTrial, objectives: list[float]) -> FrozenTrial:
+    finished = copy.copy(trial)
+    finished.state = TrialState.COMPLETE
+    finished.values = objectives
+    return finished
+
+
+def claim(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
+    """Takes the next waiting trial for this process, or returns None when no trial is left.
+
+    The sampler is made anew for each trial, with a seed from the study's seed and the trial's number: a resumed study
+    does not draw the same numbers again, and a single worker draws the same numbers in every run.
+
+    Args:
+        study: The study.
+        sampler: The sampler's name, as on the command line or in the record of an older study.
+        seed: The study's seed.
+
+    Raises:
+        InputError: The sampler is one that this version no longer has.
+    """
+    sampler = current_sampler(sampler)
+    for waiting in _waiting_trials(study):
+        if not _take(study, waiting):
             continue
-        # A new study object sees the trials that other workers finished meanwhile.
-        asked = make_sampler(sampler, seed_from(seed, waiting.number), seed)
-        study = Searched(study.study_name, storage, asked, seen)
-        trial = optuna.Trial(study, waiting._trial_id)
+
+        # Two parents may have filled one slot; then the trial that was made first holds it.
         holder = holders(trials_of(study)).get(slot_of(waiting))
-        if holder is None or holder.number != waiting.number:  # another parent filled or withdrew the slot
+        if holder is None or holder.number != waiting.number:
             discard(study, waiting, "one too many", TrialState.RUNNING)
             continue
-        return trial
+
+        storage, _ = storage_of(study)
+        seeded = make_sampler(sampler, seed_from(seed, waiting.number))
+        return open_trial(SamplerView(study.study_name, storage, seeded), waiting)
     return None
 
 
-def make_sampler(name: str, seed: int, study_seed: int = 0) -> optuna.samplers.BaseSampler:
-    """Returns a sampler by the name it has on the command line, for one trial or, in simulations, for all.
+def _waiting_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the waiting trials in the order in which they are claimed: initial trials of the user's first."""
+    storage, study_id = storage_of(study)
+    waiting = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,))
+    return sorted(waiting, key=lambda trial: "prior" not in trial.user_attrs)
+
+
+def _take(study: optuna.Study, waiting: FrozenTrial) -> bool:
+    """Turns a waiting trial into a running one of this process; False where another process was faster."""
+    storage, _ = storage_of(study)
+    number = storage_number(waiting)
+    try:
+        with one_change_at_a_time(storage):
+            if not storage.set_trial_state_values(number, TrialState.RUNNING):
+                return False
+        storage.set_trial_user_attr(number, "worker", identity_of_process())
+    except optuna.exceptions.UpdateFinishedTrialError:  # another process finished it, or the parent withdrew it
+        return False
+    return True
+
+
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
+    """Returns the sampler of a name on the command line.
 
     Args:
-        name: As on the command line.
-        seed: Of what it draws.
-        study_seed: Of a sequence that all processes and trials of the study share.
+        name: One of `study.config.SAMPLERS`.
+        seed: The seed of all that the sampler draws.
     """
-    seed, study_seed = seed % 2**32, study_seed % 2**32
-    if name == "auto":
-        return AutoSampler(seed)
-    if name == "evolution":
-        return EvolutionSampler(seed)
-    if name == "qmc":
-        # One sequence for all processes, which each trial's place is looked up in; the rest is drawn at random.
-        with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
-            return optuna.samplers.QMCSampler(
-                seed=study_seed, scramble=True, independent_sampler=optuna.samplers.RandomSampler(seed=seed)
-            )
+    seed %= 2**32
     if name == "tpe":
-        return make_tpe(seed)
+        # Each parameter by itself, as a conditional space needs it. Running trials of other workers count as bad ones,
+        # so that workers do not try the same.
+        return optuna.samplers.TPESampler(seed=seed, multivariate=False, constant_liar=True)
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed)
     if name == "gp":
         return optuna.samplers.GPSampler(seed=seed)
-    # A grid's points are all enqueued, so that its sampler is never asked.
+    # A grid's points are all enqueued, so the sampler of `grid` is never asked.
     return optuna.samplers.RandomSampler(seed=seed)

@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 from fer.adaptation import AdaptationConfig
 from search_spaces import SPACES
 from study.front import counted
-from study.storage import one_change_at_a_time, storage_of, trials_of
+from study.optuna_private import enqueued_parameters, storage_number, storage_of
+from study.storage import one_change_at_a_time, trials_of
 
 RETRIES = 3
 DIVERGED = "Diverged: "
@@ -86,7 +87,7 @@ def top_up(
 
 def is_free(trial: FrozenTrial) -> bool:
     """Whether the knobs of a trial that waits, or was withdrawn, are all left to the sampler."""
-    known = trial.system_attrs.get("fixed_params") or trial.params
+    known = enqueued_parameters(trial) or trial.params
     return not known and not {"keep", "named", "prior"} & trial.user_attrs.keys()
 
 
@@ -121,7 +122,7 @@ def give_back(study: optuna.Study, trial: FrozenTrial, blame: bool = True) -> No
 def _copy(study: optuna.Study, trial: FrozenTrial) -> None:
     """Enqueues a trial for the same slot, with the same knobs and nothing else of what the earlier one left."""
     kept = {name: trial.user_attrs[name] for name in KEPT if name in trial.user_attrs} | {"slot": slot_of(trial)}
-    knobs = trial.system_attrs.get("fixed_params", {}) | trial.params
+    knobs = enqueued_parameters(trial) | trial.params
     study.enqueue_trial(knobs, user_attrs=kept | {"copy_of": trial.number})
 
 
@@ -135,10 +136,10 @@ def discard(study: optuna.Study, trial: FrozenTrial, reason: str, expected: Tria
     storage, _ = storage_of(study)
     try:
         with one_change_at_a_time(storage):
-            if storage.get_trial(trial._trial_id).state != expected:
+            if storage.get_trial(storage_number(trial)).state != expected:
                 return False
-            storage.set_trial_user_attr(trial._trial_id, "lost", reason)
-            return storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            storage.set_trial_user_attr(storage_number(trial), "lost", reason)
+            return storage.set_trial_state_values(storage_number(trial), TrialState.FAIL)
     except optuna.exceptions.UpdateFinishedTrialError:
         return False
 
@@ -154,7 +155,7 @@ def fail(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
     """Marks an unfinished trial as failed, with the reason."""
     storage, _ = storage_of(study)
     try:
-        storage.set_trial_user_attr(trial._trial_id, "reason", reason)
-        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        storage.set_trial_user_attr(storage_number(trial), "reason", reason)
+        storage.set_trial_state_values(storage_number(trial), TrialState.FAIL)
     except optuna.exceptions.UpdateFinishedTrialError:
         return

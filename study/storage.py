@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 
 from fer.errors import InputError
 from study.describe import hide_secrets, one_line
+from study.optuna_private import JOURNAL_OPERATION, database_url, storage_of
 from study.patience import Patient, StorageLost, first_line
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -188,7 +189,7 @@ def _damaged(path: Path, error: Exception) -> InputError:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                json.loads(line)["op_code"]
+                json.loads(line)[JOURNAL_OPERATION]
             except (ValueError, KeyError, TypeError):
                 return InputError(
                     "a journal's lines are whole", f"{path}, damaged in line {number}",
@@ -217,11 +218,6 @@ def load_study(name: str, out: Path, storage: str | None, patience: float = 0.0)
         raise InputError("a study must exist", f"{name!r} in {hide_secrets(storage or str(folder))}", mend) from None
 
 
-def storage_of(study: optuna.Study) -> tuple[BaseStorage, int]:
-    """Returns a study's storage and its number there."""
-    return study._storage, study._study_id
-
-
 def trials_of(study: optuna.Study) -> list[FrozenTrial]:
     """Returns all trials of a study, those of other processes included, without copying them."""
     storage, study_id = storage_of(study)
@@ -230,7 +226,7 @@ def trials_of(study: optuna.Study) -> list[FrozenTrial]:
 
 def one_change_at_a_time(storage: BaseStorage) -> contextlib.AbstractContextManager:
     """Returns a lock for SQLite, which has no row locks, so that two workers there could change one state together."""
-    url = str(getattr(getattr(storage, "_backend", storage), "url", ""))
+    url = database_url(storage)
     if url.startswith("sqlite:///"):
         return FileLock(url.removeprefix("sqlite:///").split("?")[0] + ".lock")
     return contextlib.nullcontext()

@@ -27,7 +27,6 @@ from study.machine import (
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.trial import FrozenTrial
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -115,9 +114,8 @@ def run_all(
     from study.slots import give_back
 
     finished = 0
-    seen: dict[int, FrozenTrial] = {}
     while time.monotonic() < until:
-        trial = claim(study, options["sampler"], options["seed"], seen)
+        trial = claim(study, options["sampler"], options["seed"])
         if trial is None:
             break
         try:

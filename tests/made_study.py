@@ -30,7 +30,7 @@ def made_info(**changes: Any) -> dict:
         "synthetic": True,
         "source": {"name": "fer2013", "kind": "synthetic", "digest": "0123456789abcdef", "report": {"images": 28709}},
         "target": {"name": "tfeid", "kind": "synthetic", "digest": "fedcba9876543210", "report": {"images": 510}},
-        "options": {"space": "card", "sampler": "evolution", "seed": 0, "trials": 30},
+        "options": {"space": "card", "sampler": "tpe", "seed": 0, "trials": 30},
         "network": {"width": 0.25, "parameters": 1203456},
         "baseline": {"digest": "abc", "source_val": 0.61, "target_val": 0.45, "measures": {"source_uar": 0.58}},
         "versions": {"python": "3.11", "torch": "2.11.0"},

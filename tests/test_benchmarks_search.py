@@ -1,6 +1,7 @@
 """The simulator: sums and clocks by hand, and a surrogate that knows what its table knows."""
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from benchmarks import search_real
 from benchmarks.checking import hash_of
 from benchmarks.search import Contender, correlations, curves, halving, replay, steps_of, to_reach
 from benchmarks.search_figures import attained, draw_real
-from benchmarks.search_simulator import Course, Search, Surrogate, base, noise, simulate
+from benchmarks.search_simulator import Course, Plan, Search, Surrogate, base, noise, simulate
 from benchmarks.search_table import KNOBS, MEASURED, NAMED, PACKED, SHARES, draw, read
 from fer.adaptation import STRATEGIES, named
-from study.evolution import EvolutionSampler
+from study.search import make_sampler
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +65,8 @@ def always(number: int, seed: int) -> Course:
 
 
 def run(trials: int, workers: int, stops=()):
-    return simulate(
-        always, lambda i: (i, i), lambda *_: None, trials, 0, workers,
-        (lambda trial, share, mine, before: True) if stops else None, stops,
-    )  # fmt: skip
+    rule = (lambda trial, share, mine, before: True) if stops else None
+    return simulate(always, lambda i: (i, i), lambda *_: None, Plan(trials, 0, workers, rule, stops))
 
 
 @pytest.mark.parametrize("workers, clock", [(1, 48.0), (2, 24.0), (4, 16.0), (64, 8.0)])
@@ -110,7 +109,7 @@ def test_attainment_by_hand():
 
 
 def test_the_paper_s_strategies_run_to_their_end_and_others_may_stop(table):
-    contender = Contender(EvolutionSampler, named=True, stopping=halving(), rungs=(0.25, 0.5))
+    contender = Contender(partial(make_sampler, "tpe"), named=True, stopping=halving(), rungs=(0.25, 0.5))
     found, latencies = replay(contender, Surrogate(table, trees=5).answer, 0, trials=40)
     assert len(found.ends) == len(latencies) == 40
     assert all(state == "finished" for *_, state, _ in found.ends[: len(STRATEGIES)])

@@ -7,7 +7,7 @@ from fer.adaptation import PRESETS, AdaptationConfig, named
 from fer.errors import InputError
 from made_study import made_info, made_trial
 from search_spaces import SPACES, choose, full
-from study.priors import front_of, guess, priors_of
+from study.priors import front_of, initial_trials, parse_initial_trial
 from study.search import claim
 from study.slots import top_up
 from study.storage import trials_of
@@ -35,7 +35,7 @@ BASE = AdaptationConfig(epochs=5.0)
     ],
 )
 def test_a_guess_fixes_what_it_names_and_the_space_takes_it(space, text, params):
-    slot = guess(text, space, BASE)
+    slot = parse_initial_trial(text, space, BASE)
     assert slot["params"] == params and slot["user_attrs"]["keep"]
     for seed in range(20):  # whatever the sampler draws for the rest
         study = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed))
@@ -52,6 +52,10 @@ def test_a_guess_fixes_what_it_names_and_the_space_takes_it(space, text, params)
         ("card", "strategy=FT,frozen_layers=2.5", "a whole number from 1 to 12", "2.5"),
         ("card", "strategy=LWF", "strategy is one of FC, FC", "LWF"),
         ("card", "momentum=0.5", "it asks for strategy, lr", "momentum"),
+        ("card", "lr=fast", "lr is a number from 0.0001 to 0.1", "fast"),
+        ("card", "lr=nan", "lr is a number from 0.0001 to 0.1", "nan"),
+        ("card", "strategy=FT,frozen_layers=13", "a whole number from 1 to 12", "13"),
+        ("card", "strategy=FU,replay_weight=2", "names knobs of the space card", "replay_weight"),
         ("card", "lr", "KNOB=VALUE", "lr"),
         ("card", " , ", "KNOB=VALUE", ","),
         ("card", "lr=0.1,lr=0.01", "each knob once", "lr=0.01"),
@@ -62,7 +66,7 @@ def test_a_guess_fixes_what_it_names_and_the_space_takes_it(space, text, params)
 )
 def test_a_wrong_guess_is_told_with_rule_and_value(space, text, rule, value):
     with pytest.raises(InputError) as caught:
-        guess(text, space, BASE)
+        parse_initial_trial(text, space, BASE)
     assert rule in caught.value.rule and value in str(caught.value.value)
 
 
@@ -78,7 +82,7 @@ def test_a_named_method_is_exactly_its_point_of_the_full_space(name):
 
 
 def test_a_named_method_can_be_changed_by_a_guess():
-    params = guess("strategy=L2-SP,lr=0.003", "full", BASE)["params"]
+    params = parse_initial_trial("strategy=L2-SP,lr=0.003", "full", BASE)["params"]
     assert params == full.point("L2-SP", BASE) | {"sgd_lr": 0.003}
 
 
@@ -101,13 +105,13 @@ def test_an_earlier_front_is_taken_best_source_first_without_what_is_dominated()
 
 def test_priors_come_first_and_once_and_the_total_holds():
     study = optuna.create_study(directions=["maximize"] * 2)
-    priors = [guess("strategy=RE", "card", BASE), guess("lr=0.1", "card", BASE)]
+    priors = [parse_initial_trial("strategy=RE", "card", BASE), parse_initial_trial("lr=0.1", "card", BASE)]
     for _ in range(2):
         assert top_up(study, 8, "card", BASE, priors) == 8
     fixed = [trial.system_attrs["fixed_params"] for trial in trials_of(study)]
     expected = [SPACES["card"].slot(BASE, index)["params"] for index in range(6)]
     assert fixed == [{"strategy": "RE"}, {"lr": 0.1}, *expected]
-    top_up(study, 11, "card", BASE, [*priors, guess("strategy=FU", "card", BASE)])
+    top_up(study, 11, "card", BASE, [*priors, parse_initial_trial("strategy=FU", "card", BASE)])
     assert [t.system_attrs["fixed_params"] for t in trials_of(study)][8:] == [{"strategy": "FU"}, {}, {}]
 
 
@@ -118,7 +122,7 @@ def test_priors_of_a_study_that_goes_on_take_the_place_of_free_trials_and_are_cl
         trial = claim(study, "random", 0)
         choose("card", trial, BASE)
         trial.study.tell(trial, [0.5, 0.5])
-    priors = [guess(f"strategy=RE,lr={lr}", "card", BASE) for lr in (0.01, 0.02, 0.03)]
+    priors = [parse_initial_trial(f"strategy=RE,lr={lr}", "card", BASE) for lr in (0.01, 0.02, 0.03)]
     for _ in range(2):
         assert top_up(study, 8, "card", BASE, priors) == 2
     tried = []
@@ -139,6 +143,6 @@ def test_a_named_method_of_an_earlier_front_keeps_its_name_and_its_right_to_end(
 
 
 def test_options_become_priors():
-    assert priors_of({"space": "card"}, BASE) == []
-    (slot,) = priors_of({"space": "card", "tries": ["strategy=FC"]}, BASE)
+    assert initial_trials({"space": "card"}, BASE) == []
+    (slot,) = initial_trials({"space": "card", "tries": ["strategy=FC"]}, BASE)
     assert slot["params"] == {"strategy": "FC"}

@@ -1,10 +1,10 @@
 """Slots, claims, retries: totals stay exact whatever happens to the workers, on every storage."""
 
-import shutil
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import optuna
@@ -13,12 +13,14 @@ from optuna.trial import TrialState
 
 from fer.adaptation import AdaptationConfig
 from fer.errors import InputError
-from made_study import made_trial
+from made_study import made_info, made_trial
 from search_spaces import choose
-from study import search
+from study.config import SAMPLERS, StudyOptions
 from study.front import CONSTRAINT, FLOOR, counted
 from study.leases import identity_of_process, reap
-from study.search import claim
+from study.optuna_private import storage_of
+from study.run import find_record
+from study.search import SamplerView, claim, make_sampler
 from study.slots import RETRIES, discard, fail, top_up
 from study.storage import load_study, open_storage, trials_of
 
@@ -39,6 +41,10 @@ def finish_all(study: optuna.Study, seed: int = 1) -> int:
         trial.study.tell(trial, [0.5, 0.5])
         number += 1
     return number
+
+
+def view_of(study: optuna.Study) -> SamplerView:
+    return SamplerView(study.study_name, storage_of(study)[0])
 
 
 def states(study: optuna.Study) -> list[str]:
@@ -72,7 +78,7 @@ def test_many_workers_claim_each_slot_once(study):
 
 
 def test_two_parents_that_fill_the_same_slots_change_no_total(study):
-    storage = study._storage
+    storage, _ = storage_of(study)
     parents = [optuna.load_study(study_name="s", storage=storage) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda parent: top_up(parent, 12, "card", BASE), parents))
@@ -202,7 +208,7 @@ def test_discarding_a_finished_trial_does_nothing(study):
     assert states(study) == ["COMPLETE"]
 
 
-@pytest.mark.parametrize("sampler", ["auto", "evolution", "tpe", "nsga2", "random", "gp", "qmc"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "gp"])
 def test_equal_seeds_suggest_equal_trials_and_a_resumed_study_does_not_repeat_itself(tmp_path, sampler):
     def values(folder: Path, stops: tuple[int, ...]) -> list[float]:
         storage = open_storage(None, folder)
@@ -219,27 +225,57 @@ def test_equal_seeds_suggest_equal_trials_and_a_resumed_study_does_not_repeat_it
     assert len(set(once)) == 14
 
 
-def test_auto_is_tpe_until_it_asks_slowly_and_then_evolution(tmp_path, monkeypatch):
-    def values(sampler: str) -> list[float]:
-        storage = open_storage(None, tmp_path / sampler)
+def test_the_default_sampler_is_tpe_with_conditions_and_other_workers_in_mind():
+    assert StudyOptions.sampler == "tpe" and StudyOptions.sampler in SAMPLERS
+    sampler = make_sampler("tpe", 0)
+    assert type(sampler) is optuna.samplers.TPESampler
+    assert (sampler._multivariate, sampler._constant_liar) == (False, True)
+
+
+def test_a_study_begun_with_auto_goes_on_with_tpe(tmp_path):
+    def values(before: str, after: str) -> list[float]:
+        storage = open_storage(None, tmp_path / f"{before}-{after}")
         found = optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
-        top_up(found, 30, "card", BASE)
-        while (trial := claim(found, sampler, 3)) is not None:
-            x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
-            trial.set_user_attr("seconds", 1.0)  # which evolution heeds
-            stopped = trial.number % 3 == 2  # such trials count: TPE weighs them too
-            trial.study.tell(trial, None if stopped else [x, 1 - y], TrialState.PRUNED if stopped else None)
+        for total, sampler in ((15, before), (20, after)):
+            top_up(found, total, "card", BASE)
+            while (trial := claim(found, sampler, 3)) is not None:
+                x = trial.suggest_float("x", 0, 1)
+                trial.study.tell(trial, [x, 1 - x])
         return [trial.params["x"] for trial in trials_of(found)]
 
-    monkeypatch.setattr(search, "TPE_TRIALS", 20)
-    auto, tpe = values("auto"), values("tpe")
-    assert auto[:20] == tpe[:20] and not set(auto[20:]) & set(tpe[20:])
-    monkeypatch.setattr(search, "TPE_TRIALS", 0)
-    shutil.rmtree(tmp_path / "auto")
-    assert values("auto") == values("evolution")
+    assert values("auto", "auto") == values("auto", "tpe") == values("tpe", "tpe")
 
 
-@pytest.mark.parametrize(("sampler", "finished"), [("nsga2", 56), ("gp", 12), ("qmc", 6)])
+@pytest.mark.parametrize("sampler", ["evolution", "qmc", "Tpe", ""])
+def test_a_study_of_a_sampler_that_is_gone_is_refused_in_one_line_and_none_of_its_trials_is_taken(study, sampler):
+    top_up(study, 1, "card", BASE)
+    with pytest.raises(InputError, match="--warm-start") as caught:
+        claim(study, sampler, 0)
+    assert f"--sampler {sampler}" in str(caught.value) and "\n" not in str(caught.value)
+    assert states(study) == ["WAITING"]
+
+
+def test_a_study_that_an_older_version_began_is_resumed_or_refused_by_its_sampler():
+    def record_of(sampler: str) -> dict:
+        return made_info(options=asdict(StudyOptions("tfeid", sampler=sampler)))
+
+    found = find_in(record_of("auto"), StudyOptions("tfeid"))
+    assert found["options"]["sampler"] == "tpe"
+    with pytest.raises(InputError, match="sampler tpe → random"):
+        find_in(record_of("auto"), StudyOptions("tfeid", sampler="random"))
+    for gone in ("evolution", "qmc"):
+        with pytest.raises(InputError, match=f"--sampler {gone}, which is gone"):
+            find_in(record_of(gone), StudyOptions("tfeid"))
+
+
+def find_in(record: dict, options: StudyOptions) -> dict:
+    """Looks for a study in a storage that has one with this record."""
+    study = optuna.create_study(study_name="s", directions=["maximize"] * 2)
+    study.set_user_attr("study", record)
+    return find_record(record | {"name": "s"}, options, storage_of(study)[0])
+
+
+@pytest.mark.parametrize(("sampler", "finished"), [("nsga2", 56), ("gp", 12)])
 def test_a_baseline_without_knobs_does_not_make_optunas_samplers_draw_at_random(tmp_path, sampler, finished):
     def suggested(folder: Path, seed: int) -> dict:
         storage = open_storage(None, folder)
@@ -259,7 +295,7 @@ def test_a_baseline_without_knobs_does_not_make_optunas_samplers_draw_at_random(
 
 
 @pytest.mark.parametrize("options", [{}, {"min_retention": 0.9}, {"reference": [0.5, 0.3]}], ids=str)
-@pytest.mark.parametrize("sampler", ["auto", "tpe", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_samplers_keep_away_from_what_diverges(tmp_path, sampler, options):
     latest = []
     for seed in range(1 if sampler == "gp" else 3):  # GP asks for seconds, and hardly varies
@@ -292,11 +328,9 @@ def test_samplers_keep_away_from_what_diverges(tmp_path, sampler, options):
 def test_samplers_see_a_trial_as_its_best_network(study, end, way, floor, seen):
     measures = {"source_val": end[0], "target_val": end[1], "source_val/0.50": way[0], "target_val/0.50": way[1]}
     study.add_trial(made_trial(0, values=end, measures=measures | ({FLOOR: floor} if floor else {})))
-    known = {}
-    for _ in range(2):
-        (trial,) = search.Searched("s", study._storage, None, known).get_trials(states=(TrialState.COMPLETE,))
-        assert trial.values == pytest.approx(seen) and trials_of(study)[0].values == list(end)
-    assert known.keys() == {0}
+    (trial,) = view_of(study).get_trials(states=(TrialState.COMPLETE,))
+    assert trial.values == pytest.approx(seen)
+    assert trials_of(study)[0].values == list(end)
 
 
 def test_a_lost_trial_tells_samplers_nothing(study):
@@ -308,7 +342,7 @@ def test_a_lost_trial_tells_samplers_nothing(study):
             discard(study, trials_of(study)[trial.number], reason, TrialState.RUNNING)
         else:
             fail(study, trials_of(study)[trial.number], "Diverged: inf")
-    seen = search.Searched("s", study._storage).get_trials(states=(TrialState.COMPLETE, TrialState.FAIL))
+    seen = view_of(study).get_trials(states=(TrialState.COMPLETE, TrialState.FAIL))
     assert [(trial.number, trial.state.name, trial.values) for trial in seen] == [
         (0, "FAIL", None), (1, "COMPLETE", [0, 0]),
     ]  # fmt: skip

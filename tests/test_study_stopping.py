@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.search_simulator import Course, simulate
+from benchmarks.search_simulator import Course, Plan, simulate
 from benchmarks.search_table import SHARES
 from conftest import TINY
 from made_study import DONE, FAILED, STOPPED, made_trial
@@ -152,7 +152,7 @@ def test_with_any_rungs_and_workers_what_stops_was_dominated_at_its_rung(seed, w
         lambda number, seed: courses[number],
         lambda index: (index, index),
         lambda index, vector, state, seconds: told.append((index, state)),
-        count, 0, workers, rule, sorted(rungs),
+        Plan(count, 0, workers, rule, sorted(rungs)),
     )  # fmt: skip
     assert sorted(index for index, _ in told) == list(range(count))  # every trial ends once
     assert [state for _, state in told].count("stopped") == len(stopped)

@@ -52,7 +52,7 @@ def test_a_study_is_a_parent_with_a_child_per_counted_trial(handle, info):
     assert tracking.sync(handle, info, trials, done) == 10 and done == set(range(10))
     (parent,) = parents(handle, info)
     assert parent.info.run_id == handle["parent"] and parent.info.run_name == info["name"]
-    assert parent.data.tags["synthetic"] == "true" and parent.data.params["sampler"] == "evolution"
+    assert parent.data.tags["synthetic"] == "true" and parent.data.params["sampler"] == "tpe"
     assert parent.data.metrics["baseline/source_val"] == 0.61
     inputs = {d.tags[0].value: (d.dataset.name, d.dataset.digest) for d in parent.inputs.dataset_inputs}
     assert inputs == {"source": ("fer2013", "0123456789abcdef"), "target": ("tfeid", "fedcba9876543210")}
@@ -126,7 +126,7 @@ def test_a_parent_left_without_its_description_is_given_it(handle, store, info, 
     fresh = tracking.open_tracking(handle["uri"], store)
     assert tracking.sync(fresh, info, made_trials(1), set()) == 1
     (parent,) = parents(handle, info)
-    assert parent.data.params["sampler"] == "evolution" and parent.data.metrics["baseline/source_val"] == 0.61
+    assert parent.data.params["sampler"] == "tpe" and parent.data.metrics["baseline/source_val"] == 0.61
     assert len(parent.inputs.dataset_inputs) == 2 and not [tag for tag in parent.data.tags if tag.startswith("now.")]
 
 
