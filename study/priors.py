@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from fer.adaptation import PRESETS, AdaptationConfig
 from fer.errors import InputError
 from search_spaces import SPACES
+from study.compatibility import fits
 
 if TYPE_CHECKING:
     import optuna
@@ -39,7 +40,7 @@ def front_of(study: "optuna.Study", space: str) -> list[Slot]:
     """Returns the trials on a study's front, best source accuracy first.
 
     Raises:
-        InputError: It was searched in another space, or has no finished trial.
+        InputError: It was searched in another space or an earlier form of this one, or has no finished trial.
     """
     from study.front import front, table
     from study.storage import trials_of
@@ -51,6 +52,13 @@ def front_of(study: "optuna.Study", space: str) -> list[Slot]:
         )
     trials = trials_of(study)
     numbers = dict.fromkeys(front(table(trials))["trial"].tolist()[::-1])
+    older = [number for number in numbers if not fits(trials[number], space)]
+    if older:
+        raise InputError(
+            "--warm-start needs a study of the same space",
+            f"{study.study_name}, trial {older[0]}, from before the space {space} changed",
+            "Leave it out, or give the trial's choices with --try.",
+        )
     if not numbers:
         raise InputError(
             "--warm-start needs a study with finished trials", study.study_name, "Let it finish some, or leave it out."
@@ -141,10 +149,9 @@ class _Asking:
                 return choice
         if name == "fusion" and (self.given.get("anchor") == "replay" or "replay_weight" in self.given):
             return True  # there is nothing to replay without
-        own = {"strategy": ("fusion",), "fusion": ("fusion_ratio", "fusion_kind", "replay_size")}
-        own |= {"fusion_kind": ("fusion_ratio",)}
+        own = {"strategy": ("fusion",), "fusion": ("fusion_ratio", "replay_size")}
         if any(key.startswith(own.get(name, (name.removesuffix("_on"),))) for key in self.given if key != name):
-            return next((choice for choice in choices if choice in (True, "ratio", "FU")), None)
+            return next((choice for choice in choices if choice in (True, "FU")), None)
         return None
 
     def _choose(self, name: str, distribution: BaseDistribution, otherwise: Any) -> Any:
