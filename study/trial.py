@@ -1,9 +1,10 @@
 """One trial: from the knobs that the sampler suggests to the record in the storage."""
 
 import contextlib
+import itertools
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from study.describe import hide_secrets, one_line
 from study.front import BETWEEN, CONSTRAINT, FLOOR, OBJECTIVES, counted, model_name, non_dominated, vectors, way_name
 from study.machine import OUT_OF_MEMORY, Crowded, is_out_of_memory, is_stuck
 from study.slots import DIVERGED, diverged
-from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
+from study.stopping import WARM_UP, rung_name, vectors_at, way_rung_name, would_stop
 from study.storage import trials_of
 
 
@@ -82,9 +83,14 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         else:
             looks = bench.early_stop and not bench.folds  # over folds, trials stop between two trainings
             adapted = adapt_over(
-                bench.settings, config, seed, lambda share, row: at_rung(trial, bench, share, row), bench.ways,
-                lambda found: leads(trial, bench, found), RUNGS if looks else (1.0,),
-            )  # fmt: skip
+                bench.settings,
+                config,
+                seed,
+                on_rung=lambda share, row, ways: at_rung(trial, bench, share, row, ways),
+                ways=bench.ways,
+                leads=lambda found: leads(trial, bench, found),
+                rungs=RUNGS if looks else (1.0,),
+            )
             record = {"curve": adapted.curve, "measures": adapted.measures | on_the_way(adapted)}
             record["confusion"] = adapted.confusion
             if adapted.stopped:
@@ -121,19 +127,37 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         return TrialState.FAIL
 
 
-def at_rung(trial: optuna.Trial, bench: Bench, share: float, row: dict[str, float]) -> bool:
-    """Records the trial's vector at a rung and returns whether it stops there.
+def at_rung(
+    trial: optuna.Trial, bench: Bench, share: float, row: dict[str, float], ways: Iterable[list[float]] = ()
+) -> bool:
+    """Records the vectors of the trial's networks at a rung and returns whether it stops there.
 
     The paper's own strategies go on to their end: the report compares them.
+
+    Args:
+        trial: The trial.
+        bench: What its worker knows.
+        share: Of the budget, which is spent.
+        row: Of the curve, with the trial's own accuracies.
+        ways: Both accuracies of each network on the way to the trial's own, made and scored when they are asked for.
+            The first is asked for always, since other trials are compared with it, the others while the trial would
+            stop without them.
     """
-    mine = [row["source_val"], row["target_val"]]
-    trial.set_user_attr(rung_name(share), mine)
-    if not bench.early_stop or share < WARM_UP or trial.user_attrs.get("keep"):
+    mine = [[row["source_val"], row["target_val"]]]
+    trial.set_user_attr(rung_name(share), mine[0])
+    if not bench.early_stop or share < WARM_UP:
         return False
+
     others = vectors_at(trials_of(trial.study), share, trial.number)
-    if mine[0] >= bench.floor:  # what forgot too much is no answer, and stops none that may be one
-        others = [other for other in others if other[0] >= bench.floor]
-    return should_stop(mine, others)
+    waiting = iter(ways)
+    mine += itertools.islice(waiting, 1)
+    stops = not trial.user_attrs.get("keep") and would_stop(mine, others, bench.floor)
+    while stops and (vector := next(waiting, None)) is not None:
+        mine.append(vector)
+        stops = would_stop(mine, others, bench.floor)
+    if len(mine) > 1:
+        trial.set_user_attr(way_rung_name(share), mine[1:])
+    return stops
 
 
 def describe(trial: optuna.Trial, attributes: dict[str, Any]) -> None:
