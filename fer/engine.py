@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +41,28 @@ _NORM_BATCH, _NORM_SAMPLES = 128, 256  # more samples move accuracies by less th
 _HOPE = {"source": 0.035, "target": 0.06}
 _CHANGE_SIDES = 0.1
 
-OnRung = Callable[[float, dict[str, float], Iterator[list[float]]], bool]
-"""From the share of the budget that is spent, a row of the curve, and both accuracies of each network on the way from
-the baseline, to whether the adaptation stops. Each of the latter is made and scored when it is asked for."""
+
+@dataclass(frozen=True)
+class Prospect:
+    """A network on the way from the baseline to what an adaptation is at a rung, which need not be made.
+
+    Attributes:
+        hoped: Source and target accuracy that would be unusually good for it.
+        score: Makes and scores it, on the rung's images; returns source and target accuracy.
+    """
+
+    hoped: list[float]
+    score: Callable[[], list[float]]
+
+    @classmethod
+    def known(cls, accuracies: list[float]) -> "Prospect":
+        """Returns the prospect of a network that is scored already."""
+        return cls(accuracies, lambda: accuracies)
+
+
+OnRung = Callable[[float, dict[str, float], Iterator[Prospect]], bool]
+"""From the share of the budget that is spent, a row of the curve and the networks on the way from the baseline to
+whether the adaptation stops."""
 
 
 @dataclass(frozen=True)
@@ -350,14 +369,14 @@ class _Adaptation:
             adapted = self.result([network])
             row |= self.score(adapted, None if epoch == epochs else self.setting.rung_images)
             if on_rung and epoch < epochs:
-                self.stopped = on_rung(epoch / epochs, row, self.score_ways(adapted, row))
+                self.stopped = on_rung(epoch / epochs, row, self.prospects(adapted, row))
             return self.stopped
 
         def restore(rows: list[dict[str, float]]) -> None:
             self.curve[done:] = rows
             for epoch, row in enumerate(rows, 1):
                 if on_rung and "source_val" in row and epoch < epochs:
-                    on_rung(epoch / epochs, row, self.scored_ways(row))  # told again; it went on from there before
+                    on_rung(epoch / epochs, row, self.known_prospects(row))  # told again; it went on then
 
         torch.manual_seed(seed_from(seed, "dropout"))
         penalty = self.penalty(network, schedule)
@@ -504,30 +523,45 @@ class _Adaptation:
         self.score(mixed)
         return Between(alpha, slope, mixed, self.measures, self.logits)
 
-    def score_ways(self, network: nn.Sequential, row: dict[str, float]) -> Iterator[list[float]]:
-        """Yields both accuracies of each network on the way to what there is at a rung, on the rung's images.
+    def prospects(self, network: nn.Sequential, row: dict[str, float]) -> Iterator[Prospect]:
+        """Yields the networks on the way to what there is at a rung.
 
-        They are written into the curve's row, from which a resumed training tells them again.
+        What is scored of them is written into the curve's row, from which a resumed training tells it again.
         """
         for alpha, slope in self.ways:
-            found = self.evaluate(self.mixed(network, alpha, slope), self.setting.rung_images)
-            accuracies = [found.measures[f"{domain}_val"] for domain in _TOLD]
-            row |= dict(zip(_columns(alpha, slope), accuracies, strict=True))
-            yield accuracies
+            hoped = self.hoped(row, alpha, slope, self.setting.rung_images)
+            score = partial(self.score_way, network, row, alpha, slope)
+            yield Prospect([hoped[f"{domain}_val"] for domain in _TOLD], score)
 
-    def scored_ways(self, row: dict[str, float]) -> Iterator[list[float]]:
-        """Yields what `score_ways` yielded before the training was cut off, out of the curve's row."""
+    def score_way(self, network: nn.Sequential, row: dict[str, float], alpha: float, slope: float) -> list[float]:
+        """Makes a network on the way and returns both accuracies on the rung's images, also in the curve's row."""
+        found = self.evaluate(self.mixed(network, alpha, slope), self.setting.rung_images)
+        accuracies = [found.measures[f"{domain}_val"] for domain in _TOLD]
+        row |= dict(zip(_columns(alpha, slope), accuracies, strict=True))
+        return accuracies
+
+    def known_prospects(self, row: dict[str, float]) -> Iterator[Prospect]:
+        """Yields the networks on the way that were scored before the training was cut off, out of the curve's row."""
         for alpha, slope in self.ways:
             columns = _columns(alpha, slope)
             if all(name in row for name in columns):
-                yield [row[name] for name in columns]
+                yield Prospect.known([row[name] for name in columns])
 
-    def hoped(self, measures: dict[str, float], alpha: float, slope: float) -> dict[str, float]:
-        """Returns the accuracies of a network on the way that would be unusually good, without making it."""
+    def hoped(
+        self, measures: Mapping[str, float], alpha: float, slope: float, most: int | None = None
+    ) -> dict[str, float]:
+        """Returns the accuracies of a network on the way that would be unusually good, without making it.
+
+        Args:
+            measures: Of the adapted network.
+            alpha: See `fer.interpolation.coefficients`.
+            slope: The same.
+            most: How many images of each split are looked at, at most.
+        """
         share, found = alpha + slope / 2, {}
-        for domain in DOMAINS:
+        for domain, images in self.validation.images(most).items():
             right = self.baseline_logits[domain].argmax(1) == self.labels[domain]
-            start, luck = float(right.mean()), 2 * math.sqrt(_CHANGE_SIDES / len(right))
+            start, luck = float(right.mean()), 2 * math.sqrt(_CHANGE_SIDES / len(images))
             found[f"{domain}_val"] = start + share * (measures[f"{domain}_val"] - start) + max(_HOPE[domain], luck)
         return found
 

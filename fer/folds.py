@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from fer.adaptation import AdaptationConfig
-from fer.engine import RUNGS, Adapted, Between, OnRung, Setting, adapt, baseline_logits, validation_labels
+from fer.engine import RUNGS, Adapted, Between, OnRung, Prospect, Setting, adapt, baseline_logits, validation_labels
 from fer.metrics import confusions, forgetting, measure
 
 Values = dict[str, np.ndarray]
@@ -45,8 +45,8 @@ def adapt_over(
         settings: Of `divide`. With one, this is `fer.engine.adapt`.
         config: The knobs.
         seed: Of order, views, dropout and new weights, the same in each fold.
-        on_rung: Called once, after the first half of the folds, with their share, their row of the curve, and both
-            accuracies of each network on the way, which are there already; True stops.
+        on_rung: Called once, after the first half of the folds, with their share, their row of the curve, and the
+            networks on the way, which are scored already; True stops.
         ways: See `fer.engine.adapt`.
         leads: The same; over several folds all ways are scored, since no fold alone can tell.
         rungs: Shares of each fold's budget after which it is measured.
@@ -62,11 +62,12 @@ def adapt_over(
         return adapt(settings[0], config, seed, on_rung, ways, rungs, leads=leads)
     parts: list[Adapted] = []
     for number, setting in enumerate(settings, 1):
-        found = adapt(setting, config, seed, ways=ways, rungs=rungs)
-        parts.append(found if number == 1 else _without_networks(found, parts[0]))
+        adapted = adapt(setting, config, seed, ways=ways, rungs=rungs)
+        parts.append(adapted if number == 1 else _without_networks(adapted, parts[0]))
         share = number / len(settings)
         if on_rung and number == math.ceil(len(settings) / 2):
-            scored = ([way.measures["source_val"], way.measures["target_val"]] for way in merge_ways(settings, parts))
+            found = (step.measures for step in merge_ways(settings, parts))
+            scored = (Prospect.known([measures["source_val"], measures["target_val"]]) for measures in found)
             if on_rung(share, merge_curves(parts)[-1], scored):
                 return _merged(settings, parts, stopped=True)
     return _merged(settings, parts, stopped=False)

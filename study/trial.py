@@ -1,7 +1,6 @@
 """One trial: from the knobs that the sampler suggests to the record in the storage."""
 
 import contextlib
-import itertools
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fer import baseline
 from fer.adaptation import AdaptationConfig, fingerprint, knobs
-from fer.engine import RUNGS, Adapted, Setting
+from fer.engine import RUNGS, Adapted, Prospect, Setting
 from fer.folds import adapt_over, divide
 from fer.seeding import seed_from
 from fer.training import Diverged
@@ -128,33 +127,27 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
 
 
 def at_rung(
-    trial: optuna.Trial, bench: Bench, share: float, row: dict[str, float], ways: Iterable[list[float]] = ()
+    trial: optuna.Trial, bench: Bench, share: float, row: dict[str, float], prospects: Iterable[Prospect] = ()
 ) -> bool:
     """Records the vectors of the trial's networks at a rung and returns whether it stops there.
 
-    The paper's own strategies go on to their end: the report compares them.
-
-    Args:
-        trial: The trial.
-        bench: What its worker knows.
-        share: Of the budget, which is spent.
-        row: Of the curve, with the trial's own accuracies.
-        ways: Both accuracies of each network on the way to the trial's own, made and scored when they are asked for.
-            The first is asked for always, since other trials are compared with it, the others while the trial would
-            stop without them.
+    The paper's own strategies go on to their end: the report compares them. What would stop for its own vector asks for
+    the networks on the way to it, one after the other, until one would be kept; not for those that would not be kept
+    if they were as good as may be hoped.
     """
     mine = [[row["source_val"], row["target_val"]]]
     trial.set_user_attr(rung_name(share), mine[0])
-    if not bench.early_stop or share < WARM_UP:
+    if not bench.early_stop or share < WARM_UP or trial.user_attrs.get("keep"):
         return False
 
     others = vectors_at(trials_of(trial.study), share, trial.number)
-    waiting = iter(ways)
-    mine += itertools.islice(waiting, 1)
-    stops = not trial.user_attrs.get("keep") and would_stop(mine, others, bench.floor)
-    while stops and (vector := next(waiting, None)) is not None:
-        mine.append(vector)
-        stops = would_stop(mine, others, bench.floor)
+    stops = would_stop(mine, others, bench.floor)
+    for prospect in prospects if stops else ():
+        if not would_stop([prospect.hoped], others, bench.floor):
+            mine.append(prospect.score())
+            stops = would_stop(mine, others, bench.floor)
+        if not stops:
+            break
     if len(mine) > 1:
         trial.set_user_attr(way_rung_name(share), mine[1:])
     return stops

@@ -89,8 +89,8 @@ def test_a_training_that_died_tells_again_what_networks_on_the_way_were_at_its_r
     config, ways = replace(named("RE", TINY), epochs=6), ((0.5, 0.0), (0.0, 1.0))
     told: list[list[list[float]]] = []
 
-    def on_rung(share, row, scored):
-        told.append(list(itertools.islice(scored, 1)))
+    def on_rung(share, row, prospects):
+        told.append([prospect.score() for prospect in itertools.islice(prospects, 1)])
         return False
 
     whole = adapt(setting, config, 5, on_rung, ways)

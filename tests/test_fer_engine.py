@@ -2,7 +2,6 @@
 
 import errno
 import gc
-import itertools
 import multiprocessing
 import subprocess
 import sys
@@ -114,7 +113,7 @@ def test_networks_on_the_way_are_scored_at_a_rung_from_the_baseline_to_what_ther
     ways, config, told = ((0.0, 0.0), (0.5, 0.0), (1.0, 0.0)), named(strategy, TINY), []
 
     def on_rung(share, row, ways):
-        told.append([[row["source_val"], row["target_val"]], *ways])
+        told.append([[row["source_val"], row["target_val"]], *(prospect.score() for prospect in ways)])
         return True
 
     stopped = adapt(setting, config, 5, on_rung, ways)
@@ -131,7 +130,7 @@ def test_networks_on_the_way_are_scored_at_a_rung_from_the_baseline_to_what_ther
 def test_scoring_networks_on_the_way_at_a_rung_changes_no_training(setting, strategy):
     config, ways = named(strategy, TINY), ((0.5, 0.0), (0.0, 1.0))
     plain = adapt(setting, config, 5, ways=ways)
-    looked = adapt(setting, config, 5, lambda share, row, scored: not list(scored), ways)
+    looked = adapt(setting, config, 5, lambda share, row, found: not [prospect.score() for prospect in found], ways)
     assert losses(looked) == losses(plain) and looked.measures == plain.measures
     assert [step.measures for step in looked.between] == [step.measures for step in plain.between]
 
@@ -141,8 +140,32 @@ def test_at_a_rung_as_many_networks_on_the_way_are_made_as_are_asked_for(setting
     made, mixed = [], engine._Adaptation.mixed
     monkeypatch.setattr(engine._Adaptation, "mixed", lambda self, *args: (made.append(args[1:]), mixed(self, *args))[1])
     ways = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
-    adapt(setting, TINY, 5, lambda share, row, scored: bool(list(itertools.islice(scored, wanted))) or True, ways)
+
+    def on_rung(share, row, prospects):
+        for prospect in list(prospects)[:wanted]:
+            prospect.score()
+        return True
+
+    adapt(setting, TINY, 5, on_rung, ways)
     assert made == list(ways[:wanted])
+
+
+@pytest.mark.parametrize("images", [None, 5])
+def test_what_may_be_hoped_of_a_network_on_the_way_lies_above_the_line_from_the_baseline(setting, images):
+    ways, hoped = ((0.0, 0.0), (0.5, 0.0), (0.0, 1.0), (1.0, 0.0)), []
+
+    def on_rung(share, row, prospects):
+        hoped.extend([[row["source_val"], row["target_val"]], *(prospect.hoped for prospect in prospects)])
+        return True
+
+    adapt(replace(setting, rung_images=images), TINY, 5, on_rung, ways)
+    start = adapt(setting, named("BL", TINY), 5).measures
+    own, first, half, sloped, last = map(np.array, hoped)
+    bonus = first - [start["source_val"], start["target_val"]]
+    assert (bonus > 0).all() and last == pytest.approx(own + bonus)
+    assert half == pytest.approx((first + last) / 2) and sloped == pytest.approx(half)
+    if images:  # on fewer images luck is wider
+        assert bonus == pytest.approx([2 * np.sqrt(0.1 / 5)] * 2)
 
 
 def test_a_network_from_scratch_is_on_no_way_from_the_baseline(setting):

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import TINY
 from fer.adaptation import ViewRecipe, named
-from fer.engine import Setting, adapt
+from fer.engine import Prospect, Setting, adapt
 from fer.errors import InputError
 from fer.folds import adapt_over, divide, merge_curves
 from fer.prefix import Pixels, Some
@@ -61,9 +61,9 @@ def test_folds_take_their_features_from_one_bank(setting_of_module, parts):
 def test_a_dominated_trial_stops_after_the_first_half_of_the_folds(parts):
     told, half_way = [], []
 
-    def on_rung(share: float, row: dict[str, float], ways: Iterator[list[float]]) -> bool:
+    def on_rung(share: float, row: dict[str, float], ways: Iterator[Prospect]) -> bool:
         told.append((share, row["source_val"], row["target_val"]))
-        half_way.extend(ways)
+        half_way.extend(prospect.score() for prospect in ways)
         return True
 
     settings, alone = parts

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.search_simulator import Course, simulate
 from benchmarks.search_table import SHARES
 from conftest import TINY
+from fer.engine import Prospect
 from made_study import DONE, FAILED, STOPPED, made_trial
 from study.front import CONSTRAINT, rungs, table
 from study.search import claim
@@ -185,32 +186,43 @@ def test_at_a_rung_a_trial_stops_for_those_that_were_there_and_count(tmp_path, s
     assert study.trials[-1].user_attrs == {rung_name(0.5): [0.71, 0.1]}
 
 
-def test_networks_on_the_way_are_asked_for_the_first_always_the_others_while_the_trial_would_stop(tmp_path):
+def test_networks_on_the_way_are_made_while_the_trial_would_stop_and_may_hope(tmp_path):
     study = optuna.create_study(storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
     bench = SimpleNamespace(early_stop=True, floor=0.0)
+    made = []
 
-    def at(own: float, ways: list[list[float]], share: float = 0.5, **attrs: bool) -> tuple[bool, dict]:
+    def prospect(hoped: float, *accuracies: float) -> Prospect:
+        return Prospect([hoped, hoped], lambda: made.append(accuracies) or list(accuracies))
+
+    def at(own: float, *prospects: Prospect, share: float = 0.5, **attrs: bool) -> tuple[bool, dict]:
+        made.clear()
         trial = study.ask()
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
-        stopped = at_rung(trial, bench, share, {"source_val": own, "target_val": own}, iter(ways))
-        return stopped, study.trials[-1].user_attrs
+        row = {"source_val": own, "target_val": own}
+        return at_rung(trial, bench, share, row, iter(prospects)), study.trials[-1].user_attrs
 
     for own in (0.6, 0.7, 0.8):
-        stopped, attrs = at(own, [[own, own]] * 3, keep=True)
-        assert not stopped and attrs[way_rung_name(0.5)] == [[own, own]]
-    ways = [[0.1, 0.1], [0.9, 0.1], [0.1, 0.9]]
-    stopped, attrs = at(0.2, ways)
-    assert not stopped and attrs[way_rung_name(0.5)] == ways[:2]
+        stopped, attrs = at(own, prospect(1, own, own), keep=True)
+        assert not stopped and not made and way_rung_name(0.5) not in attrs
+    worse, better = prospect(1, 0.1, 0.1), prospect(1, 0.9, 0.1)
+    stopped, attrs = at(0.2, worse, better, worse)
+    assert not stopped and made == [(0.1, 0.1), (0.9, 0.1)]
+    assert attrs[way_rung_name(0.5)] == [[0.1, 0.1], [0.9, 0.1]]
     assert attrs[rung_name(0.5)] == [0.2, 0.2]  # the trial's own, as its readers know it
-    stopped, attrs = at(0.2, [[0.1, 0.1]] * 3)
-    assert stopped and attrs[way_rung_name(0.5)] == [[0.1, 0.1]] * 3
-    stopped, attrs = at(0.2, [])
+    stopped, attrs = at(0.2, worse, worse, worse)
+    assert stopped and len(made) == 3 and attrs[way_rung_name(0.5)] == [[0.1, 0.1]] * 3
+    stopped, attrs = at(0.2, prospect(0.3, 0.9, 0.9), worse)
+    assert stopped and made == [(0.1, 0.1)]  # the first had no hope
+    stopped, attrs = at(0.2)
     assert stopped and way_rung_name(0.5) not in attrs
-    stopped, attrs = at(0.2, ways, share=WARM_UP / 2)
-    assert not stopped and way_rung_name(WARM_UP / 2) not in attrs
-    written = vectors_at(study.trials, 0.5, without=0)
-    assert written[:3] == [[[0.7, 0.7]] * 2, [[0.8, 0.8]] * 2, [[0.2, 0.2], *ways[:2]]]
+    stopped, attrs = at(0.2, better, share=WARM_UP / 2)
+    assert not stopped and not made
+    assert vectors_at(study.trials, 0.5, without=0)[:3] == [
+        [[0.7, 0.7]],
+        [[0.8, 0.8]],
+        [[0.2, 0.2], [0.1, 0.1], [0.9, 0.1]],
+    ]
 
 
 def test_readers_of_rungs_see_the_trial_s_own_vector_alone():
