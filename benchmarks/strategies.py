@@ -2,8 +2,8 @@
 
 `python -m benchmarks.strategies` adapts one baseline to the stand-in of TFEID with each method of
 `fer.adaptation.PRESETS` and each seed, without early stopping, and writes benchmarks/results/strategies-tfeid.json.
-With `--data DIR --target mug` it does so on real copies; a validation split of fewer than PEOPLE people, as JAFFE's one,
-ranks no methods, and is refused. Validation accuracies; seeds vary order, views and dropout.
+With `--data DIR --target mug` it does so on real copies. A validation split of fewer than PEOPLE people, as JAFFE's of
+one, ranks no methods and is refused. Validation accuracies; seeds vary order, views and dropout.
 Every run draws about IMAGES images. `--only METHOD …` measures these anew and keeps the committed runs of all others.
 `--check` says which methods of the committed table lie outside the front that the paper's five span, `--quick` runs
 three methods and two seeds of the tiny preset and writes nothing.
@@ -186,6 +186,8 @@ def as_text(result: dict[str, Any]) -> str:
     lines = [
         f"{mark}fer2013 → {result['data']['target_name']}, {result['seeds']} seeds, validation accuracy in per cent"
     ]
+    if "note" in result:
+        lines.append(result["note"])
     for name, row in sorted(result["methods"].items(), key=lambda item: -item[1]["source"]):
         cells = " ".join(f"{100 * row[s]:5.1f} ± {100 * row[s + '_half_interval']:4.1f}" for s in ("source", "target"))
         lines.append(f"{name:11} {cells}  {row['seconds']:5.1f} s  {'outside' if row['outside'] else ''}")
