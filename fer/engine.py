@@ -265,7 +265,7 @@ def adapt(
     """
     if config.init == "scratch":
         ways = ()
-    work = _Adaptation(setting, config, seed, ways, rungs, parts)
+    work = _Adaptation(setting, config, seed, rungs, parts, ways)
     try:
         members = range(config.members) if config.trains else ()
         networks = [work.train(member, on_rung) for member in members] or [work.start(seed)]
@@ -301,9 +301,9 @@ class _Adaptation:
         setting: Setting,
         config: AdaptationConfig,
         seed: int,
-        ways: Sequence[tuple[float, float]],
         rungs: Sequence[float],
         parts: int | None,
+        ways: Sequence[tuple[float, float]] = (),
     ) -> None:
         self.setting, self.config, self.seed, self.rungs, self.parts = setting, config, seed, rungs, parts
         self.ways = ways
