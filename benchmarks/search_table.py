@@ -138,12 +138,11 @@ def draw(number: int, base: Any) -> tuple[str, Any, int]:
     """Returns the method's name, the configuration and the training seed of a row."""
     import optuna
 
-    from fer.adaptation import named
     from fer.seeding import seed_from
-    from search_spaces import full
+    from search_spaces import full, named_in
 
     if number < len(NAMED):
-        return NAMED[number], named(NAMED[number], base), 0
+        return NAMED[number], named_in("paper", NAMED[number], base), 0  # whose FU was every space's then
 
     if number % REPEAT == REPEAT - 1:
         method, config, _ = draw(number - 1, base)
@@ -152,8 +151,29 @@ def draw(number: int, base: Any) -> tuple[str, Any, int]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.RandomSampler(seed=seed_from("search table", number) % 2**32)
     study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
-    method, config = full.suggest(study.ask(), base)
+    method, config = full.suggest(FusionAsBegun(study.ask()), base)
     return method, config, 0
+
+
+class FusionAsBegun:
+    """A trial of the space `full` as it was when the table was begun, for a row follows from its number alone.
+
+    Fusion had its natural ratio or one on a linear scale then.
+    """
+
+    def __init__(self, trial: Any) -> None:
+        self._trial = trial
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trial, name)
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> Any:
+        """Returns a number, or "natural" for the fusion ratio."""
+        if name != "fusion_ratio":
+            return self._trial.suggest_float(name, low, high, log=log)
+        if self._trial.suggest_categorical("fusion_kind", ["natural", "ratio"]) == "natural":
+            return "natural"
+        return self._trial.suggest_float(name, 0.05, 0.95)
 
 
 def train(setting: Any, number: int) -> dict[str, Any]:

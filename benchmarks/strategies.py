@@ -2,7 +2,8 @@
 
 `python -m benchmarks.strategies` adapts one baseline to the stand-in of TFEID with each method of
 `fer.adaptation.PRESETS` and each seed, without early stopping, and writes benchmarks/results/strategies-tfeid.json.
-With `--data DIR --target jaffe` it does so on real copies. Validation accuracies; seeds vary order, views and dropout.
+With `--data DIR --target mug` it does so on real copies. A validation split of fewer than PEOPLE people, as JAFFE's of
+one, ranks no methods and is refused. Validation accuracies; seeds vary order, views and dropout.
 Every run draws about IMAGES images. `--only METHOD …` measures these anew and keeps the committed runs of all others.
 `--check` says which methods of the committed table lie outside the front that the paper's five span, `--quick` runs
 three methods and two seeds of the tiny preset and writes nothing.
@@ -14,10 +15,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES = 2_000  # a little more than the laptop preset's, whatever becomes of that: runs of different days go together
+PEOPLE = 3  # in validation at least, or the ranking is of methods on one or two faces
 OUTSIDE = 3  # methods at least that should lie outside the front of the paper's five
 
 
@@ -64,7 +69,8 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     words += ["--quick"] * args.quick + (["--only", *args.only] if args.only else [])
     base = [sys.executable, "-m", "benchmarks.strategies", *words]
     # The first alone prepares data and baseline, so that the others find them.
-    subprocess.run([*base, "--part=-1"], env=worker_environment(), check=True, stdout=sys.stderr)
+    if subprocess.run([*base, "--part=-1"], env=worker_environment(), stdout=sys.stderr).returncode:
+        raise SystemExit("nothing was measured; the reason is above")
     parts = [
         subprocess.Popen([*base, f"--part={part}"], env=worker_environment(), stdout=subprocess.PIPE, text=True)
         for part in range(args.workers)
@@ -92,6 +98,9 @@ def work(args: argparse.Namespace) -> int:
 
     options = asdict(StudyOptions(args.target, data=args.data, preset=args.preset, out=str(args.out)))
     source, target = (prepare(name, options, "real" if args.data else "synthetic") for name in ("fer2013", args.target))
+    people = count_people(target.open("validation").subjects)
+    if people < PEOPLE:
+        raise SystemExit(f"{args.target}'s validation images are of {people} people: too few to rank methods by")
     where, preset = runtime("cpu"), PRESETS[args.preset]
     config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
     file = Path(args.baseline) if args.baseline else baseline.obtain(source, config, where, args.out / "baselines")
@@ -113,6 +122,14 @@ def work(args: argparse.Namespace) -> int:
         row |= {"source": source.kind, "target": target.kind, "precision": where.precision}
         print(json.dumps(row), flush=True)
     return 0
+
+
+def count_people(subjects: "np.ndarray") -> int:
+    """Returns how many people are known; where nobody is, each image counts as another's."""
+    import numpy as np
+
+    known = subjects[subjects >= 0]
+    return len(np.unique(known)) if len(known) else len(subjects)
 
 
 def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
@@ -169,6 +186,8 @@ def as_text(result: dict[str, Any]) -> str:
     lines = [
         f"{mark}fer2013 → {result['data']['target_name']}, {result['seeds']} seeds, validation accuracy in per cent"
     ]
+    if "note" in result:
+        lines.append(result["note"])
     for name, row in sorted(result["methods"].items(), key=lambda item: -item[1]["source"]):
         cells = " ".join(f"{100 * row[s]:5.1f} ± {100 * row[s + '_half_interval']:4.1f}" for s in ("source", "target"))
         lines.append(f"{name:11} {cells}  {row['seconds']:5.1f} s  {'outside' if row['outside'] else ''}")

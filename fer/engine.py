@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,29 @@ _NORM_BATCH, _NORM_SAMPLES = 128, 256  # more samples move accuracies by less th
 # accuracies between which a tenth of n images change sides.
 _HOPE = {"source": 0.035, "target": 0.06}
 _CHANGE_SIDES = 0.1
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """A network on the way from the baseline to what an adaptation is at a rung, which need not be made.
+
+    Attributes:
+        hoped: Source and target accuracy that would be unusually good for it.
+        score: Makes and scores it, on the rung's images; returns source and target accuracy.
+    """
+
+    hoped: list[float]
+    score: Callable[[], list[float]]
+
+    @classmethod
+    def known(cls, accuracies: list[float]) -> "Prospect":
+        """Returns the prospect of a network that is scored already."""
+        return cls(accuracies, lambda: accuracies)
+
+
+OnRung = Callable[[float, dict[str, float], Iterator[Prospect]], bool]
+"""From the share of the budget that is spent, a row of the curve and the networks on the way from the baseline to
+whether the adaptation stops."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +238,7 @@ def adapt(
     setting: Setting,
     config: AdaptationConfig,
     seed: int,
-    on_rung: Callable[[float, dict[str, float]], bool] | None = None,
+    on_rung: OnRung | None = None,
     ways: Sequence[tuple[float, float]] = (),
     rungs: Sequence[float] = RUNGS,
     parts: int | None = None,
@@ -227,10 +250,10 @@ def adapt(
         setting: Baseline, datasets, runtime, cache.
         config: The knobs.
         seed: Of order, views, dropout and new weights; with the rest equal, equal seeds give equal results.
-        on_rung: Called at each rung with the share of the budget spent and a row of the curve; True stops. Several
-            members have no rungs.
+        on_rung: Called at each rung before the end; True stops. Several members have no rungs.
         ways: Pairs of alpha and slope, see `fer.interpolation.coefficients`: the networks on the way from the baseline
-            that are scored as well, once it ran to its end.
+            that are scored as well, once it ran to its end, and at a rung as far as `on_rung` asks for them. A network
+            from scratch is on no such way.
         rungs: Shares of the budget after which it is measured, each at the next end of an epoch.
         parts: How many epochs of equal length the budget has, instead of whole passes over the target.
         leads: Says of the measures of several networks whether one is among the best known. Of `ways` the first is
@@ -240,7 +263,9 @@ def adapt(
     Raises:
         Diverged: The loss was not finite, or the network's answers are not.
     """
-    work = _Adaptation(setting, config, seed, rungs, parts)
+    if config.init == "scratch":
+        ways = ()
+    work = _Adaptation(setting, config, seed, rungs, parts, ways)
     try:
         members = range(config.members) if config.trains else ()
         networks = [work.train(member, on_rung) for member in members] or [work.start(seed)]
@@ -264,16 +289,24 @@ def adapt(
         work.forget()
         raise
     work.forget()
-    return Adapted(network, work.curve, measures, work.stopped, between, confused, logits)
+    curve = [_without_ways(row) for row in work.curve]
+    return Adapted(network, curve, measures, work.stopped, between, confused, logits)
 
 
 class _Adaptation:
     """One adaptation at work: where its features come from, what it draws, what it was scored last."""
 
     def __init__(
-        self, setting: Setting, config: AdaptationConfig, seed: int, rungs: Sequence[float], parts: int | None
+        self,
+        setting: Setting,
+        config: AdaptationConfig,
+        seed: int,
+        rungs: Sequence[float],
+        parts: int | None,
+        ways: Sequence[tuple[float, float]] = (),
     ) -> None:
         self.setting, self.config, self.seed, self.rungs, self.parts = setting, config, seed, rungs, parts
+        self.ways = ways
         self.cut = _cut(setting, config)
         self.validation = _Validation(setting, self.cut)
         self.splits = {domain: setting.dataset(domain).open("train") for domain in DOMAINS}
@@ -315,7 +348,7 @@ class _Adaptation:
         network = network.to(self.setting.runtime.device).to(memory_format=torch.channels_last)
         return network.eval().requires_grad_(False)
 
-    def train(self, member: int, on_rung: Callable[[float, dict[str, float]], bool] | None) -> nn.Sequential:
+    def train(self, member: int, on_rung: OnRung | None) -> nn.Sequential:
         """Trains one member with its share of the budget."""
         seed = seed_from(self.seed, "member", member) if member else self.seed
         network = self.start(seed)
@@ -333,15 +366,17 @@ class _Adaptation:
             self.curve.append(row)
             if epoch not in rungs:
                 return False
-            row |= self.score(self.result([network]), None if epoch == epochs else self.setting.rung_images)
-            self.stopped = bool(on_rung and epoch < epochs and on_rung(epoch / epochs, row))
+            adapted = self.result([network])
+            row |= self.score(adapted, None if epoch == epochs else self.setting.rung_images)
+            if on_rung and epoch < epochs:
+                self.stopped = on_rung(epoch / epochs, row, self.prospects(adapted, row))
             return self.stopped
 
         def restore(rows: list[dict[str, float]]) -> None:
             self.curve[done:] = rows
             for epoch, row in enumerate(rows, 1):
                 if on_rung and "source_val" in row and epoch < epochs:
-                    on_rung(epoch / epochs, row)  # told again; it went on from there before
+                    on_rung(epoch / epochs, row, self.known_prospects(row))  # told again; it went on then
 
         torch.manual_seed(seed_from(seed, "dropout"))
         penalty = self.penalty(network, schedule)
@@ -365,7 +400,7 @@ class _Adaptation:
         key = seed_from(
             prefix.VERSION, torch.__version__, setting.baseline.digest, setting.source.digest, setting.target.digest,
             json.dumps(knobs(self.config), sort_keys=True), seed, self.cut, setting.runtime.device,
-            setting.runtime.precision, str((tuple(self.rungs), self.parts, setting.rung_images)),
+            setting.runtime.precision, str((tuple(self.rungs), self.parts, setting.rung_images, tuple(self.ways))),
         )  # fmt: skip
         return Checkpoints(setting.cache / "checkpoints", f"{key:016x}", checkpoint.EVERY_SECONDS)
 
@@ -488,12 +523,45 @@ class _Adaptation:
         self.score(mixed)
         return Between(alpha, slope, mixed, self.measures, self.logits)
 
-    def hoped(self, measures: dict[str, float], alpha: float, slope: float) -> dict[str, float]:
-        """Returns the accuracies of a network on the way that would be unusually good, without making it."""
+    def prospects(self, network: nn.Sequential, row: dict[str, float]) -> Iterator[Prospect]:
+        """Yields the networks on the way to what there is at a rung.
+
+        What is scored of them is written into the curve's row, from which a resumed training tells it again.
+        """
+        for alpha, slope in self.ways:
+            hoped = self.hoped(row, alpha, slope, self.setting.rung_images)
+            score = partial(self.score_way, network, row, alpha, slope)
+            yield Prospect([hoped[f"{domain}_val"] for domain in _TOLD], score)
+
+    def score_way(self, network: nn.Sequential, row: dict[str, float], alpha: float, slope: float) -> list[float]:
+        """Makes a network on the way and returns both accuracies on the rung's images, also in the curve's row."""
+        found = self.evaluate(self.mixed(network, alpha, slope), self.setting.rung_images)
+        accuracies = [found.measures[f"{domain}_val"] for domain in _TOLD]
+        row |= dict(zip(_columns(alpha, slope), accuracies, strict=True))
+        return accuracies
+
+    def known_prospects(self, row: dict[str, float]) -> Iterator[Prospect]:
+        """Yields the networks on the way that were scored before the training was cut off, out of the curve's row."""
+        for alpha, slope in self.ways:
+            columns = _columns(alpha, slope)
+            if all(name in row for name in columns):
+                yield Prospect.known([row[name] for name in columns])
+
+    def hoped(
+        self, measures: Mapping[str, float], alpha: float, slope: float, most: int | None = None
+    ) -> dict[str, float]:
+        """Returns the accuracies of a network on the way that would be unusually good, without making it.
+
+        Args:
+            measures: Of the adapted network.
+            alpha: See `fer.interpolation.coefficients`.
+            slope: The same.
+            most: How many images of each split are looked at, at most.
+        """
         share, found = alpha + slope / 2, {}
-        for domain in DOMAINS:
+        for domain, images in self.validation.images(most).items():
             right = self.baseline_logits[domain].argmax(1) == self.labels[domain]
-            start, luck = float(right.mean()), 2 * math.sqrt(_CHANGE_SIDES / len(right))
+            start, luck = float(right.mean()), 2 * math.sqrt(_CHANGE_SIDES / len(images))
             found[f"{domain}_val"] = start + share * (measures[f"{domain}_val"] - start) + max(_HOPE[domain], luck)
         return found
 
@@ -502,7 +570,13 @@ class _Adaptation:
         interpolation.estimate_norms(network, self.cut, self.config.trained, self.norm_inputs, self.setting.runtime)
 
     def score(self, network: nn.Sequential, most: int | None = None) -> dict[str, float]:
-        """Measures a network on both validation splits; returns both accuracies.
+        """Measures a network as `evaluate` does and keeps what was found; returns both accuracies."""
+        found = self.evaluate(network, most)
+        self.measures, self.confusion, self.logits = found.measures, found.confusion, found.logits
+        return {name: self.measures[name] for name in ("source_val", "target_val")}
+
+    def evaluate(self, network: nn.Sequential, most: int | None = None) -> "_Evaluation":
+        """Measures a network on both validation splits.
 
         Args:
             network: The network.
@@ -513,19 +587,43 @@ class _Adaptation:
             Diverged: Its last steps left weights that give no numbers, though their losses were finite.
         """
         images = self.validation.images(most)
-        self.logits = self.validation.logits(network, images)
-        if not all(np.isfinite(found).all() for found in self.logits.values()):
+        logits = self.validation.logits(network, images)
+        if not all(np.isfinite(found).all() for found in logits.values()):
             raise Diverged(f"the network's answers are no numbers any more at learning rate {self.config.lr:.2g}")
         labels = {domain: self.labels[domain][chosen] for domain, chosen in images.items()}
         before = {domain: self.baseline_logits[domain][chosen] for domain, chosen in images.items()}
-        self.measures = measure(labels, before, self.logits)
-        self.confusion = confusions(labels, self.logits)
+        measures = measure(labels, before, logits)
         for domain, chosen in images.items():
             if len(chosen) < len(self.labels[domain]):
                 right = self.baseline_logits[domain].argmax(1) == self.labels[domain]
-                estimate = self.measures[f"{domain}_val"] + right.mean() - right[chosen].mean()
-                self.measures[f"{domain}_val"] = float(np.clip(estimate, 0, 1))
-        return {name: self.measures[name] for name in ("source_val", "target_val")}
+                estimate = measures[f"{domain}_val"] + right.mean() - right[chosen].mean()
+                measures[f"{domain}_val"] = float(np.clip(estimate, 0, 1))
+        return _Evaluation(measures, confusions(labels, logits), logits)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What a network is on validation images; the attributes are those of `Adapted`."""
+
+    measures: dict[str, float]
+    confusion: dict[str, list[list[int]]]
+    logits: dict[str, np.ndarray]
+
+
+_TOLD = ("source", "target")
+"""The order in which callers are told both accuracies."""
+_WAY = "/"
+"""What stands in a row's name before the place of a network on the way."""
+
+
+def _without_ways(row: dict[str, float]) -> dict[str, float]:
+    """Returns a row of the curve without what `_columns` names, which only a resumed training needs."""
+    return {name: value for name, value in row.items() if _WAY not in name}
+
+
+def _columns(alpha: float, slope: float) -> list[str]:
+    """Returns how a curve's row names both accuracies of a network on the way."""
+    return [f"{domain}_val{_WAY}{alpha:g}+{slope:g}" for domain in _TOLD]
 
 
 def _inputs(feeds: Mapping[str, tuple[Feed, np.ndarray]], schedule: Schedule) -> Iterator[torch.Tensor]:

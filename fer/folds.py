@@ -5,13 +5,13 @@ and validation is predicted once, by a network that saw no other image of the sa
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from fer.adaptation import AdaptationConfig
-from fer.engine import RUNGS, Adapted, Between, Setting, adapt, baseline_logits, validation_labels
+from fer.engine import RUNGS, Adapted, Between, OnRung, Prospect, Setting, adapt, baseline_logits, validation_labels
 from fer.metrics import confusions, forgetting, measure
 
 Values = dict[str, np.ndarray]
@@ -34,7 +34,7 @@ def adapt_over(
     settings: Sequence[Setting],
     config: AdaptationConfig,
     seed: int,
-    on_rung: Callable[[float, dict[str, float]], bool] | None = None,
+    on_rung: OnRung | None = None,
     ways: Sequence[tuple[float, float]] = (),
     leads: Callable[[list[dict[str, float]]], bool] | None = None,
     rungs: Sequence[float] = RUNGS,
@@ -45,8 +45,8 @@ def adapt_over(
         settings: Of `divide`. With one, this is `fer.engine.adapt`.
         config: The knobs.
         seed: Of order, views, dropout and new weights, the same in each fold.
-        on_rung: Called once, after the first half of the folds, with their share and their row of the curve; True
-            stops.
+        on_rung: Called once, after the first half of the folds, with their share, their row of the curve, and the
+            networks on the way, which are scored already; True stops.
         ways: See `fer.engine.adapt`.
         leads: The same; over several folds all ways are scored, since no fold alone can tell.
         rungs: Shares of each fold's budget after which it is measured.
@@ -62,11 +62,14 @@ def adapt_over(
         return adapt(settings[0], config, seed, on_rung, ways, rungs, leads=leads)
     parts: list[Adapted] = []
     for number, setting in enumerate(settings, 1):
-        found = adapt(setting, config, seed, ways=ways, rungs=rungs)
-        parts.append(found if number == 1 else _without_networks(found, parts[0]))
+        adapted = adapt(setting, config, seed, ways=ways, rungs=rungs)
+        parts.append(adapted if number == 1 else _without_networks(adapted, parts[0]))
         share = number / len(settings)
-        if on_rung and number == math.ceil(len(settings) / 2) and on_rung(share, merge_curves(parts)[-1]):
-            return _merged(settings, parts, stopped=True)
+        if on_rung and number == math.ceil(len(settings) / 2):
+            found = (step.measures for step in merge_ways(settings, parts))
+            scored = (Prospect.known([measures["source_val"], measures["target_val"]]) for measures in found)
+            if on_rung(share, merge_curves(parts)[-1], scored):
+                return _merged(settings, parts, stopped=True)
     return _merged(settings, parts, stopped=False)
 
 
@@ -96,6 +99,15 @@ def merge_curves(parts: Sequence[Adapted]) -> list[dict[str, float]]:
     return rows
 
 
+def merge_ways(settings: Sequence[Setting], parts: Sequence[Adapted]) -> Iterator[Between]:
+    """Yields each network on the way, the first fold's, with the measures of all these folds' predictions together."""
+    done = settings[: len(parts)]
+    labels, before = joined(map(validation_labels, done)), joined(map(baseline_logits, done))
+    for steps in zip(*(part.between for part in parts), strict=True):
+        together = joined(step.logits for step in steps)
+        yield replace(steps[0], logits=together, measures=measure(labels, before, together))
+
+
 def _merged(settings: Sequence[Setting], parts: Sequence[Adapted], stopped: bool) -> Adapted:
     done = settings[: len(parts)]
     labels, before = joined(map(validation_labels, done)), joined(map(baseline_logits, done))
@@ -103,8 +115,5 @@ def _merged(settings: Sequence[Setting], parts: Sequence[Adapted], stopped: bool
     measures = measure(labels, before, logits)
     course = [row["source_val"] for row in curve if "source_val" in row]
     measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
-    between: list[Between] = []
-    for steps in zip(*(part.between for part in parts), strict=True) if not stopped else ():
-        together = joined(step.logits for step in steps)
-        between.append(replace(steps[0], logits=together, measures=measure(labels, before, together)))
+    between = [] if stopped else list(merge_ways(settings, parts))
     return Adapted(parts[0].network, curve, measures, stopped, between, confusions(labels, logits), logits)

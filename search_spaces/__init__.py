@@ -2,14 +2,16 @@
 
 Each space is a module with `suggest(trial, base) -> (strategy, AdaptationConfig)`, which asks the trial for its knobs,
 and `slot(base, index) -> dict`, the arguments of `optuna.Study.enqueue_trial` for the index-th trial of a study:
-named strategies first, then trials that are left to the sampler.
+named strategies first, then trials that are left to the sampler. A space whose strategies are not those of
+`fer.adaptation` has a `named` of its own.
 """
 
 from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fer.adaptation import AdaptationConfig, named
+from fer import adaptation
+from fer.adaptation import AdaptationConfig
 from search_spaces import card, full, paper
 
 if TYPE_CHECKING:
@@ -28,5 +30,11 @@ def choose(space: str, trial: "Trial", base: AdaptationConfig) -> tuple[str, Ada
         strategy = trial.user_attrs["named"]
         if hasattr(SPACES[space], "point") and SPACES[space].point(strategy, base):
             return strategy, SPACES[space].suggest(trial, base)[1]
-        return strategy, named(strategy, base)
+        return strategy, named_in(space, strategy, base)
     return SPACES[space].suggest(trial, base)
+
+
+def named_in(space: str, strategy: str, base: AdaptationConfig) -> AdaptationConfig:
+    """Returns what a named strategy is in a space; the paper's own fusion is FU in the paper's space alone."""
+    named = getattr(SPACES[space], "named", adaptation.named)
+    return named(strategy, base)

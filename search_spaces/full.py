@@ -1,13 +1,13 @@
 """Every knob, conditional: what one choice leaves without effect is not asked for.
 
-Ranges span what the methods' papers use; rates, decays and weights are searched on log scales. `sam` and `members` are
-left at the base: they change what a trial costs.
+Ranges span what the methods' papers use; rates, decays, weights and the fusion ratio are searched on log scales. `sam`
+and `members` are left at the base: they change what a trial costs. As in `card`, the natural fusion ratio is no choice.
 """
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fer.adaptation import ALL, NATURAL, OUTPUT_ANCHORS, PRESETS, STRATEGIES, AdaptationConfig, named
+from fer.adaptation import ALL, OUTPUT_ANCHORS, PRESETS, STRATEGIES, AdaptationConfig, named
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LEARNING_RATE = {"sgd": (1e-4, 1e-1), "adamw": (1e-5, 1e-2)}
 WEIGHT_DECAY = (1e-5, 1e-2)
 LAYER_DECAY = (0.3, 1.0)
-FUSION_RATIO = (0.05, 0.95)
+FUSION_RATIO = (0.01, 0.95)  # one source sample in a hundred can prevent forgetting (arXiv 2502.06042)
 # Importances have a mean of 1 and reach 100: above 1 a rate of 0.01 would diverge.
 ANCHOR_WEIGHT = {
     "weights": (1e-3, 1e1), "fisher": (1e-3, 1.0), "mas": (1e-3, 1.0), "features": (1e-3, 1e1), "logits": (1e-1, 1e1),
@@ -46,8 +46,7 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
     if knobs["frozen_layers"] < NORMED:  # the layers above have no batch-norm
         knobs["bn"] = trial.suggest_categorical("bn", ["train", "frozen", "recompute"])
     if trial.suggest_categorical("fusion", [False, True]):
-        natural = trial.suggest_categorical("fusion_kind", [NATURAL, "ratio"]) == NATURAL
-        knobs["fusion_ratio"] = NATURAL if natural else trial.suggest_float("fusion_ratio", *FUSION_RATIO)
+        knobs["fusion_ratio"] = trial.suggest_float("fusion_ratio", *FUSION_RATIO, log=True)
         knobs["replay_size"] = trial.suggest_categorical("replay_size", [70, 700, ALL])
     held = [name for name in ANCHOR_WEIGHT if name != "replay" or "fusion_ratio" in knobs]
     # Two questions, because a categorical's choices must not depend on other knobs.
@@ -92,8 +91,7 @@ def point(name: str, base: AdaptationConfig) -> dict[str, Any] | None:
         params["bn"] = config.bn
     params["fusion"] = config.fusion_ratio != 0
     if params["fusion"]:
-        natural = config.fusion_ratio == NATURAL
-        params |= {"fusion_kind": NATURAL} if natural else {"fusion_kind": "ratio", "fusion_ratio": config.fusion_ratio}
+        params["fusion_ratio"] = config.fusion_ratio
         params["replay_size"] = config.replay_size
     params["anchor" if params["fusion"] else "anchor_without_replay"] = config.anchor
     if config.anchor != "none":

@@ -135,9 +135,12 @@ def plan(study: "optuna.Study") -> list[dict[str, Any]]:
         raise InputError("a study to confirm has a finished trial", study.study_name, "Let it go on with study.run.")
     end = {"alpha": 1.0, "slope": 0.0, "model": "", "front": False}
     jobs: dict[str, dict[str, Any]] = {}
-    for name, strategy, config in references(study.user_attrs["study"]):
+    record = study.user_attrs["study"]
+    images = [training_images(record, domain) for domain in SIDES]
+    for name, strategy, config in references(record):
         jobs[fingerprint(config)] = {
-            "name": name, "named": name, "strategy": strategy, "config": knobs(config), "ways": [end]
+            "name": name, "named": name, "strategy": strategy, "config": knobs(config), "ways": [end],
+            "target_passes": config.target_passes(*images),
         }  # fmt: skip
     every = points(rows)
     every["model"] = models_of(every)
@@ -159,18 +162,26 @@ def references(record: dict[str, Any]) -> list[tuple[str, str, "AdaptationConfig
 
     In the paper's space that is its whole table, with both shares of the target's training set.
     """
-    from fer.adaptation import STRATEGIES, named
+    from fer.adaptation import STRATEGIES
+    from search_spaces import named_in
     from study.lab import base_config
     from study.paper import AMOUNTS
 
-    base, found = base_config(record), []
+    space, base, found = record["options"]["space"], base_config(record), []
     for strategy in STRATEGIES:
-        if record["options"]["space"] == "paper" and strategy != "BL":
+        if space == "paper" and strategy != "BL":
             shares = [(f"{strategy} {share:.0%}".replace("%", " %"), share) for share in AMOUNTS]
         else:
             shares = [(strategy, base.amount)]
-        found += [(name, strategy, replace(named(strategy, base), amount=share)) for name, share in shares]
+        config = named_in(space, strategy, base)
+        found += [(name, strategy, replace(config, amount=share)) for name, share in shares]
     return found
+
+
+def training_images(record: dict[str, Any], domain: str) -> int:
+    """Returns how many training images a dataset of the study has, 0 where its record does not say."""
+    sizes = (record[domain].get("report") or {}).get("sizes") or {}
+    return int(sizes.get("train", 0))
 
 
 def _now() -> str:
@@ -214,6 +225,7 @@ def results(opening: dict[str, Any], folder: Path) -> dict[str, Any]:
             logits = {domain: np.stack([found[f"{domain}-{place}"] for found in kept]) for domain in SIDES}
             right = {domain: predicted(logits[domain]) == labels[domain] for domain in SIDES}
             about = {"name": job["name"], "strategy": job["strategy"]} | way | {"logits": logits, "right": right}
+            about["target_passes"] = job.get("target_passes", 0.0)
             # A named strategy is the network at its end; those on the way to it are points of the front alone.
             about["named"] = job["named"] if (way["alpha"], way["slope"]) == (1.0, 0.0) else ""
             inside = {name: kept[0][f"{name}-{place}"] for name in ("cka", "probe") if f"{name}-{place}" in kept[0]}

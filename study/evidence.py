@@ -139,7 +139,8 @@ def measured(points: list[dict[str, Any]], labels: dict[str, np.ndarray]) -> lis
     """Returns for each point the measures of `fer.metrics` on the test images, means over seeds.
 
     Args:
-        points: The baseline first; each with logits: for each domain (seeds, n, 7), NaN where a training diverged.
+        points: The baseline first; each with logits: for each domain (seeds, n, 7), NaN where a training diverged; a
+            fusion also with target_passes, how often it drew each target image.
         labels: For each domain (n,).
 
     Returns:
@@ -157,8 +158,9 @@ def measured(points: list[dict[str, Any]], labels: dict[str, np.ndarray]) -> lis
         names = dict.fromkeys(name for row in rows for name in row if not name.endswith("_val"))
         means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
         if fusion:
-            accuracies = (float(p["right"]["target"].mean()) for p in (fusion[0], point))
-            means["intransigence"] = intransigence(*accuracies)
+            reference, own = (float(p["right"]["target"].mean()) for p in (fusion[0], point))
+            behind = intransigence(reference, own, fusion[0].get("target_passes", 0.0))
+            means |= {"intransigence": behind} if np.isfinite(behind) else {}
         found.append(means)
     return found
 

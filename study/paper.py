@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from search_spaces.paper import FROM_SCRATCH
 from study import front as fronts
 from study.describe import SYNTHETIC, confirmed_points, is_synthetic, number, section
 from study.tables import Table
@@ -94,7 +95,9 @@ def _validation(table: pd.DataFrame, domain: str) -> dict[str, float]:
     amount = pd.to_numeric(done["amount"]) if "amount" in done else pd.Series(1.0, index=done.index)
     accuracy = 100 * done[f"{domain}_val"]
     row = {"BL": accuracy[done["strategy"] == "BL"].mean()}
-    for strategy in STRATEGIES:
+    # The paper's table has one FU; the other reading of it gets a row of its own where it was tried.
+    beside = [FROM_SCRATCH] if FROM_SCRATCH in set(done["strategy"]) else []
+    for strategy in (*STRATEGIES, *beside):
         for share in AMOUNTS:
             row[column(strategy, share)] = accuracy[(done["strategy"] == strategy) & (amount == share)].mean()
     return row
@@ -104,7 +107,7 @@ def _published(target: str, columns: list[str]) -> pd.DataFrame | None:
     paper = pd.read_csv(PAPER)
     paper = paper[paper["target"] == target].drop(columns="target")
     domains = paper["dataset"].map(lambda name: "target" if name == target else "source")
-    return paper.assign(figures=PUBLISHED, domain=domains)[columns] if len(paper) else None
+    return paper.assign(figures=PUBLISHED, domain=domains).reindex(columns=columns) if len(paper) else None
 
 
 def as_table(paper: pd.DataFrame, title: str = "") -> Table:

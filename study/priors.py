@@ -16,6 +16,7 @@ from optuna.trial import FixedTrial
 from fer.adaptation import PRESETS, AdaptationConfig
 from fer.errors import InputError
 from search_spaces import SPACES
+from study.compatibility import fits
 
 if TYPE_CHECKING:
     import optuna
@@ -29,12 +30,11 @@ _ALIASES = {
 
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "strategy": ("fusion",),
-    "fusion": ("fusion_ratio", "fusion_kind", "replay_size"),
-    "fusion_kind": ("fusion_ratio",),
+    "fusion": ("fusion_ratio", "replay_size"),
 }
 """How the names begin of what a choice has to be on for; of any other choice NAME_on it is NAME."""
 
-_ON = (True, "ratio", "FU")
+_ON = (True, "FU")
 """The choices that switch something on."""
 
 _DECIDED_BY: Mapping[str, tuple[str, ...]] = {
@@ -72,7 +72,7 @@ def front_of(study: "optuna.Study", space: str) -> list[Slot]:
     """Returns the trials on a study's front, best source accuracy first.
 
     Raises:
-        InputError: It was searched in another space, or has no finished trial.
+        InputError: It was searched in another space or an earlier form of this one, or has no finished trial.
     """
     from study.front import front, table
     from study.storage import trials_of
@@ -84,6 +84,13 @@ def front_of(study: "optuna.Study", space: str) -> list[Slot]:
         )
     trials = trials_of(study)
     numbers = dict.fromkeys(front(table(trials))["trial"].tolist()[::-1])
+    older = [number for number in numbers if not fits(trials[number], space)]
+    if older:
+        raise InputError(
+            "--warm-start needs a study of the same space",
+            f"{study.study_name}, trial {older[0]}, from before the space {space} changed",
+            "Leave it out, or give the trial's choices with --try.",
+        )
     if not numbers:
         raise InputError(
             "--warm-start needs a study with finished trials", study.study_name, "Let it finish some, or leave it out."

@@ -240,14 +240,19 @@ def find_record(
     """Returns the record of the study of this name to resume it, or None when it is new.
 
     Raises:
-        InputError: It was started with other options, or other data or versions and --force was not given.
+        InputError: It was started with other options, in an earlier form of its search space, or with other data or
+            versions and --force was not given.
     """
     import optuna
 
+    from study.compatibility import fits
+    from study.storage import trials_of
+
     try:
-        known = optuna.load_study(study_name=record["name"], storage=storage).user_attrs.get("study")
+        study = optuna.load_study(study_name=record["name"], storage=storage)
     except KeyError:
         return None
+    known = study.user_attrs.get("study")
     if known is None:
         return None
     known["options"]["sampler"] = current_sampler(known["options"].get("sampler", StudyOptions.sampler))
@@ -260,6 +265,14 @@ def find_record(
             f"study {record['name']} can only go on as it was started",
             "; ".join(changed),
             "Use the same options, or give the new study a name with --study NAME.",
+        )
+    older = [trial.number for trial in trials_of(study) if not fits(trial, options.space)]
+    if older:
+        raise InputError(
+            f"the search space {options.space} has changed since study {record['name']} began, so its trials cannot be "
+            "compared with new ones",
+            f"trial {older[0]}, which chose what is no longer asked for, and {len(older) - 1} more",
+            "Start a new study with --study NAME, or go on with the version of this program that began it.",
         )
     drifted = drift(known, record)
     if drifted and not options.force:

@@ -4,7 +4,7 @@ import contextlib
 import math
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fer import baseline
 from fer.adaptation import AdaptationConfig, fingerprint, knobs
-from fer.engine import RUNGS, Adapted, Setting
+from fer.engine import RUNGS, Adapted, Prospect, Setting
 from fer.folds import adapt_over, divide
 from fer.intervals import estimate, one_per_image
 from fer.seeding import seed_from
@@ -36,7 +36,7 @@ from study.front import (
 )
 from study.machine import OUT_OF_MEMORY, Crowded, is_out_of_memory, is_stuck
 from study.slots import DIVERGED, diverged
-from study.stopping import WARM_UP, rung_name, should_stop, vectors_at
+from study.stopping import WARM_UP, rung_name, vectors_at, way_rung_name, would_stop
 from study.storage import trials_of
 
 
@@ -96,9 +96,14 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         else:
             looks = bench.early_stop and not bench.folds  # over folds, trials stop between two trainings
             adapted = adapt_over(
-                bench.settings, config, seed, lambda share, row: at_rung(trial, bench, share, row), bench.ways,
-                lambda found: leads(trial, bench, found), RUNGS if looks else (1.0,),
-            )  # fmt: skip
+                bench.settings,
+                config,
+                seed,
+                on_rung=lambda share, row, ways: at_rung(trial, bench, share, row, ways),
+                ways=bench.ways,
+                leads=lambda found: leads(trial, bench, found),
+                rungs=RUNGS if looks else (1.0,),
+            )
             record = {"curve": adapted.curve, "measures": adapted.measures | on_the_way(adapted)}
             record["measures"] = record["measures"] | target_errors(bench, adapted)
             record["confusion"] = adapted.confusion
@@ -136,19 +141,31 @@ def run_trial(trial: optuna.Trial, bench: Bench) -> TrialState:
         return TrialState.FAIL
 
 
-def at_rung(trial: optuna.Trial, bench: Bench, share: float, row: dict[str, float]) -> bool:
-    """Records the trial's vector at a rung and returns whether it stops there.
+def at_rung(
+    trial: optuna.Trial, bench: Bench, share: float, row: dict[str, float], prospects: Iterable[Prospect] = ()
+) -> bool:
+    """Records the vectors of the trial's networks at a rung and returns whether it stops there.
 
-    The paper's own strategies go on to their end: the report compares them.
+    The paper's own strategies go on to their end: the report compares them. What would stop for its own vector asks for
+    the networks on the way to it, one after the other, until one would be kept; not for those that would not be kept
+    if they were as good as may be hoped.
     """
-    mine = [row["source_val"], row["target_val"]]
-    trial.set_user_attr(rung_name(share), mine)
+    mine = [[row["source_val"], row["target_val"]]]
+    trial.set_user_attr(rung_name(share), mine[0])
     if not bench.early_stop or share < WARM_UP or trial.user_attrs.get("keep"):
         return False
+
     others = vectors_at(trials_of(trial.study), share, trial.number)
-    if mine[0] >= bench.floor:  # what forgot too much is no answer, and stops none that may be one
-        others = [other for other in others if other[0] >= bench.floor]
-    return should_stop(mine, others)
+    stops = would_stop(mine, others, bench.floor)
+    for prospect in prospects if stops else ():
+        if not would_stop([prospect.hoped], others, bench.floor):
+            mine.append(prospect.score())
+            stops = would_stop(mine, others, bench.floor)
+        if not stops:
+            break
+    if len(mine) > 1:
+        trial.set_user_attr(way_rung_name(share), mine[1:])
+    return stops
 
 
 def describe(trial: optuna.Trial, attributes: dict[str, Any]) -> None:

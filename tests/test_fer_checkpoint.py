@@ -1,5 +1,6 @@
 """A training that dies goes on from its last epoch, to the same network bit for bit."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -76,12 +77,29 @@ def test_a_training_that_died_ends_as_if_it_had_not(setting, knob):
     adapt_and_die(setting, config, after=4)
     assert 1 <= len(left(setting)) <= 2 * config.members
     rungs: list[float] = []
-    resumed = adapt(setting, config, 5, lambda share, row: rungs.append(share) or False)
+    resumed = adapt(setting, config, 5, lambda share, row, ways: rungs.append(share) or False)
     assert resumed.curve == whole.curve and resumed.measures == whole.measures
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, resumed.network.state_dict()[name]), name
     assert rungs == ([0.5] if config.members == 1 else [])  # told once more, since the copy of a trial knows of none
     assert not left(setting)
+
+
+def test_a_training_that_died_tells_again_what_networks_on_the_way_were_at_its_rung(setting):
+    config, ways = replace(named("RE", TINY), epochs=6), ((0.5, 0.0), (0.0, 1.0))
+    told: list[list[list[float]]] = []
+
+    def on_rung(share, row, prospects):
+        told.append([prospect.score() for prospect in itertools.islice(prospects, 1)])
+        return False
+
+    whole = adapt(setting, config, 5, on_rung, ways)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        die_after(4, patch)
+        adapt(setting, config, 5, on_rung, ways)
+    resumed = adapt(setting, config, 5, on_rung, ways)
+    assert len(told) == 3 and told[0] == told[1] == told[2] and len(told[0]) == 1
+    assert resumed.curve == whole.curve and resumed.measures == whole.measures
 
 
 @pytest.mark.parametrize("knob", DEFAULT)

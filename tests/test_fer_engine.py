@@ -89,7 +89,7 @@ def test_the_baseline_is_scored_without_training(setting):
 def test_a_rung_may_stop_a_trial(setting):
     rungs = []
 
-    def on_rung(share, row):
+    def on_rung(share, row, ways):
         rungs.append((share, row["source_val"], row["target_val"]))
         return True
 
@@ -101,9 +101,78 @@ def test_a_rung_may_stop_a_trial(setting):
 def test_rungs_and_parts_of_a_budget_are_the_callers_and_change_no_training(setting):
     shares = []
     config = replace(TINY, epochs=2)
-    finer = adapt(setting, config, 5, lambda share, row: bool(shares.append(share)), rungs=(0.25, 0.5, 1.0), parts=4)
+    finer = adapt(
+        setting, config, 5, lambda share, row, ways: bool(shares.append(share)), rungs=(0.25, 0.5, 1.0), parts=4
+    )
     assert shares == [0.25, 0.5] and len(losses(finer)) == 4
     assert finer.measures == adapt(setting, config, 5).measures
+
+
+@pytest.mark.parametrize("strategy", ["FC", "RE", "FU", "EWC"])
+def test_networks_on_the_way_are_scored_at_a_rung_from_the_baseline_to_what_there_is(setting, strategy):
+    ways, config, told = ((0.0, 0.0), (0.5, 0.0), (1.0, 0.0)), named(strategy, TINY), []
+
+    def on_rung(share, row, ways):
+        told.append([[row["source_val"], row["target_val"]], *(prospect.score() for prospect in ways)])
+        return True
+
+    stopped = adapt(setting, config, 5, on_rung, ways)
+    start = adapt(setting, named("BL", TINY), 5).measures
+    ((own, first, half, last),) = told
+    assert first == [start["source_val"], start["target_val"]] and last == own
+    assert all(0 <= accuracy <= 1 for accuracy in half)
+    # What is told of the trial is its own end's, and no other network's.
+    assert stopped.stopped and [stopped.measures["source_val"], stopped.measures["target_val"]] == own
+    assert set(stopped.curve[-1]) == {"epoch", "loss", "source_val", "target_val"}
+
+
+@pytest.mark.parametrize("strategy", ["RE", "FU"])
+def test_scoring_networks_on_the_way_at_a_rung_changes_no_training(setting, strategy):
+    config, ways = named(strategy, TINY), ((0.5, 0.0), (0.0, 1.0))
+    plain = adapt(setting, config, 5, ways=ways)
+    looked = adapt(setting, config, 5, lambda share, row, found: not [prospect.score() for prospect in found], ways)
+    assert losses(looked) == losses(plain) and looked.measures == plain.measures
+    assert [step.measures for step in looked.between] == [step.measures for step in plain.between]
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 3])
+def test_at_a_rung_as_many_networks_on_the_way_are_made_as_are_asked_for(setting, monkeypatch, wanted):
+    made, mixed = [], engine._Adaptation.mixed
+    monkeypatch.setattr(engine._Adaptation, "mixed", lambda self, *args: (made.append(args[1:]), mixed(self, *args))[1])
+    ways = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
+
+    def on_rung(share, row, prospects):
+        for prospect in list(prospects)[:wanted]:
+            prospect.score()
+        return True
+
+    adapt(setting, TINY, 5, on_rung, ways)
+    assert made == list(ways[:wanted])
+
+
+@pytest.mark.parametrize("images", [None, 5])
+def test_what_may_be_hoped_of_a_network_on_the_way_lies_above_the_line_from_the_baseline(setting, images):
+    ways, hoped = ((0.0, 0.0), (0.5, 0.0), (0.0, 1.0), (1.0, 0.0)), []
+
+    def on_rung(share, row, prospects):
+        hoped.extend([[row["source_val"], row["target_val"]], *(prospect.hoped for prospect in prospects)])
+        return True
+
+    adapt(replace(setting, rung_images=images), TINY, 5, on_rung, ways)
+    start = adapt(setting, named("BL", TINY), 5).measures
+    own, first, half, sloped, last = map(np.array, hoped)
+    bonus = first - [start["source_val"], start["target_val"]]
+    assert (bonus > 0).all() and last == pytest.approx(own + bonus)
+    assert half == pytest.approx((first + last) / 2) and sloped == pytest.approx(half)
+    if images:  # on fewer images luck is wider
+        assert bonus == pytest.approx([2 * np.sqrt(0.1 / 5)] * 2)
+
+
+def test_a_network_from_scratch_is_on_no_way_from_the_baseline(setting):
+    told = []
+    config = replace(TINY, init="scratch", fusion_ratio="natural")
+    adapted = adapt(setting, config, 5, lambda share, row, ways: bool(told.extend(ways)), ((0.5, 0.0),))
+    assert told == [] and adapted.between == []
 
 
 def test_a_rung_may_look_at_fewer_images_and_compares_them_with_the_baseline_on_the_same(setting, monkeypatch):
@@ -113,7 +182,9 @@ def test_a_rung_may_look_at_fewer_images_and_compares_them_with_the_baseline_on_
     def rung_and_end(images, strategy="RE", lr=TINY.lr):
         rows = []
         config = replace(named(strategy, TINY), lr=lr)
-        adapted = adapt(replace(setting, rung_images=images), config, 5, lambda share, row: bool(rows.append(row)))
+        adapted = adapt(
+            replace(setting, rung_images=images), config, 5, lambda share, row, ways: bool(rows.append(row))
+        )
         return rows[0], adapted.measures
 
     every, end = rung_and_end(None)
@@ -149,7 +220,7 @@ def test_an_adaptation_leaves_no_features_mapped(setting, strategy):
 
 def test_a_budget_of_less_than_two_passes_has_a_half_as_well(setting):
     shares = []
-    adapted = adapt(setting, replace(TINY, epochs=0.5), 5, lambda share, row: bool(shares.append(share)))
+    adapted = adapt(setting, replace(TINY, epochs=0.5), 5, lambda share, row, ways: bool(shares.append(share)))
     assert shares == [0.5]
     assert [row["epoch"] for row in adapted.curve] == [0.25, 0.5]
 

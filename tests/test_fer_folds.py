@@ -1,5 +1,6 @@
 """Adaptation over folds: every image judged once by a network that did not see its person, banks shared, rungs."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from conftest import TINY
 from fer.adaptation import ViewRecipe, named
-from fer.engine import Setting, adapt
+from fer.engine import Prospect, Setting, adapt
 from fer.errors import InputError
 from fer.folds import adapt_over, divide, merge_curves
 from fer.prefix import Pixels, Some
@@ -58,10 +59,11 @@ def test_folds_take_their_features_from_one_bank(setting_of_module, parts):
 
 
 def test_a_dominated_trial_stops_after_the_first_half_of_the_folds(parts):
-    told = []
+    told, half_way = [], []
 
-    def on_rung(share: float, row: dict[str, float]) -> bool:
+    def on_rung(share: float, row: dict[str, float], ways: Iterator[Prospect]) -> bool:
         told.append((share, row["source_val"], row["target_val"]))
+        half_way.extend(prospect.score() for prospect in ways)
         return True
 
     settings, alone = parts
@@ -69,6 +71,10 @@ def test_a_dominated_trial_stops_after_the_first_half_of_the_folds(parts):
     assert found.stopped and found.between == [] and np.sum(found.confusion["target"]) < 56
     assert told == [(2 / 3, found.measures["source_val"], pytest.approx(found.measures["target_val"]))]
     assert found.curve == merge_curves(alone[:2])
+    labels = np.concatenate([setting.target.open("validation").labels for setting in settings[:2]])
+    guesses = np.concatenate([part.between[0].logits["target"].argmax(1) for part in alone[:2]])
+    source = np.mean([part.between[0].measures["source_val"] for part in alone[:2]])
+    assert half_way == [[pytest.approx(source), pytest.approx(np.mean(labels == guesses))]]
 
 
 def test_without_folds_it_is_one_adaptation(setting_of_module):

@@ -104,4 +104,14 @@ def test_measures_over_time_by_hand():
     assert metrics.forgetting([0.6, 0.7, 0.5, 0.55]) == pytest.approx(0.15)
     assert metrics.forgetting([0.6, 0.7]) == pytest.approx(-0.1) and metrics.forgetting([0.6]) == 0
     assert metrics.forward_transfer(0.5, 0.2) == pytest.approx(0.3)
-    assert metrics.intransigence(0.8, 0.7) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("passes", [1.0, 1 - 1e-12, 4.0])
+def test_intransigence_is_what_is_missing_to_a_fusion_that_saw_every_target_image(passes):
+    assert metrics.intransigence(0.8, 0.7, passes) == pytest.approx(0.1)
+    assert metrics.intransigence(0.7, 0.8, passes) == pytest.approx(-0.1)
+
+
+@pytest.mark.parametrize("passes", [0.0, 0.05, 0.5, 0.99])
+def test_a_fusion_that_saw_less_than_one_pass_over_the_target_is_no_reference(passes):
+    assert np.isnan(metrics.intransigence(0.8, 0.7, passes))

@@ -1,9 +1,14 @@
 """Every space: sound configurations, the named strategies first, the paper's grid exactly."""
 
+from dataclasses import replace
+
+import numpy as np
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 
 from fer.adaptation import (
+    HALF,
     NATURAL,
     PRESETS,
     STRATEGIES,
@@ -15,7 +20,7 @@ from fer.adaptation import (
     named,
 )
 from fer.errors import InputError
-from search_spaces import SPACES, choose, full, paper
+from search_spaces import SPACES, choose, full, named_in, paper
 
 BASE = AdaptationConfig()
 
@@ -38,7 +43,65 @@ def test_a_space_suggests_valid_configurations_that_records_can_hold(space):
 def test_the_papers_strategies_come_first_and_exactly(space):
     study = optuna.create_study(directions=["maximize"] * 2)
     seen = dict(ask(study, space, index) for index in range({"paper": 9, "card": 5, "full": 5}[space]))
-    assert seen == {name: named(name, BASE) for name in STRATEGIES}
+    assert seen == {name: named_in(space, name, BASE) for name in STRATEGIES}
+
+
+@pytest.mark.parametrize(("space", "ratio"), [("card", HALF), ("full", HALF), ("paper", NATURAL)])
+def test_fusion_draws_one_half_from_the_source_and_the_papers_own_mixture_in_its_space_alone(space, ratio):
+    assert named_in(space, "FU", BASE) == replace(BASE, fusion_ratio=ratio)
+    others = [named_in(space, name, BASE) for name in STRATEGIES if name != "FU"]
+    assert others == [named(name, BASE) for name in STRATEGIES if name != "FU"]
+
+
+@pytest.mark.parametrize("space", ["card", "full"])
+def test_samplers_are_shown_the_fusion_ratio_that_fusion_has(space):
+    study = optuna.create_study(directions=["maximize"] * 2)
+    slots = [SPACES[space].slot(BASE, index) for index in range(5)]
+    (fusion,) = [slot for slot in slots if slot["params"].get("fusion_ratio") is not None]
+    study.enqueue_trial(**fusion)
+    trial = study.ask()
+    strategy, config = choose(space, trial, BASE)
+    assert strategy == "FU" and config == named("FU", BASE)
+    assert trial.params == fusion["params"] and trial.params["fusion_ratio"] == HALF
+
+
+@pytest.mark.parametrize("space", ["card", "full"])
+def test_the_fusion_ratio_is_searched_on_a_log_scale_from_one_in_a_hundred(space):
+    study = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed=1))
+    drawn = []
+    for _ in range(300):
+        trial = study.ask()
+        choose(space, trial, BASE)
+        drawn.append(trial)
+    having = [trial for trial in drawn if "fusion_ratio" in trial.params]
+    assert {trial.distributions["fusion_ratio"] for trial in having} == {FloatDistribution(0.01, 0.95, log=True)}
+    below_a_tenth = [trial for trial in having if trial.params["fusion_ratio"] < 0.1]
+    assert len(below_a_tenth) / len(having) == pytest.approx(np.log(10) / np.log(95), abs=0.12)
+
+
+@pytest.mark.parametrize("amount", paper.AMOUNTS)
+def test_the_papers_space_reaches_fusion_from_scratch_with_the_budget_of_all_others(amount):
+    study = optuna.create_study(directions=["maximize"] * 2)
+    study.enqueue_trial({"strategy": paper.FROM_SCRATCH, "amount": amount})
+    strategy, config = choose("paper", study.ask(), BASE)
+    assert strategy == "FU-scratch"
+    assert config == replace(BASE, amount=amount, init="scratch", fusion_ratio=NATURAL)
+
+
+@pytest.mark.parametrize(
+    ("config", "passes"),
+    [
+        (AdaptationConfig(epochs=4), 4), (AdaptationConfig(epochs=4, amount=0.5), 8),
+        (AdaptationConfig(epochs=4, fusion_ratio=0.5), 2), (AdaptationConfig(epochs=4, lr=0.0), 0),
+        (AdaptationConfig(epochs=4, frozen_layers=13), 0),
+        # The paper's space: one pass over both training sets together, 900 and 100 images, or 50 of these.
+        (AdaptationConfig(epochs=10, fusion_ratio=NATURAL), 1),
+        (AdaptationConfig(epochs=9.5, fusion_ratio=NATURAL, amount=0.5), 1),
+        (AdaptationConfig(epochs=0.1, fusion_ratio=NATURAL), 0.01),
+    ],
+)  # fmt: skip
+def test_how_often_an_adaptation_draws_each_target_image(config, passes):
+    assert config.target_passes(900, 100) == pytest.approx(passes)
 
 
 def test_the_full_space_tries_every_named_method_exactly():
@@ -52,7 +115,7 @@ def test_the_card_reaches_every_strategy():
     seen = [ask(study, "card", index) for index in range(5, 105)]
     assert {strategy for strategy, _ in seen} == {"FC", "FC+CL", "RE", "FT", "FU"}
     fusion = [config.fusion_ratio for strategy, config in seen if strategy == "FU"]
-    assert NATURAL in fusion and any(isinstance(ratio, float) for ratio in fusion)
+    assert fusion and all(0.01 <= ratio <= 0.95 for ratio in fusion)
     assert all(config.fusion_ratio == 0.0 for strategy, config in seen if strategy != "FU")
 
 

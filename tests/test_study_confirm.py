@@ -1,12 +1,16 @@
 """What a confirmation makes of the kept answers."""
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 
+from fer.adaptation import AdaptationConfig, knobs
 from fer.expressions import EXPRESSIONS
-from study.confirm import results
+from made_study import made_trial
+from study.confirm import plan, results
 from study.describe import SIDES
+from study.evidence import measured, predicted
 from study.paper import TESTED, study_paper_table
 from study.retrain import answers_path, truth_path
 
@@ -43,3 +47,34 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
     empty = pd.DataFrame({name: [] for name in ("number", "state", "strategy", "source_val", "target_val", "amount")})
     table = study_paper_table(info, empty).set_index(["figures", "domain"])
     assert table.loc[(TESTED, "target"), "FC_50"] == pytest.approx(80)
+
+
+@pytest.mark.parametrize(("passes", "told"), [(None, False), (0.06, False), (1.0, True), (4.0, True)])
+def test_intransigence_is_told_where_the_fusion_saw_the_whole_target(passes, told):
+    labels = {side: np.zeros(10, int) for side in SIDES}
+
+    def point(named: str, right: int) -> dict:
+        logits = {side: answers(right, 10)[None] for side in SIDES}
+        return {"named": named, "logits": logits, "right": {side: predicted(logits[side]) == 0 for side in SIDES}}
+
+    points = [point("BL", 3), point("RE", 6), point("FU", 8)]
+    if passes is not None:
+        points[-1]["target_passes"] = passes
+    found = [row.get("intransigence") for row in measured(points, labels)]
+    assert found == (pytest.approx([0.5, 0.2, 0.0]) if told else [None] * 3)
+
+
+@pytest.mark.parametrize(("space", "passes"), [("card", [2.0]), ("paper", [1.0, 1.0])])
+def test_a_confirmation_knows_how_often_its_fusions_draw_the_target(space, passes):
+    study = optuna.create_study(directions=["maximize"] * 2)
+    sizes = {
+        side: {"name": side, "report": {"sizes": {"train": count}}}
+        for side, count in zip(SIDES, (900, 100), strict=True)
+    }
+    options = {"space": space, "lr": 0.01, "amount": 1.0}
+    study.set_user_attr("study", {"options": options, "budget_epochs": {"card": 4.0, "paper": 10.0}[space]} | sizes)
+    study.add_trial(made_trial(0, config=knobs(AdaptationConfig(frozen_layers=13))))
+    fusions = [job for job in plan(study) if job["named"].startswith("FU")]
+    assert [job["target_passes"] for job in fusions] == pytest.approx(passes, abs=0.06)
+    natural = [job["config"]["fusion_ratio"] == "natural" for job in fusions]
+    assert natural == [space == "paper"] * len(fusions)

@@ -2,6 +2,7 @@
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from fer.adaptation import PRESETS, AdaptationConfig, named
 from fer.errors import InputError
@@ -20,7 +21,10 @@ BASE = AdaptationConfig(epochs=5.0)
     [
         ("card", "strategy=FU,lr=1e-3", {"strategy": "FU", "lr": 1e-3}),
         ("card", "strategy=FT, frozen_layers=3", {"strategy": "FT", "frozen_layers": 3}),
-        ("card", "fusion_ratio=0.3", {"strategy": "FU", "fusion": "ratio", "fusion_ratio": 0.3}),
+        ("card", "fusion_ratio=0.3", {"strategy": "FU", "fusion_ratio": 0.3}),
+        ("card", "fusion_ratio=0.01", {"strategy": "FU", "fusion_ratio": 0.01}),
+        ("full", "fusion_ratio=0.01", {"fusion": True, "fusion_ratio": 0.01}),
+        ("paper", "strategy=FU-scratch,amount=1.0", {"strategy": "FU-scratch", "amount": 1.0}),
         ("card", "strategy=FU,frozen_layers=2", {"strategy": "FU", "fusion_frozen_layers": 2}),
         ("full", "lr=1e-3", {"optimiser": "sgd", "sgd_lr": 1e-3}),
         ("full", "optimiser=adamw,lr=1e-3", {"optimiser": "adamw", "adamw_lr": 1e-3}),
@@ -56,6 +60,11 @@ def test_a_guess_fixes_what_it_names_and_the_space_takes_it(space, text, params)
         ("card", "lr=nan", "lr is a number from 0.0001 to 0.1", "nan"),
         ("card", "strategy=FT,frozen_layers=13", "a whole number from 1 to 12", "13"),
         ("card", "strategy=FU,replay_weight=2", "names knobs of the space card", "replay_weight"),
+        ("card", "strategy=FU,fusion=natural", "it asks for strategy, lr", "fusion"),
+        ("card", "strategy=FU,fusion_ratio=natural", "a number from 0.01 to 0.95", "natural"),
+        ("card", "strategy=FU,fusion_ratio=0.009", "a number from 0.01 to 0.95", "0.009"),
+        ("card", "strategy=FU-scratch", "strategy is one of FC, FC", "FU-scratch"),
+        ("paper", "strategy=FT", "strategy is one of FC, FC", "FT"),
         ("card", "lr", "KNOB=VALUE", "lr"),
         ("card", " , ", "KNOB=VALUE", ","),
         ("card", "lr=0.1,lr=0.01", "each knob once", "lr=0.01"),
@@ -93,14 +102,37 @@ def study_of(space: str, *trials: optuna.trial.FrozenTrial) -> optuna.Study:
     return study
 
 
+def card_trial(number: int, values: tuple[float, float], **attrs: object) -> optuna.trial.FrozenTrial:
+    """A finished trial whose choices are drawn from the space `card`."""
+    study = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(number))
+    drawn = study.ask()
+    choose("card", drawn, BASE)
+    trial = made_trial(number, values=values, **attrs)
+    trial.params, trial.distributions = drawn.params, drawn.distributions
+    return trial
+
+
 def test_an_earlier_front_is_taken_best_source_first_without_what_is_dominated():
-    trials = [made_trial(n, values=v) for n, v in enumerate([(0.3, 0.9), (0.2, 0.2), (0.9, 0.3), (0.6, 0.6)])]
+    trials = [card_trial(n, v) for n, v in enumerate([(0.3, 0.9), (0.2, 0.2), (0.9, 0.3), (0.6, 0.6)])]
     slots = front_of(study_of("card", *trials), "card")
     assert [slot["params"] for slot in slots] == [trials[n].params for n in (2, 3, 0)]
     with pytest.raises(InputError, match="same space"):
         front_of(study_of("full", *trials), "card")
     with pytest.raises(InputError, match="finished trials"):
         front_of(study_of("card"), "card")
+
+
+def test_an_earlier_front_of_the_space_as_it_was_is_refused():
+    older = card_trial(0, (0.9, 0.3))
+    older.params = {"strategy": "FU", "lr": 0.01, "fusion_frozen_layers": 0, "fusion": "natural"}
+    older.distributions = {
+        "strategy": CategoricalDistribution(["FC", "FC+CL", "RE", "FT", "FU"]),
+        "lr": FloatDistribution(1e-4, 1e-1, log=True),
+        "fusion_frozen_layers": IntDistribution(0, 12),
+        "fusion": CategoricalDistribution(["natural", "ratio"]),
+    }
+    with pytest.raises(InputError, match="same space; got earlier, trial 0, from before the space card changed"):
+        front_of(study_of("card", older), "card")
 
 
 def test_priors_come_first_and_once_and_the_total_holds():
@@ -136,7 +168,7 @@ def test_priors_of_a_study_that_goes_on_take_the_place_of_free_trials_and_are_cl
 
 
 def test_a_named_method_of_an_earlier_front_keeps_its_name_and_its_right_to_end():
-    trials = [made_trial(0, values=(0.9, 0.3), named="RE", keep=True), made_trial(1, values=(0.3, 0.9))]
+    trials = [card_trial(0, (0.9, 0.3), named="RE", keep=True), card_trial(1, (0.3, 0.9))]
     first, second = front_of(study_of("card", *trials), "card")
     assert first["user_attrs"]["named"] == "RE" and first["user_attrs"]["keep"]
     assert set(second["user_attrs"]) == {"prior"}

@@ -201,6 +201,18 @@ def test_paper_table_has_the_papers_layout():
     assert found.loc[3, ["domain", "BL", "FU_100"]].tolist() == ["target", 31.03, 86.21]
 
 
+def test_fusion_from_scratch_gets_rows_of_its_own_where_it_was_tried_and_nothing_published_beside_it():
+    scratch = made_trial(9, values=(0.3, 0.4), strategy="FU", config={"lr": 0.1, "amount": 1.0})
+    scratch.user_attrs["strategy"] = "FU-scratch"
+    found = paper.paper_table(fronts.table([*paper_trials(), scratch]), "tfeid", published=True)
+    plain = paper.paper_table(fronts.table(paper_trials()), "tfeid", published=True)
+    pd.testing.assert_frame_equal(found[plain.columns], plain)
+    assert found.columns[-2:].tolist() == ["FU-scratch_50", "FU-scratch_100"]
+    assert found["FU-scratch_100"].tolist()[:2] == [30, 40] and found["FU-scratch_100"][2:].isna().all()
+    assert found["FU-scratch_50"].isna().all()
+    assert [row[0] for row in paper.as_table(found).rows][-2:] == ["FU-scratch 50 %", "FU-scratch 100 %"]
+
+
 def test_paper_table_averages_repeats_and_shows_gaps():
     trials = [*paper_trials()[:2], made_trial(9, values=(0.7, 0.7), strategy="BL", config={"lr": 0.1, "amount": 1.0})]
     found = paper.paper_table(fronts.table(trials), "mine", published=True)

@@ -11,11 +11,24 @@ from hypothesis import strategies as st
 from benchmarks.search_simulator import Course, Plan, simulate
 from benchmarks.search_table import SHARES
 from conftest import TINY
+from fer.engine import Prospect
 from made_study import DONE, FAILED, STOPPED, made_trial
-from study.front import CONSTRAINT
+from study.front import CONSTRAINT, rungs, table
 from study.search import claim
 from study.slots import discard, top_up
-from study.stopping import WARM_UP, crowding_of, position, ranks_of, rung_name, should_stop, trials_since_growth
+from study.stopping import (
+    WARM_UP,
+    crowding_of,
+    position,
+    ranks_of,
+    rung_name,
+    should_stop,
+    should_stop_trial,
+    trials_since_growth,
+    vectors_at,
+    way_rung_name,
+    would_stop,
+)
 from study.storage import open_storage, trials_of
 from study.trial import Bench, at_rung, run_trial
 
@@ -34,6 +47,83 @@ def test_no_non_dominated_trial_is_ever_stopped(vectors, random):
         before = [v for v in vectors[:index] if random.random() < 0.9]  # and any delay in seeing the others
         if should_stop(mine, before):
             assert any(dominates(other, mine) for other in before)
+
+
+SETS = st.lists(st.lists(st.tuples(*[st.integers(0, 6).map(lambda n: n / 6)] * 2), min_size=1, max_size=4), min_size=1)
+
+
+@settings(deadline=None)
+@given(SETS, st.randoms())
+def test_no_trial_with_a_network_that_no_other_trial_dominates_is_ever_stopped(trials, random):
+    random.shuffle(trials)
+    for index, mine in enumerate(trials):
+        before = [vectors for vectors in trials[:index] if random.random() < 0.9]
+        if should_stop_trial(mine, before):
+            assert all(any(dominates(other, own) for vectors in before for other in vectors) for own in mine)
+
+
+@settings(deadline=None)
+@given(SETS, st.randoms())
+def test_neither_the_order_of_trials_nor_that_of_their_networks_matters(trials, random):
+    mine, *others = trials
+    expected = should_stop_trial(mine, others)
+    for vectors in trials:
+        random.shuffle(vectors)
+    random.shuffle(others)
+    assert should_stop_trial(mine, others) == expected
+
+
+@settings(deadline=None)
+@given(VECTORS)
+def test_trials_of_one_network_each_are_judged_as_vectors_are(vectors):
+    mine, *others = vectors
+    points = np.array(vectors)
+    stands = position(points, 0)
+    dominated = any(dominates(other, mine) for other in others)
+    assert should_stop_trial([mine], [[v] for v in others]) == (
+        len(vectors) >= 3 and dominated and stands >= len(vectors) / 3
+    )
+
+
+@settings(deadline=None)
+@given(SETS)
+def test_a_trial_stands_where_its_best_network_stands(trials):
+    # Definition: a vector comes before another by rank, and within a rank by crowding; a trial by its first vector.
+    mine, *others = trials
+    points = np.array([vector for vectors in trials for vector in vectors])
+    ranks = ranks_of(points)
+    crowding = np.zeros(len(points))
+    for rank in set(ranks):
+        crowding[ranks == rank] = crowding_of(points[ranks == rank])
+    keys = iter(zip(ranks, -crowding, strict=True))
+    best = [min(next(keys) for _ in vectors) for vectors in trials]
+    before = sum(key < best[0] for key in best[1:])
+    dominated = all(any(dominates(other, own) for vectors in others for other in vectors) for own in mine)
+    assert should_stop_trial(mine, others) == (len(trials) >= 3 and dominated and before >= len(trials) / 3)
+
+
+def test_a_trial_whose_end_is_dominated_goes_on_for_a_network_on_the_way():
+    others = [[(0.5 + n / 100, 0.5 + n / 100)] for n in range(9)]
+    assert should_stop_trial([(0.3, 0.3)], others)
+    assert not should_stop_trial([(0.3, 0.3), (0.9, 0.1)], others)
+    assert should_stop_trial([(0.3, 0.3), (0.52, 0.1)], others)
+
+
+def test_a_trial_with_many_networks_is_one_trial():
+    crowd = [(0.8 + n / 100, 0.8 - n / 100) for n in range(4)]
+    others = [crowd, [(0.1, 0.1)], [(0.1, 0.2)], [(0.2, 0.1)]]
+    assert not should_stop_trial([(0.7, 0.7)], others)  # second of five trials, though fifth of eight networks
+
+
+@settings(deadline=None)
+@given(SETS, st.integers(0, 7).map(lambda n: n / 6))
+def test_what_forgets_too_much_counts_for_a_trial_alone_that_has_nothing_else(trials, floor):
+    mine, *others = trials
+    enough = [[vector for vector in vectors if vector[0] >= floor] for vectors in trials]
+    if enough[0]:
+        assert would_stop(mine, others, floor) == should_stop_trial(enough[0], [kept for kept in enough[1:] if kept])
+    else:
+        assert would_stop(mine, others, floor) == should_stop_trial(mine, others)
 
 
 @settings(deadline=None)
@@ -94,6 +184,51 @@ def test_at_a_rung_a_trial_stops_for_those_that_were_there_and_count(tmp_path, s
     assert not stops(0.1, 0.1, early_stop=False)[1]
     assert not stops(0.71, 0.1)[1]
     assert study.trials[-1].user_attrs == {rung_name(0.5): [0.71, 0.1]}
+
+
+def test_networks_on_the_way_are_made_while_the_trial_would_stop_and_may_hope(tmp_path):
+    study = optuna.create_study(storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    bench = SimpleNamespace(early_stop=True, floor=0.0)
+    made = []
+
+    def prospect(hoped: float, *accuracies: float) -> Prospect:
+        return Prospect([hoped, hoped], lambda: made.append(accuracies) or list(accuracies))
+
+    def at(own: float, *prospects: Prospect, share: float = 0.5, **attrs: bool) -> tuple[bool, dict]:
+        made.clear()
+        trial = study.ask()
+        for name, value in attrs.items():
+            trial.set_user_attr(name, value)
+        row = {"source_val": own, "target_val": own}
+        return at_rung(trial, bench, share, row, iter(prospects)), study.trials[-1].user_attrs
+
+    for own in (0.6, 0.7, 0.8):
+        stopped, attrs = at(own, prospect(1, own, own), keep=True)
+        assert not stopped and not made and way_rung_name(0.5) not in attrs
+    worse, better = prospect(1, 0.1, 0.1), prospect(1, 0.9, 0.1)
+    stopped, attrs = at(0.2, worse, better, worse)
+    assert not stopped and made == [(0.1, 0.1), (0.9, 0.1)]
+    assert attrs[way_rung_name(0.5)] == [[0.1, 0.1], [0.9, 0.1]]
+    assert attrs[rung_name(0.5)] == [0.2, 0.2]  # the trial's own, as its readers know it
+    stopped, attrs = at(0.2, worse, worse, worse)
+    assert stopped and len(made) == 3 and attrs[way_rung_name(0.5)] == [[0.1, 0.1]] * 3
+    stopped, attrs = at(0.2, prospect(0.3, 0.9, 0.9), worse)
+    assert stopped and made == [(0.1, 0.1)]  # the first had no hope
+    stopped, attrs = at(0.2)
+    assert stopped and way_rung_name(0.5) not in attrs
+    stopped, attrs = at(0.2, better, share=WARM_UP / 2)
+    assert not stopped and not made
+    assert vectors_at(study.trials, 0.5, without=0)[:3] == [
+        [[0.7, 0.7]],
+        [[0.8, 0.8]],
+        [[0.2, 0.2], [0.1, 0.1], [0.9, 0.1]],
+    ]
+
+
+def test_readers_of_rungs_see_the_trial_s_own_vector_alone():
+    attrs = {rung_name(0.5): [0.6, 0.5], way_rung_name(0.5): [[0.7, 0.4], [0.65, 0.45]]}
+    found = table([made_trial(0, **attrs)])
+    assert rungs(found) == ["0.500"] and found["source_val@0.500"].tolist() == [0.6]
 
 
 def test_what_forgets_too_much_stops_nothing_that_does_not(tmp_path):

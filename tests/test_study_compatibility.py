@@ -1,0 +1,127 @@
+"""A study goes on in the space its trials were drawn from, and is refused in any other, whatever had changed."""
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from fer.adaptation import AdaptationConfig
+from fer.errors import InputError
+from made_study import made_info
+from search_spaces import SPACES, choose, paper
+from study.compatibility import fits
+from study.config import StudyOptions
+from study.priors import guess
+from study.run import find_record
+from study.slots import discard, top_up
+from study.storage import open_storage, trials_of
+
+BASE = AdaptationConfig(epochs=5.0)
+CARD = CategoricalDistribution(["FC", "FC+CL", "RE", "FT", "FU"])
+RATE = FloatDistribution(1e-4, 1e-1, log=True)
+AMOUNT = CategoricalDistribution([0.5, 1.0])
+
+
+def new_study(storage=None) -> optuna.Study:
+    sampler = optuna.samplers.RandomSampler(seed=1)
+    return optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2, sampler=sampler)
+
+
+def ended(chosen: dict) -> optuna.trial.FrozenTrial:
+    """A finished trial; per hyperparameter its value and what that was chosen from."""
+    params = {name: value for name, (value, _) in chosen.items()}
+    distributions = {name: distribution for name, (_, distribution) in chosen.items()}
+    return create_trial(values=[0.5, 0.5], params=params, distributions=distributions)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_whatever_a_space_draws_fits_it_waiting_running_and_ended(space):
+    study = new_study()
+    top_up(study, 60, space, BASE)
+    for state in (TrialState.COMPLETE, TrialState.FAIL, None):
+        for _ in range(15):
+            trial = study.ask()
+            choose(space, trial, BASE)
+            if state is not None:
+                study.tell(trial, [0.5, 0.5] if state == TrialState.COMPLETE else None, state)
+    assert all(fits(trial, space) for trial in trials_of(study))
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("asked", range(1, 12))
+def test_a_trial_that_died_while_it_was_asked_fits(space, asked):
+    study = new_study()
+    whole = study.ask()
+    choose(space, whole, BASE)
+    study.enqueue_trial(whole.params)
+    part = study.ask()
+    for name in list(whole.params)[:asked]:
+        part._suggest(name, whole.distributions[name])
+    discard(study, trials_of(study)[part.number], "its worker died", TrialState.RUNNING)
+    assert all(fits(trial, space) for trial in trials_of(study))
+
+
+@pytest.mark.parametrize(
+    ("space", "text"),
+    [("card", "fusion_ratio=0.3"), ("card", "lr=0.01"), ("full", "bn=frozen"), ("full", "replay_weight=0.5"),
+     ("full", "mixup=0.2"), ("full", "strategy=DER++"), ("full", "strategy=soup"), ("paper", "strategy=FU-scratch")],
+)  # fmt: skip
+def test_a_guess_that_waits_fits(space, text):
+    study = new_study()
+    study.enqueue_trial(**guess(text, space, BASE))
+    assert fits(trials_of(study)[0], space)
+
+
+@pytest.mark.parametrize(
+    ("space", "chosen"),
+    [
+        ("card", {"strategy": ("FU", CARD), "lr": (0.01, RATE), "fusion_frozen_layers": (0, IntDistribution(0, 12)),
+                  "fusion": ("natural", CategoricalDistribution(["natural", "ratio"]))}),
+        ("card", {"strategy": ("FU", CARD), "lr": (0.01, RATE), "fusion_frozen_layers": (0, IntDistribution(0, 12)),
+                  "fusion_ratio": (0.5, FloatDistribution(0.05, 0.95))}),
+        ("card", {"strategy": ("RE", CARD), "lr": (0.01, FloatDistribution(1e-5, 1e-1, log=True))}),
+        ("card", {"strategy": ("RE", CARD), "lr": (0.01, FloatDistribution(1e-4, 1e-1))}),
+        ("card", {"strategy": ("XX", CategoricalDistribution(["XX"])), "lr": (0.01, RATE)}),
+        ("card", {"x": (0.5, FloatDistribution(0, 1))}),
+        ("full", {"fusion": (True, CategoricalDistribution([False, True])),
+                  "fusion_kind": ("natural", CategoricalDistribution(["natural", "ratio"]))}),
+        ("paper", {"strategy": ("FU", CategoricalDistribution(["FC", "FC+CL", "RE", "FU"])), "amount": (0.5, AMOUNT)}),
+        ("paper", {"strategy": ("FU", CARD), "lr": (0.01, RATE)}),
+    ],
+)  # fmt: skip
+def test_a_trial_of_another_form_of_the_space_does_not_fit(space, chosen):
+    assert not fits(ended(chosen), space)
+
+
+@pytest.mark.parametrize(
+    ("space", "params"),
+    [("card", {"strategy": "FU", "lr": 0.01, "fusion_frozen_layers": 0, "fusion": "natural"}),
+     ("card", {"strategy": "FU", "lr": 0.01, "fusion_ratio": 0.99}), ("card", {"strategy": "LWF"}),
+     ("card", {"strategy": "RE", "lr": "fast"}), ("card", {"strategy": "RE", "fusion_ratio": 0.5}),
+     ("full", {"fusion": True, "fusion_kind": "natural"}), ("paper", {"strategy": "RE", "amount": 0.25})],
+)  # fmt: skip
+def test_what_waits_with_choices_that_the_space_does_not_have_does_not_fit(space, params):
+    study = new_study()
+    study.enqueue_trial(params)
+    assert not fits(trials_of(study)[0], space)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_study_of_an_older_space_is_refused_with_one_line_even_by_force(tmp_path, monkeypatch, kind, force):
+    url = {"journal": None, "sqlite": f"sqlite:///{tmp_path}/study.db"}[kind]
+    storage = open_storage(url, tmp_path)
+    study = new_study(storage)
+    options = StudyOptions("jaffe", space="paper", force=force)
+    record = made_info(name="s", options={"space": "paper"}, versions={})
+    study.set_user_attr("study", record)
+    monkeypatch.setattr("study.run.identity", lambda options: {})
+    top_up(study, 3, "paper", BASE)
+    assert find_record(record, options, storage)["name"] == "s"
+    older = CategoricalDistribution(["FC", "FC+CL", "RE", "FU"])
+    study.add_trial(ended({"strategy": ("FU", older), "amount": (1.0, AMOUNT)}))
+    with pytest.raises(InputError) as caught:
+        find_record(record, options, storage)
+    said = str(caught.value)
+    assert "search space paper has changed since study s began" in said and "--study NAME" in said
+    assert "\n" not in said and paper.FROM_SCRATCH not in said
