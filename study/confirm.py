@@ -102,7 +102,7 @@ def confirm(args: argparse.Namespace) -> None:
     check_arguments(args)
     study = load_study(args.study, Path(args.out), args.storage)
     record = required_record(study.user_attrs.get("study"), args.study)
-    device = required_device(args.device or record["baseline"]["device"])
+    device = required_device(record["baseline"]["device"] if args.device is None else args.device)
     folder = Path(args.out) / args.study
     require_folders(folder)
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from fer.expressions import EXPRESSIONS
-from study.confirm import results, trainings_left
+from study.confirm import results
 from study.describe import SIDES
 from study.paper import TESTED, study_paper_table
 from study.retrain import Truth, keep_answers
