@@ -8,13 +8,20 @@ the environment that fast training needs.
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError, printable
 from study.config import DONE, PRESETS, STUCK, WRONG_USE, cache_folder
 from study.describe import one_line
 from study.machine import is_out_of_memory, keep_private, leave, leave_with_parent
+
+if TYPE_CHECKING:
+    from fer.baseline import BaselineConfig
+    from fer.datasets import Dataset
+    from fer.engine import Baseline
+    from fer.runtime import Runtime
 
 
 def main(record: dict[str, Any]) -> dict[str, Any]:
@@ -32,24 +39,16 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
     options = record["options"]
     where = runtime(options["device"], options["precision"])
     source, target = reopen(record["source"], options), reopen(record["target"], options)
-    preset = PRESETS[options["preset"]]
-    epochs = options["baseline_epochs"] or preset.baseline_epochs
     if options["baseline"]:
         path = Path(options["baseline"])
     else:
-        config = baseline.BaselineConfig(
-            preset.width,
-            options["seed"],
-            epochs,
-            processes=1 if where.device.startswith("cuda") else preset.baseline_processes,
-            sam=options["baseline_sam"],
-        )
+        config = config_of(options, where)
         path = baseline.obtain(
             source,
             config,
             where,
             cache_folder(options["out"]) / "baselines",
-            lambda epoch, loss: say({"epoch": epoch, "of": epochs, "loss": loss}),
+            lambda epoch, loss: say({"epoch": epoch, "of": config.epochs, "loss": loss}),
             on_damage=lambda text: print(f"warning: {printable(text)}", file=sys.stderr, flush=True),
         )
     trained = baseline.load(path, where)
@@ -77,6 +76,61 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
         "device": where.device,
         "precision": where.precision,
     }
+
+
+def config_of(options: Mapping[str, Any], where: "Runtime") -> "BaselineConfig":
+    """Returns how a study with these options trains its baseline."""
+    from fer.baseline import BaselineConfig
+
+    preset = PRESETS[options["preset"]]
+    return BaselineConfig(
+        preset.width,
+        options["seed"],
+        options["baseline_epochs"] or preset.baseline_epochs,
+        processes=1 if where.device.startswith("cuda") else preset.baseline_processes,
+        sam=options["baseline_sam"],
+    )
+
+
+def reopen_baseline(
+    record: Mapping[str, Any], options: Mapping[str, Any], source: "Dataset", where: "Runtime"
+) -> "Baseline":
+    """Opens the very baseline that a study's record names; one that the study trained is trained again if need be.
+
+    Args:
+        record: The study's.
+        options: The study's, with `out` of this command.
+        source: What the baseline was trained on.
+        where: Where it goes.
+
+    Raises:
+        InputError: It is not there or damaged, and cannot be made again, or another comes out.
+    """
+    from fer import baseline
+    from fer.runtime import runtime
+
+    known = record["baseline"]
+    path, folder = Path(known["file"]), cache_folder(options["out"]) / "baselines"
+    if not path.exists():
+        path = folder / path.name
+    try:
+        found = baseline.load(path, where)
+    except InputError:
+        if options.get("baseline"):  # the user's own file
+            raise
+        # As the study trained it, wherever this process computes.
+        trained_on = runtime(known["device"], known["precision"])
+        config = config_of(options, trained_on)
+        if path.name != f"{source.name}-{baseline.digest(source, config, trained_on)}.safetensors":
+            raise
+        print(f"the baseline {path} is missing or damaged: it is trained again", file=sys.stderr, flush=True)
+        path = baseline.obtain(source, config, trained_on, folder)
+        found = baseline.load(path, where)
+    if found.digest != known["digest"]:
+        raise InputError(
+            "a study's processes need its own baseline", f"{path} with hash {found.digest}", "Copy the study's file."
+        )
+    return found
 
 
 def say(line: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ def number(value: Any) -> float | None:
         return None
     try:
         result = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return result if math.isfinite(result) else None
 
@@ -83,7 +83,10 @@ def folds_sentence(info: dict) -> str:
 
 
 def limits_sentence(info: dict) -> str:
-    """Returns what a study's user set for the front, and why it ended early, with a space before; else nothing."""
+    """Returns what a study's user set for the front, why it ended early and what of its storage could not be read.
+
+    With a space before; nothing where there is nothing to say.
+    """
     options, words = section(info, "options"), ""
     if corner := options.get("reference"):
         words += f" Hypervolume is measured from ({corner[0]:g}, {corner[1]:g}) and not from chance."
@@ -93,6 +96,8 @@ def limits_sentence(info: dict) -> str:
         )
     if info.get("ended"):
         words += f" The search was {info['ended']}."
+    if info.get("notice"):
+        words += f" {info['notice']}"
     return words
 
 

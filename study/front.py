@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fer.expressions import CHANCE
+from study.reading import RUNG, Reading, is_number, readable_attributes, readable_trials
 
 STATES = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
 OBJECTIVES = ["source_val", "target_val"]
@@ -15,8 +16,6 @@ OBJECTIVES = ["source_val", "target_val"]
 BETWEEN = "{}/{}"
 # And what the trial was at a share of its budget: "source_val@0.500".
 AT_RUNG = "{}@{}"
-RUNG = "rung:"
-"""What the attribute that holds a trial's vector at a rung begins with; the share of the budget follows."""
 FLOOR = "source_floor"
 """The measure that says which source accuracy an answer must have (--min-retention); absent where none is asked."""
 ERROR = "target_val_error"
@@ -32,6 +31,14 @@ def counted(trials: Iterable[Any]) -> list[Any]:
     return sorted(ended, key=lambda t: t.number)
 
 
+def readable(trials: Iterable[Any]) -> Reading:
+    """Returns the trials that count, each with what of its attributes can be relied on, and what could not be read.
+
+    Whatever shows trials reads them through here: one odd trial takes nothing from the others. See `study.reading`.
+    """
+    return readable_trials(counted(trials))
+
+
 def table(trials: Iterable[Any]) -> pd.DataFrame:
     """Returns one row per counted trial.
 
@@ -40,7 +47,7 @@ def table(trials: Iterable[Any]) -> pd.DataFrame:
     source_val (`knobs`), so that a table read back from its csv still knows them. Values are untouched: floats
     round-trip exactly.
     """
-    kept = counted(trials)
+    kept = readable(trials).value
     configs = [_renamed(t.user_attrs.get("config"), "knob", _FIXED) for t in kept]
     knob_names = list(dict.fromkeys(name for config in configs for name in config))
     measures = [_renamed(t.user_attrs.get("measures"), "measure", (*_FIXED, *knob_names)) | _at_rungs(t) for t in kept]
@@ -172,11 +179,20 @@ def points(table: pd.DataFrame) -> pd.DataFrame:
 
 def vectors(trial: Any) -> list[list[float]]:
     """Returns both objectives of a finished trial's end, and of the networks on the way to it, where they compete."""
-    measures = trial.user_attrs.get("measures") or {}
+    values = trial.values
+    if values is None or len(values) != 2 or not all(map(is_number, values)):
+        return []
+
+    measures = readable_attributes({"measures": trial.user_attrs.get("measures") or {}})[0].get("measures", {})
     source, target = (BETWEEN.format(name, "") for name in OBJECTIVES)
-    shares = [name.removeprefix(source) for name in measures if name.startswith(source)]
-    found = [list(trial.values), *([measures[source + share], measures[target + share]] for share in shares)]
-    return [vector for vector in found if not vector[0] < measures.get(FLOOR, 0.0)]
+    places = [name.removeprefix(source) for name in measures if name.startswith(source)]
+    found = [list(values)]
+    for place in places:
+        pair = [measures[source + place], measures.get(target + place)]
+        if None not in pair:
+            found.append(pair)
+    floor = measures.get(FLOOR) or 0.0
+    return [vector for vector in found if not vector[0] < floor]
 
 
 def reference_of(info: Mapping[str, Any]) -> tuple[float, float]:

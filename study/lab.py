@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.adaptation import AdaptationConfig
-from fer.datasets import Dataset, load
+from fer.datasets import Dataset, load, prepared
 from fer.errors import InputError
 from study.config import PRESETS, cache_folder
 
@@ -37,9 +37,12 @@ def reopen(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
     Raises:
         InputError: It is not among the prepared ones, and what --data holds is another.
     """
-    folder = cache_folder(options["out"]) / "datasets" / f"{record['name']}-{record['digest']}"
-    if folder.is_dir():
-        return Dataset(record["name"], record["kind"], record["digest"], folder, record["report"])
+    folder = cache_folder(options["out"]) / "datasets"
+    ready = prepared(record["name"], record["kind"], record["digest"], folder)
+    if ready is not None:
+        return ready
+
+    # What is missing or damaged is prepared again.
     dataset = prepare(record["name"], options, record["kind"])
     if dataset.digest != record["digest"]:
         raise InputError(

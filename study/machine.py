@@ -7,12 +7,15 @@ import importlib.metadata
 import math
 import os
 import platform
+import re
 import sys
 import threading
 import time
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
+
+from fer.errors import InputError
 
 PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
 
@@ -96,6 +99,23 @@ def gpu_count() -> int:
     if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
         return 0
     return count.value
+
+
+def required_device(device: str) -> str:
+    """Returns the name of a device that this machine has, cpu, cuda or cuda:1; "auto" is settled.
+
+    Raises:
+        InputError: It is no device's name, or there is none of this number.
+    """
+    if device == "auto":
+        return "cuda" if gpu_count() else "cpu"
+    if re.fullmatch(r"cpu|cuda(:\d{1,4})?", device, re.ASCII) is None:
+        raise InputError("--device is auto, cpu, cuda or cuda:N", device, "Give one of them.")
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= gpu_count():
+        raise InputError(
+            "--device cuda needs a GPU that its driver shows", f"{device} of {gpu_count()} GPUs", "Use --device cpu."
+        )
+    return device
 
 
 MOST_ON_A_GPU = 4  # processes that share one

@@ -17,6 +17,7 @@ from fer.adaptation import PRESETS, AdaptationConfig
 from fer.errors import InputError
 from search_spaces import SPACES
 from study.compatibility import fits
+from study.describe import section
 
 if TYPE_CHECKING:
     import optuna
@@ -77,7 +78,7 @@ def front_of(study: "optuna.Study", space: str) -> list[Slot]:
     from study.front import front, table
     from study.storage import trials_of
 
-    theirs = study.user_attrs["study"]["options"]["space"]
+    theirs = section(section(study.user_attrs, "study"), "options").get("space")
     if theirs != space:
         raise InputError(
             "--warm-start needs a study of the same space", f"{study.study_name}, of {theirs}", f"Use --space {theirs}."

@@ -7,11 +7,13 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from study.describe import confirmed_points, hide_secrets, is_synthetic, number, section
 from study.front import STATES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 ENDED = frozenset(STATUS.values())
@@ -39,7 +41,7 @@ def created(info: dict) -> int | None:
     """Returns the study's birth in ms, None when it is not recorded."""
     try:
         return int(datetime.fromisoformat(str(info.get("created"))).timestamp() * 1000)
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # no date, or one that no clock of this system can have had
         return None
 
 
@@ -98,17 +100,17 @@ def datasets(info: dict) -> list[tuple[str, dict[str, str]]]:
     return found
 
 
-def search_metrics(trials_csv: Path, info: dict) -> list[Metric]:
+def search_metrics(table: "pd.DataFrame", info: dict) -> list[Metric]:
     """Returns hypervolume by trial, and how the trials ended, as metrics of the parent run.
 
     Their times follow from the step, so that writing them again makes no second copy.
+
+    Args:
+        table: Of `front.table`.
+        info: The study's record.
     """
-    import pandas as pd
+    from study.front import front, hypervolume_over_trials, reference_of
 
-    from study.front import OBJECTIVES, front, hypervolume_over_trials, reference_of
-
-    # As text first: not every pandas reads back the very floats that it wrote.
-    table = pd.read_csv(trials_csv, dtype=dict.fromkeys(OBJECTIVES, str)).astype(dict.fromkeys(OBJECTIVES, float))
     if table.empty:
         return []
     start, last = created(info) or 0, int(table["number"].max())
@@ -122,7 +124,7 @@ def confirmed_metrics(info: dict) -> list[Metric]:
     """Returns what was confirmed as metrics of the parent run, `confirmed/<point>/<measure>`; nothing before that."""
     try:
         at = int(datetime.fromisoformat(str(section(info, "confirmation").get("finished"))).timestamp() * 1000)
-    except ValueError:
+    except (ValueError, OverflowError, OSError):
         return []
     found = []
     for point in confirmed_points(info):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,9 @@ from study.machine import keep_private
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
+
+END_OF_REPORT = b"</html>\n"
+"""What a whole report.html ends with."""
 
 
 def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
@@ -36,9 +40,18 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     from study.page import page
     from study.paper import as_table, study_paper_table, title_of
     from study.plots import CONFIRMED, NAMES, pictures
+    from study.reading import notice, readable_record
     from study.tables import latex, markdown
 
-    info, trials = hide_secrets(study_info), list(trials)
+    # What is odd in the storage is left out here, once, and named.
+    record, kept = readable_record(study_info), fronts.readable(trials)
+    info: dict[str, Any] = hide_secrets(record.value)
+    trials = list(kept.value)
+    said = notice([*kept.odd, *(f"the study's {name}" for name in record.odd)])
+    if said:
+        info["notice"] = said
+        print(f"warning: {said}", file=sys.stderr)
+
     table = fronts.table(trials)
     files, notes = pictures(info, table, trials)
     files["trials.csv"] = _csv(table)
@@ -63,6 +76,35 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
         if stale.name not in files:
             stale.unlink(missing_ok=True)
     return [write_atomically(folder / name, content) for name, content in files.items()]
+
+
+def require_folders(folder: Path) -> None:
+    """Refuses a study's folder in which something else stands where networks or answers are kept.
+
+    Raises:
+        InputError: models or confirm is there and is no folder.
+    """
+    for name in ("models", "confirm"):
+        path = folder / name
+        if os.path.lexists(path) and not path.is_dir():
+            raise InputError(f"a study keeps its files in a folder {name}", f"{path}, which is none", "Move it away.")
+
+
+def is_exported(trials: Iterable[Any], folder: Path) -> bool:
+    """Returns whether a study's folder holds whole exports of these trials; else they are written again."""
+    import pandas as pd
+
+    from study.front import counted
+
+    numbers = [trial.number for trial in counted(trials)]
+    try:
+        rows = pd.read_csv(folder / "trials.csv", usecols=["number"], encoding="utf-8")
+        with (folder / "report.html").open("rb") as report:
+            report.seek(-min(len(END_OF_REPORT), report.seek(0, os.SEEK_END)), os.SEEK_END)
+            whole = report.read() == END_OF_REPORT
+    except (OSError, ValueError):  # missing, empty, no text, no table
+        return False
+    return whole and rows["number"].tolist() == numbers
 
 
 def confirmed_front(front: "pd.DataFrame", info: dict) -> "pd.DataFrame":

@@ -103,7 +103,7 @@ def run(options: StudyOptions, progress: Progress) -> int:
     from study.following import Follower
     from study.lab import trim_features
     from study.leases import only_lead
-    from study.report import confirmation_of
+    from study.report import confirmation_of, require_folders
 
     # Connecting takes seconds, so it begins now; a server that the user named must answer.
     follower = Follower(options.tracking_uri, required=options.tracking_uri is not None)
@@ -115,6 +115,7 @@ def run(options: StudyOptions, progress: Progress) -> int:
         synthetic = "synthetic" in (source.kind, target.kind)
         name = study_name(options, source.name, target.name, synthetic)
         with only_parent(Path(options.out) / name):
+            require_folders(Path(options.out) / name)
             record = make_record(name, options, source, target, synthetic)
             study = begin_or_resume(record, options, progress, follower)
             with only_lead(study, progress.say) if options.storage else contextlib.nullcontext():
@@ -246,6 +247,7 @@ def find_record(
     import optuna
 
     from study.compatibility import fits
+    from study.reading import required_record
     from study.storage import trials_of
 
     try:
@@ -255,6 +257,7 @@ def find_record(
     known = study.user_attrs.get("study")
     if known is None:
         return None
+    required_record(known, record["name"])
     known["options"]["sampler"] = current_sampler(known["options"].get("sampler", StudyOptions.sampler))
     now = identity(options)
     # An option that is younger than the study has had its default there.
@@ -412,6 +415,7 @@ def search(
     from study.lab import base_config
     from study.leases import reap
     from study.priors import initial_trials
+    from study.report import is_exported
     from study.slots import top_up
     from study.storage import trials_of
     from study.supervise import out_of_patience, supervise
@@ -424,7 +428,7 @@ def search(
     if not ended:
         study.set_user_attr("ended", None)  # what a shorter patience ended before goes on
         left = top_up(study, options.wanted, options.space, base, priors)
-    if not left and is_exported(study, folder):
+    if not left and is_exported(trials_of(study), folder):
         summarise(study, record, options, progress, ended or "nothing to do: all trials are there")
         return DONE
     follower.check()
@@ -518,18 +522,6 @@ def networks_logged(
             if line.startswith(("warning: ", "error: ")):
                 progress.warn(line.partition(": ")[2])
         progress.warn(f"MLflow lacks networks; again: {sync_command(name, options)} {' '.join(how)}")
-
-
-def is_exported(study: "optuna.Study", folder: Path) -> bool:
-    """Whether the exports hold all trials that the storage holds."""
-    import pandas as pd
-
-    from study.front import counted
-    from study.storage import trials_of
-
-    if not (folder / "report.html").exists() or not (folder / "trials.csv").exists():
-        return False
-    return len(pd.read_csv(folder / "trials.csv")) == len(counted(trials_of(study)))
 
 
 def prune_models(study: "optuna.Study", folder: Path) -> None:

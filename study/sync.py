@@ -50,13 +50,18 @@ def main(arguments: list[str] | None = None) -> int:
 def _sync(args: argparse.Namespace) -> int:
     from study import tracking
     from study.describe import hide_secrets
-    from study.front import counted
+    from study.front import readable
+    from study.reading import notice, readable_record
     from study.report import open_study
 
     if args.tracking_uri == "none":
         raise InputError("study.sync writes to MLflow", "--tracking-uri none", "Name a server or a database.")
     out = Path(args.out)
     info, trials = open_study(args.study, out, args.storage)
+    kept, record = readable(trials), readable_record(info)
+    said = notice([*kept.odd, *(f"the study's {name}" for name in record.odd)])
+    if said:
+        print(f"warning: {said}", file=sys.stderr)
     handle = tracking.open_tracking(args.tracking_uri, Path.cwd(), required=True)
     if handle is None:
         raise InputError("study.sync writes to MLflow", "MLFLOW_TRACKING_URI=none", "Give --tracking-uri.")
@@ -68,7 +73,7 @@ def _sync(args: argparse.Namespace) -> int:
     complete = tracking.finish(handle, info, trials, done, out / args.study)
     if args.models or args.register:
         complete &= tracking.log_models(handle, info, trials, out / args.study, args.register)
-    total = len(counted(trials))
+    total = len(kept.value)
     print(
         f"{args.study}: {total} trials, {added} added, {len(done) - added} already there; {hide_secrets(handle['uri'])}"
     )

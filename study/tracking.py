@@ -17,7 +17,8 @@ from typing import Any
 from fer.errors import InputError
 from study import records
 from study.describe import hide_secrets
-from study.front import counted
+from study.front import counted, readable, table
+from study.reading import readable_record
 
 EXPERIMENT = "memory-integrity"
 RETRY_SECONDS = 30.0
@@ -91,7 +92,8 @@ def sync(
         trials = counted(trials)
         known = handle.get("parent") is not None and handle["study"] == records.study_id(study_info)
         if not known or any(trial.number not in done for trial in trials):
-            _guarded(handle, partial(_add_children, handle, study_info, trials, done, added), force)
+            info, kept = readable_record(study_info).value, readable(trials).value
+            _guarded(handle, partial(_add_children, handle, info, kept, done, added), force)
             done.update(added)
     return len(added)
 
@@ -102,7 +104,10 @@ def finish(handle: dict[str, Any] | None, info: dict, trials: Iterable[Any], don
     Returns:
         Whether MLflow has it all (True without tracking).
     """
-    return handle is None or _guarded(handle, partial(_end, handle, info, counted(trials), done, folder), force=True)
+    if handle is None:
+        return True
+    record, kept = readable_record(info).value, readable(trials).value
+    return _guarded(handle, partial(_end, handle, record, kept, done, folder), force=True)
 
 
 def _end(handle: dict[str, Any], info: dict, trials: list[Any], done: set[int], folder: Path) -> None:
@@ -110,14 +115,14 @@ def _end(handle: dict[str, Any], info: dict, trials: list[Any], done: set[int], 
     _add_children(handle, info, trials, done, [])
     client, run = _connect(handle), _parent(handle, info)
     for name in EXPORTS:
-        if (folder / name).exists():
+        if (folder / name).is_file():
             client.log_artifact(run, str(folder / name))
     if (folder / "report.md").exists():  # the page's description: what is recommended, and how sure that is
-        client.set_tag(run, "mlflow.note.content", "\n## ".join((folder / "report.md").read_text().split("\n## ")[:3]))
-    if (folder / "trials.csv").exists():
-        found = records.search_metrics(folder / "trials.csv", info) + records.confirmed_metrics(info)
-        for batch in records.batches(metrics=found):
-            client.log_batch(run, synchronous=True, **_entities(batch))
+        report = (folder / "report.md").read_text(encoding="utf-8", errors="replace")
+        client.set_tag(run, "mlflow.note.content", "\n## ".join(report.split("\n## ")[:3]))
+    found = records.search_metrics(table(trials), info) + records.confirmed_metrics(info)
+    for batch in records.batches(metrics=found):
+        client.log_batch(run, synchronous=True, **_entities(batch))
     client.set_terminated(run, "FINISHED")
 
 
@@ -129,19 +134,20 @@ def log_models(
     Returns:
         Whether MLflow has them all (True without tracking).
     """
-    from study.front import front, table
+    from study.front import front
     from study.models import damage_warning, damaged_networks
     from study.models import log_models as log
 
     if handle is None:
         return True
+    record = readable_record(info).value
     networks = front(table(trials))
     damaged = damaged_networks(networks, folder)
     if damaged:
         print(f"warning: {damage_warning(damaged)}", file=sys.stderr)
 
     def work() -> None:
-        client, run = _connect(handle), _parent(handle, info)
+        client, run = _connect(handle), _parent(handle, record)
         log(client, handle["uri"], run, networks, folder, register)
         client.set_terminated(run, "FINISHED")
 

@@ -88,9 +88,10 @@ def work(args: argparse.Namespace, send: Callable[[Path], None] | None = None) -
     study = load_study(args.study, Path(args.out), args.storage, PATIENCE_SECONDS if started_by_parent else 0.0)
     if not is_waiting(study):
         return 0  # before torch is imported, which takes seconds
+    from study.reading import required_record
     from study.trial import run_trial
 
-    record = study.user_attrs["study"]
+    record = required_record(study.user_attrs.get("study"), args.study)
     bench = dataclasses.replace(make_bench(record, args), send=send)
     return run_all(study, record["options"], lambda trial: run_trial(trial, bench), args.until)
 
@@ -130,24 +131,17 @@ def run_all(
 
 def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
     """Opens the data and the baseline that the study's record names."""
-    from fer import baseline
     from fer.engine import Setting
     from fer.runtime import runtime
+    from study.baseline import reopen_baseline
     from study.lab import base_config, reopen
     from study.trial import Bench
 
     options = record["options"] | {"out": args.out, "data": args.data}
     known = record["baseline"]
     where = runtime(args.device or known["device"], known["precision"], getattr(args, "threads", 1))
-    path = Path(record["baseline"]["file"])
-    if not path.exists():
-        path = cache_folder(args.out) / "baselines" / path.name
-    trained = baseline.load(path, where)
-    if trained.digest != record["baseline"]["digest"]:
-        raise InputError(
-            "a study's workers need its own baseline", f"{path} with hash {trained.digest}", "Copy the study's file."
-        )
     source, target = reopen(record["source"], options), reopen(record["target"], options)
+    trained = reopen_baseline(record, options, source, where)
     few = options.get("rung_images", 0) or None
     setting = Setting(trained, source, target, where, cache_folder(args.out), few)
     return Bench(

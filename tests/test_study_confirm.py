@@ -12,7 +12,7 @@ from study.confirm import plan, results
 from study.describe import SIDES
 from study.evidence import measured, predicted
 from study.paper import TESTED, study_paper_table
-from study.retrain import answers_path, truth_path
+from study.retrain import Truth, keep_answers
 
 
 def answers(right: int, count: int) -> np.ndarray:
@@ -20,6 +20,13 @@ def answers(right: int, count: int) -> np.ndarray:
     logits = np.zeros((count, len(EXPRESSIONS)), np.float32)
     logits[:right, 0] = logits[right:, 1] = 1
     return logits
+
+
+def kept(places: list[int], validated: int) -> dict[str, np.ndarray]:
+    """One training's answers: how many of ten test images each place has right, and of ten validation images."""
+    found = {f"{side}-{place}": answers(right, 10) for place, right in enumerate(places) for side in SIDES}
+    found |= {f"{side}-val-{place}": answers(validated, 10) for place in range(len(places)) for side in SIDES}
+    return found | {f"{side}-val-labels": np.zeros(10, int) for side in SIDES}
 
 
 def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_path):
@@ -30,19 +37,16 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
         {"name": "trial 1", "named": "FC 50 %", "strategy": "FC", "ways": [end | point, half | point]},
     ]
     opening = {"opened": "2026-01-01T00:00:00", "seeds": 2, "jobs": jobs}
-    truth_path(tmp_path).parent.mkdir()
-    truth = {f"{side}-labels": np.zeros(10, int) for side in SIDES} | {
-        f"{side}-subjects": np.arange(10) for side in SIDES
-    }
-    np.savez(truth_path(tmp_path), divisions=2, **truth)
+    labels, subjects = {side: np.zeros(10, int) for side in SIDES}, {side: np.arange(10) for side in SIDES}
     for seed in range(2):
         for job, places in enumerate(([3], [8, 5])):
-            found = {f"{side}-{place}": answers(right, 10) for place, right in enumerate(places) for side in SIDES}
-            np.savez(answers_path(tmp_path, opening, job, seed), **found)
-    found = results(opening, tmp_path)
+            keep_answers(tmp_path, opening, job, seed, kept(places, validated=2 + 4 * seed))
+    found = results(opening, tmp_path, Truth(labels, subjects, divisions=2))
     assert [(row["name"], row["named"], row["target_test"]) for row in found["points"]] == [
         ("BL", "BL", 0.3), ("trial 1", "FC 50 %", 0.8), ("trial 1", "", 0.5),
     ]  # fmt: skip
+    # The mean over seeds of 2 and 6 of ten validation images.
+    assert [row["target_val_again"] for row in found["points"]] == pytest.approx([0.4, 0.4, 0.4])
     info = {"options": {"space": "paper"}, "confirmation": opening | {"results": found, "finished": "now"}}
     empty = pd.DataFrame({name: [] for name in ("number", "state", "strategy", "source_val", "target_val", "amount")})
     table = study_paper_table(info, empty).set_index(["figures", "domain"])

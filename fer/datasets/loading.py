@@ -91,6 +91,18 @@ def load(
     return _real(layout, path, options, cache_dir)
 
 
+def prepared(name: str, kind: str, digest: str, cache_dir: Path) -> Dataset | None:
+    """Returns a dataset that was prepared before; None where its files are missing or damaged.
+
+    Args:
+        name: The layout's name.
+        kind: "real" or "synthetic".
+        digest: Of the dataset.
+        cache_dir: As of `load`.
+    """
+    return _open(layout_of(name, strict=False), kind, digest, cache_dir)
+
+
 def survey(data_dir: Path | None) -> dict[str, Path | None]:
     """Returns the known datasets and the user's own, each with the copy found in the data folder.
 
@@ -340,7 +352,7 @@ def _open(layout: Layout, kind: str, digest: str, cache_dir: Path) -> Dataset | 
     try:
         report: Mapping[str, Any] = json.loads((folder / "report.json").read_text())
         whole = json.loads((folder / SUMS).read_text()) == _sums(folder)
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):  # missing, no folder, or no JSON
         return None
     if not whole:
         return None
