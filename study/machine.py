@@ -2,17 +2,17 @@
 
 import ctypes
 import errno
-import gc
 import importlib.metadata
 import math
 import os
 import platform
+import signal
 import sys
 import threading
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
 
@@ -35,12 +35,6 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(_largest_kept()),
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
 }
-
-
-def leave(code: int) -> NoReturn:
-    """Ends the process without another look for garbage, which takes up to a second where much was imported."""
-    gc.freeze()
-    sys.exit(code)
 
 
 def worker_environment() -> dict[str, str]:
@@ -68,6 +62,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     said = (OUT_OF_MEMORY, "can't allocate memory", "cannot allocate memory", "insufficient memory")
     return named or any(text in str(error).lower() for text in said)
+
+
+def exit_text(code: int) -> str:
+    """Returns how a process ended, as its exit code tells; a negative one is the signal that ended it."""
+    causes = {"SIGKILL": "perhaps for want of memory", "SIGBUS": "perhaps because the disk is full"}
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    cause = f", {causes[name]}" if name in causes else ""
+    return f"was ended by {name}{cause}"
 
 
 class Crowded(RuntimeError):

@@ -5,13 +5,13 @@ import csv
 import sys
 
 from fer.errors import InputError
-from study.config import DONE, FAILED, WRONG_USE
-from study.machine import keep_private
+from study.arguments import Parser
+from study.cli import DONE, FAILED, leave, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.predict`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m study.predict",
         description="Prints the expressions that a network sees in images, as CSV: a line for each, the likeliest "
         "expression and the probability of every one. The face is found as in the datasets.",
@@ -25,13 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    keep_private()
-    args = build_parser().parse_args(arguments)
-    try:
-        return predict(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_USE
+    return run_command(lambda words: predict(build_parser().parse_args(words)), arguments)
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -59,4 +53,4 @@ def predict(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -19,8 +19,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from fer.errors import InputError
-from study.describe import hide_secrets, one_line
-from study.patience import Patient, StorageLost, first_line
+from study.arguments import check_storage, check_study_name
+from study.patience import Patient, StorageLost, StorageRefused, first_line
+from study.redaction import hide_secrets, one_line
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -41,6 +42,7 @@ def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseSt
         InputError: The storage cannot be reached.
         StorageLost: Nor in all that time.
     """
+    check_storage(url)
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
         path = (folder / JOURNAL).resolve()
@@ -55,7 +57,7 @@ def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseSt
         unconnected = _Unconnected(url)
         storage = (Patient(unconnected, hide_secrets(url), patience) if patience else unconnected).connect()
         return Patient(storage, hide_secrets(url))  # type: ignore[return-value]
-    except StorageLost:
+    except (StorageLost, StorageRefused):
         raise
     except ModuleNotFoundError as error:
         extra = "grpc" if url.startswith("grpc") else "postgresql"
@@ -206,6 +208,7 @@ def load_study(name: str, out: Path, storage: str | None, patience: float = 0.0)
     Raises:
         InputError: There is none of this name.
     """
+    check_study_name(name)
     folder = out / name
     mend = "Start it with python -m study.run, or name the storage and --out it was started with."
     if storage is None and not (folder / JOURNAL).exists():
