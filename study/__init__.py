@@ -4,6 +4,10 @@ import sys
 
 # `python -m study.X`: Python has not read the command yet (docs.python.org, sys.argv), and Ctrl-C may come any time.
 if sys.argv[:1] == ["-m"]:
-    from study.cli import begin
+    from study.interrupts import handle_interrupts
 
-    begin()
+    handle_interrupts()
+
+    from study.cli import renew_streams
+
+    renew_streams()

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
 from fer.errors import InputError, shorten
@@ -28,6 +28,10 @@ MOST_THREADS = 1024
 
 class Parser(argparse.ArgumentParser):
     """A parser that tells what is wrong on one line, with nothing in it that a terminal obeys."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Prints all options; argparse's own passes over an output that cannot be written."""
+        (file or sys.stdout).write(self.format_help())
 
     def error(self, message: str) -> NoReturn:
         """Tells what is wrong and ends with exit code 2."""

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from study.cli import DONE, WRONG_USE, leave, place_of
+from study.cli import DONE, WRONG_USE, describe_failure, leave
 from study.config import PRESETS, STUCK, cache_folder
-from study.machine import is_out_of_memory, keep_private, leave_with_parent
-from study.redaction import one_line
+from study.machine import keep_private, leave_with_parent
 
 
 def main(record: dict[str, Any]) -> dict[str, Any]:
@@ -92,10 +91,7 @@ def work() -> int:
     except Exception as error:  # whatever it is, the parent has it on one line
         if sys.flags.dev_mode:
             raise
-        said = one_line(error)
-        if not (isinstance(error, OSError) or is_out_of_memory(error)):
-            said = f"{type(error).__name__}: {said} ({place_of(error)})"
-        say({"stuck": said})
+        say({"stuck": describe_failure(error)})
         return STUCK
 
 

@@ -1,23 +1,21 @@
-"""How every command begins and ends: its signals, its standard streams, its errors as one line, its exit code.
+"""How every command begins and ends: its standard streams, its errors as one line, its exit code.
 
-`begin` runs before a command's module is read, so that Ctrl-C is in order from the first import on. `run_command` is
-what every `main` goes through. Nothing heavy is imported here: not even argparse, during whose import Ctrl-C may come.
+The package calls `renew_streams` before a command's module is read. `run_command` is what every `main` goes through.
 """
 
 import io
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, TextIO
 
 from fer.errors import InputError, printable, shorten
+from study.interrupts import INTERRUPTED, Interruptions
 
-DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_USE = 0, 1, 2
 ERROR = "error: "
 LONGEST_ERROR = 2000
 """Characters of an error's line, beyond which its middle is left out."""
-_INTERRUPTION_AGAIN_SECONDS = 0.05
 
 
 class OutputLost(OSError):
@@ -56,31 +54,14 @@ class _Messages(io.TextIOWrapper):
             return
 
 
-class _Interruptions:
-    """What Ctrl-C means at the moment.
-
-    Attributes:
-        count: How often it came.
-        raises: Whether it is raised, so that `run_command` ends the work in order; else the process ends at once.
-    """
-
-    count = 0
-    raises = False
-
-
 # Beginning.
 
 
-def begin() -> None:
-    """Prepares this process for a command. Called once, by the package, before the command's module is read."""
+def renew_streams() -> None:
+    """Makes this process's standard streams fit for a command, once."""
     _open_missing_streams()
     sys.stdout = _renewed(sys.stdout, _Output)
     sys.stderr = _renewed(sys.stderr, _Messages)
-    # A shell that starts a command in the background has Ctrl-C ignored: that stays.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _on_interrupt)
-        sys.unraisablehook = _on_unraisable
-        sys.excepthook = _on_exception
 
 
 def _open_missing_streams() -> None:
@@ -102,37 +83,6 @@ def _renewed(stream: TextIO | Any, kind: type[io.TextIOWrapper]) -> TextIO | Any
     )
 
 
-def _on_interrupt(*_: object) -> None:
-    """Is Ctrl-C: raised where a command works; ends the process at once while modules are read, or after the end."""
-    _Interruptions.count += 1
-    if _Interruptions.raises:
-        raise KeyboardInterrupt
-    if _Interruptions.count == 1:
-        os.write(2, b"interrupted\n")
-    os._exit(INTERRUPTED)
-
-
-def _on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Repeats a Ctrl-C that came inside a finaliser, which Python would print and forget."""
-    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-        sys.__unraisablehook__(unraisable)
-        return
-    if not _Interruptions.raises:
-        os._exit(INTERRUPTED)
-    import _thread
-    import threading
-
-    threading.Timer(_INTERRUPTION_AGAIN_SECONDS, _thread.interrupt_main).start()
-
-
-def _on_exception(kind: type[BaseException], error: BaseException, trace: object) -> None:
-    """Ends the process where a Ctrl-C comes between two lines of its end."""
-    if not issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, trace)  # type: ignore[arg-type]
-        return
-    os._exit(INTERRUPTED)
-
-
 # Working and ending.
 
 
@@ -150,11 +100,11 @@ def run_command(
         resume: The command's module, where the same command goes on after an end that came too early.
         interrupted: What is said after Ctrl-C where nothing resumes.
     """
-    _Interruptions.raises = True
+    Interruptions.raises = True
     try:
         return _guard(work, arguments, resume, interrupted)
     finally:
-        _Interruptions.raises = False
+        Interruptions.raises = False
 
 
 def _guard(work: Callable[[list[str] | None], int], arguments: list[str] | None, resume: str, interrupted: str) -> int:
@@ -177,7 +127,7 @@ def _guard(work: Callable[[list[str] | None], int], arguments: list[str] | None,
         return _end_interrupted(arguments, resume, interrupted)
     except Exception as error:
         # A library may turn the Ctrl-C that came while it was imported into an error of its own.
-        if _Interruptions.count:
+        if Interruptions.count:
             return _end_interrupted(arguments, resume, interrupted)
         if sys.flags.dev_mode:  # python -X dev
             raise
@@ -218,15 +168,24 @@ def _end_interrupted(arguments: list[str] | None, resume: str, interrupted: str)
 
 
 def _tell_failure(error: Exception, arguments: list[str] | None, resume: str) -> None:
-    """Tells what could not be done; of an error that nobody foresaw, where it arose as well."""
-    from study.redaction import one_line
-
-    said = one_line(error)
-    if not isinstance(error, OSError | RuntimeError | MemoryError):
-        said = f"unexpected {type(error).__name__}: {said} ({place_of(error)}; all of it with python -X dev)"
+    """Tells what could not be done."""
+    said = describe_failure(error)
     tell_error(f"{said}. Mended, it goes on with:" if resume else said)
     if resume:
         tell(f"  {same_command(resume, arguments)}")
+
+
+def describe_failure(error: Exception) -> str:
+    """Returns what prevented a command's work, on one line; of an error that nobody foresaw, where it arose as well."""
+    from study.machine import is_disk_full
+    from study.redaction import one_line
+
+    said = one_line(error)
+    if is_disk_full(error):
+        return said if "no space left" in said.lower() else f"No space left on device ({said})"
+    if isinstance(error, OSError | RuntimeError | MemoryError):
+        return said
+    return f"unexpected {type(error).__name__}: {said} ({place_of(error)}; all of it with python -X dev)"
 
 
 def place_of(error: BaseException) -> str:

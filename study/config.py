@@ -24,8 +24,8 @@ from study.arguments import (
 )
 from study.cli import DONE as DONE
 from study.cli import FAILED as FAILED
-from study.cli import INTERRUPTED as INTERRUPTED
 from study.cli import WRONG_USE as WRONG_USE
+from study.interrupts import INTERRUPTED as INTERRUPTED
 
 # Of a worker that could not go on and neither could the next, on a full disk or without its storage.
 STUCK = 3

@@ -6,6 +6,7 @@ import importlib.metadata
 import math
 import os
 import platform
+import re
 import signal
 import sys
 import threading
@@ -49,8 +50,15 @@ def keep_private() -> None:
 
 def is_stuck(error: BaseException) -> bool:
     """Whether an error is of the machine and not of what it was doing: a full disk, or a storage that stays away."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    return full or isinstance(error, ConnectionError) or "no space left" in str(error).lower()
+    read_only = isinstance(error, OSError) and error.errno == errno.EROFS
+    return read_only or isinstance(error, ConnectionError) or is_disk_full(error)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there was no room for what was to be written; numpy and safetensors each say it in their way."""
+    known = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    said = str(error).lower()
+    return known or "no space left" in said or re.search(r"\d+ requested and \d+ written", said) is not None
 
 
 OUT_OF_MEMORY = "out of memory"

@@ -23,7 +23,7 @@ REFUSALS = frozenset({"ProgrammingError", "NotSupportedError", "DataError", "Dat
 
 
 class StorageLost(ConnectionError):
-    """The storage has not answered for PATIENCE_SECONDS."""
+    """The storage has not answered for PATIENCE_SECONDS, or its file is gone."""
 
 
 class StorageRefused(OSError):

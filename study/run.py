@@ -155,8 +155,7 @@ def read_data(options: StudyOptions, progress: Progress) -> tuple["Dataset", "Da
     asked = dataclasses.asdict(options)
     source = prepare(options.source, asked, options.data_kind)
     target = prepare(options.target, asked, options.data_kind)
-    if options.folds:
-        target.divided(0, options.folds, options.seed).open("validation")  # whether there are so many subjects
+    check_folds(target, options)
     check_two(source, target, options)
     for dataset in (source, target):
         sizes = " / ".join(f"{len(dataset.open(split)):,}" for split in ("train", "validation"))
@@ -169,6 +168,19 @@ def read_data(options: StudyOptions, progress: Progress) -> tuple["Dataset", "Da
     if source.kind != target.kind:
         progress.warn("one dataset is real and the other a stand-in: fit to try the tool, not to learn about faces")
     return source, target
+
+
+def check_folds(target: "Dataset", options: StudyOptions) -> None:
+    """Raises InputError where a fold of the target would be empty, in training or in validation."""
+    for number in range(options.folds):
+        fold = target.divided(number, options.folds, options.seed)
+        sizes = {split: len(fold.open(split)) for split in ("train", "validation")}
+        if not all(sizes.values()):
+            raise InputError(
+                "--folds leaves every fold images for training and for validation",
+                f"{sizes['train']} and {sizes['validation']} of {target.name} in fold {number + 1} of {options.folds}",
+                "Ask for fewer folds, or leave --folds out.",
+            )
 
 
 def check_two(source: "Dataset", target: "Dataset", options: StudyOptions) -> None:

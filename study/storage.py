@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -139,12 +140,28 @@ class Journal(JournalFileBackend):
             _drop_torn_line(file)
             _drop_garbled_end(file, path)
 
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Reads the entries from a number on.
+
+        Raises:
+            StorageLost: The file has gone since it was opened, its folder moved or deleted.
+        """
+        self._require()
+        yield from super().read_logs(log_number_from)
+
+    def _require(self) -> None:
+        # Before the lock, which would make a folder in the place of one that was moved away.
+        if not self._path.exists():
+            raise StorageLost(f"{self._path} is gone: it, or its folder, was moved or deleted")
+
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Appends entries, all or none of them.
 
         Raises:
+            StorageLost: The file has gone since it was opened.
             OSError: The disk is full.
         """
+        self._require()
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         with self._kernel_lock.lock, self._path.open("r+b", buffering=0) as file:
             end = _drop_torn_line(file)
