@@ -94,8 +94,8 @@ def check_study_name(name: str) -> None:
 
 
 def check_dataset_name(option: str, name: str) -> None:
-    """Raises InputError for a dataset's name that is too long for the files that are named after it."""
-    if not is_text(name) or len(name.encode()) > LONGEST_DATASET_NAME_BYTES:
+    """Raises InputError for a dataset's name that no file can be named after."""
+    if not name.isprintable() or len(name.encode()) > LONGEST_DATASET_NAME_BYTES:
         raise InputError(
             f"{option} is a name of at most {LONGEST_DATASET_NAME_BYTES} bytes",
             repr(shorten(name, LONGEST_SHOWN)),

@@ -42,13 +42,14 @@ def list_or_show(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
     check_path("--out", options.out)
     check_path("--data", options.data)
+    for name in options.names:
+        check_dataset_name("NAME", name)
     from rich.console import Console
 
     console = Console(highlight=False)
     if not options.names:
         show_survey(Path(options.data) if options.data else None, console)
     for name in options.names:
-        check_dataset_name("NAME", name)
         show(name, options, console)
     return DONE
 

@@ -136,7 +136,7 @@ def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
     files = [(root / "cpu.max",), (root / "cpu/cpu.cfs_quota_us", root / "cpu/cpu.cfs_period_us")]
     for paths in files:
         try:
-            quota, period = map(float, " ".join(path.read_text() for path in paths).split())
+            quota, period = map(float, " ".join(path.read_text(encoding="utf-8") for path in paths).split())
         except (OSError, ValueError):  # not this version, or "max"
             continue
         if quota > 0 and period > 0:

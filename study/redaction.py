@@ -15,18 +15,18 @@ _URL = re.compile(r"\A(\s*)([\w.+-]+)://(/?)([^/\s].*)@", re.DOTALL)
 _URL_IN_TEXT = re.compile(r"()\b([\w.+-]+)://(/?)([^/\s][^\n]*)@")
 _SCHEMES_OF_FILES = ("sqlite", "file")
 # "me:secret@host", as somebody writes who leaves the scheme out.
-_WITHOUT_SCHEME = re.compile(r"(?<![\w@/.%-])[\w.+%-]*:(?!//)[^\s@]+@(?=[\w\[.%-])")
+_WITHOUT_SCHEME = re.compile(r"(?<![\w@/.%-])[\w.+%-]{0,80}:(?!//)[^\s@]{1,500}@(?=[\w\[.%-])")
 
-# Bounded, so that the longest text is searched in time.
+# Bounded here and below, so that the longest text is searched in time.
 _NAME = r"[\w%-]{0,80}?(?:pass|pwd|token|secret|credential|signature|sig(?=\s*=)|key)[\w-]{0,30}?"
 _QUOTED = r"'(?:[^'\\]|\\.)*'?|\"(?:[^\"\\]|\\.)*\"?|\{(?:[^}]|\}\})*\}?"
 # "name=value" up to "&": in a URL's query, and in the connection strings of libpq and ODBC, quoted there or not.
 _PAIR = re.compile(rf"(?i)(?<![\w%-])({_NAME})(\s*=\s*|%(?:25)*3d)(?:{_QUOTED})?[^&]*")
 # "'password': 'value'", as Python and JSON write it.
 _ITEM = re.compile(rf"(?i)(['\"]{_NAME}['\"]\s*:\s*)(?:{_QUOTED})")
-_HEADER = re.compile(r"(?i)\b(authorization['\"]?\s*[:=]\s*['\"]?(?:\w+\s+)?|bearer\s+)[\w.+/=~-]{6,}")
-_ENCODED_PAIR = re.compile(r"([\w.%+-]+)=([^&\s]*%[^&]*)")
-_ENCODED_NAME = re.compile(r"(?<![\w%-])([\w-]*%[\w%-]*)=([^&]+)")
+_HEADER = re.compile(r"(?i)\b(authorization['\"]?\s*[:=]\s*['\"]?(?:\w+\s+)?(?!\w+\s)|bearer\s+)[\w.+/=~-]{6,}")
+_ENCODED_PAIR = re.compile(r"([\w.%+-]{1,80})=([^&\s]{0,2000}%[^&]*)")
+_ENCODED_NAME = re.compile(r"(?<![\w%-])([\w-]{0,80}%[\w%-]{0,80})=([^&]+)")
 
 
 def hide_secrets(value: Any) -> Any:
@@ -50,8 +50,9 @@ def hide_secrets(value: Any) -> Any:
         value = _WITHOUT_SCHEME.sub("***@", value)
 
     # Secrets by their names.
-    value = _ENCODED_PAIR.sub(_without_encoded_secret, value)
-    value = _ENCODED_NAME.sub(_without_encoded_secret, value)
+    if "%" in value:
+        value = _ENCODED_PAIR.sub(_without_encoded_secret, value)
+        value = _ENCODED_NAME.sub(_without_encoded_secret, value)
     value = _PAIR.sub(r"\1\2***", value)
     value = _ITEM.sub(r"\1'***'", value)
     return _HEADER.sub(r"\1***", value)

@@ -113,7 +113,11 @@ def _end(handle: dict[str, Any], info: dict, trials: list[Any], done: set[int], 
         if (folder / name).exists():
             client.log_artifact(run, str(folder / name))
     if (folder / "report.md").exists():  # the page's description: what is recommended, and how sure that is
-        client.set_tag(run, "mlflow.note.content", "\n## ".join((folder / "report.md").read_text().split("\n## ")[:3]))
+        client.set_tag(
+            run,
+            "mlflow.note.content",
+            "\n## ".join((folder / "report.md").read_text(encoding="utf-8").split("\n## ")[:3]),
+        )
     if (folder / "trials.csv").exists():
         found = records.search_metrics(folder / "trials.csv", info) + records.confirmed_metrics(info)
         for batch in records.batches(metrics=found):
