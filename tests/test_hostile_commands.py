@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from fer.errors import InputError
+from servers import postgres  # noqa: F401
 from study import confirm, datasets, report, run, sync, worker
 from study.arguments import Parser, check_storage, decimal, from_environment, integer, is_count
 from study.cli import OutputLost, run_command
@@ -401,10 +402,11 @@ def test_a_storage_that_processes_can_share_is_taken(url):
 
 def start(module: str, *words: str, folder: Path, environment: dict[str, str] | None = None, **how) -> subprocess.Popen:
     inherited = {k: v for k, v in os.environ.items() if k not in ("FER_DATA", "MLFLOW_TRACKING_URI", "STUDY_STORAGE")}
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
         [sys.executable, "-m", f"study.{module}", *words],
         cwd=folder,
-        env=inherited | {"PYTHONPATH": str(ROOT)} | (environment or {}),
+        env=inherited | {"PYTHONPATH": os.pathsep.join(path)} | (environment or {}),
         **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | how),
     )
 
@@ -448,8 +450,8 @@ def test_an_output_that_is_full_is_told_and_one_that_is_closed_is_not(words, tmp
 
 def test_errors_that_cannot_be_told_change_no_exit_code(tmp_path):
     with Path("/dev/full").open("w") as full:
-        assert end(start("report", "nosuch", folder=tmp_path, stderr=full))[0] == 2
-    closed = ["bash", "-c", f"exec {sys.executable} -m study.report nosuch <&- >&- 2>&-"]
+        assert end(start("worker", "--study", "x", "--threads", "0", folder=tmp_path, stderr=full))[0] == 2
+    closed = ["bash", "-c", f"exec {sys.executable} -m study.worker --study x --threads 0 <&- >&- 2>&-"]
     assert subprocess.run(closed, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode == 2
 
 
@@ -503,14 +505,10 @@ def test_ctrl_c_at_any_moment_ends_a_command_in_order(waits, tmp_path):
 
 
 def test_ctrl_c_stays_ignored_in_the_background(tmp_path):
-    line = f"trap '' INT; exec {sys.executable} -m study.run --target x --trials 0"
-    process = subprocess.Popen(
-        ["bash", "-c", line],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    def ignore() -> None:  # as a shell does for what it starts with "&"
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    process = start("run", "--target", "x", "--trials", "0", folder=tmp_path, preexec_fn=ignore)
     for _ in range(5):
         process.send_signal(signal.SIGINT)
         time.sleep(0.02)
@@ -617,16 +615,44 @@ def test_a_small_target_has_no_more_folds_than_it_fills(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="only root can give files away")
 def test_files_of_another_user_are_told_on_one_line(tmp_path):
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o055)
     theirs = tmp_path / "runs" / "s"
     theirs.mkdir(parents=True)
     (theirs / "journal.log").write_text("")
-    (theirs / "journal.log").chmod(0o600)
+    for path in (theirs / "journal.log", theirs):
+        path.chmod(0o700)
+        shutil.chown(path, "nobody")
+    # A root that must keep to the permissions of files, as every other user must.
+    bounded = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
     for module, *words in (("report", "s"), ("worker", "--study", "s"), ("run", *SHORT_RUN, "--study", "s")):
-        code, _, err = end(start(module, *words, folder=tmp_path, user="nobody"))
-        if "No module named" in err or ("Permission denied" in err.splitlines()[0] and "python" in err.splitlines()[0]):
-            pytest.skip("another user cannot start this Python")
-        assert code in (1, 2) and "ermission denied" in err and err.count("error: ") == 1
+        line = [*bounded, sys.executable, "-m", f"study.{module}", *words]
+        done = subprocess.run(
+            line, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        )
+        assert done.returncode in (1, 2) and "ermission denied" in done.stderr, done.stderr
+        assert done.stderr.count("error: ") == 1 and "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.slow
+def test_a_database_user_who_may_only_read_can_report_and_is_refused_the_rest_in_a_line(postgres, tmp_path):  # noqa: F811
+    import psycopg
+
+    def with_storage(url: str, module: str, *words: str) -> tuple[int, str, str]:
+        return end(start(module, *words, folder=tmp_path, environment={"STUDY_STORAGE": url}))
+
+    study = [*SHORT_RUN, "--study", "s"]
+    assert with_storage(postgres.url, "run", *study)[0] == 0
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        for line in (
+            "CREATE USER reader PASSWORD 'r3ad'",
+            "GRANT USAGE ON SCHEMA public TO reader",
+            "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+        ):
+            connection.execute(line)
+    reader = postgres.url.replace("me:s3cr3t", "reader:r3ad")
+
+    assert with_storage(reader, "report", "s")[0] == 0
+    for module, *words in (("run", *study), ("run", *study[:-1], "new"), ("confirm", "s", "--seeds", "1")):
+        code, _, err = with_storage(reader, module, *words)
+        assert code == 1 and "refuses this (permission denied" in err and "r3ad" not in err, err
