@@ -1,6 +1,6 @@
 """Finds or trains the baseline in a process of its own, for `study.run`; not a command for people.
 
-Reads the study's record so far from the first argument and prints JSON lines: {"epoch", "of", "loss"} while it
+Reads the study's record so far from standard input and prints JSON lines: {"epoch", "of", "loss"} while it
 trains, at last {"baseline": {...}} or {"error": "..."}. The parent stays free of torch that way, and the process has
 the environment that fast training needs.
 """
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError, printable
-from study.config import DONE, PRESETS, STUCK, WRONG_USE, cache_folder
-from study.describe import one_line
-from study.machine import is_out_of_memory, keep_private, leave, leave_with_parent
+from study.cli import DONE, WRONG_USE, describe_failure, leave
+from study.config import PRESETS, STUCK, cache_folder
+from study.machine import keep_private, leave_with_parent
 
 if TYPE_CHECKING:
     from fer.baseline import BaselineConfig
@@ -138,17 +138,22 @@ def say(line: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
 
 
+def work() -> int:
+    """Trains or finds the baseline that the record on standard input names, and tells the parent; returns the code."""
+    try:
+        say({"baseline": main(json.load(sys.stdin.buffer))})
+        return DONE
+    except InputError as error:
+        say({"error": [error.rule, str(error.value), error.mend]})
+        return WRONG_USE
+    except Exception as error:  # whatever it is, the parent has it on one line
+        if sys.flags.dev_mode:
+            raise
+        say({"stuck": describe_failure(error)})
+        return STUCK
+
+
 if __name__ == "__main__":
     leave_with_parent(os.getppid())
     keep_private()
-    try:
-        say({"baseline": main(json.loads(sys.argv[1]))})
-        leave(DONE)
-    except InputError as error:
-        say({"error": [error.rule, str(error.value), error.mend]})
-        sys.exit(WRONG_USE)
-    except Exception as error:
-        if not (isinstance(error, OSError) or is_out_of_memory(error)):
-            raise
-        say({"stuck": one_line(error)})
-        sys.exit(STUCK)
+    leave(work())

@@ -36,7 +36,7 @@ def obtain(cache: Path, width: float, precision: str) -> dict[str, Any]:
     about = json.dumps([hardware(), versions().get("torch"), width, precision, candidates(cores())], sort_keys=True)
     path = cache / f"calibration-{hashlib.blake2b(about.encode(), digest_size=6).hexdigest()}.json"
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or a damaged one
         found = choose(measured(width, precision))
     if not any(found["images_per_second"].values()):  # it could not be measured now; perhaps next time

@@ -2,20 +2,36 @@
 
 import argparse
 import dataclasses
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
+from study.arguments import (
+    Parser,
+    check_dataset_name,
+    check_device,
+    check_path,
+    check_storage,
+    check_study_name,
+    check_threads,
+    check_tracking,
+    decimal,
+    from_environment,
+    integer,
+    is_count,
+)
+from study.cli import DONE as DONE
+from study.cli import FAILED as FAILED
+from study.cli import WRONG_USE as WRONG_USE
+from study.interrupts import INTERRUPTED as INTERRUPTED
 
-DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 # Of a worker that could not go on and neither could the next, on a full disk or without its storage.
 STUCK = 3
 # Of a worker whose device had too little memory beside the others.
 CROWDED = 4
+MOST_WORKERS = 1024
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 # Alphas and slopes of the networks on the way from the baseline that are scored as well: two along the straight way (in
 # a study of 200 trials a quarter of it never was on the front), and one whose last layer is the adapted one and whose
@@ -119,7 +135,7 @@ def data_parent() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     group = parser.add_argument_group("data")
     group.add_argument(
-        "--data", metavar="DIR", default=os.environ.get("FER_DATA"), help="one folder per dataset (default: FER_DATA)"
+        "--data", metavar="DIR", default=from_environment("FER_DATA"), help="one folder per dataset (default: FER_DATA)"
     )
     group.add_argument(
         "--data-kind",
@@ -151,26 +167,40 @@ class _ListStrategies(argparse.Action):
         parser.exit()
 
 
-def joining_parent() -> argparse.ArgumentParser:
-    """Returns the options of the commands that work on a study which is there already."""
+def place_parent() -> argparse.ArgumentParser:
+    """Returns the options that say where a study is which is there already."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument(
         "--storage",
         metavar="URL",
-        default=os.environ.get("STUDY_STORAGE"),
+        default=from_environment("STUDY_STORAGE"),
         help="its storage (default: STUDY_STORAGE, else the journal under --out)",
     )
     parser.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
-    parser.add_argument("--data", metavar="DIR", default=os.environ.get("FER_DATA"), help="one folder per dataset")
-    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: the study's)")
-    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     return parser
+
+
+def joining_parent() -> argparse.ArgumentParser:
+    """Returns the options of the commands that compute for a study which is there already."""
+    parser = argparse.ArgumentParser(add_help=False, parents=[place_parent()])
+    parser.add_argument("--data", metavar="DIR", default=from_environment("FER_DATA"), help="one folder per dataset")
+    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: the study's)")
+    parser.add_argument("--parent", type=integer, help=argparse.SUPPRESS)
+    return parser
+
+
+def check_places(args: argparse.Namespace) -> None:
+    """Raises InputError for a name, path or URL of `place_parent` that no study can have."""
+    check_study_name(args.study)
+    check_storage(args.storage)
+    check_path("--out", args.out)
+    check_path("--data", getattr(args, "data", None))
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.run`."""
     presets = "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m study.run",
         description="Searches for the best way to adapt a facial-expression CNN to a small dataset without it "
         "forgetting the large one. Running the same command again resumes the study.",
@@ -179,7 +209,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--target", required=True, metavar="NAME", help="jaffe, tfeid, mug, … or a folder under --data")
     parser.add_argument("--source", default="fer2013", metavar="NAME", help="the large dataset (default: %(default)s)")
     parser.add_argument(
-        "--trials", type=int, metavar="N", help="the study's total of finished trials (default: 200; paper space: 9)"
+        "--trials",
+        type=integer,
+        metavar="N",
+        help="the study's total of finished trials (default: 200; paper space: 9)",
     )
     search = parser.add_argument_group("search")
     search.add_argument(
@@ -204,7 +237,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     search.add_argument(
         "--rung-images",
-        type=int,
+        type=integer,
         default=StudyOptions.rung_images,
         metavar="N",
         help="validation images of each dataset that tell at half of a budget, at most; 0: all (default: %(default)s)",
@@ -226,41 +259,47 @@ def build_parser() -> argparse.ArgumentParser:
     search.add_argument("--warm-start", metavar="STUDY", help="the front of an earlier study comes first")
     search.add_argument(
         "--min-retention",
-        type=float,
+        type=decimal,
         default=0.0,
         metavar="SHARE",
         help="share of the baseline's source accuracy below which no network is an answer, such as 0.9",
     )
     search.add_argument(
         "--reference",
-        type=float,
+        type=decimal,
         nargs=2,
         metavar=("SOURCE", "TARGET"),
         help="accuracies that hypervolume is measured from (default: chance)",
     )
     search.add_argument(
-        "--patience", type=int, metavar="T", help="end when the hypervolume has not grown for T finished trials"
+        "--patience", type=integer, metavar="T", help="end when the hypervolume has not grown for T finished trials"
     )
     search.add_argument(
-        "--folds", type=int, default=0, metavar="K",
+        "--folds", type=integer, default=0, metavar="K",
         help="judge each trial by K trainings, every image of the target in validation once; K times the price",
     )  # fmt: skip
-    search.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (default: 0)")
-    search.add_argument("--timeout", type=float, metavar="SECONDS", help="start no trial after this time")
+    search.add_argument("--seed", type=integer, default=0, metavar="N", help="of everything random (default: 0)")
+    search.add_argument("--timeout", type=decimal, metavar="SECONDS", help="start no trial after this time")
     search.add_argument(
-        "--confirm", type=int, default=0, metavar="K", help="at the end, train the front again with K seeds and test it"
+        "--confirm",
+        type=integer,
+        default=0,
+        metavar="K",
+        help="at the end, train the front again with K seeds and test it",
     )
     training = parser.add_argument_group("training")
     training.add_argument(
         "--preset", choices=("auto", *PRESETS), default="auto", help=f"auto: paper on a GPU, else laptop. {presets}"
     )
-    training.add_argument("--epochs", type=float, metavar="E", help="budget of a trial, in passes over the target")
-    training.add_argument("--lr", type=float, default=0.01, help="learning rate of the named strategies (%(default)s)")
-    training.add_argument("--amount", type=float, default=1.0, help="share of the target's training set, 0.5 or 1.0")
-    training.add_argument("--baseline", metavar="FILE", help="your own source-trained network, as safetensors")
-    training.add_argument("--baseline-epochs", type=int, metavar="E", help="passes over the source")
+    training.add_argument("--epochs", type=decimal, metavar="E", help="budget of a trial, in passes over the target")
     training.add_argument(
-        "--baseline-sam", type=float, default=0.0, metavar="RHO", help="train it by sharpness-aware minimisation"
+        "--lr", type=decimal, default=0.01, help="learning rate of the named strategies (%(default)s)"
+    )
+    training.add_argument("--amount", type=decimal, default=1.0, help="share of the target's training set, 0.5 or 1.0")
+    training.add_argument("--baseline", metavar="FILE", help="your own source-trained network, as safetensors")
+    training.add_argument("--baseline-epochs", type=integer, metavar="E", help="passes over the source")
+    training.add_argument(
+        "--baseline-sam", type=decimal, default=0.0, metavar="RHO", help="train it by sharpness-aware minimisation"
     )
     training.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     training.add_argument(
@@ -270,18 +309,18 @@ def build_parser() -> argparse.ArgumentParser:
         help="auto: bf16 on a GPU, and on a CPU that trains faster with it, which is measured (default: %(default)s)",
     )
     training.add_argument("--workers", default="auto", metavar="N", help="processes (auto: measured, once)")
-    training.add_argument("--threads", type=int, default=1, metavar="N", help="of each worker (auto: measured)")
+    training.add_argument("--threads", type=integer, default=1, metavar="N", help="of each worker (auto: measured)")
     places = parser.add_argument_group("places")
     places.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
     places.add_argument(
-        "--cache-gib", type=float, default=20.0, metavar="G",
+        "--cache-gib", type=decimal, default=20.0, metavar="G",
         help="features of frozen layers that no study used for long are deleted beyond this (default: %(default)g)",
     )  # fmt: skip
     places.add_argument("--study", metavar="NAME", help="name of the study (default: from the options)")
     places.add_argument(
         "--storage",
         metavar="URL",
-        default=os.environ.get("STUDY_STORAGE"),
+        default=from_environment("STUDY_STORAGE"),
         help="any Optuna storage (default: STUDY_STORAGE, else a journal in the study's folder)",
     )
     places.add_argument(
@@ -355,17 +394,8 @@ def check(options: StudyOptions) -> None:
         ),
         (options.timeout is None or options.timeout > 0, "--timeout is positive", options.timeout, "Give seconds."),
         (
-            options.workers == "auto" or (options.workers.isdigit() and 1 <= int(options.workers) <= 1024),
-            "--workers is auto or 1…1024", options.workers, "Give a number of processes.",
-        ),
-        (1 <= options.threads <= 1024, "--threads is 1…1024", options.threads, "Give threads per worker."),
-        (
-            re.fullmatch(r"auto|cpu|cuda(:\d+)?", options.device) is not None,
-            "--device is auto, cpu, cuda or cuda:N", options.device, "Give one of them.",
-        ),
-        (
-            options.study is None or re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,120}", options.study) is not None,
-            "--study is a name of letters, digits, . _ + -", options.study, "It names a folder under --out.",
+            options.workers == "auto" or is_count(options.workers, MOST_WORKERS),
+            f"--workers is auto or 1…{MOST_WORKERS}", options.workers, "Give a number of processes.",
         ),
         (
             options.target != options.source,
@@ -402,6 +432,24 @@ def check(options: StudyOptions) -> None:
     for holds, rule, value, mend in rules:
         if not holds:
             raise InputError(rule, value, mend)
+    check_names_and_places(options)
+
+
+def check_names_and_places(options: StudyOptions) -> None:
+    """Raises InputError for names, paths and URLs that a study could not be kept under."""
+    for option, dataset in (("--target", options.target), ("--source", options.source)):
+        check_dataset_name(option, dataset)
+    for study in (options.study, options.warm_start):
+        if study is not None:
+            check_study_name(study)
+    for option, path in (("--out", options.out), ("--data", options.data), ("--baseline", options.baseline)):
+        check_path(option, path)
+    check_path("--register", options.register)
+    check_path("--ray", options.ray)
+    check_storage(options.storage)
+    check_tracking(options.tracking_uri)
+    check_threads(options.threads)
+    check_device(options.device)
 
 
 def study_name(options: StudyOptions, source: str, target: str, synthetic: bool) -> str:

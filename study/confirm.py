@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
-from study.config import DONE, FAILED, INTERRUPTED, WRONG_USE, joining_parent
+from study.arguments import Parser, integer
+from study.cli import DONE, leave, run_command
+from study.config import check_places, joining_parent
 from study.describe import SIDES
 from study.machine import (
-    keep_private,
     leave_with_parent,
     required_device,
     usual_workers,
@@ -50,37 +51,32 @@ Training = tuple[int, int]
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.confirm`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m study.confirm",
         description=(__doc__ or "").split("\n\n")[1],
         parents=[joining_parent()],
     )
     parser.add_argument("study", metavar="STUDY", help="name of the study")
     parser.add_argument(
-        "--seeds", type=int, default=SEEDS, metavar="K", help="trainings of each (default: %(default)s)"
+        "--seeds", type=integer, default=SEEDS, metavar="K", help="trainings of each (default: %(default)s)"
     )
     parser.add_argument("--again", action="store_true", help="open the test sets a second time, which is recorded")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes (default: cores, 4 at most on a GPU)")
+    parser.add_argument("--workers", type=integer, metavar="N", help="processes (default: cores, 4 at most on a GPU)")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
+    return run_command(confirm_or_part, arguments, resume="study.confirm")
+
+
+def confirm_or_part(arguments: list[str] | None) -> int:
+    """Confirms a study, or is one of the processes that train a part for it."""
     args = build_parser().parse_args(arguments)
-    keep_private()
+    check_places(args)
     if args.parent:
         leave_with_parent(args.parent)
-    try:
-        confirm(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_USE
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
-    except (OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
+    confirm(args)
     return DONE
 
 
@@ -544,4 +540,4 @@ def as_rich(record: dict[str, Any], opening: dict[str, Any]) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

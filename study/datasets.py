@@ -1,14 +1,13 @@
 """`python -m study.datasets`: what was found, counts, hazards, skipped files, and a contact sheet of the faces."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fer.errors import InputError
 from fer.files import replacing
-from study.config import DONE, INTERRUPTED, WRONG_USE, cache_folder, data_parent
-from study.machine import keep_private
+from study.arguments import Parser, check_dataset_name, check_path, integer
+from study.cli import DONE, leave, run_command
+from study.config import cache_folder, data_parent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +20,7 @@ NAMES_SHOWN = 3
 
 def parser() -> argparse.ArgumentParser:
     """Returns the command line's parser; imports nothing heavy."""
-    parsed = argparse.ArgumentParser(
+    parsed = Parser(
         prog="python -m study.datasets",
         description="Lists the datasets that are found; with names, reads them, shows what is in them and what is "
         "wrong with them, and draws a contact sheet of their training faces.",
@@ -29,28 +28,29 @@ def parser() -> argparse.ArgumentParser:
     )
     parsed.add_argument("names", nargs="*", metavar="NAME", help="a dataset; none: list all")
     parsed.add_argument("--out", metavar="DIR", default="runs", help="for prepared data and contact sheets (runs)")
-    parsed.add_argument("--seed", type=int, default=0, metavar="N", help="of the splits and the stand-in (0)")
+    parsed.add_argument("--seed", type=integer, default=0, metavar="N", help="of the splits and the stand-in (0)")
     return parsed
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    keep_private()
+    return run_command(list_or_show, arguments)
+
+
+def list_or_show(arguments: list[str] | None) -> int:
+    """Lists the datasets, or shows those that are named."""
     options = parser().parse_args(arguments)
+    check_path("--out", options.out)
+    check_path("--data", options.data)
+    for name in options.names:
+        check_dataset_name("NAME", name)
     from rich.console import Console
 
     console = Console(highlight=False)
-    try:
-        if not options.names:
-            show_survey(Path(options.data) if options.data else None, console)
-        for name in options.names:
-            show(name, options, console)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_USE
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+    if not options.names:
+        show_survey(Path(options.data) if options.data else None, console)
+    for name in options.names:
+        show(name, options, console)
     return DONE
 
 
@@ -204,4 +204,4 @@ def draw_sheet(dataset: "Dataset", place: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -1,8 +1,11 @@
 """How a study's facts are put into words, the same in pictures, pages and MLflow."""
 
 import math
-import re
 from typing import Any
+
+from fer.errors import printable
+from study.redaction import hide_secrets as hide_secrets
+from study.redaction import one_line as one_line
 
 SIDES = ("source", "target")
 _NAMES = {
@@ -31,7 +34,7 @@ def dataset_label(info: dict, side: str) -> str:
     """Returns the printed name of the study's "source" or "target", a stand-in named as one."""
     data = section(info, side)
     name = str(data.get("name") or side)
-    label = _NAMES.get(name, name)
+    label = _NAMES.get(name, printable(name))
     stand_in = data.get("kind") == "synthetic" or ("kind" not in data and info.get("synthetic"))
     return f"{label} stand-in" if stand_in else label
 
@@ -119,21 +122,3 @@ def short(value: Any) -> str:
 def way(alpha: float, slope: float) -> str:
     """Returns where a network lies between the baseline (0) and its training's end (1): "0.5", or "0 to 1" by layer."""
     return f"{alpha:g}" + (f" to {alpha + slope:g}" if slope else "")
-
-
-def one_line(error: BaseException, most: int = 300) -> str:
-    """Returns what an error says, or its name, on one line and without secrets."""
-    return (hide_secrets(str(error)).strip() or type(error).__name__).splitlines()[0][:most]
-
-
-def hide_secrets(value: Any) -> Any:
-    """Returns a copy of text, dicts and lists in which passwords and tokens inside URIs are starred."""
-    if isinstance(value, dict):
-        return {key: hide_secrets(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [hide_secrets(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    # Greedy to the last "@": a raw password may hold "/" or "@" itself.
-    value = re.sub(r"://(?=[^/\s])\S*@", "://***@", value)
-    return re.sub(r"(?i)\b(\w*pass\w*|pwd|\w*token|\w*secret\w*|\w*key)=[^&]+", r"\1=***", value)

@@ -17,9 +17,10 @@ from typing import Any
 
 from fer.errors import InputError
 from fer.files import write_atomically
-from study.config import STUCK, WRONG_USE, StudyOptions, cache_folder
-from study.describe import one_line
+from study.cli import WRONG_USE
+from study.config import STUCK, StudyOptions, cache_folder
 from study.machine import WORKER_ENVIRONMENT
+from study.redaction import hide_secrets, one_line
 
 SHIPPED = ("train", "validation")
 
@@ -48,7 +49,8 @@ class Fleet:
         self.where["device"] = "cuda" if record["baseline"]["device"].startswith("cuda") else "cpu"
         resources = self.ray.cluster_resources()
         auto = options.workers == "auto"
-        self.workers = max(1, int(resources.get("CPU", 1))) if auto else int(options.workers)
+        many = int(resources.get("CPU", 1)) if auto else int(options.workers)
+        self.workers = max(1, min(many, options.wanted))
         gpus = resources.get("GPU", 0.0) if self.where["device"] == "cuda" else 0.0
         # A worker has a GPU of its own or a part of one, in the steps that Ray counts in.
         share = min(1.0, int(1e4 * gpus / self.workers) / 1e4)
@@ -117,7 +119,7 @@ def _connect(address: str) -> Any:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(
             "--ray is the address of a Ray cluster that answers",
-            f"{address} ({one_line(error, 200)})",
+            f"{hide_secrets(address)} ({one_line(error, 200)})",
             "Start one with ray start --head, or give --ray local.",
         ) from None
     return ray

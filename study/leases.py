@@ -44,7 +44,7 @@ def this_machine() -> str:
     """
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text()[:8])
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")[:8])
         parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
     return "-".join(parts)
 
@@ -61,7 +61,7 @@ def _birth(pid: int) -> float:
         psutil.NoSuchProcess: There is none.
     """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return float(fields[19])
     except (OSError, IndexError):
         return psutil.Process(pid).create_time()

@@ -2,18 +2,18 @@
 
 import ctypes
 import errno
-import gc
 import importlib.metadata
 import math
 import os
 import platform
 import re
+import signal
 import sys
 import threading
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from fer.errors import InputError
 
@@ -40,12 +40,6 @@ WORKER_ENVIRONMENT = {
 }
 
 
-def leave(code: int) -> NoReturn:
-    """Ends the process without another look for garbage, which takes up to a second where much was imported."""
-    gc.freeze()
-    sys.exit(code)
-
-
 def worker_environment() -> dict[str, str]:
     """Returns this process's environment with what workers need; what the user set stays."""
     return WORKER_ENVIRONMENT | os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -58,8 +52,15 @@ def keep_private() -> None:
 
 def is_stuck(error: BaseException) -> bool:
     """Whether an error is of the machine and not of what it was doing: a full disk, or a storage that stays away."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    return full or isinstance(error, ConnectionError) or "no space left" in str(error).lower()
+    read_only = isinstance(error, OSError) and error.errno == errno.EROFS
+    return read_only or isinstance(error, ConnectionError) or is_disk_full(error)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether there was no room for what was to be written; numpy and safetensors each say it in their way."""
+    known = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    said = str(error).lower()
+    return known or "no space left" in said or re.search(r"\d+ requested and \d+ written", said) is not None
 
 
 OUT_OF_MEMORY = "out of memory"
@@ -71,6 +72,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     said = (OUT_OF_MEMORY, "can't allocate memory", "cannot allocate memory", "insufficient memory")
     return named or any(text in str(error).lower() for text in said)
+
+
+def exit_text(code: int) -> str:
+    """Returns how a process ended, as its exit code tells; a negative one is the signal that ended it."""
+    causes = {"SIGKILL": "perhaps for want of memory", "SIGBUS": "perhaps because the disk is full"}
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    cause = f", {causes[name]}" if name in causes else ""
+    return f"was ended by {name}{cause}"
 
 
 class Crowded(RuntimeError):
@@ -141,7 +155,7 @@ def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
     files = [(root / "cpu.max",), (root / "cpu/cpu.cfs_quota_us", root / "cpu/cpu.cfs_period_us")]
     for paths in files:
         try:
-            quota, period = map(float, " ".join(path.read_text() for path in paths).split())
+            quota, period = map(float, " ".join(path.read_text(encoding="utf-8") for path in paths).split())
         except (OSError, ValueError):  # not this version, or "max"
             continue
         if quota > 0 and period > 0:

@@ -152,10 +152,11 @@ def _front_chart(info: dict, table: pd.DataFrame, notes: dict[str, str], details
                         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)")  # fmt: skip
     drawn = chart.to_html(full_html=False, include_plotlyjs=True, config=charts.CONFIG, div_id="front")
     content = json.dumps({"trials": {}, "first": None} | details, allow_nan=False).replace("<", "\\u003c")
+    script = SCRIPT.read_text(encoding="utf-8")
     return (
         "<p>Accuracy on validation images. Hover a point for its knobs, click it for its trial.</p>"
         f"{drawn}<p><label>Trial <select id='pick'></select></label></p><div id='detail' aria-live='polite'></div>"
-        f"<script type='application/json' id='details'>{content}</script><script>{SCRIPT.read_text()}</script>"
+        f"<script type='application/json' id='details'>{content}</script><script>{script}</script>"
     )
 
 

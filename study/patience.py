@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from study.describe import one_line
+from study.redaction import one_line
 
 PATIENCE_SECONDS = 120.0
 # By name: the drivers that raise them may not be installed. SQLAlchemy's, for a server that is away, restarts or has no
@@ -17,9 +17,17 @@ PASSING_CODES = frozenset(
     {"UNAVAILABLE", "UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"}
 )
 
+# Of the databases' answers, those that are no fault of the call: the user may only read, a table is not as it was made,
+# a value is too long for its column.
+REFUSALS = frozenset({"ProgrammingError", "NotSupportedError", "DataError", "DatabaseError", "InternalError"})
+
 
 class StorageLost(ConnectionError):
-    """The storage has not answered for PATIENCE_SECONDS."""
+    """The storage has not answered for PATIENCE_SECONDS, or its file is gone."""
+
+
+class StorageRefused(OSError):
+    """The storage answers that it does not do this: its user may only read, or its tables are others."""
 
 
 class Patient:
@@ -47,6 +55,8 @@ class Patient:
                 return answer
             except Exception as error:
                 if not _may_pass(error):
+                    if _is_refusal(error):
+                        raise StorageRefused(f"{self._url} refuses this ({first_line(error)})") from None
                     raise
                 now = time.monotonic()
                 self._away_since = self._away_since or now
@@ -65,6 +75,15 @@ def _may_pass(error: BaseException | None) -> bool:
         if type(error).__name__ in PASSING:
             code = getattr(error, "code", None)
             return not callable(code) or code().name in PASSING_CODES
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether an error is a database's own, which its driver or SQLAlchemy raised, however it is wrapped."""
+    while error is not None:
+        if type(error).__name__ in REFUSALS:
+            return True
         error = error.__cause__ or error.__context__
     return False
 

@@ -2,18 +2,17 @@
 
 import argparse
 import csv
-import os
 import re
 import sys
 
 from fer.errors import InputError, printable
-from study.config import DONE, FAILED, WRONG_USE
-from study.machine import keep_private
+from study.arguments import Parser
+from study.cli import DONE, FAILED, leave, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.predict`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m study.predict",
         description="Prints the expressions that a network sees in images, as CSV: a line for each, the likeliest "
         "expression and the probability of every one. The face is found as in the datasets. In an image's name, "
@@ -28,21 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    keep_private()
-    args = build_parser().parse_args(arguments)
-    try:
-        code = predict(args)
-        sys.stdout.flush()
-        return code
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_USE
-    except BrokenPipeError:  # its reader has enough; nothing is left to be written when Python ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except OSError as error:
-        print(f"error: the answers could not be written: {printable(error)}", file=sys.stderr)
-        return FAILED
+    return run_command(lambda words: predict(build_parser().parse_args(words)), arguments)
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -88,4 +73,4 @@ _FORMULA = re.compile(r"(^|[;,|])(\s*[=+\-@＝＋－＠])")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

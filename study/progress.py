@@ -4,6 +4,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from fer.errors import printable
+
 if TYPE_CHECKING:
     import pandas as pd
     from optuna.trial import FrozenTrial
@@ -29,12 +31,12 @@ class Progress:
         self.reference: tuple[float, float] | None = None
 
     def say(self, text: str) -> None:
-        """Prints a line."""
-        self.console.print(text, markup=False)
+        """Prints a line, in which nothing is left that a terminal obeys."""
+        self.console.print(printable(text), markup=False)
 
     def warn(self, text: str) -> None:
         """Prints a line that should not be missed."""
-        self.console.print(f"warning: {text}", style="bold yellow", markup=False)
+        self.console.print(f"warning: {printable(text)}", style="bold yellow", markup=False)
 
     def show(self, thing: Any) -> None:
         """Prints anything that rich can draw."""
@@ -127,7 +129,7 @@ def front_rich(record: dict[str, Any], rows: "pd.DataFrame", most: int = 15) -> 
         way = "" if row["alpha"] == 1 else f" at {row['alpha']:g}"
         shown.add_row(
             f"{'→ ' if is_knee else ''}{row['trial']}{way}",
-            row["strategy"],
+            printable(row["strategy"]),
             str(row.get("frozen_layers", "")),
             f"{row.get('lr', float('nan')):.2g}",
             ratio if isinstance(ratio, str) else f"{ratio:.2f}",

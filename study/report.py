@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
 from fer.files import write_atomically
-from study.machine import keep_private
+from study.arguments import Parser
+from study.cli import DONE, leave, run_command
+from study.config import check_places, place_parent
 
 if TYPE_CHECKING:
     import optuna
@@ -127,35 +129,34 @@ def _csv(table: "pd.DataFrame") -> bytes:
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.report`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m study.report", description="Exports a study's tables, pictures and report anew."
+    parser = Parser(
+        prog="python -m study.report",
+        description="Exports a study's tables, pictures and report anew.",
+        parents=[place_parent()],
     )
     parser.add_argument("study", metavar="STUDY", help="name of the study")
-    parser.add_argument("--out", default="runs", metavar="DIR", help="where its folder is (default: %(default)s)")
-    parser.add_argument("--storage", metavar="URL", help="its Optuna storage (default: the journal in its folder)")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    keep_private()
+    return run_command(export_again, arguments)
+
+
+def export_again(arguments: list[str] | None) -> int:
+    """Writes a study's exports anew and prints the paper's table where there is one."""
     args = build_parser().parse_args(arguments)
+    check_places(args)
     import rich
 
     from study.front import front, table
     from study.models import damage_warning, damaged_networks
     from study.paper import for_terminal
 
-    try:
-        info, trials = open_study(args.study, Path(args.out), args.storage)
-        folder = Path(args.out) / args.study
-        written = export(info, trials, folder)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: the report could not be written: {error}", file=sys.stderr)
-        return 1
+    info, trials = open_study(args.study, Path(args.out), args.storage)
+    folder = Path(args.out) / args.study
+    written = export(info, trials, folder)
+
     rows = table(trials)
     damaged = damaged_networks(front(rows), folder)
     if damaged:
@@ -164,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     if paper is not None:
         rich.print(paper)
     print(f"{len(written)} files in {folder}; open {folder / 'report.html'}")
-    return 0
+    return DONE
 
 
 def open_study(name: str, out: Path, storage: str | None) -> tuple[dict, list[Any]]:
@@ -186,4 +187,4 @@ def confirmation_of(study: "optuna.Study") -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

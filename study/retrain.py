@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
 from fer.files import checksum, open_regular, write_atomically
+from study.cli import leave
 from study.config import DONE, STUCK, WRONG_USE
 from study.describe import SIDES, one_line
-from study.machine import is_out_of_memory, keep_private, leave, leave_with_parent
+from study.machine import is_out_of_memory, keep_private, leave_with_parent
 
 if TYPE_CHECKING:
     import numpy as np

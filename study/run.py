@@ -5,9 +5,9 @@ import contextlib
 import dataclasses
 import json
 import os
-import shlex
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 import warnings
@@ -19,13 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
 from fer.tensor_files import damage_of
+from study.arguments import check_device, check_study_name
+from study.cli import DONE, command_line, leave, python, run_command
 from study.config import (
     CHANGEABLE,
     DEFAULT_TRACKING,
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    WRONG_USE,
     StudyOptions,
     cache_folder,
     current_sampler,
@@ -33,9 +31,10 @@ from study.config import (
     parse,
     study_name,
 )
-from study.describe import SIDES, hide_secrets, one_line
-from study.machine import cores, gpu_count, hardware, keep_private, leave, usual_workers, versions, worker_environment
+from study.describe import SIDES
+from study.machine import cores, exit_text, gpu_count, hardware, usual_workers, versions, worker_environment
 from study.progress import Progress, front_rich
+from study.redaction import hide_secrets
 
 # Packages whose version numbers and suggestions depend on; others change no result.
 DECISIVE = ("torch", "numpy", "optuna", "opencv-python-headless")
@@ -49,51 +48,31 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    keep_private()
-    try:
-        options = resolve(parse(arguments))
-        progress = Progress(quiet=options.quiet)
-        progress.say(f"{options.source} → {options.target}: {options.wanted} trials, space {options.space}")
-        return run(options, progress)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_USE
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; the same command goes on from here:\n  {same_command(arguments)}", file=sys.stderr)
-        return INTERRUPTED
-    except (OSError, RuntimeError, MemoryError) as error:  # a full disk, a lost storage, a study that gave up
-        print(f"error: {one_line(error)}. Mended, it goes on with:\n  {same_command(arguments)}", file=sys.stderr)
-        return FAILED
+    return run_command(prepare_and_run, arguments, resume="study.run")
 
 
-def same_command(arguments: list[str] | None) -> str:
-    """Returns the line that resumes the study, without passwords."""
-    words = ["-m", "study.run", *(sys.argv[1:] if arguments is None else arguments)]
-    return shlex.join([python(), *hide_secrets(words)])
+def prepare_and_run(arguments: list[str] | None) -> int:
+    """Checks the command line, then does the main job."""
+    options = resolve(parse(arguments))
+    progress = Progress(quiet=options.quiet)
+    progress.say(f"{options.source} → {options.target}: {options.wanted} trials, space {options.space}")
+    return run(options, progress)
 
 
 def sync_command(name: str, options: StudyOptions) -> str:
     """Returns the line that adds to MLflow what it lacks of the study, without passwords."""
-    words = ["-m", "study.sync", name, *(["--out", options.out] if options.out != "runs" else [])]
+    words = [name]
+    if options.out != "runs":
+        words += ["--out", options.out]
     for flag, value in (("--storage", options.storage), ("--tracking-uri", options.tracking_uri)):
         words += [flag, value] if value else []
-    return shlex.join([python(), *hide_secrets(words)])
-
-
-def python() -> str:
-    """Returns how to call this Python from this folder."""
-    path = Path(sys.executable)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else "python"
+    return command_line("study.sync", words)
 
 
 def resolve(options: StudyOptions) -> StudyOptions:
     """Settles what "auto" means on this machine."""
     device = options.device if options.device != "auto" else ("cuda" if gpu_count() else "cpu")
-    index = int(device.partition(":")[2] or 0)
-    if device.startswith("cuda") and index >= gpu_count():
-        raise InputError(
-            "--device cuda needs a GPU that its driver shows", f"{device} of {gpu_count()} GPUs", "Use --device cpu."
-        )
+    check_device(device, gpu_count())
     preset = options.preset if options.preset != "auto" else ("paper" if device != "cpu" else "laptop")
     return dataclasses.replace(options, device=device, preset=preset)
 
@@ -114,6 +93,7 @@ def run(options: StudyOptions, progress: Progress) -> int:
         source, target = read_data(options, progress)
         synthetic = "synthetic" in (source.kind, target.kind)
         name = study_name(options, source.name, target.name, synthetic)
+        check_study_name(name)
         with only_parent(Path(options.out) / name):
             require_folders(Path(options.out) / name)
             record = make_record(name, options, source, target, synthetic)
@@ -178,10 +158,8 @@ def read_data(options: StudyOptions, progress: Progress) -> tuple["Dataset", "Da
     asked = dataclasses.asdict(options)
     source = prepare(options.source, asked, options.data_kind)
     target = prepare(options.target, asked, options.data_kind)
-    if options.folds:
-        target.divided(0, options.folds, options.seed).open("validation")  # whether there are so many subjects
-    if source.name == target.name:
-        raise InputError("--target and --source are two datasets", f"{source.name} twice", "Choose another target.")
+    check_folds(target, options)
+    check_two(source, target, options)
     for dataset in (source, target):
         sizes = " / ".join(f"{len(dataset.open(split)):,}" for split in ("train", "validation"))
         progress.say(f"  {dataset.name}: {dataset.kind}, {sizes} training / validation images, hash {dataset.digest}")
@@ -193,6 +171,32 @@ def read_data(options: StudyOptions, progress: Progress) -> tuple["Dataset", "Da
     if source.kind != target.kind:
         progress.warn("one dataset is real and the other a stand-in: fit to try the tool, not to learn about faces")
     return source, target
+
+
+def check_folds(target: "Dataset", options: StudyOptions) -> None:
+    """Raises InputError where a fold of the target would be empty, in training or in validation."""
+    for number in range(options.folds):
+        fold = target.divided(number, options.folds, options.seed)
+        sizes = {split: len(fold.open(split)) for split in ("train", "validation")}
+        if not all(sizes.values()):
+            raise InputError(
+                "--folds leaves every fold images for training and for validation",
+                f"{sizes['train']} and {sizes['validation']} of {target.name} in fold {number + 1} of {options.folds}",
+                "Ask for fewer folds, or leave --folds out.",
+            )
+
+
+def check_two(source: "Dataset", target: "Dataset", options: StudyOptions) -> None:
+    """Raises InputError where source and target are one dataset, by its name, its folder or its content."""
+    copies = [Path(dataset.report["copy"]) for dataset in (source, target) if dataset.report.get("copy")]
+    one_place = len(copies) == 2 and copies[0].resolve() == copies[1].resolve()
+    contents = [dataset.report.get("content") or dataset.digest for dataset in (source, target)]
+    if source.name == target.name or one_place or contents[0] == contents[1]:
+        raise InputError(
+            "--target and --source are two datasets",
+            f"{options.source} and {options.target}, which are one",
+            "Choose another target.",
+        )
 
 
 @contextlib.contextmanager
@@ -224,15 +228,24 @@ def make_record(
         "name": name,
         "id": uuid.uuid4().hex,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "source": reference(source),
-        "target": reference(target),
+        "source": writable(reference(source)),
+        "target": writable(reference(target)),
         "synthetic": synthetic,
-        "options": asked | {name: hide_secrets(asked[name]) for name in ("storage", "tracking_uri")},
+        "options": asked | {name: hide_secrets(asked[name]) for name in ("storage", "tracking_uri", "ray")},
         "budget_epochs": budget(asked, len(source.open("train")), len(target.open("train"))),
         "network": {"name": "VGG-13, 48×48 grey (arXiv 1905.12082)"},
         "versions": versions(),
         "hardware": hardware(),
     }
+
+
+def writable(value: Any) -> Any:
+    """Returns text, dicts and lists with bytes that are no UTF-8 as escapes: no report or database takes them."""
+    if isinstance(value, dict):
+        return {writable(key): writable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [writable(item) for item in value]
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def find_record(
@@ -299,15 +312,23 @@ def drift(known: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def obtain_baseline(record: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Finds or trains the baseline in a process that has the environment for it."""
     progress.say("baseline: looking for it by its hash, else training it once for all studies")
-    command = [sys.executable, "-m", "study.baseline", json.dumps(record)]
     started = time.monotonic()
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=worker_environment(), start_new_session=True
-    ) as process:
+    with tempfile.TemporaryFile() as sent:
+        # By a file, because a record may be longer than a command line takes.
+        sent.write(json.dumps(record).encode())
+        sent.seek(0)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "study.baseline"],
+            stdin=sent,
+            stdout=subprocess.PIPE,
+            env=worker_environment(),
+            start_new_session=True,
+        )
+    with process:
+        assert process.stdout is not None
         try:
-            assert process.stdout is not None
             for text in process.stdout:
-                if not text.startswith("{"):
+                if not text.startswith(b"{"):
                     continue
                 line = json.loads(text)
                 if "baseline" in line:
@@ -315,7 +336,7 @@ def obtain_baseline(record: dict[str, Any], progress: Progress) -> dict[str, Any
                 if "error" in line:
                     raise InputError(*line["error"])
                 if "stuck" in line:
-                    raise RuntimeError(line["stuck"])
+                    raise RuntimeError(f"the baseline cannot be had: {line['stuck']}")
                 if "epoch" in line:
                     seconds = time.monotonic() - started
                     progress.say(
@@ -324,7 +345,7 @@ def obtain_baseline(record: dict[str, Any], progress: Progress) -> dict[str, Any
         except BaseException:
             process.terminate()
             raise
-    raise RuntimeError(f"the baseline's process ended with code {process.returncode}; its messages are above")
+    raise RuntimeError(f"the baseline's process {exit_text(process.returncode)}")
 
 
 def create_study(name: str, storage: "optuna.storages.BaseStorage") -> "optuna.Study":
@@ -346,13 +367,15 @@ def settle_workers(
 
     A GPU has four at most, which share it. With `tiny`, measuring would take longer than the study.
     """
-    if options.workers != "auto" or options.ray:  # how many a cluster has, it says later
+    if options.ray:  # how many a cluster has, it says later
         return options
+    if options.workers != "auto":
+        return dataclasses.replace(options, workers=str(min(int(options.workers), options.wanted)))
     from study.calibration import candidates, obtain
 
     device = record["baseline"]["device"]
     if device != "cpu" or options.preset == "tiny" or options.threads > 1 or len(candidates(cores())) == 1:
-        few = cores() // options.threads  # no more threads than cores
+        few = min(cores() // options.threads, options.wanted)  # no more threads than cores, nor workers than trials
         return dataclasses.replace(options, workers=str(max(1, min(usual_workers(device), few))))
     found = record["calibration"] = obtain(
         cache_folder(options.out), record["network"]["width"], record["baseline"]["precision"]
@@ -360,7 +383,8 @@ def settle_workers(
     study.set_user_attr("study", record)
     if any(found["images_per_second"].values()):
         show_calibration(found["images_per_second"], progress)
-    return dataclasses.replace(options, workers=str(found["workers"]), threads=found["threads"])
+    workers = min(found["workers"], options.wanted)
+    return dataclasses.replace(options, workers=str(workers), threads=found["threads"])
 
 
 def write_record(study: "optuna.Study", record: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,9 +20,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from fer.errors import InputError
-from study.describe import hide_secrets, one_line
+from study.arguments import check_storage, check_study_name
 from study.optuna_private import JOURNAL_OPERATION, database_url, storage_of
-from study.patience import Patient, StorageLost, first_line
+from study.patience import Patient, StorageLost, StorageRefused, first_line
+from study.redaction import hide_secrets, one_line
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -42,6 +44,7 @@ def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseSt
         InputError: The storage cannot be reached.
         StorageLost: Nor in all that time.
     """
+    check_storage(url)
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
         path = (folder / JOURNAL).resolve()
@@ -56,7 +59,7 @@ def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseSt
         unconnected = _Unconnected(url)
         storage = (Patient(unconnected, hide_secrets(url), patience) if patience else unconnected).connect()
         return Patient(storage, hide_secrets(url))  # type: ignore[return-value]
-    except StorageLost:
+    except (StorageLost, StorageRefused):
         raise
     except ModuleNotFoundError as error:
         extra = "grpc" if url.startswith("grpc") else "postgresql"
@@ -138,12 +141,28 @@ class Journal(JournalFileBackend):
             _drop_torn_line(file)
             _drop_garbled_end(file, path)
 
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Reads the entries from a number on.
+
+        Raises:
+            StorageLost: The file has gone since it was opened, its folder moved or deleted.
+        """
+        self._require()
+        yield from super().read_logs(log_number_from)
+
+    def _require(self) -> None:
+        # Before the lock, which would make a folder in the place of one that was moved away.
+        if not self._path.exists():
+            raise StorageLost(f"{self._path} is gone: it, or its folder, was moved or deleted")
+
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Appends entries, all or none of them.
 
         Raises:
+            StorageLost: The file has gone since it was opened.
             OSError: The disk is full.
         """
+        self._require()
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         with self._kernel_lock.lock, self._path.open("r+b", buffering=0) as file:
             end = _drop_torn_line(file)
@@ -207,6 +226,7 @@ def load_study(name: str, out: Path, storage: str | None, patience: float = 0.0)
     Raises:
         InputError: There is none of this name.
     """
+    check_study_name(name)
     folder = out / name
     mend = "Start it with python -m study.run, or name the storage and --out it was started with."
     if storage is None and not (folder / JOURNAL).exists():

@@ -1,20 +1,23 @@
 """Keeps the workers of a study going until it has its trials."""
 
 import dataclasses
+import math
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from optuna.trial import TrialState
 
 from fer.adaptation import AdaptationConfig
-from study.config import CROWDED, STUCK, WRONG_USE, StudyOptions
+from study.cli import ERROR, WRONG_USE, tell
+from study.config import CROWDED, STUCK, StudyOptions
 from study.front import CHANCE, counted
 from study.leases import Watch, reap
-from study.machine import worker_environment
+from study.machine import exit_text, worker_environment
 from study.progress import Progress
 from study.slots import diverged, top_up, withdraw
 from study.stopping import trials_since_growth
@@ -28,6 +31,8 @@ MOST_CRASHES_IN_A_ROW = 5
 MOST_FAILURES_IN_A_ROW = 20
 LOOK_AFTER_LEASES_EVERY = 5.0
 LOOK_EVERY = 0.3
+LONGEST_LAST_WORDS = 2.0
+"""Seconds for which the rest of an ended worker's words is waited for; a process that it left may hold the pipe."""
 
 
 class GaveUp(RuntimeError):
@@ -35,7 +40,10 @@ class GaveUp(RuntimeError):
 
 
 class Worker(Protocol):
-    """What is asked of a worker, a process here or a task elsewhere; as of `subprocess.Popen`."""
+    """What is asked of a worker, a process here or a task elsewhere; as of `subprocess.Popen`.
+
+    One that tells why it ended has it as `reason`.
+    """
 
     def poll(self) -> int | None:
         """Returns its exit code, None while it works."""
@@ -84,12 +92,18 @@ def supervise(
     progress.begin(options.wanted, len(earlier))
     crashes, finished, watch, looked = 0, 0, Watch(), 0.0
     ended = ""
+    reasons: list[str] = []
     try:
         with progress:
             while True:
                 crashed = [worker for worker in workers if worker.poll() not in (None, 0, CROWDED)]
-                if any(worker.poll() in (STUCK, WRONG_USE) for worker in crashed):
-                    raise GaveUp("a worker cannot go on, nor could the next; its message is above")
+                for worker in crashed:
+                    reason = reason_of(worker)
+                    if worker.poll() in (STUCK, WRONG_USE):
+                        raise GaveUp(f"a worker cannot go on, nor could the next: {reason}")
+                    if reason not in reasons:
+                        progress.warn(f"a worker ended early: {reason}")
+                    reasons.append(reason)
                 # A worker that was there before the last halving may still be on its way out for the same want.
                 crowded = any(worker.poll() == CROWDED and worker not in stayed for worker in workers)
                 workers = [worker for worker in workers if worker.poll() is None]
@@ -109,7 +123,7 @@ def supervise(
                 here = [trial for trial in ends if trial.number not in earlier]
                 crashes = crashes if len(here) == finished else 0
                 finished = len(here)
-                give_up_if_hopeless(crashes, here, int(options.workers))
+                give_up_if_hopeless(crashes, here, int(options.workers), reasons)
                 if not ended and (ended := out_of_patience(ends, options)):
                     study.set_user_attr("ended", ended)
                     withdraw(study)
@@ -117,7 +131,7 @@ def supervise(
                 states = [trial.state for trial in trials]
                 waiting, running = states.count(TrialState.WAITING), states.count(TrialState.RUNNING)
                 if time.monotonic() < until:
-                    for _ in range(min(int(options.workers) - len(workers), waiting)):
+                    for _ in range(workers_to_start(int(options.workers), len(workers), waiting, running)):
                         workers.append((spawn or spawn_worker)(options, study.study_name, until))
                 if len(done) >= options.wanted and not workers:
                     return "done"
@@ -128,6 +142,24 @@ def supervise(
                 time.sleep(LOOK_EVERY)
     finally:
         _stop(study, workers)
+
+
+def workers_to_start(limit: int, workers: int, waiting: int, running: int) -> int:
+    """Returns how many workers to start, so that there are never more than trials for them.
+
+    Args:
+        limit: How many there may be.
+        workers: How many there are, those that have not begun a trial yet included.
+        waiting: Trials that wait.
+        running: Trials that are run, here or elsewhere.
+    """
+    about_to_claim = max(0, workers - running)
+    return max(0, min(limit - workers, waiting - about_to_claim))
+
+
+def reason_of(worker: Worker) -> str:
+    """Returns why a worker ended, as it told or as its exit code says."""
+    return getattr(worker, "reason", "") or f"its process {exit_text(worker.poll() or 0)}"
 
 
 def with_fewer(
@@ -159,16 +191,18 @@ def out_of_patience(done: "list[FrozenTrial]", options: StudyOptions) -> str:
     return f"ended by --patience {options.patience}: hypervolume has not grown for {since} finished trials"
 
 
-def give_up_if_hopeless(crashes: int, here: list[Any], workers: int) -> None:
+def give_up_if_hopeless(crashes: int, here: list[Any], workers: int, reasons: Sequence[str] = ()) -> None:
     """Raises GaveUp when workers keep ending before their first trial, or when every trial fails.
 
     Args:
         crashes: Workers in a row that ended so.
         here: The ended trials of this call of the command, in the order of their ends.
         workers: How many there are.
+        reasons: Why workers ended, the latest last.
     """
     if crashes >= max(MOST_CRASHES_IN_A_ROW, 2 * workers):  # all of them twice, or a machine that went away
-        raise GaveUp(f"{crashes} workers in a row ended before their first trial; their messages are above")
+        latest_reason = reasons[-1] if reasons else "no reason given"
+        raise GaveUp(f"{crashes} workers in a row ended before their first trial, at last because: {latest_reason}")
     latest = here[-MOST_FAILURES_IN_A_ROW:]
     broken = len(latest) == MOST_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in latest)
     # A sampler may propose diverging rates for long, as random draws do in a narrow space: nothing is broken then.
@@ -179,18 +213,51 @@ def give_up_if_hopeless(crashes: int, here: list[Any], workers: int) -> None:
 def spawn_worker(options: StudyOptions, name: str, until: float) -> Worker:
     """Starts one worker process."""
     command = [sys.executable, "-m", "study.worker", "--study", name, "--out", options.out]
-    command += ["--parent", str(os.getpid()), "--until", str(until)]
-    command += ["--data", options.data] if options.data else []
-    command += ["--threads", str(options.threads)]
-    command += ["--beside"] if int(options.workers) > 1 else []
+    command += ["--parent", str(os.getpid()), "--threads", str(options.threads)]
+    if math.isfinite(until):
+        command += ["--until", str(until)]
+    if options.data:
+        command += ["--data", options.data]
+    if int(options.workers) > 1:
+        command += ["--beside"]
     return worker_process(command, options.storage)
 
 
-def worker_process(command: list[str], storage: str | None) -> subprocess.Popen:
+def worker_process(command: list[str], storage: str | None) -> "WorkerProcess":
     """Starts a command with a worker's environment; the storage's URL, which may hold a password, is part of that."""
     environment = worker_environment() | ({"STUDY_STORAGE": storage} if storage else {})
-    # In a session of its own: Ctrl-C reaches the parent alone, which then ends its workers in order.
-    return subprocess.Popen(command, env=environment, start_new_session=True)
+    return WorkerProcess(command, environment)
+
+
+class WorkerProcess(subprocess.Popen):
+    """A worker on this machine. What it says is passed on, but for its error, which its parent tells once for all.
+
+    Attributes:
+        reason: The error with which it ended.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        # In a session of its own: Ctrl-C reaches the parent alone, which then ends its workers in order.
+        super().__init__(command, env=environment, start_new_session=True, stderr=subprocess.PIPE)
+        self.reason = ""
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def poll(self) -> int | None:
+        """Returns its exit code once it has ended and all that it said was heard, None before."""
+        code = super().poll()
+        if code is not None:
+            self._listener.join(LONGEST_LAST_WORDS)
+        return code
+
+    def _listen(self) -> None:
+        assert self.stderr is not None
+        for line in self.stderr:
+            said = line.decode(errors="backslashreplace").rstrip("\n")
+            if said.startswith(ERROR):
+                self.reason = said.removeprefix(ERROR)
+            else:
+                tell(said)
 
 
 def _stop(study: "optuna.Study", workers: list[Worker]) -> None:

@@ -6,23 +6,21 @@ import sys
 from pathlib import Path
 
 from fer.errors import InputError
-from study.machine import keep_private, leave, leave_with_parent
+from study.arguments import Parser, check_path, check_tracking
+from study.cli import DONE, FAILED, leave, run_command
+from study.config import check_places, place_parent
+from study.machine import leave_with_parent
+from study.redaction import hide_secrets
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.sync`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m study.sync",
         description="Adds to MLflow whatever it lacks of a study; running it again adds nothing twice.",
+        parents=[place_parent()],
     )
     parser.add_argument("study", metavar="STUDY", help="name of the study")
-    parser.add_argument("--out", default="runs", metavar="DIR", help="where its folder is (default: %(default)s)")
-    parser.add_argument(
-        "--storage",
-        metavar="URL",
-        default=os.environ.get("STUDY_STORAGE"),
-        help="its Optuna storage (default: STUDY_STORAGE, else the journal in its folder)",
-    )
     parser.add_argument(
         "--tracking-uri", metavar="URI", help="MLflow (default: MLFLOW_TRACKING_URI or sqlite:///mlruns/mlflow.db)"
     )
@@ -38,18 +36,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    keep_private()
+    return run_command(sync, arguments)
+
+
+def sync(arguments: list[str] | None) -> int:
+    """Checks the command line, then adds to MLflow what it lacks."""
     args = build_parser().parse_args(arguments)
-    try:
-        return _sync(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-def _sync(args: argparse.Namespace) -> int:
+    check_places(args)
+    check_path("--register", args.register)
+    check_tracking(args.tracking_uri)
     from study import tracking
-    from study.describe import hide_secrets
     from study.front import readable
     from study.reading import notice, readable_record
     from study.report import open_study
@@ -67,7 +63,7 @@ def _sync(args: argparse.Namespace) -> int:
         raise InputError("study.sync writes to MLflow", "MLFLOW_TRACKING_URI=none", "Give --tracking-uri.")
     if args.alone:
         leave_with_parent(os.getppid())
-        return 0 if tracking.log_models(handle, info, trials, out / args.study, args.register) else 1
+        return DONE if tracking.log_models(handle, info, trials, out / args.study, args.register) else FAILED
     done: set[int] = set()
     added = tracking.sync(handle, info, trials, done, force=True)
     complete = tracking.finish(handle, info, trials, done, out / args.study)
@@ -77,7 +73,7 @@ def _sync(args: argparse.Namespace) -> int:
     print(
         f"{args.study}: {total} trials, {added} added, {len(done) - added} already there; {hide_secrets(handle['uri'])}"
     )
-    return 0 if complete and len(done) >= total else 1
+    return DONE if complete and len(done) >= total else FAILED
 
 
 if __name__ == "__main__":

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
-from study.config import CROWDED, DONE, INTERRUPTED, STUCK, WAYS, WRONG_USE, cache_folder, joining_parent
-from study.describe import one_line
+from study.arguments import Parser, check_device, check_threads, decimal, integer
+from study.cli import DONE, OutputLost, leave, run_command, tell_error
+from study.config import CROWDED, STUCK, WAYS, cache_folder, check_places, joining_parent
 from study.machine import (
     WORKER_ENVIRONMENT,
     Crowded,
+    gpu_count,
     is_out_of_memory,
-    keep_private,
-    leave,
     leave_with_parent,
     worker_environment,
 )
+from study.redaction import one_line
 
 if TYPE_CHECKING:
     import optuna
@@ -31,42 +32,59 @@ if TYPE_CHECKING:
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.worker`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m study.worker", description="Joins a running study.", parents=[joining_parent()]
-    )
+    parser = Parser(prog="python -m study.worker", description="Joins a running study.", parents=[joining_parent()])
     parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
-    parser.add_argument("--until", type=float, default=float("inf"), help=argparse.SUPPRESS)
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of this process (default: %(default)s)")
+    parser.add_argument("--until", type=decimal, default=float("inf"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--threads", type=integer, default=1, metavar="N", help="of this process (default: %(default)s)"
+    )
     parser.add_argument("--beside", action="store_true", help=argparse.SUPPRESS)  # others share its device
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the worker; returns the exit code."""
+    return run_command(join, arguments, interrupted="interrupted; the trial goes back to the study")
+
+
+def join(arguments: list[str] | None) -> int:
+    """Checks the command line and works for the study until no trial is left."""
     args = build_parser().parse_args(arguments)
-    keep_private()
+    check(args)
+    if arguments is None and not WORKER_ENVIRONMENT.keys() <= os.environ.keys():
+        # The allocator and the thread pools read their settings when a process starts, so it starts again.
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], worker_environment())
     if args.parent:
         leave_with_parent(args.parent)
     try:
         finished = work(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_USE
-    except KeyboardInterrupt:
-        print("interrupted; the trial goes back to the study", file=sys.stderr)
-        return INTERRUPTED
     except Crowded:
         return CROWDED  # its parent goes on with fewer
     except (MemoryError, RuntimeError) as error:  # before its first trial
         if args.beside and is_out_of_memory(error):
             return CROWDED
         raise
+    except OutputLost:
+        raise
     except OSError as error:  # a full disk, a storage that went away
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        if not args.parent:
+            raise
+        tell_error(one_line(error))
         return STUCK
     if not args.parent:
         print(f"{finished} trials finished here; none is left to claim")
     return DONE
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises InputError for arguments that no worker can have."""
+    check_places(args)
+    check_threads(args.threads)
+    check_device(args.device, gpu_count())
+    if args.parent is not None and args.parent != os.getppid():
+        raise InputError(
+            "--parent is the process that started this worker", args.parent, "Leave it out: study.run gives it."
+        )
 
 
 def work(args: argparse.Namespace, send: Callable[[Path], None] | None = None) -> int:
@@ -159,8 +177,4 @@ def make_bench(record: dict[str, Any], args: argparse.Namespace) -> Any:
 
 
 if __name__ == "__main__":
-    build_parser().parse_args()
-    if not WORKER_ENVIRONMENT.keys() <= os.environ.keys():
-        # The allocator and the thread pools read their settings when a process starts, so it starts again.
-        os.execve(sys.executable, [sys.executable, "-m", "study.worker", *sys.argv[1:]], worker_environment())
     leave(main())

@@ -1,10 +1,13 @@
 """What no line of the packages does, and what every command does first."""
 
 import ast
+import os
 import runpy
 from pathlib import Path
 
 import pytest
+
+from study.cli import run_command
 
 ROOT = Path(__file__).parent.parent
 FILES = [path for package in ("fer", "search_spaces", "study") for path in sorted((ROOT / package).rglob("*.py"))]
@@ -41,9 +44,20 @@ def test_nothing_reads_pickles_runs_text_or_goes_through_a_shell(path):
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=lambda path: path.stem)
-def test_every_command_writes_for_its_user_alone(path):
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-    assert "keep_private" in {ast.unparse(call.func) for call in calls}
+def test_every_command_goes_through_one_guard(path):
+    functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    (main,) = (function for function in functions if function.name == "main")
+    (_, line) = main.body  # after its docstring
+    assert ast.unparse(line).startswith("return run_command(")
+
+
+def test_every_command_writes_for_its_user_alone():
+    before = os.umask(0o022)
+    try:
+        run_command(lambda _: 0, [])
+        assert os.umask(0o022) & 0o077 == 0o077
+    finally:
+        os.umask(before)
 
 
 def test_an_audit_that_had_no_answer_is_none():

@@ -1,0 +1,244 @@
+"""How every command begins and ends: its standard streams, its errors as one line, its exit code.
+
+The package calls `renew_streams` before a command's module is read. `run_command` is what every `main` goes through.
+"""
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, TextIO
+
+from fer.errors import InputError, printable, shorten
+from study.interrupts import INTERRUPTED, Interruptions
+
+DONE, FAILED, WRONG_USE = 0, 1, 2
+ERROR = "error: "
+LONGEST_ERROR = 2000
+"""Characters of an error's line, beyond which its middle is left out."""
+
+
+class OutputLost(OSError):
+    """Standard output cannot be written: its reader has gone (EPIPE), or the disk behind it is full."""
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output, whose errors are told apart from those of files and connections."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            raise OutputLost(error.errno, error.strerror) from None
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            raise OutputLost(error.errno, error.strerror) from None
+
+
+class _Messages(io.TextIOWrapper):
+    """Standard error, whose own errors end nothing: they could not be told anyway."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError:
+            return
+
+
+# Beginning.
+
+
+def renew_streams() -> None:
+    """Makes this process's standard streams fit for a command, once."""
+    _open_missing_streams()
+    sys.stdout = _renewed(sys.stdout, _Output)
+    sys.stderr = _renewed(sys.stderr, _Messages)
+
+
+def _open_missing_streams() -> None:
+    """Opens the null device in the place of closed standard streams, which the next file opened would become."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+def _renewed(stream: TextIO | Any, kind: type[io.TextIOWrapper]) -> TextIO | Any:
+    """Returns the stream as one of `kind`, which escapes what its encoding has no character for."""
+    if type(stream) is not io.TextIOWrapper:  # none, as the descriptor was closed; or not Python's own
+        return stream
+    encoding, by_line, at_once = stream.encoding, stream.line_buffering, stream.write_through
+    return kind(
+        stream.detach(), encoding=encoding, errors="backslashreplace", line_buffering=by_line, write_through=at_once
+    )
+
+
+# Working and ending.
+
+
+def run_command(
+    work: Callable[[list[str] | None], int],
+    arguments: list[str] | None,
+    resume: str = "",
+    interrupted: str = "interrupted",
+) -> int:
+    """Does a command's work; returns its exit code, having told on one line what prevented it.
+
+    Args:
+        work: Parses its arguments, does it, returns the exit code.
+        arguments: Of the command line; None are the process's own.
+        resume: The command's module, where the same command goes on after an end that came too early.
+        interrupted: What is said after Ctrl-C where nothing resumes.
+    """
+    Interruptions.raises = True
+    try:
+        return _guard(work, arguments, resume, interrupted)
+    finally:
+        Interruptions.raises = False
+
+
+def _guard(work: Callable[[list[str] | None], int], arguments: list[str] | None, resume: str, interrupted: str) -> int:
+    from study.machine import keep_private
+
+    try:
+        keep_private()
+        _check_folder()
+        try:
+            return work(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except InputError as error:
+        tell_error(str(error))
+        return WRONG_USE
+    except OutputLost as error:
+        return _end_without_output(error)
+    except KeyboardInterrupt:
+        return _end_interrupted(arguments, resume, interrupted)
+    except Exception as error:
+        # A library may turn the Ctrl-C that came while it was imported into an error of its own.
+        if Interruptions.count:
+            return _end_interrupted(arguments, resume, interrupted)
+        if sys.flags.dev_mode:  # python -X dev
+            raise
+        _tell_failure(error, arguments, resume)
+        return FAILED
+
+
+def _check_folder() -> None:
+    try:
+        os.getcwd()  # noqa: PTH109 - pathlib is not there yet
+    except OSError as error:
+        raise InputError(
+            "a command starts in a folder that exists", str(error.strerror), "Change into another folder."
+        ) from None
+
+
+def _end_without_output(error: OutputLost) -> int:
+    """Ends quietly after a reader that has seen enough, as `head` has; tells of a disk that is full."""
+    if isinstance(sys.stdout, _Output):
+        # What the stream still holds goes nowhere, so that closing it is no error again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    if not isinstance(_as_usual(error), BrokenPipeError):
+        tell_error(f"standard output cannot be written ({error.strerror})")
+    return FAILED
+
+
+def _as_usual(error: OSError) -> OSError:
+    """Returns an error of the class that its number has."""
+    return OSError(error.errno, error.strerror)
+
+
+def _end_interrupted(arguments: list[str] | None, resume: str, interrupted: str) -> int:
+    if resume:
+        tell(f"\ninterrupted; the same command goes on from here:\n  {same_command(resume, arguments)}")
+    else:
+        tell(interrupted)
+    return INTERRUPTED
+
+
+def _tell_failure(error: Exception, arguments: list[str] | None, resume: str) -> None:
+    """Tells what could not be done."""
+    said = describe_failure(error)
+    tell_error(f"{said}. Mended, it goes on with:" if resume else said)
+    if resume:
+        tell(f"  {same_command(resume, arguments)}")
+
+
+def describe_failure(error: Exception) -> str:
+    """Returns what prevented a command's work, on one line; of an error that nobody foresaw, where it arose as well."""
+    from study.machine import is_disk_full
+    from study.redaction import one_line
+
+    said = one_line(error)
+    if is_disk_full(error):
+        return said if "no space left" in said.lower() else f"No space left on device ({said})"
+    if isinstance(error, OSError | RuntimeError | MemoryError):
+        return said
+    return f"unexpected {type(error).__name__}: {said} ({place_of(error)}; all of it with python -X dev)"
+
+
+def place_of(error: BaseException) -> str:
+    """Returns file and line that raised an error."""
+    trace = error.__traceback__
+    if trace is None:
+        return "unknown place"
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"  # noqa: PTH119
+
+
+def tell_error(text: str) -> None:
+    """Prints an error as one line on standard error, without secrets and without anything that a terminal obeys."""
+    from study.redaction import hide_secrets
+
+    tell(ERROR + shorten(printable(hide_secrets(text)), LONGEST_ERROR))
+
+
+def tell(text: str) -> None:
+    """Prints on standard error, if there is one."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)
+
+
+def same_command(module: str, arguments: list[str] | None) -> str:
+    """Returns the line that calls a command again, without passwords."""
+    return command_line(module, sys.argv[1:] if arguments is None else arguments)
+
+
+def command_line(module: str, words: list[str]) -> str:
+    """Returns the line that calls one of the commands from this folder, without passwords."""
+    import shlex
+
+    from study.redaction import hide_secrets
+
+    hidden = [printable(word) for word in hide_secrets(words)]
+    return shlex.join([python(), "-m", module, *hidden])
+
+
+def python() -> str:
+    """Returns how to call this Python from this folder."""
+    from pathlib import Path
+
+    try:
+        return str(Path(sys.executable).relative_to(Path.cwd()))
+    except (OSError, ValueError):  # the folder is gone, or Python is elsewhere
+        return "python"
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process without another look for garbage, which takes up to a second where much was imported."""
+    import gc
+
+    gc.freeze()
+    sys.exit(code)
