@@ -89,8 +89,11 @@ def tfeid(root: Path, base: str = "dfh_all/dfh_un-rimmed") -> int:
     for subject in ("f01", "f02", "m01", "m02", "m03"):
         for label, name in enumerate([*names, "contempt"]):
             write(root / base / f"dfh_{name}_x" / f"{subject}_1_{label}.jpg", label)
-    write(root / "dfl_all/dfl_anger_x/f01_1.jpg", 0)
-    return 35
+    for label, name in enumerate(names[:6]):  # slight expressions of two people
+        for subject in ("f01", "m02"):
+            write(root / "dfl_all" / f"dfl_{name}_x" / f"{subject}_1_{label}.jpg", label)
+    write(root / "dfh_all/dfh_rimmed/dfh_fear_x/f01_1_2.jpg", 2)
+    return 47
 
 
 def tfeid_tokens(root: Path) -> int:
@@ -226,7 +229,7 @@ MADE = {
     "fer2013 plain": Made("fer2013", plain_folders),
     "jaffe": Made("jaffe", jaffe, 5),
     "tfeid": Made("tfeid", tfeid, 5),
-    "tfeid high": Made("tfeid", lambda root: tfeid(root, "TFEID High"), 5),
+    "tfeid in TFEID High": Made("tfeid", lambda root: tfeid(root, "TFEID High"), 5),
     "tfeid tokens": Made("tfeid", tfeid_tokens, 5),
     "mug": Made("mug", mug, 5),
     "ckplus": Made("ckplus", ckplus, 4),

@@ -95,9 +95,10 @@ def test_what_is_left_out_is_counted(tmp_path: Path, read: Loader) -> None:
     made_faces.kdef(tmp_path / "data/kdef")
     made_faces.ckplus(tmp_path / "data/ckplus")
     assert skipped(read("tfeid")) == {
-        "slight expression (TFEID low)": 1,
+        "the same photograph with a rim": 1,
         "'contempt' is none of the seven expressions": 5,
     }
+    assert skipped(read("tfeid-high"))["slight expression"] == 12
     assert skipped(read("kdef"))["not frontal"] == 4 * 7 * 2 * 2
     left = skipped(read("ckplus"))
     assert left["its sequence has no label"] == 1
@@ -178,15 +179,20 @@ def test_hazards(keep: bool, tmp_path: Path, read: Loader) -> None:
         "unique": 43,
         "duplicate_groups": 1,
         "conflicting_groups": 1,
+        "near_copy_groups": 0,
         "validation_in_train": 1,
         "test_in_train": 1,
         "validation_in_test": 1,
         "train_in_held_out": 2,
+        "train_near_held_out": 0,
+        "validation_near_test": 0,
         "constant": 1,
         "dropped_from_train": 0 if keep else 2,
-        "rows_of_validation_in_test": [7],
+        "dropped_from_validation": 0 if keep else 1,
+        "rows_of_validation_in_test": [7] if keep else [],
     }
     assert len(dataset.open("train")) == (30 if keep else 28)
+    assert len(dataset.open("validation")) == (8 if keep else 7)
 
 
 def test_duplicates_stay_on_one_side(tmp_path: Path, read: Loader) -> None:
