@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, Literal
 
 from fer.errors import InputError
 from fer.expressions import parse_expression
@@ -29,6 +29,13 @@ MOST_RATIO = 100
 _ALWAYS_UNPACKED = 2**30  # bytes, whatever the ratio
 _MOST_PADDING = 64 * 2**20  # bytes of zeros after a tar file's end mark; usual are up to 10 KiB
 _MOST_HEADER = 2**20  # bytes of a tar file's header of a long name; its reader takes them into memory
+TarMode = Literal["r:", "r:gz", "r:bz2", "r:xz"]
+_COMPRESSED: tuple[tuple[bytes, TarMode], ...] = (
+    (b"\x1f\x8b", "r:gz"),
+    (b"BZh", "r:bz2"),
+    (b"\xfd7zXZ\x00", "r:xz"),
+)  # by how a file begins
+_LONGEST_MAGIC = 6
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _SCRATCH = (".unpacked-", ".partial-")
 
@@ -329,7 +336,11 @@ def _members(archive: Path, skipped: Skipped) -> Iterator[tuple[str, int, IO[byt
                 elif not member.is_dir():
                     yield member.filename, member.file_size, packed.open(member)
         return
-    with tarfile.open(archive, "r:*", tarinfo=_StrictHeader) as tape:
+    with archive.open("rb") as file:
+        head = file.read(_LONGEST_MAGIC)
+    # tarfile's own guessing takes zeros for empty LZMA streams, of which a large file has a billion.
+    mode: TarMode = next((mode for magic, mode in _COMPRESSED if head.startswith(magic)), "r:")
+    with tarfile.open(archive, mode, tarinfo=_StrictHeader) as tape:
         for entry in tape:
             stream = tape.extractfile(entry) if entry.isfile() else None
             if stream is not None:

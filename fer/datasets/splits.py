@@ -15,8 +15,8 @@ from fer.seeding import generator
 SHARES = (0.8, 0.1, 0.1)
 _CANDIDATES = 4000  # seeded assignments of subjects, among whose good ones one is drawn
 # How far the sizes of a good assignment may be from the best one's, in an average person's images. Over 150 seeds, with
-# an eighth, 2 of JAFFE's 10 people were nearly never tested and 3 never validated; with a quarter, each was tested by 29
-# to 72 seeds and validated by 1 to 24.
+# an eighth, 2 of JAFFE's 10 people were nearly never tested and 3 never validated; with a quarter, each was tested by
+# 29 to 72 seeds and validated by 1 to 24.
 SLACK = 1 / 4
 _BALANCED = 0.9  # of the assignments of good sizes, those whose expressions are nearest to their proportions
 TRAIN, VALIDATION, TEST = range(3)
