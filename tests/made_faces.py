@@ -1,7 +1,7 @@
 """Tiny made-up copies of every layout in datasets.md; each image's mean grey tells its expression."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,23 @@ def face(label: int, number: int | None = None, size: int = 48) -> np.ndarray:
     """Draws uint8 (size, size): noise around the label's grey; another number is another image."""
     rng = np.random.default_rng(next(NUMBERS) if number is None else number)
     return np.clip(30 + 30 * label + rng.normal(0, 4, (size, size)), 0, 255).astype(np.uint8)
+
+
+def portraits(count: int, seed: int = 0) -> np.ndarray:
+    """Draws uint8 (count, 48, 48): smooth pictures of one common shape, each with features of its own, as faces are."""
+    rng = np.random.default_rng(seed)
+    bowl = (np.arange(6) - 2.5) ** 2
+    coarse = 160 - 6 * np.add.outer(bowl, bowl) + rng.normal(0, 30, (count, 6, 6))
+    pictures = [Image.fromarray(np.clip(rows, 0, 255).astype(np.uint8)).resize((48, 48), 3) for rows in coarse]
+    return np.stack([np.asarray(picture) for picture in pictures])
+
+
+def csv_of(root: Path, images: np.ndarray, labels: Iterable[int], usages: Iterable[str]) -> None:
+    """Writes fer2013.csv with these rows; a label's usage is "Training", "PublicTest" or "PrivateTest"."""
+    root.mkdir(parents=True, exist_ok=True)
+    rows = zip(images, labels, usages, strict=True)
+    lines = [f"{label},{' '.join(map(str, image.ravel()))},{usage}" for image, label, usage in rows]
+    (root / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *lines]))
 
 
 def labels_of(images: np.ndarray) -> np.ndarray:

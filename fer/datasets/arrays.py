@@ -153,7 +153,7 @@ class Dataset:
         return self._read("test")
 
     def signatures(self) -> dict[str, np.ndarray]:
-        """Returns every split's signatures, float32 (n, 144), see `fer.datasets.copies`.
+        """Returns every split's signatures, float32 (n, 256), see `fer.datasets.copies`.
 
         They were taken when the dataset was prepared, so no test image is opened.
         """
