@@ -172,6 +172,12 @@ def test_a_name_that_is_no_folders_is_refused_in_a_short_line(name, tmp_path):
     refused(tmp_path, name)
 
 
+@pytest.mark.parametrize("folder", ["mine\x1b[31m", "mine[31m]", "mine\n31m", "mine\u202e31m", "-mine31m", "(mine)31m"])
+def test_a_folder_whose_name_no_dataset_may_have_is_not_read_under_another(folder, tmp_path):
+    small(tmp_path / "data" / folder)
+    assert "a dataset's name is a folder's name" in refused(tmp_path, "mine31m")
+
+
 @pytest.mark.parametrize("name", ["n" * 240, "é" * 120, "名" * 80])
 def test_a_name_as_long_as_a_file_system_takes_is_read(name, tmp_path):
     small(tmp_path / "data" / name)

@@ -106,7 +106,7 @@ def load(
     path = find_copy(name, data_dir) if data_dir is not None and kind != "synthetic" else None
     _check_found(name, layout, path, data_dir, kind)
     if path is not None and layout.name not in LAYOUTS:
-        layout = own_layout(_name_of(path))  # however it was spelled
+        layout = layout_of(_name_of(path))  # however it was spelled
     options = _Options(equalise, keep_duplicates, seed)
     cache_dir = _made(cache_dir)
     clear_leftovers(cache_dir)
