@@ -413,7 +413,8 @@ class _Adaptation:
     def schedule(self, seed: int) -> Schedule:
         """Draws what one member trains on; which images are there at all depends on the adaptation's seed alone."""
         config = replace(self.config, epochs=self.config.epochs / self.config.members)
-        target = choose_amount(np.asarray(self.splits["target"].labels), config.amount, self.seed)
+        images = self.splits["target"]
+        target = choose_amount(np.asarray(images.labels), config.amount, self.seed, np.asarray(images.subjects))
         source = np.arange(len(self.splits["source"]))
         if config.replay_size != ALL:
             labels = np.asarray(self.splits["source"].labels)

@@ -9,6 +9,7 @@ from fer.adaptation import AdaptationConfig
 from fer.seeding import generator, seed_from
 
 _WARM_UP = 0.05
+_CHOICES = 200  # of people, among which one is looked for that shows every expression
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,25 @@ def _draws(pool: np.ndarray, counts: np.ndarray, views: int, seed: int) -> list[
     return list(zip(np.split(images, ends), np.split(seen, ends), strict=True))
 
 
-def choose_amount(labels: np.ndarray, amount: float, seed: int) -> np.ndarray:
-    """Returns the numbers of the training images that a share of them keeps, stratified by expression."""
+def choose_amount(labels: np.ndarray, amount: float, seed: int, subjects: np.ndarray | None = None) -> np.ndarray:
+    """Returns the numbers of the training images that a share of the data keeps.
+
+    Where people are known, a share of the people is kept, with all their images: frames of one sequence, and pictures
+    of one person, are near-copies, so half of these images would be hardly less data. The number of people is rounded
+    up, so that of one person all images stay. Of many seeded choices the first is taken that lacks the fewest of the
+    expressions. Where people are unknown, the share is one of the images, in each expression alike.
+
+    Args:
+        labels: int64 (n,).
+        amount: The share, above 0 and up to 1.
+        seed: Of the choice.
+        subjects: int64 (n,), one number per person, -1 where unknown; None: all unknown.
+    """
     everything = np.arange(len(labels))
     if amount == 1.0:
         return everything
+    if subjects is not None and subjects.min() >= 0:
+        return np.flatnonzero(np.isin(subjects, _choose_people(labels, subjects, amount, seed)))
     from sklearn.model_selection import train_test_split  # two seconds that only the half amounts need
 
     counts = np.bincount(labels)
@@ -88,6 +103,18 @@ def choose_amount(labels: np.ndarray, amount: float, seed: int) -> np.ndarray:
         everything, train_size=amount, stratify=stratify, random_state=seed_from(seed, "amount") % 2**32
     )
     return np.sort(kept)
+
+
+def _choose_people(labels: np.ndarray, subjects: np.ndarray, amount: float, seed: int) -> np.ndarray:
+    """Returns the numbers of the people that are kept, see `choose_amount`."""
+    people, rows = np.unique(subjects, return_inverse=True)
+    shown = np.zeros((len(people), labels.max() + 1), bool)
+    shown[rows, labels] = True
+    count = math.ceil(amount * len(people) - 1e-9)
+    rng = generator(seed, "amount of people")
+    orders = rng.permuted(np.tile(np.arange(len(people)), (_CHOICES, 1)), axis=1)
+    covered = shown[orders[:, :count]].any(axis=1).sum(axis=1)
+    return people[orders[covered.argmax(), :count]]
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer.errors import printable
 from fer.files import replacing
 from study.arguments import Parser, check_dataset_name, check_path, integer
 from study.cli import DONE, leave, run_command
@@ -62,13 +63,16 @@ def show_survey(data_dir: Path | None, console: "Console") -> None:
     from fer.datasets import survey
     from fer.datasets.layouts import LAYOUTS
 
-    table = Table(title=escape(f"datasets in {data_dir}" if data_dir else "datasets (no --data and no FER_DATA)"))
+    title = f"datasets in {printable(data_dir)}" if data_dir else "datasets (no --data and no FER_DATA)"
+    table = Table(title=escape(title))
     for heading in ("name", "dataset", "found", "terms"):
         table.add_column(heading)
     for name, path in survey(data_dir).items():
         layout = LAYOUTS.get(name)
-        place = escape(str(path)) if path else "– drawn stand-in"
-        table.add_row(escape(name), layout.title if layout else "your own", place, layout.terms if layout else "–")
+        place = escape(printable(path)) if path else "– drawn stand-in"
+        table.add_row(
+            escape(printable(name)), layout.title if layout else "your own", place, layout.terms if layout else "–"
+        )
     console.print(table)
 
 
@@ -100,7 +104,7 @@ def show(name: str, options: argparse.Namespace, console: "Console") -> None:
         console.print(f"notice: {escape(notice)}")
     place = Path(options.out) / "datasets" / f"{dataset.name}-{dataset.digest}.png"
     draw_sheet(dataset, place)
-    console.print(f"contact sheet: {place}", soft_wrap=True)
+    console.print(f"contact sheet: {escape(printable(place))}", soft_wrap=True)
 
 
 def title_of(dataset: "Dataset") -> str:
@@ -145,10 +149,13 @@ def print_hazards(report: Any, console: "Console") -> None:
     kept = "kept" if report["options"]["keep_duplicates"] else "dropped"
     console.print(
         f"hazards: {found['unique']:,} unique of {found['images']:,} images; {found['duplicate_groups']:,} groups of "
-        f"duplicates, {found['conflicting_groups']:,} with conflicting labels; {found['constant']:,} constant images; "
-        f"{found['validation_in_train']:,} validation and {found['test_in_train']:,} test images with an exact copy in "
-        f"training ({found['train_in_held_out']:,} training images, {kept}), "
-        f"{found['validation_in_test']:,} validation images with one in test"
+        f"duplicates, {found['conflicting_groups']:,} with conflicting labels; {found['near_copy_groups']:,} groups "
+        f"with near-copies; {found['constant']:,} constant images"
+    )
+    console.print(
+        f"training images with a copy in validation or test: {found['train_in_held_out']:,} exact, "
+        f"{found['train_near_held_out']:,} near; validation images with one in test: "
+        f"{found['validation_in_test']:,} exact, {found['validation_near_test']:,} near ({kept})"
     )
 
 

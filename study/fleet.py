@@ -127,15 +127,16 @@ def _connect(address: str) -> Any:
 
 def _cargo(out: Path, record: dict[str, Any]) -> dict[str, Path]:
     """Returns the files that a node needs, by their paths below its output folder; the test sets stay here."""
+    from fer.datasets.arrays import SUMS, file_names
+    from fer.datasets.loading import folder_of
+
     cache = cache_folder(out)
     baseline = Path(record["baseline"]["file"])
     files = {f".cache/baselines/{baseline.name}": baseline}
     for side in ("source", "target"):
-        name = f"{record[side]['name']}-{record[side]['digest']}"
-        for split in SHIPPED:
-            for part in ("images", "labels", "subjects"):
-                file = f"{name}/{split}.{part}.npy"
-                files[f".cache/datasets/{file}"] = cache / "datasets" / file
+        folder = folder_of(record[side]["name"], record[side]["digest"], cache / "datasets")
+        for name in [SUMS, *(name for split in SHIPPED for name in file_names(split))]:
+            files[f".cache/datasets/{folder.name}/{name}"] = folder / name
     return files
 
 

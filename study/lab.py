@@ -2,12 +2,15 @@
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fer.adaptation import AdaptationConfig
-from fer.datasets import Dataset, load, prepared
+from fer.datasets import Dataset, load, near_copies
+from fer.datasets.loading import folder_of
 from fer.errors import InputError
 from study.config import PRESETS, cache_folder
 
@@ -32,17 +35,19 @@ def reference(dataset: Dataset) -> dict[str, Any]:
 
 
 def reopen(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
-    """Opens the very dataset that a study's record names.
+    """Opens the very dataset that a study's record names; prepares it again where it is gone or damaged, now or later.
 
     Raises:
         InputError: It is not among the prepared ones, and what --data holds is another.
     """
-    folder = cache_folder(options["out"]) / "datasets"
-    ready = prepared(record["name"], record["kind"], record["digest"], folder)
-    if ready is not None:
-        return ready
+    folder = folder_of(record["name"], record["digest"], cache_folder(options["out"]) / "datasets")
+    restore = partial(_prepare_again, record, options)
+    if not folder.is_dir():
+        restore()
+    return Dataset(record["name"], record["kind"], record["digest"], folder, record["report"], restore=restore)
 
-    # What is missing or damaged is prepared again.
+
+def _prepare_again(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
     dataset = prepare(record["name"], options, record["kind"])
     if dataset.digest != record["digest"]:
         raise InputError(
@@ -51,6 +56,33 @@ def reopen(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
             "Point --data at the same copy, or start a new study with --study NAME.",
         )
     return dataset
+
+
+def note_copies(source: Dataset, target: Dataset, warn: Callable[[str], None]) -> Dataset:
+    """Says how many images of each dataset the other's held-out images show as well.
+
+    They stay: which images a dataset has depends on nothing but itself, and its hash with them.
+
+    Args:
+        source: The dataset that the baseline is trained on.
+        target: The one it is adapted to.
+        warn: Tells the user a sentence.
+
+    Returns:
+        The source, with the sentences among its report's notices, so that the study's record has them.
+    """
+    notices = []
+    for one, other in ((source, target), (target, source)):
+        counts = near_copies(one, other)
+        if any(counts.values()):
+            notices.append(
+                f"{counts['train']:,} training and {counts['validation']:,} validation images of {one.name} are copies "
+                f"or near-copies of validation or test images of {other.name}, which are then not new to the network"
+            )
+    for notice in notices:
+        warn(notice)
+    known = source.report.get("notices") or []
+    return replace(source, report={**source.report, "notices": [*known, *notices]})
 
 
 def trim_features(out: str | Path, most: float, spare: float = 3600.0) -> float:

@@ -153,7 +153,7 @@ def begin_or_resume(
 
 def read_data(options: StudyOptions, progress: Progress) -> tuple["Dataset", "Dataset"]:
     """Reads source and target; says loudly where a stand-in takes their place."""
-    from study.lab import prepare
+    from study.lab import note_copies, prepare
 
     asked = dataclasses.asdict(options)
     source = prepare(options.source, asked, options.data_kind)
@@ -168,6 +168,7 @@ def read_data(options: StudyOptions, progress: Progress) -> tuple["Dataset", "Da
                 f"no copy of {dataset.name} was found: DRAWN STAND-IN FACES take its place, and its numbers say "
                 f"nothing about {dataset.name} (put yours under --data DIR/{dataset.name})"
             )
+    source = note_copies(source, target, progress.warn)
     if source.kind != target.kind:
         progress.warn("one dataset is real and the other a stand-in: fit to try the tool, not to learn about faces")
     return source, target

@@ -1,7 +1,7 @@
 """Tiny made-up copies of every layout in datasets.md; each image's mean grey tells its expression."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,23 @@ def face(label: int, number: int | None = None, size: int = 48) -> np.ndarray:
     """Draws uint8 (size, size): noise around the label's grey; another number is another image."""
     rng = np.random.default_rng(next(NUMBERS) if number is None else number)
     return np.clip(30 + 30 * label + rng.normal(0, 4, (size, size)), 0, 255).astype(np.uint8)
+
+
+def portraits(count: int, seed: int = 0) -> np.ndarray:
+    """Draws uint8 (count, 48, 48): smooth pictures of one common shape, each with features of its own, as faces are."""
+    rng = np.random.default_rng(seed)
+    bowl = (np.arange(6) - 2.5) ** 2
+    coarse = 160 - 6 * np.add.outer(bowl, bowl) + rng.normal(0, 30, (count, 6, 6))
+    pictures = [Image.fromarray(np.clip(rows, 0, 255).astype(np.uint8)).resize((48, 48), 3) for rows in coarse]
+    return np.stack([np.asarray(picture) for picture in pictures])
+
+
+def csv_of(root: Path, images: np.ndarray, labels: Iterable[int], usages: Iterable[str]) -> None:
+    """Writes fer2013.csv with these rows; a label's usage is "Training", "PublicTest" or "PrivateTest"."""
+    root.mkdir(parents=True, exist_ok=True)
+    rows = zip(images, labels, usages, strict=True)
+    lines = [f"{label},{' '.join(map(str, image.ravel()))},{usage}" for image, label, usage in rows]
+    (root / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *lines]))
 
 
 def labels_of(images: np.ndarray) -> np.ndarray:
@@ -89,8 +106,11 @@ def tfeid(root: Path, base: str = "dfh_all/dfh_un-rimmed") -> int:
     for subject in ("f01", "f02", "m01", "m02", "m03"):
         for label, name in enumerate([*names, "contempt"]):
             write(root / base / f"dfh_{name}_x" / f"{subject}_1_{label}.jpg", label)
-    write(root / "dfl_all/dfl_anger_x/f01_1.jpg", 0)
-    return 35
+    for label, name in enumerate(names[:6]):  # slight expressions of two people
+        for subject in ("f01", "m02"):
+            write(root / "dfl_all" / f"dfl_{name}_x" / f"{subject}_1_{label}.jpg", label)
+    write(root / "dfh_all/dfh_rimmed/dfh_fear_x/f01_1_2.jpg", 2)
+    return 47
 
 
 def tfeid_tokens(root: Path) -> int:
@@ -226,7 +246,7 @@ MADE = {
     "fer2013 plain": Made("fer2013", plain_folders),
     "jaffe": Made("jaffe", jaffe, 5),
     "tfeid": Made("tfeid", tfeid, 5),
-    "tfeid high": Made("tfeid", lambda root: tfeid(root, "TFEID High"), 5),
+    "tfeid in TFEID High": Made("tfeid", lambda root: tfeid(root, "TFEID High"), 5),
     "tfeid tokens": Made("tfeid", tfeid_tokens, 5),
     "mug": Made("mug", mug, 5),
     "ckplus": Made("ckplus", ckplus, 4),

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -19,9 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fer.datasets import SPLITS, Dataset, files, load, pictures, splits, survey
+from fer.datasets import SPLITS, Dataset, copies, files, load, near_copies, pictures, splits, survey
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
+from study.lab import note_copies
 from tests import made_faces
 from tests.made_faces import MADE, labels_of
 
@@ -95,9 +97,10 @@ def test_what_is_left_out_is_counted(tmp_path: Path, read: Loader) -> None:
     made_faces.kdef(tmp_path / "data/kdef")
     made_faces.ckplus(tmp_path / "data/ckplus")
     assert skipped(read("tfeid")) == {
-        "slight expression (TFEID low)": 1,
+        "the same photograph with a rim": 1,
         "'contempt' is none of the seven expressions": 5,
     }
+    assert skipped(read("tfeid-high"))["slight expression"] == 12
     assert skipped(read("kdef"))["not frontal"] == 4 * 7 * 2 * 2
     left = skipped(read("ckplus"))
     assert left["its sequence has no label"] == 1
@@ -160,6 +163,49 @@ def test_sizes_by_subject_come_near_the_papers() -> None:
     assert np.abs(np.bincount(parts) - [405, 47, 58]).max() <= 1
 
 
+JAFFE_SIZES = (23, 22, 22, 20, 21, 21, 20, 21, 21, 22)  # images of each of its ten people
+
+
+def nearest(sizes: tuple[int, ...], wanted: tuple[int, int], most: int = 4) -> int:
+    """Returns how near two parts of whole people can come to the wanted sizes together, of all ways to choose them."""
+    numbers, best = range(len(sizes)), sum(sizes)
+    choices = [chosen for count in range(1, most + 1) for chosen in itertools.combinations(numbers, count)]
+    for validation in choices:
+        for test in choices:
+            if not set(validation) & set(test):
+                found = [sum(sizes[who] for who in part) for part in (validation, test)]
+                best = min(best, sum(abs(size - aim) for size, aim in zip(found, wanted, strict=True)))
+    return best
+
+
+def test_every_person_is_tested_by_some_seed_and_sizes_stay_near_the_wanted_ones() -> None:
+    subjects = np.repeat(np.arange(10), JAFFE_SIZES)
+    labels = np.concatenate([np.arange(size) % 7 for size in JAFFE_SIZES])
+    slack = splits.SLACK * len(labels) / 10
+    limit = nearest(JAFFE_SIZES, (15, 67)) + slack
+    seen: dict[int, set[int]] = {1: set(), 2: set()}
+    divisions = set()
+    for seed in range(150):
+        parts = splits.by_subject(labels, subjects, [15, 67], seed)
+        people = [set(subjects[parts == part].tolist()) for part in range(3)]
+        assert sum(len(part) for part in people) == 10
+        assert np.abs(np.bincount(parts)[1:] - [15, 67]).sum() <= limit
+        assert all(len(set(labels[parts == part].tolist())) == 7 for part in range(3))
+        for part in seen:
+            seen[part] |= people[part]
+        divisions.add(parts.tobytes())
+    assert seen[2] == set(range(10)) and len(seen[1]) >= 8 and len(divisions) > 50
+
+
+@pytest.mark.parametrize("people", [3, 4, 12, 30])
+def test_every_person_of_equals_is_tested_by_some_seed(people: int) -> None:
+    subjects, labels = np.repeat(np.arange(people), 14), np.tile(np.arange(7), 2 * people)
+    wanted = splits.wanted_sizes(len(labels), None)[1:]
+    parts = [splits.by_subject(labels, subjects, wanted, seed) for seed in range(60)]
+    tested = {who for part in parts for who in subjects[part == 2].tolist()}
+    assert tested == set(range(people))
+
+
 def with_duplicates(root: Path) -> None:
     made_faces.fer_csv(root)
     lines = (root / "fer2013.csv").read_text().splitlines()
@@ -178,15 +224,139 @@ def test_hazards(keep: bool, tmp_path: Path, read: Loader) -> None:
         "unique": 43,
         "duplicate_groups": 1,
         "conflicting_groups": 1,
+        "near_copy_groups": 0,
         "validation_in_train": 1,
         "test_in_train": 1,
         "validation_in_test": 1,
         "train_in_held_out": 2,
+        "train_near_held_out": 0,
+        "validation_near_test": 0,
         "constant": 1,
         "dropped_from_train": 0 if keep else 2,
-        "rows_of_validation_in_test": [7],
+        "dropped_from_validation": 0 if keep else 1,
+        "rows_of_validation_in_test": [7] if keep else [],
     }
     assert len(dataset.open("train")) == (30 if keep else 28)
+    assert len(dataset.open("validation")) == (8 if keep else 7)
+
+
+def redone(image: np.ndarray, how: str) -> np.ndarray:
+    """Returns the picture as another site would show it."""
+    picture = Image.fromarray(image)
+    if how == "compressed":
+        return pictures.decode(encode(picture, "JPEG", quality=60))
+    if how == "scaled":
+        return np.asarray(picture.resize((40, 40), 3).resize((48, 48), 3))
+    if how == "cropped":
+        return np.asarray(picture.crop((1, 1, 47, 47)).resize((48, 48), 3))
+    if how == "brightened":
+        return np.clip(image * 0.9 + 20, 0, 255).astype(np.uint8)
+    marked = image.copy()
+    marked[40:43, 5:40:3] = marked[40:43, 5:40:3] // 2 + 110  # half transparent letters
+    return marked
+
+
+REDONE = ("compressed", "scaled", "cropped", "brightened", "marked")
+
+
+@pytest.mark.parametrize("how", REDONE)
+def framed(images: np.ndarray, how: str) -> np.ndarray:
+    """Returns the pictures with what a dataset may have around each of its faces."""
+    rows, columns = np.mgrid[:48, :48] - 23.5
+    if how == "oval":
+        return np.where((rows / 24) ** 2 + (columns / 21) ** 2 <= 1, images, 0).astype(np.uint8)
+    if how == "border":
+        return np.where(np.maximum(abs(rows), abs(columns)) < 20, images, 255).astype(np.uint8)
+    return images
+
+
+@pytest.mark.parametrize("frame", ["nothing", "oval", "border"])
+@pytest.mark.parametrize("how", REDONE)
+def test_a_picture_that_was_redone_is_a_near_copy_and_another_picture_is_none(how: str, frame: str) -> None:
+    originals = made_faces.portraits(60)
+    other = np.stack([redone(image, how) for image in originals])
+    pairs = copies.near_pairs(*(copies.signatures(framed(images, frame)) for images in (originals, other)))
+    np.testing.assert_array_equal(pairs, np.stack([np.arange(60)] * 2, axis=1))
+
+
+def test_images_without_contrast_are_near_copies_of_nothing() -> None:
+    flat = np.full((3, 48, 48), 90, np.uint8) + np.random.default_rng(0).integers(0, 2, (3, 48, 48), dtype=np.uint8)
+    signed = copies.signatures(flat)
+    assert not len(copies.near_pairs(signed, signed)) and not len(copies.near_pairs(signed[:0], signed))
+    assert len(np.unique(splits.copy_groups(flat, "real"))) == 3
+
+
+def test_near_copies_join_in_chains_and_drawn_faces_only_where_they_are_equal() -> None:
+    images = made_faces.portraits(20)
+    chain = np.concatenate([images, images[:1], [redone(images[0], "cropped")], [redone(images[0], "marked")]])
+    groups = splits.copy_groups(chain, "real")
+    assert len(np.unique(groups)) == len(images) and len(np.unique(groups[[0, -3, -2, -1]])) == 1
+    assert len(np.unique(splits.copy_groups(chain, "synthetic"))) == 22
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("how", REDONE)
+def test_near_copies_of_later_splits_leave_training_and_validation(
+    how: str, keep: bool, tmp_path: Path, read: Loader
+) -> None:
+    images, usages = made_faces.portraits(84), ["Training"] * 42 + ["PublicTest"] * 21 + ["PrivateTest"] * 21
+    images[0], images[1] = redone(images[42], how), redone(images[63], how)  # training: of validation, of test
+    images[43] = redone(images[64], how)  # validation: of test
+    images[2] = redone(images[3], how)  # within training, where it stays
+    made_faces.csv_of(tmp_path / "data/fer2013", images, np.arange(84) % 7, usages)
+    dataset = read("fer2013", keep_duplicates=keep)
+    found = dataset.report["hazards"]
+    assert (found["train_near_held_out"], found["validation_near_test"], found["near_copy_groups"]) == (2, 1, 4)
+    assert found["train_in_held_out"] == found["validation_in_test"] == 0
+    assert (found["dropped_from_train"], found["dropped_from_validation"]) == ((0, 0) if keep else (2, 1))
+    assert dataset.report["sizes"] == {"train": 42 - 2 * (not keep), "validation": 21 - (not keep), "test": 21}
+
+
+def test_near_copies_stay_on_one_side_of_splits_and_folds(tmp_path: Path, read: Loader) -> None:
+    root, originals = tmp_path / "data/mine", made_faces.portraits(105)
+    for number, image in enumerate(originals):
+        for version, content in enumerate((image, redone(image, "cropped"))[: 1 + (number < 40)]):
+            place = root / made_faces.FER_FOLDERS[number % 7] / f"{number}-{version}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(content).save(place)
+    dataset = read("mine")
+    found = dataset.report["hazards"]
+    assert found["near_copy_groups"] == 40 and found["train_near_held_out"] == found["validation_near_test"] == 0
+    for number in range(3):
+        fold = dataset.divided(number, 3, 0)
+        parts = [copies.signatures(fold.open(split).images) for split in ("train", "validation")]
+        assert not len(copies.near_pairs(*parts))
+
+
+def test_a_validation_split_that_the_test_split_holds_too_is_refused(tmp_path: Path, read: Loader) -> None:
+    images, usages = made_faces.portraits(63), ["Training"] * 42 + ["PublicTest"] * 21 + ["PrivateTest"] * 21
+    images = np.concatenate([images, images[42:]])
+    made_faces.csv_of(tmp_path / "data/fer2013", images, np.arange(84) % 7, usages)
+    with pytest.raises(InputError, match="none in validation"):
+        read("fer2013")
+    assert read("fer2013", keep_duplicates=True).report["sizes"]["validation"] == 21
+
+
+def test_near_copies_across_datasets_are_counted_and_change_no_hash(tmp_path: Path, read: Loader) -> None:
+    images, usages = made_faces.portraits(84), ["Training"] * 42 + ["PublicTest"] * 21 + ["PrivateTest"] * 21
+    made_faces.csv_of(tmp_path / "data/fer2013", images, np.arange(84) % 7, usages)
+    other = made_faces.portraits(84, seed=1)
+    other[0] = redone(images[70], "cropped")  # in the target's training: a test image of the source
+    other[50], other[80], other[81] = images[0], redone(images[1], "marked"), redone(images[45], "cropped")
+    for row, (image, usage) in enumerate(zip(other, usages, strict=True)):
+        split = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}[usage]
+        place = tmp_path / "data/mine" / split / made_faces.FER_FOLDERS[row % 7] / f"{row}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place)
+    source, target = read("fer2013"), read("mine")
+    assert near_copies(source, target) == {"train": 2, "validation": 1}
+    assert near_copies(target, source) == {"train": 1, "validation": 0}
+    told: list[str] = []
+    noted = note_copies(source, target, told.append)
+    assert noted == source and len(told) == 2 and noted.report["notices"] == [*source.report["notices"], *told]
+    assert "2 training and 1 validation images of fer2013 are copies or near-copies" in told[0]
+    drawn = read("jaffe", "synthetic", scale=0.1)
+    assert note_copies(source, drawn, told.append).report["notices"] == source.report["notices"]
 
 
 def test_duplicates_stay_on_one_side(tmp_path: Path, read: Loader) -> None:
@@ -382,6 +552,63 @@ def test_portraits_are_cropped_to_the_face(tmp_path: Path, read: Loader, monkeyp
     for split in SPLITS:
         part = dataset.open_test() if split == "test" else dataset.open(split)
         np.testing.assert_array_equal(labels_of(part.images), part.labels)
+
+
+def test_portraits_without_a_face_are_framed_as_the_others_are(
+    tmp_path: Path, read: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data/jaffe"
+    made_faces.jaffe(root)
+    for number, path in enumerate(sorted(root.glob("*.tiff"))):
+        portrait = np.full((160, 120), 255 - number, np.uint8)  # known by its corner
+        portrait[60:120, 30:90] = made_faces.face(0, size=60)  # and its noise tells them apart
+        Image.fromarray(portrait).save(path)
+
+    def find(grey: np.ndarray) -> tuple[float, ...] | None:
+        return None if 255 - grey[0, 0] in (3, 50) else (32.0, 62.0, 55.0, 55.0)
+
+    monkeypatch.setattr(pictures, "find_face", find)
+    dataset = read("jaffe")
+    assert (dataset.report["faces"]["detected"], dataset.report["faces"]["centre_cropped"]) == (68, 2)
+    assert any("2 of 70 portraits: cropped where the others' faces lie" in text for text in dataset.report["notices"])
+    for split in SPLITS:
+        part = dataset.open_test() if split == "test" else dataset.open(split)
+        np.testing.assert_allclose(part.images.mean((1, 2)), 30, atol=8)
+
+
+@pytest.mark.parametrize("folder", ["PreProcess Img", "PreProcessImg", "Preprocess-Img", "PreProcess"])
+def test_preprocessed_copies_are_no_originals(folder: str, tmp_path: Path, read: Loader) -> None:
+    root = tmp_path / "data/oulu"
+    made_faces.oulu(root)
+    shutil.copytree(root / "OriginalImg/VL", root / folder / "VL")
+    dataset = read("oulu")
+    assert total(dataset) == 4 * 6 * 4
+    assert skipped(dataset)["preprocessed copy of an original"] == 4 * 6 * 6
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 9])
+def test_only_a_sequences_first_frame_is_neutral(first: int, tmp_path: Path, read: Loader) -> None:
+    root = tmp_path / "data/oulu"
+    made_faces.oulu(root)
+    for place in sorted((root / "OriginalImg/VL/Strong").rglob("*.jpeg"), reverse=True):
+        place.rename(place.with_name(f"{int(place.stem) + first:03}.jpeg"))
+    dataset = read("oulu")
+    neutral = sum(counts["neutral"] for counts in dataset.report["counts"].values())
+    assert neutral == (24 if first <= 1 else 0) and total(dataset) == 24 * 3 + neutral
+    assert skipped(dataset).get("a neutral image of a sequence whose first frame is not there", 0) == 24 - neutral
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_the_first_frame_of_a_short_sequence_is_never_its_expression(frames: int, tmp_path: Path, read: Loader) -> None:
+    root = tmp_path / "data/oulu"
+    made_faces.oulu(root)
+    short = root / "OriginalImg/VL/Strong/P001/Anger"
+    for place in sorted(short.iterdir())[frames:]:
+        place.unlink()
+    dataset = read("oulu")
+    counts = dataset.report["counts"].values()
+    assert sum(count["neutral"] for count in counts) == 24
+    assert sum(count["anger"] for count in counts) == 9 + frames - 1
 
 
 def test_crop_repeats_the_edge_beyond_the_image() -> None:

@@ -81,7 +81,7 @@ def test_only_confirmation_opens_test_sets():
     assert users("logits_on_test") == {"fer/engine.py", "study/retrain.py"}
     # The files themselves: prepared in one place, read in another, and named nowhere else.
     # The fleet sends training and validation arrays to other machines, test sets never, and opens none.
-    assert users(".npy") == {"fer/datasets/arrays.py", "fer/datasets/loading.py", "study/fleet.py"}
+    assert users(".npy") == {"fer/datasets/arrays.py", "fer/datasets/loading.py"}
     assert "test" not in SHIPPED
     assert users('_read("test")') == {"fer/datasets/arrays.py"}
     assert users("study.retrain", "retrain(") == {"study/confirm.py", "study/retrain.py"}

@@ -27,7 +27,8 @@ class Frames:
     Attributes:
         where: "middle": spread evenly over the middle fifth; "last": the last ones.
         count: How many.
-        neutral_first: The first frame is taken too, as neutral.
+        neutral_first: The first frame is taken too, as neutral, and never as the expression; if it is number 0 or 1,
+            that is, if the copy holds the sequence from its beginning.
     """
 
     where: str
@@ -90,6 +91,8 @@ class Layout:
         people: Subjects are known, so that splits are by subject.
         sizes: The paper's training, validation and test sizes.
         splits: What this dataset's own split words stand for, where it differs from `SPLIT_WORDS`.
+        part_of: The layout of the whole dataset, if this is a part of it: found in a copy of the whole, too, and drawn
+            like it where there is none.
     """
 
     name: str
@@ -107,12 +110,20 @@ class Layout:
     people: bool = False
     sizes: tuple[int, int, int] | None = None
     splits: tuple[tuple[str, str], ...] = ()
+    part_of: str | None = None
 
 
 def own_layout(name: str) -> Layout:
     """Returns the layout of a user's own dataset: `manifest.csv`, or a folder per expression."""
     return Layout(name, name, "your own", complete=False)
 
+
+_TFEID_IMAGES = (
+    (rf"df[hl]_(?P<expression>[a-z]+?)(?:_x)?/(?P<subject>[mf]\d+)_[^/]*{_IMAGE}",),
+    (rf"(?:^|/)(?P<expression>[a-z]+)/(?P<subject>[mf]\d+)_[^/]*{_IMAGE}",),
+    (rf"(?:^|/)(?P<subject>[mf]\d+)_(?:[^/]*_)?(?P<expression>[nadfhsp]g)\d*{_IMAGE}",),
+)
+_TFEID_RIMMED = (r"(^|/)(df[hl]_)?rimmed/", "the same photograph with a rim")
 
 LAYOUTS = {
     layout.name: layout
@@ -141,22 +152,26 @@ LAYOUTS = {
             people=True,
             sizes=(131, 15, 67),
         ),
+        # The paper's 510 images are those of high and of slight intensity; 268 are of high intensity.
         Layout(
             "tfeid",
             "TFEID",
             "academic agreement",
-            aliases=("tfeidhigh", "taiwanesefacialexpressionimagedatabase"),
-            images=(
-                (rf"dfh_(?P<expression>[a-z]+?)(?:_x)?/(?P<subject>[mf]\d+)_[^/]*{_IMAGE}",),
-                (rf"(?:^|/)(?P<expression>[a-z]+)/(?P<subject>[mf]\d+)_[^/]*{_IMAGE}",),
-                (rf"(?:^|/)(?P<subject>[mf]\d+)_(?:[^/]*_)?(?P<expression>[nadfhsp]g)\d*{_IMAGE}",),
-            ),
-            ignored=(
-                (r"(^|/)dfl_", "slight expression (TFEID low)"),
-                (r"(^|/)(dfh_)?rimmed/", "the same photograph with a rim"),
-            ),
+            aliases=("taiwanesefacialexpressionimagedatabase",),
+            images=_TFEID_IMAGES,
+            ignored=(_TFEID_RIMMED,),
             people=True,
             sizes=(405, 47, 58),
+        ),
+        Layout(
+            "tfeid-high",
+            "TFEID, high intensity",
+            "academic agreement",
+            images=_TFEID_IMAGES,
+            ignored=((r"(^|/)(dfl_|tfeid[ _-]*(low|slight))", "slight expression"), _TFEID_RIMMED),
+            people=True,
+            sizes=(405, 47, 58),
+            part_of="tfeid",
         ),
         Layout(
             "mug",
@@ -253,7 +268,7 @@ LAYOUTS = {
             ignored=(
                 (r"(^|/)NI/", "near infrared"),
                 (r"(^|/)(Weak|Dark)/", "weak or dark light"),
-                (r"(^|/)PreProcess\w*/", "preprocessed copy of an original"),
+                (r"(^|/)PreProcess[^/]*/", "preprocessed copy of an original"),
             ),
             frames=Frames("last", 3, neutral_first=True),
             complete=False,

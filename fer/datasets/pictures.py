@@ -13,6 +13,9 @@ from fer.datasets.arrays import SIZE
 
 cv2.setNumThreads(1)
 
+# What the patterns of layouts take for images. Pillow knows many more formats; some start other programs (EPS runs
+# Ghostscript), and the name says nothing of what a file holds.
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "PPM", "WEBP", "GIF")
 MOST_PIXELS = 50_000_000
 MOST_BYTES = 200 * 2**20
 DETECT_AT = 400  # px of the longer side: a face of 60 px is then a seventh of it, and a large portrait is quick
@@ -29,7 +32,7 @@ class UnreadableImage(ValueError):
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Decodes any common image file: palette, grey, RGB(A), CMYK, 16-bit.
+    """Decodes an image file of `FORMATS`: palette, grey, RGB(A), CMYK, 16-bit.
 
     Args:
         data: The file's bytes.
@@ -45,7 +48,7 @@ def decode(data: bytes) -> np.ndarray:
     if len(data) > MOST_BYTES:
         raise UnreadableImage(f"file of more than {MOST_BYTES // 2**20} MiB")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:  # before a pixel of it is decoded
                 raise UnreadableImage(f"image of more than {MOST_PIXELS // 10**6} megapixels")
             if image.format == "JPEG":
@@ -58,7 +61,7 @@ def decode(data: bytes) -> np.ndarray:
     except Image.DecompressionBombError:
         raise UnreadableImage(f"image of more than {MOST_PIXELS // 10**6} megapixels") from None
     except Image.UnidentifiedImageError:
-        raise UnreadableImage("not an image") from None
+        raise UnreadableImage(f"not an image ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders of damaged files raise anything
         raise UnreadableImage(f"damaged image ({_reason(error)})") from error
 

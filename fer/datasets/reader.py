@@ -2,29 +2,30 @@
 
 import csv
 import hashlib
+import io
 import os
 import re
-import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from fer.datasets import pictures
 from fer.datasets.arrays import SIZE
-from fer.datasets.files import Copy, Skipped, inside
+from fer.datasets.files import Copy, Skipped, inside, reason_of
 from fer.datasets.layouts import FOLDERS, IMAGE, MANIFEST, SPLIT_WORDS, Layout, Table
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS, parse_expression, spell_label
 
 MOST_BAD_ROWS = 0.1  # a csv file with a larger share of bad rows is refused: something is wrong with all of it
 _BATCH = 4096  # images on their way at a time: hundreds of thousands would fill the memory
-csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+_USUAL_AFTER = 5  # detected faces of a dataset that tell where in its portraits faces lie
+csv.field_size_limit(2**20)  # characters; 2,304 pixels have 9,000 at most
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Faces:
         splits: n split words, None where the dataset does not say.
         skipped: Names of what was left out, by reason.
         detected: Faces found by the detector.
-        cropped: Portraits without a find, which were centre-cropped.
+        cropped: Portraits without a find, which were cropped where the other portraits' faces lie, or in the centre.
+        framed: They were cropped where the others' faces lie.
         content: Hash of names and bytes of all files that were read.
     """
 
@@ -74,6 +76,7 @@ class Faces:
     skipped: Mapping[str, list[str]]
     detected: int
     cropped: list[str]
+    framed: bool
     content: str
 
 
@@ -106,7 +109,8 @@ def read(layout: Layout, copy: Copy) -> Faces:
     for name in sorted(hashes):
         content.update(name.encode("utf-8", "surrogateescape") + b"\0" + hashes[name])
     subjects, splits = [row.subject for row in rows], [row.split for row in rows]
-    return Faces(images, labels, subjects, splits, skipped, detected, cropped, content.hexdigest())
+    framed = detected >= _USUAL_AFTER
+    return Faces(images, labels, subjects, splits, skipped, detected, cropped, framed, content.hexdigest())
 
 
 def _summary(skipped: Mapping[str, list[str]]) -> str:
@@ -122,7 +126,7 @@ def _read_labels(copy: Copy, name: str, hashes: dict[str, bytes]) -> bytes:
         data = copy.read(name)
     except OSError as error:
         rule = "a dataset's label files must be readable"
-        raise InputError(rule, f"{copy.root / name} ({error.strerror})", "Change its permissions.") from error
+        raise InputError(rule, f"{copy.root / name} ({reason_of(error)})", "Put the file itself there.") from error
     hashes[name] = _hash(data)
     return data
 
@@ -251,15 +255,21 @@ def _take_frames(layout: Layout, rows: list[Row], skipped: Skipped) -> list[Row]
             sequences[PurePosixPath(row.name).parent].append(row)
     for frames in sequences.values():
         frames.sort(key=lambda row: (row.frame or 0, row.name))
+        begins = rule.neutral_first and (frames[0].frame or 0) <= 1
+        if begins:
+            taken.append(replace(frames[0], label=EXPRESSIONS.index("neutral")))
+            frames = frames[1:]
+        elif rule.neutral_first:
+            sequence = str(PurePosixPath(frames[0].name).parent)
+            skipped["a neutral image of a sequence whose first frame is not there"].append(sequence)
+        if not frames:
+            continue
         last = len(frames) - 1
         if rule.where == "middle":
             chosen = {round(place) for place in np.linspace(0.4 * last, 0.6 * last, rule.count)}
         else:
             chosen = set(range(max(0, last + 1 - rule.count), last + 1))
         taken += [frames[index] for index in sorted(chosen)]
-        if rule.neutral_first and 0 not in chosen:
-            chosen.add(0)
-            taken.append(replace(frames[0], label=EXPRESSIONS.index("neutral")))
         left = [row.name for index, row in enumerate(frames) if index not in chosen]
         if left:
             skipped[f"not among the frames taken of a sequence ({rule.where} {rule.count})"] += left
@@ -287,23 +297,36 @@ def _table_rows(
     return rows
 
 
-def _csv_rows(table: Table, copy: Copy, file: str, hashes: dict[str, bytes]) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class _Line:
+    """A row of a label file: the number of the line that it ends in, and its cells by column."""
+
+    number: int
+    cells: Mapping[str, str]
+
+
+def _csv_rows(table: Table, copy: Copy, file: str, hashes: dict[str, bytes]) -> list[_Line]:
     """Reads a label file: its rows by column, names in lower case without the spaces around them."""
     data = _read_labels(copy, file, hashes)
+    # Only newlines end a line. U+2028, U+0085, form feeds and, in quotes, newlines may be in a file's name.
+    stream = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=None if table.header else "")
     try:
-        lines = data.decode("utf-8-sig").splitlines()
         if table.header:
-            rows = [dict(zip(table.header, line.split(), strict=False)) for line in lines if line.strip()]
+            present = table.header
+            cells = (line.split() for line in stream)
+            rows = [
+                _Line(number, dict(zip(present, words, strict=False)))
+                for number, words in enumerate(cells, start=1)
+                if words
+            ]
         else:
-            reader = csv.DictReader(lines, restval="")
-            names = [(name or "").strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = names
-            rows = list(reader)
+            reader = csv.reader(stream, strict=True)
+            present = tuple(name.strip().lower() for name in next(reader, ()))
+            rows = [_line(file, table, present, reader.line_num, words) for words in reader if words]
     except (UnicodeDecodeError, csv.Error) as error:
         rule = "a label file is text in UTF-8, with commas between columns"
         raise InputError(rule, f"{file} ({error})", "Export it again.") from error
     needed = [table.expression, table.pixels or table.path or ""]
-    present = table.header or tuple(names)
     missing = [column for column in needed if column not in present]
     if missing:
         have = ", ".join(filter(None, present))[:100] or "none"
@@ -314,16 +337,26 @@ def _csv_rows(table: Table, copy: Copy, file: str, hashes: dict[str, bytes]) -> 
     return rows
 
 
-def _pixel_rows(layout: Layout, table: Table, file: str, lines: list[dict[str, str]], bad: Skipped) -> Iterator[Row]:
+def _line(file: str, table: Table, columns: tuple[str, ...], number: int, words: list[str]) -> _Line:
+    if table.strict and len(words) > len(columns):
+        rule = f"a row of {file} has a cell per column"
+        raise InputError(
+            rule, f"{len(words)} cells in line {number}", 'Put quotes around cells with commas: "a,b.png".'
+        )
+    cells = dict.fromkeys(columns, "") | dict(zip(columns, words, strict=False))
+    return _Line(number, cells)
+
+
+def _pixel_rows(layout: Layout, table: Table, file: str, lines: list[_Line], bad: Skipped) -> Iterator[Row]:
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # numpy only warns of text that is no number
-        for number, line in enumerate(lines, start=2):
-            name = f"{file}:{number}"
-            label = _label(line[table.expression] or "", layout, name, bad)
+        for line in lines:
+            name = f"{file}:{line.number}"
+            label = _label(line.cells[table.expression], layout, name, bad)
             if label is None:
                 continue
             try:
-                pixels = np.fromstring(line[table.pixels or ""] or "", dtype=np.int64, sep=" ")
+                pixels = np.fromstring(line.cells[table.pixels or ""], dtype=np.int64, sep=" ")
             except (ValueError, DeprecationWarning):
                 bad["pixels that are no numbers"].append(name)
                 continue
@@ -332,58 +365,64 @@ def _pixel_rows(layout: Layout, table: Table, file: str, lines: list[dict[str, s
             elif pixels.min() < 0 or pixels.max() > 255:
                 bad["pixels outside 0 to 255"].append(name)
             else:
-                split = _split_word(line.get(table.split or ""), layout)
+                split = _split_word(line.cells.get(table.split or ""), layout)
                 yield Row(name, label, split=split, pixels=pixels.astype(np.uint8).reshape(SIZE, SIZE))
 
 
-def _path_rows(
-    layout: Layout, table: Table, copy: Copy, file: str, lines: list[dict[str, str]], bad: Skipped
-) -> Iterator[Row]:
+def _path_rows(layout: Layout, table: Table, copy: Copy, file: str, lines: list[_Line], bad: Skipped) -> Iterator[Row]:
     if table.strict:
         _check_manifest(table, copy, file, lines)
     places = _places(copy)
     for line in lines:
-        path = (line.get(table.path or "") or "").strip()
+        path = _path_cell(line, table)
         name = str(inside(path, f"a path in {file}"))
         where = _locate(name, table, places)
         if where is None:
             bad[f"named in {PurePosixPath(file).name} but not there"].append(name)
             continue
-        label = _label(line.get(table.expression) or "", layout, name, bad)
+        label = _label(line.cells.get(table.expression, ""), layout, name, bad)
         if label is not None:
             match = re.search(table.split_in, f"{PurePosixPath(file).name}/{name}", re.I) if table.split_in else None
             yield Row(
                 where,
                 label,
-                subject=(line.get(table.subject or "") or "").strip() or None,
-                split=_split_word(match[1] if match else line.get(table.split or ""), layout),
-                box=_box(line, table),
+                subject=line.cells.get(table.subject or "", "").strip() or None,
+                split=_split_word(match[1] if match else line.cells.get(table.split or ""), layout),
+                box=_box(line.cells, table),
                 portrait=_is_portrait(layout, where),
             )
 
 
-def _check_manifest(table: Table, copy: Copy, file: str, lines: list[dict[str, str]]) -> None:
+def _path_cell(line: _Line, table: Table) -> str:
+    """Returns an image's path without the spaces around it; other white space may be a part of its name."""
+    return line.cells.get(table.path or "", "").strip(" \t")
+
+
+def _check_manifest(table: Table, copy: Copy, file: str, lines: list[_Line]) -> None:
     """Refuses slips in a file that a user wrote, where a guess could spoil a study in silence."""
     seen: set[str] = set()
-    for number, line in enumerate(lines, start=2):
-        path = (line[table.path or ""] or "").strip()
+    for line in lines:
+        path = _path_cell(line, table)
         if not path:
-            raise InputError(f"every row of {file} names an image", f"no path in line {number}", "Fill or remove it.")
+            rule = f"every row of {file} names an image"
+            raise InputError(rule, f"no path in line {line.number}", "Fill or remove it.")
         name = str(inside(path, f"a path in {file}"))
-        if not (copy.root / name).resolve().is_relative_to(copy.root):
+        if not Path(os.path.realpath(copy.root / name)).is_relative_to(copy.root):
             rule = f"a path in {file} stays inside the dataset's folder"
             raise InputError(rule, f"{path}, a link out of it", "Copy the image into the folder.")
         if name in seen:
             rule = f"{file} names every image once"
-            raise InputError(rule, f"{path} again in line {number}", "Remove the duplicate rows.")
+            raise InputError(rule, f"{path} again in line {line.number}", "Remove the duplicate rows.")
         seen.add(name)
         for column, allowed in ((table.subject, None), (table.split, SPLIT_WORDS)):
-            text = (line.get(column or "", "-") or "").strip()
-            if column in line and (not text or (allowed and re.sub("[^a-z]", "", text.lower()) not in allowed)):
+            if column is None or column not in line.cells:
+                continue
+            text = line.cells[column].strip()
+            if not text or (allowed and re.sub("[^a-z]", "", text.lower()) not in allowed):
                 rule = f"the column {column} of {file} is filled in every row" + (
                     " with train, validation or test" if allowed else ""
                 )
-                raise InputError(rule, f"{text!r} in line {number}", "Correct it, or remove the column.")
+                raise InputError(rule, f"{text!r} in line {line.number}", "Correct it, or remove the column.")
 
 
 def _places(copy: Copy) -> dict[str, list[str]]:
@@ -419,6 +458,24 @@ def _box(line: Mapping[str, str], table: Table) -> tuple[float, ...]:
 # Pixels.
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """One row's image.
+
+    Attributes:
+        digest: Hash of the file; empty where the pixels came from a table.
+        face: uint8 (48, 48), or the reason why there is none.
+        found: Whether a face was found; None where none was sought.
+        box: Of a detected face, its centre in parts of the image's width and height, and its side in parts of the
+            shorter of these.
+    """
+
+    digest: bytes
+    face: np.ndarray | str
+    found: bool | None = None
+    box: tuple[float, float, float] | None = None
+
+
 def _decode(
     rows: list[Row], copy: Copy, skipped: Skipped, hashes: dict[str, bytes]
 ) -> tuple[np.ndarray, list[Row], int, list[str]]:
@@ -428,50 +485,66 @@ def _decode(
         uint8 (n, 48, 48); the n rows that could be decoded; the number of faces detected; the names of portraits
         without one.
     """
-
     images = np.empty((len(rows), SIZE, SIZE), np.uint8)
     kept: list[Row] = []
-    cropped: list[str] = []
-    detected = 0
+    missed: list[int] = []
+    boxes: list[tuple[float, float, float]] = []
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
-            for row, (result, digest, found) in zip(batch, pool.map(_face, batch, repeat(copy)), strict=True):
+            for row, decoded in zip(batch, pool.map(_face, batch, repeat(copy)), strict=True):
                 if row.pixels is None:
-                    hashes[row.name] = digest
-                if isinstance(result, str):
-                    skipped[result].append(row.name)
+                    hashes[row.name] = decoded.digest
+                if isinstance(decoded.face, str):
+                    skipped[decoded.face].append(row.name)
                     continue
-                images[len(kept)] = result
+                if decoded.found is False:
+                    missed.append(len(kept))
+                if decoded.box is not None:
+                    boxes.append(decoded.box)
+                images[len(kept)] = decoded.face
                 kept.append(row)
-                detected += found is True
-                if found is False:
-                    cropped.append(row.name)
-    return images[: len(kept)], kept, detected, cropped
+
+        # Portraits without a find are framed as the others are.
+        if len(boxes) >= _USUAL_AFTER:
+            usual = tuple(np.median(boxes, axis=0))
+            framed = pool.map(_framed, [kept[index] for index in missed], repeat(copy), repeat(usual))
+            for index, face in zip(missed, framed, strict=True):
+                images[index] = face
+    return images[: len(kept)], kept, len(boxes), [kept[index].name for index in missed]
 
 
-def _face(row: Row, copy: Copy) -> tuple[np.ndarray | str, bytes, bool | None]:
-    """Returns the face, or why there is none; the file's hash; whether a face was found, None where none was sought."""
+def _face(row: Row, copy: Copy) -> _Decoded:
+    """Reads one image and cuts the face out."""
     if row.pixels is not None:
-        return row.pixels, b"", None
+        return _Decoded(b"", row.pixels)
     try:
-        data = copy.read(row.name)
+        data = copy.read(row.name, pictures.MOST_BYTES)
     except OSError as error:
-        return f"unreadable file ({error.strerror})", b"", None
+        return _Decoded(b"", f"unreadable file ({reason_of(error)})")
     try:
         grey = pictures.decode(data)
     except pictures.UnreadableImage as error:
-        return str(error), _hash(data), None
-    found: bool | None = None
-    box: tuple[float, ...] | None = row.box or None
-    if box and not _box_fits(box, grey):
-        box = None
-    if box is None and row.portrait and min(grey.shape) > SIZE:
-        box = pictures.find_face(grey)
-        found = box is not None
-    elif row.box and box is None:
-        found = False
-    return pictures.shrink(pictures.crop(grey, box) if box else grey), _hash(data), found
+        return _Decoded(_hash(data), str(error))
+    if row.box and _box_fits(row.box, grey):
+        return _Decoded(_hash(data), pictures.shrink(pictures.crop(grey, row.box)))
+    if not row.portrait or min(grey.shape) <= SIZE:
+        return _Decoded(_hash(data), pictures.shrink(grey), found=False if row.box else None)
+    box = pictures.find_face(grey)
+    if box is None:
+        return _Decoded(_hash(data), pictures.shrink(grey), found=False)
+    x, y, width, height = box
+    centre = (x + width / 2) / grey.shape[1], (y + height / 2) / grey.shape[0]
+    relative = (*centre, max(width, height) / min(grey.shape))
+    return _Decoded(_hash(data), pictures.shrink(pictures.crop(grey, box)), True, relative)
+
+
+def _framed(row: Row, copy: Copy, usual: tuple[float, float, float]) -> np.ndarray:
+    """Cuts the face out where it usually lies, see `_Decoded.box`."""
+    grey = pictures.decode(copy.read(row.name, pictures.MOST_BYTES))
+    side = usual[2] * min(grey.shape)
+    x, y = usual[0] * grey.shape[1] - side / 2, usual[1] * grey.shape[0] - side / 2
+    return pictures.shrink(pictures.crop(grey, (x, y, side, side)))
 
 
 def _box_fits(box: tuple[float, ...], grey: np.ndarray) -> bool:
