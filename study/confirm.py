@@ -175,10 +175,10 @@ def data_folder(record: Mapping[str, Any], args: argparse.Namespace) -> str | No
 
 def reopen_datasets(record: Mapping[str, Any], args: argparse.Namespace) -> dict[str, "Dataset"]:
     """Opens the study's datasets; what is missing or damaged is prepared again."""
-    from study.lab import restore
+    from study.lab import reopen
 
     options = record["options"] | {"out": args.out, "data": data_folder(record, args)}
-    return {domain: restore(record[domain], options) for domain in SIDES}
+    return {domain: reopen(record[domain], options) for domain in SIDES}
 
 
 # The opening.

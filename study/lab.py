@@ -32,29 +32,17 @@ def reference(dataset: Dataset) -> dict[str, Any]:
 
 
 def reopen(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
-    """Opens the very dataset that a study's record names, for a worker: the parent has made sure that it is whole.
-
-    Nodes of a cluster have only what a worker reads of it, without checksums and without test images.
+    """Opens the very dataset that a study's record names.
 
     Raises:
         InputError: It is not among the prepared ones, and what --data holds is another.
-    """
-    folder = cache_folder(options["out"]) / "datasets" / f"{record['name']}-{record['digest']}"
-    if folder.is_dir():
-        return Dataset(record["name"], record["kind"], record["digest"], folder, record["report"])
-    return restore(record, options)
-
-
-def restore(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
-    """Opens the very dataset that a study's record names; what is missing or damaged of it is prepared again.
-
-    Raises:
-        InputError: It would have to be prepared again, and what --data holds is another.
     """
     folder = cache_folder(options["out"]) / "datasets"
     ready = prepared(record["name"], record["kind"], record["digest"], folder)
     if ready is not None:
         return ready
+
+    # What is missing or damaged is prepared again.
     dataset = prepare(record["name"], options, record["kind"])
     if dataset.digest != record["digest"]:
         raise InputError(
