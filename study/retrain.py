@@ -73,7 +73,7 @@ def kept_answers(folder: Path, opening: Mapping[str, Any], job: int, seed: int) 
 
     try:
         with open_regular(answers_path(folder, opening, job, seed), MOST_ANSWERS) as file:
-            answers = dict(np.load(file, allow_pickle=False))
+            answers = dict(np.load(file))
     except Exception:  # an empty, cut or overwritten archive: zipfile, zlib and numpy each raise their own
         return None
     if str(answers.get("mark")) != mark_of(opening, job, seed):

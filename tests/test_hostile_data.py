@@ -577,8 +577,14 @@ def test_a_name_that_is_no_text_reaches_neither_report_nor_terminal(where, tmp_p
     elif where == "link":
         shutil.copytree(root, no_utf8(data / "other"))
         no_utf8(data / "mine/happy/odd").symlink_to("nowhere")
-    assert main(["--data", str(data), "--out", str(out)]) == 0
-    assert main(["mine", "--data", str(data), "--out", str(out)]) == 0
+    words = ["--data", str(data), "--out", str(out)]
+    if where in ("data", "out"):  # what the user types is text
+        assert main(words) == 2
+        assert capsys.readouterr().err.rstrip("\n").isprintable()
+        return
+
+    assert main(words) == 0
+    assert main(["mine", *words]) == 0
     said = capsys.readouterr().out
     assert said.replace("\n", "").isprintable() and said.encode()
     (report,) = out.glob(".cache/datasets/mine-*/report.json")

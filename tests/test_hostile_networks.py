@@ -710,7 +710,7 @@ def test_a_trial_whose_cache_is_deleted_while_it_trains_ends_as_if_it_were_not(
     config = replace(named(strategy, TINY), epochs=2, anchor="fisher", anchor_weight=0.1)
     wanted = adapt(make_setting(cached=False), config, seed=5)
 
-    def delete_at_half(share: float, row: dict[str, float]) -> bool:
+    def delete_at_half(share: float, row: dict[str, float], _: object) -> bool:
         shutil.rmtree(setting.cache / lost)
         return False
 

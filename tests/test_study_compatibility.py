@@ -1,5 +1,7 @@
 """A study goes on in the space its trials were drawn from, and is refused in any other, whatever had changed."""
 
+from dataclasses import asdict
+
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -11,7 +13,7 @@ from made_study import made_info
 from search_spaces import SPACES, choose, paper
 from study.compatibility import fits
 from study.config import StudyOptions
-from study.priors import guess
+from study.priors import parse_initial_trial
 from study.run import find_record
 from study.slots import discard, top_up
 from study.storage import open_storage, trials_of
@@ -68,7 +70,7 @@ def test_a_trial_that_died_while_it_was_asked_fits(space, asked):
 )  # fmt: skip
 def test_a_guess_that_waits_fits(space, text):
     study = new_study()
-    study.enqueue_trial(**guess(text, space, BASE))
+    study.enqueue_trial(**parse_initial_trial(text, space, BASE))
     assert fits(trials_of(study)[0], space)
 
 
@@ -113,7 +115,7 @@ def test_a_study_of_an_older_space_is_refused_with_one_line_even_by_force(tmp_pa
     storage = open_storage(url, tmp_path)
     study = new_study(storage)
     options = StudyOptions("jaffe", space="paper", force=force)
-    record = made_info(name="s", options={"space": "paper"}, versions={})
+    record = made_info(name="s", options=asdict(options), versions={})
     study.set_user_attr("study", record)
     monkeypatch.setattr("study.run.identity", lambda options: {})
     top_up(study, 3, "paper", BASE)

@@ -52,7 +52,7 @@ def test_a_trial_without_memory_fails_with_that_reason_and_the_next_one_runs(set
     top_up(found, 2, "card", AdaptationConfig())
     bench = one.Bench(setting, "card", TINY, 0, tmp_path)
     with monkeypatch.context() as starved:
-        starved.setattr(one, "adapt_over", lambda *_: ask_too_much()["device"]())
+        starved.setattr(one, "adapt_over", lambda *_, **__: ask_too_much()["device"]())
         assert one.run_trial(claim(found, "random", 0), bench) == TrialState.FAIL
     assert one.run_trial(claim(found, "random", 0), bench) == TrialState.COMPLETE
     first, second = trials_of(found)
@@ -189,7 +189,7 @@ def test_what_diverged_diverges_again_without_training(setting, tmp_path, monkey
         found.enqueue_trial({"strategy": "FC", "lr": lr})
     bench, trained = one.Bench(setting, "card", TINY, 0, tmp_path), []
 
-    def diverges(settings, config, *_):
+    def diverges(settings, config, *_, **__):
         trained.append(config.lr)
         raise Diverged("the loss became nan")
 

@@ -40,7 +40,8 @@ def test_on_an_axis_of_numbers_and_choices_numbers_lie_by_their_value_below_the_
 
 
 def test_of_many_choices_some_are_written_and_all_have_places():
-    axis = axes_of([{"name": f"method {n:02d}"} for n in range(30)])["name"]
+    values = [(0.5, 0.4 + 0.01 * n) for n in range(30)]
+    axis = axes_of([{"name": f"method {n:02d}"} for n in range(30)], values)["name"]
     assert len(axis.labels) == 10 and axis.labels[1] == "method 03"
     assert axis.places == pytest.approx(np.linspace(0, 1, 30))
 
