@@ -104,7 +104,7 @@ def confirm(args: argparse.Namespace) -> None:
 
     with only_confirmation(folder):
         # What is left to train, with which data.
-        opening = begin(study, record, args.seeds, args.again)
+        opening = begin(study, args.seeds, args.again)
         datasets = reopen_datasets(record, args)
         left = trainings_left(opening, folder)
         workers = min(args.workers or usual_workers(device), len(left))
@@ -180,7 +180,7 @@ def reopen_datasets(record: Mapping[str, Any], args: argparse.Namespace) -> dict
 # The opening.
 
 
-def begin(study: "optuna.Study", record: dict[str, Any], seeds: int, again: bool) -> dict[str, Any]:
+def begin(study: "optuna.Study", seeds: int, again: bool) -> dict[str, Any]:
     """Returns what is confirmed: a new opening, not recorded yet, or one that was cut off and goes on.
 
     Raises:
@@ -188,7 +188,7 @@ def begin(study: "optuna.Study", record: dict[str, Any], seeds: int, again: bool
     """
     known = study.user_attrs.get(ATTRIBUTE)
     if known is None:
-        return {"seeds": seeds, "jobs": plan(study, record), "earlier": []}
+        return {"seeds": seeds, "jobs": plan(study), "earlier": []}
 
     opening = known if isinstance(known, Mapping) else {}
     opened, finished = str(opening.get("opened", "at an unknown time")), opening.get("finished")
@@ -202,7 +202,7 @@ def begin(study: "optuna.Study", record: dict[str, Any], seeds: int, again: bool
         )
     earlier = opening.get("earlier")
     before = [str(time) for time in earlier] if isinstance(earlier, list) else []
-    return {"seeds": seeds, "jobs": plan(study, record), "earlier": [*before, opened]}
+    return {"seeds": seeds, "jobs": plan(study), "earlier": [*before, opened]}
 
 
 def are_jobs(jobs: Any) -> bool:
@@ -249,7 +249,7 @@ def record_opening(
     return opening
 
 
-def plan(study: "optuna.Study", record: dict[str, Any]) -> list[Job]:
+def plan(study: "optuna.Study") -> list[Job]:
     """Returns what is trained again: a job per configuration, with the places on its way that count.
 
     The baseline comes first, because all others are compared with it; then the front, then the named strategies that
@@ -259,6 +259,7 @@ def plan(study: "optuna.Study", record: dict[str, Any]) -> list[Job]:
     from study.front import front, models_of, points, table
     from study.storage import trials_of
 
+    record = study.user_attrs["study"]
     trials = trials_of(study)
     rows = table(trials)
     configs = readable_configs(trials)

@@ -258,9 +258,10 @@ _RULES: Mapping[tuple[str, ...], Callable[[Any], bool]] = {
     ("baseline", "confusion"): is_confusion,
     **{(side, "name"): _is_name for side in SIDES},
 }
-# Numbers that a confirmed point has for both domains; the first three must be there, of the others all points have the
-# same.
 _TESTED = ("test", "lower", "upper")
+"""Numbers that every confirmed point has for both domains."""
+_FIGURES = ("_p", "_alone", "_change", "_detectable", *(f"_{name}" for name in _TESTED))
+"""How the names of all its figures for a domain end."""
 
 
 def readable_record(given: Any) -> Reading:
@@ -314,10 +315,14 @@ def _are_results(results: Mapping[str, Any]) -> bool:
     points = results.get("points")
     if not isinstance(points, list) or not points or not all(map(_is_confirmed_point, points)):
         return False
-    # The baseline comes first; it has no change from itself.
-    endings = ("_p", *_TESTED)
-    figures = [{name for name in point if name.startswith(SIDES) and name.endswith(endings)} for point in points[1:]]
-    if any(names != figures[0] for names in figures):
+    # What one point has, all have, but for what only a comparison with the first, the baseline, can have.
+    compared = [_figures(point) for point in points[1:]]
+    if any(names != compared[0] for names in compared):
+        return False
+    shared = {f"{side}_{name}" for side in SIDES for name in ("p", *_TESTED)} & set().union(*compared[:1])
+    if not shared <= set(points[0]):
+        return False
+    if not _is_all_or_nothing(results, _TOGETHER):
         return False
 
     alike = results.get("alike", {})
@@ -331,6 +336,42 @@ def _are_results(results: Mapping[str, Any]) -> bool:
         and isinstance(differences, list)
         and all(map(_is_difference, differences))
     )
+
+
+def _figures(point: Mapping[str, Any]) -> set[str]:
+    """Returns the names of a confirmed point's figures that tables show for both domains."""
+    return {name for name in point if name.startswith(SIDES) and name.endswith(_FIGURES)}
+
+
+def _is_all_or_nothing(values: Mapping[str, Any], rules: Mapping[str, Callable[[Any], bool]]) -> bool:
+    """Returns whether either none of some names is there, or all are, each as its rule says."""
+    there = [name for name in rules if name in values]
+    return not there or (len(there) == len(rules) and all(rules[name](values[name]) for name in rules))
+
+
+def _is_detectable(value: Any) -> bool:
+    """Returns whether a value is a number of pairs, and the difference that their tests would find on each domain."""
+    if not isinstance(value, Mapping) or not is_count(value.get("count")):
+        return False
+    sizes = value.get("detectable")
+    return isinstance(sizes, Mapping) and all(item is None or is_number(item) for item in sizes.values())
+
+
+def _is_tested(value: Any) -> bool:
+    """Returns whether a value tells images and people of both test sets, None for people whom nobody knows."""
+    if not isinstance(value, Mapping) or not all(isinstance(value.get(side), Mapping) for side in SIDES):
+        return False
+    images = all(is_count(value[side].get("images")) for side in SIDES)
+    return images and all(value[side].get("people", 0) is None or is_count(value[side].get("people")) for side in SIDES)
+
+
+_TOGETHER: Mapping[str, Callable[[Any], bool]] = {
+    "pairs": _is_detectable,
+    "tested": _is_tested,
+    "comparisons": is_count,
+    "level": is_share,
+}
+"""What the statistics say of all points together; a confirmation of an earlier version has none of it."""
 
 
 def _is_confirmed_point(point: Any) -> bool:

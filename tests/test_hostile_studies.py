@@ -395,7 +395,7 @@ def test_an_odd_opening_counts_as_one(known, stored):
     study = load_study("made", stored, None)
     study.set_user_attr(retrain.ATTRIBUTE, known)
     with pytest.raises(InputError, match="opened once"):
-        confirm.begin(study, whole_record(), 5, again=False)
+        confirm.begin(study, 5, again=False)
     assert study.user_attrs[retrain.ATTRIBUTE] == known  # nothing is recorded yet
 
 
@@ -408,7 +408,8 @@ def test_a_trial_that_cannot_be_trained_again_does_not_keep_the_others_from_it(c
     trials[1].user_attrs["config"]["lr"] = "fast"
     trials[2].user_attrs["config"]["optimiser"] = 7
     study = made_study(trials)
-    jobs = confirm.plan(study, whole_record())
+    study.set_user_attr("study", whole_record())
+    jobs = confirm.plan(study)
     assert [job["name"] for job in jobs if job["name"].startswith("trial")] == ["trial 0"]
     said = capsys.readouterr().err
     assert "trial 1 cannot be confirmed" in said and "trial 2 cannot be confirmed" in said
