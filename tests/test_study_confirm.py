@@ -78,7 +78,7 @@ def test_a_confirmation_knows_how_often_its_fusions_draw_the_target(space, passe
     options = {"space": space, "lr": 0.01, "amount": 1.0}
     study.set_user_attr("study", {"options": options, "budget_epochs": {"card": 4.0, "paper": 10.0}[space]} | sizes)
     study.add_trial(made_trial(0, config=knobs(AdaptationConfig(frozen_layers=13))))
-    fusions = [job for job in plan(study, study.user_attrs["study"]) if job["named"].startswith("FU")]
+    fusions = [job for job in plan(study) if job["named"].startswith("FU")]
     assert [job["target_passes"] for job in fusions] == pytest.approx(passes, abs=0.06)
     natural = [job["config"]["fusion_ratio"] == "natural" for job in fusions]
     assert natural == [space == "paper"] * len(fusions)
