@@ -65,7 +65,7 @@ def measure(args: argparse.Namespace, out: Path) -> dict[str, Any]:
     """Returns all figures and what they were measured on."""
     import numpy as np
 
-    from fer.adaptation import AdaptationConfig
+    from fer.config import AdaptationConfig
     from study.machine import hardware, versions
 
     frozen, sizes, soak = ((0, 10), (100, 200, 400), 40) if args.quick else (FROZEN, SIZES, SOAK)
@@ -96,17 +96,18 @@ def measure(args: argparse.Namespace, out: Path) -> dict[str, Any]:
 def prepare(args: argparse.Namespace, out: Path) -> Any:
     """Returns a setting on the stand-in with a target of many images."""
     from fer import baseline
-    from fer.engine import Setting
-    from fer.runtime import runtime
-    from study.config import PRESETS, StudyOptions
-    from study.lab import prepare as read
+    from fer.adaptation.task import AdaptationTask
+    from fer.model import weights
+    from fer.runtime import make_runtime
+    from study.inputs import prepare_dataset as read
+    from study.options import PRESETS, StudyOptions
 
     options = asdict(StudyOptions("mug", preset="laptop", out=str(out)))
     source, target = (read(name, options, "synthetic") for name in ("fer2013", "mug"))
-    where, preset = runtime("cpu", "fp32"), PRESETS["laptop"]
+    where, preset = make_runtime("cpu", "fp32"), PRESETS["laptop"]
     config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
-    file = args.baseline or baseline.obtain(source, config, where, out / "baselines")
-    return shrunk(Setting(baseline.load(file, where), source, target, where, out), 435)
+    file = args.baseline or baseline.find_or_train(source, config, where, out / "baselines")
+    return shrunk(AdaptationTask(weights.load_network(file, where), source, target, where, out), 435)
 
 
 def shrunk(setting: Any, size: int) -> Any:
@@ -126,7 +127,7 @@ def shrunk(setting: Any, size: int) -> Any:
 
 def first_and_later(setting: Any, config: Any) -> dict[str, float]:
     """Returns the seconds of a trial that finds no features, and the least of two that find them all."""
-    from fer.engine import adapt
+    from fer.adaptation.procedure import adapt
 
     seconds = []
     for _ in range(3):
@@ -140,7 +141,7 @@ def memory_over(setting: Any, config: Any, trials: int) -> list[float]:
     """Returns this process's memory in MiB after each of many trials, each with its own seed."""
     import psutil
 
-    from fer.engine import adapt
+    from fer.adaptation.procedure import adapt
 
     found = []
     for seed in range(trials):

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, RandomSampler, WeightedRandomSampler
 from torchvision.transforms import v2
 
-from fer.network import build
+from fer.model.vgg import build
 
 BATCH = 32
 

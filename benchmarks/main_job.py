@@ -179,7 +179,7 @@ def mlflow_figures(folder: Path, trials: Path) -> dict[str, float]:
     import numpy as np
     import pandas as pd
 
-    from study.models import model_name
+    from study.tracking.models import model_name
 
     client = mlflow.MlflowClient(f"sqlite:///{folder.resolve()}/mlruns/mlflow.db")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer.layers import LAYERS
-from fer.network import SIZE, build, cut_shapes
+from fer.model.vgg import SIZE, build, cut_shapes
 from fer.runtime import Runtime
 
 BATCH, REPEATS = 128, 7

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.checking import recorded
 
 if TYPE_CHECKING:
-    from fer.engine import Baseline
+    from fer.model.weights import Baseline
 
 RESULTS = Path(__file__).parent / "results"
 LEAST = 0.95
@@ -71,33 +71,35 @@ def measure(args: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
     import optuna
 
     from fer import baseline
-    from fer.adaptation import AdaptationConfig
-    from fer.engine import Setting, adapt
-    from fer.runtime import runtime
+    from fer.adaptation.procedure import adapt
+    from fer.adaptation.task import AdaptationTask
+    from fer.config import AdaptationConfig
+    from fer.model import weights
+    from fer.runtime import make_runtime
     from fer.seeding import seed_from
-    from fer.training import Diverged
+    from fer.training.loop import Diverged
     from search_spaces import SPACES, choose
-    from study.config import PRESETS, StudyOptions
-    from study.lab import budget, prepare
+    from study.inputs import budget_epochs, prepare_dataset
+    from study.options import PRESETS, StudyOptions
 
     options = asdict(StudyOptions(args.target, preset=args.preset, epochs=args.epochs, out=str(out)))
-    source, target = (prepare(name, options, "synthetic") for name in ("fer2013", args.target))
-    preset, single = PRESETS[args.preset], runtime(args.device, "fp32")
+    source, target = (prepare_dataset(name, options, "synthetic") for name in ("fer2013", args.target))
+    preset, single = PRESETS[args.preset], make_runtime(args.device, "fp32")
     config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
-    trained = baseline.load(baseline.obtain(source, config, single, out / "baselines"), single)
+    trained = weights.load_network(baseline.find_or_train(source, config, single, out / "baselines"), single)
     settings = {
-        precision: Setting(trained, source, target, runtime(args.device, precision), out)
+        precision: AdaptationTask(trained, source, target, make_runtime(args.device, precision), out)
         for precision in ("fp32", "bf16")
     }
     settings[CONTROL] = replace(settings["fp32"], baseline=nudged(trained))
-    base = AdaptationConfig(epochs=budget(options, len(source.open("train")), len(target.open("train"))))
+    base = AdaptationConfig(epochs=budget_epochs(options, len(source.open("train")), len(target.open("train"))))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     rows = []
     for number in range(args.trials):
         study = optuna.create_study(
             directions=["maximize", "maximize"], sampler=optuna.samplers.RandomSampler(seed=number)
         )
-        study.enqueue_trial(**SPACES["card"].slot(base, number))
+        study.enqueue_trial(**SPACES["card"].initial_trial(base, number))
         strategy, knobs = choose("card", study.ask(), base)
         row: dict[str, Any] = {"strategy": strategy, "frozen_layers": knobs.frozen_layers, "lr": knobs.lr}
         for precision, setting in settings.items():

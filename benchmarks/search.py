@@ -33,8 +33,8 @@ from benchmarks.checking import hash_of
 from benchmarks.search_peers import Stopping, missing, mo_asha, multi_metric
 from benchmarks.search_simulator import Course, Plan, Search, Surrogate, base, noise, simulate, slots
 from benchmarks.search_table import OBJECTIVES, SHARES, read
-from study.config import StudyOptions
-from study.stopping import ETA, should_stop
+from study.options import StudyOptions
+from study.search.early_stopping import ETA, should_stop
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 
@@ -95,7 +95,7 @@ def contenders() -> dict[str, Contender]:
     from optuna.pruners import MedianPruner
     from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
-    from study.search import make_sampler
+    from study.search.samplers import make_sampler
 
     def random(seed: int) -> Any:
         return RandomSampler(seed=seed)
@@ -150,10 +150,10 @@ def replay(
     """
     import optuna
 
-    from fer.adaptation import STRATEGIES
+    from fer.adaptation.methods import STRATEGIES
     from search_spaces import choose
-    from study.optuna_private import storage_of
-    from study.search import SamplerView
+    from study.search.samplers import SamplerView
+    from study.storage.optuna_private import storage_of
 
     states = optuna.trial.TrialState
     ends = {"finished": states.COMPLETE, "stopped": states.PRUNED, "failed": states.FAIL}

@@ -5,7 +5,8 @@ sampler; medians go to benchmarks/results/search_latency.json. `--check` compare
 to 2,000 trials, `--quick` times a journal of 200 trials and writes nothing.
 
 TPE weighs all trials anew for each hyperparameter, so its time grows with the study. That is Optuna's own work: reading
-the trials once for all hyperparameters of a trial (`study.optuna_private.StudyView`) leaves hardly anything else.
+the trials once for all hyperparameters of a trial (`study.storage.optuna_private.StudyView`) leaves hardly anything
+else.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def main() -> int:
 
 def check(result: dict[str, Any]) -> int:
     """Prints the default sampler's figures; returns 1 where they are above the target or missing."""
-    from study.config import StudyOptions
+    from study.options import StudyOptions
 
     name = StudyOptions.sampler
     medians = {int(size): median for size, median in result["milliseconds"].get(name, {}).items()}
@@ -112,9 +113,9 @@ def latency(sampler: str, size: int, repeats: int = 15) -> float:
 
     from benchmarks.search_simulator import base
     from search_spaces import choose
-    from study.config import StudyOptions
-    from study.search import claim
-    from study.storage import open_storage
+    from study.execution.claim import claim_trial
+    from study.options import StudyOptions
+    from study.storage.backend import open_storage
 
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(None, Path(folder))
@@ -126,7 +127,7 @@ def latency(sampler: str, size: int, repeats: int = 15) -> float:
         for _ in range(repeats):
             study.enqueue_trial({})
             started = time.perf_counter()
-            trial = claim(study, sampler, 0)
+            trial = claim_trial(study, sampler, 0)
             assert trial is not None
             choose("full", trial, base())
             trial.study.tell(trial, [0.5, 0.5])

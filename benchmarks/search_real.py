@@ -183,7 +183,7 @@ def count_named(space: str) -> int:
     from benchmarks.search_simulator import base
     from search_spaces import SPACES
 
-    return sum(SPACES[space].slot(base(), index) != {"params": {}} for index in range(100))
+    return sum(SPACES[space].initial_trial(base(), index) != {"params": {}} for index in range(100))
 
 
 def run_study(
@@ -202,7 +202,7 @@ def run_study(
     Returns:
         The study's table of trials; its column "first" marks the strategies that the study tried first.
     """
-    from study.storage import load_study
+    from study.storage.backend import load_study
 
     out = args.out / f"seed-{seed}"
     table = out / name / "trials.csv"
@@ -243,19 +243,23 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
         name: The study's name.
         tables: Rows of the study's table of trials.
     """
-    from fer import baseline
-    from fer.adaptation import from_knobs
-    from fer.engine import Setting, adapt, logits_on_test
-    from study.config import WAYS
-    from study.front import OBJECTIVES, front, hypervolume, model_name
-    from study.storage import load_study
-    from study.worker import build_parser, make_bench
+    from fer.adaptation.evaluation import logits_on_test
+    from fer.adaptation.procedure import adapt
+    from fer.adaptation.task import AdaptationTask
+    from fer.config import unflatten
+    from fer.model import weights
+    from study.execution.worker_loop import open_trial_context
+    from study.options import INTERPOLATION_POINTS
+    from study.pareto import hypervolume
+    from study.storage.backend import load_study
+    from study.trials import OBJECTIVES, front_table, model_file
+    from study.worker import build_parser
 
     study = load_study(name, out, None)
     record = study.user_attrs["study"]
     arguments = build_parser().parse_args(["--study", name, "--out", str(out)])
-    setting: Setting = make_bench(record, arguments).setting
-    ways = WAYS if record["options"]["interpolate"] != "off" else ()
+    setting: AdaptationTask = open_trial_context(record, arguments).setting
+    ways = INTERPOLATION_POINTS if record["options"]["interpolate"] != "off" else ()
     domains = [objective.removesuffix("_val") for objective in OBJECTIVES]
     again_equal: list[bool] = []
 
@@ -263,19 +267,19 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     def train_again(number: int) -> dict[str, Any]:
         """Returns a trial's networks, by the files that the study would have saved them in."""
         trial = study.trials[number]
-        adapted = adapt(setting, from_knobs(trial.user_attrs["config"]), trial.user_attrs["seed"], ways=ways)
+        adapted = adapt(setting, unflatten(trial.user_attrs["config"]), trial.user_attrs["seed"], ways=ways)
         again_equal.append([adapted.measures[name] for name in OBJECTIVES] == trial.values)
-        networks = {model_name(number): adapted.network}
-        for step in adapted.between:
-            networks[model_name(number, step.alpha, step.slope)] = step.network
+        networks = {model_file(number): adapted.network}
+        for step in adapted.interpolated:
+            networks[model_file(number, step.alpha, step.slope)] = step.network
         return networks
 
     @functools.cache
     def test_accuracies(number: int, model: str) -> list[float]:
         """Returns the source and target accuracy of one of a trial's networks."""
-        config = from_knobs(study.trials[number].user_attrs["config"])
+        config = unflatten(study.trials[number].user_attrs["config"])
         saved = out / name / model
-        network = baseline.load(saved, setting.runtime).network if saved.exists() else train_again(number)[model]
+        network = weights.load_network(saved, setting.runtime).network if saved.exists() else train_again(number)[model]
         accuracies = []
         for domain in domains:
             predicted = logits_on_test(setting, config, network, domain).argmax(1)
@@ -285,7 +289,7 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
 
     volumes = []
     for table in tables:
-        networks = front(table)[["trial", "model"]].itertuples(index=False)
+        networks = front_table(table)[["trial", "model"]].itertuples(index=False)
         volumes.append(round(hypervolume([test_accuracies(*network) for network in networks]), 5))
     if again_equal:
         differ = len(again_equal) - sum(again_equal)
@@ -295,9 +299,9 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
 
 def without_interpolated(table: pd.DataFrame) -> pd.DataFrame:
     """Returns a table of trials without the accuracies of interpolated networks."""
-    from study.front import BETWEEN, OBJECTIVES
+    from study.trials import INTERPOLATED_COLUMN, OBJECTIVES
 
-    interpolated = tuple(BETWEEN.format(name, "") for name in OBJECTIVES)
+    interpolated = tuple(INTERPOLATED_COLUMN.format(name, "") for name in OBJECTIVES)
     return table[[name for name in table.columns if not name.startswith(interpolated)]]
 
 
@@ -313,7 +317,7 @@ def spent(table: pd.DataFrame) -> "pd.Series[float]":
 
 def curve(table: pd.DataFrame) -> dict[str, Any]:
     """Returns training seconds and hypervolume by trial, and the share of trials that were stopped."""
-    from study.front import hypervolume_over_trials
+    from study.trials import hypervolume_over_trials
 
     return {
         "seconds": spent(table).round(2).tolist(),

@@ -19,10 +19,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.search_table import KNOBS, MEASURED, OBJECTIVES, SAMPLES, SHARES
-from fer.adaptation import ALL, NATURAL, AdaptationConfig
+from fer.config import ALL, NATURAL, AdaptationConfig
 from fer.expressions import CHANCE
 from fer.seeding import seed_from
-from study.front import hypervolume, non_dominated
+from study.pareto import hypervolume, non_dominated
 
 CATEGORIES = {
     "optimiser": ("sgd", "adamw"),
@@ -336,5 +336,5 @@ def slots(named_first: bool) -> Iterator[dict[str, Any]]:
 
     index = 0
     while True:
-        yield full.slot(base(), index) if named_first else {"params": {}}
+        yield full.initial_trial(base(), index) if named_first else {"params": {}}
         index += 1

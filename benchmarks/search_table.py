@@ -20,6 +20,8 @@ from typing import Any
 
 import pandas as pd
 
+import fer.adaptation.procedure
+
 PACKED = Path(__file__).parent / "results" / "search-table.csv.gz"
 
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
@@ -113,9 +115,10 @@ def collect(rows: Path, total: int, cache: Path) -> None:
 def make_setting(cache: Path) -> Any:
     """Returns baseline and data, with fewer source images to validate on."""
     from fer import baseline
+    from fer.adaptation.task import AdaptationTask
     from fer.datasets import Dataset, Split, load
-    from fer.engine import Setting
-    from fer.runtime import runtime
+    from fer.model import weights
+    from fer.runtime import make_runtime
 
     class FewerValidationImages(Dataset):
         def open(self, split: str) -> Split:
@@ -128,10 +131,10 @@ def make_setting(cache: Path) -> Any:
 
     fer2013 = synthetic("fer2013")
     source = FewerValidationImages(fer2013.name, fer2013.kind, fer2013.digest + "f", fer2013.folder, fer2013.report)
-    cpu = runtime("cpu", "fp32")
+    cpu = make_runtime("cpu", "fp32")
     recipe = baseline.BaselineConfig(WIDTH, 0, BASELINE_EPOCHS, 1)
-    file = baseline.obtain(source, recipe, cpu, cache / "baselines")
-    return Setting(baseline.load(file, cpu), source, synthetic("kdef"), cpu, cache)
+    file = baseline.find_or_train(source, recipe, cpu, cache / "baselines")
+    return AdaptationTask(weights.load_network(file, cpu), source, synthetic("kdef"), cpu, cache)
 
 
 def draw(number: int, base: Any) -> tuple[str, Any, int]:
@@ -178,10 +181,9 @@ class FusionAsBegun:
 
 def train(setting: Any, number: int) -> dict[str, Any]:
     """Trains one row to its end; returns its columns, with the state "failed" where the training diverged."""
-    from fer import engine
-    from fer.adaptation import AdaptationConfig
+    from fer.config import AdaptationConfig
     from fer.seeding import seed_from
-    from fer.training import Diverged
+    from fer.training.loop import Diverged
 
     base = AdaptationConfig(epochs=SAMPLES / len(setting.target.open("train")))
     method, config, seed = draw(number, base)
@@ -199,7 +201,7 @@ def train(setting: Any, number: int) -> dict[str, Any]:
 
     training_seed = seed_from("search table", "adapt", seed)
     try:
-        adapted = engine.adapt(setting, config, training_seed, record, rungs=SHARES, parts=PARTS)
+        adapted = fer.adaptation.procedure.adapt(setting, config, training_seed, record, rungs=SHARES, parts=PARTS)
         record(1.0, adapted.measures)
         row["state"] = "finished"
     except Diverged:

@@ -24,13 +24,13 @@ import optuna
 import psutil
 
 from benchmarks.checking import misses, recorded
-from fer.adaptation import AdaptationConfig
-from study.front import counted
-from study.leases import identity_of_process, leased
+from fer.config import AdaptationConfig
+from study.execution.claim import claim_trial
 from study.machine import hardware, versions
-from study.search import claim
-from study.slots import top_up
-from study.storage import open_storage, trials_of
+from study.storage.backend import open_storage, trials_of
+from study.storage.leases import holding_lease, identity_of_process
+from study.storage.slots import fill_slots
+from study.trials import counted_trials
 
 RESULTS = Path(__file__).parent / "results" / "soak.json"
 TRIALS, WORKERS, PER_WORKER = 2000, 64, 16
@@ -52,10 +52,10 @@ TARGETS = {
 
 def one(study: optuna.Study) -> bool:
     """Asks for a trial, suggests eight knobs, tells; False when none is left."""
-    trial = claim(study, "random", 0)
+    trial = claim_trial(study, "random", 0)
     if trial is None:
         return False
-    with leased(study, trial):
+    with holding_lease(study, trial):
         x = [trial.suggest_float(f"x{index}", 0, 1) for index in range(8)]
         trial.set_user_attr("measures", {"source_val": x[0], "target_val": x[1]})
         trial.study.tell(trial, x[:2])
@@ -66,7 +66,7 @@ def soak(folder: Path, trials: int) -> dict[str, Any]:
     """Runs all trials in this process and looks at it before, at a tenth and at the end."""
     study = optuna.create_study(study_name="soak", storage=open_storage(None, folder), directions=["maximize"] * 2)
     me = psutil.Process()
-    top_up(study, trials, "card", AdaptationConfig())
+    fill_slots(study, trials, "card", AdaptationConfig())
     seconds: list[float] = []
     tenth, at_tenth = trials // 10, me.memory_info().rss
     files, threads, children = me.num_fds(), me.num_threads(), len(me.children(recursive=True))
@@ -79,7 +79,7 @@ def soak(folder: Path, trials: int) -> dict[str, Any]:
         if len(seconds) == tenth:
             at_tenth = me.memory_info().rss
             files, threads, children = me.num_fds(), me.num_threads(), len(me.children(recursive=True))
-    done = counted(trials_of(study))
+    done = counted_trials(trials_of(study))
     first, last = statistics.median(seconds[:tenth]), statistics.median(seconds[-tenth:])
     return {
         "trials": trials,
@@ -99,7 +99,7 @@ def soak(folder: Path, trials: int) -> dict[str, Any]:
 def many(url: str, workers: int, trials: int) -> dict[str, Any]:
     """Lets processes share a study on PostgreSQL; every trial must have been told once, by the one that claimed it."""
     study = optuna.create_study(study_name="many", storage=open_storage(url, Path()), directions=["maximize"] * 2)
-    top_up(study, trials, "card", AdaptationConfig())
+    fill_slots(study, trials, "card", AdaptationConfig())
     context = multiprocessing.get_context("spawn")
     gate, told = context.Barrier(workers + 1), context.Queue()
     processes = [context.Process(target=_share, args=(url, gate, told)) for _ in range(workers)]
@@ -111,7 +111,7 @@ def many(url: str, workers: int, trials: int) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     for process in processes:
         process.join(60)
-    done = counted(trials_of(study))
+    done = counted_trials(trials_of(study))
     right = sum(trial.user_attrs.get("told") == trial.params["x"] for trial in done)
     return {
         "workers": workers,
@@ -127,7 +127,7 @@ def _share(url: str, gate: Any, told: Any) -> None:
     study = optuna.load_study(study_name="many", storage=open_storage(url, Path()))
     gate.wait(3600)
     mine = []
-    while (trial := claim(study, "random", 0)) is not None:
+    while (trial := claim_trial(study, "random", 0)) is not None:
         x = trial.suggest_float("x", 0, 1)
         trial.set_user_attr("told", x)
         trial.study.tell(trial, [x, 1 - x])
@@ -139,7 +139,7 @@ def thousand(url: str, workers: int, processes: int) -> dict[str, Any]:
     """Lets simulated workers each claim a trial, all hold theirs at once, and then tell them."""
     storage = open_storage(url, Path())
     study = optuna.create_study(study_name="thousand", storage=storage, directions=["maximize"] * 2)
-    top_up(study, workers, "card", AdaptationConfig())
+    fill_slots(study, workers, "card", AdaptationConfig())
     context = multiprocessing.get_context("spawn")
     gate, told = context.Barrier(processes + 1), context.Queue()
     parts = [range(workers)[start::processes] for start in range(processes)]
@@ -161,7 +161,7 @@ def thousand(url: str, workers: int, processes: int) -> dict[str, Any]:
         process.join(60)
     ended.set()
     watch.join()
-    done = {trial.number: trial for trial in counted(trials_of(study))}
+    done = {trial.number: trial for trial in counted_trials(trials_of(study))}
     kept = [n for n, trial in done.items() if trial.user_attrs.get("told") == trial.params["x"] == mine.get(n)]
     right = [n for n in kept if done[n].values == [done[n].params["x"], 1 - done[n].params["x"]]]
     return {
@@ -181,7 +181,7 @@ def _take_turns(url: str, workers: range, gate: Any, told: Any) -> None:
     gate.wait(3600)
     held = []
     for worker in workers:
-        trial = claim(study, "random", 0)
+        trial = claim_trial(study, "random", 0)
         if trial is not None:
             trial.set_user_attr("worker", identity_of_process() | {"simulated": worker})
             held.append(trial)

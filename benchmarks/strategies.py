@@ -87,24 +87,31 @@ def work(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from fer import baseline
-    from fer.adaptation import PRESETS as METHODS
-    from fer.adaptation import AdaptationConfig, named
-    from fer.engine import Setting, adapt
-    from fer.runtime import runtime
+    from fer.adaptation.methods import PRESETS as METHODS
+    from fer.adaptation.methods import named
+    from fer.adaptation.procedure import adapt
+    from fer.adaptation.task import AdaptationTask
+    from fer.config import AdaptationConfig
+    from fer.model import weights
+    from fer.runtime import make_runtime
     from fer.seeding import seed_from
-    from fer.training import Diverged
-    from study.config import PRESETS, StudyOptions
-    from study.lab import prepare
+    from fer.training.loop import Diverged
+    from study.inputs import prepare_dataset
+    from study.options import PRESETS, StudyOptions
 
     options = asdict(StudyOptions(args.target, data=args.data, preset=args.preset, out=str(args.out)))
-    source, target = (prepare(name, options, "real" if args.data else "synthetic") for name in ("fer2013", args.target))
+    source, target = (
+        prepare_dataset(name, options, "real" if args.data else "synthetic") for name in ("fer2013", args.target)
+    )
     people = count_people(target.open("validation").subjects)
     if people < PEOPLE:
         raise SystemExit(f"{args.target}'s validation images are of {people} people: too few to rank methods by")
-    where, preset = runtime("cpu"), PRESETS[args.preset]
+    where, preset = make_runtime("cpu"), PRESETS[args.preset]
     config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
-    file = Path(args.baseline) if args.baseline else baseline.obtain(source, config, where, args.out / "baselines")
-    setting = Setting(baseline.load(file, where), source, target, where, args.out)
+    file = (
+        Path(args.baseline) if args.baseline else baseline.find_or_train(source, config, where, args.out / "baselines")
+    )
+    setting = AdaptationTask(weights.load_network(file, where), source, target, where, args.out)
     passes = float(max(2, round((120 if args.quick else IMAGES) / len(target.open("train")))))
     names = args.only or (["BL", "RE", "LwF"] if args.quick else list(METHODS))
     runs = [(name, seed) for seed in range(args.seeds) for name in names if name != "BL" or seed == 0]
@@ -137,7 +144,7 @@ def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, A
     import numpy as np
     from scipy import stats
 
-    from fer.adaptation import PRESETS, REFERENCES
+    from fer.adaptation.methods import PRESETS, REFERENCES
     from study.machine import hardware, versions
 
     methods: dict[str, Any] = {}
@@ -170,8 +177,8 @@ def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, A
 
 def add_gains(methods: dict[str, Any]) -> None:
     """Says of each method whether the means of the paper's five dominate it, and the hypervolume it adds to theirs."""
-    from fer.adaptation import STRATEGIES
-    from study.front import hypervolume
+    from fer.adaptation.methods import STRATEGIES
+    from study.pareto import hypervolume
 
     five = [[methods[name]["source"], methods[name]["target"]] for name in STRATEGIES if name in methods]
     for name, row in methods.items():

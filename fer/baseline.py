@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,28 +18,22 @@ import torch.multiprocessing
 from filelock import FileLock
 from torch import nn
 
-from fer.adaptation import AdaptationConfig, ViewRecipe, knobs
-from fer.checkpoint import Checkpoints
+from fer.config import AdaptationConfig, ViewRecipe, flatten
 from fer.datasets import Dataset, Split
-from fer.engine import Baseline
-from fer.errors import LONGEST_VALUE, InputError, printable, shorten
-from fer.files import UnsuitableFile
-from fer.graphs import graphed
-from fer.network import blueprint, build
-from fer.prefix import Pixels
-from fer.runtime import Runtime, digest_of
-from fer.schedule import Schedule, draw_schedule
+from fer.errors import InputError
+from fer.features.schedule import Schedule, draw_schedule
+from fer.features.sources import ImageSource
+from fer.model.vgg import build
+from fer.model.weights import load_network, save_network
+from fer.runtime import Runtime
 from fer.seeding import seed_from
-from fer.tensor_files import DamagedTensorFile, TensorHeader, read_header
-from fer.tensors import load_tensors, save_tensors
-from fer.training import fit
+from fer.tensor_files import read_header
+from fer.training.checkpoint import Checkpoints
+from fer.training.cuda_graphs import capturing_graphs
+from fer.training.loop import fit
 
-MOST_WIDTH = 4
 VERSION = "4"
 """Changes when training changes, so that a baseline of older code is not taken for one of today's."""
-_FIRST = "conv1_1.conv.weight"
-_FLOATS = ("F64", "F32", "F16", "BF16")
-_FIX = "Give a safetensors file of fer.network.build(width).state_dict()."
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class BaselineConfig:
     """How the baseline is trained.
 
     Attributes:
-        width: Of the network, see `fer.network.build`.
+        width: Of the network, see `fer.model.vgg.build`.
         seed: Of weights, order, views and dropout.
         epochs: Passes over the source's training set.
         processes: Among which each batch is divided, every one with batch-norm statistics of its own part. Two by
@@ -83,17 +77,17 @@ class BaselineConfig:
         )
 
 
-def digest(source: Dataset, config: BaselineConfig, runtime: Runtime) -> str:
+def baseline_digest(source: Dataset, config: BaselineConfig, runtime: Runtime) -> str:
     """Returns the hash, 16 hex digits, of all that a baseline depends on."""
     key = seed_from(
         VERSION, source.digest, config.width, config.seed, config.processes,
-        json.dumps(knobs(config.training), sort_keys=True), runtime.device.split(":")[0],
+        json.dumps(flatten(config.training), sort_keys=True), runtime.device.split(":")[0],
         runtime.precision,
     )  # fmt: skip
     return f"{key:016x}"
 
 
-def obtain(
+def find_or_train(
     source: Dataset,
     config: BaselineConfig,
     runtime: Runtime,
@@ -114,7 +108,7 @@ def obtain(
     Returns:
         The safetensors file; its header holds the configuration and the seconds it took.
     """
-    path = folder / f"{source.name}-{digest(source, config, runtime)}.safetensors"
+    path = folder / f"{source.name}-{baseline_digest(source, config, runtime)}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if path.exists():
@@ -125,15 +119,15 @@ def obtain(
             path.unlink()
         started = time.perf_counter()
         kept = folder / "checkpoints" / path.stem
-        network = train(source.open("train"), source.digest, config, runtime, on_epoch, kept)
+        network = train_baseline(source.open("train"), source.digest, config, runtime, on_epoch, kept)
         seconds = time.perf_counter() - started
-        header = {"config": knobs(config.training), "seed": config.seed, "seconds": seconds, "source": source.digest}
-        save(network, path, {"width": str(config.width), "baseline": json.dumps(header)})
+        header = {"config": flatten(config.training), "seed": config.seed, "seconds": seconds, "source": source.digest}
+        save_network(network, path, {"width": str(config.width), "baseline": json.dumps(header)})
         shutil.rmtree(kept, ignore_errors=True)
     return path
 
 
-def train(
+def train_baseline(
     split: Split,
     name: str,
     config: BaselineConfig,
@@ -148,7 +142,7 @@ def train(
         name: Of the split, for the seeds of its views.
         config: How.
         runtime: Device and precision.
-        on_epoch: As of `obtain`.
+        on_epoch: As of `find_or_train`.
         kept: Folder of the checkpoints that it goes on from after a crash.
     """
     count = config.processes
@@ -205,7 +199,7 @@ def _train_part(
     schedule = draw_schedule(training, np.arange(len(split)), np.empty(0, int), len(split), seed)
     mine = [(images[rank::count], views[rank::count]) for images, views in schedule.target]
     part = Schedule(mine, schedule.source, schedule.boundaries)
-    pixels = Pixels(split, training.views, seed_from(name, "train"), runtime)
+    pixels = ImageSource(split, training.views, seed_from(name, "train"), runtime)
     torch.manual_seed(seed_from(seed, "dropout", rank))
 
     def report(epoch: int, loss: float) -> bool:
@@ -218,7 +212,7 @@ def _train_part(
     agree = _least if count > 1 else int
     checkpoints = None if kept is None else Checkpoints(kept, f"part{rank}of{count}", every=0, agree=agree)
     share = _average if count > 1 else None
-    with graphed(runtime, network, not training.sam) as graphs:
+    with capturing_graphs(runtime, network, not training.sam) as graphs:
         fit(network, 0, feeds, part, training, runtime, report, share=share, checkpoints=checkpoints, graphs=graphs)
     if count > 1:
         torch.distributed.destroy_process_group()
@@ -241,114 +235,6 @@ def _least(number: int) -> int:
     return int(found)
 
 
-def save(network: nn.Sequential, path: Path, header: dict[str, str]) -> None:
-    """Writes a network as safetensors, atomically and with a checksum; the header needs its "width"."""
-    save_tensors(path, network.state_dict(), header)
-
-
-def load(path: Path, runtime: Runtime, needs_checksum: bool = False) -> Baseline:
-    """Loads a network that `save` wrote, or a user's own of the same layers.
-
-    Args:
-        path: A safetensors file with the state of `fer.network.build`, of any width.
-        runtime: Where it goes.
-        needs_checksum: Whether a file without checksum is refused, as one with a wrong one always is.
-
-    Raises:
-        InputError: The file is not there, is damaged, or holds another network; or its weights are not finite numbers,
-            or a variance is negative.
-    """
-    try:
-        header, tensors = load_tensors(path, _check_layers, needs_checksum)
-    except FileNotFoundError:
-        raise InputError("a network file must exist", path, _FIX) from None
-    except UnsuitableFile as error:
-        raise InputError("a network file is a regular file", _located(path, str(error)), _FIX) from None
-    except _OtherNetwork as error:
-        raise InputError("a network file holds the layers of fer.network", _located(path, str(error)), _FIX) from None
-    except (DamagedTensorFile, OSError, ValueError) as error:  # a path may hold what no path can
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise InputError("a network file must be whole safetensors", _located(path, reason), _FIX) from None
-
-    width = _width_of(header)
-    network = blueprint(width)
-    expected = network.state_dict()
-    state = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
-    _check_values(state, path)
-    network.load_state_dict(state, assign=True)
-    network = network.to(runtime.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    return Baseline(network, width, digest_of(network.state_dict()))
-
-
-class _OtherNetwork(DamagedTensorFile):
-    """A sound file that holds other tensors than a network of its width."""
-
-
-def _width_of(header: TensorHeader) -> float:
-    """Returns the width that a file names, or that its first layer has.
-
-    Raises:
-        _OtherNetwork: It is none.
-    """
-    first = header.places.get(_FIRST)
-    if first is None or not first.shape:
-        raise _OtherNetwork(f"no layers conv1_1 … fc3, but {_few(header.places)}")
-    text = header.metadata.get("width", str(first.shape[0] / 64))
-    try:
-        width = float(text)
-    except ValueError:
-        width = math.nan
-    if not 0 < width <= MOST_WIDTH:  # before memory for it is asked for
-        raise _OtherNetwork(f"width {shorten(printable(text), 20)}, of at most {MOST_WIDTH}")
-    return width
-
-
-def _check_layers(header: TensorHeader) -> None:
-    """Compares the tensors of a file with those of the network of its width.
-
-    Raises:
-        _OtherNetwork: They differ; the message names the first few and counts the others.
-    """
-    expected = blueprint(_width_of(header)).state_dict()
-    found = header.places
-    shared = [name for name in found if name in expected]
-    problems = {
-        "missing": [name for name in expected if name not in found],
-        "unexpected": [name for name in found if name not in expected],
-        "of another shape": [name for name in shared if found[name].shape != tuple(expected[name].shape)],
-        "of another type": [
-            name for name in shared if (found[name].dtype in _FLOATS) != expected[name].is_floating_point()
-        ],
-    }
-    told = [f"{problem}: {_few(names)}" for problem, names in problems.items() if names]
-    if told:
-        raise _OtherNetwork("; ".join(told))
-
-
-def _check_values(state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Refuses weights with which no network computes; others may still overflow, which only its answers tell."""
-    floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
-    wild = [name for name, tensor in floats.items() if not bool(tensor.isfinite().all())]
-    if wild:
-        raise InputError("a network's weights are finite numbers", _located(path, _few(wild)), _FIX)
-    negative = [name for name, tensor in floats.items() if name.endswith("running_var") and bool((tensor < 0).any())]
-    if negative:
-        raise InputError("a network's variances are not negative", _located(path, _few(negative)), _FIX)
-
-
-def _few(names: Iterable[str], most: int = 2) -> str:
-    """Returns the first of some names, and how many more there are."""
-    every = list(names)
-    told = ", ".join(shorten(printable(name), 40) for name in every[:most])
-    return f"{told} and {len(every) - most} more" if len(every) > most else told
-
-
-def _located(path: Path, reason: str) -> str:
-    """Returns path and reason for an error, which has room for the reason and so much of the path."""
-    reason = shorten(printable(reason), LONGEST_VALUE - 60)
-    return f"{shorten(printable(path), LONGEST_VALUE - len(reason) - 3)} ({reason})"
-
-
 def training_of(path: Path) -> tuple[float | None, float | None]:
     """Returns the epochs and the seconds that a network's file tells of its training; None what it does not."""
     try:
@@ -363,7 +249,7 @@ def training_of(path: Path) -> tuple[float | None, float | None]:
 def _damage_of(path: Path) -> str | None:
     """Returns why a cached network cannot be used, or None."""
     try:
-        load(path, Runtime(), needs_checksum=True)
+        load_network(path, Runtime(), needs_checksum=True)
     except InputError as error:
         return f"{error.rule}; got {error.value}"
     return None

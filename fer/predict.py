@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from fer import baseline
-from fer.datasets import SIZE, pictures
+from fer.datasets import SIZE, faces
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
 from fer.files import read_regular
-from fer.network import to_tensor
+from fer.model import weights
+from fer.model.vgg import to_tensor
 from fer.runtime import Runtime
 
 _BATCH = 256
@@ -28,7 +28,7 @@ def load_network(path: str | Path) -> nn.Sequential:
     Raises:
         InputError: The file is not there, does not match its checksum, or holds another network.
     """
-    return baseline.load(Path(path), Runtime()).network
+    return weights.load_network(Path(path), Runtime()).network
 
 
 def predict_images(network: nn.Sequential, images: np.ndarray, file: str | Path = "this network") -> np.ndarray:
@@ -133,10 +133,10 @@ def read_face(path: Path, equalise: bool = False) -> np.ndarray:
         InputError: The file is no readable image.
     """
     try:
-        grey = pictures.decode(read_regular(path, pictures.MOST_BYTES))
+        grey = faces.decode(read_regular(path, faces.MOST_BYTES))
     except (OSError, ValueError) as error:  # a path may hold what no path can
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise InputError("an image must be readable", f"{path} ({reason})", "Give a JPEG, PNG, TIFF, …") from None
-    box = pictures.find_face(grey) if min(grey.shape) > SIZE else None
-    face = pictures.shrink(pictures.crop(grey, box) if box else grey)
-    return pictures.equalise(face[None])[0] if equalise else face
+    box = faces.find_face(grey) if min(grey.shape) > SIZE else None
+    face = faces.resize_face(faces.crop_square(grey, box) if box else grey)
+    return faces.equalise(face[None])[0] if equalise else face

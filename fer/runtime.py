@@ -31,7 +31,7 @@ class Runtime:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
     @property
-    def blocks(self) -> torch.dtype | None:
+    def onednn_dtype(self) -> torch.dtype | None:
         """The type in which images are quicker in the layout of oneDNN, which computes convolutions on CPUs, or None.
 
         In bf16 batch-norm, ReLU and pooling then take a third of the time, in fp32 nothing is gained.
@@ -45,7 +45,7 @@ class Runtime:
         return torch.autocast(torch.device(self.device).type, torch.bfloat16)
 
 
-def runtime(device: str = "auto", precision: str = "auto", threads: int = 1) -> Runtime:
+def make_runtime(device: str = "auto", precision: str = "auto", threads: int = 1) -> Runtime:
     """Resolves "auto": the GPU where there is one; bf16 where it is faster on this CPU, else fp32.
 
     Lets this process compute with so many threads.

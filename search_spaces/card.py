@@ -7,7 +7,8 @@ The natural ratio is no choice here: with it a small target is hardly drawn at t
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fer.adaptation import HALF, STRATEGIES, AdaptationConfig, named
+from fer.adaptation.methods import HALF, STRATEGIES, named
+from fer.config import AdaptationConfig
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -31,7 +32,7 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
     return strategy, named(strategy, config)
 
 
-def slot(base: AdaptationConfig, index: int) -> dict[str, Any]:
+def initial_trial(base: AdaptationConfig, index: int) -> dict[str, Any]:
     """Returns the paper's five strategies first, at the base learning rate and to their end, then free trials."""
     if index >= len(STRATEGIES):
         return {"params": {}}

@@ -7,7 +7,8 @@ and `members` are left at the base: they change what a trial costs. As in `card`
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fer.adaptation import ALL, OUTPUT_ANCHORS, PRESETS, STRATEGIES, AdaptationConfig, named
+from fer.adaptation.methods import PRESETS, STRATEGIES, named
+from fer.config import ALL, OUTPUT_ANCHORS, AdaptationConfig
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -60,7 +61,7 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
     if knobs["anchor"] not in OUTPUT_ANCHORS:
         knobs["mixup"] = _or_off(trial, "mixup", 0.1, 0.5)
     config = replace(base, **knobs)
-    return label(config), config
+    return describe_kind(config), config
 
 
 def _or_off(trial: "Trial", name: str, low: float, high: float) -> float:
@@ -68,13 +69,13 @@ def _or_off(trial: "Trial", name: str, low: float, high: float) -> float:
     return trial.suggest_float(name, low, high) if trial.suggest_categorical(f"{name}_on", [False, True]) else 0.0
 
 
-def label(config: AdaptationConfig) -> str:
+def describe_kind(config: AdaptationConfig) -> str:
     """Returns a short name of what a configuration is a kind of: fine-tuning or fusion, and what holds it."""
     kind = "FU" if config.fusion_ratio != 0 else "FT"
     return kind + (f"+{LABELS[config.anchor]}" if config.anchor != "none" else "")
 
 
-def point(name: str, base: AdaptationConfig) -> dict[str, Any] | None:
+def method_as_parameters(name: str, base: AdaptationConfig) -> dict[str, Any] | None:
     """Returns the knobs that a named method is in this space, or None when it is no point of it."""
     config = named(name, base)
     left_alone = ("init", "frozen_from", "sam", "members", "alpha", "alpha_slope")
@@ -99,7 +100,7 @@ def point(name: str, base: AdaptationConfig) -> dict[str, Any] | None:
     return params
 
 
-def slot(base: AdaptationConfig, index: int) -> dict[str, Any]:
+def initial_trial(base: AdaptationConfig, index: int) -> dict[str, Any]:
     """Returns the first named methods, then each other one after FREE free trials, so that searching begins before all
     is tried that may be no good here.
 
@@ -112,4 +113,4 @@ def slot(base: AdaptationConfig, index: int) -> dict[str, Any]:
         return {"params": {}}
     name = list(PRESETS)[index]
     keep = {"keep": True} if name in STRATEGIES else {}
-    return {"params": point(name, base) or {}, "user_attrs": {"named": name} | keep}
+    return {"params": method_as_parameters(name, base) or {}, "user_attrs": {"named": name} | keep}

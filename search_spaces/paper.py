@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fer import adaptation
-from fer.adaptation import NATURAL, STRATEGIES, AdaptationConfig
+from fer.adaptation import methods
+from fer.adaptation.methods import STRATEGIES
+from fer.config import NATURAL, AdaptationConfig
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -38,10 +39,10 @@ def named(strategy: str, base: AdaptationConfig) -> AdaptationConfig:
     """Returns `base` moved to the corner point of a strategy, whose fusion is the paper's own."""
     if strategy in FUSIONS:
         return replace(base, **FUSIONS[strategy])
-    return adaptation.named(strategy, base)
+    return methods.named(strategy, base)
 
 
-def slot(base: AdaptationConfig, index: int) -> dict[str, Any]:
+def initial_trial(base: AdaptationConfig, index: int) -> dict[str, Any]:
     """Returns the nine points of the grid in turn; further rounds have other seeds. All run to their end."""
     grid: list[dict[str, Any]] = [{"params": {"strategy": s, "amount": a}} for s in ADAPTING for a in AMOUNTS]
     point = {"params": {}, "user_attrs": {"named": "BL"}} if index % POINTS == 0 else grid[index % POINTS - 1]

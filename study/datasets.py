@@ -8,7 +8,7 @@ from fer.errors import printable
 from fer.files import replacing
 from study.arguments import Parser, check_dataset_name, check_path, integer
 from study.cli import DONE, leave, run_command
-from study.config import cache_folder, data_parent
+from study.options import build_data_parent, cache_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m study.datasets",
         description="Lists the datasets that are found; with names, reads them, shows what is in them and what is "
         "wrong with them, and draws a contact sheet of their training faces.",
-        parents=[data_parent()],
+        parents=[build_data_parent()],
     )
     parsed.add_argument("names", nargs="*", metavar="NAME", help="a dataset; none: list all")
     parsed.add_argument("--out", metavar="DIR", default="runs", help="for prepared data and contact sheets (runs)")

@@ -87,11 +87,11 @@ def exit_text(code: int) -> str:
     return f"was ended by {name}{cause}"
 
 
-class Crowded(RuntimeError):
+class DeviceCrowded(RuntimeError):
     """The device's memory did not suffice beside other workers."""
 
 
-def leave_with_parent(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """Watches, in a thread, for the end of the parent process and ends this one: nobody would read its results."""
 
     def watch() -> None:

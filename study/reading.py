@@ -13,12 +13,12 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from fer.adaptation import AdaptationConfig, ViewRecipe
+from fer.config import AdaptationConfig, ViewRecipe
 from fer.errors import InputError, printable, shorten
 from fer.expressions import EXPRESSIONS
-from study.describe import SIDES
+from study.record import DOMAINS
 
-OBJECTIVES = tuple(f"{side}_val" for side in SIDES)
+OBJECTIVES = tuple(f"{side}_val" for side in DOMAINS)
 RUNG = "rung:"
 """What the attribute that holds a trial's vector at a rung begins with; the share of the budget follows."""
 UNREADABLE = "its objectives in the storage are not two accuracies"
@@ -97,7 +97,7 @@ def is_confusion(value: Any) -> bool:
         rows = table if isinstance(table, list) and len(table) == size else [None]
         return all(isinstance(row, list) and len(row) == size and all(map(is_number, row)) for row in rows)
 
-    return isinstance(value, Mapping) and set(value) <= set(SIDES) and all(map(is_table, value.values()))
+    return isinstance(value, Mapping) and set(value) <= set(DOMAINS) and all(map(is_table, value.values()))
 
 
 # Trials.
@@ -256,7 +256,7 @@ _RULES: Mapping[tuple[str, ...], Callable[[Any], bool]] = {
     ("options", "min_retention"): is_share,
     ("options", "space"): _is_name,
     ("baseline", "confusion"): is_confusion,
-    **{(side, "name"): _is_name for side in SIDES},
+    **{(side, "name"): _is_name for side in DOMAINS},
 }
 _TESTED = ("test", "lower", "upper")
 """Numbers that every confirmed point has for both domains."""
@@ -319,7 +319,7 @@ def _are_results(results: Mapping[str, Any]) -> bool:
     compared = [_figures(point) for point in points[1:]]
     if any(names != compared[0] for names in compared):
         return False
-    shared = {f"{side}_{name}" for side in SIDES for name in ("p", *_TESTED)} & set().union(*compared[:1])
+    shared = {f"{side}_{name}" for side in DOMAINS for name in ("p", *_TESTED)} & set().union(*compared[:1])
     if not shared <= set(points[0]):
         return False
     if not _is_all_or_nothing(results, _TOGETHER):
@@ -340,7 +340,7 @@ def _are_results(results: Mapping[str, Any]) -> bool:
 
 def _figures(point: Mapping[str, Any]) -> set[str]:
     """Returns the names of a confirmed point's figures that tables show for both domains."""
-    return {name for name in point if name.startswith(SIDES) and name.endswith(_FIGURES)}
+    return {name for name in point if name.startswith(DOMAINS) and name.endswith(_FIGURES)}
 
 
 def _is_all_or_nothing(values: Mapping[str, Any], rules: Mapping[str, Callable[[Any], bool]]) -> bool:
@@ -359,10 +359,12 @@ def _is_detectable(value: Any) -> bool:
 
 def _is_tested(value: Any) -> bool:
     """Returns whether a value tells images and people of both test sets, None for people whom nobody knows."""
-    if not isinstance(value, Mapping) or not all(isinstance(value.get(side), Mapping) for side in SIDES):
+    if not isinstance(value, Mapping) or not all(isinstance(value.get(side), Mapping) for side in DOMAINS):
         return False
-    images = all(is_count(value[side].get("images")) for side in SIDES)
-    return images and all(value[side].get("people", 0) is None or is_count(value[side].get("people")) for side in SIDES)
+    images = all(is_count(value[side].get("images")) for side in DOMAINS)
+    return images and all(
+        value[side].get("people", 0) is None or is_count(value[side].get("people")) for side in DOMAINS
+    )
 
 
 _TOGETHER: Mapping[str, Callable[[Any], bool]] = {
@@ -378,7 +380,7 @@ def _is_confirmed_point(point: Any) -> bool:
     if not isinstance(point, Mapping):
         return False
     names = all(_is_text(point.get(name)) for name in ("name", "strategy", "alpha", "model"))
-    tested = all(is_number(point.get(f"{side}_{name}")) for side in SIDES for name in _TESTED)
+    tested = all(is_number(point.get(f"{side}_{name}")) for side in DOMAINS for name in _TESTED)
     told = {"name", "named", "strategy", "alpha", "model", "front"}
     numbers = all(item is None or is_number(item) for name, item in point.items() if name not in told)
     named = _is_text(point.get("named", ""))
@@ -405,7 +407,7 @@ def _is_difference(row: Any) -> bool:
     return (
         isinstance(row, Mapping)
         and all(_is_text(row.get(name)) for name in ("one", "other"))
-        and all(is_number(row.get(f"{side}_{name}")) for side in SIDES for name in figures)
+        and all(is_number(row.get(f"{side}_{name}")) for side in DOMAINS for name in figures)
     )
 
 
@@ -424,8 +426,8 @@ _REQUIRED: Mapping[tuple[str, ...], Callable[[Any], bool]] = {
     ("options", "amount"): is_share,
     ("options", "equalise"): lambda value: isinstance(value, bool),
     ("options", "keep_duplicates"): lambda value: isinstance(value, bool),
-    **{(side, name): _is_name for side in SIDES for name in ("name", "kind", "digest")},
-    **{(side, "report"): lambda value: isinstance(value, Mapping) for side in SIDES},
+    **{(side, name): _is_name for side in DOMAINS for name in ("name", "kind", "digest")},
+    **{(side, "report"): lambda value: isinstance(value, Mapping) for side in DOMAINS},
     **{("baseline", name): _is_name for name in ("digest", "device", "precision")},
     ("baseline", "file"): _is_text,
     ("baseline", "source_val"): is_number,

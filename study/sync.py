@@ -5,11 +5,12 @@ import os
 import sys
 from pathlib import Path
 
+import study.tracking.mlflow_run
 from fer.errors import InputError
 from study.arguments import Parser, check_path, check_tracking
 from study.cli import DONE, FAILED, leave, run_command
-from study.config import check_places, place_parent
-from study.machine import leave_with_parent
+from study.machine import exit_with_parent
+from study.options import check_places, place_parent
 from study.redaction import hide_secrets
 
 
@@ -45,10 +46,9 @@ def sync(arguments: list[str] | None) -> int:
     check_places(args)
     check_path("--register", args.register)
     check_tracking(args.tracking_uri)
-    from study import tracking
-    from study.front import readable
     from study.reading import notice, readable_record
-    from study.report import open_study
+    from study.storage.records import open_study
+    from study.trials import readable
 
     if args.tracking_uri == "none":
         raise InputError("study.sync writes to MLflow", "--tracking-uri none", "Name a server or a database.")
@@ -58,17 +58,21 @@ def sync(arguments: list[str] | None) -> int:
     said = notice([*kept.odd, *(f"the study's {name}" for name in record.odd)])
     if said:
         print(f"warning: {said}", file=sys.stderr)
-    handle = tracking.open_tracking(args.tracking_uri, Path.cwd(), required=True)
+    handle = study.tracking.mlflow_run.open_tracking(args.tracking_uri, Path.cwd(), required=True)
     if handle is None:
         raise InputError("study.sync writes to MLflow", "MLFLOW_TRACKING_URI=none", "Give --tracking-uri.")
     if args.alone:
-        leave_with_parent(os.getppid())
-        return DONE if tracking.log_models(handle, info, trials, out / args.study, args.register) else FAILED
+        exit_with_parent(os.getppid())
+        return (
+            DONE
+            if study.tracking.mlflow_run.log_models(handle, info, trials, out / args.study, args.register)
+            else FAILED
+        )
     done: set[int] = set()
-    added = tracking.sync(handle, info, trials, done, force=True)
-    complete = tracking.finish(handle, info, trials, done, out / args.study)
+    added = study.tracking.mlflow_run.sync(handle, info, trials, done, force=True)
+    complete = study.tracking.mlflow_run.finish(handle, info, trials, done, out / args.study)
     if args.models or args.register:
-        complete &= tracking.log_models(handle, info, trials, out / args.study, args.register)
+        complete &= study.tracking.mlflow_run.log_models(handle, info, trials, out / args.study, args.register)
     total = len(kept.value)
     print(
         f"{args.study}: {total} trials, {added} added, {len(done) - added} already there; {hide_secrets(handle['uri'])}"

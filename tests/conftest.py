@@ -1,9 +1,6 @@
 """What all tests share: tiny faces, a tiny network, one thread."""
 
 import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from fer.adaptation import AdaptationConfig, ViewRecipe
+from fer.adaptation.task import AdaptationTask
+from fer.config import AdaptationConfig, ViewRecipe
 from fer.datasets import Dataset
-from fer.engine import Baseline, Setting
-from fer.network import build
+from fer.model.vgg import build
+from fer.model.weights import Baseline
 from fer.runtime import Runtime, digest_of
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 torch.set_num_threads(1)
 
@@ -65,16 +65,16 @@ def baseline() -> Baseline:
 
 
 @pytest.fixture
-def make_setting(source: Dataset, target: Dataset, baseline: Baseline, tmp_path: Path) -> Callable[..., Setting]:
-    def make(cached: bool = True, precision: str = "fp32") -> Setting:
+def make_setting(source: Dataset, target: Dataset, baseline: Baseline, tmp_path: Path) -> Callable[..., AdaptationTask]:
+    def make(cached: bool = True, precision: str = "fp32") -> AdaptationTask:
         runtime = Runtime("cpu", "bf16" if precision == "bf16" else "fp32")
-        return Setting(baseline, source, target, runtime, tmp_path / "cache" if cached else None)
+        return AdaptationTask(baseline, source, target, runtime, tmp_path / "cache" if cached else None)
 
     return make
 
 
 @pytest.fixture
-def setting(make_setting: Callable[..., Setting]) -> Setting:
+def setting(make_setting: Callable[..., AdaptationTask]) -> AdaptationTask:
     return make_setting()
 
 

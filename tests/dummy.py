@@ -16,18 +16,18 @@ from pathlib import Path
 
 import optuna
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from fer.config import AdaptationConfig
+from study.execution.progress import Progress
+from study.execution.supervisor import Worker, supervise, worker_process
+from study.execution.worker_loop import run_trials
+from study.machine import exit_with_parent, keep_private
+from study.options import StudyOptions
+from study.storage.backend import load_study, open_storage, trials_of
+from study.storage.retry import SECONDS_TO_RETRY
+from study.storage.slots import fill_slots
+from study.trials import counted_trials
 
-from fer.adaptation import AdaptationConfig
-from study.config import StudyOptions
-from study.front import counted
-from study.machine import keep_private, leave_with_parent
-from study.patience import PATIENCE_SECONDS
-from study.progress import Progress
-from study.slots import top_up
-from study.storage import load_study, open_storage, trials_of
-from study.supervise import Worker, supervise, worker_process
-from study.worker import run_all
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 NAME = "dummy"
 OPTIONS = {"sampler": "random", "seed": 0}
@@ -50,15 +50,15 @@ def spawn_dummy(seconds: float, options: StudyOptions, name: str, until: float) 
 
 
 def run_worker(args: argparse.Namespace) -> None:
-    study = load_study(NAME, Path(args.out), os.environ.get("STUDY_STORAGE"), PATIENCE_SECONDS)
-    run_all(study, OPTIONS, partial(run_dummy, seconds=args.seconds))
+    study = load_study(NAME, Path(args.out), os.environ.get("STUDY_STORAGE"), SECONDS_TO_RETRY)
+    run_trials(study, OPTIONS, partial(run_dummy, seconds=args.seconds))
 
 
 def make_study(out: Path, url: str | None, trials: int) -> optuna.Study:
     """Returns the study, made if need be, with its slots filled."""
     storage = open_storage(url, out / NAME)
     study = optuna.create_study(study_name=NAME, storage=storage, directions=["maximize"] * 2, load_if_exists=True)
-    top_up(study, trials, "card", AdaptationConfig())
+    fill_slots(study, trials, "card", AdaptationConfig())
     return study
 
 
@@ -100,7 +100,7 @@ def load(out: Path, storage: str | None) -> optuna.Study:
 def assert_exact(out: Path, storage: str | None, trials: int = TRIALS) -> list:
     study = load(out, storage)
     everything = trials_of(study)
-    done = counted(everything)
+    done = counted_trials(everything)
     assert sorted(trial.user_attrs["slot"] for trial in done) == list(range(trials))
     assert all(trial.state.is_finished() for trial in everything)
     finished = [trial for trial in everything if trial.state.name == "COMPLETE"]
@@ -119,7 +119,7 @@ def done_so_far(out: Path, storage: str | None, seen: dict = {}) -> int:  # noqa
     with contextlib.suppress(Exception):
         if (out, storage) not in seen:
             seen[out, storage] = load(out, storage)
-        return len(counted(trials_of(seen[out, storage])))
+        return len(counted_trials(trials_of(seen[out, storage])))
     return 0
 
 
@@ -134,5 +134,5 @@ if __name__ == "__main__":
     args = parser.parse_args()
     keep_private()
     if args.parent:
-        leave_with_parent(args.parent)
+        exit_with_parent(args.parent)
     {"worker": run_worker, "parent": run_parent}[args.role](args)

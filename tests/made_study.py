@@ -10,9 +10,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fer.expressions import EXPRESSIONS
-from study import front as fronts
-from study import plots
-from study.front import table
+from study import trials as fronts
+from study.reporting import figures
+from study.trials import trials_table
 
 STRATEGIES = ["BL", "FC", "FC+CL", "RE", "FU"]
 DONE, STOPPED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -96,7 +96,7 @@ def made_pictures() -> tuple[dict, list[FrozenTrial], dict[str, bytes], dict[str
     """A record, its trials, and their pictures and notes, drawn once for all tests since it takes seconds."""
     info = made_info(name="a $tudy & <b>", options={"space": "card", "storage": "postgresql://me:s3cr3t@host/db"})
     trials = made_trials(30)
-    return info, trials, *plots.pictures(info, table(trials), trials)
+    return info, trials, *figures.draw_figures(info, trials_table(trials), trials)
 
 
 def made_study(trials: list[FrozenTrial], storage: Any = None, name: str = "made") -> optuna.Study:
@@ -111,7 +111,7 @@ def made_study(trials: list[FrozenTrial], storage: Any = None, name: str = "made
 def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
     """A record and trials as a confirmed study has them: confusions, test answers of five seeds, layers' similarity."""
     from fer.layers import LAYERS
-    from study.evidence import differences, judge, measured, within
+    from study.confirmation.statistics import judge_points, per_class_results, strategy_differences, test_measures
 
     rng = np.random.default_rng(5)
     trials = made_trials(30)
@@ -122,7 +122,7 @@ def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
         shares = {f"retention_{name}": float(rng.uniform(0.5, 1.1)) for name in EXPRESSIONS}
         trial.user_attrs["confusion"] = {side: found.tolist() for side, found in counts.items()}
         trial.user_attrs["measures"] |= shares
-    front = fronts.front(table(trials))
+    front = fronts.front_table(trials_table(trials))
     points = []
     networks = [("BL", "BL", "", 0.61, 0.45), *((n, n, "", 0.55, 0.6) for n in STRATEGIES[1:])]
     networks += [(f"trial {row.trial}", row.strategy, row.model, row.source_val, row.target_val) for row in
@@ -139,11 +139,11 @@ def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
                  "model": model, "front": bool(model), "divisions": min(seeds, 4), "logits": logits, "right": right,
                  "cka": np.linspace(1, 0.4, len(LAYERS)), "probe": 0.6}  # fmt: skip
         points.append(point | ({"source_val": source, "target_val": target} if model else {}))
-    results = judge(points, subjects, 0.95)
-    rows = zip(results["points"], measured(points, labels), strict=True)
+    results = judge_points(points, subjects, 0.95)
+    rows = zip(results["points"], test_measures(points, labels), strict=True)
     results["points"] = [row | measures for row, measures in rows]
-    results["inside"] = [within(point, points[0], labels) for point in points]
-    results["differences"] = differences(points, subjects, 0.95)
+    results["inside"] = [per_class_results(point, points[0], labels) for point in points]
+    results["differences"] = strategy_differences(points, subjects, 0.95)
     opening = {"opened": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T01:00:00+00:00", "seeds": 5}
     info = made_info(confirmation=opening | {"results": results, "earlier": []})
     info["baseline"]["confusion"] = trials[0].user_attrs["confusion"]

@@ -27,19 +27,19 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import made_faces
-from fer import baseline
-from fer.adaptation import AdaptationConfig
-from fer.checkpoint import Checkpoints
-from fer.datasets import files, load, pictures
+from fer.config import AdaptationConfig
+from fer.datasets import archives, faces, load
 from fer.errors import InputError
 from fer.expressions import parse_expression
-from fer.network import build
+from fer.model import weights
+from fer.model.vgg import build
 from fer.runtime import Runtime
-from fer.training import make_optimiser
-from study.config import parse, study_name
-from study.front import counted
-from study.slots import top_up
-from study.storage import open_storage, trials_of
+from fer.training.checkpoint import Checkpoints
+from fer.training.optimisers import make_optimiser
+from study.options import parse_options, study_name
+from study.storage.backend import open_storage, trials_of
+from study.storage.slots import fill_slots
+from study.trials import counted_trials
 
 HANG = 10
 QUICK = 12  # every twelfth by default
@@ -116,8 +116,8 @@ def image_bytes(kind: str) -> bytes:
 def test_a_harmed_image_is_read_or_skipped_with_a_reason(seed):
     with in_time():
         try:
-            grey = pictures.decode(harmed(image_bytes(FORMATS[seed // 8 % len(FORMATS)]), seed))
-        except pictures.UnreadableImage as reason:
+            grey = faces.decode(harmed(image_bytes(FORMATS[seed // 8 % len(FORMATS)]), seed))
+        except faces.UnreadableImage as reason:
             assert str(reason) and "\n" not in str(reason)
         else:
             assert grey.dtype == np.uint8 and grey.ndim == 2 and grey.size
@@ -140,8 +140,8 @@ def png_of_size(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("size", [(2**31 - 1, 2**31 - 1), (100_000, 100_000), (8000, 8000), (0, 10), (10**9, 1)])
 def test_a_picture_that_says_it_is_huge_is_never_decoded(size):
-    with in_time(), pytest.raises(pictures.UnreadableImage):
-        pictures.decode(png_of_size(*size))
+    with in_time(), pytest.raises(faces.UnreadableImage):
+        faces.decode(png_of_size(*size))
 
 
 # Archives.
@@ -173,7 +173,7 @@ def unpacked(folder: Path, content: bytes, kind: str) -> bool:
     before = set(folder.rglob("*"))
     try:
         with in_time():
-            files.unpack(archive, inside, defaultdict(list))
+            archives.unpack(archive, inside, defaultdict(list))
     except InputError as error:
         assert "\n" not in str(error)
         done = False
@@ -209,7 +209,7 @@ def test_links_and_devices_in_a_tar_are_skipped(kind, tmp_path):
 
 
 def test_an_archive_that_unpacks_to_more_than_it_says_stops_at_what_it_says(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MOST_UNPACKED", 10**6)
+    monkeypatch.setattr(archives, "MOST_UNPACKED", 10**6)
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("happy/bomb.png", bytes(50 * 10**6))
@@ -316,7 +316,7 @@ def test_odd_values_of_options_are_refused_in_one_line_or_make_sense(flag, capsy
     for value in VALUES:
         with in_time():
             try:
-                options = parse(["--target", "tfeid", f"--{flag}={value}"])
+                options = parse_options(["--target", "tfeid", f"--{flag}={value}"])
             except InputError as error:
                 assert "\n" not in str(error).replace(value, "")
             except SystemExit as end:
@@ -334,7 +334,7 @@ def test_odd_values_of_options_are_refused_in_one_line_or_make_sense(flag, capsy
 def journal(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("journal")
     study = optuna.create_study(study_name="s", storage=open_storage(None, folder), directions=["maximize"] * 2)
-    top_up(study, 8, "card", AdaptationConfig())
+    fill_slots(study, 8, "card", AdaptationConfig())
     return (folder / "journal.log").read_bytes()
 
 
@@ -345,8 +345,8 @@ def test_a_harmed_journal_is_mended_or_refused(seed, journal, tmp_path):
     try:
         with in_time():
             study = optuna.load_study(study_name="s", storage=open_storage(None, tmp_path))
-            top_up(study, 8, "card", AdaptationConfig())
-            assert len(counted(trials_of(study))) == 0
+            fill_slots(study, 8, "card", AdaptationConfig())
+            assert len(counted_trials(trials_of(study))) == 0
     except InputError as error:
         assert "journal" in str(error) and "\n" not in str(error)
     except KeyError:
@@ -359,7 +359,7 @@ def test_a_harmed_journal_is_mended_or_refused(seed, journal, tmp_path):
 @pytest.fixture(scope="module")
 def network_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("network") / "n.safetensors"
-    baseline.save(build(1 / 16, seed=1), path, {"width": "0.0625"})
+    weights.save_network(build(1 / 16, seed=1), path, {"width": "0.0625"})
     return path.read_bytes()
 
 
@@ -369,7 +369,7 @@ def test_a_harmed_network_is_refused_or_is_one_of_finite_weights(seed, network_b
     path.write_bytes(harmed(network_bytes, seed))
     try:
         with in_time():
-            found = baseline.load(path, Runtime())
+            found = weights.load_network(path, Runtime())
     except InputError as error:
         assert "\n" not in str(error)
     else:
@@ -380,7 +380,7 @@ def test_a_harmed_network_is_refused_or_is_one_of_finite_weights(seed, network_b
 def test_a_width_that_is_none_builds_nothing(width, tmp_path):
     save_file({"conv1_1.conv.weight": torch.zeros(4, 1, 3, 3)}, tmp_path / "n.safetensors", {"width": width})
     with in_time(), pytest.raises(InputError):
-        baseline.load(tmp_path / "n.safetensors", Runtime())
+        weights.load_network(tmp_path / "n.safetensors", Runtime())
 
 
 def test_a_pickle_is_no_network(tmp_path):
@@ -394,7 +394,7 @@ def test_a_pickle_is_no_network(tmp_path):
     for write in (lambda: path.write_bytes(pickle.dumps(Evil())), lambda: torch.save({"a": Evil()}, path)):
         write()
         with pytest.raises(InputError):
-            baseline.load(path, Runtime())
+            weights.load_network(path, Runtime())
     assert not (tmp_path / "ran").exists()
 
 

@@ -13,9 +13,9 @@ from benchmarks.search import Contender, correlations, curves, halving, replay, 
 from benchmarks.search_figures import attained, draw_real
 from benchmarks.search_simulator import Course, Plan, Search, Surrogate, base, noise, simulate
 from benchmarks.search_table import KNOBS, MEASURED, NAMED, PACKED, SHARES, draw, read
-from fer.adaptation import STRATEGIES, named
+from fer.adaptation.methods import STRATEGIES, named
 from search_spaces import named_in
-from study.search import make_sampler
+from study.search.samplers import make_sampler
 
 
 @pytest.fixture(scope="module")

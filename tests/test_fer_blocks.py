@@ -8,13 +8,17 @@ import torch
 from torch import nn
 
 from conftest import TINY
-from fer import training
-from fer.adaptation import AdaptationConfig, named
-from fer.engine import Baseline, Setting, adapt
+from fer.adaptation.methods import named
+from fer.adaptation.procedure import adapt
+from fer.adaptation.task import AdaptationTask
+from fer.config import AdaptationConfig
 from fer.layers import CONVOLUTIONS
-from fer.network import blocked, build, copied, cut_shapes, folded
+from fer.model.onednn import fuse_batch_norm, to_onednn_layout
+from fer.model.vgg import build, clone, cut_shapes
+from fer.model.weights import Baseline
 from fer.runtime import Runtime, _cpu_has_bf16, digest_of
-from fer.training import Diverged
+from fer.training import loop
+from fer.training.loop import Diverged
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch is without oneDNN")
 
@@ -43,17 +47,17 @@ def test_a_folded_network_answers_the_same(network, cut):
     rest, inputs = network[cut:], inputs_at(network, cut)
     with torch.no_grad():
         wanted = rest(inputs)
-        for found in (folded(rest)(inputs), folded(rest, torch.float32)(inputs)):
+        for found in (fuse_batch_norm(rest)(inputs), fuse_batch_norm(rest, torch.float32)(inputs)):
             torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("where", ["conv1_1.conv.weight", "conv3_2.norm.running_var", "conv4_3.norm.bias"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
 def test_what_is_no_number_stays_none_in_a_folded_network(network, where, value):
-    broken, inputs = copied(network), inputs_at(network, 0)
+    broken, inputs = clone(network), inputs_at(network, 0)
     broken.state_dict()[where].fill_(value)
     with torch.no_grad():
-        wanted, found = folded(broken)(inputs), folded(broken, torch.float32)(inputs)
+        wanted, found = fuse_batch_norm(broken)(inputs), fuse_batch_norm(broken, torch.float32)(inputs)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
@@ -71,28 +75,28 @@ def learnt(layers: nn.Sequential, inputs: torch.Tensor) -> dict[str, torch.Tenso
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_network_learns_the_same_and_keeps_its_parameters(network, cut):
     inputs = inputs_at(network, cut)
-    plain, other = copied(network[cut:]).train(), copied(network[cut:]).train()
-    exact = learnt(copied(network[cut:]).train().double(), inputs.double())
-    wanted, found = learnt(plain, inputs), learnt(blocked(other, torch.float32), inputs)
+    plain, other = clone(network[cut:]).train(), clone(network[cut:]).train()
+    exact = learnt(clone(network[cut:]).train().double(), inputs.double())
+    wanted, found = learnt(plain, inputs), learnt(to_onednn_layout(other, torch.float32), inputs)
     assert wanted.keys() == found.keys() == exact.keys()
     for name, value in exact.items():
         # A rounding may take one of very many ReLUs or pools another way, and gradients with it.
         length = float(value.double().norm()) + 1e-9
         off = [float((one[name].double() - value).norm()) / length for one in (wanted, found)]
         assert off[1] < (1e-4 if "running" in name else max(10 * off[0], 0.1 if cut < 5 else 5e-3)), (name, off)
-    assert [id(p) for p in blocked(other, torch.float32).parameters()] == [id(p) for p in other.parameters()]
+    assert [id(p) for p in to_onednn_layout(other, torch.float32).parameters()] == [id(p) for p in other.parameters()]
     assert int(dict(other.named_buffers()).get("conv1_1.norm.num_batches_tracked", 1)) == 1 + (cut == 0)
 
 
 @pytest.fixture
-def wide(source, target, monkeypatch) -> Setting:
+def wide(source, target, monkeypatch) -> AdaptationTask:
     """A setting whose network has channels in whole blocks, and which is told that fp32 gains by them."""
     network = build(1 / 4, seed=3)
     with torch.no_grad():
         network.train()(torch.randn(32, 1, 48, 48, generator=torch.Generator().manual_seed(1)))
     network.eval().requires_grad_(False)
-    monkeypatch.setattr(training, "_SMALL_BATCH", 1)
-    return Setting(Baseline(network, 1 / 4, digest_of(network.state_dict())), source, target, Runtime())
+    monkeypatch.setattr(loop, "_SMALL_BATCH", 1)
+    return AdaptationTask(Baseline(network, 1 / 4, digest_of(network.state_dict())), source, target, Runtime())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -111,9 +115,9 @@ def test_an_adaptation_in_blocks_is_the_same_adaptation(wide, monkeypatch, name,
     config = replace(named(name, replace(TINY, epochs=1, lr=0.001)), **knobs)
     monkeypatch.setattr(Runtime, "blocks", None)
     wanted = adapt(wide, config, seed=5)
-    used, plain = [], training.blocked
+    used, plain = [], loop.to_onednn_layout
     monkeypatch.setattr(Runtime, "blocks", wide.runtime.dtype)
-    monkeypatch.setattr(training, "blocked", lambda *given: used.append(given) or plain(*given))
+    monkeypatch.setattr(loop, "to_onednn_layout", lambda *given: used.append(given) or plain(*given))
     found = adapt(wide, config, seed=5)
     assert len(used) == config.members
     for one, other in zip(found.curve, wanted.curve, strict=True):
@@ -144,7 +148,7 @@ def test_a_training_in_blocks_that_diverges_says_so(wide, monkeypatch, knobs, ep
     ],
 )
 def test_blocks_are_for_what_is_quicker_so_and_possible(knobs, width, taken):
-    assert training._fits_blocks(build(width), AdaptationConfig(**knobs)) == taken
+    assert loop._fits_blocks(build(width), AdaptationConfig(**knobs)) == taken
 
 
 @pytest.mark.parametrize(
@@ -159,4 +163,4 @@ def test_blocks_are_for_what_is_quicker_so_and_possible(knobs, width, taken):
 def test_blocks_are_for_bf16_where_the_cpu_has_it(monkeypatch, device, precision, has, blocks):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
-    assert Runtime(device, precision).blocks is blocks
+    assert Runtime(device, precision).onednn_dtype is blocks

@@ -14,14 +14,19 @@ import pytest
 import torch
 
 from conftest import TINY, TINY_WIDTH
-from fer import baseline, checkpoint
-from fer.adaptation import AdaptationConfig, named
+from fer import baseline
+from fer.adaptation.methods import named
+from fer.adaptation.procedure import adapt
+from fer.adaptation.task import AdaptationTask
 from fer.baseline import BaselineConfig
-from fer.checkpoint import Checkpoints
-from fer.engine import Setting, adapt
-from fer.network import build
+from fer.config import AdaptationConfig
+from fer.model import weights
+from fer.model.vgg import build
 from fer.runtime import Runtime
-from fer.training import Diverged, make_optimiser
+from fer.training import checkpoint
+from fer.training.checkpoint import Checkpoints
+from fer.training.loop import Diverged
+from fer.training.optimisers import make_optimiser
 
 KNOBS = {
     "momentum": {},
@@ -56,13 +61,13 @@ def die_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Checkpoints, "offer", offer_and_die)
 
 
-def adapt_and_die(setting: Setting, config: AdaptationConfig, after: int) -> None:
+def adapt_and_die(setting: AdaptationTask, config: AdaptationConfig, after: int) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         die_after(after, patch)
         adapt(setting, config, seed=5)
 
 
-def left(setting: Setting) -> list[Path]:
+def left(setting: AdaptationTask) -> list[Path]:
     assert setting.cache is not None
     return list((setting.cache / "checkpoints").glob("*"))
 
@@ -181,7 +186,7 @@ def test_processes_go_on_from_the_epoch_that_all_have(kept):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(source, tmp_path, processes):
     config = BaselineConfig(width=TINY_WIDTH, epochs=30, processes=processes, batch_size=20)
-    whole = baseline.load(baseline.obtain(source, config, Runtime(), tmp_path / "whole"), Runtime())
+    whole = weights.load_network(baseline.find_or_train(source, config, Runtime(), tmp_path / "whole"), Runtime())
     code = (
         "import sys; from pathlib import Path; from fer.baseline import BaselineConfig, obtain\n"
         "from fer.datasets import Dataset; from fer.runtime import Runtime\n"
@@ -208,5 +213,5 @@ def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(sourc
     said, _ = start().communicate(timeout=200)
     assert 7 <= int(said.split()[0]) <= 9, said
     (path,) = (tmp_path / "torn").glob("*.safetensors")
-    assert baseline.load(path, Runtime()).digest == whole.digest
+    assert weights.load_network(path, Runtime()).digest == whole.digest
     assert not list((tmp_path / "torn" / "checkpoints").glob("*/*"))

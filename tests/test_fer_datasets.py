@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fer.datasets import SPLITS, Dataset, copies, files, load, near_copies, pictures, splits, survey
+from fer.datasets import SPLITS, Dataset, archives, copies, faces, load, near_copies, splits, survey
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
-from study.lab import note_copies
+from study.inputs import note_copies
 from tests import made_faces
 from tests.made_faces import MADE, labels_of
 
@@ -127,7 +127,7 @@ def test_same_seed_same_split(case: str, tmp_path: Path, read: Loader) -> None:
 def test_subjects_never_cross(seed: int, people: int, images: int) -> None:
     rng = np.random.default_rng(seed)
     labels, subjects = rng.integers(0, 7, images), np.arange(images) % people
-    parts, _ = splits.assign(
+    parts, _ = splits.assign_splits(
         labels, subjects, np.arange(images), [None] * images, splits.wanted_sizes(images, None), seed
     )
     assert set(parts) == {0, 1, 2}
@@ -140,7 +140,7 @@ def test_equal_pixels_stay_together(seed: int, images: int) -> None:
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(70) % 7, rng.integers(0, 7, images - 70)])
     groups = np.concatenate([np.arange(70), rng.integers(0, images // 2, images - 70)])
-    parts = splits.by_image(labels, groups, [images // 10, images // 10], seed)
+    parts = splits.split_by_image(labels, groups, [images // 10, images // 10], seed)
     assert all(len(set(parts[groups == group])) == 1 for group in np.unique(groups))
     of_groups = {label: len({*groups[labels == label]}) for label in range(7)}
     for part in range(3):
@@ -151,7 +151,7 @@ def test_equal_pixels_stay_together(seed: int, images: int) -> None:
 
 def test_sizes_are_exact_without_subjects() -> None:
     labels = np.random.default_rng(0).choice(7, 35887, p=[0.138, 0.015, 0.143, 0.25, 0.169, 0.112, 0.173])
-    parts = splits.by_image(labels, np.arange(35887), [3589, 3589], 0)
+    parts = splits.split_by_image(labels, np.arange(35887), [3589, 3589], 0)
     assert np.bincount(parts).tolist() == [28709, 3589, 3589]
 
 
@@ -159,7 +159,7 @@ def test_sizes_by_subject_come_near_the_papers() -> None:
     """TFEID's shape: 40 people, 510 images."""
     rng = np.random.default_rng(0)
     subjects = np.sort(np.concatenate([np.arange(40), rng.integers(0, 40, 470)]))
-    parts = splits.by_subject(rng.integers(0, 7, 510), subjects, [47, 58], 0)
+    parts = splits.split_by_subject(rng.integers(0, 7, 510), subjects, [47, 58], 0)
     assert np.abs(np.bincount(parts) - [405, 47, 58]).max() <= 1
 
 
@@ -186,7 +186,7 @@ def test_every_person_is_tested_by_some_seed_and_sizes_stay_near_the_wanted_ones
     seen: dict[int, set[int]] = {1: set(), 2: set()}
     divisions = set()
     for seed in range(150):
-        parts = splits.by_subject(labels, subjects, [15, 67], seed)
+        parts = splits.split_by_subject(labels, subjects, [15, 67], seed)
         people = [set(subjects[parts == part].tolist()) for part in range(3)]
         assert sum(len(part) for part in people) == 10
         assert np.abs(np.bincount(parts)[1:] - [15, 67]).sum() <= limit
@@ -201,7 +201,7 @@ def test_every_person_is_tested_by_some_seed_and_sizes_stay_near_the_wanted_ones
 def test_every_person_of_equals_is_tested_by_some_seed(people: int) -> None:
     subjects, labels = np.repeat(np.arange(people), 14), np.tile(np.arange(7), 2 * people)
     wanted = splits.wanted_sizes(len(labels), None)[1:]
-    parts = [splits.by_subject(labels, subjects, wanted, seed) for seed in range(60)]
+    parts = [splits.split_by_subject(labels, subjects, wanted, seed) for seed in range(60)]
     tested = {who for part in parts for who in subjects[part == 2].tolist()}
     assert tested == set(range(people))
 
@@ -244,7 +244,7 @@ def redone(image: np.ndarray, how: str) -> np.ndarray:
     """Returns the picture as another site would show it."""
     picture = Image.fromarray(image)
     if how == "compressed":
-        return pictures.decode(encode(picture, "JPEG", quality=60))
+        return faces.decode(encode(picture, "JPEG", quality=60))
     if how == "scaled":
         return np.asarray(picture.resize((40, 40), 3).resize((48, 48), 3))
     if how == "cropped":
@@ -383,7 +383,7 @@ def test_equalise_changes_pixels_and_not_the_split(tmp_path: Path, read: Loader)
 def test_second_load_reads_nothing(tmp_path: Path, read: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     made_faces.jaffe(tmp_path / "data/jaffe")
     first = read("jaffe")
-    monkeypatch.setattr(files.Copy, "read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(archives.DatasetCopy, "read", lambda *_: pytest.fail("read again"))
     assert read("jaffe") == first
     assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".jaffe-")]
 
@@ -475,7 +475,7 @@ def test_modes(mode: str) -> None:
     else:
         kind = {"CMYK": "TIFF"}.get(mode, "PNG")
         data = encode(Image.fromarray(ramp).convert("RGB" if mode == "CMYK" else "L").convert(mode), kind)
-    grey = pictures.decode(data)
+    grey = faces.decode(data)
     assert grey.dtype == np.uint8 and grey.shape == (50, 50)
     if mode != "1":
         assert np.abs(grey.astype(int) - ramp).max() <= 3
@@ -483,9 +483,9 @@ def test_modes(mode: str) -> None:
 
 def test_cmyk_jpeg_and_transparency() -> None:
     red = Image.new("RGB", (60, 60), (255, 0, 0))
-    assert abs(int(pictures.decode(encode(red.convert("CMYK"), "JPEG"))[30, 30]) - 76) <= 4
+    assert abs(int(faces.decode(encode(red.convert("CMYK"), "JPEG"))[30, 30]) - 76) <= 4
     clear = Image.new("RGBA", (60, 60), (255, 255, 255, 0))
-    assert pictures.decode(encode(clear, "PNG"))[30, 30] == 128
+    assert faces.decode(encode(clear, "PNG"))[30, 30] == 128
 
 
 PNG = encode(Image.fromarray(made_faces.face(0, 1, 100)), "PNG")
@@ -506,16 +506,16 @@ JPEG = encode(Image.fromarray(made_faces.face(0, 1, 100)), "JPEG")
     ],
 )
 def test_unreadable(data: bytes, reason: str) -> None:
-    with pytest.raises(pictures.UnreadableImage, match=reason):
-        pictures.decode(data)
+    with pytest.raises(faces.UnreadableImage, match=reason):
+        faces.decode(data)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, len(JPEG) - 1), st.integers(0, 255))
 def test_a_flipped_byte_never_gets_through_as_another_error(place: int, value: int) -> None:
     data = JPEG[:place] + bytes([value]) + JPEG[place + 1 :]
-    with contextlib.suppress(pictures.UnreadableImage):
-        assert pictures.decode(data).dtype == np.uint8
+    with contextlib.suppress(faces.UnreadableImage):
+        assert faces.decode(data).dtype == np.uint8
 
 
 def test_damaged_files_are_skipped_counted_and_named(tmp_path: Path, read: Loader) -> None:
@@ -546,7 +546,7 @@ def test_portraits_are_cropped_to_the_face(tmp_path: Path, read: Loader, monkeyp
     portrait = np.full((200, 150), 255, np.uint8)
     portrait[50:130, 40:120] = made_faces.face(0, size=80)
     Image.fromarray(portrait).save(root / "KA.AN1.1.tiff")
-    monkeypatch.setattr(pictures, "find_face", lambda _: (42.0, 52.0, 76.0, 76.0))
+    monkeypatch.setattr(faces, "find_face", lambda _: (42.0, 52.0, 76.0, 76.0))
     dataset = read("jaffe")
     assert dataset.report["faces"]["detected"] == 1
     for split in SPLITS:
@@ -567,7 +567,7 @@ def test_portraits_without_a_face_are_framed_as_the_others_are(
     def find(grey: np.ndarray) -> tuple[float, ...] | None:
         return None if 255 - grey[0, 0] in (3, 50) else (32.0, 62.0, 55.0, 55.0)
 
-    monkeypatch.setattr(pictures, "find_face", find)
+    monkeypatch.setattr(faces, "find_face", find)
     dataset = read("jaffe")
     assert (dataset.report["faces"]["detected"], dataset.report["faces"]["centre_cropped"]) == (68, 2)
     assert any("2 of 70 portraits: cropped where the others' faces lie" in text for text in dataset.report["notices"])
@@ -613,7 +613,7 @@ def test_the_first_frame_of_a_short_sequence_is_never_its_expression(frames: int
 
 def test_crop_repeats_the_edge_beyond_the_image() -> None:
     grey = np.arange(100, dtype=np.uint8).reshape(10, 10)
-    square = pictures.crop(grey, (-5, -5, 10, 10), margin=0)
+    square = faces.crop_square(grey, (-5, -5, 10, 10), margin=0)
     assert square.shape == (10, 10) and (square[:5, :5] == 0).all() and square[9, 9] == 44
 
 
@@ -797,7 +797,7 @@ def test_unreadable_folder_within(tmp_path: Path, read: Loader, monkeypatch: pyt
             raise PermissionError(13, "Permission denied")
         return scan(path)
 
-    monkeypatch.setattr(files.os, "scandir", refuse)
+    monkeypatch.setattr(archives.os, "scandir", refuse)
     with pytest.raises(InputError, match="must be readable"):
         read("mine")
 
@@ -825,7 +825,7 @@ def test_links_in_archives_are_skipped(tmp_path: Path, read: Loader) -> None:
 
 
 def test_archives_are_bounded(tmp_path: Path, read: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_UNPACKED", 10_000)
+    monkeypatch.setattr(archives, "MOST_UNPACKED", 10_000)
     (tmp_path / "data").mkdir()
     with zipfile.ZipFile(tmp_path / "data/jaffe.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("KA.AN1.1.tiff", b"\0" * 100_000)
@@ -850,6 +850,6 @@ def test_label_file_that_cannot_be_read(tmp_path: Path, read: Loader, monkeypatc
     def refuse(*_: object) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(files.Copy, "read", refuse)
+    monkeypatch.setattr(archives.DatasetCopy, "read", refuse)
     with pytest.raises(InputError, match="label files must be readable"):
         read("mine")

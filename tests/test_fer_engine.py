@@ -17,20 +17,24 @@ import torch
 
 from commands import ROOT
 from conftest import TINY
-from fer import engine, prefix
-from fer.adaptation import STRATEGIES, AdaptationConfig, ViewRecipe, named
-from fer.engine import adapt, open_feed
+from fer.adaptation import evaluation, procedure
+from fer.adaptation.methods import STRATEGIES, named
+from fer.adaptation.procedure import adapt
+from fer.adaptation.task import open_source
+from fer.config import AdaptationConfig, ViewRecipe
+from fer.features import cache, sources
+from fer.features.schedule import choose_target_images, draw_schedule
+from fer.features.sources import ImageSource
 from fer.layers import LAYERS
-from fer.network import build
-from fer.prefix import Pixels
-from fer.runtime import Runtime, runtime
-from fer.schedule import choose_amount, draw_schedule
-from fer.training import Diverged, make_optimiser
+from fer.model.vgg import build
+from fer.runtime import Runtime, make_runtime
+from fer.training.loop import Diverged
+from fer.training.optimisers import make_optimiser
 
 EVERY_CUT = range(len(LAYERS) + 1)
 
 
-def losses(adapted: engine.Adapted) -> list[float]:
+def losses(adapted: procedure.Adapted) -> list[float]:
     return [row["loss"] for row in adapted.curve if "loss" in row]
 
 
@@ -132,13 +136,15 @@ def test_scoring_networks_on_the_way_at_a_rung_changes_no_training(setting, stra
     plain = adapt(setting, config, 5, ways=ways)
     looked = adapt(setting, config, 5, lambda share, row, found: not [prospect.score() for prospect in found], ways)
     assert losses(looked) == losses(plain) and looked.measures == plain.measures
-    assert [step.measures for step in looked.between] == [step.measures for step in plain.between]
+    assert [step.measures for step in looked.interpolated] == [step.measures for step in plain.interpolated]
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 3])
 def test_at_a_rung_as_many_networks_on_the_way_are_made_as_are_asked_for(setting, monkeypatch, wanted):
-    made, mixed = [], engine._Adaptation.mixed
-    monkeypatch.setattr(engine._Adaptation, "mixed", lambda self, *args: (made.append(args[1:]), mixed(self, *args))[1])
+    made, mixed = [], procedure._Adaptation.mixed
+    monkeypatch.setattr(
+        procedure._Adaptation, "mixed", lambda self, *args: (made.append(args[1:]), mixed(self, *args))[1]
+    )
     ways = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
 
     def on_rung(share, row, prospects):
@@ -172,12 +178,12 @@ def test_a_network_from_scratch_is_on_no_way_from_the_baseline(setting):
     told = []
     config = replace(TINY, init="scratch", fusion_ratio="natural")
     adapted = adapt(setting, config, 5, lambda share, row, ways: bool(told.extend(ways)), ((0.5, 0.0),))
-    assert told == [] and adapted.between == []
+    assert told == [] and adapted.interpolated == []
 
 
 def test_a_rung_may_look_at_fewer_images_and_compares_them_with_the_baseline_on_the_same(setting, monkeypatch):
-    looked, predict = [], engine.predict
-    monkeypatch.setattr(engine, "predict", lambda *args: (looked.append(len(args[3])), predict(*args))[1])
+    looked, predict = [], evaluation.predict
+    monkeypatch.setattr(procedure, "predict", lambda *args: (looked.append(len(args[3])), predict(*args))[1])
 
     def rung_and_end(images, strategy="RE", lr=TINY.lr):
         rows = []
@@ -239,7 +245,7 @@ def test_a_network_without_numbers_for_answers_has_diverged_though_its_losses_we
 @pytest.mark.parametrize("amount", [0.5, 1.0])
 def test_every_schedule_draws_the_same_budget(ratio, amount):
     config = AdaptationConfig(fusion_ratio=ratio, amount=amount, batch_size=10, epochs=6)
-    target, source = choose_amount(np.arange(50) % 7, amount, seed=1), np.arange(200)
+    target, source = choose_target_images(np.arange(50) % 7, amount, seed=1), np.arange(200)
     schedule = draw_schedule(config, target, source, 50, seed=3)
     drawn = {domain: sum(len(i) for i, _ in schedule.samples(domain)) for domain in ("target", "source")}
     assert drawn["target"] + drawn["source"] == 6 * 50
@@ -256,10 +262,10 @@ def test_every_schedule_draws_the_same_budget(ratio, amount):
 
 def test_half_the_amount_keeps_every_expression():
     labels = np.repeat(np.arange(7), [20, 4, 8, 16, 10, 12, 30])
-    kept = choose_amount(labels, 0.5, seed=1)
+    kept = choose_target_images(labels, 0.5, seed=1)
     assert len(kept) == 50
     np.testing.assert_allclose(np.bincount(labels[kept]), np.bincount(labels) / 2, atol=1)
-    assert np.array_equal(kept, choose_amount(labels, 0.5, seed=1))
+    assert np.array_equal(kept, choose_target_images(labels, 0.5, seed=1))
 
 
 def damage(path: Path) -> None:
@@ -288,7 +294,7 @@ def _adapt_with_others(setting, config, barrier, results):
 
 
 def test_processes_that_fill_a_bank_at_once_all_have_true_features(make_setting, monkeypatch):
-    monkeypatch.setattr(prefix, "_FILL_BATCH", 16)  # many to share
+    monkeypatch.setattr(cache, "_FILL_BATCH", 16)  # many to share
     config, context = named("FU", replace(TINY, frozen_layers=4)), multiprocessing.get_context("fork")
     barrier, results = context.Barrier(3), context.Queue()
     parts = [
@@ -304,11 +310,11 @@ def test_processes_that_fill_a_bank_at_once_all_have_true_features(make_setting,
 
 
 def test_a_process_computes_nothing_that_another_has_filled_meanwhile(setting, monkeypatch):
-    monkeypatch.setattr(prefix, "_FILL_BATCH", 4)
+    monkeypatch.setattr(cache, "_FILL_BATCH", 4)
     split = setting.target.open("train")
-    mine, other = (open_feed(setting, "target", split, "train", 10, ViewRecipe(), 1) for _ in range(2))
+    mine, other = (open_source(setting, "target", split, "train", 10, ViewRecipe(), 1) for _ in range(2))
     images, views, filled = np.arange(12), np.zeros(12, int), []
-    fill = prefix.Bank._fill
+    fill = cache.FeatureCache._fill
 
     def counted(bank, slots):
         filled.extend(slots)
@@ -316,13 +322,13 @@ def test_a_process_computes_nothing_that_another_has_filled_meanwhile(setting, m
         if bank is mine:
             other.prepare(images, views)
 
-    monkeypatch.setattr(prefix.Bank, "_fill", counted)
+    monkeypatch.setattr(cache.FeatureCache, "_fill", counted)
     mine.prepare(images, views)
     assert sorted(filled) == list(range(12))
 
 
 def test_features_that_the_disk_takes_in_part_are_an_error_of_the_machine(setting, monkeypatch):
-    monkeypatch.setattr(prefix.os, "pwrite", lambda file, content, at: len(content) // 2)
+    monkeypatch.setattr(cache.os, "pwrite", lambda file, content, at: len(content) // 2)
     with pytest.raises(OSError, match="no space left") as found:
         adapt(setting, named("FC", TINY), seed=5)
     assert found.value.errno == errno.ENOSPC
@@ -331,7 +337,7 @@ def test_features_that_the_disk_takes_in_part_are_an_error_of_the_machine(settin
 def test_a_second_trial_computes_no_feature_again(setting, monkeypatch):
     config = named("FC", TINY)
     adapt(setting, config, seed=5)
-    monkeypatch.setattr(prefix.Bank, "_fill", lambda *_: pytest.fail("filled again"))
+    monkeypatch.setattr(cache.FeatureCache, "_fill", lambda *_: pytest.fail("filled again"))
     adapt(setting, replace(config, lr=0.001), seed=5)
 
 
@@ -351,7 +357,7 @@ def test_auto_takes_the_precision_that_is_faster_here(monkeypatch, slow, taken):
 
     monkeypatch.setattr(Runtime, "autocast", slowed)
     drawn = torch.get_rng_state()
-    assert runtime("cpu").precision == taken
+    assert make_runtime("cpu").precision == taken
     assert (torch.get_rng_state() == drawn).all()
 
 
@@ -359,26 +365,26 @@ def test_auto_takes_the_precision_that_is_faster_here(monkeypatch, slow, taken):
 def test_auto_takes_bf16_on_gpus_that_have_it_and_not_where_it_is_emulated(monkeypatch, has, taken):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or has)
-    assert runtime("cuda") == Runtime("cuda", taken)
+    assert make_runtime("cuda") == Runtime("cuda", taken)
 
 
 def test_a_second_trial_draws_no_view_again_where_there_is_room(setting, monkeypatch):
     config = named("FU", replace(TINY, epochs=1))
-    monkeypatch.setattr(prefix, "_residents", OrderedDict())
-    monkeypatch.setattr(prefix, "render", called := count_calls(prefix.render))
+    monkeypatch.setattr(cache, "_residents", OrderedDict())
+    monkeypatch.setattr(cache, "render", called := count_calls(cache.render))
     first = adapt(setting, config, seed=5)
     drawn = called.count
     assert drawn > 0
     assert losses(adapt(setting, config, seed=5)) == losses(first) and called.count == drawn
-    monkeypatch.setattr(prefix, "LARGEST_RESIDENT", {"cpu": 0})
+    monkeypatch.setattr(cache, "LARGEST_RESIDENT", {"cpu": 0})
     assert losses(adapt(setting, config, seed=5)) == losses(first) and called.count > 2 * drawn  # step by step
 
 
 OPTIMISERS = """
 import sys, torch
-from fer.adaptation import AdaptationConfig
-from fer.network import build
-from fer.training import make_optimiser
+from fer.config import AdaptationConfig
+from fer.model.vgg import build
+from fer.training.optimisers import make_optimiser
 
 for name, plain in (("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)):
     network = build(1 / 16)
@@ -417,11 +423,11 @@ def test_optimisers_are_torchs(name, plain):
 def test_what_a_gpu_holds_gives_the_same_training(setting, monkeypatch, name):
     config = named(name, TINY)
     wanted = adapt(setting, config, 5)
-    monkeypatch.setattr(prefix, "_residents", OrderedDict())  # what the CPU drew is not what is tried
+    monkeypatch.setattr(cache, "_residents", OrderedDict())  # what the CPU drew is not what is tried
     monkeypatch.setattr(Runtime, "on_gpu", True)
     monkeypatch.setenv("FER_CUDA_GRAPHS", "0")
     with monkeypatch.context() as patch:
-        patch.setattr(Pixels, "_draw", called := count_calls(Pixels._draw))
+        patch.setattr(ImageSource, "_draw", called := count_calls(ImageSource._draw))
         found = adapt(setting, config, 5)
     assert [row["loss"] for row in found.curve] == [row["loss"] for row in wanted.curve]
     np.testing.assert_array_equal(found.logits["source"], wanted.logits["source"])
@@ -441,7 +447,7 @@ def count_calls(function):
 
 def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):
     split = setting.target.open("train")
-    banks = [open_feed(setting, "target", split, "train", 10, ViewRecipe(), 4) for _ in range(2)]
+    banks = [open_source(setting, "target", split, "train", 10, ViewRecipe(), 4) for _ in range(2)]
     banks[1].keeps = True  # as on a GPU
     images, views = np.array([5, 3, 5, 0]), np.array([1, 0, 2, 3])
     for bank in banks:
@@ -453,10 +459,10 @@ def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):
 
 def test_what_a_device_holds_serves_the_next_adaptations_until_room_is_wanted(setting, monkeypatch):
     split = setting.target.open("train")
-    monkeypatch.setattr(prefix, "_residents", OrderedDict())
+    monkeypatch.setattr(cache, "_residents", OrderedDict())
 
     def prepare(*images):
-        bank = open_feed(setting, "target", split, "train", 10, ViewRecipe(), 4)
+        bank = open_source(setting, "target", split, "train", 10, ViewRecipe(), 4)
         bank.keeps = True  # as on a GPU
         bank.prepare(np.array(images), np.array(images) % 4)
         return bank.resident
@@ -464,9 +470,9 @@ def test_what_a_device_holds_serves_the_next_adaptations_until_room_is_wanted(se
     first, second = prepare(0, 1, 2), prepare(3, 4)
     assert prepare(2, 1, 0) is first  # the same slots, in any order; and so used last
     most = 4 * first.features.nbytes
-    monkeypatch.setattr(prefix, "LARGEST_RESIDENT", {"cpu": most})
+    monkeypatch.setattr(cache, "LARGEST_RESIDENT", {"cpu": most})
     rest = [prepare(number, number + 1) for number in (5, 7, 9, 11)]
-    assert sum(one.features.nbytes for one in prefix._residents.values()) <= most
+    assert sum(one.features.nbytes for one in sources._residents.values()) <= most
     assert prepare(0, 1, 2) is first and prepare(11, 12) is rest[-1]
     assert prepare(3, 4) is not second  # used longest ago
     assert prepare(0, 1, 2, 3) is None  # more than one feed's part

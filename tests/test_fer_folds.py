@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from conftest import TINY
-from fer.adaptation import ViewRecipe, named
-from fer.engine import Prospect, Setting, adapt
+from fer.adaptation.cross_validation import cross_validate, divide_into_folds, merge_curves
+from fer.adaptation.methods import named
+from fer.adaptation.procedure import Prospect, adapt
+from fer.adaptation.task import AdaptationTask
+from fer.config import ViewRecipe
 from fer.errors import InputError
-from fer.folds import adapt_over, divide, merge_curves
-from fer.prefix import Pixels, Some
+from fer.features.cache import Subset
+from fer.features.sources import ImageSource
 from fer.runtime import Runtime
 
 FOLDS = 3
@@ -21,18 +24,18 @@ CONFIG = replace(named("FC", TINY), epochs=2.0)
 @pytest.fixture(scope="module")
 def parts(setting_of_module):
     """The folds one by one, each by itself."""
-    settings = divide(setting_of_module, FOLDS, 0)
+    settings = divide_into_folds(setting_of_module, FOLDS, 0)
     return settings, [adapt(setting, CONFIG, 5, ways=[(0.5, 0.0)]) for setting in settings]
 
 
 @pytest.fixture(scope="module")
 def setting_of_module(baseline, source, target, tmp_path_factory):
-    return Setting(baseline, source, target, Runtime(), tmp_path_factory.mktemp("cache"))
+    return AdaptationTask(baseline, source, target, Runtime(), tmp_path_factory.mktemp("cache"))
 
 
 def test_objectives_are_of_all_folds_images_together(setting_of_module, parts):
     settings, alone = parts
-    found = adapt_over(settings, CONFIG, 5, ways=[(0.5, 0.0)])
+    found = cross_validate(settings, CONFIG, 5, ways=[(0.5, 0.0)])
     people = np.concatenate([setting.target.open("validation").subjects for setting in settings])
     labels = np.concatenate([setting.target.open("validation").labels for setting in settings])
     guesses = np.concatenate([part.logits["target"].argmax(1) for part in alone])
@@ -41,7 +44,7 @@ def test_objectives_are_of_all_folds_images_together(setting_of_module, parts):
     assert found.measures["source_val"] == pytest.approx(np.mean([part.measures["source_val"] for part in alone]))
     assert np.sum(found.confusion["target"]) == 56
     halves = [part.between[0].measures["source_val"] for part in alone]
-    assert found.between[0].measures["source_val"] == pytest.approx(np.mean(halves))
+    assert found.interpolated[0].measures["source_val"] == pytest.approx(np.mean(halves))
     assert found.curve == merge_curves(alone)
     assert found.curve[-1]["target_val"] == pytest.approx(found.measures["target_val"])
 
@@ -67,8 +70,8 @@ def test_a_dominated_trial_stops_after_the_first_half_of_the_folds(parts):
         return True
 
     settings, alone = parts
-    found = adapt_over(settings, CONFIG, 5, on_rung, ways=[(0.5, 0.0)])
-    assert found.stopped and found.between == [] and np.sum(found.confusion["target"]) < 56
+    found = cross_validate(settings, CONFIG, 5, on_rung, ways=[(0.5, 0.0)])
+    assert found.stopped and found.interpolated == [] and np.sum(found.confusion["target"]) < 56
     assert told == [(2 / 3, found.measures["source_val"], pytest.approx(found.measures["target_val"]))]
     assert found.curve == merge_curves(alone[:2])
     labels = np.concatenate([setting.target.open("validation").labels for setting in settings[:2]])
@@ -78,19 +81,19 @@ def test_a_dominated_trial_stops_after_the_first_half_of_the_folds(parts):
 
 
 def test_without_folds_it_is_one_adaptation(setting_of_module):
-    assert divide(setting_of_module, 0, 0) == [setting_of_module]
+    assert divide_into_folds(setting_of_module, 0, 0) == [setting_of_module]
     plain = adapt(setting_of_module, CONFIG, 5)
-    assert adapt_over([setting_of_module], CONFIG, 5).curve == plain.curve
+    assert cross_validate([setting_of_module], CONFIG, 5).curve == plain.curve
 
 
 def test_some_of_a_feed_has_numbers_of_its_own(setting_of_module):
     split = setting_of_module.target.open("train")
-    whole = Pixels(split, ViewRecipe(), 1, setting_of_module.runtime)
+    whole = ImageSource(split, ViewRecipe(), 1, setting_of_module.runtime)
     rows, views = np.array([7, 3, 11]), np.array([0, 2])
-    few = Some(whole, rows)
+    few = Subset(whole, rows)
     assert (few.gather(np.array([2, 0]), views) == whole.gather(np.array([11, 7]), views)).all() and few.cut == 0
 
 
 def test_more_folds_than_subjects_are_refused_before_anything_is_trained(setting_of_module):
     with pytest.raises(InputError, match="no more than there are subjects"):
-        divide(setting_of_module, 100, 0)[0].target.open("validation")
+        divide_into_folds(setting_of_module, 100, 0)[0].target.open("validation")

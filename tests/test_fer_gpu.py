@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from conftest import TINY
-from fer import checkpoint, graphs
-from fer.adaptation import named
-from fer.checkpoint import Checkpoints
-from fer.engine import Setting, adapt
+from fer.adaptation.methods import named
+from fer.adaptation.procedure import adapt
+from fer.adaptation.task import AdaptationTask
 from fer.runtime import Runtime
+from fer.training import checkpoint, cuda_graphs
+from fer.training.checkpoint import Checkpoints
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 NAMES = ["FC", "FC+CL", "RE", "FU"]
@@ -22,7 +23,7 @@ def losses(baseline, source, target, runtime, cache, name, **changed):
     moved = replace(baseline, network=baseline.network.to(runtime.device))
     try:
         config = named(name, replace(TINY, epochs=2.0, **changed))
-        return [row["loss"] for row in adapt(Setting(moved, source, target, runtime, cache), config, 5).curve]
+        return [row["loss"] for row in adapt(AdaptationTask(moved, source, target, runtime, cache), config, 5).curve]
     finally:
         baseline.network.to("cpu")
 
@@ -61,9 +62,9 @@ def test_steps_are_captured_and_change_nothing(
     baseline, source, target, tmp_path, monkeypatch, recwarn, name, precision
 ):
     runtime = Runtime("cuda", precision)
-    graphs._OF_DEVICE.clear()
+    cuda_graphs._OF_DEVICE.clear()
     found = [losses(baseline, source, target, runtime, tmp_path, name) for _ in range(2)]
-    captured = list(graphs.graphs_of(runtime).graphs.values())
+    captured = list(cuda_graphs.graphs_of(runtime).graphs.values())
     assert captured and all(captured), [str(one.message) for one in recwarn]
     monkeypatch.setenv("FER_CUDA_GRAPHS", "0")
     wanted = losses(baseline, source, target, runtime, tmp_path, name)
@@ -81,7 +82,7 @@ def test_a_training_that_died_on_a_gpu_goes_on_there(baseline, source, target, t
 
     config = replace(named("RE", TINY), epochs=4.0, optimiser=optimiser, lr=0.002)
     moved = replace(baseline, network=copy.deepcopy(baseline.network).to("cuda"))
-    setting = Setting(moved, source, target, Runtime("cuda"), tmp_path)
+    setting = AdaptationTask(moved, source, target, Runtime("cuda"), tmp_path)
     whole = adapt(setting, config, 5)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Checkpoints, "offer", die)

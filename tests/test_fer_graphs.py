@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from conftest import TINY
-from fer import engine, graphs
-from fer.adaptation import named
-from fer.engine import adapt
-from fer.graphs import StepGraphs
+from fer.adaptation import procedure
+from fer.adaptation.methods import named
+from fer.adaptation.procedure import adapt
+from fer.training import cuda_graphs
+from fer.training.cuda_graphs import StepGraphs
 
 
 class Recorded:
@@ -69,7 +70,7 @@ def use(monkeypatch, capture):
             capture.network = network
             yield found
 
-    monkeypatch.setattr(engine, "graphed", graphed)
+    monkeypatch.setattr(procedure, "graphed", graphed)
     return found
 
 
@@ -130,7 +131,7 @@ def test_strengths_of_smoothing_share_a_graph_and_old_graphs_go(setting, monkeyp
     assert capture.captures == 1
     for frozen in range(1, 9):
         trained(setting, frozen_layers=frozen)
-    assert len(found.graphs) == graphs._MOST
+    assert len(found.graphs) == cuda_graphs._MOST
 
 
 def test_a_replay_that_differs_is_not_used(setting, monkeypatch):
@@ -159,7 +160,7 @@ def test_where_capturing_fails_training_goes_on(setting, monkeypatch, error):
 
 
 def test_a_network_of_another_width_gets_graphs_of_its_own(setting, monkeypatch):
-    from fer.network import build
+    from fer.model.vgg import build
 
     found = StepGraphs("cpu", Recorded())
     for width in (1 / 16, 1 / 8):
@@ -175,7 +176,7 @@ def test_a_network_of_another_width_gets_graphs_of_its_own(setting, monkeypatch)
 def test_a_cpu_has_no_graphs_and_a_gpu_none_when_told_so(monkeypatch):
     from fer.runtime import Runtime
 
-    assert graphs.graphs_of(Runtime("cpu")) is None
-    assert graphs.graphs_of(Runtime("cuda")) is graphs.graphs_of(Runtime("cuda"))
+    assert cuda_graphs.graphs_of(Runtime("cpu")) is None
+    assert cuda_graphs.graphs_of(Runtime("cuda")) is cuda_graphs.graphs_of(Runtime("cuda"))
     monkeypatch.setenv("FER_CUDA_GRAPHS", "0")
-    assert graphs.graphs_of(Runtime("cuda")) is None
+    assert cuda_graphs.graphs_of(Runtime("cuda")) is None

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from scipy.special import ndtri
 
-from fer.intervals import Estimate, estimate, holm
+from fer.evaluation.intervals import Estimate, estimate, holm
 
 
 def alone(count: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from scipy.special import softmax
 from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
-from fer import metrics
+from fer.evaluation import metrics
 from fer.expressions import CHANCE
 
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60)
@@ -19,7 +19,9 @@ PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, ma
 def test_accuracy_uar_and_f1_agree_with_scikit_learn(pairs):
     labels, predicted = np.array(pairs).T
     assert metrics.accuracy(labels, predicted) == pytest.approx(accuracy_score(labels, predicted))
-    assert metrics.uar(labels, predicted) == pytest.approx(balanced_accuracy_score(labels, predicted))
+    assert metrics.unweighted_average_recall(labels, predicted) == pytest.approx(
+        balanced_accuracy_score(labels, predicted)
+    )
     assert metrics.macro_f1(labels, predicted) == pytest.approx(f1_score(labels, predicted, average="macro"))
 
 
@@ -40,7 +42,7 @@ def test_measures_of_an_unchanged_network():
     labels = {"source": np.arange(70) % 7, "target": np.zeros(5, int)}
     logits = {domain: rng.normal(size=(len(truth), 7)) for domain, truth in labels.items()}
     logits["source"][np.arange(40), labels["source"][:40]] += 9
-    measures = metrics.measure(labels, logits, logits)
+    measures = metrics.evaluate(labels, logits, logits)
     assert measures["retention"] == measures["retention_above_chance"] == 1.0
     assert measures["target_drift"] == 0 and measures["retention_anger"] == 1.0
     assert measures["negative_flips"] == measures["backward_transfer"] == measures["target_gain"] == 0.0
@@ -52,7 +54,7 @@ def test_confusion_agrees_with_scikit_learn():
     rng = np.random.default_rng(5)
     labels, predicted = rng.integers(0, 7, (2, 100))
     np.testing.assert_array_equal(
-        metrics.confusion(labels, predicted), confusion_matrix(labels, predicted, labels=range(7))
+        metrics.confusion_matrix(labels, predicted), confusion_matrix(labels, predicted, labels=range(7))
     )
 
 
@@ -96,7 +98,7 @@ def test_drift_is_the_divergence_from_the_baseline():
 def test_retained_recalls_by_hand():
     labels = np.array([0, 0, 1, 1, 2])
     before, after = np.array([0, 0, 1, 0, 0]), np.array([0, 1, 1, 1, 2])
-    left = metrics.retained(labels, before, after)
+    left = metrics.per_class_retention(labels, before, after)
     assert left[:2].tolist() == [0.5, 2.0] and np.isnan(left[2:]).all()
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fer.adaptation import ViewRecipe
+from fer.config import ViewRecipe
+from fer.features.views import render
 from fer.layers import LAYERS
-from fer.network import build, copied, cut_shapes, to_tensor
+from fer.model.vgg import build, clone, cut_shapes, to_tensor
 from fer.predict import predict_images
-from fer.views import render
 
 RECIPE = ViewRecipe()
 
@@ -87,7 +87,7 @@ def test_a_flip_alone_mirrors(pixels):
 def test_a_copy_is_equal_and_shares_no_tensor():
     network = build(1 / 16, seed=1).to(memory_format=torch.channels_last)
     network[3].eval().requires_grad_(False)
-    copy = copied(network)
+    copy = clone(network)
     ours, theirs = (list(one.state_dict(keep_vars=True).items()) for one in (network, copy))
     for (name, mine), (same, other) in zip(ours, theirs, strict=True):
         assert name == same and torch.equal(mine, other) and mine.stride() == other.stride()

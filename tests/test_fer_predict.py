@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer.baseline import save
 from fer.expressions import EXPRESSIONS
+from fer.model.weights import save_network
 from fer.predict import export_onnx, load_network, predict_images
 from study import predict
 
@@ -16,7 +16,7 @@ from study import predict
 @pytest.fixture
 def model(baseline, tmp_path):
     path = tmp_path / "network.safetensors"
-    save(baseline.network, path, {"width": str(baseline.width)})
+    save_network(baseline.network, path, {"width": str(baseline.width)})
     return path
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fer.schedule import choose_amount
+from fer.features.schedule import choose_target_images
 
 
 def people(count: int, images: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -17,7 +17,7 @@ def people(count: int, images: int = 7) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("amount", [0.1, 0.5, 0.9])
 def test_a_share_of_known_people_is_kept_with_all_their_images(count, amount):
     labels, subjects = people(count)
-    kept = choose_amount(labels, amount, seed=1, subjects=subjects)
+    kept = choose_target_images(labels, amount, seed=1, subjects=subjects)
     chosen = np.unique(subjects[kept])
     assert len(chosen) == math.ceil(round(amount * count, 6))
     np.testing.assert_array_equal(kept, np.flatnonzero(np.isin(subjects, chosen)))
@@ -25,7 +25,9 @@ def test_a_share_of_known_people_is_kept_with_all_their_images(count, amount):
 
 def test_the_share_depends_on_the_seed_alone_and_every_person_is_kept_by_some():
     labels, subjects = people(10)
-    chosen = [set(subjects[choose_amount(labels, 0.5, seed, subjects)].tolist()) for seed in (0, 0, *range(1, 20))]
+    chosen = [
+        set(subjects[choose_target_images(labels, 0.5, seed, subjects)].tolist()) for seed in (0, 0, *range(1, 20))
+    ]
     assert chosen[0] == chosen[1] and len({frozenset(group) for group in chosen}) > 10
     assert set.union(*chosen) == set(subjects.tolist())
 
@@ -35,17 +37,17 @@ def test_people_who_together_show_every_expression_are_chosen_where_there_are_so
     subjects = np.repeat(np.arange(8), 10)
     labels = np.repeat([0, 1, 2, 3, 4, 5, 6, 0], 10)  # one expression each
     labels[subjects == 3] = np.arange(10) % 4 + 3  # but one person shows four
-    kept = choose_amount(labels, 0.5, seed, subjects)
+    kept = choose_target_images(labels, 0.5, seed, subjects)
     assert set(labels[kept]) == set(range(7))
 
 
 @pytest.mark.parametrize("subjects", [None, np.full(70, -1), np.where(np.arange(70) < 3, -1, np.arange(70) // 7)])
 def test_a_share_of_the_images_in_each_expression_is_kept_where_people_are_unknown(subjects):
     labels = np.arange(70) % 7
-    kept = choose_amount(labels, 0.5, seed=1, subjects=subjects)
+    kept = choose_target_images(labels, 0.5, seed=1, subjects=subjects)
     assert np.bincount(labels[kept]).tolist() == [5] * 7
 
 
 def test_the_whole_amount_keeps_everything():
     labels, subjects = people(3)
-    np.testing.assert_array_equal(choose_amount(labels, 1.0, 0, subjects), np.arange(21))
+    np.testing.assert_array_equal(choose_target_images(labels, 1.0, 0, subjects), np.arange(21))

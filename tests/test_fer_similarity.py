@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from fer.evaluation.similarity import layer_similarities, linear_cka, penultimate, probe_accuracy
 from fer.layers import LAYERS
-from fer.similarity import layer_similarities, linear_cka, penultimate, probe_accuracy
 
 
 def test_linear_cka_follows_its_definition():

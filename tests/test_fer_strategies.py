@@ -7,24 +7,18 @@ import pytest
 import torch
 
 from conftest import TINY
-from fer import anchors, interpolation
-from fer.adaptation import (
-    HEAD,
-    OUTPUT_ANCHORS,
-    PRESETS,
-    REFERENCES,
-    AdaptationConfig,
-    canonical,
-    from_knobs,
-    knobs,
-    named,
-)
+from fer.adaptation.evaluation import baseline_logits, validation_labels
+from fer.adaptation.methods import PRESETS, REFERENCES, named
+from fer.adaptation.procedure import RUNGS, _Adaptation, adapt
+from fer.adaptation.task import AdaptationTask
+from fer.config import HEAD, OUTPUT_ANCHORS, AdaptationConfig, canonical, flatten, unflatten
 from fer.datasets import Split
-from fer.engine import RUNGS, Setting, _Adaptation, adapt, baseline_logits, validation_labels
 from fer.errors import InputError
 from fer.layers import LAYERS
-from fer.network import build
+from fer.model import interpolation
+from fer.model.vgg import build
 from fer.runtime import Runtime
+from fer.training import penalties
 
 NAMES = list(PRESETS)
 SMALL = replace(TINY, replay_size="all", epochs=2)
@@ -44,7 +38,7 @@ def same(one: torch.nn.Sequential, other: torch.nn.Sequential) -> set[str]:
 @pytest.fixture(scope="module")
 def adapted(source, target, baseline, tmp_path_factory):
     """Every preset adapted with and without a cache."""
-    cached = Setting(baseline, source, target, Runtime(), tmp_path_factory.mktemp("cache"))
+    cached = AdaptationTask(baseline, source, target, Runtime(), tmp_path_factory.mktemp("cache"))
     plain = replace(cached, cache=None)
     return {name: [adapt(where, preset(name), 5) for where in (cached, plain)] for name in NAMES}
 
@@ -74,7 +68,7 @@ def test_training_is_the_same_with_and_without_the_cache(adapted, name):
 @pytest.mark.parametrize("domain", ["source", "target"])
 @pytest.mark.parametrize("cut", [HEAD, len(LAYERS)])
 def test_baseline_outputs_are_the_same_with_and_without_the_cache(source, target, baseline, tmp_path, domain, cut):
-    cached = Setting(baseline, source, target, Runtime(), tmp_path)
+    cached = AdaptationTask(baseline, source, target, Runtime(), tmp_path)
     found = []
     for setting in (cached, replace(cached, cache=None)):
         work = _Adaptation(setting, preset("DER++"), 5, RUNGS, None)
@@ -95,7 +89,7 @@ def test_equal_seeds_give_equal_networks(adapted, setting, name):
 def test_every_preset_is_documented_recordable_and_canonical(name):
     assert "arXiv" in REFERENCES[name]
     config = preset(name)
-    assert from_knobs(knobs(config)) == config
+    assert unflatten(flatten(config)) == config
     assert canonical(canonical(config)) == canonical(config)
 
 
@@ -138,14 +132,14 @@ def test_the_weight_penalty_and_its_gradient_are_their_closed_forms(weighted):
     theta, start, omega = (tiny_parameters(seed) for seed in (1, 2, 3))
     omega = {name: tensor.square() for name, tensor in omega.items()}
     parameters = {name: tensor.clone().requires_grad_(True) for name, tensor in theta.items()}
-    penalty = anchors.weight_penalty(parameters, start, omega if weighted else None)
+    penalty = penalties.weight_penalty(parameters, start, omega if weighted else None)
     penalty.backward()
     factor = {name: omega[name] if weighted else torch.ones_like(omega[name]) for name in omega}
     expected = sum(0.5 * np.sum(factor[n].numpy() * (theta[n] - start[n]).numpy() ** 2) for n in theta)
     assert float(penalty.detach()) == pytest.approx(expected, rel=1e-6)
     for name, parameter in parameters.items():
         assert torch.allclose(parameter.grad, factor[name] * (theta[name] - start[name]))
-    assert float(anchors.weight_penalty(start, start, omega)) == 0.0
+    assert float(penalties.weight_penalty(start, start, omega)) == 0.0
 
 
 def test_output_distances_are_their_closed_forms_and_zero_at_the_baseline():
@@ -155,10 +149,14 @@ def test_output_distances_are_their_closed_forms_and_zero_at_the_baseline():
     p, p0 = (np.exp(x / t) / np.exp(x / t).sum(1, keepdims=True) for x in (z, z0))
     one, other = torch.from_numpy(z), torch.from_numpy(z0)
     kl = np.mean(np.sum(p0 * np.log(p0 / p), 1))
-    assert float(anchors.logit_distance(one, other, t)) == pytest.approx(t**2 * kl, rel=1e-6)
-    assert float(anchors.feature_distance(one, other)) == pytest.approx(0.5 * np.mean(np.sum((z - z0) ** 2, 1)))
-    assert float(anchors.replay_distance(one, other)) == pytest.approx(np.mean((z - z0) ** 2))
-    for distance in (lambda a, b: anchors.logit_distance(a, b, t), anchors.feature_distance, anchors.replay_distance):
+    assert float(penalties.logit_distance(one, other, t)) == pytest.approx(t**2 * kl, rel=1e-6)
+    assert float(penalties.feature_distance(one, other)) == pytest.approx(0.5 * np.mean(np.sum((z - z0) ** 2, 1)))
+    assert float(penalties.replay_distance(one, other)) == pytest.approx(np.mean((z - z0) ** 2))
+    for distance in (
+        lambda a, b: penalties.logit_distance(a, b, t),
+        penalties.feature_distance,
+        penalties.replay_distance,
+    ):
         assert float(distance(one, one)) == pytest.approx(0.0, abs=1e-12)
         assert float(distance(one, other)) > 0
 
@@ -167,7 +165,7 @@ def test_output_distances_are_their_closed_forms_and_zero_at_the_baseline():
 def test_importance_is_the_mean_of_each_samples_gradient_and_changes_nothing(baseline, kind):
     before = {name: tensor.clone() for name, tensor in baseline.network.state_dict().items()}
     inputs, labels = torch.randn(5, 1, 48, 48, generator=torch.Generator().manual_seed(1)), torch.arange(5)
-    found = anchors.importance(baseline.network, kind, inputs, labels)
+    found = penalties.importance(baseline.network, kind, inputs, labels)
     assert all(torch.equal(tensor, before[name]) for name, tensor in baseline.network.state_dict().items())
     assert not any(p.requires_grad or p.grad is not None for p in baseline.network.parameters())
     network = build(baseline.width)
@@ -182,13 +180,13 @@ def test_importance_is_the_mean_of_each_samples_gradient_and_changes_nothing(bas
             sums[name] += p.grad**2 if kind == "fisher" else p.grad.abs()
     mean = sum(s.sum() for s in sums.values()) / sum(s.numel() for s in sums.values())
     for name, total in sums.items():
-        assert torch.allclose(found[name], (total / mean).clamp(max=anchors.LARGEST_IMPORTANCE), rtol=1e-4, atol=1e-6)
+        assert torch.allclose(found[name], (total / mean).clamp(max=penalties.LARGEST_IMPORTANCE), rtol=1e-4, atol=1e-6)
 
 
 def test_importances_are_computed_once_per_baseline(setting, monkeypatch):
     config = preset("EWC")
     first = adapt(setting, config, 5)
-    monkeypatch.setattr(anchors, "importance", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(penalties, "importance", lambda *_: pytest.fail("computed again"))
     assert adapt(setting, config, 5).curve == first.curve
 
 
@@ -219,7 +217,7 @@ def test_an_anchor_on_outputs_keeps_them_nearer(setting, anchor, ratio):
 
 def test_both_ends_of_the_way_are_exact(setting, baseline):
     result = adapt(setting, replace(SMALL, fusion_ratio=0.5), 5, ways=((0.0, 0.0), (0.5, 0.0), (1.0, 0.0)))
-    start, middle, end = result.between
+    start, middle, end = result.interpolated
     assert same(start.network, baseline.network) == set(LAYERS)
     assert same(end.network, result.network) == set(LAYERS)
     assert end.measures.items() <= result.measures.items() and start.measures["retention"] == 1.0
@@ -230,8 +228,8 @@ def test_both_ends_of_the_way_are_exact(setting, baseline):
 def test_what_comes_out_half_way_is_the_point_half_way(setting):
     whole = adapt(setting, SMALL, 5, ways=((0.5, 0.0),))
     half = adapt(setting, replace(SMALL, alpha=0.5), 5)
-    assert same(whole.between[0].network, half.network) == set(LAYERS)
-    assert whole.between[0].measures.items() <= half.measures.items()
+    assert same(whole.interpolated[0].network, half.network) == set(LAYERS)
+    assert whole.interpolated[0].measures.items() <= half.measures.items()
 
 
 @pytest.mark.parametrize("answers", [[False], [True, False], [True, True]])
@@ -244,7 +242,7 @@ def test_ways_are_scored_where_the_end_or_the_first_leads_or_may_be_hoped_to(set
 
     ways = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
     found = adapt(setting, SMALL, 5, ways=ways, leads=leads)
-    assert [(step.alpha, step.slope) for step in found.between] == list(ways[:scored])
+    assert [(step.alpha, step.slope) for step in found.interpolated] == list(ways[:scored])
     hoped = []
     for domain, usual in (("source", 0.035), ("target", 0.06)):
         labels, end = validation_labels(setting)[domain], found.measures[f"{domain}_val"]
@@ -253,19 +251,19 @@ def test_ways_are_scored_where_the_end_or_the_first_leads_or_may_be_hoped_to(set
     ends = [found.measures["source_val"], found.measures["target_val"]]
     assert asked[0] == [ends, pytest.approx(hoped)]
     assert asked[1:] == [
-        [ends, [step.measures["source_val"], step.measures["target_val"]]] for step in found.between[:1]
+        [ends, [step.measures["source_val"], step.measures["target_val"]]] for step in found.interpolated[:1]
     ]
 
 
 def test_coefficients_grow_with_depth_by_the_slope():
-    shares = interpolation.coefficients(0.2, 0.8)
+    shares = interpolation.interpolation_shares(0.2, 0.8)
     assert np.allclose([shares[0], shares[-1]], [0.2, 1.0]) and np.allclose(np.diff(shares), 0.8 / 12)
 
 
 def test_estimated_statistics_are_those_of_the_data(baseline):
-    network = interpolation.between(baseline.network, baseline.network, [1.0] * 13)
+    network = interpolation.interpolate(baseline.network, baseline.network, [1.0] * 13)
     batches = [torch.randn(64, 1, 48, 48, generator=torch.Generator().manual_seed(s)) for s in range(3)]
-    interpolation.estimate_norms(network, 0, [0], batches, Runtime())
+    interpolation.estimate_batch_norm(network, 0, [0], batches, Runtime())
     with torch.no_grad():
         outputs = [network.conv1_1.conv(batch) for batch in batches]
     mean = torch.stack([output.mean((0, 2, 3)) for output in outputs]).mean(0)
@@ -300,10 +298,10 @@ def test_sharpness_aware_steps_of_no_radius_are_plain_ones_up_to_dropout(setting
 
 def test_replay_is_balanced_over_the_expressions():
     labels = np.repeat(np.arange(7), [50, 3, 20, 40, 30, 10, 60])
-    chosen = anchors.balanced(labels, 35, np.random.default_rng(1))
+    chosen = penalties.choose_balanced(labels, 35, np.random.default_rng(1))
     counts = np.bincount(labels[chosen])
     assert len(chosen) == 35 and counts[1] == 3 and counts.max() - counts[counts > 3].min() <= 1
-    assert np.array_equal(anchors.balanced(labels, 9999, np.random.default_rng(1)), np.arange(213))
+    assert np.array_equal(penalties.choose_balanced(labels, 9999, np.random.default_rng(1)), np.arange(213))
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer.datasets import SPLITS, Dataset, arrays, files, load, pictures, place_of, same_files, survey
+from fer.datasets import SPLITS, Dataset, archives, arrays, dataset, faces, load, place_of, same_files, survey
 from fer.errors import InputError
-from study import lab
+from study import inputs
 from study.datasets import main
 from tests import made_faces
 
@@ -217,7 +217,7 @@ def plug(path: Path) -> None:
 SPECIAL: list[Callable[[Path], None]] = [fifo, dangling, circle, own_circle, device, plug]
 
 
-@pytest.mark.parametrize(("make", "suffix"), sampled(3, SPECIAL, files.ARCHIVES))
+@pytest.mark.parametrize(("make", "suffix"), sampled(3, SPECIAL, archives.ARCHIVES))
 def test_an_archive_that_is_no_file_is_refused(make, suffix, tmp_path):
     (tmp_path / "data").mkdir()
     make(tmp_path / "data" / f"mine{suffix}")
@@ -303,7 +303,7 @@ def test_a_huge_label_file_is_refused(name, file, head, tmp_path):
 
 @pytest.mark.parametrize(
     ("head", "suffix"),
-    sampled(5, [b"", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\x00", b"PK\x03\x04", b"a" * 600], files.ARCHIVES),
+    sampled(5, [b"", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\x00", b"PK\x03\x04", b"a" * 600], archives.ARCHIVES),
 )
 def test_a_huge_archive_of_nothing_is_refused(suffix, head, tmp_path):
     sparse(tmp_path / f"data/mine{suffix}", 10 * GIB, head)
@@ -320,7 +320,7 @@ def test_a_line_of_a_million_characters_is_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".zip", ".tgz"])
 def test_an_archive_that_would_fill_the_disk_is_refused_before_it_does(suffix, tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_ALWAYS_UNPACKED", 2**20)
+    monkeypatch.setattr(archives, "_ALWAYS_UNPACKED", 2**20)
     sparse(tmp_path / "aside/happy/0.png", 50 * 2**20)
     (tmp_path / "data").mkdir()
     archive = tmp_path / f"data/mine{suffix}"
@@ -352,7 +352,7 @@ def unpacked(folder: Path, content: bytes, suffix: str) -> list[str] | None:
     archive.write_bytes(content)
     inside.mkdir()
     try:
-        files.unpack(archive, inside, defaultdict(list))
+        archives.unpack(archive, inside, defaultdict(list))
     except InputError as error:
         assert "readable zip or tar file" in str(error) and str(error).isprintable()
         return None
@@ -413,7 +413,7 @@ def test_a_header_that_would_fill_the_memory_is_refused(kind, tmp_path):
     header.type, header.size = kind, 8 * GIB
     path = sparse(tmp_path / "it.tar", 9 * GIB, header.tobuf(tarfile.GNU_FORMAT))
     with pytest.raises(InputError, match="a header of more than 1 MiB"):
-        files.unpack(path, tmp_path / "inside", defaultdict(list))
+        archives.unpack(path, tmp_path / "inside", defaultdict(list))
 
 
 @pytest.mark.parametrize(
@@ -450,7 +450,7 @@ def test_a_full_disk_is_not_blamed_on_the_archive(error, tmp_path, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(error, os.strerror(error))
 
-    monkeypatch.setattr(files.shutil, "copyfileobj", full)
+    monkeypatch.setattr(archives.shutil, "copyfileobj", full)
     with pytest.raises(OSError, match=os.strerror(error)):
         read(tmp_path)
     assert not list((tmp_path / "cache").glob(".unpacked*"))
@@ -542,13 +542,13 @@ def test_a_format_that_no_layout_has_is_not_opened(kind, suffix, tmp_path, monke
     (tmp_path / f"data/mine/happy/odd{suffix}").write_bytes(content)
     dataset = read(tmp_path)
     assert images_in(dataset) == 70
-    assert list(skipped(dataset)) == [f"not an image ({', '.join(pictures.FORMATS)})"]
+    assert list(skipped(dataset)) == [f"not an image ({', '.join(faces.FORMATS)})"]
     assert not (tmp_path / "started").exists()
 
 
-@pytest.mark.parametrize("kind", pictures.FORMATS)
+@pytest.mark.parametrize("kind", faces.FORMATS)
 def test_the_formats_of_layouts_are_opened_under_any_name(kind):
-    assert pictures.decode(saved(kind)).shape == (100, 100)
+    assert faces.decode(saved(kind)).shape == (100, 100)
 
 
 def test_every_image_is_opened_with_a_list_of_formats():
@@ -593,7 +593,7 @@ def test_a_name_that_is_no_text_reaches_neither_report_nor_terminal(where, tmp_p
 
 # Prepared data is used as it was written, or prepared again.
 
-PREPARED = [name for split in SPLITS for name in arrays.file_names(split)] + [arrays.SIGNATURES]
+PREPARED = [name for split in SPLITS for name in dataset.file_names(split)] + [dataset.SIGNATURES]
 
 
 def flip(path: Path) -> None:
@@ -658,7 +658,7 @@ def contents(dataset: Dataset) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize(("name", "damage"), sampled(7, [*PREPARED, "report.json", arrays.SUMS], DAMAGES))
+@pytest.mark.parametrize(("name", "damage"), sampled(7, [*PREPARED, "report.json", dataset.SUMS], DAMAGES))
 def test_what_was_damaged_is_prepared_again_by_the_next_run(name, damage, prepared):
     damage(prepared.dataset.folder / name)
     again = read(prepared.folder)
@@ -693,13 +693,13 @@ def test_a_worker_opens_the_studys_dataset_though_it_was_damaged_or_deleted(name
         "data": str(tmp_path / "data"), "out": str(tmp_path / "runs"), "equalise": False, "keep_duplicates": False,
         "seed": 0, "preset": "tiny",
     }  # fmt: skip
-    record = lab.reference(lab.prepare("mine", options, "real"))
-    opened = lab.reopen(record, options)
+    record = inputs.dataset_record(inputs.prepare_dataset("mine", options, "real"))
+    opened = inputs.reopen_dataset(record, options)
     before = contents(opened)
     damage(opened.folder / name)
     assert contents(opened) == before
     damage(opened.folder / name)
-    assert contents(lab.reopen(record, options).divided(0, 4, 0)).keys() == before.keys()
+    assert contents(inputs.reopen_dataset(record, options).divided(0, 4, 0)).keys() == before.keys()
 
 
 def test_a_worker_refuses_other_data_in_the_place_of_what_is_gone(tmp_path):
@@ -708,14 +708,14 @@ def test_a_worker_refuses_other_data_in_the_place_of_what_is_gone(tmp_path):
         "data": str(tmp_path / "data"), "out": str(tmp_path / "runs"), "equalise": False, "keep_duplicates": False,
         "seed": 0, "preset": "tiny",
     }  # fmt: skip
-    record = lab.reference(lab.prepare("mine", options, "real"))
-    opened = lab.reopen(record, options)
+    record = inputs.dataset_record(inputs.prepare_dataset("mine", options, "real"))
+    opened = inputs.reopen_dataset(record, options)
     shutil.rmtree(opened.folder)
     made_faces.write(tmp_path / "data/mine/pictures/0.png", 0)
     with pytest.raises(InputError, match="need the data it was started with"):
         opened.open("train")
     with pytest.raises(InputError, match="need the data it was started with"):
-        lab.reopen(record, options)
+        inputs.reopen_dataset(record, options)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"../../../etc", b"0" * 16, b"[" * 50])
@@ -728,7 +728,7 @@ def test_a_key_that_leads_nowhere_is_made_again(content, prepared):
 
 @pytest.mark.parametrize("content", [b"[]", b"null", b"1", b"{}", b'{"train.images.npy": "x"}', b"[" * 10**5, b"\xff"])
 def test_checksums_that_are_none_are_made_again(content, prepared):
-    (prepared.dataset.folder / arrays.SUMS).write_bytes(content)
+    (prepared.dataset.folder / dataset.SUMS).write_bytes(content)
     assert contents(read(prepared.folder)) == prepared.content
 
 

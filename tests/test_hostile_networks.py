@@ -21,20 +21,25 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from conftest import TINY, TINY_WIDTH
-from fer import anchors, baseline, tensor_files
-from fer.adaptation import ViewRecipe, named
+from fer import baseline, tensor_files
+from fer.adaptation.methods import named
+from fer.adaptation.procedure import adapt
+from fer.adaptation.task import open_source
 from fer.baseline import BaselineConfig
-from fer.engine import adapt, open_feed
+from fer.config import ViewRecipe
 from fer.errors import InputError, printable
 from fer.files import write_atomically
-from fer.network import build
+from fer.model import weights
+from fer.model.vgg import build
 from fer.predict import UnusableNetwork, export_onnx, load_network, predict_image, predict_images
 from fer.runtime import Runtime, digest_of
 from fer.tensor_files import DamagedTensorFile, damage_of
 from fer.tensors import load_tensors, save_tensors
+from fer.training import penalties
 from made_study import made_info, made_trial
-from study import front as fronts
-from study import models, predict, report
+from study import predict, report
+from study import trials as fronts
+from study.tracking import models
 
 LONGEST_LINE = 700
 FIRST = "conv1_1.conv.weight"
@@ -74,7 +79,7 @@ def network() -> torch.nn.Sequential:
 @pytest.fixture(scope="module")
 def network_bytes(network: torch.nn.Sequential, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("network") / "n.safetensors"
-    baseline.save(network, path, {"width": str(TINY_WIDTH), "strategy": "FC"})
+    weights.save_network(network, path, {"width": str(TINY_WIDTH), "strategy": "FC"})
     return path.read_bytes()
 
 
@@ -164,7 +169,7 @@ def written(case: str, folder: Path) -> Path:
 def test_a_header_that_is_none_is_refused_with_a_line(case, tmp_path):
     path, reason = written(case, tmp_path), HEADERS[case][1]
     with pytest.raises(InputError, match=reason) as found:
-        baseline.load(path, Runtime())
+        weights.load_network(path, Runtime())
     assert is_one_line(found.value) and "n.safetensors" in str(found.value)
     assert damage_of(path)
 
@@ -184,7 +189,7 @@ def test_a_header_beyond_its_bound_is_not_read(tmp_path):
         file.write((2**31).to_bytes(8, "little"))
         file.truncate(2**31 + 8)
     with pytest.raises(InputError, match="more than 4 MiB"):
-        baseline.load(path, Runtime())
+        weights.load_network(path, Runtime())
 
 
 # Layers.
@@ -234,7 +239,7 @@ def test_a_file_of_other_layers_is_refused_by_the_first_few_names_and_a_count(ca
     tensors = {name: tensor.contiguous().clone() for name, tensor in change(network.state_dict()).items()}
     save_file(tensors, path)
     with pytest.raises(InputError, match=reason) as found:
-        baseline.load(path, Runtime())
+        weights.load_network(path, Runtime())
     assert is_one_line(found.value) and "n.safetensors" in str(found.value)
 
 
@@ -244,7 +249,7 @@ def test_a_users_own_network_without_checksum_is_read_in_any_floating_type(dtype
     state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in network.state_dict().items()}
     save_file(state, path)
     wanted = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
-    found = baseline.load(path, Runtime())
+    found = weights.load_network(path, Runtime())
     assert found.digest == digest_of(wanted) and found.width == TINY_WIDTH
 
 
@@ -394,14 +399,14 @@ def test_a_damaged_cached_baseline_is_trained_again_with_a_warning(harm, source,
     monkeypatch.setattr(baseline, "train", lambda *_: (trained.append(1), network)[1])
 
     def obtain() -> Path:
-        return baseline.obtain(source, CONFIG, Runtime(), tmp_path, on_damage=warned.append)
+        return baseline.find_or_train(source, CONFIG, Runtime(), tmp_path, on_damage=warned.append)
 
     path = obtain()
-    whole = baseline.load(path, Runtime(), needs_checksum=True).digest
+    whole = weights.load_network(path, Runtime(), needs_checksum=True).digest
     HARMS[harm](path)
     assert obtain() == path and len(trained) == 2
     assert obtain() == path and len(trained) == 2
-    assert baseline.load(path, Runtime(), needs_checksum=True).digest == whole
+    assert weights.load_network(path, Runtime(), needs_checksum=True).digest == whole
     assert [line.startswith("the cached baseline is damaged") for line in warned] == [True] * (harm[:4] != "link")
 
 
@@ -415,11 +420,11 @@ def test_damaged_cached_importances_are_computed_again(harm, tmp_path):
 
     path = tmp_path / "importance" / "i.safetensors"
     for _ in range(2):
-        anchors.cached_importance(path, compute)
+        penalties.cached_importance(path, compute)
     assert len(computed) == 1
     HARMS[harm](path)
     for _ in range(2):
-        found = anchors.cached_importance(path, compute)
+        found = penalties.cached_importance(path, compute)
         assert torch.equal(found["a"], torch.arange(100.0))
     assert len(computed) == 2
 
@@ -428,9 +433,11 @@ def test_damaged_cached_importances_are_computed_again(harm, tmp_path):
 def front(tmp_path: Path, network: torch.nn.Sequential) -> fronts.pd.DataFrame:
     """A study's front of three networks, whose files are in models/."""
     values = [(0.6, 0.3), (0.55, 0.5), (0.3, 0.55)]
-    found = fronts.front(fronts.table([made_trial(number, values=pair) for number, pair in enumerate(values)]))
+    found = fronts.front_table(
+        fronts.trials_table([made_trial(number, values=pair) for number, pair in enumerate(values)])
+    )
     for model in found["model"]:
-        baseline.save(network, tmp_path / model, {"width": str(TINY_WIDTH)})
+        weights.save_network(network, tmp_path / model, {"width": str(TINY_WIDTH)})
     return found
 
 
@@ -487,7 +494,7 @@ def test_what_a_users_network_tells_of_its_training_is_numbers_or_nothing(case, 
 
 def test_what_the_own_baseline_tells_of_its_training_is_read(source, network, tmp_path, monkeypatch):
     monkeypatch.setattr(baseline, "train", lambda *_: network)
-    epochs, seconds = baseline.training_of(baseline.obtain(source, CONFIG, Runtime(), tmp_path))
+    epochs, seconds = baseline.training_of(baseline.find_or_train(source, CONFIG, Runtime(), tmp_path))
     assert epochs == 1 and seconds is not None and seconds >= 0
 
 
@@ -650,7 +657,7 @@ def test_a_full_output_is_one_line(network_bytes, tmp_path):
 @pytest.fixture
 def feed(setting):
     split = setting.target.open("train")
-    return lambda: open_feed(setting, "target", split, "train", 10, ViewRecipe(), 1)
+    return lambda: open_source(setting, "target", split, "train", 10, ViewRecipe(), 1)
 
 
 IMAGES, VIEWS = np.arange(14), np.zeros(14, int)
@@ -705,7 +712,7 @@ def test_features_that_are_lost_are_computed_again_or_still_there(loss, moment, 
 def test_a_trial_whose_cache_is_deleted_while_it_trains_ends_as_if_it_were_not(
     strategy, lost, make_setting, monkeypatch
 ):
-    monkeypatch.setattr(anchors, "IMPORTANCE_SAMPLES", 7)
+    monkeypatch.setattr(penalties, "IMPORTANCE_SAMPLES", 7)
     setting = make_setting()
     config = replace(named(strategy, TINY), epochs=2, anchor="fisher", anchor_weight=0.1)
     wanted = adapt(make_setting(cached=False), config, seed=5)
@@ -727,7 +734,7 @@ def test_importances_whose_folder_is_deleted_while_they_are_computed_are_kept_al
         shutil.rmtree(path.parent)
         return {"a": torch.ones(3)}
 
-    assert torch.equal(anchors.cached_importance(path, compute)["a"], torch.ones(3))
+    assert torch.equal(penalties.cached_importance(path, compute)["a"], torch.ones(3))
     assert damage_of(path) is None
 
 
@@ -736,7 +743,7 @@ def test_a_baseline_whose_folder_is_deleted_while_it_trains_is_kept_all_the_same
 ):
     folder = tmp_path / "baselines"
     monkeypatch.setattr(baseline, "train", lambda *_: (shutil.rmtree(folder), network)[1])
-    assert damage_of(baseline.obtain(source, CONFIG, Runtime(), folder)) is None
+    assert damage_of(baseline.find_or_train(source, CONFIG, Runtime(), folder)) is None
 
 
 def test_one_image_is_predicted_as_before(network, network_bytes, tmp_path):

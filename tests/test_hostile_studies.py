@@ -25,13 +25,17 @@ from commands import study as run_study
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_study, made_trial, made_trials
-from study import confirm, plots, reading, records, report, retrain
-from study import front as fronts
-from study.describe import SIDES
-from study.details import details
-from study.document import document, text_tables
-from study.evaluations import UNKNOWN, evaluated_before, note_evaluation, place_of
-from study.storage import load_study
+from study import confirm, reading
+from study import trials as fronts
+from study.confirmation import plan, retrain
+from study.confirmation.evaluations import evaluations_file, note_evaluation
+from study.record import DOMAINS
+from study.reporting import export, matplotlib_plots
+from study.reporting.markdown_report import list_tables, render_markdown
+from study.reporting.trial_details import collect_trial_details
+from study.reporting.wording import UNKNOWN, evaluated_before
+from study.storage.backend import load_study
+from study.tracking import payloads
 
 slow = pytest.mark.slow
 
@@ -88,9 +92,9 @@ def sound_trials() -> list[Any]:
 
 def assert_others_are_reported(trials: list[Any]) -> None:
     """Asserts that every view of a study holds the trials besides number 2 as it does without that one."""
-    without = fronts.table([trial for trial in sound_trials() if trial.number != 2])
+    without = fronts.trials_table([trial for trial in sound_trials() if trial.number != 2])
     kept = fronts.readable(trials).value
-    table = fronts.table(trials)
+    table = fronts.trials_table(trials)
     others = table[table["number"] != 2]
     assert others["number"].tolist() == without["number"].tolist()
     for name in ("state", "source_val", "target_val", "reason", "seconds"):
@@ -101,17 +105,22 @@ def assert_others_are_reported(trials: list[Any]) -> None:
     # All of these are written at a study's end.
     info = made_info()
     assert table.to_csv(index=False).encode()
-    assert fronts.front(table).to_csv(index=False).encode()
-    assert json.dumps(details(info, table, kept), allow_nan=False).encode()
-    assert document(info, table, text_tables(info, table, None)).encode()
+    assert fronts.front_table(table).to_csv(index=False).encode()
+    assert json.dumps(collect_trial_details(info, table, kept), allow_nan=False).encode()
+    assert render_markdown(info, table, list_tables(info, table, None)).encode()
     assert fronts.hypervolume_over_trials(table).max() <= 1
-    assert all(len(vector) == 2 for trial in kept if trial.state.name == "COMPLETE" for vector in fronts.vectors(trial))
+    assert all(
+        len(vector) == 2
+        for trial in kept
+        if trial.state.name == "COMPLETE"
+        for vector in fronts.objective_vectors(trial)
+    )
     for trial in kept:
-        told = [*records.trial_tags(info, trial, "parent").values(), *records.trial_params(trial).values()]
-        assert "\n".join([records.trial_name(trial), *map(str, told)]).encode()
+        told = [*payloads.trial_tags(info, trial, "parent").values(), *payloads.trial_params(trial).values()]
+        assert "\n".join([payloads.trial_name(trial), *map(str, told)]).encode()
         assert all(isinstance(value, float) and -(2**63) < step < 2**63 for _, value, _, step in
-                   records.trial_metrics(trial))  # fmt: skip
-    assert records.search_metrics(table, info)
+                   payloads.trial_metrics(trial))  # fmt: skip
+    assert payloads.search_metrics(table, info)
 
 
 @pytest.mark.parametrize("name, value", cases(*ATTRIBUTES, every=12))
@@ -146,7 +155,7 @@ def test_a_finished_trial_without_two_accuracies_counts_as_a_failed_one(values):
     trials = sound_trials()
     trials[2].values = values
     assert_others_are_reported(trials)
-    row = fronts.table(trials).set_index("number").loc[2]
+    row = fronts.trials_table(trials).set_index("number").loc[2]
     assert row["state"] == "failed" and row["reason"] == reading.UNREADABLE
     assert fronts.readable(trials).odd == ["trial 2 (objectives)"]
 
@@ -223,12 +232,12 @@ def record_cases(every: int) -> list[Any]:
 @pytest.fixture
 def export_to(tmp_path, monkeypatch):
     """Exports without pictures, which take seconds."""
-    monkeypatch.setattr(plots, "pictures", lambda info, table, trials: ({}, {"pareto": "not drawn here"}))
+    monkeypatch.setattr(matplotlib_plots, "pictures", lambda info, table, trials: ({}, {"pareto": "not drawn here"}))
 
     def write(info: Any, trials: list[Any]) -> Path:
         folder = tmp_path / "exported"
-        report.export(info, trials, folder)
-        assert report.is_exported(trials, folder)
+        export.export(info, trials, folder)
+        assert export.is_exported(trials, folder)
         return folder
 
     return write
@@ -241,11 +250,11 @@ def test_an_odd_record_is_reported_without_what_is_odd(path, value, export_to):
     assert len(pd.read_csv(folder / "trials.csv")) == 8
     assert "8 trials" in (folder / "report.md").read_text(encoding="utf-8")
     record = reading.readable_record(info).value
-    told = [*records.study_tags(record).values(), *records.study_params(record).values()]
+    told = [*payloads.study_tags(record).values(), *payloads.study_params(record).values()]
     assert "\n".join(told).encode()
-    assert all(isinstance(value, float) for _, value, *_ in records.baseline_metrics(record))
-    assert all(math.isfinite(value) for _, value, *_ in records.confirmed_metrics(record))
-    assert all("\n".join(fields.values()).encode() for _, fields in records.datasets(record))
+    assert all(isinstance(value, float) for _, value, *_ in payloads.baseline_metrics(record))
+    assert all(math.isfinite(value) for _, value, *_ in payloads.confirmed_metrics(record))
+    assert all("\n".join(fields.values()).encode() for _, fields in payloads.datasets(record))
 
 
 @pytest.mark.parametrize("value", [None, [{}], {"a": nested(400)}], ids=lambda value: str(value)[:20])
@@ -301,7 +310,7 @@ def test_training_needs_a_whole_record(path, odd):
 def test_whole_exports_are_taken_as_they_are(export_to):
     trials = made_trials(8)
     folder = export_to(made_info(), trials)
-    assert report.is_exported(trials, folder) and not report.is_exported(made_trials(9), folder)
+    assert export.is_exported(trials, folder) and not export.is_exported(made_trials(9), folder)
 
 
 DAMAGES = {
@@ -327,17 +336,17 @@ def damage(path: Path, how: Any) -> None:
 @pytest.mark.parametrize("how", DAMAGES.values(), ids=list(DAMAGES))
 def test_damaged_exports_are_not_taken_for_whole(name, how, tmp_path):
     trials = made_trials(3)
-    (tmp_path / "trials.csv").write_text(fronts.table(trials).to_csv(index=False))
-    (tmp_path / "report.html").write_bytes(b"<html>" + bytes(100) + report.END_OF_REPORT)
-    assert report.is_exported(trials, tmp_path)
+    (tmp_path / "trials.csv").write_text(fronts.trials_table(trials).to_csv(index=False))
+    (tmp_path / "report.html").write_bytes(b"<html>" + bytes(100) + export.END_OF_REPORT)
+    assert export.is_exported(trials, tmp_path)
     damage(tmp_path / name, how)
-    assert not report.is_exported(trials, tmp_path)
+    assert not export.is_exported(trials, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["models", "confirm"])
 @pytest.mark.parametrize("what", ["file", "dangling link", "pipe"])
 def test_a_study_whose_folders_are_none_is_refused(name, what, tmp_path):
-    report.require_folders(tmp_path)
+    export.require_folders(tmp_path)
     path = tmp_path / name
     if what == "file":
         path.write_text("x")
@@ -346,7 +355,7 @@ def test_a_study_whose_folders_are_none_is_refused(name, what, tmp_path):
     else:
         path.symlink_to(tmp_path / "nowhere")
     with pytest.raises(InputError, match=name):
-        report.require_folders(tmp_path)
+        export.require_folders(tmp_path)
 
 
 # A refused confirmation leaves the test sets closed.
@@ -377,7 +386,7 @@ def test_a_refused_confirmation_leaves_the_test_sets_closed(words, stored, capsy
     assert confirm.main(["made", "--out", str(stored), *words]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and "\x1b" not in said and len(said) < 1000
-    assert retrain.ATTRIBUTE not in load_study("made", stored, None).user_attrs
+    assert retrain.CONFIRMATION_ATTRIBUTE not in load_study("made", stored, None).user_attrs
     assert not (stored / ".cache" / "test-evaluations").exists()
 
 
@@ -393,27 +402,27 @@ def test_words_that_are_no_options_are_refused(words, stored):
                                    {"opened": "then", "seeds": 5, "finished": "now"}], ids=str)  # fmt: skip
 def test_an_odd_opening_counts_as_one(known, stored):
     study = load_study("made", stored, None)
-    study.set_user_attr(retrain.ATTRIBUTE, known)
+    study.set_user_attr(retrain.CONFIRMATION_ATTRIBUTE, known)
     with pytest.raises(InputError, match="opened once"):
-        confirm.begin(study, 5, again=False)
+        plan.begin_confirmation(study, 5, again=False)
     assert study.user_attrs[retrain.ATTRIBUTE] == known  # nothing is recorded yet
 
 
 def test_a_trial_that_cannot_be_trained_again_does_not_keep_the_others_from_it(capsys):
-    from fer.adaptation import AdaptationConfig, knobs
+    from fer.config import AdaptationConfig, flatten
 
     values = [(0.99, 0.1), (0.1, 0.99), (0.7, 0.7)]
-    trials = [made_trial(number, values=pair, config=knobs(AdaptationConfig(lr=0.001 * (number + 1))))
+    trials = [made_trial(number, values=pair, config=flatten(AdaptationConfig(lr=0.001 * (number + 1))))
               for number, pair in enumerate(values)]  # fmt: skip
     trials[1].user_attrs["config"]["lr"] = "fast"
     trials[2].user_attrs["config"]["optimiser"] = 7
     study = made_study(trials)
     study.set_user_attr("study", whole_record())
-    jobs = confirm.plan(study)
+    jobs = plan.plan_jobs(study)
     assert [job["name"] for job in jobs if job["name"].startswith("trial")] == ["trial 0"]
     said = capsys.readouterr().err
     assert "trial 1 cannot be confirmed" in said and "trial 2 cannot be confirmed" in said
-    assert confirm.are_jobs(json.loads(json.dumps(jobs)))
+    assert plan.are_jobs(json.loads(json.dumps(jobs)))
 
 
 # Kept answers.
@@ -427,7 +436,7 @@ def some_opening() -> dict[str, Any]:
 
 def some_answers() -> dict[str, np.ndarray]:
     answers: dict[str, np.ndarray] = {}
-    for side in SIDES:
+    for side in DOMAINS:
         answers[f"{side}-val-labels"] = np.zeros(5, int)
         for place in (0, 1):
             answers[f"{side}-{place}"] = np.ones((9, len(EXPRESSIONS)), np.float32)
@@ -514,7 +523,7 @@ LINES = ["", "x", "{}", "[]", "null", "7", '{"study": 1, "id": "", "opened": ""}
 @pytest.mark.parametrize("line", LINES, ids=lambda line: repr(line)[:20])
 def test_a_damaged_entry_still_counts(line, tmp_path):
     note_evaluation(tmp_path, "d", entry("a"))
-    with place_of(tmp_path, "d").open("ab") as file:
+    with evaluations_file(tmp_path, "d").open("ab") as file:
         file.write(line.encode("utf-8", "surrogatepass") + b"\n")
     before = note_evaluation(tmp_path, "d", entry("b"))
     assert [known["study"] for known in before] == (["a", UNKNOWN] if line else ["a"])
@@ -588,7 +597,7 @@ def copied(finished, tmp_path):
 
 
 def confirmation(folder: Path) -> dict[str, Any] | None:
-    return load_study(NAME, folder / "runs", None).user_attrs.get(retrain.ATTRIBUTE)
+    return load_study(NAME, folder / "runs", None).user_attrs.get(retrain.CONFIRMATION_ATTRIBUTE)
 
 
 def confirmed(folder: Path, *words: str, code: int = 0) -> str:
@@ -687,7 +696,7 @@ def test_a_confirmation_goes_on_after_a_crash_whatever_became_of_its_answers(how
     said = confirmed(copied)
     after = confirmation(copied) or {}
     assert after["opened"] == begun["opened"] and after["finished"] and "before" not in said
-    assert place_of(copied / "runs", after["test_sets"]["target"]["digest"]).read_text().count("\n") == 1
+    assert evaluations_file(copied / "runs", after["test_sets"]["target"]["digest"]).read_text().count("\n") == 1
 
 
 @slow
@@ -709,5 +718,5 @@ def test_a_refused_command_leaves_the_test_sets_closed_and_the_same_images_are_c
     for name in ("report.html", "report.md"):
         text = (copied / "runs" / "other" / name).read_text(encoding="utf-8")
         assert f"evaluated once before in this output folder, by the study {NAME}." in text
-    theirs = load_study("other", copied / "runs", None).user_attrs[retrain.ATTRIBUTE]["test_sets"]
+    theirs = load_study("other", copied / "runs", None).user_attrs[retrain.CONFIRMATION_ATTRIBUTE]["test_sets"]
     assert [before["study"] for before in theirs["target"]["evaluated_before"]] == [NAME]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.fleet import SHIPPED
+from study.execution.ray_workers import SHIPPED
 
 ROOT = Path(__file__).parent.parent
 ALLOWED = {"fer": {"fer"}, "search_spaces": {"fer", "search_spaces"}, "study": {"fer", "search_spaces", "study"}}
@@ -63,7 +63,8 @@ def test_help_imports_nothing_heavy(command):
 
 def test_the_parent_of_a_study_needs_no_torch():
     code = (
-        "import sys, study.run, study.lab, study.search, study.report, study.following, study.progress, fer.datasets\n"
+        "import sys, study.run, study.inputs, study.search.samplers, study.report, study.tracking.follower\n"
+        "import study.execution.progress, study.pipeline.main_job, fer.datasets\n"
         "print('torch' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
@@ -84,4 +85,4 @@ def test_only_confirmation_opens_test_sets():
     assert users(".npy") == {"fer/datasets/arrays.py", "fer/datasets/loading.py"}
     assert "test" not in SHIPPED
     assert users('_read("test")') == {"fer/datasets/arrays.py"}
-    assert users("study.retrain", "retrain(") == {"study/confirm.py", "study/retrain.py"}
+    assert users("study.confirmation.retrain", "retrain(") == {"study/confirm.py", "study/retrain.py"}

@@ -7,18 +7,8 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 
-from fer.adaptation import (
-    HALF,
-    NATURAL,
-    PRESETS,
-    STRATEGIES,
-    AdaptationConfig,
-    canonical,
-    fingerprint,
-    from_knobs,
-    knobs,
-    named,
-)
+from fer.adaptation.methods import HALF, PRESETS, STRATEGIES, named
+from fer.config import NATURAL, AdaptationConfig, canonical, fingerprint, flatten, unflatten
 from fer.errors import InputError
 from search_spaces import SPACES, choose, full, named_in, paper
 
@@ -26,7 +16,7 @@ BASE = AdaptationConfig()
 
 
 def ask(study: optuna.Study, space: str, index: int) -> tuple[str, AdaptationConfig]:
-    study.enqueue_trial(**SPACES[space].slot(BASE, index))
+    study.enqueue_trial(**SPACES[space].initial_trial(BASE, index))
     return choose(space, study.ask(), BASE)
 
 
@@ -36,7 +26,7 @@ def test_a_space_suggests_valid_configurations_that_records_can_hold(space):
     for index in range(60):
         strategy, config = ask(study, space, index)
         assert strategy
-        assert from_knobs(knobs(config)) == config
+        assert unflatten(flatten(config)) == config
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -56,7 +46,7 @@ def test_fusion_draws_one_half_from_the_source_and_the_papers_own_mixture_in_its
 @pytest.mark.parametrize("space", ["card", "full"])
 def test_samplers_are_shown_the_fusion_ratio_that_fusion_has(space):
     study = optuna.create_study(directions=["maximize"] * 2)
-    slots = [SPACES[space].slot(BASE, index) for index in range(5)]
+    slots = [SPACES[space].initial_trial(BASE, index) for index in range(5)]
     (fusion,) = [slot for slot in slots if slot["params"].get("fusion_ratio") is not None]
     study.enqueue_trial(**fusion)
     trial = study.ask()
@@ -106,7 +96,7 @@ def test_how_often_an_adaptation_draws_each_target_image(config, passes):
 
 def test_the_full_space_tries_every_named_method_exactly():
     study = optuna.create_study(directions=["maximize"] * 2)
-    tried = [index for index in range(100) if full.slot(BASE, index) != {"params": {}}]
+    tried = [index for index in range(100) if full.initial_trial(BASE, index) != {"params": {}}]
     assert dict(ask(study, "full", index) for index in tried) == {name: named(name, BASE) for name in PRESETS}
 
 
@@ -123,7 +113,7 @@ def test_the_papers_grid_is_exact_and_repeats_with_other_seeds():
     study = optuna.create_study(directions=["maximize"] * 2)
     grid = []
     for index in range(18):
-        study.enqueue_trial(**paper.slot(BASE, index))
+        study.enqueue_trial(**paper.initial_trial(BASE, index))
         trial = study.ask()
         strategy, config = choose("paper", trial, BASE)
         grid.append((strategy, config.amount, trial.user_attrs["replicate"]))
@@ -133,7 +123,7 @@ def test_the_papers_grid_is_exact_and_repeats_with_other_seeds():
 
 
 def test_the_full_space_tries_every_method_once_of_which_the_paper_s_come_first_and_are_not_stopped():
-    slots = [full.slot(BASE, index).get("user_attrs", {}) for index in range(300)]
+    slots = [full.initial_trial(BASE, index).get("user_attrs", {}) for index in range(300)]
     tried = [slot["named"] for slot in slots if slot]
     assert tried == list(PRESETS) and tried[: len(STRATEGIES)] == list(STRATEGIES)
     assert [slot["named"] for slot in slots if slot.get("keep")] == list(STRATEGIES)

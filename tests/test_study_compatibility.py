@@ -7,16 +7,16 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from fer.adaptation import AdaptationConfig
+from fer.config import AdaptationConfig
 from fer.errors import InputError
 from made_study import made_info
 from search_spaces import SPACES, choose, paper
-from study.compatibility import fits
-from study.config import StudyOptions
-from study.priors import parse_initial_trial
-from study.run import find_record
-from study.slots import discard, top_up
-from study.storage import open_storage, trials_of
+from study.options import StudyOptions
+from study.pipeline.resume import find_record
+from study.search.compatibility import fits
+from study.search.initial_trials import parse_initial_trial
+from study.storage.backend import open_storage, trials_of
+from study.storage.slots import discard_trial, fill_slots
 
 BASE = AdaptationConfig(epochs=5.0)
 CARD = CategoricalDistribution(["FC", "FC+CL", "RE", "FT", "FU"])
@@ -39,7 +39,7 @@ def ended(chosen: dict) -> optuna.trial.FrozenTrial:
 @pytest.mark.parametrize("space", SPACES)
 def test_whatever_a_space_draws_fits_it_waiting_running_and_ended(space):
     study = new_study()
-    top_up(study, 60, space, BASE)
+    fill_slots(study, 60, space, BASE)
     for state in (TrialState.COMPLETE, TrialState.FAIL, None):
         for _ in range(15):
             trial = study.ask()
@@ -59,7 +59,7 @@ def test_a_trial_that_died_while_it_was_asked_fits(space, asked):
     part = study.ask()
     for name in list(whole.params)[:asked]:
         part._suggest(name, whole.distributions[name])
-    discard(study, trials_of(study)[part.number], "its worker died", TrialState.RUNNING)
+    discard_trial(study, trials_of(study)[part.number], "its worker died", TrialState.RUNNING)
     assert all(fits(trial, space) for trial in trials_of(study))
 
 
@@ -117,8 +117,8 @@ def test_a_study_of_an_older_space_is_refused_with_one_line_even_by_force(tmp_pa
     options = StudyOptions("jaffe", space="paper", force=force)
     record = made_info(name="s", options=asdict(options), versions={})
     study.set_user_attr("study", record)
-    monkeypatch.setattr("study.run.identity", lambda options: {})
-    top_up(study, 3, "paper", BASE)
+    monkeypatch.setattr("study.pipeline.resume.identity_options", lambda options: {})
+    fill_slots(study, 3, "paper", BASE)
     assert find_record(record, options, storage)["name"] == "s"
     older = CategoricalDistribution(["FC", "FC+CL", "RE", "FU"])
     study.add_trial(ended({"strategy": ("FU", older), "amount": (1.0, AMOUNT)}))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fer.errors import InputError
-from study.config import StudyOptions, study_name
+from study.options import StudyOptions, study_name
 from study.run import main
 
 WRONG = {
@@ -43,7 +43,7 @@ def test_wrong_use_is_one_line_with_the_value_and_the_mend(line, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FER_DATA", raising=False)
     if "--preset tiny" in line:  # far enough to have met the data; the rest of the job is tested elsewhere
-        monkeypatch.setattr("study.run.obtain_baseline", pretend_baseline)
+        monkeypatch.setattr("study.pipeline.resume.find_or_train_baseline", pretend_baseline)
     assert main([*line.split(), "--tracking-uri", "none", "--quiet"]) == 2
     err = capsys.readouterr().err
     errors = [text for text in err.splitlines() if text.startswith("error: ")]
@@ -54,11 +54,11 @@ def test_wrong_use_is_one_line_with_the_value_and_the_mend(line, tmp_path, monke
 
 def pretend_baseline(record, progress):
     """Checks the user's file as the baseline's process does, without starting one."""
-    from fer.baseline import load
+    from fer.model.weights import load_network
     from fer.runtime import Runtime
 
     if record["options"]["baseline"]:
-        load(Path(record["options"]["baseline"]), Runtime())
+        load_network(Path(record["options"]["baseline"]), Runtime())
     return {"width": 1, "parameters": 1}
 
 

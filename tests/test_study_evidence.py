@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from made_study import made_confirmed, made_info, made_trials
-from study import front as fronts
-from study.answers import about_intervals, answers, certainty, change_words, differing_points
-from study.describe import SIDES
-from study.document import document, text_tables
-from study.evidence import differences, judge
-from study.page import page
+from study import trials as fronts
+from study.confirmation.statistics import judge_points, strategy_differences
+from study.record import DOMAINS
+from study.reporting.findings import about_intervals, change_words, describe_certainty, differing_points, list_findings
+from study.reporting.html_report import render_html
+from study.reporting.markdown_report import list_tables, render_markdown
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,11 +61,11 @@ def test_equally_good_networks_are_seldom_called_different_by_any_corrected_test
     found = {"holm": 0, "pairs": 0, "differences": 0}
     for _ in range(repeats):
         points, subjects = draw_points(rng, people=int(rng.choice([3, 6, 12])))
-        judged = judge(points, subjects, 0.95)
-        found["holm"] += any(row[f"{side}_p"] < 0.05 for row in judged["points"] for side in SIDES)
+        judged = judge_points(points, subjects, 0.95)
+        found["holm"] += any(row[f"{side}_p"] < 0.05 for row in judged["points"] for side in DOMAINS)
         found["pairs"] += any(len(others) < len(points) - 2 for others in judged["alike"].values())
-        rows = differences(points, subjects, 0.95)
-        found["differences"] += any(row[f"{side}_p"] < 0.05 for row in rows for side in SIDES)
+        rows = strategy_differences(points, subjects, 0.95)
+        found["differences"] += any(row[f"{side}_p"] < 0.05 for row in rows for side in DOMAINS)
     assert all(count / repeats <= 0.06 for count in found.values()), found
 
 
@@ -77,7 +77,7 @@ def test_the_best_of_thirty_equal_configurations_does_not_differ_from_the_others
         right = {side: rng.random((3, len(people))) < 0.6 for side, people in subjects.items()}
         about = {"model": f"m{index}", "front": index > 0, "source_val": 0.6, "target_val": 0.75}
         points.append(make_point(f"trial {index}", right, **about))
-    found = judge(points, subjects, 0.95)
+    found = judge_points(points, subjects, 0.95)
     assert all(len(others) == 29 for others in found["alike"].values())
     assert all(point["target_p"] > 0.05 for point in found["points"][1:])
     optimism = [point["target_optimism"] for point in found["points"]]
@@ -94,7 +94,7 @@ def test_a_clear_difference_is_significant():
                    model=name, front=name != "BL")
         for name, level in (("BL", 0.4), ("bad", 0.45), ("good", 0.8))
     ]  # fmt: skip
-    found = judge(points, subjects, 0.95)
+    found = judge_points(points, subjects, 0.95)
     assert found["alike"] == {"bad": [], "good": []}
     assert found["points"][2]["target_p"] < 0.001
     info = made_info(confirmation={"results": found})
@@ -111,15 +111,15 @@ def test_intervals_and_the_p_values_beside_them_agree(people, seeds):
     rng = np.random.default_rng(people)
     for _ in range(5):
         points, subjects = draw_points(rng, people, tuple(rng.normal(0, 0.8, 6)), seeds)
-        rows = judge(points, subjects, 0.95)["points"][1:]
-        for side in SIDES:
+        rows = judge_points(points, subjects, 0.95)["points"][1:]
+        for side in DOMAINS:
             for row in rows:
                 low, high = row[f"{side}_change_lower"], row[f"{side}_change_upper"]
                 assert (low > 0 or high < 0) == (row[f"{side}_p_alone"] < 0.05)
                 assert row[f"{side}_p_alone"] <= row[f"{side}_p"] <= 1
                 assert low <= row[f"{side}_change"] <= high
                 assert 0 <= row[f"{side}_lower"] <= row[f"{side}_test"] <= row[f"{side}_upper"] <= 1
-            for row in differences(points, subjects, 0.95):
+            for row in strategy_differences(points, subjects, 0.95):
                 assert (row[f"{side}_lower"] > 0 or row[f"{side}_upper"] < 0) == (row[f"{side}_p"] < 0.05)
 
 
@@ -129,7 +129,7 @@ def test_more_frames_of_the_same_people_tell_nothing_new():
             for point in points]  # fmt: skip
     known = {side: np.arange(len(numbers)) if side == "source" else numbers for side, numbers in subjects.items()}
     repeated = {side: np.repeat(numbers, 10) for side, numbers in known.items()}
-    once, again = judge(points, known, 0.95), judge(many, repeated, 0.95)
+    once, again = judge_points(points, known, 0.95), judge_points(many, repeated, 0.95)
     assert once["alike"] == again["alike"]
     for before, after in zip(once["points"], again["points"], strict=True):
         numbers = [name for name, value in before.items() if isinstance(value, float)]
@@ -138,8 +138,8 @@ def test_more_frames_of_the_same_people_tell_nothing_new():
 
 def test_images_of_unknown_people_are_each_their_own():
     points, subjects = draw_points(np.random.default_rng(6))
-    unknown = judge(points, {side: np.full(len(numbers), -1) for side, numbers in subjects.items()}, 0.95)
-    each = judge(points, {side: np.arange(len(numbers)) for side, numbers in subjects.items()}, 0.95)
+    unknown = judge_points(points, {side: np.full(len(numbers), -1) for side, numbers in subjects.items()}, 0.95)
+    each = judge_points(points, {side: np.arange(len(numbers)) for side, numbers in subjects.items()}, 0.95)
     assert unknown["alike"] == each["alike"]
     for one, other in zip(unknown["points"], each["points"], strict=True):
         numbers = [name for name, value in one.items() if isinstance(value, float)]
@@ -149,15 +149,15 @@ def test_images_of_unknown_people_are_each_their_own():
 
 def test_what_one_test_person_shows_is_not_about_others():
     points, subjects = draw_points(np.random.default_rng(7), people=1, levels=(3.0,) * 6)
-    for row in judge(points, subjects, 0.95)["points"]:
+    for row in judge_points(points, subjects, 0.95)["points"]:
         assert (row["target_lower"], row["target_upper"], row["target_p"]) == (0.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("people", [2, 3, 10])
 def test_an_interval_is_never_empty_where_every_person_is_alike(people, share):
-    alike = {side: np.tile(np.arange(5) < 5 * share, (3, people)) for side in SIDES}
-    found = judge([make_point("BL", alike)], {side: np.repeat(np.arange(people), 5) for side in SIDES}, 0.95)
+    alike = {side: np.tile(np.arange(5) < 5 * share, (3, people)) for side in DOMAINS}
+    found = judge_points([make_point("BL", alike)], {side: np.repeat(np.arange(people), 5) for side in DOMAINS}, 0.95)
     row = found["points"][0]
     assert row["target_lower"] <= share <= row["target_upper"] and row["target_upper"] - row["target_lower"] > 0.1
 
@@ -165,7 +165,7 @@ def test_an_interval_is_never_empty_where_every_person_is_alike(people, share):
 def judge_drawn_points() -> None:
     """Prints what is made of drawn answers; run in processes of its own."""
     points, subjects = draw_points(np.random.default_rng(8), levels=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9))
-    print(json.dumps([judge(points, subjects, 0.95), differences(points, subjects, 0.95)]))
+    print(json.dumps([judge_points(points, subjects, 0.95), strategy_differences(points, subjects, 0.95)]))
 
 
 def test_two_processes_judge_the_same_answers_alike():
@@ -191,11 +191,11 @@ def confirmed_info(people: int, images: int, seeds: int = 5, level: float = 0.0,
         several = 1 if index == 0 else seeds
         right = {side: rng.random((several, len(numbers))) < 0.5 + level * (index > 0)
                  for side, numbers in subjects.items()}  # fmt: skip
-        model = fronts.model_name(index - 3) if index > 2 else ""
+        model = fronts.model_file(index - 3) if index > 2 else ""
         about = {"model": model, "front": bool(model), "divisions": 4, "source_val": 0.6, "target_val": 0.7}
         points.append(make_point(name, right, **(about if model else {"divisions": 4})))
-    results = judge(points, subjects, 0.95)
-    results |= {"inside": [{}] * len(points), "differences": differences(points, subjects, 0.95)}
+    results = judge_points(points, subjects, 0.95)
+    results |= {"inside": [{}] * len(points), "differences": strategy_differences(points, subjects, 0.95)}
     opening = {"opened": "2026-01-01", "finished": "2026-01-01", "seeds": seeds, "results": results}
     real = {"source": {"name": "fer2013", "kind": "real"}, "target": {"name": "jaffe", "kind": "real"}}
     return made_info(synthetic=False, confirmation=opening) | real | changes
@@ -233,9 +233,9 @@ def test_where_no_difference_is_significant_it_says_which_would_have_been_seen(p
 
 def test_what_intervals_are_about_is_said_once_where_they_are_explained():
     info, trials = confirmed_info(3, 67), made_trials(3)
-    table = fronts.table(trials)
-    html = page(info, table, {}, {"pareto": "not drawn here"}, None)
-    text = document(info, table, text_tables(info, table, None))
+    table = fronts.trials_table(trials)
+    html = render_html(info, table, {}, {"pareto": "not drawn here"}, None)
+    text = render_markdown(info, table, list_tables(info, table, None))
     for found in (html, text):
         assert found.count("about other people and other seeds, with this one baseline") == 1
         assert found.count("4 divisions of the target into training and validation images in turn") == 1
@@ -258,19 +258,19 @@ def test_no_sentence_claims_more_than_was_tested(people, level, confirmed):
     trials = made_trials(3)
     if not confirmed:
         info = {name: value for name, value in info.items() if name != "confirmation"}
-    table = fronts.table(trials)
-    html = page(info, table, {}, {"pareto": "not drawn here"}, None)
-    text = document(info, table, text_tables(info, table, None))
+    table = fronts.trials_table(trials)
+    html = render_html(info, table, {}, {"pareto": "not drawn here"}, None)
+    text = render_markdown(info, table, list_tables(info, table, None))
     for found in (html, text):
         assert not CLAIMS.findall(re.sub(r"<script.*?</script>", "", found, flags=re.DOTALL))
     points = info.get("confirmation", {}).get("results", {}).get("points", [])
-    significant = any(point[f"{side}_p"] < 0.05 for point in points[3:] for side in SIDES)
+    significant = any(point[f"{side}_p"] < 0.05 for point in points[3:] for side in DOMAINS)
     assert significant or not re.search(r", significantly (better|worse)", text + html)
 
 
 def test_both_p_values_stand_beside_each_change():
     info = confirmed_info(3, 67)
-    (table,) = (one for one in text_tables(info, fronts.table(made_trials(3)), None) if one.name == "confirmed")
+    (table,) = (one for one in list_tables(info, fronts.trials_table(made_trials(3)), None) if one.name == "confirmed")
     assert table.head.count("p alone") == table.head.count("p") == 2
     assert table.rows[0][5] == "–"
     for row, point in zip(table.rows[1:], info["confirmation"]["results"]["points"][1:], strict=True):
@@ -280,9 +280,9 @@ def test_both_p_values_stand_beside_each_change():
 
 def test_a_confirmed_recommendation_shows_its_change_on_test_images_with_an_interval():
     info, trials = made_confirmed()
-    table = fronts.table(trials)
-    html = page(info, table, {}, {"pareto": "not drawn here"}, None)
-    knee = fronts.knee(fronts.front(table))
+    table = fronts.trials_table(trials)
+    html = render_html(info, table, {}, {"pareto": "not drawn here"}, None)
+    knee = fronts.find_knee(fronts.front_table(table))
     point = next(p for p in info["confirmation"]["results"]["points"] if p["model"] == knee["model"])
     low, high = (100 * point[f"target_change_{end}"] for end in ("lower", "upper"))
     assert f"<b>{100 * point['target_change']:+.1f} [{low:+.1f}, {high:+.1f}] points</b>" in html
@@ -306,10 +306,10 @@ def test_an_unconfirmed_recommendation_says_how_sure_validation_makes_it(sizes, 
     trials = made_trials(3)
     for trial in trials if error else ():
         trial.user_attrs["measures"][fronts.ERROR] = error
-    table = fronts.table(trials)
-    knee = fronts.knee(fronts.front(table))
-    words = certainty(info, table, knee)
-    assert said in words and answers(info, table)[0].words == words
+    table = fronts.trials_table(trials)
+    knee = fronts.find_knee(fronts.front_table(table))
+    words = describe_certainty(info, table, knee)
+    assert said in words and list_findings(info, table)[0].words == words
     if error:
         low, high = (float(end) for end in re.search(r"is ([\d.]+) to ([\d.]+) %", words).groups())
         # Eight people, seven degrees of freedom: 2.36 errors on each side, before Wilson's form.
@@ -318,11 +318,11 @@ def test_an_unconfirmed_recommendation_says_how_sure_validation_makes_it(sizes, 
 
 def test_validation_errors_of_a_network_on_the_way_are_its_own():
     from made_study import made_trial
-    from study.answers import validation_estimate
+    from study.reporting.findings import validation_estimate
 
     between = {"source_val": 0.5, "target_val": 0.5, "source_val/0.50": 0.9, "target_val/0.50": 0.9}
     errors = {fronts.ERROR: 0.1, f"{fronts.ERROR}/0.50": 0.02}
-    table = fronts.table([made_trial(0, measures=between | errors)])
-    knee = fronts.knee(fronts.front(table))
+    table = fronts.trials_table([made_trial(0, measures=between | errors)])
+    knee = fronts.find_knee(fronts.front_table(table))
     found = validation_estimate(table, knee, 40, 8)
     assert (found.mean, found.error, found.freedom) == (0.9, 0.02, 7)

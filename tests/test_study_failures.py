@@ -12,15 +12,15 @@ from optuna.trial import TrialState
 
 from commands import NAME, command, run
 from conftest import TINY
-from fer.adaptation import AdaptationConfig
-from fer.training import Diverged
+from fer.config import AdaptationConfig
+from fer.training.loop import Diverged
 from made_study import FAILED, made_trial
-from study import trial as one
+from study.execution import trial as one
+from study.execution.claim import claim_trial
+from study.execution.supervisor import MOST_FAILURES_IN_A_ROW, GaveUp, give_up_if_hopeless
 from study.machine import is_out_of_memory
-from study.search import claim
-from study.slots import diverged, top_up
-from study.storage import open_storage, trials_of
-from study.supervise import MOST_FAILURES_IN_A_ROW, GaveUp, give_up_if_hopeless
+from study.storage.backend import open_storage, trials_of
+from study.storage.slots import fill_slots, has_diverged
 
 HUGE = 2**46  # bytes, more than any address space has to give
 
@@ -49,12 +49,12 @@ def test_other_errors_are_none(error):
 
 def test_a_trial_without_memory_fails_with_that_reason_and_the_next_one_runs(setting, tmp_path, monkeypatch, capfd):
     found = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
-    top_up(found, 2, "card", AdaptationConfig())
-    bench = one.Bench(setting, "card", TINY, 0, tmp_path)
+    fill_slots(found, 2, "card", AdaptationConfig())
+    bench = one.TrialContext(setting, "card", TINY, 0, tmp_path)
     with monkeypatch.context() as starved:
         starved.setattr(one, "adapt_over", lambda *_, **__: ask_too_much()["device"]())
-        assert one.run_trial(claim(found, "random", 0), bench) == TrialState.FAIL
-    assert one.run_trial(claim(found, "random", 0), bench) == TrialState.COMPLETE
+        assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.FAIL
+    assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
     first, second = trials_of(found)
     assert first.user_attrs["reason"] == "out of memory" and first.state == TrialState.FAIL
     assert second.state == TrialState.COMPLETE and "Traceback" not in capfd.readouterr().err
@@ -67,9 +67,9 @@ import os, sys, time
 if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
     import resource
     import torch
-    import fer.engine
+    import fer.adaptation.procedure
 
-    adapt, left = fer.engine.adapt, [int(os.environ["STARVED_TRIALS"])]
+    adapt, left = fer.adaptation.procedure.adapt, [int(os.environ["STARVED_TRIALS"])]
 
     def starved(*arguments, **options):
         left[0] -= 1
@@ -86,7 +86,7 @@ if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
         finally:
             resource.setrlimit(resource.RLIMIT_AS, before)
 
-    fer.engine.adapt = starved
+    fer.adaptation.procedure.adapt = starved
 """
 
 
@@ -140,18 +140,18 @@ import os, sys
 
 if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
     import torch
-    import fer.folds
+    import fer.adaptation.cross_validation
     import fer.runtime
 
     fer.runtime.Runtime.on_gpu = property(lambda self: True)
-    adapt = fer.folds.adapt
+    adapt = fer.adaptation.cross_validation.adapt
 
     def crowded(*arguments, **options):
         if "--beside" in sys.orig_argv:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return adapt(*arguments, **options)
 
-    fer.folds.adapt = crowded
+    fer.adaptation.cross_validation.adapt = crowded
 """
 
 
@@ -174,10 +174,10 @@ def test_a_configuration_is_trained_once_and_its_twin_answered_from_the_record(s
     found = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
     for _ in range(2):
         found.enqueue_trial({"strategy": "FC", "lr": 0.01})
-    bench = one.Bench(setting, "card", TINY, 0, tmp_path)
-    assert one.run_trial(claim(found, "random", 0), bench) == TrialState.COMPLETE
+    bench = one.TrialContext(setting, "card", TINY, 0, tmp_path)
+    assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
     monkeypatch.setattr(one, "adapt_over", lambda *_: pytest.fail("trained again"))
-    assert one.run_trial(claim(found, "random", 0), bench) == TrialState.COMPLETE
+    assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
     first, second = trials_of(found)
     assert second.user_attrs["twin_of"] == first.number and second.values == first.values
     assert second.user_attrs["measures"] == first.user_attrs["measures"]
@@ -187,13 +187,13 @@ def test_what_diverged_diverges_again_without_training(setting, tmp_path, monkey
     found = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
     for lr in (0.01, 0.01, 0.02):
         found.enqueue_trial({"strategy": "FC", "lr": lr})
-    bench, trained = one.Bench(setting, "card", TINY, 0, tmp_path), []
+    bench, trained = one.TrialContext(setting, "card", TINY, 0, tmp_path), []
 
     def diverges(settings, config, *_, **__):
         trained.append(config.lr)
         raise Diverged("the loss became nan")
 
     monkeypatch.setattr(one, "adapt_over", diverges)
-    assert [one.run_trial(claim(found, "random", 0), bench) for _ in range(3)] == [TrialState.FAIL] * 3
-    assert trained == [0.01, 0.02] and all(diverged(trial) for trial in trials_of(found))
+    assert [one.run_trial(claim_trial(found, "random", 0), bench) for _ in range(3)] == [TrialState.FAIL] * 3
+    assert trained == [0.01, 0.02] and all(has_diverged(trial) for trial in trials_of(found))
     assert "as in trial 0" in trials_of(found)[1].user_attrs["reason"] and "Traceback" not in capfd.readouterr().err

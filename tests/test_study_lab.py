@@ -3,8 +3,8 @@
 import os
 import time
 
-from study.config import cache_folder
-from study.lab import trim_features
+from study.inputs import trim_features
+from study.options import cache_folder
 
 
 def test_the_banks_unused_for_longest_make_room_and_those_in_use_stay(tmp_path):

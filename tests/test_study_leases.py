@@ -10,13 +10,20 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from fer.adaptation import AdaptationConfig
+from fer.config import AdaptationConfig
 from fer.errors import InputError
-from study import leases
-from study.leases import Watch, identity_of_process, is_gone, leased, only_lead, reap
-from study.search import claim
-from study.slots import top_up
-from study.storage import open_storage, trials_of
+from study.execution.claim import claim_trial
+from study.storage import leases
+from study.storage.backend import open_storage, trials_of
+from study.storage.leases import (
+    LeaseMonitor,
+    exclusive_parent,
+    holding_lease,
+    identity_of_process,
+    is_gone,
+    requeue_expired,
+)
+from study.storage.slots import fill_slots
 
 ELSEWHERE = {"host": "another", "pid": 1, "since": 0.0}
 
@@ -24,7 +31,7 @@ ELSEWHERE = {"host": "another", "pid": 1, "since": 0.0}
 @pytest.fixture
 def study(tmp_path: Path) -> optuna.Study:
     study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
-    top_up(study, 2, "card", AdaptationConfig())
+    fill_slots(study, 2, "card", AdaptationConfig())
     return study
 
 
@@ -37,13 +44,13 @@ class Clock:
 
 
 def taken_elsewhere(study: optuna.Study) -> optuna.Trial:
-    trial = claim(study, "random", 1)
+    trial = claim_trial(study, "random", 1)
     assert trial is not None
     trial.set_user_attr("worker", ELSEWHERE)
     return trial
 
 
-def look(watch: Watch, clock: Clock, study: optuna.Study, seconds: float, step: float = 5.0) -> list[int]:
+def look(watch: LeaseMonitor, clock: Clock, study: optuna.Study, seconds: float, step: float = 5.0) -> list[int]:
     """Looks every `step` seconds; returns the numbers given up at the last look."""
     ended: list[int] = []
     for _ in range(int(seconds / step)):
@@ -55,7 +62,7 @@ def look(watch: Watch, clock: Clock, study: optuna.Study, seconds: float, step: 
 def test_a_worker_elsewhere_is_given_up_when_its_lease_runs_out_and_not_before(study):
     taken_elsewhere(study)
     clock = Clock()
-    watch = Watch(lease=60, clock=clock)
+    watch = LeaseMonitor(lease=60, clock=clock)
     assert look(watch, clock, study, 60) == []
     assert look(watch, clock, study, 5) == [0]
 
@@ -63,7 +70,7 @@ def test_a_worker_elsewhere_is_given_up_when_its_lease_runs_out_and_not_before(s
 def test_a_beat_renews_the_lease_whatever_it_says(study):
     trial = taken_elsewhere(study)
     clock = Clock()
-    watch = Watch(lease=60, clock=clock)
+    watch = LeaseMonitor(lease=60, clock=clock)
     for sign in (5, 3, 4):  # only that it changes counts, so no clock has to be right
         look(watch, clock, study, 55)
         trial.set_user_attr("beat", sign)
@@ -74,7 +81,7 @@ def test_a_beat_renews_the_lease_whatever_it_says(study):
 def test_a_watcher_that_slept_or_had_no_storage_gives_nobody_up_for_it(study):
     taken_elsewhere(study)
     clock = Clock()
-    watch = Watch(lease=60, clock=clock)
+    watch = LeaseMonitor(lease=60, clock=clock)
     look(watch, clock, study, 10)
     assert look(watch, clock, study, 3600, step=3600) == []
     clock.now -= 7200
@@ -82,21 +89,21 @@ def test_a_watcher_that_slept_or_had_no_storage_gives_nobody_up_for_it(study):
 
 
 def test_wall_clocks_play_no_part(study, monkeypatch):
-    mine = claim(study, "random", 1)
+    mine = claim_trial(study, "random", 1)
     taken_elsewhere(study)
-    watch = Watch()
+    watch = LeaseMonitor()
     watch.expired(trials_of(study))
     for jump in (10 * 365 * 86400, -10 * 365 * 86400):
         monkeypatch.setattr(time, "time", lambda jump=jump: 1.7e9 + jump)
         assert watch.expired(trials_of(study)) == []
-    assert mine is not None and reap(study) == 0
+    assert mine is not None and requeue_expired(study) == 0
 
 
 def test_a_claim_that_was_never_signed_runs_out(study):
     storage = study._storage
     storage.set_trial_state_values(trials_of(study)[0]._trial_id, TrialState.RUNNING)
     clock = Clock()
-    watch = Watch(lease=600, unsigned=15, clock=clock)
+    watch = LeaseMonitor(lease=600, unsigned=15, clock=clock)
     assert look(watch, clock, study, 15) == [] and look(watch, clock, study, 5) == [0]
 
 
@@ -119,8 +126,8 @@ def test_a_dead_process_that_nobody_waited_for_is_dead():
 
 def test_a_worker_keeps_its_lease_from_a_thread(study, monkeypatch):
     monkeypatch.setattr(leases, "BEAT_SECONDS", 0.02)
-    trial = claim(study, "random", 1)
-    with leased(study, trial):
+    trial = claim_trial(study, "random", 1)
+    with holding_lease(study, trial):
         deadline = time.monotonic() + 10
         while trials_of(study)[0].user_attrs.get("beat", 0) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -138,12 +145,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_second_parent_elsewhere_is_refused_while_the_first_lives(study, quick):
     said: list[str] = []
-    with only_lead(study, said.append, settle=0):
+    with exclusive_parent(study, said.append, settle=0):
         first = study.user_attrs["parent"]
         # The same parent as another machine sees it: alive by its beats alone.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(leases, "is_gone", lambda process: False)
-            with pytest.raises(InputError, match="one parent"), only_lead(study, said.append, settle=0):
+            with pytest.raises(InputError, match="one parent"), exclusive_parent(study, said.append, settle=0):
                 pass
         assert {k: first[k] for k in ("host", "pid")} == {k: study.user_attrs["parent"][k] for k in ("host", "pid")}
     assert study.user_attrs["parent"] is None and "waiting" in said[0]
@@ -151,11 +158,11 @@ def test_a_second_parent_elsewhere_is_refused_while_the_first_lives(study, quick
 
 def test_a_parent_that_fell_silent_is_followed_by_the_next(study, quick):
     study.set_user_attr("parent", ELSEWHERE | {"beat": 7})
-    with only_lead(study, lambda text: None, settle=0):
+    with exclusive_parent(study, lambda text: None, settle=0):
         assert study.user_attrs["parent"]["pid"] == os.getpid()
 
 
 def test_of_two_parents_that_start_together_the_last_writer_stays(study, quick, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: study.set_user_attr("parent", ELSEWHERE | {"beat": 0}))
-    with pytest.raises(InputError, match="another"), only_lead(study, lambda text: None):
+    with pytest.raises(InputError, match="another"), exclusive_parent(study, lambda text: None):
         pass

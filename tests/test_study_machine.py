@@ -5,8 +5,8 @@ import math
 import pytest
 
 from study import machine
-from study.config import StudyOptions
-from study.run import settle_workers
+from study.options import StudyOptions
+from study.pipeline.prepare import settle_workers
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_old_allocators_are_told_a_threshold_that_they_take():
 @pytest.mark.parametrize("device, threads, wanted", [("cpu", 4, 4), ("cpu", 99, 1), ("cuda", 1, 4), ("cuda", 8, 2)])
 def test_who_says_how_many_threads_gets_as_many_workers_as_cores_allow(monkeypatch, device, threads, wanted):
     monkeypatch.setattr(machine, "cores", lambda: 16)
-    monkeypatch.setattr("study.run.cores", lambda: 16)
+    monkeypatch.setattr("study.pipeline.prepare.cores", lambda: 16)
     record = {"baseline": {"device": device}}
     settled = settle_workers(None, record, StudyOptions("tfeid", threads=threads), None)
     assert (settled.workers, settled.threads) == (str(wanted), threads)

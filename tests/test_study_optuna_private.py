@@ -1,4 +1,4 @@
-"""The contract with Optuna's private parts: each is where `study.optuna_private` looks for it.
+"""The contract with Optuna's private parts: each is where `study.storage.optuna_private` looks for it.
 
 A failure here after an update of Optuna names the part that has moved; `study/optuna_private.py` is the one file to
 mend.
@@ -13,10 +13,17 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from study import optuna_private
-from study.optuna_private import StudyView, database_url, enqueued_parameters, open_trial, storage_number, storage_of
-from study.search import make_sampler
-from study.storage import open_storage
+from study.search.samplers import make_sampler
+from study.storage import optuna_private
+from study.storage.backend import open_storage
+from study.storage.optuna_private import (
+    StudyView,
+    database_url,
+    enqueued_parameters,
+    open_trial,
+    storage_number,
+    storage_of,
+)
 
 ROOT = Path(__file__).parent.parent
 STORAGES = {

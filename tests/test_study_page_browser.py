@@ -6,10 +6,10 @@ import pytest
 from browsers import MARKS, launched
 
 from made_study import made_confirmed
-from study import front as fronts
-from study import plots
-from study.details import details
-from study.page import page
+from study import trials as fronts
+from study.reporting import figures
+from study.reporting.html_report import render_html
+from study.reporting.trial_details import collect_trial_details
 
 pytestmark = MARKS
 
@@ -17,11 +17,11 @@ pytestmark = MARKS
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
     info, trials = made_confirmed()
-    table = fronts.table(trials)
-    files, notes = plots.pictures(info, table, trials)
+    table = fronts.trials_table(trials)
+    files, notes = figures.draw_figures(info, table, trials)
     vectors = {name.removesuffix(".svg"): files[name].decode() for name in files if name.endswith(".svg")}
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(page(info, table, vectors, notes, None, details(info, table, trials)))
+    path.write_text(render_html(info, table, vectors, notes, None, collect_trial_details(info, table, trials)))
     return path
 
 
@@ -69,7 +69,7 @@ def middle_of_a_point(tab, number: int) -> tuple[float, float]:
 
 def test_hovering_shows_the_knobs_and_clicking_the_trial(opened):
     _, trials = made_confirmed()
-    front = fronts.front(fronts.table(trials))
+    front = fronts.front_table(fronts.trials_table(trials))
     number = int(front["trial"].iloc[0])
     assert opened.locator("#detail h3").inner_text().startswith("Trial ")
     x, y = middle_of_a_point(opened, number)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from made_study import FAILED, made_confirmed, made_info, made_pictures, made_trial, made_trials
-from study import charts, plots
-from study import front as fronts
-from study.importance import importances
+from study import trials as fronts
+from study.reporting import figure_style, figures, matplotlib_plots, plotly_charts
+from study.reporting.importance import compute_importances
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def drawn():
 def test_every_picture_in_every_format(drawn):
     files, notes = drawn
     assert notes == {}
-    assert set(files) == {f"{name}.{kind}" for name in plots.NAMES for kind in ("png", "svg", "pdf", "html")}
+    assert set(files) == {f"{name}.{kind}" for name in figure_style.NAMES for kind in ("png", "svg", "pdf", "html")}
     for name, content in files.items():
         start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF", "html": b"<!doctype html>"}[name.split(".")[1]]
         assert content.startswith(start)
@@ -25,7 +25,7 @@ def test_every_picture_in_every_format(drawn):
 
 def test_pages_need_no_network_and_escape_names(drawn):
     files, _ = drawn
-    for name in plots.NAMES:
+    for name in figure_style.NAMES:
         text = files[f"{name}.html"].decode()
         assert not re.search(r"<(script|link|img)[^>]+(src|href)=", text)
         assert "<b>&" not in text.split("<body>")[0] and "a $tudy &amp; &lt;b&gt;" in text.split("<body>")[0]
@@ -34,44 +34,46 @@ def test_pages_need_no_network_and_escape_names(drawn):
 
 def test_equal_studies_give_equal_vectors(drawn):
     info, trials, *_ = made_pictures()
-    again = plots._rendered("pareto", info, fronts.table(trials), None)
+    again = figures._rendered("pareto", info, fronts.trials_table(trials), None)
     assert again["pareto.svg"] == drawn[0]["pareto.svg"] and again["pareto.pdf"] == drawn[0]["pareto.pdf"]
 
 
 def test_the_label_is_gone_on_real_data():
-    table = fronts.table(made_trials(5))
+    table = fronts.trials_table(made_trials(5))
     real = {"name": "fer2013", "kind": "real"}
     info = made_info(synthetic=False, source=real, target=real | {"name": "tfeid"})
-    texts = [t.get_text() for t in plots.draw("pareto", info, table).texts]
+    texts = [t.get_text() for t in matplotlib_plots.draw_plot("pareto", info, table).texts]
     assert "SYNTHETIC STAND-IN" not in texts
-    axes = plots.draw("pareto", info, table).axes[0]
+    axes = matplotlib_plots.draw_plot("pareto", info, table).axes[0]
     assert axes.get_xlabel() == "Source validation accuracy (%) — FER2013"
     assert axes.get_ylabel() == "Target validation accuracy (%) — TFEID"
-    texts = [t.get_text() for t in plots.draw("pareto", made_info(), table).texts]
+    texts = [t.get_text() for t in matplotlib_plots.draw_plot("pareto", made_info(), table).texts]
     assert "SYNTHETIC STAND-IN" in texts
 
 
 def test_hover_shows_every_knob_escaped():
     trial = made_trial(7, config={"lr": 0.003, "note": "<script>"})
-    (text,) = charts.hover(fronts.table([trial]).assign(strategy="<i>"))
+    (text,) = plotly_charts.hover_texts(fronts.trials_table([trial]).assign(strategy="<i>"))
     assert "Trial 7" in text and "lr: 0.003" in text and "note: &lt;script&gt;" in text and "<i>" not in text
 
 
 def test_step_line_runs_from_the_reference_through_the_front():
-    front = fronts.front(fronts.table([made_trial(0, values=(0.3, 0.8)), made_trial(1, values=(0.6, 0.5))]))
+    front = fronts.front_table(
+        fronts.trials_table([made_trial(0, values=(0.3, 0.8)), made_trial(1, values=(0.6, 0.5))])
+    )
     chance = 100 / 7
     expected = [(chance, 80), (30, 80), (30, 50), (60, 50), (60, chance)]
-    np.testing.assert_allclose(plots.step_line(front), expected)
+    np.testing.assert_allclose(figure_style.front_border(front), expected)
 
 
 def test_looks_are_fixed_by_name_and_differ_for_the_papers_strategies():
-    named = [plots.look(name) for name in ("BL", "FC", "FC+CL", "RE", "FU")]
+    named = [figure_style.style_of(name) for name in ("BL", "FC", "FC+CL", "RE", "FU")]
     assert len({colour for colour, _, _ in named}) == len({marker for _, marker, _ in named}) == 5
-    assert plots.look("EWC") == plots.look("EWC")
+    assert figure_style.style_of("EWC") == figure_style.style_of("EWC")
 
 
 def test_importance_finds_the_knob_that_decides():
-    ranking, note = importances(made_trials(120))
+    ranking, note = compute_importances(made_trials(120))
     assert note == "" and ranking["knob"][0] == "lr" and ranking["target"][0] > 0.5
     np.testing.assert_allclose(ranking[["source", "target"]].sum(), 1)
 
@@ -84,7 +86,7 @@ def test_importance_is_about_high_accuracies():
         lr = float(10 ** rng.uniform(-5, -1))
         value = 0.2 if n % 14 == 3 else 0.5 + 0.4 * float(np.exp(-8 * (np.log10(lr) + 2) ** 2))
         trials.append(made_trial(n, values=(value, value + 0.01 * rng.random()), config={"lr": lr}))
-    ranking, _ = importances(trials)
+    ranking, _ = compute_importances(trials)
     assert ranking["knob"][0] == "lr"
 
 
@@ -97,27 +99,27 @@ def test_importance_is_about_high_accuracies():
     ],
 )
 def test_importance_says_why_it_is_missing(trials, words):
-    ranking, note = importances(trials)
+    ranking, note = compute_importances(trials)
     assert ranking is None and words in note
 
 
 def test_one_constant_objective_leaves_the_other():
     trials = [made_trial(n, values=(0.6, 0.3 + 0.01 * n), config={"lr": 10 ** (-5 + n / 10)}) for n in range(40)]
-    ranking, note = importances(trials)
+    ranking, note = compute_importances(trials)
     assert list(ranking.columns) == ["knob", "target"] and "source objective is the same" in note
 
 
 def test_nothing_finished_gives_notes_and_no_files():
     trials = [made_trial(0, FAILED, reason="x")]
-    files, notes = plots.pictures(made_info(), fronts.table(trials), trials)
-    assert files == {} and set(notes) == set(plots.NAMES)
+    files, notes = figures.draw_figures(made_info(), fronts.trials_table(trials), trials)
+    assert files == {} and set(notes) == set(figure_style.NAMES)
 
 
 def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
-    monkeypatch.setattr(plots, "NAMES", ("pareto", "hypervolume"))
-    monkeypatch.setattr(plots, "_pareto", lambda *_: 1 / 0)
+    monkeypatch.setattr(matplotlib_plots, "NAMES", ("pareto", "hypervolume"))
+    monkeypatch.setattr(matplotlib_plots, "_pareto", lambda *_: 1 / 0)
     trials = [made_trial(0), made_trial(1, values=(0.4, 0.7))]
-    files, notes = plots.pictures({}, fronts.table(trials), trials)
+    files, notes = figures.draw_figures({}, fronts.trials_table(trials), trials)
     assert "hypervolume.png" in files and "pareto.png" not in files
     assert notes == {"pareto": "not drawn: ZeroDivisionError: division by zero"}
     assert capsys.readouterr().err.count("\n") == 1
@@ -125,7 +127,7 @@ def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
 
 def test_a_confirmed_study_is_drawn_with_its_intervals():
     info, trials = made_confirmed()
-    axes = plots.draw(plots.CONFIRMED, info, fronts.table(trials)).axes[0]
+    axes = matplotlib_plots.draw_plot(figure_style.CONFIRMED, info, fronts.trials_table(trials)).axes[0]
     points = info["confirmation"]["results"]["points"]
     assert axes.get_xlabel() == "Source test accuracy (%) — FER2013 stand-in"
     assert len(axes.containers) == len(points)
@@ -133,4 +135,4 @@ def test_a_confirmed_study_is_drawn_with_its_intervals():
         (across,), (up,) = (bar.get_segments() for bar in drawn.lines[2])
         np.testing.assert_allclose(across[:, 0], [100 * point["source_lower"], 100 * point["source_upper"]])
         np.testing.assert_allclose(up[:, 1], [100 * point["target_lower"], 100 * point["target_upper"]])
-    assert len(charts.figure(plots.CONFIRMED, info, fronts.table(trials)).data) == len(points)
+    assert len(plotly_charts.draw_chart(figure_style.CONFIRMED, info, fronts.trials_table(trials)).data) == len(points)

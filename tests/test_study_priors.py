@@ -4,14 +4,15 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from fer.adaptation import PRESETS, AdaptationConfig, named
+from fer.adaptation.methods import PRESETS, named
+from fer.config import AdaptationConfig
 from fer.errors import InputError
 from made_study import made_info, made_trial
 from search_spaces import SPACES, choose, full
-from study.priors import front_of, initial_trials, parse_initial_trial
-from study.search import claim
-from study.slots import top_up
-from study.storage import trials_of
+from study.execution.claim import claim_trial
+from study.search.initial_trials import front_as_initial_trials, initial_trials, parse_initial_trial
+from study.storage.backend import trials_of
+from study.storage.slots import fill_slots
 
 BASE = AdaptationConfig(epochs=5.0)
 
@@ -81,7 +82,7 @@ def test_a_wrong_guess_is_told_with_rule_and_value(space, text, rule, value):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_named_method_is_exactly_its_point_of_the_full_space(name):
-    params = full.point(name, BASE)
+    params = full.method_as_parameters(name, BASE)
     if params is None:
         assert name in ("BL", "surgical", "AdaBN", "WiSE-FT", "LiNeS", "soup")
         return
@@ -92,7 +93,7 @@ def test_a_named_method_is_exactly_its_point_of_the_full_space(name):
 
 def test_a_named_method_can_be_changed_by_a_guess():
     params = parse_initial_trial("strategy=L2-SP,lr=0.003", "full", BASE)["params"]
-    assert params == full.point("L2-SP", BASE) | {"sgd_lr": 0.003}
+    assert params == full.method_as_parameters("L2-SP", BASE) | {"sgd_lr": 0.003}
 
 
 def study_of(space: str, *trials: optuna.trial.FrozenTrial) -> optuna.Study:
@@ -114,12 +115,12 @@ def card_trial(number: int, values: tuple[float, float], **attrs: object) -> opt
 
 def test_an_earlier_front_is_taken_best_source_first_without_what_is_dominated():
     trials = [card_trial(n, v) for n, v in enumerate([(0.3, 0.9), (0.2, 0.2), (0.9, 0.3), (0.6, 0.6)])]
-    slots = front_of(study_of("card", *trials), "card")
+    slots = front_as_initial_trials(study_of("card", *trials), "card")
     assert [slot["params"] for slot in slots] == [trials[n].params for n in (2, 3, 0)]
     with pytest.raises(InputError, match="same space"):
-        front_of(study_of("full", *trials), "card")
+        front_as_initial_trials(study_of("full", *trials), "card")
     with pytest.raises(InputError, match="finished trials"):
-        front_of(study_of("card"), "card")
+        front_as_initial_trials(study_of("card"), "card")
 
 
 def test_an_earlier_front_of_the_space_as_it_was_is_refused():
@@ -132,44 +133,44 @@ def test_an_earlier_front_of_the_space_as_it_was_is_refused():
         "fusion": CategoricalDistribution(["natural", "ratio"]),
     }
     with pytest.raises(InputError, match="same space; got earlier, trial 0, from before the space card changed"):
-        front_of(study_of("card", older), "card")
+        front_as_initial_trials(study_of("card", older), "card")
 
 
 def test_priors_come_first_and_once_and_the_total_holds():
     study = optuna.create_study(directions=["maximize"] * 2)
     priors = [parse_initial_trial("strategy=RE", "card", BASE), parse_initial_trial("lr=0.1", "card", BASE)]
     for _ in range(2):
-        assert top_up(study, 8, "card", BASE, priors) == 8
+        assert fill_slots(study, 8, "card", BASE, priors) == 8
     fixed = [trial.system_attrs["fixed_params"] for trial in trials_of(study)]
-    expected = [SPACES["card"].slot(BASE, index)["params"] for index in range(6)]
+    expected = [SPACES["card"].initial_trial(BASE, index)["params"] for index in range(6)]
     assert fixed == [{"strategy": "RE"}, {"lr": 0.1}, *expected]
-    top_up(study, 11, "card", BASE, [*priors, parse_initial_trial("strategy=FU", "card", BASE)])
+    fill_slots(study, 11, "card", BASE, [*priors, parse_initial_trial("strategy=FU", "card", BASE)])
     assert [t.system_attrs["fixed_params"] for t in trials_of(study)][8:] == [{"strategy": "FU"}, {}, {}]
 
 
 def test_priors_of_a_study_that_goes_on_take_the_place_of_free_trials_and_are_claimed_first():
     study = optuna.create_study(study_name="s", directions=["maximize"] * 2)
-    top_up(study, 8, "card", BASE)
+    fill_slots(study, 8, "card", BASE)
     for _ in range(6):  # the paper's five and a free one
-        trial = claim(study, "random", 0)
+        trial = claim_trial(study, "random", 0)
         choose("card", trial, BASE)
         trial.study.tell(trial, [0.5, 0.5])
     priors = [parse_initial_trial(f"strategy=RE,lr={lr}", "card", BASE) for lr in (0.01, 0.02, 0.03)]
     for _ in range(2):
-        assert top_up(study, 8, "card", BASE, priors) == 2
+        assert fill_slots(study, 8, "card", BASE, priors) == 2
     tried = []
-    while (trial := claim(study, "random", 0)) is not None:
+    while (trial := claim_trial(study, "random", 0)) is not None:
         choose("card", trial, BASE)
         tried.append(trial.user_attrs.get("prior"))
         trial.study.tell(trial, [0.5, 0.5])
     assert tried == ["--try strategy=RE,lr=0.01", "--try strategy=RE,lr=0.02"]  # for the third there is no room
-    assert top_up(study, 9, "card", BASE, priors) == 1
-    assert claim(study, "random", 0).user_attrs["prior"] == "--try strategy=RE,lr=0.03"
+    assert fill_slots(study, 9, "card", BASE, priors) == 1
+    assert claim_trial(study, "random", 0).user_attrs["prior"] == "--try strategy=RE,lr=0.03"
 
 
 def test_a_named_method_of_an_earlier_front_keeps_its_name_and_its_right_to_end():
     trials = [card_trial(0, (0.9, 0.3), named="RE", keep=True), card_trial(1, (0.3, 0.9))]
-    first, second = front_of(study_of("card", *trials), "card")
+    first, second = front_as_initial_trials(study_of("card", *trials), "card")
     assert first["user_attrs"]["named"] == "RE" and first["user_attrs"]["keep"]
     assert set(second["user_attrs"]) == {"prior"}
 

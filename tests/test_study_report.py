@@ -13,14 +13,15 @@ from optuna.storages.journal import JournalFileBackend
 
 from fer.errors import InputError
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_pictures, made_study, made_trial, made_trials
-from study import front as fronts
-from study import paper, plots, report
-from study.answers import answers
-from study.describe import objective_label
-from study.details import details
-from study.document import document, text_tables
-from study.page import page
-from study.tables import front_table, latex, markdown
+from study import report
+from study import trials as fronts
+from study.reporting import export, figure_style, matplotlib_plots, paper_table
+from study.reporting.findings import list_findings
+from study.reporting.html_report import render_html
+from study.reporting.markdown_report import list_tables, render_markdown
+from study.reporting.tables import build_front_table, latex, markdown
+from study.reporting.trial_details import collect_trial_details
+from study.reporting.wording import objective_label
 
 NASTY = "<script>alert('x')</script>&\""
 
@@ -53,10 +54,14 @@ class Page(HTMLParser):
 
 
 def report_of(info: dict, trials: list, notes: dict | None = None) -> Page:
-    table = fronts.table(trials)
-    absent = dict.fromkeys(plots.NAMES, "left out")
-    found = paper.study_paper_table(info, table)
-    return Page(page(info, table, {}, absent if notes is None else notes, found, details(info, table, trials)))
+    table = fronts.trials_table(trials)
+    absent = dict.fromkeys(figure_style.NAMES, "left out")
+    found = paper_table.study_paper_table(info, table)
+    return Page(
+        render_html(
+            info, table, {}, absent if notes is None else notes, found, collect_trial_details(info, table, trials)
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,23 +69,23 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "made"
     info, trials, files, notes = made_pictures()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "pictures", lambda *_: (dict(files), dict(notes)))
-        return folder, report.export(info, trials, folder)
+        patch.setattr(matplotlib_plots, "pictures", lambda *_: (dict(files), dict(notes)))
+        return folder, export.export(info, trials, folder)
 
 
 def test_export_writes_the_contract_and_nothing_half(exported):
     folder, written = exported
-    expected = {f"{name}.{kind}" for name in plots.NAMES for kind in ("png", "svg", "pdf", "html")}
+    expected = {f"{name}.{kind}" for name in figure_style.NAMES for kind in ("png", "svg", "pdf", "html")}
     expected |= {"trials.csv", "front.csv", "study.json", "report.html", "report.md", "tables.tex"}
     assert {path.name for path in written} == {path.name for path in folder.iterdir()} == expected
 
 
 def test_csvs_hold_the_trials_exactly(exported):
     folder, _ = exported
-    table = fronts.table(made_trials(30))
+    table = fronts.trials_table(made_trials(30))
     cells = pd.read_csv(folder / "trials.csv", dtype=str)
     assert [float(cell) for cell in cells["source_val"]] == table["source_val"].tolist()
-    assert pd.read_csv(folder / "front.csv")["trial"].tolist() == fronts.front(table)["trial"].tolist()
+    assert pd.read_csv(folder / "front.csv")["trial"].tolist() == fronts.front_table(table)["trial"].tolist()
 
 
 def test_no_password_leaves_the_study(exported):
@@ -102,7 +107,7 @@ def test_report_is_one_offline_file(exported):
 
 def test_recommendation_says_what_is_kept_and_gained(exported):
     page = Page((exported[0] / "report.html").read_text())
-    knee = fronts.knee(fronts.front(fronts.table(made_trials(30))))
+    knee = fronts.find_knee(fronts.front_table(fronts.trials_table(made_trials(30))))
     assert f"{knee['strategy']} (trial {knee['trial']})" in page.text
     assert f"{100 * knee['source_val'] / 0.61:.1f} %" in page.text
     assert f"{100 * (knee['target_val'] - 0.45):+.1f} points" in page.text
@@ -113,7 +118,7 @@ def test_details_tell_the_networks_on_the_way_to_a_trial():
     between = {"source_val": 0.5, "target_val": 0.5, "source_val/0.50": 0.6, "target_val/0.50": 0.45}
     slanted = {"source_val/0.00+1.00": 0.3, "target_val/0.00+1.00": 0.3}
     trials = [made_trial(0), made_trial(1, measures=between | slanted)]
-    found = details(made_info(), fronts.table(trials), trials)["trials"]
+    found = collect_trial_details(made_info(), fronts.trials_table(trials), trials)["trials"]
     assert found["0"]["ways"] == []
     assert found["1"]["ways"] == [
         {"alpha": "0.5", "source": 0.6, "target": 0.45, "front": True},
@@ -123,8 +128,8 @@ def test_details_tell_the_networks_on_the_way_to_a_trial():
 
 def test_the_front_says_which_layers_go_how_far():
     slanted = {"source_val": 0.5, "target_val": 0.5, "source_val/0.00+1.00": 0.6, "target_val/0.00+1.00": 0.45}
-    table = fronts.table([made_trial(0, measures=slanted, config={"alpha": 1.0, "alpha_slope": 0.0})])
-    assert [row[2] for row in front_table(made_info(), table).rows] == ["1", "0 to 1"]
+    table = fronts.trials_table([made_trial(0, measures=slanted, config={"alpha": 1.0, "alpha_slope": 0.0})])
+    assert [row[2] for row in build_front_table(made_info(), table).rows] == ["1", "0 to 1"]
 
 
 def test_folds_are_said_where_they_count():
@@ -155,7 +160,7 @@ def test_everything_is_escaped():
     }
     info = made_info(name=NASTY, source=data, target=data, options={NASTY: NASTY}, baseline={NASTY: [NASTY]})
     info |= {"created": NASTY, "versions": {NASTY: NASTY}}
-    page = report_of(info, [trial, failed], dict.fromkeys(plots.NAMES, NASTY))
+    page = report_of(info, [trial, failed], dict.fromkeys(figure_style.NAMES, NASTY))
     assert page.stack == [] and not [tag for tag, _ in page.tags if tag == "script"]
     assert page.text.count("alert('x')") >= 12
     drawn = report_of(info, [trial, failed], {})
@@ -166,7 +171,7 @@ def test_everything_is_escaped():
 
 @pytest.mark.parametrize("trials", [[], [made_trial(0, FAILED, reason="no faces"), made_trial(1, STOPPED)]])
 def test_no_finished_trial_is_reported_honestly(tmp_path, trials):
-    written = {path.name for path in report.export({"name": "x"}, trials, tmp_path / "x")}
+    written = {path.name for path in export.export({"name": "x"}, trials, tmp_path / "x")}
     assert written == {"trials.csv", "front.csv", "study.json", "report.html", "report.md"}
     assert "No trial has finished yet" in Page((tmp_path / "x" / "report.html").read_text()).text
 
@@ -179,7 +184,7 @@ def test_a_report_survives_a_poor_record(info):
 def test_a_picture_that_can_no_longer_be_drawn_is_removed(tmp_path):
     for name in ("pareto.png", "other.png"):
         (tmp_path / name).write_bytes(b"old")
-    report.export(made_info(), [], tmp_path)
+    export.export(made_info(), [], tmp_path)
     assert not (tmp_path / "pareto.png").exists() and (tmp_path / "other.png").exists()
 
 
@@ -192,46 +197,46 @@ def paper_trials():
 
 
 def test_paper_table_has_the_papers_layout():
-    table = fronts.table(paper_trials())
-    found = paper.paper_table(table, "tfeid", published=True)
+    table = fronts.trials_table(paper_trials())
+    found = paper_table.paper_table(table, "tfeid", published=True)
     columns = ["BL", "FC_50", "FC_100", "FC+CL_50", "FC+CL_100", "RE_50", "RE_100", "FU_50", "FU_100"]
     assert list(found.columns) == ["figures", "domain", "dataset", *columns]
     assert found.loc[0, columns].tolist() == [50, 51, 52, 53, 54, 55, 56, 57, 58]
-    assert found["figures"].tolist() == [paper.OURS] * 2 + [paper.PUBLISHED] * 2
+    assert found["figures"].tolist() == [paper_table.OURS] * 2 + [paper_table.PUBLISHED] * 2
     assert found.loc[3, ["domain", "BL", "FU_100"]].tolist() == ["target", 31.03, 86.21]
 
 
 def test_fusion_from_scratch_gets_rows_of_its_own_where_it_was_tried_and_nothing_published_beside_it():
     scratch = made_trial(9, values=(0.3, 0.4), strategy="FU", config={"lr": 0.1, "amount": 1.0})
     scratch.user_attrs["strategy"] = "FU-scratch"
-    found = paper.paper_table(fronts.table([*paper_trials(), scratch]), "tfeid", published=True)
-    plain = paper.paper_table(fronts.table(paper_trials()), "tfeid", published=True)
+    found = paper_table.paper_table(fronts.trials_table([*paper_trials(), scratch]), "tfeid", published=True)
+    plain = paper_table.paper_table(fronts.trials_table(paper_trials()), "tfeid", published=True)
     pd.testing.assert_frame_equal(found[plain.columns], plain)
     assert found.columns[-2:].tolist() == ["FU-scratch_50", "FU-scratch_100"]
     assert found["FU-scratch_100"].tolist()[:2] == [30, 40] and found["FU-scratch_100"][2:].isna().all()
     assert found["FU-scratch_50"].isna().all()
-    assert [row[0] for row in paper.as_table(found).rows][-2:] == ["FU-scratch 50 %", "FU-scratch 100 %"]
+    assert [row[0] for row in paper_table.as_table(found).rows][-2:] == ["FU-scratch 50 %", "FU-scratch 100 %"]
 
 
 def test_paper_table_averages_repeats_and_shows_gaps():
     trials = [*paper_trials()[:2], made_trial(9, values=(0.7, 0.7), strategy="BL", config={"lr": 0.1, "amount": 1.0})]
-    found = paper.paper_table(fronts.table(trials), "mine", published=True)
+    found = paper_table.paper_table(fronts.trials_table(trials), "mine", published=True)
     assert found.loc[0, "BL"] == 60 and pd.isna(found.loc[0, "FU_50"]) and len(found) == 2
-    assert paper.paper_table(fronts.table([]), "mine")["BL"].isna().all()
+    assert paper_table.paper_table(fronts.trials_table([]), "mine")["BL"].isna().all()
 
 
 def test_published_figures_stand_beside_real_data_only():
-    table, real = fronts.table(paper_trials()), {"kind": "real"}
+    table, real = fronts.trials_table(paper_trials()), {"kind": "real"}
     info = made_info(options={"space": "paper"})
-    assert paper.OURS in set(paper.study_paper_table(info, table)["figures"])
-    assert paper.PUBLISHED not in set(paper.study_paper_table(info, table)["figures"])
+    assert paper_table.OURS in set(paper_table.study_paper_table(info, table)["figures"])
+    assert paper_table.PUBLISHED not in set(paper_table.study_paper_table(info, table)["figures"])
     info |= {"synthetic": False, "source": real | {"name": "fer2013"}, "target": real | {"name": "tfeid"}}
-    assert paper.PUBLISHED in set(paper.study_paper_table(info, table)["figures"])
+    assert paper_table.PUBLISHED in set(paper_table.study_paper_table(info, table)["figures"])
     page = report_of(info, paper_trials())
     assert "Published figures are on test sets (arXiv 1905.12082)" in page.text
     other = info | {"source": real | {"name": "affectnet"}}
-    assert paper.PUBLISHED not in set(paper.study_paper_table(other, table)["figures"])
-    assert paper.study_paper_table(made_info(), table) is None
+    assert paper_table.PUBLISHED not in set(paper_table.study_paper_table(other, table)["figures"])
+    assert paper_table.study_paper_table(made_info(), table) is None
 
 
 def confirmed_info(space: str, **changes) -> dict:
@@ -250,35 +255,38 @@ def confirmed_info(space: str, **changes) -> dict:
 
 
 def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_published():
-    table = fronts.table(paper_trials())
-    found = paper.study_paper_table(confirmed_info("paper"), table).set_index(["figures", "domain"])
-    assert found.loc[(paper.TESTED, "target"), ["BL", "FC_100", "RE_50"]].tolist() == [60, 50, 40]
-    assert found.loc[(paper.LOWER, "source"), "FC_100"] == 40 and found.loc[(paper.UPPER, "source"), "FC_100"] == 60
-    assert found.loc[(paper.DIFFERENCE, "target"), "FC_100"] == pytest.approx(50 - 55.22)
-    assert found.loc[(paper.DIFFERENCE, "source"), "BL"] == pytest.approx(60 - 68.35)
-    shown = paper.as_table(paper.study_paper_table(confirmed_info("paper"), table))
+    table = fronts.trials_table(paper_trials())
+    found = paper_table.study_paper_table(confirmed_info("paper"), table).set_index(["figures", "domain"])
+    assert found.loc[(paper_table.TESTED, "target"), ["BL", "FC_100", "RE_50"]].tolist() == [60, 50, 40]
+    assert (
+        found.loc[(paper_table.LOWER, "source"), "FC_100"] == 40
+        and found.loc[(paper_table.UPPER, "source"), "FC_100"] == 60
+    )
+    assert found.loc[(paper_table.DIFFERENCE, "target"), "FC_100"] == pytest.approx(50 - 55.22)
+    assert found.loc[(paper_table.DIFFERENCE, "source"), "BL"] == pytest.approx(60 - 68.35)
+    shown = paper_table.as_table(paper_table.study_paper_table(confirmed_info("paper"), table))
     (row,) = (row for row in shown.rows if row[0] == "FC 100 %")
     assert "50.0 [40.0, 60.0]" in row and "-5.22" in row
 
 
 def test_another_space_shows_what_was_confirmed_of_the_papers_strategies():
-    found = paper.study_paper_table(confirmed_info("card"), fronts.table(paper_trials()))
-    assert paper.OURS not in set(found["figures"]) and [row[0] for row in paper.as_table(found).rows] == [
+    found = paper_table.study_paper_table(confirmed_info("card"), fronts.trials_table(paper_trials()))
+    assert paper_table.OURS not in set(found["figures"]) and [row[0] for row in paper_table.as_table(found).rows] == [
         "BL",
         "FC 100 %",
     ]
     made_up = confirmed_info("card", synthetic=True, target={"name": "jaffe", "kind": "synthetic"})
-    assert set(paper.study_paper_table(made_up, fronts.table([]))["figures"]) == {
-        paper.TESTED,
-        paper.LOWER,
-        paper.UPPER,
+    assert set(paper_table.study_paper_table(made_up, fronts.trials_table([]))["figures"]) == {
+        paper_table.TESTED,
+        paper_table.LOWER,
+        paper_table.UPPER,
     }
 
 
 def test_tables_are_sound_latex_and_markdown():
     info, trials = made_confirmed()
-    table = fronts.table(trials)
-    tables = text_tables(info, table, paper.study_paper_table(info, table))
+    table = fronts.trials_table(trials)
+    tables = list_tables(info, table, paper_table.study_paper_table(info, table))
     assert {one.name for one in tables} >= {"front", "confirmed", "retention", "expressions", "freezing", "differences",
                                             "inside", "paper"}  # fmt: skip
     for one in tables:
@@ -289,21 +297,23 @@ def test_tables_are_sound_latex_and_markdown():
         assert not re.findall(r"(?<!\\)[%#_]", source.replace(r"\label{tab:", "")) and source.isascii()
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in markdown(one).splitlines() if line.startswith("|")}
         assert widths == {len(one.head) + 1}
-    text = document(info, table, tables)
-    assert all(f"## {answer.question}" in text for answer in answers(info, table)) and "SYNTHETIC STAND-IN" in text
+    text = render_markdown(info, table, tables)
+    assert (
+        all(f"## {answer.question}" in text for answer in list_findings(info, table)) and "SYNTHETIC STAND-IN" in text
+    )
 
 
 def test_answers_follow_the_studys_numbers():
     info, trials = made_confirmed()
-    table = fronts.table(trials)
-    by = {answer.question: answer for answer in answers(info, table)}
-    knee = fronts.knee(fronts.front(table))
+    table = fronts.trials_table(trials)
+    by = {answer.question: answer for answer in list_findings(info, table)}
+    knee = fronts.find_knee(fronts.front_table(table))
     point = next(p for p in info["confirmation"]["results"]["points"] if p["model"] == knee["model"])
     sure = by["How sure is the recommendation?"].words
     assert f"{100 * point['target_test']:.1f} [" in sure and f"p = {point['target_p']:.2g}" in sure
-    bare = {answer.question: answer for answer in answers(made_info(), table)}
+    bare = {answer.question: answer for answer in list_findings(made_info(), table)}
     assert bare["How sure is the recommendation?"].words.startswith("Not sure: it is the best of 24 trainings")
-    assert "What do the strategies differ in?" not in bare and answers(info, fronts.table([])) == []
+    assert "What do the strategies differ in?" not in bare and list_findings(info, fronts.trials_table([])) == []
     retention = by["Which strategy, for how much of the source?"].table
     levels = [float(row[0].split()[0]) / 100 for row in retention.rows]
     for level, row in zip(levels, retention.rows, strict=True):
@@ -315,7 +325,11 @@ def test_paper_table_prints():
     from rich.console import Console
 
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    console.print(paper.as_rich(paper.paper_table(fronts.table(paper_trials()[:3]), "tfeid"), "[odd] title"))
+    console.print(
+        paper_table.paper_rich_table(
+            paper_table.paper_table(fronts.trials_table(paper_trials()[:3]), "tfeid"), "[odd] title"
+        )
+    )
     text = console.export_text()
     assert "[odd] title" in text and "50.00" in text and "–" in text
 
@@ -329,7 +343,7 @@ def stored(tmp_path):
 
 
 def test_command_re_exports(stored, capsys, monkeypatch):
-    monkeypatch.setattr(plots, "NAMES", ("hypervolume",))
+    monkeypatch.setattr(matplotlib_plots, "NAMES", ("hypervolume",))
     assert report.main(["made", "--out", str(stored.parent)]) == 0
     assert (stored / "report.html").exists() and "report.html" in capsys.readouterr().out
 
@@ -371,8 +385,10 @@ def test_a_confirmed_study_says_which_points_differ(alike, sentence):
         point |= {f"{domain}_test": 0.6, f"{domain}_lower": 0.5, f"{domain}_upper": 0.7, f"{domain}_p": 0.01}
     opening = {"opened": "2026-01-01T00:00:00+00:00", "seeds": 5, "results": {"points": [point], "alike": alike}}
     trials = made_trials(3)
-    html = page(made_info(confirmation=opening), fronts.table(trials), {}, {"pareto": "not drawn here"}, None)
+    html = render_html(
+        made_info(confirmation=opening), fronts.trials_table(trials), {}, {"pareto": "not drawn here"}, None
+    )
     assert sentence in Page(html).text and "60.0 [50.0, 70.0]" in html and "+7.0" in html
     assert "nothing here has been confirmed" not in html and "No test set was read" not in html
-    bare = page(made_info(), fronts.table(trials), {}, {"pareto": "not drawn here"}, None)
+    bare = render_html(made_info(), fronts.trials_table(trials), {}, {"pareto": "not drawn here"}, None)
     assert "the test sets are closed" in bare

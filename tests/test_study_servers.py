@@ -18,9 +18,9 @@ from commands import NAME, ROOT, command, trials_of
 from commands import run as run_soon
 from dummy import assert_exact, done_so_far, start_parent, wait_for
 from servers import PATIENCE, Server, free_port, make_proxy, mlflow_server, postgres  # noqa: F401
-from study.front import counted
-from study.storage import open_storage
-from study.storage import trials_of as all_trials
+from study.storage.backend import open_storage
+from study.storage.backend import trials_of as all_trials
+from study.trials import counted_trials
 
 pytestmark = pytest.mark.slow
 TINY = ("--target", "tfeid", "--preset", "tiny", "--workers", "1")
@@ -156,7 +156,9 @@ def named(storage: str) -> int:
     import optuna
 
     try:
-        return len(counted(all_trials(optuna.load_study(study_name=NAME, storage=open_storage(storage, Path())))))
+        return len(
+            counted_trials(all_trials(optuna.load_study(study_name=NAME, storage=open_storage(storage, Path()))))
+        )
     except KeyError:
         return 0
 
@@ -193,7 +195,7 @@ def test_two_parents_of_two_folders_on_one_database_make_the_exact_total(togethe
     import optuna
 
     study = optuna.load_study(study_name=NAME, storage=open_storage(postgres.url, Path()))
-    done = counted(all_trials(study))
+    done = counted_trials(all_trials(study))
     assert sorted(trial.user_attrs["slot"] for trial in done) == list(range(40))
     # The command that was refused has the whole study when it is given again.
     again = next(folder for folder, (*_, code) in zip(folders, ends, strict=True) if code == 2)
@@ -227,4 +229,4 @@ def test_a_worker_that_starts_while_its_storage_restarts_waits_for_it(make_proxy
     time.sleep(20)
     assert worker.poll() is None
     proxy.start()
-    assert worker.wait(PATIENCE) == 0 and len(counted(all_trials(study))) == 2
+    assert worker.wait(PATIENCE) == 0 and len(counted_trials(all_trials(study))) == 2

@@ -11,26 +11,25 @@ from hypothesis import strategies as st
 from benchmarks.search_simulator import Course, Plan, simulate
 from benchmarks.search_table import SHARES
 from conftest import TINY
-from fer.engine import Prospect
+from fer.adaptation.procedure import Prospect
 from made_study import DONE, FAILED, STOPPED, made_trial
-from study.front import CONSTRAINT, rungs, table
-from study.search import claim
-from study.slots import discard, top_up
-from study.stopping import (
+from study.execution.claim import claim_trial
+from study.execution.trial import TrialContext, report_rung, run_trial
+from study.pareto import crowding_distances, non_domination_ranks
+from study.search.early_stopping import (
     WARM_UP,
-    crowding_of,
-    position,
-    ranks_of,
+    rank_position,
     rung_name,
     should_stop,
     should_stop_trial,
     trials_since_growth,
-    vectors_at,
+    vectors_at_rung,
     way_rung_name,
     would_stop,
 )
-from study.storage import open_storage, trials_of
-from study.trial import Bench, at_rung, run_trial
+from study.storage.backend import open_storage, trials_of
+from study.storage.slots import discard_trial, fill_slots
+from study.trials import CONSTRAINT, rung_shares, trials_table
 
 VECTORS = st.lists(st.tuples(*[st.integers(0, 6).map(lambda n: n / 6)] * 2), min_size=1, max_size=25)
 
@@ -78,7 +77,7 @@ def test_neither_the_order_of_trials_nor_that_of_their_networks_matters(trials, 
 def test_trials_of_one_network_each_are_judged_as_vectors_are(vectors):
     mine, *others = vectors
     points = np.array(vectors)
-    stands = position(points, 0)
+    stands = rank_position(points, 0)
     dominated = any(dominates(other, mine) for other in others)
     assert should_stop_trial([mine], [[v] for v in others]) == (
         len(vectors) >= 3 and dominated and stands >= len(vectors) / 3
@@ -91,10 +90,10 @@ def test_a_trial_stands_where_its_best_network_stands(trials):
     # Definition: a vector comes before another by rank, and within a rank by crowding; a trial by its first vector.
     mine, *others = trials
     points = np.array([vector for vectors in trials for vector in vectors])
-    ranks = ranks_of(points)
+    ranks = non_domination_ranks(points)
     crowding = np.zeros(len(points))
     for rank in set(ranks):
-        crowding[ranks == rank] = crowding_of(points[ranks == rank])
+        crowding[ranks == rank] = crowding_distances(points[ranks == rank])
     keys = iter(zip(ranks, -crowding, strict=True))
     best = [min(next(keys) for _ in vectors) for vectors in trials]
     before = sum(key < best[0] for key in best[1:])
@@ -135,7 +134,7 @@ def test_ranks_by_their_definition(vectors):
         front = {v for v in left if not any(dominates(o, v) for o in left)}
         expected |= dict.fromkeys(front, rank)
         left, rank = left - front, rank + 1
-    assert list(ranks_of(points)) == [expected[v] for v in vectors]
+    assert list(non_domination_ranks(points)) == [expected[v] for v in vectors]
 
 
 @settings(deadline=None)
@@ -154,8 +153,8 @@ def test_one_of_eta_goes_on_along_a_chain(eta):
 
 def test_crowding_by_hand():
     points = np.array([(0.0, 1.0), (0.2, 0.8), (0.9, 0.1), (1.0, 0.0)])
-    assert list(crowding_of(points)) == [np.inf, 0.9 + 0.9, 0.8 + 0.8, np.inf]
-    assert position(points, 0) == 0 and position(points, 2) == 3
+    assert list(crowding_distances(points)) == [np.inf, 0.9 + 0.9, 0.8 + 0.8, np.inf]
+    assert rank_position(points, 0) == 0 and rank_position(points, 2) == 3
 
 
 @pytest.mark.parametrize("storage", ["journal", "sqlite"])
@@ -170,10 +169,10 @@ def test_at_a_rung_a_trial_stops_for_those_that_were_there_and_count(tmp_path, s
         trial = study.ask()
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
-        return trial, at_rung(trial, bench, share, {"source_val": source, "target_val": target, "loss": 1.0})
+        return trial, report_rung(trial, bench, share, {"source_val": source, "target_val": target, "loss": 1.0})
 
     assert not stops(0.9, 0.9)[1]  # the first
-    discard(study, study.trials[0], "its worker died", optuna.trial.TrialState.RUNNING)
+    discard_trial(study, study.trials[0], "its worker died", optuna.trial.TrialState.RUNNING)
     diverged, _ = stops(0.8, 0.8)
     study.tell(diverged, state=optuna.trial.TrialState.FAIL)
     assert not stops(0.2, 0.2)[1]  # beside none that counts
@@ -200,7 +199,7 @@ def test_networks_on_the_way_are_made_while_the_trial_would_stop_and_may_hope(tm
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
         row = {"source_val": own, "target_val": own}
-        return at_rung(trial, bench, share, row, iter(prospects)), study.trials[-1].user_attrs
+        return report_rung(trial, bench, share, row, iter(prospects)), study.trials[-1].user_attrs
 
     for own in (0.6, 0.7, 0.8):
         stopped, attrs = at(own, prospect(1, own, own), keep=True)
@@ -218,7 +217,7 @@ def test_networks_on_the_way_are_made_while_the_trial_would_stop_and_may_hope(tm
     assert stopped and way_rung_name(0.5) not in attrs
     stopped, attrs = at(0.2, better, share=WARM_UP / 2)
     assert not stopped and not made
-    assert vectors_at(study.trials, 0.5, without=0)[:3] == [
+    assert vectors_at_rung(study.trials, 0.5, without=0)[:3] == [
         [[0.7, 0.7]],
         [[0.8, 0.8]],
         [[0.2, 0.2], [0.1, 0.1], [0.9, 0.1]],
@@ -227,8 +226,8 @@ def test_networks_on_the_way_are_made_while_the_trial_would_stop_and_may_hope(tm
 
 def test_readers_of_rungs_see_the_trial_s_own_vector_alone():
     attrs = {rung_name(0.5): [0.6, 0.5], way_rung_name(0.5): [[0.7, 0.4], [0.65, 0.45]]}
-    found = table([made_trial(0, **attrs)])
-    assert rungs(found) == ["0.500"] and found["source_val@0.500"].tolist() == [0.6]
+    found = trials_table([made_trial(0, **attrs)])
+    assert rung_shares(found) == ["0.500"] and found["source_val@0.500"].tolist() == [0.6]
 
 
 def test_what_forgets_too_much_stops_nothing_that_does_not(tmp_path):
@@ -236,7 +235,7 @@ def test_what_forgets_too_much_stops_nothing_that_does_not(tmp_path):
 
     def stops(source: float, target: float, floor: float) -> bool:
         bench = SimpleNamespace(early_stop=True, floor=floor)
-        return at_rung(study.ask(), bench, 0.5, {"source_val": source, "target_val": target})
+        return report_rung(study.ask(), bench, 0.5, {"source_val": source, "target_val": target})
 
     for target in np.linspace(0.5, 0.9, 12):  # a front of trials that forget more the more they learn
         stops(0.95 - target, float(target), 0.0)
@@ -250,8 +249,8 @@ def test_what_forgets_too_much_stops_nothing_that_does_not(tmp_path):
 def test_samplers_hear_whether_a_trial_s_best_kept_network_keeps_enough(setting, tmp_path):
     study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
     study.enqueue_trial({"strategy": "RE", "lr": 0.05})
-    bench = Bench(setting, "card", TINY, 0, tmp_path, ways=((0.5, 0.0),), floor=0.01)
-    run_trial(claim(study, "random", 0), bench)
+    bench = TrialContext(setting, "card", TINY, 0, tmp_path, ways=((0.5, 0.0),), floor=0.01)
+    run_trial(claim_trial(study, "random", 0), bench)
     (trial,) = trials_of(study)
     sources = [trial.user_attrs["measures"][name] for name in ("source_val", "source_val/0.50")]
     assert sources[0] != sources[1] and trial.constraints == {CONSTRAINT: pytest.approx(0.01 - max(sources))}
@@ -309,10 +308,10 @@ def test_patience_counts_from_the_last_growth_of_the_hypervolume():
 @pytest.mark.parametrize("early_stop", [True, False])
 def test_half_of_the_budget_is_looked_at_only_where_trials_may_stop(setting, tmp_path, early_stop):
     study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
-    top_up(study, 2, "card", TINY)  # the second trains
-    bench = Bench(setting, "card", TINY, 0, tmp_path, early_stop)
+    fill_slots(study, 2, "card", TINY)  # the second trains
+    bench = TrialContext(setting, "card", TINY, 0, tmp_path, early_stop)
     for _ in range(2):
-        run_trial(claim(study, "random", 0), bench)
+        run_trial(claim_trial(study, "random", 0), bench)
     curve = trials_of(study)[1].user_attrs["curve"]
     assert (rung_name(0.5) in trials_of(study)[1].user_attrs) == early_stop
     assert ([row["epoch"] for row in curve if "source_val" in row] == [4]) == (not early_stop)

@@ -11,14 +11,15 @@ from types import SimpleNamespace
 import optuna
 import pytest
 
-from fer.adaptation import AdaptationConfig
+from fer.config import AdaptationConfig
 from fer.errors import InputError
-from study import storage
 from study.machine import is_stuck
-from study.patience import Patient, StorageLost
-from study.run import drift, write_record
-from study.slots import top_up
-from study.storage import Journal, open_storage, trials_of
+from study.pipeline.resume import list_drift, write_record
+from study.storage import backend
+from study.storage.backend import open_storage, trials_of
+from study.storage.journal import Journal
+from study.storage.retry import RetryingStorage, StorageLost
+from study.storage.slots import fill_slots
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,19 +45,19 @@ class Flaky:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Time that passes by sleeping alone."""
     now = [0.0]
-    monkeypatch.setattr(storage.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(storage.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(backend.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(backend.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     return now
 
 
 def test_a_storage_that_comes_back_is_waited_for(clock):
     flaky = Flaky(away=6)
-    assert Patient(flaky, "u").get_all_studies() == "here"  # type: ignore[arg-type]
+    assert RetryingStorage(flaky, "u").get_all_studies() == "here"  # type: ignore[arg-type]
     assert flaky.calls == 7 and 3 < clock[0] < 30
 
 
 def test_one_that_stays_away_is_given_up_in_bounded_time_and_then_at_once(clock):
-    patient = Patient(Flaky(away=10**9), "postgresql://***@host/db", patience=60)  # type: ignore[arg-type]
+    patient = RetryingStorage(Flaky(away=10**9), "postgresql://***@host/db", patience=60)  # type: ignore[arg-type]
     with pytest.raises(StorageLost, match="has not answered for") as caught:
         patient.get_all_studies()
     assert 60 <= clock[0] < 90 and "s3cr3t" not in str(caught.value) and is_stuck(caught.value)
@@ -86,9 +87,9 @@ def test_what_a_proxy_answers_is_told_from_a_proxy_that_is_away(clock):
 
     for code in ("NOT_FOUND", "FAILED_PRECONDITION", "ALREADY_EXISTS", "INVALID_ARGUMENT"):
         with pytest.raises(KeyError):
-            Patient(Proxy(code), "u").get_all_studies()  # type: ignore[arg-type]
+            RetryingStorage(Proxy(code), "u").get_all_studies()  # type: ignore[arg-type]
     assert clock[0] == 0
-    assert Patient(Proxy("UNAVAILABLE"), "u").get_all_studies() == "here"  # type: ignore[arg-type]
+    assert RetryingStorage(Proxy("UNAVAILABLE"), "u").get_all_studies() == "here"  # type: ignore[arg-type]
 
 
 def test_who_knows_that_the_url_is_right_waits_for_the_server(clock, monkeypatch, tmp_path):
@@ -99,12 +100,12 @@ def test_who_knows_that_the_url_is_right_waits_for_the_server(clock, monkeypatch
             raise OperationalError("connection refused")
         return optuna.storages.InMemoryStorage()
 
-    monkeypatch.setattr(storage, "_connect", connect)
+    monkeypatch.setattr(backend, "_connect", connect)
     with pytest.raises(InputError, match="that answers"):
         open_storage("postgresql://host/db", tmp_path)
     assert clock[0] == 0
     assert open_storage("postgresql://host/db", tmp_path, patience=60).get_all_studies() == []
-    monkeypatch.setattr(storage, "_connect", lambda url: Flaky(away=10**9).get_all_studies())
+    monkeypatch.setattr(backend, "_connect", lambda url: Flaky(away=10**9).get_all_studies())
     with pytest.raises(StorageLost, match="has not answered for"):
         open_storage("postgresql://me:s3cr3t@host/db", tmp_path, patience=60)
 
@@ -115,13 +116,13 @@ def test_an_error_that_no_waiting_mends_is_raised_at_once(clock):
             raise KeyError("no such study")
 
     with pytest.raises(KeyError):
-        Patient(Wrong(), "u").get_all_studies()  # type: ignore[arg-type]
+        RetryingStorage(Wrong(), "u").get_all_studies()  # type: ignore[arg-type]
     assert clock[0] == 0
 
 
 def test_a_disk_that_fills_inside_a_line_leaves_whole_lines(tmp_path):
-    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
-    top_up(study, 2, "card", AdaptationConfig())
+    study = optuna.create_study(study_name="s", backend=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    fill_slots(study, 2, "card", AdaptationConfig())
     journal = tmp_path / "journal.log"
     before = journal.read_bytes()
     code = (  # a limit on the size of files is met as a full disk is: in the middle of a write
@@ -133,23 +134,23 @@ def test_a_disk_that_fills_inside_a_line_leaves_whole_lines(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", code, str(journal)], cwd=ROOT).returncode == 7
     assert journal.read_bytes() == before
-    assert top_up(
-        optuna.load_study(study_name="s", storage=open_storage(None, tmp_path)), 3, "card", AdaptationConfig()
+    assert fill_slots(
+        optuna.load_study(study_name="s", backend=open_storage(None, tmp_path)), 3, "card", AdaptationConfig()
     )
 
 
 def test_a_line_torn_by_another_process_does_not_swallow_the_next(tmp_path):
-    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    study = optuna.create_study(study_name="s", backend=open_storage(None, tmp_path), directions=["maximize"] * 2)
     with (tmp_path / "journal.log").open("ab") as file:
         file.write(b'{"op_code": 4, "worker_id": "x", "tri')
-    top_up(study, 2, "card", AdaptationConfig())
-    again = optuna.load_study(study_name="s", storage=open_storage(None, tmp_path))
+    fill_slots(study, 2, "card", AdaptationConfig())
+    again = optuna.load_study(study_name="s", backend=open_storage(None, tmp_path))
     assert len(trials_of(again)) == 2
 
 
 def test_damage_in_the_middle_is_refused_with_its_line(tmp_path):
-    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
-    top_up(study, 3, "card", AdaptationConfig())
+    study = optuna.create_study(study_name="s", backend=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    fill_slots(study, 3, "card", AdaptationConfig())
     journal = tmp_path / "journal.log"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:2], lines[2].replace(b'"', b"\0", 1), *lines[3:]]))
@@ -183,8 +184,8 @@ def test_what_is_the_machines_fault_is_told_from_what_is_a_trials(error):
 def test_changes_around_a_study_are_told_one_by_one():
     known = {"source": {"digest": "a"}, "target": {"digest": "b"}, "versions": {"torch": "2.11", "mlflow": "3"}}
     now = {"source": {"digest": "a"}, "target": {"digest": "c"}, "versions": {"torch": "2.12", "mlflow": "4"}}
-    assert drift(known, known) == []
-    assert drift(known, now) == ["target b → c", "torch 2.11 → 2.12"]
+    assert list_drift(known, known) == []
+    assert list_drift(known, now) == ["target b → c", "torch 2.11 → 2.12"]
 
 
 def test_a_study_that_another_parent_began_meanwhile_keeps_its_record():
@@ -198,7 +199,7 @@ def test_a_study_that_another_parent_began_meanwhile_keeps_its_record():
 
 
 def test_the_parent_of_processes_passes_the_url_where_nobody_reads_it(monkeypatch):
-    from study.supervise import worker_process
+    from study.execution.supervisor import worker_process
 
     code = (
         "import os, sys; sys.exit(os.environ['STUDY_STORAGE'] != 'postgresql://me:s3cr3t@host/db' or len(sys.argv) > 1)"

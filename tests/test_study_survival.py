@@ -14,8 +14,8 @@ import pytest
 import dummy
 from dummy import assert_exact, done_so_far, load, start_parent, wait_for
 from servers import Postgres, postgres  # noqa: F401
-from study.front import counted
-from study.storage import trials_of
+from study.storage.backend import trials_of
+from study.trials import counted_trials
 
 pytestmark = pytest.mark.slow
 TRIALS, WORKERS, KILLS = dummy.TRIALS, dummy.WORKERS, 20
@@ -40,7 +40,7 @@ def assert_mlflow_agrees(out: Path, storage: str | None, folder: Path) -> None:
     (experiment,) = (e for e in client.search_experiments() if e.name == "memory-integrity")
     runs = client.search_runs([experiment.experiment_id], "tags.role = 'trial'", max_results=1000)
     numbers = sorted(int(run.data.tags["trial"]) for run in runs)
-    assert numbers == [trial.number for trial in counted(trials_of(study))]
+    assert numbers == [trial.number for trial in counted_trials(trials_of(study))]
 
 
 def test_twenty_workers_are_killed_and_no_trial_is_lost_or_done_twice(storage, tmp_path):

@@ -8,27 +8,29 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+import study.tracking.models
 from fer.errors import InputError
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_study, made_trial, made_trials
-from study import front as fronts
-from study import models, records, report, sync, tracking
-from study.config import StudyOptions
-from study.describe import hide_secrets
-from study.following import Follower
-from study.progress import Progress
+from study import report, sync
+from study import trials as fronts
+from study.execution.progress import Progress
+from study.options import StudyOptions
+from study.record import hide_secrets
+from study.tracking import mlflow_run, models, payloads
+from study.tracking.follower import Follower
 
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory):
     """One real database for all tests, since making it takes seconds; studies differ by their id."""
     root = tmp_path_factory.mktemp("tracked")
-    tracking.open_tracking(f"sqlite:///{root}/mlruns/mlflow.db", root, required=True)
+    mlflow_run.open_tracking(f"sqlite:///{root}/mlruns/mlflow.db", root, required=True)
     return root
 
 
 @pytest.fixture
 def handle(store):
-    return tracking.open_tracking(f"sqlite:///{store}/mlruns/mlflow.db", store, required=True)
+    return mlflow_run.open_tracking(f"sqlite:///{store}/mlruns/mlflow.db", store, required=True)
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def parents(handle, info):
 def test_a_study_is_a_parent_with_a_child_per_counted_trial(handle, info):
     trials = [*made_trials(10), made_trial(10, FAILED, lost=True)]
     done: set[int] = set()
-    assert tracking.sync(handle, info, trials, done) == 10 and done == set(range(10))
+    assert mlflow_run.sync(handle, info, trials, done) == 10 and done == set(range(10))
     (parent,) = parents(handle, info)
     assert parent.info.run_id == handle["parent"] and parent.info.run_name == info["name"]
     assert parent.data.tags["synthetic"] == "true" and parent.data.params["sampler"] == "tpe"
@@ -60,7 +62,7 @@ def test_a_study_is_a_parent_with_a_child_per_counted_trial(handle, info):
     assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in runs.values())
     statuses = [runs[n].info.status for n in range(10)]
     assert statuses == ["FINISHED"] * 8 + ["KILLED", "FAILED"]
-    for row in fronts.finished(fronts.table(trials)).to_dict("records"):
+    for row in fronts.finished_trials(fronts.trials_table(trials)).to_dict("records"):
         run = runs[row["number"]]
         assert (
             run.data.metrics["source_val"] == row["source_val"] and run.data.metrics["target_val"] == row["target_val"]
@@ -74,13 +76,13 @@ def test_a_study_is_a_parent_with_a_child_per_counted_trial(handle, info):
 
 def test_again_adds_nothing_and_a_resumed_study_finds_its_run(handle, store, info):
     trials, done = made_trials(6), set()
-    assert tracking.sync(handle, info, trials[:4], done) == 4
-    assert tracking.sync(handle, info, trials[:4], done) == 0
-    assert tracking.sync(handle, info, trials[:4], set()) == 0  # even if its caller forgot what was done
-    fresh = tracking.open_tracking(handle["uri"], store)
+    assert mlflow_run.sync(handle, info, trials[:4], done) == 4
+    assert mlflow_run.sync(handle, info, trials[:4], done) == 0
+    assert mlflow_run.sync(handle, info, trials[:4], set()) == 0  # even if its caller forgot what was done
+    fresh = mlflow_run.open_tracking(handle["uri"], store)
     changed = info | {"options": info["options"] | {"trials": 210}}
     known: set[int] = set()
-    assert tracking.sync(fresh, changed, trials, known) == 2 and known == set(range(6))
+    assert mlflow_run.sync(fresh, changed, trials, known) == 2 and known == set(range(6))
     (parent,) = parents(handle, info)
     assert parent.data.params["trials"] == "30" and parent.data.tags["now.trials"] == "210"
     assert len(children(handle, info)) == 6
@@ -88,29 +90,29 @@ def test_again_adds_nothing_and_a_resumed_study_finds_its_run(handle, store, inf
 
 def test_one_handle_serves_two_studies(handle, info):
     other = info | {"id": info["id"] + "-other", "name": "other"}
-    assert tracking.sync(handle, info, made_trials(2), set()) == 2
-    assert tracking.sync(handle, other, made_trials(3), set()) == 3
-    assert tracking.sync(handle, info, made_trials(2), set()) == 0
+    assert mlflow_run.sync(handle, info, made_trials(2), set()) == 2
+    assert mlflow_run.sync(handle, other, made_trials(3), set()) == 3
+    assert mlflow_run.sync(handle, info, made_trials(2), set()) == 0
     assert (len(children(handle, info)), len(children(handle, other))) == (2, 3)
 
 
 def test_a_study_that_its_owner_deleted_is_written_anew(handle, store, info):
-    tracking.sync(handle, info, made_trials(2), set())
+    mlflow_run.sync(handle, info, made_trials(2), set())
     handle["client"].delete_run(handle["parent"])
-    fresh = tracking.open_tracking(handle["uri"], store)
-    assert tracking.sync(fresh, info, made_trials(2), set()) == 2 and len(parents(handle, info)) == 1
+    fresh = mlflow_run.open_tracking(handle["uri"], store)
+    assert mlflow_run.sync(fresh, info, made_trials(2), set()) == 2 and len(parents(handle, info)) == 1
 
 
 def test_a_child_left_half_written_is_completed_not_doubled(handle, store, info, monkeypatch, capsys):
     trials = made_trials(2)
-    tracking.sync(handle, info, [], set())
+    mlflow_run.sync(handle, info, [], set())
     client = handle["client"]
     monkeypatch.setattr(client, "set_terminated", lambda *_: 1 / 0)
     done: set[int] = set()
-    assert tracking.sync(handle, info, trials, done) == 0 and done == set()
+    assert mlflow_run.sync(handle, info, trials, done) == 0 and done == set()
     monkeypatch.undo()
-    assert tracking.sync(handle, info, trials, done) == 0  # too soon
-    assert tracking.sync(handle, info, trials, done, force=True) == 2
+    assert mlflow_run.sync(handle, info, trials, done) == 0  # too soon
+    assert mlflow_run.sync(handle, info, trials, done, force=True) == 2
     runs = children(handle, info)
     assert len(runs) == 2 and {run.info.status for run in runs} == {"FINISHED"}
     assert all(len(client.get_metric_history(run.info.run_id, "curve/loss")) == 3 for run in runs)
@@ -121,10 +123,10 @@ def test_a_child_left_half_written_is_completed_not_doubled(handle, store, info,
 def test_a_parent_left_without_its_description_is_given_it(handle, store, info, monkeypatch, capsys):
     client = handle["client"]
     monkeypatch.setattr(client, "log_batch", lambda *_, **__: 1 / 0)
-    assert tracking.sync(handle, info, made_trials(1), set()) == 0
+    assert mlflow_run.sync(handle, info, made_trials(1), set()) == 0
     monkeypatch.undo()
-    fresh = tracking.open_tracking(handle["uri"], store)
-    assert tracking.sync(fresh, info, made_trials(1), set()) == 1
+    fresh = mlflow_run.open_tracking(handle["uri"], store)
+    assert mlflow_run.sync(fresh, info, made_trials(1), set()) == 1
     (parent,) = parents(handle, info)
     assert parent.data.params["sampler"] == "tpe" and parent.data.metrics["baseline/source_val"] == 0.61
     assert len(parent.inputs.dataset_inputs) == 2 and not [tag for tag in parent.data.tags if tag.startswith("now.")]
@@ -134,44 +136,44 @@ def test_each_time_that_the_server_is_lost_is_told(handle, info, monkeypatch, ca
     for trials in (1, 2):
         with monkeypatch.context() as away:
             away.setattr(handle["client"], "create_run", lambda *_, **__: 1 / 0)
-            assert tracking.sync(handle, info, made_trials(trials), set(), force=True) == 0
-            assert tracking.sync(handle, info, made_trials(trials), set(), force=True) == 0
-        assert tracking.sync(handle, info, made_trials(trials), set(), force=True) == 1
+            assert mlflow_run.sync(handle, info, made_trials(trials), set(), force=True) == 0
+            assert mlflow_run.sync(handle, info, made_trials(trials), set(), force=True) == 0
+        assert mlflow_run.sync(handle, info, made_trials(trials), set(), force=True) == 1
         assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["warning:", "MLflow"]
 
 
 def test_finish_adds_exports_and_hypervolume_once(handle, info, tmp_path):
     trials = made_trials(10)
-    tracking.sync(handle, info, trials, set())
+    mlflow_run.sync(handle, info, trials, set())
     for name in ("pareto.png", "pareto.html", "report.html"):
         (tmp_path / name).write_text("x")
-    (tmp_path / "trials.csv").write_text(fronts.table(trials).to_csv(index=False))
-    assert all(tracking.finish(handle, info, trials, set(), tmp_path) for _ in range(2))
+    (tmp_path / "trials.csv").write_text(fronts.trials_table(trials).to_csv(index=False))
+    assert all(mlflow_run.finish(handle, info, trials, set(), tmp_path) for _ in range(2))
     (parent,) = parents(handle, info)
     assert parent.info.status == "FINISHED"
     found = {artifact.path for artifact in handle["client"].list_artifacts(parent.info.run_id)}
     assert found == {"pareto.png", "pareto.html", "report.html", "trials.csv"}
     history = handle["client"].get_metric_history(parent.info.run_id, "hypervolume")
-    assert [m.value for m in history] == fronts.hypervolume_over_trials(fronts.table(trials)).tolist()
+    assert [m.value for m in history] == fronts.hypervolume_over_trials(fronts.trials_table(trials)).tolist()
     assert parent.data.metrics["trials/finished"] == 8
 
 
 def test_finish_adds_the_trials_that_the_last_sync_could_not(handle, info, tmp_path, monkeypatch):
     trials, done = made_trials(4), set()
-    tracking.sync(handle, info, trials[:1], done)
+    mlflow_run.sync(handle, info, trials[:1], done)
     with monkeypatch.context() as away:
         away.setattr(handle["client"], "create_run", lambda *_, **__: 1 / 0)
-        assert tracking.sync(handle, info, trials, done, force=True) == 0
-        assert not tracking.finish(handle, info, trials, done, tmp_path)
-    assert tracking.finish(handle, info, trials, done, tmp_path)
+        assert mlflow_run.sync(handle, info, trials, done, force=True) == 0
+        assert not mlflow_run.finish(handle, info, trials, done, tmp_path)
+    assert mlflow_run.finish(handle, info, trials, done, tmp_path)
     assert done == {0, 1, 2, 3} and len(children(handle, info)) == 4
     assert parents(handle, info)[0].info.status == "FINISHED"
 
 
 def test_artifacts_lie_beside_the_database(handle, store, info, tmp_path):
-    tracking.sync(handle, info, [], set())
+    mlflow_run.sync(handle, info, [], set())
     (tmp_path / "front.csv").write_text("x")
-    tracking.finish(handle, info, [], set(), tmp_path)
+    mlflow_run.finish(handle, info, [], set(), tmp_path)
     assert list((store / "mlruns" / "artifacts").glob("*/artifacts/front.csv"))
 
 
@@ -182,7 +184,7 @@ def test_odd_values_pass_mlflows_rules(handle, info):
     nameless = made_trial(1, FAILED, config=None, curve=None, measures=None, seconds=None)
     nameless.datetime_start = nameless.datetime_complete = None
     odd = info | {"source": None, "name": 'it\'s "odd"', "baseline": {}, "options": {"deep": {"a": [1]}}}
-    assert tracking.sync(handle, odd, [trial, nameless], set()) == 2
+    assert mlflow_run.sync(handle, odd, [trial, nameless], set()) == 2
     runs = {run.data.tags["trial"]: run for run in children(handle, info)}
     assert len(runs["0"].data.params) == 134 and runs["0"].data.metrics["c"] == 1
     assert len(handle["client"].get_metric_history(runs["0"].info.run_id, "curve/FC_CL _")) == 1199
@@ -191,38 +193,41 @@ def test_odd_values_pass_mlflows_rules(handle, info):
 def test_requests_stay_within_the_limits():
     params = {f"p{n}": "v" for n in range(250)}
     metrics = [(f"m{n}", 1.0, 0, 0) for n in range(2000)]
-    made = list(records.batches(params, metrics))
+    made = list(payloads.split_into_batches(params, metrics))
     assert sum(len(b["params"]) for b in made) == 250 and sum(len(b["metrics"]) for b in made) == 2000
     assert all(len(b["params"]) <= 100 and len(b["params"]) + len(b["metrics"]) <= 1000 for b in made)
-    assert len(list(records.batches({"a": "b"}, metrics[:300]))) == 1 and list(records.batches({}, [])) == []
+    assert (
+        len(list(payloads.split_into_batches({"a": "b"}, metrics[:300]))) == 1
+        and list(payloads.split_into_batches({}, [])) == []
+    )
 
 
 def test_a_server_that_is_not_there_is_told_once_and_holds_up_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     start = time.monotonic()
-    handle = tracking.open_tracking("http://user:s3cr3t@127.0.0.1:9", tmp_path)
+    handle = mlflow_run.open_tracking("http://user:s3cr3t@127.0.0.1:9", tmp_path)
     done: set[int] = set()
     for _ in range(3):
-        assert tracking.sync(handle, made_info(), made_trials(3), done) == 0
-    assert tracking.sync(handle, made_info(), made_trials(3), done, force=True) == 0
-    assert not tracking.finish(handle, made_info(), made_trials(3), done, tmp_path)
+        assert mlflow_run.sync(handle, made_info(), made_trials(3), done) == 0
+    assert mlflow_run.sync(handle, made_info(), made_trials(3), done, force=True) == 0
+    assert not mlflow_run.finish(handle, made_info(), made_trials(3), done, tmp_path)
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "warning: MLflow" in err and "s3cr3t" not in err
     assert time.monotonic() - start < 10 and done == set()
     with pytest.raises(InputError) as raised:
-        tracking.open_tracking("http://user:s3cr3t@127.0.0.1:9", tmp_path, required=True)
+        mlflow_run.open_tracking("http://user:s3cr3t@127.0.0.1:9", tmp_path, required=True)
     assert "s3cr3t" not in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_failed_sync_is_tried_again_after_a_while(handle, info, monkeypatch):
     broken = handle["client"].create_run
     monkeypatch.setattr(handle["client"], "create_run", lambda *a, **k: 1 / 0)
-    assert tracking.sync(handle, info, made_trials(2), set()) == 0
+    assert mlflow_run.sync(handle, info, made_trials(2), set()) == 0
     monkeypatch.setattr(handle["client"], "create_run", broken)
-    later = time.monotonic() + tracking.RETRY_SECONDS
-    monkeypatch.setattr(tracking.time, "monotonic", lambda: later)
-    assert tracking.sync(handle, info, made_trials(2), set()) == 2
+    later = time.monotonic() + mlflow_run.RETRY_SECONDS
+    monkeypatch.setattr(mlflow_run.time, "monotonic", lambda: later)
+    assert mlflow_run.sync(handle, info, made_trials(2), set()) == 2
 
 
 def test_none_means_mlflow_is_never_imported(tmp_path):
@@ -238,9 +243,9 @@ def test_none_means_mlflow_is_never_imported(tmp_path):
 
 def test_the_environment_names_the_store_where_no_option_does(handle, store, monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", handle["uri"])
-    assert tracking.open_tracking(None, tmp_path)["uri"] == handle["uri"]
+    assert mlflow_run.open_tracking(None, tmp_path)["uri"] == handle["uri"]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
-    assert tracking.open_tracking("", tmp_path) is None
+    assert mlflow_run.open_tracking("", tmp_path) is None
 
 
 @pytest.mark.parametrize(
@@ -276,11 +281,11 @@ def test_sync_command_tells_bad_input(tmp_path, capsys, monkeypatch):
 def test_confirmed_results_are_metrics_of_the_parent(handle, tmp_path):
     info, trials = made_confirmed()
     info = info | {"id": "confirmed", "name": "confirmed"}
-    (tmp_path / "trials.csv").write_text(fronts.table(trials).to_csv(index=False))
-    assert all(tracking.finish(handle, info, trials, set(), tmp_path) for _ in range(2))
+    (tmp_path / "trials.csv").write_text(fronts.trials_table(trials).to_csv(index=False))
+    assert all(mlflow_run.finish(handle, info, trials, set(), tmp_path) for _ in range(2))
     (parent,) = parents(handle, info)
     for point in info["confirmation"]["results"]["points"]:
-        name = records.key(f"confirmed/{point['name']}")
+        name = payloads.clean_key(f"confirmed/{point['name']}")
         assert parent.data.metrics[f"{name}/target_test"] == point["target_test"]
         assert parent.data.metrics[f"{name}/source_lower"] == point["source_lower"]
     assert len(handle["client"].get_metric_history(parent.info.run_id, "confirmed/BL/target_test")) == 1
@@ -291,18 +296,18 @@ def test_the_fronts_networks_are_models_with_aliases(handle, baseline, tmp_path,
     import mlflow
     import numpy as np
 
-    from fer.baseline import save
+    from fer.model.weights import save_network
     from fer.predict import predict_images
 
     values = [(0.6, 0.3), (0.55, 0.5), (0.3, 0.55), (0.2, 0.2)]
     trials = [made_trial(number, values=pair) for number, pair in enumerate(values)]
-    front = fronts.front(fronts.table(trials))
+    front = fronts.front_table(fronts.trials_table(trials))
     for model in front["model"]:
         (tmp_path / model).parent.mkdir(exist_ok=True)
-        save(baseline.network, tmp_path / model, {"width": str(baseline.width)})
-    tracking.sync(handle, info, trials, set())
+        save_network(baseline.network, tmp_path / model, {"width": str(baseline.width)})
+    mlflow_run.sync(handle, info, trials, set())
     for _ in range(2):
-        assert tracking.log_models(handle, info, trials, tmp_path, "adapted")
+        assert mlflow_run.log_models(handle, info, trials, tmp_path, "adapted")
     client = handle["client"]
     found = {alias: client.get_model_version_by_alias("adapted", alias) for alias in ("best-retention", "best-target",
              "knee")}  # fmt: skip
@@ -320,8 +325,9 @@ def test_the_fronts_networks_are_models_with_aliases(handle, baseline, tmp_path,
 
 @pytest.mark.parametrize("away", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_studys_end_logs_its_networks_beside_the_export(handle, store, baseline, tmp_path, monkeypatch, away):
-    from fer.baseline import save
+    from fer.model.weights import save_network
     from study import run
+    from study.pipeline.finish import finish_study
 
     folder, trials = tmp_path / "made", [made_trial(0, values=(0.6, 0.3)), made_trial(1, values=(0.3, 0.5))]
     (folder / "models").mkdir(parents=True)
@@ -329,19 +335,19 @@ def test_a_studys_end_logs_its_networks_beside_the_export(handle, store, baselin
     info = made_info(id=f"ended-{away}", name="made")
     study.set_user_attr("study", info)
     for number in (0, 1, 2):
-        save(baseline.network, folder / fronts.model_name(number), {"width": str(baseline.width)})
+        save_network(baseline.network, folder / fronts.model_file(number), {"width": str(baseline.width)})
     options = StudyOptions(target="tfeid", preset="laptop", out=str(tmp_path), tracking_uri=handle["uri"])
     follower, spoken, beside = Follower(handle["uri"], required=True), [], []
     if away:
         monkeypatch.setattr(follower, "catch_up", lambda *_: False)
     monkeypatch.setattr(Progress, "warn", lambda self, text: spoken.append(text))
     monkeypatch.setattr(run.subprocess, "Popen", noted(beside, run.subprocess.Popen, folder / "report.html"))
-    run.finish(study, info, options, Progress(quiet=True), follower, networks=True)
+    finish_study(study, info, options, Progress(quiet=True), follower, networks=True)
     (parent,) = parents(handle, info)
     assert {f"model.trial-{number:04d}" for number in (0, 1)} == {n for n in parent.data.tags if n[:6] == "model."}
     assert parent.info.status == "FINISHED" and len(children(handle, info)) == 2 and not spoken
     assert beside == [away]  # whether the report was there when logging began
-    assert not (folder / fronts.model_name(2)).exists()
+    assert not (folder / fronts.model_file(2)).exists()
 
 
 def noted(beside, start, report):
@@ -353,12 +359,12 @@ def noted(beside, start, report):
 
 
 def test_networks_that_a_studys_end_cannot_log_are_told(tmp_path, monkeypatch):
-    from study import run
+    from study.pipeline import finish
 
     spoken = []
     monkeypatch.setattr(Progress, "warn", lambda self, text: spoken.append(text))
     options = StudyOptions(target="tfeid", out=str(tmp_path))
-    with run.networks_logged("absent", options, Progress(quiet=True), ["--models"], alone=True):
+    with finish.logging_networks("absent", options, Progress(quiet=True), ["--models"], alone=True):
         pass
     assert [line.split(" ")[0] for line in spoken] == ["a", "MLflow"]
     assert spoken[1].startswith("MLflow lacks networks; again: ") and spoken[1].endswith("--models")
@@ -366,30 +372,29 @@ def test_networks_that_a_studys_end_cannot_log_are_told(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_damaged_network_is_not_logged_and_told(handle, info, baseline, tmp_path, capsys):
-    from fer.baseline import save
+    from fer.model.weights import save_network
 
     trials = [made_trial(0, values=(0.6, 0.3)), made_trial(1, values=(0.3, 0.5))]
     for number in (0, 1):
-        save(baseline.network, tmp_path / fronts.model_name(number), {"width": str(baseline.width)})
-    victim = tmp_path / fronts.model_name(0)
+        save_network(baseline.network, tmp_path / fronts.model_file(number), {"width": str(baseline.width)})
+    victim = tmp_path / fronts.model_file(0)
     content = bytearray(victim.read_bytes())
     content[-4] ^= 1
     victim.write_bytes(content)
-    tracking.sync(handle, info, trials, set())
-    assert not tracking.log_models(handle, info, trials, tmp_path, None)
+    mlflow_run.sync(handle, info, trials, set())
+    assert not mlflow_run.log_models(handle, info, trials, tmp_path, None)
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 1 and warnings[0].startswith("warning: networks of the front are damaged")
-    assert fronts.model_name(0) in warnings[0]
+    assert fronts.model_file(0) in warnings[0]
     (parent,) = parents(handle, info)
     assert [name for name in parent.data.tags if name.startswith("model.")] == ["model.trial-0001"]
 
 
 def test_models_that_cannot_be_logged_fail_nothing(handle, info, tmp_path, capsys, monkeypatch):
-    from study import models
 
-    tracking.sync(handle, info, made_trials(2), set())
-    monkeypatch.setattr(models, "log_models", lambda *_: 1 / 0)
-    assert not tracking.log_models(handle, info, made_trials(2), tmp_path, None)
+    mlflow_run.sync(handle, info, made_trials(2), set())
+    monkeypatch.setattr(study.tracking.models, "log_models", lambda *_: 1 / 0)
+    assert not mlflow_run.log_models(handle, info, made_trials(2), tmp_path, None)
     assert capsys.readouterr().err.startswith("warning: MLflow")
 
 
@@ -397,6 +402,6 @@ def test_models_that_cannot_be_logged_fail_nothing(handle, info, tmp_path, capsy
 def test_every_network_of_a_front_has_a_name_that_mlflow_takes(way):
     from mlflow.utils.validation import _validate_tag_name
 
-    name = models.model_name(fronts.model_name(12, *way))
+    name = models.model_name(fronts.model_file(12, *way))
     assert re.fullmatch(r"[\w-]+", name)
     _validate_tag_name(f"model.{name}")

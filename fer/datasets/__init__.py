@@ -1,6 +1,7 @@
 """Datasets as three subject-wise splits of grey 48×48 faces, memory-mapped and shared by all workers."""
 
-from fer.datasets.arrays import SIZE, SPLITS, Dataset, Split
+from fer.datasets.arrays import SIZE, SPLITS, Split
+from fer.datasets.dataset import Dataset
 from fer.datasets.loading import load, near_copies, place_of, same_files, survey
 
 __all__ = ["SIZE", "SPLITS", "Dataset", "Split", "load", "near_copies", "place_of", "same_files", "survey"]

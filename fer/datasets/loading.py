@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer.datasets.arrays import SIGNATURES, SPLITS, SUMS, DamagedDataset, Dataset, file_names, read_sums, sum_of
-from fer.datasets.files import (
+from fer.datasets.archives import (
     clear_leftovers,
-    entries,
-    find,
+    find_dataset,
+    list_entries,
     normalise,
     open_copy,
     reason_of,
@@ -26,6 +25,8 @@ from fer.datasets.files import (
     stat_lines,
     without_suffix,
 )
+from fer.datasets.arrays import SPLITS
+from fer.datasets.dataset import SIGNATURES, SUMS, DamagedDataset, Dataset, file_names, read_sums, sum_of
 from fer.datasets.layouts import LAYOUTS, Layout, own_layout
 from fer.errors import InputError, printable, shorten
 from fer.expressions import EXPRESSIONS
@@ -137,7 +138,7 @@ def find_copy(name: str, data_dir: Path) -> Path | None:
     others += [part.name for part in LAYOUTS.values() if part.part_of == layout.name]
     if layout.part_of:
         others += [layout.part_of, *LAYOUTS[layout.part_of].aliases]
-    return find([name, *others], data_dir)
+    return find_dataset([name, *others], data_dir)
 
 
 def place_of(name: str, data_dir: Path) -> Path | None:
@@ -185,7 +186,7 @@ def survey(data_dir: Path | None) -> dict[str, Path | None]:
         InputError: The data folder is missing, empty or unreadable.
     """
     found: dict[str, Path | None] = dict.fromkeys(LAYOUTS)
-    for name, path in entries(data_dir) if data_dir is not None else ():
+    for name, path in list_entries(data_dir) if data_dir is not None else ():
         layout = layout_of(name, strict=False)
         if found.get(layout.name) is None:
             found[layout.name] = path
@@ -317,7 +318,7 @@ def _split(layout: Layout, faces: "Faces", seed: int) -> _Prepared:
     subjects = np.array([-1 if who is None else people[who] for who in faces.subjects], dtype=np.int64)
     groups = splits.copy_groups(faces.images, "real")
     wanted = splits.wanted_sizes(len(faces.labels), layout.sizes)
-    parts, rule = splits.assign(
+    parts, rule = splits.assign_splits(
         faces.labels,
         subjects if len(known) == len(subjects) else None,
         groups,
@@ -407,10 +408,10 @@ def _finish(prepared: _Prepared, options: _Options) -> _Prepared:
 
     images = prepared.images
     if options.equalise:
-        from fer.datasets.pictures import equalise
+        from fer.datasets.faces import equalise
 
         images = equalise(images)
-    found, leaked = splits.hazards(images, prepared.labels, prepared.parts, prepared.groups)
+    found, leaked = splits.find_hazards(images, prepared.labels, prepared.parts, prepared.groups)
     keep = np.ones_like(leaked) if options.keep_duplicates else ~leaked
     dropped = {
         f"dropped_from_{split}": int((~keep & (prepared.parts == SPLITS.index(split))).sum())
@@ -421,7 +422,7 @@ def _finish(prepared: _Prepared, options: _Options) -> _Prepared:
     parts, groups = prepared.parts[keep], prepared.groups[keep]
     of_test = np.isin(groups, groups[parts == SPLITS.index("test")])
     dropped_none = {"rows_of_validation_in_test": np.flatnonzero(of_test[parts == SPLITS.index("validation")]).tolist()}
-    report = splits.summary(parts, labels, subjects) | prepared.report
+    report = splits.summarise_splits(parts, labels, subjects) | prepared.report
     signatures = None if prepared.signatures is None else prepared.signatures[keep]
     hazards = {"hazards": found | dropped | dropped_none}
     return _Prepared(images[keep], labels, subjects, parts, groups, signatures, report | hazards)

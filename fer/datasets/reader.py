@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from fer.datasets import pictures
+from fer.datasets import faces
+from fer.datasets.archives import DatasetCopy, Skipped, path_inside, reason_of
 from fer.datasets.arrays import SIZE
-from fer.datasets.files import Copy, Skipped, inside, reason_of
 from fer.datasets.layouts import FOLDERS, IMAGE, MANIFEST, SPLIT_WORDS, Layout, Table
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS, parse_expression, spell_label
@@ -80,7 +80,7 @@ class Faces:
     content: str
 
 
-def read(layout: Layout, copy: Copy) -> Faces:
+def read(layout: Layout, copy: DatasetCopy) -> Faces:
     """Reads a copy of a dataset.
 
     Args:
@@ -121,7 +121,7 @@ def _hash(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def _read_labels(copy: Copy, name: str, hashes: dict[str, bytes]) -> bytes:
+def _read_labels(copy: DatasetCopy, name: str, hashes: dict[str, bytes]) -> bytes:
     try:
         data = copy.read(name)
     except OSError as error:
@@ -131,7 +131,7 @@ def _read_labels(copy: Copy, name: str, hashes: dict[str, bytes]) -> bytes:
     return data
 
 
-def _label_files(layout: Layout, copy: Copy) -> tuple[Table | None, list[str]]:
+def _label_files(layout: Layout, copy: DatasetCopy) -> tuple[Table | None, list[str]]:
     """Returns the first table of the layout that is there, with its files; a user's manifest wins."""
     for table in (MANIFEST, *layout.tables):
         files = [name for name in copy.stats if re.search(table.file, name, re.IGNORECASE)]
@@ -163,7 +163,7 @@ def _label(text: str, layout: Layout, name: str, skipped: Skipped) -> int | None
 # Images whose labels are in their paths.
 
 
-def _image_rows(layout: Layout, copy: Copy, skipped: Skipped, hashes: dict[str, bytes]) -> list[Row]:
+def _image_rows(layout: Layout, copy: DatasetCopy, skipped: Skipped, hashes: dict[str, bytes]) -> list[Row]:
     names = _candidates(layout, copy, skipped)
     labels = _sequence_labels(layout, copy, skipped, hashes)
     for patterns in (*layout.images, (FOLDERS,)):
@@ -178,7 +178,7 @@ def _image_rows(layout: Layout, copy: Copy, skipped: Skipped, hashes: dict[str, 
     return []
 
 
-def _candidates(layout: Layout, copy: Copy, skipped: Skipped) -> list[str]:
+def _candidates(layout: Layout, copy: DatasetCopy, skipped: Skipped) -> list[str]:
     """Returns the paths of all images that the layout does not leave out."""
     names = []
     for name in copy.stats:
@@ -193,7 +193,7 @@ def _candidates(layout: Layout, copy: Copy, skipped: Skipped) -> list[str]:
 
 
 def _sequence_labels(
-    layout: Layout, copy: Copy, skipped: Skipped, hashes: dict[str, bytes]
+    layout: Layout, copy: DatasetCopy, skipped: Skipped, hashes: dict[str, bytes]
 ) -> dict[tuple[str, str], str]:
     """Reads the label files beside sequences: their text by subject and sequence."""
     found: dict[tuple[str, str], str] = {}
@@ -280,7 +280,7 @@ def _take_frames(layout: Layout, rows: list[Row], skipped: Skipped) -> list[Row]
 
 
 def _table_rows(
-    layout: Layout, table: Table, copy: Copy, file: str, skipped: Skipped, hashes: dict[str, bytes]
+    layout: Layout, table: Table, copy: DatasetCopy, file: str, skipped: Skipped, hashes: dict[str, bytes]
 ) -> list[Row]:
     lines = _csv_rows(table, copy, file, hashes)
     bad: Skipped = defaultdict(list)
@@ -305,7 +305,7 @@ class _Line:
     cells: Mapping[str, str]
 
 
-def _csv_rows(table: Table, copy: Copy, file: str, hashes: dict[str, bytes]) -> list[_Line]:
+def _csv_rows(table: Table, copy: DatasetCopy, file: str, hashes: dict[str, bytes]) -> list[_Line]:
     """Reads a label file: its rows by column, names in lower case without the spaces around them."""
     data = _read_labels(copy, file, hashes)
     # Only newlines end a line. U+2028, U+0085, form feeds and, in quotes, newlines may be in a file's name.
@@ -369,13 +369,15 @@ def _pixel_rows(layout: Layout, table: Table, file: str, lines: list[_Line], bad
                 yield Row(name, label, split=split, pixels=pixels.astype(np.uint8).reshape(SIZE, SIZE))
 
 
-def _path_rows(layout: Layout, table: Table, copy: Copy, file: str, lines: list[_Line], bad: Skipped) -> Iterator[Row]:
+def _path_rows(
+    layout: Layout, table: Table, copy: DatasetCopy, file: str, lines: list[_Line], bad: Skipped
+) -> Iterator[Row]:
     if table.strict:
         _check_manifest(table, copy, file, lines)
     places = _places(copy)
     for line in lines:
         path = _path_cell(line, table)
-        name = str(inside(path, f"a path in {file}"))
+        name = str(path_inside(path, f"a path in {file}"))
         where = _locate(name, table, places)
         if where is None:
             bad[f"named in {PurePosixPath(file).name} but not there"].append(name)
@@ -398,7 +400,7 @@ def _path_cell(line: _Line, table: Table) -> str:
     return line.cells.get(table.path or "", "").strip(" \t")
 
 
-def _check_manifest(table: Table, copy: Copy, file: str, lines: list[_Line]) -> None:
+def _check_manifest(table: Table, copy: DatasetCopy, file: str, lines: list[_Line]) -> None:
     """Refuses slips in a file that a user wrote, where a guess could spoil a study in silence."""
     seen: set[str] = set()
     for line in lines:
@@ -406,7 +408,7 @@ def _check_manifest(table: Table, copy: Copy, file: str, lines: list[_Line]) -> 
         if not path:
             rule = f"every row of {file} names an image"
             raise InputError(rule, f"no path in line {line.number}", "Fill or remove it.")
-        name = str(inside(path, f"a path in {file}"))
+        name = str(path_inside(path, f"a path in {file}"))
         if not Path(os.path.realpath(copy.root / name)).is_relative_to(copy.root):
             rule = f"a path in {file} stays inside the dataset's folder"
             raise InputError(rule, f"{path}, a link out of it", "Copy the image into the folder.")
@@ -425,7 +427,7 @@ def _check_manifest(table: Table, copy: Copy, file: str, lines: list[_Line]) -> 
                 raise InputError(rule, f"{text!r} in line {line.number}", "Correct it, or remove the column.")
 
 
-def _places(copy: Copy) -> dict[str, list[str]]:
+def _places(copy: DatasetCopy) -> dict[str, list[str]]:
     places: dict[str, list[str]] = defaultdict(list)
     for name in copy.stats:
         places[name.rsplit("/", 1)[-1].lower()].append(name)
@@ -477,7 +479,7 @@ class _Decoded:
 
 
 def _decode(
-    rows: list[Row], copy: Copy, skipped: Skipped, hashes: dict[str, bytes]
+    rows: list[Row], copy: DatasetCopy, skipped: Skipped, hashes: dict[str, bytes]
 ) -> tuple[np.ndarray, list[Row], int, list[str]]:
     """Decodes the rows' images.
 
@@ -514,37 +516,37 @@ def _decode(
     return images[: len(kept)], kept, len(boxes), [kept[index].name for index in missed]
 
 
-def _face(row: Row, copy: Copy) -> _Decoded:
+def _face(row: Row, copy: DatasetCopy) -> _Decoded:
     """Reads one image and cuts the face out."""
     if row.pixels is not None:
         return _Decoded(b"", row.pixels)
     try:
-        data = copy.read(row.name, pictures.MOST_BYTES)
+        data = copy.read(row.name, faces.MOST_BYTES)
     except OSError as error:
         return _Decoded(b"", f"unreadable file ({reason_of(error)})")
     try:
-        grey = pictures.decode(data)
-    except pictures.UnreadableImage as error:
+        grey = faces.decode(data)
+    except faces.UnreadableImage as error:
         return _Decoded(_hash(data), str(error))
     if row.box and _box_fits(row.box, grey):
-        return _Decoded(_hash(data), pictures.shrink(pictures.crop(grey, row.box)))
+        return _Decoded(_hash(data), faces.resize_face(faces.crop_square(grey, row.box)))
     if not row.portrait or min(grey.shape) <= SIZE:
-        return _Decoded(_hash(data), pictures.shrink(grey), found=False if row.box else None)
-    box = pictures.find_face(grey)
+        return _Decoded(_hash(data), faces.resize_face(grey), found=False if row.box else None)
+    box = faces.find_face(grey)
     if box is None:
-        return _Decoded(_hash(data), pictures.shrink(grey), found=False)
+        return _Decoded(_hash(data), faces.resize_face(grey), found=False)
     x, y, width, height = box
     centre = (x + width / 2) / grey.shape[1], (y + height / 2) / grey.shape[0]
     relative = (*centre, max(width, height) / min(grey.shape))
-    return _Decoded(_hash(data), pictures.shrink(pictures.crop(grey, box)), True, relative)
+    return _Decoded(_hash(data), faces.resize_face(faces.crop_square(grey, box)), True, relative)
 
 
-def _framed(row: Row, copy: Copy, usual: tuple[float, float, float]) -> np.ndarray:
+def _framed(row: Row, copy: DatasetCopy, usual: tuple[float, float, float]) -> np.ndarray:
     """Cuts the face out where it usually lies, see `_Decoded.box`."""
-    grey = pictures.decode(copy.read(row.name, pictures.MOST_BYTES))
+    grey = faces.decode(copy.read(row.name, faces.MOST_BYTES))
     side = usual[2] * min(grey.shape)
     x, y = usual[0] * grey.shape[1] - side / 2, usual[1] * grey.shape[0] - side / 2
-    return pictures.shrink(pictures.crop(grey, (x, y, side, side)))
+    return faces.resize_face(faces.crop_square(grey, (x, y, side, side)))
 
 
 def _box_fits(box: tuple[float, ...], grey: np.ndarray) -> bool:

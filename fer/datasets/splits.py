@@ -50,7 +50,7 @@ def wanted_sizes(total: int, sizes: Sequence[int] | None) -> tuple[int, int, int
     return total - validation - test, validation, test
 
 
-def assign(
+def assign_splits(
     labels: np.ndarray,
     subjects: np.ndarray | None,
     groups: np.ndarray,
@@ -112,11 +112,11 @@ def _divide(
 ) -> tuple[np.ndarray, str]:
     """Cuts parts 1, 2, … of the wanted sizes; the rest is part 0."""
     if subjects is not None:
-        return by_subject(labels, subjects, wanted, seed), "by subject"
-    return by_image(labels, groups, wanted, seed), "by image (subjects unknown), every expression in proportion"
+        return split_by_subject(labels, subjects, wanted, seed), "by subject"
+    return split_by_image(labels, groups, wanted, seed), "by image (subjects unknown), every expression in proportion"
 
 
-def by_subject(labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[int], seed: int) -> np.ndarray:
+def split_by_subject(labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[int], seed: int) -> np.ndarray:
     """Cuts parts that share no subject, near the wanted sizes; another seed gives other people.
 
     Many seeded orders of the subjects are tried; each fills the parts one after the other. One of the good ones is
@@ -157,7 +157,7 @@ def by_subject(labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[int], 
 
 
 def _good(placed: np.ndarray, table: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
-    """Returns the numbers of the assignments that are good, see `by_subject`.
+    """Returns the numbers of the assignments that are good, see `split_by_subject`.
 
     Args:
         placed: int64 (tries, people), each person's part.
@@ -179,7 +179,9 @@ def _good(placed: np.ndarray, table: np.ndarray, wanted: Sequence[int]) -> np.nd
     return good[unlike[good] <= np.quantile(unlike[good], _BALANCED)]
 
 
-def folds(labels: np.ndarray, subjects: np.ndarray | None, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+def assign_folds(
+    labels: np.ndarray, subjects: np.ndarray | None, groups: np.ndarray, count: int, seed: int
+) -> np.ndarray:
     """Numbers images by folds of about equal size that share no subject, or, where these are unknown, no pixels.
 
     Args:
@@ -199,12 +201,14 @@ def folds(labels: np.ndarray, subjects: np.ndarray | None, groups: np.ndarray, c
     if not 2 <= count <= units:
         what = "different images" if subjects is None else "subjects"
         raise InputError(
-            f"folds are two at least and no more than there are {what}", f"{count} of {units}", "Change the number."
+            f"folds are two at least and no more than there are {what}",
+            f"{count} of {units}",
+            "Change the number.",
         )
     return _divide(labels, subjects, groups, [round(len(labels) / count)] * (count - 1), seed)[0]
 
 
-def by_image(labels: np.ndarray, groups: np.ndarray, wanted: Sequence[int], seed: int) -> np.ndarray:
+def split_by_image(labels: np.ndarray, groups: np.ndarray, wanted: Sequence[int], seed: int) -> np.ndarray:
     """Cuts parts with every expression in proportion and equal pixels in one part.
 
     Args:
@@ -255,7 +259,7 @@ def _fill(
     return left
 
 
-def hazards(
+def find_hazards(
     images: np.ndarray, labels: np.ndarray, parts: np.ndarray, groups: np.ndarray
 ) -> tuple[dict[str, int], np.ndarray]:
     """Counts what spoils comparisons.
@@ -300,7 +304,7 @@ def _held(groups: np.ndarray, parts: np.ndarray) -> list[np.ndarray]:
     return [np.isin(groups, groups[parts == part]) for part in range(len(SPLITS))]
 
 
-def summary(parts: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> dict[str, Any]:
+def summarise_splits(parts: np.ndarray, labels: np.ndarray, subjects: np.ndarray) -> dict[str, Any]:
     """Returns sizes, counts per expression and number of subjects of each split."""
     counts = {
         split: dict(zip(EXPRESSIONS, np.bincount(labels[parts == index], minlength=7).tolist(), strict=True))

@@ -1,0 +1,123 @@
+"""Cross-validation of an adaptation: one training per fold of the target, judged on all of its images together.
+
+Where the target is small, a validation split is a few images of one or two people. Over folds, each image of training
+and validation is predicted once, by a network that saw no other image of the same person.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fer.adaptation.evaluation import baseline_logits, validation_labels
+from fer.adaptation.procedure import RUNGS, Adapted, Interpolated, OnRung, Prospect, adapt
+from fer.adaptation.task import AdaptationTask
+from fer.config import AdaptationConfig
+from fer.evaluation.metrics import confusion_matrices, evaluate, forgetting
+
+Values = dict[str, np.ndarray]
+
+
+def divide_into_folds(setting: AdaptationTask, folds: int, seed: int) -> list[AdaptationTask]:
+    """Returns a setting per fold: each is validation once; without folds, the setting as it is.
+
+    Args:
+        setting: Whose target is divided, training and validation images together.
+        folds: How many; 0 leaves the division as it is.
+        seed: Of the folds, the same for all adaptations that are compared.
+    """
+    if not folds:
+        return [setting]
+    return [replace(setting, target=setting.target.divided(number, folds, seed)) for number in range(folds)]
+
+
+def cross_validate(
+    settings: Sequence[AdaptationTask],
+    config: AdaptationConfig,
+    seed: int,
+    on_rung: OnRung | None = None,
+    ways: Sequence[tuple[float, float]] = (),
+    leads: Callable[[list[dict[str, float]]], bool] | None = None,
+    rungs: Sequence[float] = RUNGS,
+) -> Adapted:
+    """Adapts the baseline once per fold, each time with the whole budget.
+
+    Args:
+        settings: Of `divide_into_folds`. With one, this is `fer.adaptation.procedure.adapt`.
+        config: The knobs.
+        seed: Of order, views, dropout and new weights, the same in each fold.
+        on_rung: Called once, after the first half of the folds, with their share, their row of the curve, and the
+            networks on the way, which are scored already; True stops.
+        ways: See `fer.adaptation.procedure.adapt`.
+        leads: The same; over several folds all ways are scored, since no fold alone can tell.
+        rungs: Shares of each fold's budget after which it is measured.
+
+    Returns:
+        The first fold's networks, with the measures of all folds' predictions together: those on the target are of
+        every image once, those on the source of every image once per fold. Losses are means.
+
+    Raises:
+        Diverged: In one of the folds, see `fer.adaptation.procedure.adapt`.
+    """
+    if len(settings) == 1:
+        return adapt(settings[0], config, seed, on_rung, ways, rungs, leads=leads)
+    parts: list[Adapted] = []
+    for number, setting in enumerate(settings, 1):
+        adapted = adapt(setting, config, seed, ways=ways, rungs=rungs)
+        parts.append(adapted if number == 1 else _without_networks(adapted, parts[0]))
+        share = number / len(settings)
+        if on_rung and number == math.ceil(len(settings) / 2):
+            found = (step.measures for step in merge_ways(settings, parts))
+            scored = (Prospect.known([measures["source_val"], measures["target_val"]]) for measures in found)
+            if on_rung(share, merge_curves(parts)[-1], scored):
+                return _merged(settings, parts, stopped=True)
+    return _merged(settings, parts, stopped=False)
+
+
+def _without_networks(found: Adapted, first: Adapted) -> Adapted:
+    """Puts the first fold's networks in the place of another's, which would only take memory."""
+    between = [
+        replace(step, network=kept.network) for step, kept in zip(found.interpolated, first.interpolated, strict=True)
+    ]
+    return replace(found, network=first.network, interpolated=between)
+
+
+def join_folds(parts: Iterable[Values]) -> Values:
+    """Returns arrays by name, those of all folds in a row."""
+    every = list(parts)
+    return {name: np.concatenate([part[name] for part in every]) for name in every[0]}
+
+
+def merge_curves(parts: Sequence[Adapted]) -> list[dict[str, float]]:
+    """Returns the mean of the folds' curves, weighted by their numbers of target images where it is an accuracy there.
+
+    That way it is the share of right answers among all folds' images.
+    """
+    images = [len(part.logits["target"]) for part in parts]
+    rows = []
+    for step in zip(*(part.curve for part in parts), strict=False):
+        names = [name for name in step[0] if all(name in row for row in step)]
+        weights = {name: images if name == "target_val" else None for name in names}
+        rows.append({name: float(np.average([row[name] for row in step], weights=weights[name])) for name in names})
+    return rows
+
+
+def merge_ways(settings: Sequence[AdaptationTask], parts: Sequence[Adapted]) -> Iterator[Interpolated]:
+    """Yields each network on the way, the first fold's, with the measures of all these folds' predictions together."""
+    done = settings[: len(parts)]
+    labels, before = join_folds(map(validation_labels, done)), join_folds(map(baseline_logits, done))
+    for steps in zip(*(part.interpolated for part in parts), strict=True):
+        together = join_folds(step.logits for step in steps)
+        yield replace(steps[0], logits=together, measures=evaluate(labels, before, together))
+
+
+def _merged(settings: Sequence[AdaptationTask], parts: Sequence[Adapted], stopped: bool) -> Adapted:
+    done = settings[: len(parts)]
+    labels, before = join_folds(map(validation_labels, done)), join_folds(map(baseline_logits, done))
+    logits, curve = join_folds(part.logits for part in parts), merge_curves(parts)
+    measures = evaluate(labels, before, logits)
+    course = [row["source_val"] for row in curve if "source_val" in row]
+    measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
+    between = [] if stopped else list(merge_ways(settings, parts))
+    return Adapted(parts[0].network, curve, measures, stopped, between, confusion_matrices(labels, logits), logits)

@@ -1,0 +1,106 @@
+"""Scores of networks on the validation images of both domains."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+
+from fer.adaptation.task import DOMAINS, AdaptationTask, open_source
+from fer.config import AdaptationConfig, ViewRecipe
+from fer.datasets import Split
+from fer.features.cache import FeatureSource, best_cut, frozen_features
+from fer.model.blocks import LAYERS
+from fer.model.onednn import fuse_batch_norm
+from fer.model.vgg import build, channels_last
+from fer.runtime import Runtime
+from fer.seeding import seed_from
+
+_EVALUATION_BATCH = {"fp32": 64, "bf16": 128}  # more images leave a CPU's caches
+
+
+_EVALUATION_BATCH_ON_GPU = 512
+
+
+def predict(network: nn.Sequential, cut: int, feed: FeatureSource, images: np.ndarray, runtime: Runtime) -> np.ndarray:
+    """Returns the logits (n, 7), float32, of n images of a split whose features at `cut` the feed delivers."""
+    first = np.zeros(len(images), int)
+    feed.prepare(images, first)
+    rest = fuse_batch_norm(network[cut:], runtime.onednn_dtype)
+    size = _EVALUATION_BATCH_ON_GPU if runtime.on_gpu else _EVALUATION_BATCH[runtime.precision]
+    batches = [images[start : start + size] for start in range(0, len(images), size)]
+    inputs_of = feed.planned([(numbers, first[: len(numbers)]) for numbers in batches])
+    logits = [
+        frozen_features(rest, 0, len(rest), channels_last(inputs_of(number)), runtime).float()
+        for number in range(len(batches))
+    ]
+    return torch.cat(logits).cpu().numpy()
+
+
+def logits_on_test(
+    setting: AdaptationTask, config: AdaptationConfig, network: nn.Sequential, domain: str
+) -> np.ndarray:
+    """Returns an adapted network's logits (n, 7) on a dataset's test images; for confirmation alone."""
+    cut = _cut(setting, config)
+    split = setting.dataset(domain).open_test()
+    feed = open_source(setting, domain, split, "test", cut, ViewRecipe(), 1)
+    return predict(network, cut, feed, np.arange(len(split)), setting.runtime)
+
+
+def _cut(setting: AdaptationTask, config: AdaptationConfig) -> int:
+    """Returns where the features of an adaptation can come from: the baseline's deepest cut worth keeping, or 0."""
+    own_prefix = config.init == "baseline" and setting.cache is not None
+    return best_cut(setting.baseline.network, config.leading, setting.runtime) if own_prefix else 0
+
+
+@dataclass
+class _Validation:
+    """Both validation splits, seen from one cut."""
+
+    setting: AdaptationTask
+    cut: int
+    splits: dict[str, Split] = field(init=False)
+    feeds: dict[str, FeatureSource] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.splits = {domain: self.setting.dataset(domain).open("validation") for domain in DOMAINS}
+        self.feeds = {
+            domain: open_source(self.setting, domain, split, "validation", self.cut, ViewRecipe(), 1)
+            for domain, split in self.splits.items()
+        }
+
+    def images(self, most: int | None = None) -> dict[str, np.ndarray]:
+        """Returns the images of each split, or as many of them as are wanted at most, evenly spread over the split."""
+        lengths = {domain: len(split) for domain, split in self.splits.items()}
+        wanted = {domain: min(most or length, length) for domain, length in lengths.items()}
+        return {domain: np.arange(count) * lengths[domain] // max(count, 1) for domain, count in wanted.items()}
+
+    def logits(self, network: nn.Sequential, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {
+            domain: predict(network, self.cut, feed, images[domain], self.setting.runtime)
+            for domain, feed in self.feeds.items()
+        }
+
+
+def baseline_logits(setting: AdaptationTask) -> dict[str, np.ndarray]:
+    """Returns the baseline's logits on both validation splits, computed once per baseline when there is a cache."""
+    cut = len(LAYERS) if setting.cache else 0
+    validation = _Validation(setting, cut)
+    return validation.logits(setting.baseline.network, validation.images())
+
+
+def validation_labels(setting: AdaptationTask) -> dict[str, np.ndarray]:
+    """Returns the labels (n,) of both validation splits."""
+    return {domain: np.asarray(setting.dataset(domain).open("validation").labels) for domain in DOMAINS}
+
+
+def untrained_accuracy(setting: AdaptationTask, networks: int = 5) -> float:
+    """Returns the target accuracy of untrained networks, the mean over several, on the validation split."""
+    split, found = setting.target.open("validation"), []
+    pixels = open_source(setting, "target", split, "validation", 0, ViewRecipe(), 1)
+    for seed in range(networks):
+        network = build(setting.baseline.width, seed_from("untrained", seed)).to(setting.runtime.device)
+        guess = predict(network, 0, pixels, np.arange(len(split)), setting.runtime).argmax(1)
+        found.append(float(np.mean(guess == split.labels)))
+    return float(np.mean(found))

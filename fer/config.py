@@ -1,0 +1,235 @@
+"""The knobs of an adaptation as one frozen dataclass, and the known methods as named corner points of it.
+
+Knobs are orthogonal, so that methods combine. A method that needs several networks or a whole curve (model soups,
+interpolation) is a knob as well: what counts is the one network that comes out.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from fer.errors import InputError
+from fer.layers import LAYERS
+
+NATURAL: Literal["natural"] = "natural"
+ALL: Literal["all"] = "all"
+HEAD = len(LAYERS) - 1
+
+Anchor = Literal["none", "weights", "fisher", "mas", "features", "logits", "replay"]
+WEIGHT_ANCHORS = ("weights", "fisher", "mas")
+OUTPUT_ANCHORS = ("features", "logits", "replay")
+
+
+@dataclass(frozen=True)
+class ViewRecipe:
+    """How strongly views differ from their image.
+
+    Attributes:
+        count: V, the number of views per image, the image itself included.
+        flip: Chance of a horizontal flip.
+        shift: Largest shift, pixels.
+        rotation: Largest rotation, degrees.
+        scale: Largest relative change of size.
+        erase: Chance that a rectangle is erased.
+    """
+
+    count: int = 8
+    flip: float = 0.5
+    shift: float = 3.0
+    rotation: float = 10.0
+    scale: float = 0.1
+    erase: float = 0.25
+
+
+@dataclass(frozen=True)
+class AdaptationConfig:
+    """How one network is adapted; every field is a knob, and every default switches its knob off.
+
+    Attributes:
+        init: "baseline" starts from the source-trained network, "scratch" from new weights.
+        frozen_layers: Number of layers that stay fixed, parameters and batch-norm statistics alike (0…13), from
+            `frozen_from` on.
+        frozen_from: First frozen layer. 0 freezes leading layers, whose features can be cached; otherwise the layers
+            below are trained through the frozen ones (surgical fine-tuning).
+        head_first: Share of the budget that trains the last layer alone, before the others join.
+        optimiser: "sgd" with Nesterov momentum, or "adamw" (Loshchilov and Hutter 2019, arXiv 1711.05101).
+        lr: Peak learning rate, warmed up and then annealed along a cosine.
+        layer_decay: Factor on the rate from each layer to the one below it (discriminative rates).
+        fusion_ratio: Source share of each batch, 0…0.95, or "natural": the source's share of both training sets.
+        replay_size: Number of source images that fusion may draw from, chosen per expression by the seed, or "all".
+        amount: Share of the target's training set that is used, drawn per expression; the paper's 0.5 or 1.0.
+        anchor: What is held near the baseline, see `fer.training.penalties`: the weights alike, or by their
+            importance (fisher,
+            mas); the penultimate features or the logits on target images; the logits on replayed source images.
+        anchor_weight: How strongly.
+        temperature: Of both distributions that the logits anchor compares.
+        bn: "train" updates the trained layers' batch-norm statistics; "frozen" keeps the baseline's; "recompute"
+            estimates them anew, once after the training, on what was drawn.
+        averaging: β: after each tenth of the budget, the weights move this share of the way back to the baseline.
+        sam: ρ, the radius of sharpness-aware minimisation (Foret et al. 2021, arXiv 2010.01412).
+        mixup: α of the Beta distribution that mixes pairs of samples where the trained layers begin.
+        label_smoothing: Of the cross-entropy.
+        members: Trainings, each with an equal share of the budget, whose weights are averaged (model soup).
+        alpha: How far the result goes from the baseline (0) to the adapted network (1) in weight space.
+        alpha_slope: What the last layer's alpha has more than the first's, linear in depth.
+        weight_decay: On every trained parameter; an L2 penalty with sgd, decoupled with adamw.
+        momentum: Of SGD.
+        batch_size: Samples per step, source and target together.
+        epochs: Budget in samples, counted in passes over the whole target training set. It does not depend on
+            the strategy or on `amount`: every adaptation draws the same number of samples.
+        source_views: Views per source image; the source has many images, so few views serve.
+        views: The augmentation, and the number of views per target image.
+    """
+
+    init: Literal["baseline", "scratch"] = "baseline"
+    frozen_layers: int = 0
+    frozen_from: int = 0
+    head_first: float = 0.0
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.01
+    layer_decay: float = 1.0
+    fusion_ratio: float | Literal["natural"] = 0.0
+    replay_size: int | Literal["all"] = ALL
+    amount: float = 1.0
+    anchor: Anchor = "none"
+    anchor_weight: float = 0.0
+    temperature: float = 2.0
+    bn: Literal["train", "frozen", "recompute"] = "train"
+    averaging: float = 0.0
+    sam: float = 0.0
+    mixup: float = 0.0
+    label_smoothing: float = 0.0
+    members: int = 1
+    alpha: float = 1.0
+    alpha_slope: float = 0.0
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    batch_size: int = 32
+    epochs: float = 8.0
+    source_views: int = 2
+    views: ViewRecipe = field(default_factory=ViewRecipe)
+
+    def __post_init__(self) -> None:
+        share = not isinstance(self.fusion_ratio, str) and 0 <= self.fusion_ratio <= 0.95
+        checks = {
+            "init": self.init in ("baseline", "scratch"),
+            "frozen_layers": 0 <= self.frozen_layers <= len(LAYERS),
+            "frozen_from": 0 <= self.frozen_from <= len(LAYERS) - self.frozen_layers,
+            "head_first": 0 <= self.head_first < 1 and (not self.head_first or HEAD in self.trained),
+            "optimiser": self.optimiser in ("sgd", "adamw"),
+            "lr": 0 <= self.lr < float("inf"),
+            "layer_decay": 0 < self.layer_decay <= 1,
+            "fusion_ratio": self.fusion_ratio == NATURAL or share,
+            "replay_size": self.replay_size == ALL or (isinstance(self.replay_size, int) and self.replay_size >= 0),
+            "amount": 0 < self.amount <= 1,
+            "anchor": self.anchor in ("none", *WEIGHT_ANCHORS, *OUTPUT_ANCHORS),
+            "anchor_weight": 0 <= self.anchor_weight < float("inf"),
+            "temperature": 0 < self.temperature < float("inf"),
+            "bn": self.bn in ("train", "frozen", "recompute"),
+            "averaging": 0 <= self.averaging < 1,
+            "sam": 0 <= self.sam < float("inf"),
+            "mixup": 0 <= self.mixup < float("inf"),
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "members": self.members >= 1,
+            "alpha": 0 <= self.alpha <= 1,
+            "alpha_slope": 0 <= self.alpha + self.alpha_slope <= 1,
+            "weight_decay": 0 <= self.weight_decay < float("inf"),
+            "momentum": 0 <= self.momentum < 1,
+            "batch_size": self.batch_size >= 1,
+            "epochs": 0 < self.epochs < float("inf"),
+            "source_views": 1 <= self.source_views <= self.views.count,
+        }
+        for name, holds in checks.items():
+            if not holds:
+                raise InputError(f"{name} is out of range", getattr(self, name), f"See {type(self).__name__}.")
+        if self.mixup and self.anchor in OUTPUT_ANCHORS:
+            raise InputError(
+                "mixup makes samples that the baseline's outputs are not known of, so it excludes anchors on outputs",
+                f"mixup {self.mixup} and anchor {self.anchor}",
+                "Choose one of them.",
+            )
+        leaning = [name for name in ("anchor_weight", "averaging", "alpha_slope") if getattr(self, name)]
+        leaning += ["frozen_layers"] * bool(self.frozen_layers) + ["alpha"] * (self.alpha != 1)
+        if self.init == "scratch" and leaning:
+            raise InputError(
+                "a network from scratch has no layers worth freezing and no baseline to stay near",
+                f"{leaning[0]} = {getattr(self, leaning[0])}",
+                "Leave it at its default.",
+            )
+
+    @property
+    def leading(self) -> int:
+        """Number of leading layers that are frozen, and so can be cached."""
+        return self.frozen_layers if self.frozen_from == 0 else 0
+
+    @property
+    def trained(self) -> list[int]:
+        """The layers that are not frozen."""
+        frozen = range(self.frozen_from, self.frozen_from + self.frozen_layers)
+        return [layer for layer in range(len(LAYERS)) if layer not in frozen]
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained at all; the baseline itself (BL) is not, nor is AdaBN."""
+        return bool(self.trained) and self.lr > 0
+
+    @property
+    def interpolates(self) -> bool:
+        """Whether the result lies between the baseline and the adapted network."""
+        return self.alpha != 1 or self.alpha_slope != 0
+
+    def source_share(self, source_images: int, target_images: int) -> float:
+        """Returns the source's share of each batch for these sizes of the two training sets."""
+        if source_images == 0:
+            return 0.0
+        if self.fusion_ratio == NATURAL:
+            return source_images / (source_images + target_images)
+        return float(self.fusion_ratio)
+
+    def target_passes(self, source_images: int, target_images: int) -> float:
+        """Returns how often each target image that may be drawn is drawn on average.
+
+        Args:
+            source_images: Size of the source's training set.
+            target_images: Size of the whole target's training set, of which `amount` may be drawn.
+        """
+        if not self.trains:
+            return 0.0
+        target_share = 1 - self.source_share(source_images, round(self.amount * target_images))
+        return self.epochs * target_share / self.amount
+
+
+def canonical(config: AdaptationConfig) -> AdaptationConfig:
+    """Resets the knobs that change nothing, so that equal adaptations have equal configurations."""
+    if not config.trained:
+        return AdaptationConfig(frozen_layers=config.frozen_layers, lr=0.0, epochs=config.epochs, views=config.views)
+    changes: dict[str, Any] = {}
+    if config.anchor == "none" or config.anchor_weight == 0:
+        changes |= {"anchor": "none", "anchor_weight": 0.0}
+    if config.anchor != "logits":
+        changes["temperature"] = AdaptationConfig.temperature
+    if config.fusion_ratio == 0 or config.replay_size == 0:
+        changes |= {"fusion_ratio": 0.0, "replay_size": ALL}
+    if config.frozen_layers == 0:
+        changes["frozen_from"] = 0
+    return replace(config, **changes)
+
+
+def flatten(config: AdaptationConfig) -> dict[str, Any]:
+    """Returns the knobs as a flat, JSON-able dict, the form that records keep."""
+    flat = asdict(config)
+    flat.update({f"views_{name}": value for name, value in flat.pop("views").items()})
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> AdaptationConfig:
+    """Rebuilds the configuration that `flatten` flattened."""
+    recipe = {f.name: flat[f"views_{f.name}"] for f in fields(ViewRecipe)}
+    own = {f.name: flat[f.name] for f in fields(AdaptationConfig) if f.name != "views"}
+    return AdaptationConfig(**own, views=ViewRecipe(**recipe))
+
+
+def fingerprint(config: AdaptationConfig) -> str:
+    """Returns a text that two configurations share exactly when they describe the same adaptation."""
+    return json.dumps(flatten(canonical(config)), sort_keys=True)

@@ -1,0 +1,258 @@
+"""A prepared dataset: arrays on disk, opened one split at a time, and its divisions into folds."""
+
+import functools
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer.datasets.arrays import SPLITS, Split
+from fer.errors import InputError
+from fer.files import open_regular, read_regular
+from fer.seeding import seed_from
+
+SUMS = "checksums.json"
+
+
+SIGNATURES = "signatures.npy"
+
+
+_PARTS = ("images", "labels", "subjects")
+
+
+_MOST_BYTES = 2**40  # of a prepared file, which was written by this program: any size but no pipe
+
+
+_MOST_SUMS = 2**20
+
+
+class DamagedDataset(InputError):
+    """A prepared dataset's file that is missing or is no longer what was written."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        rule = "prepared data is read as it was written"
+        super().__init__(rule, f"{path}, which {what}", f"Delete {path.parent}; it is prepared again.")
+
+
+@dataclass(frozen=True)
+class Division:
+    """How training and validation images are divided anew.
+
+    Attributes:
+        number: Of the fold that is validation, 0…count - 1; the others are training.
+        count: Folds, by subject where subjects are known.
+        seed: Of the folds.
+        whole: The digest of the dataset on disk, whose images all divisions share.
+    """
+
+    number: int
+    count: int
+    seed: int
+    whole: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared dataset: a folder of arrays that are opened, memory-mapped, one split at a time.
+
+    A file's checksum is verified before a process first uses the file, and again once the file was replaced. Folders
+    that `load` did not write, as tests do, may come without checksums; their files are taken as they are.
+
+    Attributes:
+        name: The layout's name, e.g. "fer2013", or the user's own.
+        kind: "real" or "synthetic" (the drawn stand-in).
+        digest: Hash of the files, options and seed that the arrays depend on; 16 hex digits.
+        folder: Where the arrays lie.
+        report: What the reader found, JSON-able: sizes per split, counts per expression and split,
+            subjects, hazards, skipped files with reasons, options.
+        division: How training and validation images are divided anew; None is the division on disk. The test split is
+            the same in all.
+        restore: Prepares the dataset once more where files are missing or damaged, and returns it; None: they are an
+            error.
+    """
+
+    name: str
+    kind: str
+    digest: str
+    folder: Path
+    report: Mapping[str, Any] = field(repr=False, hash=False, compare=False)
+    division: Division | None = None
+    restore: "Callable[[], Dataset] | None" = field(default=None, repr=False, hash=False, compare=False)
+
+    def divided(self, number: int, count: int, seed: int) -> "Dataset":
+        """Returns this dataset with its training and validation images divided anew, without opening its test split.
+
+        Args:
+            number: Of the fold that becomes validation, 0…count - 1; the others become training.
+            count: Folds, by subject where subjects are known.
+            seed: Of the folds.
+
+        Raises:
+            InputError: There are fewer subjects or images than folds, found out when a split is opened.
+        """
+        digest = f"{seed_from(self.digest, 'division', number, count, seed):016x}"
+        return replace(self, digest=digest, division=Division(number, count, seed, self.digest))
+
+    def divisions(self) -> int:
+        """Returns into how many folds validation images of the usual number divide training and validation."""
+        train, validation = self._read("train"), self._read("validation")
+        people = np.concatenate([train.subjects, validation.subjects])
+        units = len(np.unique(people)) if people.min() >= 0 else len(people)
+        return int(np.clip(round(len(people) / max(1, len(validation))), 2, max(2, units)))
+
+    def open(self, split: str) -> Split:
+        """Opens the "train" or the "validation" split.
+
+        Raises:
+            InputError: It is another split; or its files are missing or damaged and cannot be prepared again.
+        """
+        if split not in ("train", "validation"):
+            raise InputError("only train and validation are open; a test set is read by confirmation alone", split,
+                             "Use study.confirm.")  # fmt: skip
+        if self.division is None:
+            return self._read(split)
+        pool, rows = self.pool(), self.rows(split)
+        return Split(*(getattr(pool, part)[rows] for part in _PARTS))
+
+    def pool(self) -> Split:
+        """Returns the training and validation images together, which all divisions share."""
+        return self._pool()[0]
+
+    def rows(self, split: str) -> np.ndarray | None:
+        """Returns which images of the pool are a split's; None where it is as on disk, as the test split always is."""
+        if self.division is None or split == "test":
+            return None
+        groups, division = self._pool()[1], self.division
+        held_out = _folds(self.folder, self.kind, division.count, division.seed) == division.number
+        if split == "validation":
+            return np.flatnonzero(held_out)
+        if (self.report.get("options") or {}).get("keep_duplicates"):
+            return np.flatnonzero(~held_out)
+        training = ~np.isin(groups, groups[held_out])  # without copies of what is in validation, or in test
+        known = (self.report.get("hazards") or {}).get("rows_of_validation_in_test") or []
+        training[len(self._read("train")) + np.array(known, int)] = False
+        return np.flatnonzero(training)
+
+    def open_test(self) -> Split:
+        """Opens the test split; called by confirmation alone, which records it."""
+        return self._read("test")
+
+    def signatures(self) -> dict[str, np.ndarray]:
+        """Returns every split's signatures, float32 (n, 256), see `fer.datasets.copies`.
+
+        They were taken when the dataset was prepared, so no test image is opened.
+        """
+        self.ensure([SIGNATURES])
+        stacked = np.load(self.folder / SIGNATURES).astype(np.float32)
+        ends = np.cumsum([self.report["sizes"][split] for split in SPLITS])[:-1]
+        return dict(zip(SPLITS, np.split(stacked, ends), strict=True))
+
+    def ensure(self, names: Sequence[str]) -> None:
+        """Makes sure that these files are there and as they were written, if need be by preparing them again.
+
+        Raises:
+            InputError: They cannot be prepared again, or come out different.
+        """
+        try:
+            for name in names:
+                _verify(self.folder / name)
+        except DamagedDataset:
+            if self.restore is None:
+                raise
+            again, digest = self.restore(), self.division.whole if self.division else self.digest
+            if again.digest != digest:
+                raise InputError(
+                    "data that is prepared again comes from the copy that it came from before",
+                    f"{self.name} with hash {again.digest} instead of {digest}",
+                    "Point --data at the same copy.",
+                ) from None
+            for name in names:
+                _verify(self.folder / name)
+
+    def _read(self, split: str) -> Split:
+        self.ensure(file_names(split))
+        return _read(self.folder, split)
+
+    def _pool(self) -> tuple[Split, np.ndarray]:
+        self.ensure([*file_names("train"), *file_names("validation")])
+        return _pool(self.folder, self.kind)
+
+
+def file_names(split: str) -> list[str]:
+    """Returns the names of a split's files in a prepared dataset's folder."""
+    return [f"{split}.{part}.npy" for part in _PARTS]
+
+
+_verified: dict[Path, tuple[int, int, int]] = {}  # this process's, each with the inode, size and time it had
+
+
+def _verify(path: Path) -> None:
+    """Compares a file with its checksum, once per process and file.
+
+    Raises:
+        DamagedDataset: It is missing, or no longer what was written.
+    """
+    try:
+        status = path.stat()
+        seen = status.st_ino, status.st_size, status.st_mtime_ns
+        if _verified.get(path) == seen:
+            return
+        wanted = read_sums(path.parent).get(path.name)
+        if wanted is not None and sum_of(path) != wanted:
+            raise DamagedDataset(path, "differs from its checksum")
+    except OSError as error:
+        raise DamagedDataset(path, f"cannot be read ({error.strerror or error})") from None
+    _verified[path] = seen
+
+
+def read_sums(folder: Path) -> dict[str, int]:
+    """Returns the checksums in a prepared dataset's folder by file name; none where it has none."""
+    try:
+        sums = json.loads(read_regular(folder / SUMS, _MOST_SUMS))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError):
+        raise DamagedDataset(folder / SUMS, "cannot be read") from None
+    if not isinstance(sums, dict):
+        raise DamagedDataset(folder / SUMS, "holds no checksums")
+    return sums
+
+
+def sum_of(path: Path) -> int:
+    """Returns a file's CRC-32, read piece by piece.
+
+    Raises:
+        OSError: It is no regular file, or cannot be read.
+    """
+    total = 0
+    with open_regular(path, _MOST_BYTES) as file:
+        while piece := file.read(2**20):
+            total = zlib.crc32(piece, total)
+    return total
+
+
+def _read(folder: Path, split: str) -> Split:
+    return Split(*(np.load(folder / name, mmap_mode="r") for name in file_names(split)))
+
+
+@functools.lru_cache(maxsize=4)
+def _pool(folder: Path, kind: str) -> tuple[Split, np.ndarray]:
+    """Returns training and validation images together, and which of them are copies of each other."""
+    from fer.datasets import splits
+
+    parts = [_read(folder, split) for split in ("train", "validation")]
+    pool = Split(*(np.concatenate([getattr(split, part) for split in parts]) for part in _PARTS))
+    return pool, splits.copy_groups(pool.images, kind)
+
+
+@functools.lru_cache(maxsize=16)
+def _folds(folder: Path, kind: str, count: int, seed: int) -> np.ndarray:
+    """Numbers the pool's images by folds."""
+    from fer.datasets import splits
+
+    pool, groups = _pool(folder, kind)
+    return splits.assign_folds(pool.labels, pool.subjects if pool.subjects.min() >= 0 else None, groups, count, seed)

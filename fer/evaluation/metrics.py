@@ -1,0 +1,167 @@
+"""What is measured of a network's predictions, each measure defined once.
+
+All take labels as int arrays (n,) and logits as float arrays (n, 7). What is measured inside a network is in
+`fer.evaluation.similarity`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fer.expressions import CHANCE, EXPRESSIONS
+
+
+def accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Returns the share of right predictions."""
+    return float(np.mean(labels == predicted))
+
+
+def per_class_recall(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns each expression's recall, shape (7,); NaN where the split has no image of it."""
+    right = np.bincount(labels[labels == predicted], minlength=len(EXPRESSIONS)).astype(float)
+    count = np.bincount(labels, minlength=len(EXPRESSIONS)).astype(float)
+    return np.divide(right, count, out=np.full(len(EXPRESSIONS), np.nan), where=count > 0)
+
+
+def unweighted_average_recall(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Returns the unweighted average recall over the expressions present (macro recall)."""
+    return float(np.nanmean(per_class_recall(labels, predicted)))
+
+
+def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Returns the mean F1 over the expressions that occur among the labels or the predictions."""
+    size = len(EXPRESSIONS)
+    right = np.bincount(labels[labels == predicted], minlength=size)
+    both = np.bincount(labels, minlength=size) + np.bincount(predicted, minlength=size)
+    return float(np.mean(2 * right[both > 0] / both[both > 0]))
+
+
+def retention(before: float, after: float) -> float:
+    """Returns the share of the source accuracy that is left after adaptation."""
+    return after / before if before else float("nan")
+
+
+def retention_above_chance(before: float, after: float) -> float:
+    """Returns the share left of what the baseline had above chance; below 0 when it fell under chance."""
+    return (after - CHANCE) / (before - CHANCE) if before > CHANCE else float("nan")
+
+
+def negative_flips(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
+    """Returns the share of images that were right before and are wrong after (Yan et al. 2021, arXiv 2011.09161)."""
+    return float(np.mean((before == labels) & (after != labels)))
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Returns how many images of each expression (rows) were taken for which (columns), int (7, 7)."""
+    size = len(EXPRESSIONS)
+    return np.bincount(size * labels + predicted, minlength=size * size).reshape(size, size)
+
+
+def confusion_matrices(labels: dict[str, np.ndarray], logits: dict[str, np.ndarray]) -> dict[str, list[list[int]]]:
+    """Returns `confusion_matrix` of both domains' logits (n, 7), JSON-able, as records keep it."""
+    return {domain: confusion_matrix(labels[domain], logits[domain].argmax(1)).tolist() for domain in labels}
+
+
+def per_class_retention(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Returns the share of each expression's recall that is left, (7,); NaN where the baseline had none."""
+    first, last = per_class_recall(labels, before), per_class_recall(labels, after)
+    return np.divide(last, first, out=np.full(len(EXPRESSIONS), np.nan), where=np.nan_to_num(first) > 0)
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Returns the softmax (n, 7), in double precision."""
+    shifted = np.exp(logits.astype(float) - logits.max(1, keepdims=True))
+    return shifted / shifted.sum(1, keepdims=True)
+
+
+def calibration_error(labels: np.ndarray, logits: np.ndarray, bins: int = 15) -> float:
+    """Returns the expected calibration error (Guo et al. 2017, arXiv 1706.04599).
+
+    Σ n_b / n · |accuracy_b − confidence_b| over equally wide bins of the largest probability, closed above.
+    """
+    shares = probabilities(logits)
+    sure, right = shares.max(1), shares.argmax(1) == labels
+    place = np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
+    return float(np.abs(np.bincount(place, right - sure, bins)).sum() / len(labels))
+
+
+def drift(before: np.ndarray, after: np.ndarray) -> float:
+    """Returns KL(p0 ‖ p1), the mean over images, in nats: forgetting seen without source data (arXiv 2509.04259)."""
+    first, last = before.astype(float), after.astype(float)
+    log_first, log_last = (
+        logits - logits.max(1, keepdims=True) - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1))[:, None]
+        for logits in (first, last)
+    )
+    return float(np.mean(np.sum(np.exp(log_first) * (log_first - log_last), 1)))
+
+
+def forgetting(accuracies: Sequence[float]) -> float:
+    """Returns the best earlier accuracy minus the last one (Chaudhry et al. 2018, arXiv 1801.10112); 0 of one alone.
+
+    Args:
+        accuracies: On the source, in order of time, the baseline's first.
+    """
+    return max(accuracies[:-1]) - accuracies[-1] if len(accuracies) > 1 else 0.0
+
+
+def forward_transfer(before: float, untrained: float) -> float:
+    """Returns what the source gave the target before any adaptation: R0 − accuracy of an untrained network."""
+    return before - untrained
+
+
+def intransigence(fusion: float, after: float, target_passes: float) -> float:
+    """Returns how far a network stays behind one that was trained on both datasets together, on the target.
+
+    After Chaudhry et al. 2018 (arXiv 1801.10112), whose reference has seen all data. Here the reference is the study's
+    own FU, on the same images and with the same budget as the network: in the spaces `card` and `full` half of its
+    samples are the target's, in `paper` the target's share of both training sets, which is one pass over the target.
+
+    Args:
+        fusion: The reference's target accuracy.
+        after: The network's.
+        target_passes: How often the reference drew each target image (`fer.adaptation.AdaptationConfig.target_passes`).
+
+    Returns:
+        The difference of both accuracies; NaN where the reference saw less than one pass over the target, because such
+        a network says nothing about what there was to learn.
+    """
+    saw_every_image = round(target_passes, 2) >= 1  # one pass is not always 1 to the last digit
+    return fusion - after if saw_every_image else float("nan")
+
+
+def evaluate(
+    labels: dict[str, np.ndarray], before: dict[str, np.ndarray], after: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Compares the adapted network with the baseline.
+
+    Args:
+        labels: For "source" and "target", the validation labels (n,).
+        before: The baseline's logits (n, 7) on both.
+        after: The adapted network's logits (n, 7) on both.
+
+    Returns:
+        Flat measures by name; accuracies are source_val and target_val. What is not defined here (an expression
+        without images, retention of a baseline at chance) is left out.
+    """
+    measures: dict[str, float] = {}
+    guess = {domain: logits.argmax(1) for domain, logits in after.items()}
+    guess_before = {domain: logits.argmax(1) for domain, logits in before.items()}
+    for domain, truth in labels.items():
+        measures[f"{domain}_val"] = accuracy(truth, guess[domain])
+        measures[f"{domain}_uar"] = unweighted_average_recall(truth, guess[domain])
+        measures[f"{domain}_f1"] = macro_f1(truth, guess[domain])
+        measures[f"{domain}_ece"] = calibration_error(truth, after[domain])
+    kept = accuracy(labels["source"], guess_before["source"]), measures["source_val"]
+    gained = accuracy(labels["target"], guess_before["target"]), measures["target_val"]
+    measures["retention"] = retention(*kept)
+    measures["retention_above_chance"] = retention_above_chance(*kept)
+    measures["backward_transfer"] = kept[1] - kept[0]
+    measures["target_gain"] = gained[1] - gained[0]
+    measures["negative_flips"] = negative_flips(labels["source"], guess_before["source"], guess["source"])
+    measures["target_drift"] = drift(before["target"], after["target"])
+    left = per_class_retention(labels["source"], guess_before["source"], guess["source"])
+    measures |= {f"retention_{name}": float(share) for name, share in zip(EXPRESSIONS, left, strict=True)}
+    for domain, truth in labels.items():
+        for name, recall in zip(EXPRESSIONS, per_class_recall(truth, guess[domain]), strict=True):
+            measures[f"{domain}_recall_{name}"] = float(recall)
+    return {name: value for name, value in measures.items() if np.isfinite(value)}

@@ -1,0 +1,67 @@
+"""Augmentation as a finite bank of V seeded views per image.
+
+View v of image i is a pure function of (recipe, dataset digest, split, i, v): flip, shift, small rotation and scale,
+brightness and contrast, erasing. Cached and uncached training therefore see the very same pixels, and a cache of
+frozen features is exact. View 0 is the image itself.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from fer.config import ViewRecipe
+
+
+def _uniform(seed: int, images: np.ndarray, views: np.ndarray, columns: int) -> np.ndarray:
+    """Returns uniform numbers (n, columns), each row a function of (seed, image, view) alone (splitmix64)."""
+    with np.errstate(over="ignore"):
+        key = images.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        key += views.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03) + np.uint64(seed)
+        key = key[:, None] + np.arange(1, columns + 1, dtype=np.uint64) * np.uint64(0x8CB92BA72F3D8DD7)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            key = (key ^ (key >> np.uint64(shift))) * np.uint64(factor)
+        key ^= key >> np.uint64(31)
+    return (key >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def render(pixels: torch.Tensor, images: np.ndarray, views: np.ndarray, recipe: ViewRecipe, seed: int) -> torch.Tensor:
+    """Draws one view of each image.
+
+    Args:
+        pixels: uint8 (n, 48, 48), the images themselves, on any device.
+        images: int (n,), their numbers in their split.
+        views: int (n,), which view of each; 0 returns the image unchanged. Any view number is defined, also beyond
+            `recipe.count`: the baseline's training uses a new view at every epoch.
+        recipe: The augmentation.
+        seed: From the dataset's digest and split.
+
+    Returns:
+        uint8 (n, 48, 48) on the same device.
+    """
+    u = torch.from_numpy(_uniform(seed, images, views, 9).astype(np.float32)).to(pixels.device)
+    n, size = len(pixels), pixels.shape[-1]
+    angle = (2 * u[:, 0] - 1) * np.deg2rad(recipe.rotation)
+    zoom = 1 + (2 * u[:, 1] - 1) * recipe.scale
+    mirror = torch.where(u[:, 2] < recipe.flip, -1.0, 1.0)
+    shift = (2 * u[:, 3:5] - 1) * (2 * recipe.shift / size)
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    theta = torch.stack([cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1]], 1).view(n, 2, 3)
+    grid = F.affine_grid(theta, [n, 1, size, size], align_corners=False)
+    drawn = F.grid_sample(
+        pixels.unsqueeze(1).float(), grid, mode="bilinear", padding_mode="border", align_corners=False
+    ).squeeze(1)
+    drawn = _erase(drawn, u[:, 5:9], recipe.erase).round_().clamp_(0, 255).to(torch.uint8)
+    original = torch.from_numpy(views == 0).to(pixels.device).view(n, 1, 1)
+    return torch.where(original, pixels, drawn)
+
+
+def _erase(images: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
+    """Replaces a rectangle of a quarter to two fifths of the width by the image's mean grey, with the given chance."""
+    size = images.shape[-1]
+    side = size * (0.25 + 0.15 * u[:, 1])
+    centre = u[:, 2:4] * size
+    line = torch.arange(size, device=images.device) + 0.5
+    inside_y = (line[None, :] - centre[:, :1]).abs() < side[:, None] / 2
+    inside_x = (line[None, :] - centre[:, 1:]).abs() < side[:, None] / 2
+    erased = inside_y[:, :, None] & inside_x[:, None, :] & (u[:, :1, None] < chance)
+    return torch.where(erased, images.mean((1, 2), keepdim=True), images)

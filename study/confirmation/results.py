@@ -1,0 +1,84 @@
+"""What the kept answers of a confirmation say."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.confirmation.retrain import kept_answers
+from study.options import LEVEL
+from study.record import DOMAINS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from study.confirmation.retrain import Truth
+
+
+def collect_results(opening: Mapping[str, Any], folder: Path, truth: "Truth") -> dict[str, Any]:
+    """Turns the kept answers into what the report says; a pure function of its arguments and the kept files.
+
+    Raises:
+        RuntimeError: Answers of a job are missing.
+    """
+    import numpy as np
+
+    from study.confirmation.statistics import (
+        judge_points,
+        per_class_results,
+        predicted_expressions,
+        strategy_differences,
+        test_measures,
+    )
+
+    labels, subjects = truth.labels, truth.subjects
+    points: list[dict[str, Any]] = []
+    again: list[dict[str, float]] = []
+    for index, job in enumerate(opening["jobs"]):
+        found = [kept_answers(folder, opening, index, k) for k in range(opening["seeds"])]
+        kept = [answers for answers in found if answers is not None]
+        if not kept:
+            raise RuntimeError(f"the answers of {job['name']} are missing; the same command trains it again")
+        for place, way in enumerate(job["ways"]):
+            logits = {domain: np.stack([answers[f"{domain}-{place}"] for answers in kept]) for domain in DOMAINS}
+            right = {domain: predicted_expressions(logits[domain]) == labels[domain] for domain in DOMAINS}
+            about = {"name": job["name"], "strategy": job["strategy"]} | way | {"logits": logits, "right": right}
+            about["target_passes"] = job.get("target_passes", 0.0)
+            # A named strategy is the network at its end; those on the way to it are points of the front alone.
+            about["named"] = job["named"] if (way["alpha"], way["slope"]) == (1.0, 0.0) else ""
+            inside = {name: kept[0][f"{name}-{place}"] for name in ("cka", "probe") if f"{name}-{place}" in kept[0]}
+            points.append(about | {"divisions": min(len(kept), truth.divisions)} | inside)
+            again.append(validated_again(kept, place))
+    judged = judge_points(points, subjects, LEVEL)
+    more = test_measures(points, labels)
+    rows = zip(judged["points"], more, again, strict=True)
+    judged["points"] = [row | measures | validation for row, measures, validation in rows]
+    judged["inside"] = [per_class_results(point, points[0], labels) for point in points]
+    return judged | {"differences": strategy_differences(points, subjects, LEVEL)}
+
+
+def validated_again(kept: "Sequence[dict[str, np.ndarray]]", place: int) -> dict[str, float]:
+    """Returns the accuracy of a job's fresh trainings on validation images, the mean over seeds.
+
+    The search chose a point because of its validation accuracy, which therefore is too high in the mean. These
+    trainings were chosen by nothing. The target's images are those of each seed's own division; the source's are the
+    ones that the search saw, so that the choice may still suit these images.
+
+    Args:
+        kept: A training's answers each, see `study.retrain.evaluate`.
+        place: On the job's way.
+
+    Returns:
+        source_val_again and target_val_again; a training that diverged counts as 0.
+    """
+    import numpy as np
+
+    from study.confirmation.statistics import predicted_expressions
+
+    found = {}
+    for domain in DOMAINS:
+        accuracies = [
+            np.mean(predicted_expressions(answers[f"{domain}-val-{place}"]) == answers[f"{domain}-val-labels"])
+            for answers in kept
+        ]
+        found[f"{domain}_val_again"] = float(np.mean(accuracies))
+    return found

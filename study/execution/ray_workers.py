@@ -1,0 +1,201 @@
+"""Workers as Ray tasks on a cluster, for `--ray ADDRESS`. The only place that knows ray.
+
+The prepared arrays, the baseline's file and the code go once into Ray's object store, so a node needs neither the
+datasets nor the checkpoint nor this project; every node unpacks them once for all its workers. A network that leads
+comes home through an actor on this machine before its trial is told, so it is in the study's folder whatever becomes of
+the node. Trials are claimed through the study's storage as everywhere: Ray only says where workers run.
+"""
+
+import argparse
+import logging
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from fer.errors import InputError
+from fer.files import write_atomically
+from study.cli import WRONG_USE
+from study.machine import WORKER_ENVIRONMENT
+from study.options import STUCK, StudyOptions, cache_folder
+from study.redaction import hide_secrets, one_line
+
+SHIPPED = ("train", "validation")
+
+
+class RayWorkers:
+    """A connection to a cluster, with what every worker of one study needs in its object store.
+
+    Args:
+        options: Where the cluster is, and the study's storage.
+        record: The study's.
+
+    Raises:
+        InputError: Ray is not installed, or the cluster does not answer.
+    """
+
+    def __init__(self, options: StudyOptions, record: dict[str, Any]) -> None:
+        self.ray = _connect(options.ray or "auto")
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        out = Path(options.out)
+        here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
+        home = self.ray.remote(_Home).options(num_cpus=0, scheduling_strategy=here)
+        self.home = home.remote(str((out / record["name"]).resolve()))
+        self.shipped = self.ray.put({name: path.read_bytes() for name, path in _cargo(out, record).items()})
+        self.where = {"study": record["name"], "id": record["id"], "storage": options.storage}
+        self.where["device"] = "cuda" if record["baseline"]["device"].startswith("cuda") else "cpu"
+        resources = self.ray.cluster_resources()
+        auto = options.workers == "auto"
+        many = int(resources.get("CPU", 1)) if auto else int(options.workers)
+        self.workers = max(1, min(many, options.wanted))
+        gpus = resources.get("GPU", 0.0) if self.where["device"] == "cuda" else 0.0
+        # A worker has a GPU of its own or a part of one, in the steps that Ray counts in.
+        share = min(1.0, int(1e4 * gpus / self.workers) / 1e4)
+        self.task = self.ray.remote(_work).options(num_cpus=1, num_gpus=share, max_retries=0)
+
+    def spawn(self, options: StudyOptions, name: str, until: float) -> "RayWorker":
+        """Starts a worker, see `study.execution.supervisor.Spawn`; its clock is another, so the time left goes "
+        "with it."""
+        left = until - time.monotonic()
+        return RayWorker(self.ray, self.task.remote(self.shipped, self.home, self.where, left))
+
+    def close(self) -> None:
+        """Leaves the cluster."""
+        self.ray.shutdown()
+
+
+class RayWorker:
+    """A worker on the cluster, with the manners of a process."""
+
+    def __init__(self, ray: Any, reference: Any) -> None:
+        self.ray, self.reference = ray, reference
+        self.code: int | None = None
+
+    def poll(self) -> int | None:
+        """Returns its exit code, None while it works; -1 when its process or its node died."""
+        if self.code is None and self.ray.wait([self.reference], timeout=0)[0]:
+            try:
+                self.code = self.ray.get(self.reference)
+            except (self.ray.exceptions.RayError, KeyboardInterrupt):
+                self.code = -1
+        return self.code
+
+    def terminate(self) -> None:
+        """Interrupts it; its trial goes back to the study."""
+        if self.poll() is None:
+            self.ray.cancel(self.reference)
+
+    def kill(self) -> None:
+        """Ends its process."""
+        if self.poll() is None:
+            self.ray.cancel(self.reference, force=True)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for its end.
+
+        Raises:
+            subprocess.TimeoutExpired: It takes longer.
+        """
+        self.ray.wait([self.reference], timeout=timeout)
+        code = self.poll()
+        if code is None:
+            raise subprocess.TimeoutExpired("a Ray task", timeout or 0)
+        return code
+
+
+def _connect(address: str) -> Any:
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise InputError(
+            "--ray needs Ray", "no package ray", "pip install 'memory-integrity[ray]', on the cluster too."
+        ) from None
+    packages = [str(Path(__file__).parent.parent.parent / name) for name in ("fer", "search_spaces", "study")]
+    environment = {"py_modules": packages, "env_vars": WORKER_ENVIRONMENT}
+    try:
+        ray.init(address=address, runtime_env=environment, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(
+            "--ray is the address of a Ray cluster that answers",
+            f"{hide_secrets(address)} ({one_line(error, 200)})",
+            "Start one with ray start --head, or give --ray local.",
+        ) from None
+    return ray
+
+
+def _cargo(out: Path, record: dict[str, Any]) -> dict[str, Path]:
+    """Returns the files that a node needs, by their paths below its output folder; the test sets stay here."""
+    from fer.datasets.dataset import SUMS, file_names
+    from fer.datasets.loading import folder_of
+
+    cache = cache_folder(out)
+    baseline = Path(record["baseline"]["file"])
+    files = {f".cache/baselines/{baseline.name}": baseline}
+    for side in ("source", "target"):
+        folder = folder_of(record[side]["name"], record[side]["digest"], cache / "datasets")
+        for name in [SUMS, *(name for split in SHIPPED for name in file_names(split))]:
+            files[f".cache/datasets/{folder.name}/{name}"] = folder / name
+    return files
+
+
+class _Home:
+    """Writes what workers send into the study's folder."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def keep(self, name: str, content: bytes) -> None:
+        """Writes models/`name`, atomically."""
+        place = self.folder / "models" / Path(name).name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, content)
+
+
+def _work(shipped: dict[str, bytes], home: Any, where: dict[str, Any], left: float) -> int:
+    """Is a worker, in a Ray task; returns its exit code."""
+    import ray
+
+    from study.execution.worker_loop import run_worker
+    from study.machine import keep_private
+
+    keep_private()
+    out = _unpacked(shipped, where["id"])
+
+    def send(path: Path) -> None:
+        ray.get(home.keep.remote(path.name, path.read_bytes()))
+        path.unlink()
+
+    args = argparse.Namespace(
+        study=where["study"], storage=where["storage"], out=str(out), data=None, device=where["device"], parent=None,
+        until=time.monotonic() + left,
+    )  # fmt: skip
+    try:
+        run_worker(args, send)
+    except InputError as error:
+        print(f"error: {error}")
+        return WRONG_USE
+    except OSError as error:
+        print(f"error: {one_line(error)}")
+        return STUCK
+    return 0
+
+
+def _unpacked(shipped: dict[str, bytes], study: str) -> Path:
+    """Writes the shipped files where this node's workers find them, once; returns the output folder."""
+    from filelock import FileLock
+
+    out = Path(tempfile.gettempdir()) / f"memory-integrity-{os.getuid()}" / study
+    out.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if out.stat().st_uid != os.getuid():
+        raise OSError(f"{out} is another user's")
+    with FileLock(out / ".lock"):
+        for name, content in shipped.items():
+            place = out / name
+            if place.exists() and place.read_bytes() == content:  # one of its size may be damaged
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(place, content)
+    return out

@@ -1,0 +1,127 @@
+"""From a study's record to what its processes compute with: datasets, baseline, runtime."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fer.config import AdaptationConfig
+from fer.datasets import Dataset, load, near_copies
+from fer.datasets.loading import folder_of
+from fer.errors import InputError
+from study.options import PRESETS, cache_folder
+
+
+def prepare_dataset(name: str, options: Mapping[str, Any], kind: str) -> Dataset:
+    """Reads a dataset, or finds what was read before."""
+    return load(
+        name,
+        data_dir=Path(options["data"]) if options["data"] else None,
+        kind=kind,
+        cache_dir=cache_folder(options["out"]) / "datasets",
+        equalise=options["equalise"],
+        keep_duplicates=options["keep_duplicates"],
+        seed=options["seed"],
+        scale=PRESETS[options["preset"]].stand_in,
+    )
+
+
+def dataset_record(dataset: Dataset) -> dict[str, Any]:
+    """Returns what a study's record keeps of a dataset."""
+    return {"name": dataset.name, "kind": dataset.kind, "digest": dataset.digest, "report": dict(dataset.report)}
+
+
+def reopen_dataset(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
+    """Opens the very dataset that a study's record names; prepares it again where it is gone or damaged, now or later.
+
+    Raises:
+        InputError: It is not among the prepared ones, and what --data holds is another.
+    """
+    folder = folder_of(record["name"], record["digest"], cache_folder(options["out"]) / "datasets")
+    restore = partial(_prepare_again, record, options)
+    if not folder.is_dir():
+        restore()
+    return Dataset(record["name"], record["kind"], record["digest"], folder, record["report"], restore=restore)
+
+
+def _prepare_again(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
+    dataset = prepare_dataset(record["name"], options, record["kind"])
+    if dataset.digest != record["digest"]:
+        raise InputError(
+            "a study's workers need the data it was started with",
+            f"{dataset.name} with hash {dataset.digest} instead of {record['digest']}",
+            "Point --data at the same copy, or start a new study with --study NAME.",
+        )
+    return dataset
+
+
+def note_copies(source: Dataset, target: Dataset, warn: Callable[[str], None]) -> Dataset:
+    """Says how many images of each dataset the other's held-out images show as well.
+
+    They stay: which images a dataset has depends on nothing but itself, and its hash with them.
+
+    Args:
+        source: The dataset that the baseline is trained on.
+        target: The one it is adapted to.
+        warn: Tells the user a sentence.
+
+    Returns:
+        The source, with the sentences among its report's notices, so that the study's record has them.
+    """
+    notices = []
+    for one, other in ((source, target), (target, source)):
+        counts = near_copies(one, other)
+        if any(counts.values()):
+            notices.append(
+                f"{counts['train']:,} training and {counts['validation']:,} validation images of {one.name} are copies "
+                f"or near-copies of validation or test images of {other.name}, which are then not new to the network"
+            )
+    for notice in notices:
+        warn(notice)
+    known = source.report.get("notices") or []
+    return replace(source, report={**source.report, "notices": [*known, *notices]})
+
+
+def trim_features(out: str | Path, most: float, spare: float = 3600.0) -> float:
+    """Deletes the banks of features that were not used for the longest, until the rest fits.
+
+    Args:
+        out: The output folder, whose cache it is.
+        most: GiB on the disk that may stay.
+        spare: A bank that was opened in the last `spare` seconds stays: a study may be at work with it.
+
+    Returns:
+        GiB that were freed.
+    """
+    banks = [folder for folder in (cache_folder(out) / "features").glob("*") if folder.is_dir()]
+    sizes = {bank: sum(512 * file.stat().st_blocks for file in bank.iterdir()) for bank in banks}
+    excess, freed = sum(sizes.values()) - most * 2**30, 0
+    for bank in sorted(banks, key=lambda bank: bank.stat().st_mtime):
+        if freed >= excess or time.time() - bank.stat().st_mtime < spare:
+            break
+        shutil.rmtree(bank, ignore_errors=True)
+        freed += sizes[bank]
+    return freed / 2**30
+
+
+def budget_epochs(options: Mapping[str, Any], source_images: int, target_images: int) -> float:
+    """Returns the budget of every adaptation of a study, in passes over the target's training set.
+
+    In the paper's space it is at least one pass over both training sets together, for every strategy alike: with less,
+    a fusion at the natural ratio would hardly see the target.
+    """
+    if options["epochs"]:
+        return float(options["epochs"])
+    epochs = float(max(2, round(PRESETS[options["preset"]].images / target_images)))
+    if options["space"] == "paper":
+        epochs = max(epochs, (source_images + target_images) / target_images)
+    return epochs
+
+
+def base_config(record: Mapping[str, Any]) -> AdaptationConfig:
+    """Returns the knobs that the study's search space starts from."""
+    options = record["options"]
+    return AdaptationConfig(lr=options["lr"], amount=options["amount"], epochs=record["budget_epochs"])

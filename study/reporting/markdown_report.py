@@ -1,0 +1,76 @@
+"""report.md: what the study found, as text for a paper or a repository."""
+
+import pandas as pd
+
+from study import trials as fronts
+from study.record import confirmed_points, is_synthetic
+from study.record import section as part
+from study.reporting.findings import about_intervals, differing_points, list_findings
+from study.reporting.paper_table import as_table, title_of
+from study.reporting.tables import Table, build_confirmed_table, build_front_table, markdown
+from study.reporting.wording import (
+    SYNTHETIC,
+    SYNTHETIC_SENTENCE,
+    dataset_label,
+    folds_sentence,
+    format_percent,
+    limits_sentence,
+)
+
+
+def list_tables(info: dict, table: pd.DataFrame, paper: pd.DataFrame | None) -> list[Table]:
+    """Returns every table of the report that has a row."""
+    found = [build_front_table(info, table)]
+    if confirmed_points(info):
+        found.append(build_confirmed_table(info))
+    found += [answer.table for answer in list_findings(info, table) if answer.table is not None]
+    if paper is not None:
+        found.append(as_table(paper, title_of(info)))
+    return [one for one in found if one.rows]
+
+
+def render_markdown(info: dict, table: pd.DataFrame, tables: list[Table]) -> str:
+    """Returns the report in Markdown.
+
+    Args:
+        info: The study's record, without passwords.
+        table: Of `front.table`.
+        tables: Of `list_tables`; those that belong to an answer follow it.
+    """
+    source, target = (dataset_label(info, side) for side in ("source", "target"))
+    lines = [f"# {source} to {target}", ""]
+    if is_synthetic(info):
+        lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
+    lines += [f"Study `{info.get('name', 'study')}`, {len(table)} trials.", ""]
+    knee = fronts.find_knee(fronts.front_table(table))
+    if knee is None:
+        return "\n".join([*lines, "No trial has finished yet.", ""])
+    lines += [
+        "## Recommendation", "",
+        f"**{knee['strategy']}** (trial {knee['trial']}, alpha {knee['alpha']:g}): "
+        f"{format_percent(knee['source_val'])} % on "
+        f"{source}, {format_percent(knee['target_val'])} % on {target}, on the validation images it was chosen by. "
+        f"Network: `{knee['model']}`.", "",
+    ]  # fmt: skip
+    found = list_findings(info, table)
+    own = {answer.table.name for answer in found if answer.table is not None}
+    for answer in found:
+        lines += [f"## {answer.question}", "", answer.words, ""]
+        lines += [markdown(answer.table)] if answer.table is not None else []
+    for one in tables:
+        if one.name not in own:
+            words = [differing_points(info), "", about_intervals(info), ""] if one.name == "confirmed" else []
+            lines += [f"## {one.name.capitalize()}", "", *words, markdown(one)]
+    versions = ", ".join(f"{name} {value}" for name, value in part(info, "versions").items())
+    method = METHOD.strip() + folds_sentence(info) + limits_sentence(info)
+    lines += ["## Method", "", method, "", f"Software: {versions}." if versions else "", ""]
+    return "\n".join(lines)
+
+
+METHOD = """
+Objectives are accuracies on the validation images of source and target. The front holds the networks that no other
+equals or betters in both. Confirmation trains its points and the named strategies again, each seed with its own order,
+views, new weights and division of the target into training and validation, and reads the test images once. Question and
+strategies: Tannugi, Britto Jr., Koerich, *Memory Integrity of CNNs for Cross-Dataset Facial Expression Recognition*,
+arXiv 1905.12082, 2019.
+"""

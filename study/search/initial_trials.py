@@ -1,0 +1,300 @@
+"""What a study should try first: the initial trials that its user asks for, and the front of an earlier study.
+
+An initial trial is the slot of a trial (`search_spaces`) with the attribute "prior", which says where it comes from and
+keeps it from being enqueued twice.
+"""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FixedTrial
+
+from fer.adaptation.methods import PRESETS
+from fer.config import AdaptationConfig
+from fer.errors import InputError
+from search_spaces import SPACES
+from study.record import section
+from study.search.compatibility import fits
+
+if TYPE_CHECKING:
+    import optuna
+
+Slot = dict[str, Any]
+
+_ALIASES = {
+    "sgd_lr": "lr", "adamw_lr": "lr", "fusion_frozen_layers": "frozen_layers", "anchor_without_replay": "anchor",
+}  # fmt: skip
+"""What users call a hyperparameter whose name in the space depends on another choice."""
+
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "strategy": ("fusion",),
+    "fusion": ("fusion_ratio", "replay_size"),
+}
+"""How the names begin of what a choice has to be on for; of any other choice NAME_on it is NAME."""
+
+_ON = (True, "FU")
+"""The choices that switch something on."""
+
+_DECIDED_BY: Mapping[str, tuple[str, ...]] = {
+    "lr": ("optimiser",), "bn": ("frozen_layers",),
+    "anchor": ("fusion",), "anchor_without_replay": ("fusion",),
+    "mixup": ("fusion", "anchor", "anchor_without_replay"), "mixup_on": ("fusion", "anchor", "anchor_without_replay"),
+}  # fmt: skip
+"""Which choices decide whether, or under which name, a hyperparameter is asked for: left open, the sampler could decide
+against it."""
+
+_WEIGHT_DECIDED_BY = ("fusion", "anchor", "anchor_without_replay")
+"""The same of each hyperparameter that is called CHOICE_weight."""
+
+
+def initial_trials(options: dict[str, Any], base: AdaptationConfig) -> list[Slot]:
+    """Returns the slots that a study's options ask for: --try first, then the earlier study's front.
+
+    Args:
+        options: The study's options, by their names.
+        base: The hyperparameters that the space leaves alone.
+
+    Raises:
+        InputError: An initial trial is not in the space, or the earlier study is not there or of another space.
+    """
+    slots = [parse_initial_trial(text, options["space"], base) for text in options.get("tries") or ()]
+    if options.get("warm_start"):
+        from study.storage.backend import load_study
+
+        earlier = load_study(options["warm_start"], Path(options["out"]), options["storage"])
+        slots += front_as_initial_trials(earlier, options["space"])
+    return slots
+
+
+def front_as_initial_trials(study: "optuna.Study", space: str) -> list[Slot]:
+    """Returns the trials on a study's front, best source accuracy first.
+
+    Raises:
+        InputError: It was searched in another space or an earlier form of this one, or has no finished trial.
+    """
+    from study.storage.backend import trials_of
+    from study.trials import front_table, trials_table
+
+    theirs = section(section(study.user_attrs, "study"), "options").get("space")
+    if theirs != space:
+        raise InputError(
+            "--warm-start needs a study of the same space", f"{study.study_name}, of {theirs}", f"Use --space {theirs}."
+        )
+    trials = trials_of(study)
+    numbers = dict.fromkeys(front_table(trials_table(trials))["trial"].tolist()[::-1])
+    older = [number for number in numbers if not fits(trials[number], space)]
+    if older:
+        raise InputError(
+            "--warm-start needs a study of the same space",
+            f"{study.study_name}, trial {older[0]}, from before the space {space} changed",
+            "Leave it out, or give the trial's choices with --try.",
+        )
+    if not numbers:
+        raise InputError(
+            "--warm-start needs a study with finished trials", study.study_name, "Let it finish some, or leave it out."
+        )
+    slots = []
+    for number in numbers:
+        own = trials[number].user_attrs
+        attributes = {name: own[name] for name in ("named", "keep") if name in own}
+        attributes["prior"] = f"{study.study_name}, trial {number}"
+        slots.append({"params": dict(trials[number].params), "user_attrs": attributes})
+    return slots
+
+
+def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> Slot:
+    """Turns "strategy=FU,lr=1e-3" into a slot; what it leaves open is left to the sampler.
+
+    Where the space itself does not ask for a strategy, "strategy" is a named method, which the other pairs change.
+
+    Args:
+        text: The value of --try.
+        space: The name of the search space.
+        base: The hyperparameters that the space leaves alone.
+
+    Raises:
+        InputError: Not pairs, a hyperparameter that the space does not ask for, or a value out of its range.
+    """
+    given = _parse_pairs(text)
+    attributes: dict[str, Any] = {"prior": f"--try {text}", "keep": True}
+
+    # A named method gives the values of all that the other pairs leave open.
+    method: dict[str, Any] = {}
+    if hasattr(SPACES[space], "method_as_parameters") and "strategy" in given:
+        name = given.pop("strategy")
+        method = _parameters_of(name, space, base, changed=given, text=text)
+        if not given:
+            return {"params": method, "user_attrs": attributes | {"named": name}}
+
+    # The space asks for its hyperparameters as it asks any trial.
+    trial = _GivenTrial(given, method)
+    SPACES[space].suggest(trial, base)
+
+    unused = [name for name in given if name not in trial.used]
+    if unused:
+        raise InputError(
+            f"--try names knobs of the space {space}; with these it asks for {', '.join(trial.params)}",
+            ", ".join(unused),
+            "Correct the name, or switch on what it belongs to.",
+        )
+    return {"params": trial.fixed | trial.deciding(), "user_attrs": attributes}
+
+
+def _parse_pairs(text: str) -> dict[str, str]:
+    """Returns the pairs of "NAME=VALUE,NAME=VALUE" as text."""
+    rule, fix = "--try is KNOB=VALUE,KNOB=VALUE, each knob once", "Try strategy=FU,lr=1e-3."
+    given: dict[str, str] = {}
+    for part in text.split(","):
+        pair = part.strip()
+        if not pair:
+            continue
+        name, equals, value = (word.strip() for word in pair.partition("="))
+        if not (equals and name and value) or name in given:
+            raise InputError(rule, pair, fix)
+        given[name] = value
+    if not given:
+        raise InputError(rule, text, fix)
+    return given
+
+
+def _parameters_of(
+    name: str, space: str, base: AdaptationConfig, changed: Mapping[str, str], text: str
+) -> dict[str, Any]:
+    """Returns the parameters that a named method has in a space; empty where it is no point of the space.
+
+    Args:
+        name: The named method.
+        space: The name of the search space.
+        base: The hyperparameters that the space leaves alone.
+        changed: What the user wants to change of the method.
+        text: The value of --try.
+
+    Raises:
+        InputError: There is no such method, or it is no point of the space and cannot be changed.
+    """
+    if name not in PRESETS:
+        raise InputError("--try: strategy is one of " + ", ".join(PRESETS), name, "Choose one of them.")
+    parameters = SPACES[space].method_as_parameters(name, base)
+    if parameters is None and changed:
+        raise InputError(
+            f"--try: {name} is no point of the space {space}, so no knob of it can be changed",
+            text,
+            f"Give strategy={name} alone.",
+        )
+    return parameters or {}
+
+
+class _GivenTrial(FixedTrial):
+    """Takes a trial's place in a space: answers with what the user gave, which `FixedTrial` checks.
+
+    What is left open has the value that the named method has, or else the one under which the given values mean
+    something, or else the lowest number or the first choice.
+
+    Args:
+        given: Hyperparameters as the user wrote them.
+        method: Parameters of a named method.
+
+    Attributes:
+        used: The given names that the space asked for.
+        fixed: The parameters that the sampler has no say in.
+    """
+
+    def __init__(self, given: Mapping[str, str], method: Mapping[str, Any]) -> None:
+        self.answers: dict[str, Any] = {}
+        super().__init__(self.answers)
+        self.given = given
+        self.method = method
+        self.used: set[str] = set()
+        self.fixed: dict[str, Any] = {}
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Answers for a number."""
+        with self._answered(name, FloatDistribution(low, high, log=log, step=step), otherwise=low):
+            return super().suggest_float(name, low, high, step=step, log=log)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """Answers for a whole number."""
+        with self._answered(name, IntDistribution(low, high, log=log, step=step), otherwise=low):
+            return super().suggest_int(name, low, high, step=step, log=log)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Answers for a choice."""
+        with self._answered(name, CategoricalDistribution(choices), otherwise=choices[0]):
+            return super().suggest_categorical(name, choices)
+
+    @contextlib.contextmanager
+    def _answered(self, name: str, distribution: BaseDistribution, otherwise: Any) -> Iterator[None]:
+        """Sets the answer that `FixedTrial` then gives; refuses a given value that `FixedTrial` does not take."""
+        key = name if name in self.given else _ALIASES.get(name, name)
+        implied = self._implied(name, distribution)
+        if key in self.given:
+            self.used.add(key)
+            self.fixed[name] = _read(self.given[key], distribution)
+        elif implied is not None:
+            self.fixed[name] = implied
+        elif name in self.method:
+            self.fixed[name] = self.method[name]
+        self.answers[name] = self.fixed.get(name, otherwise)
+
+        try:
+            with warnings.catch_warnings(action="error", category=UserWarning):  # which a value out of range gets
+                yield
+        except (ValueError, UserWarning):
+            raise _out_of_range(name, self.given.get(key, self.answers[name]), distribution) from None
+
+    def _implied(self, name: str, distribution: BaseDistribution) -> Any:
+        """Returns the choice that a given hyperparameter belongs to, or None."""
+        if not isinstance(distribution, CategoricalDistribution):
+            return None
+        for choice in distribution.choices:
+            if f"{choice}_lr" in self.given or f"{choice}_weight" in self.given:
+                return choice
+
+        # Without fusion there is nothing to replay.
+        replays = self.given.get("anchor") == "replay" or "replay_weight" in self.given
+        if name == "fusion" and replays and True in distribution.choices:
+            return True
+
+        parts = _PARTS.get(name, (name.removesuffix("_on"),))
+        needed = any(key.startswith(parts) for key in self.given if key != name)
+        if not needed:
+            return None
+        return next((choice for choice in distribution.choices if choice in _ON), None)
+
+    def deciding(self) -> dict[str, Any]:
+        """Returns the answers that decide whether, and under which name, the given hyperparameters are asked for."""
+        decisions = {}
+        for name in self.used:
+            otherwise = _WEIGHT_DECIDED_BY if name.endswith("_weight") else ()
+            for decider in _DECIDED_BY.get(name, otherwise):
+                if decider in self.answers:
+                    decisions[decider] = self.answers[decider]
+        return decisions
+
+
+def _read(text: str, distribution: BaseDistribution) -> Any:
+    """Returns a given value in its hyperparameter's type; the text itself where it is none, which is then refused."""
+    if isinstance(distribution, CategoricalDistribution):
+        by_name = {str(choice).lower(): choice for choice in distribution.choices}
+        return by_name.get(text.lower(), text)
+    try:
+        return int(text) if isinstance(distribution, IntDistribution) else float(text)
+    except ValueError:
+        return text
+
+
+def _out_of_range(name: str, value: Any, distribution: BaseDistribution) -> InputError:
+    """Returns the error that says which values a hyperparameter may have."""
+    if isinstance(distribution, CategoricalDistribution):
+        choices = ", ".join(str(choice) for choice in distribution.choices)
+        return InputError(f"--try: {name} is one of {choices}", value, "Choose one of them.")
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    kind = "a whole number" if isinstance(distribution, IntDistribution) else "a number"
+    rule = f"--try: {name} is {kind} from {distribution.low:g} to {distribution.high:g}"
+    return InputError(rule, value, "Give a number in this range.")

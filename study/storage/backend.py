@@ -1,0 +1,141 @@
+"""Where a study's trials are kept: a journal in its folder, or any other Optuna storage."""
+
+import contextlib
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import optuna
+from filelock import FileLock
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.trial import FrozenTrial
+
+from fer.errors import InputError
+from study.arguments import check_storage, check_study_name
+from study.redaction import hide_secrets
+from study.storage.journal import JOURNAL, Journal, _damaged
+from study.storage.optuna_private import database_url, storage_of
+from study.storage.retry import RetryingStorage, StorageLost, StorageRefused, first_line
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+CONNECT_SECONDS = 10
+
+
+def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseStorage:
+    """Opens a study's storage.
+
+    Args:
+        url: Any Optuna storage URL; None is the journal in the study's folder.
+        folder: The study's folder.
+        patience: Seconds for which a server is waited for that does not answer; for who knows that the URL is right.
+
+    Raises:
+        InputError: The storage cannot be reached.
+        StorageLost: Nor in all that time.
+    """
+    check_storage(url)
+    if url is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = (folder / JOURNAL).resolve()
+        try:
+            return JournalStorage(Journal(path))
+        except OSError:
+            raise
+        except Exception as error:  # a line that is no JSON, or no entry of a journal: whatever reading it raises
+            raise _damaged(path, error) from None
+    try:
+        # Connecting is repeated as any later call is.
+        unconnected = _Unconnected(url)
+        storage = (RetryingStorage(unconnected, hide_secrets(url), patience) if patience else unconnected).connect()
+        return RetryingStorage(storage, hide_secrets(url))  # type: ignore[return-value]
+    except (StorageLost, StorageRefused):
+        raise
+    except ModuleNotFoundError as error:
+        extra = "grpc" if url.startswith("grpc") else "postgresql"
+        raise InputError(
+            "--storage needs the driver of its database",
+            f"{hide_secrets(url)} without {error.name}",
+            f"pip install 'memory-integrity[{extra}]', or the driver that the URL names.",
+        ) from None
+    except Exception as error:  # each database driver has its own errors
+        reason = first_line(error)
+        raise InputError(
+            "--storage must be an Optuna storage that answers",
+            f"{hide_secrets(url)} ({reason})",
+            "Check that the server runs and the URL is right, or leave --storage out for a journal on this machine.",
+        ) from None
+
+
+def _connect(url: str) -> BaseStorage:
+    if url.startswith("grpc://"):
+        address = urlsplit(url)
+        with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+            proxy = optuna.storages.GrpcStorageProxy(host=address.hostname or "localhost", port=address.port or 13000)
+        proxy.wait_server_ready(timeout=CONNECT_SECONDS)
+        return proxy
+    if url.startswith(("postgresql:", "postgres:")):
+        # The driver by its name: which one is meant without it differs between versions of SQLAlchemy. Few connections
+        # each, since a server has a hundred for all workers; each is tried before it is used, as servers restart.
+        return optuna.storages.get_storage(
+            optuna.storages.RDBStorage(
+                "postgresql+psycopg:" + url.partition(":")[2],
+                engine_kwargs={
+                    "pool_size": 1, "max_overflow": 4, "pool_pre_ping": True,
+                    "connect_args": {"connect_timeout": CONNECT_SECONDS},
+                },
+            )
+        )  # fmt: skip
+    return optuna.storages.get_storage(url)
+
+
+@dataclass(frozen=True)
+class _Unconnected:
+    """A storage's URL, to connect to by a call that `RetryingStorage` can repeat."""
+
+    url: str
+
+    def connect(self) -> BaseStorage:
+        """Connects. Processes that make a database's tables at once fail, all but one, and then find them made."""
+        for pause in (0.5, 1.0, 2.0):
+            try:
+                return _connect(self.url)
+            except Exception as error:  # SQLAlchemy's, which need not be installed
+                if type(error).__name__ not in ("IntegrityError", "ProgrammingError"):
+                    raise
+            time.sleep(pause)
+        return _connect(self.url)
+
+
+def load_study(name: str, out: Path, storage: str | None, patience: float = 0.0) -> optuna.Study:
+    """Loads an existing study; `patience` as for `open_storage`.
+
+    Raises:
+        InputError: There is none of this name.
+    """
+    check_study_name(name)
+    folder = out / name
+    mend = "Start it with python -m study.run, or name the storage and --out it was started with."
+    if storage is None and not (folder / JOURNAL).exists():
+        known = sorted(path.parent.name for path in out.glob(f"*/{JOURNAL}"))
+        raise InputError("a study must exist", f"{name!r} in {out}/, which has {', '.join(known) or 'none'}", mend)
+    try:
+        return optuna.load_study(study_name=name, storage=open_storage(storage, folder, patience))
+    except KeyError:
+        raise InputError("a study must exist", f"{name!r} in {hide_secrets(storage or str(folder))}", mend) from None
+
+
+def trials_of(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns all trials of a study, those of other processes included, without copying them."""
+    storage, study_id = storage_of(study)
+    return storage.get_all_trials(study_id, deepcopy=False)
+
+
+def one_change_at_a_time(storage: BaseStorage) -> contextlib.AbstractContextManager:
+    """Returns a lock for SQLite, which has no row locks, so that two workers there could change one state together."""
+    url = database_url(storage)
+    if url.startswith("sqlite:///"):
+        return FileLock(url.removeprefix("sqlite:///").split("?")[0] + ".lock")
+    return contextlib.nullcontext()

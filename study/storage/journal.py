@@ -1,0 +1,125 @@
+"""Optuna's journal file, which stays readable when a writer dies or the disk fills."""
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock
+from optuna.storages.journal import JournalFileBackend
+
+from fer.errors import InputError
+from study.redaction import one_line
+from study.storage.optuna_private import JOURNAL_OPERATION
+from study.storage.retry import StorageLost
+
+JOURNAL = "journal.log"
+
+
+LONGEST_LINE = 2**24
+
+
+class _KernelLock:
+    """A lock that the kernel releases when its holder dies; Optuna's own would then stop every other process."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock = FileLock(f"{path}.lock")
+
+    def acquire(self) -> bool:
+        self.lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self.lock.release()
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal file, which stays readable when a writer dies or the disk fills inside a line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._kernel_lock = path, _KernelLock(path)
+        super().__init__(str(path), lock_obj=self._kernel_lock)  # type: ignore[arg-type]
+        with self._kernel_lock.lock, path.open("r+b") as file:
+            _drop_torn_line(file)
+            _drop_garbled_end(file, path)
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Reads the entries from a number on.
+
+        Raises:
+            StorageLost: The file has gone since it was opened, its folder moved or deleted.
+        """
+        self._require()
+        yield from super().read_logs(log_number_from)
+
+    def _require(self) -> None:
+        # Before the lock, which would make a folder in the place of one that was moved away.
+        if not self._path.exists():
+            raise StorageLost(f"{self._path} is gone: it, or its folder, was moved or deleted")
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Appends entries, all or none of them.
+
+        Raises:
+            StorageLost: The file has gone since it was opened.
+            OSError: The disk is full.
+        """
+        self._require()
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        with self._kernel_lock.lock, self._path.open("r+b", buffering=0) as file:
+            end = _drop_torn_line(file)
+            try:
+                if file.write(lines) != len(lines):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+
+
+def _drop_torn_line(file: BinaryIO) -> int:
+    """Cuts a last line that a crash left half-written, with which the next would be lost; goes to the end."""
+    end = file.seek(0, os.SEEK_END)
+    whole = end
+    while whole:
+        start = max(0, whole - 4096)
+        file.seek(start)
+        newline = file.read(whole - start).rfind(b"\n")
+        if newline >= 0:
+            whole = start + newline + 1
+            break
+        whole = start
+    if whole < end:
+        file.truncate(whole)
+    return file.seek(whole)
+
+
+def _drop_garbled_end(file: BinaryIO, path: Path) -> None:
+    """Cuts a last line that is whole and no JSON: Optuna passes over it, and stumbles when another follows."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - LONGEST_LINE))
+    *_, last = [b"", *file.read().splitlines(keepends=True)]
+    try:
+        json.loads(last or b"{}")
+    except ValueError:
+        file.truncate(end - len(last))
+        print(f"warning: the last entry of {path} was damaged and is lost; the rest is read", file=sys.stderr)
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                json.loads(line)[JOURNAL_OPERATION]
+            except (ValueError, KeyError, TypeError):
+                return InputError(
+                    "a journal's lines are whole", f"{path}, damaged in line {number}",
+                    "Put back a copy of the file, or delete that line: what it recorded is lost, the rest is read.",
+                )  # fmt: skip
+    return InputError(
+        "a journal's entries follow from each other", f"{path} ({type(error).__name__}: {one_line(error)})",
+        "Put back a copy of the file, or start anew with --study NAME.",
+    )  # fmt: skip

@@ -1,0 +1,222 @@
+"""Whether a running trial's worker is still at work, and whether a study has a parent already, on every storage.
+
+A worker holds a lease on its trial: it changes the trial's attribute "beat" now and then. Whoever watches compares
+that sign with what it saw before and adds up, by its own monotonic clock, how long the sign has stayed the same.
+Clocks of two machines are never compared, so a clock that jumps ends no lease; neither does a storage that was away or
+a watcher that slept, because one look adds LONGEST_STEP at most. A worker on this machine whose process is gone is
+known to be dead at once.
+"""
+
+import contextlib
+import itertools
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+from optuna.trial import FrozenTrial, TrialState
+
+from fer.errors import InputError
+from study.storage.backend import trials_of
+from study.storage.optuna_private import storage_number, storage_of
+from study.storage.slots import give_trial_back
+
+HEARTBEAT_SECONDS = 15.0
+LEASE_SECONDS = 150.0
+UNSIGNED_SECONDS = 15.0
+LONGEST_STEP = 15.0
+PARENT_HEARTBEAT_SECONDS = 5.0
+PARENT_LEASE_SECONDS = 30.0
+
+
+@cache
+def this_machine() -> str:
+    """Returns a name of this machine, in this boot, and of the numbers it gives to processes.
+
+    Two containers may share a host's name, and each has a process 7.
+    """
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")[:8])
+        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return "-".join(parts)
+
+
+def identity_of_process() -> dict[str, Any]:
+    """Returns what tells this process from any other, on this machine and on others, also after its end."""
+    return {"host": this_machine(), "pid": os.getpid(), "since": _birth(os.getpid())}
+
+
+def _birth(pid: int) -> float:
+    """Returns when a process started; where the kernel tells, in its own ticks, which no clock change moves.
+
+    Raises:
+        psutil.NoSuchProcess: There is none.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return float(fields[19])
+    except (OSError, IndexError):
+        return psutil.Process(pid).create_time()
+
+
+def is_gone(process: dict[str, Any]) -> bool:
+    """Whether a process of this machine has ended; False for one elsewhere, of which this cannot be known."""
+    if process.get("host") != this_machine():
+        return False
+    try:
+        ended = psutil.Process(process["pid"]).status() == psutil.STATUS_ZOMBIE
+        return ended or abs(_birth(process["pid"]) - process["since"]) >= 1
+    except psutil.NoSuchProcess:
+        return True
+
+
+class LeaseMonitor:
+    """Finds the running trials whose lease has run out.
+
+    Args:
+        lease: Seconds without a sign of life after which a worker is given up.
+        unsigned: The same for a trial that was claimed and has no worker's name yet.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        lease: float = LEASE_SECONDS,
+        unsigned: float = UNSIGNED_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.lease, self.unsigned, self.clock = lease, unsigned, clock
+        self.last = clock()
+        self.known: dict[int, tuple[Any, float]] = {}  # trial → its last sign, and the seconds since
+
+    def expired(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+        """Looks at a study's trials as they are now and returns those that nobody works at any more."""
+        now = self.clock()
+        passed, self.last = min(max(0.0, now - self.last), LONGEST_STEP), now
+        before, self.known = self.known, {}
+        ended = []
+        for trial in trials:
+            if trial.state != TrialState.RUNNING:
+                continue
+            worker = trial.user_attrs.get("worker")
+            sign = [worker, trial.user_attrs.get("beat")]
+            known, silent = before.get(trial.number, (None, 0.0))
+            silent = silent + passed if known == sign else 0.0
+            self.known[trial.number] = sign, silent
+            if (worker and is_gone(worker)) or silent >= (self.lease if worker else self.unsigned):
+                ended.append(trial)
+        return ended
+
+
+def requeue_expired(study: optuna.Study, watch: LeaseMonitor | None = None, blame: bool = True) -> int:
+    """Replaces each running trial whose lease has run out by a clean copy (`study.storage.slots.give_trial_back`).
+
+    Args:
+        study: Whose trials.
+        watch: What was seen before; None is a first look, which knows of ended processes on this machine alone.
+        blame: Whether the death counts against the trial; not when its worker was ended on purpose.
+
+    Returns:
+        How many there were.
+    """
+    ended = (watch or LeaseMonitor()).expired(trials_of(study))
+    for trial in ended:
+        give_trial_back(study, trial, blame)
+    return len(ended)
+
+
+@contextlib.contextmanager
+def holding_lease(study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
+    """Keeps a trial's lease, from a thread, while the block runs."""
+    storage, _ = storage_of(study)
+
+    def beat(count: int) -> None:
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            storage.set_trial_user_attr(storage_number(trial), "beat", count)
+
+    with _heartbeat(beat, HEARTBEAT_SECONDS):
+        yield
+
+
+@contextlib.contextmanager
+def _heartbeat(beat: Callable[[int], None], every: float) -> Iterator[None]:
+    ended = threading.Event()
+
+    def go_on() -> None:
+        for count in itertools.count(1):
+            if ended.wait(every):
+                return
+            try:
+                beat(count)
+            except Exception as error:  # a storage that is away; whoever works with it will meet it, or not
+                print(f"warning: no sign of life could be given ({type(error).__name__})", file=sys.stderr)
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(every)
+
+
+@contextlib.contextmanager
+def exclusive_parent(study: optuna.Study, say: Callable[[str], None], settle: float = 1.0) -> Iterator[None]:
+    """Holds the study, through its storage, for this parent alone: two would write its exports and MLflow twice.
+
+    Storages have no "set if unchanged" for a study, so two parents that start within `settle` seconds are told apart
+    by who wrote last. Should both go on nevertheless, totals stay exact (`study.storage.slots`).
+
+    Raises:
+        InputError: Another parent gives signs of life.
+    """
+    me = identity_of_process()
+    name = study.study_name
+
+    def write(count: int | None) -> None:
+        study.set_user_attr("parent", None if count is None else me | {"beat": count})
+
+    def current() -> dict[str, Any] | None:
+        return study.user_attrs.get("parent")
+
+    _wait_for_silence(current(), current, name, say)
+    write(0)
+    time.sleep(settle)
+    holder = current()
+    if holder and {key: holder[key] for key in me} != me:
+        raise _held(name, holder)
+    with _heartbeat(write, PARENT_HEARTBEAT_SECONDS):
+        yield
+    write(None)
+
+
+def _wait_for_silence(
+    first: dict[str, Any] | None, current: Callable[[], dict[str, Any] | None], name: str, say: Callable[[str], None]
+) -> None:
+    if not first or is_gone(first):
+        return
+    say(f"  a parent on {first['host']} held {name}; waiting {PARENT_LEASE_SECONDS:g} s for a sign of it")
+    until = time.monotonic() + PARENT_LEASE_SECONDS
+    while time.monotonic() < until:
+        time.sleep(PARENT_HEARTBEAT_SECONDS / 2)
+        now = current()
+        if now is None:
+            return
+        if now != first:
+            raise _held(name, now)
+
+
+def _held(name: str, holder: dict[str, Any]) -> InputError:
+    return InputError(
+        "a study has one parent",
+        f"{name}, which process {holder['pid']} on {holder['host']} runs",
+        "Wait for it, or help it with python -m study.worker.",
+    )

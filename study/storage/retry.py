@@ -1,0 +1,95 @@
+"""Waiting for a storage whose server is away: by repeating each call, for a bounded time."""
+
+import functools
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from study.redaction import one_line
+
+SECONDS_TO_RETRY = 120.0
+# By name: the drivers that raise them may not be installed. SQLAlchemy's, for a server that is away, restarts or has no
+# connection to spare, a deadlock, a locked file; gRPC's.
+PASSING = frozenset({"OperationalError", "InterfaceError", "_InactiveRpcError", "AioRpcError"})
+# Of gRPC's codes, those of a server that is away or cannot answer now; the others are answers.
+PASSING_CODES = frozenset(
+    {"UNAVAILABLE", "UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"}
+)
+
+# Of the databases' answers, those that are no fault of the call: the user may only read, a table is not as it was made,
+# a value is too long for its column.
+REFUSALS = frozenset({"ProgrammingError", "NotSupportedError", "DataError", "DatabaseError", "InternalError"})
+
+
+class StorageLost(ConnectionError):
+    """The storage has not answered for PATIENCE_SECONDS, or its file is gone."""
+
+
+class StorageRefused(OSError):
+    """The storage answers that it does not do this: its user may only read, or its tables are others."""
+
+
+class RetryingStorage:
+    """A storage whose calls are repeated, with growing pauses, while its server is away.
+
+    A call may have been done although its answer was lost, and is then done twice. That is harmless here: a second
+    enqueued trial of a slot yields to the first, a claim that was not heard of runs out like any lease, and an end
+    that is told twice raises UpdateFinishedTrialError, as one that came too late does.
+    """
+
+    def __init__(self, storage: object, url: str, patience: float = SECONDS_TO_RETRY) -> None:
+        self._storage, self._url, self._patience = storage, url, patience
+        self._away_since: float | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._storage, name)
+        return functools.partial(self._repeat, found) if callable(found) else found
+
+    def _repeat(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        pause = 0.25
+        while True:
+            try:
+                answer = call(*args, **options)
+                self._away_since = None
+                return answer
+            except Exception as error:
+                if not _may_pass(error):
+                    if _is_refusal(error):
+                        raise StorageRefused(f"{self._url} refuses this ({first_line(error)})") from None
+                    raise
+                now = time.monotonic()
+                self._away_since = self._away_since or now
+                if now - self._away_since >= self._patience:
+                    away = f"{now - self._away_since:.0f} s"
+                    raise StorageLost(f"{self._url} has not answered for {away} ({first_line(error)})") from None
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(2 * pause, 10.0)
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, is of the kind that ends when a server is back."""
+    while error is not None:
+        if isinstance(error, ConnectionError):
+            return True
+        if type(error).__name__ in PASSING:
+            code = getattr(error, "code", None)
+            return not callable(code) or code().name in PASSING_CODES
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Whether an error is a database's own, which its driver or SQLAlchemy raised, however it is wrapped."""
+    while error is not None:
+        if type(error).__name__ in REFUSALS:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def first_line(error: BaseException) -> str:
+    """Returns what an error says, of its first cause, on one line and without secrets."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return one_line(error, 200)

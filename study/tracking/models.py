@@ -1,0 +1,123 @@
+"""The front's networks as MLflow models, with signature and input example, and in MLflow's registry under a name."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fer.errors import printable
+from fer.tensor_files import damage_of
+from study import trials as fronts
+
+REQUIREMENTS = ["torch", "torchvision", "numpy", "scikit-learn", "scipy", "opencv-python-headless", "safetensors",
+                "filelock", "pillow"]  # fmt: skip
+SERVED = Path(__file__).with_name("served_model.py")
+
+
+def log_models(client: Any, uri: str, run: str, front: pd.DataFrame, folder: Path, register: str | None) -> list[str]:
+    """Logs each network of a front to the study's run, and gives the front's ends and its knee their aliases.
+
+    What was logged before is left: the run's tags say what is there. So is a file that does not match its checksum, see
+    `damaged_networks`.
+
+    Args:
+        client: Of MLflow.
+        uri: Where it tracks.
+        run: The study's run.
+        front: Of `front.front`.
+        folder: The study's, which holds models/.
+        register: A name in the registry; None registers nothing.
+
+    Returns:
+        The names of the models that this call added.
+    """
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    known, added = client.get_run(run).data.tags, []
+    damaged = damaged_networks(front, folder)
+    for model in front["model"]:
+        name = model_name(model)
+        if not (folder / model).exists() or f"model.{name}" in known or model in damaged:
+            continue
+        with mlflow.start_run(run_id=run), warnings.catch_warnings(action="ignore"):
+            logged = mlflow.pyfunc.log_model(
+                name=name, python_model=str(SERVED), artifacts={"network": str(folder / model)},
+                signature=signature(), input_example=example(), pip_requirements=REQUIREMENTS,
+                code_paths=[str(Path(__file__).parent.parent.parent / "fer")],
+            )  # fmt: skip
+        client.set_tag(run, f"model.{name}", logged.model_uri)
+        added.append(name)
+    if register:
+        _register(client, run, front, register)
+    return added
+
+
+def damaged_networks(front: pd.DataFrame, folder: Path) -> dict[str, str]:
+    """Returns which networks of a front are damaged, and why; a file that is not there is on another machine.
+
+    Args:
+        front: Of `front.front`.
+        folder: The study's, which holds models/.
+    """
+    files = {model: folder / model for model in front["model"] if (folder / model).exists()}
+    reasons = {model: damage_of(path) for model, path in files.items()}
+    return {model: reason for model, reason in reasons.items() if reason is not None}
+
+
+def damage_warning(damaged: dict[str, str]) -> str:
+    """Returns a line that names damaged networks, the first few of them with the reason."""
+    told = ", ".join(f"{model} ({reason})" for model, reason in list(damaged.items())[:3])
+    rest = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+    return printable(f"networks of the front are damaged and not to be used: {told}{rest}")
+
+
+def model_name(model: str) -> str:
+    """Returns a name that MLflow takes: "trial-0012-at-0_50", "trial-0012-at-0_00-plus-1_00"."""
+    return Path(model).name.removesuffix(".safetensors").replace(".", "_").replace("+", "-plus-")
+
+
+def example() -> Any:
+    """Returns the input example: one grey face."""
+    import numpy as np
+
+    return np.full((1, 48, 48), 128, np.uint8)
+
+
+def signature() -> Any:
+    """Returns grey uint8 faces (n, 48, 48) to probabilities (n, 7)."""
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    faces = TensorSpec(np.dtype("uint8"), (-1, 48, 48))  # a name would make it a dict of arrays
+    return ModelSignature(Schema([faces]), Schema([TensorSpec(np.dtype("float32"), (-1, 7))]))
+
+
+def _register(client: Any, run: str, front: pd.DataFrame, register: str) -> None:
+    """Registers the networks that have an alias, each once, and moves the aliases to them."""
+    import mlflow
+
+    tags = client.get_run(run).data.tags
+    for alias, model in aliases(front).items():
+        name = model_name(model)
+        if f"model.{name}" not in tags:  # its file stays on the machine that trained it
+            continue
+        version = tags.get(f"registered.{register}.{name}")
+        if version is None:
+            version = mlflow.register_model(tags[f"model.{name}"], register).version
+            tags[f"registered.{register}.{name}"] = str(version)
+            client.set_tag(run, f"registered.{register}.{name}", version)
+        client.set_registered_model_alias(register, alias, version)
+
+
+def aliases(front: pd.DataFrame) -> dict[str, str]:
+    """Returns which network of a front has which alias in the registry."""
+    knee = fronts.find_knee(front)
+    if knee is None:
+        return {}
+    rows = front.to_dict("records")
+    best = {f"best-{alias}": str(max(rows, key=lambda row: row[column])["model"]) for alias, column in
+            (("retention", "source_val"), ("target", "target_val"))}  # fmt: skip
+    return best | {"knee": str(knee["model"])}
