@@ -1,6 +1,6 @@
 """Datasets as three subject-wise splits of grey 48×48 faces, memory-mapped and shared by all workers."""
 
 from fer.datasets.arrays import SIZE, SPLITS, Dataset, Split
-from fer.datasets.loading import load, near_copies, place_of, same_files, survey
+from fer.datasets.loading import load, near_copies, same_files, survey
 
-__all__ = ["SIZE", "SPLITS", "Dataset", "Split", "load", "near_copies", "place_of", "same_files", "survey"]
+__all__ = ["SIZE", "SPLITS", "Dataset", "Split", "load", "near_copies", "same_files", "survey"]
