@@ -21,6 +21,7 @@ from fer.adaptation import AdaptationConfig
 from search_spaces import SPACES
 from study.front import counted
 from study.optuna_private import enqueued_parameters, storage_number, storage_of
+from study.reading import is_count
 from study.storage import one_change_at_a_time, trials_of
 
 RETRIES = 3
@@ -36,8 +37,9 @@ def is_lost(trial: FrozenTrial) -> bool:
 
 
 def slot_of(trial: FrozenTrial) -> int:
-    """Returns the number of a trial's slot."""
-    return trial.user_attrs.get("slot", trial.number)
+    """Returns the number of a trial's slot; one that says none, or nothing readable, has its own."""
+    slot: int = trial.user_attrs.get("slot", trial.number)
+    return slot if is_count(slot) else trial.number
 
 
 def holders(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:

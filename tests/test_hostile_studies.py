@@ -31,6 +31,8 @@ from study.describe import SIDES
 from study.details import details
 from study.document import document, text_tables
 from study.evaluations import UNKNOWN, evaluated_before, note_evaluation, place_of
+from study.slots import holders
+from study.stopping import vectors_at
 from study.storage import load_study
 
 slow = pytest.mark.slow
@@ -66,7 +68,8 @@ def cases(*sides: Any, every: int) -> list[Any]:
 # A trial that is odd.
 
 ATTRIBUTES = ("strategy", "config", "measures", "curve", "seconds", "reason", "confusion", "rung:0.500", "rung:x",
-              "twin_of", "key", "worker", "seed", "copy_of", "slot", "unheard of", "lost\ud800")  # fmt: skip
+              "rung on the way:0.500", "twin_of", "key", "worker", "seed", "copy_of", "slot", "unheard of",
+              "lost\ud800")  # fmt: skip
 INNER = (
     ("config", "lr"), ("config", "frozen_layers"), ("config", "strategy"), ("config", "alpha"), ("config", "trial"),
     ("config", "a\ud800"), ("config", ""), ("config", "number"), ("measures", "source_val"), ("measures", "retention"),
@@ -112,6 +115,11 @@ def assert_others_are_reported(trials: list[Any]) -> None:
         assert all(isinstance(value, float) and -(2**63) < step < 2**63 for _, value, _, step in
                    records.trial_metrics(trial))  # fmt: skip
     assert records.search_metrics(table, info)
+
+    # And these are read while it goes on.
+    assert {trial.number for trial in holders(trials).values()} >= {0, 1}
+    for vectors in vectors_at(trials, 0.5, without=0):
+        assert np.asarray(vectors, float).shape == (len(vectors), 2)
 
 
 @pytest.mark.parametrize("name, value", cases(*ATTRIBUTES, every=12))
