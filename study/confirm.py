@@ -465,14 +465,20 @@ def results(opening: Mapping[str, Any], folder: Path, truth: "Truth") -> dict[st
 
     from study.evidence import differences, judge, measured, predicted, within
 
+    missing = trainings_left(opening, folder)
+    if missing:
+        index, seed = missing[0]
+        raise RuntimeError(
+            f"the answers of {opening['jobs'][index]['name']} with seed {seed} are missing; the same command trains it "
+            "again"
+        )
+
     labels, subjects = truth.labels, truth.subjects
     points: list[dict[str, Any]] = []
     again: list[dict[str, float]] = []
     for index, job in enumerate(opening["jobs"]):
         found = [kept_answers(folder, opening, index, k) for k in range(opening["seeds"])]
         kept = [answers for answers in found if answers is not None]
-        if not kept:
-            raise RuntimeError(f"the answers of {job['name']} are missing; the same command trains it again")
         for place, way in enumerate(job["ways"]):
             logits = {domain: np.stack([answers[f"{domain}-{place}"] for answers in kept]) for domain in SIDES}
             right = {domain: predicted(logits[domain]) == labels[domain] for domain in SIDES}
@@ -482,7 +488,8 @@ def results(opening: Mapping[str, Any], folder: Path, truth: "Truth") -> dict[st
             about["named"] = job["named"] if (way["alpha"], way["slope"]) == (1.0, 0.0) else ""
             inside = {name: kept[0][f"{name}-{place}"] for name in ("cka", "probe") if f"{name}-{place}" in kept[0]}
             points.append(about | {"divisions": min(len(kept), truth.divisions)} | inside)
-            again.append(validated_again(kept, place))
+            # What no seed changes was validated on the first seed's division alone: no match for means over all.
+            again.append(validated_again(kept, place) if len(kept) == opening["seeds"] else {})
     judged = judge(points, subjects, LEVEL)
     more = measured(points, labels)
     rows = zip(judged["points"], more, again, strict=True)
@@ -520,19 +527,27 @@ def validated_again(kept: "Sequence[dict[str, np.ndarray]]", place: int) -> dict
 
 def as_rich(record: dict[str, Any], opening: dict[str, Any]) -> Any:
     """Returns the confirmed points as a table for the terminal."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from study.describe import SYNTHETIC, dataset_label, is_synthetic, percent
     from study.evidence import interval_text
 
     mark = f" ({SYNTHETIC})" if is_synthetic(record) else ""
-    shown = Table(title=f"test accuracy in per cent, {opening['seeds']} seeds{mark}", title_justify="left")
+    # Without vertical lines eighty columns hold it.
+    title = f"test accuracy in per cent, {opening['seeds']} seeds{mark}"
+    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("point", "strategy", "alpha"):
-        shown.add_column(name)
+        shown.add_column(name, overflow="fold", min_width=len(name))
     for domain in SIDES:
         shown.add_column(f"{dataset_label(record, domain)},\n{LEVEL:.0%} interval", justify="right", no_wrap=True)
-    shown.add_column("target validation,\ntrained again", justify="right")
-    shown.add_column("target ≠ BL,\np (Holm)", justify="right")
+    for name in ("again", "p"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.caption = (
+        "again: target validation accuracy of these trainings, which nothing was chosen by; p: of the change from BL "
+        "on the target, corrected by Holm"
+    )
+    shown.caption_justify = "left"
     for point in opening["results"]["points"]:
         cells = [interval_text(point, domain) for domain in SIDES]
         cells.append(percent(point.get("target_val_again")))
