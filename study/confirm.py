@@ -24,12 +24,7 @@ from study.arguments import Parser, integer
 from study.cli import DONE, leave, run_command
 from study.config import check_places, joining_parent
 from study.describe import SIDES
-from study.machine import (
-    leave_with_parent,
-    required_device,
-    usual_workers,
-    worker_environment,
-)
+from study.machine import required_device, usual_workers, worker_environment
 from study.retrain import ATTRIBUTE, describe_test_set, kept_answers, truth_of, varies
 
 if TYPE_CHECKING:
@@ -67,15 +62,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    return run_command(confirm_or_part, arguments, resume="study.confirm")
+    return run_command(check_and_confirm, arguments, resume="study.confirm")
 
 
-def confirm_or_part(arguments: list[str] | None) -> int:
-    """Confirms a study, or is one of the processes that train a part for it."""
+def check_and_confirm(arguments: list[str] | None) -> int:
+    """Checks the command line, then confirms the study."""
     args = build_parser().parse_args(arguments)
     check_places(args)
-    if args.parent:
-        leave_with_parent(args.parent)
     confirm(args)
     return DONE
 

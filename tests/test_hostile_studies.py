@@ -389,7 +389,7 @@ def test_a_refused_confirmation_leaves_the_test_sets_closed(words, stored, capsy
     assert not (stored / ".cache" / "test-evaluations").exists()
 
 
-@pytest.mark.parametrize("words", [["--part", "99"], ["--part", "0"], ["--seeds", "x"], ["--seeds", "²"]], ids=str)
+@pytest.mark.parametrize("words", [["--part", "99"], ["--parent", "1"], ["--seeds", "x"], ["--seeds", "²"]], ids=str)
 def test_words_that_are_no_options_are_refused(words, stored):
     with pytest.raises(SystemExit) as ended:
         confirm.main(["made", "--out", str(stored), *words])
