@@ -528,7 +528,8 @@ def as_rich(record: dict[str, Any], opening: dict[str, Any]) -> Any:
 
     mark = f" ({SYNTHETIC})" if is_synthetic(record) else ""
     # Without vertical lines eighty columns hold it.
-    title = f"test accuracy in per cent, {opening['seeds']} seeds{mark}"
+    seeds = "1 seed" if opening["seeds"] == 1 else f"{opening['seeds']} seeds"
+    title = f"test accuracy in per cent, {seeds}{mark}"
     shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("point", "strategy", "alpha"):
         shown.add_column(name, overflow="fold", min_width=len(name))
