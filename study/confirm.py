@@ -7,19 +7,12 @@ refused unless asked for with --again, and is then recorded.
 """
 
 import argparse
-from typing import TYPE_CHECKING
 
 from study.arguments import Parser, integer
 from study.cli import DONE, leave, run_command
 from study.confirmation.plan import SEEDS
 from study.confirmation.runner import run_confirmation
-from study.machine import (
-    exit_with_parent,
-)
 from study.options import build_joining_parent, check_places
-
-if TYPE_CHECKING:
-    pass
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,15 +33,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
-    return run_command(confirm_or_part, arguments, resume="study.confirm")
+    return run_command(check_and_confirm, arguments, resume="study.confirm")
 
 
-def confirm_or_part(arguments: list[str] | None) -> int:
-    """Confirms a study, or is one of the processes that train a part for it."""
+def check_and_confirm(arguments: list[str] | None) -> int:
+    """Checks the command line, then confirms the study."""
     args = build_parser().parse_args(arguments)
     check_places(args)
-    if args.parent:
-        exit_with_parent(args.parent)
     run_confirmation(args)
     return DONE
 

@@ -191,7 +191,6 @@ def build_joining_parent() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, parents=[place_parent()])
     parser.add_argument("--data", metavar="DIR", default=from_environment("FER_DATA"), help="one folder per dataset")
     parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: the study's)")
-    parser.add_argument("--parent", type=integer, help=argparse.SUPPRESS)
     return parser
 
 

@@ -20,6 +20,7 @@ from study.record import DOMAINS
 
 OBJECTIVES = tuple(f"{side}_val" for side in DOMAINS)
 RUNG = "rung:"
+ON_THE_WAY = "rung on the way:"
 """What the attribute that holds a trial's vector at a rung begins with; the share of the budget follows."""
 UNREADABLE = "its objectives in the storage are not two accuracies"
 """The reason of a finished trial that cannot be read, which counts as a failed one."""
@@ -158,7 +159,9 @@ def readable_attributes(given: Any) -> tuple[dict[str, Any], list[str]]:
 def _fits(name: str, value: Any) -> bool:
     """Returns whether an attribute other than `config` and `measures` is what this program writes."""
     if name.startswith(RUNG):
-        return _is_rung(name, value)
+        return _is_decimal(name.removeprefix(RUNG)) and _is_vector(value)
+    if name.startswith(ON_THE_WAY):
+        return isinstance(value, list | tuple) and all(map(_is_vector, value))
     rule = _ATTRIBUTES.get(name)
     return rule is None or rule(value)
 
@@ -188,9 +191,9 @@ def _is_point(point: Mapping[str, Any]) -> bool:
     return numbers and is_number(epoch) and 0 <= epoch < 1e9
 
 
-def _is_rung(name: str, value: Any) -> bool:
-    pair = isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
-    return pair and _is_decimal(name.removeprefix(RUNG))
+def _is_vector(value: Any) -> bool:
+    """Returns whether a value is a pair of numbers, (source, target), as a network has it at a rung."""
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
 
 
 def _is_decimal(text: str) -> bool:

@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=integer, default=1, metavar="N", help="of this process (default: %(default)s)"
     )
+    parser.add_argument("--parent", type=integer, help=argparse.SUPPRESS)
     parser.add_argument("--beside", action="store_true", help=argparse.SUPPRESS)  # others share its device
     return parser
 

@@ -158,7 +158,7 @@ PROXY = """
 import sys
 from pathlib import Path
 import optuna
-from study.storage import open_storage
+from study.storage.backend import open_storage
 
 storage = open_storage(sys.argv[1] or None, Path(sys.argv[2]))
 optuna.storages.run_grpc_proxy_server(getattr(storage, "_storage", storage), host="127.0.0.1", port=int(sys.argv[3]))

@@ -183,7 +183,7 @@ def test_a_network_from_scratch_is_on_no_way_from_the_baseline(setting):
 
 def test_a_rung_may_look_at_fewer_images_and_compares_them_with_the_baseline_on_the_same(setting, monkeypatch):
     looked, predict = [], evaluation.predict
-    monkeypatch.setattr(procedure, "predict", lambda *args: (looked.append(len(args[3])), predict(*args))[1])
+    monkeypatch.setattr(evaluation, "predict", lambda *args: (looked.append(len(args[3])), predict(*args))[1])
 
     def rung_and_end(images, strategy="RE", lr=TINY.lr):
         rows = []
@@ -370,13 +370,13 @@ def test_auto_takes_bf16_on_gpus_that_have_it_and_not_where_it_is_emulated(monke
 
 def test_a_second_trial_draws_no_view_again_where_there_is_room(setting, monkeypatch):
     config = named("FU", replace(TINY, epochs=1))
-    monkeypatch.setattr(cache, "_residents", OrderedDict())
-    monkeypatch.setattr(cache, "render", called := count_calls(cache.render))
+    monkeypatch.setattr(sources, "_residents", OrderedDict())
+    monkeypatch.setattr(sources, "render", called := count_calls(sources.render))
     first = adapt(setting, config, seed=5)
     drawn = called.count
     assert drawn > 0
     assert losses(adapt(setting, config, seed=5)) == losses(first) and called.count == drawn
-    monkeypatch.setattr(cache, "LARGEST_RESIDENT", {"cpu": 0})
+    monkeypatch.setattr(sources, "LARGEST_RESIDENT", {"cpu": 0})
     assert losses(adapt(setting, config, seed=5)) == losses(first) and called.count > 2 * drawn  # step by step
 
 
@@ -423,7 +423,7 @@ def test_optimisers_are_torchs(name, plain):
 def test_what_a_gpu_holds_gives_the_same_training(setting, monkeypatch, name):
     config = named(name, TINY)
     wanted = adapt(setting, config, 5)
-    monkeypatch.setattr(cache, "_residents", OrderedDict())  # what the CPU drew is not what is tried
+    monkeypatch.setattr(sources, "_residents", OrderedDict())  # what the CPU drew is not what is tried
     monkeypatch.setattr(Runtime, "on_gpu", True)
     monkeypatch.setenv("FER_CUDA_GRAPHS", "0")
     with monkeypatch.context() as patch:
@@ -459,7 +459,7 @@ def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):
 
 def test_what_a_device_holds_serves_the_next_adaptations_until_room_is_wanted(setting, monkeypatch):
     split = setting.target.open("train")
-    monkeypatch.setattr(cache, "_residents", OrderedDict())
+    monkeypatch.setattr(sources, "_residents", OrderedDict())
 
     def prepare(*images):
         bank = open_source(setting, "target", split, "train", 10, ViewRecipe(), 4)
@@ -470,7 +470,7 @@ def test_what_a_device_holds_serves_the_next_adaptations_until_room_is_wanted(se
     first, second = prepare(0, 1, 2), prepare(3, 4)
     assert prepare(2, 1, 0) is first  # the same slots, in any order; and so used last
     most = 4 * first.features.nbytes
-    monkeypatch.setattr(cache, "LARGEST_RESIDENT", {"cpu": most})
+    monkeypatch.setattr(sources, "LARGEST_RESIDENT", {"cpu": most})
     rest = [prepare(number, number + 1) for number in (5, 7, 9, 11)]
     assert sum(one.features.nbytes for one in sources._residents.values()) <= most
     assert prepare(0, 1, 2) is first and prepare(11, 12) is rest[-1]

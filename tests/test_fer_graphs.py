@@ -70,7 +70,7 @@ def use(monkeypatch, capture):
             capture.network = network
             yield found
 
-    monkeypatch.setattr(procedure, "graphed", graphed)
+    monkeypatch.setattr(procedure, "capturing_graphs", graphed)
     return found
 
 

@@ -27,7 +27,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer.datasets import SPLITS, Dataset, archives, arrays, dataset, faces, load, place_of, same_files, survey
+from fer.datasets import SPLITS, Dataset, archives, faces, load, same_files, survey
+from fer.datasets import dataset as prepared_files
+from fer.datasets.loading import find_copy
 from fer.errors import InputError
 from study import inputs
 from study.datasets import main
@@ -127,7 +129,6 @@ def test_two_spellings_of_one_folder_are_one_dataset(pair, tmp_path):
     small(tmp_path / "data" / pair[0])
     exact, other = read(tmp_path, pair[0]), read(tmp_path, pair[2])
     assert exact == other and exact.name == pair[0] and same_files(exact, other)
-    assert place_of(pair[0], tmp_path / "data") == place_of(pair[2], tmp_path / "data") == tmp_path / "data" / pair[0]
 
 
 @pytest.mark.parametrize("way", ["link", "copy", "archive"])
@@ -135,7 +136,6 @@ def test_two_names_of_the_same_files_are_told(way, tmp_path):
     small(tmp_path / "data/mine")
     if way == "link":
         (tmp_path / "data/other").symlink_to("mine")
-        assert place_of("other", tmp_path / "data") == place_of("mine", tmp_path / "data")
     elif way == "copy":
         shutil.copytree(tmp_path / "data/mine", tmp_path / "data/other")
     else:
@@ -143,6 +143,13 @@ def test_two_names_of_the_same_files_are_told(way, tmp_path):
     small(tmp_path / "data/third")
     assert same_files(read(tmp_path, "mine"), read(tmp_path, "other"))
     assert not same_files(read(tmp_path, "mine"), read(tmp_path, "third"))
+
+
+def test_stand_ins_that_are_one_drawing_are_told(tmp_path):
+    tfeid, high, other = (
+        load(name, data_dir=None, cache_dir=tmp_path, scale=0.1) for name in ("tfeid", "tfeid-high", "jaffe")
+    )
+    assert same_files(tfeid, high) and not same_files(tfeid, other)
 
 
 def test_a_folder_wins_over_its_own_archive_and_two_archives_are_ambiguous(tmp_path):
@@ -163,7 +170,7 @@ def test_two_copies_of_a_known_dataset_are_ambiguous_unless_one_has_its_name(nam
         small(tmp_path / "data" / name)
     assert all(name in refused(tmp_path, known) for name in names)
     small(tmp_path / "data" / known)
-    assert place_of(known, tmp_path / "data") == tmp_path / "data" / known
+    assert find_copy(known, tmp_path / "data") == tmp_path / "data" / known
 
 
 @pytest.mark.parametrize("name", ["x" * 5000, "é" * 5000, "..", "a/b", "a\x1b[31m", "a\nb", "", " ", "a\udcff", "=1+1"])
@@ -593,7 +600,7 @@ def test_a_name_that_is_no_text_reaches_neither_report_nor_terminal(where, tmp_p
 
 # Prepared data is used as it was written, or prepared again.
 
-PREPARED = [name for split in SPLITS for name in dataset.file_names(split)] + [dataset.SIGNATURES]
+PREPARED = [name for split in SPLITS for name in prepared_files.file_names(split)] + [prepared_files.SIGNATURES]
 
 
 def flip(path: Path) -> None:
@@ -658,7 +665,7 @@ def contents(dataset: Dataset) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize(("name", "damage"), sampled(7, [*PREPARED, "report.json", dataset.SUMS], DAMAGES))
+@pytest.mark.parametrize(("name", "damage"), sampled(7, [*PREPARED, "report.json", prepared_files.SUMS], DAMAGES))
 def test_what_was_damaged_is_prepared_again_by_the_next_run(name, damage, prepared):
     damage(prepared.dataset.folder / name)
     again = read(prepared.folder)
@@ -728,14 +735,14 @@ def test_a_key_that_leads_nowhere_is_made_again(content, prepared):
 
 @pytest.mark.parametrize("content", [b"[]", b"null", b"1", b"{}", b'{"train.images.npy": "x"}', b"[" * 10**5, b"\xff"])
 def test_checksums_that_are_none_are_made_again(content, prepared):
-    (prepared.dataset.folder / dataset.SUMS).write_bytes(content)
+    (prepared.dataset.folder / prepared_files.SUMS).write_bytes(content)
     assert contents(read(prepared.folder)) == prepared.content
 
 
 def test_a_file_is_verified_once_per_process(prepared, monkeypatch):
     dataset = read(prepared.folder)
     contents(dataset)
-    monkeypatch.setattr(arrays, "sum_of", lambda _: pytest.fail("verified again"))
+    monkeypatch.setattr(prepared_files, "sum_of", lambda _: pytest.fail("verified again"))
     assert contents(dataset) == prepared.content
 
 
@@ -744,8 +751,8 @@ def test_a_file_is_verified_once_per_process(prepared, monkeypatch):
 UNPACKS = """
 import sys, time
 from pathlib import Path
-from fer.datasets import files
-with files.scratch_folder(Path(sys.argv[1]), sys.argv[2]) as folder:
+from fer.datasets import archives
+with archives.scratch_folder(Path(sys.argv[1]), sys.argv[2]) as folder:
     (folder / "half").write_bytes(bytes(1000))
     print(folder, flush=True)
     time.sleep(60)

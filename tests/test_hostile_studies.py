@@ -34,7 +34,9 @@ from study.reporting import export, matplotlib_plots
 from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.trial_details import collect_trial_details
 from study.reporting.wording import UNKNOWN, evaluated_before
+from study.search.early_stopping import vectors_at_rung
 from study.storage.backend import load_study
+from study.storage.slots import slot_owners
 from study.tracking import payloads
 
 slow = pytest.mark.slow
@@ -70,7 +72,8 @@ def cases(*sides: Any, every: int) -> list[Any]:
 # A trial that is odd.
 
 ATTRIBUTES = ("strategy", "config", "measures", "curve", "seconds", "reason", "confusion", "rung:0.500", "rung:x",
-              "twin_of", "key", "worker", "seed", "copy_of", "slot", "unheard of", "lost\ud800")  # fmt: skip
+              "rung on the way:0.500", "twin_of", "key", "worker", "seed", "copy_of", "slot", "unheard of",
+              "lost\ud800")  # fmt: skip
 INNER = (
     ("config", "lr"), ("config", "frozen_layers"), ("config", "strategy"), ("config", "alpha"), ("config", "trial"),
     ("config", "a\ud800"), ("config", ""), ("config", "number"), ("measures", "source_val"), ("measures", "retention"),
@@ -121,6 +124,11 @@ def assert_others_are_reported(trials: list[Any]) -> None:
         assert all(isinstance(value, float) and -(2**63) < step < 2**63 for _, value, _, step in
                    payloads.trial_metrics(trial))  # fmt: skip
     assert payloads.search_metrics(table, info)
+
+    # And these are read while it goes on.
+    assert {trial.number for trial in slot_owners(trials).values()} >= {0, 1}
+    for vectors in vectors_at_rung(trials, 0.5, without=0):
+        assert np.asarray(vectors, float).shape == (len(vectors), 2)
 
 
 @pytest.mark.parametrize("name, value", cases(*ATTRIBUTES, every=12))
@@ -390,7 +398,7 @@ def test_a_refused_confirmation_leaves_the_test_sets_closed(words, stored, capsy
     assert not (stored / ".cache" / "test-evaluations").exists()
 
 
-@pytest.mark.parametrize("words", [["--part", "99"], ["--part", "0"], ["--seeds", "x"], ["--seeds", "²"]], ids=str)
+@pytest.mark.parametrize("words", [["--part", "99"], ["--parent", "1"], ["--seeds", "x"], ["--seeds", "²"]], ids=str)
 def test_words_that_are_no_options_are_refused(words, stored):
     with pytest.raises(SystemExit) as ended:
         confirm.main(["made", "--out", str(stored), *words])
@@ -405,7 +413,7 @@ def test_an_odd_opening_counts_as_one(known, stored):
     study.set_user_attr(retrain.CONFIRMATION_ATTRIBUTE, known)
     with pytest.raises(InputError, match="opened once"):
         plan.begin_confirmation(study, 5, again=False)
-    assert study.user_attrs[retrain.ATTRIBUTE] == known  # nothing is recorded yet
+    assert study.user_attrs[retrain.CONFIRMATION_ATTRIBUTE] == known  # nothing is recorded yet
 
 
 def test_a_trial_that_cannot_be_trained_again_does_not_keep_the_others_from_it(capsys):

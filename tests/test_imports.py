@@ -78,11 +78,14 @@ def test_only_confirmation_opens_test_sets():
         found = (path for path in sources if any(word in path.read_text() for word in words))
         return {path.relative_to(ROOT).as_posix() for path in found}
 
-    assert users(".open_test(") == {"fer/engine.py", "study/retrain.py"}
-    assert users("logits_on_test") == {"fer/engine.py", "study/retrain.py"}
+    assert users(".open_test(") == {"fer/adaptation/evaluation.py", "study/confirmation/retrain.py"}
+    assert users("logits_on_test") == {"fer/adaptation/evaluation.py", "study/confirmation/retrain.py"}
     # The files themselves: prepared in one place, read in another, and named nowhere else.
     # The fleet sends training and validation arrays to other machines, test sets never, and opens none.
-    assert users(".npy") == {"fer/datasets/arrays.py", "fer/datasets/loading.py"}
+    assert users(".npy") == {"fer/datasets/dataset.py", "fer/datasets/loading.py"}
     assert "test" not in SHIPPED
-    assert users('_read("test")') == {"fer/datasets/arrays.py"}
-    assert users("study.confirmation.retrain", "retrain(") == {"study/confirm.py", "study/retrain.py"}
+    assert users('_read("test")') == {"fer/datasets/dataset.py"}
+    assert users("study.confirmation.retrain", "retrain(") == {
+        "study/confirmation/runner.py",
+        "study/confirmation/retrain.py",
+    }

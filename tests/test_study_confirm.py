@@ -1,9 +1,12 @@
 """What a confirmation makes of the kept answers."""
 
+import io
+
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from fer.config import AdaptationConfig, flatten
 from fer.expressions import EXPRESSIONS
@@ -14,6 +17,7 @@ from study.confirmation.retrain import Truth, keep_answers
 from study.confirmation.statistics import predicted_expressions, test_measures
 from study.record import DOMAINS
 from study.reporting.paper_table import TESTED, study_paper_table
+from study.reporting.terminal import confirmed_rich_table
 
 
 def answers(right: int, count: int) -> np.ndarray:
@@ -34,8 +38,20 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
     end, half = {"alpha": 1.0, "slope": 0.0}, {"alpha": 0.5, "slope": 0.0}
     point = {"model": "m", "front": True, "source_val": 0.5, "target_val": 0.5}
     jobs = [
-        {"name": "BL", "named": "BL", "strategy": "BL", "ways": [end | {"model": "", "front": False}]},
-        {"name": "trial 1", "named": "FC 50 %", "strategy": "FC", "ways": [end | point, half | point]},
+        {
+            "name": "BL",
+            "named": "BL",
+            "strategy": "BL",
+            "ways": [end | {"model": "", "front": False}],
+            "config": flatten(AdaptationConfig(frozen_layers=13)),
+        },
+        {
+            "name": "trial 1",
+            "named": "FC 50 %",
+            "strategy": "FC",
+            "ways": [end | point, half | point],
+            "config": flatten(AdaptationConfig(frozen_layers=10)),
+        },
     ]
     opening = {"opened": "2026-01-01T00:00:00", "seeds": 2, "jobs": jobs}
     labels, subjects = {side: np.zeros(10, int) for side in DOMAINS}, {side: np.arange(10) for side in DOMAINS}
@@ -52,6 +68,44 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
     empty = pd.DataFrame({name: [] for name in ("number", "state", "strategy", "source_val", "target_val", "amount")})
     table = study_paper_table(info, empty).set_index(["figures", "domain"])
     assert table.loc[(TESTED, "target"), "FC_50"] == pytest.approx(80)
+
+
+def test_what_no_seed_changes_is_not_validated_beside_means_over_seeds_and_missing_answers_are_named(tmp_path):
+    way = {"alpha": 1.0, "slope": 0.0, "model": "", "front": False}
+    jobs = [
+        {"name": name, "named": name, "strategy": name, "ways": [way], "config": flatten(config)}
+        for name, config in (("BL", AdaptationConfig(frozen_layers=13)), ("RE", AdaptationConfig()))
+    ]
+    opening = {"opened": "2026-01-01T00:00:00", "seeds": 2, "jobs": jobs}
+    truth = Truth({side: np.zeros(10, int) for side in DOMAINS}, {side: np.arange(10) for side in DOMAINS}, divisions=2)
+    keep_answers(tmp_path, opening, 0, 0, kept([3], validated=9))
+    keep_answers(tmp_path, opening, 1, 0, kept([5], validated=2))
+    with pytest.raises(RuntimeError, match="of RE with seed 1 are missing"):
+        collect_results(opening, tmp_path, truth)
+    keep_answers(tmp_path, opening, 1, 1, kept([5], validated=6))
+    baseline, adapted = collect_results(opening, tmp_path, truth)["points"]
+    assert "target_val_again" not in baseline and adapted["target_val_again"] == pytest.approx(0.4)
+
+
+def test_the_confirmed_table_is_read_whole_on_a_terminal_of_80_columns():
+    point = {f"{side}_{name}": 0.5 for side in DOMAINS for name in ("test", "lower", "upper", "p")}
+    point |= {"name": "trial 17", "strategy": "FU+LLRD", "alpha": "0 to 1", "target_val_again": 0.5}
+    opening = {"seeds": 2, "results": {"points": [point]}}
+    console = Console(width=80, file=io.StringIO())
+    console.print(confirmed_rich_table({side: {"name": "fer2013", "kind": "real"} for side in DOMAINS}, opening))
+    text = console.file.getvalue()
+    assert "…" not in text and all(word in text for word in ("trial", "strategy", "FU+LLRD", "0 to", "again", "Holm"))
+
+
+@pytest.mark.parametrize("order", [["FU 50 %", "FU 100 %"], ["FU 100 %", "FU 50 %"]])
+def test_intransigence_is_against_the_fusion_of_the_whole_target_wherever_that_stands(order):
+    labels = {side: np.zeros(10, int) for side in DOMAINS}
+    points = []
+    for name in ("BL", *order):
+        logits = {side: answers({"BL": 3, "FU 50 %": 5, "FU 100 %": 8}[name], 10)[None] for side in DOMAINS}
+        right = {side: predicted_expressions(logits[side]) == 0 for side in DOMAINS}
+        points.append({"named": name, "logits": logits, "right": right, "target_passes": 1.0})
+    assert test_measures(points, labels)[0]["intransigence"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("passes", "told"), [(None, False), (0.06, False), (1.0, True), (4.0, True)])

@@ -54,7 +54,7 @@ def test_a_node_is_removed_and_all_trials_finish_with_their_networks_at_home(clu
 def workers_of(storage: str) -> set[int]:
     """Returns the processes that work, or worked, at trials."""
     code = (
-        "import json, sys; from pathlib import Path; from study.storage import load_study, trials_of\n"
+        "import json, sys; from pathlib import Path; from study.storage.backend import load_study, trials_of\n"
         "trials = trials_of(load_study(sys.argv[1], Path('runs'), sys.argv[2]))\n"
         "print(json.dumps([t.user_attrs['worker']['pid'] for t in trials if 'worker' in t.user_attrs]))"
     )

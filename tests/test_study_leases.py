@@ -125,7 +125,7 @@ def test_a_dead_process_that_nobody_waited_for_is_dead():
 
 
 def test_a_worker_keeps_its_lease_from_a_thread(study, monkeypatch):
-    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.02)
     trial = claim_trial(study, "random", 1)
     with holding_lease(study, trial):
         deadline = time.monotonic() + 10
@@ -139,7 +139,7 @@ def test_a_worker_keeps_its_lease_from_a_thread(study, monkeypatch):
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "PARENT_BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(leases, "PARENT_HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr(leases, "PARENT_LEASE_SECONDS", 0.6)
 
 

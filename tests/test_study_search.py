@@ -193,7 +193,7 @@ def test_a_torn_journal_loses_its_last_line_alone(tmp_path):
 
 def test_a_worker_killed_inside_a_write_stops_nobody(tmp_path):
     code = (
-        "import os, signal, sys; from pathlib import Path; from study.storage import open_storage\n"
+        "import os, signal, sys; from pathlib import Path; from study.storage.backend import open_storage\n"
         "storage = open_storage(None, Path(sys.argv[1])); storage._backend._kernel_lock.acquire()\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -205,7 +205,7 @@ def test_two_parents_of_two_folders_on_one_database_make_the_exact_total(togethe
 
 def test_parents_that_open_a_new_database_at_the_same_moment_all_find_its_tables(postgres):  # noqa: F811
     code = (
-        "import multiprocessing, sys; from pathlib import Path; from study.storage import open_storage\n"
+        "import multiprocessing, sys; from pathlib import Path; from study.storage.backend import open_storage\n"
         "context = multiprocessing.get_context('fork'); gate = context.Barrier(3)\n"
         "def go():\n"
         "    gate.wait(60)\n"

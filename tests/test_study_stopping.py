@@ -230,6 +230,14 @@ def test_readers_of_rungs_see_the_trial_s_own_vector_alone():
     assert rung_shares(found) == ["0.500"] and found["source_val@0.500"].tolist() == [0.6]
 
 
+@pytest.mark.parametrize("odd", [None, 5, "x", [], [0.5], [0.5, 0.5, 0.5], ["a", "b"], [True, False], {}, [[0.5, 0.5]]])
+def test_an_odd_vector_at_a_rung_counts_for_nothing(odd):
+    own, way = rung_name(0.5), way_rung_name(0.5)
+    odd_ones = [odd] if odd != [[0.5, 0.5]] else "ab"
+    trials = [made_trial(0, **{own: odd}), made_trial(1, **{own: [0.6, 0.5], way: odd_ones})]
+    assert vectors_at_rung(trials, 0.5, without=9) == [[[0.6, 0.5]]]
+
+
 def test_what_forgets_too_much_stops_nothing_that_does_not(tmp_path):
     study = optuna.create_study(storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
 

@@ -121,12 +121,12 @@ def test_an_error_that_no_waiting_mends_is_raised_at_once(clock):
 
 
 def test_a_disk_that_fills_inside_a_line_leaves_whole_lines(tmp_path):
-    study = optuna.create_study(study_name="s", backend=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
     fill_slots(study, 2, "card", AdaptationConfig())
     journal = tmp_path / "journal.log"
     before = journal.read_bytes()
     code = (  # a limit on the size of files is met as a full disk is: in the middle of a write
-        "import resource, signal, sys; from pathlib import Path; from study.storage import Journal\n"
+        "import resource, signal, sys; from pathlib import Path; from study.storage.journal import Journal\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); journal = Journal(Path(sys.argv[1]))\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) + 10},) * 2)\n"
         "try: journal.append_logs([{'op_code': 3, 'x': 'y' * 100}])\n"
@@ -135,21 +135,21 @@ def test_a_disk_that_fills_inside_a_line_leaves_whole_lines(tmp_path):
     assert subprocess.run([sys.executable, "-c", code, str(journal)], cwd=ROOT).returncode == 7
     assert journal.read_bytes() == before
     assert fill_slots(
-        optuna.load_study(study_name="s", backend=open_storage(None, tmp_path)), 3, "card", AdaptationConfig()
+        optuna.load_study(study_name="s", storage=open_storage(None, tmp_path)), 3, "card", AdaptationConfig()
     )
 
 
 def test_a_line_torn_by_another_process_does_not_swallow_the_next(tmp_path):
-    study = optuna.create_study(study_name="s", backend=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
     with (tmp_path / "journal.log").open("ab") as file:
         file.write(b'{"op_code": 4, "worker_id": "x", "tri')
     fill_slots(study, 2, "card", AdaptationConfig())
-    again = optuna.load_study(study_name="s", backend=open_storage(None, tmp_path))
+    again = optuna.load_study(study_name="s", storage=open_storage(None, tmp_path))
     assert len(trials_of(again)) == 2
 
 
 def test_damage_in_the_middle_is_refused_with_its_line(tmp_path):
-    study = optuna.create_study(study_name="s", backend=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
     fill_slots(study, 3, "card", AdaptationConfig())
     journal = tmp_path / "journal.log"
     lines = journal.read_bytes().splitlines(keepends=True)
@@ -168,7 +168,7 @@ def test_a_long_torn_line_is_cut_to_the_last_whole_one(tmp_path):
 def test_what_a_study_writes_is_its_owners_alone(tmp_path):
     code = (
         "import sys; from pathlib import Path; from study.machine import keep_private; keep_private()\n"
-        "from study.storage import open_storage; open_storage(None, Path(sys.argv[1]) / 'study')"
+        "from study.storage.backend import open_storage; open_storage(None, Path(sys.argv[1]) / 'study')"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True, umask=0o022)
     for path in (tmp_path / "study", tmp_path / "study" / "journal.log"):

@@ -326,7 +326,6 @@ def test_the_fronts_networks_are_models_with_aliases(handle, baseline, tmp_path,
 @pytest.mark.parametrize("away", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_studys_end_logs_its_networks_beside_the_export(handle, store, baseline, tmp_path, monkeypatch, away):
     from fer.model.weights import save_network
-    from study import run
     from study.pipeline.finish import finish_study
 
     folder, trials = tmp_path / "made", [made_trial(0, values=(0.6, 0.3)), made_trial(1, values=(0.3, 0.5))]
@@ -341,7 +340,7 @@ def test_a_studys_end_logs_its_networks_beside_the_export(handle, store, baselin
     if away:
         monkeypatch.setattr(follower, "catch_up", lambda *_: False)
     monkeypatch.setattr(Progress, "warn", lambda self, text: spoken.append(text))
-    monkeypatch.setattr(run.subprocess, "Popen", noted(beside, run.subprocess.Popen, folder / "report.html"))
+    monkeypatch.setattr(subprocess, "Popen", noted(beside, subprocess.Popen, folder / "report.html"))
     finish_study(study, info, options, Progress(quiet=True), follower, networks=True)
     (parent,) = parents(handle, info)
     assert {f"model.trial-{number:04d}" for number in (0, 1)} == {n for n in parent.data.tags if n[:6] == "model."}

@@ -11,7 +11,7 @@ from fer.adaptation.task import DOMAINS, AdaptationTask, open_source
 from fer.config import AdaptationConfig, ViewRecipe
 from fer.datasets import Split
 from fer.features.cache import FeatureSource, best_cut, frozen_features
-from fer.model.blocks import LAYERS
+from fer.layers import LAYERS
 from fer.model.onednn import fuse_batch_norm
 from fer.model.vgg import build, channels_last
 from fer.runtime import Runtime

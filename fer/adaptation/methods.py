@@ -6,7 +6,7 @@ from typing import Any
 
 from fer.config import HEAD, AdaptationConfig
 from fer.errors import InputError
-from fer.model.blocks import LAYERS
+from fer.layers import LAYERS
 
 HALF = 0.5
 """The source's share of each batch in a fusion. With the natural ratio, a budget of a few passes over a small target

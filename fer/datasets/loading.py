@@ -141,18 +141,8 @@ def find_copy(name: str, data_dir: Path) -> Path | None:
     return find_dataset([name, *others], data_dir)
 
 
-def place_of(name: str, data_dir: Path) -> Path | None:
-    """Returns where a dataset's name leads to, with links followed: equal for two names of one folder or archive.
-
-    Raises:
-        InputError: See `find_copy`.
-    """
-    path = find_copy(name, data_dir)
-    return None if path is None else Path(os.path.realpath(path))
-
-
 def same_files(one: Dataset, other: Dataset) -> bool:
-    """Returns whether two datasets were prepared from one folder or archive, or from copies of one."""
+    """Returns whether two datasets were prepared from one folder or archive, from copies of one, or drawn as one."""
     if one.digest == other.digest:
         return True
     contents = one.report.get("content"), other.report.get("content")
@@ -265,12 +255,18 @@ def _stand_in(layout: Layout, options: _Options, scale: float, cache_dir: Path) 
 def _drawn(layout: Layout, options: _Options, scale: float) -> _Prepared:
     from fer.datasets import splits, synthetic
 
-    drawn = synthetic.draw(layout.part_of or layout.name, options.seed, scale)
+    drawn_as = layout.part_of or layout.name
+    drawn = synthetic.draw(drawn_as, options.seed, scale)
     parts = np.concatenate([np.full(len(drawn[split].labels), index) for index, split in enumerate(SPLITS)])
     images, labels, subjects = (
         np.concatenate([getattr(drawn[split], part) for split in SPLITS]) for part in ("images", "labels", "subjects")
     )
-    report = {"layout": "drawn stand-in", "rule": "drawn per split, people in one split only", "skipped": {}}
+    report = {
+        "layout": "drawn stand-in",
+        "content": _digest("drawn", synthetic.VERSION, drawn_as, options.seed, scale),
+        "rule": "drawn per split, people in one split only",
+        "skipped": {},
+    }
     groups = splits.copy_groups(images, "synthetic")
     return _Prepared(images, labels.astype(np.int64), subjects.astype(np.int64), parts, groups, None, report)
 

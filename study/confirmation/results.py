@@ -4,9 +4,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.confirmation.retrain import kept_answers
-from study.options import LEVEL
+from study.confirmation.plan import Training
+from study.confirmation.retrain import (
+    depends_on_seed,
+    kept_answers,
+)
 from study.record import DOMAINS
+
+if TYPE_CHECKING:
+    pass
+
+from typing import TYPE_CHECKING
+
+from study.options import LEVEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,14 +40,20 @@ def collect_results(opening: Mapping[str, Any], folder: Path, truth: "Truth") ->
         test_measures,
     )
 
+    missing = trainings_left(opening, folder)
+    if missing:
+        index, seed = missing[0]
+        raise RuntimeError(
+            f"the answers of {opening['jobs'][index]['name']} with seed {seed} are missing; the same command trains it "
+            "again"
+        )
+
     labels, subjects = truth.labels, truth.subjects
     points: list[dict[str, Any]] = []
     again: list[dict[str, float]] = []
     for index, job in enumerate(opening["jobs"]):
         found = [kept_answers(folder, opening, index, k) for k in range(opening["seeds"])]
         kept = [answers for answers in found if answers is not None]
-        if not kept:
-            raise RuntimeError(f"the answers of {job['name']} are missing; the same command trains it again")
         for place, way in enumerate(job["ways"]):
             logits = {domain: np.stack([answers[f"{domain}-{place}"] for answers in kept]) for domain in DOMAINS}
             right = {domain: predicted_expressions(logits[domain]) == labels[domain] for domain in DOMAINS}
@@ -47,7 +63,8 @@ def collect_results(opening: Mapping[str, Any], folder: Path, truth: "Truth") ->
             about["named"] = job["named"] if (way["alpha"], way["slope"]) == (1.0, 0.0) else ""
             inside = {name: kept[0][f"{name}-{place}"] for name in ("cka", "probe") if f"{name}-{place}" in kept[0]}
             points.append(about | {"divisions": min(len(kept), truth.divisions)} | inside)
-            again.append(validated_again(kept, place))
+            # What no seed changes was validated on the first seed's division alone: no match for means over all.
+            again.append(validated_again(kept, place) if len(kept) == opening["seeds"] else {})
     judged = judge_points(points, subjects, LEVEL)
     more = test_measures(points, labels)
     rows = zip(judged["points"], more, again, strict=True)
@@ -82,3 +99,24 @@ def validated_again(kept: "Sequence[dict[str, np.ndarray]]", place: int) -> dict
         ]
         found[f"{domain}_val_again"] = float(np.mean(accuracies))
     return found
+
+
+def trainings_left(opening: Mapping[str, Any], folder: Path) -> list[Training]:
+    """Returns the trainings whose answers are not kept, or not whole, those that no seed changes last.
+
+    These train nothing, so that the first training of each process tells whether its device and memory suffice.
+    """
+    from fer.config import unflatten
+
+    changing, unchanging = [], []
+    configs = [unflatten(job["config"]) for job in opening["jobs"]]
+    for seed in range(opening["seeds"]):
+        for index, config in enumerate(configs):
+            if depends_on_seed(config):
+                changing.append((index, seed))
+            elif seed == 0:
+                unchanging.append((index, seed))
+    every = [*changing, *unchanging]
+    if "opened" not in opening:
+        return every
+    return [training for training in every if kept_answers(folder, opening, *training) is None]

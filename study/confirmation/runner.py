@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
 from study.confirmation.plan import SEEDS, Training, _now, begin_confirmation
+from study.confirmation.results import trainings_left
 from study.confirmation.retrain import (
     CONFIRMATION_ATTRIBUTE,
-    depends_on_seed,
     describe_test_set,
-    kept_answers,
     truth_of,
 )
 from study.machine import (
@@ -159,27 +158,6 @@ def record_opening(
     said = evaluated_before(record | {CONFIRMATION_ATTRIBUTE: opening})
     print(f"the test sets are opened.{said}", flush=True)
     return opening
-
-
-def trainings_left(opening: Mapping[str, Any], folder: Path) -> list[Training]:
-    """Returns the trainings whose answers are not kept, or not whole, those that no seed changes last.
-
-    These train nothing, so that the first training of each process tells whether its device and memory suffice.
-    """
-    from fer.config import unflatten
-
-    changing, unchanging = [], []
-    configs = [unflatten(job["config"]) for job in opening["jobs"]]
-    for seed in range(opening["seeds"]):
-        for index, config in enumerate(configs):
-            if depends_on_seed(config):
-                changing.append((index, seed))
-            elif seed == 0:
-                unchanging.append((index, seed))
-    every = [*changing, *unchanging]
-    if "opened" not in opening:
-        return every
-    return [training for training in every if kept_answers(folder, opening, *training) is None]
 
 
 def train_and_evaluate(

@@ -148,7 +148,8 @@ def test_measures(points: list[dict[str, Any]], labels: dict[str, np.ndarray]) -
         Flat dicts. What is undefined for a seed is left out of its mean; accuracies are told elsewhere, with intervals.
     """
     before = {domain: points[0]["logits"][domain][0] for domain in DOMAINS}
-    fusion = [p for p in points if p.get("named", "").startswith("FU")][-1:]
+    # Of the paper's two, on half and on all of the target, the one on all.
+    fusions = [p for p in points if p.get("named", "").removesuffix(" 100 %") == "FU"]
     found = []
     for point in points:
         rows = []
@@ -158,9 +159,9 @@ def test_measures(points: list[dict[str, Any]], labels: dict[str, np.ndarray]) -
                 rows.append(evaluate(labels, before, after))
         names = dict.fromkeys(name for row in rows for name in row if not name.endswith("_val"))
         means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
-        if fusion:
-            reference, own = (float(p["right"]["target"].mean()) for p in (fusion[0], point))
-            behind = intransigence(reference, own, fusion[0].get("target_passes", 0.0))
+        if fusions:
+            reference, own = (float(p["right"]["target"].mean()) for p in (fusions[0], point))
+            behind = intransigence(reference, own, fusions[0].get("target_passes", 0.0))
             means |= {"intransigence": behind} if np.isfinite(behind) else {}
         found.append(means)
     return found

@@ -75,10 +75,9 @@ def check_folds(target: "Dataset", options: StudyOptions) -> None:
 
 def check_two(source: "Dataset", target: "Dataset", options: StudyOptions) -> None:
     """Raises InputError where source and target are one dataset, by its name, its folder or its content."""
-    copies = [Path(dataset.report["copy"]) for dataset in (source, target) if dataset.report.get("copy")]
-    one_place = len(copies) == 2 and copies[0].resolve() == copies[1].resolve()
-    contents = [dataset.report.get("content") or dataset.digest for dataset in (source, target)]
-    if source.name == target.name or one_place or contents[0] == contents[1]:
+    from fer.datasets import same_files
+
+    if source.name == target.name or same_files(source, target):
         raise InputError(
             "--target and --source are two datasets",
             f"{options.source} and {options.target}, which are one",

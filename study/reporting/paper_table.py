@@ -88,7 +88,7 @@ def paper_table(
             gap = (own[numbers] - paper.loc[own.index, numbers]).reset_index()
             gap = gap.assign(figures=DIFFERENCE, dataset=own["dataset"].to_numpy())[list(result.columns)]
             result = pd.concat([result, gap], ignore_index=True)
-    return result.round(2)
+    return result.round(6)
 
 
 def _validation(table: pd.DataFrame, domain: str) -> dict[str, float]:

@@ -73,7 +73,7 @@ def hover_texts(table: pd.DataFrame) -> list[str]:
 
 def _groups(table: pd.DataFrame, between: bool = False) -> list[tuple[str, pd.DataFrame]]:
     done = fronts.candidate_networks(table) if between else fronts.finished_trials(table)
-    done = done.assign(hover_texts=hover_texts(done))
+    done = done.assign(hover=hover_texts(done))
     return [(str(name), group) for name, group in done.groupby(done["strategy"].fillna("unknown").astype(str))]
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from study.pareto import crowding_distances, hypervolume, non_dominated, non_domination_ranks
-from study.trials import RUNG, objective_vectors
+from study.reading import ON_THE_WAY, RUNG, readable_attributes
+from study.trials import objective_vectors
 
 ETA = 3
 """Replayed over twelve real searches, with looks at 300 images, it saves 26 % of their seconds for 1.5 % of their
@@ -25,10 +26,6 @@ hypervolume, 2 saves 16 % for 1.0 %. That was without networks on the way."""
 WARM_UP = 0.4
 """Before this share of the budget nothing stops. Source accuracy starts high and decays, so early rungs flatter trials
 that hardly learn: ranks at a quarter correlate with those at the end at 0.46 and 0.58, at half at 0.63 and 0.75."""
-
-ON_THE_WAY = "rung on the way:"
-"""What the attribute begins with that holds the vectors, at a rung, of networks on the way to a trial's own; the share
-of the budget follows. The trial's own vector has an attribute of its own (`rung_name`)."""
 
 Vector = Sequence[float]
 
@@ -51,22 +48,25 @@ def rung_name(share: float) -> str:
 
 
 def way_rung_name(share: float) -> str:
-    """Returns the trial attribute that holds, at a rung, the vectors of networks on the way."""
+    """Returns the trial attribute that holds, at a rung, the vectors of networks on the way to the trial's own."""
     return f"{ON_THE_WAY}{share:.3f}"
 
 
 def vectors_at_rung(trials: Iterable[Any], share: float, without: int) -> list[list[Vector]]:
     """Returns what all trials but one wrote at a rung, a list of vectors for each trial, that of its own network first.
 
-    What was lost or diverged later counts for nothing.
+    What was lost or diverged later counts for nothing, nor does what this program would not have written.
     """
-    name = rung_name(share)
-    return [
-        [trial.user_attrs[name], *trial.user_attrs.get(way_rung_name(share), [])]
-        for trial in trials
-        if name in trial.user_attrs and trial.number != without
-        and trial.state.name != "FAIL" and not trial.user_attrs.get("lost")
-    ]  # fmt: skip
+    name, way_name = rung_name(share), way_rung_name(share)
+    found = []
+    for trial in trials:
+        if trial.number == without or trial.state.name == "FAIL" or trial.user_attrs.get("lost"):
+            continue
+        written = {key: trial.user_attrs[key] for key in (name, way_name) if key in trial.user_attrs}
+        readable, _ = readable_attributes(written)
+        if name in readable:
+            found.append([readable[name], *readable.get(way_name, [])])
+    return found
 
 
 def would_stop(mine: Sequence[Vector], others: Iterable[Sequence[Vector]], floor: float) -> bool:

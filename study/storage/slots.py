@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fer.config import AdaptationConfig
 from search_spaces import SPACES
+from study.reading import is_count
 from study.storage.backend import one_change_at_a_time, trials_of
 from study.storage.optuna_private import enqueued_parameters, storage_number, storage_of
 from study.trials import counted_trials
@@ -36,8 +37,9 @@ def is_lost(trial: FrozenTrial) -> bool:
 
 
 def slot_of(trial: FrozenTrial) -> int:
-    """Returns the number of a trial's slot."""
-    return trial.user_attrs.get("slot", trial.number)
+    """Returns the number of a trial's slot; one that says none, or nothing readable, has its own."""
+    slot: int = trial.user_attrs.get("slot", trial.number)
+    return slot if is_count(slot) else trial.number
 
 
 def slot_owners(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from fer.errors import InputError
 from study.reading import readable_record
-from study.record import hide_secrets
+from study.redaction import hide_secrets, one_line
 from study.tracking import payloads
 from study.trials import counted_trials, readable, trials_table
 
@@ -61,7 +61,7 @@ def open_tracking(uri: str | None, root: Path, required: bool = False) -> dict[s
         except Exception as error:  # every store and driver has its own errors
             raise InputError(
                 "--tracking-uri must be an MLflow server or database that answers",
-                f"{hide_secrets(uri)} ({_first_line(error)})",
+                f"{hide_secrets(uri)} ({one_line(error, 200)})",
                 "Check that it runs and the URI is right, or give --tracking-uri none.",
             ) from None
     else:
@@ -163,7 +163,7 @@ def _guarded(handle: dict[str, Any], work: Callable[[], object], force: bool = F
     except Exception as error:  # tracking is a view: whatever is wrong with it, the study goes on
         handle.update(next_try=time.monotonic() + RETRY_SECONDS, parent=None)
         if not handle["warned"]:
-            reason = f"{hide_secrets(handle['uri'])}: {_first_line(error)}"
+            reason = f"{hide_secrets(handle['uri'])}: {one_line(error, 200)}"
             print(f"warning: MLflow cannot be reached, the study goes on without it ({reason})", file=sys.stderr)
             handle["warned"] = True
         return False
@@ -171,11 +171,6 @@ def _guarded(handle: dict[str, Any], work: Callable[[], object], force: bool = F
         print(f"MLflow answers again ({hide_secrets(handle['uri'])})", file=sys.stderr)
     handle.update(next_try=0.0, warned=False)
     return True
-
-
-def _first_line(error: Exception) -> str:
-    text = hide_secrets(str(error)).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
 
 
 def _connect(handle: dict[str, Any]) -> Any:
