@@ -39,7 +39,7 @@ from study.search.early_stopping import ETA, should_stop
 RESULTS = Path(__file__).parent / "results" / "search.json"
 
 CODE = (
-    "study/search.py", "study/stopping.py", "search_spaces/full.py", "fer/adaptation.py",
+    "study/search/samplers.py", "study/search/early_stopping.py", "search_spaces/full.py", "fer/adaptation/methods.py",
     "benchmarks/search_simulator.py",
 )  # fmt: skip
 """The files that decide what a replayed search does. Curves of other code are not shown beside those of this code."""

@@ -53,7 +53,12 @@ REPEATS = 3
 
 SETTINGS = ("target", "epochs", "preset", "space", "trials", "ours", "workers", "code")
 
-CODE = ("study/search.py", "study/stopping.py", "study/trial.py", "search_spaces/full.py")
+CODE = (
+    "study/search/samplers.py",
+    "study/search/early_stopping.py",
+    "study/execution/trial.py",
+    "search_spaces/full.py",
+)
 """The files that decide what a search does. Records of other code are not put together."""
 
 PLAIN = """

@@ -10,9 +10,7 @@ import argparse
 
 from study.arguments import Parser, integer
 from study.cli import DONE, leave, run_command
-from study.confirmation.plan import SEEDS
-from study.confirmation.runner import run_confirmation
-from study.options import build_joining_parent, check_places
+from study.options import SEEDS, build_joining_parent, check_places
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,17 +38,10 @@ def check_and_confirm(arguments: list[str] | None) -> int:
     """Checks the command line, then confirms the study."""
     args = build_parser().parse_args(arguments)
     check_places(args)
+    from study.confirmation.runner import run_confirmation
+
     run_confirmation(args)
     return DONE
-
-
-# The opening.
-
-
-# Trainings.
-
-
-# Results.
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 """The options of a study and its presets. Light to import: `--help` must answer at once."""
 
-import argparse
 from typing import TYPE_CHECKING, Any
-
-from study.arguments import Parser, integer
 
 if TYPE_CHECKING:
     pass
@@ -11,6 +8,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fer.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+import argparse
+from typing import TYPE_CHECKING
+
+from study.arguments import Parser, integer
+
+if TYPE_CHECKING:
+    pass
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     pass
@@ -499,3 +508,6 @@ def cache_folder(out: str | Path) -> Path:
 
 
 LEVEL = 0.95
+
+
+SEEDS = 5

@@ -5,7 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-import study.tracking.mlflow_run
 from fer.errors import InputError
 from study.arguments import Parser, check_path, check_tracking
 from study.cli import DONE, FAILED, leave, run_command
@@ -48,6 +47,7 @@ def sync(arguments: list[str] | None) -> int:
     check_tracking(args.tracking_uri)
     from study.reading import notice, readable_record
     from study.storage.records import open_study
+    from study.tracking import mlflow_run
     from study.trials import readable
 
     if args.tracking_uri == "none":
@@ -58,21 +58,17 @@ def sync(arguments: list[str] | None) -> int:
     said = notice([*kept.odd, *(f"the study's {name}" for name in record.odd)])
     if said:
         print(f"warning: {said}", file=sys.stderr)
-    handle = study.tracking.mlflow_run.open_tracking(args.tracking_uri, Path.cwd(), required=True)
+    handle = mlflow_run.open_tracking(args.tracking_uri, Path.cwd(), required=True)
     if handle is None:
         raise InputError("study.sync writes to MLflow", "MLFLOW_TRACKING_URI=none", "Give --tracking-uri.")
     if args.alone:
         exit_with_parent(os.getppid())
-        return (
-            DONE
-            if study.tracking.mlflow_run.log_models(handle, info, trials, out / args.study, args.register)
-            else FAILED
-        )
+        return DONE if mlflow_run.log_models(handle, info, trials, out / args.study, args.register) else FAILED
     done: set[int] = set()
-    added = study.tracking.mlflow_run.sync(handle, info, trials, done, force=True)
-    complete = study.tracking.mlflow_run.finish(handle, info, trials, done, out / args.study)
+    added = mlflow_run.sync(handle, info, trials, done, force=True)
+    complete = mlflow_run.finish(handle, info, trials, done, out / args.study)
     if args.models or args.register:
-        complete &= study.tracking.mlflow_run.log_models(handle, info, trials, out / args.study, args.register)
+        complete &= mlflow_run.log_models(handle, info, trials, out / args.study, args.register)
     total = len(kept.value)
     print(
         f"{args.study}: {total} trials, {added} added, {len(done) - added} already there; {hide_secrets(handle['uri'])}"

@@ -111,7 +111,7 @@ def made_study(trials: list[FrozenTrial], storage: Any = None, name: str = "made
 def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
     """A record and trials as a confirmed study has them: confusions, test answers of five seeds, layers' similarity."""
     from fer.layers import LAYERS
-    from study.confirmation.statistics import judge_points, per_class_results, strategy_differences, test_measures
+    from study.confirmation.statistics import judge_points, measures_on_test, per_class_results, strategy_differences
 
     rng = np.random.default_rng(5)
     trials = made_trials(30)
@@ -140,7 +140,7 @@ def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
                  "cka": np.linspace(1, 0.4, len(LAYERS)), "probe": 0.6}  # fmt: skip
         points.append(point | ({"source_val": source, "target_val": target} if model else {}))
     results = judge_points(points, subjects, 0.95)
-    rows = zip(results["points"], test_measures(points, labels), strict=True)
+    rows = zip(results["points"], measures_on_test(points, labels), strict=True)
     results["points"] = [row | measures for row, measures in rows]
     results["inside"] = [per_class_results(point, points[0], labels) for point in points]
     results["differences"] = strategy_differences(points, subjects, 0.95)

@@ -113,10 +113,10 @@ def test_an_adaptation_in_blocks_is_the_same_adaptation(wide, monkeypatch, name,
         pytest.skip("this processor has no bf16")
     wide = replace(wide, runtime=Runtime("cpu", precision))
     config = replace(named(name, replace(TINY, epochs=1, lr=0.001)), **knobs)
-    monkeypatch.setattr(Runtime, "blocks", None)
+    monkeypatch.setattr(Runtime, "onednn_dtype", None)
     wanted = adapt(wide, config, seed=5)
     used, plain = [], loop.to_onednn_layout
-    monkeypatch.setattr(Runtime, "blocks", wide.runtime.dtype)
+    monkeypatch.setattr(Runtime, "onednn_dtype", wide.runtime.dtype)
     monkeypatch.setattr(loop, "to_onednn_layout", lambda *given: used.append(given) or plain(*given))
     found = adapt(wide, config, seed=5)
     assert len(used) == config.members
@@ -129,7 +129,7 @@ def test_an_adaptation_in_blocks_is_the_same_adaptation(wide, monkeypatch, name,
 @pytest.mark.parametrize("knobs", [{}, {"frozen_from": 10, "frozen_layers": 3}], ids=["all", "convolutions"])
 @pytest.mark.parametrize("epochs", [0.01, 1])
 def test_a_training_in_blocks_that_diverges_says_so(wide, monkeypatch, knobs, epochs):
-    monkeypatch.setattr(Runtime, "blocks", torch.float32)
+    monkeypatch.setattr(Runtime, "onednn_dtype", torch.float32)
     with pytest.raises(Diverged, match=r"learning rate 1e\+30"):
         adapt(wide, replace(TINY, lr=1e30, epochs=epochs, **knobs), seed=5)
 

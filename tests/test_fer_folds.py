@@ -43,7 +43,7 @@ def test_objectives_are_of_all_folds_images_together(setting_of_module, parts):
     assert found.measures["target_val"] == pytest.approx(np.mean(labels == guesses))
     assert found.measures["source_val"] == pytest.approx(np.mean([part.measures["source_val"] for part in alone]))
     assert np.sum(found.confusion["target"]) == 56
-    halves = [part.between[0].measures["source_val"] for part in alone]
+    halves = [part.interpolated[0].measures["source_val"] for part in alone]
     assert found.interpolated[0].measures["source_val"] == pytest.approx(np.mean(halves))
     assert found.curve == merge_curves(alone)
     assert found.curve[-1]["target_val"] == pytest.approx(found.measures["target_val"])
@@ -75,8 +75,8 @@ def test_a_dominated_trial_stops_after_the_first_half_of_the_folds(parts):
     assert told == [(2 / 3, found.measures["source_val"], pytest.approx(found.measures["target_val"]))]
     assert found.curve == merge_curves(alone[:2])
     labels = np.concatenate([setting.target.open("validation").labels for setting in settings[:2]])
-    guesses = np.concatenate([part.between[0].logits["target"].argmax(1) for part in alone[:2]])
-    source = np.mean([part.between[0].measures["source_val"] for part in alone[:2]])
+    guesses = np.concatenate([part.interpolated[0].logits["target"].argmax(1) for part in alone[:2]])
+    source = np.mean([part.interpolated[0].measures["source_val"] for part in alone[:2]])
     assert half_way == [[pytest.approx(source), pytest.approx(np.mean(labels == guesses))]]
 
 

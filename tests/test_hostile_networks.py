@@ -396,7 +396,7 @@ HARMS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_damaged_cached_baseline_is_trained_again_with_a_warning(harm, source, network, tmp_path, monkeypatch):
     trained, warned = [], []
-    monkeypatch.setattr(baseline, "train", lambda *_: (trained.append(1), network)[1])
+    monkeypatch.setattr(baseline, "train_baseline", lambda *_: (trained.append(1), network)[1])
 
     def obtain() -> Path:
         return baseline.find_or_train(source, CONFIG, Runtime(), tmp_path, on_damage=warned.append)
@@ -493,7 +493,7 @@ def test_what_a_users_network_tells_of_its_training_is_numbers_or_nothing(case, 
 
 
 def test_what_the_own_baseline_tells_of_its_training_is_read(source, network, tmp_path, monkeypatch):
-    monkeypatch.setattr(baseline, "train", lambda *_: network)
+    monkeypatch.setattr(baseline, "train_baseline", lambda *_: network)
     epochs, seconds = baseline.training_of(baseline.find_or_train(source, CONFIG, Runtime(), tmp_path))
     assert epochs == 1 and seconds is not None and seconds >= 0
 
@@ -742,7 +742,7 @@ def test_a_baseline_whose_folder_is_deleted_while_it_trains_is_kept_all_the_same
     source, network, tmp_path, monkeypatch
 ):
     folder = tmp_path / "baselines"
-    monkeypatch.setattr(baseline, "train", lambda *_: (shutil.rmtree(folder), network)[1])
+    monkeypatch.setattr(baseline, "train_baseline", lambda *_: (shutil.rmtree(folder), network)[1])
     assert damage_of(baseline.find_or_train(source, CONFIG, Runtime(), folder)) is None
 
 

@@ -30,7 +30,7 @@ from study import trials as fronts
 from study.confirmation import plan, retrain
 from study.confirmation.evaluations import evaluations_file, note_evaluation
 from study.record import DOMAINS
-from study.reporting import export, matplotlib_plots
+from study.reporting import export, figures
 from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.trial_details import collect_trial_details
 from study.reporting.wording import UNKNOWN, evaluated_before
@@ -240,7 +240,7 @@ def record_cases(every: int) -> list[Any]:
 @pytest.fixture
 def export_to(tmp_path, monkeypatch):
     """Exports without pictures, which take seconds."""
-    monkeypatch.setattr(matplotlib_plots, "pictures", lambda info, table, trials: ({}, {"pareto": "not drawn here"}))
+    monkeypatch.setattr(figures, "draw_figures", lambda info, table, trials: ({}, {"pareto": "not drawn here"}))
 
     def write(info: Any, trials: list[Any]) -> Path:
         folder = tmp_path / "exported"

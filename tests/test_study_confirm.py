@@ -14,7 +14,7 @@ from made_study import made_trial
 from study.confirmation.plan import plan_jobs
 from study.confirmation.results import collect_results
 from study.confirmation.retrain import Truth, keep_answers
-from study.confirmation.statistics import predicted_expressions, test_measures
+from study.confirmation.statistics import measures_on_test, predicted_expressions
 from study.record import DOMAINS
 from study.reporting.paper_table import TESTED, study_paper_table
 from study.reporting.terminal import confirmed_rich_table
@@ -105,7 +105,7 @@ def test_intransigence_is_against_the_fusion_of_the_whole_target_wherever_that_s
         logits = {side: answers({"BL": 3, "FU 50 %": 5, "FU 100 %": 8}[name], 10)[None] for side in DOMAINS}
         right = {side: predicted_expressions(logits[side]) == 0 for side in DOMAINS}
         points.append({"named": name, "logits": logits, "right": right, "target_passes": 1.0})
-    assert test_measures(points, labels)[0]["intransigence"] == pytest.approx(0.5)
+    assert measures_on_test(points, labels)[0]["intransigence"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("passes", "told"), [(None, False), (0.06, False), (1.0, True), (4.0, True)])
@@ -123,7 +123,7 @@ def test_intransigence_is_told_where_the_fusion_saw_the_whole_target(passes, tol
     points = [point("BL", 3), point("RE", 6), point("FU", 8)]
     if passes is not None:
         points[-1]["target_passes"] = passes
-    found = [row.get("intransigence") for row in test_measures(points, labels)]
+    found = [row.get("intransigence") for row in measures_on_test(points, labels)]
     assert found == (pytest.approx([0.5, 0.2, 0.0]) if told else [None] * 3)
 
 

@@ -186,7 +186,7 @@ def test_a_network_leads_where_it_keeps_the_source_and_none_dominates_it():
         (0.56, 0.6, 0.0, True), (0.55, 0.61, 0.0, True), (0.54, 0.6, 0.0, False), (0.4, 0.9, 0.0, True),
         (0.4, 0.9, 0.45, False),
     ):  # fmt: skip
-        bench, dominated = SimpleNamespace(floor=floor), {"source_val": 0.1, "target_val": 0.1}
+        bench, dominated = SimpleNamespace(min_source_accuracy=floor), {"source_val": 0.1, "target_val": 0.1}
         found = [{"source_val": source, "target_val": target}, dominated]
         assert (
             would_join_front(trial, bench, found[:1])
@@ -194,7 +194,7 @@ def test_a_network_leads_where_it_keeps_the_source_and_none_dominates_it():
             is would_join_front(trial, bench, found[::-1])
             is expected
         )
-    assert not would_join_front(trial, SimpleNamespace(floor=0.9), [dominated])
+    assert not would_join_front(trial, SimpleNamespace(min_source_accuracy=0.9), [dominated])
 
 
 def test_a_front_with_networks_on_the_way_is_drawn():

@@ -116,7 +116,7 @@ def test_nothing_finished_gives_notes_and_no_files():
 
 
 def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
-    monkeypatch.setattr(matplotlib_plots, "NAMES", ("pareto", "hypervolume"))
+    monkeypatch.setattr(figures, "NAMES", ("pareto", "hypervolume"))
     monkeypatch.setattr(matplotlib_plots, "_pareto", lambda *_: 1 / 0)
     trials = [made_trial(0), made_trial(1, values=(0.4, 0.7))]
     files, notes = figures.draw_figures({}, fronts.trials_table(trials), trials)

@@ -15,7 +15,7 @@ from fer.errors import InputError
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_pictures, made_study, made_trial, made_trials
 from study import report
 from study import trials as fronts
-from study.reporting import export, figure_style, matplotlib_plots, paper_table
+from study.reporting import export, figure_style, figures, paper_table
 from study.reporting.findings import list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
@@ -69,7 +69,7 @@ def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "made"
     info, trials, files, notes = made_pictures()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matplotlib_plots, "pictures", lambda *_: (dict(files), dict(notes)))
+        patch.setattr(figures, "draw_figures", lambda *_: (dict(files), dict(notes)))
         return folder, export.export(info, trials, folder)
 
 
@@ -343,7 +343,7 @@ def stored(tmp_path):
 
 
 def test_command_re_exports(stored, capsys, monkeypatch):
-    monkeypatch.setattr(matplotlib_plots, "NAMES", ("hypervolume",))
+    monkeypatch.setattr(figures, "NAMES", ("hypervolume",))
     assert report.main(["made", "--out", str(stored.parent)]) == 0
     assert (stored / "report.html").exists() and "report.html" in capsys.readouterr().out
 

@@ -165,7 +165,7 @@ def test_at_a_rung_a_trial_stops_for_those_that_were_there_and_count(tmp_path, s
     def stops(
         source: float, target: float, share: float = 0.5, early_stop: bool = True, **attrs: bool
     ) -> tuple[optuna.Trial, bool]:
-        bench = SimpleNamespace(early_stop=early_stop, floor=0.0)
+        bench = SimpleNamespace(early_stop=early_stop, min_source_accuracy=0.0)
         trial = study.ask()
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
@@ -187,7 +187,7 @@ def test_at_a_rung_a_trial_stops_for_those_that_were_there_and_count(tmp_path, s
 
 def test_networks_on_the_way_are_made_while_the_trial_would_stop_and_may_hope(tmp_path):
     study = optuna.create_study(storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
-    bench = SimpleNamespace(early_stop=True, floor=0.0)
+    bench = SimpleNamespace(early_stop=True, min_source_accuracy=0.0)
     made = []
 
     def prospect(hoped: float, *accuracies: float) -> Prospect:
@@ -242,7 +242,7 @@ def test_what_forgets_too_much_stops_nothing_that_does_not(tmp_path):
     study = optuna.create_study(storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
 
     def stops(source: float, target: float, floor: float) -> bool:
-        bench = SimpleNamespace(early_stop=True, floor=floor)
+        bench = SimpleNamespace(early_stop=True, min_source_accuracy=floor)
         return report_rung(study.ask(), bench, 0.5, {"source_val": source, "target_val": target})
 
     for target in np.linspace(0.5, 0.9, 12):  # a front of trials that forget more the more they learn
@@ -257,7 +257,9 @@ def test_what_forgets_too_much_stops_nothing_that_does_not(tmp_path):
 def test_samplers_hear_whether_a_trial_s_best_kept_network_keeps_enough(setting, tmp_path):
     study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
     study.enqueue_trial({"strategy": "RE", "lr": 0.05})
-    bench = TrialContext(setting, "card", TINY, 0, tmp_path, ways=((0.5, 0.0),), floor=0.01)
+    bench = TrialContext(
+        setting, "card", TINY, 0, tmp_path, interpolation_points=((0.5, 0.0),), min_source_accuracy=0.01
+    )
     run_trial(claim_trial(study, "random", 0), bench)
     (trial,) = trials_of(study)
     sources = [trial.user_attrs["measures"][name] for name in ("source_val", "source_val/0.50")]

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from fer.config import AdaptationConfig
 
 
-SEEDS = 5
-
-
 Job = dict[str, Any]
 
 
@@ -159,7 +156,7 @@ def training_images(record: dict[str, Any], domain: str) -> int:
     return int(sizes.get("train", 0))
 
 
-def _now() -> str:
+def time_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -34,10 +34,10 @@ def collect_results(opening: Mapping[str, Any], folder: Path, truth: "Truth") ->
 
     from study.confirmation.statistics import (
         judge_points,
+        measures_on_test,
         per_class_results,
         predicted_expressions,
         strategy_differences,
-        test_measures,
     )
 
     missing = trainings_left(opening, folder)
@@ -66,7 +66,7 @@ def collect_results(opening: Mapping[str, Any], folder: Path, truth: "Truth") ->
             # What no seed changes was validated on the first seed's division alone: no match for means over all.
             again.append(validated_again(kept, place) if len(kept) == opening["seeds"] else {})
     judged = judge_points(points, subjects, LEVEL)
-    more = test_measures(points, labels)
+    more = measures_on_test(points, labels)
     rows = zip(judged["points"], more, again, strict=True)
     judged["points"] = [row | measures | validation for row, measures, validation in rows]
     judged["inside"] = [per_class_results(point, points[0], labels) for point in points]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
-from study.confirmation.plan import SEEDS, Training, _now, begin_confirmation
+from study.confirmation.plan import Training, begin_confirmation, time_now
 from study.confirmation.results import trainings_left
 from study.confirmation.retrain import (
     CONFIRMATION_ATTRIBUTE,
@@ -24,6 +24,7 @@ from study.machine import (
     usual_workers,
     worker_environment,
 )
+from study.options import SEEDS
 from study.record import DOMAINS
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def run_confirmation(args: argparse.Namespace) -> None:
         # What the answers say.
         truth = truth_of(datasets, record["options"].get("folds", 0))
         found = collect_results(opening, folder, truth)
-        opening = opening | {"finished": _now(), "results": found}
+        opening = opening | {"finished": time_now(), "results": found}
         study.set_user_attr(CONFIRMATION_ATTRIBUTE, opening)
     export(record | confirmation_of(study), trials_of(study), folder)
     rich.print(confirmed_rich_table(record, opening))
@@ -144,7 +145,7 @@ def record_opening(
     from study.reporting.wording import evaluated_before
 
     if "opened" not in opening:
-        opening = opening | {"opened": _now()}
+        opening = opening | {"opened": time_now()}
         study.set_user_attr(CONFIRMATION_ATTRIBUTE, opening)
     if "test_sets" not in opening:
         sets = {}

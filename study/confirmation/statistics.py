@@ -136,7 +136,7 @@ def predicted_expressions(logits: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(logits).all(-1), np.argmax(logits, -1), -1)
 
 
-def test_measures(points: list[dict[str, Any]], labels: dict[str, np.ndarray]) -> list[dict[str, float]]:
+def measures_on_test(points: list[dict[str, Any]], labels: dict[str, np.ndarray]) -> list[dict[str, float]]:
     """Returns for each point the measures of `fer.evaluation.metrics` on the test images, means over seeds.
 
     Args:

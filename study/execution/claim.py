@@ -5,7 +5,7 @@ from optuna.trial import TrialState
 
 from fer.seeding import seed_from
 from study.options import current_sampler
-from study.search.samplers import SamplerView, _take, _waiting_trials, make_sampler
+from study.search.samplers import SamplerView, make_sampler, take_trial, waiting_trials
 from study.storage.backend import trials_of
 from study.storage.optuna_private import open_trial, storage_of
 from study.storage.slots import discard_trial, slot_of, slot_owners
@@ -26,8 +26,8 @@ def claim_trial(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | 
         InputError: The sampler is one that this version no longer has.
     """
     sampler = current_sampler(sampler)
-    for waiting in _waiting_trials(study):
-        if not _take(study, waiting):
+    for waiting in waiting_trials(study):
+        if not take_trial(study, waiting):
             continue
 
         # Two parents may have filled one slot; then the trial that was made first holds it.

@@ -39,7 +39,7 @@ def run_worker(args: argparse.Namespace, send: Callable[[Path], None] | None = N
     from study.reading import required_record
 
     record = required_record(study.user_attrs.get("study"), args.study)
-    bench = dataclasses.replace(open_trial_context(record, args), send=send)
+    bench = dataclasses.replace(open_trial_context(record, args), upload=send)
     return run_trials(study, record["options"], lambda trial: run_trial(trial, bench), args.until)
 
 

@@ -95,14 +95,14 @@ def _finished_with(trial: FrozenTrial, objectives: list[float]) -> FrozenTrial:
     return finished
 
 
-def _waiting_trials(study: optuna.Study) -> list[FrozenTrial]:
+def waiting_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Returns the waiting trials in the order in which they are claimed: initial trials of the user's first."""
     storage, study_id = storage_of(study)
     waiting = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,))
     return sorted(waiting, key=lambda trial: "prior" not in trial.user_attrs)
 
 
-def _take(study: optuna.Study, waiting: FrozenTrial) -> bool:
+def take_trial(study: optuna.Study, waiting: FrozenTrial) -> bool:
     """Turns a waiting trial into a running one of this process; False where another process was faster."""
     storage, _ = storage_of(study)
     number = storage_number(waiting)

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from fer.errors import InputError
 from study.arguments import check_storage, check_study_name
 from study.redaction import hide_secrets
-from study.storage.journal import JOURNAL, Journal, _damaged
+from study.storage.journal import JOURNAL, Journal, damaged_journal
 from study.storage.optuna_private import database_url, storage_of
 from study.storage.retry import RetryingStorage, StorageLost, StorageRefused, first_line
 
@@ -45,7 +45,7 @@ def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseSt
         except OSError:
             raise
         except Exception as error:  # a line that is no JSON, or no entry of a journal: whatever reading it raises
-            raise _damaged(path, error) from None
+            raise damaged_journal(path, error) from None
     try:
         # Connecting is repeated as any later call is.
         unconnected = _Unconnected(url)

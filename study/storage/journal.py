@@ -109,7 +109,7 @@ def _drop_garbled_end(file: BinaryIO, path: Path) -> None:
         print(f"warning: the last entry of {path} was damaged and is lost; the rest is read", file=sys.stderr)
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
+def damaged_journal(path: Path, error: Exception) -> InputError:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
