@@ -232,7 +232,8 @@ def test_a_failed_sync_is_tried_again_after_a_while(handle, info, monkeypatch):
 
 def test_none_means_mlflow_is_never_imported(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from study.tracking import mlflow_run as t; h = t.open_tracking('none', Path('.'));"
+        "import sys; from pathlib import Path; from study.tracking import mlflow_run as t;"
+        "h = t.open_tracking('none', Path('.'));"
         "assert h is None and t.sync(h, {}, [], set()) == 0 and t.finish(h, {}, [], set(), Path('.'));"
         "assert 'mlflow' not in sys.modules"
     )

@@ -157,6 +157,7 @@ def training_images(record: dict[str, Any], domain: str) -> int:
 
 
 def time_now() -> str:
+    """Returns the time in UTC, to the second, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -110,6 +110,7 @@ def _drop_garbled_end(file: BinaryIO, path: Path) -> None:
 
 
 def damaged_journal(path: Path, error: Exception) -> InputError:
+    """Returns the error that names the first damaged line of a journal, or what reading it raised."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
