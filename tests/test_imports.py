@@ -16,18 +16,49 @@ FOREIGN = {
     "search_spaces": {"mlflow", "argparse", "ray"},
     "study": set(),
 }
+# From the top down: what stands in a row may import what stands in lower rows, and its like.
+ROWS = {
+    "study": (
+        {"run", "report", "confirm", "worker", "datasets", "sync", "predict"},
+        {"pipeline"},
+        {"confirmation"},
+        {"execution"},
+        {"search", "tracking", "reporting"},
+        {"storage"},
+        {"record", "reading", "trials", "inputs"},
+        {"options", "arguments", "cli", "interrupts", "pareto", "machine", "redaction"},
+    ),
+    "fer": (
+        {"predict", "baseline"},
+        {"adaptation"},
+        {"training"},
+        {"features", "evaluation"},
+        {"model"},
+        {"datasets"},
+        {"config", "runtime", "tensor_files", "tensors"},
+        {"layers", "errors", "seeding", "expressions", "files"},
+    ),
+}
+SINGLE = {"options", "arguments", "cli", "interrupts", "pareto", "machine", "redaction", "record", "reading", "trials",
+          "inputs", "config", "runtime", "tensor_files", "tensors", "predict", "baseline"}  # fmt: skip
+"""Modules, which are no packages: among these a row's members may import each other, but in no circle."""
 FILES = [path.relative_to(ROOT) for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 COMMANDS = [path.stem for path in sorted((ROOT / "study").glob("*.py")) if "(main())" in path.read_text()]
 
 
-def imported(path: Path) -> set[str]:
-    """Returns the top-level modules that a file imports anywhere, those for types alone left out."""
+def without_type_imports(path: Path) -> ast.Module:
+    """Returns a file's syntax tree, imports for types alone left out."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             node.body = []
+    return tree
+
+
+def imported(path: Path) -> set[str]:
+    """Returns the top-level modules that a file imports anywhere, those for types alone left out."""
     names = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(without_type_imports(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -41,6 +72,37 @@ def test_no_import_steps_back(path):
     package, names = path.parts[0], imported(ROOT / path)
     assert not (names & set(ALLOWED)) - ALLOWED[package]
     assert not names & FOREIGN[package]
+
+
+def row_of(package: str, name: str) -> int:
+    """Returns the row of a module or package, counted from the top."""
+    (row,) = (number for number, names in enumerate(ROWS[package]) if name in names)
+    return row
+
+
+def imported_within(path: Path) -> set[str]:
+    """Returns what a file imports of its own package, by the name that follows the package's."""
+    package = path.parts[0]
+    found = set()
+    for node in ast.walk(without_type_imports(ROOT / path)):
+        if isinstance(node, ast.ImportFrom) and node.module == package:
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith(f"{package}.")}
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] in ROWS and len(path.parts) > 1], ids=str)
+def test_no_import_climbs_a_row(path):
+    package, own = path.parts[0], path.with_suffix("").parts[1]
+    if own == "__init__":
+        return
+    above = {name for name in imported_within(path) if row_of(package, name) < row_of(package, own)}
+    beside = {name for name in imported_within(path) - {own} if row_of(package, name) == row_of(package, own)}
+    assert not above
+    assert beside <= SINGLE, "packages of one row know nothing of each other"
 
 
 def test_every_command_is_found():
@@ -87,3 +149,28 @@ def test_only_confirmation_opens_test_sets():
     assert users('_read("test")') == {"fer/datasets/dataset.py"}
     users_of_retrain = users("confirmation.retrain import", "retrain(")
     assert all(path.startswith("study/confirmation/") for path in users_of_retrain)
+
+
+def module_of(path: Path) -> str:
+    """Returns the dotted name of a file's module."""
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    modules = {module_of(path): path for path in FILES}
+    imports: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found = set()
+        for node in ast.walk(without_type_imports(ROOT / path)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                named = {f"{node.module}.{alias.name}" for alias in node.names} & modules.keys()
+                found |= named or {node.module} & modules.keys()
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names} & modules.keys()
+        imports[module] = found - {module}
+
+    # What imports nothing that is left is taken away, again and again; a circle stays.
+    while ends := {module for module, others in imports.items() if not others}:
+        imports = {module: others - ends for module, others in imports.items() if module not in ends}
+    assert not imports
