@@ -56,8 +56,10 @@ SETTINGS = ("target", "epochs", "preset", "space", "trials", "ours", "workers", 
 CODE = (
     "study/search/samplers.py",
     "study/search/early_stopping.py",
+    "study/execution/claim.py",
     "study/execution/trial.py",
     "search_spaces/full.py",
+    "fer/adaptation/methods.py",
 )
 """The files that decide what a search does. Records of other code are not put together."""
 
@@ -65,7 +67,7 @@ PLAIN = """
 import sys
 from search_spaces import SPACES
 from study import run
-SPACES[sys.argv.pop(1)].slot = lambda base, index: {"params": {}}
+SPACES[sys.argv.pop(1)].initial_trial = lambda base, index: {"params": {}}
 sys.exit(run.main())
 """
 """Runs a study whose space tries no named strategies."""
