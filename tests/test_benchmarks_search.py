@@ -9,7 +9,8 @@ import pytest
 
 from benchmarks import search_real
 from benchmarks.checking import hash_of
-from benchmarks.search import Contender, correlations, curves, halving, replay, steps_of, to_reach
+from benchmarks.search import correlations, curves, steps_of, to_reach
+from benchmarks.search_contenders import Contender, halving, replay
 from benchmarks.search_figures import attained, draw_real
 from benchmarks.search_simulator import Course, Plan, Search, Surrogate, base, noise, simulate
 from benchmarks.search_table import KNOBS, MEASURED, NAMED, PACKED, SHARES, draw, read
