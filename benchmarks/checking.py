@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("fer", "search_spaces", "study")
+
 
 def recorded(path: Path) -> Any:
     """Returns the recorded results; says so, and returns None, where nothing was measured yet."""
@@ -17,8 +20,21 @@ def recorded(path: Path) -> Any:
 
 def hash_of(files: Iterable[str]) -> str:
     """Returns the hash of some of the project's files, by their paths from its root."""
-    code = [(Path(__file__).parents[1] / name).read_bytes() for name in files]
+    code = [(ROOT / name).read_bytes() for name in files]
     return hashlib.sha256(b"".join(code)).hexdigest()[:12]
+
+
+def code_in_use() -> str:
+    """Returns the hash of all code that a benchmark may measure; a record keeps that of its time."""
+    return hash_of(
+        str(path.relative_to(ROOT)) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))
+    )
+
+
+def note_earlier_code(result: Mapping[str, Any]) -> None:
+    """Prints a line where the code has changed since a record was made, or the record does not say of which it is."""
+    if result.get("measured_code") != code_in_use():
+        print("the record is of earlier code than the present one")
 
 
 def misses(figure: Callable[[str], float | None], targets: Mapping[str, tuple[str, float]]) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.checking import code_in_use
 from benchmarks.throughput import run_python
 
 RESULTS = Path(__file__).parent / "results" / "limit.json"
@@ -31,7 +32,8 @@ def main() -> int:
 
     found = limits(args.study, args.workers)
     print(json.dumps(found, indent=1))
-    RESULTS.write_text(json.dumps({"hardware": hardware(), "versions": versions(), "figures": found}, indent=1) + "\n")
+    result = {"hardware": hardware(), "versions": versions(), "measured_code": code_in_use(), "figures": found}
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.checking import misses, recorded
+from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
 
 RESULTS = Path(__file__).parent / "results" / "main_job.json"
 ROOT = Path(__file__).parent.parent
@@ -53,8 +53,8 @@ def main() -> int:
     parser.add_argument("--keep", metavar="DIR", type=Path, help="an empty folder for the study, which stays")
     args = parser.parse_args()
     if args.check:
-        found = recorded(RESULTS)
-        return check(found) if found else 1
+        result = recorded(RESULTS)
+        return check(result) if result else 1
     preset, trials, seeds = ("tiny", 12, 1) if args.quick else ("laptop", 200, 3)
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
@@ -68,6 +68,9 @@ def main() -> int:
 
 
 def check(result: dict[str, Any]) -> int:
+    """Prints the figures, and each that misses its target."""
+    note_earlier_code(result)
+    print(json.dumps(result["figures"], indent=1))
     lines = misses(result["figures"].get, {name: ("at most", most) for name, most in TARGETS.items()})
     unlike = {name: value for name, value in EXACT.items() if result["figures"][name] != value}
     lines += [f"{name} is {result['figures'][name]}, {value} wanted" for name, value in unlike.items()]
@@ -100,6 +103,7 @@ def measure(folder: Path, preset: str, trials: int, seeds: int) -> dict[str, Any
         "command": " ".join(["python", *command(trials)[1:]]),
         "hardware": hardware(),
         "versions": versions(),
+        "measured_code": code_in_use(),
         "n": {"the job": 1, "unstopped": seeds},
         "figures": figures,
         "unstopped": rounds,

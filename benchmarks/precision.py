@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.checking import recorded
+from benchmarks.checking import code_in_use, note_earlier_code, recorded
 
 if TYPE_CHECKING:
     from fer.model.weights import Baseline
@@ -56,6 +56,7 @@ def main() -> int:
 
 def check(result: dict[str, Any]) -> int:
     """Prints each correlation of bf16 that falls short; the most that is wanted is what fp32 has with itself."""
+    note_earlier_code(result)
     short = False
     for side in OBJECTIVES:
         found = {name: one["spearman"] for name, one in result["figures"][side].items()}
@@ -156,6 +157,7 @@ def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, A
         "device": args.device,
         "hardware": hardware(),
         "versions": versions(),
+        "measured_code": code_in_use(),
         "rows": rows,
     }
 

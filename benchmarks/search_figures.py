@@ -18,7 +18,8 @@ import numpy as np
 
 from benchmarks import search_real
 from benchmarks.checking import recorded
-from benchmarks.search import DEFAULT, RESULTS, WITHOUT
+from benchmarks.search import RESULTS
+from benchmarks.search_contenders import DEFAULT, WITHOUT
 from fer.expressions import CHANCE
 
 SHOWN = ("random", "tpe, Optuna's", "nsga2", "random, named first", WITHOUT, DEFAULT)

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.checking import recorded
+from benchmarks.checking import code_in_use, note_earlier_code, recorded
 
 RESULTS = Path(__file__).parent / "results" / "search_latency.json"
 
@@ -55,6 +55,7 @@ def check(result: dict[str, Any]) -> int:
     """Prints the default sampler's figures; returns 1 where they are above the target or missing."""
     from study.options import StudyOptions
 
+    note_earlier_code(result)
     name = StudyOptions.sampler
     medians = {int(size): median for size, median in result["milliseconds"].get(name, {}).items()}
     if TARGET["trials"] not in medians:
@@ -79,7 +80,13 @@ def measure(samplers: list[str], sizes: tuple[int, ...]) -> dict[str, Any]:
             median = latency(name, size)
             milliseconds[name][str(size)] = median
             print(f"{name} at {size}: {median:.1f} ms", file=sys.stderr, flush=True)
-    return {"hardware": hardware(), "versions": versions(), "target": TARGET, "milliseconds": milliseconds}
+    return {
+        "hardware": hardware(),
+        "versions": versions(),
+        "measured_code": code_in_use(),
+        "target": TARGET,
+        "milliseconds": milliseconds,
+    }
 
 
 @functools.cache

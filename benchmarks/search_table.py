@@ -192,16 +192,21 @@ def train(setting: Any, number: int) -> dict[str, Any]:
     row |= {name: getattr(config, name) for name in KNOBS}
     started = time.process_time()
 
-    def record(share: float, metrics: dict[str, float]) -> bool:
-        """Writes what a rung reached into the row, and lets the training go on."""
+    def record(share: float, metrics: dict[str, float]) -> None:
+        """Writes what a rung reached into the row."""
         values = metrics | {"seconds": time.process_time() - started}
         for column, metric in SOURCES.items():
             row[f"{column}@{share:g}"] = round(values[metric], 6)
+
+    def record_and_go_on(share: float, metrics: dict[str, float], _: Any) -> bool:
+        record(share, metrics)
         return False
 
     training_seed = seed_from("search table", "adapt", seed)
     try:
-        adapted = fer.adaptation.procedure.adapt(setting, config, training_seed, record, rungs=SHARES, parts=PARTS)
+        adapted = fer.adaptation.procedure.adapt(
+            setting, config, training_seed, record_and_go_on, rungs=SHARES, parts=PARTS
+        )
         record(1.0, adapted.measures)
         row["state"] = "finished"
     except Diverged:

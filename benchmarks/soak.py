@@ -23,7 +23,7 @@ from typing import Any
 import optuna
 import psutil
 
-from benchmarks.checking import misses, recorded
+from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
 from fer.config import AdaptationConfig
 from study.execution.claim import claim_trial
 from study.machine import hardware, versions
@@ -35,6 +35,7 @@ from study.trials import counted_trials
 RESULTS = Path(__file__).parent / "results" / "soak.json"
 TRIALS, WORKERS, PER_WORKER = 2000, 64, 16
 SIMULATED, PROCESSES, CONNECTIONS = 1000, 8, 100
+PARTS = ("soak", "postgresql", "simulated")
 TARGETS = {
     "soak.lost": ("at most", 0),
     "soak.memory_growth_kib_per_trial": ("at most", 32.0),
@@ -213,7 +214,12 @@ def measure(quick: bool) -> dict[str, Any]:
     from servers import Postgres, find_programs
 
     part = 10 if quick else 1
-    found: dict[str, Any] = {"hardware": hardware(), "versions": versions(), "quick": quick}
+    found: dict[str, Any] = {
+        "hardware": hardware(),
+        "versions": versions(),
+        "measured_code": code_in_use(),
+        "quick": quick,
+    }
     found["load"] = list(os.getloadavg())  # what else the machine was at when this began
     with tempfile.TemporaryDirectory() as folder:
         found["soak"] = soak(Path(folder) / "soak", TRIALS // part)
@@ -255,11 +261,13 @@ def main() -> int:
         found = recorded(RESULTS)
         if found is None:
             return 1
+        note_earlier_code(found)
+        print(json.dumps({name: found[name] for name in PARTS}, indent=1))
         lines = failures(found)
         print("\n".join(lines) or "all targets are met")
         return bool(lines)
     results = measure(args.quick)
-    print(json.dumps({name: results[name] for name in ("soak", "postgresql", "simulated")}, indent=1))
+    print(json.dumps({name: results[name] for name in PARTS}, indent=1))
     if not args.quick:
         RESULTS.write_text(json.dumps(results | {"targets": TARGETS}, indent=1) + "\n")
     return 0

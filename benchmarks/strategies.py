@@ -1,10 +1,11 @@
 """Every named method at equal budgets, over seeds: source and target accuracy, mean and 95 % interval.
 
-`python -m benchmarks.strategies` adapts one baseline to the stand-in of TFEID with each method of
-`fer.adaptation.PRESETS` and each seed, without early stopping, and writes benchmarks/results/strategies-tfeid.json.
-With `--data DIR --target mug` it does so on real copies. A validation split of fewer than PEOPLE people, as JAFFE's of
-one, ranks no methods and is refused. Validation accuracies; seeds vary order, views and dropout.
-Every run draws about IMAGES images. `--only METHOD …` measures these anew and keeps the committed runs of all others.
+`python -m benchmarks.strategies` adapts one baseline to synthetic TFEID with each method of
+`fer.adaptation.methods.PRESETS` and each seed, without early stopping, and writes
+benchmarks/results/strategies-tfeid.json. With `--data DIR --target mug` it does so on real copies. A validation split
+of fewer than PEOPLE people, as JAFFE's of one, ranks no methods and is refused. Validation accuracies; seeds vary
+order, views and dropout. Every run draws about IMAGES images. `--only METHOD …` measures these again and keeps the
+committed runs of all others.
 `--check` says which methods of the committed table lie outside the front that the paper's five span, `--quick` runs
 three methods and two seeds of the tiny preset and writes nothing.
 """
@@ -16,6 +17,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from benchmarks.checking import code_in_use, note_earlier_code, recorded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +32,7 @@ OUTSIDE = 3  # methods at least that should lie outside the front of the paper's
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.strategies", description=__doc__)
     parser.add_argument("--target", default="tfeid")
-    parser.add_argument("--data", help="one folder per dataset; without it the stand-in")
+    parser.add_argument("--data", help="one folder per dataset; without it synthetic faces")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--only", nargs="+", metavar="METHOD", help="measure these anew, keep all other runs")
     parser.add_argument("--preset", default="laptop")
@@ -42,7 +45,8 @@ def main() -> int:
     args = parser.parse_args()
     path = RESULTS / f"strategies-{args.target}.json"
     if args.check:
-        return check(json.loads(path.read_text()))
+        result = recorded(path)
+        return check(result) if result else 1
     if args.quick:
         args.preset, args.seeds = "tiny", 2
     if args.part is not None:
@@ -170,6 +174,7 @@ def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, A
         "preset": args.preset,
         "hardware": hardware(),
         "versions": versions(),
+        "measured_code": code_in_use(),
         "methods": methods,
         "runs": rows,
     }
@@ -203,6 +208,7 @@ def as_text(result: dict[str, Any]) -> str:
 
 def check(result: dict[str, Any]) -> int:
     """Prints the committed table and whether enough methods lie outside."""
+    note_earlier_code(result)
     print(as_text(result))
     outside = [name for name, row in result["methods"].items() if row["outside"]]
     print(f"outside the front of the paper's five: {', '.join(outside) or 'none'}")

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.checking import misses, recorded
+from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -79,6 +79,7 @@ def check(result: dict[str, Any]) -> int:
     setting = result["setting"]
     faces = ", ".join(f"{setting[side]['name']} ({setting[side]['kind']})" for side in ("source", "target"))
     print(f"{faces}: {result['n']} rounds on {result['hardware']['processor']}")
+    note_earlier_code(result)
     limit = least_seconds(result)
     print(f"at the best convolution's speed the engine would take {limit:.0f} s, and be so many times as fast:")
     for name in (name for name in result["rounds"][0] if name.startswith("script")):
@@ -134,6 +135,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
             "machine": machine | {"width": bench.width},
             "hardware": hardware(),
             "versions": versions(),
+            "measured_code": code_in_use(),
             "rounds": rounds,
             "configs": bench.configs,
         }

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import search_real
+from benchmarks import search_real, search_table
 from benchmarks.checking import hash_of
-from benchmarks.search import Contender, correlations, curves, halving, replay, steps_of, to_reach
+from benchmarks.search import correlations, curves, steps_of, to_reach
+from benchmarks.search_contenders import Contender, halving, replay
 from benchmarks.search_figures import attained, draw_real
 from benchmarks.search_simulator import Course, Plan, Search, Surrogate, base, noise, simulate
 from benchmarks.search_table import KNOBS, MEASURED, NAMED, PACKED, SHARES, draw, read
@@ -40,6 +41,17 @@ def test_rows_follow_from_their_number_and_some_repeat_the_one_before():
     ]
     assert draw(30, base()) == draw(30, base()) and draw(30, base())[1] != draw(31, base())[1]
     assert draw(49, base())[:2] == draw(48, base())[:2] and draw(49, base())[2] != draw(48, base())[2]
+
+
+def test_a_row_of_the_table_is_a_training_with_all_its_rungs(setting, monkeypatch):
+    monkeypatch.setattr(search_table, "SAMPLES", 4 * len(setting.target.open("train")))
+
+    row = search_table.train(setting, NAMED.index("FC"))
+
+    assert (row["method"], row["state"]) == ("FC", "finished")
+    rungs = [row[f"{name}@{share:g}"] for share in SHARES for name in ("source", "target", "seconds")]
+    assert all(value is not None for value in rungs)
+    assert row["seconds@1"] >= row[f"seconds@{SHARES[0]:g}"] > 0
 
 
 def test_the_surrogate_knows_what_its_table_knows(table):

@@ -1,0 +1,143 @@
+"""The studies of `benchmarks.search_real`: run through their command, their fronts evaluated on test images."""
+
+import argparse
+import functools
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+PLAIN = """
+import sys
+from search_spaces import SPACES
+from study import run
+SPACES[sys.argv.pop(1)].initial_trial = lambda base, index: {"params": {}}
+sys.exit(run.main())
+"""
+"""Runs a study whose space tries no named strategies."""
+
+SCRIPT_OPTIONS = ("--early-stop", "off", "--interpolate", "off")
+"""The options with which a study does what a plain Optuna script does."""
+
+
+def count_named(space: str) -> int:
+    """Returns how many named strategies a study of a space tries, all of them among its first hundred trials."""
+    from benchmarks.search_simulator import base
+    from search_spaces import SPACES
+
+    return sum(SPACES[space].initial_trial(base(), index) != {"params": {}} for index in range(100))
+
+
+def run_study(
+    args: argparse.Namespace, name: str, seed: int, trials: int, options: list[str], program: str | None = None
+) -> pd.DataFrame:
+    """Runs a study without the features that another study left; returns its trials.
+
+    Args:
+        args: The options of this command.
+        name: The study's name.
+        seed: The study's seed.
+        trials: The study's number of trials.
+        options: Further options of `study.run`.
+        program: A program that runs the study in place of `study.run`.
+
+    Returns:
+        The study's table of trials; its column "first" marks the strategies that the study tried first.
+    """
+    from study.storage.backend import load_study
+
+    out = args.out / f"seed-{seed}"
+    table = out / name / "trials.csv"
+    if not table.exists() or len(pd.read_csv(table)) < trials:
+        shutil.rmtree(out / ".cache" / "features", ignore_errors=True)
+
+    study_options = {
+        "--target": args.target,
+        "--data-kind": "synthetic",
+        "--preset": args.preset,
+        "--space": args.space,
+        "--trials": trials,
+        "--seed": seed,
+        "--study": name,
+        "--out": out,
+        "--epochs": args.epochs,
+        "--workers": args.workers,
+        "--tracking-uri": "none",
+    }
+    words = [str(word) for pair in study_options.items() for word in pair]
+    start = ["-c", program, args.space] if program else ["-m", "study.run"]
+    command = [sys.executable, *start, *words, "--quiet", *options]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+
+    named = [trial.number for trial in load_study(name, out, None).trials if "named" in trial.user_attrs]
+    trials_table = pd.read_csv(table)
+    return trials_table.assign(first=trials_table["number"].isin(named))[:trials]
+
+
+def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
+    """Returns the hypervolume on test images of the front of each of some tables of a study's trials.
+
+    Validation images chose the fronts; networks that the study did not save are trained again. How many of those have
+    other accuracies on validation images than before is printed.
+
+    Args:
+        out: The folder of the study's folder.
+        name: The study's name.
+        tables: Rows of the study's table of trials.
+    """
+    from fer.adaptation.evaluation import logits_on_test
+    from fer.adaptation.procedure import adapt
+    from fer.adaptation.task import AdaptationTask
+    from fer.config import unflatten
+    from fer.model import weights
+    from study.execution.worker_loop import open_trial_context
+    from study.options import INTERPOLATION_POINTS
+    from study.pareto import hypervolume
+    from study.storage.backend import load_study
+    from study.trials import OBJECTIVES, front_table, model_file
+    from study.worker import build_parser
+
+    study = load_study(name, out, None)
+    record = study.user_attrs["study"]
+    arguments = build_parser().parse_args(["--study", name, "--out", str(out)])
+    setting: AdaptationTask = open_trial_context(record, arguments).setting
+    ways = INTERPOLATION_POINTS if record["options"]["interpolate"] != "off" else ()
+    domains = [objective.removesuffix("_val") for objective in OBJECTIVES]
+    again_equal: list[bool] = []
+
+    @functools.cache
+    def train_again(number: int) -> dict[str, Any]:
+        """Returns a trial's networks, by the files that the study would have saved them in."""
+        trial = study.trials[number]
+        adapted = adapt(setting, unflatten(trial.user_attrs["config"]), trial.user_attrs["seed"], ways=ways)
+        again_equal.append([adapted.measures[name] for name in OBJECTIVES] == trial.values)
+        networks = {model_file(number): adapted.network}
+        for step in adapted.interpolated:
+            networks[model_file(number, step.alpha, step.slope)] = step.network
+        return networks
+
+    @functools.cache
+    def test_accuracies(number: int, model: str) -> list[float]:
+        """Returns the source and target accuracy of one of a trial's networks."""
+        config = unflatten(study.trials[number].user_attrs["config"])
+        saved = out / name / model
+        network = weights.load_network(saved, setting.runtime).network if saved.exists() else train_again(number)[model]
+        accuracies = []
+        for domain in domains:
+            predicted = logits_on_test(setting, config, network, domain).argmax(1)
+            labels = setting.dataset(domain).open_test().labels
+            accuracies.append(float(np.mean(predicted == labels)))
+        return accuracies
+
+    volumes = []
+    for table in tables:
+        networks = front_table(table)[["trial", "model"]].itertuples(index=False)
+        volumes.append(round(hypervolume([test_accuracies(*network) for network in networks]), 5))
+    if again_equal:
+        differ = len(again_equal) - sum(again_equal)
+        print(f"{out / name}: trained again {len(again_equal)}, {differ} otherwise", file=sys.stderr, flush=True)
+    return volumes
