@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 from fer.errors import InputError, shorten
 from study.cli import tell_error
 from study.exit_code import ExitCode
+from study.redaction import hide_secrets
 
 LONGEST_NUMBER = 40
 """Characters of a number."""
@@ -129,8 +130,6 @@ def check_storage(url: str | None) -> None:
 
     Whether a server answers there is found out when the storage is opened, `study.storage.backend.open_storage`.
     """
-    from study.redaction import hide_secrets
-
     if url is None:
         return
     shown = hide_secrets(shorten(url, 200))

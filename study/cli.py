@@ -3,15 +3,20 @@
 The package calls `renew_streams` before a command's module is read. `run_command` is what every `main` goes through.
 """
 
+import gc
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from fer.errors import InputError, printable, shorten
 from study.exit_code import ExitCode
 from study.interrupts import Interruptions
+from study.machine import is_disk_full, keep_private
+from study.redaction import hide_secrets, one_line
 
 # Former names, for callers that have not changed yet.
 DONE, FAILED, WRONG_USE = ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_USE
@@ -124,8 +129,6 @@ def run_command(
 
 def _work_guarded(work: Work, arguments: list[str] | None, resume: str, interrupted: str) -> int:
     """Does a command's work; every error becomes one line and an exit code."""
-    from study.machine import keep_private
-
     try:
         keep_private()
         _check_folder()
@@ -154,7 +157,7 @@ def _work_guarded(work: Work, arguments: list[str] | None, resume: str, interrup
 def _check_folder() -> None:
     """Raises InputError where the current folder was deleted."""
     try:
-        os.getcwd()  # noqa: PTH109 - pathlib is not there yet
+        Path.cwd()
     except OSError as error:
         raise InputError(
             "a command starts in a folder that exists", str(error.strerror), "Change into another folder."
@@ -194,9 +197,6 @@ def _tell_failure(error: Exception, arguments: list[str] | None, resume: str) ->
 
 def describe_failure(error: Exception) -> str:
     """Returns what prevented a command's work, on one line; for an unexpected error also the line that raised it."""
-    from study.machine import is_disk_full
-    from study.redaction import one_line
-
     message = one_line(error)
     if is_disk_full(error):
         return message if "no space left" in message.lower() else f"No space left on device ({message})"
@@ -212,13 +212,11 @@ def place_of(error: BaseException) -> str:
         return "unknown place"
     while trace.tb_next is not None:
         trace = trace.tb_next
-    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"  # noqa: PTH119
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
 
 
 def tell_error(text: str) -> None:
     """Prints an error as one line on standard error, without secrets and without anything that a terminal obeys."""
-    from study.redaction import hide_secrets
-
     tell(ERROR + shorten(printable(hide_secrets(text)), LONGEST_ERROR))
 
 
@@ -235,18 +233,12 @@ def same_command(module: str, arguments: list[str] | None) -> str:
 
 def command_line(module: str, words: list[str]) -> str:
     """Returns the line that calls one of the commands from this folder, without passwords."""
-    import shlex
-
-    from study.redaction import hide_secrets
-
     hidden = [printable(word) for word in hide_secrets(words)]
     return shlex.join([python(), "-m", module, *hidden])
 
 
 def python() -> str:
     """Returns how to call this Python from this folder."""
-    from pathlib import Path
-
     try:
         return str(Path(sys.executable).relative_to(Path.cwd()))
     except (OSError, ValueError):  # the folder is gone, or Python is elsewhere
@@ -255,7 +247,5 @@ def python() -> str:
 
 def leave(code: int) -> NoReturn:
     """Ends the process without a last garbage collection, which takes up to a second where much was imported."""
-    import gc
-
     gc.freeze()
     sys.exit(code)

@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="put them in MLflow's registry, with the aliases best-retention, best-target and knee",
     )
-    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # networks: its parent adds the rest
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # networks; its parent adds the rest
     return parser
 
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sync(arguments: list[str] | None) -> int:
-    """Checks the command line, then adds to MLflow what it lacks."""
+    """Checks the command line, then adds to MLflow what it lacks of the study; returns the exit code."""
     args = build_parser().parse_args(arguments)
     check_places(args)
     check_path("--register", args.register)
@@ -58,10 +58,10 @@ def sync(arguments: list[str] | None) -> int:
     # The study.
     out = Path(args.out)
     info, trials = open_study(args.study, out, args.storage)
-    kept, record = readable(trials), readable_record(info)
-    said = notice([*kept.odd, *(f"the study's {name}" for name in record.odd)])
-    if said:
-        print(f"warning: {said}", file=sys.stderr)
+    readable_trials, record = readable(trials), readable_record(info)
+    warning = notice([*readable_trials.odd, *(f"the study's {name}" for name in record.odd)])
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
 
     # MLflow.
     handle = mlflow_run.open_tracking(args.tracking_uri, Path.cwd(), required=True)
@@ -81,7 +81,7 @@ def sync(arguments: list[str] | None) -> int:
     complete = mlflow_run.finish(handle, info, trials, done, out / args.study)
     if args.models or args.register:
         complete &= mlflow_run.log_models(handle, info, trials, out / args.study, args.register)
-    total = len(kept.value)
+    total = len(readable_trials.value)
     print(
         f"{args.study}: {total} trials, {added} added, {len(done) - added} already there; {hide_secrets(handle['uri'])}"
     )

@@ -46,10 +46,10 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
     running.follower.wait()
     ready = networks and running.follower.catch_up(study, record)
     if ready:
-        beside_export: contextlib.AbstractContextManager[None] = _logging_front(running)
+        logging: contextlib.AbstractContextManager[None] = _logging_front(running)
     else:
-        beside_export = contextlib.nullcontext()
-    with beside_export:
+        logging = contextlib.nullcontext()
+    with logging:
         export(record | confirmation_of(study), trials_of(study), running.folder)
         delete_dominated_networks(study, running.folder)
         complete = running.follower.finish(study, record, running.folder)
