@@ -13,30 +13,36 @@ from typing import Any, NoReturn
 from urllib.parse import parse_qs
 
 from fer.errors import InputError, shorten
-from study.cli import WRONG_USE, tell_error
+from study.cli import tell_error
+from study.exit_code import ExitCode
+from study.redaction import hide_secrets
 
 LONGEST_NUMBER = 40
+"""Characters of a number."""
 LONGEST_SHOWN = 60
+"""Characters of a wrong value that an error shows."""
 LONGEST_NAME_BYTES = 200
 """Of a study's name, which is a folder's; file systems take 255, and what is made beside it has a longer name."""
 LONGEST_DATASET_NAME_BYTES = 100
 """Of a dataset's name; names of studies hold two of them, and files of its features add to it."""
-LONGEST_PART_BYTES, LONGEST_PATH_BYTES = 255, 3000
-"""Of one folder's name and of a whole path, below which the longest file of a study finds its place (Linux: 4096)."""
+LONGEST_PART_BYTES = 255
+"""Of one folder's name."""
+LONGEST_PATH_BYTES = 3000
+"""Of a path, below which the longest file of a study finds its place (Linux: 4096)."""
 MOST_THREADS = 1024
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that tells what is wrong on one line, with nothing in it that a terminal obeys."""
+    """A parser that prints what is wrong as one line, with nothing in it that a terminal obeys."""
 
     def print_help(self, file: Any = None) -> None:
-        """Prints all options; argparse's own passes over an output that cannot be written."""
+        """Prints all options; argparse's own method ignores an output that cannot be written."""
         (file or sys.stdout).write(self.format_help())
 
     def error(self, message: str) -> NoReturn:
-        """Tells what is wrong and ends with exit code 2."""
+        """Prints what is wrong and ends with exit code 2."""
         tell_error(f"{shorten(message, 400)}; {self.prog} --help tells what there is")
-        sys.exit(WRONG_USE)
+        sys.exit(ExitCode.WRONG_USE)
 
 
 # Numbers.
@@ -107,33 +113,31 @@ def check_path(option: str, path: str | None) -> None:
     """Raises InputError for a path that nothing could be written under, or that no report could name."""
     if path is None:
         return
-    mend = "Give another, or link to it by a shorter name of plain letters."
+    fix = "Give another, or link to it by a shorter name of plain letters."
     if not path or not is_text(path):
-        raise InputError(f"{option} is a path, in UTF-8", repr(shorten(path, LONGEST_SHOWN)), mend)
+        raise InputError(f"{option} is a path, in UTF-8", repr(shorten(path, LONGEST_SHOWN)), fix)
     longest_part = max((len(part.encode()) for part in Path(path).parts), default=0)
     if longest_part > LONGEST_PART_BYTES or len(path.encode()) > LONGEST_PATH_BYTES:
         raise InputError(
             f"{option} is a path of at most {LONGEST_PATH_BYTES} bytes, {LONGEST_PART_BYTES} in each name",
             shorten(path, LONGEST_SHOWN),
-            mend,
+            fix,
         )
 
 
 def check_storage(url: str | None) -> None:
-    """Raises InputError for a URL that is none, or whose database every process would have for itself.
+    """Raises InputError for text that is no URL, or a URL whose database every process would have for itself.
 
-    What a server says of the URL is found out when it is opened, `study.storage.open_storage`.
+    Whether a server answers there is found out when the storage is opened, `study.storage.backend.open_storage`.
     """
-    from study.redaction import hide_secrets
-
     if url is None:
         return
     shown = hide_secrets(shorten(url, 200))
-    mend = "Give sqlite:///FILE or postgresql://…, or leave --storage out for a journal on this machine."
+    fix = "Give sqlite:///FILE or postgresql://…, or leave --storage out for a journal on this machine."
     if not url.strip() or not is_text(url) or len(url) > LONGEST_PATH_BYTES:
-        raise InputError("--storage is the URL of an Optuna storage", repr(shown), mend)
+        raise InputError("--storage is the URL of an Optuna storage", repr(shown), fix)
     if not is_shared_database(url):
-        raise InputError("--storage with SQLite names a file, which all processes of a study share", shown, mend)
+        raise InputError("--storage with SQLite names a file, which all processes of a study share", shown, fix)
 
 
 def is_shared_database(url: str) -> bool:
@@ -144,26 +148,6 @@ def is_shared_database(url: str) -> bool:
     path, _, query = rest.partition("?")
     in_memory = parse_qs(query).get("mode") == ["memory"] or ":memory:" in path
     return path.startswith("///") and len(path) > len("///") and not in_memory
-
-
-def check_device(device: str | None, gpus: int | None = None) -> None:
-    """Raises InputError for a device that is none, or that this machine has not.
-
-    Args:
-        device: "auto", "cpu", "cuda", "cuda:1"; None is left to the study.
-        gpus: How many there are; None where that is not asked yet.
-    """
-    if device is None:
-        return
-    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", device):
-        raise InputError(
-            "--device is auto, cpu, cuda or cuda:N", repr(shorten(device, LONGEST_SHOWN)), "Give one of them."
-        )
-    index = int(device.partition(":")[2] or 0)
-    if gpus is not None and device.startswith("cuda") and index >= gpus:
-        raise InputError(
-            "--device cuda needs a GPU that its driver shows", f"{device} of {gpus} GPUs", "Use --device cpu."
-        )
 
 
 def check_threads(threads: int) -> None:

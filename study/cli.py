@@ -3,19 +3,33 @@
 The package calls `renew_streams` before a command's module is read. `run_command` is what every `main` goes through.
 """
 
+import gc
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from fer.errors import InputError, printable, shorten
-from study.interrupts import INTERRUPTED, Interruptions
+from study.exit_code import ExitCode
+from study.interrupts import Interruptions
+from study.machine import is_disk_full, keep_private
+from study.redaction import hide_secrets, one_line
 
-DONE, FAILED, WRONG_USE = 0, 1, 2
+# Former names, for callers that have not changed yet.
+DONE, FAILED, WRONG_USE = ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_USE
+
 ERROR = "error: "
+"""How the line of an error begins."""
+
 LONGEST_ERROR = 2000
 """Characters of an error's line, beyond which its middle is left out."""
+
+
+Work = Callable[[list[str] | None], int]
+"""What a command does with the words of its command line, None for the process's own; returns its exit code."""
 
 
 class OutputLost(OSError):
@@ -23,7 +37,7 @@ class OutputLost(OSError):
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output, whose errors are told apart from those of files and connections."""
+    """Standard output, whose errors differ in class from those of files and connections."""
 
     def write(self, text: str) -> int:
         try:
@@ -39,7 +53,7 @@ class _Output(io.TextIOWrapper):
 
 
 class _Messages(io.TextIOWrapper):
-    """Standard error, whose own errors end nothing: they could not be told anyway."""
+    """Standard error, whose own errors end nothing: there is nowhere to print them."""
 
     def write(self, text: str) -> int:
         try:
@@ -77,39 +91,44 @@ def _renewed(stream: TextIO | Any, kind: type[io.TextIOWrapper]) -> TextIO | Any
     """Returns the stream as one of `kind`, which escapes what its encoding has no character for."""
     if type(stream) is not io.TextIOWrapper:  # none, as the descriptor was closed; or not Python's own
         return stream
-    encoding, by_line, at_once = stream.encoding, stream.line_buffering, stream.write_through
-    return kind(
-        stream.detach(), encoding=encoding, errors="backslashreplace", line_buffering=by_line, write_through=at_once
-    )
+    # Read first: a stream that is detached has none of these any more.
+    settings: dict[str, Any] = {
+        "encoding": stream.encoding,
+        "line_buffering": stream.line_buffering,
+        "write_through": stream.write_through,
+    }
+    return kind(stream.detach(), errors="backslashreplace", **settings)
 
 
 # Working and ending.
 
 
 def run_command(
-    work: Callable[[list[str] | None], int],
+    work: Work,
     arguments: list[str] | None,
     resume: str = "",
     interrupted: str = "interrupted",
 ) -> int:
-    """Does a command's work; returns its exit code, having told on one line what prevented it.
+    """Does a command's work and prints, as one line, what prevented it.
 
     Args:
-        work: Parses its arguments, does it, returns the exit code.
-        arguments: Of the command line; None are the process's own.
-        resume: The command's module, where the same command goes on after an end that came too early.
-        interrupted: What is said after Ctrl-C where nothing resumes.
+        work: The work: parses the arguments, does what they say, returns the exit code.
+        arguments: Words of the command line; None are the process's own.
+        resume: Module of the command, where the same command resumes what was interrupted or failed; else empty.
+        interrupted: Line that is printed after Ctrl-C where nothing resumes.
+
+    Returns:
+        The exit code.
     """
     Interruptions.raises = True
     try:
-        return _guard(work, arguments, resume, interrupted)
+        return _work_guarded(work, arguments, resume, interrupted)
     finally:
         Interruptions.raises = False
 
 
-def _guard(work: Callable[[list[str] | None], int], arguments: list[str] | None, resume: str, interrupted: str) -> int:
-    from study.machine import keep_private
-
+def _work_guarded(work: Work, arguments: list[str] | None, resume: str, interrupted: str) -> int:
+    """Does a command's work; every error becomes one line and an exit code."""
     try:
         keep_private()
         _check_folder()
@@ -120,7 +139,7 @@ def _guard(work: Callable[[list[str] | None], int], arguments: list[str] | None,
                 sys.stdout.flush()
     except InputError as error:
         tell_error(str(error))
-        return WRONG_USE
+        return ExitCode.WRONG_USE
     except OutputLost as error:
         return _end_without_output(error)
     except KeyboardInterrupt:
@@ -132,12 +151,13 @@ def _guard(work: Callable[[list[str] | None], int], arguments: list[str] | None,
         if sys.flags.dev_mode:  # python -X dev
             raise
         _tell_failure(error, arguments, resume)
-        return FAILED
+        return ExitCode.FAILED
 
 
 def _check_folder() -> None:
+    """Raises InputError where the current folder was deleted."""
     try:
-        os.getcwd()  # noqa: PTH109 - pathlib is not there yet
+        Path.cwd()
     except OSError as error:
         raise InputError(
             "a command starts in a folder that exists", str(error.strerror), "Change into another folder."
@@ -145,47 +165,44 @@ def _check_folder() -> None:
 
 
 def _end_without_output(error: OutputLost) -> int:
-    """Ends quietly after a reader that has seen enough, as `head` has; tells of a disk that is full."""
+    """Ends quietly where the reader of standard output has gone, as `head` goes; says so where a disk is full."""
     if isinstance(sys.stdout, _Output):
         # What the stream still holds goes nowhere, so that closing it is no error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    if not isinstance(_as_usual(error), BrokenPipeError):
+    # OSError's constructor chooses the subclass by the number.
+    cause = OSError(error.errno, error.strerror)
+    if not isinstance(cause, BrokenPipeError):
         tell_error(f"standard output cannot be written ({error.strerror})")
-    return FAILED
-
-
-def _as_usual(error: OSError) -> OSError:
-    """Returns an error of the class that its number has."""
-    return OSError(error.errno, error.strerror)
+    return ExitCode.FAILED
 
 
 def _end_interrupted(arguments: list[str] | None, resume: str, interrupted: str) -> int:
+    """Prints that Ctrl-C ended the command and, where there is one, the command that resumes it."""
     if resume:
         tell(f"\ninterrupted; the same command goes on from here:\n  {same_command(resume, arguments)}")
     else:
         tell(interrupted)
-    return INTERRUPTED
+    return ExitCode.INTERRUPTED
 
 
 def _tell_failure(error: Exception, arguments: list[str] | None, resume: str) -> None:
-    """Tells what could not be done."""
-    said = describe_failure(error)
-    tell_error(f"{said}. Mended, it goes on with:" if resume else said)
-    if resume:
-        tell(f"  {same_command(resume, arguments)}")
+    """Prints what could not be done and, where there is one, the command that resumes it."""
+    reason = describe_failure(error)
+    if not resume:
+        tell_error(reason)
+        return
+    tell_error(f"{reason}. Mended, it goes on with:")
+    tell(f"  {same_command(resume, arguments)}")
 
 
 def describe_failure(error: Exception) -> str:
-    """Returns what prevented a command's work, on one line; of an error that nobody foresaw, where it arose as well."""
-    from study.machine import is_disk_full
-    from study.redaction import one_line
-
-    said = one_line(error)
+    """Returns what prevented a command's work, on one line; for an unexpected error also the line that raised it."""
+    message = one_line(error)
     if is_disk_full(error):
-        return said if "no space left" in said.lower() else f"No space left on device ({said})"
+        return message if "no space left" in message.lower() else f"No space left on device ({message})"
     if isinstance(error, OSError | RuntimeError | MemoryError):
-        return said
-    return f"unexpected {type(error).__name__}: {said} ({place_of(error)}; all of it with python -X dev)"
+        return message
+    return f"unexpected {type(error).__name__}: {message} ({place_of(error)}; all of it with python -X dev)"
 
 
 def place_of(error: BaseException) -> str:
@@ -195,13 +212,11 @@ def place_of(error: BaseException) -> str:
         return "unknown place"
     while trace.tb_next is not None:
         trace = trace.tb_next
-    return f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"  # noqa: PTH119
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
 
 
 def tell_error(text: str) -> None:
     """Prints an error as one line on standard error, without secrets and without anything that a terminal obeys."""
-    from study.redaction import hide_secrets
-
     tell(ERROR + shorten(printable(hide_secrets(text)), LONGEST_ERROR))
 
 
@@ -218,18 +233,12 @@ def same_command(module: str, arguments: list[str] | None) -> str:
 
 def command_line(module: str, words: list[str]) -> str:
     """Returns the line that calls one of the commands from this folder, without passwords."""
-    import shlex
-
-    from study.redaction import hide_secrets
-
     hidden = [printable(word) for word in hide_secrets(words)]
     return shlex.join([python(), "-m", module, *hidden])
 
 
 def python() -> str:
     """Returns how to call this Python from this folder."""
-    from pathlib import Path
-
     try:
         return str(Path(sys.executable).relative_to(Path.cwd()))
     except (OSError, ValueError):  # the folder is gone, or Python is elsewhere
@@ -237,8 +246,6 @@ def python() -> str:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process without another look for garbage, which takes up to a second where much was imported."""
-    import gc
-
+    """Ends the process without a last garbage collection, which takes up to a second where much was imported."""
     gc.freeze()
     sys.exit(code)

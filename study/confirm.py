@@ -1,7 +1,7 @@
 """`python -m study.confirm`: trains the front and the named strategies again and reads the test sets, once.
 
 The best of many trials on few validation images looks better than it is. Here every point of the front, and every
-named strategy, is trained anew with several seeds, each with its own order, draw of views, new weights and division of
+named strategy, is trained again with several seeds, each with its own order, draw of views, new weights and division of
 the target into training and validation, and judged on test images that nothing before has read. A second reading is
 refused unless asked for with --again, and is then recorded.
 """
@@ -9,8 +9,10 @@ refused unless asked for with --again, and is then recorded.
 import argparse
 
 from study.arguments import Parser, integer
-from study.cli import DONE, leave, run_command
-from study.options import SEEDS, build_joining_parent, check_places
+from study.cli import leave, run_command
+from study.exit_code import ExitCode
+from study.option_parsers import build_joining_parent, check_places
+from study.options import SEEDS
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,7 +26,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seeds", type=integer, default=SEEDS, metavar="K", help="trainings of each (default: %(default)s)"
     )
-    parser.add_argument("--again", action="store_true", help="open the test sets a second time, which is recorded")
+    parser.add_argument(
+        "--again", action="store_true", help="evaluate the test images a second time, which is recorded"
+    )
     parser.add_argument("--workers", type=integer, metavar="N", help="processes (default: cores, 4 at most on a GPU)")
     return parser
 
@@ -35,13 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def check_and_confirm(arguments: list[str] | None) -> int:
-    """Checks the command line, then confirms the study."""
+    """Checks the command line, then confirms the study; returns the exit code."""
     args = build_parser().parse_args(arguments)
     check_places(args)
+
     from study.confirmation.runner import run_confirmation
 
     run_confirmation(args)
-    return DONE
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from fer.errors import printable
 from fer.files import replacing
 from study.arguments import Parser, check_dataset_name, check_path, integer
 from study.cli import DONE, leave, run_command
-from study.options import build_data_parent, cache_folder
+from study.option_parsers import build_data_parent
+from study.options import cache_folder
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,22 +1,25 @@
 """Ctrl-C in a command: in order from the first import to the last line, never a traceback.
 
-Imports nothing beyond what every Python has loaded, since Ctrl-C may come meanwhile.
+Imports next to nothing beyond what every Python has loaded, since Ctrl-C may come meanwhile.
 """
 
 import os
 import signal
 import sys
 
-INTERRUPTED = 130
+from study.exit_code import ExitCode
+
 AGAIN_SECONDS = 0.05
+"""After which a Ctrl-C that came inside a finaliser is repeated."""
 
 
 class Interruptions:
     """What Ctrl-C means at the moment.
 
     Attributes:
-        count: How often it came.
-        raises: Whether it is raised, so that `study.cli.run_command` ends the work in order; else it ends the process.
+        count: How often it was pressed.
+        raises: Whether it raises KeyboardInterrupt, so that `study.cli.run_command` ends the work in order; else it
+            ends the process.
     """
 
     count = 0
@@ -33,22 +36,22 @@ def handle_interrupts() -> None:
 
 
 def _on_interrupt(*_: object) -> None:
-    """Is Ctrl-C: raised where a command works; ends the process at once while modules are read, or after the end."""
+    """Raises KeyboardInterrupt while a command works; ends the process while modules are read, or after the end."""
     Interruptions.count += 1
     if Interruptions.raises:
         raise KeyboardInterrupt
     if Interruptions.count == 1:
         os.write(2, b"interrupted\n")
-    os._exit(INTERRUPTED)
+    os._exit(ExitCode.INTERRUPTED)
 
 
 def _on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Repeats a Ctrl-C that came inside a finaliser, which Python would print and forget."""
+    """Repeats a Ctrl-C that came inside a finaliser, where Python would print and ignore it."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
         return
     if not Interruptions.raises:
-        os._exit(INTERRUPTED)
+        os._exit(ExitCode.INTERRUPTED)
     import _thread
     import threading
 
@@ -60,4 +63,4 @@ def _on_exception(kind: type[BaseException], error: BaseException, trace: object
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)  # type: ignore[arg-type]
         return
-    os._exit(INTERRUPTED)
+    os._exit(ExitCode.INTERRUPTED)

@@ -1,8 +1,7 @@
-"""What this machine is, and the environment its one-thread processes need. Imports nothing heavy."""
+"""What this machine is and has, how processes end on it, and the environment of workers. Imports nothing heavy."""
 
 import ctypes
 import errno
-import importlib.metadata
 import math
 import os
 import platform
@@ -15,9 +14,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fer.errors import InputError
+from fer.errors import InputError, shorten
+
+LONGEST_DEVICE_SHOWN = 60
+"""Characters of a wrong device that an error shows."""
+
+MOST_ON_A_GPU = 4
+"""Processes that share one GPU."""
+
+OUT_OF_MEMORY = "out of memory"
+"""The reason of trials that failed for want of memory."""
 
 PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
+"""Packages that results depend on."""
 
 
 def _largest_kept(libc: tuple[str, str] = platform.libc_ver()) -> int:
@@ -47,35 +56,38 @@ def worker_environment() -> dict[str, str]:
 
 def keep_private() -> None:
     """Lets nobody but the user read what this process writes: faces, and networks trained on them."""
-    os.umask(os.umask(0o077) | 0o077)
+    users_mask = os.umask(0o077)  # the only way to ask for it
+    os.umask(users_mask | 0o077)
 
 
 def is_stuck(error: BaseException) -> bool:
-    """Whether an error is of the machine and not of what it was doing: a full disk, or a storage that stays away."""
+    """Whether an error comes from the machine and would meet every other trial: a full disk, a storage that is away."""
     read_only = isinstance(error, OSError) and error.errno == errno.EROFS
     return read_only or isinstance(error, ConnectionError) or is_disk_full(error)
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether there was no room for what was to be written; numpy and safetensors each say it in their way."""
-    known = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    said = str(error).lower()
-    return known or "no space left" in said or re.search(r"\d+ requested and \d+ written", said) is not None
-
-
-OUT_OF_MEMORY = "out of memory"
-"""The reason of trials that failed so."""
+    """Whether the disk had no room for what was to be written."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    message = str(error).lower()
+    from_safetensors = "no space left" in message
+    from_numpy = re.search(r"\d+ requested and \d+ written", message) is not None
+    return from_safetensors or from_numpy
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the memory of the host or of a device did not suffice; torch, OpenCV and the kernel each say it so."""
-    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    said = (OUT_OF_MEMORY, "can't allocate memory", "cannot allocate memory", "insufficient memory")
-    return named or any(text in str(error).lower() for text in said)
+    """Whether the memory of the host or of a device did not suffice."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    # As torch, OpenCV and the kernel word it.
+    wordings = (OUT_OF_MEMORY, "can't allocate memory", "cannot allocate memory", "insufficient memory")
+    message = str(error).lower()
+    return any(wording in message for wording in wordings)
 
 
 def exit_text(code: int) -> str:
-    """Returns how a process ended, as its exit code tells; a negative one is the signal that ended it."""
+    """Returns in words how a process ended; a negative exit code is the number of the signal that ended it."""
     causes = {"SIGKILL": "perhaps for want of memory", "SIGBUS": "perhaps because the disk is full"}
     if code >= 0:
         return f"ended with exit code {code}"
@@ -88,18 +100,22 @@ def exit_text(code: int) -> str:
 
 
 class DeviceCrowded(RuntimeError):
-    """The device's memory did not suffice beside other workers."""
+    """The device's memory did not suffice for this worker and the others on it."""
 
 
 def exit_with_parent(parent: int) -> None:
-    """Watches, in a thread, for the end of the parent process and ends this one: nobody would read its results."""
+    """Ends this process, from a thread, when its parent has ended: nobody would read its results.
 
-    def watch() -> None:
+    Args:
+        parent: Process id of the parent.
+    """
+
+    def wait_for_end() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=wait_for_end, daemon=True).start()
 
 
 @cache
@@ -115,34 +131,50 @@ def gpu_count() -> int:
     return count.value
 
 
+def check_device(device: str | None, gpus: int | None = None) -> None:
+    """Raises InputError for a name that is no device's, or for a device that this machine lacks.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "cuda:1"; None leaves the choice to the study.
+        gpus: Number of GPUs of this machine; None where they have not been counted yet.
+    """
+    if device is None:
+        return
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", device):
+        raise InputError(
+            "--device is auto, cpu, cuda or cuda:N", repr(shorten(device, LONGEST_DEVICE_SHOWN)), "Give one of them."
+        )
+    index = int(device.partition(":")[2] or 0)
+    if gpus is not None and device.startswith("cuda") and index >= gpus:
+        raise InputError(
+            "--device cuda needs a GPU that its driver shows", f"{device} of {gpus} GPUs", "Use --device cpu."
+        )
+
+
 def required_device(device: str) -> str:
-    """Returns the name of a device that this machine has, cpu, cuda or cuda:1; "auto" is settled.
+    """Returns the name of a device that this machine has: "auto" becomes cuda or cpu, all others stay.
 
     Raises:
-        InputError: It is no device's name, or there is none of this number.
+        InputError: It is no device's name, or this machine has no such device.
     """
+    gpus = gpu_count()
     if device == "auto":
-        return "cuda" if gpu_count() else "cpu"
-    if re.fullmatch(r"cpu|cuda(:\d{1,4})?", device, re.ASCII) is None:
-        raise InputError("--device is auto, cpu, cuda or cuda:N", device, "Give one of them.")
-    if device != "cpu" and int(device.partition(":")[2] or 0) >= gpu_count():
-        raise InputError(
-            "--device cuda needs a GPU that its driver shows", f"{device} of {gpu_count()} GPUs", "Use --device cpu."
-        )
+        return "cuda" if gpus else "cpu"
+    check_device(device, gpus)
     return device
 
 
-MOST_ON_A_GPU = 4  # processes that share one
+# Cores and workers.
 
 
 def cores() -> int:
-    """Returns the number of cores that this process may use, as its affinity and its container's quota allow."""
+    """Returns the number of cores that this process may use, by its affinity and its container's quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(allowed, _quota())))
 
 
 def usual_workers(device: str) -> int:
-    """Returns how many processes compute on a device where nobody says and nothing was measured."""
+    """Returns how many processes compute on a device where the user does not say and nothing was measured."""
     return cores() if device == "cpu" else min(MOST_ON_A_GPU, cores())
 
 
@@ -152,11 +184,13 @@ def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
     A container of two cores on a machine of 64 sees all 64: its limit is a share of time (docs.kernel.org, cgroup-v2
     `cpu.max`; cpu.cfs_quota_us of version 1, where a quota of -1 is none).
     """
-    files = [(root / "cpu.max",), (root / "cpu/cpu.cfs_quota_us", root / "cpu/cpu.cfs_period_us")]
-    for paths in files:
+    version_2 = (root / "cpu.max",)
+    version_1 = (root / "cpu/cpu.cfs_quota_us", root / "cpu/cpu.cfs_period_us")
+    for paths in (version_2, version_1):
         try:
-            quota, period = map(float, " ".join(path.read_text(encoding="utf-8") for path in paths).split())
-        except (OSError, ValueError):  # not this version, or "max"
+            text = " ".join(path.read_text(encoding="utf-8") for path in paths)
+            quota, period = map(float, text.split())
+        except (OSError, ValueError):  # another version, or "max"
             continue
         if quota > 0 and period > 0:
             return quota / period
@@ -178,18 +212,24 @@ def hardware() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
+    import importlib.metadata  # takes as long as the rest of this module
+
+    by_name = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            by_name[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return by_name
 
 
 def _processor() -> str:
+    """Returns the processor's name."""
     try:
         with Path("/proc/cpuinfo").open() as lines:
-            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    except OSError:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:  # not Linux
         return platform.processor() or "unknown"
+    return "unknown"

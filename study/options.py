@@ -1,478 +1,304 @@
-"""The options of a study and its presets. Light to import: `--help` must answer at once."""
-
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
-from fer.errors import InputError
-
-if TYPE_CHECKING:
-    pass
-
-import argparse
-from typing import TYPE_CHECKING
-
-from study.arguments import Parser, integer
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
+"""The options of a study, each declared once. Light to import: `--help` must answer at once."""
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from fer.errors import InputError
 from study.arguments import (
     check_dataset_name,
-    check_device,
     check_path,
     check_storage,
     check_study_name,
     check_threads,
     check_tracking,
     decimal,
-    from_environment,
+    integer,
     is_count,
 )
-from study.interrupts import INTERRUPTED as INTERRUPTED
+from study.declared_options import declared, must, option
+from study.exit_code import ExitCode
+from study.machine import check_device
+from study.presets import PRESETS
 
-# Of a worker that could not go on and neither could the next, on a full disk or without its storage.
-STUCK = 3
-# Of a worker whose device had too little memory beside the others.
-CROWDED = 4
+# Former names, for callers that have not changed yet.
+STUCK, CROWDED, INTERRUPTED = ExitCode.STUCK, ExitCode.DEVICE_CROWDED, ExitCode.INTERRUPTED
+
+MOST_TRIALS = 1_000_000
 MOST_WORKERS = 1024
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
-# Alphas and slopes of the networks on the way from the baseline that are scored as well: two along the straight way (in
-# a study of 200 trials a quarter of it never was on the front), and one whose last layer is the adapted one and whose
-# first is the baseline's. The first is scored unless there is no hope that it leads; the others cost as much again, and
-# lead where it leads or the adapted network does.
+DEFAULT_TRIALS = 200
+PAPER_TRIALS = 9
+"""Points of the paper's grid."""
+
 INTERPOLATION_POINTS = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
+"""Alphas and slopes of the interpolated networks that are evaluated beside each adapted one.
+
+Two have one alpha for all layers (in a study of 200 trials a quarter of the adapted network never was on the front); in
+the third the last layer is the adapted one and the first is the baseline's. The first is evaluated unless there is no
+hope that it joins the front. The others cost as much again: they are evaluated where the first or the adapted network
+joins the front.
+"""
+
 DEFAULT_TRACKING = "sqlite:///mlruns/mlflow.db"
 
+LEVEL = 0.95
+"""Confidence level of every interval that is shown."""
 
-@dataclass(frozen=True)
-class Preset:
-    """Sizes that go together.
-
-    Attributes:
-        width: Of the network; 1.0 is the paper's 19.18 M parameters.
-        baseline_epochs: Passes over the source's training set.
-        baseline_processes: Among which a CPU divides the baseline's training; starting a second takes seconds.
-        images: Budget of an adaptation: how many training images it draws, rounded to whole passes over the target's
-            training set, and two passes at least.
-        stand_in: Factor on the stand-in's number of images.
-        purpose: One line for --help.
-    """
-
-    width: float
-    baseline_epochs: int
-    baseline_processes: int
-    images: int
-    stand_in: float
-    purpose: str
+SEEDS = 5
+"""Trainings of each network that `study.confirm` does where nobody says."""
 
 
-PRESETS: Mapping[str, Preset] = {
-    "paper": Preset(1.0, 60, 2, 12_000, 1.0, "the paper's network, for a GPU"),
-    "laptop": Preset(0.25, 5, 2, 1_600, 1.0, "the same layers at a quarter of the width"),
-    "tiny": Preset(1 / 16, 4, 1, 120, 0.1, "seconds instead of minutes, to see it work; the numbers mean nothing"),
-}
+_PURPOSES = "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items())
 
 
 @dataclass(frozen=True)
 class StudyOptions:
     """What the user asked for; field names are those of the command line."""
 
-    target: str
-    source: str = "fer2013"
-    trials: int | None = None
-    data: str | None = None
-    data_kind: str = "auto"
-    equalise: bool = False
-    keep_duplicates: bool = False
-    space: str = "card"
-    sampler: str = "tpe"
-    early_stop: str = "on"
-    rung_images: int = 300
-    tries: tuple[str, ...] = ()
-    warm_start: str | None = None
-    min_retention: float = 0.0
-    reference: tuple[float, float] | None = None
-    patience: int | None = None
-    interpolate: str = "on"
-    folds: int = 0
-    preset: str = "auto"
-    epochs: float | None = None
-    lr: float = 0.01
-    amount: float = 1.0
-    baseline: str | None = None
-    baseline_epochs: int | None = None
-    baseline_sam: float = 0.0
-    device: str = "auto"
-    precision: str = "auto"
-    workers: str = "auto"
-    threads: int = 1
-    storage: str | None = None
-    ray: str | None = None
-    tracking_uri: str | None = None
-    out: str = "runs"
-    cache_gib: float = 20.0
-    seed: int = 0
-    timeout: float | None = None
-    confirm: int = 0
-    register: str | None = None
-    study: str | None = None
-    force: bool = False
-    quiet: bool = False
+    # General.
+
+    target: str = option(
+        dataclasses.MISSING, "jaffe, tfeid, mug, … or a folder under --data", metavar="NAME", everyday=True,
+        check=partial(check_dataset_name, "--target"),
+    )  # fmt: skip
+    source: str = option(
+        "fer2013", "the large dataset (default: %(default)s)", metavar="NAME", everyday=True,
+        check=partial(check_dataset_name, "--source"),
+    )  # fmt: skip
+    trials: int | None = option(
+        None, f"the study's total of finished trials (default: {DEFAULT_TRIALS}; paper space: {PAPER_TRIALS})",
+        parse=integer, metavar="N", resumable=True, everyday=True,
+        check=must(
+            f"--trials is between 1 and {MOST_TRIALS}", lambda trials: 1 <= trials <= MOST_TRIALS,
+            "Give the total of trials you want.",
+        ),
+    )  # fmt: skip
+    force: bool = option(
+        False, "go on with a study although its data or the versions of packages changed", resumable=True
+    )
+    quiet: bool = option(False, "plain lines instead of a live one", resumable=True)
+
+    # Data.
+
+    data: str | None = option(
+        None, "one folder per dataset (default: FER_DATA)", group="data", metavar="DIR", environment="FER_DATA",
+        resumable=True, everyday=True, check=partial(check_path, "--data"),
+    )  # fmt: skip
+    data_kind: str = option(
+        "auto", "auto: the real copy where it is found, else synthetic faces, and says so", group="data",
+        choices=("auto", "real", "synthetic"), resumable=True,
+    )  # fmt: skip
+    equalise: bool = option(False, "equalise the histograms of both datasets", group="data")
+    keep_duplicates: bool = option(
+        False, "keep training images whose pixels are in validation or test", group="data"
+    )  # fmt: skip
+
+    # Search.
+
+    space: str = option(
+        "card",
+        "card: strategy, frozen layers, learning rate, fusion ratio; full: every hyperparameter, and every known "
+        "method; paper: the paper's grid",
+        group="search", choices=("card", "full", "paper"), everyday=True,
+    )  # fmt: skip
+    sampler: str = option(
+        "tpe", "Optuna's samplers; grid: all points of --space paper (default: %(default)s)", group="search",
+        choices=SAMPLERS,
+    )  # fmt: skip
+    early_stop: str = option(
+        "on", "on: a trial that others dominate stops at half of its budget (default: %(default)s)", group="search",
+        choices=("on", "off"),
+    )  # fmt: skip
+    rung_images: int = option(
+        300,
+        "validation images of each dataset that are evaluated at half of a budget, at most; 0: all "
+        "(default: %(default)s)",
+        group="search", parse=integer, metavar="N",
+        check=must(
+            "--rung-images is a number of images", lambda images: images >= 0, "Give 0 for all, or leave it out."
+        ),
+    )  # fmt: skip
+    interpolate: str = option(
+        "on", "on: networks between the baseline and each adapted one compete as well (default: %(default)s)",
+        group="search", choices=("on", "off"),
+    )  # fmt: skip
+    tries: tuple[str, ...] = option(
+        (), "a guess of yours that comes first, such as strategy=FU,lr=1e-3; may be given several times",
+        group="search", flag="--try", metavar="NAME=VALUE,…", repeatable=True, resumable=True,
+    )  # fmt: skip
+    warm_start: str | None = option(
+        None, "the front of an earlier study comes first", group="search", metavar="STUDY", resumable=True,
+        check=check_study_name,
+    )  # fmt: skip
+    min_retention: float = option(
+        0.0, "share of the baseline's source accuracy below which no network is an answer, such as 0.9",
+        group="search", parse=decimal, metavar="SHARE",
+        check=must(
+            "--min-retention is a share from 0 to 1", lambda share: 0 <= share <= 1, "Try 0.9, or leave it out."
+        ),
+    )  # fmt: skip
+    reference: tuple[float, float] | None = option(
+        None, "accuracies that hypervolume is measured from (default: chance)", group="search", parse=decimal,
+        metavar=("SOURCE", "TARGET"), resumable=True,
+        check=must(
+            "--reference is two accuracies from 0 to 1",
+            lambda reference: all(0 <= accuracy < 1 for accuracy in reference),
+            "Leave it out for chance.",
+        ),
+    )  # fmt: skip
+    patience: int | None = option(
+        None, "end when the hypervolume has not grown for T finished trials", group="search", parse=integer,
+        metavar="T", resumable=True,
+        check=must(
+            "--patience is a number of trials, 1 at least", lambda trials: trials >= 1,
+            "Leave it out to run all trials.",
+        ),
+    )  # fmt: skip
+    folds: int = option(
+        0, "judge each trial by K trainings, every image of the target in validation once; K times the price",
+        group="search", parse=integer, metavar="K",
+        check=must(
+            "--folds is two at least", lambda folds: folds == 0 or 2 <= folds <= 1000,
+            "Give the number of folds, or leave it out.",
+        ),
+    )  # fmt: skip
+    seed: int = option(
+        0, "of everything random (default: 0)", group="search", parse=integer, metavar="N", everyday=True,
+        check=must("--seed is between 0 and 2**63", lambda seed: 0 <= seed < 2**63, "Give 0 or more."),
+    )  # fmt: skip
+    timeout: float | None = option(
+        None, "start no trial after this time", group="search", parse=decimal, metavar="SECONDS", resumable=True,
+        everyday=True, check=must("--timeout is positive", lambda seconds: seconds > 0, "Give seconds."),
+    )  # fmt: skip
+    confirm: int = option(
+        0, "at the end, train the front again with K seeds and test it", group="search", parse=integer, metavar="K",
+        resumable=True, everyday=True,
+        check=must(
+            "--confirm is a number of seeds", lambda seeds: 0 <= seeds <= 1000, "Give 5, or 0 to skip it."
+        ),
+    )  # fmt: skip
+
+    # Training.
+
+    preset: str = option(
+        "auto", f"auto: paper on a GPU, else laptop. {_PURPOSES}", group="training", choices=("auto", *PRESETS),
+        everyday=True,
+    )  # fmt: skip
+    epochs: float | None = option(
+        None, "budget of a trial, in passes over the target", group="training", parse=decimal, metavar="E",
+        check=must(
+            "--epochs is between 0 and 100000", lambda epochs: 0 < epochs <= 100_000,
+            "Leave it out for the preset's budget.",
+        ),
+    )  # fmt: skip
+    lr: float = option(
+        0.01, "learning rate of the named strategies (%(default)s)", group="training", parse=decimal,
+        check=must("--lr is between 0.0001 and 0.1, as in the space", lambda lr: 1e-4 <= lr <= 1e-1, "Try 0.01."),
+    )  # fmt: skip
+    amount: float = option(
+        1.0, "share of the target's training set, 0.5 or 1.0", group="training", parse=decimal,
+        check=must("--amount is 0.5 or 1.0", lambda amount: amount in (0.5, 1.0), "Give one of them."),
+    )  # fmt: skip
+    baseline: str | None = option(
+        None, "your own source-trained network, as safetensors", group="training", metavar="FILE",
+        check=partial(check_path, "--baseline"),
+    )  # fmt: skip
+    baseline_epochs: int | None = option(
+        None, "passes over the source", group="training", parse=integer, metavar="E",
+        check=must(
+            "--baseline-epochs is between 1 and 10000", lambda epochs: 1 <= epochs <= 10_000,
+            "Leave it out for the preset's.",
+        ),
+    )  # fmt: skip
+    baseline_sam: float = option(
+        0.0, "train it by sharpness-aware minimisation", group="training", parse=decimal, metavar="RHO",
+        check=must(
+            "--baseline-sam is a radius from 0 to 10", lambda radius: 0 <= radius < 10, "Try 0.05, or leave it out."
+        ),
+    )  # fmt: skip
+    device: str = option(
+        "auto", "auto, cpu, cuda or cuda:1", group="training", everyday=True, check=check_device
+    )  # fmt: skip
+    precision: str = option(
+        "auto",
+        "auto: bf16 on a GPU, and on a CPU that trains faster with it, which is measured (default: %(default)s)",
+        group="training", choices=("auto", "fp32", "bf16"),
+    )  # fmt: skip
+    workers: str = option(
+        "auto", "processes (auto: measured, once)", group="training", metavar="N", resumable=True, everyday=True,
+        check=must(
+            f"--workers is auto or 1…{MOST_WORKERS}",
+            lambda workers: workers == "auto" or is_count(workers, MOST_WORKERS),
+            "Give a number of processes.",
+        ),
+    )  # fmt: skip
+    threads: int = option(
+        1, "of each worker (auto: measured)", group="training", parse=integer, metavar="N", resumable=True,
+        check=check_threads,
+    )  # fmt: skip
+
+    # Places.
+
+    out: str = option(
+        "runs", "results and caches (default: %(default)s)", group="places", metavar="DIR", resumable=True,
+        everyday=True, check=partial(check_path, "--out"),
+    )  # fmt: skip
+    cache_gib: float = option(
+        20.0, "features of frozen layers that no study used for long are deleted beyond this (default: %(default)g)",
+        group="places", parse=decimal, metavar="G", resumable=True,
+        check=must("--cache-gib is not negative", lambda gib: gib >= 0, "Give GiB, or 0 to keep none."),
+    )  # fmt: skip
+    study: str | None = option(
+        None, "name of the study (default: from the options)", group="places", metavar="NAME", resumable=True,
+        everyday=True, check=check_study_name,
+    )  # fmt: skip
+    storage: str | None = option(
+        None, "any Optuna storage (default: STUDY_STORAGE, else a journal in the study's folder under --out)",
+        group="places", metavar="URL", environment="STUDY_STORAGE", resumable=True, everyday=True,
+        check=check_storage,
+    )  # fmt: skip
+    ray: str | None = option(
+        None, "run the workers on this Ray cluster, or local; needs a --storage it reaches", group="places",
+        metavar="ADDRESS", resumable=True, everyday=True, check=partial(check_path, "--ray"),
+    )  # fmt: skip
+    tracking_uri: str | None = option(
+        None, f"MLflow, or none (default: MLFLOW_TRACKING_URI or {DEFAULT_TRACKING})", group="places",
+        metavar="URI", resumable=True, everyday=True, check=check_tracking,
+    )  # fmt: skip
+    register: str | None = option(
+        None, "put the front's networks in MLflow's registry under this name at the end", group="places",
+        metavar="NAME", resumable=True, check=partial(check_path, "--register"),
+    )  # fmt: skip
 
     @property
     def wanted(self) -> int:
-        """The study's total of finished trials; the paper's grid has nine points."""
-        return self.trials if self.trials is not None else (9 if self.space == "paper" else 200)
+        """The study's total of finished trials."""
+        if self.trials is not None:
+            return self.trials
+        return PAPER_TRIALS if self.space == "paper" else DEFAULT_TRIALS
 
 
-# Options that a study may change between two runs without becoming another study.
-RESUMABLE_OPTIONS = {
-    "tries", "warm_start", "reference", "patience",
-    "trials", "data", "data_kind", "workers", "threads", "storage", "ray", "tracking_uri", "out", "timeout", "confirm",
-    "register", "study", "force", "quiet", "cache_gib",
-}  # fmt: skip
-
-
-def build_data_parent() -> argparse.ArgumentParser:
-    """Returns the options about data, which several commands share."""
-    parser = argparse.ArgumentParser(add_help=False)
-    group = parser.add_argument_group("data")
-    group.add_argument(
-        "--data", metavar="DIR", default=from_environment("FER_DATA"), help="one folder per dataset (default: FER_DATA)"
-    )
-    group.add_argument(
-        "--data-kind",
-        choices=("auto", "real", "synthetic"),
-        default="auto",
-        help="auto: the real copy where it is found, else drawn stand-in faces, and says so",
-    )
-    group.add_argument("--equalise", action="store_true", help="equalise the histograms of both datasets")
-    group.add_argument(
-        "--keep-duplicates", action="store_true", help="keep training images whose pixels are in validation or test"
-    )
-    return parser
-
-
-class _ListStrategies(argparse.Action):
-    """Prints every named method, what it sets and where it comes from, and ends."""
-
-    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from fer.adaptation.methods import PRESETS as METHODS
-        from fer.adaptation.methods import REFERENCES
-
-        width = max(map(len, METHODS))
-        for name, knobs in METHODS.items():
-            print(f"{name:{width}} {REFERENCES[name]}")
-            print(f"{'':{width}} {', '.join(f'{knob} {knobs[knob]}' for knob in knobs)}")
-        parser.exit()
-
-
-def place_parent() -> argparse.ArgumentParser:
-    """Returns the options that say where a study is which is there already."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument(
-        "--storage",
-        metavar="URL",
-        default=from_environment("STUDY_STORAGE"),
-        help="its storage (default: STUDY_STORAGE, else the journal under --out)",
-    )
-    parser.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
-    return parser
-
-
-def build_joining_parent() -> argparse.ArgumentParser:
-    """Returns the options of the commands that compute for a study which is there already."""
-    parser = argparse.ArgumentParser(add_help=False, parents=[place_parent()])
-    parser.add_argument("--data", metavar="DIR", default=from_environment("FER_DATA"), help="one folder per dataset")
-    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: the study's)")
-    return parser
-
-
-def check_places(args: argparse.Namespace) -> None:
-    """Raises InputError for a name, path or URL of `place_parent` that no study can have."""
-    check_study_name(args.study)
-    check_storage(args.storage)
-    check_path("--out", args.out)
-    check_path("--data", getattr(args, "data", None))
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of `python -m study.run`."""
-    presets = "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items())
-    parser = Parser(
-        prog="python -m study.run",
-        description="Searches for the best way to adapt a facial-expression CNN to a small dataset without it "
-        "forgetting the large one. Running the same command again resumes the study.",
-        parents=[build_data_parent()],
-    )
-    parser.add_argument("--target", required=True, metavar="NAME", help="jaffe, tfeid, mug, … or a folder under --data")
-    parser.add_argument("--source", default="fer2013", metavar="NAME", help="the large dataset (default: %(default)s)")
-    parser.add_argument(
-        "--trials",
-        type=integer,
-        metavar="N",
-        help="the study's total of finished trials (default: 200; paper space: 9)",
-    )
-    search = parser.add_argument_group("search")
-    search.add_argument(
-        "--space",
-        choices=("card", "full", "paper"),
-        default="card",
-        help="card: strategy, frozen layers, learning rate, fusion ratio; full: every knob, and every known method; "
-        "paper: the paper's grid",
-    )
-    search.add_argument("--list-strategies", action=_ListStrategies, help="print the known methods and their knobs")
-    search.add_argument(
-        "--sampler",
-        choices=SAMPLERS,
-        default=StudyOptions.sampler,
-        help="Optuna's samplers; grid: all points of --space paper (default: %(default)s)",
-    )
-    search.add_argument(
-        "--early-stop",
-        choices=("on", "off"),
-        default="on",
-        help="on: a trial that others dominate stops at half of its budget (default: %(default)s)",
-    )
-    search.add_argument(
-        "--rung-images",
-        type=integer,
-        default=StudyOptions.rung_images,
-        metavar="N",
-        help="validation images of each dataset that tell at half of a budget, at most; 0: all (default: %(default)s)",
-    )
-    search.add_argument(
-        "--interpolate",
-        choices=("on", "off"),
-        default="on",
-        help="on: networks between the baseline and each adapted one compete as well (default: %(default)s)",
-    )
-    search.add_argument(
-        "--try",
-        dest="tries",
-        action="append",
-        default=[],
-        metavar="KNOB=VALUE,…",
-        help="a guess of yours that comes first, such as strategy=FU,lr=1e-3; may be given several times",
-    )
-    search.add_argument("--warm-start", metavar="STUDY", help="the front of an earlier study comes first")
-    search.add_argument(
-        "--min-retention",
-        type=decimal,
-        default=0.0,
-        metavar="SHARE",
-        help="share of the baseline's source accuracy below which no network is an answer, such as 0.9",
-    )
-    search.add_argument(
-        "--reference",
-        type=decimal,
-        nargs=2,
-        metavar=("SOURCE", "TARGET"),
-        help="accuracies that hypervolume is measured from (default: chance)",
-    )
-    search.add_argument(
-        "--patience", type=integer, metavar="T", help="end when the hypervolume has not grown for T finished trials"
-    )
-    search.add_argument(
-        "--folds", type=integer, default=0, metavar="K",
-        help="judge each trial by K trainings, every image of the target in validation once; K times the price",
-    )  # fmt: skip
-    search.add_argument("--seed", type=integer, default=0, metavar="N", help="of everything random (default: 0)")
-    search.add_argument("--timeout", type=decimal, metavar="SECONDS", help="start no trial after this time")
-    search.add_argument(
-        "--confirm",
-        type=integer,
-        default=0,
-        metavar="K",
-        help="at the end, train the front again with K seeds and test it",
-    )
-    training = parser.add_argument_group("training")
-    training.add_argument(
-        "--preset", choices=("auto", *PRESETS), default="auto", help=f"auto: paper on a GPU, else laptop. {presets}"
-    )
-    training.add_argument("--epochs", type=decimal, metavar="E", help="budget of a trial, in passes over the target")
-    training.add_argument(
-        "--lr", type=decimal, default=0.01, help="learning rate of the named strategies (%(default)s)"
-    )
-    training.add_argument("--amount", type=decimal, default=1.0, help="share of the target's training set, 0.5 or 1.0")
-    training.add_argument("--baseline", metavar="FILE", help="your own source-trained network, as safetensors")
-    training.add_argument("--baseline-epochs", type=integer, metavar="E", help="passes over the source")
-    training.add_argument(
-        "--baseline-sam", type=decimal, default=0.0, metavar="RHO", help="train it by sharpness-aware minimisation"
-    )
-    training.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
-    training.add_argument(
-        "--precision",
-        choices=("auto", "fp32", "bf16"),
-        default="auto",
-        help="auto: bf16 on a GPU, and on a CPU that trains faster with it, which is measured (default: %(default)s)",
-    )
-    training.add_argument("--workers", default="auto", metavar="N", help="processes (auto: measured, once)")
-    training.add_argument("--threads", type=integer, default=1, metavar="N", help="of each worker (auto: measured)")
-    places = parser.add_argument_group("places")
-    places.add_argument("--out", default="runs", metavar="DIR", help="results and caches (default: %(default)s)")
-    places.add_argument(
-        "--cache-gib", type=decimal, default=20.0, metavar="G",
-        help="features of frozen layers that no study used for long are deleted beyond this (default: %(default)g)",
-    )  # fmt: skip
-    places.add_argument("--study", metavar="NAME", help="name of the study (default: from the options)")
-    places.add_argument(
-        "--storage",
-        metavar="URL",
-        default=from_environment("STUDY_STORAGE"),
-        help="any Optuna storage (default: STUDY_STORAGE, else a journal in the study's folder)",
-    )
-    places.add_argument(
-        "--ray", metavar="ADDRESS", help="run the workers on this Ray cluster, or local; needs a --storage it reaches"
-    )
-    places.add_argument(
-        "--tracking-uri", metavar="URI", help=f"MLflow, or none (default: MLFLOW_TRACKING_URI or {DEFAULT_TRACKING})"
-    )
-    places.add_argument(
-        "--register", metavar="NAME", help="put the front's networks in MLflow's registry under this name at the end"
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="go on with a study although its data or the versions of packages changed"
-    )
-    parser.add_argument("--quiet", action="store_true", help="plain lines instead of a live one")
-    return parser
-
-
-def parse_options(arguments: list[str] | None = None) -> StudyOptions:
-    """Parses and checks the command line of `python -m study.run`."""
-    parser = build_parser()
-    given = vars(parser.parse_args(arguments))
-    for name, value in given.items():
-        if isinstance(value, list) and name not in ("tries", "reference"):  # what argparse makes of "--name=--"
-            parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
-    reference = tuple(given["reference"]) if given["reference"] else None
-    options = StudyOptions(**given | {"tries": tuple(given["tries"]), "reference": reference})
-    check_options(options)
-    return options
-
-
-def check_options(options: StudyOptions) -> None:
-    """Raises InputError for values that no study can have, and for options that contradict each other."""
-    rules: list[tuple[bool, str, object, str]] = [
-        (
-            1 <= options.wanted <= 1_000_000,
-            "--trials is between 1 and 1000000", options.wanted, "Give the total of trials you want.",
-        ),
-        (0 <= options.confirm <= 1000, "--confirm is a number of seeds", options.confirm, "Give 5, or 0 to skip it."),
-        (0 <= options.seed < 2**63, "--seed is between 0 and 2**63", options.seed, "Give 0 or more."),
-        (options.amount in (0.5, 1.0), "--amount is 0.5 or 1.0", options.amount, "Give one of them."),
-        (1e-4 <= options.lr <= 1e-1, "--lr is between 0.0001 and 0.1, as in the space", options.lr, "Try 0.01."),
-        (
-            options.epochs is None or 0 < options.epochs <= 100_000,
-            "--epochs is between 0 and 100000", options.epochs, "Leave it out for the preset's budget.",
-        ),
-        (
-            options.baseline_epochs is None or 1 <= options.baseline_epochs <= 10_000,
-            "--baseline-epochs is between 1 and 10000", options.baseline_epochs, "Leave it out for the preset's.",
-        ),
-        (options.cache_gib >= 0, "--cache-gib is not negative", options.cache_gib, "Give GiB, or 0 to keep none."),
-        (
-            0 <= options.min_retention <= 1,
-            "--min-retention is a share from 0 to 1", options.min_retention, "Try 0.9, or leave it out.",
-        ),
-        (
-            options.reference is None or all(0 <= value < 1 for value in options.reference),
-            "--reference is two accuracies from 0 to 1", options.reference, "Leave it out for chance.",
-        ),
-        (
-            options.patience is None or options.patience >= 1,
-            "--patience is a number of trials, 1 at least", options.patience, "Leave it out to run all trials.",
-        ),
-        (
-            options.rung_images >= 0,
-            "--rung-images is a number of images", options.rung_images, "Give 0 for all, or leave it out.",
-        ),
-        (
-            options.folds == 0 or 2 <= options.folds <= 1000,
-            "--folds is two at least", options.folds, "Give the number of folds, or leave it out.",
-        ),
-        (options.timeout is None or options.timeout > 0, "--timeout is positive", options.timeout, "Give seconds."),
-        (
-            options.workers == "auto" or is_count(options.workers, MOST_WORKERS),
-            f"--workers is auto or 1…{MOST_WORKERS}", options.workers, "Give a number of processes.",
-        ),
-        (
-            options.target != options.source,
-            "--target and --source are two datasets", options.target, "Choose another target.",
-        ),
-        (
-            not (options.baseline and (options.baseline_epochs or options.baseline_sam)),
-            "--baseline is used as it is, which contradicts --baseline-epochs and --baseline-sam", options.baseline,
-            "Leave one of them out.",
-        ),
-        (
-            0 <= options.baseline_sam < 10,
-            "--baseline-sam is a radius from 0 to 10", options.baseline_sam, "Try 0.05, or leave it out.",
-        ),
-        (
-            not (options.space == "paper" and options.amount != 1.0),
-            "--space paper has both amounts in its grid, so --amount contradicts it", options.amount, "Leave it out.",
-        ),
-        (
-            not (options.sampler == "grid" and options.space != "paper"),
-            "--sampler grid needs a space without continuous knobs", f"--space {options.space}",
-            "Use --space paper, or another sampler.",
-        ),
-        (
-            not (options.ray and not options.storage),
-            "--ray needs a storage that every node reaches", "no --storage",
-            "Give --storage postgresql://… or grpc://….",
-        ),
-        (
-            not (options.data_kind == "real" and options.data is None),
-            "--data-kind real needs a place to look", "no --data and no FER_DATA", "Give --data DIR.",
-        ),
-    ]  # fmt: skip
-    for holds, rule, value, mend in rules:
-        if not holds:
-            raise InputError(rule, value, mend)
-    check_names_and_places(options)
-
-
-def check_names_and_places(options: StudyOptions) -> None:
-    """Raises InputError for names, paths and URLs that a study could not be kept under."""
-    for option, dataset in (("--target", options.target), ("--source", options.source)):
-        check_dataset_name(option, dataset)
-    for study in (options.study, options.warm_start):
-        if study is not None:
-            check_study_name(study)
-    for option, path in (("--out", options.out), ("--data", options.data), ("--baseline", options.baseline)):
-        check_path(option, path)
-    check_path("--register", options.register)
-    check_path("--ray", options.ray)
-    check_storage(options.storage)
-    check_tracking(options.tracking_uri)
-    check_threads(options.threads)
-    check_device(options.device)
+RESUMABLE_OPTIONS = {name for name, declaration in declared(StudyOptions).items() if declaration.resumable}
+"""Options that may change between two runs of a study without making it another study."""
 
 
 def study_name(options: StudyOptions, source: str, target: str, synthetic: bool) -> str:
     """Returns the name a study gets from what it is about, unless the user names it."""
     if options.study:
         return options.study
-    parts = [source, target] + ["synthetic"] * synthetic + [options.space, options.preset]
-    parts += ["half"] * (options.amount == 0.5) + [f"folds{options.folds}"] * (options.folds != 0)
-    parts += [f"seed{options.seed}"] * (options.seed != 0)
+    parts = [source, target]
+    if synthetic:
+        parts.append("synthetic")
+    parts += [options.space, options.preset]
+    if options.amount == 0.5:
+        parts.append("half")
+    if options.folds != 0:
+        parts.append(f"folds{options.folds}")
+    if options.seed != 0:
+        parts.append(f"seed{options.seed}")
     return "-".join(parts)
 
 
@@ -505,9 +331,3 @@ def current_sampler(name: str) -> str:
 def cache_folder(out: str | Path) -> Path:
     """Returns where datasets, baselines and features are kept for all studies of an output folder."""
     return Path(out) / ".cache"
-
-
-LEVEL = 0.95
-
-
-SEEDS = 5

@@ -1,4 +1,4 @@
-"""Passwords and tokens out of whatever is shown, stored or sent."""
+"""Hides passwords and tokens in whatever is shown, stored or sent."""
 
 import re
 from typing import Any
@@ -7,9 +7,9 @@ from urllib.parse import unquote_plus
 from fer.errors import printable, shorten
 
 MOST_LAYERS = 6
-"""Of percent-encoding that are looked through; what has more is hidden."""
+"""Layers of percent-encoding that are decoded; a value with more is hidden."""
 
-# A value that is one URL, whose password may hold anything, line breaks too: all of it up to the last "@".
+# A value that is one URL: all of it up to the last "@", as its password may hold anything, even line breaks.
 _URL = re.compile(r"\A(\s*)([\w.+-]+)://(/?)([^/\s].*)@", re.DOTALL)
 # A URL in a sentence: up to the last "@" of the line, as a raw password may hold "/", "@", "?", "#" and spaces.
 _URL_IN_TEXT = re.compile(r"()\b([\w.+-]+)://(/?)([^/\s][^\n]*)@")
@@ -32,9 +32,9 @@ _ENCODED_NAME = re.compile(r"(?<![\w%-])([\w-]{0,80}%[\w%-]{0,80})=([^&]+)")
 def hide_secrets(value: Any) -> Any:
     """Returns a copy of text, dicts and lists in which passwords and tokens inside URIs are starred.
 
-    It knows users and passwords before an "@" however they are written; named secrets in queries, in connection
-    strings and in what Python or JSON writes; and both inside values that are percent-encoded, as `odbc_connect` is.
-    Where in doubt it hides more.
+    Three kinds are recognised: users and passwords before an "@", however they are written; named secrets in queries,
+    in connection strings and in what Python or JSON writes; and both inside percent-encoded values, such as
+    `odbc_connect`. Where in doubt, more is hidden.
     """
     if isinstance(value, dict):
         return {key: hide_secrets(item) for key, item in value.items()}
@@ -59,6 +59,7 @@ def hide_secrets(value: Any) -> Any:
 
 
 def _without_user(url: re.Match) -> str:
+    """Returns a match of a URL with its user and password starred."""
     before, scheme, third_slash, _ = url.groups()
     if third_slash and scheme.startswith(_SCHEMES_OF_FILES):
         return url[0]  # a path, in which "@" is a letter
@@ -66,6 +67,7 @@ def _without_user(url: re.Match) -> str:
 
 
 def _without_encoded_secret(pair: re.Match) -> str:
+    """Returns a match of "name=value", the value starred where decoding shows a secret."""
     name, value = pair.groups()
     return f"{name}=***" if _is_secret_when_decoded(name, value) else pair[0]
 
@@ -77,13 +79,20 @@ def _is_secret_when_decoded(name: str, value: str) -> bool:
         if decoded == (name, value):
             return False
         name, value = decoded
-        patterns = (_PAIR.search(f"{name}={value}"), _URL_IN_TEXT.search(value), _WITHOUT_SCHEME.search(value))
-        if any(patterns):
+        is_named = _PAIR.search(f"{name}={value}") is not None
+        has_user = _URL_IN_TEXT.search(value) is not None or _WITHOUT_SCHEME.search(value) is not None
+        if is_named or has_user:
             return True
     return True
 
 
 def one_line(error: BaseException, most: int = 300) -> str:
-    """Returns what an error says, or its name, on one line and without secrets."""
-    said = hide_secrets(str(error)).strip() or type(error).__name__
-    return shorten(printable(said.splitlines()[0]), most)
+    """Returns an error's message, or its class where it has none, on one line and without secrets.
+
+    Args:
+        error: The error.
+        most: Characters, beyond which the middle is left out.
+    """
+    message = hide_secrets(str(error)).strip() or type(error).__name__
+    first_line = message.splitlines()[0]
+    return shorten(printable(first_line), most)

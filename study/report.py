@@ -1,26 +1,23 @@
-"""`python -m study.report`: writes everything a study exports, anew from its storage."""
+"""`python -m study.report`: writes everything a study exports, again from its storage."""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from study.arguments import Parser
-from study.cli import DONE, leave, run_command
-from study.options import check_places, place_parent
+from study.cli import leave, run_command
+from study.exit_code import ExitCode
+from study.option_parsers import build_place_parent, check_places
 from study.reporting.export import export
 from study.storage.records import open_study
-
-if TYPE_CHECKING:
-    pass
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.report`."""
     parser = Parser(
         prog="python -m study.report",
-        description="Exports a study's tables, pictures and report anew.",
-        parents=[place_parent()],
+        description="Exports a study's tables, pictures and report again.",
+        parents=[build_place_parent()],
     )
     parser.add_argument("study", metavar="STUDY", help="name of the study")
     return parser
@@ -32,28 +29,32 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def export_again(arguments: list[str] | None) -> int:
-    """Writes a study's exports anew and prints the paper's table where there is one."""
+    """Writes a study's exports again and prints the paper's table where there is one; returns the exit code."""
     args = build_parser().parse_args(arguments)
     check_places(args)
+
+    # Not for --help.
     import rich
 
     from study.reporting.terminal import for_terminal
     from study.tracking.models import damage_warning, damaged_networks
     from study.trials import front_table, trials_table
 
-    info, trials = open_study(args.study, Path(args.out), args.storage)
+    # Export.
+    record, trials = open_study(args.study, Path(args.out), args.storage)
     folder = Path(args.out) / args.study
-    written = export(info, trials, folder)
+    written = export(record, trials, folder)
 
+    # Say what the user should know.
     rows = trials_table(trials)
     damaged = damaged_networks(front_table(rows), folder)
     if damaged:
         print(f"warning: {damage_warning(damaged)}", file=sys.stderr)
-    paper = for_terminal(info, rows)
-    if paper is not None:
-        rich.print(paper)
+    paper_table = for_terminal(record, rows)
+    if paper_table is not None:
+        rich.print(paper_table)
     print(f"{len(written)} files in {folder}; open {folder / 'report.html'}")
-    return DONE
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from fer.errors import InputError
 from study.arguments import Parser, check_path, check_tracking
-from study.cli import DONE, FAILED, leave, run_command
+from study.cli import leave, run_command
+from study.exit_code import ExitCode
 from study.machine import exit_with_parent
-from study.options import check_places, place_parent
+from study.option_parsers import build_place_parent, check_places
 from study.redaction import hide_secrets
 
 
@@ -18,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m study.sync",
         description="Adds to MLflow whatever it lacks of a study; running it again adds nothing twice.",
-        parents=[place_parent()],
+        parents=[build_place_parent()],
     )
     parser.add_argument("study", metavar="STUDY", help="name of the study")
     parser.add_argument(
@@ -30,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="put them in MLflow's registry, with the aliases best-retention, best-target and knee",
     )
-    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # networks: its parent adds the rest
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)  # networks; its parent adds the rest
     return parser
 
 
@@ -40,11 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sync(arguments: list[str] | None) -> int:
-    """Checks the command line, then adds to MLflow what it lacks."""
+    """Checks the command line, then adds to MLflow what it lacks of the study; returns the exit code."""
     args = build_parser().parse_args(arguments)
     check_places(args)
     check_path("--register", args.register)
     check_tracking(args.tracking_uri)
+
     from study.reading import notice, readable_record
     from study.storage.records import open_study
     from study.tracking import mlflow_run
@@ -52,28 +54,38 @@ def sync(arguments: list[str] | None) -> int:
 
     if args.tracking_uri == "none":
         raise InputError("study.sync writes to MLflow", "--tracking-uri none", "Name a server or a database.")
+
+    # The study.
     out = Path(args.out)
     info, trials = open_study(args.study, out, args.storage)
-    kept, record = readable(trials), readable_record(info)
-    said = notice([*kept.odd, *(f"the study's {name}" for name in record.odd)])
-    if said:
-        print(f"warning: {said}", file=sys.stderr)
+    readable_trials, record = readable(trials), readable_record(info)
+    warning = notice([*readable_trials.odd, *(f"the study's {name}" for name in record.odd)])
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
+
+    # MLflow.
     handle = mlflow_run.open_tracking(args.tracking_uri, Path.cwd(), required=True)
     if handle is None:
         raise InputError("study.sync writes to MLflow", "MLFLOW_TRACKING_URI=none", "Give --tracking-uri.")
     if args.alone:
         exit_with_parent(os.getppid())
-        return DONE if mlflow_run.log_models(handle, info, trials, out / args.study, args.register) else FAILED
+        return (
+            ExitCode.DONE
+            if mlflow_run.log_models(handle, info, trials, out / args.study, args.register)
+            else ExitCode.FAILED
+        )
+
+    # What it lacks.
     done: set[int] = set()
     added = mlflow_run.sync(handle, info, trials, done, force=True)
     complete = mlflow_run.finish(handle, info, trials, done, out / args.study)
     if args.models or args.register:
         complete &= mlflow_run.log_models(handle, info, trials, out / args.study, args.register)
-    total = len(kept.value)
+    total = len(readable_trials.value)
     print(
         f"{args.study}: {total} trials, {added} added, {len(done) - added} already there; {hide_secrets(handle['uri'])}"
     )
-    return DONE if complete and len(done) >= total else FAILED
+    return ExitCode.DONE if complete and len(done) >= total else ExitCode.FAILED
 
 
 if __name__ == "__main__":

@@ -6,25 +6,23 @@
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from fer.errors import InputError
-from study.arguments import Parser, check_device, check_threads, decimal, integer
-from study.cli import DONE, OutputLost, leave, run_command, tell_error
+from study.arguments import Parser, check_threads, decimal, integer
+from study.cli import OutputLost, leave, run_command, tell_error
 from study.execution.worker_loop import run_worker
+from study.exit_code import ExitCode
 from study.machine import (
     WORKER_ENVIRONMENT,
     DeviceCrowded,
+    check_device,
     exit_with_parent,
     gpu_count,
     is_out_of_memory,
     worker_environment,
 )
-from study.options import CROWDED, STUCK, build_joining_parent, check_places
+from study.option_parsers import build_joining_parent, check_places
 from study.redaction import one_line
-
-if TYPE_CHECKING:
-    pass
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,12 +31,14 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m study.worker", description="Joins a running study.", parents=[build_joining_parent()]
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
-    parser.add_argument("--until", type=decimal, default=float("inf"), help=argparse.SUPPRESS)
     parser.add_argument(
         "--threads", type=integer, default=1, metavar="N", help="of this process (default: %(default)s)"
     )
+    # What the parent of a study tells the workers that it starts: when to end, its process id, and that others share
+    # the device.
+    parser.add_argument("--until", type=decimal, default=float("inf"), help=argparse.SUPPRESS)
     parser.add_argument("--parent", type=integer, help=argparse.SUPPRESS)
-    parser.add_argument("--beside", action="store_true", help=argparse.SUPPRESS)  # others share its device
+    parser.add_argument("--beside", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
@@ -48,21 +48,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def join(arguments: list[str] | None) -> int:
-    """Checks the command line and works for the study until no trial is left."""
+    """Checks the command line and works for the study until no trial is left; returns the exit code."""
     args = build_parser().parse_args(arguments)
-    check(args)
+    check_arguments(args)
     if arguments is None and not WORKER_ENVIRONMENT.keys() <= os.environ.keys():
         # The allocator and the thread pools read their settings when a process starts, so it starts again.
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], worker_environment())
     if args.parent:
         exit_with_parent(args.parent)
+    return work(args)
+
+
+def work(args: argparse.Namespace) -> int:
+    """Works for the study until no trial is left; returns the exit code, which a parent acts upon."""
     try:
         finished = run_worker(args)
     except DeviceCrowded:
-        return CROWDED  # its parent goes on with fewer
+        return ExitCode.DEVICE_CROWDED  # its parent goes on with fewer
     except (MemoryError, RuntimeError) as error:  # before its first trial
         if args.beside and is_out_of_memory(error):
-            return CROWDED
+            return ExitCode.DEVICE_CROWDED
         raise
     except OutputLost:
         raise
@@ -70,13 +75,13 @@ def join(arguments: list[str] | None) -> int:
         if not args.parent:
             raise
         tell_error(one_line(error))
-        return STUCK
+        return ExitCode.STUCK
     if not args.parent:
         print(f"{finished} trials finished here; none is left to claim")
-    return DONE
+    return ExitCode.DONE
 
 
-def check(args: argparse.Namespace) -> None:
+def check_arguments(args: argparse.Namespace) -> None:
     """Raises InputError for arguments that no worker can have."""
     check_places(args)
     check_threads(args.threads)

@@ -36,7 +36,8 @@ from fer.model.vgg import build
 from fer.runtime import Runtime
 from fer.training.checkpoint import Checkpoints
 from fer.training.optimisers import make_optimiser
-from study.options import parse_options, study_name
+from study.option_parsers import parse_options
+from study.options import study_name
 from study.storage.backend import open_storage, trials_of
 from study.storage.slots import fill_slots
 from study.trials import counted_trials

@@ -26,7 +26,8 @@ from study.arguments import Parser, check_storage, decimal, from_environment, in
 from study.cli import OutputLost, run_command
 from study.execution.supervisor import WorkerProcess, workers_to_start
 from study.machine import exit_text, is_disk_full
-from study.pipeline.prepare import check_folds, check_two, writable
+from study.pipeline.prepare import check_domains_differ, check_folds
+from study.reading import encodable
 from study.redaction import hide_secrets
 
 ROOT = Path(__file__).parent.parent
@@ -369,9 +370,9 @@ def test_one_dataset_is_refused_as_source_and_target_however_it_is_spelt():
         (dataset("a"), dataset("b")),
     ]:
         with pytest.raises(InputError, match="two datasets"):
-            check_two(first, second, options)
-    check_two(dataset("a", "here", "1"), dataset("b", "elsewhere", "2", "2"), options)
-    check_two(dataset("a"), dataset("b", digest="2"), options)
+            check_domains_differ(first, second, options)
+    check_domains_differ(dataset("a", "here", "1"), dataset("b", "elsewhere", "2", "2"), options)
+    check_domains_differ(dataset("a"), dataset("b", digest="2"), options)
 
 
 def test_a_fold_without_images_is_refused(target):
@@ -383,9 +384,9 @@ def test_a_fold_without_images_is_refused(target):
 
 
 def test_what_a_record_keeps_can_be_written():
-    kept = writable({"a\udcff": ["b\udcff", ("c", 1, None)]})
-    assert kept == {"a\\udcff": ["b\\udcff", ["c", 1, None]]}
-    str(kept).encode()
+    written = encodable({"a\udcff": ["b\udcff", ("c", 1, None)]})
+    assert written == {"a\\udcff": ["b\\udcff", ["c", 1, None]]}
+    str(written).encode()
 
 
 @pytest.mark.parametrize("url", [None, "sqlite:///x.db", "sqlite:////tmp/x.db", "postgresql://h/d", "grpc://h:1"])

@@ -328,6 +328,7 @@ def test_the_fronts_networks_are_models_with_aliases(handle, baseline, tmp_path,
 def test_a_studys_end_logs_its_networks_beside_the_export(handle, store, baseline, tmp_path, monkeypatch, away):
     from fer.model.weights import save_network
     from study.pipeline.finish import finish_study
+    from study.pipeline.running_study import RunningStudy
 
     folder, trials = tmp_path / "made", [made_trial(0, values=(0.6, 0.3)), made_trial(1, values=(0.3, 0.5))]
     (folder / "models").mkdir(parents=True)
@@ -342,7 +343,8 @@ def test_a_studys_end_logs_its_networks_beside_the_export(handle, store, baselin
         monkeypatch.setattr(follower, "catch_up", lambda *_: False)
     monkeypatch.setattr(Progress, "warn", lambda self, text: spoken.append(text))
     monkeypatch.setattr(subprocess, "Popen", noted(beside, subprocess.Popen, folder / "report.html"))
-    finish_study(study, info, options, Progress(quiet=True), follower, networks=True)
+    running = RunningStudy(study, info, options, Progress(quiet=True), follower)
+    finish_study(running, networks=True)
     (parent,) = parents(handle, info)
     assert {f"model.trial-{number:04d}" for number in (0, 1)} == {n for n in parent.data.tags if n[:6] == "model."}
     assert parent.info.status == "FINISHED" and len(children(handle, info)) == 2 and not spoken

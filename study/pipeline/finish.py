@@ -5,135 +5,74 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from study.cli import command_line, python
+from study.confirmation.runner import run_confirmation
 from study.execution.progress import Progress, front_rich_table
-from study.options import (
-    DEFAULT_TRACKING,
-    StudyOptions,
-)
+from study.options import DEFAULT_TRACKING, StudyOptions
+from study.pipeline.running_study import RunningStudy
 from study.redaction import hide_secrets
+from study.reporting.export import export
+from study.reporting.terminal import for_terminal
+from study.storage.backend import trials_of
+from study.storage.records import confirmation_of
+from study.trials import front_table, trials_table
 
 if TYPE_CHECKING:
     import optuna
 
-    from study.tracking.follower import Follower
+WARNING, ERROR = "warning: ", "error: "
+"""How the lines begin by which a command tells of trouble."""
 
 
-def sync_command(name: str, options: StudyOptions) -> str:
-    """Returns the line that adds to MLflow what it lacks of the study, without passwords."""
-    words = [name]
-    if options.out != "runs":
-        words += ["--out", options.out]
-    for flag, value in (("--storage", options.storage), ("--tracking-uri", options.tracking_uri)):
-        words += [flag, value] if value else []
-    return command_line("study.sync", words)
+# Export.
 
 
-def finish_study(
-    study: "optuna.Study",
-    record: dict[str, Any],
-    options: StudyOptions,
-    progress: Progress,
-    follower: "Follower",
-    networks: bool,
-) -> None:
-    """Exports a study and adds to MLflow whatever it lacks, the front's networks as well if these are wanted."""
-    from study.reporting.export import export
-    from study.storage.backend import trials_of
-    from study.storage.records import confirmation_of
+def finish_study(running: RunningStudy, networks: bool) -> None:
+    """Exports a study and adds to MLflow whatever it lacks.
 
-    folder = Path(options.out) / record["name"]
+    Args:
+        running: The study.
+        networks: Whether the front's networks are to be logged in MLflow as well; those of preset `tiny` never are.
+    """
+    study, record, options = running.study, running.record, running.options
     networks = networks and options.preset != "tiny" and tracking_uri(options) != "none"
-    follower.wait()
-    ready = networks and follower.catch_up(study, record)
-    logged = partial(logging_networks, record["name"], options, progress, ["--models"], alone=True)
-    with logged() if ready else contextlib.nullcontext():
-        export(record | confirmation_of(study), trials_of(study), folder)
-        prune_models(study, folder)
-        complete = follower.finish(study, record, folder)
+
+    # Networks are logged while the exports are written, if MLflow has the run that they belong to.
+    running.follower.wait()
+    ready = networks and running.follower.catch_up(study, record)
+    if ready:
+        logging: contextlib.AbstractContextManager[None] = _logging_front(running)
+    else:
+        logging = contextlib.nullcontext()
+    with logging:
+        export(record | confirmation_of(study), trials_of(study), running.folder)
+        delete_dominated_networks(study, running.folder)
+        complete = running.follower.finish(study, record, running.folder)
+
+    # What MLflow lacks.
     if not complete:
-        progress.warn(f"MLflow lacks a part of the study; add it later: {sync_command(record['name'], options)}")
+        command = sync_command(running.name, options)
+        running.progress.warn(f"MLflow lacks a part of the study; add it later: {command}")
     elif networks and not ready:  # MLflow was away before the export and is there again
-        with logged():
+        with _logging_front(running):
             pass
 
 
-def confirm_once(study: "optuna.Study", options: StudyOptions, progress: Progress) -> None:
-    """Confirms the study, unless that was done."""
-    from study.confirmation.runner import run_confirmation
-    from study.storage.records import confirmation_of
-
-    if confirmation_of(study).get("confirmation", {}).get("finished"):
-        progress.say(f"confirmed before; another opening of the test sets: study.confirm {study.study_name} --again")
-        return
-    run_confirmation(
-        argparse.Namespace(
-            study=study.study_name, seeds=options.confirm, again=False, out=options.out, storage=options.storage,
-            data=options.data, device=None, workers=None if options.workers == "auto" else int(options.workers),
-        )
-    )  # fmt: skip
-
-
-@contextlib.contextmanager
-def logging_networks(
-    name: str, options: StudyOptions, progress: Progress, how: list[str], alone: bool = False
-) -> Iterator[None]:
-    """Logs the front's networks as MLflow models while something else is done; waits for it, or says what it lacks.
-
-    In a process of its own, which imports torch: that and the logging take as long as a study's export. It leaves
-    everything else in MLflow to this one if it is to log them `alone`.
-    """
-    words = [sys.executable, "-m", "study.sync", name, "--out", options.out, *how, *["--alone"] * alone]
-    # Both may hold a password, and everybody on a machine reads command lines.
-    places = {"STUDY_STORAGE": options.storage, "MLFLOW_TRACKING_URI": options.tracking_uri}
-    environment = os.environ | {name: place for name, place in places.items() if place}
-    with subprocess.Popen(
-        words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield
-        finally:
-            try:
-                _, said = process.communicate()
-            except BaseException:  # interrupted once more
-                process.kill()
-                raise
-    if process.returncode:
-        for line in said.splitlines():
-            if line.startswith(("warning: ", "error: ")):
-                progress.warn(line.partition(": ")[2])
-        progress.warn(f"MLflow lacks networks; again: {sync_command(name, options)} {' '.join(how)}")
-
-
-def prune_models(study: "optuna.Study", folder: Path) -> None:
+def delete_dominated_networks(study: "optuna.Study", folder: Path) -> None:
     """Deletes the networks of trials that later ones dominate."""
-    from study.storage.backend import trials_of
-    from study.trials import front_table, trials_table
-
-    leading = {folder / model for model in front_table(trials_table(trials_of(study)))["model"]}
+    front = front_table(trials_table(trials_of(study)))
+    on_front = {folder / model for model in front["model"]}
     for path in (folder / "models").glob("trial-*.safetensors"):
-        if path not in leading:
+        if path not in on_front:
             path.unlink()
 
 
-def count_networks_elsewhere(study: "optuna.Study", folder: Path) -> dict[str, int]:
-    """Returns how many networks of the front are not in the study's folder, by the machine that trained them."""
-    from study.storage.backend import trials_of
-    from study.trials import front_table, trials_table
-
-    trials = trials_of(study)
-    missing: dict[str, int] = {}
-    for row in front_table(trials_table(trials)).to_dict("records"):
-        attributes = trials[row["trial"]].user_attrs
-        if not (folder / row["model"]).exists() and "twin_of" not in attributes:
-            host = str((attributes.get("worker") or {}).get("host", "an unknown machine"))
-            missing[host] = missing.get(host, 0) + 1
-    return missing
+# MLflow.
 
 
 def tracking_uri(options: StudyOptions) -> str:
@@ -141,29 +80,142 @@ def tracking_uri(options: StudyOptions) -> str:
     return options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
 
 
-def print_summary(
-    study: "optuna.Study", record: dict[str, Any], options: StudyOptions, progress: Progress, reason: str
-) -> None:
-    """Prints the front, the paper's table where that is the space, and where everything is."""
-    from study.reporting.terminal import for_terminal
-    from study.storage.backend import trials_of
-    from study.trials import trials_table
+def sync_command(name: str, options: StudyOptions) -> str:
+    """Returns the line that adds to MLflow what it lacks of the study, without passwords."""
+    words = [name]
+    if options.out != "runs":
+        words += ["--out", options.out]
+    if options.storage:
+        words += ["--storage", options.storage]
+    if options.tracking_uri:
+        words += ["--tracking-uri", options.tracking_uri]
+    return command_line("study.sync", words)
 
-    rows = trials_table(trials_of(study))
-    progress.say(reason)
-    progress.show(front_rich_table(record, rows))
-    paper = for_terminal(record, rows)
-    if paper is not None:
-        progress.show(paper)
-    elsewhere = count_networks_elsewhere(study, Path(options.out) / record["name"])
-    if elsewhere:
-        progress.warn(
-            f"{sum(elsewhere.values())} networks of the front are where they were trained: models/ on "
-            f"{', '.join(elsewhere)}"
+
+def register_networks(running: RunningStudy) -> None:
+    """Puts the front's networks in MLflow's registry under the name that the user gave."""
+    name = str(running.options.register)
+    with logging_networks(running.name, running.options, running.progress, ["--register", name]):
+        pass
+
+
+def _logging_front(running: RunningStudy) -> contextlib.AbstractContextManager[None]:
+    """Logs the front's networks, and nothing else, while something else is done."""
+    return logging_networks(running.name, running.options, running.progress, ["--models"], alone=True)
+
+
+@contextlib.contextmanager
+def logging_networks(
+    name: str, options: StudyOptions, progress: Progress, arguments: list[str], alone: bool = False
+) -> Iterator[None]:
+    """Logs the front's networks as MLflow models while something else is done; waits for it, or says what it lacks.
+
+    In a process of its own, which imports torch: that and the logging take as long as a study's export.
+
+    Args:
+        name: The study's name.
+        options: The study's places.
+        progress: Prints what could not be logged.
+        arguments: Of `study.sync`: what it does with the networks.
+        alone: Whether it leaves everything else in MLflow to this process.
+    """
+    words = [sys.executable, "-m", "study.sync", name, "--out", options.out, *arguments]
+    if alone:
+        words.append("--alone")
+
+    # By the environment: both may hold a password, and everybody on a machine reads command lines.
+    environment = dict(os.environ)
+    if options.storage:
+        environment["STUDY_STORAGE"] = options.storage
+    if options.tracking_uri:
+        environment["MLFLOW_TRACKING_URI"] = options.tracking_uri
+
+    with subprocess.Popen(
+        words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield
+        finally:
+            try:
+                _, messages = process.communicate()
+            except BaseException:  # interrupted once more
+                process.kill()
+                raise
+
+    if process.returncode:
+        for line in messages.splitlines():
+            if line.startswith((WARNING, ERROR)):
+                progress.warn(line.partition(": ")[2])
+        progress.warn(f"MLflow lacks networks; again: {sync_command(name, options)} {' '.join(arguments)}")
+
+
+# Confirmation.
+
+
+def confirm_once(running: RunningStudy) -> None:
+    """Confirms the study and adds the result to MLflow, unless it was confirmed before."""
+    study, options = running.study, running.options
+    if confirmation_of(study).get("confirmation", {}).get("finished"):
+        running.progress.say(
+            f"confirmed before; to evaluate the test images again: study.confirm {study.study_name} --again"
         )
-    progress.say(f"report: {Path(options.out) / record['name'] / 'report.html'}")
-    uri = hide_secrets(tracking_uri(options))
+    else:
+        workers = None if options.workers == "auto" else int(options.workers)
+        arguments = argparse.Namespace(
+            study=study.study_name,
+            seeds=options.confirm,
+            again=False,
+            out=options.out,
+            storage=options.storage,
+            data=options.data,
+            device=None,
+            workers=workers,
+        )
+        run_confirmation(arguments)
+    running.follower.finish(study, running.record | confirmation_of(study), running.folder)
+
+
+# Summary.
+
+
+def print_summary(running: RunningStudy, reason: str) -> None:
+    """Prints the front, the paper's table where that is the space, and where everything is.
+
+    Args:
+        running: The study.
+        reason: Why it ended.
+    """
+    progress = running.progress
+    rows = trials_table(trials_of(running.study))
+
+    # Results.
+    progress.say(reason)
+    progress.show(front_rich_table(running.record, rows))
+    paper_table = for_terminal(running.record, rows)
+    if paper_table is not None:
+        progress.show(paper_table)
+
+    # Places.
+    elsewhere = count_networks_elsewhere(running.study, running.folder)
+    if elsewhere:
+        hosts = ", ".join(elsewhere)
+        progress.warn(f"{elsewhere.total()} networks of the front are where they were trained: models/ on {hosts}")
+    progress.say(f"report: {running.folder / 'report.html'}")
+    uri = hide_secrets(tracking_uri(running.options))
     if uri.startswith("http"):
         progress.say(f"MLflow: open {uri}")
     elif uri != "none":
         progress.say(f"MLflow: {python()} -m mlflow ui --backend-store-uri {uri}")
+
+
+def count_networks_elsewhere(study: "optuna.Study", folder: Path) -> Counter[str]:
+    """Returns how many networks of the front are not in the study's folder, by the machine that trained them."""
+    trials = trials_of(study)
+    by_host: Counter[str] = Counter()
+    for row in front_table(trials_table(trials)).to_dict("records"):
+        attributes = trials[row["trial"]].user_attrs
+        has_network = "twin_of" not in attributes
+        if has_network and not (folder / row["model"]).exists():
+            worker = attributes.get("worker") or {}
+            by_host[str(worker.get("host", "an unknown machine"))] += 1
+    return by_host

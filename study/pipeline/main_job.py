@@ -3,100 +3,144 @@
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from study.arguments import check_study_name
-from study.cli import DONE
 from study.execution.progress import Progress
-from study.options import (
-    StudyOptions,
-    study_name,
+from study.execution.supervisor import reason_to_end, supervise
+from study.exit_code import ExitCode
+from study.inputs import base_config, trim_features
+from study.options import StudyOptions, study_name
+from study.pipeline.finish import confirm_once, finish_study, print_summary, register_networks
+from study.pipeline.prepare import (
+    any_synthetic,
+    exclusive_folder,
+    make_record,
+    read_data,
+    resolve_auto,
+    settle_workers,
+    show_study,
 )
-from study.pipeline.finish import confirm_once, finish_study, logging_networks, print_summary
-from study.pipeline.prepare import exclusive_folder, make_record, read_data, settle_workers, show_study
 from study.pipeline.resume import begin_or_resume, write_record
+from study.pipeline.running_study import RunningStudy
+from study.reporting.export import is_exported, require_folders
+from study.search.initial_trials import initial_trials
+from study.storage.backend import trials_of
+from study.storage.leases import exclusive_parent, requeue_expired
+from study.storage.slots import fill_slots
+from study.tracking.follower import Follower
+from study.trials import counted_trials
 
 if TYPE_CHECKING:
-    import optuna
-
-    from study.tracking.follower import Follower
+    from fer.config import AdaptationConfig
 
 
-def run_study(options: StudyOptions, progress: Progress) -> int:
-    """Prepares, searches, exports."""
-    from study.inputs import trim_features
-    from study.reporting.export import require_folders
-    from study.storage.leases import exclusive_parent
-    from study.storage.records import confirmation_of
-    from study.tracking.follower import Follower
+def run_main_job(options: StudyOptions) -> int:
+    """Does what `python -m study.run` is for, from the data to the report.
+
+    Args:
+        options: What the user asked for.
+
+    Returns:
+        The exit code.
+    """
+    options = resolve_auto(options)
+    progress = Progress(quiet=options.quiet)
+    progress.say(f"{options.source} → {options.target}: {options.wanted} trials, space {options.space}")
 
     # Connecting takes seconds, so it begins now; a server that the user named must answer.
     follower = Follower(options.tracking_uri, required=options.tracking_uri is not None)
     try:
-        freed = trim_features(options.out, options.cache_gib)
-        if freed:
-            progress.say(f"  {freed:.1f} GiB of features that no study used for long were deleted (--cache-gib)")
-        source, target = read_data(options, progress)
-        synthetic = "synthetic" in (source.kind, target.kind)
-        name = study_name(options, source.name, target.name, synthetic)
-        check_study_name(name)
-        with exclusive_folder(Path(options.out) / name):
-            require_folders(Path(options.out) / name)
-            record = make_record(name, options, source, target, synthetic)
-            study = begin_or_resume(record, options, progress, follower)
-            with exclusive_parent(study, progress.say) if options.storage else contextlib.nullcontext():
-                write_record(study, record)
-                options = settle_workers(study, record, options, progress)
-                show_study(record, options, progress)
-                code = search_and_export(study, record, options, progress, follower)
-                if options.confirm:
-                    confirm_once(study, options, progress)
-                    follower.finish(study, record | confirmation_of(study), Path(options.out) / name)
-                if options.register:
-                    with logging_networks(name, options, progress, ["--register", options.register]):
-                        pass
-                return code
+        _run_with_follower(options, progress, follower)
     finally:
         follower.wait()  # a database whose making is cut off stays unusable
+    return ExitCode.DONE
 
 
-def search_and_export(
-    study: "optuna.Study", record: dict[str, Any], options: StudyOptions, progress: Progress, follower: "Follower"
-) -> int:
-    """Runs the workers until the study has its trials, with MLflow following; then exports."""
-    from study.execution.supervisor import reason_to_end, supervise
-    from study.inputs import base_config
-    from study.reporting.export import is_exported
-    from study.search.initial_trials import initial_trials
-    from study.storage.backend import trials_of
-    from study.storage.leases import requeue_expired
-    from study.storage.slots import fill_slots
-    from study.trials import counted_trials
+def _run_with_follower(options: StudyOptions, progress: Progress, follower: Follower) -> None:
+    """Prepares the study, runs it, and adds what the user wants at its end."""
+    # Room on the disk.
+    freed = trim_features(options.out, options.cache_gib)
+    if freed:
+        progress.say(f"  {freed:.1f} GiB of features that no study used for long were deleted (--cache-gib)")
 
-    folder = Path(options.out) / record["name"]
-    base = base_config(record)
+    # Data, and the name that follows from it.
+    source, target = read_data(options, progress)
+    name = study_name(options, source.name, target.name, any_synthetic(source, target))
+    check_study_name(name)
+    folder = Path(options.out) / name
+
+    with exclusive_folder(folder):
+        require_folders(folder)
+
+        # The study, with its baseline.
+        study, record = begin_or_resume(make_record(name, options, source, target), options, progress, follower)
+        running = RunningStudy(study, record, options, progress, follower)
+
+        with _exclusive_in_storage(running):
+            write_record(study, record)
+            running = running.with_options(settle_workers(study, record, options, progress))
+            show_study(record, running.options, progress)
+
+            # The search.
+            search_and_export(running)
+
+            # What is done once, at the end.
+            if options.confirm:
+                confirm_once(running)
+            if options.register:
+                register_networks(running)
+
+
+def _exclusive_in_storage(running: RunningStudy) -> contextlib.AbstractContextManager[None]:
+    """Holds a study in a shared storage; the one in its folder's journal is held with the folder."""
+    if running.options.storage is None:
+        return contextlib.nullcontext()
+    return exclusive_parent(running.study, running.progress.say)
+
+
+def search_and_export(running: RunningStudy) -> None:
+    """Runs workers until the study has its trials, with MLflow following, then exports; does neither in vain."""
+    study, options = running.study, running.options
+    base = base_config(running.record)
+
+    # Slots for the trials that are still to be finished.
     requeue_expired(study)
-    left, priors = 0, initial_trials(dataclasses.asdict(options), base)
-    ended = reason_to_end(counted_trials(trials_of(study)), options)
-    if not ended:
-        study.set_user_attr("ended", None)  # what a shorter patience ended before goes on
-        left = fill_slots(study, options.wanted, options.space, base, priors)
-    if not left and is_exported(trials_of(study), folder):
-        print_summary(study, record, options, progress, ended or "nothing to do: all trials are there")
-        return DONE
-    follower.check()
-    follower.follow(study, record)
-    fleet = reason = None
-    try:
-        if options.ray:
-            from study.execution.ray_workers import RayWorkers
+    guesses = initial_trials(dataclasses.asdict(options), base)
+    reason_of_end = reason_to_end(counted_trials(trials_of(study)), options)
+    unfinished = 0
+    if not reason_of_end:
+        study.set_user_attr("ended", None)  # a study that a shorter patience ended goes on
+        unfinished = fill_slots(study, options.wanted, options.space, base, guesses)
 
-            fleet = RayWorkers(options, record)
-            options = dataclasses.replace(options, workers=str(fleet.workers))
-        reason = supervise(study, options, base, progress, fleet.spawn if fleet else None)
+    # Nothing to do?
+    if not unfinished and is_exported(trials_of(study), running.folder):
+        print_summary(running, reason_of_end or "nothing to do: all trials are there")
+        return
+
+    # Search.
+    running.follower.check()
+    running.follower.follow(study, running.record)
+    reason = None
+    try:
+        reason = _search(running, base)
     finally:
-        if fleet:
-            fleet.close()
-        finish_study(study, record, options, progress, follower, networks=reason is not None)
-    print_summary(study, record, options, progress, reason)
-    return DONE
+        # Also after Ctrl-C or a failure, then without the networks in MLflow, which take longest.
+        finish_study(running, networks=reason is not None)
+    print_summary(running, reason)
+
+
+def _search(running: RunningStudy, base: "AdaptationConfig") -> str:
+    """Runs workers, on this machine or on a Ray cluster, until the study ends; returns why it ended."""
+    study, options = running.study, running.options
+    if not options.ray:
+        return supervise(study, options, base, running.progress, None)
+
+    from study.execution.ray_workers import RayWorkers  # Ray is optional
+
+    workers = RayWorkers(options, running.record)
+    try:
+        options = dataclasses.replace(options, workers=str(workers.workers))
+        return supervise(study, options, base, running.progress, workers.spawn)
+    finally:
+        workers.close()

@@ -3,68 +3,107 @@
 import dataclasses
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
 
 from fer.errors import InputError
 from fer.tensor_files import damage_of
 from study.execution.progress import Progress
+from study.inputs import base_config
 from study.options import (
     RESUMABLE_OPTIONS,
     StudyOptions,
     current_sampler,
     identity_options,
 )
-from study.record import DOMAINS
-
-if TYPE_CHECKING:
-    import optuna
-
-    from study.tracking.follower import Follower
 from study.pipeline.prepare import find_or_train_baseline
+from study.reading import required_record
+from study.record import DOMAINS
+from study.search.compatibility import fits
+from study.search.initial_trials import initial_trials
+from study.storage.backend import open_storage, trials_of
+from study.tracking.follower import Follower
 
-# Packages whose version numbers and suggestions depend on; others change no result.
 DECISIVE = ("torch", "numpy", "optuna", "opencv-python-headless")
+"""Packages whose version numbers and suggestions depend on; others change no result."""
 
 
 def begin_or_resume(
-    record: dict[str, Any], options: StudyOptions, progress: Progress, follower: "Follower"
-) -> "optuna.Study":
-    """Returns the study, with its baseline in place; `record` becomes its whole record."""
-    from study.inputs import base_config
-    from study.search.initial_trials import initial_trials
-    from study.storage.backend import open_storage
+    new: dict[str, Any], options: StudyOptions, progress: Progress, follower: Follower
+) -> tuple[optuna.Study, dict[str, Any]]:
+    """Returns the study of this name, begun now or before, and its record with its baseline.
 
+    Args:
+        new: The record that the study would have if it began now, without a baseline.
+        options: What the user asked for.
+        progress: Prints how far it is.
+        follower: Connects to MLflow.
+
+    Raises:
+        InputError: The study cannot go on with these options and data; or a guess, or the server that the user named,
+            cannot be used.
+    """
     # Before minutes of training: wrong guesses, or a server that is not there, end it here.
-    initial_trials(dataclasses.asdict(options), base_config(record))
-    storage = open_storage(options.storage, Path(options.out) / record["name"])
+    initial_trials(dataclasses.asdict(options), base_config(new))
+    storage = open_storage(options.storage, Path(options.out) / new["name"])
     if options.tracking_uri is not None:
         follower.check()
-    known = find_record(record, options, storage)
-    if known is None:
-        record["baseline"] = find_or_train_baseline(record, progress)
-        record["network"] |= {key: record["baseline"][key] for key in ("width", "parameters")}
+
+    # A new study gets a baseline; an earlier one has it.
+    earlier = find_record(new, options, storage)
+    if earlier is None:
+        record = _begin(new, progress)
     else:
-        progress.say(f"resuming {record['name']}, started {known['created']}")
-        if damage_of(known["baseline"]["file"]) is not None:
-            same = find_or_train_baseline(record, progress)["digest"] == known["baseline"]["digest"]
-            if not same:
-                raise InputError(
-                    "a study goes on with its own baseline",
-                    f"{known['baseline']['file']}, which is gone or damaged, and trained again it came out different",
-                    "Put the file back, or start a new study with --study NAME.",
-                )
-        now = {name: record["options"][name] for name in RESUMABLE_OPTIONS}
-        changes = list_drift(known, record)
-        if changes:
-            progress.warn(f"goes on although this changed: {'; '.join(changes)}")
-        today = {name: record[name] for name in ("source", "target", "versions")}
-        record.update(known | today | {"options": known["options"] | now})
-        record["changes"] = [*known.get("changes", []), *changes]
-    return create_study(record["name"], storage)
+        progress.say(f"resuming {new['name']}, started {earlier['created']}")
+        _restore_baseline(earlier, new, progress)
+        record = _resume(earlier, new, progress)
+    return create_study(new["name"], storage), record
+
+
+def _begin(new: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Returns a new study's record with its baseline."""
+    baseline = find_or_train_baseline(new, progress)
+    network = new["network"] | {name: baseline[name] for name in ("width", "parameters")}
+    return new | {"baseline": baseline, "network": network}
+
+
+def _restore_baseline(earlier: dict[str, Any], new: dict[str, Any], progress: Progress) -> None:
+    """Trains an earlier study's baseline again where its file is gone or damaged.
+
+    Raises:
+        InputError: It came out different.
+    """
+    file = earlier["baseline"]["file"]
+    if damage_of(file) is None:
+        return
+    trained_again = find_or_train_baseline(new, progress)
+    if trained_again["digest"] != earlier["baseline"]["digest"]:
+        raise InputError(
+            "a study goes on with its own baseline",
+            f"{file}, which is gone or damaged, and trained again it came out different",
+            "Put the file back, or start a new study with --study NAME.",
+        )
+
+
+def _resume(earlier: dict[str, Any], new: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Returns an earlier study's record with the data, versions and resumable options of today."""
+    changes = list_drift(earlier, new)
+    if changes:
+        progress.warn(f"goes on although this changed: {'; '.join(changes)}")
+    resumable = {name: new["options"][name] for name in RESUMABLE_OPTIONS}
+    surroundings = {name: new[name] for name in ("source", "target", "versions")}
+    return {
+        **new,
+        **earlier,
+        **surroundings,
+        "options": earlier["options"] | resumable,
+        "changes": [*earlier.get("changes", []), *changes],
+    }
 
 
 def find_record(
-    record: dict[str, Any], options: StudyOptions, storage: "optuna.storages.BaseStorage"
+    new: dict[str, Any], options: StudyOptions, storage: optuna.storages.BaseStorage
 ) -> dict[str, Any] | None:
     """Returns the record of the study of this name to resume it, or None when it is new.
 
@@ -72,62 +111,66 @@ def find_record(
         InputError: It was started with other options, in an earlier form of its search space, or with other data or
             versions and --force was not given.
     """
-    import optuna
-
-    from study.reading import required_record
-    from study.search.compatibility import fits
-    from study.storage.backend import trials_of
-
     try:
-        study = optuna.load_study(study_name=record["name"], storage=storage)
+        study = optuna.load_study(study_name=new["name"], storage=storage)
     except KeyError:
         return None
-    known = study.user_attrs.get("study")
-    if known is None:
+    earlier = study.user_attrs.get("study")
+    if earlier is None:
         return None
-    required_record(known, record["name"])
-    known["options"]["sampler"] = current_sampler(known["options"].get("sampler", StudyOptions.sampler))
-    now = identity_options(options)
-    # An option that is younger than the study has had its default there.
-    before = {name: known["options"].get(name, getattr(StudyOptions, name, None)) for name in now}
-    changed = [f"{name} {before[name]} → {now[name]}" for name in now if before[name] != now[name]]
-    if changed:
-        raise InputError(
-            f"study {record['name']} can only go on as it was started",
-            "; ".join(changed),
-            "Use the same options, or give the new study a name with --study NAME.",
-        )
-    older = [trial.number for trial in trials_of(study) if not fits(trial, options.space)]
-    if older:
-        raise InputError(
-            f"the search space {options.space} has changed since study {record['name']} began, so its trials cannot be "
-            "compared with new ones",
-            f"trial {older[0]}, which chose what is no longer asked for, and {len(older) - 1} more",
-            "Start a new study with --study NAME, or go on with the version of this program that began it.",
-        )
-    drifted = list_drift(known, record)
+    required_record(earlier, new["name"])
+    earlier["options"]["sampler"] = current_sampler(earlier["options"].get("sampler", StudyOptions.sampler))
+
+    _check_same_options(earlier, options)
+    _check_same_space(study, options)
+    drifted = list_drift(earlier, new)
     if drifted and not options.force:
         raise InputError(
-            f"the trials of {record['name']} are comparable while data and versions stay the same",
+            f"the trials of {new['name']} are comparable while data and versions stay the same",
             "; ".join(drifted),
             "Restore them, go on nevertheless with --force, or start a new study with --study NAME.",
         )
-    return known
+    return earlier
 
 
-def list_drift(known: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def _check_same_options(earlier: dict[str, Any], options: StudyOptions) -> None:
+    """Raises InputError where options that make a study what it is have changed."""
+    after = identity_options(options)
+    # An option that is younger than the study has had its default there.
+    before = {name: earlier["options"].get(name, getattr(StudyOptions, name, None)) for name in after}
+    changed = [f"{name} {before[name]} → {after[name]}" for name in after if before[name] != after[name]]
+    if changed:
+        raise InputError(
+            f"study {earlier['name']} can only go on as it was started",
+            "; ".join(changed),
+            "Use the same options, or give the new study a name with --study NAME.",
+        )
+
+
+def _check_same_space(study: optuna.Study, options: StudyOptions) -> None:
+    """Raises InputError where a trial was suggested by an earlier form of the search space."""
+    outdated = [trial.number for trial in trials_of(study) if not fits(trial, options.space)]
+    if outdated:
+        raise InputError(
+            f"the search space {options.space} has changed since study {study.study_name} began, so its trials cannot "
+            "be compared with new ones",
+            f"trial {outdated[0]}, which chose what is no longer asked for, and {len(outdated) - 1} more",
+            "Start a new study with --study NAME, or go on with the version of this program that began it.",
+        )
+
+
+def list_drift(earlier: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Returns what has changed around a study since its last run, of all that its numbers depend on."""
-    before = {side: known[side]["digest"] for side in DOMAINS}
-    after = {side: now[side]["digest"] for side in DOMAINS}
-    before |= {name: known["versions"].get(name) for name in DECISIVE}
-    after |= {name: now["versions"].get(name) for name in DECISIVE}
+    before = {domain: earlier[domain]["digest"] for domain in DOMAINS}
+    after = {domain: new[domain]["digest"] for domain in DOMAINS}
+    for package in DECISIVE:
+        before[package] = earlier["versions"].get(package)
+        after[package] = new["versions"].get(package)
     return [f"{name} {before[name]} → {after[name]}" for name in after if before[name] != after[name]]
 
 
-def create_study(name: str, storage: "optuna.storages.BaseStorage") -> "optuna.Study":
-    """Creates the study in its storage, or finds it there."""
-    import optuna
-
+def create_study(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
+    """Returns the study, created in its storage where it is not there yet."""
     study = optuna.create_study(
         study_name=name, storage=storage, directions=["maximize", "maximize"], load_if_exists=True
     )
@@ -136,7 +179,7 @@ def create_study(name: str, storage: "optuna.storages.BaseStorage") -> "optuna.S
     return study
 
 
-def write_record(study: "optuna.Study", record: dict[str, Any]) -> None:
+def write_record(study: optuna.Study, record: dict[str, Any]) -> None:
     """Writes the study's record into its storage; only its one parent may.
 
     Raises:

@@ -1,0 +1,179 @@
+"""Options that are declared once, as fields of a dataclass; parsers and checks are derived from the declarations.
+
+Example:
+    >>> @dataclass
+    ... class Search:
+    ...     trials: int = option(200, "total of trials", parse=integer, metavar="N", check=must(...))
+    >>> add_options(parser, Search)
+    >>> options = read_options(Search, parser.parse_args())
+
+Light to import: `--help` must answer at once.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
+
+from fer.errors import InputError
+from study.arguments import from_environment
+
+Check = Callable[[Any], None]
+"""Raises InputError for a value that the option cannot have."""
+
+Options = TypeVar("Options")
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """How an option is written on a command line, read and checked.
+
+    Attributes:
+        help: One line for --help.
+        group: Heading that it has in --help, none for the general ones.
+        flag: How it is written, where not as its field.
+        parse: Turns text into a value; raises argparse.ArgumentTypeError.
+        metavar: Placeholder of its value in --help; several where it takes several values.
+        choices: All values that there are, where they can be listed.
+        repeatable: Whether it may be given several times; its value is the tuple of all.
+        environment: Variable that holds its default, empty where there is none.
+        check: Raises InputError for a value that no study can have; not called where there is no value.
+        resumable: Whether it may change between two runs of a study without making it another study.
+        everyday: Whether most users need it.
+    """
+
+    help: str
+    group: str = ""
+    flag: str = ""
+    parse: Callable[[str], Any] = str
+    metavar: str | tuple[str, ...] | None = None
+    choices: tuple[str, ...] | None = None
+    repeatable: bool = False
+    environment: str = ""
+    check: Check | None = None
+    resumable: bool = False
+    everyday: bool = False
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether its value is a tuple."""
+        return self.repeatable or isinstance(self.metavar, tuple)
+
+
+def option(default: Any, help: str, **settings: Any) -> Any:
+    """Declares a field of a dataclass as an option.
+
+    Args:
+        default: Its value where it is not given; dataclasses.MISSING where it must be given. False makes it a switch.
+        help: One line for --help.
+        **settings: Attributes of `Option`.
+
+    Returns:
+        The field.
+    """
+    return dataclasses.field(default=default, metadata={"option": Option(help, **settings)})
+
+
+def must(rule: str, holds: Callable[[Any], bool], fix: str) -> Check:
+    """Returns a check that raises InputError with this rule and fix unless `holds` is true of the value."""
+
+    def check(value: Any) -> None:
+        if not holds(value):
+            raise InputError(rule, value, fix)
+
+    return check
+
+
+def declared(options: type) -> dict[str, Option]:
+    """Returns the options that a dataclass declares, by the names of their fields."""
+    return {field.name: field.metadata["option"] for field in dataclasses.fields(options)}
+
+
+# Parser.
+
+
+def add_options(
+    parser: argparse.ArgumentParser, options: type, names: Collection[str] | None = None, grouped: bool = True
+) -> dict[str, Any]:
+    """Adds a dataclass's options to a parser.
+
+    Args:
+        parser: The parser.
+        options: The dataclass.
+        names: Fields to add, None for all.
+        grouped: Whether --help shows them under the headings of their groups.
+
+    Returns:
+        The parser's groups by their headings, for arguments that are no options.
+    """
+    groups: dict[str, Any] = {"": parser}
+    for field in dataclasses.fields(options):
+        if names is not None and field.name not in names:
+            continue
+        heading = field.metadata["option"].group if grouped else ""
+        if heading not in groups:
+            groups[heading] = parser.add_argument_group(heading)
+        _add_option(groups[heading], field)
+    return groups
+
+
+def _add_option(group: Any, field: dataclasses.Field) -> None:
+    """Adds a field's option to a parser or to a group of it."""
+    declaration: Option = field.metadata["option"]
+    flag = declaration.flag or f"--{field.name.replace('_', '-')}"
+    settings: dict[str, Any] = {"dest": field.name, "help": declaration.help}
+
+    # What it is worth where it is not given.
+    if field.default is dataclasses.MISSING:
+        settings["required"] = True
+    elif declaration.repeatable:
+        settings["default"] = list(field.default)
+    else:
+        settings["default"] = field.default
+    if declaration.environment:
+        settings["default"] = from_environment(declaration.environment) or field.default
+
+    # How it is given.
+    if field.default is False:
+        settings["action"] = "store_true"
+    else:
+        settings |= {"type": declaration.parse, "metavar": declaration.metavar, "choices": declaration.choices}
+    if declaration.repeatable:
+        settings["action"] = "append"
+    if isinstance(declaration.metavar, tuple):
+        settings["nargs"] = len(declaration.metavar)
+    group.add_argument(flag, **settings)
+
+
+# Values.
+
+
+def read_options(options: type[Options], parser: argparse.ArgumentParser, arguments: list[str] | None) -> Options:
+    """Parses a command line into a dataclass of options and checks each of them.
+
+    Args:
+        options: The dataclass; the parser has all of its options and no other arguments.
+        parser: The parser.
+        arguments: Words of the command line; None are the process's own.
+
+    Raises:
+        InputError: A value is one that the option cannot have.
+    """
+    values = vars(parser.parse_args(arguments))
+    for name, declaration in declared(options).items():
+        if not isinstance(values[name], list):
+            continue
+        if not declaration.takes_several:  # what argparse makes of "--name=--"
+            parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
+        values[name] = tuple(values[name])
+    checked = options(**values)
+    check_values(checked)
+    return checked
+
+
+def check_values(options: Any) -> None:
+    """Raises InputError for the first option whose own check its value does not pass."""
+    for name, declaration in declared(type(options)).items():
+        value = getattr(options, name)
+        if declaration.check is not None and value is not None:
+            declaration.check(value)

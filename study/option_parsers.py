@@ -1,0 +1,123 @@
+"""The parsers that the options of a study give. Light to import: `--help` must answer at once."""
+
+import argparse
+from typing import Any
+
+from fer.errors import InputError
+from study.arguments import Parser, check_path, check_storage, check_study_name
+from study.declared_options import add_options, read_options
+from study.options import StudyOptions
+
+DATA_OPTIONS = ("data", "data_kind", "equalise", "keep_duplicates")
+
+
+# The command `study.run`.
+
+
+def parse_options(arguments: list[str] | None = None) -> StudyOptions:
+    """Returns the options of a command line of `python -m study.run`.
+
+    Args:
+        arguments: Words of the command line; None are the process's own.
+
+    Raises:
+        InputError: A value is one that no study can have, or options contradict each other.
+    """
+    options = read_options(StudyOptions, build_parser(), arguments)
+    check_combinations(options)
+    return options
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `python -m study.run`."""
+    parser = Parser(
+        prog="python -m study.run",
+        description="Searches for the best way to adapt a facial-expression CNN to a small dataset without it "
+        "forgetting the large one. Running the same command again resumes the study.",
+    )
+    groups = add_options(parser, StudyOptions)
+    groups["search"].add_argument(
+        "--list-strategies", action=_ListStrategies, help="print the known methods and their hyperparameters"
+    )
+    return parser
+
+
+def check_combinations(options: StudyOptions) -> None:
+    """Raises InputError for options that contradict each other."""
+    if options.target == options.source:
+        raise InputError("--target and --source are two datasets", options.target, "Choose another target.")
+    if options.baseline and (options.baseline_epochs or options.baseline_sam):
+        raise InputError(
+            "--baseline is used as it is, which contradicts --baseline-epochs and --baseline-sam",
+            options.baseline,
+            "Leave one of them out.",
+        )
+    if options.space == "paper" and options.amount != 1.0:
+        raise InputError(
+            "--space paper has both amounts in its grid, so --amount contradicts it", options.amount, "Leave it out."
+        )
+    if options.sampler == "grid" and options.space != "paper":
+        raise InputError(
+            "--sampler grid needs a space without continuous hyperparameters",
+            f"--space {options.space}",
+            "Use --space paper, or another sampler.",
+        )
+    if options.ray and not options.storage:
+        raise InputError(
+            "--ray needs a storage that every node reaches",
+            "no --storage",
+            "Give --storage postgresql://… or grpc://….",
+        )
+    if options.data_kind == "real" and options.data is None:
+        raise InputError("--data-kind real needs a place to look", "no --data and no FER_DATA", "Give --data DIR.")
+
+
+class _ListStrategies(argparse.Action):
+    """Prints every named method, what it sets and where it comes from, and ends."""
+
+    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from fer.adaptation.methods import PRESETS as METHODS
+        from fer.adaptation.methods import REFERENCES
+
+        width = max(map(len, METHODS))
+        for name, settings in METHODS.items():
+            listed = ", ".join(f"{hyperparameter} {value}" for hyperparameter, value in settings.items())
+            print(f"{name:{width}} {REFERENCES[name]}")
+            print(f"{'':{width}} {listed}")
+        parser.exit()
+
+
+# Options that several commands share.
+
+
+def build_data_parent() -> argparse.ArgumentParser:
+    """Returns the options about data."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_options(parser, StudyOptions, DATA_OPTIONS)
+    return parser
+
+
+def build_place_parent() -> argparse.ArgumentParser:
+    """Returns the options of every command for an existing study: where it is."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_options(parser, StudyOptions, ("storage", "out"), grouped=False)
+    return parser
+
+
+def build_joining_parent() -> argparse.ArgumentParser:
+    """Returns the options of the commands that compute for an existing study."""
+    parser = argparse.ArgumentParser(add_help=False, parents=[build_place_parent()])
+    add_options(parser, StudyOptions, ("data",), grouped=False)
+    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: the study's)")
+    return parser
+
+
+def check_places(args: argparse.Namespace) -> None:
+    """Raises InputError for a name, path or URL of `build_place_parent` that no study can have."""
+    check_study_name(args.study)
+    check_storage(args.storage)
+    check_path("--out", args.out)
+    check_path("--data", getattr(args, "data", None))
