@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fer.datasets import SPLITS, Dataset, archives, copies, faces, load, near_copies, splits, survey
+from fer.datasets import SPLITS, Dataset, archives, copies, copy_files, faces, load, near_copies, splits, survey
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
 from study.inputs import note_copies
@@ -383,7 +383,7 @@ def test_equalise_changes_pixels_and_not_the_split(tmp_path: Path, read: Loader)
 def test_second_load_reads_nothing(tmp_path: Path, read: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     made_faces.jaffe(tmp_path / "data/jaffe")
     first = read("jaffe")
-    monkeypatch.setattr(archives.DatasetCopy, "read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(copy_files.DatasetCopy, "read", lambda *_: pytest.fail("read again"))
     assert read("jaffe") == first
     assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".jaffe-")]
 
@@ -797,7 +797,7 @@ def test_unreadable_folder_within(tmp_path: Path, read: Loader, monkeypatch: pyt
             raise PermissionError(13, "Permission denied")
         return scan(path)
 
-    monkeypatch.setattr(archives.os, "scandir", refuse)
+    monkeypatch.setattr(copy_files.os, "scandir", refuse)
     with pytest.raises(InputError, match="must be readable"):
         read("mine")
 
@@ -850,6 +850,6 @@ def test_label_file_that_cannot_be_read(tmp_path: Path, read: Loader, monkeypatc
     def refuse(*_: object) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(archives.DatasetCopy, "read", refuse)
+    monkeypatch.setattr(copy_files.DatasetCopy, "read", refuse)
     with pytest.raises(InputError, match="label files must be readable"):
         read("mine")

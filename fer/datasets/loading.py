@@ -14,20 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer.datasets.archives import (
-    clear_leftovers,
-    find_dataset,
-    list_entries,
-    normalise,
-    open_copy,
-    reason_of,
-    scratch_folder,
-    stat_lines,
-    without_suffix,
-)
+from fer.datasets.archives import open_copy
 from fer.datasets.arrays import SPLITS
+from fer.datasets.copy_files import reason_of, stat_lines
+from fer.datasets.data_folder import find_dataset, list_entries, normalise, without_suffix
 from fer.datasets.dataset import SIGNATURES, SUMS, DamagedDataset, Dataset, file_names, read_sums, sum_of
 from fer.datasets.layouts import LAYOUTS, Layout, own_layout
+from fer.datasets.scratch import clear_leftovers, scratch_folder
 from fer.errors import InputError, printable, shorten
 from fer.expressions import EXPRESSIONS
 from fer.files import read_regular, write_atomically
