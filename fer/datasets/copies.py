@@ -11,9 +11,11 @@ were one photograph twice. What it misses: of FER2013's images moved by one pixe
 """
 
 import functools
+import hashlib
 
 import numpy as np
 
+from fer.datasets import copies
 from fer.datasets.arrays import SIZE
 
 ALIKE = 0.85
@@ -103,3 +105,24 @@ def merge_near(groups: np.ndarray, images: np.ndarray) -> np.ndarray:
             parents[high] = low
     merged = np.array([root(group) for group in range(len(parents))], dtype=np.int64)
     return np.unique(merged[groups], return_inverse=True)[1].astype(np.int64)
+
+
+def pixel_groups(images: np.ndarray) -> np.ndarray:
+    """Numbers images so that exactly equal ones share a number: uint8 (n, 48, 48) to int64 (n,)."""
+    hashes = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
+    return np.unique(np.frombuffer(b"".join(hashes), dtype=np.uint64), return_inverse=True)[1].astype(np.int64)
+
+
+def copy_groups(images: np.ndarray, kind: str) -> np.ndarray:
+    """Numbers images so that copies share a number.
+
+    Args:
+        images: uint8 (n, 48, 48).
+        kind: Of "real" images near-copies count as well, see `fer.datasets.copies`. Drawn faces are alike by nature;
+            of these only equal ones are copies.
+
+    Returns:
+        int64 (n,).
+    """
+    groups = pixel_groups(images)
+    return copies.merge_near(groups, images) if kind == "real" else groups

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 
 from fer.datasets.arrays import SPLITS, Split
+from fer.datasets.copies import copy_groups
+from fer.datasets.report import DatasetReport
+from fer.datasets.splits import assign_folds
 from fer.errors import InputError
 from fer.files import open_regular, read_regular
 from fer.seeding import seed_from
@@ -64,7 +67,7 @@ class Dataset:
 
     Attributes:
         name: The layout's name, e.g. "fer2013", or the user's own.
-        kind: "real" or "synthetic" (the drawn stand-in).
+        kind: "real" or "synthetic" (drawn faces).
         digest: Hash of the files, options and seed that the arrays depend on; 16 hex digits.
         folder: Where the arrays lie.
         report: What the reader found, JSON-able: sizes per split, counts per expression and split,
@@ -82,6 +85,10 @@ class Dataset:
     report: Mapping[str, Any] = field(repr=False, hash=False, compare=False)
     division: Division | None = None
     restore: "Callable[[], Dataset] | None" = field(default=None, repr=False, hash=False, compare=False)
+
+    def parse_report(self) -> DatasetReport:
+        """Returns the report as a `DatasetReport`."""
+        return DatasetReport.from_json(self.report)
 
     def divided(self, number: int, count: int, seed: int) -> "Dataset":
         """Returns this dataset with its training and validation images divided anew, without opening its test split.
@@ -126,15 +133,19 @@ class Dataset:
         """Returns which images of the pool are a split's; None where it is as on disk, as the test split always is."""
         if self.division is None or split == "test":
             return None
-        groups, division = self._pool()[1], self.division
+        _, groups = self._pool()
+        division = self.division
         held_out = _folds(self.folder, self.kind, division.count, division.seed) == division.number
         if split == "validation":
             return np.flatnonzero(held_out)
-        if (self.report.get("options") or {}).get("keep_duplicates"):
+
+        # Training is without copies of what is in validation or in test, unless copies are kept.
+        report = self.parse_report()
+        if report.options.keep_duplicates:
             return np.flatnonzero(~held_out)
-        training = ~np.isin(groups, groups[held_out])  # without copies of what is in validation, or in test
-        known = (self.report.get("hazards") or {}).get("rows_of_validation_in_test") or []
-        training[len(self._read("train")) + np.array(known, int)] = False
+        training = ~np.isin(groups, groups[held_out])
+        in_test = np.array(report.hazards.rows_of_validation_in_test, int)  # of the validation split on disk
+        training[len(self._read("train")) + in_test] = False
         return np.flatnonzero(training)
 
     def open_test(self) -> Split:
@@ -148,7 +159,8 @@ class Dataset:
         """
         self.ensure([SIGNATURES])
         stacked = np.load(self.folder / SIGNATURES).astype(np.float32)
-        ends = np.cumsum([self.report["sizes"][split] for split in SPLITS])[:-1]
+        sizes = self.parse_report().sizes
+        ends = np.cumsum([sizes[split] for split in SPLITS])[:-1]
         return dict(zip(SPLITS, np.split(stacked, ends), strict=True))
 
     def ensure(self, names: Sequence[str]) -> None:
@@ -242,17 +254,14 @@ def _read(folder: Path, split: str) -> Split:
 @functools.lru_cache(maxsize=4)
 def _pool(folder: Path, kind: str) -> tuple[Split, np.ndarray]:
     """Returns training and validation images together, and which of them are copies of each other."""
-    from fer.datasets import splits
 
     parts = [_read(folder, split) for split in ("train", "validation")]
     pool = Split(*(np.concatenate([getattr(split, part) for split in parts]) for part in _PARTS))
-    return pool, splits.copy_groups(pool.images, kind)
+    return pool, copy_groups(pool.images, kind)
 
 
 @functools.lru_cache(maxsize=16)
 def _folds(folder: Path, kind: str, count: int, seed: int) -> np.ndarray:
     """Numbers the pool's images by folds."""
-    from fer.datasets import splits
-
     pool, groups = _pool(folder, kind)
-    return splits.assign_folds(pool.labels, pool.subjects if pool.subjects.min() >= 0 else None, groups, count, seed)
+    return assign_folds(pool.labels, pool.subjects if pool.subjects.min() >= 0 else None, groups, count, seed)
