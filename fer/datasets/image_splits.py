@@ -19,41 +19,57 @@ def split_by_image(labels: np.ndarray, groups: np.ndarray, wanted: Sequence[int]
     Returns:
         int64 (n,); 0 for what is left.
     """
-    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
-    members = [member for member in members if len(member)]
-    of_group = np.array([labels[member[0]] for member in members])
+    ends = np.cumsum(np.bincount(groups))[:-1]
+    by_number = np.split(np.argsort(groups, kind="stable"), ends)
+    members = [rows for rows in by_number if len(rows)]
+
+    # A queue of groups per expression, in a random order.
+    label_of_group = np.array([labels[rows[0]] for rows in members])
     rng = generator("split by image", seed)
-    queues = [list(rng.permutation(np.flatnonzero(of_group == label))) for label in range(len(EXPRESSIONS))]
-    available = np.array([sum(len(members[group]) for group in queue) for queue in queues], dtype=float)
+    queues = []
+    for label in range(len(EXPRESSIONS)):
+        queues.append(list(rng.permutation(np.flatnonzero(label_of_group == label))))
+    images = [sum(len(members[group]) for group in queue) for queue in queues]
+    available = np.array(images, dtype=float)
+
     part = np.zeros(len(labels), dtype=np.int64)
     for index, size in enumerate(wanted):
-        quotas = _quotas(available, size)
+        parts_to_come = len(wanted) - index  # the rest, part 0, among them
+        quotas = _share_out(available, size)
         for label, queue in enumerate(queues):
-            if len(queue) > len(wanted) - index:  # one image at least, and one left for each later part and the rest
+            # One image at least, and one left for each later part and the rest.
+            if len(queue) > parts_to_come:
                 quotas[label] = max(1, quotas[label])
-            queues[label] = _fill(part, index + 1, queue, members, quotas[label], len(wanted) - index)
+            taken = _take_groups(queue, members, quotas[label], parts_to_come)
+            for group in taken:
+                part[members[group]] = index + 1
+            queues[label] = [group for group in queue if group not in taken]
     return part
 
 
-def _quotas(available: np.ndarray, size: int) -> np.ndarray:
+def _share_out(available: np.ndarray, size: int) -> np.ndarray:
     """Shares a size out in proportion, exactly (largest remainders)."""
     exact = available * size / max(1, available.sum())
     quotas = np.floor(exact).astype(int)
-    for label in np.argsort(quotas - exact, kind="stable")[: size - quotas.sum()]:
+    by_remainder = np.argsort(quotas - exact, kind="stable")
+    for label in by_remainder[: size - quotas.sum()]:
         quotas[label] += 1
     return quotas
 
 
-def _fill(
-    part: np.ndarray, index: int, queue: list[int], members: list[np.ndarray], quota: int, keep: int
-) -> list[int]:
-    """Puts groups that fit into a part up to its quota; returns the groups left, `keep` of them at least."""
-    left, taken = [], 0
+def _take_groups(queue: Sequence[int], members: Sequence[np.ndarray], quota: int, fewest_left: int) -> set[int]:
+    """Returns the groups of a queue that fit into a part.
+
+    Args:
+        queue: Groups in the order in which they are tried.
+        members: Each group's images.
+        quota: Images that the part may get.
+        fewest_left: Groups that stay in the queue at least.
+    """
+    taken: set[int] = set()
     for group in queue:
-        if len(members[group]) <= quota and len(queue) - taken > keep:
-            part[members[group]] = index
+        fits = len(members[group]) <= quota
+        if fits and len(queue) - len(taken) > fewest_left:
+            taken.add(group)
             quota -= len(members[group])
-            taken += 1
-        else:
-            left.append(group)
-    return left
+    return taken
