@@ -34,6 +34,7 @@ from fer.datasets import (
     subject_splits,
     survey,
 )
+from fer.datasets.report import DatasetReport, FaceCounts
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
 from study.inputs import note_copies
@@ -84,6 +85,26 @@ def test_every_layout(case: str, tmp_path: Path, read: Loader) -> None:
     else:
         assert set.union(*people.values()) == {-1}
     json.dumps(dict(dataset.report))
+
+
+@pytest.mark.parametrize("kind", ["real", "synthetic"])
+@pytest.mark.parametrize("name", ["jaffe", "fer2013"])
+def test_a_report_is_stored_and_read_back_without_loss(name: str, kind: str, tmp_path: Path, read: Loader) -> None:
+    made_faces.jaffe(tmp_path / "data/jaffe")
+    with_duplicates(tmp_path / "data/fer2013")
+    dataset = read(name, kind, scale=0.1)
+
+    stored = json.loads((dataset.folder / "report.json").read_text())
+    report = dataset.parse_report()
+
+    assert json.dumps(report.to_json()) == json.dumps(stored)
+    assert report.kind == kind and report.digest == dataset.digest
+    assert sum(report.sizes.values()) == total(dataset)
+
+
+def test_a_stored_report_may_lack_fields_and_have_more() -> None:
+    report = DatasetReport.from_json({"name": "mine", "hazards": None, "faces": {"detected": 3}, "later": 1})
+    assert report == DatasetReport("mine", faces=FaceCounts(3))
 
 
 def test_own_splits_are_kept(tmp_path: Path, read: Loader) -> None:
@@ -273,7 +294,6 @@ def redone(image: np.ndarray, how: str) -> np.ndarray:
 REDONE = ("compressed", "scaled", "cropped", "brightened", "marked")
 
 
-@pytest.mark.parametrize("how", REDONE)
 def framed(images: np.ndarray, how: str) -> np.ndarray:
     """Returns the pictures with what a dataset may have around each of its faces."""
     rows, columns = np.mgrid[:48, :48] - 23.5

@@ -19,17 +19,9 @@ from fer.files import open_regular, read_regular
 from fer.seeding import seed_from
 
 SUMS = "checksums.json"
-
-
 SIGNATURES = "signatures.npy"
-
-
 _PARTS = ("images", "labels", "subjects")
-
-
 _MOST_BYTES = 2**40  # of a prepared file, which was written by this program: any size but no pipe
-
-
 _MOST_SUMS = 2**20
 
 
@@ -43,7 +35,7 @@ class DamagedDataset(InputError):
 
 @dataclass(frozen=True)
 class Division:
-    """How training and validation images are divided anew.
+    """How training and validation images are divided again.
 
     Attributes:
         number: Of the fold that is validation, 0…count - 1; the others are training.
@@ -72,7 +64,7 @@ class Dataset:
         folder: Where the arrays lie.
         report: What the reader found, JSON-able: sizes per split, counts per expression and split,
             subjects, hazards, skipped files with reasons, options.
-        division: How training and validation images are divided anew; None is the division on disk. The test split is
+        division: How training and validation images are divided again; None is the division on disk. The test split is
             the same in all.
         restore: Prepares the dataset once more where files are missing or damaged, and returns it; None: they are an
             error.
@@ -91,7 +83,7 @@ class Dataset:
         return DatasetReport.from_json(self.report)
 
     def divided(self, number: int, count: int, seed: int) -> "Dataset":
-        """Returns this dataset with its training and validation images divided anew, without opening its test split.
+        """Returns this dataset with its training and validation images divided again, without opening its test split.
 
         Args:
             number: Of the fold that becomes validation, 0…count - 1; the others become training.
@@ -106,7 +98,8 @@ class Dataset:
 
     def divisions(self) -> int:
         """Returns into how many folds validation images of the usual number divide training and validation."""
-        train, validation = self._read("train"), self._read("validation")
+        train = self._read("train")
+        validation = self._read("validation")
         people = np.concatenate([train.subjects, validation.subjects])
         units = len(np.unique(people)) if people.min() >= 0 else len(people)
         return int(np.clip(round(len(people) / max(1, len(validation))), 2, max(2, units)))
@@ -118,11 +111,12 @@ class Dataset:
             InputError: It is another split; or its files are missing or damaged and cannot be prepared again.
         """
         if split not in ("train", "validation"):
-            raise InputError("only train and validation are open; a test set is read by confirmation alone", split,
-                             "Use study.confirm.")  # fmt: skip
+            rule = "only train and validation are open; a test set is read by confirmation alone"
+            raise InputError(rule, split, "Use study.confirm.")
         if self.division is None:
             return self._read(split)
-        pool, rows = self.pool(), self.rows(split)
+        pool = self.pool()
+        rows = self.rows(split)
         return Split(*(getattr(pool, part)[rows] for part in _PARTS))
 
     def pool(self) -> Split:
@@ -175,11 +169,12 @@ class Dataset:
         except DamagedDataset:
             if self.restore is None:
                 raise
-            again, digest = self.restore(), self.division.whole if self.division else self.digest
-            if again.digest != digest:
+            restored = self.restore()
+            digest = self.division.whole if self.division else self.digest
+            if restored.digest != digest:
                 raise InputError(
                     "data that is prepared again comes from the copy that it came from before",
-                    f"{self.name} with hash {again.digest} instead of {digest}",
+                    f"{self.name} with hash {restored.digest} instead of {digest}",
                     "Point --data at the same copy.",
                 ) from None
             for name in names:
@@ -210,15 +205,15 @@ def _verify(path: Path) -> None:
     """
     try:
         status = path.stat()
-        seen = status.st_ino, status.st_size, status.st_mtime_ns
-        if _verified.get(path) == seen:
+        identity = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if _verified.get(path) == identity:
             return
         wanted = read_sums(path.parent).get(path.name)
         if wanted is not None and sum_of(path) != wanted:
             raise DamagedDataset(path, "differs from its checksum")
     except OSError as error:
         raise DamagedDataset(path, f"cannot be read ({error.strerror or error})") from None
-    _verified[path] = seen
+    _verified[path] = identity
 
 
 def read_sums(folder: Path) -> dict[str, int]:
@@ -264,4 +259,5 @@ def _pool(folder: Path, kind: str) -> tuple[Split, np.ndarray]:
 def _folds(folder: Path, kind: str, count: int, seed: int) -> np.ndarray:
     """Numbers the pool's images by folds."""
     pool, groups = _pool(folder, kind)
-    return assign_folds(pool.labels, pool.subjects if pool.subjects.min() >= 0 else None, groups, count, seed)
+    subjects = pool.subjects if pool.subjects.min() >= 0 else None
+    return assign_folds(pool.labels, subjects, groups, count, seed)

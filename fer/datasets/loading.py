@@ -7,6 +7,7 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock  # comes with torch
@@ -72,17 +73,8 @@ def load(
     else:
         dataset = _load_synthetic(layout, options, scale, cache_dir)
 
-    restore = functools.partial(
-        load,
-        name,
-        data_dir=data_dir,
-        kind=dataset.kind,
-        cache_dir=cache_dir,
-        equalise=equalise,
-        keep_duplicates=keep_duplicates,
-        seed=seed,
-        scale=scale,
-    )
+    choices: dict[str, Any] = {"equalise": equalise, "keep_duplicates": keep_duplicates, "seed": seed, "scale": scale}
+    restore = functools.partial(load, name, data_dir=data_dir, kind=dataset.kind, cache_dir=cache_dir, **choices)
     return replace(dataset, restore=restore)
 
 
@@ -90,9 +82,11 @@ def same_files(one: Dataset, other: Dataset) -> bool:
     """Returns whether two datasets were prepared from one folder or archive, from copies of one, or drawn as one."""
     if one.digest == other.digest:
         return True
-    contents = one.report.get("content"), other.report.get("content")
-    places = one.report.get("place"), other.report.get("place")
-    return any(first is not None and first == second for first, second in (contents, places))
+    report = one.parse_report()
+    other_report = other.parse_report()
+    same_content = report.content is not None and report.content == other_report.content
+    same_place = report.place is not None and report.place == other_report.place
+    return same_content or same_place
 
 
 def near_copies(one: Dataset, other: Dataset) -> dict[str, int]:

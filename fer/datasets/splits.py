@@ -41,7 +41,7 @@ def assign_splits(
     labels: np.ndarray,
     subjects: np.ndarray | None,
     groups: np.ndarray,
-    own: Sequence[str | None],
+    split_words: Sequence[str | None],
     wanted: tuple[int, int, int],
     seed: int,
 ) -> SplitAssignment:
@@ -51,7 +51,7 @@ def assign_splits(
         labels: int64 (n,).
         subjects: int64 (n,), or None where unknown.
         groups: int64 (n,), equal for copies.
-        own: The dataset's own split words, None where it has none.
+        split_words: Each image's split as the dataset has it; None where it does not say.
         wanted: Sizes to aim at.
         seed: From the dataset's name and the user's seed.
 
@@ -63,7 +63,7 @@ def assign_splits(
     draw_rule = f"seeded, {_BY_IMAGE if subjects is None else _BY_SUBJECT}"
 
     # The dataset has no splits of its own.
-    words = {word for word in own if word is not None}
+    words = {word for word in split_words if word is not None}
     if len(words) < 2:
         parts = _divide(labels, subjects, groups, wanted[1:], seed)
         return SplitAssignment(parts, draw_rule, seeded=True)
@@ -71,7 +71,7 @@ def assign_splits(
     # It has all three.
     if "train" not in words:
         raise InputError("a dataset's own splits have training images", " and ".join(sorted(words)), "Add some.")
-    parts = np.array([SPLITS.index(word) if word else -1 for word in own], dtype=np.int64)
+    parts = np.array([SPLITS.index(word) if word else -1 for word in split_words], dtype=np.int64)
     if subjects is not None:
         _check_subjects(parts, subjects)
     missing = [part for part in (VALIDATION, TEST) if SPLITS[part] not in words]
