@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fer.errors import printable
 from fer.files import replacing
@@ -14,7 +14,7 @@ from study.options import cache_folder
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fer.datasets import Dataset
+    from fer.datasets import Dataset, DatasetReport
 
 FACES_PER_EXPRESSION = 12
 NAMES_SHOWN = 3
@@ -71,9 +71,8 @@ def show_survey(data_dir: Path | None, console: "Console") -> None:
     for name, path in survey(data_dir).items():
         layout = LAYOUTS.get(name)
         place = escape(printable(path)) if path else "– drawn stand-in"
-        table.add_row(
-            escape(printable(name)), layout.title if layout else "your own", place, layout.terms if layout else "–"
-        )
+        title, terms = (layout.title, layout.terms) if layout else ("your own", "–")
+        table.add_row(escape(printable(name)), title, place, terms)
     console.print(table)
 
 
@@ -92,7 +91,7 @@ def show(name: str, options: argparse.Namespace, console: "Console") -> None:
         keep_duplicates=options.keep_duplicates,
         seed=options.seed,
     )
-    report = dataset.report
+    report = dataset.parse_report()
     if dataset.kind == "synthetic":
         console.print(
             f"[bold yellow]{dataset.name}: no real copy is used: these are DRAWN STAND-IN FACES, which say nothing "
@@ -101,7 +100,7 @@ def show(name: str, options: argparse.Namespace, console: "Console") -> None:
     print_counts(dataset, console)
     print_hazards(report, console)
     print_skipped(report, console)
-    for notice in report.get("notices", ()):
+    for notice in report.notices:
         console.print(f"notice: {escape(notice)}")
     place = Path(options.out) / "datasets" / f"{dataset.name}-{dataset.digest}.png"
     draw_sheet(dataset, place)
@@ -109,7 +108,7 @@ def show(name: str, options: argparse.Namespace, console: "Console") -> None:
 
 
 def title_of(dataset: "Dataset") -> str:
-    """Returns the dataset's name, which says of the stand-in that it is one."""
+    """Returns the dataset's name, with whether it is real or synthetic."""
     return f"{dataset.name} (synthetic stand-in)" if dataset.kind == "synthetic" else f"{dataset.name} (real copy)"
 
 
@@ -120,61 +119,65 @@ def print_counts(dataset: "Dataset", console: "Console") -> None:
 
     from fer.expressions import EXPRESSIONS
 
-    report = dataset.report
+    report = dataset.parse_report()
     table = Table(title=f"{title_of(dataset)}, hash {dataset.digest}")
     table.add_column("expression")
-    splits = list(report["sizes"])
+    splits = list(report.sizes)
     for heading in (*splits, "all"):
         table.add_column(heading, justify="right")
     for expression in EXPRESSIONS:
-        counts = [report["counts"][split][expression] for split in splits]
+        counts = [report.counts[split][expression] for split in splits]
         table.add_row(expression, *(f"{count:,}" for count in (*counts, sum(counts))))
     table.add_section()
-    sizes = [report["sizes"][split] for split in splits]
+    sizes = [report.sizes[split] for split in splits]
     table.add_row("all", *(f"{size:,}" for size in (*sizes, sum(sizes))))
-    if report.get("aimed"):
-        aimed = [report["aimed"][split] for split in splits]
+    if report.aimed:
+        aimed = [report.aimed[split] for split in splits]
         table.add_row("aimed at", *(f"{size:,}" for size in (*aimed, sum(aimed))))
-    people = [report["subjects"][split] for split in splits]
-    table.add_row("subjects", *(f"{count:,}" if sum(people) else "unknown" for count in (*people, sum(people))))
+    people = [report.subjects[split] for split in splits]
+    are_known = sum(people) > 0
+    table.add_row("subjects", *(f"{count:,}" if are_known else "unknown" for count in (*people, sum(people))))
     console.print(table)
-    console.print(f"splits: {escape(report['rule'])}")
-    faces = report.get("faces", {})
-    if faces.get("detected") or faces.get("centre_cropped"):
-        console.print(f"faces: {faces['detected']:,} detected, {faces['centre_cropped']:,} centre-cropped")
+    console.print(f"splits: {escape(report.rule)}")
+    faces = report.faces
+    if faces.detected or faces.centre_cropped:
+        console.print(f"faces: {faces.detected:,} detected, {faces.centre_cropped:,} centre-cropped")
 
 
-def print_hazards(report: Any, console: "Console") -> None:
+def print_hazards(report: "DatasetReport", console: "Console") -> None:
     """Prints the counts of what spoils comparisons."""
-    found = report["hazards"]
-    kept = "kept" if report["options"]["keep_duplicates"] else "dropped"
+    hazards = report.hazards
+    treatment = "kept" if report.options.keep_duplicates else "dropped"
     console.print(
-        f"hazards: {found['unique']:,} unique of {found['images']:,} images; {found['duplicate_groups']:,} groups of "
-        f"duplicates, {found['conflicting_groups']:,} with conflicting labels; {found['near_copy_groups']:,} groups "
-        f"with near-copies; {found['constant']:,} constant images"
+        f"hazards: {hazards.unique:,} unique of {hazards.images:,} images; {hazards.duplicate_groups:,} groups of "
+        f"duplicates, {hazards.conflicting_groups:,} with conflicting labels; {hazards.near_copy_groups:,} groups "
+        f"with near-copies; {hazards.constant:,} constant images"
     )
     console.print(
-        f"training images with a copy in validation or test: {found['train_in_held_out']:,} exact, "
-        f"{found['train_near_held_out']:,} near; validation images with one in test: "
-        f"{found['validation_in_test']:,} exact, {found['validation_near_test']:,} near ({kept})"
+        f"training images with a copy in validation or test: {hazards.train_in_held_out:,} exact, "
+        f"{hazards.train_near_held_out:,} near; validation images with one in test: "
+        f"{hazards.validation_in_test:,} exact, {hazards.validation_near_test:,} near ({treatment})"
     )
 
 
-def print_skipped(report: Any, console: "Console") -> None:
+def print_skipped(report: "DatasetReport", console: "Console") -> None:
     """Prints which files were left out and why."""
     from rich.markup import escape
     from rich.table import Table
 
-    if not report["skipped"]:
+    if not report.skipped:
         console.print("skipped: nothing")
         return
     table = Table(title="skipped")
     table.add_column("reason")
     table.add_column("files", justify="right")
     table.add_column("such as")
-    for reason, entry in sorted(report["skipped"].items(), key=lambda item: -item[1]["count"]):
-        names = ", ".join(entry["names"][:NAMES_SHOWN]) + (" …" if entry["count"] > NAMES_SHOWN else "")
-        table.add_row(escape(reason), f"{entry['count']:,}", escape(names))
+    commonest_first = sorted(report.skipped.items(), key=lambda item: -item[1].count)
+    for reason, files in commonest_first:
+        names = ", ".join(files.names[:NAMES_SHOWN])
+        if files.count > NAMES_SHOWN:
+            names += " …"
+        table.add_row(escape(reason), f"{files.count:,}", escape(names))
     console.print(table)
 
 
@@ -191,14 +194,19 @@ def draw_sheet(dataset: "Dataset", place: Path) -> None:
     from fer.expressions import EXPRESSIONS
     from fer.seeding import generator
 
+    # The sheet: a row per expression, whose images are drawn by chance, white where there are fewer.
     train = dataset.open("train")
     rng = generator("contact sheet", dataset.digest)
     size = train.images.shape[1]
     sheet = np.full((len(EXPRESSIONS) * size, FACES_PER_EXPRESSION * size), 255, np.uint8)
-    for row in range(len(EXPRESSIONS)):
-        rows = np.flatnonzero(train.labels == row)
-        for column, image in enumerate(rng.permutation(rows)[:FACES_PER_EXPRESSION]):
-            sheet[row * size : (row + 1) * size, column * size : (column + 1) * size] = train.images[image]
+    for label in range(len(EXPRESSIONS)):
+        images = rng.permutation(np.flatnonzero(train.labels == label))
+        top = label * size
+        for column, image in enumerate(images[:FACES_PER_EXPRESSION]):
+            left = column * size
+            sheet[top : top + size, left : left + size] = train.images[image]
+
+    # The figure around it.
     figure = Figure(figsize=(FACES_PER_EXPRESSION * 0.8 + 1, len(EXPRESSIONS) * 0.8 + 0.6), dpi=120, layout="tight")
     axes = figure.add_subplot()
     axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

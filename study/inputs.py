@@ -71,57 +71,70 @@ def note_copies(source: Dataset, target: Dataset, warn: Callable[[str], None]) -
     Returns:
         The source, with the sentences among its report's notices, so that the study's record has them.
     """
-    notices = []
-    for one, other in ((source, target), (target, source)):
-        counts = near_copies(one, other)
-        if any(counts.values()):
-            notices.append(
-                f"{counts['train']:,} training and {counts['validation']:,} validation images of {one.name} are copies "
-                f"or near-copies of validation or test images of {other.name}, which are then not new to the network"
-            )
+    pairs = ((source, target), (target, source))
+    notices = [notice for first, second in pairs for notice in _describe_copies(first, second)]
     for notice in notices:
         warn(notice)
-    known = source.report.get("notices") or []
-    return replace(source, report={**source.report, "notices": [*known, *notices]})
+    earlier = source.report.get("notices") or []
+    return replace(source, report={**source.report, "notices": [*earlier, *notices]})
+
+
+def _describe_copies(dataset: Dataset, other: Dataset) -> list[str]:
+    """Returns a sentence about the images of a dataset that another's held-out images show as well, if any."""
+    counts = near_copies(dataset, other)
+    if not any(counts.values()):
+        return []
+    return [
+        f"{counts['train']:,} training and {counts['validation']:,} validation images of {dataset.name} are copies "
+        f"or near-copies of validation or test images of {other.name}, which are then not new to the network"
+    ]
 
 
 def trim_features(out: str | Path, most: float, spare: float = 3600.0) -> float:
-    """Deletes the banks of features that were not used for the longest, until the rest fits.
+    """Deletes the feature caches that were not used for the longest, until the rest fits.
 
     Args:
         out: The output folder, whose cache it is.
         most: GiB on the disk that may stay.
-        spare: A bank that was opened in the last `spare` seconds stays: a study may be at work with it.
+        spare: A cache that was opened in the last `spare` seconds stays: a study may be at work with it.
 
     Returns:
         GiB that were freed.
     """
-    banks = [folder for folder in (cache_folder(out) / "features").glob("*") if folder.is_dir()]
-    sizes = {bank: sum(512 * file.stat().st_blocks for file in bank.iterdir()) for bank in banks}
-    excess, freed = sum(sizes.values()) - most * 2**30, 0
-    for bank in sorted(banks, key=lambda bank: bank.stat().st_mtime):
-        if freed >= excess or time.time() - bank.stat().st_mtime < spare:
+    caches = [folder for folder in (cache_folder(out) / "features").glob("*") if folder.is_dir()]
+    sizes = {cache: _bytes_on_disk(cache) for cache in caches}
+    excess = sum(sizes.values()) - most * 2**30
+    freed = 0
+    oldest_first = sorted(caches, key=lambda cache: cache.stat().st_mtime)
+    for cache in oldest_first:
+        unused_for = time.time() - cache.stat().st_mtime
+        if freed >= excess or unused_for < spare:
             break
-        shutil.rmtree(bank, ignore_errors=True)
-        freed += sizes[bank]
+        shutil.rmtree(cache, ignore_errors=True)
+        freed += sizes[cache]
     return freed / 2**30
+
+
+def _bytes_on_disk(folder: Path) -> int:
+    return sum(512 * file.stat().st_blocks for file in folder.iterdir())  # POSIX counts blocks of 512 bytes
 
 
 def budget_epochs(options: Mapping[str, Any], source_images: int, target_images: int) -> float:
     """Returns the budget of every adaptation of a study, in passes over the target's training set.
 
-    In the paper's space it is at least one pass over both training sets together, for every strategy alike: with less,
-    a fusion at the natural ratio would hardly see the target.
+    In the paper's space it is at least one pass over both training sets together, for every strategy: with less, a
+    fusion at the natural ratio would hardly see the target.
     """
     if options["epochs"]:
         return float(options["epochs"])
-    epochs = float(max(2, round(PRESETS[options["preset"]].images / target_images)))
+    passes = round(PRESETS[options["preset"]].images / target_images)
+    epochs = float(max(2, passes))
     if options["space"] == "paper":
         epochs = max(epochs, (source_images + target_images) / target_images)
     return epochs
 
 
 def base_config(record: Mapping[str, Any]) -> AdaptationConfig:
-    """Returns the knobs that the study's search space starts from."""
+    """Returns the hyperparameters that the study's search space starts from."""
     options = record["options"]
     return AdaptationConfig(lr=options["lr"], amount=options["amount"], epochs=record["budget_epochs"])

@@ -20,7 +20,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fer.datasets import SPLITS, Dataset, archives, copies, faces, load, near_copies, splits, survey
+from fer.datasets import (
+    SPLITS,
+    Dataset,
+    archives,
+    copies,
+    copy_files,
+    faces,
+    image_splits,
+    load,
+    near_copies,
+    splits,
+    subject_splits,
+    survey,
+)
+from fer.datasets.report import DatasetReport, FaceCounts
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
 from study.inputs import note_copies
@@ -71,6 +85,26 @@ def test_every_layout(case: str, tmp_path: Path, read: Loader) -> None:
     else:
         assert set.union(*people.values()) == {-1}
     json.dumps(dict(dataset.report))
+
+
+@pytest.mark.parametrize("kind", ["real", "synthetic"])
+@pytest.mark.parametrize("name", ["jaffe", "fer2013"])
+def test_a_report_is_stored_and_read_back_without_loss(name: str, kind: str, tmp_path: Path, read: Loader) -> None:
+    made_faces.jaffe(tmp_path / "data/jaffe")
+    with_duplicates(tmp_path / "data/fer2013")
+    dataset = read(name, kind, scale=0.1)
+
+    stored = json.loads((dataset.folder / "report.json").read_text())
+    report = dataset.parse_report()
+
+    assert json.dumps(report.to_json()) == json.dumps(stored)
+    assert report.kind == kind and report.digest == dataset.digest
+    assert sum(report.sizes.values()) == total(dataset)
+
+
+def test_a_stored_report_may_lack_fields_and_have_more() -> None:
+    report = DatasetReport.from_json({"name": "mine", "hazards": None, "faces": {"detected": 3}, "later": 1})
+    assert report == DatasetReport("mine", faces=FaceCounts(3))
 
 
 def test_own_splits_are_kept(tmp_path: Path, read: Loader) -> None:
@@ -127,9 +161,10 @@ def test_same_seed_same_split(case: str, tmp_path: Path, read: Loader) -> None:
 def test_subjects_never_cross(seed: int, people: int, images: int) -> None:
     rng = np.random.default_rng(seed)
     labels, subjects = rng.integers(0, 7, images), np.arange(images) % people
-    parts, _ = splits.assign_splits(
+    assignment = splits.assign_splits(
         labels, subjects, np.arange(images), [None] * images, splits.wanted_sizes(images, None), seed
     )
+    parts = assignment.parts
     assert set(parts) == {0, 1, 2}
     assert len(np.unique(np.stack([subjects, parts]), axis=1)[0]) == people
 
@@ -140,7 +175,7 @@ def test_equal_pixels_stay_together(seed: int, images: int) -> None:
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(70) % 7, rng.integers(0, 7, images - 70)])
     groups = np.concatenate([np.arange(70), rng.integers(0, images // 2, images - 70)])
-    parts = splits.split_by_image(labels, groups, [images // 10, images // 10], seed)
+    parts = image_splits.split_by_image(labels, groups, [images // 10, images // 10], seed)
     assert all(len(set(parts[groups == group])) == 1 for group in np.unique(groups))
     of_groups = {label: len({*groups[labels == label]}) for label in range(7)}
     for part in range(3):
@@ -151,7 +186,7 @@ def test_equal_pixels_stay_together(seed: int, images: int) -> None:
 
 def test_sizes_are_exact_without_subjects() -> None:
     labels = np.random.default_rng(0).choice(7, 35887, p=[0.138, 0.015, 0.143, 0.25, 0.169, 0.112, 0.173])
-    parts = splits.split_by_image(labels, np.arange(35887), [3589, 3589], 0)
+    parts = image_splits.split_by_image(labels, np.arange(35887), [3589, 3589], 0)
     assert np.bincount(parts).tolist() == [28709, 3589, 3589]
 
 
@@ -159,7 +194,7 @@ def test_sizes_by_subject_come_near_the_papers() -> None:
     """TFEID's shape: 40 people, 510 images."""
     rng = np.random.default_rng(0)
     subjects = np.sort(np.concatenate([np.arange(40), rng.integers(0, 40, 470)]))
-    parts = splits.split_by_subject(rng.integers(0, 7, 510), subjects, [47, 58], 0)
+    parts = subject_splits.split_by_subject(rng.integers(0, 7, 510), subjects, [47, 58], 0)
     assert np.abs(np.bincount(parts) - [405, 47, 58]).max() <= 1
 
 
@@ -181,12 +216,12 @@ def nearest(sizes: tuple[int, ...], wanted: tuple[int, int], most: int = 4) -> i
 def test_every_person_is_tested_by_some_seed_and_sizes_stay_near_the_wanted_ones() -> None:
     subjects = np.repeat(np.arange(10), JAFFE_SIZES)
     labels = np.concatenate([np.arange(size) % 7 for size in JAFFE_SIZES])
-    slack = splits.SLACK * len(labels) / 10
+    slack = subject_splits.SLACK * len(labels) / 10
     limit = nearest(JAFFE_SIZES, (15, 67)) + slack
     seen: dict[int, set[int]] = {1: set(), 2: set()}
     divisions = set()
     for seed in range(150):
-        parts = splits.split_by_subject(labels, subjects, [15, 67], seed)
+        parts = subject_splits.split_by_subject(labels, subjects, [15, 67], seed)
         people = [set(subjects[parts == part].tolist()) for part in range(3)]
         assert sum(len(part) for part in people) == 10
         assert np.abs(np.bincount(parts)[1:] - [15, 67]).sum() <= limit
@@ -201,7 +236,7 @@ def test_every_person_is_tested_by_some_seed_and_sizes_stay_near_the_wanted_ones
 def test_every_person_of_equals_is_tested_by_some_seed(people: int) -> None:
     subjects, labels = np.repeat(np.arange(people), 14), np.tile(np.arange(7), 2 * people)
     wanted = splits.wanted_sizes(len(labels), None)[1:]
-    parts = [splits.split_by_subject(labels, subjects, wanted, seed) for seed in range(60)]
+    parts = [subject_splits.split_by_subject(labels, subjects, wanted, seed) for seed in range(60)]
     tested = {who for part in parts for who in subjects[part == 2].tolist()}
     assert tested == set(range(people))
 
@@ -259,7 +294,6 @@ def redone(image: np.ndarray, how: str) -> np.ndarray:
 REDONE = ("compressed", "scaled", "cropped", "brightened", "marked")
 
 
-@pytest.mark.parametrize("how", REDONE)
 def framed(images: np.ndarray, how: str) -> np.ndarray:
     """Returns the pictures with what a dataset may have around each of its faces."""
     rows, columns = np.mgrid[:48, :48] - 23.5
@@ -283,15 +317,15 @@ def test_images_without_contrast_are_near_copies_of_nothing() -> None:
     flat = np.full((3, 48, 48), 90, np.uint8) + np.random.default_rng(0).integers(0, 2, (3, 48, 48), dtype=np.uint8)
     signed = copies.signatures(flat)
     assert not len(copies.near_pairs(signed, signed)) and not len(copies.near_pairs(signed[:0], signed))
-    assert len(np.unique(splits.copy_groups(flat, "real"))) == 3
+    assert len(np.unique(copies.copy_groups(flat, "real"))) == 3
 
 
 def test_near_copies_join_in_chains_and_drawn_faces_only_where_they_are_equal() -> None:
     images = made_faces.portraits(20)
     chain = np.concatenate([images, images[:1], [redone(images[0], "cropped")], [redone(images[0], "marked")]])
-    groups = splits.copy_groups(chain, "real")
+    groups = copies.copy_groups(chain, "real")
     assert len(np.unique(groups)) == len(images) and len(np.unique(groups[[0, -3, -2, -1]])) == 1
-    assert len(np.unique(splits.copy_groups(chain, "synthetic"))) == 22
+    assert len(np.unique(copies.copy_groups(chain, "synthetic"))) == 22
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -383,7 +417,7 @@ def test_equalise_changes_pixels_and_not_the_split(tmp_path: Path, read: Loader)
 def test_second_load_reads_nothing(tmp_path: Path, read: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     made_faces.jaffe(tmp_path / "data/jaffe")
     first = read("jaffe")
-    monkeypatch.setattr(archives.DatasetCopy, "read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(copy_files.DatasetCopy, "read", lambda *_: pytest.fail("read again"))
     assert read("jaffe") == first
     assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".jaffe-")]
 
@@ -797,7 +831,7 @@ def test_unreadable_folder_within(tmp_path: Path, read: Loader, monkeypatch: pyt
             raise PermissionError(13, "Permission denied")
         return scan(path)
 
-    monkeypatch.setattr(archives.os, "scandir", refuse)
+    monkeypatch.setattr(copy_files.os, "scandir", refuse)
     with pytest.raises(InputError, match="must be readable"):
         read("mine")
 
@@ -850,6 +884,6 @@ def test_label_file_that_cannot_be_read(tmp_path: Path, read: Loader, monkeypatc
     def refuse(*_: object) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(archives.DatasetCopy, "read", refuse)
+    monkeypatch.setattr(copy_files.DatasetCopy, "read", refuse)
     with pytest.raises(InputError, match="label files must be readable"):
         read("mine")

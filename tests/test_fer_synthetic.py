@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from fer.datasets import synthetic
+from fer.datasets import synthetic, synthetic_domains
 from fer.datasets.arrays import SPLITS
 from fer.expressions import CHANCE, EXPRESSIONS
 
 PAPER = {"jaffe": (131, 15, 67, 10), "tfeid": (405, 47, 58, 40), "mug": (5877, 741, 734, 52)}
-NAMES = [*synthetic.DOMAINS, "someone-elses-faces"]
+NAMES = [*synthetic_domains.DOMAINS, "someone-elses-faces"]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_splits_are_as_the_rest_of_the_code_expects_them(name):
 @pytest.mark.parametrize("name", PAPER)
 def test_targets_have_the_papers_sizes_and_people(name):
     *sizes, people = PAPER[name]
-    domain = synthetic.DOMAINS[name]
+    domain = synthetic_domains.DOMAINS[name]
     assert list(domain.sizes) == sizes
     assert sum(synthetic._people_per_split(sizes, domain.subjects)) == people
 
@@ -79,11 +79,11 @@ def test_the_source_is_uneven_like_the_web(source):
 
 def test_every_style_names_known_units_and_every_domain_known_parameters():
     for name in EXPRESSIONS:
-        for style in synthetic.PROTOTYPES[name]:
-            assert set(style) <= set(synthetic.UNITS)
-    for domain in synthetic.DOMAINS.values():
-        assert set(domain.gains) | set(domain.resting) <= set(synthetic.UNITS)
-        assert set(domain.person) <= set(synthetic._PERSON)
+        for style in synthetic_domains.PROTOTYPES[name]:
+            assert set(style) <= set(synthetic_domains.UNITS)
+    for domain in synthetic_domains.DOMAINS.values():
+        assert set(domain.gains) | set(domain.resting) <= set(synthetic_domains.UNITS)
+        assert set(domain.person) <= set(synthetic_domains.PERSON)
         assert sum(domain.styles) == pytest.approx(1)
 
 

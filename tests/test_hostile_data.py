@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fer.datasets import SPLITS, Dataset, archives, faces, load, same_files, survey
+from fer.datasets import SPLITS, Dataset, archives, data_folder, faces, load, same_files, survey
 from fer.datasets import dataset as prepared_files
 from fer.datasets.loading import find_copy
 from fer.errors import InputError
@@ -224,7 +224,7 @@ def plug(path: Path) -> None:
 SPECIAL: list[Callable[[Path], None]] = [fifo, dangling, circle, own_circle, device, plug]
 
 
-@pytest.mark.parametrize(("make", "suffix"), sampled(3, SPECIAL, archives.ARCHIVES))
+@pytest.mark.parametrize(("make", "suffix"), sampled(3, SPECIAL, data_folder.ARCHIVES))
 def test_an_archive_that_is_no_file_is_refused(make, suffix, tmp_path):
     (tmp_path / "data").mkdir()
     make(tmp_path / "data" / f"mine{suffix}")
@@ -310,7 +310,7 @@ def test_a_huge_label_file_is_refused(name, file, head, tmp_path):
 
 @pytest.mark.parametrize(
     ("head", "suffix"),
-    sampled(5, [b"", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\x00", b"PK\x03\x04", b"a" * 600], archives.ARCHIVES),
+    sampled(5, [b"", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\x00", b"PK\x03\x04", b"a" * 600], data_folder.ARCHIVES),
 )
 def test_a_huge_archive_of_nothing_is_refused(suffix, head, tmp_path):
     sparse(tmp_path / f"data/mine{suffix}", 10 * GIB, head)
@@ -751,8 +751,8 @@ def test_a_file_is_verified_once_per_process(prepared, monkeypatch):
 UNPACKS = """
 import sys, time
 from pathlib import Path
-from fer.datasets import archives
-with archives.scratch_folder(Path(sys.argv[1]), sys.argv[2]) as folder:
+from fer.datasets import scratch
+with scratch.scratch_folder(Path(sys.argv[1]), sys.argv[2]) as folder:
     (folder / "half").write_bytes(bytes(1000))
     print(folder, flush=True)
     time.sleep(60)

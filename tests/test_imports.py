@@ -144,7 +144,7 @@ def test_only_confirmation_opens_test_sets():
     assert users("logits_on_test") == {"fer/adaptation/evaluation.py", "study/confirmation/retrain.py"}
     # The files themselves: prepared in one place, read in another, and named nowhere else.
     # The fleet sends training and validation arrays to other machines, test sets never, and opens none.
-    assert users(".npy") == {"fer/datasets/dataset.py", "fer/datasets/loading.py"}
+    assert users(".npy") == {"fer/datasets/dataset.py", "fer/datasets/store.py"}
     assert "test" not in SHIPPED
     assert users('_read("test")') == {"fer/datasets/dataset.py"}
     users_of_retrain = users("confirmation.retrain import", "retrain(")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from commands import NAME, run, study, trials_of
-from fer.datasets.loading import SUMS
+from fer.datasets.dataset import SUMS
 
 # More trials than the sampler draws at random, by one worker, so that a second study can be compared with it.
 TRIALS = 12

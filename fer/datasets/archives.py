@@ -1,29 +1,26 @@
-"""Where a user's copy of a dataset lies, and its files: a folder or an archive, read without leaving it."""
+"""Archives of datasets: unpacked for the time of reading, within bounds, and never outside their folder."""
 
-import contextlib
 import errno
-import os
-import re
-import secrets
 import shutil
 import stat
 import tarfile
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Literal
 
+from fer.datasets.copy_files import MOST_FILE, DatasetCopy, Skipped, list_copy, path_inside
+from fer.datasets.data_folder import without_suffix
+from fer.datasets.scratch import scratch_folder
 from fer.errors import InputError
 from fer.expressions import parse_expression
-from fer.files import read_regular, size_text
+from fer.files import size_text
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 MOST_UNPACKED = 40 * 2**30  # bytes; AffectNet, the largest known, is distributed in parts below that
 MOST_MEMBERS = 2_000_000
-MOST_FILE = 2**30  # bytes of one file; FER2013's csv file, the largest known that is read, has 300 MB
 # Images are compressed already and tables to a tenth at best, so what unpacks to 100 times its size holds neither.
 MOST_RATIO = 100
 _ALWAYS_UNPACKED = 2**30  # bytes, whatever the ratio
@@ -36,215 +33,8 @@ _COMPRESSED: tuple[tuple[bytes, TarMode], ...] = (
     (b"\xfd7zXZ\x00", "r:xz"),
 )  # by how a file begins
 _LONGEST_MAGIC = 6
+_PIECE = 2**20  # bytes that are copied at a time
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_SCRATCH = (".unpacked-", ".partial-")
-
-# Why files were left out, and which.
-Skipped = defaultdict[str, list[str]]
-
-
-def normalise(name: str) -> str:
-    """Returns a dataset's name as it is compared: "FER-2013" and "fer2013" are one, "CK+" is ckplus."""
-    return re.sub(r"[^a-z0-9]", "", name.lower().replace("+", "plus"))
-
-
-def without_suffix(name: str) -> str | None:
-    """Returns an archive's name without its suffix, or None when it is no archive."""
-    for suffix in ARCHIVES:
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return None
-
-
-def reason_of(error: OSError) -> str:
-    """Returns why a file could not be used, without its path."""
-    return error.strerror or str(error)
-
-
-def list_entries(data_dir: Path) -> list[tuple[str, Path]]:
-    """Lists the folders and archives of the data folder.
-
-    Returns:
-        (name, path) sorted by name, an archive's name without its suffix.
-
-    Raises:
-        InputError: The data folder is missing, empty or unreadable.
-    """
-    rule, mend = "--data names a folder with one folder or archive per dataset", "See README.md for what goes where."
-    try:
-        found = sorted(data_dir.iterdir())
-        if not found:
-            raise InputError(rule, f"{data_dir}, which is empty", mend)
-        named = [(path.name if path.is_dir() else without_suffix(path.name), path) for path in found]
-    except FileNotFoundError:
-        raise InputError(rule, f"{data_dir}, which does not exist", mend) from None
-    except NotADirectoryError:
-        raise InputError(rule, f"{data_dir}, which is a file", mend) from None
-    except OSError as error:
-        raise InputError(rule, f"{data_dir}, which cannot be read ({reason_of(error)})", mend) from None
-    return [(name, path) for name, path in named if name and not name.startswith(".")]
-
-
-def find_dataset(names: Sequence[str], data_dir: Path) -> Path | None:
-    """Returns the folder or archive that has one of these names.
-
-    The very name wins over another spelling of it, that over the names that follow. Where several have the name, a
-    folder wins over an archive that is named like it.
-
-    Args:
-        names: The name that was asked for, then others that its dataset goes by.
-        data_dir: Holds one folder or archive per dataset.
-
-    Raises:
-        InputError: Several have the name, in spellings that are alike; or the one that has it is neither a folder nor
-            a file.
-    """
-    asked, *others = names
-    there = list_entries(data_dir)
-    aliases = {normalise(name) for name in others}
-    ways: list[Callable[[str], bool]] = [
-        lambda name: name == asked,
-        lambda name: normalise(name) == normalise(asked),
-        lambda name: name in others[:1],
-        lambda name: normalise(name) in {normalise(other) for other in others[:1]},
-        lambda name: normalise(name) in aliases,
-    ]
-    for has_name in ways:
-        found = [(name, path) for name, path in there if has_name(name)]
-        if found:
-            return _check_copy(_only(asked, found))
-    return None
-
-
-def _only(asked: str, found: list[tuple[str, Path]]) -> Path:
-    """Returns the one copy of several entries: the only one, or the folder beside its own archives."""
-    folders = [path for _, path in found if path.is_dir()]
-    spellings = {name for name, _ in found}
-    if len(found) == 1:
-        return found[0][1]
-    if len(folders) == 1 and len(spellings) == 1:
-        return folders[0]
-    raise InputError(
-        "a dataset's name leads to one folder or archive",
-        f"{asked}, which may be {' or '.join(sorted(path.name for _, path in found))}",
-        "Ask for the very name of one, or rename the others.",
-    )
-
-
-def _check_copy(path: Path) -> Path:
-    rule, mend = "a dataset is a folder, or a zip or tar file", "Put the folder or the file itself there."
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise InputError(rule, f"{path}, which leads nowhere ({reason_of(error)})", mend) from None
-    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise InputError(rule, f"{path}, a pipe, socket or device", mend)
-    return path
-
-
-@dataclass(frozen=True)
-class DatasetCopy:
-    """A dataset's files on disk.
-
-    Attributes:
-        root: Their folder.
-        stats: Size and time of each, by path relative to the root, sorted.
-        skipped: What was left out already.
-    """
-
-    root: Path
-    stats: dict[str, tuple[int, int]]
-    skipped: Skipped = field(default_factory=lambda: defaultdict(list))
-
-    def read(self, name: str, most_bytes: int = MOST_FILE) -> bytes:
-        """Reads one file whole.
-
-        Raises:
-            OSError: It cannot be read, is no regular file, or is larger than `most_bytes`.
-        """
-        return read_regular(self.root / name, most_bytes)
-
-
-def list_copy(root: Path) -> DatasetCopy:
-    """Lists a folder's files; links that leave the folder and special files are skipped.
-
-    Raises:
-        InputError: A folder in it cannot be read.
-    """
-    root = Path(os.path.realpath(root))
-    found: dict[str, tuple[int, int]] = {}
-    skipped: Skipped = defaultdict(list)
-    folders = [""]
-    while folders:
-        above = folders.pop()
-        try:
-            with os.scandir(root / above) as inside_folder:
-                for entry in inside_folder:  # tens of thousands: no Path objects here
-                    name = above + entry.name
-                    if entry.is_symlink() and not _stays(entry, root):
-                        skipped["a link that leaves the dataset's folder or leads to no file"].append(name)
-                    elif entry.name.startswith(".") or entry.name in ("__MACOSX", "Thumbs.db", "desktop.ini"):
-                        skipped["a hidden or system file"].append(name)
-                    elif entry.is_dir():
-                        folders.append(name + "/")
-                    elif entry.is_file():
-                        status = entry.stat()
-                        found[name] = (status.st_size, status.st_mtime_ns)
-                    else:
-                        skipped["a pipe, socket or device"].append(name)
-        except OSError as error:
-            rule = "every folder of a dataset must be readable"
-            raise InputError(rule, f"{root / above} ({reason_of(error)})", "Change its permissions.") from error
-    return DatasetCopy(root, dict(sorted(found.items())), skipped)
-
-
-def _stays(link: os.DirEntry[str], root: Path) -> bool:
-    place = Path(os.path.realpath(link.path))  # a circle of links leads to one of them, which is no file
-    return place.is_relative_to(root) and place.is_file()
-
-
-def stat_lines(path: Path) -> list[str]:
-    """Returns names, sizes and times of a copy's files: equal lines mean unchanged files."""
-    if path.is_dir():
-        return [f"{name}\t{size}\t{time}" for name, (size, time) in list_copy(path).stats.items()]
-    status = path.stat()
-    return [f"{path.name}\t{status.st_size}\t{status.st_mtime_ns}"]
-
-
-@contextmanager
-def scratch_folder(parent: Path, purpose: str) -> Iterator[Path]:
-    """Gives a new folder, which is deleted at the end of the block, if it is still there.
-
-    A lock beside it is held meanwhile. The folder of a killed process is known by its lock, which nobody holds.
-
-    Args:
-        parent: Where it is made.
-        purpose: "unpacked" or "partial".
-    """
-    from filelock import FileLock  # comes with torch
-
-    name = parent / f".{purpose}-{secrets.token_hex(8)}"
-    lock = FileLock(f"{name}.lock")
-    with lock:
-        name.mkdir(mode=0o700)
-        try:
-            yield name
-        finally:
-            shutil.rmtree(name, ignore_errors=True)
-            Path(lock.lock_file).unlink(missing_ok=True)
-
-
-def clear_leftovers(parent: Path) -> None:
-    """Deletes the scratch folders of processes that were killed."""
-    from filelock import FileLock, Timeout
-
-    for folder in parent.iterdir():
-        if not folder.name.startswith(_SCRATCH) or not folder.is_dir():
-            continue
-        lock = FileLock(f"{folder}.lock")
-        with contextlib.suppress(Timeout, OSError), lock.acquire(blocking=False):
-            shutil.rmtree(folder, ignore_errors=True)
-            Path(lock.lock_file).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -271,19 +61,35 @@ def open_copy(path: Path, scratch: Path) -> Iterator[DatasetCopy]:
         yield copy
 
 
+def _list_visible(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+
+
 def _only_archives(folder: Path) -> list[Path]:
-    inside = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    return inside if inside and all(path.is_file() and without_suffix(path.name) for path in inside) else []
+    """Returns a folder's archives, if it holds nothing else; otherwise none."""
+    paths = _list_visible(folder)
+    are_archives = all(path.is_file() and without_suffix(path.name) for path in paths)
+    return paths if are_archives else []
 
 
 def _inner(folder: Path) -> Path:
+    """Returns the innermost of folders that hold nothing but one folder; an expression's folder is none of them."""
     while True:
-        inside = [path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "__MACOSX"]
-        if len(inside) != 1 or not inside[0].is_dir() or inside[0].is_symlink():
+        paths = [path for path in _list_visible(folder) if path.name != "__MACOSX"]
+        if len(paths) != 1 or not paths[0].is_dir() or paths[0].is_symlink():
             return folder
-        if parse_expression(inside[0].name) is not None:
+        if parse_expression(paths[0].name) is not None:
             return folder
-        folder = inside[0]
+        folder = paths[0]
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A file in an archive: its name, its declared size in bytes, and its content, which is never longer."""
+
+    name: str
+    size: int
+    content: IO[bytes]
 
 
 def unpack(archive: Path, folder: Path, skipped: Skipped) -> None:
@@ -299,55 +105,77 @@ def unpack(archive: Path, folder: Path, skipped: Skipped) -> None:
             too much.
         OSError: The disk is full.
     """
-    most = min(MOST_UNPACKED, max(_ALWAYS_UNPACKED, MOST_RATIO * archive.stat().st_size))
+    most_bytes = min(MOST_UNPACKED, max(_ALWAYS_UNPACKED, MOST_RATIO * archive.stat().st_size))
     total = 0
     try:
-        for count, (name, size, source) in enumerate(_members(archive, skipped)):
-            total += size
-            if total > most or count >= MOST_MEMBERS:
-                limit = f"{size_text(most)} and {MOST_MEMBERS:,} files"
-                raise InputError(f"an archive may hold up to {limit}", archive, "Unpack it yourself into a folder.")
-            place = folder / path_inside(name, f"a member of {archive.name}")
-            if size > MOST_FILE:
-                skipped[f"file of more than {size_text(MOST_FILE)}"].append(name)
-            elif place.exists():
-                rule = f"{archive.name} names every file once, and none that another archive of the dataset has named"
-                raise InputError(rule, f"{name} again", "Unpack it yourself, and keep the right one of both.")
-            else:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with source, place.open("wb") as target:
-                    shutil.copyfileobj(source, target, 2**20)
+        for count, member in enumerate(_members(archive, skipped)):
+            total += member.size
+            if total > most_bytes or count >= MOST_MEMBERS:
+                rule = f"an archive may hold up to {size_text(most_bytes)} and {MOST_MEMBERS:,} files"
+                raise InputError(rule, archive, "Unpack it yourself into a folder.")
+            _write_member(member, archive, folder, skipped)
     except InputError:
         raise
     except Exception as error:  # the readers of damaged archives raise anything
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
             raise
-        what = f"{archive} ({(str(error) or type(error).__name__).splitlines()[0]})"
-        raise InputError("an archive must be a readable zip or tar file", what, "Fetch or pack it again.") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        rule = "an archive must be a readable zip or tar file"
+        raise InputError(rule, f"{archive} ({reason})", "Fetch or pack it again.") from error
 
 
-def _members(archive: Path, skipped: Skipped) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """Yields name, declared size and stream of each file; never more bytes come out than were declared."""
-    if archive.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(archive) as packed:
-            for member in packed.infolist():
-                if (member.external_attr >> 16) & 0o170000 == 0o120000:
-                    skipped["a link in an archive"].append(member.filename)
-                elif not member.is_dir():
-                    yield member.filename, member.file_size, packed.open(member)
+def _write_member(member: _Member, archive: Path, folder: Path, skipped: Skipped) -> None:
+    """Writes one file of an archive into the folder."""
+    place = folder / path_inside(member.name, f"a member of {archive.name}")
+    if member.size > MOST_FILE:
+        skipped[f"file of more than {size_text(MOST_FILE)}"].append(member.name)
         return
-    with archive.open("rb") as file:
-        head = file.read(_LONGEST_MAGIC)
-    # tarfile's own guessing takes zeros for empty LZMA streams, of which a large file has a billion.
-    mode: TarMode = next((mode for magic, mode in _COMPRESSED if head.startswith(magic)), "r:")
-    with tarfile.open(archive, mode, tarinfo=_StrictHeader) as tape:
+    if place.exists():
+        rule = f"{archive.name} names every file once, and none that another archive of the dataset has named"
+        raise InputError(rule, f"{member.name} again", "Unpack it yourself, and keep the right one of both.")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with member.content, place.open("wb") as target:
+        shutil.copyfileobj(member.content, target, _PIECE)
+
+
+def _members(archive: Path, skipped: Skipped) -> Iterator[_Member]:
+    """Yields an archive's files; never more bytes come out than were declared."""
+    is_zip = archive.name.lower().endswith(".zip")
+    yield from _zip_members(archive, skipped) if is_zip else _tar_members(archive, skipped)
+
+
+def _zip_members(archive: Path, skipped: Skipped) -> Iterator[_Member]:
+    with zipfile.ZipFile(archive) as packed:
+        for entry in packed.infolist():
+            mode = entry.external_attr >> 16
+            if stat.S_ISLNK(mode):
+                skipped["a link in an archive"].append(entry.filename)
+            elif not entry.is_dir():
+                yield _Member(entry.filename, entry.file_size, packed.open(entry))
+
+
+def _tar_members(archive: Path, skipped: Skipped) -> Iterator[_Member]:
+    with tarfile.open(archive, _tar_mode(archive), tarinfo=_StrictHeader) as tape:
         for entry in tape:
-            stream = tape.extractfile(entry) if entry.isfile() else None
-            if stream is not None:
-                yield entry.name, entry.size, stream
+            content = tape.extractfile(entry) if entry.isfile() else None
+            if content is not None:
+                yield _Member(entry.name, entry.size, content)
             elif not entry.isdir():
                 skipped["a link or special file in an archive"].append(entry.name)
         _check_end(tape)
+
+
+def _tar_mode(archive: Path) -> TarMode:
+    """Returns how a tar file is compressed, by its first bytes.
+
+    The guessing of tarfile takes zeros for empty LZMA streams, of which a large file has a billion.
+    """
+    with archive.open("rb") as file:
+        head = file.read(_LONGEST_MAGIC)
+    for magic, mode in _COMPRESSED:
+        if head.startswith(magic):
+            return mode
+    return "r:"
 
 
 class _StrictHeader(tarfile.TarInfo):
@@ -377,22 +205,10 @@ class _StrictHeader(tarfile.TarInfo):
 def _check_end(tape: tarfile.TarFile) -> None:
     """Refuses a tar file that goes on after its end mark: a damaged block of zeros looks like one."""
     assert tape.fileobj is not None
-    for _ in range(_MOST_PADDING // 2**20):
-        piece = tape.fileobj.read(2**20)
+    for _ in range(_MOST_PADDING // _PIECE):
+        piece = tape.fileobj.read(_PIECE)
         if not piece:  # read to the end, so that the checksum of a compressed file was compared
             return
         if piece.count(0) != len(piece):
             raise tarfile.ReadError("its end mark is not at its end")
     raise tarfile.ReadError(f"more than {size_text(_MOST_PADDING)} of nothing at its end")
-
-
-def path_inside(name: str, what: str) -> PurePosixPath:
-    """Returns a relative path that stays inside its folder.
-
-    Raises:
-        InputError: It is absolute or climbs out.
-    """
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive or "\0" in name:
-        raise InputError(f"{what} stays inside the dataset's folder", name, "Remove it or correct its path.")
-    return path

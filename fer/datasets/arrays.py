@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 SPLITS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(3)  # positions in `SPLITS`
 SIZE = 48
 
 

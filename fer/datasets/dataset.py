@@ -11,22 +11,17 @@ from typing import Any
 import numpy as np
 
 from fer.datasets.arrays import SPLITS, Split
+from fer.datasets.copies import copy_groups
+from fer.datasets.report import DatasetReport
+from fer.datasets.splits import assign_folds
 from fer.errors import InputError
 from fer.files import open_regular, read_regular
 from fer.seeding import seed_from
 
 SUMS = "checksums.json"
-
-
 SIGNATURES = "signatures.npy"
-
-
 _PARTS = ("images", "labels", "subjects")
-
-
 _MOST_BYTES = 2**40  # of a prepared file, which was written by this program: any size but no pipe
-
-
 _MOST_SUMS = 2**20
 
 
@@ -40,7 +35,7 @@ class DamagedDataset(InputError):
 
 @dataclass(frozen=True)
 class Division:
-    """How training and validation images are divided anew.
+    """How training and validation images are divided again.
 
     Attributes:
         number: Of the fold that is validation, 0…count - 1; the others are training.
@@ -64,12 +59,12 @@ class Dataset:
 
     Attributes:
         name: The layout's name, e.g. "fer2013", or the user's own.
-        kind: "real" or "synthetic" (the drawn stand-in).
+        kind: "real" or "synthetic" (drawn faces).
         digest: Hash of the files, options and seed that the arrays depend on; 16 hex digits.
         folder: Where the arrays lie.
         report: What the reader found, JSON-able: sizes per split, counts per expression and split,
             subjects, hazards, skipped files with reasons, options.
-        division: How training and validation images are divided anew; None is the division on disk. The test split is
+        division: How training and validation images are divided again; None is the division on disk. The test split is
             the same in all.
         restore: Prepares the dataset once more where files are missing or damaged, and returns it; None: they are an
             error.
@@ -83,8 +78,12 @@ class Dataset:
     division: Division | None = None
     restore: "Callable[[], Dataset] | None" = field(default=None, repr=False, hash=False, compare=False)
 
+    def parse_report(self) -> DatasetReport:
+        """Returns the report as a `DatasetReport`."""
+        return DatasetReport.from_json(self.report)
+
     def divided(self, number: int, count: int, seed: int) -> "Dataset":
-        """Returns this dataset with its training and validation images divided anew, without opening its test split.
+        """Returns this dataset with its training and validation images divided again, without opening its test split.
 
         Args:
             number: Of the fold that becomes validation, 0…count - 1; the others become training.
@@ -99,7 +98,8 @@ class Dataset:
 
     def divisions(self) -> int:
         """Returns into how many folds validation images of the usual number divide training and validation."""
-        train, validation = self._read("train"), self._read("validation")
+        train = self._read("train")
+        validation = self._read("validation")
         people = np.concatenate([train.subjects, validation.subjects])
         units = len(np.unique(people)) if people.min() >= 0 else len(people)
         return int(np.clip(round(len(people) / max(1, len(validation))), 2, max(2, units)))
@@ -111,11 +111,12 @@ class Dataset:
             InputError: It is another split; or its files are missing or damaged and cannot be prepared again.
         """
         if split not in ("train", "validation"):
-            raise InputError("only train and validation are open; a test set is read by confirmation alone", split,
-                             "Use study.confirm.")  # fmt: skip
+            rule = "only train and validation are open; a test set is read by confirmation alone"
+            raise InputError(rule, split, "Use study.confirm.")
         if self.division is None:
             return self._read(split)
-        pool, rows = self.pool(), self.rows(split)
+        pool = self.pool()
+        rows = self.rows(split)
         return Split(*(getattr(pool, part)[rows] for part in _PARTS))
 
     def pool(self) -> Split:
@@ -126,15 +127,19 @@ class Dataset:
         """Returns which images of the pool are a split's; None where it is as on disk, as the test split always is."""
         if self.division is None or split == "test":
             return None
-        groups, division = self._pool()[1], self.division
+        _, groups = self._pool()
+        division = self.division
         held_out = _folds(self.folder, self.kind, division.count, division.seed) == division.number
         if split == "validation":
             return np.flatnonzero(held_out)
-        if (self.report.get("options") or {}).get("keep_duplicates"):
+
+        # Training is without copies of what is in validation or in test, unless copies are kept.
+        report = self.parse_report()
+        if report.options.keep_duplicates:
             return np.flatnonzero(~held_out)
-        training = ~np.isin(groups, groups[held_out])  # without copies of what is in validation, or in test
-        known = (self.report.get("hazards") or {}).get("rows_of_validation_in_test") or []
-        training[len(self._read("train")) + np.array(known, int)] = False
+        training = ~np.isin(groups, groups[held_out])
+        in_test = np.array(report.hazards.rows_of_validation_in_test, int)  # of the validation split on disk
+        training[len(self._read("train")) + in_test] = False
         return np.flatnonzero(training)
 
     def open_test(self) -> Split:
@@ -148,7 +153,8 @@ class Dataset:
         """
         self.ensure([SIGNATURES])
         stacked = np.load(self.folder / SIGNATURES).astype(np.float32)
-        ends = np.cumsum([self.report["sizes"][split] for split in SPLITS])[:-1]
+        sizes = self.parse_report().sizes
+        ends = np.cumsum([sizes[split] for split in SPLITS])[:-1]
         return dict(zip(SPLITS, np.split(stacked, ends), strict=True))
 
     def ensure(self, names: Sequence[str]) -> None:
@@ -163,11 +169,12 @@ class Dataset:
         except DamagedDataset:
             if self.restore is None:
                 raise
-            again, digest = self.restore(), self.division.whole if self.division else self.digest
-            if again.digest != digest:
+            restored = self.restore()
+            digest = self.division.whole if self.division else self.digest
+            if restored.digest != digest:
                 raise InputError(
                     "data that is prepared again comes from the copy that it came from before",
-                    f"{self.name} with hash {again.digest} instead of {digest}",
+                    f"{self.name} with hash {restored.digest} instead of {digest}",
                     "Point --data at the same copy.",
                 ) from None
             for name in names:
@@ -198,15 +205,15 @@ def _verify(path: Path) -> None:
     """
     try:
         status = path.stat()
-        seen = status.st_ino, status.st_size, status.st_mtime_ns
-        if _verified.get(path) == seen:
+        identity = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if _verified.get(path) == identity:
             return
         wanted = read_sums(path.parent).get(path.name)
         if wanted is not None and sum_of(path) != wanted:
             raise DamagedDataset(path, "differs from its checksum")
     except OSError as error:
         raise DamagedDataset(path, f"cannot be read ({error.strerror or error})") from None
-    _verified[path] = seen
+    _verified[path] = identity
 
 
 def read_sums(folder: Path) -> dict[str, int]:
@@ -242,17 +249,15 @@ def _read(folder: Path, split: str) -> Split:
 @functools.lru_cache(maxsize=4)
 def _pool(folder: Path, kind: str) -> tuple[Split, np.ndarray]:
     """Returns training and validation images together, and which of them are copies of each other."""
-    from fer.datasets import splits
 
     parts = [_read(folder, split) for split in ("train", "validation")]
     pool = Split(*(np.concatenate([getattr(split, part) for split in parts]) for part in _PARTS))
-    return pool, splits.copy_groups(pool.images, kind)
+    return pool, copy_groups(pool.images, kind)
 
 
 @functools.lru_cache(maxsize=16)
 def _folds(folder: Path, kind: str, count: int, seed: int) -> np.ndarray:
     """Numbers the pool's images by folds."""
-    from fer.datasets import splits
-
     pool, groups = _pool(folder, kind)
-    return splits.assign_folds(pool.labels, pool.subjects if pool.subjects.min() >= 0 else None, groups, count, seed)
+    subjects = pool.subjects if pool.subjects.min() >= 0 else None
+    return assign_folds(pool.labels, subjects, groups, count, seed)

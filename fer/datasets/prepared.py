@@ -1,0 +1,247 @@
+"""The images of a dataset before they are written: divided, freed of copies, checked, and described in a report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fer.datasets import synthetic
+from fer.datasets.arrays import SPLITS, TEST, TRAIN, VALIDATION
+from fer.datasets.copies import copy_groups, signatures
+from fer.datasets.hazards import count_hazards, find_leaked
+from fer.datasets.layouts import Layout
+from fer.datasets.report import DatasetReport, FaceCounts, ReaderOptions, SkippedFiles
+from fer.datasets.splits import assign_splits, wanted_sizes
+from fer.errors import InputError, printable, shorten
+from fer.expressions import EXPRESSIONS
+from fer.seeding import seed_from
+
+if TYPE_CHECKING:
+    from fer.datasets.reader import Faces
+
+NAMES_KEPT = 20  # of skipped files, per reason, in the report
+PEOPLE_KEPT = 200
+REASONS_KEPT = 30
+LONGEST_NAME = 200  # characters of a file's name in the report
+
+
+@dataclass(frozen=True)
+class PreparedImages:
+    """All images of a dataset.
+
+    Attributes:
+        images: uint8 (n, 48, 48).
+        labels: int64 (n,), indices into `EXPRESSIONS`.
+        subjects: int64 (n,), one number per person; -1 where unknown.
+        parts: int64 (n,), index into `SPLITS`.
+        groups: int64 (n,), equal for copies, see `fer.datasets.copies.copy_groups`.
+        signatures: float32 (n, 256), see `fer.datasets.copies`; None of synthetic faces.
+        report: What is known of the dataset so far.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    subjects: np.ndarray
+    parts: np.ndarray
+    groups: np.ndarray
+    signatures: np.ndarray | None
+    report: DatasetReport
+
+    def select(self, chosen: np.ndarray) -> "PreparedImages":
+        """Returns the images for which bool (n,) is true."""
+        return PreparedImages(
+            self.images[chosen],
+            self.labels[chosen],
+            self.subjects[chosen],
+            self.parts[chosen],
+            self.groups[chosen],
+            None if self.signatures is None else self.signatures[chosen],
+            self.report,
+        )
+
+
+# Synthetic faces.
+
+
+def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: float) -> PreparedImages:
+    """Draws a synthetic dataset.
+
+    Args:
+        drawn_as: The name of the dataset whose faces are imitated.
+        content: Hash of what the drawing depends on.
+        options: For their seed.
+        scale: Factor on the number of images.
+    """
+    drawn = synthetic.draw(drawn_as, options.seed, scale)
+    splits = [drawn[name] for name in SPLITS]
+    images = np.concatenate([split.images for split in splits])
+    labels = np.concatenate([split.labels for split in splits])
+    subjects = np.concatenate([split.subjects for split in splits])
+    parts = np.repeat(np.arange(len(SPLITS)), [len(split) for split in splits])
+    report = DatasetReport(
+        kind="synthetic",
+        options=options,
+        scale=scale,
+        layout="drawn stand-in",
+        content=content,
+        rule="drawn per split, people in one split only",
+    )
+    groups = copy_groups(images, "synthetic")
+    return PreparedImages(images, labels.astype(np.int64), subjects.astype(np.int64), parts, groups, None, report)
+
+
+# A user's copy.
+
+
+def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> PreparedImages:
+    """Assigns the faces of a user's copy to splits.
+
+    Args:
+        layout: How the copy is laid out.
+        faces: What was read of it.
+        options: For their seed.
+
+    Raises:
+        InputError: The dataset's own splits break a rule, or there are too few subjects.
+    """
+    names = sorted({subject for subject in faces.subjects if subject is not None})
+    people = {name: number for number, name in enumerate(names)}
+    subjects = np.array([-1 if name is None else people[name] for name in faces.subjects], dtype=np.int64)
+    all_known = bool((subjects >= 0).all())
+    groups = copy_groups(faces.images, "real")
+    wanted = wanted_sizes(len(faces.labels), layout.sizes)
+    seed = seed_from("splits", layout.name, options.seed)
+    assigned = assign_splits(faces.labels, subjects if all_known else None, groups, faces.splits, wanted, seed)
+    parts = assigned.parts
+
+    # Images outside the dataset's own splits are left out.
+    inside = parts >= 0
+    skipped = _shorten_skipped(faces.skipped)
+    if not inside.all():
+        skipped["outside the dataset's own splits"] = SkippedFiles(int((~inside).sum()), [])
+
+    report = DatasetReport(
+        options=options,
+        layout=layout.title,
+        content=faces.content,
+        rule=assigned.rule,
+        aimed=dict(zip(SPLITS, wanted, strict=True)) if assigned.seeded else None,
+        skipped=skipped,
+        faces=FaceCounts(faces.detected, len(faces.cropped), _shorten_names(faces.cropped)),
+        people={split: _list_people(people, subjects[parts == part]) for part, split in enumerate(SPLITS)},
+        notices=_write_notices(layout, faces, has_people=bool(people)),
+    )
+    images = faces.images[inside]
+    return PreparedImages(
+        images, faces.labels[inside], subjects[inside], parts[inside], groups[inside], signatures(images), report
+    )
+
+
+def _write_notices(layout: Layout, faces: "Faces", has_people: bool) -> list[str]:
+    notices = []
+    if layout.people and not has_people:
+        notices.append(f"{layout.title}'s subjects are not in this copy's names: people may be in several splits")
+    if faces.cropped:
+        portraits = len(faces.cropped) + faces.detected
+        how = "cropped where the others' faces lie" if faces.framed else "centre-cropped"
+        notices.append(f"no face detected in {len(faces.cropped):,} of {portraits:,} portraits: {how}")
+    return notices
+
+
+def _list_people(people: Mapping[str, int], subjects: np.ndarray) -> list[str]:
+    """Returns the names of the people who are among the subjects' numbers, the first 200 of them."""
+    present = set(subjects.tolist())
+    names = [name for name, number in people.items() if number in present]
+    return [_shorten_name(name) for name in names[:PEOPLE_KEPT]]
+
+
+def _shorten_skipped(skipped: Mapping[str, list[str]]) -> dict[str, SkippedFiles]:
+    """Returns the commonest reasons with their counts and a few names each: reports go into every study's record."""
+    ranked = sorted(skipped.items(), key=lambda item: -len(item[1]))
+    entries = ranked[:REASONS_KEPT]
+    rest = [name for _, names in ranked[REASONS_KEPT:] for name in names]
+    if rest:
+        entries.append(("other reasons", rest))
+    return {_shorten_name(reason): SkippedFiles(len(names), _shorten_names(names)) for reason, names in entries}
+
+
+def _shorten_names(names: Sequence[str]) -> list[str]:
+    return [_shorten_name(name) for name in names[:NAMES_KEPT]]
+
+
+def _shorten_name(name: str) -> str:
+    """Returns a file's or a person's name as a report has it: short, and in characters that are shown as they are."""
+    return shorten(printable(name), LONGEST_NAME)
+
+
+# Both.
+
+
+def finish_images(prepared: PreparedImages) -> PreparedImages:
+    """Equalises, counts the hazards and drops what a later split holds too: of training first, then of validation."""
+    options = prepared.report.options
+    if options.equalise:
+        from fer.datasets.faces import equalise  # OpenCV, which nothing else needs in a process that only opens data
+
+        prepared = replace(prepared, images=equalise(prepared.images))
+    hazards = count_hazards(prepared.images, prepared.labels, prepared.parts, prepared.groups)
+
+    # Drop the images that a later split holds too.
+    leaked = find_leaked(prepared.parts, prepared.groups)
+    dropped = np.zeros_like(leaked) if options.keep_duplicates else leaked
+    rest = prepared.select(~dropped)
+
+    # Describe what is left.
+    in_test = np.isin(rest.groups, rest.groups[rest.parts == TEST])
+    hazards = replace(
+        hazards,
+        dropped_from_train=int((dropped & (prepared.parts == TRAIN)).sum()),
+        dropped_from_validation=int((dropped & (prepared.parts == VALIDATION)).sum()),
+        rows_of_validation_in_test=np.flatnonzero(in_test[rest.parts == VALIDATION]).tolist(),
+    )
+    report = _describe_splits(replace(rest.report, hazards=hazards), rest)
+    return replace(rest, report=report)
+
+
+def _describe_splits(report: DatasetReport, prepared: PreparedImages) -> DatasetReport:
+    """Returns the report with each split's size, images per expression and number of subjects."""
+    sizes, counts, subjects = {}, {}, {}
+    for part, split in enumerate(SPLITS):
+        rows = prepared.parts == part
+        per_expression = np.bincount(prepared.labels[rows], minlength=len(EXPRESSIONS)).tolist()
+        sizes[split] = sum(per_expression)
+        counts[split] = dict(zip(EXPRESSIONS, per_expression, strict=True))
+        subjects[split] = len(np.unique(prepared.subjects[rows & (prepared.subjects >= 0)]))
+    return replace(report, sizes=sizes, counts=counts, subjects=subjects)
+
+
+def check_images(layout: Layout, prepared: PreparedImages) -> PreparedImages:
+    """Refuses a dataset that no study could use.
+
+    Returns:
+        The dataset, with a notice in its report of what is only unusual.
+
+    Raises:
+        InputError: A split is empty, or expressions are missing.
+    """
+    report = prepared.report
+    for split, size in report.sizes.items():
+        if not size:
+            rule = f"each split of {layout.title} holds images that no split after it holds too"
+            fix = "Add images, see why it shrank, or keep copies with --keep-duplicates."
+            raise InputError(rule, f"none in {split}, of {len(prepared.parts)} in all", fix)
+
+    counts = report.counts["train"]
+    absent = [expression for expression in EXPRESSIONS if not counts[expression]]
+    if len(absent) > len(EXPRESSIONS) - 2:
+        present = ", ".join(set(EXPRESSIONS) - set(absent))
+        rule = f"{layout.title} has two expressions or more"
+        raise InputError(rule, f"only {present}", "Add folders or rows of others.")
+    if absent and layout.complete:
+        rule = f"{layout.title} has training images of all seven expressions"
+        raise InputError(rule, f"none of {', '.join(absent)}", "Complete the copy.")
+    if not absent:
+        return prepared
+    notice = f"no training image of {', '.join(absent)}"
+    return replace(prepared, report=replace(report, notices=[*report.notices, notice]))

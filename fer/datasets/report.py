@@ -1,0 +1,127 @@
+"""What the reader found in a dataset, as it is stored beside the arrays and in every study's record."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from fer.datasets.hazards import Hazards
+
+_OF_A_COPY = ("copy", "place", "aimed", "faces", "people", "notices")  # fields that a synthetic dataset lacks
+_OF_SYNTHETIC = ("scale",)  # fields that a user's copy lacks
+
+
+@dataclass(frozen=True)
+class ReaderOptions:
+    """What the arrays depend on besides the files.
+
+    Attributes:
+        equalise: Every image's histogram is equalised.
+        keep_duplicates: Images stay though a later split holds a copy of them.
+        seed: Of the splits and of synthetic faces.
+    """
+
+    equalise: bool = False
+    keep_duplicates: bool = False
+    seed: int = 0
+
+    def digest_text(self) -> str:
+        """Returns the options as they enter digests; another text would make every prepared dataset another one."""
+        return f"_Options(equalise={self.equalise}, keep_duplicates={self.keep_duplicates}, seed={self.seed})"
+
+
+@dataclass(frozen=True)
+class SkippedFiles:
+    """Files that were left out for one reason: how many, and the names of the first of them."""
+
+    count: int = 0
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FaceCounts:
+    """How the faces of portraits were found.
+
+    Attributes:
+        detected: Portraits in which the detector saw a face.
+        centre_cropped: Portraits in which it saw none.
+        names: Of the first of these.
+    """
+
+    detected: int = 0
+    centre_cropped: int = 0
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What the reader found, in the order in which it is stored.
+
+    Attributes:
+        name: The layout's name.
+        kind: "real" or "synthetic".
+        digest: The dataset's hash, 16 hex digits.
+        reader: Version of the reader.
+        options: What the arrays depend on besides the files.
+        copy: Path of the user's copy.
+        place: Hash of that path with links resolved.
+        scale: Factor on the number of synthetic images.
+        sizes: Images per split.
+        counts: Images per split and expression.
+        subjects: Number of people per split; 0 where unknown.
+        layout: The dataset's title.
+        content: Hash of the files, or of what synthetic faces depend on.
+        rule: How the splits were made, in words.
+        aimed: The sizes that seeded splits aimed at; None where the dataset has splits of its own.
+        skipped: Files that were left out, by reason.
+        faces: How the faces of portraits were found.
+        people: Names of the first people of each split.
+        notices: What a user should know, a sentence each.
+        hazards: Counts of what spoils comparisons.
+        seconds: That reading and preparing took.
+    """
+
+    name: str = ""
+    kind: str = "real"
+    digest: str = ""
+    reader: str = ""
+    options: ReaderOptions = field(default_factory=ReaderOptions)
+    copy: str = ""
+    place: str | None = None
+    scale: float = 1.0
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    subjects: Mapping[str, int] = field(default_factory=dict)
+    layout: str = ""
+    content: str | None = None
+    rule: str = ""
+    aimed: Mapping[str, int] | None = None
+    skipped: Mapping[str, SkippedFiles] = field(default_factory=dict)
+    faces: FaceCounts = field(default_factory=FaceCounts)
+    people: Mapping[str, list[str]] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    hazards: Hazards = field(default_factory=Hazards)
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the report as it is stored: without the fields that its kind of dataset lacks."""
+        lacking = _OF_SYNTHETIC if self.kind == "real" else _OF_A_COPY
+        return {name: value for name, value in asdict(self).items() if name not in lacking}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "DatasetReport":
+        """Returns the report that was stored; a missing field has its default, an unknown one is left out."""
+        values = _known_fields(cls, stored)
+        nested = {"options": ReaderOptions, "faces": FaceCounts, "hazards": Hazards}
+        for name, kind in nested.items():
+            values[name] = kind(**_known_fields(kind, stored.get(name) or {}))
+        skipped = stored.get("skipped") or {}
+        values["skipped"] = {
+            reason: SkippedFiles(**_known_fields(SkippedFiles, files)) for reason, files in skipped.items()
+        }
+        return cls(**values)
+
+
+def _known_fields(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the stored values that a dataclass has fields for."""
+    names = {part.name for part in fields(kind)}
+    return {name: value for name, value in stored.items() if name in names}

@@ -1,0 +1,67 @@
+"""Prepared datasets on disk: a folder of arrays each, under the dataset's name and digest, with checksums."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer.datasets.arrays import SPLITS
+from fer.datasets.dataset import SIGNATURES, SUMS, DamagedDataset, Dataset, file_names, read_sums, sum_of
+from fer.datasets.prepared import PreparedImages
+from fer.datasets.report import DatasetReport
+from fer.datasets.scratch import scratch_folder
+from fer.files import read_regular
+
+REPORT = "report.json"
+_LONGEST_FOLDER = 100  # bytes of a dataset's name in the name of its prepared folder
+_MOST_REPORT = 64 * 2**20  # bytes
+
+
+def folder_of(name: str, digest: str, cache_dir: Path) -> Path:
+    """Returns the folder of a prepared dataset; of a long name, the beginning is enough beside the digest."""
+    short = name.encode()[:_LONGEST_FOLDER].decode(errors="ignore")
+    return cache_dir / f"{short}-{digest}"
+
+
+def open_prepared(name: str, kind: str, digest: str, cache_dir: Path) -> Dataset | None:
+    """Returns the prepared dataset; None where it is missing or damaged, and so to be prepared again."""
+    folder = folder_of(name, digest, cache_dir)
+    try:
+        sums = read_sums(folder)
+        if not sums or sums != _compute_sums(folder):
+            return None
+        report: Mapping[str, Any] = json.loads(read_regular(folder / REPORT, _MOST_REPORT))
+    except (OSError, DamagedDataset):
+        return None
+    return Dataset(name, kind, digest, folder, report)
+
+
+def write_prepared(prepared: PreparedImages, report: DatasetReport, folder: Path) -> None:
+    """Writes the arrays beside their place and moves them there at once, so that no half of them is ever seen.
+
+    Args:
+        prepared: The arrays.
+        report: The full report.
+        folder: From `folder_of`.
+    """
+    arrays = (prepared.images, prepared.labels, prepared.subjects)
+    with scratch_folder(folder.parent, "partial") as partial:
+        for part, split in enumerate(SPLITS):
+            rows = prepared.parts == part
+            for name, array in zip(file_names(split), arrays, strict=True):
+                np.save(partial / name, array[rows])
+        if prepared.signatures is not None:
+            by_split = [prepared.signatures[prepared.parts == part] for part in range(len(SPLITS))]
+            np.save(partial / SIGNATURES, np.concatenate(by_split).astype(np.float16))
+        (partial / REPORT).write_text(json.dumps(report.to_json(), indent=1))
+        (partial / SUMS).write_text(json.dumps(_compute_sums(partial)))
+        shutil.rmtree(folder, ignore_errors=True)  # what is there was cut short or is damaged
+        partial.rename(folder)
+
+
+def _compute_sums(folder: Path) -> dict[str, int]:
+    """Returns the checksum of each of a prepared dataset's files."""
+    return {path.name: sum_of(path) for path in sorted([*folder.glob("*.npy"), folder / REPORT])}
