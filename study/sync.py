@@ -45,8 +45,9 @@ def sync(arguments: list[str] | None) -> int:
     check_places(args)
     check_path("--register", args.register)
     check_tracking(args.tracking_uri)
-    from study.reading import notice, readable_record
+    from study.reading_record import readable_record
     from study.storage.records import open_study
+    from study.stored_values import notice
     from study.tracking import mlflow_run
     from study.trials import readable
 

@@ -25,7 +25,7 @@ from commands import study as run_study
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_study, made_trial, made_trials
-from study import confirm, reading
+from study import confirm, reading, reading_record, stored_values
 from study import trials as fronts
 from study.confirmation import plan, retrain
 from study.confirmation.evaluations import evaluations_file, note_evaluation
@@ -173,16 +173,16 @@ def test_what_is_sound_is_read_as_it_is():
     kept = fronts.readable(trials)
     assert all(one is other for one, other in zip(kept.value, trials, strict=True)) and kept.odd == []
     info, trials = made_confirmed()
-    assert reading.readable_record(info).value == info and reading.readable_record(info).odd == []
+    assert reading_record.readable_record(info).value == info and reading_record.readable_record(info).odd == []
 
 
 def test_the_notice_names_what_was_left_out():
     trials = sound_trials()
     trials[2].user_attrs |= {"curve": 1, "seconds": "x"}
     trials[5].user_attrs["measures"]["retention"] = "\x1b[31m"
-    said = reading.notice(fronts.readable(trials).odd)
+    said = stored_values.notice(fronts.readable(trials).odd)
     assert "2 entries" in said and "trial 2 (curve, seconds)" in said and "trial 5 (measures.retention)" in said
-    many = reading.notice([f"trial {number} (curve)" for number in range(100)])
+    many = stored_values.notice([f"trial {number} (curve)" for number in range(100)])
     assert "100 entries" in many and "and 92 more" in many and len(many) < 300
 
 
@@ -257,7 +257,7 @@ def test_an_odd_record_is_reported_without_what_is_odd(path, value, export_to):
     folder = export_to(info, trials)
     assert len(pd.read_csv(folder / "trials.csv")) == 8
     assert "8 trials" in (folder / "report.md").read_text(encoding="utf-8")
-    record = reading.readable_record(info).value
+    record = reading_record.readable_record(info).value
     told = [*payloads.study_tags(record).values(), *payloads.study_params(record).values()]
     assert "\n".join(told).encode()
     assert all(isinstance(value, float) for _, value, *_ in payloads.baseline_metrics(record))
@@ -300,15 +300,15 @@ def whole_record(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_whole_record_is_taken():
-    assert reading.required_record(whole_record(), "made") == whole_record()
+    assert reading_record.required_record(whole_record(), "made") == whole_record()
 
 
 @pytest.mark.parametrize("odd", ["missing", "a list"])
-@pytest.mark.parametrize("path", reading._REQUIRED, ids=".".join)
+@pytest.mark.parametrize("path", reading_record._REQUIRED, ids=".".join)
 def test_training_needs_a_whole_record(path, odd):
     info = changed(whole_record(), path, paths_in if odd == "missing" else ["x"])
     with pytest.raises(InputError, match="record") as refused:
-        reading.required_record(info, "made")
+        reading_record.required_record(info, "made")
     assert ".".join(path) in str(refused.value) and "\n" not in str(refused.value)
 
 

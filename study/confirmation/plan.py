@@ -58,7 +58,7 @@ def begin_confirmation(study: "optuna.Study", seeds: int, again: bool) -> dict[s
 def are_jobs(jobs: Any) -> bool:
     """Returns whether the jobs of an opening are what `plan_jobs` returns, so that it can go on."""
     from fer.config import unflatten
-    from study.reading import is_number
+    from study.stored_values import is_number
 
     try:
         for job in jobs:

@@ -44,7 +44,7 @@ def run_confirmation(args: argparse.Namespace) -> None:
     """
     import rich
 
-    from study.reading import required_record
+    from study.reading_record import required_record
     from study.reporting.export import export, require_folders
     from study.reporting.terminal import for_terminal
     from study.storage.backend import load_study, trials_of

@@ -74,7 +74,7 @@ def find_record(
     """
     import optuna
 
-    from study.reading import required_record
+    from study.reading_record import required_record
     from study.search.compatibility import fits
     from study.storage.backend import trials_of
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from study.reading import readable_record
+from study.reading_record import readable_record
 from study.redaction import hide_secrets, one_line
 from study.tracking import payloads
 from study.trials import counted_trials, readable, trials_table
