@@ -48,7 +48,7 @@ def sync(arguments: list[str] | None) -> int:
     from study.reading_record import readable_record
     from study.storage.records import open_study
     from study.stored_values import notice
-    from study.tracking import mlflow_run
+    from study.tracking.mlflow_run import open_tracking
     from study.trials import readable
 
     if args.tracking_uri == "none":
@@ -59,22 +59,22 @@ def sync(arguments: list[str] | None) -> int:
     said = notice([*kept.odd, *(f"the study's {name}" for name in record.odd)])
     if said:
         print(f"warning: {said}", file=sys.stderr)
-    handle = mlflow_run.open_tracking(args.tracking_uri, Path.cwd(), required=True)
-    if handle is None:
+    run = open_tracking(args.tracking_uri, Path.cwd(), required=True)
+    if run is None:
         raise InputError("study.sync writes to MLflow", "MLFLOW_TRACKING_URI=none", "Give --tracking-uri.")
+    folder = out / args.study
     if args.alone:
         exit_with_parent(os.getppid())
-        return DONE if mlflow_run.log_models(handle, info, trials, out / args.study, args.register) else FAILED
-    done: set[int] = set()
-    added = mlflow_run.sync(handle, info, trials, done, force=True)
-    complete = mlflow_run.finish(handle, info, trials, done, out / args.study)
+        return DONE if run.log_models(info, trials, folder, args.register) else FAILED
+
+    logged: set[int] = set()
+    added = run.sync(info, trials, logged, force=True)
+    complete = run.finish(info, trials, logged, folder)
     if args.models or args.register:
-        complete &= mlflow_run.log_models(handle, info, trials, out / args.study, args.register)
+        complete &= run.log_models(info, trials, folder, args.register)
     total = len(kept.value)
-    print(
-        f"{args.study}: {total} trials, {added} added, {len(done) - added} already there; {hide_secrets(handle['uri'])}"
-    )
-    return DONE if complete and len(done) >= total else FAILED
+    print(f"{args.study}: {total} trials, {added} added, {len(logged) - added} already there; {hide_secrets(run.uri)}")
+    return DONE if complete and len(logged) >= total else FAILED
 
 
 if __name__ == "__main__":

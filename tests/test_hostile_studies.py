@@ -29,7 +29,7 @@ from study import confirm, reading, reading_record, stored_values
 from study import trials as fronts
 from study.confirmation import plan, retrain
 from study.confirmation.evaluations import evaluations_file, note_evaluation
-from study.record import DOMAINS
+from study.record import DOMAINS, StudyRecord
 from study.reporting import export, figures
 from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.trial_details import collect_trial_details
@@ -119,11 +119,14 @@ def assert_others_are_reported(trials: list[Any]) -> None:
         for vector in fronts.objective_vectors(trial)
     )
     for trial in kept:
-        told = [*payloads.trial_tags(info, trial, "parent").values(), *payloads.trial_params(trial).values()]
+        told = [
+            *payloads.trial_tags(StudyRecord.from_json(info), trial, "parent").values(),
+            *payloads.trial_params(trial).values(),
+        ]
         assert "\n".join([payloads.trial_name(trial), *map(str, told)]).encode()
         assert all(isinstance(value, float) and -(2**63) < step < 2**63 for _, value, _, step in
                    payloads.trial_metrics(trial))  # fmt: skip
-    assert payloads.search_metrics(table, info)
+    assert payloads.search_metrics(table, StudyRecord.from_json(info))
 
     # And these are read while it goes on.
     assert {trial.number for trial in slot_owners(trials).values()} >= {0, 1}
@@ -257,7 +260,7 @@ def test_an_odd_record_is_reported_without_what_is_odd(path, value, export_to):
     folder = export_to(info, trials)
     assert len(pd.read_csv(folder / "trials.csv")) == 8
     assert "8 trials" in (folder / "report.md").read_text(encoding="utf-8")
-    record = reading_record.readable_record(info).value
+    record = StudyRecord.from_json(reading_record.readable_record(info).value)
     told = [*payloads.study_tags(record).values(), *payloads.study_params(record).values()]
     assert "\n".join(told).encode()
     assert all(isinstance(value, float) for _, value, *_ in payloads.baseline_metrics(record))
