@@ -1,7 +1,7 @@
 """`python -m study.confirm`: trains the front and the named strategies again and reads the test sets, once.
 
 The best of many trials on few validation images looks better than it is. Here every point of the front, and every
-named strategy, is trained anew with several seeds, each with its own order, draw of views, new weights and division of
+named strategy, is trained again with several seeds, each with its own order, draw of views, new weights and division of
 the target into training and validation, and judged on test images that nothing before has read. A second reading is
 refused unless asked for with --again, and is then recorded.
 """

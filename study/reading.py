@@ -28,17 +28,18 @@ from study.stored_values import (
     show_name,
 )
 
-OBJECTIVES = tuple(f"{side}_val" for side in DOMAINS)
+OBJECTIVES = tuple(f"{domain}_val" for domain in DOMAINS)
 RUNG = "rung:"
 ON_THE_WAY = "rung on the way:"
-"""What the attribute that holds a trial's vector at a rung begins with; the share of the budget follows."""
+"""What the attributes begin with that hold the objectives at a rung, of a trial and of the networks interpolated
+towards it; the share of the budget follows."""
 UNREADABLE = "its objectives in the storage are not two accuracies"
 """The reason of a finished trial that cannot be read, which counts as a failed one."""
 MOST_POINTS = 100_000
 """Points of a curve: more than this program writes by far."""
 _NUMBERS = {field.name for field in fields(AdaptationConfig) if isinstance(field.default, int | float)}
 _VIEWS = {f"views_{field.name}" for field in fields(ViewRecipe)}
-_NUMERIC_KNOBS = (_NUMBERS | _VIEWS) - {"fusion_ratio"}  # which may be "natural"
+_NUMERIC_HYPERPARAMETERS = (_NUMBERS | _VIEWS) - {"fusion_ratio"}  # which may be "natural"
 
 
 def readable_trial(trial: Any) -> Reading:
@@ -49,7 +50,8 @@ def readable_trial(trial: Any) -> Reading:
     attributes, odd = readable_attributes(trial.user_attrs)
     finished = trial.state == TrialState.COMPLETE
     values = trial.values
-    unreadable = finished and not (values is not None and len(values) == 2 and all(map(is_share, values)))
+    has_accuracies = values is not None and len(values) == 2 and all(map(is_share, values))
+    unreadable = finished and not has_accuracies
     if unreadable:
         odd = [*odd, "objectives"]
     if attributes == trial.user_attrs and not odd:
@@ -59,7 +61,8 @@ def readable_trial(trial: Any) -> Reading:
     mended = copy.copy(trial)
     mended.user_attrs = attributes
     if unreadable:
-        mended.state, mended.values = TrialState.FAIL, None
+        mended.state = TrialState.FAIL
+        mended.values = None
         mended.user_attrs = attributes | {"reason": UNREADABLE}
     return Reading(mended, odd)
 
@@ -83,9 +86,10 @@ def readable_attributes(given: Any) -> tuple[dict[str, Any], list[str]]:
             if not isinstance(value, Mapping):
                 odd.append(shown)
                 continue
-            keep = _is_knob if name == "config" else _is_measure
-            attributes[name] = encodable({key: item for key, item in value.items() if keep(key, item)})
-            odd += [f"{name}.{show_name(key)}" for key, item in value.items() if not keep(key, item)]
+            is_right = _is_hyperparameter if name == "config" else _is_measure
+            right = {key: item for key, item in value.items() if is_right(key, item)}
+            attributes[name] = encodable(right)
+            odd += [f"{name}.{show_name(key)}" for key in value if key not in right]
         elif _fits(name, value):
             attributes[name] = encodable(value)
         else:
@@ -126,14 +130,15 @@ def _is_vector(value: Any) -> bool:
 
 def _is_decimal(text: str) -> bool:
     """Returns whether a text is a plain number from 0 to 1, as names of rungs and of interpolated networks hold it."""
-    whole, _, digits = text.partition(".")
-    return whole in ("0", "1") and (digits == "" or (digits.isascii() and digits.isdigit()))
+    units, _, decimals = text.partition(".")
+    has_decimals = decimals.isascii() and decimals.isdigit()
+    return units in ("0", "1") and (decimals == "" or has_decimals)
 
 
-def _is_knob(name: str, value: Any) -> bool:
+def _is_hyperparameter(name: str, value: Any) -> bool:
     if not is_name(name):
         return False
-    return value is None or is_number(value) if name in _NUMERIC_KNOBS else True
+    return value is None or is_number(value) if name in _NUMERIC_HYPERPARAMETERS else True
 
 
 def _is_measure(name: str, value: Any) -> bool:
@@ -141,8 +146,8 @@ def _is_measure(name: str, value: Any) -> bool:
     if not is_name(name) or "@" in name:
         return False
     missing = value is None or (isinstance(value, float) and math.isnan(value))
-    side, slash, place = name.partition("/")
-    if side in OBJECTIVES and slash:
+    objective, slash, place = name.partition("/")
+    if objective in OBJECTIVES and slash:
         share, plus, slope = place.partition("+")
         places = _is_decimal(share) and (not plus or _is_decimal(slope))
         return places and (missing or is_share(value))

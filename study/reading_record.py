@@ -22,6 +22,8 @@ from study.stored_values import (
     show_name,
 )
 
+_MISSING = object()
+
 
 def _is_reference(value: Any) -> bool:
     return value is None or (isinstance(value, list | tuple) and len(value) == 2 and all(map(is_share, value)))
@@ -45,7 +47,7 @@ _RULES: Mapping[tuple[str, ...], Callable[[Any], bool]] = {
     ("options", "min_retention"): is_share,
     ("options", "space"): is_name,
     ("baseline", "confusion"): is_confusion,
-    **{(side, "name"): is_name for side in DOMAINS},
+    **{(domain, "name"): is_name for domain in DOMAINS},
 }
 _TESTED = ("test", "lower", "upper")
 """Numbers that every confirmed point has for both domains."""
@@ -56,7 +58,7 @@ _FIGURES = ("_p", "_alone", "_change", "_detectable", *(f"_{name}" for name in _
 def readable_record(given: Any) -> Reading:
     """Returns a study's record with the parts that are what this program writes, and the names of those that are not.
 
-    A confirmation with anything odd in its results is left out as a whole: half of a comparison would mislead.
+    A confirmation with anything odd in its results is left out completely: half of a comparison would mislead.
     """
     if not isinstance(given, Mapping):
         return Reading({}, ["the study's record"] if given is not None else [])
@@ -108,20 +110,21 @@ def _are_results(results: Mapping[str, Any]) -> bool:
     compared = [_figures(point) for point in points[1:]]
     if any(names != compared[0] for names in compared):
         return False
-    shared = {f"{side}_{name}" for side in DOMAINS for name in ("p", *_TESTED)} & set().union(*compared[:1])
-    if not shared <= set(points[0]):
+    required = {f"{domain}_{name}" for domain in DOMAINS for name in ("p", *_TESTED)}
+    compared_names = compared[0] if compared else set()
+    if not required & compared_names <= set(points[0]):
         return False
     if not _is_all_or_nothing(results, _TOGETHER):
         return False
 
     alike = results.get("alike", {})
-    inside = results.get("inside", [])
+    class_results = results.get("inside", [])
     differences = results.get("differences", [])
     return (
         isinstance(alike, Mapping)
         and all(isinstance(others, list) and all(map(is_text, others)) for others in alike.values())
-        and isinstance(inside, list)
-        and all(map(_is_inside, inside))
+        and isinstance(class_results, list)
+        and all(map(_are_class_results, class_results))
         and isinstance(differences, list)
         and all(map(_is_difference, differences))
     )
@@ -148,12 +151,15 @@ def _is_detectable(value: Any) -> bool:
 
 def _is_tested(value: Any) -> bool:
     """Returns whether a value tells images and people of both test sets, None for people whom nobody knows."""
-    if not isinstance(value, Mapping) or not all(isinstance(value.get(side), Mapping) for side in DOMAINS):
+    if not isinstance(value, Mapping) or not all(isinstance(value.get(domain), Mapping) for domain in DOMAINS):
         return False
-    images = all(is_count(value[side].get("images")) for side in DOMAINS)
-    return images and all(
-        value[side].get("people", 0) is None or is_count(value[side].get("people")) for side in DOMAINS
-    )
+    for domain in DOMAINS:
+        people = value[domain].get("people", _MISSING)
+        if not is_count(value[domain].get("images")):
+            return False
+        if not (people is None or is_count(people)):
+            return False
+    return True
 
 
 _TOGETHER: Mapping[str, Callable[[Any], bool]] = {
@@ -169,25 +175,25 @@ def _is_confirmed_point(point: Any) -> bool:
     if not isinstance(point, Mapping):
         return False
     names = all(is_text(point.get(name)) for name in ("name", "strategy", "alpha", "model"))
-    tested = all(is_number(point.get(f"{side}_{name}")) for side in DOMAINS for name in _TESTED)
+    tested = all(is_number(point.get(f"{domain}_{name}")) for domain in DOMAINS for name in _TESTED)
     told = {"name", "named", "strategy", "alpha", "model", "front"}
     numbers = all(item is None or is_number(item) for name, item in point.items() if name not in told)
     named = is_text(point.get("named", ""))
     return names and named and tested and numbers and isinstance(point.get("front"), bool)
 
 
-def _is_inside(found: Any) -> bool:
-    if not isinstance(found, Mapping):
+def _are_class_results(results: Any) -> bool:
+    if not isinstance(results, Mapping):
         return False
-    recalls = found.get("recall", {})
-    layers = found.get("cka", [])
+    recalls = results.get("recall", {})
+    layers = results.get("cka", [])
     return (
-        is_confusion(found.get("confusion", {}))
+        is_confusion(results.get("confusion", {}))
         and isinstance(recalls, Mapping)
         and all(isinstance(values, Mapping) for values in recalls.values())
         and isinstance(layers, list)
         and all(map(is_number, layers))
-        and (found.get("probe_change") is None or is_number(found["probe_change"]))
+        and (results.get("probe_change") is None or is_number(results["probe_change"]))
     )
 
 
@@ -196,7 +202,7 @@ def _is_difference(row: Any) -> bool:
     return (
         isinstance(row, Mapping)
         and all(is_text(row.get(name)) for name in ("one", "other"))
-        and all(is_number(row.get(f"{side}_{name}")) for side in DOMAINS for name in figures)
+        and all(is_number(row.get(f"{domain}_{name}")) for domain in DOMAINS for name in figures)
     )
 
 
@@ -215,13 +221,12 @@ _REQUIRED: Mapping[tuple[str, ...], Callable[[Any], bool]] = {
     ("options", "amount"): is_share,
     ("options", "equalise"): lambda value: isinstance(value, bool),
     ("options", "keep_duplicates"): lambda value: isinstance(value, bool),
-    **{(side, name): is_name for side in DOMAINS for name in ("name", "kind", "digest")},
-    **{(side, "report"): lambda value: isinstance(value, Mapping) for side in DOMAINS},
+    **{(domain, name): is_name for domain in DOMAINS for name in ("name", "kind", "digest")},
+    **{(domain, "report"): lambda value: isinstance(value, Mapping) for domain in DOMAINS},
     **{("baseline", name): is_name for name in ("digest", "device", "precision")},
     ("baseline", "file"): is_text,
     ("baseline", "source_val"): is_number,
 }
-_MISSING = object()
 
 
 def required_record(value: Any, name: str) -> dict[str, Any]:
@@ -231,10 +236,10 @@ def required_record(value: Any, name: str) -> dict[str, Any]:
         InputError: It does not; training by guesses would give numbers that cannot be compared.
     """
     for path, rule in _REQUIRED.items():
-        found: Any = value
+        entry: Any = value
         for part in path:
-            found = found.get(part, _MISSING) if isinstance(found, Mapping) else _MISSING
-        if found is _MISSING or not rule(found):
+            entry = entry.get(part, _MISSING) if isinstance(entry, Mapping) else _MISSING
+        if entry is _MISSING or not rule(entry):
             what = "no record" if not isinstance(value, Mapping) else f"{'.'.join(path)} missing or odd"
             raise InputError(
                 "a study's record in its storage says what it was started with",
