@@ -63,21 +63,12 @@ def run_confirmation(args: argparse.Namespace) -> None:
         datasets = reopen_datasets(stored_record, args)
         trainings = trainings_left(confirmation, folder)
         workers = min(args.workers or usual_workers(device), len(trainings))
-        print(
-            f"confirming {args.study}: {len(confirmation.jobs)} jobs with {args.seeds} seeds, {len(trainings)} "
-            f"trainings in {workers} processes",
-            flush=True,
-        )
+        jobs = f"{len(confirmation.jobs)} jobs with {args.seeds} seeds"
+        print(f"confirming {args.study}: {jobs}, {len(trainings)} trainings in {workers} processes", flush=True)
 
         # Training, and evaluation when it is recorded.
-        assignment = Assignment(
-            record=stored_record,
-            out=args.out,
-            data=data_folder(record, args),
-            device=device,
-            folder=str(folder),
-            jobs=confirmation.jobs,
-        )
+        data = data_folder(record, args)
+        assignment = Assignment(stored_record, args.out, data, device, str(folder), confirmation.jobs)
 
         def record_this_evaluation() -> Confirmation:
             nonlocal confirmation
