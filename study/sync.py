@@ -47,9 +47,10 @@ def sync(arguments: list[str] | None) -> int:
     check_path("--register", args.register)
     check_tracking(args.tracking_uri)
 
-    from study.reading import notice, readable_record
+    from study.reading_record import readable_record
     from study.storage.records import open_study
-    from study.tracking import mlflow_run
+    from study.stored_values import notice
+    from study.tracking.mlflow_run import open_tracking
     from study.trials import readable
 
     if args.tracking_uri == "none":
@@ -64,28 +65,24 @@ def sync(arguments: list[str] | None) -> int:
         print(f"warning: {warning}", file=sys.stderr)
 
     # MLflow.
-    handle = mlflow_run.open_tracking(args.tracking_uri, Path.cwd(), required=True)
-    if handle is None:
+    run = open_tracking(args.tracking_uri, Path.cwd(), required=True)
+    if run is None:
         raise InputError("study.sync writes to MLflow", "MLFLOW_TRACKING_URI=none", "Give --tracking-uri.")
+    folder = out / args.study
     if args.alone:
         exit_with_parent(os.getppid())
-        return (
-            ExitCode.DONE
-            if mlflow_run.log_models(handle, info, trials, out / args.study, args.register)
-            else ExitCode.FAILED
-        )
+        complete = run.log_models(info, trials, folder, args.register)
+        return ExitCode.DONE if complete else ExitCode.FAILED
 
     # What it lacks.
-    done: set[int] = set()
-    added = mlflow_run.sync(handle, info, trials, done, force=True)
-    complete = mlflow_run.finish(handle, info, trials, done, out / args.study)
+    logged: set[int] = set()
+    added = run.sync(info, trials, logged, force=True)
+    complete = run.finish(info, trials, logged, folder)
     if args.models or args.register:
-        complete &= mlflow_run.log_models(handle, info, trials, out / args.study, args.register)
+        complete &= run.log_models(info, trials, folder, args.register)
     total = len(readable_trials.value)
-    print(
-        f"{args.study}: {total} trials, {added} added, {len(done) - added} already there; {hide_secrets(handle['uri'])}"
-    )
-    return ExitCode.DONE if complete and len(done) >= total else ExitCode.FAILED
+    print(f"{args.study}: {total} trials, {added} added, {len(logged) - added} already there; {hide_secrets(run.uri)}")
+    return ExitCode.DONE if complete and len(logged) >= total else ExitCode.FAILED
 
 
 if __name__ == "__main__":

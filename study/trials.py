@@ -9,7 +9,8 @@ import pandas as pd
 
 from fer.expressions import CHANCE
 from study.pareto import hypervolume, non_dominated
-from study.reading import RUNG, Reading, is_number, readable_attributes, readable_trials
+from study.reading import RUNG, readable_attributes, readable_trials
+from study.stored_values import Reading, is_number
 
 STATES = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
 OBJECTIVES = ["source_val", "target_val"]

@@ -111,6 +111,7 @@ def made_study(trials: list[FrozenTrial], storage: Any = None, name: str = "made
 def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
     """A record and trials as a confirmed study has them: confusions, test answers of five seeds, layers' similarity."""
     from fer.layers import LAYERS
+    from study.confirmation.points import ConfirmedPoint
     from study.confirmation.statistics import judge_points, measures_on_test, per_class_results, strategy_differences
 
     rng = np.random.default_rng(5)
@@ -135,10 +136,21 @@ def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
             right = rng.random((seeds, len(labels[side]))) < level
             logits[side][..., :] += 4 * right[..., None] * np.eye(7)[labels[side]]
         right = {side: logits[side].argmax(-1) == labels[side] for side in labels}
-        point = {"name": name, "named": name if not model else "", "strategy": strategy, "alpha": 1.0, "slope": 0.0,
-                 "model": model, "front": bool(model), "divisions": min(seeds, 4), "logits": logits, "right": right,
-                 "cka": np.linspace(1, 0.4, len(LAYERS)), "probe": 0.6}  # fmt: skip
-        points.append(point | ({"source_val": source, "target_val": target} if model else {}))
+        points.append(
+            ConfirmedPoint(
+                name=name,
+                named=name if not model else "",
+                strategy=strategy,
+                model=model,
+                front=bool(model),
+                divisions=min(seeds, 4),
+                validation={"source": source, "target": target} if model else {},
+                logits=logits,
+                right=right,
+                cka=np.linspace(1, 0.4, len(LAYERS)),
+                probe=0.6,
+            )
+        )
     results = judge_points(points, subjects, 0.95)
     rows = zip(results["points"], measures_on_test(points, labels), strict=True)
     results["points"] = [row | measures for row, measures in rows]

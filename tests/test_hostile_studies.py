@@ -4,6 +4,7 @@ A part of the cases runs by default, all of them with `-m "slow or not slow"`.
 """
 
 import copy
+import dataclasses
 import json
 import math
 import os
@@ -25,11 +26,14 @@ from commands import study as run_study
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_study, made_trial, made_trials
-from study import confirm, reading
+from study import confirm, reading, reading_record, stored_values
 from study import trials as fronts
-from study.confirmation import plan, retrain
+from study.confirmation import plan
+from study.confirmation.answers import answers_path, read_answers, write_answers
 from study.confirmation.evaluations import evaluations_file, note_evaluation
-from study.record import DOMAINS
+from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE, Confirmation, ConfirmationJob, InterpolationPoint
+from study.confirmation.test_sets import describe_test_set
+from study.record import DOMAINS, StudyRecord
 from study.reporting import export, figures
 from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.trial_details import collect_trial_details
@@ -119,11 +123,14 @@ def assert_others_are_reported(trials: list[Any]) -> None:
         for vector in fronts.objective_vectors(trial)
     )
     for trial in kept:
-        told = [*payloads.trial_tags(info, trial, "parent").values(), *payloads.trial_params(trial).values()]
+        told = [
+            *payloads.trial_tags(StudyRecord.from_json(info), trial, "parent").values(),
+            *payloads.trial_params(trial).values(),
+        ]
         assert "\n".join([payloads.trial_name(trial), *map(str, told)]).encode()
         assert all(isinstance(value, float) and -(2**63) < step < 2**63 for _, value, _, step in
                    payloads.trial_metrics(trial))  # fmt: skip
-    assert payloads.search_metrics(table, info)
+    assert payloads.search_metrics(table, StudyRecord.from_json(info))
 
     # And these are read while it goes on.
     assert {trial.number for trial in slot_owners(trials).values()} >= {0, 1}
@@ -173,16 +180,16 @@ def test_what_is_sound_is_read_as_it_is():
     kept = fronts.readable(trials)
     assert all(one is other for one, other in zip(kept.value, trials, strict=True)) and kept.odd == []
     info, trials = made_confirmed()
-    assert reading.readable_record(info).value == info and reading.readable_record(info).odd == []
+    assert reading_record.readable_record(info).value == info and reading_record.readable_record(info).odd == []
 
 
 def test_the_notice_names_what_was_left_out():
     trials = sound_trials()
     trials[2].user_attrs |= {"curve": 1, "seconds": "x"}
     trials[5].user_attrs["measures"]["retention"] = "\x1b[31m"
-    said = reading.notice(fronts.readable(trials).odd)
+    said = stored_values.notice(fronts.readable(trials).odd)
     assert "2 entries" in said and "trial 2 (curve, seconds)" in said and "trial 5 (measures.retention)" in said
-    many = reading.notice([f"trial {number} (curve)" for number in range(100)])
+    many = stored_values.notice([f"trial {number} (curve)" for number in range(100)])
     assert "100 entries" in many and "and 92 more" in many and len(many) < 300
 
 
@@ -257,7 +264,7 @@ def test_an_odd_record_is_reported_without_what_is_odd(path, value, export_to):
     folder = export_to(info, trials)
     assert len(pd.read_csv(folder / "trials.csv")) == 8
     assert "8 trials" in (folder / "report.md").read_text(encoding="utf-8")
-    record = reading.readable_record(info).value
+    record = StudyRecord.from_json(reading_record.readable_record(info).value)
     told = [*payloads.study_tags(record).values(), *payloads.study_params(record).values()]
     assert "\n".join(told).encode()
     assert all(isinstance(value, float) for _, value, *_ in payloads.baseline_metrics(record))
@@ -300,15 +307,15 @@ def whole_record(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_whole_record_is_taken():
-    assert reading.required_record(whole_record(), "made") == whole_record()
+    assert reading_record.required_record(whole_record(), "made") == whole_record()
 
 
 @pytest.mark.parametrize("odd", ["missing", "a list"])
-@pytest.mark.parametrize("path", reading._REQUIRED, ids=".".join)
+@pytest.mark.parametrize("path", reading_record._REQUIRED, ids=".".join)
 def test_training_needs_a_whole_record(path, odd):
     info = changed(whole_record(), path, paths_in if odd == "missing" else ["x"])
     with pytest.raises(InputError, match="record") as refused:
-        reading.required_record(info, "made")
+        reading_record.required_record(info, "made")
     assert ".".join(path) in str(refused.value) and "\n" not in str(refused.value)
 
 
@@ -394,7 +401,7 @@ def test_a_refused_confirmation_leaves_the_test_sets_closed(words, stored, capsy
     assert confirm.main(["made", "--out", str(stored), *words]) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and "\x1b" not in said and len(said) < 1000
-    assert retrain.CONFIRMATION_ATTRIBUTE not in load_study("made", stored, None).user_attrs
+    assert CONFIRMATION_ATTRIBUTE not in load_study("made", stored, None).user_attrs
     assert not (stored / ".cache" / "test-evaluations").exists()
 
 
@@ -410,10 +417,10 @@ def test_words_that_are_no_options_are_refused(words, stored):
                                    {"opened": "then", "seeds": 5, "finished": "now"}], ids=str)  # fmt: skip
 def test_an_odd_opening_counts_as_one(known, stored):
     study = load_study("made", stored, None)
-    study.set_user_attr(retrain.CONFIRMATION_ATTRIBUTE, known)
+    study.set_user_attr(CONFIRMATION_ATTRIBUTE, known)
     with pytest.raises(InputError, match="opened once"):
         plan.begin_confirmation(study, 5, again=False)
-    assert study.user_attrs[retrain.CONFIRMATION_ATTRIBUTE] == known  # nothing is recorded yet
+    assert study.user_attrs[CONFIRMATION_ATTRIBUTE] == known  # nothing is recorded yet
 
 
 def test_a_trial_that_cannot_be_trained_again_does_not_keep_the_others_from_it(capsys):
@@ -427,19 +434,20 @@ def test_a_trial_that_cannot_be_trained_again_does_not_keep_the_others_from_it(c
     study = made_study(trials)
     study.set_user_attr("study", whole_record())
     jobs = plan.plan_jobs(study)
-    assert [job["name"] for job in jobs if job["name"].startswith("trial")] == ["trial 0"]
+    assert [job.name for job in jobs if job.name.startswith("trial")] == ["trial 0"]
     said = capsys.readouterr().err
     assert "trial 1 cannot be confirmed" in said and "trial 2 cannot be confirmed" in said
-    assert plan.are_jobs(json.loads(json.dumps(jobs)))
+    stored = json.loads(json.dumps(Confirmation(2, jobs).to_json()))
+    assert Confirmation.from_json(stored) == Confirmation(2, jobs)
 
 
 # Kept answers.
 
 
-def some_opening() -> dict[str, Any]:
-    ways = [{"alpha": 1.0, "slope": 0.0, "model": "", "front": False}, {"alpha": 0.5, "slope": 0.0, "front": True}]
-    job = {"name": "BL", "named": "BL", "strategy": "BL", "config": {"lr": 0.1}, "ways": ways}
-    return {"opened": "2026-01-01T00:00:00+00:00", "seeds": 2, "jobs": [job, job | {"config": {"lr": 0.2}}]}
+def some_opening() -> Confirmation:
+    points = (InterpolationPoint(1.0, 0.0), InterpolationPoint(0.5, 0.0, front=True))
+    jobs = tuple(ConfirmationJob("BL", "BL", "BL", {"lr": lr}, points) for lr in (0.1, 0.2))
+    return Confirmation(2, jobs, evaluated="2026-01-01T00:00:00+00:00")
 
 
 def some_answers() -> dict[str, np.ndarray]:
@@ -453,16 +461,16 @@ def some_answers() -> dict[str, np.ndarray]:
 
 
 def test_whole_answers_are_read_as_they_were_written(tmp_path):
-    retrain.keep_answers(tmp_path, some_opening(), 0, 0, some_answers())
-    found = retrain.kept_answers(tmp_path, some_opening(), 0, 0)
+    write_answers(tmp_path, some_opening(), 0, 0, some_answers())
+    found = read_answers(tmp_path, some_opening(), 0, 0)
     assert found is not None and all((found[name] == values).all() for name, values in some_answers().items())
 
 
 @pytest.mark.parametrize("how", [*DAMAGES.values(), 0.1, 0.9, 0.99, "fifo", "link", "flipped", "pickle"], ids=str)
 def test_damaged_answers_are_trained_again(how, tmp_path):
     opening = some_opening()
-    retrain.keep_answers(tmp_path, opening, 0, 0, some_answers())
-    path = retrain.answers_path(tmp_path, opening, 0, 0)
+    write_answers(tmp_path, opening, 0, 0, some_answers())
+    path = answers_path(tmp_path, opening, 0, 0)
     if how == "fifo":
         path.unlink()
         os.mkfifo(path)
@@ -477,36 +485,36 @@ def test_damaged_answers_are_trained_again(how, tmp_path):
         np.savez(path, mark=np.array({"a": 1}, dtype=object))
     else:
         damage(path, how)
-    assert retrain.kept_answers(tmp_path, opening, 0, 0) is None
+    assert read_answers(tmp_path, opening, 0, 0) is None
 
 
 FOREIGN: dict[str, dict[str, Any]] = {
-    "another opening": {"opened": "2026-01-01T00:00:00+00:0"}, "other test images": {"test_sets": {"target": "x"}},
+    "another opening": {"evaluated": "2026-01-01T00:00:00+00:0"}, "other test images": {"test_sets": {"target": "x"}},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("change", FOREIGN.values(), ids=list(FOREIGN))
 def test_answers_of_another_opening_are_trained_again(change, tmp_path):
-    theirs = some_opening() | change
-    retrain.keep_answers(tmp_path, theirs, 0, 0, some_answers())
-    retrain.answers_path(tmp_path, theirs, 0, 0).rename(retrain.answers_path(tmp_path, some_opening(), 0, 0))
-    assert retrain.kept_answers(tmp_path, some_opening(), 0, 0) is None
+    theirs = dataclasses.replace(some_opening(), **change)
+    write_answers(tmp_path, theirs, 0, 0, some_answers())
+    answers_path(tmp_path, theirs, 0, 0).rename(answers_path(tmp_path, some_opening(), 0, 0))
+    assert read_answers(tmp_path, some_opening(), 0, 0) is None
 
 
 @pytest.mark.parametrize("training", [(1, 0), (0, 1), (1, 1)], ids=str)
 def test_answers_of_another_training_are_trained_again(training, tmp_path):
     opening = some_opening()
-    retrain.keep_answers(tmp_path, opening, *training, some_answers())
-    retrain.answers_path(tmp_path, opening, *training).rename(retrain.answers_path(tmp_path, opening, 0, 0))
-    assert retrain.kept_answers(tmp_path, opening, 0, 0) is None
+    write_answers(tmp_path, opening, *training, some_answers())
+    answers_path(tmp_path, opening, *training).rename(answers_path(tmp_path, opening, 0, 0))
+    assert read_answers(tmp_path, opening, 0, 0) is None
 
 
 @pytest.mark.parametrize("name", some_answers())
 def test_answers_without_a_part_are_trained_again(name, tmp_path):
     answers = some_answers()
     del answers[name]
-    retrain.keep_answers(tmp_path, some_opening(), 0, 0, answers)
-    assert retrain.kept_answers(tmp_path, some_opening(), 0, 0) is None
+    write_answers(tmp_path, some_opening(), 0, 0, answers)
+    assert read_answers(tmp_path, some_opening(), 0, 0) is None
 
 
 # Who evaluated the test images before.
@@ -559,8 +567,6 @@ def test_earlier_evaluations_are_said_in_the_report(export_to):
 
 
 def test_test_images_are_recognised_in_any_order_and_told_from_others(target):
-    import dataclasses
-
     class Reordered:
         name = "other"
 
@@ -571,13 +577,13 @@ def test_test_images_are_recognised_in_any_order_and_told_from_others(target):
             return self.split
 
     split = target.open_test()
-    mine = retrain.describe_test_set(target)
+    mine = describe_test_set(target)
     assert mine["images"] == len(split) and mine["dataset"] == target.name
     turned = dataclasses.replace(split, images=split.images[::-1], labels=split.labels[::-1])
-    assert retrain.describe_test_set(Reordered(turned))["digest"] == mine["digest"]
+    assert describe_test_set(Reordered(turned))["digest"] == mine["digest"]
     fewer = dataclasses.replace(split, images=split.images[1:])
-    assert retrain.describe_test_set(Reordered(fewer))["digest"] != mine["digest"]
-    assert retrain.describe_test_set(target.divided(1, 3, 5))["digest"] == mine["digest"]
+    assert describe_test_set(Reordered(fewer))["digest"] != mine["digest"]
+    assert describe_test_set(target.divided(1, 3, 5))["digest"] == mine["digest"]
 
 
 # With real commands.
@@ -605,7 +611,7 @@ def copied(finished, tmp_path):
 
 
 def confirmation(folder: Path) -> dict[str, Any] | None:
-    return load_study(NAME, folder / "runs", None).user_attrs.get(retrain.CONFIRMATION_ATTRIBUTE)
+    return load_study(NAME, folder / "runs", None).user_attrs.get(CONFIRMATION_ATTRIBUTE)
 
 
 def confirmed(folder: Path, *words: str, code: int = 0) -> str:
@@ -726,5 +732,5 @@ def test_a_refused_command_leaves_the_test_sets_closed_and_the_same_images_are_c
     for name in ("report.html", "report.md"):
         text = (copied / "runs" / "other" / name).read_text(encoding="utf-8")
         assert f"evaluated once before in this output folder, by the study {NAME}." in text
-    theirs = load_study("other", copied / "runs", None).user_attrs[retrain.CONFIRMATION_ATTRIBUTE]["test_sets"]
+    theirs = load_study("other", copied / "runs", None).user_attrs[CONFIRMATION_ATTRIBUTE]["test_sets"]
     assert [before["study"] for before in theirs["target"]["evaluated_before"]] == [NAME]

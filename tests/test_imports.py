@@ -140,14 +140,14 @@ def test_only_confirmation_opens_test_sets():
         found = (path for path in sources if any(word in path.read_text() for word in words))
         return {path.relative_to(ROOT).as_posix() for path in found}
 
-    assert users(".open_test(") == {"fer/adaptation/evaluation.py", "study/confirmation/retrain.py"}
+    assert users(".open_test(") == {"fer/adaptation/evaluation.py", "study/confirmation/test_sets.py"}
     assert users("logits_on_test") == {"fer/adaptation/evaluation.py", "study/confirmation/retrain.py"}
     # The files themselves: prepared in one place, read in another, and named nowhere else.
     # The fleet sends training and validation arrays to other machines, test sets never, and opens none.
     assert users(".npy") == {"fer/datasets/dataset.py", "fer/datasets/store.py"}
     assert "test" not in SHIPPED
     assert users('_read("test")') == {"fer/datasets/dataset.py"}
-    users_of_retrain = users("confirmation.retrain import", "retrain(")
+    users_of_retrain = users("confirmation.retrain import", "confirmation.test_sets import", "retrain(")
     assert all(path.startswith("study/confirmation/") for path in users_of_retrain)
 
 

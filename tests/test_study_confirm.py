@@ -11,10 +11,13 @@ from rich.console import Console
 from fer.config import AdaptationConfig, flatten
 from fer.expressions import EXPRESSIONS
 from made_study import made_trial
+from study.confirmation.answers import write_answers
+from study.confirmation.jobs import END, Confirmation, ConfirmationJob, InterpolationPoint
 from study.confirmation.plan import plan_jobs
+from study.confirmation.points import ConfirmedPoint
 from study.confirmation.results import collect_results
-from study.confirmation.retrain import Truth, keep_answers
 from study.confirmation.statistics import measures_on_test, predicted_expressions
+from study.confirmation.test_sets import GroundTruth
 from study.record import DOMAINS
 from study.reporting.paper_table import TESTED, study_paper_table
 from study.reporting.terminal import confirmed_rich_table
@@ -35,55 +38,48 @@ def kept(places: list[int], validated: int) -> dict[str, np.ndarray]:
 
 
 def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_path):
-    end, half = {"alpha": 1.0, "slope": 0.0}, {"alpha": 0.5, "slope": 0.0}
-    point = {"model": "m", "front": True, "source_val": 0.5, "target_val": 0.5}
-    jobs = [
-        {
-            "name": "BL",
-            "named": "BL",
-            "strategy": "BL",
-            "ways": [end | {"model": "", "front": False}],
-            "config": flatten(AdaptationConfig(frozen_layers=13)),
-        },
-        {
-            "name": "trial 1",
-            "named": "FC 50 %",
-            "strategy": "FC",
-            "ways": [end | point, half | point],
-            "config": flatten(AdaptationConfig(frozen_layers=10)),
-        },
-    ]
-    opening = {"opened": "2026-01-01T00:00:00", "seeds": 2, "jobs": jobs}
+    validation = dict.fromkeys(DOMAINS, 0.5)
+    front = [InterpolationPoint(alpha, 0.0, "m", True, validation) for alpha in (1.0, 0.5)]
+    baseline = flatten(AdaptationConfig(frozen_layers=13))
+    adapted = flatten(AdaptationConfig(frozen_layers=10))
+    jobs = (
+        ConfirmationJob("BL", "BL", "BL", baseline, (InterpolationPoint(*END),)),
+        ConfirmationJob("trial 1", "FC 50 %", "FC", adapted, tuple(front)),
+    )
+    confirmation = Confirmation(2, jobs, evaluated="2026-01-01T00:00:00")
     labels, subjects = {side: np.zeros(10, int) for side in DOMAINS}, {side: np.arange(10) for side in DOMAINS}
     for seed in range(2):
         for job, places in enumerate(([3], [8, 5])):
-            keep_answers(tmp_path, opening, job, seed, kept(places, validated=2 + 4 * seed))
-    found = collect_results(opening, tmp_path, Truth(labels, subjects, divisions=2))
+            write_answers(tmp_path, confirmation, job, seed, kept(places, validated=2 + 4 * seed))
+    found = collect_results(confirmation, tmp_path, GroundTruth(labels, subjects, divisions=2))
     assert [(row["name"], row["named"], row["target_test"]) for row in found["points"]] == [
         ("BL", "BL", 0.3), ("trial 1", "FC 50 %", 0.8), ("trial 1", "", 0.5),
     ]  # fmt: skip
     # The mean over seeds of 2 and 6 of ten validation images.
     assert [row["target_val_again"] for row in found["points"]] == pytest.approx([0.4, 0.4, 0.4])
-    info = {"options": {"space": "paper"}, "confirmation": opening | {"results": found, "finished": "now"}}
+    info = {
+        "options": {"space": "paper"},
+        "confirmation": confirmation.to_json() | {"results": found, "finished": "now"},
+    }
     empty = pd.DataFrame({name: [] for name in ("number", "state", "strategy", "source_val", "target_val", "amount")})
     table = study_paper_table(info, empty).set_index(["figures", "domain"])
     assert table.loc[(TESTED, "target"), "FC_50"] == pytest.approx(80)
 
 
 def test_what_no_seed_changes_is_not_validated_beside_means_over_seeds_and_missing_answers_are_named(tmp_path):
-    way = {"alpha": 1.0, "slope": 0.0, "model": "", "front": False}
-    jobs = [
-        {"name": name, "named": name, "strategy": name, "ways": [way], "config": flatten(config)}
-        for name, config in (("BL", AdaptationConfig(frozen_layers=13)), ("RE", AdaptationConfig()))
-    ]
-    opening = {"opened": "2026-01-01T00:00:00", "seeds": 2, "jobs": jobs}
-    truth = Truth({side: np.zeros(10, int) for side in DOMAINS}, {side: np.arange(10) for side in DOMAINS}, divisions=2)
-    keep_answers(tmp_path, opening, 0, 0, kept([3], validated=9))
-    keep_answers(tmp_path, opening, 1, 0, kept([5], validated=2))
+    configs = {"BL": AdaptationConfig(frozen_layers=13), "RE": AdaptationConfig()}
+    points = (InterpolationPoint(*END),)
+    jobs = tuple(ConfirmationJob(name, name, name, flatten(config), points) for name, config in configs.items())
+    confirmation = Confirmation(2, jobs, evaluated="2026-01-01T00:00:00")
+    truth = GroundTruth(
+        {side: np.zeros(10, int) for side in DOMAINS}, {side: np.arange(10) for side in DOMAINS}, divisions=2
+    )
+    write_answers(tmp_path, confirmation, 0, 0, kept([3], validated=9))
+    write_answers(tmp_path, confirmation, 1, 0, kept([5], validated=2))
     with pytest.raises(RuntimeError, match="of RE with seed 1 are missing"):
-        collect_results(opening, tmp_path, truth)
-    keep_answers(tmp_path, opening, 1, 1, kept([5], validated=6))
-    baseline, adapted = collect_results(opening, tmp_path, truth)["points"]
+        collect_results(confirmation, tmp_path, truth)
+    write_answers(tmp_path, confirmation, 1, 1, kept([5], validated=6))
+    baseline, adapted = collect_results(confirmation, tmp_path, truth)["points"]
     assert "target_val_again" not in baseline and adapted["target_val_again"] == pytest.approx(0.4)
 
 
@@ -104,7 +100,7 @@ def test_intransigence_is_against_the_fusion_of_the_whole_target_wherever_that_s
     for name in ("BL", *order):
         logits = {side: answers({"BL": 3, "FU 50 %": 5, "FU 100 %": 8}[name], 10)[None] for side in DOMAINS}
         right = {side: predicted_expressions(logits[side]) == 0 for side in DOMAINS}
-        points.append({"named": name, "logits": logits, "right": right, "target_passes": 1.0})
+        points.append(ConfirmedPoint(name, name, right, logits, named=name, target_passes=1.0))
     assert measures_on_test(points, labels)[0]["intransigence"] == pytest.approx(0.5)
 
 
@@ -112,17 +108,13 @@ def test_intransigence_is_against_the_fusion_of_the_whole_target_wherever_that_s
 def test_intransigence_is_told_where_the_fusion_saw_the_whole_target(passes, told):
     labels = {side: np.zeros(10, int) for side in DOMAINS}
 
-    def point(named: str, right: int) -> dict:
+    def point(named: str, right: int, **more: float) -> ConfirmedPoint:
         logits = {side: answers(right, 10)[None] for side in DOMAINS}
-        return {
-            "named": named,
-            "logits": logits,
-            "right": {side: predicted_expressions(logits[side]) == 0 for side in DOMAINS},
-        }
+        is_right = {side: predicted_expressions(logits[side]) == 0 for side in DOMAINS}
+        return ConfirmedPoint(named, named, is_right, logits, named=named, **more)
 
-    points = [point("BL", 3), point("RE", 6), point("FU", 8)]
-    if passes is not None:
-        points[-1]["target_passes"] = passes
+    drawn = {} if passes is None else {"target_passes": passes}
+    points = [point("BL", 3), point("RE", 6), point("FU", 8, **drawn)]
     found = [row.get("intransigence") for row in measures_on_test(points, labels)]
     assert found == (pytest.approx([0.5, 0.2, 0.0]) if told else [None] * 3)
 
@@ -137,7 +129,35 @@ def test_a_confirmation_knows_how_often_its_fusions_draw_the_target(space, passe
     options = {"space": space, "lr": 0.01, "amount": 1.0}
     study.set_user_attr("study", {"options": options, "budget_epochs": {"card": 4.0, "paper": 10.0}[space]} | sizes)
     study.add_trial(made_trial(0, config=flatten(AdaptationConfig(frozen_layers=13))))
-    fusions = [job for job in plan_jobs(study) if job["named"].startswith("FU")]
-    assert [job["target_passes"] for job in fusions] == pytest.approx(passes, abs=0.06)
-    natural = [job["config"]["fusion_ratio"] == "natural" for job in fusions]
+    fusions = [job for job in plan_jobs(study) if job.named.startswith("FU")]
+    assert [job.target_passes for job in fusions] == pytest.approx(passes, abs=0.06)
+    natural = [job.config["fusion_ratio"] == "natural" for job in fusions]
     assert natural == [space == "paper"] * len(fusions)
+
+
+LATER = {"opened": "2026-01-01", "test_sets": {"target": {"images": 3}}, "finished": "2026-01-02", "results": {"a": 1}}
+
+
+@pytest.mark.parametrize("steps", range(len(LATER) + 1))
+@pytest.mark.parametrize("passes", [{}, {"target_passes": 2.0}], ids=["earlier version", "this version"])
+def test_a_confirmation_is_stored_as_it_was_read_at_every_step(steps, passes):
+    front = {"alpha": 0.5, "slope": 0.25, "model": "m", "front": True, "source_val": 0.6, "target_val": 0.7}
+    end = {"alpha": 1.0, "slope": 0.0, "model": "", "front": False}
+    job = {"name": "FC", "named": "FC", "strategy": "FC", "config": flatten(AdaptationConfig()), "ways": [end, front]}
+    stored = {"seeds": 2, "jobs": [job | passes], "earlier": ["2025-12-31"]} | dict(list(LATER.items())[:steps])
+
+    confirmation = Confirmation.from_json(stored)
+
+    assert confirmation.to_json() == stored
+    assert [point.is_end for point in confirmation.jobs[0].interpolation_points] == [True, False]
+
+
+DAMAGES = {"alpha": [True, "1", None, float("nan")], "front": [1, None], "model": [None, 3]}
+
+
+@pytest.mark.parametrize(("name", "odd"), [(name, odd) for name, values in DAMAGES.items() for odd in values], ids=str)
+def test_a_damaged_network_of_a_confirmation_is_refused(name, odd):
+    stored = InterpolationPoint(0.5, 0.0, "m", True, dict.fromkeys(DOMAINS, 0.5)).to_json()
+
+    with pytest.raises(TypeError):
+        InterpolationPoint.from_json(stored | {name: odd})

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from made_study import made_confirmed, made_info, made_trials
 from study import trials as fronts
+from study.confirmation.points import ConfirmedPoint
 from study.confirmation.statistics import judge_points, strategy_differences
 from study.record import DOMAINS
 from study.reporting.findings import about_intervals, change_words, describe_certainty, differing_points, list_findings
@@ -21,14 +23,13 @@ from study.reporting.markdown_report import list_tables, render_markdown
 ROOT = Path(__file__).parent.parent
 
 
-def make_point(name: str, right: dict[str, np.ndarray], **about) -> dict:
-    point = {"name": name, "named": name, "strategy": name, "alpha": 1.0, "slope": 0.0, "model": "", "front": False}
-    return point | {"right": right} | about
+def make_point(name: str, right: dict[str, np.ndarray], **about) -> ConfirmedPoint:
+    return ConfirmedPoint(name, name, right, named=name, **about)
 
 
 def draw_points(
     rng: np.random.Generator, people: int = 6, levels: tuple[float, ...] = (0.0,) * 6, seeds: int = 3
-) -> tuple[list[dict], dict[str, np.ndarray]]:
+) -> tuple[list[ConfirmedPoint], dict[str, np.ndarray]]:
     """Draws a baseline and networks that are better than it by `levels` deviations; frames come in sequences of four.
 
     The first four networks are the named strategies, all are on the front.
@@ -75,7 +76,7 @@ def test_the_best_of_thirty_equal_configurations_does_not_differ_from_the_others
     points = []
     for index in range(31):
         right = {side: rng.random((3, len(people))) < 0.6 for side, people in subjects.items()}
-        about = {"model": f"m{index}", "front": index > 0, "source_val": 0.6, "target_val": 0.75}
+        about = {"model": f"m{index}", "front": index > 0, "validation": {"source": 0.6, "target": 0.75}}
         points.append(make_point(f"trial {index}", right, **about))
     found = judge_points(points, subjects, 0.95)
     assert all(len(others) == 29 for others in found["alike"].values())
@@ -125,8 +126,10 @@ def test_intervals_and_the_p_values_beside_them_agree(people, seeds):
 
 def test_more_frames_of_the_same_people_tell_nothing_new():
     points, subjects = draw_points(np.random.default_rng(5), people=4)
-    many = [point | {"right": {side: np.repeat(right, 10, axis=1) for side, right in point["right"].items()}}
-            for point in points]  # fmt: skip
+    many = []
+    for point in points:
+        repeated_answers = {side: np.repeat(right, 10, axis=1) for side, right in point.right.items()}
+        many.append(replace(point, right=repeated_answers))
     known = {side: np.arange(len(numbers)) if side == "source" else numbers for side, numbers in subjects.items()}
     repeated = {side: np.repeat(numbers, 10) for side, numbers in known.items()}
     once, again = judge_points(points, known, 0.95), judge_points(many, repeated, 0.95)
@@ -192,7 +195,8 @@ def confirmed_info(people: int, images: int, seeds: int = 5, level: float = 0.0,
         right = {side: rng.random((several, len(numbers))) < 0.5 + level * (index > 0)
                  for side, numbers in subjects.items()}  # fmt: skip
         model = fronts.model_file(index - 3) if index > 2 else ""
-        about = {"model": model, "front": bool(model), "divisions": 4, "source_val": 0.6, "target_val": 0.7}
+        about = {"model": model, "front": bool(model), "divisions": 4}
+        about |= {"validation": {"source": 0.6, "target": 0.7}}
         points.append(make_point(name, right, **(about if model else {"divisions": 4})))
     results = judge_points(points, subjects, 0.95)
     results |= {"inside": [{}] * len(points), "differences": strategy_differences(points, subjects, 0.95)}

@@ -29,7 +29,7 @@ def store(tmp_path_factory):
 
 
 @pytest.fixture
-def handle(store):
+def study_run(store):
     return mlflow_run.open_tracking(f"sqlite:///{store}/mlruns/mlflow.db", store, required=True)
 
 
@@ -38,27 +38,27 @@ def info(request):
     return made_info(id=f"id-{abs(hash(request.node.name))}", name=request.node.name)
 
 
-def children(handle, info):
+def children(study_run, info):
     query = f"tags.study_id = '{info['id']}' and tags.role = 'trial'"
-    return handle["client"].search_runs([handle["experiment"]], query)
+    return study_run.client.search_runs([study_run.experiment], query)
 
 
-def parents(handle, info):
+def parents(study_run, info):
     query = f"tags.study_id = '{info['id']}' and tags.role = 'study'"
-    return handle["client"].search_runs([handle["experiment"]], query)
+    return study_run.client.search_runs([study_run.experiment], query)
 
 
-def test_a_study_is_a_parent_with_a_child_per_counted_trial(handle, info):
+def test_a_study_is_a_parent_with_a_child_per_counted_trial(study_run, info):
     trials = [*made_trials(10), made_trial(10, FAILED, lost=True)]
     done: set[int] = set()
-    assert mlflow_run.sync(handle, info, trials, done) == 10 and done == set(range(10))
-    (parent,) = parents(handle, info)
-    assert parent.info.run_id == handle["parent"] and parent.info.run_name == info["name"]
+    assert study_run.sync(info, trials, done) == 10 and done == set(range(10))
+    (parent,) = parents(study_run, info)
+    assert parent.info.run_id == study_run.parent and parent.info.run_name == info["name"]
     assert parent.data.tags["synthetic"] == "true" and parent.data.params["sampler"] == "tpe"
     assert parent.data.metrics["baseline/source_val"] == 0.61
     inputs = {d.tags[0].value: (d.dataset.name, d.dataset.digest) for d in parent.inputs.dataset_inputs}
     assert inputs == {"source": ("fer2013", "0123456789abcdef"), "target": ("tfeid", "fedcba9876543210")}
-    runs = {int(run.data.tags["trial"]): run for run in children(handle, info)}
+    runs = {int(run.data.tags["trial"]): run for run in children(study_run, info)}
     assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in runs.values())
     statuses = [runs[n].info.status for n in range(10)]
     assert statuses == ["FINISHED"] * 8 + ["KILLED", "FAILED"]
@@ -69,125 +69,125 @@ def test_a_study_is_a_parent_with_a_child_per_counted_trial(handle, info):
         )
         assert float(run.data.params["lr"]) == row["lr"] and run.data.params["strategy"] == row["strategy"]
         assert run.info.end_time - run.info.start_time == 3000
-    curve = handle["client"].get_metric_history(runs[0].info.run_id, "curve/loss")
+    curve = study_run.client.get_metric_history(runs[0].info.run_id, "curve/loss")
     assert [(m.step, m.value) for m in curve] == [(1, 2.0), (2, 1.0), (3, 2 / 3)]
     assert runs[9].data.tags["reason"] == "Diverged: the loss is nan"
 
 
-def test_again_adds_nothing_and_a_resumed_study_finds_its_run(handle, store, info):
+def test_again_adds_nothing_and_a_resumed_study_finds_its_run(study_run, store, info):
     trials, done = made_trials(6), set()
-    assert mlflow_run.sync(handle, info, trials[:4], done) == 4
-    assert mlflow_run.sync(handle, info, trials[:4], done) == 0
-    assert mlflow_run.sync(handle, info, trials[:4], set()) == 0  # even if its caller forgot what was done
-    fresh = mlflow_run.open_tracking(handle["uri"], store)
+    assert study_run.sync(info, trials[:4], done) == 4
+    assert study_run.sync(info, trials[:4], done) == 0
+    assert study_run.sync(info, trials[:4], set()) == 0  # even if its caller forgot what was done
+    fresh = mlflow_run.open_tracking(study_run.uri, store)
     changed = info | {"options": info["options"] | {"trials": 210}}
     known: set[int] = set()
-    assert mlflow_run.sync(fresh, changed, trials, known) == 2 and known == set(range(6))
-    (parent,) = parents(handle, info)
+    assert fresh.sync(changed, trials, known) == 2 and known == set(range(6))
+    (parent,) = parents(study_run, info)
     assert parent.data.params["trials"] == "30" and parent.data.tags["now.trials"] == "210"
-    assert len(children(handle, info)) == 6
+    assert len(children(study_run, info)) == 6
 
 
-def test_one_handle_serves_two_studies(handle, info):
+def test_one_connection_serves_two_studies(study_run, info):
     other = info | {"id": info["id"] + "-other", "name": "other"}
-    assert mlflow_run.sync(handle, info, made_trials(2), set()) == 2
-    assert mlflow_run.sync(handle, other, made_trials(3), set()) == 3
-    assert mlflow_run.sync(handle, info, made_trials(2), set()) == 0
-    assert (len(children(handle, info)), len(children(handle, other))) == (2, 3)
+    assert study_run.sync(info, made_trials(2), set()) == 2
+    assert study_run.sync(other, made_trials(3), set()) == 3
+    assert study_run.sync(info, made_trials(2), set()) == 0
+    assert (len(children(study_run, info)), len(children(study_run, other))) == (2, 3)
 
 
-def test_a_study_that_its_owner_deleted_is_written_anew(handle, store, info):
-    mlflow_run.sync(handle, info, made_trials(2), set())
-    handle["client"].delete_run(handle["parent"])
-    fresh = mlflow_run.open_tracking(handle["uri"], store)
-    assert mlflow_run.sync(fresh, info, made_trials(2), set()) == 2 and len(parents(handle, info)) == 1
+def test_a_study_that_its_owner_deleted_is_written_anew(study_run, store, info):
+    study_run.sync(info, made_trials(2), set())
+    study_run.client.delete_run(study_run.parent)
+    fresh = mlflow_run.open_tracking(study_run.uri, store)
+    assert fresh.sync(info, made_trials(2), set()) == 2 and len(parents(study_run, info)) == 1
 
 
-def test_a_child_left_half_written_is_completed_not_doubled(handle, store, info, monkeypatch, capsys):
+def test_a_child_left_half_written_is_completed_not_doubled(study_run, store, info, monkeypatch, capsys):
     trials = made_trials(2)
-    mlflow_run.sync(handle, info, [], set())
-    client = handle["client"]
+    study_run.sync(info, [], set())
+    client = study_run.client
     monkeypatch.setattr(client, "set_terminated", lambda *_: 1 / 0)
     done: set[int] = set()
-    assert mlflow_run.sync(handle, info, trials, done) == 0 and done == set()
+    assert study_run.sync(info, trials, done) == 0 and done == set()
     monkeypatch.undo()
-    assert mlflow_run.sync(handle, info, trials, done) == 0  # too soon
-    assert mlflow_run.sync(handle, info, trials, done, force=True) == 2
-    runs = children(handle, info)
+    assert study_run.sync(info, trials, done) == 0  # too soon
+    assert study_run.sync(info, trials, done, force=True) == 2
+    runs = children(study_run, info)
     assert len(runs) == 2 and {run.info.status for run in runs} == {"FINISHED"}
     assert all(len(client.get_metric_history(run.info.run_id, "curve/loss")) == 3 for run in runs)
     lost, back = capsys.readouterr().err.splitlines()
     assert "the study goes on without it" in lost and "answers again" in back
 
 
-def test_a_parent_left_without_its_description_is_given_it(handle, store, info, monkeypatch, capsys):
-    client = handle["client"]
+def test_a_parent_left_without_its_description_is_given_it(study_run, store, info, monkeypatch, capsys):
+    client = study_run.client
     monkeypatch.setattr(client, "log_batch", lambda *_, **__: 1 / 0)
-    assert mlflow_run.sync(handle, info, made_trials(1), set()) == 0
+    assert study_run.sync(info, made_trials(1), set()) == 0
     monkeypatch.undo()
-    fresh = mlflow_run.open_tracking(handle["uri"], store)
-    assert mlflow_run.sync(fresh, info, made_trials(1), set()) == 1
-    (parent,) = parents(handle, info)
+    fresh = mlflow_run.open_tracking(study_run.uri, store)
+    assert fresh.sync(info, made_trials(1), set()) == 1
+    (parent,) = parents(study_run, info)
     assert parent.data.params["sampler"] == "tpe" and parent.data.metrics["baseline/source_val"] == 0.61
     assert len(parent.inputs.dataset_inputs) == 2 and not [tag for tag in parent.data.tags if tag.startswith("now.")]
 
 
-def test_each_time_that_the_server_is_lost_is_told(handle, info, monkeypatch, capsys):
+def test_each_time_that_the_server_is_lost_is_told(study_run, info, monkeypatch, capsys):
     for trials in (1, 2):
         with monkeypatch.context() as away:
-            away.setattr(handle["client"], "create_run", lambda *_, **__: 1 / 0)
-            assert mlflow_run.sync(handle, info, made_trials(trials), set(), force=True) == 0
-            assert mlflow_run.sync(handle, info, made_trials(trials), set(), force=True) == 0
-        assert mlflow_run.sync(handle, info, made_trials(trials), set(), force=True) == 1
+            away.setattr(study_run.client, "create_run", lambda *_, **__: 1 / 0)
+            assert study_run.sync(info, made_trials(trials), set(), force=True) == 0
+            assert study_run.sync(info, made_trials(trials), set(), force=True) == 0
+        assert study_run.sync(info, made_trials(trials), set(), force=True) == 1
         assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["warning:", "MLflow"]
 
 
-def test_finish_adds_exports_and_hypervolume_once(handle, info, tmp_path):
+def test_finish_adds_exports_and_hypervolume_once(study_run, info, tmp_path):
     trials = made_trials(10)
-    mlflow_run.sync(handle, info, trials, set())
+    study_run.sync(info, trials, set())
     for name in ("pareto.png", "pareto.html", "report.html"):
         (tmp_path / name).write_text("x")
     (tmp_path / "trials.csv").write_text(fronts.trials_table(trials).to_csv(index=False))
-    assert all(mlflow_run.finish(handle, info, trials, set(), tmp_path) for _ in range(2))
-    (parent,) = parents(handle, info)
+    assert all(study_run.finish(info, trials, set(), tmp_path) for _ in range(2))
+    (parent,) = parents(study_run, info)
     assert parent.info.status == "FINISHED"
-    found = {artifact.path for artifact in handle["client"].list_artifacts(parent.info.run_id)}
+    found = {artifact.path for artifact in study_run.client.list_artifacts(parent.info.run_id)}
     assert found == {"pareto.png", "pareto.html", "report.html", "trials.csv"}
-    history = handle["client"].get_metric_history(parent.info.run_id, "hypervolume")
+    history = study_run.client.get_metric_history(parent.info.run_id, "hypervolume")
     assert [m.value for m in history] == fronts.hypervolume_over_trials(fronts.trials_table(trials)).tolist()
     assert parent.data.metrics["trials/finished"] == 8
 
 
-def test_finish_adds_the_trials_that_the_last_sync_could_not(handle, info, tmp_path, monkeypatch):
+def test_finish_adds_the_trials_that_the_last_sync_could_not(study_run, info, tmp_path, monkeypatch):
     trials, done = made_trials(4), set()
-    mlflow_run.sync(handle, info, trials[:1], done)
+    study_run.sync(info, trials[:1], done)
     with monkeypatch.context() as away:
-        away.setattr(handle["client"], "create_run", lambda *_, **__: 1 / 0)
-        assert mlflow_run.sync(handle, info, trials, done, force=True) == 0
-        assert not mlflow_run.finish(handle, info, trials, done, tmp_path)
-    assert mlflow_run.finish(handle, info, trials, done, tmp_path)
-    assert done == {0, 1, 2, 3} and len(children(handle, info)) == 4
-    assert parents(handle, info)[0].info.status == "FINISHED"
+        away.setattr(study_run.client, "create_run", lambda *_, **__: 1 / 0)
+        assert study_run.sync(info, trials, done, force=True) == 0
+        assert not study_run.finish(info, trials, done, tmp_path)
+    assert study_run.finish(info, trials, done, tmp_path)
+    assert done == {0, 1, 2, 3} and len(children(study_run, info)) == 4
+    assert parents(study_run, info)[0].info.status == "FINISHED"
 
 
-def test_artifacts_lie_beside_the_database(handle, store, info, tmp_path):
-    mlflow_run.sync(handle, info, [], set())
+def test_artifacts_lie_beside_the_database(study_run, store, info, tmp_path):
+    study_run.sync(info, [], set())
     (tmp_path / "front.csv").write_text("x")
-    mlflow_run.finish(handle, info, [], set(), tmp_path)
+    study_run.finish(info, [], set(), tmp_path)
     assert list((store / "mlruns" / "artifacts").glob("*/artifacts/front.csv"))
 
 
-def test_odd_values_pass_mlflows_rules(handle, info):
+def test_odd_values_pass_mlflows_rules(study_run, info):
     config = {"lr+": 1.0, "text": "x" * 9000, "none": None, **{f"knob{n}": n for n in range(130)}}
     curve = [{"epoch": n / 4, "loss": float("nan") if n == 2 else None, "FC+CL %": 0.5} for n in range(1, 1200)]
     trial = made_trial(0, STOPPED, config=config, curve=curve, measures={"a": None, "b": "word", "c": 1, "d": True})
     nameless = made_trial(1, FAILED, config=None, curve=None, measures=None, seconds=None)
     nameless.datetime_start = nameless.datetime_complete = None
     odd = info | {"source": None, "name": 'it\'s "odd"', "baseline": {}, "options": {"deep": {"a": [1]}}}
-    assert mlflow_run.sync(handle, odd, [trial, nameless], set()) == 2
-    runs = {run.data.tags["trial"]: run for run in children(handle, info)}
+    assert study_run.sync(odd, [trial, nameless], set()) == 2
+    runs = {run.data.tags["trial"]: run for run in children(study_run, info)}
     assert len(runs["0"].data.params) == 134 and runs["0"].data.metrics["c"] == 1
-    assert len(handle["client"].get_metric_history(runs["0"].info.run_id, "curve/FC_CL _")) == 1199
+    assert len(study_run.client.get_metric_history(runs["0"].info.run_id, "curve/FC_CL _")) == 1199
 
 
 def test_requests_stay_within_the_limits():
@@ -206,12 +206,12 @@ def test_a_server_that_is_not_there_is_told_once_and_holds_up_nothing(tmp_path, 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     start = time.monotonic()
-    handle = mlflow_run.open_tracking("http://user:s3cr3t@127.0.0.1:9", tmp_path)
+    study_run = mlflow_run.open_tracking("http://user:s3cr3t@127.0.0.1:9", tmp_path)
     done: set[int] = set()
     for _ in range(3):
-        assert mlflow_run.sync(handle, made_info(), made_trials(3), done) == 0
-    assert mlflow_run.sync(handle, made_info(), made_trials(3), done, force=True) == 0
-    assert not mlflow_run.finish(handle, made_info(), made_trials(3), done, tmp_path)
+        assert study_run.sync(made_info(), made_trials(3), done) == 0
+    assert study_run.sync(made_info(), made_trials(3), done, force=True) == 0
+    assert not study_run.finish(made_info(), made_trials(3), done, tmp_path)
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "warning: MLflow" in err and "s3cr3t" not in err
     assert time.monotonic() - start < 10 and done == set()
@@ -220,21 +220,22 @@ def test_a_server_that_is_not_there_is_told_once_and_holds_up_nothing(tmp_path, 
     assert "s3cr3t" not in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_a_failed_sync_is_tried_again_after_a_while(handle, info, monkeypatch):
-    broken = handle["client"].create_run
-    monkeypatch.setattr(handle["client"], "create_run", lambda *a, **k: 1 / 0)
-    assert mlflow_run.sync(handle, info, made_trials(2), set()) == 0
-    monkeypatch.setattr(handle["client"], "create_run", broken)
+def test_a_failed_sync_is_tried_again_after_a_while(study_run, info, monkeypatch):
+    broken = study_run.client.create_run
+    monkeypatch.setattr(study_run.client, "create_run", lambda *a, **k: 1 / 0)
+    assert study_run.sync(info, made_trials(2), set()) == 0
+    monkeypatch.setattr(study_run.client, "create_run", broken)
     later = time.monotonic() + mlflow_run.RETRY_SECONDS
     monkeypatch.setattr(mlflow_run.time, "monotonic", lambda: later)
-    assert mlflow_run.sync(handle, info, made_trials(2), set()) == 2
+    assert study_run.sync(info, made_trials(2), set()) == 2
 
 
 def test_none_means_mlflow_is_never_imported(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from study.tracking import mlflow_run as t;"
-        "h = t.open_tracking('none', Path('.'));"
-        "assert h is None and t.sync(h, {}, [], set()) == 0 and t.finish(h, {}, [], set(), Path('.'));"
+        "import sys; from pathlib import Path; from study.tracking.follower import Follower;"
+        "follower = Follower('none', required=True); follower.check(); study = None; follower.follow(study, {});"
+        "assert follower.run is None and not follower.catch_up(study, {});"
+        "assert follower.finish(study, {}, Path('.'));"
         "assert 'mlflow' not in sys.modules"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
@@ -242,9 +243,9 @@ def test_none_means_mlflow_is_never_imported(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_environment_names_the_store_where_no_option_does(handle, store, monkeypatch, tmp_path):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", handle["uri"])
-    assert mlflow_run.open_tracking(None, tmp_path)["uri"] == handle["uri"]
+def test_the_environment_names_the_store_where_no_option_does(study_run, store, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", study_run.uri)
+    assert mlflow_run.open_tracking(None, tmp_path).uri == study_run.uri
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "none")
     assert mlflow_run.open_tracking("", tmp_path) is None
 
@@ -262,11 +263,11 @@ def test_secrets_are_hidden(text, hidden):
     assert hide_secrets(text) == hidden
 
 
-def test_sync_command_rebuilds_what_is_missing(handle, tmp_path, capsys):
+def test_sync_command_rebuilds_what_is_missing(study_run, tmp_path, capsys):
     folder = tmp_path / "made"
     folder.mkdir()
     made_study(made_trials(5), JournalStorage(JournalFileBackend(str(folder / "journal.log"))))
-    command = ["made", "--out", str(tmp_path), "--tracking-uri", handle["uri"]]
+    command = ["made", "--out", str(tmp_path), "--tracking-uri", study_run.uri]
     assert sync.main(command) == 0 and "5 trials, 5 added, 0 already there" in capsys.readouterr().out
     assert sync.main(command) == 0 and "5 trials, 0 added, 5 already there" in capsys.readouterr().out
     assert sync.main(["made", "--tracking-uri", "none"]) == 2
@@ -279,21 +280,21 @@ def test_sync_command_tells_bad_input(tmp_path, capsys, monkeypatch):
     assert [line[:6] for line in capsys.readouterr().err.splitlines()] == ["error:"] * 2
 
 
-def test_confirmed_results_are_metrics_of_the_parent(handle, tmp_path):
+def test_confirmed_results_are_metrics_of_the_parent(study_run, tmp_path):
     info, trials = made_confirmed()
     info = info | {"id": "confirmed", "name": "confirmed"}
     (tmp_path / "trials.csv").write_text(fronts.trials_table(trials).to_csv(index=False))
-    assert all(mlflow_run.finish(handle, info, trials, set(), tmp_path) for _ in range(2))
-    (parent,) = parents(handle, info)
+    assert all(study_run.finish(info, trials, set(), tmp_path) for _ in range(2))
+    (parent,) = parents(study_run, info)
     for point in info["confirmation"]["results"]["points"]:
         name = payloads.clean_key(f"confirmed/{point['name']}")
         assert parent.data.metrics[f"{name}/target_test"] == point["target_test"]
         assert parent.data.metrics[f"{name}/source_lower"] == point["source_lower"]
-    assert len(handle["client"].get_metric_history(parent.info.run_id, "confirmed/BL/target_test")) == 1
+    assert len(study_run.client.get_metric_history(parent.info.run_id, "confirmed/BL/target_test")) == 1
 
 
 @pytest.mark.slow
-def test_the_fronts_networks_are_models_with_aliases(handle, baseline, tmp_path, info):
+def test_the_fronts_networks_are_models_with_aliases(study_run, baseline, tmp_path, info):
     import mlflow
     import numpy as np
 
@@ -306,14 +307,14 @@ def test_the_fronts_networks_are_models_with_aliases(handle, baseline, tmp_path,
     for model in front["model"]:
         (tmp_path / model).parent.mkdir(exist_ok=True)
         save_network(baseline.network, tmp_path / model, {"width": str(baseline.width)})
-    mlflow_run.sync(handle, info, trials, set())
+    study_run.sync(info, trials, set())
     for _ in range(2):
-        assert mlflow_run.log_models(handle, info, trials, tmp_path, "adapted")
-    client = handle["client"]
+        assert study_run.log_models(info, trials, tmp_path, "adapted")
+    client = study_run.client
     found = {alias: client.get_model_version_by_alias("adapted", alias) for alias in ("best-retention", "best-target",
              "knee")}  # fmt: skip
     assert len(client.search_model_versions("name = 'adapted'")) == 3
-    (parent,) = parents(handle, info)
+    (parent,) = parents(study_run, info)
     uris = {number: parent.data.tags[f"model.trial-{number:04d}"] for number in (0, 1, 2)}
     assert [found[alias].source for alias in ("best-retention", "knee", "best-target")] == [*uris.values()]
     logged = mlflow.pyfunc.load_model("models:/adapted@knee")
@@ -325,7 +326,7 @@ def test_the_fronts_networks_are_models_with_aliases(handle, baseline, tmp_path,
 
 
 @pytest.mark.parametrize("away", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_a_studys_end_logs_its_networks_beside_the_export(handle, store, baseline, tmp_path, monkeypatch, away):
+def test_a_studys_end_logs_its_networks_beside_the_export(study_run, store, baseline, tmp_path, monkeypatch, away):
     from fer.model.weights import save_network
     from study.pipeline.finish import finish_study
     from study.pipeline.running_study import RunningStudy
@@ -337,17 +338,17 @@ def test_a_studys_end_logs_its_networks_beside_the_export(handle, store, baselin
     study.set_user_attr("study", info)
     for number in (0, 1, 2):
         save_network(baseline.network, folder / fronts.model_file(number), {"width": str(baseline.width)})
-    options = StudyOptions(target="tfeid", preset="laptop", out=str(tmp_path), tracking_uri=handle["uri"])
-    follower, spoken, beside = Follower(handle["uri"], required=True), [], []
+    options = StudyOptions(target="tfeid", preset="laptop", out=str(tmp_path), tracking_uri=study_run.uri)
+    follower, spoken, beside = Follower(study_run.uri, required=True), [], []
     if away:
         monkeypatch.setattr(follower, "catch_up", lambda *_: False)
     monkeypatch.setattr(Progress, "warn", lambda self, text: spoken.append(text))
     monkeypatch.setattr(subprocess, "Popen", noted(beside, subprocess.Popen, folder / "report.html"))
     running = RunningStudy(study, info, options, Progress(quiet=True), follower)
     finish_study(running, networks=True)
-    (parent,) = parents(handle, info)
+    (parent,) = parents(study_run, info)
     assert {f"model.trial-{number:04d}" for number in (0, 1)} == {n for n in parent.data.tags if n[:6] == "model."}
-    assert parent.info.status == "FINISHED" and len(children(handle, info)) == 2 and not spoken
+    assert parent.info.status == "FINISHED" and len(children(study_run, info)) == 2 and not spoken
     assert beside == [away]  # whether the report was there when logging began
     assert not (folder / fronts.model_file(2)).exists()
 
@@ -373,7 +374,7 @@ def test_networks_that_a_studys_end_cannot_log_are_told(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_damaged_network_is_not_logged_and_told(handle, info, baseline, tmp_path, capsys):
+def test_a_damaged_network_is_not_logged_and_told(study_run, info, baseline, tmp_path, capsys):
     from fer.model.weights import save_network
 
     trials = [made_trial(0, values=(0.6, 0.3)), made_trial(1, values=(0.3, 0.5))]
@@ -383,20 +384,20 @@ def test_a_damaged_network_is_not_logged_and_told(handle, info, baseline, tmp_pa
     content = bytearray(victim.read_bytes())
     content[-4] ^= 1
     victim.write_bytes(content)
-    mlflow_run.sync(handle, info, trials, set())
-    assert not mlflow_run.log_models(handle, info, trials, tmp_path, None)
+    study_run.sync(info, trials, set())
+    assert not study_run.log_models(info, trials, tmp_path, None)
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 1 and warnings[0].startswith("warning: networks of the front are damaged")
     assert fronts.model_file(0) in warnings[0]
-    (parent,) = parents(handle, info)
+    (parent,) = parents(study_run, info)
     assert [name for name in parent.data.tags if name.startswith("model.")] == ["model.trial-0001"]
 
 
-def test_models_that_cannot_be_logged_fail_nothing(handle, info, tmp_path, capsys, monkeypatch):
+def test_models_that_cannot_be_logged_fail_nothing(study_run, info, tmp_path, capsys, monkeypatch):
 
-    mlflow_run.sync(handle, info, made_trials(2), set())
+    study_run.sync(info, made_trials(2), set())
     monkeypatch.setattr(study.tracking.models, "log_models", lambda *_: 1 / 0)
-    assert not mlflow_run.log_models(handle, info, made_trials(2), tmp_path, None)
+    assert not study_run.log_models(info, made_trials(2), tmp_path, None)
     assert capsys.readouterr().err.startswith("warning: MLflow")
 
 

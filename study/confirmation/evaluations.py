@@ -10,8 +10,10 @@ test sets that only overlap with these.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from filelock import FileLock
 
 from fer.files import read_regular, write_atomically
 from study.options import cache_folder
@@ -25,42 +27,40 @@ def evaluations_file(out: str | Path, digest: str) -> Path:
     return cache_folder(out) / "test-evaluations" / f"{digest}.jsonl"
 
 
-def earlier_evaluations(out: str | Path, digest: str, opening: dict[str, Any]) -> list[dict[str, str]]:
-    """Returns the evaluations of test images before an opening, oldest first: study, id and time.
+def earlier_evaluations(out: str | Path, digest: str, evaluation: Mapping[str, str]) -> list[dict[str, str]]:
+    """Returns the evaluations of test images before a given one, oldest first: study, id and time.
 
     An entry that cannot be read counts as one: that something was evaluated is what must not be lost.
 
     Args:
         out: The output folder.
         digest: Of the test images.
-        opening: The study, id and time of the one that asks, which does not count itself.
+        evaluation: The study, id and time of the one that asks, which does not count itself.
     """
-    found = []
+    earlier = []
     for entry in _entries(out, digest):
-        if entry == opening:
+        if entry == evaluation:
             break
-        found.append(entry)
-    return found
+        earlier.append(entry)
+    return earlier
 
 
-def note_evaluation(out: str | Path, digest: str, opening: dict[str, str]) -> list[dict[str, str]]:
-    """Notes that test images are being evaluated, once per opening; returns who did so before.
+def note_evaluation(out: str | Path, digest: str, evaluation: dict[str, str]) -> list[dict[str, str]]:
+    """Notes that test images are being evaluated, once per confirmation; returns who did so before.
 
     Args:
         out: The output folder.
         digest: Of the test images.
-        opening: The study's name and id, and the time.
+        evaluation: The study's name and id, and the time.
     """
-    from filelock import FileLock
-
     path = evaluations_file(out, digest)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         entries = _entries(out, digest)
-        if opening not in entries:
-            lines = [json.dumps(entry) for entry in [*entries, opening]]
+        if evaluation not in entries:
+            lines = [json.dumps(entry) for entry in [*entries, evaluation]]
             write_atomically(path, ("\n".join(lines) + "\n").encode())
-    return earlier_evaluations(out, digest, opening)
+    return earlier_evaluations(out, digest, evaluation)
 
 
 def _entries(out: str | Path, digest: str) -> list[dict[str, str]]:

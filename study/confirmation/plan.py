@@ -1,127 +1,124 @@
-"""What a confirmation trains again, and the record that the test images are evaluated."""
-
-from typing import TYPE_CHECKING, Any
-
-from study.record import DOMAINS
-
-if TYPE_CHECKING:
-    pass
+"""What a confirmation trains again: the baseline, the networks of the front, the named strategies."""
 
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fer.adaptation.methods import STRATEGIES
+from fer.config import AdaptationConfig, fingerprint, flatten, unflatten
 from fer.errors import InputError
-from study.confirmation.retrain import CONFIRMATION_ATTRIBUTE
+from search_spaces import named_in
+from study.confirmation.jobs import (
+    CONFIRMATION_ATTRIBUTE,
+    END,
+    Confirmation,
+    ConfirmationJob,
+    InterpolationPoint,
+)
+from study.inputs import base_config
+from study.record import DOMAINS, StudyRecord
+from study.reporting.paper_table import AMOUNTS
+from study.storage.backend import trials_of
+from study.trials import candidate_networks, front_table, model_names, readable, trials_table
 
 if TYPE_CHECKING:
     import optuna
 
-    from fer.config import AdaptationConfig
 
+def begin_confirmation(study: "optuna.Study", seeds: int, again: bool) -> Confirmation:
+    """Returns what is confirmed: a new confirmation, not recorded yet, or one that was cut off and goes on.
 
-Job = dict[str, Any]
-
-
-Training = tuple[int, int]
-"""The number of a job, and a seed."""
-
-
-def begin_confirmation(study: "optuna.Study", seeds: int, again: bool) -> dict[str, Any]:
-    """Returns what is confirmed: a new opening, not recorded yet, or one that was cut off and goes on.
+    Args:
+        study: Whose.
+        seeds: Trainings per job.
+        again: Whether the test images may be evaluated once more.
 
     Raises:
-        InputError: The test sets were opened before, and a second time was not asked for.
+        InputError: The test images were evaluated before, and a second time was not asked for.
     """
-    known = study.user_attrs.get(CONFIRMATION_ATTRIBUTE)
-    if known is None:
-        return {"seeds": seeds, "jobs": plan_jobs(study), "earlier": []}
+    attribute = study.user_attrs.get(CONFIRMATION_ATTRIBUTE)
+    if attribute is None:
+        return Confirmation(seeds, plan_jobs(study))
 
-    opening = known if isinstance(known, Mapping) else {}
-    opened, finished = str(opening.get("opened", "at an unknown time")), opening.get("finished")
-    if not finished and opening.get("seeds") == seeds and are_jobs(opening.get("jobs")):
-        return dict(opening)
+    stored = attribute if isinstance(attribute, Mapping) else {}
+    was_cut_off = not stored.get("finished") and stored.get("seeds") == seeds
+    if was_cut_off:
+        with contextlib.suppress(KeyError, TypeError, ValueError):  # a damaged one cannot go on
+            return Confirmation.from_json(stored)
+
+    evaluated = str(stored.get("opened", "at an unknown time"))
     if not again:
         raise InputError(
             "a study's test sets are opened once",
-            f"opened {opened} with {opening.get('seeds', 'an unknown number of')} seeds",
+            f"opened {evaluated} with {stored.get('seeds', 'an unknown number of')} seeds",
             "Read its report, or open them a second time with --again, which is recorded.",
         )
-    earlier = opening.get("earlier")
-    before = [str(time) for time in earlier] if isinstance(earlier, list) else []
-    return {"seeds": seeds, "jobs": plan_jobs(study), "earlier": [*before, opened]}
+    earlier = stored.get("earlier")
+    times = [str(time) for time in earlier] if isinstance(earlier, list) else []
+    return Confirmation(seeds, plan_jobs(study), earlier=(*times, evaluated))
 
 
-def are_jobs(jobs: Any) -> bool:
-    """Returns whether the jobs of an opening are what `plan_jobs` returns, so that it can go on."""
-    from fer.config import unflatten
-    from study.reading import is_number
-
-    try:
-        for job in jobs:
-            unflatten(job["config"])
-            named = all(isinstance(job[name], str) for name in ("name", "named", "strategy"))
-            placed = all(is_number(way["alpha"]) and is_number(way["slope"]) for way in job["ways"])
-            told = all(isinstance(way["model"], str) and isinstance(way["front"], bool) for way in job["ways"])
-            if not (named and placed and told and job["ways"]):
-                return False
-    except (TypeError, KeyError, ValueError):
-        return False
-    return isinstance(jobs, list) and bool(jobs)
-
-
-def plan_jobs(study: "optuna.Study") -> list[Job]:
-    """Returns what is trained again: a job per configuration, with the places on its way that count.
+def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
+    """Returns what is trained again: a job per configuration, with its networks that count.
 
     The baseline comes first, because all others are compared with it; then the front, then the named strategies that
     are not on it.
-    """
-    from fer.config import fingerprint, flatten
-    from study.storage.backend import trials_of
-    from study.trials import candidate_networks, front_table, model_names, trials_table
 
-    record = study.user_attrs["study"]
+    Raises:
+        InputError: No trial has finished.
+    """
+    stored_record = study.user_attrs["study"]
     trials = trials_of(study)
-    rows = trials_table(trials)
-    configs = readable_configs(trials)
-    leading = front_table(rows)
-    if leading.empty:
+    table = trials_table(trials)
+    front = front_table(table)
+    if front.empty:
         raise InputError("a study to confirm has a finished trial", study.study_name, "Let it go on with study.run.")
-    end = {"alpha": 1.0, "slope": 0.0, "model": "", "front": False}
-    jobs: dict[str, Job] = {}
-    images = [training_images(record, domain) for domain in DOMAINS]
-    for name, strategy, config in reference_adaptations(record):
-        jobs[fingerprint(config)] = {
-            "name": name, "named": name, "strategy": strategy, "config": flatten(config), "ways": [end],
-            "target_passes": config.target_passes(*images),
-        }  # fmt: skip
-    every = candidate_networks(rows)
-    every["model"] = model_names(every)
-    for row in every[every["model"].isin(leading["model"])].to_dict("records"):
+
+    jobs = plan_named_strategies(stored_record)
+    configs = readable_configs(trials)
+    networks = candidate_networks(table)
+    networks["model"] = model_names(networks)
+    for row in networks[networks["model"].isin(front["model"])].to_dict("records"):
         number = row["number"]
         if number not in configs:
             print(f"warning: trial {number} cannot be confirmed: its configuration cannot be read", file=sys.stderr)
             continue
+
+        # A trial may have the configuration of a named strategy, or of another trial: that is one job.
         config = configs[number]
-        new = {"name": "", "named": "", "strategy": row["strategy"], "config": flatten(config), "ways": []}
-        job = jobs.setdefault(fingerprint(config), new)
-        job["name"] = job["name"] if job["name"].startswith("trial") else f"trial {number}"
-        way = {"alpha": row["share"], "slope": row["slope"], "model": row["model"], "front": True}
-        way |= {f"{domain}_val": row[f"{domain}_val"] for domain in DOMAINS}
-        job["ways"] = [*(kept for kept in job["ways"] if kept is not end or way["alpha"] != 1), way]
-    first, *others = jobs.values()
-    others.sort(key=lambda job: not any(way["front"] for way in job["ways"]))
-    return [first, *others]
+        key = fingerprint(config)
+        job = jobs.get(key) or ConfirmationJob("", "", row["strategy"], flatten(config), ())
+        validation = {domain: row[f"{domain}_val"] for domain in DOMAINS}
+        point = InterpolationPoint(row["share"], row["slope"], row["model"], True, validation)
+        jobs[key] = job.add_front_point(point, number)
+
+    baseline, *others = jobs.values()
+    others.sort(key=lambda job: not job.is_on_front)
+    return (baseline, *others)
 
 
-def readable_configs(trials: "Sequence[optuna.trial.FrozenTrial]") -> dict[int, "AdaptationConfig"]:
+def plan_named_strategies(stored_record: Mapping[str, Any]) -> dict[str, ConfirmationJob]:
+    """Returns a job per named strategy, by the fingerprint of its configuration; the baseline comes first."""
+    record = StudyRecord.from_json(stored_record)
+    images = [record.dataset(domain).count_images("train") for domain in DOMAINS]
+    jobs = {}
+    for name, strategy, config in reference_adaptations(stored_record):
+        jobs[fingerprint(config)] = ConfirmationJob(
+            name=name,
+            named=name,
+            strategy=strategy,
+            config=flatten(config),
+            interpolation_points=(InterpolationPoint(*END),),
+            target_passes=config.target_passes(*images),
+        )
+    return jobs
+
+
+def readable_configs(trials: "Sequence[optuna.trial.FrozenTrial]") -> dict[int, AdaptationConfig]:
     """Returns the configurations of the trials that count, by number; what cannot be read is left out."""
-    from fer.config import unflatten
-    from study.trials import readable
-
     configs = {}
     for trial in readable(trials).value:
         with contextlib.suppress(KeyError, TypeError, ValueError):
@@ -129,36 +126,25 @@ def readable_configs(trials: "Sequence[optuna.trial.FrozenTrial]") -> dict[int, 
     return configs
 
 
-def reference_adaptations(record: dict[str, Any]) -> list[tuple[str, str, "AdaptationConfig"]]:
+def reference_adaptations(stored_record: Mapping[str, Any]) -> list[tuple[str, str, AdaptationConfig]]:
     """Returns what every front is confirmed beside, as name, strategy, configuration: the paper's five.
 
-    In the paper's space that is its whole table, with both shares of the target's training set.
+    In the paper's space that is its complete table, with both shares of the target's training set.
     """
-    from fer.adaptation.methods import STRATEGIES
-    from search_spaces import named_in
-    from study.inputs import base_config
-    from study.reporting.paper_table import AMOUNTS
-
-    space, base, found = record["options"]["space"], base_config(record), []
+    space = stored_record["options"]["space"]
+    base = base_config(stored_record)
+    adaptations = []
     for strategy in STRATEGIES:
-        if space == "paper" and strategy != "BL":
-            shares = [(f"{strategy} {share:.0%}".replace("%", " %"), share) for share in AMOUNTS]
-        else:
-            shares = [(strategy, base.amount)]
         config = named_in(space, strategy, base)
-        found += [(name, strategy, replace(config, amount=share)) for name, share in shares]
-    return found
-
-
-def training_images(record: dict[str, Any], domain: str) -> int:
-    """Returns how many training images a dataset of the study has, 0 where its record does not say."""
-    sizes = (record[domain].get("report") or {}).get("sizes") or {}
-    return int(sizes.get("train", 0))
+        if space == "paper" and strategy != "BL":
+            for amount in AMOUNTS:
+                percent = f"{amount:.0%}".replace("%", " %")
+                adaptations.append((f"{strategy} {percent}", strategy, replace(config, amount=amount)))
+        else:
+            adaptations.append((strategy, strategy, replace(config, amount=base.amount)))
+    return adaptations
 
 
 def time_now() -> str:
     """Returns the time in UTC, to the second, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-MOST_SEEDS, MOST_WORKERS = 1000, 1024

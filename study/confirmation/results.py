@@ -1,122 +1,153 @@
-"""What the kept answers of a confirmation say."""
+"""What the stored answers of a confirmation say, as the report shows it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.confirmation.plan import Training
-from study.confirmation.retrain import (
-    depends_on_seed,
-    kept_answers,
+import numpy as np
+
+from study.confirmation.answers import Arrays, read_answers
+from study.confirmation.jobs import Confirmation, ConfirmationJob, Training
+from study.confirmation.points import ConfirmedPoint
+from study.confirmation.statistics import (
+    judge_points,
+    measures_on_test,
+    per_class_results,
+    predicted_expressions,
+    strategy_differences,
 )
+from study.confirmation.test_sets import GroundTruth
+from study.options import LEVEL
 from study.record import DOMAINS
 
 if TYPE_CHECKING:
-    pass
-
-from typing import TYPE_CHECKING
-
-from study.options import LEVEL
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from study.confirmation.retrain import Truth
+    from fer.config import AdaptationConfig
 
 
-def collect_results(opening: Mapping[str, Any], folder: Path, truth: "Truth") -> dict[str, Any]:
-    """Turns the kept answers into what the report says; a pure function of its arguments and the kept files.
+def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth) -> dict[str, Any]:
+    """Turns the stored answers into what the report says; a pure function of its arguments and the stored files.
+
+    Args:
+        confirmation: Whose evaluation is recorded.
+        folder: The study's.
+        truth: Of the test images.
+
+    Returns:
+        What `judge_points` returns, with each point's metrics on test images and its accuracy on other validation
+        images; inside: `per_class_results` of each point; differences: `strategy_differences`.
 
     Raises:
         RuntimeError: Answers of a job are missing.
     """
-    import numpy as np
-
-    from study.confirmation.statistics import (
-        judge_points,
-        measures_on_test,
-        per_class_results,
-        predicted_expressions,
-        strategy_differences,
-    )
-
-    missing = trainings_left(opening, folder)
+    missing = trainings_left(confirmation, folder)
     if missing:
         index, seed = missing[0]
         raise RuntimeError(
-            f"the answers of {opening['jobs'][index]['name']} with seed {seed} are missing; the same command trains it "
+            f"the answers of {confirmation.jobs[index].name} with seed {seed} are missing; the same command trains it "
             "again"
         )
 
-    labels, subjects = truth.labels, truth.subjects
-    points: list[dict[str, Any]] = []
-    again: list[dict[str, float]] = []
-    for index, job in enumerate(opening["jobs"]):
-        found = [kept_answers(folder, opening, index, k) for k in range(opening["seeds"])]
-        kept = [answers for answers in found if answers is not None]
-        for place, way in enumerate(job["ways"]):
-            logits = {domain: np.stack([answers[f"{domain}-{place}"] for answers in kept]) for domain in DOMAINS}
-            right = {domain: predicted_expressions(logits[domain]) == labels[domain] for domain in DOMAINS}
-            about = {"name": job["name"], "strategy": job["strategy"]} | way | {"logits": logits, "right": right}
-            about["target_passes"] = job.get("target_passes", 0.0)
-            # A named strategy is the network at its end; those on the way to it are points of the front alone.
-            about["named"] = job["named"] if (way["alpha"], way["slope"]) == (1.0, 0.0) else ""
-            inside = {name: kept[0][f"{name}-{place}"] for name in ("cka", "probe") if f"{name}-{place}" in kept[0]}
-            points.append(about | {"divisions": min(len(kept), truth.divisions)} | inside)
+    # The answers, network by network.
+    points: list[ConfirmedPoint] = []
+    validations: list[dict[str, float]] = []
+    for index, job in enumerate(confirmation.jobs):
+        stored = [read_answers(folder, confirmation, index, seed) for seed in range(confirmation.seeds)]
+        answers = [each for each in stored if each is not None]
+        for place in range(len(job.interpolation_points)):
+            points.append(collect_point(job, place, answers, truth))
             # What no seed changes was validated on the first seed's division alone: no match for means over all.
-            again.append(validated_again(kept, place) if len(kept) == opening["seeds"] else {})
-    judged = judge_points(points, subjects, LEVEL)
-    more = measures_on_test(points, labels)
-    rows = zip(judged["points"], more, again, strict=True)
-    judged["points"] = [row | measures | validation for row, measures, validation in rows]
-    judged["inside"] = [per_class_results(point, points[0], labels) for point in points]
-    return judged | {"differences": strategy_differences(points, subjects, LEVEL)}
+            has_every_seed = len(answers) == confirmation.seeds
+            validations.append(validation_accuracies(answers, place) if has_every_seed else {})
+
+    # What they say, point by point and compared.
+    results = judge_points(points, truth.subjects, LEVEL)
+    rows = zip(results["points"], measures_on_test(points, truth.labels), validations, strict=True)
+    results["points"] = [row | measures | validation for row, measures, validation in rows]
+    results["inside"] = [per_class_results(point, points[0], truth.labels) for point in points]
+    results["differences"] = strategy_differences(points, truth.subjects, LEVEL)
+    return results
 
 
-def validated_again(kept: "Sequence[dict[str, np.ndarray]]", place: int) -> dict[str, float]:
-    """Returns the accuracy of a job's fresh trainings on validation images, the mean over seeds.
-
-    The search chose a point because of its validation accuracy, which therefore is too high in the mean. These
-    trainings were chosen by nothing. The target's images are those of each seed's own division; the source's are the
-    ones that the search saw, so that the choice may still suit these images.
+def collect_point(job: ConfirmationJob, place: int, answers: Sequence[Arrays], truth: GroundTruth) -> ConfirmedPoint:
+    """Returns one network with its answers on the test images.
 
     Args:
-        kept: A training's answers each, see `study.retrain.evaluate`.
-        place: On the job's way.
+        job: That trained it.
+        place: The number of its interpolation point.
+        answers: Of each training of the job, see `study.confirmation.retrain.evaluate`.
+        truth: Of the test images.
+    """
+    network = job.interpolation_points[place]
+    logits = {domain: np.stack([each[f"{domain}-{place}"] for each in answers]) for domain in DOMAINS}
+    right = {domain: predicted_expressions(logits[domain]) == truth.labels[domain] for domain in DOMAINS}
+
+    # Similarity was measured for the first seed.
+    probe = answers[0].get(f"probe-{place}")
+    return ConfirmedPoint(
+        name=job.name,
+        # A named strategy is the network at its end; those interpolated towards it are points of the front alone.
+        named=job.named if network.is_end else "",
+        strategy=job.strategy,
+        alpha=network.alpha,
+        slope=network.slope,
+        model=network.model,
+        front=network.front,
+        right=right,
+        logits=logits,
+        validation=network.validation or {},
+        divisions=min(len(answers), truth.divisions),
+        target_passes=job.target_passes or 0.0,
+        cka=answers[0].get(f"cka-{place}"),
+        probe=None if probe is None else float(probe),
+    )
+
+
+def validation_accuracies(answers: Sequence[Arrays], place: int) -> dict[str, float]:
+    """Returns the accuracy of a network's new trainings on validation images, the mean over seeds.
+
+    The search chose a point because of its validation accuracy, which therefore is too high in the mean. These
+    trainings were chosen by nothing. The target's images are those of each seed's division; the source's are the ones
+    that the search evaluated, so that the choice may still suit these images.
+
+    Args:
+        answers: Of each training, see `study.confirmation.retrain.evaluate`.
+        place: The number of its interpolation point.
 
     Returns:
         source_val_again and target_val_again; a training that diverged counts as 0.
     """
-    import numpy as np
-
-    from study.confirmation.statistics import predicted_expressions
-
-    found = {}
+    means = {}
     for domain in DOMAINS:
-        accuracies = [
-            np.mean(predicted_expressions(answers[f"{domain}-val-{place}"]) == answers[f"{domain}-val-labels"])
-            for answers in kept
-        ]
-        found[f"{domain}_val_again"] = float(np.mean(accuracies))
-    return found
+        accuracies = []
+        for each in answers:
+            predicted = predicted_expressions(each[f"{domain}-val-{place}"])
+            accuracies.append(np.mean(predicted == each[f"{domain}-val-labels"]))
+        means[f"{domain}_val_again"] = float(np.mean(accuracies))
+    return means
 
 
-def trainings_left(opening: Mapping[str, Any], folder: Path) -> list[Training]:
-    """Returns the trainings whose answers are not kept, or not whole, those that no seed changes last.
+def depends_on_seed(config: "AdaptationConfig") -> bool:
+    """Returns whether another seed can give another network."""
+    recomputes_statistics = bool(config.trained) and config.bn == "recompute"
+    return config.trains or recomputes_statistics
+
+
+def trainings_left(confirmation: Confirmation, folder: Path) -> list[Training]:
+    """Returns the trainings whose answers are not stored, or not completely, those that no seed changes last.
 
     These train nothing, so that the first training of each process tells whether its device and memory suffice.
     """
-    from fer.config import unflatten
-
-    changing, unchanging = [], []
-    configs = [unflatten(job["config"]) for job in opening["jobs"]]
-    for seed in range(opening["seeds"]):
-        for index, config in enumerate(configs):
-            if depends_on_seed(config):
+    changing: list[Training] = []
+    unchanging: list[Training] = []
+    seed_matters = [depends_on_seed(job.adaptation) for job in confirmation.jobs]
+    for seed in range(confirmation.seeds):
+        for index, matters in enumerate(seed_matters):
+            if matters:
                 changing.append((index, seed))
             elif seed == 0:
                 unchanging.append((index, seed))
-    every = [*changing, *unchanging]
-    if "opened" not in opening:
-        return every
-    return [training for training in every if kept_answers(folder, opening, *training) is None]
+
+    trainings = [*changing, *unchanging]
+    if confirmation.evaluated is None:
+        return trainings
+    return [training for training in trainings if read_answers(folder, confirmation, *training) is None]

@@ -36,7 +36,7 @@ def run_worker(args: argparse.Namespace, send: Callable[[Path], None] | None = N
     if not has_waiting_trial(study):
         return 0  # before torch is imported, which takes seconds
     from study.execution.trial import run_trial
-    from study.reading import required_record
+    from study.reading_record import required_record
 
     record = required_record(study.user_attrs.get("study"), args.study)
     bench = dataclasses.replace(open_trial_context(record, args), upload=send)

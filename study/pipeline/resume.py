@@ -18,7 +18,7 @@ from study.options import (
     identity_options,
 )
 from study.pipeline.prepare import find_or_train_baseline
-from study.reading import required_record
+from study.reading_record import required_record
 from study.record import DOMAINS
 from study.search.compatibility import fits
 from study.search.initial_trials import initial_trials

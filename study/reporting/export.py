@@ -32,7 +32,7 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     import pandas as pd
 
     from study import trials as fronts
-    from study.reading import notice, readable_record
+    from study.reading_record import readable_record
     from study.record import confirmed_points, hide_secrets
     from study.reporting.figure_style import CONFIRMED, NAMES
     from study.reporting.figures import draw_figures
@@ -41,6 +41,7 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     from study.reporting.paper_table import as_table, study_paper_table, title_of
     from study.reporting.tables import latex, markdown
     from study.reporting.trial_details import collect_trial_details
+    from study.stored_values import notice
 
     # What is odd in the storage is left out here, once, and named.
     record, kept = readable_record(study_info), fronts.readable(trials)

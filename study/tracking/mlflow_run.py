@@ -2,42 +2,33 @@
 
 A study is a parent run, each counted trial a child. The study's parent process alone writes, with one request per
 trial for all its values, but for the front's networks, which a process of their own logs. mlflow itself takes seconds
-to import and is imported by `open_tracking` alone.
+to import and is imported by connecting alone.
 """
 
-import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from study.reading import readable_record
+from study.reading_record import readable_record
+from study.record import StudyRecord
 from study.redaction import hide_secrets, one_line
-from study.tracking import payloads
-from study.trials import counted_trials, readable, trials_table
+from study.tracking import client as mlflow_client
+from study.tracking import models, payloads
+from study.trials import counted_trials, front_table, readable, trials_table
 
-EXPERIMENT = "memory-integrity"
 RETRY_SECONDS = 30.0
 EXPORTS = ("pareto.html", "pareto.png", "pareto.svg", "hypervolume.png", "strategies.png", "importance.png",
            "confirmed.png", "confirmed.html", "trials.csv", "front.csv", "confirm.csv", "paper_table.csv", "study.json",
            "report.md", "report.html", "tables.tex")  # fmt: skip
-# What keeps a server that does not answer from holding up the study; what the user set stays.
-_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines per run otherwise
-    "GIT_PYTHON_REFRESH": "quiet",
-}
 
 
-def open_tracking(uri: str | None, root: Path, required: bool = False) -> dict[str, Any] | None:
-    """Connects to MLflow, making its database if need be.
+def open_tracking(uri: str | None, root: Path, required: bool = False) -> "MlflowRun | None":
+    """Connects to MLflow and creates its database where there is none.
 
     Args:
         uri: Where to track. None or "" means MLFLOW_TRACKING_URI, or else `mlruns/mlflow.db` in `root`; "none"
@@ -46,267 +37,253 @@ def open_tracking(uri: str | None, root: Path, required: bool = False) -> dict[s
         required: Raise where it cannot be reached, instead of warning and trying again later.
 
     Returns:
-        A handle for `sync` and `finish`, or None.
+        The study's run in MLflow, or None where nothing is tracked.
 
     Raises:
         InputError: It is required and cannot be reached.
     """
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root.resolve() / 'mlruns' / 'mlflow.db'}"
+    default = f"sqlite:///{root.resolve() / 'mlruns' / 'mlflow.db'}"
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default
     if uri == "none":
         return None
-    handle: dict[str, Any] = {"uri": uri, "root": root.resolve(), "client": None, "warned": False, "next_try": 0.0}
-    if required:
-        try:
-            _connect(handle)
-        except Exception as error:  # every store and driver has its own errors
-            raise InputError(
-                "--tracking-uri must be an MLflow server or database that answers",
-                f"{hide_secrets(uri)} ({one_line(error, 200)})",
-                "Check that it runs and the URI is right, or give --tracking-uri none.",
-            ) from None
-    else:
-        _guarded(handle, partial(_connect, handle))
-    return handle
+
+    run = MlflowRun(uri, root)
+    if not required:
+        run.try_to_connect()
+        return run
+    try:
+        run.connect()
+    except Exception as error:  # every store and driver has its own errors
+        raise InputError(
+            "--tracking-uri must be an MLflow server or database that answers",
+            f"{hide_secrets(uri)} ({one_line(error, 200)})",
+            "Check that it runs and the URI is right, or give --tracking-uri none.",
+        ) from None
+    return run
 
 
-def sync(
-    handle: dict[str, Any] | None, study_info: dict, trials: Iterable[Any], done: set[int], force: bool = False
-) -> int:
-    """Adds to MLflow what it does not have yet of a study; calling it again adds nothing.
+class MlflowRun:
+    """The run of a study in MLflow, with a child run per trial.
 
-    A failure is warned about on one line, and tried again at a later call, at most every 30 seconds; when it is over,
+    A failure is warned about on one line and tried again at a later call, at most every 30 seconds; when it is over,
     another line says so.
 
     Args:
-        handle: From `open_tracking`; None does nothing.
-        study_info: The study's record.
-        trials: All its trials.
-        done: Numbers of the trials that are known to be there; extended here. Start with an empty set.
-        force: Try now, however short ago it failed; for the last call.
+        uri: Of MLflow's server or database.
+        root: The folder that holds `mlruns/`.
 
-    Returns:
-        The number of trials added.
+    Attributes:
+        client: MLflow's, None before the first connection.
+        experiment: The id of the experiment.
+        parent: The id of the study's run; None before it is found or created, and after a failure.
+        study: The id of the study that `parent` belongs to.
+        children: The child run of each trial that had one when `parent` was found, by the trial's number.
+        logged: Numbers of the trials that are completely in MLflow.
     """
-    added: list[int] = []
-    if handle is not None:
-        trials = counted_trials(trials)
-        known = handle.get("parent") is not None and handle["study"] == payloads.study_id(study_info)
-        if not known or any(trial.number not in done for trial in trials):
-            info, kept = readable_record(study_info).value, readable(trials).value
-            _guarded(handle, partial(_add_children, handle, info, kept, done, added), force)
-            done.update(added)
-    return len(added)
 
+    def __init__(self, uri: str, root: Path) -> None:
+        self.uri = uri
+        self.root = root.resolve()
+        self.client: Any = None
+        self.experiment = ""
+        self.parent: str | None = None
+        self.study = ""
+        self.children: dict[int, Any] = {}
+        self.logged: set[int] = set()
 
-def finish(handle: dict[str, Any] | None, info: dict, trials: Iterable[Any], done: set[int], folder: Path) -> bool:
-    """Adds what `sync` has not, gives the parent run the exports in `folder` and the hypervolume by trial, and ends it.
+        # What the guard remembers: whether a failure was told, and before when nothing is tried again.
+        self._warned = False
+        self._next_attempt = 0.0
 
-    Returns:
-        Whether MLflow has it all (True without tracking).
-    """
-    if handle is None:
+    def connect(self) -> Any:
+        """Returns MLflow's client, created at the first call together with database and experiment."""
+        if self.client is None:
+            client = mlflow_client.create_client(self.uri)
+            artifacts = mlflow_client.prepare_artifact_folder(self.uri, self.root)
+            self.experiment = mlflow_client.find_or_create_experiment(client, artifacts)
+            self.client = client
+        return self.client
+
+    def try_to_connect(self) -> bool:
+        """Connects, or warns that MLflow cannot be reached; returns whether it answered."""
+        return self._guard(self.connect)
+
+    def sync(
+        self, stored_record: Mapping[str, Any], trials: Iterable[Any], logged: set[int], force: bool = False
+    ) -> int:
+        """Adds to MLflow what it does not have yet of a study; calling it again adds nothing.
+
+        Args:
+            stored_record: The study's record as its storage holds it.
+            trials: All its trials.
+            logged: Numbers of the trials that the caller knows to be there; updated here. Start with an empty set.
+            force: Try now, however short ago it failed; for the last call.
+
+        Returns:
+            The number of trials added.
+        """
+        counted = counted_trials(trials)
+        has_run = self.parent is not None and self.study == _study_id(stored_record)
+        if has_run and all(trial.number in logged for trial in counted):
+            return 0
+
+        record = _read_record(stored_record)
+        readable_trials = readable(counted).value
+        added: list[int] = []
+        self._guard(partial(self._add_children, record, readable_trials, logged, added), force)
+        logged.update(added)
+        return len(added)
+
+    def finish(self, stored_record: Mapping[str, Any], trials: Iterable[Any], logged: set[int], folder: Path) -> bool:
+        """Adds what `sync` has not, gives the study's run its exports and the hypervolume by trial, and ends it.
+
+        Args:
+            stored_record: The study's record as its storage holds it.
+            trials: All its trials.
+            logged: As of `sync`.
+            folder: The study's, which holds the exports.
+
+        Returns:
+            Whether MLflow has it all.
+        """
+        record = _read_record(stored_record)
+        return self._guard(partial(self._end, record, readable(trials).value, logged, folder), force=True)
+
+    def log_models(
+        self, stored_record: Mapping[str, Any], trials: Iterable[Any], folder: Path, register: str | None
+    ) -> bool:
+        """Logs the front's networks to the study's run as MLflow models; see `models`. Warns of damaged ones.
+
+        Args:
+            stored_record: The study's record as its storage holds it.
+            trials: All its trials.
+            folder: The study's, which holds models/.
+            register: A name in MLflow's registry; None registers nothing.
+
+        Returns:
+            Whether MLflow has them all.
+        """
+        record = _read_record(stored_record)
+        networks = front_table(trials_table(trials))
+        damaged = models.damaged_networks(networks, folder)
+        if damaged:
+            print(f"warning: {models.damage_warning(damaged)}", file=sys.stderr)
+
+        def log_networks() -> None:
+            client = self.connect()
+            run = self._find_or_create_parent(record)
+            models.log_models(client, self.uri, run, networks, folder, register)
+            client.set_terminated(run, "FINISHED")
+
+        return self._guard(log_networks, force=True) and not damaged
+
+    def _guard(self, work: Callable[[], object], force: bool = False) -> bool:
+        """Does `work`, unless it failed a short while ago; returns whether it was done."""
+        if not force and time.monotonic() < self._next_attempt:
+            return False
+
+        try:
+            work()
+        except Exception as error:  # tracking is a view: whatever is wrong with it, the study goes on
+            self.parent = None
+            self._next_attempt = time.monotonic() + RETRY_SECONDS
+            if not self._warned:
+                reason = f"{hide_secrets(self.uri)}: {one_line(error, 200)}"
+                print(f"warning: MLflow cannot be reached, the study goes on without it ({reason})", file=sys.stderr)
+            self._warned = True
+            return False
+
+        if self._warned:
+            print(f"MLflow answers again ({hide_secrets(self.uri)})", file=sys.stderr)
+        self._warned = False
+        self._next_attempt = 0.0
         return True
-    record, kept = readable_record(info).value, readable(trials).value
-    return _guarded(handle, partial(_end, handle, record, kept, done, folder), force=True)
 
+    def _end(self, record: StudyRecord, trials: list[Any], logged: set[int], folder: Path) -> None:
+        # Trials first: a server may have been away at the last `sync` and answer now.
+        self._add_children(record, trials, logged, [])
+        client = self.connect()
+        run = self._find_or_create_parent(record)
 
-def _end(handle: dict[str, Any], info: dict, trials: list[Any], done: set[int], folder: Path) -> None:
-    # Trials first: a server may have been away at the last `sync` and answer now.
-    _add_children(handle, info, trials, done, [])
-    client, run = _connect(handle), _parent(handle, info)
-    for name in EXPORTS:
-        if (folder / name).is_file():
-            client.log_artifact(run, str(folder / name))
-    if (folder / "report.md").exists():  # the page's description: what is recommended, and how sure that is
-        report = (folder / "report.md").read_text(encoding="utf-8", errors="replace")
-        client.set_tag(run, "mlflow.note.content", "\n## ".join(report.split("\n## ")[:3]))
-    found = payloads.search_metrics(trials_table(trials), info) + payloads.confirmed_metrics(info)
-    for batch in payloads.split_into_batches(metrics=found):
-        client.log_batch(run, synchronous=True, **_entities(batch))
-    client.set_terminated(run, "FINISHED")
+        # The exports, and as the page's description what is recommended and how sure that is.
+        for name in EXPORTS:
+            if (folder / name).is_file():
+                client.log_artifact(run, str(folder / name))
+        if (folder / "report.md").exists():
+            report = (folder / "report.md").read_text(encoding="utf-8", errors="replace")
+            first_sections = report.split("\n## ")[:3]
+            client.set_tag(run, "mlflow.note.content", "\n## ".join(first_sections))
 
-
-def log_models(
-    handle: dict[str, Any] | None, info: dict, trials: Iterable[Any], folder: Path, register: str | None
-) -> bool:
-    """Logs the front's networks to the parent run as MLflow models; see `models`. Warns of damaged ones.
-
-    Returns:
-        Whether MLflow has them all (True without tracking).
-    """
-    from study.tracking.models import damage_warning, damaged_networks
-    from study.tracking.models import log_models as log
-    from study.trials import front_table
-
-    if handle is None:
-        return True
-    record = readable_record(info).value
-    networks = front_table(trials_table(trials))
-    damaged = damaged_networks(networks, folder)
-    if damaged:
-        print(f"warning: {damage_warning(damaged)}", file=sys.stderr)
-
-    def work() -> None:
-        client, run = _connect(handle), _parent(handle, record)
-        log(client, handle["uri"], run, networks, folder, register)
+        # What the study reached.
+        metrics = payloads.search_metrics(trials_table(trials), record) + payloads.confirmed_metrics(record)
+        mlflow_client.log_values(client, run, metrics=metrics)
         client.set_terminated(run, "FINISHED")
 
-    return _guarded(handle, work, force=True) and not damaged
+    def _find_or_create_parent(self, record: StudyRecord) -> str:
+        """Returns the id of the study's run, found by its tag or created, and reads which children it has."""
+        study = payloads.study_id(record)
+        if self.parent is not None and self.study == study:
+            return self.parent
 
-
-def _guarded(handle: dict[str, Any], work: Callable[[], object], force: bool = False) -> bool:
-    """Does `work` unless it failed a short while ago; says whether it was done."""
-    if not force and time.monotonic() < handle["next_try"]:
-        return False
-    try:
-        work()
-    except Exception as error:  # tracking is a view: whatever is wrong with it, the study goes on
-        handle.update(next_try=time.monotonic() + RETRY_SECONDS, parent=None)
-        if not handle["warned"]:
-            reason = f"{hide_secrets(handle['uri'])}: {one_line(error, 200)}"
-            print(f"warning: MLflow cannot be reached, the study goes on without it ({reason})", file=sys.stderr)
-            handle["warned"] = True
-        return False
-    if handle["warned"]:
-        print(f"MLflow answers again ({hide_secrets(handle['uri'])})", file=sys.stderr)
-    handle.update(next_try=0.0, warned=False)
-    return True
-
-
-def _connect(handle: dict[str, Any]) -> Any:
-    """Returns the handle's client, made at the first call together with database and experiment."""
-    if handle["client"] is None:
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        for name in ("mlflow", "alembic", "urllib3"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        from mlflow import MlflowClient
-
-        logging.getLogger("mlflow").setLevel(logging.ERROR)  # the import sets its own
-        artifacts = _prepare_folders(handle)
-        client = MlflowClient(tracking_uri=handle["uri"])
-        handle["experiment"] = _experiment(client, artifacts)
-        handle["client"] = client
-    return handle["client"]
-
-
-def _prepare_folders(handle: dict[str, Any]) -> str | None:
-    """Returns where artifacts go: beside a database file, in `mlruns/` for another database, None on a server."""
-    uri = handle["uri"]
-    if uri.startswith(("http:", "https:", "databricks")):
-        return None
-    folder = handle["root"] / "mlruns"
-    if uri.startswith("sqlite:///"):
-        folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute().parent
-        folder.mkdir(parents=True, exist_ok=True)
-    return (folder / "artifacts").as_uri()
-
-
-def _experiment(client: Any, artifacts: str | None) -> str:
-    from mlflow.exceptions import MlflowException
-
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is None:
-        try:
-            return client.create_experiment(EXPERIMENT, artifact_location=artifacts)
-        except MlflowException:  # another study made it meanwhile
-            experiment = client.get_experiment_by_name(EXPERIMENT)
-            if experiment is None:
-                raise
-    if experiment.lifecycle_stage == "deleted":
-        client.restore_experiment(experiment.experiment_id)
-    return experiment.experiment_id
-
-
-def _parent(handle: dict[str, Any], info: dict) -> str:
-    """Returns the run of the study, found by its tag or made, and notes in the handle which children it has."""
-    study = payloads.study_id(info)
-    if handle.get("parent") is None or handle["study"] != study:
-        client = handle["client"]
+        client = self.connect()
         query = f"tags.study_id = '{study}' and tags.role = 'study'"
-        found = client.search_runs([handle["experiment"]], query, max_results=1)
-        run = found[0].info.run_id if found else _make_parent(handle, info)
-        if not found or not found[0].data.params:  # a server that went away may have left the run alone
-            _describe_parent(client, run, info)
-        if found:
+        runs = client.search_runs([self.experiment], query, max_results=1)
+        if runs:
+            run = runs[0].info.run_id
+            if not runs[0].data.params:  # a server that went away may have left the run without its description
+                mlflow_client.describe_parent(client, run, record)
             client.update_run(run, status="RUNNING")
-            _add_changed_options(client, client.get_run(run), info)
-        children = dict(_children(client, handle["experiment"], run))
-        logged = {n for n, child in children.items() if child.info.status in payloads.ENDED}
-        handle.update(parent=run, study=study, children=children, logged=logged)
-    return handle["parent"]
+            mlflow_client.add_changed_options(client, client.get_run(run), record)
+        else:
+            run = self._create_parent(record)
+            mlflow_client.describe_parent(client, run, record)
+
+        self.children = dict(mlflow_client.search_children(client, self.experiment, run))
+        self.logged = {number for number, child in self.children.items() if child.info.status in payloads.ENDED}
+        self.parent = run
+        self.study = study
+        return run
+
+    def _create_parent(self, record: StudyRecord) -> str:
+        run = self.client.create_run(
+            self.experiment,
+            start_time=payloads.created_ms(record),
+            tags=payloads.study_tags(record),
+            run_name=record.name or "study",
+        )
+        return run.info.run_id
+
+    def _add_children(self, record: StudyRecord, trials: list[Any], logged: set[int], added: list[int]) -> None:
+        """Adds the trials that MLflow lacks; `added` gets their numbers, also of those before a failure."""
+        self.connect()
+        parent = self._find_or_create_parent(record)
+        for trial in trials:
+            if trial.number not in self.logged:
+                self._add_child(parent, record, trial)
+                self.logged.add(trial.number)
+                added.append(trial.number)
+
+        # MLflow may also hold less than the caller knew: the run is new where its owner deleted the old one.
+        logged.clear()
+        logged.update(self.logged)
+
+    def _add_child(self, parent: str, record: StudyRecord, trial: Any) -> None:
+        """Adds one trial; one that an earlier call left half-written is written again, which changes nothing twice."""
+        start, end = payloads.trial_times(trial)
+        run = self.children.get(trial.number)
+        if run is None:
+            tags = payloads.trial_tags(record, trial, parent)
+            name = payloads.trial_name(trial)
+            run = self.client.create_run(self.experiment, start_time=start, tags=tags, run_name=name)
+
+        run_id = run.info.run_id
+        mlflow_client.log_values(self.client, run_id, payloads.trial_params(trial), payloads.trial_metrics(trial))
+        self.client.set_terminated(run_id, payloads.STATUS[trial.state.name], end)
 
 
-def _make_parent(handle: dict[str, Any], info: dict) -> str:
-    run = handle["client"].create_run(
-        handle["experiment"],
-        start_time=payloads.created_ms(info),
-        tags=payloads.study_tags(info),
-        run_name=str(info.get("name", "study")),
-    )
-    return run.info.run_id
+def _read_record(stored_record: Mapping[str, Any]) -> StudyRecord:
+    return StudyRecord.from_json(readable_record(stored_record).value)
 
 
-def _describe_parent(client: Any, run: str, info: dict) -> None:
-    """Gives the study's run its data, baseline and options; these come last, so that a run which has them has all."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    inputs = [
-        DatasetInput(Dataset(**dataset), [InputTag("mlflow.data.context", context)])
-        for context, dataset in payloads.datasets(info)
-    ]
-    if inputs:
-        client.log_inputs(run, datasets=inputs)
-    for batch in payloads.split_into_batches(payloads.study_params(info), payloads.baseline_metrics(info)):
-        client.log_batch(run, synchronous=True, **_entities(batch))
-
-
-def _add_changed_options(client: Any, run: Any, info: dict) -> None:
-    """Notes options that a resumed study has changed as tags, since MLflow's parameters are for ever."""
-    known = run.data.params
-    for name, value in payloads.study_params(info).items():
-        if known.get(name) != value and run.data.tags.get(f"now.{name}") != value:
-            client.set_tag(run.info.run_id, f"now.{name}", value)
-
-
-def _children(client: Any, experiment: str, parent: str) -> Iterator[tuple[int, Any]]:
-    token = None
-    while True:
-        query = f"tags.mlflow.parentRunId = '{parent}'"
-        found = client.search_runs([experiment], query, max_results=1000, page_token=token)
-        for run in found:
-            if run.data.tags.get("trial", "").isdigit():
-                yield int(run.data.tags["trial"]), run
-        token = found.token
-        if not token:
-            return
-
-
-def _add_children(handle: dict[str, Any], info: dict, trials: list[Any], done: set[int], added: list[int]) -> None:
-    client, parent = _connect(handle), _parent(handle, info)
-    for trial in trials:
-        if trial.number not in handle["logged"]:
-            _add_child(client, handle, parent, info, trial)
-            handle["logged"].add(trial.number)
-            added.append(trial.number)
-    # What is there may also be less than was known: the run is new when its owner deleted the old one.
-    done.clear()
-    done.update(handle["logged"])
-
-
-def _add_child(client: Any, handle: dict[str, Any], parent: str, info: dict, trial: Any) -> None:
-    """Adds one trial; one that an earlier call left half-written is written again, which changes nothing twice."""
-    start, end = payloads.trial_times(trial)
-    run = handle["children"].get(trial.number)
-    if run is None:
-        tags = payloads.trial_tags(info, trial, parent)
-        run = client.create_run(handle["experiment"], start_time=start, tags=tags, run_name=payloads.trial_name(trial))
-    for batch in payloads.split_into_batches(payloads.trial_params(trial), payloads.trial_metrics(trial)):
-        client.log_batch(run.info.run_id, synchronous=True, **_entities(batch))
-    client.set_terminated(run.info.run_id, payloads.STATUS[trial.state.name], end)
-
-
-def _entities(batch: dict[str, list]) -> dict[str, list]:
-    from mlflow.entities import Metric, Param
-
-    return {"metrics": [Metric(*row) for row in batch["metrics"]], "params": [Param(*row) for row in batch["params"]]}
+def _study_id(stored_record: Mapping[str, Any]) -> str:
+    return payloads.study_id(StudyRecord.from_json(stored_record))

@@ -8,11 +8,11 @@ import pandas as pd
 
 from fer.errors import printable
 from fer.tensor_files import damage_of
-from study import trials as fronts
+from study.trials import find_knee
 
 REQUIREMENTS = ["torch", "torchvision", "numpy", "scikit-learn", "scipy", "opencv-python-headless", "safetensors",
                 "filelock", "pillow"]  # fmt: skip
-SERVED = Path(__file__).with_name("served_model.py")
+SERVED_MODEL = Path(__file__).with_name("served_model.py")
 
 
 def log_models(client: Any, uri: str, run: str, front: pd.DataFrame, folder: Path, register: str | None) -> list[str]:
@@ -25,7 +25,7 @@ def log_models(client: Any, uri: str, run: str, front: pd.DataFrame, folder: Pat
         client: Of MLflow.
         uri: Where it tracks.
         run: The study's run.
-        front: Of `front.front`.
+        front: Of `trials.front_table`.
         folder: The study's, which holds models/.
         register: A name in the registry; None registers nothing.
 
@@ -35,16 +35,17 @@ def log_models(client: Any, uri: str, run: str, front: pd.DataFrame, folder: Pat
     import mlflow
 
     mlflow.set_tracking_uri(uri)
-    known, added = client.get_run(run).data.tags, []
+    tags = client.get_run(run).data.tags
+    added = []
     damaged = damaged_networks(front, folder)
     for model in front["model"]:
         name = model_name(model)
-        if not (folder / model).exists() or f"model.{name}" in known or model in damaged:
+        if not (folder / model).exists() or f"model.{name}" in tags or model in damaged:
             continue
         with mlflow.start_run(run_id=run), warnings.catch_warnings(action="ignore"):
             logged = mlflow.pyfunc.log_model(
-                name=name, python_model=str(SERVED), artifacts={"network": str(folder / model)},
-                signature=signature(), input_example=example(), pip_requirements=REQUIREMENTS,
+                name=name, python_model=str(SERVED_MODEL), artifacts={"network": str(folder / model)},
+                signature=network_signature(), input_example=example_faces(), pip_requirements=REQUIREMENTS,
                 code_paths=[str(Path(__file__).parent.parent.parent / "fer")],
             )  # fmt: skip
         client.set_tag(run, f"model.{name}", logged.model_uri)
@@ -58,7 +59,7 @@ def damaged_networks(front: pd.DataFrame, folder: Path) -> dict[str, str]:
     """Returns which networks of a front are damaged, and why; a file that is not there is on another machine.
 
     Args:
-        front: Of `front.front`.
+        front: Of `trials.front_table`.
         folder: The study's, which holds models/.
     """
     files = {model: folder / model for model in front["model"] if (folder / model).exists()}
@@ -78,14 +79,14 @@ def model_name(model: str) -> str:
     return Path(model).name.removesuffix(".safetensors").replace(".", "_").replace("+", "-plus-")
 
 
-def example() -> Any:
+def example_faces() -> Any:
     """Returns the input example: one grey face."""
     import numpy as np
 
     return np.full((1, 48, 48), 128, np.uint8)
 
 
-def signature() -> Any:
+def network_signature() -> Any:
     """Returns grey uint8 faces (n, 48, 48) to probabilities (n, 7)."""
     import numpy as np
     from mlflow.models import ModelSignature
@@ -114,10 +115,14 @@ def _register(client: Any, run: str, front: pd.DataFrame, register: str) -> None
 
 def aliases(front: pd.DataFrame) -> dict[str, str]:
     """Returns which network of a front has which alias in the registry."""
-    knee = fronts.find_knee(front)
+    knee = find_knee(front)
     if knee is None:
         return {}
-    rows = front.to_dict("records")
-    best = {f"best-{alias}": str(max(rows, key=lambda row: row[column])["model"]) for alias, column in
-            (("retention", "source_val"), ("target", "target_val"))}  # fmt: skip
-    return best | {"knee": str(knee["model"])}
+    networks = front.to_dict("records")
+    best_retention = max(networks, key=lambda network: network["source_val"])
+    best_target = max(networks, key=lambda network: network["target_val"])
+    return {
+        "best-retention": str(best_retention["model"]),
+        "best-target": str(best_target["model"]),
+        "knee": str(knee["model"]),
+    }

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from study.record import confirmed_points, hide_secrets, is_synthetic, number, section
-from study.trials import STATES
+from study.record import DOMAINS, StudyRecord, confirmed_points, number
+from study.redaction import hide_secrets
+from study.trials import STATES, front_table, hypervolume_over_trials, hypervolume_reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,17 +19,22 @@ if TYPE_CHECKING:
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 ENDED = frozenset(STATUS.values())
 # MLflow's limits: of one request, and of one name or text.
-METRICS, PARAMS, KEY, PARAM_TEXT, TAG_TEXT = 1000, 100, 250, 6000, 4000
+METRICS = 1000
+PARAMS = 100
+KEY = 250
+PARAM_TEXT = 6000
+TAG_TEXT = 4000
+MOST_PROFILE = 2**20
 
 Metric = tuple[str, float, int, int]  # name, value, time in ms, step
 
 
-def study_id(info: dict) -> str:
-    """Returns what finds the study's run again: its own id, or a hash of its name and birth."""
-    own = str(info.get("id") or "")
-    if re.fullmatch(r"[\w.-]{1,100}", own):
-        return own
-    return hashlib.blake2b(f"{own}|{info.get('name')}|{info.get('created_ms')}".encode(), digest_size=12).hexdigest()
+def study_id(record: StudyRecord) -> str:
+    """Returns what finds the study's run again: the study's id, or a hash of its name and birth."""
+    if re.fullmatch(r"[\w.-]{1,100}", record.id):
+        return record.id
+    described = f"{record.id}|{record.name or None}|{record.more.get('created_ms')}"
+    return hashlib.blake2b(described.encode(), digest_size=12).hexdigest()
 
 
 def clean_key(name: str) -> str:
@@ -37,21 +43,40 @@ def clean_key(name: str) -> str:
     return re.sub(r"/[/.]*", "/", clean)[:KEY]
 
 
-def created_ms(info: dict) -> int | None:
-    """Returns the study's birth in ms, None when it is not recorded."""
+def created_ms(record: StudyRecord) -> int | None:
+    """Returns the study's birth in ms, None where it is not recorded."""
+    return _milliseconds(record.created)
+
+
+def _milliseconds(date: object) -> int | None:
+    """Returns an ISO 8601 date in ms; None where it is none, or one that no clock of this system can have had."""
     try:
-        return int(datetime.fromisoformat(str(info.get("created"))).timestamp() * 1000)
-    except (ValueError, OverflowError, OSError):  # no date, or one that no clock of this system can have had
+        return int(datetime.fromisoformat(str(date)).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
         return None
 
 
-def study_tags(info: dict) -> dict[str, str]:
-    """Returns the tags of the parent run."""
-    tags = {f"version.{name}": value for name, value in section(info, "versions").items()}
-    tags |= {"role": "study", "study": info.get("name", "study"), "study_id": study_id(info)}
-    tags |= {"synthetic": str(is_synthetic(info)).lower(), "mlflow.source.name": "study.run"}
-    tags |= {"mlflow.source.type": "LOCAL", "mlflow.user": _user()}
-    return {clean_key(name): _flat(value)[:TAG_TEXT] for name, value in tags.items()}
+def study_tags(record: StudyRecord) -> dict[str, str]:
+    """Returns the tags of the study's run."""
+    tags = {f"version.{name}": value for name, value in record.versions.items()}
+    tags |= {"role": "study"} | _shared_tags(record)
+    return _tags(tags)
+
+
+def _shared_tags(record: StudyRecord) -> dict[str, Any]:
+    """Returns the tags that the study's run and its children have."""
+    return {
+        "study": record.name or "study",
+        "study_id": study_id(record),
+        "synthetic": str(record.is_synthetic).lower(),
+        "mlflow.source.name": "study.run",
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+    }
+
+
+def _tags(values: dict[str, Any]) -> dict[str, str]:
+    return {clean_key(name): _flat(value)[:TAG_TEXT] for name, value in values.items()}
 
 
 def _user() -> str:
@@ -61,12 +86,12 @@ def _user() -> str:
         return "unknown"
 
 
-def study_params(info: dict) -> dict[str, str]:
-    """Returns the parameters of the parent run: options, network, hardware."""
-    found = {name: value for name, value in section(info, "options").items() if value is not None}
-    found |= {f"network.{name}": value for name, value in section(info, "network").items()}
-    found |= {f"hardware.{name}": value for name, value in section(info, "hardware").items()}
-    return _params(found)
+def study_params(record: StudyRecord) -> dict[str, str]:
+    """Returns the parameters of the study's run: options, network, hardware."""
+    params = {name: value for name, value in record.options.items() if value is not None}
+    params |= {f"network.{name}": value for name, value in record.network.items()}
+    params |= {f"hardware.{name}": value for name, value in record.hardware.to_json().items()}
+    return _params(params)
 
 
 def _params(values: dict[str, Any]) -> dict[str, str]:
@@ -78,67 +103,80 @@ def _flat(value: Any) -> str:
     return json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)
 
 
-def baseline_metrics(info: dict) -> list[Metric]:
-    """Returns the baseline's figures as metrics of the parent run."""
-    baseline = section(info, "baseline")
-    values = {name: value for name, value in baseline.items() if name != "measures"} | section(baseline, "measures")
-    return _metrics({f"baseline/{name}": value for name, value in values.items()}, created_ms(info) or 0)
+def baseline_metrics(record: StudyRecord) -> list[Metric]:
+    """Returns the baseline's figures as metrics of the study's run."""
+    figures = record.baseline.to_json()
+    figures.pop("measures", None)
+    figures |= record.baseline.measures
+    return _metrics({f"baseline/{name}": value for name, value in figures.items()}, created_ms(record) or 0)
 
 
-def datasets(info: dict) -> list[tuple[str, dict[str, str]]]:
+def datasets(record: StudyRecord) -> list[tuple[str, dict[str, str]]]:
     """Returns (context, fields of an MLflow dataset) for source and target."""
-    found = []
-    for side in ("source", "target"):
-        data = section(info, side)
-        if data:
-            profile = json.dumps(data.get("report") or {}, default=str)
-            found.append((side, {
-                "name": str(data.get("name") or side)[:500], "digest": str(data.get("digest") or "unknown")[:36],
-                "source_type": str(data.get("kind") or "unknown"), "source": json.dumps({"kind": data.get("kind")}),
-                "profile": profile if len(profile) < 2**20 else "{}",
-            }))  # fmt: skip
-    return found
+    described = []
+    for domain in DOMAINS:
+        dataset = record.dataset(domain)
+        if not dataset.to_json():
+            continue
+        profile = json.dumps(dataset.report, default=str)
+        entity = {
+            "name": (dataset.name or domain)[:500],
+            "digest": (dataset.digest or "unknown")[:36],
+            "source_type": dataset.kind or "unknown",
+            "source": json.dumps({"kind": dataset.kind or None}),
+            "profile": profile if len(profile) < MOST_PROFILE else "{}",
+        }
+        described.append((domain, entity))
+    return described
 
 
-def search_metrics(table: "pd.DataFrame", info: dict) -> list[Metric]:
-    """Returns hypervolume by trial, and how the trials ended, as metrics of the parent run.
+def search_metrics(table: "pd.DataFrame", record: StudyRecord) -> list[Metric]:
+    """Returns hypervolume by trial, and how the trials ended, as metrics of the study's run.
 
     Their times follow from the step, so that writing them again makes no second copy.
 
     Args:
-        table: Of `front_table.table`.
-        info: The study's record.
+        table: Of `trials.trials_table`.
+        record: The study's record.
     """
-    from study.trials import front_table, hypervolume_over_trials, hypervolume_reference
-
     if table.empty:
         return []
-    start, last = created_ms(info) or 0, int(table["number"].max())
-    volumes = zip(table["number"], hypervolume_over_trials(table, hypervolume_reference(info)), strict=True)
-    metrics: list[Metric] = [("hypervolume", float(v), start + int(step), int(step)) for step, v in volumes]
+    start = created_ms(record) or 0
+    last = int(table["number"].max())
+
+    reference = hypervolume_reference({"options": record.options})
+    volumes = hypervolume_over_trials(table, reference)
+    metrics: list[Metric] = []
+    for trial, volume in zip(table["number"], volumes, strict=True):
+        step = int(trial)
+        metrics.append(("hypervolume", float(volume), start + step, step))
+
     counts = {f"trials/{state}": int((table["state"] == state).sum()) for state in STATES.values()}
-    return metrics + _metrics(counts | {"front_size": len(front_table(table))}, start + last, last)
+    counts["front_size"] = len(front_table(table))
+    return metrics + _metrics(counts, start + last, last)
 
 
-def confirmed_metrics(info: dict) -> list[Metric]:
-    """Returns what was confirmed as metrics of the parent run, `confirmed/<point>/<measure>`; nothing before that."""
-    try:
-        at = int(datetime.fromisoformat(str(section(info, "confirmation").get("finished"))).timestamp() * 1000)
-    except (ValueError, OverflowError, OSError):
+def confirmed_metrics(record: StudyRecord) -> list[Metric]:
+    """Returns what was confirmed as metrics of the study's run, `confirmed/<point>/<metric>`; nothing before that."""
+    finished = _milliseconds(record.confirmation.get("finished"))
+    if finished is None:
         return []
-    found = []
-    for point in confirmed_points(info):
-        values = {name: value for name, value in point.items() if isinstance(value, float)}
-        way = "" if point["alpha"] == "1" else f" at {point['alpha']}"
-        found += _metrics({f"confirmed/{point['name']}{way}/{name}": value for name, value in values.items()}, at)
-    return found
+    metrics = []
+    for point in confirmed_points({"confirmation": record.confirmation}):
+        place = "" if point["alpha"] == "1" else f" at {point['alpha']}"
+        network = f"confirmed/{point['name']}{place}"
+        figures = {f"{network}/{name}": value for name, value in point.items() if isinstance(value, float)}
+        metrics += _metrics(figures, finished)
+    return metrics
 
 
 def trial_times(trial: Any) -> tuple[int, int]:
     """Returns a trial's start and end in ms; one that never started has its end twice."""
     end = trial.datetime_complete or trial.datetime_start
     start = trial.datetime_start or end
-    return tuple(int(at.timestamp() * 1000) if at else 0 for at in (start, end))  # type: ignore[return-value]
+    start_ms = int(start.timestamp() * 1000) if start else 0
+    end_ms = int(end.timestamp() * 1000) if end else 0
+    return start_ms, end_ms
 
 
 def trial_name(trial: Any) -> str:
@@ -146,65 +184,81 @@ def trial_name(trial: Any) -> str:
     return f"{trial.number:03d} {trial.user_attrs.get('strategy', '')}".strip()
 
 
-def trial_tags(info: dict, trial: Any, parent: str) -> dict[str, str]:
-    """Returns the tags of a child run."""
-    tags = {"mlflow.parentRunId": parent, "role": "trial", "trial": trial.number, "study": info.get("name", "study")}
-    tags |= {"study_id": study_id(info), "synthetic": str(is_synthetic(info)).lower(), "mlflow.user": _user()}
-    tags |= {"state": STATES[trial.state.name], "mlflow.source.name": "study.run", "mlflow.source.type": "LOCAL"}
-    told = ("strategy", "reason", "worker", "seed", "twin_of", "copy_of")
-    tags |= {name: trial.user_attrs[name] for name in told if trial.user_attrs.get(name) is not None}
-    return {clean_key(name): _flat(value)[:TAG_TEXT] for name, value in tags.items()}
+def trial_tags(record: StudyRecord, trial: Any, parent: str) -> dict[str, str]:
+    """Returns the tags of a child run.
+
+    Args:
+        record: The study's record.
+        trial: A counted trial.
+        parent: The id of the study's run.
+    """
+    tags = {"mlflow.parentRunId": parent, "role": "trial", "trial": trial.number} | _shared_tags(record)
+    tags["state"] = STATES[trial.state.name]
+    for name in ("strategy", "reason", "worker", "seed", "twin_of", "copy_of"):
+        if trial.user_attrs.get(name) is not None:
+            tags[name] = trial.user_attrs[name]
+    return _tags(tags)
 
 
 def trial_params(trial: Any) -> dict[str, str]:
-    """Returns every knob of a trial, and its strategy."""
+    """Returns every hyperparameter of a trial, and its strategy."""
     config = trial.user_attrs.get("config")
-    return _params({"strategy": trial.user_attrs.get("strategy")} | (config if isinstance(config, dict) else {}))
+    hyperparameters = config if isinstance(config, dict) else {}
+    return _params({"strategy": trial.user_attrs.get("strategy")} | hyperparameters)
 
 
 def trial_metrics(trial: Any) -> list[Metric]:
     """Returns a trial's measures under their own names, and its curve under `curve/` with epochs as steps.
 
-    Two names, because what a trial ends with need not be the last point of its curve. Steps are whole: where
-    a curve has parts of epochs, they count its points, and `curve/epoch` says where those are.
+    Two names, because what a trial ends with need not be the last point of its curve. Steps are integers: where a curve
+    has parts of epochs, they count its points, and `curve/epoch` says where those are.
     """
-    attrs = trial.user_attrs
+    attributes = trial.user_attrs
     start, end = trial_times(trial)
-    measures = dict(attrs.get("measures") or {})
+
+    # What the trial ended with.
+    measures = dict(attributes.get("measures") or {})
     if trial.values is not None and len(trial.values) == 2:
         measures |= dict(zip(("source_val", "target_val"), trial.values, strict=True))
-    metrics = _metrics(measures | {"seconds": attrs.get("seconds")}, end)
-    curve = [point for point in attrs.get("curve") or [] if isinstance(point, dict)]
-    whole = all(float(point.get("epoch") or 0).is_integer() for point in curve)
+    metrics = _metrics(measures | {"seconds": attributes.get("seconds")}, end)
+
+    # Its curve, spread evenly over its time.
+    curve = [point for point in attributes.get("curve") or [] if isinstance(point, dict)]
+    has_only_full_epochs = all(float(point.get("epoch") or 0).is_integer() for point in curve)
     for index, point in enumerate(curve):
-        step = int(point.get("epoch") or 0) if whole else index + 1
+        step = int(point.get("epoch") or 0) if has_only_full_epochs else index + 1
         at = start + (end - start) * (index + 1) // len(curve)
-        values = {f"curve/{name}": value for name, value in point.items() if not (whole and name == "epoch")}
+        values = {f"curve/{name}": value for name, value in point.items()}
+        if has_only_full_epochs:
+            values.pop("curve/epoch", None)
         metrics += _metrics(values, at, step)
     return metrics
 
 
 def _metrics(values: dict[str, Any], at: int, step: int = 0) -> list[Metric]:
-    """Returns the numbers among values as metrics; a loss that is no number stays one that is none."""
-    found = []
+    """Returns the numbers among values as metrics; a loss that is NaN stays NaN."""
+    metrics = []
     for name, value in values.items():
         decimal = number(value)
         if decimal is None and isinstance(value, float) and math.isnan(value):
             decimal = value
         if decimal is not None:
-            found.append((clean_key(name), decimal, at, step))
-    return found
+            metrics.append((clean_key(name), decimal, at, step))
+    return metrics
 
 
 def split_into_batches(
     params: dict[str, str] | None = None, metrics: list[Metric] | None = None
 ) -> Iterator[dict[str, list]]:
     """Splits what is to be logged into requests within the limits: one, for all but the longest curves."""
-    names, metrics = list((params or {}).items()), metrics or []
+    all_params = list((params or {}).items())
+    all_metrics = metrics or []
+
     # 1,000 items in all and 1 MB: a hundred parameters may be long, so they count fully.
-    for index in range(max(-(-len(names) // PARAMS), -(-len(metrics) // (METRICS - PARAMS)))):
-        size = METRICS - PARAMS
+    metrics_per_request = METRICS - PARAMS
+    requests = max(math.ceil(len(all_params) / PARAMS), math.ceil(len(all_metrics) / metrics_per_request))
+    for index in range(requests):
         yield {
-            "params": names[index * PARAMS : (index + 1) * PARAMS],
-            "metrics": metrics[index * size : (index + 1) * size],
+            "params": all_params[index * PARAMS : (index + 1) * PARAMS],
+            "metrics": all_metrics[index * metrics_per_request : (index + 1) * metrics_per_request],
         }

@@ -1,4 +1,4 @@
-"""A network of a front as MLflow serves it: grey faces in, probabilities out. MLflow runs this file, see `tracking`."""
+"""A network of a front as MLflow serves it: grey faces in, probabilities out. MLflow runs this file, see `models`."""
 
 from typing import Any
 

@@ -1,0 +1,108 @@
+"""A process of `study.confirm`: trains its part of the jobs and stores their answers; not a command for people.
+
+Reads one JSON line, its assignment, from its standard input. When its first training has ended, and with that device,
+memory, data and baseline have proved sufficient, it prints {"ready": true} and waits for a second line, the
+confirmation; only then does it read test images. It prints {"error": [...]} or {"stuck": "..."} where it cannot go on.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer.errors import InputError
+from study.cli import DONE, WRONG_USE, leave
+from study.confirmation.answers import write_answers
+from study.confirmation.jobs import Confirmation, ConfirmationJob, Training
+from study.machine import exit_with_parent, is_out_of_memory, keep_private
+from study.options import STUCK
+from study.redaction import one_line
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a process of a confirmation is told.
+
+    Attributes:
+        record: The study's, as its storage holds it.
+        out: The output folder.
+        data: Where the user's copies of the datasets are; None for the usual place.
+        device: What to train on.
+        folder: The study's.
+        jobs: Of the confirmation.
+        trainings: Those of this process, in their order.
+    """
+
+    record: Mapping[str, Any]
+    out: str
+    data: str | None
+    device: str
+    folder: str
+    jobs: tuple[ConfirmationJob, ...]
+    trainings: tuple[Training, ...] = ()
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "Assignment":
+        """Returns the assignment that a parent wrote."""
+        jobs = tuple(ConfirmationJob.from_json(job) for job in told["jobs"])
+        trainings = tuple((index, seed) for index, seed in told["trainings"])
+        return cls(**{**told, "jobs": jobs, "trainings": trainings})
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns what a process is told."""
+        jobs = [job.to_json() for job in self.jobs]
+        return {**vars(self), "record": dict(self.record), "jobs": jobs, "trainings": list(self.trainings)}
+
+
+def train_part(assignment: Assignment) -> None:
+    """Trains the assigned jobs; reads the test images when the parent has recorded their evaluation."""
+    from study.confirmation.retrain import evaluate, retrain
+    from study.execution.worker_loop import open_trial_context
+
+    places = argparse.Namespace(out=assignment.out, data=assignment.data, device=assignment.device)
+    context = open_trial_context(dict(assignment.record), places)
+    confirmation: Confirmation | None = None
+    for index, seed in assignment.trainings:
+        job = assignment.jobs[index]
+        adapted = retrain(context, job, seed)
+
+        # The first training has shown that this process can do its part.
+        if confirmation is None:
+            send({"ready": True})
+            line = sys.stdin.readline()
+            if not line:  # the parent refused
+                return
+            confirmation = Confirmation.from_json(json.loads(line))
+
+        answers = evaluate(context, job, seed, adapted)
+        write_answers(Path(assignment.folder), confirmation, index, seed, answers)
+
+
+def send(message: dict[str, Any]) -> None:
+    """Prints one JSON line for the parent."""
+    print(json.dumps(message), flush=True)
+
+
+def run_process() -> int:
+    """Does what standard input assigns; returns the exit code."""
+    try:
+        train_part(Assignment.from_json(json.loads(sys.stdin.readline())))
+    except InputError as error:
+        send({"error": [error.rule, str(error.value), error.mend]})
+        return WRONG_USE
+    except Exception as error:
+        if not (isinstance(error, OSError) or is_out_of_memory(error)):
+            raise
+        send({"stuck": one_line(error)})
+        return STUCK
+    return DONE
+
+
+if __name__ == "__main__":
+    exit_with_parent(os.getppid())
+    keep_private()
+    leave(run_process())

@@ -1,0 +1,105 @@
+"""Rules on what a storage holds: which values are what this program writes, and what was left out in a reading."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fer.errors import printable, shorten
+from fer.expressions import EXPRESSIONS
+from study.record import DOMAINS
+
+LONGEST_TEXT, DEEPEST = 20_000, 12
+"""Characters of a text and levels of nesting: more than this program writes by far."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Trials or a record as they can be relied on.
+
+    Attributes:
+        value: What is left: a list of trials, or a record.
+        odd: What was left out, each in a few words.
+    """
+
+    value: Any
+    odd: list[str]
+
+
+def notice(odd: list[str], most: int = 8) -> str:
+    """Returns one sentence on what could not be read; nothing where all could."""
+    if not odd:
+        return ""
+    rest = f" and {len(odd) - most} more" if len(odd) > most else ""
+    shown = ", ".join(odd[:most]) + rest
+    parts = "1 entry" if len(odd) == 1 else f"{len(odd)} entries"
+    return f"{parts} of the storage cannot be read and were left out: {shown}."
+
+
+def show_name(name: Any) -> str:
+    """Returns a stored name as a line can show it: printable and short."""
+    return shorten(printable(name), 60)
+
+
+def is_number(value: Any) -> bool:
+    """Returns whether a value is a finite number of 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
+
+
+def is_count(value: Any) -> bool:
+    """Returns whether a value is a whole number that counts something."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def is_share(value: Any) -> bool:
+    """Returns whether a value is an accuracy or another number from 0 to 1."""
+    return is_number(value) and 0 <= value <= 1
+
+
+def is_plain(value: Any, depth: int = DEEPEST) -> bool:
+    """Returns whether a value is JSON of bounded depth, text and numbers, which every export can hold."""
+    if isinstance(value, str):
+        return len(value) <= LONGEST_TEXT
+    if isinstance(value, bool | float | None):
+        return True
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    if depth == 0:
+        return False
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and is_plain(item, depth - 1) for key, item in value.items())
+    return isinstance(value, list | tuple) and all(is_plain(item, depth - 1) for item in value)
+
+
+def encodable(value: Any) -> Any:
+    """Returns a copy of text, dicts and lists in which what no UTF-8 can hold, half of a surrogate pair, is escaped."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [encodable(item) for item in value]
+    return value
+
+
+def is_confusion(value: Any) -> bool:
+    """Returns whether a value is a 7×7 table of numbers for source and target, or for one of them."""
+    size = len(EXPRESSIONS)
+
+    def is_table(table: Any) -> bool:
+        rows = table if isinstance(table, list) and len(table) == size else [None]
+        return all(isinstance(row, list) and len(row) == size and all(map(is_number, row)) for row in rows)
+
+    return isinstance(value, Mapping) and set(value) <= set(DOMAINS) and all(map(is_table, value.values()))
+
+
+def is_text(value: Any) -> bool:
+    """Returns whether a value is a text."""
+    return isinstance(value, str)
+
+
+def is_name(value: Any) -> bool:
+    """Returns whether a value is a text without control characters, which stands in tables and on terminals."""
+    return isinstance(value, str) and bool(value) and len(value) <= 200 and printable(value) == value
