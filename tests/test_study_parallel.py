@@ -9,7 +9,7 @@ from study import trials as fronts
 from study.reporting import matplotlib_plots
 from study.reporting.findings import list_findings
 from study.reporting.parallel_axes import ABSENT, WORDS, build_axes
-from study.reporting.tables import build_rungs_table
+from study.reporting.result_tables import build_rungs_table
 
 
 def axes_of(configs, values=None):

@@ -19,7 +19,7 @@ from study.reporting import export, figure_style, figures, paper_table
 from study.reporting.findings import list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
-from study.reporting.tables import build_front_table, latex, markdown
+from study.reporting.tables import build_front_table, to_latex, to_markdown
 from study.reporting.trial_details import collect_trial_details
 from study.reporting.wording import objective_label
 
@@ -290,12 +290,12 @@ def test_tables_are_sound_latex_and_markdown():
     assert {one.name for one in tables} >= {"front", "confirmed", "retention", "expressions", "freezing", "differences",
                                             "inside", "paper"}  # fmt: skip
     for one in tables:
-        source = latex(one)
+        source = to_latex(one)
         body = source[source.index(r"\midrule") : source.index(r"\bottomrule")].splitlines()[1:]
         assert len(body) == len(one.rows)
         assert all(len(re.findall(r"(?<!\\)&", line)) == len(one.head) - 1 and line.endswith(r"\\") for line in body)
         assert not re.findall(r"(?<!\\)[%#_]", source.replace(r"\label{tab:", "")) and source.isascii()
-        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in markdown(one).splitlines() if line.startswith("|")}
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in to_markdown(one).splitlines() if line.startswith("|")}
         assert widths == {len(one.head) + 1}
     text = render_markdown(info, table, tables)
     assert (

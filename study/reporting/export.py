@@ -39,7 +39,7 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     from study.reporting.html_report import render_html
     from study.reporting.markdown_report import list_tables, render_markdown
     from study.reporting.paper_table import as_table, study_paper_table, title_of
-    from study.reporting.tables import latex, markdown
+    from study.reporting.tables import to_latex, to_markdown
     from study.reporting.trial_details import collect_trial_details
 
     # What is odd in the storage is left out here, once, and named.
@@ -68,10 +68,10 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     shown = list_tables(info, table, paper)
     files["report.md"] = render_markdown(info, table, shown).encode()
     if shown:
-        files["tables.tex"] = "\n".join(latex(part) for part in shown).encode()
+        files["tables.tex"] = "\n".join(to_latex(part) for part in shown).encode()
     if paper is not None:
-        files |= {"paper_table.md": markdown(as_table(paper, title_of(info))).encode()}
-        files |= {"paper_table.tex": latex(as_table(paper, title_of(info))).encode()}
+        files |= {"paper_table.md": to_markdown(as_table(paper, title_of(info))).encode()}
+        files |= {"paper_table.tex": to_latex(as_table(paper, title_of(info))).encode()}
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (folder / f"{name}.{kind}" for name in (*NAMES, CONFIRMED) for kind in ("png", "svg", "pdf", "html")):
         if stale.name not in files:

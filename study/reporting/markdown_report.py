@@ -5,9 +5,10 @@ import pandas as pd
 from study import trials as fronts
 from study.record import confirmed_points, is_synthetic
 from study.record import section as part
-from study.reporting.findings import about_intervals, differing_points, list_findings
+from study.reporting.certainty import about_intervals, differing_points
+from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table, title_of
-from study.reporting.tables import Table, build_confirmed_table, build_front_table, markdown
+from study.reporting.tables import Table, build_confirmed_table, build_front_table, to_markdown
 from study.reporting.wording import (
     SYNTHETIC,
     SYNTHETIC_SENTENCE,
@@ -56,11 +57,11 @@ def render_markdown(info: dict, table: pd.DataFrame, tables: list[Table]) -> str
     own = {answer.table.name for answer in found if answer.table is not None}
     for answer in found:
         lines += [f"## {answer.question}", "", answer.words, ""]
-        lines += [markdown(answer.table)] if answer.table is not None else []
+        lines += [to_markdown(answer.table)] if answer.table is not None else []
     for one in tables:
         if one.name not in own:
             words = [differing_points(info), "", about_intervals(info), ""] if one.name == "confirmed" else []
-            lines += [f"## {one.name.capitalize()}", "", *words, markdown(one)]
+            lines += [f"## {one.name.capitalize()}", "", *words, to_markdown(one)]
     versions = ", ".join(f"{name} {value}" for name, value in part(info, "versions").items())
     method = METHOD.strip() + folds_sentence(info) + limits_sentence(info)
     lines += ["## Method", "", method, "", f"Software: {versions}." if versions else "", ""]
