@@ -119,8 +119,8 @@ def test_details_tell_the_networks_on_the_way_to_a_trial():
     slanted = {"source_val/0.00+1.00": 0.3, "target_val/0.00+1.00": 0.3}
     trials = [made_trial(0), made_trial(1, measures=between | slanted)]
     found = collect_trial_details(made_info(), fronts.trials_table(trials), trials)["trials"]
-    assert found["0"]["ways"] == []
-    assert found["1"]["ways"] == [
+    assert found["0"]["interpolated"] == []
+    assert found["1"]["interpolated"] == [
         {"alpha": "0.5", "source": 0.6, "target": 0.45, "front": True},
         {"alpha": "0 to 1", "source": 0.3, "target": 0.3, "front": False},
     ]

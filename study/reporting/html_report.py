@@ -15,6 +15,7 @@ from study import trials as fronts
 from study.record import DOMAINS, confirmed_points, is_synthetic, number, section
 from study.reporting import plotly_charts
 from study.reporting.certainty import about_intervals, differing_points
+from study.reporting.figure_data import build_front_figure
 from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table
 from study.reporting.recommendation import build_recommendation, count_states
@@ -170,7 +171,7 @@ def _record_content(info: dict) -> dict[str, Any]:
 
 def _front_chart(info: dict, table: pd.DataFrame) -> Markup:
     """Returns the interactive front as HTML with plotly.js inside; `plotly_charts` escapes its labels."""
-    chart = plotly_charts.draw_chart("pareto", info, table)
+    chart = plotly_charts.draw_chart(build_front_figure(info, table))
     chart.update_layout(
         template="plotly_white",
         margin={"t": 40, "l": 56, "r": 12, "b": 40},
