@@ -15,7 +15,7 @@ from fer.errors import InputError
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_pictures, made_study, made_trial, made_trials
 from study import report
 from study import trials as fronts
-from study.reporting import export, figure_style, figures, paper_table
+from study.reporting import export, figure_style, figures, paper_table, terminal
 from study.reporting.findings import list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
@@ -269,6 +269,15 @@ def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_publis
     assert "50.0 [40.0, 60.0]" in row and "-5.22" in row
 
 
+def test_a_front_of_which_no_point_was_confirmed_keeps_its_rows():
+    front = fronts.front_table(fronts.trials_table(paper_trials()))
+
+    confirmed = export.confirmed_front(front, confirmed_info("paper"))
+
+    assert confirmed["model"].tolist() == front["model"].tolist()
+    assert confirmed["target_test"].isna().all()
+
+
 def test_another_space_shows_what_was_confirmed_of_the_papers_strategies():
     found = paper_table.study_paper_table(confirmed_info("card"), fronts.trials_table(paper_trials()))
     assert paper_table.OURS not in set(found["figures"]) and [row[0] for row in paper_table.as_table(found).rows] == [
@@ -326,7 +335,7 @@ def test_paper_table_prints():
 
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     console.print(
-        paper_table.paper_rich_table(
+        terminal.paper_rich_table(
             paper_table.paper_table(fronts.trials_table(paper_trials()[:3]), "tfeid"), "[odd] title"
         )
     )

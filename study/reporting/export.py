@@ -118,8 +118,8 @@ def confirmed_front(front: "pd.DataFrame", info: dict) -> "pd.DataFrame":
     if not points:
         return front
     names = [f"{domain}_{name}" for domain in ("source", "target") for name in ("test", "lower", "upper")]
-    found = pd.DataFrame([point for point in points if point["front"]])[["model", *names]]
-    return front.merge(found, on="model", how="left")
+    tested = pd.DataFrame([point for point in points if point["front"]], columns=["model", *names])
+    return front.merge(tested, on="model", how="left")
 
 
 def _csv(table: "pd.DataFrame") -> bytes:
