@@ -16,7 +16,14 @@ from study import trials as fronts
 from study.confirmation.points import ConfirmedPoint
 from study.confirmation.statistics import judge_points, strategy_differences
 from study.record import DOMAINS
-from study.reporting.findings import about_intervals, change_words, describe_certainty, differing_points, list_findings
+from study.reporting.certainty import (
+    about_intervals,
+    change_words,
+    describe_certainty,
+    differing_points,
+    validation_estimate,
+)
+from study.reporting.findings import list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
 
@@ -322,7 +329,6 @@ def test_an_unconfirmed_recommendation_says_how_sure_validation_makes_it(sizes, 
 
 def test_validation_errors_of_a_network_on_the_way_are_its_own():
     from made_study import made_trial
-    from study.reporting.findings import validation_estimate
 
     between = {"source_val": 0.5, "target_val": 0.5, "source_val/0.50": 0.9, "target_val/0.50": 0.9}
     errors = {fronts.ERROR: 0.1, f"{fronts.ERROR}/0.50": 0.02}

@@ -8,14 +8,14 @@ from made_study import STOPPED, made_info, made_trial, made_trials
 from study import trials as fronts
 from study.reporting import matplotlib_plots
 from study.reporting.findings import list_findings
-from study.reporting.parallel_axes import ABSENT, WORDS, build_axes
-from study.reporting.tables import build_rungs_table
+from study.reporting.parallel_axes import ABSENT, WORDS, build_parallel_figure
+from study.reporting.result_tables import build_rungs_table
 
 
 def axes_of(configs, values=None):
     values = values or [(0.5, 0.4 + 0.1 * index) for index in range(len(configs))]
     trials = [made_trial(n, values=pair, config=c) for n, (c, pair) in enumerate(zip(configs, values, strict=True))]
-    return {axis.name: axis for axis in build_axes(fronts.trials_table(trials))[0]}
+    return {axis.name: axis for axis in build_parallel_figure(fronts.trials_table(trials)).axes}
 
 
 def test_numbers_choices_and_what_is_absent_have_their_places():
@@ -48,7 +48,7 @@ def test_of_many_choices_some_are_written_and_all_have_places():
 
 def test_the_lines_of_the_front_are_bold_and_each_trial_has_one():
     table = fronts.trials_table(made_trials(40))
-    axes = matplotlib_plots.draw_plot("parallel", made_info(), table).axes[0]
+    axes = matplotlib_plots.draw_plot("parallel", made_info(), build_parallel_figure(table)).axes[0]
     lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
     assert len(lines) == len(fronts.finished_trials(table))
     bold = [line for line in lines if line.get_linewidth() > 1]

@@ -6,7 +6,12 @@ import pytest
 from made_study import FAILED, made_confirmed, made_info, made_pictures, made_trial, made_trials
 from study import trials as fronts
 from study.reporting import figure_style, figures, matplotlib_plots, plotly_charts
+from study.reporting.figure_data import build_figure_data, front_border
 from study.reporting.importance import compute_importances
+
+
+def draw_front_plot(info, table):
+    return matplotlib_plots.draw_plot("pareto", info, build_figure_data("pareto", info, table))
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +39,7 @@ def test_pages_need_no_network_and_escape_names(drawn):
 
 def test_equal_studies_give_equal_vectors(drawn):
     info, trials, *_ = made_pictures()
-    again = figures._rendered("pareto", info, fronts.trials_table(trials), None)
+    again = figures.render_plots("pareto", info, build_figure_data("pareto", info, fronts.trials_table(trials)))
     assert again["pareto.svg"] == drawn[0]["pareto.svg"] and again["pareto.pdf"] == drawn[0]["pareto.pdf"]
 
 
@@ -42,12 +47,12 @@ def test_the_label_is_gone_on_real_data():
     table = fronts.trials_table(made_trials(5))
     real = {"name": "fer2013", "kind": "real"}
     info = made_info(synthetic=False, source=real, target=real | {"name": "tfeid"})
-    texts = [t.get_text() for t in matplotlib_plots.draw_plot("pareto", info, table).texts]
+    texts = [t.get_text() for t in draw_front_plot(info, table).texts]
     assert "SYNTHETIC STAND-IN" not in texts
-    axes = matplotlib_plots.draw_plot("pareto", info, table).axes[0]
+    axes = draw_front_plot(info, table).axes[0]
     assert axes.get_xlabel() == "Source validation accuracy (%) — FER2013"
     assert axes.get_ylabel() == "Target validation accuracy (%) — TFEID"
-    texts = [t.get_text() for t in matplotlib_plots.draw_plot("pareto", made_info(), table).texts]
+    texts = [t.get_text() for t in draw_front_plot(made_info(), table).texts]
     assert "SYNTHETIC STAND-IN" in texts
 
 
@@ -63,7 +68,7 @@ def test_step_line_runs_from_the_reference_through_the_front():
     )
     chance = 100 / 7
     expected = [(chance, 80), (30, 80), (30, 50), (60, 50), (60, chance)]
-    np.testing.assert_allclose(figure_style.front_border(front), expected)
+    np.testing.assert_allclose(front_border(front), expected)
 
 
 def test_looks_are_fixed_by_name_and_differ_for_the_papers_strategies():
@@ -74,7 +79,7 @@ def test_looks_are_fixed_by_name_and_differ_for_the_papers_strategies():
 
 def test_importance_finds_the_knob_that_decides():
     ranking, note = compute_importances(made_trials(120))
-    assert note == "" and ranking["knob"][0] == "lr" and ranking["target"][0] > 0.5
+    assert note == "" and ranking["hyperparameter"][0] == "lr" and ranking["target"][0] > 0.5
     np.testing.assert_allclose(ranking[["source", "target"]].sum(), 1)
 
 
@@ -87,7 +92,7 @@ def test_importance_is_about_high_accuracies():
         value = 0.2 if n % 14 == 3 else 0.5 + 0.4 * float(np.exp(-8 * (np.log10(lr) + 2) ** 2))
         trials.append(made_trial(n, values=(value, value + 0.01 * rng.random()), config={"lr": lr}))
     ranking, _ = compute_importances(trials)
-    assert ranking["knob"][0] == "lr"
+    assert ranking["hyperparameter"][0] == "lr"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +111,7 @@ def test_importance_says_why_it_is_missing(trials, words):
 def test_one_constant_objective_leaves_the_other():
     trials = [made_trial(n, values=(0.6, 0.3 + 0.01 * n), config={"lr": 10 ** (-5 + n / 10)}) for n in range(40)]
     ranking, note = compute_importances(trials)
-    assert list(ranking.columns) == ["knob", "target"] and "source objective is the same" in note
+    assert list(ranking.columns) == ["hyperparameter", "target"] and "source objective is the same" in note
 
 
 def test_nothing_finished_gives_notes_and_no_files():
@@ -117,7 +122,7 @@ def test_nothing_finished_gives_notes_and_no_files():
 
 def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
     monkeypatch.setattr(figures, "NAMES", ("pareto", "hypervolume"))
-    monkeypatch.setattr(matplotlib_plots, "_pareto", lambda *_: 1 / 0)
+    monkeypatch.setattr(matplotlib_plots, "_draw_front", lambda *_: 1 / 0)
     trials = [made_trial(0), made_trial(1, values=(0.4, 0.7))]
     files, notes = figures.draw_figures({}, fronts.trials_table(trials), trials)
     assert "hypervolume.png" in files and "pareto.png" not in files
@@ -127,7 +132,8 @@ def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
 
 def test_a_confirmed_study_is_drawn_with_its_intervals():
     info, trials = made_confirmed()
-    axes = matplotlib_plots.draw_plot(figure_style.CONFIRMED, info, fronts.trials_table(trials)).axes[0]
+    data = build_figure_data(figure_style.CONFIRMED, info, fronts.trials_table(trials))
+    axes = matplotlib_plots.draw_plot(figure_style.CONFIRMED, info, data).axes[0]
     points = info["confirmation"]["results"]["points"]
     assert axes.get_xlabel() == "Source test accuracy (%) — FER2013 stand-in"
     assert len(axes.containers) == len(points)
@@ -135,4 +141,4 @@ def test_a_confirmed_study_is_drawn_with_its_intervals():
         (across,), (up,) = (bar.get_segments() for bar in drawn.lines[2])
         np.testing.assert_allclose(across[:, 0], [100 * point["source_lower"], 100 * point["source_upper"]])
         np.testing.assert_allclose(up[:, 1], [100 * point["target_lower"], 100 * point["target_upper"]])
-    assert len(plotly_charts.draw_chart(figure_style.CONFIRMED, info, fronts.trials_table(trials)).data) == len(points)
+    assert len(plotly_charts.draw_chart(data).data) == len(points)

@@ -15,11 +15,11 @@ from fer.errors import InputError
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_pictures, made_study, made_trial, made_trials
 from study import report
 from study import trials as fronts
-from study.reporting import export, figure_style, figures, paper_table
+from study.reporting import export, figure_style, figures, paper_table, terminal
 from study.reporting.findings import list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
-from study.reporting.tables import build_front_table, latex, markdown
+from study.reporting.tables import build_front_table, to_latex, to_markdown
 from study.reporting.trial_details import collect_trial_details
 from study.reporting.wording import objective_label
 
@@ -119,8 +119,8 @@ def test_details_tell_the_networks_on_the_way_to_a_trial():
     slanted = {"source_val/0.00+1.00": 0.3, "target_val/0.00+1.00": 0.3}
     trials = [made_trial(0), made_trial(1, measures=between | slanted)]
     found = collect_trial_details(made_info(), fronts.trials_table(trials), trials)["trials"]
-    assert found["0"]["ways"] == []
-    assert found["1"]["ways"] == [
+    assert found["0"]["interpolated"] == []
+    assert found["1"]["interpolated"] == [
         {"alpha": "0.5", "source": 0.6, "target": 0.45, "front": True},
         {"alpha": "0 to 1", "source": 0.3, "target": 0.3, "front": False},
     ]
@@ -269,6 +269,15 @@ def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_publis
     assert "50.0 [40.0, 60.0]" in row and "-5.22" in row
 
 
+def test_a_front_of_which_no_point_was_confirmed_keeps_its_rows():
+    front = fronts.front_table(fronts.trials_table(paper_trials()))
+
+    confirmed = export.confirmed_front(front, confirmed_info("paper"))
+
+    assert confirmed["model"].tolist() == front["model"].tolist()
+    assert confirmed["target_test"].isna().all()
+
+
 def test_another_space_shows_what_was_confirmed_of_the_papers_strategies():
     found = paper_table.study_paper_table(confirmed_info("card"), fronts.trials_table(paper_trials()))
     assert paper_table.OURS not in set(found["figures"]) and [row[0] for row in paper_table.as_table(found).rows] == [
@@ -290,12 +299,12 @@ def test_tables_are_sound_latex_and_markdown():
     assert {one.name for one in tables} >= {"front", "confirmed", "retention", "expressions", "freezing", "differences",
                                             "inside", "paper"}  # fmt: skip
     for one in tables:
-        source = latex(one)
+        source = to_latex(one)
         body = source[source.index(r"\midrule") : source.index(r"\bottomrule")].splitlines()[1:]
         assert len(body) == len(one.rows)
         assert all(len(re.findall(r"(?<!\\)&", line)) == len(one.head) - 1 and line.endswith(r"\\") for line in body)
         assert not re.findall(r"(?<!\\)[%#_]", source.replace(r"\label{tab:", "")) and source.isascii()
-        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in markdown(one).splitlines() if line.startswith("|")}
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in to_markdown(one).splitlines() if line.startswith("|")}
         assert widths == {len(one.head) + 1}
     text = render_markdown(info, table, tables)
     assert (
@@ -326,7 +335,7 @@ def test_paper_table_prints():
 
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     console.print(
-        paper_table.paper_rich_table(
+        terminal.paper_rich_table(
             paper_table.paper_table(fronts.trials_table(paper_trials()[:3]), "tfeid"), "[odd] title"
         )
     )

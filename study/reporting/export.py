@@ -39,7 +39,7 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     from study.reporting.html_report import render_html
     from study.reporting.markdown_report import list_tables, render_markdown
     from study.reporting.paper_table import as_table, study_paper_table, title_of
-    from study.reporting.tables import latex, markdown
+    from study.reporting.tables import to_latex, to_markdown
     from study.reporting.trial_details import collect_trial_details
     from study.stored_values import notice
 
@@ -69,10 +69,10 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     shown = list_tables(info, table, paper)
     files["report.md"] = render_markdown(info, table, shown).encode()
     if shown:
-        files["tables.tex"] = "\n".join(latex(part) for part in shown).encode()
+        files["tables.tex"] = "\n".join(to_latex(part) for part in shown).encode()
     if paper is not None:
-        files |= {"paper_table.md": markdown(as_table(paper, title_of(info))).encode()}
-        files |= {"paper_table.tex": latex(as_table(paper, title_of(info))).encode()}
+        files |= {"paper_table.md": to_markdown(as_table(paper, title_of(info))).encode()}
+        files |= {"paper_table.tex": to_latex(as_table(paper, title_of(info))).encode()}
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (folder / f"{name}.{kind}" for name in (*NAMES, CONFIRMED) for kind in ("png", "svg", "pdf", "html")):
         if stale.name not in files:
@@ -119,8 +119,8 @@ def confirmed_front(front: "pd.DataFrame", info: dict) -> "pd.DataFrame":
     if not points:
         return front
     names = [f"{domain}_{name}" for domain in ("source", "target") for name in ("test", "lower", "upper")]
-    found = pd.DataFrame([point for point in points if point["front"]])[["model", *names]]
-    return front.merge(found, on="model", how="left")
+    tested = pd.DataFrame([point for point in points if point["front"]], columns=["model", *names])
+    return front.merge(tested, on="model", how="left")
 
 
 def _csv(table: "pd.DataFrame") -> bytes:

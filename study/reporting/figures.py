@@ -1,63 +1,90 @@
-"""Every figure of a study, by both libraries."""
+"""Every figure of a study: its files by matplotlib and by plotly."""
 
 import io
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-import study.reporting.plotly_charts
 from study import trials as fronts
 from study.record import confirmed_points
+from study.reporting.figure_data import FigureData, build_figure_data
 from study.reporting.figure_style import CONFIRMED, NAMES
-
-if TYPE_CHECKING:
-    pass
+from study.reporting.importance import compute_importances
 from study.reporting.matplotlib_plots import draw_plot
+from study.reporting.plotly_charts import render_chart_page
+
+STYLE: Any = {
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "axes.edgecolor": "#666666",
+    "svg.hashsalt": "study",
+    "pdf.fonttype": 42,
+}
+"""matplotlib's settings: letters stay text in PDF files, and equal figures have equal SVG files."""
+DOTS_PER_INCH = 160
 
 
 def draw_figures(info: dict, table: pd.DataFrame, trials: list[Any]) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Returns every picture's files (name -> bytes: png, svg, pdf, html) and notes on what is missing.
+    """Draws every figure; one that cannot be drawn never stops the others.
 
-    A picture that cannot be drawn never stops the others: its note says why, on stderr too.
+    Args:
+        info: The study's record.
+        table: Trials, of `study.trials.trials_table`.
+        trials: The Optuna trials themselves.
+
+    Returns:
+        Files by name (png, svg, pdf and html of each figure), and by figure a note on what is missing in it, which
+        stderr gets too where a figure failed.
     """
-    from study.reporting.importance import compute_importances
-
     files: dict[str, bytes] = {}
     notes: dict[str, str] = {}
-    enough = not fronts.finished_trials(table).empty
-    for name in (*NAMES, CONFIRMED) if confirmed_points(info) else NAMES:
+    names = (*NAMES, CONFIRMED) if confirmed_points(info) else NAMES
+    for name in names:
         try:
-            ranking, note = compute_importances(trials) if name == "importance" else (None, "")
-            if not enough or (name == "importance" and ranking is None):
-                notes[name] = note if enough else "no trial has finished yet"
-                continue
-            drawn = _rendered(name, info, table, ranking)
-            files |= drawn | {
-                f"{name}.html": study.reporting.plotly_charts.render_chart_page(name, info, table, ranking).encode()
-            }
-            if note:
-                notes[name] = note
-        except Exception as error:  # reported, not hidden: a picture must not cost the report
-            notes[name] = " ".join(f"not drawn: {type(error).__name__}: {error}".split())[:200]
-            print(f"warning: {name} {notes[name]}", file=sys.stderr)
+            drawn, note = _draw_figure(name, info, table, trials)
+        except Exception as error:  # reported, not hidden: a figure must not cost the report
+            reason = f"not drawn: {type(error).__name__}: {error}"
+            note = " ".join(reason.split())[:200]
+            drawn = {}
+            print(f"warning: {name} {note}", file=sys.stderr)
+        files |= drawn
+        if note:
+            notes[name] = note
     return files, notes
 
 
-def _rendered(name: str, info: dict, table: pd.DataFrame, ranking: pd.DataFrame | None) -> dict[str, bytes]:
+def _draw_figure(name: str, info: dict, table: pd.DataFrame, trials: list[Any]) -> tuple[dict[str, bytes], str]:
+    """Returns a figure's files, none where the study has too little for it, and a note on what is missing."""
+    if fronts.finished_trials(table).empty:
+        return {}, "no trial has finished yet"
+    ranking = None
+    note = ""
+    if name == "importance":
+        ranking, note = compute_importances(trials)
+        if ranking is None:
+            return {}, note
+    data = build_figure_data(name, info, table, ranking)
+    files = render_plots(name, info, data)
+    files[f"{name}.html"] = render_chart_page(name, info, data).encode()
+    return files, note
+
+
+def render_plots(name: str, info: dict, data: FigureData) -> dict[str, bytes]:
+    """Returns a figure's png, svg and pdf; equal data give equal files."""
     import matplotlib
 
-    settings: Any = {"font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
-                     "axes.edgecolor": "#666666", "svg.hashsalt": "study", "pdf.fonttype": 42}  # fmt: skip
     files = {}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = draw_plot(name, info, table, ranking)
-        for kind in ("png", "svg", "pdf"):
+        figure = draw_plot(name, info, data)
+        # No date inside, so that equal figures have equal files.
+        metadata: dict[str, Any] = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+        for kind, stamp in metadata.items():
             buffer = io.BytesIO()
-            # No date inside: equal studies give equal files.
-            stamp: Any = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-            figure.savefig(buffer, format=kind, dpi=160, facecolor="white", metadata=stamp)
+            figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, facecolor="white", metadata=stamp)
             files[f"{name}.{kind}"] = buffer.getvalue()
     return files

@@ -1,62 +1,79 @@
-"""Which knob matters for which objective: PED-ANOVA over the finished trials."""
+"""Which hyperparameter matters for which objective: PED-ANOVA over the finished trials."""
 
 import warnings
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 
+from study.record import DOMAINS
 from study.trials import counted_trials
+
+MIN_TRIALS = 20
+BEST_SHARE = 0.1
+MIN_BEST_TRIALS = 5
 
 
 def compute_importances(trials: list[Any]) -> tuple[pd.DataFrame | None, str]:
-    """Returns PED-ANOVA importances (knob, source, target; each sums to 1) and a note on what is missing.
+    """Returns how important each hyperparameter is for reaching the best tenth of the finished trials.
 
-    The importance of a knob for reaching the best tenth of the finished trials, at least five of them.
+    PED-ANOVA (arXiv 2304.10255); of few trials the best five count as the best.
+
+    Args:
+        trials: All Optuna trials of the study.
+
+    Returns:
+        A table (hyperparameter, source, target; each objective's column sums to 1, the most important first), None
+        where nothing can be said, and a note on what is missing.
     """
-    import optuna
-
-    done = [t for t in counted_trials(trials) if t.state.name == "COMPLETE"]
-    if len(done) < 20:
-        return None, f"importance needs 20 finished trials; there are {len(done)}"
-    if not any(not d.single() for t in done for d in t.distributions.values()):
+    finished = [trial for trial in counted_trials(trials) if trial.state.name == "COMPLETE"]
+    if len(finished) < MIN_TRIALS:
+        return None, f"importance needs {MIN_TRIALS} finished trials; there are {len(finished)}"
+    distributions = [distribution for trial in finished for distribution in trial.distributions.values()]
+    if all(distribution.single() for distribution in distributions):
         return None, "importance needs a knob that varies; none does"
-    study = _copied(done)
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(0.1, 5 / len(done)))
+
+    # Each objective alone.
+    study = _copy_study(finished)
+    quantile = max(BEST_SHARE, MIN_BEST_TRIALS / len(finished))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
     columns: dict[str, dict[str, float]] = {}
     notes = []
-    for axis, side in enumerate(("source", "target")):
-        if np.ptp([t.values[axis] for t in done]) == 0:
-            notes.append(f"the {side} objective is the same in all finished trials")
+    for axis, domain in enumerate(DOMAINS):
+        if np.ptp([trial.values[axis] for trial in finished]) == 0:
+            notes.append(f"the {domain} objective is the same in all finished trials")
             continue
-        raw = _importance_of(study, evaluator, axis)
-        total = sum(raw.values())
+        importances = _importances_for(study, evaluator, axis)
+        total = sum(importances.values())
         if total > 0:
-            columns[side] = {name: value / total for name, value in raw.items()}
+            columns[domain] = {name: importance / total for name, importance in importances.items()}
         else:
-            notes.append(f"no knob separates the best {side} accuracies from the rest")
+            notes.append(f"no knob separates the best {domain} accuracies from the rest")
+
+    # Both beside each other.
+    note = "; ".join(notes)
     if not columns:
-        return None, "importance cannot be told: " + "; ".join(notes)
-    result = pd.DataFrame(columns).fillna(0.0).rename_axis("knob")
-    result = result.assign(mean=result.mean(axis=1)).sort_values("mean", ascending=False, kind="stable")
-    return result.drop(columns="mean").reset_index(), "; ".join(notes)
+        return None, f"importance cannot be told: {note}"
+    ranking = pd.DataFrame(columns).fillna(0.0).rename_axis("hyperparameter")
+    order = ranking.mean(axis=1).sort_values(ascending=False, kind="stable").index
+    return ranking.loc[order].reset_index(), note
 
 
-def _importance_of(study: Any, evaluator: Any, axis: int) -> dict[str, float]:
-    import optuna
+def _importances_for(study: Any, evaluator: Any, axis: int) -> dict[str, float]:
+    """Returns the importance of each hyperparameter for one objective, by its place in a trial's values."""
 
     def loss(trial: Any) -> float:
-        return -trial.values[axis]  # the evaluator takes lower for better, whatever the study's directions say
+        # The evaluator takes lower for better, whatever the study's directions are.
+        return -trial.values[axis]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return optuna.importance.get_param_importances(study, evaluator=evaluator, target=loss, normalize=False)
 
 
-def _copied(trials: list[Any]) -> Any:
-    """Returns an in-memory study of these trials only: the evaluator reads a study, lost trials included."""
-    import optuna
-
+def _copy_study(trials: list[Any]) -> Any:
+    """Returns an in-memory study of these trials alone: the evaluator reads a study, discarded trials included."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

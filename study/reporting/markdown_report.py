@@ -3,11 +3,11 @@
 import pandas as pd
 
 from study import trials as fronts
-from study.record import confirmed_points, is_synthetic
-from study.record import section as part
-from study.reporting.findings import about_intervals, differing_points, list_findings
+from study.record import DOMAINS, confirmed_points, is_synthetic, section
+from study.reporting.certainty import about_intervals, differing_points
+from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table, title_of
-from study.reporting.tables import Table, build_confirmed_table, build_front_table, markdown
+from study.reporting.tables import Table, build_confirmed_table, build_front_table, to_markdown
 from study.reporting.wording import (
     SYNTHETIC,
     SYNTHETIC_SENTENCE,
@@ -20,13 +20,13 @@ from study.reporting.wording import (
 
 def list_tables(info: dict, table: pd.DataFrame, paper: pd.DataFrame | None) -> list[Table]:
     """Returns every table of the report that has a row."""
-    found = [build_front_table(info, table)]
+    tables = [build_front_table(info, table)]
     if confirmed_points(info):
-        found.append(build_confirmed_table(info))
-    found += [answer.table for answer in list_findings(info, table) if answer.table is not None]
+        tables.append(build_confirmed_table(info))
+    tables += [answer.table for answer in list_findings(info, table) if answer.table is not None]
     if paper is not None:
-        found.append(as_table(paper, title_of(info)))
-    return [one for one in found if one.rows]
+        tables.append(as_table(paper, title_of(info)))
+    return [shown for shown in tables if shown.rows]
 
 
 def render_markdown(info: dict, table: pd.DataFrame, tables: list[Table]) -> str:
@@ -37,7 +37,7 @@ def render_markdown(info: dict, table: pd.DataFrame, tables: list[Table]) -> str
         table: Of `front.table`.
         tables: Of `list_tables`; those that belong to an answer follow it.
     """
-    source, target = (dataset_label(info, side) for side in ("source", "target"))
+    source, target = (dataset_label(info, domain) for domain in DOMAINS)
     lines = [f"# {source} to {target}", ""]
     if is_synthetic(info):
         lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
@@ -52,16 +52,20 @@ def render_markdown(info: dict, table: pd.DataFrame, tables: list[Table]) -> str
         f"{source}, {format_percent(knee['target_val'])} % on {target}, on the validation images it was chosen by. "
         f"Network: `{knee['model']}`.", "",
     ]  # fmt: skip
-    found = list_findings(info, table)
-    own = {answer.table.name for answer in found if answer.table is not None}
-    for answer in found:
-        lines += [f"## {answer.question}", "", answer.words, ""]
-        lines += [markdown(answer.table)] if answer.table is not None else []
-    for one in tables:
-        if one.name not in own:
-            words = [differing_points(info), "", about_intervals(info), ""] if one.name == "confirmed" else []
-            lines += [f"## {one.name.capitalize()}", "", *words, markdown(one)]
-    versions = ", ".join(f"{name} {value}" for name, value in part(info, "versions").items())
+    findings = list_findings(info, table)
+    shown_names = {finding.table.name for finding in findings if finding.table is not None}
+    for finding in findings:
+        lines += [f"## {finding.question}", "", finding.words, ""]
+        if finding.table is not None:
+            lines.append(to_markdown(finding.table))
+    for further in tables:
+        if further.name in shown_names:
+            continue
+        lines += [f"## {further.name.capitalize()}", ""]
+        if further.name == "confirmed":
+            lines += [differing_points(info), "", about_intervals(info), ""]
+        lines.append(to_markdown(further))
+    versions = ", ".join(f"{name} {value}" for name, value in section(info, "versions").items())
     method = METHOD.strip() + folds_sentence(info) + limits_sentence(info)
     lines += ["## Method", "", method, "", f"Software: {versions}." if versions else "", ""]
     return "\n".join(lines)

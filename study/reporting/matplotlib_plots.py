@@ -1,203 +1,281 @@
-"""The study's pictures: what each shows, and the matplotlib files of it. `charts` holds the plotly side."""
+"""The figures by matplotlib, for papers: each function draws one kind of figure data."""
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from study import trials as fronts
-from study.record import baseline_point, confirmed_points, is_synthetic
-from study.reporting.figure_style import CONFIRMED, INK, TITLES, front_border, style_of
-from study.reporting.parallel_axes import build_axes
-from study.reporting.wording import SYNTHETIC, dataset_label, objective_label
+from study.record import DOMAINS, is_synthetic
+from study.reporting.figure_data import (
+    ConfirmedFigure,
+    ConfirmedFigurePoint,
+    FigureData,
+    FrontFigure,
+    HypervolumeFigure,
+    ImportanceFigure,
+    StrategiesFigure,
+    StrategyNetworks,
+)
+from study.reporting.figure_style import DOMAIN_COLOURS, INK, TITLES, style_of
+from study.reporting.parallel_axes import Axis, ParallelFigure
+from study.reporting.wording import SYNTHETIC
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+GOLDEN_RATIO = 0.618034
+QUIET = "#555555"
 
-def draw_plot(name: str, info: dict, table: pd.DataFrame, ranking: pd.DataFrame | None = None) -> "Figure":
-    """Returns one picture of `NAMES` as a matplotlib figure; importance needs the `ranking`."""
+
+def draw_plot(name: str, info: dict, data: FigureData) -> "Figure":
+    """Returns a figure with its title, the study's name and, where faces are synthetic, the mark that says so.
+
+    Args:
+        name: One of `figure_style.NAMES`, or CONFIRMED.
+        info: The study's record.
+        data: What it shows, of `figure_data.build_figure_data`.
+    """
     from matplotlib.figure import Figure
 
-    rows = table["strategy"].nunique() if name == "strategies" else len(ranking) if ranking is not None else 0
-    sizes = {"pareto": (5.4, 4.8), CONFIRMED: (5.4, 4.8), "hypervolume": (5.4, 3.3), "parallel": (9.6, 4.6)}
-    wide, high = sizes.get(name, (5.4, 1.9 + 0.36 * max(rows, 2)))
-    figure = Figure(figsize=(wide, high), layout="constrained")
-    drawers = {"pareto": _pareto, "hypervolume": _hypervolume, "strategies": _strategies, "parallel": _parallel,
-               CONFIRMED: _confirmed}  # fmt: skip
-    drawers.get(name, _importance)(figure, info, table if ranking is None else ranking)
+    width, height = _size_in_inches(data)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    _draw_content(figure, data)
+
+    # Constrained layout leaves room for two lines above the axes: the title, and below it the study's name.
     figure.suptitle(f"{TITLES[name]}\n", x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
-    line = str(info.get("name", "study"))
-    figure.text(0.02, 1 - 0.36 / high, line, fontsize=8, color="#555555", va="center", parse_math=False)
+    study = str(info.get("name", "study"))
+    figure.text(0.02, 1 - 0.36 / height, study, fontsize=8, color=QUIET, va="center", parse_math=False)
     if is_synthetic(info):
-        figure.text(0.98, 1 - 0.16 / high, SYNTHETIC, ha="right", va="center", fontsize=8, fontweight="bold",
-                    color="white", bbox={"facecolor": "#B03A00", "edgecolor": "none", "pad": 2.5})  # fmt: skip
+        box = {"facecolor": "#B03A00", "edgecolor": "none", "pad": 2.5}
+        figure.text(
+            0.98, 1 - 0.16 / height, SYNTHETIC, ha="right", va="center", fontsize=8, fontweight="bold", color="white",
+            bbox=box,
+        )  # fmt: skip
     return figure
 
 
-def _name(text: object) -> str:
-    return str(text).replace("$", r"\$")  # a dollar would start mathematics
+def _size_in_inches(data: FigureData) -> tuple[float, float]:
+    if isinstance(data, FrontFigure | ConfirmedFigure):
+        return 5.4, 4.8
+    if isinstance(data, HypervolumeFigure):
+        return 5.4, 3.3
+    if isinstance(data, ParallelFigure):
+        return 9.6, 4.6
+    rows = len(data.groups) if isinstance(data, StrategiesFigure) else len(data.ranking)
+    return 5.4, 1.9 + 0.36 * max(rows, 2)
 
 
-def _grid(axes: "Axes", which: Any = "both") -> None:
+def _draw_content(figure: "Figure", data: FigureData) -> None:
+    if isinstance(data, FrontFigure):
+        _draw_front(figure, data)
+    elif isinstance(data, ConfirmedFigure):
+        _draw_confirmed(figure, data)
+    elif isinstance(data, HypervolumeFigure):
+        _draw_hypervolume(figure, data)
+    elif isinstance(data, StrategiesFigure):
+        _draw_strategies(figure, data)
+    elif isinstance(data, ParallelFigure):
+        _draw_parallel(figure, data)
+    else:
+        _draw_importance(figure, data)
+
+
+def _escape(text: object) -> str:
+    """Returns a text in which no dollar starts mathematics."""
+    return str(text).replace("$", r"\$")
+
+
+def _add_grid(axes: "Axes", which: Any = "both") -> None:
     axes.grid(True, axis=which, color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
 
 
-def _pareto(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
+# The front.
+
+
+def _draw_front(figure: "Figure", data: FrontFigure) -> None:
     axes = figure.add_subplot()
-    front = fronts.front_table(table)
-    everything = fronts.candidate_networks(table)
-    on_front = fronts.is_on_front(everything, front)
-    for name, group in everything.groupby(everything["strategy"].fillna("unknown").astype(str), sort=True):
-        colour, marker, _ = style_of(str(name))
-        points = 100 * group[fronts.OBJECTIVES].to_numpy(float)
-        top, end = on_front[group.index], (group["share"] == 1).to_numpy()
-        style: dict[str, Any] = {"marker": marker, "color": colour}
-        hollow: dict[str, Any] = {"marker": marker, "facecolors": "white", "edgecolors": colour}
-        axes.scatter(points[~top & end, 0], points[~top & end, 1], s=22, alpha=0.38, linewidths=0, **style)
-        axes.scatter(points[~top & ~end, 0], points[~top & ~end, 1], s=12, alpha=0.3, linewidths=0.7, **hollow)
-        axes.scatter(
-            points[top & end, 0], points[top & end, 1], s=46, linewidths=0.9, edgecolors=INK, zorder=4, **style
-        )
-        axes.scatter(points[top & ~end, 0], points[top & ~end, 1], s=40, linewidths=1.6, zorder=4, **hollow)
-        axes.scatter([], [], s=32, linewidths=0, label=_name(name), **style)
-    if (everything["share"] < 1).any():
-        axes.scatter([], [], s=32, linewidths=1.2, facecolors="white", edgecolors="#555555", label="interpolated")
-    line = front_border(front)
-    view = [axes.get_xlim(), axes.get_ylim()]
-    axes.plot(*line.T, color=INK, linewidth=1.3, zorder=3, label="Front")
-    start = baseline_point(info)
-    if start is not None:
-        x, y = 100 * start[0], 100 * start[1]
-        axes.plot(x, y, "+", color=INK, markersize=15, markeredgewidth=2.2, zorder=5)
-        axes.annotate("baseline", (x, y), xytext=(-8, -9), textcoords="offset points", ha="right", va="top",
-                      fontsize=9, color=INK, bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
-                      zorder=5)  # fmt: skip
-        view = [(min(low, at - 2), max(high, at + 2)) for (low, high), at in zip(view, (x, y), strict=True)]
-    axes.set(
-        xlim=view[0],
-        ylim=view[1],
-        xlabel=_name(objective_label(info, "source")),
-        ylabel=_name(objective_label(info, "target")),
-    )
-    _grid(axes)
+    for group in data.groups:
+        _draw_networks(axes, group)
+    if not all(group.is_end.all() for group in data.groups):
+        axes.scatter([], [], s=32, linewidths=1.2, facecolors="white", edgecolors=QUIET, label="interpolated")
+
+    # The view is that of the networks; the border's ends at chance lie outside of it.
+    x_limits = axes.get_xlim()
+    y_limits = axes.get_ylim()
+    axes.plot(*data.border.T, color=INK, linewidth=1.3, zorder=3, label="Front")
+    if data.baseline is not None:
+        x, y = data.baseline
+        _draw_baseline(axes, x, y)
+        x_limits = _widen(x_limits, x)
+        y_limits = _widen(y_limits, y)
+
+    x_label, y_label = data.axis_labels
+    axes.set(xlim=x_limits, ylim=y_limits, xlabel=_escape(x_label), ylabel=_escape(y_label))
+    _add_grid(axes)
     columns = min(4, len(axes.get_legend_handles_labels()[1]))
     figure.legend(loc="outside lower center", ncols=columns, fontsize=9, handletextpad=0.3, columnspacing=1.2)
 
 
-def _confirmed(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
-    axes, named = figure.add_subplot(), set()
-    for point in confirmed_points(info):
-        colour, marker, _ = style_of(str(point["strategy"]))
-        x, y = (100 * point[f"{side}_test"] for side in ("source", "target"))
-        spans = [[[at - 100 * point[f"{side}_lower"]], [100 * point[f"{side}_upper"] - at]]
-                 for at, side in ((x, "source"), (y, "target"))]  # fmt: skip
-        axes.errorbar(x, y, xerr=spans[0], yerr=spans[1], color=colour, linewidth=0.9, alpha=0.75, zorder=2)
-        edge = INK if point["front"] else "white"
-        axes.scatter(x, y, s=52, marker=marker, color=colour, edgecolors=edge, linewidths=1.1, zorder=4)
-        if "source_optimism" in point:
-            seen = [100 * (point[f"{side}_test"] + point[f"{side}_optimism"]) for side in ("source", "target")]
-            axes.plot([seen[0], x], [seen[1], y], color=colour, linewidth=0.8, linestyle=":", zorder=1)
-            axes.scatter(
-                seen[0], seen[1], s=26, marker=marker, facecolors="white", edgecolors=colour, linewidths=1, zorder=3
-            )
-        if point["strategy"] not in named:
-            named.add(point["strategy"])
-            axes.scatter([], [], s=36, marker=marker, color=colour, label=_name(point["strategy"]))
-    axes.scatter([], [], s=26, facecolors="white", edgecolors="#555555", label="on validation")
+def _draw_networks(axes: "Axes", group: StrategyNetworks) -> None:
+    """Draws one strategy's networks: interpolated ones hollow, those off the front faint and small."""
+    colour, marker, _ = style_of(group.strategy)
+    filled: dict[str, Any] = {"marker": marker, "color": colour}
+    hollow: dict[str, Any] = {"marker": marker, "facecolors": "white", "edgecolors": colour}
+
+    def scatter(chosen: np.ndarray, **style: Any) -> None:
+        axes.scatter(group.points[chosen, 0], group.points[chosen, 1], **style)
+
+    scatter(~group.on_front & group.is_end, s=22, alpha=0.38, linewidths=0, **filled)
+    scatter(~group.on_front & ~group.is_end, s=12, alpha=0.3, linewidths=0.7, **hollow)
+    scatter(group.on_front & group.is_end, s=46, linewidths=0.9, edgecolors=INK, zorder=4, **filled)
+    scatter(group.on_front & ~group.is_end, s=40, linewidths=1.6, zorder=4, **hollow)
+    axes.scatter([], [], s=32, linewidths=0, label=_escape(group.strategy), **filled)
+
+
+def _draw_baseline(axes: "Axes", x: float, y: float) -> None:
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
+    axes.plot(x, y, "+", color=INK, markersize=15, markeredgewidth=2.2, zorder=5)
+    axes.annotate(
+        "baseline", (x, y), xytext=(-8, -9), textcoords="offset points", ha="right", va="top", fontsize=9, color=INK,
+        bbox=box, zorder=5,
+    )  # fmt: skip
+
+
+def _widen(limits: tuple[float, float], value: float) -> tuple[float, float]:
+    """Returns limits that hold a value with two points around it."""
+    low, high = limits
+    return min(low, value - 2), max(high, value + 2)
+
+
+# The confirmed networks.
+
+
+def _draw_confirmed(figure: "Figure", data: ConfirmedFigure) -> None:
+    axes = figure.add_subplot()
+    named: set[str] = set()
+    for point in data.points:
+        _draw_confirmed_point(axes, point)
+        if point.strategy not in named:
+            named.add(point.strategy)
+            colour, marker, _ = style_of(point.strategy)
+            axes.scatter([], [], s=36, marker=marker, color=colour, label=_escape(point.strategy))
+    axes.scatter([], [], s=26, facecolors="white", edgecolors=QUIET, label="on validation")
     axes.scatter([], [], s=40, facecolors="#bbbbbb", edgecolors=INK, label="of the front")
-    axes.set(
-        xlabel=_name(f"Source test accuracy (%) — {dataset_label(info, 'source')}"),
-        ylabel=_name(f"Target test accuracy (%) — {dataset_label(info, 'target')}"),
-    )
-    _grid(axes)
+    x_label, y_label = data.axis_labels
+    axes.set(xlabel=_escape(x_label), ylabel=_escape(y_label))
+    _add_grid(axes)
     figure.legend(loc="outside lower center", ncols=4, fontsize=9, handletextpad=0.3, columnspacing=1.2)
 
 
-def _hypervolume(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
+def _draw_confirmed_point(axes: "Axes", point: ConfirmedFigurePoint) -> None:
+    """Draws a network with its intervals, and a dotted line from where validation had put it."""
+    colour, marker, _ = style_of(point.strategy)
+    x, y = point.test
+    x_error = [[x - point.lower[0]], [point.upper[0] - x]]
+    y_error = [[y - point.lower[1]], [point.upper[1] - y]]
+    axes.errorbar(x, y, xerr=x_error, yerr=y_error, color=colour, linewidth=0.9, alpha=0.75, zorder=2)
+    edge = INK if point.on_front else "white"
+    axes.scatter(x, y, s=52, marker=marker, color=colour, edgecolors=edge, linewidths=1.1, zorder=4)
+    if point.validation is not None:
+        before_x, before_y = point.validation
+        axes.plot([before_x, x], [before_y, y], color=colour, linewidth=0.8, linestyle=":", zorder=1)
+        axes.scatter(
+            before_x, before_y, s=26, marker=marker, facecolors="white", edgecolors=colour, linewidths=1, zorder=3
+        )
+
+
+# Hypervolume, strategies, parallel axes, importance.
+
+
+def _draw_hypervolume(figure: "Figure", data: HypervolumeFigure) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes = figure.add_subplot()
-    volumes = fronts.hypervolume_over_trials(table, fronts.hypervolume_reference(info))
-    numbers = table["number"].to_numpy()
-    axes.step(numbers, volumes, where="post", color="#0072B2", linewidth=1.8)
-    axes.plot(numbers[-1], volumes[-1], "o", color="#0072B2", markersize=4.5)
-    axes.annotate(f"{volumes[-1]:.3f}", (numbers[-1], volumes[-1]), xytext=(-2, -6), textcoords="offset points",
-                  ha="right", va="top")  # fmt: skip
-    axes.set(xlabel="Trial number", ylabel=f"Area dominated above\n{fronts.describe_reference(info)}")
+    last = data.numbers[-1], data.volumes[-1]
+    axes.step(data.numbers, data.volumes, where="post", color="#0072B2", linewidth=1.8)
+    axes.plot(*last, "o", color="#0072B2", markersize=4.5)
+    axes.annotate(f"{last[1]:.3f}", last, xytext=(-2, -6), textcoords="offset points", ha="right", va="top")
+    axes.set(xlabel="Trial number", ylabel=f"Area dominated above\n{data.reference}")
     axes.margins(y=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _grid(axes)
+    _add_grid(axes)
 
 
-def _strategies(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
-    done = fronts.finished_trials(table)
-    names = sorted(done["strategy"].fillna("unknown").astype(str).unique(), reverse=True)
-    start = baseline_point(info)
-    left = None
-    for column, side in enumerate(("source", "target")):
-        axes = left = figure.add_subplot(1, 2, column + 1, sharey=left)
-        for row, name in enumerate(names):
-            values = 100 * done.loc[done["strategy"].fillna("unknown").astype(str) == name, f"{side}_val"].to_numpy(
-                float
-            )
-            colour, marker, _ = style_of(name)
-            spread = row + 0.5 * (np.arange(len(values)) * 0.618034 % 1 - 0.5)  # even, and the same every time
-            axes.scatter(values, spread, s=14, marker=marker, color=colour, alpha=0.45, linewidths=0)
-            low, middle, high = np.percentile(values, [25, 50, 75])
-            axes.plot([low, high], [row, row], color=INK, linewidth=1.2)
-            axes.plot([middle, middle], [row - 0.24, row + 0.24], color=INK, linewidth=2)
-        if start is not None:
-            axes.axvline(100 * start[column], color="#555555", linewidth=1, linestyle=(0, (3, 3)))
-        axes.set_yticks(range(len(names)), [_name(name) for name in names])
+def _draw_strategies(figure: "Figure", data: StrategiesFigure) -> None:
+    # The first strategy stands at the top.
+    groups = data.groups[::-1]
+    names = [_escape(strategy) for strategy, _ in groups]
+    left_axes = None
+    for column, domain in enumerate(DOMAINS):
+        axes = figure.add_subplot(1, 2, column + 1, sharey=left_axes)
+        left_axes = axes
+        for row, (strategy, trials) in enumerate(groups):
+            accuracies = 100 * trials[f"{domain}_val"].to_numpy(float)
+            _draw_distribution(axes, row, strategy, accuracies)
+        if data.baseline is not None:
+            axes.axvline(data.baseline[column], color=QUIET, linewidth=1, linestyle=(0, (3, 3)))
+        axes.set_yticks(range(len(names)), names)
         axes.set_ylim(-0.6, len(names) - 0.4)
         axes.tick_params(labelleft=column == 0)
-        axes.set_xlabel(_name(objective_label(info, side).replace(" accuracy", "\naccuracy")), fontsize=8.5)
-        _grid(axes, "x")
-    figure.supxlabel("Bars: median and quartiles; dashed: baseline", fontsize=8, color="#555555")
+        label = data.axis_labels[column].replace(" accuracy", "\naccuracy")
+        axes.set_xlabel(_escape(label), fontsize=8.5)
+        _add_grid(axes, "x")
+    figure.supxlabel("Bars: median and quartiles; dashed: baseline", fontsize=8, color=QUIET)
 
 
-def _parallel(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
-    axes, (lines, done) = figure.add_subplot(), build_axes(table)
-    front = set(fronts.front_table(table)["trial"])
-    for row, (strategy, number) in enumerate(zip(done["strategy"], done["number"], strict=True)):
-        top, places = number in front, [axis.places[row] for axis in lines]
-        style: dict[str, Any] = (
-            {"linewidth": 1.8, "alpha": 1.0, "zorder": 3} if top else {"linewidth": 0.7, "alpha": 0.25, "zorder": 2}
-        )
-        axes.plot(places, color=style_of(strategy)[0], **style)
-    for column, axis in enumerate(lines):
-        axes.axvline(column, color=INK, linewidth=0.8, zorder=4)
-        for place, label in zip(axis.ticks, axis.labels, strict=True):
-            box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
-            axes.annotate(_name(label), (column, place), xytext=(3, 0), textcoords="offset points", fontsize=7.5,
-                          va="center", zorder=5, bbox=box, color=INK if column else style_of(label)[0])  # fmt: skip
-    axes.set_xticks(range(len(lines)), [_name(axis.name) for axis in lines], rotation=25, ha="right", fontsize=8.5)
-    axes.set_yticks([])
-    axes.set_xlim(-0.2, len(lines) - 0.4)
-    axes.spines["left"].set_visible(False)
-    figure.supxlabel("Colours: strategies; bold: on the front", fontsize=8, color="#555555")
+def _draw_distribution(axes: "Axes", row: int, strategy: str, accuracies: np.ndarray) -> None:
+    """Draws a strategy's accuracies in per cent (n,) around a row, with median and quartiles."""
+    colour, marker, _ = style_of(strategy)
+    # Multiples of the golden ratio spread points evenly, and equally in each drawing.
+    offsets = np.arange(len(accuracies)) * GOLDEN_RATIO % 1 - 0.5
+    axes.scatter(accuracies, row + 0.5 * offsets, s=14, marker=marker, color=colour, alpha=0.45, linewidths=0)
+    lower_quartile, median, upper_quartile = np.percentile(accuracies, [25, 50, 75])
+    axes.plot([lower_quartile, upper_quartile], [row, row], color=INK, linewidth=1.2)
+    axes.plot([median, median], [row - 0.24, row + 0.24], color=INK, linewidth=2)
 
 
-def _importance(figure: "Figure", info: dict, ranking: pd.DataFrame) -> None:
+def _draw_parallel(figure: "Figure", data: ParallelFigure) -> None:
     axes = figure.add_subplot()
-    rows = np.arange(len(ranking))[::-1]
-    sides = [side for side in ("source", "target") if side in ranking]
-    colours = {"source": "#0072B2", "target": "#E69F00"}
-    for place, side in enumerate(sides):
-        height = 0.76 / len(sides)
-        at = rows + 0.38 - height * (place + 0.5)
-        axes.barh(
-            at,
-            ranking[side],
-            height * 0.92,
-            color=colours[side],
-            label=_name(f"{side}: {dataset_label(info, side)}"),
-        )
-    axes.set_yticks(rows, [_name(knob) for knob in ranking["knob"]])
+    bold: dict[str, Any] = {"linewidth": 1.8, "alpha": 1.0, "zorder": 3}
+    faint: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.25, "zorder": 2}
+    for trial, strategy in enumerate(data.strategies):
+        places = [axis.places[trial] for axis in data.axes]
+        style = bold if data.on_front[trial] else faint
+        axes.plot(places, color=style_of(strategy)[0], **style)
+    for column, axis in enumerate(data.axes):
+        _draw_axis(axes, column, axis)
+    names = [_escape(axis.name) for axis in data.axes]
+    axes.set_xticks(range(len(names)), names, rotation=25, ha="right", fontsize=8.5)
+    axes.set_yticks([])
+    axes.set_xlim(-0.2, len(names) - 0.4)
+    axes.spines["left"].set_visible(False)
+    figure.supxlabel("Colours: strategies; bold: on the front", fontsize=8, color=QUIET)
+
+
+def _draw_axis(axes: "Axes", column: int, axis: Axis) -> None:
+    """Draws one of the parallel axes; the first names the strategies, each in its colour."""
+    box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
+    axes.axvline(column, color=INK, linewidth=0.8, zorder=4)
+    for place, label in zip(axis.ticks, axis.labels, strict=True):
+        colour = INK if column else style_of(label)[0]
+        axes.annotate(
+            _escape(label), (column, place), xytext=(3, 0), textcoords="offset points", fontsize=7.5, va="center",
+            zorder=5, bbox=box, color=colour,
+        )  # fmt: skip
+
+
+def _draw_importance(figure: "Figure", data: ImportanceFigure) -> None:
+    axes = figure.add_subplot()
+    rows = np.arange(len(data.ranking))[::-1]
+    domains = [domain for domain in DOMAINS if domain in data.ranking]
+    height = 0.76 / len(domains)
+    for place, domain in enumerate(domains):
+        centres = rows + 0.38 - height * (place + 0.5)
+        label = _escape(data.labels[domain])
+        axes.barh(centres, data.ranking[domain], height * 0.92, color=DOMAIN_COLOURS[domain], label=label)
+    axes.set_yticks(rows, [_escape(name) for name in data.ranking["hyperparameter"]])
     axes.set_xlabel("Share of importance for the best tenth of trials")
     axes.set_xlim(left=0)
-    _grid(axes, "x")
+    _add_grid(axes, "x")
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)

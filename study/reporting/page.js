@@ -1,4 +1,4 @@
-// The report's interactive front. Plotly and `details` (study/details.py) are on the page; nothing is fetched.
+// The report's interactive front. Plotly and `details` (trial_details.py) are on the page; nothing is fetched.
 (function () {
   "use strict";
   const box = document.getElementById("front"), panel = document.getElementById("detail");
@@ -78,12 +78,12 @@
       traces.push({x: epochs, y: rows.loss, name: "loss", mode: "lines+markers", line: {color: "#8a8a8a"},
         marker: {size: 4}});
     }
-    [["source", "source_val", "#0072B2"], ["target", "target_val", "#E69F00"]].forEach(function (side) {
-      const points = [[0, data.baseline[side[0]]]].concat(epochs.map((e, i) => [e, rows[side[1]][i]]))
+    [["source", "source_val", "#0072B2"], ["target", "target_val", "#E69F00"]].forEach(function ([domain, column, colour]) {
+      const points = [[0, data.baseline[domain]]].concat(epochs.map((e, i) => [e, rows[column][i]]))
         .filter((point) => point[1] !== null && point[1] !== undefined);
       traces.push({x: points.map((p) => p[0]), y: points.map((p) => 100 * p[1]), yaxis: "y2",
-        name: data.labels[side[0]] + " %", mode: "lines+markers", line: {color: side[2], dash: "dot"},
-        marker: {size: 8, symbol: side[0] === "source" ? "square" : "circle"}});
+        name: data.labels[domain] + " %", mode: "lines+markers", line: {color: colour, dash: "dot"},
+        marker: {size: 8, symbol: domain === "source" ? "square" : "circle"}});
     });
     const axis = {gridcolor: line(), zeroline: false, automargin: true};
     Plotly.newPlot(plot, traces, {height: 300, margin: {t: 8, l: 44, r: 44, b: 90}, font: {color: ink(), size: 11},
@@ -101,20 +101,23 @@
     pick.value = number;
     panel.textContent = "";
     make("h3", "Trial " + number + " · " + trial.strategy, panel);
-    const change = (side) => data.baseline[side] === null ? "" : " (baseline " + percent(data.baseline[side]) + ")";
+    const change = (domain) => data.baseline[domain] === null ? ""
+      : " (baseline " + percent(data.baseline[domain]) + ")";
     make("p", data.labels.source + " " + percent(trial.source) + change("source") + ", " + data.labels.target + " "
       + percent(trial.target) + change("target") + ", on validation images.", panel);
-    const knobs = Object.keys(trial.knobs).map((name) => name.replaceAll("_", " ") + " " + trial.knobs[name]);
-    make("p", knobs.join(", "), panel, "quiet");
-    if (trial.ways.length) {
-      make("p", "On the way from the baseline to it: " + trial.ways.map((way) => "alpha " + way.alpha + ": "
-        + percent(way.source) + " and " + percent(way.target) + (way.front ? " (front)" : "")).join("; ") + ".", panel);
+    const settings = Object.keys(trial.hyperparameters)
+      .map((name) => name.replaceAll("_", " ") + " " + trial.hyperparameters[name]);
+    make("p", settings.join(", "), panel, "quiet");
+    if (trial.interpolated.length) {
+      make("p", "On the way from the baseline to it: " + trial.interpolated.map((network) => "alpha "
+        + network.alpha + ": " + percent(network.source) + " and " + percent(network.target)
+        + (network.front ? " (front)" : "")).join("; ") + ".", panel);
     }
     curve(trial);
-    ["source", "target"].forEach(function (side) {
-      const before = data.baseline.confusion[side], after = trial.confusion[side];
+    ["source", "target"].forEach(function (domain) {
+      const before = data.baseline.confusion[domain], after = trial.confusion[domain];
       if (!before && !after) return;
-      const part = block("What was taken for what: " + data.labels[side],
+      const part = block("What was taken for what: " + data.labels[domain],
         "Rows: the true expression; columns: what the network saw; per cent of the row.");
       const pair = make("div", null, part, "pair");
       if (before) matrix(pair, "before", before);

@@ -3,18 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from search_spaces.paper import FROM_SCRATCH
 from study import trials as fronts
-from study.record import confirmed_points, is_synthetic, number, section
+from study.record import DOMAINS, confirmed_points, is_synthetic, number, section
 from study.reporting.tables import Table
 from study.reporting.wording import SYNTHETIC
-
-if TYPE_CHECKING:
-    import rich.console
 
 PAPER = Path(__file__).with_name("paper.csv")
 OURS = "this study (validation)"
@@ -35,14 +32,14 @@ def study_paper_table(info: dict, table: pd.DataFrame) -> pd.DataFrame | None:
     options, confirmed = section(info, "options"), confirmed_points(info)
     if options.get("space") != "paper" and not confirmed:
         return None
-    source, target = (str(section(info, side).get("name", side)) for side in ("source", "target"))
+    source, target = (str(section(info, domain).get("name", domain)) for domain in DOMAINS)
     tested = {_column_of(point["named"], number(options.get("amount")) or 1.0): point for point in confirmed
               if point.get("named")}  # fmt: skip
     # Beside invented data, or another source, published figures would look comparable without being so.
     real = not is_synthetic(info) and source == "fer2013"
-    found = paper_table(table, target, source, real, tested)
+    paper = paper_table(table, target, source, real, tested)
     # In another space a strategy's trials differ in more than the paper's.
-    return found if options.get("space") == "paper" else found[found["figures"] != OURS].reset_index(drop=True)
+    return paper if options.get("space") == "paper" else paper[paper["figures"] != OURS].reset_index(drop=True)
 
 
 def _column_of(name: str, amount: float) -> str:
@@ -135,26 +132,6 @@ def _cell(paper: pd.DataFrame, row: dict, name: str) -> str:
         return f"{value:.2f}"
     ends = [paper.loc[(paper["figures"] == end) & (paper["domain"] == row["domain"]), name] for end in (LOWER, UPPER)]
     return f"{value:.1f} [{ends[0].iloc[0]:.1f}, {ends[1].iloc[0]:.1f}]"
-
-
-def paper_rich_table(paper: pd.DataFrame, title: str = "") -> "rich.console.Group":
-    """Returns `paper_table` for the terminal: a table for each dataset, which eighty columns hold."""
-    import rich.console
-    import rich.table
-    from rich.markup import escape
-
-    parts = []
-    for _, rows in paper.groupby("domain", sort=True):
-        name = str(rows["dataset"].iloc[0])
-        table = as_table(rows)
-        shown = rich.table.Table(title=escape(f"{name}: {title}" if title else name), title_justify="left")
-        for index, head in enumerate(table.head):
-            label = SHORT.get(head.removeprefix(f"{name}, "), head)
-            shown.add_column(escape(label), justify="right" if index else "left", no_wrap=True)
-        for row in table.rows:
-            shown.add_row(*(escape(cell) for cell in row))
-        parts.append(shown)
-    return rich.console.Group(*parts)
 
 
 def title_of(info: dict) -> str:

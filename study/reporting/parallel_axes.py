@@ -1,4 +1,4 @@
-"""Finished trials as lines over parallel axes: each knob that varied, and both objectives."""
+"""Finished trials as lines over parallel axes: each hyperparameter that varied, and both objectives."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,16 +10,17 @@ import pandas as pd
 from study import trials as fronts
 from study.reporting.wording import format_percent, format_value
 
-WIDE = 30.0
-"""A positive knob whose largest value is this many times its smallest is drawn on a logarithmic axis."""
-MOST = 14
-"""Axes that fit side by side; of more knobs, those that most trials were asked for."""
-LABELS = 12
+LOGARITHMIC_RATIO = 30.0
+"""A positive hyperparameter whose largest value is this many times its smallest is drawn on a logarithmic axis."""
+MOST_AXES = 14
+"""Axes that fit side by side; of more hyperparameters, those that most trials have a value of."""
+MOST_LABELS = 12
 """Words that are written at one axis; of more, every second or third."""
 WORDS = 0.8
 """Where the words begin on an axis that has numbers as well."""
 ABSENT = -0.12
-"""Where the line of a trial passes that has no value of a knob, or 0 on a logarithmic axis."""
+"""Where the line of a trial passes that has no value of a hyperparameter, or 0 on a logarithmic axis."""
+TICKS = 5
 
 
 @dataclass(frozen=True)
@@ -27,10 +28,10 @@ class Axis:
     """One of the parallel axes.
 
     Attributes:
-        name: Of the knob or objective.
+        name: The hyperparameter or objective.
         places: Where each trial's line passes (trials,), from 0 to 1, or ABSENT.
         ticks: Places with a label.
-        labels: Theirs.
+        labels: The labels of these places.
     """
 
     name: str
@@ -39,54 +40,114 @@ class Axis:
     labels: Sequence[str]
 
 
-def build_axes(table: pd.DataFrame) -> tuple[list[Axis], pd.DataFrame]:
-    """Returns the axes of a study, strategy first and objectives last, and the finished trials that are the lines."""
-    done = fronts.finished_trials(table).reset_index(drop=True)
-    varied = [name for name in fronts.hyperparameter_names(done) if done[name].nunique() > 1]
-    kept = sorted(varied, key=lambda name: -done[name].count())[: MOST - 3]
-    names = ["strategy", *(name for name in varied if name in kept)]
-    done = done.assign(strategy=done["strategy"].fillna("unknown").astype(str))
-    axes = [_axis(name, done[name]) for name in names]
-    for side, label in zip(fronts.OBJECTIVES, ("source %", "target %"), strict=True):
-        axes.append(_numeric(label, done[side].to_numpy(float), format_percent))
-    return axes, done
+@dataclass(frozen=True)
+class ParallelFigure:
+    """The finished trials as lines over parallel axes.
+
+    Attributes:
+        axes: Strategy first, then hyperparameters, objectives last.
+        strategies: Each trial's strategy (trials,).
+        on_front: Which trials have a network on the front (trials,).
+    """
+
+    axes: list[Axis]
+    strategies: list[str]
+    on_front: list[bool]
 
 
-def _axis(name: str, values: pd.Series) -> Axis:
-    """Returns a knob's axis: numbers by their value, words evenly spaced; where there are both, words at the top."""
-    label, numbers = name.replace("_", " "), pd.to_numeric(values, errors="coerce")
+def build_parallel_figure(table: pd.DataFrame) -> ParallelFigure:
+    """Returns the figure of a study's finished trials.
+
+    Args:
+        table: Trials, of `study.trials.trials_table`.
+    """
+    trials = fronts.finished_trials(table).reset_index(drop=True)
+    trials = trials.assign(strategy=trials["strategy"].fillna("unknown").astype(str))
+
+    # Strategy and both objectives have axes; hyperparameters share the others.
+    varied = [name for name in fronts.hyperparameter_names(trials) if trials[name].nunique() > 1]
+    by_count = sorted(varied, key=lambda name: -trials[name].count())
+    most_common = by_count[: MOST_AXES - 3]
+    names = ["strategy", *(name for name in varied if name in most_common)]
+
+    axes = [_build_axis(name, trials[name]) for name in names]
+    for objective, label in zip(fronts.OBJECTIVES, ("source %", "target %"), strict=True):
+        axes.append(_build_numeric_axis(label, trials[objective].to_numpy(float), format_percent))
+    on_front = trials["number"].isin(fronts.front_table(table)["trial"])
+    return ParallelFigure(axes, trials["strategy"].tolist(), on_front.tolist())
+
+
+def _build_axis(name: str, values: pd.Series) -> Axis:
+    """Returns a hyperparameter's axis: numbers by value, words evenly spaced; where there are both, words at the top.
+
+    Args:
+        name: The hyperparameter.
+        values: One of each trial, missing where it has none; index 0 to n - 1.
+    """
+    label = name.replace("_", " ")
+    numbers = pd.to_numeric(values, errors="coerce")
     words = values[numbers.isna() & values.notna()].map(format_value)
     if words.empty:
-        return _numeric(label, numbers.to_numpy(float), format_value)
+        return _build_numeric_axis(label, numbers.to_numpy(float), format_value)
+
+    # Words, in the order of the alphabet.
+    has_numbers = bool(numbers.notna().any())
     choices = sorted(words.unique())
-    mixed = bool(numbers.notna().any())
-    spaced = np.linspace(WORDS, 1, len(choices) + 1)[1:] if mixed else np.linspace(0, 1, len(choices))
-    place = dict(zip(choices, spaced.tolist(), strict=True))
-    shown = {word: place[word] for word in choices[:: math.ceil(len(choices) / LABELS)]}
-    absent = bool(values.isna().any())
-    places, ticks, labels = np.full(len(values), ABSENT), [ABSENT] * absent, ["–"] * absent
-    if mixed:
-        rest = (numbers.notna() | values.isna()).to_numpy()
-        axis = _numeric(label, numbers.to_numpy(float)[rest], format_value)
-        places[rest] = np.where(axis.places > 0, WORDS * axis.places, axis.places)
-        ticks, labels = [WORDS * tick if tick > 0 else tick for tick in axis.ticks], list(axis.labels)
-    places[words.index] = words.map(place)
-    return Axis(label, places, [*ticks, *shown.values()], [*labels, *shown])
+    place_of = dict(zip(choices, _word_places(len(choices), has_numbers), strict=True))
+    labelled = choices[:: math.ceil(len(choices) / MOST_LABELS)]
 
-
-def _numeric(label: str, values: np.ndarray, write: Callable[[float], str]) -> Axis:
-    positive = values[values > 0]
-    logarithmic = len(positive) > 1 and positive.max() >= WIDE * positive.min() and not (values < 0).any()
-    on = values > 0 if logarithmic else np.isfinite(values)
-    scale, back = (np.log, np.exp) if logarithmic else (np.asarray, np.asarray)
-    low, high = (float(scale(end)) for end in (values[on].min(), values[on].max()))
+    # Numbers below the words, and what is absent below both.
     places = np.full(len(values), ABSENT)
-    places[on] = (scale(values[on]) - low) / ((high - low) or 1.0)
-    at = np.linspace(0, 1, 5) if high > low else np.zeros(1)
-    off = sorted({"–" if np.isnan(value) else "0" for value in values[~on]})
-    return Axis(
-        label,
-        places,
-        [ABSENT] * bool(off) + at.tolist(),
-        [", ".join(off)] * bool(off) + [write(float(back(low + share * (high - low)))) for share in at],
-    )
+    ticks: list[float] = []
+    labels: list[str] = []
+    if has_numbers:
+        is_word = values.index.isin(words.index)
+        axis = _build_numeric_axis(label, numbers.to_numpy(float)[~is_word], format_value)
+        places[~is_word] = np.where(axis.places > 0, WORDS * axis.places, axis.places)
+        ticks = [WORDS * tick if tick > 0 else tick for tick in axis.ticks]
+        labels = list(axis.labels)
+    elif values.isna().any():
+        ticks = [ABSENT]
+        labels = ["–"]
+    places[words.index] = words.map(place_of)
+    return Axis(label, places, [*ticks, *(place_of[word] for word in labelled)], [*labels, *labelled])
+
+
+def _word_places(count: int, has_numbers: bool) -> list[float]:
+    """Returns evenly spaced places of words: over the whole axis, or above the numbers."""
+    if has_numbers:
+        return np.linspace(WORDS, 1, count + 1)[1:].tolist()
+    return np.linspace(0, 1, count).tolist()
+
+
+def _build_numeric_axis(label: str, values: np.ndarray, write: Callable[[float], str]) -> Axis:
+    """Returns the axis of numbers, logarithmic where they span orders of magnitude.
+
+    Args:
+        label: The axis's name.
+        values: One of each trial (trials,), NaN where it has none.
+        write: Returns a number for a reader.
+    """
+    positive = values[values > 0]
+    is_wide = len(positive) > 1 and positive.max() >= LOGARITHMIC_RATIO * positive.min()
+    is_logarithmic = is_wide and not (values < 0).any()
+    on_axis = values > 0 if is_logarithmic else np.isfinite(values)
+    scaled = np.log(values[on_axis]) if is_logarithmic else values[on_axis]
+
+    # Lines pass by the value's share of the range.
+    low = float(scaled.min())
+    extent = float(scaled.max()) - low
+    places = np.full(len(values), ABSENT)
+    places[on_axis] = (scaled - low) / (extent or 1.0)
+
+    # Ticks stand evenly; one alone where all values are the same.
+    shares = np.linspace(0, 1, TICKS) if extent > 0 else np.zeros(1)
+    ends = low + shares * extent
+    written = np.exp(ends) if is_logarithmic else ends
+    ticks = shares.tolist()
+    labels = [write(float(value)) for value in written]
+    off_axis = sorted({"–" if np.isnan(value) else "0" for value in values[~on_axis]})
+    if off_axis:
+        ticks = [ABSENT, *ticks]
+        labels = [", ".join(off_axis), *labels]
+    return Axis(label, places, ticks, labels)

@@ -1,14 +1,12 @@
-"""The report's tables as data, written as HTML by `page`, as Markdown and LaTeX here."""
+"""The report's tables as data, their Markdown and LaTeX, and the tables of all trials and of the front."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from fer.expressions import EXPRESSIONS
-from fer.layers import LAYERS
 from study import trials as fronts
-from study.record import baseline_point, confirmed_points, number, section
+from study.record import DOMAINS, baseline_point, confirmed_points, number, section
 from study.reporting.wording import (
     dataset_label,
     describe_interpolation,
@@ -20,7 +18,9 @@ from study.reporting.wording import (
 )
 
 LEVELS = (0.98, 0.95, 0.9, 0.8)
-_SHOWN_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
+"""Shares of the baseline's source accuracy that a user may want to keep."""
+MOST_REASONS = 30
+MOST_NUMBERS = 8
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Table:
     """One table of the report.
 
     Attributes:
-        name: Of its LaTeX label.
+        name: The name in its LaTeX label.
         caption: What it shows, with units.
         head: Names of the columns.
         rows: Cells as they are printed.
@@ -40,70 +40,130 @@ class Table:
     rows: list[list[Any]] = field(default_factory=list)
 
 
-def markdown(table: Table) -> str:
+# Formats.
+
+
+def to_markdown(table: Table) -> str:
     """Returns a table in Markdown, its caption below."""
-    lines = [table.head, ["---"] * len(table.head), *table.rows]
-    cells = (
-        "| " + " | ".join(str(cell).replace("|", r"\|").replace("\n", " ") for cell in row) + " |" for row in lines
-    )
-    return "\n".join([*cells, "", f"*{table.caption}*", ""])
+    rule = ["---"] * len(table.head)
+    lines = [_markdown_row(row) for row in (table.head, rule, *table.rows)]
+    return "\n".join([*lines, "", f"*{table.caption}*", ""])
 
 
-_LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-          "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "≥": r"$\geq$", "–": "--", "−": "$-$",
-          "→": r"$\to$", "Δ": r"$\Delta$", "×": r"$\times$", "…": r"\dots{}"}  # fmt: skip
+def _markdown_row(row: list[Any]) -> str:
+    cells = [str(cell).replace("|", r"\|").replace("\n", " ") for cell in row]
+    return f"| {' | '.join(cells)} |"
 
 
-def latex_text(value: object) -> str:
+_LATEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "≥": r"$\geq$", "–": "--", "−": "$-$",
+     "→": r"$\to$", "Δ": r"$\Delta$", "×": r"$\times$", "…": r"\dots{}"}
+)  # fmt: skip
+"""LaTeX of what is special in it and of the report's signs; pandas escapes neither captions nor signs."""
+
+
+def escape_latex(value: object) -> str:
     """Returns any value as LaTeX text."""
-    return "".join(_LATEX.get(letter, letter) for letter in str(value))
+    return str(value).translate(_LATEX)
 
 
-def latex(table: Table) -> str:
+def to_latex(table: Table) -> str:
     """Returns a table in LaTeX, for the package booktabs."""
-    lines = [" & ".join(latex_text(cell) for cell in row) + r" \\" for row in table.rows]
-    return "\n".join(
-        [
-            r"\begin{table}", r"\centering", rf"\caption{{{latex_text(table.caption)}}}",
-            rf"\label{{tab:{table.name}}}",
-            rf"\begin{{tabular}}{{{'l' * len(table.head)}}}", r"\toprule",
-            " & ".join(latex_text(cell) for cell in table.head) + r" \\", r"\midrule", *lines, r"\bottomrule",
-            r"\end{tabular}", r"\end{table}", "",
-        ]
-    )  # fmt: skip
+    # Names of columns may repeat, which pandas cannot style, so columns are numbers until they are printed.
+    cells = pd.DataFrame(table.rows, columns=range(len(table.head)), dtype=object)
+    styler = cells.style.hide(axis="index").format(escape_latex)
+    titles: dict[object, str] = {column: escape_latex(title) for column, title in enumerate(table.head)}
+    styler = styler.format_index(lambda column: titles[column], axis="columns")
+    return styler.to_latex(
+        caption=escape_latex(table.caption),
+        label=f"tab:{table.name}",
+        column_format="l" * len(table.head),
+        position_float="centering",
+        hrules=True,
+    )
+
+
+# Trials.
+
+
+def varied_hyperparameters(table: pd.DataFrame) -> list[str]:
+    """Returns the hyperparameters that differ between trials.
+
+    Args:
+        table: Trials, of `study.trials.trials_table`.
+    """
+    return [name for name in fronts.hyperparameter_names(table) if table[name].nunique(dropna=False) > 1]
+
+
+def build_strategies_table(info: dict, table: pd.DataFrame) -> Table:
+    """Returns per strategy how many trials ended how, and what it reached on validation images."""
+    baseline = baseline_point(info)
+    strategies = fronts.strategies_table(table, baseline[0] if baseline else None, LEVELS)
+    head = [_strategy_heading(str(column)) for column in strategies.columns]
+    rows = [[_strategy_cell(value) for value in row] for row in strategies.itertuples(index=False)]
+    caption = "On validation images; each is the best of its strategy's trials, and the best of more trials is higher."
+    return Table("strategies", caption, head, rows)
+
+
+def _strategy_heading(column: str) -> str:
+    if column.startswith("target_at_"):
+        return f"Target % at source kept ≥ {column.removeprefix('target_at_')}"
+    headings = {"strategy": "Strategy", "best_target": "Best target %", "source_there": "Source % there"}
+    return headings.get(column, column)
+
+
+def _strategy_cell(value: Any) -> Any:
+    return format_percent(value) if isinstance(value, float) else value
+
+
+def build_unfinished_table(table: pd.DataFrame) -> Table | None:
+    """Returns why trials stopped or failed, the most frequent reasons first."""
+    unfinished = table[table["state"] != "finished"]
+    if unfinished.empty:
+        return None
+    reasons = unfinished["reason"].fillna("no reason recorded").astype(str)
+    groups = list(unfinished.assign(reason=reasons).groupby(["state", "reason"]))
+    groups.sort(key=lambda group: -len(group[1]))
+
+    rows: list[list[Any]] = []
+    for (state, reason), group in groups[:MOST_REASONS]:
+        numbers = ", ".join(str(number) for number in group["number"].head(MOST_NUMBERS))
+        more = " …" if len(group) > MOST_NUMBERS else ""
+        rows.append([state, reason, len(group), numbers + more])
+    left_out = len(groups) - MOST_REASONS
+    caption = f"and {left_out} further reasons, in trials.csv." if left_out > 0 else ""
+    return Table("unfinished", caption, ["State", "Reason", "Trials", "Numbers"], rows)
+
+
+# The front.
 
 
 def build_front_table(info: dict, table: pd.DataFrame) -> Table:
-    """Returns the front on validation, with the knobs that vary over the study."""
+    """Returns the front on validation images, with the hyperparameters that vary over the study."""
     front = fronts.front_table(table)
-    varied = [
-        name for name in fronts.hyperparameter_names(front) if name in table and table[name].nunique(dropna=False) > 1
-    ]
-    labels = [f"{dataset_label(info, side)} %" for side in ("source", "target")]
-    rows = [
-        [row["trial"], row["strategy"], describe_interpolation(row["alpha"], row.get("alpha_slope", 0.0)),
-         *(format_percent(row[name]) for name in fronts.OBJECTIVES), *(format_value(row[name]) for name in varied)]
-        for row in front.to_dict("records")
-    ]  # fmt: skip
-    head = ["Trial", "Strategy", "Alpha", *labels, *(name.replace("_", " ") for name in varied)]
+    on_front = fronts.hyperparameter_names(front)
+    varied = [name for name in on_front if name in varied_hyperparameters(table)]
+
+    rows: list[list[Any]] = []
+    for network in front.to_dict("records"):
+        alpha = describe_interpolation(network["alpha"], network.get("alpha_slope", 0.0))
+        accuracies = [format_percent(network[objective]) for objective in fronts.OBJECTIVES]
+        values = [format_value(network[name]) for name in varied]
+        rows.append([network["trial"], network["strategy"], alpha, *accuracies, *values])
+
+    accuracy_labels = [f"{dataset_label(info, domain)} %" for domain in DOMAINS]
+    head = ["Trial", "Strategy", "Alpha", *accuracy_labels, *(name.replace("_", " ") for name in varied)]
     return Table("front", "The front: accuracy on validation images, and the knobs that varied.", head, rows)
 
 
 def build_confirmed_table(info: dict) -> Table:
-    """Returns what test images say of the front and of the named strategies."""
-    labels = [f"{dataset_label(info, side)} %" for side in ("source", "target")]
-    head = ["Point", "Strategy", "Alpha", *labels, "Source change", "p alone", "p", "Target change", "p alone", "p",
-            "Retention %", "Flips %", "Target UAR %", "Target ECE %", "Target optimism",
-            "Target % again, validation"]  # fmt: skip
-    rows = [
-        [point["name"], point["strategy"], point["alpha"],
-         *(interval_text(point, domain) for domain in ("source", "target")),
-         *(cell for domain in ("source", "target") for cell in _change_cells(point, domain)),
-         *(format_percent(point.get(name)) for name in ("retention", "negative_flips", "target_uar", "target_ece")),
-         "–" if "target_optimism" not in point else f"{100 * point['target_optimism']:+.1f}",
-         format_percent(point.get("target_val_again"))]
-        for point in confirmed_points(info)
-    ]  # fmt: skip
+    """Returns what test images show of the front and of the named strategies."""
+    accuracy_labels = [f"{dataset_label(info, domain)} %" for domain in DOMAINS]
+    changes = ["Source change", "p alone", "p", "Target change", "p alone", "p"]
+    further = ["Retention %", "Flips %", "Target UAR %", "Target ECE %", "Target optimism"]
+    head = ["Point", "Strategy", "Alpha", *accuracy_labels, *changes, *further, "Target % again, validation"]
+
     seeds = section(info, "confirmation").get("seeds", "several")
     caption = (
         f"Accuracy on test images in per cent, mean over {seeds} seeds, and its change from the baseline in points, "
@@ -111,188 +171,28 @@ def build_confirmed_table(info: dict) -> Table:
         "(Holm). Again: validation accuracy of the new trainings, which nothing was chosen by."
         f"{evaluated_before(info)}"
     )
-    return Table("confirmed", caption, head, rows)
+    return Table("confirmed", caption, head, [_confirmed_row(point) for point in confirmed_points(info)])
+
+
+def _confirmed_row(point: dict) -> list[Any]:
+    optimism = "–" if "target_optimism" not in point else f"{100 * point['target_optimism']:+.1f}"
+    return [
+        point["name"],
+        point["strategy"],
+        point["alpha"],
+        *(interval_text(point, domain) for domain in DOMAINS),
+        *_change_cells(point, "source"),
+        *_change_cells(point, "target"),
+        *(format_percent(point.get(name)) for name in ("retention", "negative_flips", "target_uar", "target_ece")),
+        optimism,
+        format_percent(point.get("target_val_again")),
+    ]
 
 
 def _change_cells(point: dict, domain: str) -> list[str]:
     """Returns a point's change from the baseline, its p-value alone and corrected; dashes for the baseline itself."""
     if number(point.get(f"{domain}_change")) is None:
         return ["–", "–", "–"]
-    change = points_text(*(point[f"{domain}_{name}"] for name in ("change", "change_lower", "change_upper")))
+    mean = point[f"{domain}_change"]
+    change = points_text(mean, point[f"{domain}_change_lower"], point[f"{domain}_change_upper"])
     return [change, f"{point[f'{domain}_p_alone']:.2g}", f"{point[f'{domain}_p']:.2g}"]
-
-
-def build_rungs_table(table: pd.DataFrame) -> Table | None:
-    """Returns how well each rung told the end: Spearman's rank correlation over the trials that came to theirs.
-
-    Those that stopped have no end, so the worst are missing, which makes a correlation smaller than it is.
-    """
-    done, rows = fronts.finished_trials(table), []
-    for share in fronts.rung_shares(table):
-        names = {side: fronts.RUNG_COLUMN.format(side, share) for side in fronts.OBJECTIVES}
-        reached = done.dropna(subset=list(names.values()))
-        found = [number(reached[name].rank().corr(reached[side].rank())) for side, name in names.items()]
-        last = (table["state"] == "stopped") & table[list(names.values())].notna().all(axis=1)
-        later = [fronts.RUNG_COLUMN.format(side, other) for other in fronts.rung_shares(table) if other > share
-                 for side in fronts.OBJECTIVES]  # fmt: skip
-        stopped = last & table[later].isna().all(axis=1)
-        cells = ["–" if one is None else f"{one:.2f}" for one in found]
-        rows.append([f"{100 * float(share):.0f} %", len(reached), *cells, int(stopped.sum())])
-    caption = (
-        "Spearman's rank correlation of accuracies at a share of the budget with those at its end, over the finished "
-        "trials that were looked at there. Stopped trials have no end: the correlation over all would differ."
-    )
-    head = ["Budget spent", "Finished trials", "Source", "Target", "Stopped there"]
-    return Table("rungs", caption, head, rows) if rows else None
-
-
-def build_retention_table(info: dict, table: pd.DataFrame) -> Table | None:
-    """Returns the best network on the target for each share of the source accuracy that must stay."""
-    start = baseline_point(info)
-    if start is None or fronts.finished_trials(table).empty:
-        return None
-    done = fronts.candidate_networks(table)
-    done["model"] = fronts.model_names(done)
-    tested = {point["model"]: point for point in confirmed_points(info) if point["model"]}
-    rows: list[list[Any]] = []
-    for level in LEVELS:
-        kept = done[done["source_val"] >= level * start[0]].sort_values(
-            ["target_val", "source_val"], ascending=False, kind="stable"
-        )
-        cells: list[Any] = [f"{100 * level:.0f} %"]
-        if kept.empty:
-            rows.append([*cells, "none", *["–"] * (4 + bool(tested))])
-            continue
-        best = kept.iloc[0]
-        cells += [best["strategy"], best["number"], fronts.interpolation_name(best["share"], best["slope"])]
-        cells += [format_percent(best["source_val"]), format_percent(best["target_val"])]
-        if tested:
-            cells.append(interval_text(tested[best["model"]], "target") if best["model"] in tested else "not confirmed")
-        rows.append(cells)
-    head = ["Source kept, at least", "Strategy", "Trial", "Alpha", "Source %", "Target %"]
-    caption = (
-        "The best on the target by how much of the source accuracy must stay, chosen on validation images, which "
-        "flatters what is chosen."
-    )
-    return Table("retention", caption, head + ["Target % on test"] * bool(tested), rows)
-
-
-def build_expressions_table(info: dict, model: str, row: Any) -> Table | None:
-    """Returns each expression's recall before and after, on test images where the network was confirmed.
-
-    Args:
-        info: The study's record.
-        model: The network's file, which finds its confirmation.
-        row: Its trial's row of `front.table`, whose measures are on validation images.
-    """
-    found, where = find_confirmed_recalls(info, model), "test"
-    if found is None:
-        measures = section(section(info, "baseline"), "measures")
-        found = [
-            {side: {name: source.get(f"{side}_recall_{name}") for name in EXPRESSIONS} for side in ("source", "target")}
-            for source in (measures, row)
-        ]
-        where = "validation"
-    before, after = found
-    rows = []
-    for name in EXPRESSIONS:
-        cells: list[Any] = [name]
-        for side in ("source", "target"):
-            first, last = (number(recalls.get(side, {}).get(name)) for recalls in (before, after))
-            cells += [format_percent(first), format_percent(last)]
-            cells += ["–" if first is None or last is None else f"{100 * (last - first):+.1f}"]
-        rows.append(cells)
-    if all(cell == "–" for cells in rows for cell in cells[1:]):
-        return None
-    labels = [
-        f"{dataset_label(info, side)} {word}" for side in ("source", "target") for word in ("before %", "after %", "Δ")
-    ]
-    caption = (
-        f"Recall of each expression before and after adaptation, on {where} images, and the change in points, which "
-        "was not tested."
-    )
-    return Table("expressions", caption, ["Expression", *labels], rows)
-
-
-def find_confirmed_recalls(info: dict, model: str) -> list[dict] | None:
-    """Returns the recalls of the baseline and of a network on test images, None where it was not confirmed."""
-    inside = section(section(info, "confirmation"), "results").get("inside") or []
-    for point, found in zip(confirmed_points(info), inside, strict=False):
-        if point.get("model") == model and found.get("recall") and inside[0].get("recall"):
-            return [inside[0]["recall"], found["recall"]]
-    return None
-
-
-def build_freezing_table(info: dict, table: pd.DataFrame) -> Table | None:
-    """Returns what trials reached by how many layers they froze."""
-    done = fronts.finished_trials(table)
-    if "frozen_layers" not in done or done["frozen_layers"].nunique() < 2:
-        return None
-    frozen = pd.to_numeric(done["frozen_layers"])
-    bins = pd.cut(frozen, [-1, 0, 4, 8, 10, len(LAYERS) - 1, len(LAYERS)])
-    rows: list[list[Any]] = []
-    for _, group in done.groupby(bins, observed=True):
-        layers = pd.to_numeric(group["frozen_layers"])
-        name = f"{layers.min()}" if layers.min() == layers.max() else f"{layers.min()}–{layers.max()}"
-        accuracies = [
-            format_percent(accuracy)
-            for objective in ("source_val", "target_val")
-            for accuracy in (group[objective].median(), group[objective].max())
-        ]
-        rows.append([name, len(group), *accuracies])
-    head = ["Frozen layers", "Trials", "Source % median", "best", "Target % median", "best"]
-    caption = (
-        "Accuracy on validation images by how many layers were frozen; trials differ in other hyperparameters as well, "
-        "and the best of more trials is higher."
-    )
-    return Table("freezing", caption, head, rows)
-
-
-def build_differences_table(info: dict) -> Table | None:
-    """Returns the paired differences of the named strategies on test images."""
-    found = section(section(info, "confirmation"), "results").get("differences") or []
-    rows = [
-        [f"{row['one']} − {row['other']}", *(cell for side in ("source", "target") for cell in _gap_cells(row, side))]
-        for row in found
-    ]
-    head = ["Difference"]
-    for side in ("source", "target"):
-        head += [f"{dataset_label(info, side)}, points", "p alone", "p"]
-    caption = (
-        "Paired differences in test accuracy, seed by seed, for other people and seeds; the intervals hold together "
-        f"with 95 %, p is corrected for all {2 * len(rows)} comparisons (Bonferroni)."
-    )
-    return Table("differences", caption, head, rows) if rows else None
-
-
-def _gap_cells(row: dict, side: str) -> list[str]:
-    """Returns a difference with its interval, its p-value alone and corrected, dashes where none was recorded."""
-    difference = points_text(*(row[f"{side}_{name}"] for name in ("mean", "lower", "upper")))
-    p_values = (number(row.get(f"{side}_{name}")) for name in ("p_alone", "p"))
-    return [difference, *("–" if value is None else f"{value:.2g}" for value in p_values)]
-
-
-def build_similarity_table(info: dict) -> Table | None:
-    """Returns what one training of each confirmed point did inside the network."""
-    inside = section(section(info, "confirmation"), "results").get("inside") or []
-    rows = []
-    for point, found in zip(confirmed_points(info), inside, strict=False):
-        if found.get("cka"):
-            values = dict(zip(LAYERS, found["cka"], strict=False))
-            layers = [f"{values[name]:.2f}" for name in _SHOWN_LAYERS]
-            change = number(found.get("probe_change"))
-            drifted = number(point.get("target_drift"))
-            cells = ["–" if change is None else f"{100 * change:+.1f}", "–" if drifted is None else f"{drifted:.2f}"]
-            rows.append([point["name"], point["strategy"], point["alpha"], *layers, *cells])
-    head = [
-        "Point",
-        "Strategy",
-        "Alpha",
-        *(f"CKA {name}" for name in _SHOWN_LAYERS),
-    ]
-    head += ["Linear probe, points", "Drift, nats"]
-    caption = (
-        "Inside one training of each: linear CKA of layers with the baseline's and the change of a fresh linear probe, "
-        "on source images; KL divergence from the baseline on target images, mean over seeds."
-    )
-    return Table("inside", caption, head, rows) if rows else None

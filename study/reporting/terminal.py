@@ -1,20 +1,17 @@
-"""TODO"""
+"""The report's tables for the terminal."""
 
 from typing import TYPE_CHECKING, Any
 
-from study.options import LEVEL
-from study.record import DOMAINS
-
-if TYPE_CHECKING:
-    pass
-
-from typing import TYPE_CHECKING
-
 import pandas as pd
+
+from study.options import LEVEL
+from study.record import DOMAINS, is_synthetic
+from study.reporting.paper_table import SHORT, as_table, study_paper_table, title_of
+from study.reporting.wording import SYNTHETIC, dataset_label, format_percent, interval_text
 
 if TYPE_CHECKING:
     import rich.console
-from study.reporting.paper_table import paper_rich_table, study_paper_table, title_of
+    import rich.table
 
 
 def for_terminal(info: dict, table: pd.DataFrame) -> "rich.console.Group | None":
@@ -23,18 +20,47 @@ def for_terminal(info: dict, table: pd.DataFrame) -> "rich.console.Group | None"
     return None if paper is None else paper_rich_table(paper, title_of(info))
 
 
-def confirmed_rich_table(record: dict[str, Any], opening: dict[str, Any]) -> Any:
-    """Returns the confirmed points as a table for the terminal."""
+def paper_rich_table(paper: pd.DataFrame, title: str = "") -> "rich.console.Group":
+    """Returns the paper's table for the terminal: a table for each dataset, which eighty columns hold.
+
+    Args:
+        paper: Of `paper_table.paper_table`.
+        title: What is written above, after the dataset's name.
+    """
+    import rich.console
+    import rich.table
+    from rich.markup import escape
+
+    parts = []
+    for _, rows in paper.groupby("domain", sort=True):
+        name = str(rows["dataset"].iloc[0])
+        table = as_table(rows)
+        heading = f"{name}: {title}" if title else name
+        shown = rich.table.Table(title=escape(heading), title_justify="left")
+        for index, head in enumerate(table.head):
+            label = SHORT.get(head.removeprefix(f"{name}, "), head)
+            shown.add_column(escape(label), justify="right" if index else "left", no_wrap=True)
+        for row in table.rows:
+            shown.add_row(*(escape(cell) for cell in row))
+        parts.append(shown)
+    return rich.console.Group(*parts)
+
+
+def confirmed_rich_table(record: dict[str, Any], confirmation: dict[str, Any]) -> "rich.table.Table":
+    """Returns the confirmed points as a table for the terminal.
+
+    Args:
+        record: The study's record.
+        confirmation: The confirmation with its results.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from study.record import is_synthetic
-    from study.reporting.wording import SYNTHETIC, dataset_label, format_percent, interval_text
-
     mark = f" ({SYNTHETIC})" if is_synthetic(record) else ""
-    # Without vertical lines eighty columns hold it.
-    seeds = "1 seed" if opening["seeds"] == 1 else f"{opening['seeds']} seeds"
+    seeds = "1 seed" if confirmation["seeds"] == 1 else f"{confirmation['seeds']} seeds"
     title = f"test accuracy in per cent, {seeds}{mark}"
+
+    # Without vertical lines eighty columns hold it.
     shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("point", "strategy", "alpha"):
         shown.add_column(name, overflow="fold", min_width=len(name))
@@ -47,8 +73,10 @@ def confirmed_rich_table(record: dict[str, Any], opening: dict[str, Any]) -> Any
         "on the target, corrected by Holm"
     )
     shown.caption_justify = "left"
-    for point in opening["results"]["points"]:
-        cells = [interval_text(point, domain) for domain in DOMAINS]
-        cells.append(format_percent(point.get("target_val_again")))
-        shown.add_row(point["name"], point["strategy"], point["alpha"], *cells, f"{point['target_p']:.3g}")
+
+    for point in confirmation["results"]["points"]:
+        intervals = [interval_text(point, domain) for domain in DOMAINS]
+        again = format_percent(point.get("target_val_again"))
+        p_value = f"{point['target_p']:.3g}"
+        shown.add_row(point["name"], point["strategy"], point["alpha"], *intervals, again, p_value)
     return shown

@@ -1,4 +1,4 @@
-"""What the interactive front shows of a trial when it is chosen, as JSON-able data."""
+"""What the interactive front shows of a trial when it is chosen, as data for JSON."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,32 +8,31 @@ import pandas as pd
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
 from study import trials as fronts
-from study.record import confirmed_points, number, section
+from study.record import DOMAINS, confirmed_points, number, section
+from study.reporting.certainty import results_of
+from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import dataset_label, describe_interpolation, format_value
 
-MOST = 1500
+MOST_TRIALS = 1500
 """Trials that are shown; of more, the front's and the latest, so that the page stays a few megabytes."""
+CURVE_COLUMNS = ("epoch", "loss", "source_val", "target_val")
 
 
 def collect_trial_details(info: dict, table: pd.DataFrame, trials: Iterable[Any]) -> dict[str, Any]:
-    """Returns what can be shown of each finished trial: knobs, curve, confusions, retention, similarity of layers.
+    """Returns what can be shown of each finished trial.
+
+    That is hyperparameters, curve, confusion matrices, retention, similarity of layers and interpolated networks.
 
     Args:
         info: The study's record.
-        table: Of `front.table`.
-        trials: The trials themselves, whose curves and confusions no table has.
+        table: Trials, of `study.trials.trials_table`.
+        trials: The Optuna trials themselves, whose curves and confusion matrices no table has.
     """
-    front, done = fronts.front_table(table), fronts.finished_trials(table)
-    leading, knee = set(front["trial"]), fronts.find_knee(front)
-    places = fronts.candidate_networks(table)
-    places = places.assign(leads=fronts.is_on_front(places, front))[places["share"] < 1]
-    of_number = {trial.number: trial for trial in fronts.counted_trials(trials)}
-    ways = {trial: _ways(found) for trial, found in places.groupby("number")}
-    knobs = [str(name) for name in fronts.hyperparameter_names(table) if table[name].nunique(dropna=False) > 1]
-    rows = done.assign(leads=done["number"].isin(leading)).sort_values(["leads", "number"], ascending=False)[:MOST]
+    front = fronts.front_table(table)
+    knee = fronts.find_knee(front)
     baseline = section(info, "baseline")
     return {
-        "labels": {side: dataset_label(info, side) for side in ("source", "target")},
+        "labels": {domain: dataset_label(info, domain) for domain in DOMAINS},
         "expressions": list(EXPRESSIONS),
         "layers": list(LAYERS),
         "baseline": {
@@ -42,47 +41,79 @@ def collect_trial_details(info: dict, table: pd.DataFrame, trials: Iterable[Any]
             "confusion": baseline.get("confusion") or {},
         },
         "first": None if knee is None else int(knee["trial"]),
-        "trials": {
-            str(row["number"]): _trial(row, of_number[row["number"]], row["number"] in leading, knobs, info)
-            | {"ways": ways.get(row["number"], [])}
-            for row in rows.sort_values("number").to_dict("records")
-        },
+        "trials": _details_by_number(info, table, front, trials),
     }
 
 
-def _trial(row: dict, trial: Any, leads: bool, knobs: list[str], info: dict) -> dict[str, Any]:
+def _details_by_number(
+    info: dict, table: pd.DataFrame, front: pd.DataFrame, trials: Iterable[Any]
+) -> dict[str, dict[str, Any]]:
+    trial_of = {trial.number: trial for trial in fronts.counted_trials(trials)}
+    interpolated = _interpolated_by_number(table, front)
+    names = varied_hyperparameters(table)
+
+    # The front's trials come first where there are too many.
+    finished = fronts.finished_trials(table)
+    rows = finished.assign(on_front=finished["number"].isin(front["trial"]))
+    rows = rows.sort_values(["on_front", "number"], ascending=False)[:MOST_TRIALS]
+
+    details = {}
+    for row in rows.sort_values("number").to_dict("records"):
+        trial_number = row["number"]
+        trial_details = _trial_details(row, trial_of[trial_number], names, info)
+        trial_details["interpolated"] = interpolated.get(trial_number, [])
+        details[str(trial_number)] = trial_details
+    return details
+
+
+def _trial_details(row: dict, trial: Any, names: list[str], info: dict) -> dict[str, Any]:
+    """Returns what is shown of one trial.
+
+    Args:
+        row: Its row of the table, with whether it is on the front.
+        trial: The Optuna trial.
+        names: Hyperparameters that vary over the study.
+        info: The study's record.
+    """
     curve = [point for point in trial.user_attrs.get("curve") or [] if isinstance(point, dict)]
-    names = ("epoch", "loss", "source_val", "target_val")
     return {
         "strategy": str(row["strategy"]),
-        "front": leads,
+        "front": row["on_front"],
         "source": row["source_val"],
         "target": row["target_val"],
-        "knobs": {name: str(format_value(row[name])) for name in knobs},
-        "curve": {name: [_rounded(point.get(name)) for point in curve] for name in names},
+        "hyperparameters": {str(name): str(format_value(row[name])) for name in names},
+        "curve": {column: [_round(point.get(column)) for point in curve] for column in CURVE_COLUMNS},
         "confusion": trial.user_attrs.get("confusion") or {},
-        "retention": [_rounded(row.get(f"retention_{name}")) for name in EXPRESSIONS],
-        "cka": _similarity(info, fronts.model_file(row["number"])),
+        "retention": [_round(row.get(f"retention_{name}")) for name in EXPRESSIONS],
+        "cka": _find_similarity(info, fronts.model_file(row["number"])),
     }
 
 
-def _ways(places: pd.DataFrame) -> list[dict[str, Any]]:
-    """Returns the networks between the baseline and one trial's end."""
-    return [
-        {
-            "alpha": describe_interpolation(row["share"], row["slope"]),
-            "source": _rounded(row["source_val"]), "target": _rounded(row["target_val"]), "front": bool(row["leads"]),
+def _interpolated_by_number(table: pd.DataFrame, front: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
+    """Returns the networks between the baseline and the end of each trial, by the trial's number."""
+    networks = fronts.candidate_networks(table)
+    networks = networks.assign(on_front=fronts.is_on_front(networks, front))
+    by_number: dict[int, list[dict[str, Any]]] = {}
+    for network in networks[networks["share"] < 1].to_dict("records"):
+        shown = {
+            "alpha": describe_interpolation(network["share"], network["slope"]),
+            "source": _round(network["source_val"]),
+            "target": _round(network["target_val"]),
+            "front": bool(network["on_front"]),
         }
-        for row in places.to_dict("records")
-    ]  # fmt: skip
+        by_number.setdefault(network["number"], []).append(shown)
+    return by_number
 
 
-def _rounded(value: Any) -> float | None:
-    found = number(value)
-    return None if found is None else round(found, 5)
+def _round(value: Any) -> float | None:
+    finite = number(value)
+    return None if finite is None else round(finite, 5)
 
 
-def _similarity(info: dict, model: str) -> list[float] | None:
-    inside = section(section(info, "confirmation"), "results").get("inside") or []
-    pairs = zip(confirmed_points(info), inside, strict=False)
-    return next((found.get("cka") for point, found in pairs if point.get("model") == model), None)
+def _find_similarity(info: dict, model: str) -> list[float] | None:
+    """Returns the similarity of a network's layers with the baseline's (layers,), None where it was not measured."""
+    inside = results_of(info).get("inside") or []
+    for point, details in zip(confirmed_points(info), inside, strict=False):
+        if point.get("model") == model:
+            return details.get("cka")
+    return None

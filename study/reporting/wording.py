@@ -23,20 +23,20 @@ SYNTHETIC_SENTENCE = (
 )
 
 
-def dataset_label(info: dict, side: str) -> str:
+def dataset_label(info: dict, domain: str) -> str:
     """Returns the printed name of the study's "source" or "target", a stand-in named as one."""
-    data = section(info, side)
-    name = str(data.get("name") or side)
+    data = section(info, domain)
+    name = str(data.get("name") or domain)
     label = _NAMES.get(name, printable(name))
-    stand_in = data.get("kind") == "synthetic" or ("kind" not in data and info.get("synthetic"))
-    return f"{label} stand-in" if stand_in else label
+    is_stand_in = data.get("kind") == "synthetic" or ("kind" not in data and info.get("synthetic"))
+    return f"{label} stand-in" if is_stand_in else label
 
 
-def objective_label(info: dict, side: str) -> str:
+def objective_label(info: dict, domain: str) -> str:
     """Returns what an axis with the objective on "source" or "target" is called, with how it was measured."""
     folds = section(info, "options").get("folds")
     over = f", {folds} folds" if folds else ""
-    return f"{side.capitalize()} validation accuracy (%){over} — {dataset_label(info, side)}"
+    return f"{domain.capitalize()} validation accuracy (%){over} — {dataset_label(info, domain)}"
 
 
 def folds_sentence(info: dict) -> str:

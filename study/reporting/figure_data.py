@@ -1,0 +1,236 @@
+"""What each figure shows, computed once; `matplotlib_plots` and `plotly_charts` draw it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fer.expressions import CHANCE
+from study import trials as fronts
+from study.record import DOMAINS, baseline_point, confirmed_points
+from study.reporting.figure_style import CONFIRMED
+from study.reporting.parallel_axes import ParallelFigure, build_parallel_figure
+from study.reporting.wording import dataset_label, objective_label
+
+
+@dataclass(frozen=True)
+class StrategyNetworks:
+    """Networks of one strategy.
+
+    Attributes:
+        strategy: The strategy's name.
+        points: Source and target accuracy in per cent (n, 2).
+        on_front: Which of them are on the front (n,).
+        is_end: Which of them are the end of a training and not interpolated (n,).
+        networks: Their rows of `study.trials.candidate_networks`.
+    """
+
+    strategy: str
+    points: np.ndarray
+    on_front: np.ndarray
+    is_end: np.ndarray
+    networks: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class FrontFigure:
+    """The networks of a study by their accuracies on validation images.
+
+    Attributes:
+        groups: The networks by strategy.
+        border: Corners (m, 2), in per cent, of the border of what the front dominates.
+        baseline: Source and target accuracy of the baseline in per cent, None where unknown.
+        axis_labels: Of the source's and of the target's axis.
+    """
+
+    groups: list[StrategyNetworks]
+    border: np.ndarray
+    baseline: tuple[float, float] | None
+    axis_labels: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class ConfirmedFigurePoint:
+    """A confirmed network; all accuracies are (source, target) in per cent.
+
+    Attributes:
+        name: The point's name in tables.
+        strategy: Its strategy.
+        alpha: Where it lies between the baseline and its training's end.
+        test: Mean accuracy on test images.
+        lower: Lower ends of the intervals.
+        upper: Upper ends of the intervals.
+        validation: Accuracy that the search had measured, None of a network that it did not choose.
+        on_front: Whether it is one of the validation front's.
+    """
+
+    name: str
+    strategy: str
+    alpha: str
+    test: tuple[float, float]
+    lower: tuple[float, float]
+    upper: tuple[float, float]
+    validation: tuple[float, float] | None
+    on_front: bool
+
+
+@dataclass(frozen=True)
+class ConfirmedFigure:
+    """The confirmed networks on test images.
+
+    Attributes:
+        points: The networks.
+        axis_labels: Of the source's and of the target's axis.
+    """
+
+    points: list[ConfirmedFigurePoint]
+    axis_labels: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class HypervolumeFigure:
+    """The hypervolume over the trials.
+
+    Attributes:
+        numbers: The trials' numbers (n,).
+        volumes: Hypervolume of all trials up to each (n,).
+        reference: The corner that it is measured from, in words.
+    """
+
+    numbers: np.ndarray
+    volumes: np.ndarray
+    reference: str
+
+
+@dataclass(frozen=True)
+class StrategiesFigure:
+    """The accuracies that each strategy's finished trials reached.
+
+    Attributes:
+        groups: Finished trials by strategy.
+        baseline: Source and target accuracy of the baseline in per cent, None where unknown.
+        axis_labels: Of the source's and of the target's panel.
+    """
+
+    groups: list[tuple[str, pd.DataFrame]]
+    baseline: tuple[float, float] | None
+    axis_labels: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class ImportanceFigure:
+    """The importance of each hyperparameter.
+
+    Attributes:
+        ranking: Of `importance.compute_importances`.
+        labels: What each objective is called in the legend, by domain.
+    """
+
+    ranking: pd.DataFrame
+    labels: dict[str, str]
+
+
+FigureData = FrontFigure | ConfirmedFigure | HypervolumeFigure | StrategiesFigure | ImportanceFigure | ParallelFigure
+
+
+def build_figure_data(name: str, info: dict, table: pd.DataFrame, ranking: pd.DataFrame | None = None) -> FigureData:
+    """Returns what a figure shows.
+
+    Args:
+        name: One of `figure_style.NAMES`, or CONFIRMED.
+        info: The study's record.
+        table: Trials, of `study.trials.trials_table`.
+        ranking: Of `importance.compute_importances`, which the figure of importance needs.
+    """
+    if name == "pareto":
+        return build_front_figure(info, table)
+    if name == CONFIRMED:
+        return build_confirmed_figure(info)
+    if name == "hypervolume":
+        volumes = fronts.hypervolume_over_trials(table, fronts.hypervolume_reference(info))
+        return HypervolumeFigure(table["number"].to_numpy(), volumes, fronts.describe_reference(info))
+    if name == "strategies":
+        groups = group_by_strategy(fronts.finished_trials(table))
+        return StrategiesFigure(groups, _baseline_in_percent(info), _objective_labels(info))
+    if name == "parallel":
+        return build_parallel_figure(table)
+    if ranking is None:
+        raise ValueError("the figure of importance needs a ranking")
+    return ImportanceFigure(ranking, {domain: f"{domain}: {dataset_label(info, domain)}" for domain in DOMAINS})
+
+
+def build_front_figure(info: dict, table: pd.DataFrame) -> FrontFigure:
+    """Returns the figure of all networks and the front."""
+    front = fronts.front_table(table)
+    groups = []
+    for strategy, networks in group_by_strategy(fronts.candidate_networks(table)):
+        points = 100 * networks[fronts.OBJECTIVES].to_numpy(float)
+        on_front = fronts.is_on_front(networks, front)
+        is_end = (networks["share"] == 1).to_numpy()
+        groups.append(StrategyNetworks(strategy, points, on_front, is_end, networks))
+    return FrontFigure(groups, front_border(front), _baseline_in_percent(info), _objective_labels(info))
+
+
+def build_confirmed_figure(info: dict) -> ConfirmedFigure:
+    """Returns the figure of the confirmed networks."""
+    source_label, target_label = (
+        f"{domain.capitalize()} test accuracy (%) — {dataset_label(info, domain)}" for domain in DOMAINS
+    )
+    points = [_confirmed_figure_point(point) for point in confirmed_points(info)]
+    return ConfirmedFigure(points, (source_label, target_label))
+
+
+def _confirmed_figure_point(point: dict) -> ConfirmedFigurePoint:
+    validation = None
+    if "source_optimism" in point:
+        source, target = (100 * (point[f"{domain}_test"] + point[f"{domain}_optimism"]) for domain in DOMAINS)
+        validation = source, target
+    return ConfirmedFigurePoint(
+        name=str(point["name"]),
+        strategy=str(point["strategy"]),
+        alpha=str(point["alpha"]),
+        test=_pair_in_percent(point, "test"),
+        lower=_pair_in_percent(point, "lower"),
+        upper=_pair_in_percent(point, "upper"),
+        validation=validation,
+        on_front=bool(point["front"]),
+    )
+
+
+def _pair_in_percent(point: dict, name: str) -> tuple[float, float]:
+    return 100 * point[f"source_{name}"], 100 * point[f"target_{name}"]
+
+
+def group_by_strategy(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Returns rows of trials or networks by strategy, sorted by its name."""
+    strategies = rows["strategy"].fillna("unknown").astype(str)
+    return [(str(strategy), group) for strategy, group in rows.groupby(strategies, sort=True)]
+
+
+def front_border(front: pd.DataFrame) -> np.ndarray:
+    """Returns the corners (m, 2), in per cent, of the border of what a front dominates above chance.
+
+    Args:
+        front: Of `study.trials.front_table`, sorted by source accuracy.
+    """
+    if front.empty:
+        return np.empty((0, 2))
+    points = 100 * front[fronts.OBJECTIVES].to_numpy(float)
+    chance = 100 * CHANCE
+
+    # A step down at each point to the height of the next; the last goes down to chance.
+    heights = [*points[1:, 1], min(chance, points[-1, 0])]
+    corners = [(min(chance, points[0, 0]), points[0, 1])]
+    for point, next_height in zip(points, heights, strict=True):
+        corners.append((point[0], point[1]))
+        corners.append((point[0], next_height))
+    return np.array(corners)
+
+
+def _baseline_in_percent(info: dict) -> tuple[float, float] | None:
+    baseline = baseline_point(info)
+    return None if baseline is None else (100 * baseline[0], 100 * baseline[1])
+
+
+def _objective_labels(info: dict) -> tuple[str, str]:
+    return objective_label(info, "source"), objective_label(info, "target")

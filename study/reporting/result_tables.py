@@ -1,0 +1,227 @@
+"""The tables behind the report's findings: retention, expressions, freezing, differences, rungs, similarity."""
+
+from typing import Any
+
+import pandas as pd
+
+from fer.expressions import EXPRESSIONS
+from fer.layers import LAYERS
+from study import trials as fronts
+from study.record import DOMAINS, baseline_point, confirmed_points, number, section
+from study.reporting.certainty import results_of
+from study.reporting.tables import LEVELS, Table
+from study.reporting.wording import dataset_label, format_percent, interval_text, points_text
+
+SHOWN_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
+FREEZING_BINS = (-1, 0, 4, 8, 10, len(LAYERS) - 1, len(LAYERS))
+"""Ends of the ranges of frozen layers that are shown together, each with its upper end."""
+
+
+def build_rungs_table(table: pd.DataFrame) -> Table | None:
+    """Returns how well each rung predicted the end: Spearman's rank correlation over the finished trials.
+
+    Stopped trials have no end, so the worst are missing, which makes a correlation smaller than it is.
+
+    Args:
+        table: Trials, of `study.trials.trials_table`.
+    """
+    rows = [_rung_row(table, share) for share in fronts.rung_shares(table)]
+    caption = (
+        "Spearman's rank correlation of accuracies at a share of the budget with those at its end, over the finished "
+        "trials that were looked at there. Stopped trials have no end: the correlation over all would differ."
+    )
+    head = ["Budget spent", "Finished trials", "Source", "Target", "Stopped there"]
+    return Table("rungs", caption, head, rows) if rows else None
+
+
+def _rung_row(table: pd.DataFrame, share: str) -> list[Any]:
+    columns = _rung_columns(share)
+    finished = fronts.finished_trials(table).dropna(subset=columns)
+    correlations = []
+    for objective, column in zip(fronts.OBJECTIVES, columns, strict=True):
+        correlation = number(finished[column].rank().corr(finished[objective].rank()))
+        correlations.append("–" if correlation is None else f"{correlation:.2f}")
+
+    # A trial stopped here if it reached this rung and none after it.
+    later = [column for other in fronts.rung_shares(table) if other > share for column in _rung_columns(other)]
+    is_stopped = table["state"] == "stopped"
+    reached = table[columns].notna().all(axis=1)
+    ended = table[later].isna().all(axis=1)
+    stopped_here = int((is_stopped & reached & ended).sum())
+    return [f"{100 * float(share):.0f} %", len(finished), *correlations, stopped_here]
+
+
+def _rung_columns(share: str) -> list[str]:
+    return [fronts.RUNG_COLUMN.format(objective, share) for objective in fronts.OBJECTIVES]
+
+
+def best_on_target(networks: pd.DataFrame, min_source_accuracy: float) -> pd.Series | None:
+    """Returns the network with the highest target accuracy among those that keep a source accuracy, None if none do.
+
+    Args:
+        networks: Of `study.trials.candidate_networks`.
+        min_source_accuracy: The source accuracy that must stay, as a share.
+    """
+    candidates = networks[networks["source_val"] >= min_source_accuracy]
+    if candidates.empty:
+        return None
+    return candidates.sort_values(["target_val", "source_val"], ascending=False, kind="stable").iloc[0]
+
+
+def build_retention_table(info: dict, table: pd.DataFrame) -> Table | None:
+    """Returns the best network on the target for each share of the source accuracy that must stay."""
+    baseline = baseline_point(info)
+    if baseline is None or fronts.finished_trials(table).empty:
+        return None
+    networks = fronts.candidate_networks(table)
+    networks["model"] = fronts.model_names(networks)
+    tested = {point["model"]: point for point in confirmed_points(info) if point["model"]}
+
+    head = ["Source kept, at least", "Strategy", "Trial", "Alpha", "Source %", "Target %"]
+    if tested:
+        head.append("Target % on test")
+    rows: list[list[Any]] = []
+    for level in LEVELS:
+        label = f"{100 * level:.0f} %"
+        best = best_on_target(networks, level * baseline[0])
+        if best is None:
+            dashes = ["–" for _ in head[2:]]
+            rows.append([label, "none", *dashes])
+            continue
+        alpha = fronts.interpolation_name(best["share"], best["slope"])
+        accuracies = [format_percent(best["source_val"]), format_percent(best["target_val"])]
+        cells = [label, best["strategy"], best["number"], alpha, *accuracies]
+        if tested:
+            point = tested.get(best["model"])
+            cells.append("not confirmed" if point is None else interval_text(point, "target"))
+        rows.append(cells)
+    caption = (
+        "The best on the target by how much of the source accuracy must stay, chosen on validation images, which "
+        "flatters what is chosen."
+    )
+    return Table("retention", caption, head, rows)
+
+
+def build_expressions_table(info: dict, model: str, trial: Any) -> Table | None:
+    """Returns each expression's recall before and after, on test images where the network was confirmed.
+
+    Args:
+        info: The study's record.
+        model: The network's file, which finds its confirmation.
+        trial: Its trial's row of `study.trials.trials_table`, whose measures are on validation images.
+    """
+    recalls = find_confirmed_recalls(info, model)
+    images = "test"
+    if recalls is None:
+        baseline_measures = section(section(info, "baseline"), "measures")
+        recalls = _validation_recalls(baseline_measures), _validation_recalls(trial)
+        images = "validation"
+
+    rows = [_expression_row(name, *recalls) for name in EXPRESSIONS]
+    if all(cell == "–" for cells in rows for cell in cells[1:]):
+        return None
+    head = ["Expression"]
+    for domain in DOMAINS:
+        label = dataset_label(info, domain)
+        head += [f"{label} before %", f"{label} after %", f"{label} Δ"]
+    caption = (
+        f"Recall of each expression before and after adaptation, on {images} images, and the change in points, which "
+        "was not tested."
+    )
+    return Table("expressions", caption, head, rows)
+
+
+def _validation_recalls(measures: Any) -> dict[str, dict[str, Any]]:
+    """Returns recalls by domain and expression from a mapping of measures."""
+    return {domain: {name: measures.get(f"{domain}_recall_{name}") for name in EXPRESSIONS} for domain in DOMAINS}
+
+
+def _expression_row(name: str, before: dict, after: dict) -> list[str]:
+    cells = [name]
+    for domain in DOMAINS:
+        first = number(before.get(domain, {}).get(name))
+        last = number(after.get(domain, {}).get(name))
+        change = "–" if first is None or last is None else f"{100 * (last - first):+.1f}"
+        cells += [format_percent(first), format_percent(last), change]
+    return cells
+
+
+def find_confirmed_recalls(info: dict, model: str) -> tuple[dict, dict] | None:
+    """Returns the recalls of the baseline and of a network on test images, None where it was not confirmed."""
+    inside = results_of(info).get("inside") or []
+    for point, details in zip(confirmed_points(info), inside, strict=False):
+        # The first point is the baseline.
+        baseline_recalls = inside[0].get("recall")
+        if point.get("model") == model and details.get("recall") and baseline_recalls:
+            return baseline_recalls, details["recall"]
+    return None
+
+
+def build_freezing_table(table: pd.DataFrame) -> Table | None:
+    """Returns what trials reached by how many layers they froze."""
+    finished = fronts.finished_trials(table)
+    if "frozen_layers" not in finished or finished["frozen_layers"].nunique() < 2:
+        return None
+    bins = pd.cut(pd.to_numeric(finished["frozen_layers"]), list(FREEZING_BINS))
+    rows: list[list[Any]] = []
+    for _, group in finished.groupby(bins, observed=True):
+        layers = pd.to_numeric(group["frozen_layers"])
+        label = f"{layers.min()}" if layers.min() == layers.max() else f"{layers.min()}–{layers.max()}"
+        accuracies = []
+        for objective in fronts.OBJECTIVES:
+            accuracies += [format_percent(group[objective].median()), format_percent(group[objective].max())]
+        rows.append([label, len(group), *accuracies])
+    head = ["Frozen layers", "Trials", "Source % median", "best", "Target % median", "best"]
+    caption = (
+        "Accuracy on validation images by how many layers were frozen; trials differ in other hyperparameters as well, "
+        "and the best of more trials is higher."
+    )
+    return Table("freezing", caption, head, rows)
+
+
+def build_differences_table(info: dict) -> Table | None:
+    """Returns the paired differences of the named strategies on test images."""
+    differences = results_of(info).get("differences") or []
+    rows = []
+    for difference in differences:
+        label = f"{difference['one']} − {difference['other']}"
+        rows.append([label, *_difference_cells(difference, "source"), *_difference_cells(difference, "target")])
+    head = ["Difference"]
+    for domain in DOMAINS:
+        head += [f"{dataset_label(info, domain)}, points", "p alone", "p"]
+    caption = (
+        "Paired differences in test accuracy, seed by seed, for other people and seeds; the intervals hold together "
+        f"with 95 %, p is corrected for all {2 * len(rows)} comparisons (Bonferroni)."
+    )
+    return Table("differences", caption, head, rows) if rows else None
+
+
+def _difference_cells(difference: dict, domain: str) -> list[str]:
+    """Returns a difference with its interval, its p-value alone and corrected, dashes where none was recorded."""
+    mean, lower, upper = (difference[f"{domain}_{name}"] for name in ("mean", "lower", "upper"))
+    p_values = [number(difference.get(f"{domain}_{name}")) for name in ("p_alone", "p")]
+    return [points_text(mean, lower, upper), *("–" if value is None else f"{value:.2g}" for value in p_values)]
+
+
+def build_similarity_table(info: dict) -> Table | None:
+    """Returns what one training of each confirmed point changed inside the network."""
+    inside = results_of(info).get("inside") or []
+    rows = []
+    for point, details in zip(confirmed_points(info), inside, strict=False):
+        if not details.get("cka"):
+            continue
+        similarity = dict(zip(LAYERS, details["cka"], strict=False))
+        layers = [f"{similarity[name]:.2f}" for name in SHOWN_LAYERS]
+        probe_change = number(details.get("probe_change"))
+        drift = number(point.get("target_drift"))
+        probe_cell = "–" if probe_change is None else f"{100 * probe_change:+.1f}"
+        drift_cell = "–" if drift is None else f"{drift:.2f}"
+        rows.append([point["name"], point["strategy"], point["alpha"], *layers, probe_cell, drift_cell])
+
+    layer_labels = [f"CKA {name}" for name in SHOWN_LAYERS]
+    head = ["Point", "Strategy", "Alpha", *layer_labels, "Linear probe, points", "Drift, nats"]
+    caption = (
+        "Inside one training of each: linear CKA of layers with the baseline's and the change of a fresh linear probe, "
+        "on source images; KL divergence from the baseline on target images, mean over seeds."
+    )
+    return Table("inside", caption, head, rows) if rows else None
