@@ -30,7 +30,7 @@ from fer.seeding import generator, seed_from
 from fer.training import checkpoint, penalties
 from fer.training.checkpoint import Checkpoints
 from fer.training.cuda_graphs import capturing_graphs
-from fer.training.loop import Diverged, Penalty, fit
+from fer.training.loop import Diverged, Penalty, TrainingHooks, TrainingJob, fit
 
 RUNGS = (0.5, 1.0)
 _NORM_BATCH, _NORM_SAMPLES = 128, 256  # more samples move accuracies by less than one image in a hundred
@@ -251,10 +251,8 @@ class _Adaptation:
             self.begun.append(kept)
         runtime = self.setting.runtime
         with capturing_graphs(runtime, network, penalty is None and not self.config.sam) as graphs:
-            fit(
-                network, self.cut, feeds, schedule, self.config, runtime, on_epoch, penalty=penalty, checkpoints=kept,
-                graphs=graphs,
-            )  # fmt: skip
+            hooks = TrainingHooks(on_epoch, penalty=penalty, checkpoints=kept, graphs=graphs)
+            fit(TrainingJob(network, self.cut, feeds, schedule, self.config, runtime), hooks)
         return network.eval().requires_grad_(False)
 
     def checkpoints(self, seed: int) -> Checkpoints | None:
