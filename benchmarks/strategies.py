@@ -1,7 +1,7 @@
 """Every named method at equal budgets, over seeds: source and target accuracy, mean and 95 % interval.
 
 `python -m benchmarks.strategies` adapts one baseline to the stand-in of TFEID with each method of
-`fer.adaptation.PRESETS` and each seed, without early stopping, and writes benchmarks/results/strategies-tfeid.json.
+`fer.adaptation.methods` and each seed, without early stopping, and writes benchmarks/results/strategies-tfeid.json.
 With `--data DIR --target mug` it does so on real copies. A validation split of fewer than PEOPLE people, as JAFFE's of
 one, ranks no methods and is refused. Validation accuracies; seeds vary order, views and dropout.
 Every run draws about IMAGES images. `--only METHOD …` measures these anew and keeps the committed runs of all others.
@@ -87,8 +87,7 @@ def work(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from fer import baseline
-    from fer.adaptation.methods import PRESETS as METHODS
-    from fer.adaptation.methods import named
+    from fer.adaptation.methods import METHODS, named
     from fer.adaptation.procedure import adapt
     from fer.adaptation.task import AdaptationTask
     from fer.config import AdaptationConfig
@@ -144,11 +143,11 @@ def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, A
     import numpy as np
     from scipy import stats
 
-    from fer.adaptation.methods import PRESETS, REFERENCES
+    from fer.adaptation.methods import METHODS
     from study.machine import hardware, versions
 
     methods: dict[str, Any] = {}
-    for name in PRESETS:
+    for name in METHODS:
         values = np.array(
             [[r["source_val"], r["target_val"]] for r in rows if r["method"] == name and r["source_val"] is not None]
         )
@@ -156,7 +155,7 @@ def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, A
             continue
         half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.zeros(2)
         methods[name] = {
-            "reference": REFERENCES[name],
+            "reference": str(METHODS[name]),
             "n": len(values),
             "failed": sum(r["method"] == name and r["source_val"] is None for r in rows),
             "seconds": float(np.median([r["seconds"] for r in rows if r["method"] == name])),

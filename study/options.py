@@ -172,13 +172,13 @@ class _ListStrategies(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from fer.adaptation.methods import PRESETS as METHODS
-        from fer.adaptation.methods import REFERENCES
+        from fer.adaptation.methods import METHODS
 
         width = max(map(len, METHODS))
-        for name, knobs in METHODS.items():
-            print(f"{name:{width}} {REFERENCES[name]}")
-            print(f"{'':{width}} {', '.join(f'{knob} {knobs[knob]}' for knob in knobs)}")
+        for name, method in METHODS.items():
+            settings = [f"{field} {value}" for field, value in method.settings.items()]
+            print(f"{name:{width}} {method}")
+            print(f"{'':{width}} {', '.join(settings)}")
         parser.exit()
 
 

@@ -8,7 +8,7 @@ import torch
 
 from conftest import TINY
 from fer.adaptation.evaluation import baseline_logits, validation_labels
-from fer.adaptation.methods import PRESETS, REFERENCES, named
+from fer.adaptation.methods import METHODS, named
 from fer.adaptation.procedure import RUNGS, _Adaptation, adapt
 from fer.adaptation.task import AdaptationTask
 from fer.config import HEAD, OUTPUT_ANCHORS, AdaptationConfig, canonical, flatten, unflatten
@@ -20,7 +20,7 @@ from fer.model.vgg import build
 from fer.runtime import Runtime
 from fer.training import penalties
 
-NAMES = list(PRESETS)
+NAMES = list(METHODS)
 SMALL = replace(TINY, replay_size="all", epochs=2)
 
 
@@ -87,7 +87,7 @@ def test_equal_seeds_give_equal_networks(adapted, setting, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_preset_is_documented_recordable_and_canonical(name):
-    assert "arXiv" in REFERENCES[name]
+    assert "arXiv" in METHODS[name].reference
     config = preset(name)
     assert unflatten(flatten(config)) == config
     assert canonical(canonical(config)) == canonical(config)
