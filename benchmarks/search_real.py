@@ -249,6 +249,7 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
         tables: Rows of the study's table of trials.
     """
     from fer.adaptation.evaluation import logits_on_test
+    from fer.adaptation.plan import EvaluationPlan
     from fer.adaptation.procedure import adapt
     from fer.adaptation.task import AdaptationTask
     from fer.config import unflatten
@@ -272,7 +273,9 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     def train_again(number: int) -> dict[str, Any]:
         """Returns a trial's networks, by the files that the study would have saved them in."""
         trial = study.trials[number]
-        adapted = adapt(setting, unflatten(trial.user_attrs["config"]), trial.user_attrs["seed"], ways=ways)
+        config = unflatten(trial.user_attrs["config"])
+        plan = EvaluationPlan(interpolation_points=ways)
+        adapted = adapt(setting, config, trial.user_attrs["seed"], plan=plan)
         again_equal.append([adapted.measures[name] for name in OBJECTIVES] == trial.values)
         networks = {model_file(number): adapted.network}
         for step in adapted.interpolated:

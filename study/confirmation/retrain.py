@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from fer.adaptation.procedure import Adapted
+    from fer.adaptation.plan import Adapted
     from fer.adaptation.task import AdaptationTask
     from fer.config import AdaptationConfig
     from fer.datasets import Dataset
@@ -149,6 +149,7 @@ def count_divisions(target: "Dataset", folds: int) -> int:
 
 def retrain(bench: "TrialContext", job: Mapping[str, Any], seed: int) -> "Adapted | None":
     """Returns a job's network and those on its way, trained with one seed; None where the training diverged."""
+    from fer.adaptation.plan import EvaluationPlan
     from fer.adaptation.procedure import adapt
     from fer.config import unflatten
     from fer.seeding import seed_from
@@ -158,7 +159,8 @@ def retrain(bench: "TrialContext", job: Mapping[str, Any], seed: int) -> "Adapte
     between = [place for place in places if place != (1.0, 0.0)]
     config, setting = unflatten(job["config"]), divide_target(bench, seed)
     try:
-        return adapt(setting, config, seed_from(bench.seed, "confirm", seed), ways=between)
+        plan = EvaluationPlan(interpolation_points=between)
+        return adapt(setting, config, seed_from(bench.seed, "confirm", seed), plan=plan)
     except Diverged:
         return None
 
