@@ -19,7 +19,7 @@ import torch.multiprocessing
 from filelock import FileLock
 from torch import nn
 
-from fer.config import AdaptationConfig, ViewRecipe, flatten
+from fer.config import AdaptationConfig, ViewRecipe, to_flat
 from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.features.schedule import Schedule, draw_schedule
@@ -82,7 +82,7 @@ def baseline_digest(source: Dataset, config: BaselineConfig, runtime: Runtime) -
     """Returns the hash, 16 hex digits, of all that a baseline depends on."""
     key = seed_from(
         VERSION, source.digest, config.width, config.seed, config.processes,
-        json.dumps(flatten(config.training), sort_keys=True), runtime.device.split(":")[0],
+        json.dumps(to_flat(config.training), sort_keys=True), runtime.device.split(":")[0],
         runtime.precision,
     )  # fmt: skip
     return f"{key:016x}"
@@ -122,7 +122,7 @@ def find_or_train(
         checkpoints = folder / "checkpoints" / path.stem
         network = train_baseline(source.open("train"), source.digest, config, runtime, on_epoch, checkpoints)
         seconds = time.perf_counter() - started
-        header = {"config": flatten(config.training), "seed": config.seed, "seconds": seconds, "source": source.digest}
+        header = {"config": to_flat(config.training), "seed": config.seed, "seconds": seconds, "source": source.digest}
         save_network(network, path, {"width": str(config.width), "baseline": json.dumps(header)})
         shutil.rmtree(checkpoints, ignore_errors=True)
     return path

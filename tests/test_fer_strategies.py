@@ -14,7 +14,7 @@ from fer.adaptation.methods import METHODS, named
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
-from fer.config import HEAD, OUTPUT_ANCHORS, AdaptationConfig, canonical, flatten, unflatten
+from fer.config import HEAD, OUTPUT_ANCHORS, AdaptationConfig, canonical, from_flat, to_flat
 from fer.datasets import Split
 from fer.errors import InputError
 from fer.layers import LAYERS
@@ -93,7 +93,7 @@ def test_equal_seeds_give_equal_networks(adapted, setting, name):
 def test_every_preset_is_documented_recordable_and_canonical(name):
     assert "arXiv" in METHODS[name].reference
     config = preset(name)
-    assert unflatten(flatten(config)) == config
+    assert from_flat(to_flat(config)) == config
     assert canonical(canonical(config)) == canonical(config)
 
 

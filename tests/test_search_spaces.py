@@ -8,7 +8,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from fer.adaptation.methods import HALF, METHODS, STRATEGIES, named
-from fer.config import NATURAL, AdaptationConfig, canonical, fingerprint, flatten, unflatten
+from fer.config import NATURAL, AdaptationConfig, canonical, fingerprint, from_flat, to_flat
 from fer.errors import InputError
 from search_spaces import SPACES, choose, full, named_in, paper
 
@@ -26,7 +26,7 @@ def test_a_space_suggests_valid_configurations_that_records_can_hold(space):
     for index in range(60):
         strategy, config = ask(study, space, index)
         assert strategy
-        assert unflatten(flatten(config)) == config
+        assert from_flat(to_flat(config)) == config
 
 
 @pytest.mark.parametrize("space", SPACES)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from fer.config import AdaptationConfig, flatten
+from fer.config import AdaptationConfig, to_flat
 from fer.expressions import EXPRESSIONS
 from made_study import made_trial
 from study.confirmation.plan import plan_jobs
@@ -43,14 +43,14 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
             "named": "BL",
             "strategy": "BL",
             "ways": [end | {"model": "", "front": False}],
-            "config": flatten(AdaptationConfig(frozen_layers=13)),
+            "config": to_flat(AdaptationConfig(frozen_layers=13)),
         },
         {
             "name": "trial 1",
             "named": "FC 50 %",
             "strategy": "FC",
             "ways": [end | point, half | point],
-            "config": flatten(AdaptationConfig(frozen_layers=10)),
+            "config": to_flat(AdaptationConfig(frozen_layers=10)),
         },
     ]
     opening = {"opened": "2026-01-01T00:00:00", "seeds": 2, "jobs": jobs}
@@ -73,7 +73,7 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
 def test_what_no_seed_changes_is_not_validated_beside_means_over_seeds_and_missing_answers_are_named(tmp_path):
     way = {"alpha": 1.0, "slope": 0.0, "model": "", "front": False}
     jobs = [
-        {"name": name, "named": name, "strategy": name, "ways": [way], "config": flatten(config)}
+        {"name": name, "named": name, "strategy": name, "ways": [way], "config": to_flat(config)}
         for name, config in (("BL", AdaptationConfig(frozen_layers=13)), ("RE", AdaptationConfig()))
     ]
     opening = {"opened": "2026-01-01T00:00:00", "seeds": 2, "jobs": jobs}
@@ -136,7 +136,7 @@ def test_a_confirmation_knows_how_often_its_fusions_draw_the_target(space, passe
     }
     options = {"space": space, "lr": 0.01, "amount": 1.0}
     study.set_user_attr("study", {"options": options, "budget_epochs": {"card": 4.0, "paper": 10.0}[space]} | sizes)
-    study.add_trial(made_trial(0, config=flatten(AdaptationConfig(frozen_layers=13))))
+    study.add_trial(made_trial(0, config=to_flat(AdaptationConfig(frozen_layers=13))))
     fusions = [job for job in plan_jobs(study) if job["named"].startswith("FU")]
     assert [job["target_passes"] for job in fusions] == pytest.approx(passes, abs=0.06)
     natural = [job["config"]["fusion_ratio"] == "natural" for job in fusions]

@@ -71,10 +71,12 @@ class Validation:
         }
 
     def images(self, most: int | None = None) -> dict[str, np.ndarray]:
-        """Returns the images of each split, or as many of them as are wanted at most, evenly spread over the split."""
-        lengths = {domain: len(split) for domain, split in self.splits.items()}
-        wanted = {domain: min(most or length, length) for domain, length in lengths.items()}
-        return {domain: np.arange(count) * lengths[domain] // max(count, 1) for domain, count in wanted.items()}
+        """Returns the numbers of each split's images, or of at most so many of them, evenly spread over the split."""
+        images = {}
+        for domain, split in self.splits.items():
+            count = min(most or len(split), len(split))
+            images[domain] = np.arange(count) * len(split) // max(count, 1)
+        return images
 
     def logits(self, network: nn.Sequential, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns a network's logits (n, 7) on the given images of each split."""
@@ -98,10 +100,11 @@ def validation_labels(setting: AdaptationTask) -> dict[str, np.ndarray]:
 
 def untrained_accuracy(setting: AdaptationTask, networks: int = 5) -> float:
     """Returns the target accuracy of untrained networks, the mean over several, on the validation split."""
-    split, found = setting.target.open("validation"), []
+    split = setting.target.open("validation")
+    accuracies = []
     pixels = open_source(setting, "target", split, "validation", 0, ViewRecipe(), 1)
     for seed in range(networks):
         network = build(setting.baseline.width, seed_from("untrained", seed)).to(setting.runtime.device)
         guess = predict(network, 0, pixels, np.arange(len(split)), setting.runtime).argmax(1)
-        found.append(float(np.mean(guess == split.labels)))
-    return float(np.mean(found))
+        accuracies.append(float(np.mean(guess == split.labels)))
+    return float(np.mean(accuracies))

@@ -11,7 +11,7 @@ from fer.adaptation.anchors import make_penalty
 from fer.adaptation.draws import Draws
 from fer.adaptation.plan import EvaluationPlan, OnRung
 from fer.adaptation.scoring import Evaluation, Scorer
-from fer.config import flatten
+from fer.config import to_flat
 from fer.features import cache
 from fer.model.vgg import build, clone
 from fer.seeding import seed_from
@@ -162,7 +162,7 @@ def _checkpoints_of(course: Course, seed: int) -> Checkpoints | None:
     evaluated = (tuple(plan.rungs), plan.parts, task.rung_images, tuple(plan.interpolation_points))
     key = seed_from(
         cache.VERSION, torch.__version__, task.baseline.digest, task.source.digest, task.target.digest,
-        json.dumps(flatten(draws.config), sort_keys=True), seed, draws.cut, task.runtime.device,
+        json.dumps(to_flat(draws.config), sort_keys=True), seed, draws.cut, task.runtime.device,
         task.runtime.precision, str(evaluated),
     )  # fmt: skip
     return Checkpoints(task.cache / "checkpoints", f"{key:016x}", checkpoint.EVERY_SECONDS)

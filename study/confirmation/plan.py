@@ -57,12 +57,12 @@ def begin_confirmation(study: "optuna.Study", seeds: int, again: bool) -> dict[s
 
 def are_jobs(jobs: Any) -> bool:
     """Returns whether the jobs of an opening are what `plan_jobs` returns, so that it can go on."""
-    from fer.config import unflatten
+    from fer.config import from_flat
     from study.reading import is_number
 
     try:
         for job in jobs:
-            unflatten(job["config"])
+            from_flat(job["config"])
             named = all(isinstance(job[name], str) for name in ("name", "named", "strategy"))
             placed = all(is_number(way["alpha"]) and is_number(way["slope"]) for way in job["ways"])
             told = all(isinstance(way["model"], str) and isinstance(way["front"], bool) for way in job["ways"])
@@ -79,7 +79,7 @@ def plan_jobs(study: "optuna.Study") -> list[Job]:
     The baseline comes first, because all others are compared with it; then the front, then the named strategies that
     are not on it.
     """
-    from fer.config import fingerprint, flatten
+    from fer.config import fingerprint, to_flat
     from study.storage.backend import trials_of
     from study.trials import candidate_networks, front_table, model_names, trials_table
 
@@ -95,7 +95,7 @@ def plan_jobs(study: "optuna.Study") -> list[Job]:
     images = [training_images(record, domain) for domain in DOMAINS]
     for name, strategy, config in reference_adaptations(record):
         jobs[fingerprint(config)] = {
-            "name": name, "named": name, "strategy": strategy, "config": flatten(config), "ways": [end],
+            "name": name, "named": name, "strategy": strategy, "config": to_flat(config), "ways": [end],
             "target_passes": config.target_passes(*images),
         }  # fmt: skip
     every = candidate_networks(rows)
@@ -106,7 +106,7 @@ def plan_jobs(study: "optuna.Study") -> list[Job]:
             print(f"warning: trial {number} cannot be confirmed: its configuration cannot be read", file=sys.stderr)
             continue
         config = configs[number]
-        new = {"name": "", "named": "", "strategy": row["strategy"], "config": flatten(config), "ways": []}
+        new = {"name": "", "named": "", "strategy": row["strategy"], "config": to_flat(config), "ways": []}
         job = jobs.setdefault(fingerprint(config), new)
         job["name"] = job["name"] if job["name"].startswith("trial") else f"trial {number}"
         way = {"alpha": row["share"], "slope": row["slope"], "model": row["model"], "front": True}
@@ -119,13 +119,13 @@ def plan_jobs(study: "optuna.Study") -> list[Job]:
 
 def readable_configs(trials: "Sequence[optuna.trial.FrozenTrial]") -> dict[int, "AdaptationConfig"]:
     """Returns the configurations of the trials that count, by number; what cannot be read is left out."""
-    from fer.config import unflatten
+    from fer.config import from_flat
     from study.trials import readable
 
     configs = {}
     for trial in readable(trials).value:
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            configs[trial.number] = unflatten(trial.user_attrs["config"])
+            configs[trial.number] = from_flat(trial.user_attrs["config"])
     return configs
 
 

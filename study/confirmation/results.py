@@ -106,10 +106,10 @@ def trainings_left(opening: Mapping[str, Any], folder: Path) -> list[Training]:
 
     These train nothing, so that the first training of each process tells whether its device and memory suffice.
     """
-    from fer.config import unflatten
+    from fer.config import from_flat
 
     changing, unchanging = [], []
-    configs = [unflatten(job["config"]) for job in opening["jobs"]]
+    configs = [from_flat(job["config"]) for job in opening["jobs"]]
     for seed in range(opening["seeds"]):
         for index, config in enumerate(configs):
             if depends_on_seed(config):

@@ -151,13 +151,13 @@ def retrain(bench: "TrialContext", job: Mapping[str, Any], seed: int) -> "Adapte
     """Returns a job's network and those on its way, trained with one seed; None where the training diverged."""
     from fer.adaptation.plan import EvaluationPlan
     from fer.adaptation.procedure import adapt
-    from fer.config import unflatten
+    from fer.config import from_flat
     from fer.seeding import seed_from
     from fer.training.loop import Diverged
 
     places = [(way["alpha"], way["slope"]) for way in job["ways"]]
     between = [place for place in places if place != (1.0, 0.0)]
-    config, setting = unflatten(job["config"]), divide_target(bench, seed)
+    config, setting = from_flat(job["config"]), divide_target(bench, seed)
     try:
         plan = EvaluationPlan(interpolation_points=between)
         return adapt(setting, config, seed_from(bench.seed, "confirm", seed), plan=plan)
@@ -176,10 +176,10 @@ def evaluate(bench: "TrialContext", job: Mapping[str, Any], seed: int, adapted: 
     import numpy as np
 
     from fer.adaptation.evaluation import logits_on_test, validation_labels
-    from fer.config import unflatten
+    from fer.config import from_flat
     from fer.expressions import EXPRESSIONS
 
-    config, setting = unflatten(job["config"]), divide_target(bench, seed)
+    config, setting = from_flat(job["config"]), divide_target(bench, seed)
     networks: dict[tuple[float, float], tuple[nn.Sequential, Mapping[str, np.ndarray]]] = {}
     if adapted is not None:
         networks[(1.0, 0.0)] = (adapted.network, adapted.logits)

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fer.adaptation.cross_validation import cross_validate, divide_into_folds
 from fer.adaptation.plan import RUNGS, Adapted, EvaluationPlan, Prospect
 from fer.adaptation.task import AdaptationTask
-from fer.config import AdaptationConfig, fingerprint, flatten
+from fer.config import AdaptationConfig, fingerprint, to_flat
 from fer.evaluation.intervals import estimate, one_per_image
 from fer.model import weights
 from fer.seeding import seed_from
@@ -85,7 +85,7 @@ def run_trial(trial: optuna.Trial, bench: TrialContext) -> TrialState:
         strategy, config = choose(bench.space, trial, bench.base)
         seed = seed_from(bench.seed, "adapt", trial.user_attrs.get("replicate", 0))
         key = f"{seed} {fingerprint(config)}"
-        set_attributes(trial, {"strategy": strategy, "config": flatten(config), "key": key, "seed": seed})
+        set_attributes(trial, {"strategy": strategy, "config": to_flat(config), "key": key, "seed": seed})
         twin = find_duplicate(trial, key)
         if twin is not None and twin.state == TrialState.FAIL:
             raise Diverged(f"as in trial {twin.number}, {twin.user_attrs['reason'].removeprefix(DIVERGED)}")
