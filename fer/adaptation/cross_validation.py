@@ -66,20 +66,23 @@ def cross_validate(
         adapted = adapt(setting, config, seed, plan=plan_of_fold)
         parts.append(adapted if number == 1 else _without_networks(adapted, parts[0]))
         share = number / len(settings)
-        if on_rung and number == math.ceil(len(settings) / 2):
-            found = (step.measures for step in merge_interpolated(settings, parts))
-            scored = (Prospect.known([measures["source_val"], measures["target_val"]]) for measures in found)
-            if on_rung(share, merge_curves(parts)[-1], scored):
-                return _merged(settings, parts, stopped=True)
+        is_half = number == math.ceil(len(settings) / 2)
+        if on_rung and is_half and on_rung(share, merge_curves(parts)[-1], _prospects(settings, parts)):
+            return _merged(settings, parts, stopped=True)
     return _merged(settings, parts, stopped=False)
 
 
-def _without_networks(found: Adapted, first: Adapted) -> Adapted:
-    """Puts the first fold's networks in the place of another's, which would only take memory."""
-    between = [
-        replace(step, network=kept.network) for step, kept in zip(found.interpolated, first.interpolated, strict=True)
-    ]
-    return replace(found, network=first.network, interpolated=between)
+def _prospects(settings: Sequence[AdaptationTask], parts: Sequence[Adapted]) -> Iterator[Prospect]:
+    """Yields the interpolated networks of these folds, which have been evaluated already."""
+    for interpolated in merge_interpolated(settings, parts):
+        yield Prospect.known([interpolated.measures["source_val"], interpolated.measures["target_val"]])
+
+
+def _without_networks(adapted: Adapted, first: Adapted) -> Adapted:
+    """Puts the first fold's networks in the place of a later fold's, which would only take memory."""
+    pairs = zip(adapted.interpolated, first.interpolated, strict=True)
+    interpolated = [replace(later, network=earlier.network) for later, earlier in pairs]
+    return replace(adapted, network=first.network, interpolated=interpolated)
 
 
 def join_folds(parts: Iterable[Values]) -> Values:
@@ -103,7 +106,7 @@ def merge_curves(parts: Sequence[Adapted]) -> list[dict[str, float]]:
 
 
 def merge_interpolated(settings: Sequence[AdaptationTask], parts: Sequence[Adapted]) -> Iterator[Interpolated]:
-    """Yields each network on the way, the first fold's, with the measures of all these folds' predictions together."""
+    """Yields the first fold's interpolated networks, with the measures of all these folds' predictions together."""
     done = settings[: len(parts)]
     labels, before = join_folds(map(validation_labels, done)), join_folds(map(baseline_logits, done))
     for steps in zip(*(part.interpolated for part in parts), strict=True):
