@@ -90,9 +90,10 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
         tables: Rows of the study's table of trials.
     """
     from fer.adaptation.evaluation import logits_on_test
+    from fer.adaptation.plan import EvaluationPlan
     from fer.adaptation.procedure import adapt
     from fer.adaptation.task import AdaptationTask
-    from fer.config import unflatten
+    from fer.config import from_flat
     from fer.model import weights
     from study.execution.worker_loop import open_trial_context
     from study.options import INTERPOLATION_POINTS
@@ -113,7 +114,10 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     def train_again(number: int) -> dict[str, Any]:
         """Returns a trial's networks, by the files that the study would have saved them in."""
         trial = study.trials[number]
-        adapted = adapt(setting, unflatten(trial.user_attrs["config"]), trial.user_attrs["seed"], ways=ways)
+        adapted = adapt(
+            setting, from_flat(trial.user_attrs["config"]), trial.user_attrs["seed"],
+            plan=EvaluationPlan(interpolation_points=ways),
+        )  # fmt: skip
         again_equal.append([adapted.measures[name] for name in OBJECTIVES] == trial.values)
         networks = {model_file(number): adapted.network}
         for step in adapted.interpolated:
@@ -123,7 +127,7 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     @functools.cache
     def test_accuracies(number: int, model: str) -> list[float]:
         """Returns the source and target accuracy of one of a trial's networks."""
-        config = unflatten(study.trials[number].user_attrs["config"])
+        config = from_flat(study.trials[number].user_attrs["config"])
         saved = out / name / model
         network = weights.load_network(saved, setting.runtime).network if saved.exists() else train_again(number)[model]
         accuracies = []

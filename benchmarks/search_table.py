@@ -21,6 +21,7 @@ from typing import Any
 import pandas as pd
 
 import fer.adaptation.procedure
+from fer.adaptation.plan import EvaluationPlan
 
 PACKED = Path(__file__).parent / "results" / "search-table.csv.gz"
 
@@ -204,9 +205,8 @@ def train(setting: Any, number: int) -> dict[str, Any]:
 
     training_seed = seed_from("search table", "adapt", seed)
     try:
-        adapted = fer.adaptation.procedure.adapt(
-            setting, config, training_seed, record_and_go_on, rungs=SHARES, parts=PARTS
-        )
+        plan = EvaluationPlan(rungs=SHARES, parts=PARTS)
+        adapted = fer.adaptation.procedure.adapt(setting, config, training_seed, record_and_go_on, plan)
         record(1.0, adapted.measures)
         row["state"] = "finished"
     except Diverged:

@@ -1,7 +1,7 @@
 """Every named method at equal budgets, over seeds: source and target accuracy, mean and 95 % interval.
 
 `python -m benchmarks.strategies` adapts one baseline to synthetic TFEID with each method of
-`fer.adaptation.methods.PRESETS` and each seed, without early stopping, and writes
+`fer.adaptation.methods.METHODS` and each seed, without early stopping, and writes
 benchmarks/results/strategies-tfeid.json. With `--data DIR --target mug` it does so on real copies. A validation split
 of fewer than PEOPLE people, as JAFFE's of one, ranks no methods and is refused. Validation accuracies; seeds vary
 order, views and dropout. Every run draws about IMAGES images. `--only METHOD …` measures these again and keeps the
@@ -91,8 +91,7 @@ def work(args: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from fer import baseline
-    from fer.adaptation.methods import PRESETS as METHODS
-    from fer.adaptation.methods import named
+    from fer.adaptation.methods import METHODS, named
     from fer.adaptation.procedure import adapt
     from fer.adaptation.task import AdaptationTask
     from fer.config import AdaptationConfig
@@ -148,11 +147,11 @@ def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, A
     import numpy as np
     from scipy import stats
 
-    from fer.adaptation.methods import PRESETS, REFERENCES
+    from fer.adaptation.methods import METHODS
     from study.machine import hardware, versions
 
     methods: dict[str, Any] = {}
-    for name in PRESETS:
+    for name in METHODS:
         values = np.array(
             [[r["source_val"], r["target_val"]] for r in rows if r["method"] == name and r["source_val"] is not None]
         )
@@ -160,7 +159,7 @@ def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, A
             continue
         half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else np.zeros(2)
         methods[name] = {
-            "reference": REFERENCES[name],
+            "reference": str(METHODS[name]),
             "n": len(values),
             "failed": sum(r["method"] == name and r["source_val"] is None for r in rows),
             "seconds": float(np.median([r["seconds"] for r in rows if r["method"] == name])),

@@ -1,7 +1,7 @@
-"""The knobs of an adaptation as one frozen dataclass, and the known methods as named corner points of it.
+"""The hyperparameters of an adaptation as one frozen dataclass.
 
-Knobs are orthogonal, so that methods combine. A method that needs several networks or a whole curve (model soups,
-interpolation) is a knob as well: what counts is the one network that comes out.
+Hyperparameters are orthogonal, so that methods combine. A method that needs several networks or a whole curve (model
+soups, interpolation) is a hyperparameter as well: what counts is the one network that comes out.
 """
 
 import json
@@ -44,7 +44,7 @@ class ViewRecipe:
 
 @dataclass(frozen=True)
 class AdaptationConfig:
-    """How one network is adapted; every field is a knob, and every default switches its knob off.
+    """How one network is adapted; every field is a hyperparameter, and every default switches it off.
 
     Attributes:
         init: "baseline" starts from the source-trained network, "scratch" from new weights.
@@ -60,13 +60,13 @@ class AdaptationConfig:
         replay_size: Number of source images that fusion may draw from, chosen per expression by the seed, or "all".
         amount: Share of the target's training set that is used, drawn per expression; the paper's 0.5 or 1.0.
         anchor: What is held near the baseline, see `fer.training.penalties`: the weights alike, or by their
-            importance (fisher,
-            mas); the penultimate features or the logits on target images; the logits on replayed source images.
+            importance (fisher, mas); the penultimate features or the logits on target images; the logits on replayed
+            source images.
         anchor_weight: How strongly.
         temperature: Of both distributions that the logits anchor compares.
         bn: "train" updates the trained layers' batch-norm statistics; "frozen" keeps the baseline's; "recompute"
-            estimates them anew, once after the training, on what was drawn.
-        averaging: β: after each tenth of the budget, the weights move this share of the way back to the baseline.
+            estimates them again, once after the training, on what was drawn.
+        averaging: β: after each tenth of the budget, the weights move back to the baseline by this share.
         sam: ρ, the radius of sharpness-aware minimisation (Foret et al. 2021, arXiv 2010.01412).
         mixup: α of the Beta distribution that mixes pairs of samples where the trained layers begin.
         label_smoothing: Of the cross-entropy.
@@ -111,52 +111,32 @@ class AdaptationConfig:
     views: ViewRecipe = field(default_factory=ViewRecipe)
 
     def __post_init__(self) -> None:
-        share = not isinstance(self.fusion_ratio, str) and 0 <= self.fusion_ratio <= 0.95
-        checks = {
-            "init": self.init in ("baseline", "scratch"),
-            "frozen_layers": 0 <= self.frozen_layers <= len(LAYERS),
-            "frozen_from": 0 <= self.frozen_from <= len(LAYERS) - self.frozen_layers,
-            "head_first": 0 <= self.head_first < 1 and (not self.head_first or HEAD in self.trained),
-            "optimiser": self.optimiser in ("sgd", "adamw"),
-            "lr": 0 <= self.lr < float("inf"),
-            "layer_decay": 0 < self.layer_decay <= 1,
-            "fusion_ratio": self.fusion_ratio == NATURAL or share,
-            "replay_size": self.replay_size == ALL or (isinstance(self.replay_size, int) and self.replay_size >= 0),
-            "amount": 0 < self.amount <= 1,
-            "anchor": self.anchor in ("none", *WEIGHT_ANCHORS, *OUTPUT_ANCHORS),
-            "anchor_weight": 0 <= self.anchor_weight < float("inf"),
-            "temperature": 0 < self.temperature < float("inf"),
-            "bn": self.bn in ("train", "frozen", "recompute"),
-            "averaging": 0 <= self.averaging < 1,
-            "sam": 0 <= self.sam < float("inf"),
-            "mixup": 0 <= self.mixup < float("inf"),
-            "label_smoothing": 0 <= self.label_smoothing < 1,
-            "members": self.members >= 1,
-            "alpha": 0 <= self.alpha <= 1,
-            "alpha_slope": 0 <= self.alpha + self.alpha_slope <= 1,
-            "weight_decay": 0 <= self.weight_decay < float("inf"),
-            "momentum": 0 <= self.momentum < 1,
-            "batch_size": self.batch_size >= 1,
-            "epochs": 0 < self.epochs < float("inf"),
-            "source_views": 1 <= self.source_views <= self.views.count,
-        }
-        for name, holds in checks.items():
-            if not holds:
+        for name, is_valid in _range_checks(self).items():
+            if not is_valid:
                 raise InputError(f"{name} is out of range", getattr(self, name), f"See {type(self).__name__}.")
+        self._check_mixup()
+        self._check_scratch()
+
+    def _check_mixup(self) -> None:
         if self.mixup and self.anchor in OUTPUT_ANCHORS:
             raise InputError(
                 "mixup makes samples that the baseline's outputs are not known of, so it excludes anchors on outputs",
                 f"mixup {self.mixup} and anchor {self.anchor}",
                 "Choose one of them.",
             )
-        leaning = [name for name in ("anchor_weight", "averaging", "alpha_slope") if getattr(self, name)]
-        leaning += ["frozen_layers"] * bool(self.frozen_layers) + ["alpha"] * (self.alpha != 1)
-        if self.init == "scratch" and leaning:
-            raise InputError(
-                "a network from scratch has no layers worth freezing and no baseline to stay near",
-                f"{leaning[0]} = {getattr(self, leaning[0])}",
-                "Leave it at its default.",
-            )
+
+    def _check_scratch(self) -> None:
+        """Refuses what needs a baseline where the network starts from scratch."""
+        if self.init != "scratch":
+            return
+        for name in ("anchor_weight", "averaging", "alpha_slope", "frozen_layers", "alpha"):
+            value = getattr(self, name)
+            if value != getattr(AdaptationConfig, name):
+                raise InputError(
+                    "a network from scratch has no layers worth freezing and no baseline to stay near",
+                    f"{name} = {value}",
+                    "Leave it at its default.",
+                )
 
     @property
     def leading(self) -> int:
@@ -200,8 +180,41 @@ class AdaptationConfig:
         return self.epochs * target_share / self.amount
 
 
+def _range_checks(config: AdaptationConfig) -> dict[str, bool]:
+    """Returns for each field whether its value is in range."""
+    is_share = not isinstance(config.fusion_ratio, str) and 0 <= config.fusion_ratio <= 0.95
+    return {
+        "init": config.init in ("baseline", "scratch"),
+        "frozen_layers": 0 <= config.frozen_layers <= len(LAYERS),
+        "frozen_from": 0 <= config.frozen_from <= len(LAYERS) - config.frozen_layers,
+        "head_first": 0 <= config.head_first < 1 and (not config.head_first or HEAD in config.trained),
+        "optimiser": config.optimiser in ("sgd", "adamw"),
+        "lr": 0 <= config.lr < float("inf"),
+        "layer_decay": 0 < config.layer_decay <= 1,
+        "fusion_ratio": config.fusion_ratio == NATURAL or is_share,
+        "replay_size": config.replay_size == ALL or (isinstance(config.replay_size, int) and config.replay_size >= 0),
+        "amount": 0 < config.amount <= 1,
+        "anchor": config.anchor in ("none", *WEIGHT_ANCHORS, *OUTPUT_ANCHORS),
+        "anchor_weight": 0 <= config.anchor_weight < float("inf"),
+        "temperature": 0 < config.temperature < float("inf"),
+        "bn": config.bn in ("train", "frozen", "recompute"),
+        "averaging": 0 <= config.averaging < 1,
+        "sam": 0 <= config.sam < float("inf"),
+        "mixup": 0 <= config.mixup < float("inf"),
+        "label_smoothing": 0 <= config.label_smoothing < 1,
+        "members": config.members >= 1,
+        "alpha": 0 <= config.alpha <= 1,
+        "alpha_slope": 0 <= config.alpha + config.alpha_slope <= 1,
+        "weight_decay": 0 <= config.weight_decay < float("inf"),
+        "momentum": 0 <= config.momentum < 1,
+        "batch_size": config.batch_size >= 1,
+        "epochs": 0 < config.epochs < float("inf"),
+        "source_views": 1 <= config.source_views <= config.views.count,
+    }
+
+
 def canonical(config: AdaptationConfig) -> AdaptationConfig:
-    """Resets the knobs that change nothing, so that equal adaptations have equal configurations."""
+    """Resets the hyperparameters that change nothing, so that equal adaptations have equal configurations."""
     if not config.trained:
         return AdaptationConfig(frozen_layers=config.frozen_layers, lr=0.0, epochs=config.epochs, views=config.views)
     changes: dict[str, Any] = {}
@@ -216,20 +229,20 @@ def canonical(config: AdaptationConfig) -> AdaptationConfig:
     return replace(config, **changes)
 
 
-def flatten(config: AdaptationConfig) -> dict[str, Any]:
-    """Returns the knobs as a flat, JSON-able dict, the form that records keep."""
+def to_flat(config: AdaptationConfig) -> dict[str, Any]:
+    """Returns the hyperparameters as a flat, JSON-able dict, the form that records keep."""
     flat = asdict(config)
     flat.update({f"views_{name}": value for name, value in flat.pop("views").items()})
     return flat
 
 
-def unflatten(flat: Mapping[str, Any]) -> AdaptationConfig:
-    """Rebuilds the configuration that `flatten` flattened."""
+def from_flat(flat: Mapping[str, Any]) -> AdaptationConfig:
+    """Rebuilds the configuration of which `to_flat` made a flat dict."""
     recipe = {f.name: flat[f"views_{f.name}"] for f in fields(ViewRecipe)}
-    own = {f.name: flat[f.name] for f in fields(AdaptationConfig) if f.name != "views"}
-    return AdaptationConfig(**own, views=ViewRecipe(**recipe))
+    values = {f.name: flat[f.name] for f in fields(AdaptationConfig) if f.name != "views"}
+    return AdaptationConfig(**values, views=ViewRecipe(**recipe))
 
 
 def fingerprint(config: AdaptationConfig) -> str:
     """Returns a text that two configurations share exactly when they describe the same adaptation."""
-    return json.dumps(flatten(canonical(config)), sort_keys=True)
+    return json.dumps(to_flat(canonical(config)), sort_keys=True)

@@ -1,10 +1,9 @@
 """Search spaces: what a trial may choose, turned into an adaptation.
 
-Each space is a module with `suggest(trial, base) -> (strategy, AdaptationConfig)`, which asks the trial for its knobs,
-and `initial_trial(base, index) -> dict`, the arguments of `optuna.Study.enqueue_trial` for the index-th trial of a
-study:
-named strategies first, then trials that are left to the sampler. A space whose strategies are not those of
-`fer.adaptation` has a `named` of its own.
+Each space is a module with `suggest(trial, base) -> (strategy, AdaptationConfig)`, which asks the trial for its
+hyperparameters, and `initial_trial(base, index) -> dict`, the arguments of `optuna.Study.enqueue_trial` for the
+index-th trial of a study: named strategies first, then trials that are left to the sampler. A space whose strategies
+are not those of `fer.adaptation` has a `named` of its own.
 """
 
 from collections.abc import Mapping
@@ -25,8 +24,8 @@ def choose(space: str, trial: "Trial", base: AdaptationConfig) -> tuple[str, Ada
     """Returns the strategy's name and the adaptation that the trial chooses.
 
     A trial that was enqueued with the attribute "named" is that strategy. Where it is a point of the space, as told by
-    the space's `method_as_parameters`, the trial has its knobs as well; the baseline (BL) is none: there is nothing
-    in it to search.
+    the space's `method_as_parameters`, the trial has its parameters as well; the baseline (BL) is none:
+    there is nothing in it to search.
     """
     if "named" in trial.user_attrs:
         strategy = trial.user_attrs["named"]

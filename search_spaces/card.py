@@ -20,7 +20,7 @@ DEEPEST = 12
 
 
 def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
-    """Asks the trial for its knobs, those that the strategy leaves open."""
+    """Asks the trial for its hyperparameters, those that the strategy leaves open."""
     strategy = trial.suggest_categorical("strategy", ["FC", "FC+CL", "RE", "FT", "FU"])
     config = replace(base, lr=trial.suggest_float("lr", *LEARNING_RATE, log=True))
     if strategy == "FT":

@@ -1,116 +1,189 @@
-"""Every knob, conditional: what one choice leaves without effect is not asked for.
+"""Every hyperparameter, conditional: what one choice leaves without effect is not asked for.
 
 Ranges span what the methods' papers use; rates, decays, weights and the fusion ratio are searched on log scales. `sam`
 and `members` are left at the base: they change what a trial costs. As in `card`, the natural fusion ratio is no choice.
 """
 
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from fer.adaptation.methods import PRESETS, STRATEGIES, named
+from fer.adaptation.methods import METHODS, STRATEGIES, named
 from fer.config import ALL, OUTPUT_ANCHORS, AdaptationConfig
 
 if TYPE_CHECKING:
     from optuna import Trial
 
-# Each default of `AdaptationConfig` lies inside the range beside it, or is the "off" that is offered first.
-LEARNING_RATE = {"sgd": (1e-4, 1e-1), "adamw": (1e-5, 1e-2)}
-WEIGHT_DECAY = (1e-5, 1e-2)
-LAYER_DECAY = (0.3, 1.0)
-FUSION_RATIO = (0.01, 0.95)  # one source sample in a hundred can prevent forgetting (arXiv 2502.06042)
-# Importances have a mean of 1 and reach 100: above 1 a rate of 0.01 would diverge.
-ANCHOR_WEIGHT = {
-    "weights": (1e-3, 1e1), "fisher": (1e-3, 1.0), "mas": (1e-3, 1.0), "features": (1e-3, 1e1), "logits": (1e-1, 1e1),
-    "replay": (1e-2, 1e1),
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class Choice:
+    """A hyperparameter with a few values.
+
+    Attributes:
+        field: The field of `AdaptationConfig`.
+        choices: The values, the default first.
+        name: The parameter's name in a trial; empty where it is the field's.
+    """
+
+    field: str
+    choices: tuple[Any, ...]
+    name: str = ""
+
+    def suggest(self, trial: "Trial") -> Any:
+        """Asks the trial for the value."""
+        return trial.suggest_categorical(self.name or self.field, self.choices)
+
+    def as_parameters(self, value: Any) -> dict[str, Any]:
+        """Returns the parameters of a trial that has the value."""
+        return {self.name or self.field: value}
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A hyperparameter with a range.
+
+    Attributes:
+        field: The field of `AdaptationConfig`.
+        range: Lowest and highest value; of integers, whole numbers are asked for.
+        log: Whether it is searched on a log scale.
+        name: The parameter's name in a trial; empty where it is the field's.
+        off: The name of the parameter that switches it on; empty where it is always on. Off, its value is 0.
+    """
+
+    field: str
+    range: tuple[float, float]
+    log: bool = False
+    name: str = ""
+    off: str = ""
+
+    def suggest(self, trial: "Trial") -> float:
+        """Asks the trial whether the hyperparameter is on, if it may be off, and then for its value."""
+        if self.off and not trial.suggest_categorical(self.off, [False, True]):
+            return 0.0
+        low, high = self.range
+        if isinstance(low, int) and isinstance(high, int):
+            return trial.suggest_int(self.name or self.field, low, high, log=self.log)
+        return trial.suggest_float(self.name or self.field, low, high, log=self.log)
+
+    def as_parameters(self, value: float) -> dict[str, Any]:
+        """Returns the parameters of a trial that has the value."""
+        if self.off and value == 0:
+            return {self.off: False}
+        switch = {self.off: True} if self.off else {}
+        return switch | {self.name or self.field: value}
+
+
+# Each default of `AdaptationConfig` lies inside the range, or is the "off" that is offered first.
 DEEPEST = 12
+OPTIMISER = Choice("optimiser", ("sgd", "adamw"))
+LEARNING_RATE = {
+    "sgd": Hyperparameter("lr", (1e-4, 1e-1), log=True, name="sgd_lr"),
+    "adamw": Hyperparameter("lr", (1e-5, 1e-2), log=True, name="adamw_lr"),
+}
+ALWAYS = (
+    Hyperparameter("weight_decay", (1e-5, 1e-2), log=True),
+    Hyperparameter("frozen_layers", (0, DEEPEST)),
+    Hyperparameter("layer_decay", (0.3, 1.0)),
+    Hyperparameter("label_smoothing", (0.0, 0.2)),
+    Hyperparameter("head_first", (0.05, 0.3), off="head_first_on"),
+    Hyperparameter("averaging", (0.02, 0.5), off="averaging_on"),
+)
+"""What every configuration is asked for, besides its optimiser and learning rate."""
+BATCH_NORM = Choice("bn", ("train", "frozen", "recompute"))
+FUSION_RATIO = Hyperparameter("fusion_ratio", (0.01, 0.95), log=True, off="fusion")
+"""One source sample in a hundred can prevent forgetting (arXiv 2502.06042)."""
+REPLAY_SIZE = Choice("replay_size", (70, 700, ALL))
+ANCHOR_WEIGHT = {
+    "weights": Hyperparameter("anchor_weight", (1e-3, 1e1), log=True, name="weights_weight"),
+    # Importances have a mean of 1 and reach 100: above 1 a rate of 0.01 would diverge.
+    "fisher": Hyperparameter("anchor_weight", (1e-3, 1.0), log=True, name="fisher_weight"),
+    "mas": Hyperparameter("anchor_weight", (1e-3, 1.0), log=True, name="mas_weight"),
+    "features": Hyperparameter("anchor_weight", (1e-3, 1e1), log=True, name="features_weight"),
+    "logits": Hyperparameter("anchor_weight", (1e-1, 1e1), log=True, name="logits_weight"),
+    "replay": Hyperparameter("anchor_weight", (1e-2, 1e1), log=True, name="replay_weight"),
+}
+# Two questions, because a categorical's choices must not depend on other hyperparameters.
+ANCHOR = Choice("anchor", ("none", *ANCHOR_WEIGHT))
+ANCHOR_WITHOUT_REPLAY = Choice(
+    "anchor", ("none", *(anchor for anchor in ANCHOR_WEIGHT if anchor != "replay")), name="anchor_without_replay"
+)
+MIXUP = Hyperparameter("mixup", (0.1, 0.5), off="mixup_on")
+
 FIRST, FREE = 8, 2
 """How many named methods come first (the paper's five and three with decaying rates), and free trials before each
 of the others."""
 NORMED = 10
+"""Number of layers with a batch-norm, the leading ones."""
 LABELS = {"weights": "L2-SP", "fisher": "EWC", "mas": "MAS", "features": "LF", "logits": "LwF", "replay": "DER++"}
+OUTSIDE = ("init", "frozen_from", "sam", "members", "alpha", "alpha_slope")
+"""Fields that the space leaves at the base."""
+
+
+def hyperparameters(values: Mapping[str, Any]) -> Iterator[Choice | Hyperparameter]:
+    """Yields the hyperparameters that a configuration has in this space, in the order in which a trial is asked.
+
+    Args:
+        values: The configuration's values by field; at each step, only those of earlier hyperparameters are read, so
+            the caller may fill in one value after the other.
+    """
+    yield OPTIMISER
+    yield LEARNING_RATE[values["optimiser"]]
+    yield from ALWAYS
+    if values["frozen_layers"] < NORMED:  # the layers above have no batch-norm
+        yield BATCH_NORM
+    yield FUSION_RATIO
+    has_fusion = values["fusion_ratio"] != 0
+    if has_fusion:
+        yield REPLAY_SIZE
+    yield ANCHOR if has_fusion else ANCHOR_WITHOUT_REPLAY
+    if values["anchor"] != "none":
+        yield ANCHOR_WEIGHT[values["anchor"]]
+    if values["anchor"] not in OUTPUT_ANCHORS:
+        yield MIXUP
 
 
 def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
-    """Asks the trial for its knobs."""
-    optimiser = trial.suggest_categorical("optimiser", ["sgd", "adamw"])
-    knobs: dict[str, Any] = {
-        "optimiser": optimiser,
-        "lr": trial.suggest_float(f"{optimiser}_lr", *LEARNING_RATE[optimiser], log=True),
-        "weight_decay": trial.suggest_float("weight_decay", *WEIGHT_DECAY, log=True),
-        "frozen_layers": trial.suggest_int("frozen_layers", 0, DEEPEST),
-        "layer_decay": trial.suggest_float("layer_decay", *LAYER_DECAY),
-        "label_smoothing": trial.suggest_float("label_smoothing", 0.0, 0.2),
-        "head_first": _or_off(trial, "head_first", 0.05, 0.3),
-        "averaging": _or_off(trial, "averaging", 0.02, 0.5),
-    }
-    if knobs["frozen_layers"] < NORMED:  # the layers above have no batch-norm
-        knobs["bn"] = trial.suggest_categorical("bn", ["train", "frozen", "recompute"])
-    if trial.suggest_categorical("fusion", [False, True]):
-        knobs["fusion_ratio"] = trial.suggest_float("fusion_ratio", *FUSION_RATIO, log=True)
-        knobs["replay_size"] = trial.suggest_categorical("replay_size", [70, 700, ALL])
-    held = [name for name in ANCHOR_WEIGHT if name != "replay" or "fusion_ratio" in knobs]
-    # Two questions, because a categorical's choices must not depend on other knobs.
-    knobs["anchor"] = trial.suggest_categorical(
-        "anchor" if "replay" in held else "anchor_without_replay", ["none", *held]
-    )
-    if knobs["anchor"] != "none":
-        knobs["anchor_weight"] = trial.suggest_float(
-            f"{knobs['anchor']}_weight", *ANCHOR_WEIGHT[knobs["anchor"]], log=True
-        )
-    if knobs["anchor"] not in OUTPUT_ANCHORS:
-        knobs["mixup"] = _or_off(trial, "mixup", 0.1, 0.5)
-    config = replace(base, **knobs)
+    """Asks the trial for its hyperparameters."""
+    values: dict[str, Any] = {}
+    for hyperparameter in hyperparameters(values):
+        values[hyperparameter.field] = hyperparameter.suggest(trial)
+    config = replace(base, **values)
     return describe_kind(config), config
 
 
-def _or_off(trial: "Trial", name: str, low: float, high: float) -> float:
-    """Asks whether a knob is on, and only then for its value."""
-    return trial.suggest_float(name, low, high) if trial.suggest_categorical(f"{name}_on", [False, True]) else 0.0
-
-
 def describe_kind(config: AdaptationConfig) -> str:
-    """Returns a short name of what a configuration is a kind of: fine-tuning or fusion, and what holds it."""
+    """Returns a short name of a configuration's kind: fine-tuning or fusion, and the anchor."""
     kind = "FU" if config.fusion_ratio != 0 else "FT"
-    return kind + (f"+{LABELS[config.anchor]}" if config.anchor != "none" else "")
+    return kind if config.anchor == "none" else f"{kind}+{LABELS[config.anchor]}"
 
 
 def method_as_parameters(name: str, base: AdaptationConfig) -> dict[str, Any] | None:
-    """Returns the knobs that a named method is in this space, or None when it is no point of it."""
+    """Returns a named method's parameters in this space, or None where the method is no point of the space."""
     config = named(name, base)
-    left_alone = ("init", "frozen_from", "sam", "members", "alpha", "alpha_slope")
-    moved = [knob for knob in left_alone if getattr(config, knob) != getattr(base, knob)]
-    if moved or not config.trains or config.frozen_layers > DEEPEST:
+    leaves_space = any(getattr(config, field) != getattr(base, field) for field in OUTSIDE)
+    if leaves_space or not config.trains or config.frozen_layers > DEEPEST:
         return None
-    together = ("optimiser", "weight_decay", "frozen_layers", "layer_decay", "label_smoothing")
-    params = {knob: getattr(config, knob) for knob in together} | {f"{config.optimiser}_lr": config.lr}
-    switched = ["head_first", "averaging"] + ["mixup"] * (config.anchor not in OUTPUT_ANCHORS)
-    for knob in switched:
-        value = getattr(config, knob)
-        params |= {f"{knob}_on": True, knob: value} if value else {f"{knob}_on": False}
-    if config.frozen_layers < NORMED:
-        params["bn"] = config.bn
-    params["fusion"] = config.fusion_ratio != 0
-    if params["fusion"]:
-        params["fusion_ratio"] = config.fusion_ratio
-        params["replay_size"] = config.replay_size
-    params["anchor" if params["fusion"] else "anchor_without_replay"] = config.anchor
-    if config.anchor != "none":
-        params[f"{config.anchor}_weight"] = config.anchor_weight
-    return params
+    parameters: dict[str, Any] = {}
+    for hyperparameter in hyperparameters(vars(config)):
+        parameters |= hyperparameter.as_parameters(getattr(config, hyperparameter.field))
+    return parameters
 
 
 def initial_trial(base: AdaptationConfig, index: int) -> dict[str, Any]:
-    """Returns the first named methods, then each other one after FREE free trials, so that searching begins before all
-    is tried that may be no good here.
+    """Returns what the index-th trial of a study is to be.
 
-    The paper's go to their end. A method that is a point of the space has its knobs, so that samplers learn from it.
+    First come FIRST named methods, then the others, FREE free trials before each: searching begins before every method
+    is tried that may be of no use here. The paper's run to their end. A method that is a point of the space has its
+    parameters, so that samplers learn from it.
     """
+    names = list(METHODS)
     if index >= FIRST:
         group, place = divmod(index - FIRST, FREE + 1)
-        index = FIRST + group if place == FREE else len(PRESETS)
-    if index >= len(PRESETS):
+        index = FIRST + group if place == FREE else len(names)
+    if index >= len(names):
         return {"params": {}}
-    name = list(PRESETS)[index]
-    keep = {"keep": True} if name in STRATEGIES else {}
-    return {"params": method_as_parameters(name, base) or {}, "user_attrs": {"named": name} | keep}
+    name = names[index]
+    attributes: dict[str, Any] = {"named": name}
+    if name in STRATEGIES:
+        attributes["keep"] = True
+    return {"params": method_as_parameters(name, base) or {}, "user_attrs": attributes}

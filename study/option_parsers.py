@@ -79,13 +79,12 @@ class _ListStrategies(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from fer.adaptation.methods import PRESETS as METHODS
-        from fer.adaptation.methods import REFERENCES
+        from fer.adaptation.methods import METHODS
 
         width = max(map(len, METHODS))
-        for name, settings in METHODS.items():
-            listed = ", ".join(f"{hyperparameter} {value}" for hyperparameter, value in settings.items())
-            print(f"{name:{width}} {REFERENCES[name]}")
+        for name, method in METHODS.items():
+            listed = ", ".join(f"{hyperparameter} {value}" for hyperparameter, value in method.settings.items())
+            print(f"{name:{width}} {method}")
             print(f"{'':{width}} {listed}")
         parser.exit()
 

@@ -17,8 +17,9 @@ import torch
 
 from commands import ROOT
 from conftest import TINY
-from fer.adaptation import evaluation, procedure
+from fer.adaptation import evaluation, scoring
 from fer.adaptation.methods import STRATEGIES, named
+from fer.adaptation.plan import Adapted, EvaluationPlan
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import open_source
 from fer.config import AdaptationConfig, ViewRecipe
@@ -31,10 +32,11 @@ from fer.runtime import Runtime, make_runtime
 from fer.training.loop import Diverged
 from fer.training.optimisers import make_optimiser
 
+HALF_WAY = EvaluationPlan(interpolation_points=((0.5, 0.0),))
 EVERY_CUT = range(len(LAYERS) + 1)
 
 
-def losses(adapted: procedure.Adapted) -> list[float]:
+def losses(adapted: Adapted) -> list[float]:
     return [row["loss"] for row in adapted.curve if "loss" in row]
 
 
@@ -104,10 +106,8 @@ def test_a_rung_may_stop_a_trial(setting):
 
 def test_rungs_and_parts_of_a_budget_are_the_callers_and_change_no_training(setting):
     shares = []
-    config = replace(TINY, epochs=2)
-    finer = adapt(
-        setting, config, 5, lambda share, row, ways: bool(shares.append(share)), rungs=(0.25, 0.5, 1.0), parts=4
-    )
+    config, plan = replace(TINY, epochs=2), EvaluationPlan(rungs=(0.25, 0.5, 1.0), parts=4)
+    finer = adapt(setting, config, 5, lambda share, row, ways: bool(shares.append(share)), plan)
     assert shares == [0.25, 0.5] and len(losses(finer)) == 4
     assert finer.measures == adapt(setting, config, 5).measures
 
@@ -120,7 +120,7 @@ def test_networks_on_the_way_are_scored_at_a_rung_from_the_baseline_to_what_ther
         told.append([[row["source_val"], row["target_val"]], *(prospect.score() for prospect in ways)])
         return True
 
-    stopped = adapt(setting, config, 5, on_rung, ways)
+    stopped = adapt(setting, config, 5, on_rung, EvaluationPlan(interpolation_points=ways))
     start = adapt(setting, named("BL", TINY), 5).measures
     ((own, first, half, last),) = told
     assert first == [start["source_val"], start["target_val"]] and last == own
@@ -132,18 +132,18 @@ def test_networks_on_the_way_are_scored_at_a_rung_from_the_baseline_to_what_ther
 
 @pytest.mark.parametrize("strategy", ["RE", "FU"])
 def test_scoring_networks_on_the_way_at_a_rung_changes_no_training(setting, strategy):
-    config, ways = named(strategy, TINY), ((0.5, 0.0), (0.0, 1.0))
-    plain = adapt(setting, config, 5, ways=ways)
-    looked = adapt(setting, config, 5, lambda share, row, found: not [prospect.score() for prospect in found], ways)
+    config, plan = named(strategy, TINY), EvaluationPlan(interpolation_points=((0.5, 0.0), (0.0, 1.0)))
+    plain = adapt(setting, config, 5, plan=plan)
+    looked = adapt(setting, config, 5, lambda share, row, found: not [prospect.score() for prospect in found], plan)
     assert losses(looked) == losses(plain) and looked.measures == plain.measures
     assert [step.measures for step in looked.interpolated] == [step.measures for step in plain.interpolated]
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 3])
 def test_at_a_rung_as_many_networks_on_the_way_are_made_as_are_asked_for(setting, monkeypatch, wanted):
-    made, mixed = [], procedure._Adaptation.mixed
+    made, mixed = [], scoring.Scorer.interpolate
     monkeypatch.setattr(
-        procedure._Adaptation, "mixed", lambda self, *args: (made.append(args[1:]), mixed(self, *args))[1]
+        scoring.Scorer, "interpolate", lambda self, *args: (made.append(args[1:]), mixed(self, *args))[1]
     )
     ways = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
 
@@ -152,7 +152,7 @@ def test_at_a_rung_as_many_networks_on_the_way_are_made_as_are_asked_for(setting
             prospect.score()
         return True
 
-    adapt(setting, TINY, 5, on_rung, ways)
+    adapt(setting, TINY, 5, on_rung, EvaluationPlan(interpolation_points=ways))
     assert made == list(ways[:wanted])
 
 
@@ -164,7 +164,7 @@ def test_what_may_be_hoped_of_a_network_on_the_way_lies_above_the_line_from_the_
         hoped.extend([[row["source_val"], row["target_val"]], *(prospect.hoped for prospect in prospects)])
         return True
 
-    adapt(replace(setting, rung_images=images), TINY, 5, on_rung, ways)
+    adapt(replace(setting, rung_images=images), TINY, 5, on_rung, EvaluationPlan(interpolation_points=ways))
     start = adapt(setting, named("BL", TINY), 5).measures
     own, first, half, sloped, last = map(np.array, hoped)
     bonus = first - [start["source_val"], start["target_val"]]
@@ -177,7 +177,7 @@ def test_what_may_be_hoped_of_a_network_on_the_way_lies_above_the_line_from_the_
 def test_a_network_from_scratch_is_on_no_way_from_the_baseline(setting):
     told = []
     config = replace(TINY, init="scratch", fusion_ratio="natural")
-    adapted = adapt(setting, config, 5, lambda share, row, ways: bool(told.extend(ways)), ((0.5, 0.0),))
+    adapted = adapt(setting, config, 5, lambda share, row, ways: bool(told.extend(ways)), HALF_WAY)
     assert told == [] and adapted.interpolated == []
 
 
@@ -218,7 +218,7 @@ def test_an_adaptation_leaves_no_features_mapped(setting, strategy):
     gc.disable()  # hundreds of trials of a worker would otherwise hold thousands of files until it collects
     try:
         before = mapped()
-        adapt(setting, named(strategy, replace(TINY, frozen_layers=10)), seed=5, ways=((0.5, 0.0),))
+        adapt(setting, named(strategy, replace(TINY, frozen_layers=10)), seed=5, plan=HALF_WAY)
         assert mapped() == before
     finally:
         gc.enable()

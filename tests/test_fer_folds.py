@@ -9,7 +9,8 @@ import pytest
 from conftest import TINY
 from fer.adaptation.cross_validation import cross_validate, divide_into_folds, merge_curves
 from fer.adaptation.methods import named
-from fer.adaptation.procedure import Prospect, adapt
+from fer.adaptation.plan import EvaluationPlan, Prospect
+from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
 from fer.config import ViewRecipe
 from fer.errors import InputError
@@ -18,6 +19,7 @@ from fer.features.sources import ImageSource
 from fer.runtime import Runtime
 
 FOLDS = 3
+PLAN = EvaluationPlan(interpolation_points=[(0.5, 0.0)])
 CONFIG = replace(named("FC", TINY), epochs=2.0)
 
 
@@ -25,7 +27,7 @@ CONFIG = replace(named("FC", TINY), epochs=2.0)
 def parts(setting_of_module):
     """The folds one by one, each by itself."""
     settings = divide_into_folds(setting_of_module, FOLDS, 0)
-    return settings, [adapt(setting, CONFIG, 5, ways=[(0.5, 0.0)]) for setting in settings]
+    return settings, [adapt(setting, CONFIG, 5, plan=PLAN) for setting in settings]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def setting_of_module(baseline, source, target, tmp_path_factory):
 
 def test_objectives_are_of_all_folds_images_together(setting_of_module, parts):
     settings, alone = parts
-    found = cross_validate(settings, CONFIG, 5, ways=[(0.5, 0.0)])
+    found = cross_validate(settings, CONFIG, 5, plan=PLAN)
     people = np.concatenate([setting.target.open("validation").subjects for setting in settings])
     labels = np.concatenate([setting.target.open("validation").labels for setting in settings])
     guesses = np.concatenate([part.logits["target"].argmax(1) for part in alone])
@@ -70,7 +72,7 @@ def test_a_dominated_trial_stops_after_the_first_half_of_the_folds(parts):
         return True
 
     settings, alone = parts
-    found = cross_validate(settings, CONFIG, 5, on_rung, ways=[(0.5, 0.0)])
+    found = cross_validate(settings, CONFIG, 5, on_rung, PLAN)
     assert found.stopped and found.interpolated == [] and np.sum(found.confusion["target"]) < 56
     assert told == [(2 / 3, found.measures["source_val"], pytest.approx(found.measures["target_val"]))]
     assert found.curve == merge_curves(alone[:2])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from conftest import TINY
-from fer.adaptation import procedure
+from fer.adaptation import member
 from fer.adaptation.methods import named
 from fer.adaptation.procedure import adapt
 from fer.training import cuda_graphs
@@ -70,7 +70,7 @@ def use(monkeypatch, capture):
             capture.network = network
             yield found
 
-    monkeypatch.setattr(procedure, "capturing_graphs", graphed)
+    monkeypatch.setattr(member, "capturing_graphs", graphed)
     return found
 
 

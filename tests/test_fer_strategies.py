@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from conftest import TINY
-from fer.adaptation.evaluation import baseline_logits, validation_labels
-from fer.adaptation.methods import PRESETS, REFERENCES, named
-from fer.adaptation.procedure import RUNGS, _Adaptation, adapt
+from fer.adaptation.anchors import open_baseline_outputs
+from fer.adaptation.draws import Draws
+from fer.adaptation.evaluation import baseline_logits, feature_cut, validation_labels
+from fer.adaptation.methods import METHODS, named
+from fer.adaptation.plan import EvaluationPlan
+from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
-from fer.config import HEAD, OUTPUT_ANCHORS, AdaptationConfig, canonical, flatten, unflatten
+from fer.config import HEAD, OUTPUT_ANCHORS, AdaptationConfig, canonical, from_flat, to_flat
 from fer.datasets import Split
 from fer.errors import InputError
 from fer.layers import LAYERS
@@ -20,7 +23,7 @@ from fer.model.vgg import build
 from fer.runtime import Runtime
 from fer.training import penalties
 
-NAMES = list(PRESETS)
+NAMES = list(METHODS)
 SMALL = replace(TINY, replay_size="all", epochs=2)
 
 
@@ -71,9 +74,10 @@ def test_baseline_outputs_are_the_same_with_and_without_the_cache(source, target
     cached = AdaptationTask(baseline, source, target, Runtime(), tmp_path)
     found = []
     for setting in (cached, replace(cached, cache=None)):
-        work = _Adaptation(setting, preset("DER++"), 5, RUNGS, None)
-        drawn = work.schedule(5)
-        outputs = work.reference(domain, drawn, cut)
+        config = preset("DER++")
+        draws = Draws(setting, config, 5, feature_cut(setting, config))
+        drawn = draws.draw(5)
+        outputs = open_baseline_outputs(draws, domain, drawn, cut)
         found.append(torch.cat([outputs(step) for step in range(drawn.boundaries[-1])]))
     assert len(found[0]) > 20 and found[0].std() > 0.01
     assert torch.allclose(*found, atol=1e-5)
@@ -87,9 +91,9 @@ def test_equal_seeds_give_equal_networks(adapted, setting, name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_preset_is_documented_recordable_and_canonical(name):
-    assert "arXiv" in REFERENCES[name]
+    assert "arXiv" in METHODS[name].reference
     config = preset(name)
-    assert unflatten(flatten(config)) == config
+    assert from_flat(to_flat(config)) == config
     assert canonical(canonical(config)) == canonical(config)
 
 
@@ -216,7 +220,8 @@ def test_an_anchor_on_outputs_keeps_them_nearer(setting, anchor, ratio):
 
 
 def test_both_ends_of_the_way_are_exact(setting, baseline):
-    result = adapt(setting, replace(SMALL, fusion_ratio=0.5), 5, ways=((0.0, 0.0), (0.5, 0.0), (1.0, 0.0)))
+    plan = EvaluationPlan(interpolation_points=((0.0, 0.0), (0.5, 0.0), (1.0, 0.0)))
+    result = adapt(setting, replace(SMALL, fusion_ratio=0.5), 5, plan=plan)
     start, middle, end = result.interpolated
     assert same(start.network, baseline.network) == set(LAYERS)
     assert same(end.network, result.network) == set(LAYERS)
@@ -226,7 +231,7 @@ def test_both_ends_of_the_way_are_exact(setting, baseline):
 
 
 def test_what_comes_out_half_way_is_the_point_half_way(setting):
-    whole = adapt(setting, SMALL, 5, ways=((0.5, 0.0),))
+    whole = adapt(setting, SMALL, 5, plan=EvaluationPlan(interpolation_points=((0.5, 0.0),)))
     half = adapt(setting, replace(SMALL, alpha=0.5), 5)
     assert same(whole.interpolated[0].network, half.network) == set(LAYERS)
     assert whole.interpolated[0].measures.items() <= half.measures.items()
@@ -241,7 +246,7 @@ def test_ways_are_scored_where_the_end_or_the_first_leads_or_may_be_hoped_to(set
         return answers[len(asked) - 1]
 
     ways = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
-    found = adapt(setting, SMALL, 5, ways=ways, leads=leads)
+    found = adapt(setting, SMALL, 5, plan=EvaluationPlan(interpolation_points=ways, would_join_front=leads))
     assert [(step.alpha, step.slope) for step in found.interpolated] == list(ways[:scored])
     hoped = []
     for domain, usual in (("source", 0.035), ("target", 0.06)):

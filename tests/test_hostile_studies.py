@@ -424,10 +424,10 @@ def test_an_odd_opening_counts_as_one(known, stored):
 
 
 def test_a_trial_that_cannot_be_trained_again_does_not_keep_the_others_from_it(capsys):
-    from fer.config import AdaptationConfig, flatten
+    from fer.config import AdaptationConfig, to_flat
 
     values = [(0.99, 0.1), (0.1, 0.99), (0.7, 0.7)]
-    trials = [made_trial(number, values=pair, config=flatten(AdaptationConfig(lr=0.001 * (number + 1))))
+    trials = [made_trial(number, values=pair, config=to_flat(AdaptationConfig(lr=0.001 * (number + 1))))
               for number, pair in enumerate(values)]  # fmt: skip
     trials[1].user_attrs["config"]["lr"] = "fast"
     trials[2].user_attrs["config"]["optimiser"] = 7

@@ -7,8 +7,8 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 
-from fer.adaptation.methods import HALF, PRESETS, STRATEGIES, named
-from fer.config import NATURAL, AdaptationConfig, canonical, fingerprint, flatten, unflatten
+from fer.adaptation.methods import HALF, METHODS, STRATEGIES, named
+from fer.config import NATURAL, AdaptationConfig, canonical, fingerprint, from_flat, to_flat
 from fer.errors import InputError
 from search_spaces import SPACES, choose, full, named_in, paper
 
@@ -26,7 +26,7 @@ def test_a_space_suggests_valid_configurations_that_records_can_hold(space):
     for index in range(60):
         strategy, config = ask(study, space, index)
         assert strategy
-        assert unflatten(flatten(config)) == config
+        assert from_flat(to_flat(config)) == config
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -97,7 +97,7 @@ def test_how_often_an_adaptation_draws_each_target_image(config, passes):
 def test_the_full_space_tries_every_named_method_exactly():
     study = optuna.create_study(directions=["maximize"] * 2)
     tried = [index for index in range(100) if full.initial_trial(BASE, index) != {"params": {}}]
-    assert dict(ask(study, "full", index) for index in tried) == {name: named(name, BASE) for name in PRESETS}
+    assert dict(ask(study, "full", index) for index in tried) == {name: named(name, BASE) for name in METHODS}
 
 
 def test_the_card_reaches_every_strategy():
@@ -125,11 +125,11 @@ def test_the_papers_grid_is_exact_and_repeats_with_other_seeds():
 def test_the_full_space_tries_every_method_once_of_which_the_paper_s_come_first_and_are_not_stopped():
     slots = [full.initial_trial(BASE, index).get("user_attrs", {}) for index in range(300)]
     tried = [slot["named"] for slot in slots if slot]
-    assert tried == list(PRESETS) and tried[: len(STRATEGIES)] == list(STRATEGIES)
+    assert tried == list(METHODS) and tried[: len(STRATEGIES)] == list(STRATEGIES)
     assert [slot["named"] for slot in slots if slot.get("keep")] == list(STRATEGIES)
     assert all(slots[: full.FIRST]) and {"FU+LLRD", "replay+LLRD"} <= set(tried[: full.FIRST])
     gaps = "".join("-x"[bool(slot)] for slot in slots[full.FIRST :]).rstrip("-").split("x")[:-1]
-    assert set(gaps) == {"-" * full.FREE} and len(gaps) == len(PRESETS) - full.FIRST
+    assert set(gaps) == {"-" * full.FREE} and len(gaps) == len(METHODS) - full.FIRST
 
 
 def test_equal_adaptations_have_equal_fingerprints():

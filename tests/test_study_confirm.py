@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from fer.config import AdaptationConfig, flatten
+from fer.config import AdaptationConfig, to_flat
 from fer.expressions import EXPRESSIONS
 from made_study import made_trial
 from study.confirmation.answers import write_answers
@@ -40,8 +40,8 @@ def kept(places: list[int], validated: int) -> dict[str, np.ndarray]:
 def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_path):
     validation = dict.fromkeys(DOMAINS, 0.5)
     front = [InterpolationPoint(alpha, 0.0, "m", True, validation) for alpha in (1.0, 0.5)]
-    baseline = flatten(AdaptationConfig(frozen_layers=13))
-    adapted = flatten(AdaptationConfig(frozen_layers=10))
+    baseline = to_flat(AdaptationConfig(frozen_layers=13))
+    adapted = to_flat(AdaptationConfig(frozen_layers=10))
     jobs = (
         ConfirmationJob("BL", "BL", "BL", baseline, (InterpolationPoint(*END),)),
         ConfirmationJob("trial 1", "FC 50 %", "FC", adapted, tuple(front)),
@@ -69,7 +69,7 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
 def test_what_no_seed_changes_is_not_validated_beside_means_over_seeds_and_missing_answers_are_named(tmp_path):
     configs = {"BL": AdaptationConfig(frozen_layers=13), "RE": AdaptationConfig()}
     points = (InterpolationPoint(*END),)
-    jobs = tuple(ConfirmationJob(name, name, name, flatten(config), points) for name, config in configs.items())
+    jobs = tuple(ConfirmationJob(name, name, name, to_flat(config), points) for name, config in configs.items())
     confirmation = Confirmation(2, jobs, evaluated="2026-01-01T00:00:00")
     truth = GroundTruth(
         {side: np.zeros(10, int) for side in DOMAINS}, {side: np.arange(10) for side in DOMAINS}, divisions=2
@@ -128,7 +128,7 @@ def test_a_confirmation_knows_how_often_its_fusions_draw_the_target(space, passe
     }
     options = {"space": space, "lr": 0.01, "amount": 1.0}
     study.set_user_attr("study", {"options": options, "budget_epochs": {"card": 4.0, "paper": 10.0}[space]} | sizes)
-    study.add_trial(made_trial(0, config=flatten(AdaptationConfig(frozen_layers=13))))
+    study.add_trial(made_trial(0, config=to_flat(AdaptationConfig(frozen_layers=13))))
     fusions = [job for job in plan_jobs(study) if job.named.startswith("FU")]
     assert [job.target_passes for job in fusions] == pytest.approx(passes, abs=0.06)
     natural = [job.config["fusion_ratio"] == "natural" for job in fusions]
@@ -143,7 +143,7 @@ LATER = {"opened": "2026-01-01", "test_sets": {"target": {"images": 3}}, "finish
 def test_a_confirmation_is_stored_as_it_was_read_at_every_step(steps, passes):
     front = {"alpha": 0.5, "slope": 0.25, "model": "m", "front": True, "source_val": 0.6, "target_val": 0.7}
     end = {"alpha": 1.0, "slope": 0.0, "model": "", "front": False}
-    job = {"name": "FC", "named": "FC", "strategy": "FC", "config": flatten(AdaptationConfig()), "ways": [end, front]}
+    job = {"name": "FC", "named": "FC", "strategy": "FC", "config": to_flat(AdaptationConfig()), "ways": [end, front]}
     stored = {"seeds": 2, "jobs": [job | passes], "earlier": ["2025-12-31"]} | dict(list(LATER.items())[:steps])
 
     confirmation = Confirmation.from_json(stored)

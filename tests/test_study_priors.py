@@ -4,7 +4,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from fer.adaptation.methods import PRESETS, named
+from fer.adaptation.methods import METHODS, named
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from made_study import made_info, made_trial
@@ -80,7 +80,7 @@ def test_a_wrong_guess_is_told_with_rule_and_value(space, text, rule, value):
     assert rule in caught.value.rule and value in str(caught.value.value)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_named_method_is_exactly_its_point_of_the_full_space(name):
     params = full.method_as_parameters(name, BASE)
     if params is None:

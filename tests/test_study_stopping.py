@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from benchmarks.search_simulator import Course, Plan, simulate
 from benchmarks.search_table import SHARES
 from conftest import TINY
-from fer.adaptation.procedure import Prospect
+from fer.adaptation.plan import Prospect
 from made_study import DONE, FAILED, STOPPED, made_trial
 from study.execution.claim import claim_trial
 from study.execution.trial import TrialContext, report_rung, run_trial

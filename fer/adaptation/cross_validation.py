@@ -5,13 +5,14 @@ and validation is predicted once, by a network that saw no other image of the sa
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from fer.adaptation.evaluation import baseline_logits, validation_labels
-from fer.adaptation.procedure import RUNGS, Adapted, Interpolated, OnRung, Prospect, adapt
+from fer.adaptation.plan import Adapted, EvaluationPlan, Interpolated, OnRung, Prospect
+from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig
 from fer.evaluation.metrics import confusion_matrices, evaluate, forgetting
@@ -37,21 +38,18 @@ def cross_validate(
     config: AdaptationConfig,
     seed: int,
     on_rung: OnRung | None = None,
-    ways: Sequence[tuple[float, float]] = (),
-    leads: Callable[[list[dict[str, float]]], bool] | None = None,
-    rungs: Sequence[float] = RUNGS,
+    plan: EvaluationPlan | None = None,
 ) -> Adapted:
     """Adapts the baseline once per fold, each time with the whole budget.
 
     Args:
         settings: Of `divide_into_folds`. With one, this is `fer.adaptation.procedure.adapt`.
-        config: The knobs.
-        seed: Of order, views, dropout and new weights, the same in each fold.
+        config: Hyperparameters of the adaptation.
+        seed: Seed of order, views, dropout and new weights, the same in each fold.
         on_rung: Called once, after the first half of the folds, with their share, their row of the curve, and the
-            networks on the way, which are scored already; True stops.
-        ways: See `fer.adaptation.procedure.adapt`.
-        leads: The same; over several folds all ways are scored, since no fold alone can tell.
-        rungs: Shares of each fold's budget after which it is measured.
+            interpolated networks, which have been evaluated already; True stops.
+        plan: See `fer.adaptation.procedure.adapt`, with rungs as shares of each fold's budget. Over several folds all
+            interpolation points are evaluated, since no fold alone says whether a network would join the front.
 
     Returns:
         The first fold's networks, with the measures of all folds' predictions together: those on the target are of
@@ -61,26 +59,30 @@ def cross_validate(
         Diverged: In one of the folds, see `fer.adaptation.procedure.adapt`.
     """
     if len(settings) == 1:
-        return adapt(settings[0], config, seed, on_rung, ways, rungs, leads=leads)
+        return adapt(settings[0], config, seed, on_rung, plan)
+    plan_of_fold = replace(plan or EvaluationPlan(), would_join_front=None)
     parts: list[Adapted] = []
     for number, setting in enumerate(settings, 1):
-        adapted = adapt(setting, config, seed, ways=ways, rungs=rungs)
+        adapted = adapt(setting, config, seed, plan=plan_of_fold)
         parts.append(adapted if number == 1 else _without_networks(adapted, parts[0]))
         share = number / len(settings)
-        if on_rung and number == math.ceil(len(settings) / 2):
-            found = (step.measures for step in merge_ways(settings, parts))
-            scored = (Prospect.known([measures["source_val"], measures["target_val"]]) for measures in found)
-            if on_rung(share, merge_curves(parts)[-1], scored):
-                return _merged(settings, parts, stopped=True)
+        is_half = number == math.ceil(len(settings) / 2)
+        if on_rung and is_half and on_rung(share, merge_curves(parts)[-1], _prospects(settings, parts)):
+            return _merged(settings, parts, stopped=True)
     return _merged(settings, parts, stopped=False)
 
 
-def _without_networks(found: Adapted, first: Adapted) -> Adapted:
-    """Puts the first fold's networks in the place of another's, which would only take memory."""
-    between = [
-        replace(step, network=kept.network) for step, kept in zip(found.interpolated, first.interpolated, strict=True)
-    ]
-    return replace(found, network=first.network, interpolated=between)
+def _prospects(settings: Sequence[AdaptationTask], parts: Sequence[Adapted]) -> Iterator[Prospect]:
+    """Yields the interpolated networks of these folds, which have been evaluated already."""
+    for interpolated in merge_interpolated(settings, parts):
+        yield Prospect.known([interpolated.measures["source_val"], interpolated.measures["target_val"]])
+
+
+def _without_networks(adapted: Adapted, first: Adapted) -> Adapted:
+    """Puts the first fold's networks in the place of a later fold's, which would only take memory."""
+    pairs = zip(adapted.interpolated, first.interpolated, strict=True)
+    interpolated = [replace(later, network=earlier.network) for later, earlier in pairs]
+    return replace(adapted, network=first.network, interpolated=interpolated)
 
 
 def join_folds(parts: Iterable[Values]) -> Values:
@@ -103,8 +105,8 @@ def merge_curves(parts: Sequence[Adapted]) -> list[dict[str, float]]:
     return rows
 
 
-def merge_ways(settings: Sequence[AdaptationTask], parts: Sequence[Adapted]) -> Iterator[Interpolated]:
-    """Yields each network on the way, the first fold's, with the measures of all these folds' predictions together."""
+def merge_interpolated(settings: Sequence[AdaptationTask], parts: Sequence[Adapted]) -> Iterator[Interpolated]:
+    """Yields the first fold's interpolated networks, with the measures of all these folds' predictions together."""
     done = settings[: len(parts)]
     labels, before = join_folds(map(validation_labels, done)), join_folds(map(baseline_logits, done))
     for steps in zip(*(part.interpolated for part in parts), strict=True):
@@ -119,5 +121,5 @@ def _merged(settings: Sequence[AdaptationTask], parts: Sequence[Adapted], stoppe
     measures = evaluate(labels, before, logits)
     course = [row["source_val"] for row in curve if "source_val" in row]
     measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
-    between = [] if stopped else list(merge_ways(settings, parts))
+    between = [] if stopped else list(merge_interpolated(settings, parts))
     return Adapted(parts[0].network, curve, measures, stopped, between, confusion_matrices(labels, logits), logits)

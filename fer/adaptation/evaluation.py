@@ -42,20 +42,20 @@ def logits_on_test(
     setting: AdaptationTask, config: AdaptationConfig, network: nn.Sequential, domain: str
 ) -> np.ndarray:
     """Returns an adapted network's logits (n, 7) on a dataset's test images; for confirmation alone."""
-    cut = _cut(setting, config)
+    cut = feature_cut(setting, config)
     split = setting.dataset(domain).open_test()
     feed = open_source(setting, domain, split, "test", cut, ViewRecipe(), 1)
     return predict(network, cut, feed, np.arange(len(split)), setting.runtime)
 
 
-def _cut(setting: AdaptationTask, config: AdaptationConfig) -> int:
+def feature_cut(setting: AdaptationTask, config: AdaptationConfig) -> int:
     """Returns where the features of an adaptation can come from: the baseline's deepest cut worth keeping, or 0."""
     own_prefix = config.init == "baseline" and setting.cache is not None
     return best_cut(setting.baseline.network, config.leading, setting.runtime) if own_prefix else 0
 
 
 @dataclass
-class _Validation:
+class Validation:
     """Both validation splits, seen from one cut."""
 
     setting: AdaptationTask
@@ -71,12 +71,15 @@ class _Validation:
         }
 
     def images(self, most: int | None = None) -> dict[str, np.ndarray]:
-        """Returns the images of each split, or as many of them as are wanted at most, evenly spread over the split."""
-        lengths = {domain: len(split) for domain, split in self.splits.items()}
-        wanted = {domain: min(most or length, length) for domain, length in lengths.items()}
-        return {domain: np.arange(count) * lengths[domain] // max(count, 1) for domain, count in wanted.items()}
+        """Returns the numbers of each split's images, or of at most so many of them, evenly spread over the split."""
+        images = {}
+        for domain, split in self.splits.items():
+            count = min(most or len(split), len(split))
+            images[domain] = np.arange(count) * len(split) // max(count, 1)
+        return images
 
     def logits(self, network: nn.Sequential, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns a network's logits (n, 7) on the given images of each split."""
         return {
             domain: predict(network, self.cut, feed, images[domain], self.setting.runtime)
             for domain, feed in self.feeds.items()
@@ -86,7 +89,7 @@ class _Validation:
 def baseline_logits(setting: AdaptationTask) -> dict[str, np.ndarray]:
     """Returns the baseline's logits on both validation splits, computed once per baseline when there is a cache."""
     cut = len(LAYERS) if setting.cache else 0
-    validation = _Validation(setting, cut)
+    validation = Validation(setting, cut)
     return validation.logits(setting.baseline.network, validation.images())
 
 
@@ -97,10 +100,11 @@ def validation_labels(setting: AdaptationTask) -> dict[str, np.ndarray]:
 
 def untrained_accuracy(setting: AdaptationTask, networks: int = 5) -> float:
     """Returns the target accuracy of untrained networks, the mean over several, on the validation split."""
-    split, found = setting.target.open("validation"), []
+    split = setting.target.open("validation")
+    accuracies = []
     pixels = open_source(setting, "target", split, "validation", 0, ViewRecipe(), 1)
     for seed in range(networks):
         network = build(setting.baseline.width, seed_from("untrained", seed)).to(setting.runtime.device)
         guess = predict(network, 0, pixels, np.arange(len(split)), setting.runtime).argmax(1)
-        found.append(float(np.mean(guess == split.labels)))
-    return float(np.mean(found))
+        accuracies.append(float(np.mean(guess == split.labels)))
+    return float(np.mean(accuracies))

@@ -7,6 +7,7 @@ All take labels as int arrays (n,) and logits as float arrays (n, 7). What is me
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import log_softmax, softmax
 
 from fer.expressions import CHANCE, EXPRESSIONS
 
@@ -70,8 +71,7 @@ def per_class_retention(labels: np.ndarray, before: np.ndarray, after: np.ndarra
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Returns the softmax (n, 7), in double precision."""
-    shifted = np.exp(logits.astype(float) - logits.max(1, keepdims=True))
-    return shifted / shifted.sum(1, keepdims=True)
+    return softmax(logits.astype(float), 1)
 
 
 def calibration_error(labels: np.ndarray, logits: np.ndarray, bins: int = 15) -> float:
@@ -80,19 +80,17 @@ def calibration_error(labels: np.ndarray, logits: np.ndarray, bins: int = 15) ->
     Σ n_b / n · |accuracy_b − confidence_b| over equally wide bins of the largest probability, closed above.
     """
     shares = probabilities(logits)
-    sure, right = shares.max(1), shares.argmax(1) == labels
-    place = np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
-    return float(np.abs(np.bincount(place, right - sure, bins)).sum() / len(labels))
+    confidence = shares.max(1)
+    right = shares.argmax(1) == labels
+    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return float(np.abs(np.bincount(bin_of, right - confidence, bins)).sum() / len(labels))
 
 
 def drift(before: np.ndarray, after: np.ndarray) -> float:
     """Returns KL(p0 ‖ p1), the mean over images, in nats: forgetting seen without source data (arXiv 2509.04259)."""
-    first, last = before.astype(float), after.astype(float)
-    log_first, log_last = (
-        logits - logits.max(1, keepdims=True) - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1))[:, None]
-        for logits in (first, last)
-    )
-    return float(np.mean(np.sum(np.exp(log_first) * (log_first - log_last), 1)))
+    log_before = log_softmax(before.astype(float), 1)
+    log_after = log_softmax(after.astype(float), 1)
+    return float(np.mean(np.sum(np.exp(log_before) * (log_before - log_after), 1)))
 
 
 def forgetting(accuracies: Sequence[float]) -> float:
@@ -151,16 +149,20 @@ def evaluate(
         measures[f"{domain}_uar"] = unweighted_average_recall(truth, guess[domain])
         measures[f"{domain}_f1"] = macro_f1(truth, guess[domain])
         measures[f"{domain}_ece"] = calibration_error(truth, after[domain])
-    kept = accuracy(labels["source"], guess_before["source"]), measures["source_val"]
-    gained = accuracy(labels["target"], guess_before["target"]), measures["target_val"]
-    measures["retention"] = retention(*kept)
-    measures["retention_above_chance"] = retention_above_chance(*kept)
-    measures["backward_transfer"] = kept[1] - kept[0]
-    measures["target_gain"] = gained[1] - gained[0]
+
+    # What the adaptation kept of the source and gained on the target.
+    source_before = accuracy(labels["source"], guess_before["source"])
+    target_before = accuracy(labels["target"], guess_before["target"])
+    measures["retention"] = retention(source_before, measures["source_val"])
+    measures["retention_above_chance"] = retention_above_chance(source_before, measures["source_val"])
+    measures["backward_transfer"] = measures["source_val"] - source_before
+    measures["target_gain"] = measures["target_val"] - target_before
     measures["negative_flips"] = negative_flips(labels["source"], guess_before["source"], guess["source"])
     measures["target_drift"] = drift(before["target"], after["target"])
-    left = per_class_retention(labels["source"], guess_before["source"], guess["source"])
-    measures |= {f"retention_{name}": float(share) for name, share in zip(EXPRESSIONS, left, strict=True)}
+
+    # The same for each expression.
+    retained = per_class_retention(labels["source"], guess_before["source"], guess["source"])
+    measures |= {f"retention_{name}": float(share) for name, share in zip(EXPRESSIONS, retained, strict=True)}
     for domain, truth in labels.items():
         for name, recall in zip(EXPRESSIONS, per_class_recall(truth, guess[domain]), strict=True):
             measures[f"{domain}_recall_{name}"] = float(recall)

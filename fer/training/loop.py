@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -23,129 +24,228 @@ from fer.training.optimisers import make_optimiser
 
 
 class Diverged(ArithmeticError):
-    """The training loss, or what the network answers, stopped being finite numbers."""
+    """The training loss or the network's logits became NaN or infinite."""
 
 
 _SMALL_IMAGES, _SMALL_BATCH = 4, 32  # from this cut on images are small; fewer of them are few
+
+LabelledSource = tuple[FeatureSource, np.ndarray]
+"""Where the samples of a domain's training split come from, and the labels (n,) of the split."""
 
 Penalty = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
 """From the step, the penultimate features and the logits to what is added to the loss."""
 
 
-def fit(
-    network: nn.Sequential,
-    cut: int,
-    feeds: Mapping[str, tuple[FeatureSource, np.ndarray]],
-    schedule: Schedule,
-    config: AdaptationConfig,
-    runtime: Runtime,
-    on_epoch: Callable[[int, float], bool],
-    share: Callable[[list[nn.Parameter]], None] | None = None,
-    penalty: Penalty | None = None,
-    checkpoints: Checkpoints | None = None,
-    graphs: StepGraphs | None = None,
-) -> bool:
-    """Trains the layers of the network that the configuration leaves free, in place; the only training loop.
+@dataclass(frozen=True)
+class TrainingJob:
+    """One training: which network learns what, how, and where.
+
+    Attributes:
+        network: All thirteen layers, on the runtime's device; trained in place.
+        cut: The cut at which the sources deliver; frozen layers from there on are computed.
+        sources: The labelled source of each domain that the schedule draws from.
+        schedule: The samples of every step.
+        config: Hyperparameters of the training.
+        runtime: Device and precision.
+    """
+
+    network: nn.Sequential
+    cut: int
+    sources: Mapping[str, LabelledSource]
+    schedule: Schedule
+    config: AdaptationConfig
+    runtime: Runtime
+
+
+@dataclass(frozen=True)
+class TrainingHooks:
+    """What a caller adds to a training.
+
+    Attributes:
+        on_epoch: Called after each epoch with its number from 1 and its mean loss; True stops the training.
+        reduce_gradients: Called after each backward pass to average gradients with other processes.
+        penalty: Added to the loss of a step.
+        checkpoints: Where the training resumes after a crash.
+        graphs: Computes forward and backward passes on a GPU, for a network that it houses. It excludes `penalty`,
+            which differs from step to step, and sharpness-aware minimisation.
+    """
+
+    on_epoch: Callable[[int, float], bool]
+    reduce_gradients: Callable[[list[nn.Parameter]], None] | None = None
+    penalty: Penalty | None = None
+    checkpoints: Checkpoints | None = None
+    graphs: StepGraphs | None = None
+
+
+def fit(job: TrainingJob, hooks: TrainingHooks) -> bool:
+    """Trains the layers of a network that the configuration does not freeze, in place; the only training loop.
 
     Args:
-        network: All thirteen layers, on the runtime's device.
-        cut: The cut at which the feeds deliver; frozen layers from there on are computed.
-        feeds: For each domain its feed and the labels (n,) of its training split.
-        schedule: What to draw.
-        config: The knobs.
-        runtime: Device and precision.
-        on_epoch: Called after each epoch with its number from 1 and its mean loss; True stops.
-        share: Called after each backward pass to average gradients with other processes.
-        penalty: Adds to the loss of a step.
-        checkpoints: Where it goes on from after a crash.
-        graphs: What computes forward and backward passes on a GPU, which houses the network; excludes `penalty`,
-            which differs from step to step, and sharpness-aware minimisation.
+        job: Network, samples and hyperparameters.
+        hooks: What the caller adds.
 
     Returns:
-        Whether `on_epoch` stopped it.
+        Whether `hooks.on_epoch` stopped the training.
 
     Raises:
-        Diverged: The loss of an epoch was not finite, or weights are not.
+        Diverged: The mean loss of an epoch, or a weight, is NaN or infinite.
     """
-    steps, first, epoch = schedule.boundaries[-1], 0, 0
-    head_steps = round(config.head_first * steps)
-    active = config.trained
-    _activate(network, active, config)
-    optimiser = make_optimiser(network, config)
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    start = [p.detach().clone() for p in parameters] if config.averaging else []
-    body, head = network[config.leading : HEAD], network[HEAD:]
-    in_blocks = runtime.onednn_dtype is not None and _fits_blocks(network, config)
-    if in_blocks:
-        body = to_onednn_layout(body, runtime.dtype)
-    mixing = np.random.default_rng(int(torch.randint(2**31, ()))) if config.mixup else None
-    if checkpoints is not None:
-        first, epoch = checkpoints.resume(network, optimiser, mixing)
-    truth, inputs_of = _labels(feeds, schedule, runtime), _inputs(feeds, schedule)
-    total, since = torch.zeros((), device=runtime.device), 0
-    for step in range(first, steps):
-        if head_steps and step in (first, head_steps):
-            active = [HEAD] if step < head_steps else config.trained
-            _activate(network, active, config)
-        labels = truth[step]
-        inputs = frozen_features(network, cut, config.leading, channels_last(inputs_of(step)), runtime)
-        inputs, target = _mixed(inputs, labels, config, mixing)
-
-        smoothing = config.label_smoothing
-        if graphs is not None and smoothing:  # in the labels, or every strength would need a graph of its own
-            target, smoothing = _smoothed(target, smoothing), 0.0
-
-        def backward(
-            inputs: torch.Tensor, target: torch.Tensor, step: int = step, smoothing: float = smoothing
-        ) -> torch.Tensor:
-            with runtime.autocast():
-                features = body(inputs)
-                logits = head(features)
-            logits = logits.float()
-            loss = F.cross_entropy(logits, target, label_smoothing=smoothing)
-            if penalty is not None:
-                loss = loss + penalty(step, features.float(), logits)
-            loss.backward()
-            return loss.detach()
-
-        optimiser.zero_grad(set_to_none=True)
-        if graphs is None:
-            total += backward(inputs, target)
-        else:
-            kernels = (config.leading, *active, config.bn, runtime.precision)
-            total += graphs.step(kernels, network, inputs, target, backward)
-        if config.sam:
-            _sharpen(network, parameters, config.sam, partial(backward, inputs, target))
-        if share is not None:
-            share(parameters)
-        rate = learning_rate(step, steps, config.lr)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["share"]
-        optimiser.step()
-        if config.averaging and _tenth(step + 1, steps):
-            with torch.no_grad():
-                for parameter, origin in zip(parameters, start, strict=True):
-                    parameter.lerp_(origin, config.averaging)
-        since += 1
-        while epoch < len(schedule.boundaries) and schedule.boundaries[epoch] == step + 1:
-            epoch += 1
-            if since:
-                mean = float(total) / since
-                total.zero_()
-                since = 0
-            if not math.isfinite(mean):
-                raise Diverged(f"the loss became {mean} in epoch {epoch} at learning rate {config.lr:.2g}")
-            if in_blocks and not all_finite(network):  # which the loss does not tell then
-                raise Diverged(f"weights became no numbers in epoch {epoch} at learning rate {config.lr:.2g}")
-            if on_epoch(epoch, mean):
-                return True
-            if checkpoints is not None and schedule.boundaries[epoch : epoch + 1] != [step + 1]:
-                checkpoints.offer(step + 1, epoch, network, optimiser, mixing)
+    training = _Training(job, hooks)
+    for step in range(training.first_step, training.steps):
+        training.take_step(step)
+        if training.end_epochs(step + 1):
+            return True
     return False
 
 
+class _Training:
+    """The state of one training between its steps."""
+
+    def __init__(self, job: TrainingJob, hooks: TrainingHooks) -> None:
+        """Prepares network, optimiser, random generators and samples; resumes from a checkpoint if there is one."""
+        self.job = job
+        self.hooks = hooks
+        self.config = config = job.config
+        self.steps = job.schedule.boundaries[-1]
+        self.head_steps = round(config.head_first * self.steps)
+
+        # Layers and their optimiser.
+        self.active: Sequence[int] = config.trained
+        _activate(job.network, self.active, config)
+        self.optimiser = make_optimiser(job.network, config)
+        self.parameters: list[nn.Parameter] = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.start = [p.detach().clone() for p in self.parameters] if config.averaging else []
+
+        # What a step computes above the frozen prefix.
+        self.body = job.network[config.leading : HEAD]
+        self.head = job.network[HEAD:]
+        self.in_blocks = job.runtime.onednn_dtype is not None and _fits_blocks(job.network, config)
+        if self.in_blocks:
+            self.body = to_onednn_layout(self.body, job.runtime.dtype)
+
+        # The generator's seed is drawn before a checkpoint restores torch's own generator.
+        self.mixing = np.random.default_rng(int(torch.randint(2**31, ()))) if config.mixup else None
+        self.first_step, self.epoch = 0, 0
+        if hooks.checkpoints is not None:
+            self.first_step, self.epoch = hooks.checkpoints.resume(job.network, self.optimiser, self.mixing)
+
+        # The samples of all steps.
+        self.labels = _labels(job)
+        self.inputs_of = _inputs(job)
+
+        # The losses since the last end of an epoch.
+        self.loss_sum = torch.zeros((), device=job.runtime.device)
+        self.loss_count = 0
+        self.mean_loss = math.nan
+
+    def take_step(self, step: int) -> None:
+        """Takes one step of the optimiser."""
+        config = self.config
+
+        # With `head_first`, the last layer is trained alone until the other layers join.
+        if self.head_steps and step in (self.first_step, self.head_steps):
+            self.active = [HEAD] if step < self.head_steps else config.trained
+            _activate(self.job.network, self.active, config)
+
+        # The gradient of the loss.
+        inputs, target = self._samples(step)
+        self.loss_sum += self._compute_gradients(step, inputs, target)
+        self.loss_count += 1
+        if self.hooks.reduce_gradients is not None:
+            self.hooks.reduce_gradients(self.parameters)
+
+        # The step along the gradient.
+        rate = learning_rate(step, self.steps, config.lr)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        self.optimiser.step()
+
+        # Averaging with the start (SFA), ten times in a training.
+        if config.averaging and _passes_tenth(step + 1, self.steps):
+            with torch.no_grad():
+                for parameter, origin in zip(self.parameters, self.start, strict=True):
+                    parameter.lerp_(origin, config.averaging)
+
+    def end_epochs(self, steps_taken: int) -> bool:
+        """Ends every epoch that ends after this many steps; a short budget may have several ends at one step.
+
+        Returns:
+            Whether the caller stops the training.
+
+        Raises:
+            Diverged: The mean loss or a weight is NaN or infinite.
+        """
+        boundaries = self.job.schedule.boundaries
+        while self.epoch < len(boundaries) and boundaries[self.epoch] == steps_taken:
+            self.epoch += 1
+            self._update_mean_loss()
+            self._check_finite()
+            if self.hooks.on_epoch(self.epoch, self.mean_loss):
+                return True
+
+            is_last_end = boundaries[self.epoch : self.epoch + 1] != [steps_taken]
+            if self.hooks.checkpoints is not None and is_last_end:
+                self.hooks.checkpoints.offer(steps_taken, self.epoch, self.job.network, self.optimiser, self.mixing)
+        return False
+
+    def _samples(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the inputs of the trained layers and the targets, labels (n,) or class shares (n, 7)."""
+        job = self.job
+        inputs = channels_last(self.inputs_of(step))
+        inputs = frozen_features(job.network, job.cut, self.config.leading, inputs, job.runtime)
+        return _mixed(inputs, self.labels[step], self.config, self.mixing)
+
+    def _compute_gradients(self, step: int, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Computes the gradients of all trained parameters and returns the loss."""
+        config, graphs = self.config, self.hooks.graphs
+        smoothing = config.label_smoothing
+        if graphs is not None and smoothing:
+            # Smoothed in the labels, or every strength would need a graph of its own.
+            target = _smoothed(target, smoothing)
+            smoothing = 0.0
+        backward = partial(self._backward, step, smoothing)
+
+        self.optimiser.zero_grad(set_to_none=True)
+        if graphs is None:
+            loss = backward(inputs, target)
+        else:
+            kernels = (config.leading, *self.active, config.bn, self.job.runtime.precision)
+            loss = graphs.step(kernels, self.job.network, inputs, target, backward)
+        if config.sam:
+            _sharpen(self.job.network, self.parameters, config.sam, partial(backward, inputs, target))
+        return loss
+
+    def _backward(self, step: int, smoothing: float, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Runs one forward and backward pass and returns the loss."""
+        with self.job.runtime.autocast():
+            features = self.body(inputs)
+            logits = self.head(features)
+        logits = logits.float()
+        loss = F.cross_entropy(logits, target, label_smoothing=smoothing)
+        if self.hooks.penalty is not None:
+            loss = loss + self.hooks.penalty(step, features.float(), logits)
+        loss.backward()
+        return loss.detach()
+
+    def _update_mean_loss(self) -> None:
+        """Takes the mean over the steps since the last end of an epoch; without any, the mean stays what it was."""
+        if not self.loss_count:
+            return
+        self.mean_loss = float(self.loss_sum) / self.loss_count
+        self.loss_sum.zero_()
+        self.loss_count = 0
+
+    def _check_finite(self) -> None:
+        place = f"in epoch {self.epoch} at learning rate {self.config.lr:.2g}"
+        if not math.isfinite(self.mean_loss):
+            raise Diverged(f"the loss became {self.mean_loss} {place}")
+        # In oneDNN's layout, weights that are not finite may leave the loss finite.
+        if self.in_blocks and not all_finite(self.job.network):
+            raise Diverged(f"weights became NaN or infinite {place}")
+
+
 def _activate(network: nn.Sequential, layers: Sequence[int], config: AdaptationConfig) -> None:
-    """Puts some layers into training and all others, bit for bit, out of it."""
+    """Puts some layers into training mode and freezes all others."""
     network.eval().requires_grad_(False)
     for layer in layers:
         network[layer].train().requires_grad_(True)
@@ -155,18 +255,20 @@ def _activate(network: nn.Sequential, layers: Sequence[int], config: AdaptationC
 
 
 def _fits_blocks(network: nn.Sequential, config: AdaptationConfig) -> bool:
-    """Whether convolutions are trained that are quicker with images as oneDNN wants them, and possible so.
+    """Whether the trained convolutions can be computed in oneDNN's layout, and are quicker in it.
 
-    Large images in batches of some size are, by a tenth for a whole network of the laptop's width, if all channels fill
-    blocks of 16. There is no gradient through a batch-norm that does not take batch statistics.
+    The layout is quicker for large images in batches of some size, by a tenth for a whole network of the laptop's
+    width, if all channels fill blocks of 16. It has no gradient through a batch-norm that takes no batch statistics.
     """
     layers = range(config.leading, CONVOLUTIONS)
-    whole = all(p.shape[0] % 16 == 0 for layer in layers for p in network[layer].parameters())
-    quicker = whole and config.leading < _SMALL_IMAGES and config.batch_size >= _SMALL_BATCH
-    return quicker and config.bn != "frozen" and set(layers) <= set(config.trained)
+    fills_blocks = all(p.shape[0] % 16 == 0 for layer in layers for p in network[layer].parameters())
+    is_large = config.leading < _SMALL_IMAGES and config.batch_size >= _SMALL_BATCH
+    has_gradient = config.bn != "frozen" and set(layers) <= set(config.trained)
+    return fills_blocks and is_large and has_gradient
 
 
-def _tenth(step: int, steps: int) -> bool:
+def _passes_tenth(step: int, steps: int) -> bool:
+    """Whether a tenth of all steps, or a multiple of it, ends with this step."""
     return step * 10 // steps > (step - 1) * 10 // steps
 
 
@@ -178,16 +280,18 @@ def _mixed(
         return inputs, labels
     share = float(rng.beta(config.mixup, config.mixup))
     order = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
-    known = _shares(labels)
-    return torch.lerp(inputs[order], inputs, share), torch.lerp(known[order], known, share)
+    shares = _class_shares(labels)
+    return torch.lerp(inputs[order], inputs, share), torch.lerp(shares[order], shares, share)
 
 
 def _smoothed(target: torch.Tensor, strength: float) -> torch.Tensor:
-    """Returns the shares of the expressions (n, 7) that cross-entropy's label smoothing means."""
-    return torch.lerp(_shares(target), torch.full((), 1 / len(EXPRESSIONS), device=target.device), strength)
+    """Returns the class shares (n, 7) that cross-entropy's label smoothing stands for."""
+    uniform = torch.full((), 1 / len(EXPRESSIONS), device=target.device)
+    return torch.lerp(_class_shares(target), uniform, strength)
 
 
-def _shares(target: torch.Tensor) -> torch.Tensor:
+def _class_shares(target: torch.Tensor) -> torch.Tensor:
+    """Returns labels (n,) as class shares (n, 7); class shares as they are."""
     return F.one_hot(target, len(EXPRESSIONS)).float() if target.dim() == 1 else target
 
 
@@ -198,36 +302,46 @@ def _sharpen(
     gradients = {p: p.grad for p in parameters if p.grad is not None}
     length = torch.stack([gradient.norm() for gradient in gradients.values()]).norm().clamp(min=1e-12)
     before = {p: p.detach().clone() for p in gradients}
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
-    momenta = [norm.momentum for norm in norms]
+
+    # To the worst point within the radius.
     with torch.no_grad():
         for p, gradient in gradients.items():
             p.add_(gradient * (radius / length))
             p.grad = None
+
+    # The gradient there, with the statistics of batch-norms left as they are.
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     backward()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+    # Back to where the step started.
     with torch.no_grad():
         for p, value in before.items():
             p.copy_(value)
 
 
-def _inputs(feeds: Mapping[str, tuple[FeatureSource, np.ndarray]], schedule: Schedule) -> Callable[[int], torch.Tensor]:
-    """Returns what gives the samples of each step, the target's first."""
-    drawn = [(schedule.samples(domain), feed.planned(schedule.samples(domain))) for domain, (feed, _) in feeds.items()]
-    return lambda step: torch.cat([take(step) for steps, take in drawn if len(steps[step][0])])
+def _inputs(job: TrainingJob) -> Callable[[int], torch.Tensor]:
+    """Returns a function from a step to its samples, in the order of `job.sources`."""
+    drawn = []
+    for domain, (source, _) in job.sources.items():
+        samples = job.schedule.samples(domain)
+        drawn.append((samples, source.planned(samples)))
+
+    def inputs_of(step: int) -> torch.Tensor:
+        return torch.cat([batch_of(step) for samples, batch_of in drawn if len(samples[step][0])])
+
+    return inputs_of
 
 
-def _labels(
-    feeds: Mapping[str, tuple[FeatureSource, np.ndarray]], schedule: Schedule, runtime: Runtime
-) -> tuple[torch.Tensor, ...]:
-    """Returns the labels of every step, moved to the device at once."""
-    steps = range(schedule.boundaries[-1])
-    drawn = [
-        np.concatenate([known[schedule.samples(domain)[step][0]] for domain, (_, known) in feeds.items()])
-        for step in steps
-    ]
-    together = torch.from_numpy(np.concatenate(drawn)).to(runtime.device)
-    return together.split([len(labels) for labels in drawn])
+def _labels(job: TrainingJob) -> tuple[torch.Tensor, ...]:
+    """Returns the labels (n,) of every step, moved to the device at once."""
+    labels_of_steps = []
+    for step in range(job.schedule.boundaries[-1]):
+        parts = [labels[job.schedule.samples(domain)[step][0]] for domain, (_, labels) in job.sources.items()]
+        labels_of_steps.append(np.concatenate(parts))
+    together = torch.from_numpy(np.concatenate(labels_of_steps)).to(job.runtime.device)
+    return together.split([len(labels) for labels in labels_of_steps])

@@ -16,12 +16,14 @@ def _light(optimiser: type[Optimiser]) -> type[Optimiser]:
 
     All of that is there for torch.compile, which is not used, and imports it: a second in every process that trains.
     """
-    bare = {name: inspect.unwrap(getattr(optimiser, name)) for name in ("add_param_group", "zero_grad", "step")}
-    light: type[Optimiser] = type(optimiser.__name__, (optimiser,), bare | {"step": torch.no_grad()(bare["step"])})
+    methods = {name: inspect.unwrap(getattr(optimiser, name)) for name in ("add_param_group", "zero_grad", "step")}
+    methods["step"] = torch.no_grad()(methods["step"])
+    light: type[Optimiser] = type(optimiser.__name__, (optimiser,), methods)
     return light
 
 
-_SGD, _ADAMW = _light(torch.optim.SGD), _light(torch.optim.AdamW)
+_SGD = _light(torch.optim.SGD)
+_ADAMW = _light(torch.optim.AdamW)
 
 
 def make_optimiser(network: nn.Sequential, config: AdaptationConfig) -> torch.optim.Optimizer:

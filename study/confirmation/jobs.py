@@ -71,7 +71,7 @@ class ConfirmationJob:
         name: That the report shows: "trial 12", or a named strategy.
         named: The named strategy that the configuration is; "" where it is none.
         strategy: Of the configuration.
-        config: Its hyperparameters, flat, as `fer.config.flatten` returns them.
+        config: Its hyperparameters, flat, as `fer.config.to_flat` returns them.
         interpolation_points: The networks of each training that are evaluated.
         target_passes: How often a fusion draws each target image; None where that is not recorded.
     """
@@ -86,9 +86,9 @@ class ConfirmationJob:
     @property
     def adaptation(self) -> "AdaptationConfig":
         """The configuration as the training takes it."""
-        from fer.config import unflatten
+        from fer.config import from_flat
 
-        return unflatten(self.config)
+        return from_flat(self.config)
 
     @property
     def is_on_front(self) -> bool:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fer.adaptation.methods import STRATEGIES
-from fer.config import AdaptationConfig, fingerprint, flatten, unflatten
+from fer.config import AdaptationConfig, fingerprint, from_flat, to_flat
 from fer.errors import InputError
 from search_spaces import named_in
 from study.confirmation.jobs import (
@@ -90,7 +90,7 @@ def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
         # A trial may have the configuration of a named strategy, or of another trial: that is one job.
         config = configs[number]
         key = fingerprint(config)
-        job = jobs.get(key) or ConfirmationJob("", "", row["strategy"], flatten(config), ())
+        job = jobs.get(key) or ConfirmationJob("", "", row["strategy"], to_flat(config), ())
         validation = {domain: row[f"{domain}_val"] for domain in DOMAINS}
         point = InterpolationPoint(row["share"], row["slope"], row["model"], True, validation)
         jobs[key] = job.add_front_point(point, number)
@@ -110,7 +110,7 @@ def plan_named_strategies(stored_record: Mapping[str, Any]) -> dict[str, Confirm
             name=name,
             named=name,
             strategy=strategy,
-            config=flatten(config),
+            config=to_flat(config),
             interpolation_points=(InterpolationPoint(*END),),
             target_passes=config.target_passes(*images),
         )
@@ -122,7 +122,7 @@ def readable_configs(trials: "Sequence[optuna.trial.FrozenTrial]") -> dict[int, 
     configs = {}
     for trial in readable(trials).value:
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            configs[trial.number] = unflatten(trial.user_attrs["config"])
+            configs[trial.number] = from_flat(trial.user_attrs["config"])
     return configs
 
 

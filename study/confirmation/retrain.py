@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer.adaptation.evaluation import logits_on_test, validation_labels
-from fer.adaptation.procedure import Adapted, adapt
+from fer.adaptation.plan import Adapted, EvaluationPlan
+from fer.adaptation.procedure import adapt
 from fer.expressions import EXPRESSIONS
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
@@ -45,7 +46,8 @@ def retrain(context: "TrialContext", job: ConfirmationJob, seed: int) -> Adapted
     places = [(point.alpha, point.slope) for point in job.interpolation_points if not point.is_end]
     task = divide_target(context, seed)
     try:
-        return adapt(task, job.adaptation, seed_from(context.seed, "confirm", seed), ways=places)
+        plan = EvaluationPlan(interpolation_points=places)
+        return adapt(task, job.adaptation, seed_from(context.seed, "confirm", seed), plan=plan)
     except Diverged:
         return None
 

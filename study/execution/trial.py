@@ -14,9 +14,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.adaptation.cross_validation import cross_validate, divide_into_folds
-from fer.adaptation.procedure import RUNGS, Adapted, Prospect
+from fer.adaptation.plan import RUNGS, Adapted, EvaluationPlan, Prospect
 from fer.adaptation.task import AdaptationTask
-from fer.config import AdaptationConfig, fingerprint, flatten
+from fer.config import AdaptationConfig, fingerprint, to_flat
 from fer.evaluation.intervals import estimate, one_per_image
 from fer.model import weights
 from fer.seeding import seed_from
@@ -85,7 +85,7 @@ def run_trial(trial: optuna.Trial, bench: TrialContext) -> TrialState:
         strategy, config = choose(bench.space, trial, bench.base)
         seed = seed_from(bench.seed, "adapt", trial.user_attrs.get("replicate", 0))
         key = f"{seed} {fingerprint(config)}"
-        set_attributes(trial, {"strategy": strategy, "config": flatten(config), "key": key, "seed": seed})
+        set_attributes(trial, {"strategy": strategy, "config": to_flat(config), "key": key, "seed": seed})
         twin = find_duplicate(trial, key)
         if twin is not None and twin.state == TrialState.FAIL:
             raise Diverged(f"as in trial {twin.number}, {twin.user_attrs['reason'].removeprefix(DIVERGED)}")
@@ -101,9 +101,11 @@ def run_trial(trial: optuna.Trial, bench: TrialContext) -> TrialState:
                 config,
                 seed,
                 on_rung=lambda share, row, ways: report_rung(trial, bench, share, row, ways),
-                ways=bench.interpolation_points,
-                leads=lambda found: would_join_front(trial, bench, found),
-                rungs=RUNGS if looks else (1.0,),
+                plan=EvaluationPlan(
+                    rungs=RUNGS if looks else (1.0,),
+                    interpolation_points=bench.interpolation_points,
+                    would_join_front=lambda found: would_join_front(trial, bench, found),
+                ),
             )
             record = {"curve": adapted.curve, "measures": adapted.measures | interpolation_objectives(adapted)}
             record["measures"] = record["measures"] | target_errors(bench, adapted)

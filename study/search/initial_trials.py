@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
-from fer.adaptation.methods import PRESETS
+from fer.adaptation.methods import METHODS
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from search_spaces import SPACES
@@ -176,8 +176,8 @@ def _parameters_of(
     Raises:
         InputError: There is no such method, or it is no point of the space and cannot be changed.
     """
-    if name not in PRESETS:
-        raise InputError("--try: strategy is one of " + ", ".join(PRESETS), name, "Choose one of them.")
+    if name not in METHODS:
+        raise InputError("--try: strategy is one of " + ", ".join(METHODS), name, "Choose one of them.")
     parameters = SPACES[space].method_as_parameters(name, base)
     if parameters is None and changed:
         raise InputError(

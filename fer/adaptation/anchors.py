@@ -1,0 +1,124 @@
+"""What an adaptation's anchor adds to the loss, with the baseline's outputs and importances that it needs."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from fer.adaptation.draws import Draws
+from fer.adaptation.task import AdaptationTask
+from fer.config import HEAD, WEIGHT_ANCHORS, AdaptationConfig, ViewRecipe
+from fer.datasets import Split
+from fer.features.cache import frozen_features
+from fer.features.schedule import Schedule
+from fer.features.sources import ImageSource
+from fer.layers import LAYERS
+from fer.model.vgg import channels_last
+from fer.seeding import generator
+from fer.training import penalties
+from fer.training.loop import Penalty
+
+
+def make_penalty(draws: Draws, network: nn.Sequential, schedule: Schedule) -> Penalty | None:
+    """Returns what the configuration's anchor adds to the loss of a step, or None without an anchor.
+
+    Args:
+        draws: The adaptation's samples.
+        network: The network to be trained, as it starts.
+        schedule: The samples that the network is trained on.
+    """
+    config = draws.config
+    if config.anchor == "none" or config.anchor_weight == 0:
+        return None
+    if config.anchor in WEIGHT_ANCHORS:
+        return _weight_penalty(draws, network)
+    return _output_penalty(draws, schedule)
+
+
+def _weight_penalty(draws: Draws, network: nn.Sequential) -> Penalty:
+    config = draws.config
+    trained_layers = {LAYERS[layer] for layer in config.trained}
+    parameters = {name: p for name, p in network.named_parameters() if name.split(".")[0] in trained_layers}
+    start = {name: p.detach().clone() for name, p in parameters.items()}
+    importance = None
+    if config.anchor != "weights":
+        importance = baseline_importance(draws.task, draws.splits["source"], config.anchor)
+
+    def penalty(step: int, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        return config.anchor_weight * penalties.weight_penalty(parameters, start, importance)
+
+    return penalty
+
+
+def _output_penalty(draws: Draws, schedule: Schedule) -> Penalty:
+    config = draws.config
+    domain = "source" if config.anchor == "replay" else "target"
+    cut = HEAD if config.anchor == "features" else len(LAYERS)
+    baseline_outputs = open_baseline_outputs(draws, domain, schedule, cut)
+
+    def penalty(step: int, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        # A batch holds its target samples first.
+        targets = len(schedule.target[step][0])
+        rows = slice(targets, None) if domain == "source" else slice(targets)
+        if not len(logits[rows]):
+            return logits.new_zeros(())
+        distance = _output_distance(config, features[rows], logits[rows], baseline_outputs(step))
+        return config.anchor_weight * distance
+
+    return penalty
+
+
+def _output_distance(
+    config: AdaptationConfig, features: torch.Tensor, logits: torch.Tensor, reference: torch.Tensor
+) -> torch.Tensor:
+    """Returns how far a network's outputs are from the baseline's, as the anchor measures it."""
+    if config.anchor == "features":
+        return penalties.feature_distance(features, reference)
+    if config.anchor == "logits":
+        return penalties.logit_distance(logits, reference, config.temperature)
+    return penalties.replay_distance(logits, reference)
+
+
+def open_baseline_outputs(draws: Draws, domain: str, schedule: Schedule, cut: int) -> Callable[[int], torch.Tensor]:
+    """Returns a function from a step to the baseline's outputs at a cut, for the step's samples of a domain.
+
+    The outputs are kept in the feature cache like any features.
+    """
+    sources = draws.open_sources(schedule, cut)
+    if domain not in sources:  # nothing is drawn of the domain, so no step asks for outputs
+        return lambda step: torch.empty(0)
+    source, _ = sources[domain]
+    inputs_of = source.planned(schedule.samples(domain))
+    task = draws.task
+
+    def outputs_of(step: int) -> torch.Tensor:
+        inputs = channels_last(inputs_of(step))
+        return frozen_features(task.baseline.network, source.cut, cut, inputs, task.runtime).float()
+
+    return outputs_of
+
+
+def baseline_importance(task: AdaptationTask, split: Split, kind: str) -> dict[str, torch.Tensor]:
+    """Returns each parameter's importance to the baseline, computed once per baseline when there is a cache.
+
+    Args:
+        task: Baseline, datasets, runtime, cache.
+        split: The source's training split.
+        kind: "fisher" or "mas", see `fer.training.penalties.importance`.
+    """
+    labels = np.asarray(split.labels)
+    rng = generator(task.source.digest, "importance")
+    chosen = penalties.choose_balanced(labels, penalties.IMPORTANCE_SAMPLES, rng)
+
+    def compute() -> dict[str, torch.Tensor]:
+        pixels = ImageSource(split, ViewRecipe(), 0, task.runtime).gather(chosen, np.zeros(len(chosen), int))
+        truth = torch.from_numpy(labels[chosen]).to(task.runtime.device)
+        return penalties.importance(task.baseline.network, kind, pixels, truth)
+
+    if task.cache is None:
+        return compute()
+    key = f"{task.baseline.digest}-{task.source.digest}-{penalties.IMPORTANCE_SAMPLES}"
+    name = f"{key}-{penalties.LARGEST_IMPORTANCE:g}-{kind}.safetensors"
+    importance = penalties.cached_importance(task.cache / "importance" / name, compute)
+    return {name: tensor.to(task.runtime.device) for name, tensor in importance.items()}

@@ -1,0 +1,114 @@
+"""What an adaptation draws, and where the features of the drawn samples come from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from fer.adaptation.task import DOMAINS, AdaptationTask, open_source
+from fer.config import ALL, AdaptationConfig
+from fer.datasets import Split
+from fer.errors import InputError
+from fer.features.cache import FeatureSource
+from fer.features.schedule import Schedule, choose_target_images, divide_into_parts, draw_schedule
+from fer.seeding import generator
+from fer.training import penalties
+
+_NORM_BATCH, _NORM_SAMPLES = 128, 256  # more samples move accuracies by less than one image in a hundred
+
+LabelledSources = dict[str, tuple[FeatureSource, np.ndarray]]
+"""For each domain that is drawn from, its features and the labels (n,) of its training split."""
+
+
+@dataclass
+class Draws:
+    """The training samples of one adaptation.
+
+    Attributes:
+        task: Baseline, datasets, runtime, cache.
+        config: Hyperparameters of the adaptation.
+        seed: Seed of the adaptation, which alone decides which images may be drawn.
+        cut: The cut at which the features are taken.
+        parts: How many epochs of equal length the budget has, instead of whole passes over the target.
+    """
+
+    task: AdaptationTask
+    config: AdaptationConfig
+    seed: int
+    cut: int
+    parts: int | None = None
+
+    @cached_property
+    def splits(self) -> dict[str, Split]:
+        """The training splits of both domains."""
+        return {domain: self.task.dataset(domain).open("train") for domain in DOMAINS}
+
+    @cached_property
+    def of_first_member(self) -> tuple[Schedule, LabelledSources]:
+        """The schedule that the adaptation's own seed draws, and where its samples come from."""
+        schedule = self.draw(self.seed)
+        return schedule, self.open_sources(schedule, self.cut)
+
+    @cached_property
+    def norm_inputs(self) -> list[torch.Tensor]:
+        """Batches of drawn samples, from which batch-norm statistics are estimated."""
+        schedule, sources = self.of_first_member
+        return list(_first_batches(sources, schedule))
+
+    def draw(self, seed: int) -> Schedule:
+        """Draws the samples of one member with the member's seed."""
+        config = replace(self.config, epochs=self.config.epochs / self.config.members)
+        target = self._target_images()
+        source = self._source_images()
+        if not len(target) + len(source):
+            raise InputError("an adaptation needs at least one training image", 0, "Check the target's training split.")
+
+        schedule = draw_schedule(config, target, source, len(self.splits["target"]), seed)
+        parts = self.parts
+        if parts is None and len(schedule.boundaries) == 1:
+            parts = 2  # a short budget has a half as well
+        return schedule if not parts else divide_into_parts(schedule, parts)
+
+    def _target_images(self) -> np.ndarray:
+        """Returns the numbers of the target's training images that may be drawn."""
+        split = self.splits["target"]
+        labels, subjects = np.asarray(split.labels), np.asarray(split.subjects)
+        return choose_target_images(labels, self.config.amount, self.seed, subjects)
+
+    def _source_images(self) -> np.ndarray:
+        """Returns the numbers of the source's training images that may be drawn."""
+        split = self.splits["source"]
+        if self.config.replay_size == ALL:
+            return np.arange(len(split))
+        rng = generator(self.seed, "replay")
+        return penalties.choose_balanced(np.asarray(split.labels), self.config.replay_size, rng)
+
+    def open_sources(self, schedule: Schedule, cut: int) -> LabelledSources:
+        """Opens where the schedule's samples come from at a cut, with the features of all of them prepared."""
+        views = {"target": self.config.views.count, "source": self.config.source_views}
+        sources = {}
+        for domain, split in self.splits.items():
+            steps = schedule.samples(domain)
+            images = np.concatenate([images for images, _ in steps])
+            if len(images):
+                source = open_source(self.task, domain, split, "train", cut, self.config.views, views[domain])
+                source.prepare(images, np.concatenate([views for _, views in steps]))
+                sources[domain] = source, np.asarray(split.labels)
+        return sources
+
+
+def _first_batches(sources: LabelledSources, schedule: Schedule) -> Iterator[torch.Tensor]:
+    """Yields the first samples that a schedule draws, in batches that hold both domains as the schedule mixes them."""
+    samples_per_step = len(schedule.target[0][0]) + len(schedule.source[0][0])
+    steps = min(schedule.boundaries[-1], max(1, _NORM_SAMPLES // samples_per_step))
+    steps_per_batch = max(1, _NORM_BATCH // samples_per_step)
+    for first in range(0, steps, steps_per_batch):
+        parts = []
+        for domain, (source, _) in sources.items():
+            chosen = schedule.samples(domain)[first : first + steps_per_batch]
+            images = np.concatenate([images for images, _ in chosen])
+            if len(images):
+                parts.append(source.gather(images, np.concatenate([views for _, views in chosen])))
+        yield torch.cat(parts)

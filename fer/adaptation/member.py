@@ -1,0 +1,168 @@
+"""The training of one member of an adaptation: from its starting network to the end of its share of the budget."""
+
+import json
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from fer.adaptation.anchors import make_penalty
+from fer.adaptation.draws import Draws
+from fer.adaptation.plan import EvaluationPlan, OnRung
+from fer.adaptation.scoring import Evaluation, Scorer
+from fer.config import to_flat
+from fer.features import cache
+from fer.model.vgg import build, clone
+from fer.seeding import seed_from
+from fer.training import checkpoint
+from fer.training.checkpoint import Checkpoints
+from fer.training.cuda_graphs import capturing_graphs
+from fer.training.loop import TrainingHooks, TrainingJob, fit
+
+
+@dataclass
+class Course:
+    """The course of one adaptation, which its members continue one after the other.
+
+    Attributes:
+        draws: The training samples.
+        scorer: Makes and evaluates networks.
+        plan: When and what is evaluated.
+        on_rung: Called at each rung before the end; True stops the adaptation.
+        curve: See `fer.adaptation.plan.Adapted`, with columns of interpolated networks besides.
+        evaluation: The last evaluation of the network in training; None before the first one.
+        stopped: Whether `on_rung` stopped the adaptation.
+        checkpoints: The checkpoints of the members that were begun.
+    """
+
+    draws: Draws
+    scorer: Scorer
+    plan: EvaluationPlan
+    on_rung: OnRung | None
+    curve: list[dict[str, float]] = field(default_factory=list)
+    evaluation: Evaluation | None = None
+    stopped: bool = False
+    checkpoints: list[Checkpoints] = field(default_factory=list)
+
+    def delete_checkpoints(self) -> None:
+        """Deletes the checkpoints: no process will resume from them."""
+        for checkpoints in self.checkpoints:
+            checkpoints.clear()
+        # They refer to this course, whose maps of features would otherwise wait for the garbage collector.
+        self.checkpoints.clear()
+
+
+def start_network(draws: Draws, seed: int) -> nn.Sequential:
+    """Returns the network that a training starts from: the baseline, or new weights by the seed."""
+    baseline = draws.task.baseline
+    if draws.config.init == "scratch":
+        network = build(baseline.width, seed_from(seed, "weights"))
+    else:
+        network = clone(baseline.network)
+    network = network.to(draws.task.runtime.device).to(memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False)
+
+
+def train_member(course: Course, number: int) -> nn.Sequential:
+    """Trains one member with its share of the budget.
+
+    Args:
+        course: The course of the adaptation, which is continued.
+        number: Number of the member, from 0.
+
+    Returns:
+        The trained network, in evaluation mode.
+
+    Raises:
+        Diverged: See `fer.training.loop.fit` and `Scorer.evaluate`.
+    """
+    draws = course.draws
+    seed = seed_from(draws.seed, "member", number) if number else draws.seed
+    network = start_network(draws, seed)
+
+    # The samples; the first member's serve the estimation of batch-norm statistics as well.
+    if number:
+        schedule = draws.draw(seed)
+        sources = draws.open_sources(schedule, draws.cut)
+    else:
+        schedule, sources = draws.of_first_member
+
+    # What the training loop reports to.
+    member = _Member(course, network, len(course.curve), len(schedule.boundaries))
+    torch.manual_seed(seed_from(seed, "dropout"))
+    penalty = make_penalty(draws, network, schedule)
+    checkpoints = _checkpoints_of(course, seed)
+    if checkpoints is not None:
+        checkpoints.notes = member.rows
+        checkpoints.restore = member.restore
+        course.checkpoints.append(checkpoints)
+
+    runtime = draws.task.runtime
+    job = TrainingJob(network, draws.cut, sources, schedule, draws.config, runtime)
+    with capturing_graphs(runtime, network, penalty is None and not draws.config.sam) as graphs:
+        fit(job, TrainingHooks(member.end_epoch, penalty=penalty, checkpoints=checkpoints, graphs=graphs))
+    return network.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One member in training.
+
+    Attributes:
+        course: The course of the adaptation.
+        network: The network in training.
+        first_row: Number of the member's first row in the curve.
+        epochs: Number of the member's epochs.
+    """
+
+    course: Course
+    network: nn.Sequential
+    first_row: int
+    epochs: int
+
+    def end_epoch(self, epoch: int, loss: float) -> bool:
+        """Adds an epoch's row to the curve, evaluates at rungs, and returns whether the adaptation stops."""
+        course = self.course
+        config = course.draws.config
+        passes_per_epoch = config.epochs / config.members / self.epochs
+        row: dict[str, float] = {"epoch": (self.first_row + epoch) * passes_per_epoch, "loss": loss}
+        course.curve.append(row)
+        if config.members > 1:  # several members have no rungs
+            return False
+        if epoch not in {math.ceil(rung * self.epochs) for rung in course.plan.rungs}:
+            return False
+
+        is_end = epoch == self.epochs
+        network = course.scorer.make_result([self.network])
+        course.evaluation = course.scorer.evaluate(network, None if is_end else course.draws.task.rung_images)
+        row |= course.evaluation.accuracies
+        if course.on_rung and not is_end:
+            course.stopped = course.on_rung(epoch / self.epochs, row, course.scorer.prospects(network, row))
+        return course.stopped
+
+    def rows(self) -> list[dict[str, float]]:
+        """Returns the member's rows of the curve, which a checkpoint keeps."""
+        return self.course.curve[self.first_row :]
+
+    def restore(self, rows: list[dict[str, float]]) -> None:
+        """Takes the member's rows from a checkpoint and reports its rungs again; the adaptation went on after each."""
+        course = self.course
+        course.curve[self.first_row :] = rows
+        for epoch, row in enumerate(rows, 1):
+            if course.on_rung and "source_val" in row and epoch < self.epochs:
+                course.on_rung(epoch / self.epochs, row, course.scorer.restored_prospects(row))
+
+
+def _checkpoints_of(course: Course, seed: int) -> Checkpoints | None:
+    """Returns where the training of one member resumes after a crash, when there is a cache."""
+    draws, plan, task = course.draws, course.plan, course.draws.task
+    if task.cache is None:
+        return None
+    evaluated = (tuple(plan.rungs), plan.parts, task.rung_images, tuple(plan.interpolation_points))
+    key = seed_from(
+        cache.VERSION, torch.__version__, task.baseline.digest, task.source.digest, task.target.digest,
+        json.dumps(to_flat(draws.config), sort_keys=True), seed, draws.cut, task.runtime.device,
+        task.runtime.precision, str(evaluated),
+    )  # fmt: skip
+    return Checkpoints(task.cache / "checkpoints", f"{key:016x}", checkpoint.EVERY_SECONDS)
