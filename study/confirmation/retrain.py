@@ -258,7 +258,7 @@ def run_process() -> int:
     try:
         run_part(json.loads(sys.stdin.readline()))
     except InputError as error:
-        say({"error": [error.rule, str(error.value), error.mend]})
+        say({"error": [error.rule, str(error.value), error.fix]})
         return WRONG_USE
     except Exception as error:
         if not (isinstance(error, OSError) or is_out_of_memory(error)):
