@@ -20,9 +20,9 @@ from fer.config import ALL, HEAD, WEIGHT_ANCHORS, AdaptationConfig, ViewRecipe, 
 from fer.errors import InputError
 from fer.evaluation.metrics import confusion_matrices, evaluate, forgetting
 from fer.features import cache
-from fer.features.cache import FeatureSource, frozen_features
+from fer.features.cache import frozen_features
 from fer.features.schedule import Schedule, choose_target_images, divide_into_parts, draw_schedule
-from fer.features.sources import ImageSource
+from fer.features.sources import FeatureSource, ImageSource
 from fer.layers import LAYERS
 from fer.model import interpolation
 from fer.model.vgg import build, channels_last, clone
@@ -338,7 +338,7 @@ class _Adaptation:
         if domain not in feeds:  # nothing is drawn of it, so nothing is asked for
             return lambda step: torch.empty(0)
         feed, _ = feeds[domain]
-        inputs_of = feed.planned(schedule.samples(domain))
+        inputs_of = feed.batches_for(schedule.samples(domain))
 
         def outputs(step: int) -> torch.Tensor:
             inputs = channels_last(inputs_of(step))
@@ -355,7 +355,7 @@ class _Adaptation:
         )
 
         def compute() -> dict[str, torch.Tensor]:
-            pixels = ImageSource(split, ViewRecipe(), 0, setting.runtime).gather(chosen, np.zeros(len(chosen), int))
+            pixels = ImageSource(split, ViewRecipe(), 0, setting.runtime).batch(chosen, np.zeros(len(chosen), int))
             truth = torch.from_numpy(labels[chosen]).to(setting.runtime.device)
             return penalties.importance(setting.baseline.network, kind, pixels, truth)
 
@@ -509,5 +509,5 @@ def _inputs(feeds: Mapping[str, tuple[FeatureSource, np.ndarray]], schedule: Sch
             chosen = schedule.samples(domain)[first : first + together]
             images = np.concatenate([images for images, _ in chosen])
             if len(images):
-                parts.append(feed.gather(images, np.concatenate([views for _, views in chosen])))
+                parts.append(feed.batch(images, np.concatenate([views for _, views in chosen])))
         yield torch.cat(parts)

@@ -11,8 +11,9 @@ from torch import nn
 
 from fer.config import HEAD, AdaptationConfig
 from fer.expressions import EXPRESSIONS
-from fer.features.cache import FeatureSource, frozen_features
+from fer.features.cache import frozen_features
 from fer.features.schedule import Schedule, learning_rate
+from fer.features.sources import FeatureSource
 from fer.layers import CONVOLUTIONS
 from fer.model.onednn import all_finite, to_onednn_layout
 from fer.model.vgg import channels_last
@@ -216,7 +217,10 @@ def _sharpen(
 
 def _inputs(feeds: Mapping[str, tuple[FeatureSource, np.ndarray]], schedule: Schedule) -> Callable[[int], torch.Tensor]:
     """Returns what gives the samples of each step, the target's first."""
-    drawn = [(schedule.samples(domain), feed.planned(schedule.samples(domain))) for domain, (feed, _) in feeds.items()]
+    drawn = []
+    for domain, (feed, _) in feeds.items():
+        samples = schedule.samples(domain)
+        drawn.append((samples, feed.batches_for(samples)))
     return lambda step: torch.cat([take(step) for steps, take in drawn if len(steps[step][0])])
 
 
