@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 EXPRESSIONS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 CHANCE = 1 / len(EXPRESSIONS)
+"""The accuracy of guessing."""
 
-# Spellings and codes met in the datasets' folder names, file names and label columns. TFEID's last tokens are
+# Spellings and codes in the datasets' folder names, file names and label columns. TFEID's last tokens are
 # ng ag dg fg hg sg pg: neutral, anger, disgust, fear, happiness, sadness, surprise.
 _SPELLINGS = {
     "anger": "anger angry an ang ag",
@@ -19,7 +20,7 @@ _SPELLINGS = {
 }
 _CODES = {spelling: code for code, name in enumerate(EXPRESSIONS) for spelling in _SPELLINGS[name].split()}
 
-# What the numbers in a dataset's label files stand for, from 0 on; "" where a number is not used.
+# For each dataset the words that the numbers in its label files stand for, from 0 on; "" where a number is not used.
 NUMBERS: dict[str, tuple[str, ...]] = {
     "fer2013": EXPRESSIONS,
     "ckplus": ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise"),
@@ -32,8 +33,12 @@ NUMBERS: dict[str, tuple[str, ...]] = {
 
 
 def parse_expression(text: str) -> int | None:
-    """Returns the index in `EXPRESSIONS` that a dataset's spelling stands for, or None for other labels."""
-    return _CODES.get(re.sub(r"[^a-z]", "", text.lower()))
+    """Returns the index in `EXPRESSIONS` that a dataset's spelling stands for, or None for other labels.
+
+    Case and everything but letters are ignored: "Happy_01" and "happy" are the same spelling.
+    """
+    letters = re.sub(r"[^a-z]", "", text.lower())
+    return _CODES.get(letters)
 
 
 def spell_label(text: str, numbers: Sequence[str] = ()) -> str:
@@ -53,6 +58,9 @@ def spell_label(text: str, numbers: Sequence[str] = ()) -> str:
         return text
     if not numbers:
         return text
-    if not (number.is_integer() and 0 <= number < len(numbers) and numbers[int(number)]):
+
+    is_index = number.is_integer() and 0 <= number < len(numbers)
+    word = numbers[int(number)] if is_index else ""
+    if not word:
         raise ValueError(f"{text} is not a label of the dataset")
-    return numbers[int(number)]
+    return word

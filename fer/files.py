@@ -1,4 +1,4 @@
-"""Files as they must be read and written: nothing but bounded regular ones in, nothing half-written out."""
+"""Reading regular files of bounded size, writing files atomically, and checksums."""
 
 import hashlib
 import os
@@ -11,23 +11,24 @@ from typing import BinaryIO
 
 
 class UnsuitableFile(OSError):
-    """A file that is not read: no regular file, or too large. The message is the reason, without the path."""
+    """A file that is not regular or too large, and so not read. The message is the reason, without the path."""
 
 
 def open_regular(path: str | Path, most_bytes: int) -> BinaryIO:
-    """Opens a file for reading, if it is a regular one of a bounded size.
+    """Opens a file for reading, if it is a regular file of a bounded size.
 
-    A pipe, socket or device would block, or never end, and a sparse file of many GiB would fill the memory. The file
-    that was opened is the one that is looked at, so that none can be put in its place meanwhile.
+    A pipe, socket or device would block or never end, and a sparse file of many GiB would fill the memory. Kind and
+    size are those of the open file, so nobody can exchange it between the check and the reading.
 
     Args:
-        path: Its path; links are followed.
-        most_bytes: The largest size that is read.
+        path: The file's path; links are followed.
+        most_bytes: The largest size that is accepted.
 
     Raises:
-        UnsuitableFile: It is no regular file, or larger.
-        OSError: It cannot be opened.
+        UnsuitableFile: The file is not regular, or larger.
+        OSError: The file cannot be opened.
     """
+    # Without O_NONBLOCK, opening a pipe would wait for its writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(descriptor)
@@ -43,7 +44,16 @@ def open_regular(path: str | Path, most_bytes: int) -> BinaryIO:
 
 
 def read_regular(path: str | Path, most_bytes: int) -> bytes:
-    """Reads a file whole, see `open_regular`; also one that grows meanwhile ends at `most_bytes`."""
+    """Returns all bytes of a regular file of a bounded size.
+
+    Args:
+        path: The file's path; links are followed.
+        most_bytes: The largest size that is accepted, also of a file that grows while it is read.
+
+    Raises:
+        UnsuitableFile: The file is not regular, or larger.
+        OSError: The file cannot be read.
+    """
     with open_regular(path, most_bytes) as file:
         data = file.read(most_bytes + 1)
     if len(data) > most_bytes:
@@ -52,24 +62,29 @@ def read_regular(path: str | Path, most_bytes: int) -> bytes:
 
 
 def size_text(count: int) -> str:
-    """Returns a number of bytes for a reader: "200 MiB"."""
-    size, unit = float(count), "bytes"
-    for larger in ("KiB", "MiB", "GiB"):
+    """Returns a number of bytes in the largest unit below it: "200 MiB"."""
+    size = float(count)
+    unit = "bytes"
+    for larger_unit in ("KiB", "MiB", "GiB"):
         if size < 1024:
             break
-        size, unit = size / 1024, larger
+        size /= 1024
+        unit = larger_unit
     return f"{size:.3g} {unit}"
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Gives the path of a new file in the same folder that takes the place of `path` when the block ends well.
+    """Gives the path of a temporary file, which replaces `path` when the block ends without an error.
 
-    A reader, or a crash, never meets half of a file, and processes that write the same one do not disturb each other.
-    Where the block raises, nothing is left.
+    A reader, or a crash, never meets half of a file, and processes that write the same file do not disturb each other.
+    If the block raises, the old file stays, and nothing else is left.
+
+    Args:
+        path: The file to write; the temporary file lies in its folder.
     """
     path = Path(path)
-    # The process's number and a random one keep two writers of one file apart.
+    # Two writers of one file need different temporary files: by process, and within a process by chance.
     partial = path.with_name(f".{path.name[:80]}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         yield partial
@@ -79,14 +94,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def write_atomically(path: str | Path, content: bytes) -> Path:
-    """Writes a file as `replacing` does; returns its path."""
+    """Writes a file of this content as a whole, see `replacing`; returns its path."""
     with replacing(path) as partial:
         partial.write_bytes(content)
     return Path(path)
 
 
 def checksum(*parts: bytes | memoryview) -> str:
-    """Returns a hash of bytes, 16 hex digits: equal for equal bytes, and not to be met by chance."""
+    """Returns a hash (BLAKE2b) of the concatenated bytes, 16 hex digits."""
     hashed = hashlib.blake2b(digest_size=8)
     for part in parts:
         hashed.update(part)
@@ -94,6 +109,7 @@ def checksum(*parts: bytes | memoryview) -> str:
 
 
 def checksum_of(path: str | Path) -> str:
-    """Returns the hash of a file's bytes, 16 hex digits, read piece by piece."""
+    """Returns the `checksum` of a file's bytes, without taking all of them into memory."""
     with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+        hashed = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8))
+    return hashed.hexdigest()

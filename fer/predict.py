@@ -23,38 +23,48 @@ _BATCH = 256
 
 
 def load_network(path: str | Path) -> nn.Sequential:
-    """Loads a network that a study saved, in evaluation mode, on the CPU.
+    """Loads a network that a study saved.
+
+    Args:
+        path: A file of a study's folder `models/`.
+
+    Returns:
+        The network in evaluation mode, on the CPU.
 
     Raises:
-        InputError: The file is not there, does not match its checksum, or holds another network.
+        InputError: The file does not exist, does not match its checksum, or holds another network.
     """
     return weights.load_network(Path(path), Runtime()).network
 
 
 def predict_images(network: nn.Sequential, images: np.ndarray, file: str | Path = "this network") -> np.ndarray:
-    """Returns the probabilities (n, 7), in the order of `EXPRESSIONS`, for grey uint8 faces (n, 48, 48).
+    """Computes the probability of each expression for faces that are cut out already.
 
     Args:
         network: From `load_network`.
-        images: The faces.
+        images: uint8 (n, 48, 48), grey.
         file: Where the network comes from, for the error.
 
+    Returns:
+        float32 (n, 7), in the order of `EXPRESSIONS`.
+
     Raises:
-        InputError: Its weights are so large that its answers are no numbers.
+        UnusableNetwork: Its weights are so large that its answers are not finite.
     """
+    batches = [torch.empty(0, len(EXPRESSIONS))]
     with torch.inference_mode():
-        parts = [
-            network(to_tensor(torch.from_numpy(np.array(images[start : start + _BATCH])))).softmax(1)
-            for start in range(0, len(images), _BATCH)
-        ]
-    probabilities = torch.cat(parts) if parts else torch.empty(0, len(EXPRESSIONS))
+        for start in range(0, len(images), _BATCH):
+            # A copy, because torch warns of arrays that it may not write to.
+            batch = torch.from_numpy(np.array(images[start : start + _BATCH]))
+            batches.append(network(to_tensor(batch)).softmax(1))
+    probabilities = torch.cat(batches)
     if not bool(probabilities.isfinite().all()):
         raise UnusableNetwork(file)
     return probabilities.numpy()
 
 
 class UnusableNetwork(InputError):
-    """A network whose answers are no numbers, whatever the image: none of them is one."""
+    """A network whose answers are not finite, whatever the image."""
 
     def __init__(self, file: str | Path) -> None:
         super().__init__("a network's answers are finite numbers", file, "Train it again, or give another network.")
@@ -63,7 +73,7 @@ class UnusableNetwork(InputError):
 def predict_image(
     network: nn.Sequential, path: str | Path, equalise: bool = False, file: str | Path = "this network"
 ) -> dict[str, float]:
-    """Finds the face in an image file as the datasets' reader does and returns each expression's probability.
+    """Finds the face in an image file, as the datasets' reader does, and computes each expression's probability.
 
     Args:
         network: From `load_network`.
@@ -71,8 +81,11 @@ def predict_image(
         equalise: Whether the study equalised histograms (`--equalise`).
         file: Where the network comes from, for the error.
 
+    Returns:
+        The probabilities by expression, in the order of `EXPRESSIONS`.
+
     Raises:
-        InputError: The file is no readable image, or the network's answers are no numbers (`UnusableNetwork`).
+        InputError: The file is not a readable image, or the network's answers are not finite (`UnusableNetwork`).
     """
     face = read_face(Path(path), equalise)
     (probabilities,) = predict_images(network, face[None], file).tolist()
@@ -80,7 +93,7 @@ def predict_image(
 
 
 class _Exported(nn.Module):
-    """The network with what comes before and after it: grey uint8 faces in, probabilities out."""
+    """The network from grey uint8 faces to probabilities, for a file that is used without this project."""
 
     def __init__(self, network: nn.Sequential) -> None:
         super().__init__()
@@ -101,10 +114,15 @@ def export_onnx(network: nn.Sequential, path: str | Path, file: str | Path = "th
         path: The file to write.
         file: Where the network comes from, for the error.
 
+    Returns:
+        The file's path.
+
     Raises:
-        InputError: The packages onnx and onnxscript are missing, or the network's answers are no numbers.
+        InputError: The packages onnx and onnxscript are missing, or the network's answers are not finite.
     """
+    # Refuses a network whose answers are not finite.
     predict_images(network, np.full((1, SIZE, SIZE), 200, np.uint8), file)
+
     try:
         import onnx
         import onnxscript  # noqa: F401
@@ -112,13 +130,16 @@ def export_onnx(network: nn.Sequential, path: str | Path, file: str | Path = "th
         raise InputError(
             "exporting needs the packages onnx and onnxscript", str(error), "pip install 'memory-integrity[onnx]'"
         ) from None
-    faces = (torch.zeros(2, SIZE, SIZE, dtype=torch.uint8),)
+
+    # Two faces as an example; their number stays free.
+    example = (torch.zeros(2, SIZE, SIZE, dtype=torch.uint8),)
     names: dict[str, Any] = {"input_names": ["faces"], "output_names": ["probabilities"]}
     program = torch.onnx.export(
-        _Exported(network.cpu()).eval(), faces, dynamo=True, verbose=False,
+        _Exported(network.cpu()).eval(), example, dynamo=True, verbose=False,
         dynamic_shapes=({0: torch.export.Dim("n")},), **names,
     )  # fmt: skip
     assert program is not None
+
     model = program.model_proto
     onnx.helper.set_model_props(model, {"expressions": ",".join(EXPRESSIONS)})
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -127,16 +148,28 @@ def export_onnx(network: nn.Sequential, path: str | Path, file: str | Path = "th
 
 
 def read_face(path: Path, equalise: bool = False) -> np.ndarray:
-    """Returns the face of an image file as uint8 (48, 48); the central square where no face is found.
+    """Returns the face of an image file, prepared as the datasets' reader prepares it.
+
+    Args:
+        path: An image of one face; an image no larger than 48 pixels on one side is taken for the face itself.
+        equalise: Whether histograms are equalised.
+
+    Returns:
+        uint8 (48, 48), grey; the central square where no face is found.
 
     Raises:
-        InputError: The file is no readable image.
+        InputError: The file is not a readable image.
     """
     try:
         grey = faces.decode(read_regular(path, faces.MOST_BYTES))
-    except (OSError, ValueError) as error:  # a path may hold what no path can
+    except (OSError, ValueError) as error:  # a ValueError: no image, or the path holds a NUL
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise InputError("an image must be readable", f"{path} ({reason})", "Give a JPEG, PNG, TIFF, …") from None
+
     box = faces.find_face(grey) if min(grey.shape) > SIZE else None
-    face = faces.resize_face(faces.crop_square(grey, box) if box else grey)
-    return faces.equalise(face[None])[0] if equalise else face
+    if box:
+        grey = faces.crop_square(grey, box)
+    face = faces.resize_face(grey)
+    if equalise:
+        (face,) = faces.equalise(face[None])
+    return face

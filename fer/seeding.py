@@ -5,6 +5,8 @@ import numbers
 
 import numpy as np
 
+_SEPARATOR = "\x1f"
+
 
 def seed_from(*names: str | float | None) -> int:
     """Returns a seed in [0, 2**63) that depends on every name and on nothing else.
@@ -19,8 +21,11 @@ def seed_from(*names: str | float | None) -> int:
     for name in names:
         if name is not None and not isinstance(name, str | numbers.Real | np.bool_):
             raise TypeError(f"seeds derive from text and numbers only; got {type(name).__name__}")
-    text = "\x1f".join(str(name) for name in names)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+    text = _SEPARATOR.join(str(name) for name in names)
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    # One bit less than the digest has: torch takes seeds of 63 bits.
+    return int.from_bytes(digest, "little") >> 1
 
 
 def generator(*names: str | float | None) -> np.random.Generator:

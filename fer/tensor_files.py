@@ -1,10 +1,10 @@
-"""Safetensors files, read without trust: whether a file is whole is known before its tensors are used.
+"""Safetensors files, read without trust: damage is found before a tensor is used.
 
 The format (huggingface.co/docs/safetensors): eight bytes hold the length of the header; the header is a JSON object
 with the type, shape and place of each tensor, and texts under "__metadata__"; the bytes of all tensors follow, without
-gaps. What this project writes holds under "checksum" a hash of its other metadata and of its tensors.
+gaps. Files of this project hold under "checksum" a hash of all other metadata and of the tensors.
 
-Nothing here needs torch, so that a process without it can tell a damaged file; `fer.tensors` makes tensors of one.
+This module works without torch, so that a process without it can check a file; `fer.tensors` turns bytes into tensors.
 """
 
 import json
@@ -19,13 +19,13 @@ from fer.errors import printable, shorten
 from fer.files import checksum, open_regular, size_text
 
 MOST_BYTES = 4 * 2**30
-"""A checkpoint of the widest network with two moments for each weight has 3.4 GiB."""
+"""The largest file that is read. A checkpoint of the widest network with two moments for each weight has 3.4 GiB."""
 MOST_HEADER_BYTES = 2**22
 MOST_TENSORS = 1000
 MOST_DIMENSIONS = 8
 CHECKSUM = "checksum"
 BYTES_OF = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1}
-"""Bytes per number of the types that are read."""
+"""The types that are read, and their bytes per number."""
 _LENGTH_BYTES = 8
 
 
@@ -35,12 +35,12 @@ class DamagedTensorFile(ValueError):
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """One tensor in a file.
+    """Where a tensor lies in a file, and how its bytes are read.
 
     Attributes:
         dtype: A name in `BYTES_OF`.
-        shape: Its shape.
-        start: First byte, counted from the end of the header.
+        shape: The tensor's shape.
+        start: Its first byte, counted from the end of the header.
         stop: The byte after its last.
     """
 
@@ -52,7 +52,7 @@ class TensorPlace:
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """What a file says of itself.
+    """The header of a file.
 
     Attributes:
         metadata: Texts by name, the checksum among them.
@@ -63,7 +63,25 @@ class TensorHeader:
     places: Mapping[str, TensorPlace]
 
 
+@dataclass(frozen=True)
+class TensorContent:
+    """A tensor as bytes.
+
+    Attributes:
+        name: Its name in the file.
+        dtype: A name in `BYTES_OF`.
+        shape: Its shape.
+        data: Its numbers.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes | bytearray | memoryview
+
+
 Check = Callable[[TensorHeader], None]
+"""Raises `DamagedTensorFile` for a header that its reader cannot use."""
 
 
 def read_tensor_bytes(
@@ -73,37 +91,46 @@ def read_tensor_bytes(
 
     Args:
         path: A regular file of at most `MOST_BYTES`, with at most `MOST_TENSORS` tensors.
-        check: Is given the header before memory for a tensor is asked for; raises `DamagedTensorFile`.
-        needs_checksum: Whether a file without checksum is refused. A user's own may have none.
+        check: Called with the header before memory is allocated for any tensor.
+        needs_checksum: Whether a file without checksum is refused. A user's own file may have none.
 
     Returns:
         The header, and the bytes of each tensor.
 
     Raises:
-        DamagedTensorFile: It is cut short, altered, or no safetensors file.
-        OSError: It cannot be read, or is no regular file.
+        DamagedTensorFile: The file is cut short, altered, or not a safetensors file.
+        OSError: The file cannot be read, or is not regular.
     """
     with open_regular(path, MOST_BYTES) as file:
         header = _read_header(file)
         check(header)
         content = {name: _read_exactly(file, place.stop - place.start) for name, place in header.places.items()}
 
-    known = header.metadata.get(CHECKSUM)
-    if known is None and needs_checksum:
-        raise DamagedTensorFile("it holds no checksum")
-    if known is not None and known != tensor_checksum(header.metadata, _described(header, content)):
+    written_checksum = header.metadata.get(CHECKSUM)
+    if written_checksum is None:
+        if needs_checksum:
+            raise DamagedTensorFile("it holds no checksum")
+        return header, content
+
+    contents = [TensorContent(name, place.dtype, place.shape, content[name]) for name, place in header.places.items()]
+    if written_checksum != tensor_checksum(header.metadata, contents):
         raise DamagedTensorFile("its content does not match its checksum")
     return header, content
 
 
 def read_header(path: str | Path) -> TensorHeader:
-    """Reads what a file says of itself, without its tensors; raises as `read_tensor_bytes` does."""
+    """Reads the header of a file, without its tensors.
+
+    Raises:
+        DamagedTensorFile: The header is not that of a safetensors file, or does not match the file's size.
+        OSError: The file cannot be read, or is not regular.
+    """
     with open_regular(path, MOST_BYTES) as file:
         return _read_header(file)
 
 
 def damage_of(path: str | Path) -> str | None:
-    """Returns why a file is not whole, or None where it is; a file without checksum may be."""
+    """Returns why a file cannot be read or is damaged, or None if it is intact; a checksum is not required."""
     try:
         read_tensor_bytes(path)
     except DamagedTensorFile as error:
@@ -113,30 +140,24 @@ def damage_of(path: str | Path) -> str | None:
     return None
 
 
-def tensor_checksum(
-    metadata: Mapping[str, str], tensors: Iterable[tuple[str, str, tuple[int, ...], bytes | bytearray | memoryview]]
-) -> str:
-    """Returns a hash, 16 hex digits, of metadata other than the checksum and of tensors, in whatever order.
+def tensor_checksum(metadata: Mapping[str, str], tensors: Iterable[TensorContent]) -> str:
+    """Returns a hash of metadata and tensors, 16 hex digits, independent of their order.
 
     Args:
-        metadata: Texts by name.
+        metadata: Texts by name; the checksum among them, if there is one, is left out.
         tensors: Name, type, shape and bytes of each.
     """
-    texts = sorted(item for item in metadata.items() if item[0] != CHECKSUM)
+    texts = sorted((name, text) for name, text in metadata.items() if name != CHECKSUM)
     parts: list[bytes | memoryview] = [json.dumps(texts).encode()]
-    for name, dtype, shape, content in sorted(tensors, key=lambda tensor: tensor[0]):
-        parts += [json.dumps([name, dtype, shape]).encode(), memoryview(content)]
+    for tensor in sorted(tensors, key=lambda tensor: tensor.name):
+        description = [tensor.name, tensor.dtype, tensor.shape]
+        parts.append(json.dumps(description).encode())
+        parts.append(memoryview(tensor.data))
     return checksum(*parts)
 
 
-def _described(
-    header: TensorHeader, content: Mapping[str, bytearray]
-) -> Iterable[tuple[str, str, tuple[int, ...], bytearray]]:
-    return [(name, place.dtype, place.shape, content[name]) for name, place in header.places.items()]
-
-
 def _read_header(file: BinaryIO) -> TensorHeader:
-    """Reads and checks the header; the file is then at the first tensor."""
+    """Reads and checks the header, and leaves the file at its first tensor."""
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     if length > MOST_HEADER_BYTES:
@@ -148,55 +169,61 @@ def _read_header(file: BinaryIO) -> TensorHeader:
     metadata = _parse_metadata(entries.pop("__metadata__", {}))
     if len(entries) > MOST_TENSORS:
         raise DamagedTensorFile(f"it holds {len(entries)} tensors, of at most {MOST_TENSORS}")
-    places = {name: _parse_place(name, entry) for name, entry in entries.items()}
+    places = [(name, _parse_place(name, entry)) for name, entry in entries.items()]
 
-    # Each tensor begins where the one before ends, and the last ends with the file.
-    reached = 0
-    ordered = sorted(places.items(), key=lambda item: (item[1].start, item[1].stop))
-    for name, place in ordered:
-        if place.start != reached:
+    # Each tensor begins where the previous one ends, and the last ends with the file.
+    places.sort(key=lambda item: (item[1].start, item[1].stop))
+    end = 0
+    for name, place in places:
+        if place.start != end:
             raise DamagedTensorFile(f"tensor {_shown(name)} does not begin where the one before ends")
-        reached = place.stop
-    if size != _LENGTH_BYTES + length + reached:
-        raise DamagedTensorFile(f"its header tells of {reached} bytes; there are {size - _LENGTH_BYTES - length}")
-    return TensorHeader(metadata, dict(ordered))
+        end = place.stop
+    present = size - _LENGTH_BYTES - length
+    if present != end:
+        raise DamagedTensorFile(f"its header tells of {end} bytes; there are {present}")
+    return TensorHeader(metadata, dict(places))
 
 
 def _parse_json(text: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(text.decode(), object_pairs_hook=_without_twins)
+        parsed = json.loads(text.decode(), object_pairs_hook=_without_duplicates)
     except DamagedTensorFile:
         raise
     except (ValueError, RecursionError):
         raise DamagedTensorFile("its header is not JSON") from None
-    if not isinstance(found, dict):
+    if not isinstance(parsed, dict):
         raise DamagedTensorFile("its header is not a JSON object")
-    return found
+    return parsed
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
         raise DamagedTensorFile("its header holds a name twice")
-    return found
+    return entries
 
 
-def _parse_metadata(found: Any) -> dict[str, str]:
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+def _parse_metadata(entry: Any) -> dict[str, str]:
+    if not isinstance(entry, dict) or not all(isinstance(text, str) for text in entry.values()):
         raise DamagedTensorFile("its metadata are not texts by name")
-    return found
+    return entry
 
 
 def _parse_place(name: str, entry: Any) -> TensorPlace:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise DamagedTensorFile(f"tensor {_shown(name)} is not described by dtype, shape and data_offsets")
-    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+
+    dtype = entry["dtype"]
     if not isinstance(dtype, str) or dtype not in BYTES_OF:
         raise DamagedTensorFile(
             f"tensor {_shown(name)} is of type {_shown(dtype)}, which is none of {', '.join(BYTES_OF)}"
         )
+
+    shape = entry["shape"]
     if not _are_counts(shape) or len(shape) > MOST_DIMENSIONS:
         raise DamagedTensorFile(f"tensor {_shown(name)} has no shape")
+
+    offsets = entry["data_offsets"]
     if not _are_counts(offsets) or len(offsets) != 2:
         raise DamagedTensorFile(f"tensor {_shown(name)} has no place")
     start, stop = offsets
@@ -205,9 +232,9 @@ def _parse_place(name: str, entry: Any) -> TensorPlace:
     return TensorPlace(dtype, tuple(shape), start, stop)
 
 
-def _are_counts(found: Any) -> bool:
-    """Whether this is a list of whole numbers from 0; True is none."""
-    return isinstance(found, list) and all(type(count) is int and count >= 0 for count in found)
+def _are_counts(entry: Any) -> bool:
+    """Whether this is a list of integers from 0 on; True, which Python takes for 1, is not an integer."""
+    return isinstance(entry, list) and all(type(count) is int and count >= 0 for count in entry)
 
 
 def _read_exactly(file: BinaryIO, count: int) -> bytearray:

@@ -1,4 +1,4 @@
-"""`python -m study.predict`: what a network that a study left behind sees in images; or the network as ONNX."""
+"""`python -m study.predict`: the expressions that a network of a study sees in images, or the network as ONNX."""
 
 import argparse
 import csv
@@ -6,8 +6,12 @@ import re
 import sys
 
 from fer.errors import InputError, printable
+from fer.expressions import EXPRESSIONS
 from study.arguments import Parser
 from study.cli import DONE, FAILED, leave, run_command
+
+# A formula's first character, where a spreadsheet may begin a cell.
+_FORMULA = re.compile(r"(^|[;,|])(\s*[=+\-@＝＋－＠])")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,45 +35,53 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def predict(args: argparse.Namespace) -> int:
-    """Prints a line per image; an image that cannot be read is told on stderr, and the others go on."""
+    """Prints a line per image, and writes the network as ONNX if it is asked for.
+
+    An image that cannot be read becomes a line on stderr, and the next one follows.
+
+    Returns:
+        The exit code: `FAILED` if an image could not be read.
+
+    Raises:
+        InputError: There is neither an image nor a file to export to, or the network cannot be used.
+    """
     if not args.images and not args.export:
         raise InputError("study.predict needs images, or --export", "neither", "Give image files.")
-    from fer.expressions import EXPRESSIONS
+
     from fer.predict import UnusableNetwork, export_onnx, load_network, predict_image
 
     network = load_network(args.model)
     if args.export:
-        print(f"written: {printable(export_onnx(network, args.export, args.model))}", file=sys.stderr)
+        path = export_onnx(network, args.export, args.model)
+        print(f"written: {printable(path)}", file=sys.stderr)
     if not args.images:
         return DONE
 
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["image", "expression", *EXPRESSIONS])
-    missed = 0
+    unreadable = 0
     for image in args.images:
         try:
-            found = predict_image(network, image, args.equalise, args.model)
+            probabilities = predict_image(network, image, args.equalise, args.model)
         except UnusableNetwork:
             raise
         except InputError as error:
-            missed += 1
+            unreadable += 1
             print(f"error: {error}", file=sys.stderr)
             continue
-        likeliest = max(found, key=lambda name: found[name])
-        out.writerow([spreadsheet_text(image), likeliest, *(f"{share:.4f}" for share in found.values())])
-    return FAILED if missed else DONE
+        likeliest = max(EXPRESSIONS, key=lambda name: probabilities[name])
+        columns = [f"{probability:.4f}" for probability in probabilities.values()]
+        out.writerow([spreadsheet_text(image), likeliest, *columns])
+    return FAILED if unreadable else DONE
 
 
 def spreadsheet_text(name: str) -> str:
-    """Returns a name that neither a terminal obeys nor a spreadsheet runs.
+    """Returns a name without what a terminal obeys or a spreadsheet runs.
 
-    Spreadsheets run a cell that begins with = + - or @ as a formula, and some begin cells after a semicolon or a bar
-    as well (owasp.org, "CSV injection"); there ' comes before it, which they take for text.
+    A spreadsheet runs a cell that begins with = + - or @ as a formula, and some spreadsheets begin a cell after a
+    semicolon or a bar as well (owasp.org, "CSV injection"). A ' before it makes the cell a text.
     """
     return _FORMULA.sub(r"\1'\2", printable(name))
-
-
-_FORMULA = re.compile(r"(^|[;,|])(\s*[=+\-@＝＋－＠])")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from fer.training.checkpoint import Checkpoints
 from fer.training.loop import Diverged
 from fer.training.optimisers import make_optimiser
 
-KNOBS = {
+SETTINGS = {
     "momentum": {},
     "AdamW": {"optimiser": "adamw", "lr": 0.002},
     "mixup": {"mixup": 0.4},
@@ -73,19 +73,29 @@ def left(setting: AdaptationTask) -> list[Path]:
 
 
 DEFAULT = ("AdamW", "two members")
+ALL_SETTINGS = [name if name in DEFAULT else pytest.param(name, marks=pytest.mark.slow) for name in SETTINGS]
 
 
-@pytest.mark.parametrize("knob", [k if k in DEFAULT else pytest.param(k, marks=pytest.mark.slow) for k in KNOBS])
-def test_a_training_that_died_ends_as_if_it_had_not(setting, knob):
-    config = replace(named("RE", TINY), epochs=6, **KNOBS[knob])
-    whole = adapt(setting, config, seed=5)
+@pytest.mark.parametrize("name", ALL_SETTINGS)
+def test_a_training_that_died_ends_as_if_it_had_not(setting, name):
+    config = replace(named("RE", TINY), epochs=6, **SETTINGS[name])
+    undisturbed = adapt(setting, config, seed=5)
+
     adapt_and_die(setting, config, after=4)
     assert 1 <= len(left(setting)) <= 2 * config.members
+
     rungs: list[float] = []
-    resumed = adapt(setting, config, 5, lambda share, row, ways: rungs.append(share) or False)
-    assert resumed.curve == whole.curve and resumed.measures == whole.measures
-    for name, tensor in whole.network.state_dict().items():
-        assert torch.equal(tensor, resumed.network.state_dict()[name]), name
+
+    def note_rung(share: float, row: object, prospects: object) -> bool:
+        rungs.append(share)
+        return False
+
+    resumed = adapt(setting, config, 5, note_rung)
+
+    assert resumed.curve == undisturbed.curve and resumed.measures == undisturbed.measures
+    resumed_tensors = resumed.network.state_dict()
+    for tensor_name, tensor in undisturbed.network.state_dict().items():
+        assert torch.equal(tensor, resumed_tensors[tensor_name]), tensor_name
     assert rungs == ([0.5] if config.members == 1 else [])  # told once more, since the copy of a trial knows of none
     assert not left(setting)
 
@@ -98,33 +108,41 @@ def test_a_training_that_died_tells_again_what_networks_on_the_way_were_at_its_r
         told.append([prospect.score() for prospect in itertools.islice(prospects, 1)])
         return False
 
-    whole = adapt(setting, config, 5, on_rung, ways)
+    undisturbed = adapt(setting, config, 5, on_rung, ways)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         die_after(4, patch)
         adapt(setting, config, 5, on_rung, ways)
     resumed = adapt(setting, config, 5, on_rung, ways)
     assert len(told) == 3 and told[0] == told[1] == told[2] and len(told[0]) == 1
-    assert resumed.curve == whole.curve and resumed.measures == whole.measures
+    assert resumed.curve == undisturbed.curve and resumed.measures == undisturbed.measures
 
 
-@pytest.mark.parametrize("knob", DEFAULT)
-def test_a_training_that_died_after_its_last_epoch_is_scored_all_the_same(setting, knob):
-    config = replace(named("RE", TINY), epochs=6, **KNOBS[knob])
-    whole = adapt(setting, config, seed=5)
+@pytest.mark.parametrize("name", DEFAULT)
+def test_a_training_that_died_after_its_last_epoch_is_scored_all_the_same(setting, name):
+    config = replace(named("RE", TINY), epochs=6, **SETTINGS[name])
+    undisturbed = adapt(setting, config, seed=5)
     adapt_and_die(setting, config, after=6)
+
     resumed = adapt(setting, config, seed=5)
-    assert resumed.curve == whole.curve and resumed.measures == whole.measures
-    assert resumed.confusion == whole.confusion and resumed.logits.keys() == whole.logits.keys()
+
+    assert resumed.curve == undisturbed.curve and resumed.measures == undisturbed.measures
+    assert resumed.confusion == undisturbed.confusion and resumed.logits.keys() == undisturbed.logits.keys()
     assert not left(setting)
 
 
-def test_it_does_not_begin_anew(setting, monkeypatch):
+def test_it_does_not_begin_again(setting, monkeypatch):
     config = replace(named("RE", TINY), epochs=6)
     adapt_and_die(setting, config, after=5)
     begun: list[tuple[int, int]] = []
     resume = Checkpoints.resume
-    monkeypatch.setattr(Checkpoints, "resume", lambda self, *state: begun.append(resume(self, *state)) or begun[0])
+
+    def resume_and_note(self, *state):
+        begun.append(resume(self, *state))
+        return begun[-1]
+
+    monkeypatch.setattr(Checkpoints, "resume", resume_and_note)
     adapt(setting, config, seed=5)
+
     assert begun == [(15, 5)]
 
 
@@ -141,14 +159,14 @@ def test_a_short_training_leaves_none(setting, monkeypatch):
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Checkpoints:
-    """Checkpoints of epochs 1 and 2, whose networks are told apart by a bias."""
-    found = Checkpoints(tmp_path, "k", every=0)
+def checkpoints(tmp_path: Path) -> Checkpoints:
+    """Checkpoints of epochs 1 and 2, whose networks differ in a bias."""
+    checkpoints = Checkpoints(tmp_path, "k", every=0)
     network, optimiser = made()
     for epoch in (1, 2):
         mark(network).data.fill_(epoch)
-        found.offer(10 * epoch, epoch, network, optimiser, np.random.default_rng(0))
-    return found
+        checkpoints.offer(10 * epoch, epoch, network, optimiser, np.random.default_rng(0))
+    return checkpoints
 
 
 def mark(network) -> torch.Tensor:
@@ -161,8 +179,8 @@ def made():
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "text", "gone"])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(kept, harm):
-    path = kept._path(2)
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(checkpoints, harm):
+    path = checkpoints._path(2)
     content = bytearray(path.read_bytes())
     if harm == "gone":
         path.unlink()
@@ -170,23 +188,24 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(kept, harm):
         middle = len(content) // 2
         content[middle] ^= 1
         path.write_bytes({"cut": content[:middle], "flip": content, "empty": b"", "text": b"hello"}[harm])
+
     network, optimiser = made()
-    assert kept.resume(network, optimiser, None) == (10, 1)
-    assert float(mark(network).flatten()[0]) == 1
+    assert checkpoints.resume(network, optimiser, None) == (10, 1)
+    assert float(mark(network).detach().flatten()[0]) == 1
 
 
-def test_processes_go_on_from_the_epoch_that_all_have(kept):
-    kept.agree = lambda epoch: min(epoch, 1)
-    assert kept.resume(*made(), None) == (10, 1)
-    kept.agree = lambda epoch: 0
-    assert kept.resume(*made(), None) == (0, 0)
+def test_processes_go_on_from_the_epoch_that_all_have(checkpoints):
+    checkpoints.agree = lambda epoch: min(epoch, 1)
+    assert checkpoints.resume(*made(), None) == (10, 1)
+    checkpoints.agree = lambda epoch: 0
+    assert checkpoints.resume(*made(), None) == (0, 0)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(source, tmp_path, processes):
     config = BaselineConfig(width=TINY_WIDTH, epochs=30, processes=processes, batch_size=20)
-    whole = weights.load_network(baseline.find_or_train(source, config, Runtime(), tmp_path / "whole"), Runtime())
+    undisturbed = weights.load_network(baseline.find_or_train(source, config, Runtime(), tmp_path / "whole"), Runtime())
     code = (
         "import sys; from pathlib import Path; from fer.baseline import BaselineConfig, obtain\n"
         "from fer.datasets import Dataset; from fer.runtime import Runtime\n"
@@ -213,5 +232,5 @@ def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(sourc
     said, _ = start().communicate(timeout=200)
     assert 7 <= int(said.split()[0]) <= 9, said
     (path,) = (tmp_path / "torn").glob("*.safetensors")
-    assert weights.load_network(path, Runtime()).digest == whole.digest
+    assert weights.load_network(path, Runtime()).digest == undisturbed.digest
     assert not list((tmp_path / "torn" / "checkpoints").glob("*/*"))

@@ -454,7 +454,7 @@ def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):
         bank.prepare(images, views)
     assert banks[0].resident is None and len(banks[1].resident.slots) == 4
     order = np.array([2, 0, 3, 3])
-    assert (banks[0].gather(images[order], views[order]) == banks[1].gather(images[order], views[order])).all()
+    assert (banks[0].batch(images[order], views[order]) == banks[1].batch(images[order], views[order])).all()
 
 
 def test_what_a_device_holds_serves_the_next_adaptations_until_room_is_wanted(setting, monkeypatch):

@@ -14,8 +14,7 @@ from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
 from fer.config import ViewRecipe
 from fer.errors import InputError
-from fer.features.cache import Subset
-from fer.features.sources import ImageSource
+from fer.features.sources import ImageSource, Subset
 from fer.runtime import Runtime
 
 FOLDS = 3
@@ -93,7 +92,7 @@ def test_some_of_a_feed_has_numbers_of_its_own(setting_of_module):
     whole = ImageSource(split, ViewRecipe(), 1, setting_of_module.runtime)
     rows, views = np.array([7, 3, 11]), np.array([0, 2])
     few = Subset(whole, rows)
-    assert (few.gather(np.array([2, 0]), views) == whole.gather(np.array([11, 7]), views)).all() and few.cut == 0
+    assert (few.batch(np.array([2, 0]), views) == whole.batch(np.array([11, 7]), views)).all() and few.cut == 0
 
 
 def test_more_folds_than_subjects_are_refused_before_anything_is_trained(setting_of_module):

@@ -1,4 +1,4 @@
-"""The bookkeeping of CUDA graphs, with a stand-in that computes again into the same memory, as a graph does."""
+"""The bookkeeping of CUDA graphs, with a substitute that computes again into the same memory, as a graph does."""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,11 +11,13 @@ from conftest import TINY
 from fer.adaptation import member
 from fer.adaptation.methods import named
 from fer.adaptation.procedure import adapt
+from fer.model.vgg import build
+from fer.runtime import Runtime
 from fer.training import cuda_graphs
 from fer.training.cuda_graphs import StepGraphs
 
 
-class Recorded:
+class ReplayedOnCpu:
     """Captures as CUDA does, seen from outside: it computes with the memory it was captured with, whoever has it now.
 
     Args:
@@ -23,7 +25,9 @@ class Recorded:
     """
 
     def __init__(self, wrong=0.0):
-        self.captures, self.replays, self.wrong = 0, 0, wrong
+        self.captures = 0
+        self.replays = 0
+        self.wrong = wrong
         self.network = None
 
     def __call__(self, run):
@@ -36,18 +40,22 @@ class Recorded:
 
         def replay():
             self.replays += 1
-            own = [t.data for t in tensors(network)]
+
+            # The network becomes what it was when it was captured: its memory, and what of it trains.
+            current = [t.data for t in tensors(network)]
             for tensor, there in zip(tensors(network), memory, strict=True):
                 tensor.data = there
             for parameter, flag in zip(network.parameters(), trained, strict=True):
                 parameter.requires_grad_(flag)
             for module, flag in zip(network.modules(), training, strict=True):
                 module.training = flag
-            for kept, found in zip(outputs, run(), strict=True):
-                if kept is not None:
-                    kept.copy_(found)
+
+            for output, value in zip(outputs, run(), strict=True):
+                if output is not None:
+                    output.copy_(value)
             outputs[0].add_(self.wrong)
-            for tensor, there in zip(tensors(network), own, strict=True):
+
+            for tensor, there in zip(tensors(network), current, strict=True):
                 tensor.data = there
 
         return replay, outputs
@@ -59,30 +67,34 @@ def tensors(network):
 
 def use(monkeypatch, capture):
     """Lets the engine train through graphs; returns them."""
-    found = StepGraphs("cpu", capture)
+    graphs = StepGraphs("cpu", capture)
 
     @contextmanager
     def graphed(runtime, network, wanted):
         if not wanted:
             yield None
             return
-        with found.housing(network):
+        with graphs.housing(network):
             capture.network = network
-            yield found
+            yield graphs
 
     monkeypatch.setattr(member, "capturing_graphs", graphed)
-    return found
+    return graphs
 
 
-def trained(setting, name="RE", seed=5, **knobs):
-    found = adapt(setting, replace(named(name, replace(TINY, epochs=4.0)), **knobs), seed)
-    return [row["loss"] for row in found.curve], found.network.state_dict()
+def trained(setting, name="RE", seed=5, **changes):
+    """Returns the losses and the weights of an adaptation."""
+    config = replace(named(name, replace(TINY, epochs=4.0)), **changes)
+    adapted = adapt(setting, config, seed)
+    return [row["loss"] for row in adapted.curve], adapted.network.state_dict()
 
 
-def check_same(found, wanted, apart=0.0):
-    np.testing.assert_allclose(found[0], wanted[0], rtol=10 * apart)
-    for name, tensor in wanted[1].items():
-        torch.testing.assert_close(found[1][name], tensor, rtol=0, atol=10 * apart)
+def check_same(results, wanted, tolerance=0.0):
+    losses, weights = results
+    wanted_losses, wanted_weights = wanted
+    np.testing.assert_allclose(losses, wanted_losses, rtol=10 * tolerance)
+    for name, tensor in wanted_weights.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=0, atol=10 * tolerance)
 
 
 CASES = {
@@ -98,45 +110,52 @@ CASES = {
 def test_graphs_change_no_bit_of_a_training(setting, monkeypatch, case):
     name = case if case in ("FC", "FC+CL", "RE", "FU") else "RE"
     wanted = trained(setting, name, **CASES[case])
-    capture = Recorded()
+    capture = ReplayedOnCpu()
     use(monkeypatch, capture)
-    check_same(trained(setting, name, **CASES[case]), wanted, 1e-6 if case == "smoothing" else 0)
+
+    results = trained(setting, name, **CASES[case])
+
+    check_same(results, wanted, 1e-6 if case == "smoothing" else 0)
     assert (capture.replays > 2) == (case not in ("sharpness", "anchor"))  # these two go on without
 
 
 def test_later_trials_use_the_graphs_of_earlier_ones(setting, monkeypatch):
     alone = {name: trained(setting, name, seed) for seed, name in enumerate(("RE", "FC", "RE"))}
-    capture = Recorded()
-    found = use(monkeypatch, capture)
-    first = trained(setting, "RE", 0)
-    kept = {name: tensor.clone() for name, tensor in first[1].items()}
+    capture = ReplayedOnCpu()
+    graphs = use(monkeypatch, capture)
+
+    losses, weights = trained(setting, "RE", 0)
+    weights_then = {name: tensor.clone() for name, tensor in weights.items()}
     trained(setting, "FC", 1)
     check_same(trained(setting, "RE", 2), alone["RE"])
-    assert capture.captures == len(found.graphs) == 2
-    check_same((first[0], first[1]), (first[0], kept))  # a network that left its home is not trained on
+
+    assert capture.captures == len(graphs.graphs) == 2
+    check_same((losses, weights), (losses, weights_then))  # a network that left its home is not trained on
 
 
 def test_layers_of_one_shape_have_graphs_of_their_own_while_the_head_trains_first(setting, monkeypatch):
     wanted = [trained(setting, "RE", head_first=0.5, frozen_layers=frozen) for frozen in (8, 9)]
-    use(monkeypatch, Recorded())
+    use(monkeypatch, ReplayedOnCpu())
     for frozen, alone in zip((8, 9), wanted, strict=True):
         check_same(trained(setting, "RE", head_first=0.5, frozen_layers=frozen), alone)
 
 
 def test_strengths_of_smoothing_share_a_graph_and_old_graphs_go(setting, monkeypatch):
-    capture = Recorded()
-    found = use(monkeypatch, capture)
+    capture = ReplayedOnCpu()
+    graphs = use(monkeypatch, capture)
+
     for strength in (0.05, 0.1):
         trained(setting, label_smoothing=strength)
     assert capture.captures == 1
+
     for frozen in range(1, 9):
         trained(setting, frozen_layers=frozen)
-    assert len(found.graphs) == cuda_graphs._MOST
+    assert len(graphs.graphs) == cuda_graphs._MOST
 
 
 def test_a_replay_that_differs_is_not_used(setting, monkeypatch):
     wanted = trained(setting)
-    capture = Recorded(wrong=1.0)
+    capture = ReplayedOnCpu(wrong=1.0)
     use(monkeypatch, capture)
     with pytest.warns(match="goes on without a CUDA graph, which differs by"):
         check_same(trained(setting), wanted)
@@ -152,30 +171,28 @@ def test_where_capturing_fails_training_goes_on(setting, monkeypatch, error):
             run()
             raise error
 
-    found = use(monkeypatch, Failing())
+    graphs = use(monkeypatch, Failing())
+
     with pytest.warns(match="goes on without CUDA graphs"):
         check_same(trained(setting), wanted)
-    assert found.broken
+    assert graphs.broken
     check_same(trained(setting), wanted)
 
 
 def test_a_network_of_another_width_gets_graphs_of_its_own(setting, monkeypatch):
-    from fer.model.vgg import build
-
-    found = StepGraphs("cpu", Recorded())
+    graphs = StepGraphs("cpu", ReplayedOnCpu())
     for width in (1 / 16, 1 / 8):
-        found.graphs["earlier"] = None
+        graphs.graphs["earlier"] = None
         network = build(width)
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        with found.housing(network):
-            assert not found.graphs
+
+        with graphs.housing(network):
+            assert not graphs.graphs
             check_same(([], network.state_dict()), ([], before))
         check_same(([], network.state_dict()), ([], before))
 
 
 def test_a_cpu_has_no_graphs_and_a_gpu_none_when_told_so(monkeypatch):
-    from fer.runtime import Runtime
-
     assert cuda_graphs.graphs_of(Runtime("cpu")) is None
     assert cuda_graphs.graphs_of(Runtime("cuda")) is cuda_graphs.graphs_of(Runtime("cuda"))
     monkeypatch.setenv("FER_CUDA_GRAPHS", "0")

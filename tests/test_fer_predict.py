@@ -29,9 +29,13 @@ def test_the_command_prints_a_line_per_image_and_tells_what_it_cannot_read(model
         Image.fromarray(face).save(tmp_path / f"{number}.png")
     (tmp_path / "no.png").write_text("no image")
     images = [str(tmp_path / name) for name in ("0.png", "no.png", "1.png")]
-    assert predict.main([str(model), *images]) == 1
+
+    code = predict.main([str(model), *images])
+
+    assert code == 1
     said = capsys.readouterr()
     assert said.err.startswith("error: an image must be readable") and said.err.count("\n") == 1
+
     rows = list(csv.DictReader(io.StringIO(said.out)))
     wanted = predict_images(load_network(model), faces(2))
     assert [row["image"] for row in rows] == [images[0], images[2]]

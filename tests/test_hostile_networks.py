@@ -667,7 +667,7 @@ def delete(cache: Path) -> None:
     shutil.rmtree(cache / "features")
 
 
-def delete_and_make_anew(cache: Path) -> None:
+def delete_and_make_again(cache: Path) -> None:
     (bank,) = (cache / "features").iterdir()
     shutil.rmtree(bank)
     bank.mkdir()
@@ -679,7 +679,7 @@ def replace_by_empty_files(cache: Path) -> None:
         path.touch()
 
 
-LOSSES = {"deleted": delete, "made anew": delete_and_make_anew, "emptied": replace_by_empty_files}
+LOSSES = {"deleted": delete, "made again": delete_and_make_again, "emptied": replace_by_empty_files}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -687,7 +687,7 @@ LOSSES = {"deleted": delete, "made anew": delete_and_make_anew, "emptied": repla
 def test_features_that_are_lost_are_computed_again_or_still_there(loss, moment, feed, setting):
     undisturbed = feed()
     undisturbed.prepare(IMAGES, VIEWS)
-    wanted = undisturbed.gather(IMAGES, VIEWS)
+    wanted = undisturbed.batch(IMAGES, VIEWS)
     delete(setting.cache)
 
     disturbed = feed()
@@ -699,12 +699,12 @@ def test_features_that_are_lost_are_computed_again_or_still_there(loss, moment, 
     disturbed.prepare(IMAGES, VIEWS)
     if moment == "after":
         LOSSES[loss](setting.cache)
-    assert torch.equal(disturbed.gather(IMAGES, VIEWS), wanted)
+    assert torch.equal(disturbed.batch(IMAGES, VIEWS), wanted)
 
     later = feed()
     later.prepare(IMAGES, VIEWS)
-    assert torch.equal(later.gather(IMAGES, VIEWS), wanted)
-    assert torch.equal(disturbed.gather(IMAGES, VIEWS), wanted)
+    assert torch.equal(later.batch(IMAGES, VIEWS), wanted)
+    assert torch.equal(disturbed.batch(IMAGES, VIEWS), wanted)
 
 
 @pytest.mark.parametrize("lost", ["features", "importance", "."])

@@ -89,7 +89,7 @@ def open_baseline_outputs(draws: Draws, domain: str, schedule: Schedule, cut: in
     if domain not in sources:  # nothing is drawn of the domain, so no step asks for outputs
         return lambda step: torch.empty(0)
     source, _ = sources[domain]
-    inputs_of = source.planned(schedule.samples(domain))
+    inputs_of = source.batches_for(schedule.samples(domain))
     task = draws.task
 
     def outputs_of(step: int) -> torch.Tensor:
@@ -112,7 +112,7 @@ def baseline_importance(task: AdaptationTask, split: Split, kind: str) -> dict[s
     chosen = penalties.choose_balanced(labels, penalties.IMPORTANCE_SAMPLES, rng)
 
     def compute() -> dict[str, torch.Tensor]:
-        pixels = ImageSource(split, ViewRecipe(), 0, task.runtime).gather(chosen, np.zeros(len(chosen), int))
+        pixels = ImageSource(split, ViewRecipe(), 0, task.runtime).batch(chosen, np.zeros(len(chosen), int))
         truth = torch.from_numpy(labels[chosen]).to(task.runtime.device)
         return penalties.importance(task.baseline.network, kind, pixels, truth)
 

@@ -11,8 +11,8 @@ from fer.adaptation.task import DOMAINS, AdaptationTask, open_source
 from fer.config import ALL, AdaptationConfig
 from fer.datasets import Split
 from fer.errors import InputError
-from fer.features.cache import FeatureSource
 from fer.features.schedule import Schedule, choose_target_images, divide_into_parts, draw_schedule
+from fer.features.sources import FeatureSource
 from fer.seeding import generator
 from fer.training import penalties
 
@@ -110,5 +110,5 @@ def _first_batches(sources: LabelledSources, schedule: Schedule) -> Iterator[tor
             chosen = schedule.samples(domain)[first : first + steps_per_batch]
             images = np.concatenate([images for images, _ in chosen])
             if len(images):
-                parts.append(source.gather(images, np.concatenate([views for _, views in chosen])))
+                parts.append(source.batch(images, np.concatenate([views for _, views in chosen])))
         yield torch.cat(parts)

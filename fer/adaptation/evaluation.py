@@ -10,7 +10,8 @@ from torch import nn
 from fer.adaptation.task import DOMAINS, AdaptationTask, open_source
 from fer.config import AdaptationConfig, ViewRecipe
 from fer.datasets import Split
-from fer.features.cache import FeatureSource, best_cut, frozen_features
+from fer.features.cache import best_cut, frozen_features
+from fer.features.sources import FeatureSource
 from fer.layers import LAYERS
 from fer.model.onednn import fuse_batch_norm
 from fer.model.vgg import build, channels_last
@@ -30,7 +31,7 @@ def predict(network: nn.Sequential, cut: int, feed: FeatureSource, images: np.nd
     rest = fuse_batch_norm(network[cut:], runtime.onednn_dtype)
     size = _EVALUATION_BATCH_ON_GPU if runtime.on_gpu else _EVALUATION_BATCH[runtime.precision]
     batches = [images[start : start + size] for start in range(0, len(images), size)]
-    inputs_of = feed.planned([(numbers, first[: len(numbers)]) for numbers in batches])
+    inputs_of = feed.batches_for([(numbers, first[: len(numbers)]) for numbers in batches])
     logits = [
         frozen_features(rest, 0, len(rest), channels_last(inputs_of(number)), runtime).float()
         for number in range(len(batches))

@@ -6,8 +6,8 @@ from pathlib import Path
 from fer.config import ViewRecipe
 from fer.datasets import Dataset, Split
 from fer.features import cache
-from fer.features.cache import FeatureCache, FeatureSource, Subset
-from fer.features.sources import ImageSource
+from fer.features.cache import FeatureCache
+from fer.features.sources import FeatureSource, ImageSource, Subset
 from fer.model.weights import Baseline
 from fer.runtime import Runtime
 from fer.seeding import seed_from

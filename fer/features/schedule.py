@@ -8,8 +8,8 @@ import numpy as np
 from fer.config import AdaptationConfig
 from fer.seeding import generator, seed_from
 
-_WARM_UP = 0.05
-_CHOICES = 200  # of people, among which one is looked for that shows every expression
+_WARM_UP = 0.05  # share of the steps
+_CHOICES = 200  # of people, among which one that shows every expression is searched
 
 
 @dataclass(frozen=True)
@@ -31,60 +31,86 @@ class Schedule:
         return self.target if domain == "target" else self.source
 
 
-def draw_schedule(config: AdaptationConfig, target: np.ndarray, source: np.ndarray, whole: int, seed: int) -> Schedule:
+def draw_schedule(
+    config: AdaptationConfig, target: np.ndarray, source: np.ndarray, target_size: int, seed: int
+) -> Schedule:
     """Draws the samples of every step.
 
     Args:
         config: Gives batch size, budget, fusion ratio and views.
         target: Numbers of the target images that may be used.
         source: Numbers of the source images that may be used.
-        whole: Size of the whole target training set, which the budget counts in.
+        target_size: Number of all target training images; the budget counts passes over them.
         seed: Of order and views.
 
     Returns:
         A schedule in which the source's share is exact to one sample at every step, and each image is drawn again
         only after all others of its domain were.
     """
-    per_epoch = whole / config.batch_size
+    # How many steps there are, and which of them ends each epoch.
+    per_epoch = target_size / config.batch_size
     steps = max(1, round(config.epochs * per_epoch))
     epochs = max(1, round(config.epochs))
     boundaries = [max(1, round(steps * (epoch + 1) / epochs)) for epoch in range(epochs)]
-    share = config.source_share(len(source), len(target))
-    until = np.floor(np.arange(steps + 1) * config.batch_size * (1 - share) + 1e-9).astype(int)
-    from_target = np.diff(until)
+
+    # How many samples of each domain each step draws. The target's total after each step is rounded down, and the small
+    # number keeps products such as 0.3 * 10 from falling below the integer they stand for.
+    target_share = 1 - config.source_share(len(source), len(target))
+    target_total = np.floor(np.arange(steps + 1) * config.batch_size * target_share + 1e-9).astype(int)
+    target_counts = np.diff(target_total)
+    source_counts = config.batch_size - target_counts
+
     return Schedule(
-        _draws(target, from_target, config.views.count, seed_from(seed, "target draws")),
-        _draws(source, config.batch_size - from_target, config.source_views, seed_from(seed, "source draws")),
+        _draw_samples(target, target_counts, config.views.count, seed_from(seed, "target draws")),
+        _draw_samples(source, source_counts, config.source_views, seed_from(seed, "source draws")),
         boundaries,
     )
 
 
 def divide_into_parts(schedule: Schedule, parts: int) -> Schedule:
-    """Returns a schedule whose epochs are equal parts of the same steps."""
+    """Returns a schedule of the same steps whose epochs are so many equal parts."""
     steps = schedule.boundaries[-1]
-    return replace(schedule, boundaries=[max(1, math.ceil(steps * part / parts)) for part in range(1, parts + 1)])
+    boundaries = [max(1, math.ceil(steps * part / parts)) for part in range(1, parts + 1)]
+    return replace(schedule, boundaries=boundaries)
 
 
-def _draws(pool: np.ndarray, counts: np.ndarray, views: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Draws what each step takes; few samples of one seed are the first of many, so that features are shared."""
+def _draw_samples(pool: np.ndarray, counts: np.ndarray, views: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Draws the samples of each step, in passes over the pool, each in a random order.
+
+    With equal seeds, a short draw is the beginning of a long one, so that trials of different budgets share features.
+
+    Args:
+        pool: Image numbers (n,).
+        counts: Number of samples of each step (steps,).
+        views: Number of views per image.
+        seed: Of order and views.
+
+    Returns:
+        Images and views of each step.
+    """
     total = int(counts.sum())
-    passes = range(math.ceil(total / len(pool)) if len(pool) else 0)
-    rngs = [generator(seed, number) for number in passes]
-    images = np.concatenate([rng.permutation(pool) for rng in rngs] or [np.empty(0, int)])[:total]
-    seen = np.concatenate([rng.integers(views, size=len(pool)) for rng in rngs] or [np.empty(0, int)])[:total]
+    passes = math.ceil(total / len(pool)) if len(pool) else 0
+    images = [np.empty(0, int)]
+    view_numbers = [np.empty(0, int)]
+    for number in range(passes):
+        rng = generator(seed, number)
+        images.append(rng.permutation(pool))
+        view_numbers.append(rng.integers(views, size=len(pool)))
+
     ends = np.cumsum(counts)[:-1]
-    return list(zip(np.split(images, ends), np.split(seen, ends), strict=True))
+    images_of_step = np.split(np.concatenate(images)[:total], ends)
+    views_of_step = np.split(np.concatenate(view_numbers)[:total], ends)
+    return list(zip(images_of_step, views_of_step, strict=True))
 
 
 def choose_target_images(
     labels: np.ndarray, amount: float, seed: int, subjects: np.ndarray | None = None
 ) -> np.ndarray:
-    """Returns the numbers of the training images that a share of the data keeps.
+    """Returns the numbers of the training images that a share of the data keeps, ascending.
 
-    Where people are known, a share of the people is kept, with all their images: frames of one sequence, and pictures
-    of one person, are near-copies, so half of these images would be hardly less data. The number of people is rounded
-    up, so that of one person all images stay. Of many seeded choices the first is taken that lacks the fewest of the
-    expressions. Where people are unknown, the share is one of the images, in each expression alike.
+    Where subjects are known, a share of the subjects is kept, with all their images: frames of a sequence and images of
+    a subject are near-copies, so half of these images would be hardly less data. The number of subjects is rounded up,
+    so at least one stays. Where subjects are unknown, a share of the images is kept, the same for each expression.
 
     Args:
         labels: int64 (n,).
@@ -95,33 +121,55 @@ def choose_target_images(
     everything = np.arange(len(labels))
     if amount == 1.0:
         return everything
+
     if subjects is not None and subjects.min() >= 0:
-        return np.flatnonzero(np.isin(subjects, _choose_people(labels, subjects, amount, seed)))
+        chosen = _choose_subjects(labels, subjects, amount, seed)
+        return np.flatnonzero(np.isin(subjects, chosen))
+
     from sklearn.model_selection import train_test_split  # two seconds that only the half amounts need
 
     counts = np.bincount(labels)
     stratify = labels if counts[counts > 0].min() >= 2 else None
-    kept, _ = train_test_split(
-        everything, train_size=amount, stratify=stratify, random_state=seed_from(seed, "amount") % 2**32
-    )
-    return np.sort(kept)
+    seed_of_split = seed_from(seed, "amount") % 2**32
+    images, _ = train_test_split(everything, train_size=amount, stratify=stratify, random_state=seed_of_split)
+    return np.sort(images)
 
 
-def _choose_people(labels: np.ndarray, subjects: np.ndarray, amount: float, seed: int) -> np.ndarray:
-    """Returns the numbers of the people that are kept, see `choose_target_images`."""
-    people, rows = np.unique(subjects, return_inverse=True)
-    shown = np.zeros((len(people), labels.max() + 1), bool)
-    shown[rows, labels] = True
-    count = math.ceil(amount * len(people) - 1e-9)
+def _choose_subjects(labels: np.ndarray, subjects: np.ndarray, amount: float, seed: int) -> np.ndarray:
+    """Returns the numbers of a share of the subjects: of many random choices, one that shows the most expressions.
+
+    Args:
+        labels: int64 (n,).
+        subjects: int64 (n,), one number from 0 on per person.
+        amount: The share, rounded up to a subject.
+        seed: Of the choice.
+    """
+    # Which subject shows which expression, (subjects, expressions).
+    numbers, rows = np.unique(subjects, return_inverse=True)
+    shows = np.zeros((len(numbers), labels.max() + 1), bool)
+    shows[rows, labels] = True
+
+    # The beginnings of random orders of the subjects are the choices, (choices, count).
+    count = math.ceil(amount * len(numbers) - 1e-9)
     rng = generator(seed, "amount of people")
-    orders = rng.permuted(np.tile(np.arange(len(people)), (_CHOICES, 1)), axis=1)
-    covered = shown[orders[:, :count]].any(axis=1).sum(axis=1)
-    return people[orders[covered.argmax(), :count]]
+    orders = rng.permuted(np.tile(np.arange(len(numbers)), (_CHOICES, 1)), axis=1)
+    choices = orders[:, :count]
+
+    expressions_shown = shows[choices].any(axis=1).sum(axis=1)
+    best = expressions_shown.argmax()
+    return numbers[choices[best]]
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Returns the rate at a step: a short linear warm-up, then a cosine to zero."""
-    warm = max(1, round(_WARM_UP * steps))
-    if step < warm:
-        return peak * (step + 1) / warm
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    """Returns the learning rate at a step: a short linear warm-up, then a cosine to zero.
+
+    Args:
+        step: From 0 on.
+        steps: Number of all steps.
+        peak: The largest rate, reached at the end of the warm-up.
+    """
+    warm_up_steps = max(1, round(_WARM_UP * steps))
+    if step < warm_up_steps:
+        return peak * (step + 1) / warm_up_steps
+    progress = (step - warm_up_steps) / max(1, steps - warm_up_steps)
+    return peak * 0.5 * (1 + math.cos(math.pi * progress))

@@ -1,9 +1,10 @@
-"""Where the inputs of a training come from: images drawn view by view, or what a device holds of them."""
+"""Where the inputs of a training come from: images drawn view by view, and what a device holds of features."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,24 +15,46 @@ from fer.features.views import render
 from fer.model.vgg import SIZE, to_tensor
 from fer.runtime import Runtime
 
-# What a process keeps from one adaptation to the next: so many bytes in its own memory (drawn views alone, features are
-# in files that are mapped) or on a GPU, and of a GPU this share at most.
-LARGEST_RESIDENT, RESIDENT_SHARE = {"cpu": 2**26, "cuda": 8 * 2**30}, 1 / 8
+LARGEST_RESIDENT = {"cpu": 2**26, "cuda": 8 * 2**30}
+"""Bytes that a process keeps from one adaptation to the next, in its memory or on a GPU. In memory these are drawn
+views alone, since features are mapped from files."""
 
+RESIDENT_SHARE = 1 / 8
+"""The largest share of a GPU's memory that a process keeps."""
 
-_FEEDS = 4  # of an adaptation, for training and validation on source and target: each has its part of that
+# An adaptation has four sources: training and validation images of both domains. Each may fill its part.
+_SOURCES_PER_ADAPTATION = 4
 
-
-_DRAWN_AT_ONCE, _MOST_VIEWS = 1024, 1 << 20
-
+_DRAWN_AT_ONCE = 1024
+_MOST_VIEWS = 1 << 20
 
 Steps = Sequence[tuple[np.ndarray, np.ndarray]]
 """Images (n,) and views (n,) of every step."""
 
 
+class FeatureSource(Protocol):
+    """Where an adaptation takes the features of images and views from: `ImageSource`, `FeatureCache` or `Subset`."""
+
+    @property
+    def cut(self) -> int:
+        """The number of layers that the features have passed; 0 gives the network's input."""
+
+    def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
+        """Computes and keeps what pays; called once with all images (n,) and views (n,) that an adaptation draws."""
+
+    def batches_for(self, steps: Steps) -> Callable[[int], torch.Tensor]:
+        """Returns a function from the number of a step to its features, on the device.
+
+        It gives what `batch` gives for that step, without the device waiting for the processor at every step.
+        """
+
+    def batch(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
+        """Returns features (n, *shape) of prepared images (n,) and views (n,), on the device."""
+
+
 @dataclass(frozen=True)
 class DeviceCache:
-    """What a device holds of a feed, for the adaptation at work and later ones.
+    """What a device holds of a source, for the adaptation that runs and for later ones.
 
     Attributes:
         slots: int64 (n,), ascending, which views it holds.
@@ -41,91 +64,149 @@ class DeviceCache:
     slots: np.ndarray
     features: torch.Tensor
 
-    def planned(self, steps: Sequence[np.ndarray]) -> Callable[[int], torch.Tensor]:
-        """Returns what gives the features of each step's slots; where they lie is moved to the device at once."""
-        places = torch.from_numpy(np.searchsorted(self.slots, np.concatenate(steps))).to(self.features.device)
-        of_step = places.split([len(slots) for slots in steps])
-        return lambda step: self.features[of_step[step]]
+    def batches_for(self, steps: Sequence[np.ndarray]) -> Callable[[int], torch.Tensor]:
+        """Returns a function from the number of a step to the features (n, *shape) of its slots (n,).
+
+        The positions of all steps' slots are moved to the device at once.
+        """
+        positions = torch.from_numpy(np.searchsorted(self.slots, np.concatenate(steps))).to(self.features.device)
+        positions_of_step = positions.split([len(slots) for slots in steps])
+        return lambda step: self.features[positions_of_step[step]]
 
 
 _residents: OrderedDict[tuple[Hashable, bytes], DeviceCache] = OrderedDict()
 
 
 def keep_on_device(
-    of: Hashable, slots: np.ndarray, size: int, runtime: Runtime, read: Callable[[], torch.Tensor]
+    key: Hashable, slots: np.ndarray, size: int, runtime: Runtime, read: Callable[[], torch.Tensor]
 ) -> DeviceCache | None:
-    """Returns what the device holds of some slots; trials of one study draw the same, so an earlier one's often does.
+    """Returns the features of some slots on the device, kept for later adaptations.
 
-    Where there is no room left, what was used longest ago goes.
+    Trials of one study draw the same views, so an earlier trial has often put them there. Where room is missing, what
+    was used longest ago is dropped.
 
     Args:
-        of: What the features depend on besides their slots.
+        key: What the features depend on besides their slots.
         slots: int64 (n,), ascending.
         size: Bytes of all their features.
-        runtime: Whose device it is.
-        read: Puts the features there; called if they are not.
+        runtime: Its device holds them.
+        read: Returns the features (n, *shape) on the device; called if it does not hold them.
 
     Returns:
-        None where they are more than a feed's part of the device: they are to be read step by step.
+        None where they are larger than one source's part of the device: they are to be read step by step.
     """
-    most = LARGEST_RESIDENT["cuda" if runtime.device.startswith("cuda") else "cpu"]
-    if runtime.device.startswith("cuda"):
-        most = min(most, int(RESIDENT_SHARE * torch.cuda.get_device_properties(runtime.device).total_memory))
-    if size > most // _FEEDS:
+    limit = _device_limit(runtime)
+    if size > limit // _SOURCES_PER_ADAPTATION:
         return None
-    key = of, slots.tobytes()
-    if key not in _residents:
-        while _residents and sum(one.features.nbytes for one in _residents.values()) + size > most:
+
+    full_key = key, slots.tobytes()
+    if full_key not in _residents:
+        while _residents and sum(resident.features.nbytes for resident in _residents.values()) + size > limit:
             _residents.popitem(last=False)
-        _residents[key] = DeviceCache(slots, read())
-    _residents.move_to_end(key)
-    return _residents[key]
+        _residents[full_key] = DeviceCache(slots, read())
+    _residents.move_to_end(full_key)
+    return _residents[full_key]
+
+
+def _device_limit(runtime: Runtime) -> int:
+    """Returns how many bytes a process keeps on a device."""
+    if not runtime.device.startswith("cuda"):
+        return LARGEST_RESIDENT["cpu"]
+    memory = torch.cuda.get_device_properties(runtime.device).total_memory
+    return min(LARGEST_RESIDENT["cuda"], int(RESIDENT_SHARE * memory))
 
 
 class ImageSource:
-    """The images of a split as the input of cut 0, drawn view by view; what a bank is filled from."""
+    """The images of a split as the network's input, drawn view by view; a `FeatureSource` at cut 0.
+
+    Args:
+        split: Labelled images.
+        recipe: How views are drawn.
+        seed: Of the views, from the dataset's digest and the split.
+        runtime: Device and precision.
+    """
 
     cut = 0
 
     def __init__(self, split: Split, recipe: ViewRecipe, seed: int, runtime: Runtime) -> None:
-        self.split, self.recipe, self.seed, self.runtime = split, recipe, seed, runtime
+        self.split = split
+        self.recipe = recipe
+        self.seed = seed
+        self.runtime = runtime
         self.resident: DeviceCache | None = None
 
     @cached_property
-    def moved(self) -> torch.Tensor | None:
-        """All images on the GPU, if there is one, once views are drawn: features that are kept need none."""
-        return torch.from_numpy(np.array(self.split.images)).to(self.runtime.device) if self.runtime.on_gpu else None
+    def images_on_gpu(self) -> torch.Tensor | None:
+        """All images of the split, uint8 (n, 48, 48), moved to the GPU when views are first drawn; None on a CPU."""
+        if not self.runtime.on_gpu:
+            return None
+        return torch.from_numpy(np.array(self.split.images)).to(self.runtime.device)
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
-        """Draws these views beforehand where there is room for them; where not, they are drawn when gathered."""
+        """Draws these views where there is room for them; where not, `batch` draws them."""
         self.resident = None
-        if not (self.runtime.on_gpu or views.any()):
-            return  # the images themselves, which are in a file that is mapped
+        # On a CPU the images themselves need no copy: they are mapped from a file.
+        if not self.runtime.on_gpu and not views.any():
+            return
+
         slots = np.unique(images * _MOST_VIEWS + views)
-        of = self.seed, self.recipe, self.runtime
-        self.resident = keep_on_device(of, slots, len(slots) * SIZE**2, self.runtime, lambda: self._draw_all(slots))
+        key = self.seed, self.recipe, self.runtime
+        self.resident = keep_on_device(key, slots, len(slots) * SIZE**2, self.runtime, lambda: self._draw_all(slots))
 
     def _draw_all(self, slots: np.ndarray) -> torch.Tensor:
-        drawn = torch.empty((len(slots), SIZE, SIZE), dtype=torch.uint8, device=self.runtime.device)
-        for start in range(0, len(slots), _DRAWN_AT_ONCE):  # into one block: parts and their sum would need it twice
-            part = slots[start : start + _DRAWN_AT_ONCE]
-            drawn[start : start + len(part)] = self._draw(part // _MOST_VIEWS, part % _MOST_VIEWS)
-        return drawn
+        # Into one tensor, part by part: to concatenate parts would need the memory twice.
+        pixels = torch.empty((len(slots), SIZE, SIZE), dtype=torch.uint8, device=self.runtime.device)
+        for start in range(0, len(slots), _DRAWN_AT_ONCE):
+            images, views = np.divmod(slots[start : start + _DRAWN_AT_ONCE], _MOST_VIEWS)
+            pixels[start : start + len(images)] = self._draw(images, views)
+        return pixels
 
-    def planned(self, steps: Steps) -> Callable[[int], torch.Tensor]:
-        """Returns what gives the network's input of each step, as `gather` does."""
+    def batches_for(self, steps: Steps) -> Callable[[int], torch.Tensor]:
+        """Returns a function from a step to the network's input, see `FeatureSource`."""
         if self.resident is None:
-            return lambda step: self.gather(*steps[step])
-        take = self.resident.planned([images * _MOST_VIEWS + views for images, views in steps])
-        return lambda step: to_tensor(take(step))
+            return lambda step: self.batch(*steps[step])
+        pixels_of = self.resident.batches_for([images * _MOST_VIEWS + views for images, views in steps])
+        return lambda step: to_tensor(pixels_of(step))
 
-    def gather(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
-        """Returns the network's input (n, 1, 48, 48) for these images and views."""
+    def batch(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
+        """Returns the network's input (n, 1, 48, 48) for images (n,) and views (n,), see `FeatureSource`."""
         return to_tensor(self._draw(images, views))
 
     def _draw(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
-        if self.moved is None:
+        if self.images_on_gpu is None:
             pixels = torch.from_numpy(np.asarray(self.split.images[images]))
         else:
-            pixels = self.moved[torch.from_numpy(images).to(self.runtime.device)]
-        return render(pixels, images, views, self.recipe, self.seed) if views.any() else pixels
+            pixels = self.images_on_gpu[torch.from_numpy(images).to(self.runtime.device)]
+        if not views.any():
+            return pixels
+        return render(pixels, images, views, self.recipe, self.seed)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some images of a source, numbered from 0; so the divisions of a dataset share one feature cache.
+
+    Attributes:
+        source: Of all images.
+        rows: int64 (n,), the number of each image in `source`.
+    """
+
+    source: FeatureSource
+    rows: np.ndarray
+
+    @property
+    def cut(self) -> int:
+        """The cut of the source."""
+        return self.source.cut
+
+    def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
+        """Prepares these images and views in the source, see `FeatureSource`."""
+        self.source.prepare(self.rows[images], views)
+
+    def batches_for(self, steps: Steps) -> Callable[[int], torch.Tensor]:
+        """Returns a function from a step to its features, see `FeatureSource`."""
+        return self.source.batches_for([(self.rows[images], views) for images, views in steps])
+
+    def batch(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
+        """Returns the features (n, *shape) of images (n,) and views (n,), see `FeatureSource`."""
+        return self.source.batch(self.rows[images], views)

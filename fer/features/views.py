@@ -1,4 +1,4 @@
-"""Augmentation as a finite bank of V seeded views per image.
+"""Augmentation: a finite number V of seeded views per image.
 
 View v of image i is a pure function of (recipe, dataset digest, split, i, v): flip, shift, small rotation and scale,
 brightness and contrast, erasing. Cached and uncached training therefore see the very same pixels, and a cache of
@@ -13,7 +13,11 @@ from fer.config import ViewRecipe
 
 
 def _uniform(seed: int, images: np.ndarray, views: np.ndarray, columns: int) -> np.ndarray:
-    """Returns uniform numbers (n, columns), each row a function of (seed, image, view) alone (splitmix64)."""
+    """Returns uniform numbers in [0, 1), (n, columns), each row a function of (seed, image, view) alone.
+
+    The numbers are hashes by the mixing function of splitmix64 (Steele, Lea and Flood 2014), so a view needs no random
+    state, and all views of a batch are computed at once.
+    """
     with np.errstate(over="ignore"):
         key = images.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         key += views.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03) + np.uint64(seed)
@@ -39,29 +43,41 @@ def render(pixels: torch.Tensor, images: np.ndarray, views: np.ndarray, recipe: 
         uint8 (n, 48, 48) on the same device.
     """
     u = torch.from_numpy(_uniform(seed, images, views, 9).astype(np.float32)).to(pixels.device)
-    n, size = len(pixels), pixels.shape[-1]
+    n = len(pixels)
+    size = pixels.shape[-1]
+
+    # Rotation, zoom, flip and shift as one affine map of each image, (n, 2, 3).
     angle = (2 * u[:, 0] - 1) * np.deg2rad(recipe.rotation)
     zoom = 1 + (2 * u[:, 1] - 1) * recipe.scale
     mirror = torch.where(u[:, 2] < recipe.flip, -1.0, 1.0)
     shift = (2 * u[:, 3:5] - 1) * (2 * recipe.shift / size)
-    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    cos = torch.cos(angle) * zoom
+    sin = torch.sin(angle) * zoom
     theta = torch.stack([cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1]], 1).view(n, 2, 3)
     grid = F.affine_grid(theta, [n, 1, size, size], align_corners=False)
-    drawn = F.grid_sample(
+    transformed = F.grid_sample(
         pixels.unsqueeze(1).float(), grid, mode="bilinear", padding_mode="border", align_corners=False
     ).squeeze(1)
-    drawn = _erase(drawn, u[:, 5:9], recipe.erase).round_().clamp_(0, 255).to(torch.uint8)
-    original = torch.from_numpy(views == 0).to(pixels.device).view(n, 1, 1)
-    return torch.where(original, pixels, drawn)
+
+    transformed = _erase(transformed, u[:, 5:9], recipe.erase).round_().clamp_(0, 255).to(torch.uint8)
+
+    is_original = torch.from_numpy(views == 0).to(pixels.device).view(n, 1, 1)
+    return torch.where(is_original, pixels, transformed)
 
 
 def _erase(images: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
-    """Replaces a rectangle of a quarter to two fifths of the width by the image's mean grey, with the given chance."""
+    """Replaces a square by the image's mean grey, with a given probability.
+
+    Args:
+        images: float32 (n, 48, 48).
+        u: Uniform numbers (n, 4): whether to erase, the square's length, and its centre's row and column.
+        chance: The probability.
+    """
     size = images.shape[-1]
-    side = size * (0.25 + 0.15 * u[:, 1])
+    length = size * (0.25 + 0.15 * u[:, 1])
     centre = u[:, 2:4] * size
     line = torch.arange(size, device=images.device) + 0.5
-    inside_y = (line[None, :] - centre[:, :1]).abs() < side[:, None] / 2
-    inside_x = (line[None, :] - centre[:, 1:]).abs() < side[:, None] / 2
+    inside_y = (line[None, :] - centre[:, :1]).abs() < length[:, None] / 2
+    inside_x = (line[None, :] - centre[:, 1:]).abs() < length[:, None] / 2
     erased = inside_y[:, :, None] & inside_x[:, None, :] & (u[:, :1, None] < chance)
     return torch.where(erased, images.mean((1, 2), keepdim=True), images)

@@ -1,8 +1,8 @@
 """Networks between the baseline and an adapted one, in weight space.
 
 Linear interpolation (WiSE-FT, arXiv 2109.01903) with coefficients that may grow with depth (LiNeS, arXiv 2410.17146).
-Batch-norm statistics do not mix linearly, so those of the trained layers are estimated anew after mixing (REPAIR,
-arXiv 2211.08403); at both ends nothing changes, bit for bit.
+Batch-norm statistics do not mix linearly, so those of the trained layers are estimated again after mixing (REPAIR,
+arXiv 2211.08403). With share 0 or 1 the network is that end, bit for bit.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,21 +16,33 @@ from fer.runtime import Runtime
 
 
 def interpolation_shares(alpha: float, slope: float = 0.0) -> list[float]:
-    """Returns each layer's share of the adapted network; the last layer's has `slope` more than the first's."""
-    return [alpha + slope * layer / (len(LAYERS) - 1) for layer in range(len(LAYERS))]
+    """Returns each layer's share of the adapted network, 13 numbers.
+
+    Args:
+        alpha: The first layer's share.
+        slope: By how much the last layer's share is larger; it grows linearly with depth.
+    """
+    last = len(LAYERS) - 1
+    return [alpha + slope * layer / last for layer in range(len(LAYERS))]
 
 
 def interpolate(start: nn.Sequential, end: nn.Sequential, shares: Sequence[float]) -> nn.Sequential:
-    """Returns θ0 + c (θ1 − θ0), layer by layer, parameters and batch-norm statistics alike."""
+    """Returns the network θ0 + c (θ1 − θ0), layer by layer, parameters and batch-norm statistics alike.
+
+    Args:
+        start: The network of θ0, on any device.
+        end: The network of θ1; the result is on its device.
+        shares: The c of each of the thirteen layers.
+    """
     mixed = clone(end)
     with torch.no_grad():
-        for layer, first, share in zip(mixed, start, shares, strict=True):
-            ours, theirs = layer.state_dict(), first.state_dict()
-            for name, tensor in ours.items():
+        for layer, start_layer, share in zip(mixed, start, shares, strict=True):
+            start_tensors = start_layer.state_dict()
+            for name, tensor in layer.state_dict().items():
                 if tensor.is_floating_point():
-                    tensor.copy_(torch.lerp(theirs[name].to(tensor.device), tensor, share))
-                elif share == 0:  # the counter of batches
-                    tensor.copy_(theirs[name])
+                    tensor.copy_(torch.lerp(start_tensors[name].to(tensor.device), tensor, share))
+                elif share == 0:  # batch-norm's counter of batches, which is not interpolated
+                    tensor.copy_(start_tensors[name])
     return mixed.eval().requires_grad_(False)
 
 
@@ -48,28 +60,38 @@ def average(networks: Sequence[nn.Sequential]) -> nn.Sequential:
 def estimate_batch_norm(
     network: nn.Sequential, cut: int, layers: Sequence[int], batches: Iterable[torch.Tensor], runtime: Runtime
 ) -> None:
-    """Estimates the batch-norm statistics of some layers anew, as the plain mean over batches.
+    """Estimates the batch-norm statistics of some layers again, as the plain mean over batches.
 
     Args:
-        network: Changed in place, in evaluation mode afterwards.
-        cut: Where the batches start.
-        layers: Whose statistics; all other layers stay as they are.
-        batches: Features at the cut, (n, …) each.
+        network: Changed in place; in evaluation mode afterwards.
+        cut: The cut at which the batches are features.
+        layers: The layers whose statistics are estimated; all other layers stay as they are.
+        batches: Features at the cut, (n, *shape) each.
         runtime: Device and precision.
     """
-    norms = [m for layer in layers for m in network[layer].modules() if isinstance(m, nn.BatchNorm2d)]
+    norms: list[nn.BatchNorm2d] = []
+    last = 0
+    for layer in layers:
+        norms_of_layer = [module for module in network[layer].modules() if isinstance(module, nn.BatchNorm2d)]
+        norms += norms_of_layer
+        if norms_of_layer:
+            last = max(last, layer)
     if not norms:
         return
-    momenta = [norm.momentum for norm in norms]
+
+    # A momentum of None stands for the cumulative mean.
     network.eval()
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the cumulative mean
+        norm.momentum = None
         norm.train()
-    last = max(layer for layer in layers if any(isinstance(m, nn.BatchNorm2d) for m in network[layer].modules()))
+
+    # Forward passes update the statistics; they end at the last layer that has any.
     with torch.no_grad(), runtime.autocast():
         for inputs in batches:
             network[cut : last + 1](channels_last(inputs))
+
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()

@@ -5,7 +5,6 @@ connected layers, but no layer table. Read here as: convolutions 64-64 | 128-128
 each, every group followed by a 2×2 max-pool, then fully connected 2048-1024-7: 19.18 M parameters at width 1.
 """
 
-import copy
 from collections import OrderedDict
 from typing import TypeVar
 
@@ -14,49 +13,60 @@ from torch import nn
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import CONVOLUTIONS, LAYERS
+from fer.torch_private import Members, copy_with_members, members_of
 
+# Output channels of each convolution at width 1, and the convolutions that a max-pool follows.
 _CHANNELS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
 _POOLED = {1, 3, 6, 9}
-_PADDING = 1
+PADDING = 1
 _HIDDEN = (2048, 1024)
 DROPOUT = 0.5
 SIZE = 48
+"""Height and width of an image."""
 Module = TypeVar("Module", bound=nn.Module)
 
 
 def build(width: float, seed: int = 0) -> nn.Sequential:
-    """Builds the network; `network[:k]` and `network[k:]` are the two sides of cut k, with their names kept.
+    """Builds the network.
+
+    `network[:k]` and `network[k:]` are the layers before and after cut k; both keep the names of their layers.
 
     Args:
         width: Factor on every layer's channels; 1.0 is the paper's size.
-        seed: Of the initial weights (Kaiming normal for the convolutions, torch's own for the rest).
+        seed: Of the initial weights: Kaiming normal for the convolutions, torch's default for the other layers.
 
     Returns:
         Thirteen layers mapping float images (n, 1, 48, 48) to logits (n, 7).
     """
+    channels = [max(1, round(count * width)) for count in _CHANNELS]
+    units = [max(1, round(count * width)) for count in _HIDDEN]
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
+
+        # The convolutions; four pools between them take 48 × 48 to 3 × 3.
         inputs = 1
-        for index, channels in enumerate(_CHANNELS):
-            outputs = max(1, round(channels * width))
+        for index, outputs in enumerate(channels):
             layers[LAYERS[index]] = _convolution(inputs, outputs, pooled=index in _POOLED)
             inputs = outputs
+
+        # The fully connected layers.
         inputs *= 3 * 3
-        for index, outputs in enumerate([*(max(1, round(hidden * width)) for hidden in _HIDDEN), len(EXPRESSIONS)]):
+        for index, outputs in enumerate([*units, len(EXPRESSIONS)]):
             layers[LAYERS[CONVOLUTIONS + index]] = _connected(inputs, outputs, index)
             inputs = outputs
         return nn.Sequential(layers)
 
 
 def blueprint(width: float) -> nn.Sequential:
-    """Builds the network without memory for its weights: names, shapes and types alone, for `load_state_dict`."""
+    """Builds the network on torch's meta device: names, shapes and types without memory for the weights."""
     with torch.device("meta"):
         return build(width)
 
 
 def _convolution(inputs: int, outputs: int, pooled: bool) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, 3, padding=_PADDING, bias=False)
+    conv = nn.Conv2d(inputs, outputs, 3, padding=PADDING, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     # In place, because batch-norm's backward pass does not need its output: one activation less to write.
     relu = nn.ReLU(inplace=True)
@@ -80,39 +90,46 @@ def _connected(inputs: int, outputs: int, index: int) -> nn.Sequential:
 
 
 def cut_shapes(network: nn.Sequential) -> list[tuple[int, ...]]:
-    """Returns the shape of one sample's features at every cut: before the first layer, …, after the last."""
+    """Returns the shape of one sample's features at each of the 14 cuts: before the first layer, …, after the last."""
     shapes: list[tuple[int, ...]] = [(1, SIZE, SIZE)]
-    side = SIZE
+    size = SIZE
     for layer in network:
-        conv, linear = getattr(layer, "conv", None), getattr(layer, "linear", None)
+        conv = getattr(layer, "conv", None)
+        linear = getattr(layer, "linear", None)
         if isinstance(conv, nn.Conv2d):
-            side //= 2 if hasattr(layer, "pool") else 1
-            shapes.append((conv.out_channels, side, side))
+            if hasattr(layer, "pool"):
+                size //= 2
+            shapes.append((conv.out_channels, size, size))
         elif isinstance(linear, nn.Linear):
             shapes.append((linear.out_features,))
     return shapes
 
 
 def clone(module: Module) -> Module:
-    """Returns a copy with tensors of its own, as `copy.deepcopy` does in more than ten times the time.
+    """Returns a copy that shares no tensor with the module.
 
-    What takes it so long are a dozen dictionaries of hooks per module, which are shared here; these networks have none.
+    `copy.deepcopy` takes more than ten times as long, because it copies a dozen dictionaries of hooks for each module.
+    Here the copy shares the hooks; these networks have none.
     """
-    copy_of = copy.copy(module)
-    copy_of._parameters = {
-        name: None if p is None else nn.Parameter(p.detach().clone(), p.requires_grad)
-        for name, p in module._parameters.items()
-    }
-    copy_of._buffers = {name: None if b is None else b.clone() for name, b in module._buffers.items()}
-    copy_of._modules = {name: None if m is None else clone(m) for name, m in module._modules.items()}
-    return copy_of
+    members = members_of(module)
+    parameters = {name: _clone_parameter(parameter) for name, parameter in members.parameters.items()}
+    buffers = {name: None if buffer is None else buffer.clone() for name, buffer in members.buffers.items()}
+    children = {name: None if child is None else clone(child) for name, child in members.children.items()}
+    return copy_with_members(module, Members(parameters, buffers, children))
+
+
+def _clone_parameter(parameter: nn.Parameter | None) -> nn.Parameter | None:
+    if parameter is None:
+        return None
+    return nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
 
 
 def to_tensor(images: torch.Tensor) -> torch.Tensor:
-    """Turns uint8 images (n, 48, 48) into the network's float input (n, 1, 48, 48), about zero mean and unit range."""
+    """Turns uint8 images (n, 48, 48) into the network's float input (n, 1, 48, 48), from -2 to 2."""
     return images.unsqueeze(1).float().sub_(128.0).mul_(1 / 64)
 
 
 def channels_last(inputs: torch.Tensor) -> torch.Tensor:
-    """Lays images out channels last, which the convolutions of CPUs and GPUs prefer."""
-    return inputs.to(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+    """Lays images (n, channels, height, width) out channels last, which is quicker; returns vectors as they are."""
+    is_image = inputs.dim() == 4
+    return inputs.to(memory_format=torch.channels_last) if is_image else inputs

@@ -1,4 +1,4 @@
-"""Network files."""
+"""Network files: safetensors with the state of a network of `fer.model.vgg`, read without trust."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.distributed
-import torch.multiprocessing
 from torch import nn
 
 from fer.errors import LONGEST_VALUE, InputError, printable, shorten
@@ -20,7 +18,13 @@ from fer.tensors import load_tensors, save_tensors
 
 @dataclass(frozen=True)
 class Baseline:
-    """A network trained on the source, and the width it was built with."""
+    """A network trained on the source.
+
+    Attributes:
+        network: In evaluation mode, without gradients.
+        width: The width it was built with, see `fer.model.vgg.build`.
+        digest: Hash of its weights.
+    """
 
     network: nn.Sequential
     width: float
@@ -28,19 +32,19 @@ class Baseline:
 
 
 MOST_WIDTH = 4
-
-
-_FIRST = "conv1_1.conv.weight"
-
-
-_FLOATS = ("F64", "F32", "F16", "BF16")
-
-
+_FIRST_WEIGHT = "conv1_1.conv.weight"
+_FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 _FIX = "Give a safetensors file of fer.model.vgg.build(width).state_dict()."
 
 
 def save_network(network: nn.Sequential, path: Path, header: dict[str, str]) -> None:
-    """Writes a network as safetensors, atomically and with a checksum; the header needs its "width"."""
+    """Writes a network as safetensors, atomically and with a checksum.
+
+    Args:
+        network: Of `fer.model.vgg.build`.
+        path: The file to write.
+        header: Texts by name; "width" is the network's.
+    """
     save_tensors(path, network.state_dict(), header)
 
 
@@ -48,13 +52,13 @@ def load_network(path: Path, runtime: Runtime, needs_checksum: bool = False) -> 
     """Loads a network that `save_network` wrote, or a user's own of the same layers.
 
     Args:
-        path: A safetensors file with the state of `fer.model.vgg.build`, of any width.
-        runtime: Where it goes.
-        needs_checksum: Whether a file without checksum is refused, as one with a wrong one always is.
+        path: A safetensors file with the state of `fer.model.vgg.build`, of any width up to `MOST_WIDTH`.
+        runtime: Its device is where the network goes.
+        needs_checksum: Whether a file without checksum is refused. A file with a wrong checksum always is.
 
     Raises:
-        InputError: The file is not there, is damaged, or holds another network; or its weights are not finite numbers,
-            or a variance is negative.
+        InputError: The file does not exist, is damaged, or holds another network; or a weight is not finite, or a
+            variance is negative.
     """
     try:
         header, tensors = load_tensors(path, _check_layers, needs_checksum)
@@ -62,9 +66,9 @@ def load_network(path: Path, runtime: Runtime, needs_checksum: bool = False) -> 
         raise InputError("a network file must exist", path, _FIX) from None
     except UnsuitableFile as error:
         raise InputError("a network file is a regular file", _located(path, str(error)), _FIX) from None
-    except _OtherNetwork as error:
+    except _DifferentNetwork as error:
         raise InputError("a network file holds the layers of fer.model.vgg", _located(path, str(error)), _FIX) from None
-    except (DamagedTensorFile, OSError, ValueError) as error:  # a path may hold what no path can
+    except (DamagedTensorFile, OSError, ValueError) as error:  # a ValueError: the path holds a NUL
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise InputError("a network file must be whole safetensors", _located(path, reason), _FIX) from None
 
@@ -78,26 +82,28 @@ def load_network(path: Path, runtime: Runtime, needs_checksum: bool = False) -> 
     return Baseline(network, width, digest_of(network.state_dict()))
 
 
-class _OtherNetwork(DamagedTensorFile):
-    """A sound file that holds other tensors than a network of its width."""
+class _DifferentNetwork(DamagedTensorFile):
+    """An intact file that holds other tensors than a network of its width."""
 
 
 def _width_of(header: TensorHeader) -> float:
-    """Returns the width that a file names, or that its first layer has.
+    """Returns the width that a file's metadata name, or else the one that its first layer shows.
 
     Raises:
-        _OtherNetwork: It is none.
+        _DifferentNetwork: There is no first layer, or the width is not a number up to `MOST_WIDTH`.
     """
-    first = header.places.get(_FIRST)
+    first = header.places.get(_FIRST_WEIGHT)
     if first is None or not first.shape:
-        raise _OtherNetwork(f"no layers conv1_1 … fc3, but {_few(header.places)}")
-    text = header.metadata.get("width", str(first.shape[0] / 64))
+        raise _DifferentNetwork(f"no layers conv1_1 … fc3, but {_few(header.places)}")
+
+    width_of_first = first.shape[0] / 64
+    text = header.metadata.get("width", str(width_of_first))
     try:
         width = float(text)
     except ValueError:
         width = math.nan
-    if not 0 < width <= MOST_WIDTH:  # before memory for it is asked for
-        raise _OtherNetwork(f"width {shorten(printable(text), 20)}, of at most {MOST_WIDTH}")
+    if not 0 < width <= MOST_WIDTH:
+        raise _DifferentNetwork(f"width {shorten(printable(text), 20)}, of at most {MOST_WIDTH}")
     return width
 
 
@@ -105,30 +111,42 @@ def _check_layers(header: TensorHeader) -> None:
     """Compares the tensors of a file with those of the network of its width.
 
     Raises:
-        _OtherNetwork: They differ; the message names the first few and counts the others.
+        _DifferentNetwork: They differ; the message names a few of the tensors and counts the others.
     """
     expected = blueprint(_width_of(header)).state_dict()
-    found = header.places
-    shared = [name for name in found if name in expected]
-    problems = {
-        "missing": [name for name in expected if name not in found],
-        "unexpected": [name for name in found if name not in expected],
-        "of another shape": [name for name in shared if found[name].shape != tuple(expected[name].shape)],
-        "of another type": [
-            name for name in shared if (found[name].dtype in _FLOATS) != expected[name].is_floating_point()
-        ],
+    places = header.places
+    problems: dict[str, list[str]] = {
+        "missing": [name for name in expected if name not in places],
+        "unexpected": [name for name in places if name not in expected],
+        "of another shape": [],
+        "of another type": [],
     }
-    told = [f"{problem}: {_few(names)}" for problem, names in problems.items() if names]
-    if told:
-        raise _OtherNetwork("; ".join(told))
+    for name, place in places.items():
+        if name not in expected:
+            continue
+        if place.shape != tuple(expected[name].shape):
+            problems["of another shape"].append(name)
+        is_float = place.dtype in _FLOAT_TYPES
+        if is_float != expected[name].is_floating_point():
+            problems["of another type"].append(name)
+
+    messages = [f"{problem}: {_few(names)}" for problem, names in problems.items() if names]
+    if messages:
+        raise _DifferentNetwork("; ".join(messages))
 
 
 def _check_values(state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Refuses weights with which no network computes; others may still overflow, which only its answers tell."""
+    """Refuses weights with which every answer would be NaN.
+
+    Finite weights may still overflow; only the network's answers show that.
+
+    Raises:
+        InputError: A weight is not finite, or a variance is negative.
+    """
     floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
-    wild = [name for name, tensor in floats.items() if not bool(tensor.isfinite().all())]
-    if wild:
-        raise InputError("a network's weights are finite numbers", _located(path, _few(wild)), _FIX)
+    not_finite = [name for name, tensor in floats.items() if not bool(tensor.isfinite().all())]
+    if not_finite:
+        raise InputError("a network's weights are finite numbers", _located(path, _few(not_finite)), _FIX)
     negative = [name for name, tensor in floats.items() if name.endswith("running_var") and bool((tensor < 0).any())]
     if negative:
         raise InputError("a network's variances are not negative", _located(path, _few(negative)), _FIX)
@@ -136,12 +154,14 @@ def _check_values(state: Mapping[str, torch.Tensor], path: Path) -> None:
 
 def _few(names: Iterable[str], most: int = 2) -> str:
     """Returns the first of some names, and how many more there are."""
-    every = list(names)
-    told = ", ".join(shorten(printable(name), 40) for name in every[:most])
-    return f"{told} and {len(every) - most} more" if len(every) > most else told
+    all_names = list(names)
+    shown = ", ".join(shorten(printable(name), 40) for name in all_names[:most])
+    if len(all_names) <= most:
+        return shown
+    return f"{shown} and {len(all_names) - most} more"
 
 
 def _located(path: Path, reason: str) -> str:
-    """Returns path and reason for an error, which has room for the reason and so much of the path."""
+    """Returns path and reason as an error's value; of a long path only what fits beside the reason."""
     reason = shorten(printable(reason), LONGEST_VALUE - 60)
     return f"{shorten(printable(path), LONGEST_VALUE - len(reason) - 3)} ({reason})"

@@ -1,13 +1,13 @@
-"""Trainings longer than a minute go on from their last epoch after a crash, to the same result bit for bit.
+"""Checkpoints: a training of more than a minute goes on after a crash, to the same result bit for bit.
 
-What an epoch leaves behind is the network, the optimiser's state, the random generators and what the caller noted; the
-samples of all steps are drawn beforehand and need no keeping. Two checkpoints are kept, because processes that train
-together may die with one of them an epoch ahead; each carries a hash of its content.
+A checkpoint is written after an epoch. It holds the network, the optimiser's state, the random generators and the
+caller's notes; the samples of all steps are drawn before the training, so they need not be stored. The last two are
+kept, because processes that train together may die with one of them an epoch ahead. Each carries a hash of its content.
 """
 
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -21,6 +21,12 @@ from fer.tensor_files import DamagedTensorFile
 from fer.tensors import load_tensors, save_tensors
 
 EVERY_SECONDS = 60.0
+"""Time between two checkpoints, at least; a shorter training writes none."""
+
+_NETWORK = "network."
+_OPTIMISER = "optimiser."
+_CPU_RANDOM = "random.cpu"
+_GPU_RANDOM = "random.cuda"
 
 
 @dataclass
@@ -29,11 +35,13 @@ class Checkpoints:
 
     Attributes:
         folder: Where they lie.
-        key: What the training depends on, as a file's name; another training has another.
-        every: Seconds between two checkpoints at least; a shorter training leaves none.
-        notes: Returns what the caller wants back, as JSON.
-        restore: Is given it when the training goes on.
-        agree: From the last epoch found here to the one that all processes of the training have.
+        key: Name of the training in the folder: a hash of all that it depends on.
+        every: Seconds between two checkpoints, at least.
+        notes: Returns what the caller wants to have stored, as JSON values.
+        restore: Called with these notes when the training goes on.
+        agree: From the last epoch that this process has a checkpoint of to the last that all processes of the training
+            have.
+        last: When the last checkpoint was written, or else when this was made, by the monotonic clock.
     """
 
     folder: Path
@@ -47,31 +55,39 @@ class Checkpoints:
     def resume(
         self, network: nn.Sequential, optimiser: torch.optim.Optimizer, mixing: np.random.Generator | None
     ) -> tuple[int, int]:
-        """Puts network, optimiser and generators into the state of the last checkpoint that is whole.
+        """Puts network, optimiser and generators into the state of the last intact checkpoint.
+
+        Args:
+            network: Changed in place.
+            optimiser: Of the network, new; changed in place.
+            mixing: The generator of mixup, if it is used; changed in place.
 
         Returns:
-            The next step and the epochs done; both 0 when there is none.
+            The next step and the number of finished epochs; both 0 without a checkpoint.
         """
-        found = {epoch: read for epoch in self._epochs() if (read := self._read(epoch)) is not None}
-        epoch = self.agree(max(found, default=0))
-        if epoch not in found:
+        # Choose the checkpoint.
+        checkpoints = {}
+        for epoch in self._epochs():
+            checkpoint = self._read(epoch)
+            if checkpoint is not None:
+                checkpoints[epoch] = checkpoint
+        epoch = self.agree(max(checkpoints, default=0))
+        if epoch not in checkpoints:
             return 0, 0
-        header, tensors = found[epoch]
-        network.load_state_dict(
-            {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
-        )
-        parameters = [p for group in optimiser.param_groups for p in group["params"]]
-        for name, tensor in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind == "optimiser":
-                index, _, part = rest.partition(".")
-                parameter = parameters[int(index)]
-                # Laid out as its parameter is; a counter is a number of its own, which fused kernels want beside it.
-                kept = torch.empty_like(parameter).copy_(tensor) if tensor.dim() else tensor.to(parameter.device)
-                optimiser.state[parameter][part] = kept
-        torch.set_rng_state(tensors["random.cpu"])
-        if "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"], parameters[0].device)
+        header, tensors = checkpoints[epoch]
+
+        # Restore network and optimiser.
+        network.load_state_dict(_named_below(_NETWORK, tensors))
+        parameters = _parameters_of(optimiser)
+        for name, tensor in _named_below(_OPTIMISER, tensors).items():
+            index, _, part = name.partition(".")
+            parameter = parameters[int(index)]
+            optimiser.state[parameter][part] = _laid_out_like(parameter, tensor)
+
+        # Restore generators and notes.
+        torch.set_rng_state(tensors[_CPU_RANDOM])
+        if _GPU_RANDOM in tensors:
+            torch.cuda.set_rng_state(tensors[_GPU_RANDOM], parameters[0].device)
         if mixing is not None:
             mixing.bit_generator.state = header["mixing"]
         self.restore(header["notes"])
@@ -85,24 +101,40 @@ class Checkpoints:
         optimiser: torch.optim.Optimizer,
         mixing: np.random.Generator | None,
     ) -> None:
-        """Keeps the state after an epoch, if the last one kept is long enough ago."""
+        """Writes a checkpoint after an epoch, unless the last one is more recent than `every` seconds.
+
+        Args:
+            step: The step that comes next.
+            epoch: Number of finished epochs.
+            network: The network that trains.
+            optimiser: Of the network.
+            mixing: The generator of mixup, if it is used.
+
+        Raises:
+            OSError: The disk is full.
+        """
         if monotonic() - self.last < self.every:
             return
-        tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-        parameters = [p for group in optimiser.param_groups for p in group["params"]]
+
+        # Network and optimiser.
+        tensors = {f"{_NETWORK}{name}": tensor for name, tensor in network.state_dict().items()}
+        parameters = _parameters_of(optimiser)
         for index, parameter in enumerate(parameters):
             for part, value in optimiser.state.get(parameter, {}).items():
                 if isinstance(value, torch.Tensor):
-                    tensors[f"optimiser.{index}.{part}"] = value
-        tensors["random.cpu"] = torch.get_rng_state()
+                    tensors[f"{_OPTIMISER}{index}.{part}"] = value
+
+        # Generators and notes.
+        tensors[_CPU_RANDOM] = torch.get_rng_state()
         if parameters[0].is_cuda:
-            tensors["random.cuda"] = torch.cuda.get_rng_state(parameters[0].device)
-        state = mixing.bit_generator.state if mixing is not None else None
-        self._write(epoch, tensors, {"step": step, "mixing": state, "notes": self.notes()})
+            tensors[_GPU_RANDOM] = torch.cuda.get_rng_state(parameters[0].device)
+        mixing_state = mixing.bit_generator.state if mixing is not None else None
+
+        self._write(epoch, tensors, {"step": step, "mixing": mixing_state, "notes": self.notes()})
         self.last = monotonic()
 
     def clear(self) -> None:
-        """Deletes them: the training is over."""
+        """Deletes the checkpoints of this training, which is over."""
         for epoch in self._epochs():
             self._path(epoch).unlink(missing_ok=True)
 
@@ -114,14 +146,14 @@ class Checkpoints:
         return sorted(int(name) for name in names if name.isdigit())
 
     def _write(self, epoch: int, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
-        # A folder that is deleted in this very moment costs a checkpoint, not the training.
+        # If somebody deletes the folder at this moment, the training goes on without this checkpoint.
         with contextlib.suppress(FileNotFoundError):
             save_tensors(self._path(epoch), tensors, {"checkpoint": json.dumps(header)})
         for older in self._epochs()[:-2]:
             self._path(older).unlink(missing_ok=True)
 
     def _read(self, epoch: int) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
-        """Returns a checkpoint's header and tensors; deletes one that is damaged, as if it had never been."""
+        """Returns a checkpoint's header and tensors, or None if it is damaged; then it is deleted."""
         path = self._path(epoch)
         try:
             header, tensors = load_tensors(path, needs_checksum=True)
@@ -129,3 +161,22 @@ class Checkpoints:
         except (DamagedTensorFile, OSError):
             path.unlink(missing_ok=True)
             return None
+
+
+def _named_below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Returns the tensors whose names begin with a prefix, under names without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _parameters_of(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def _laid_out_like(parameter: nn.Parameter, tensor: torch.Tensor) -> torch.Tensor:
+    """Returns a tensor of the optimiser's state on the device of its parameter, and in its memory layout.
+
+    A counter of steps has no dimension, and so no layout.
+    """
+    if tensor.dim() == 0:
+        return tensor.to(parameter.device)
+    return torch.empty_like(parameter).copy_(tensor)

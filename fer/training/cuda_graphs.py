@@ -1,12 +1,17 @@
 """Training steps as CUDA graphs: captured once per shape, replayed by every step of every trial of that shape.
 
 A step of a small network is hundreds of short kernels, and a GPU waits for Python between them. A graph launches them
-all at once, but computes with fixed memory. So the tensors of the network in training move to a home that all graphs of
-a process share, inputs are copied into place, and gradients are handed out where the graph left them; the optimiser
-works on as ever. A step is captured when its shape comes for the third time. Each capture is compared with the same
-step without it; where they differ, steps of that shape go on without a graph. After a capture that failed, all do.
+all at once, but computes with fixed memory. Therefore, while a network trains,
+
+- its parameters and buffers lie in memory that all graphs of a process share (`StepGraphs.housing`),
+- each step's inputs and labels are copied to where the graph reads them,
+- the parameters' gradients are the tensors that the graph writes; the optimiser works as without graphs.
+
+A step is captured when its shape comes for the third time. Each captured step is compared with the same step without a
+graph; where they differ, steps of that shape go on without one. After a capture that failed, all steps do.
 """
 
+import math
 import os
 import warnings
 from collections import Counter, OrderedDict
@@ -27,7 +32,10 @@ Run = Callable[[], Outputs]
 
 TOLERANCE = 0.05
 """Largest relative difference of loss and gradients between a replay and the step itself; kernels add in any order."""
-_WARM_UP, _OCCURRENCES, _MOST = 3, 3, 6  # graphs kept: each has activations and gradients of its own
+
+_WARM_UP = 3  # runs of a step before it is captured
+_OCCURRENCES = 3  # of a shape, until it is captured
+_MOST = 6  # graphs of a process; each has memory for its activations and gradients
 
 
 @dataclass(frozen=True)
@@ -36,13 +44,15 @@ class Captured:
 
     Attributes:
         replay: Computes it again.
-        inputs: Where its inputs go, and its labels.
-        loss: Where it leaves the loss.
-        gradients: Where it leaves the gradient of each parameter; None for those that have none.
+        inputs: Where it reads its inputs.
+        labels: Where it reads its labels.
+        loss: Where it writes the loss.
+        gradients: Where it writes the gradient of each parameter; None for parameters without gradient.
     """
 
     replay: Callable[[], None]
-    inputs: tuple[torch.Tensor, torch.Tensor]
+    inputs: torch.Tensor
+    labels: torch.Tensor
     loss: torch.Tensor
     gradients: Outputs
 
@@ -52,11 +62,19 @@ class StepGraphs:
 
     Args:
         device: Where they compute.
-        capture: From a computation to what computes it again, and the outputs that it leaves in the same memory.
+        capture: From a computation to a function that computes it again, and the outputs, which that function writes
+            to the same memory.
+
+    Attributes:
+        home: The memory of the parameters and buffers of the network that trains.
+        seen: How often each kind of step came.
+        graphs: By kind of step, the last used last; None for kinds that go on without a graph.
+        broken: Whether a capture failed.
     """
 
     def __init__(self, device: str, capture: Callable[[Run], tuple[Callable[[], None], Outputs]]) -> None:
-        self.device, self.capture = torch.device(device), capture
+        self.device = torch.device(device)
+        self.capture = capture
         self.home: list[torch.Tensor] = []
         self.seen: Counter[Hashable] = Counter()
         self.graphs: OrderedDict[Hashable, Captured | None] = OrderedDict()
@@ -64,12 +82,15 @@ class StepGraphs:
 
     @contextmanager
     def housing(self, network: nn.Sequential) -> Iterator[None]:
-        """Lets a network's tensors live where the graphs expect them; afterwards they are its own again."""
-        tensors = _tensors(network)
-        if [t.shape for t in tensors] != [t.shape for t in self.home]:  # another width: other graphs
-            self.home = [t.data.clone() for t in tensors]
+        """Moves a network's tensors to where the graphs expect them; afterwards the network has memory of its own."""
+        tensors = _parameters_and_buffers(network)
+
+        # A network of another width needs other memory, and so other graphs.
+        if [tensor.shape for tensor in tensors] != [tensor.shape for tensor in self.home]:
+            self.home = [tensor.data.clone() for tensor in tensors]
             self.graphs.clear()
             self.seen.clear()
+
         for tensor, home in zip(tensors, self.home, strict=True):
             home.copy_(tensor.data)
             tensor.data = home
@@ -80,12 +101,12 @@ class StepGraphs:
                 tensor.data = tensor.data.clone()
 
     def step(
-        self, key: Hashable, network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor, backward: Backward
+        self, kind: Hashable, network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor, backward: Backward
     ) -> torch.Tensor:
-        """Computes loss and gradients of a step of a network that is housed.
+        """Computes loss and gradients of a step of a network in `housing`.
 
         Args:
-            key: What decides which kernels run, besides shapes: which layers are computed, which train, and how.
+            kind: What decides, besides shapes, which kernels run: which layers are computed, which train, and how.
             network: Its parameters' gradients are None.
             inputs: (n, *shape).
             labels: (n,) or, mixed, (n, 7).
@@ -94,72 +115,83 @@ class StepGraphs:
         Returns:
             The loss.
         """
-        key = (key, inputs.shape, inputs.dtype, labels.shape, labels.dtype)
+        key = (kind, inputs.shape, inputs.dtype, labels.shape, labels.dtype)
+
+        # A new kind of step is captured when it comes often enough.
         if key not in self.graphs:
             self.seen[key] += 1
             if self.broken or self.seen[key] < _OCCURRENCES:
                 return backward(inputs, labels)
-            self.graphs[key] = self._try(network, inputs, labels, backward)
+            self.graphs[key] = self._capture_and_compare(network, inputs, labels, backward)
             if len(self.graphs) > _MOST:
                 self.graphs.popitem(last=False)
+
         self.graphs.move_to_end(key)
         captured = self.graphs[key]
         if captured is None:
             return backward(inputs, labels)
-        return _replayed(captured, network, inputs, labels)
+        return _replay(captured, network, inputs, labels)
 
-    def _try(
+    def _capture_and_compare(
         self, network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor, backward: Backward
     ) -> Captured | None:
-        """Captures a step and compares it with itself; None, with a warning, where one of the two fails."""
+        """Captures a step and compares it with the step itself; returns None, with a warning, if either fails."""
         try:
             with self._unchanged(network):
                 captured = self._capture(network, inputs, labels, backward)
             with self._unchanged(network):
-                wanted = [backward(inputs, labels), *(gradient.clone() for gradient in _gradients(network))]
-            for output in (captured.loss, *filter(torch.is_tensor, captured.gradients)):
-                output.fill_(float("nan"))  # what a replay does not write must not pass
+                loss = backward(inputs, labels)
+                wanted = [loss, *(gradient.clone() for gradient in _gradients(network))]
+
+            # An output that the replay does not write must not pass for one that it does.
+            for output in (captured.loss, *captured.gradients):
+                if output is not None:
+                    output.fill_(math.nan)
             with self._unchanged(network):
-                found = [_replayed(captured, network, inputs, labels), *_gradients(network)]
-            apart = max(_difference(*pair) for pair in zip(found, wanted, strict=True))
+                replayed_loss = _replay(captured, network, inputs, labels)
+                replayed = [replayed_loss, *_gradients(network)]
+            difference = max(_relative_difference(*pair) for pair in zip(replayed, wanted, strict=True))
         except (RuntimeError, ValueError) as error:
             # CUDA promises little after a capture that broke off, so there is no second one.
             self.broken = True
             self.graphs.clear()
             warnings.warn(f"training goes on without CUDA graphs: {error}", stacklevel=2)
             return None
-        if not apart <= TOLERANCE:
-            warnings.warn(f"a training step goes on without a CUDA graph, which differs by {apart:.2g}", stacklevel=2)
+        if difference > TOLERANCE:
+            message = f"a training step goes on without a CUDA graph, which differs by {difference:.2g}"
+            warnings.warn(message, stacklevel=2)
             return None
         return captured
 
     def _capture(
         self, network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor, backward: Backward
     ) -> Captured:
-        own, truth = inputs.clone(), labels.clone()
+        graph_inputs = inputs.clone()
+        graph_labels = labels.clone()
 
         def run() -> Outputs:
             _forget_gradients(network)
-            loss = backward(own, truth)
-            return [loss, *(p.grad for p in network.parameters())]
+            loss = backward(graph_inputs, graph_labels)
+            return [loss, *(parameter.grad for parameter in network.parameters())]
 
         replay, (loss, *gradients) = self.capture(run)
         assert loss is not None
-        return Captured(replay, (own, truth), loss, gradients)
+        return Captured(replay, graph_inputs, graph_labels, loss, gradients)
 
     @contextmanager
     def _unchanged(self, network: nn.Sequential) -> Iterator[None]:
-        """Puts batch-norm statistics, gradients and the random generators back as they were."""
-        before, on_host = [buffer.clone() for buffer in network.buffers()], torch.get_rng_state()
-        on_gpu = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        """Restores batch-norm statistics and random generators after the block, and removes gradients."""
+        buffers = [buffer.clone() for buffer in network.buffers()]
+        cpu_state = torch.get_rng_state()
+        gpu_state = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
         try:
             yield
         finally:
-            for buffer, value in zip(network.buffers(), before, strict=True):
+            for buffer, value in zip(network.buffers(), buffers, strict=True):
                 buffer.copy_(value)
-            torch.set_rng_state(on_host)
-            if on_gpu is not None:
-                torch.cuda.set_rng_state(on_gpu, self.device)
+            torch.set_rng_state(cpu_state)
+            if gpu_state is not None:
+                torch.cuda.set_rng_state(gpu_state, self.device)
             _forget_gradients(network)
 
 
@@ -167,17 +199,23 @@ _OF_DEVICE: dict[str, StepGraphs] = {}
 
 
 def graphs_of(runtime: Runtime) -> StepGraphs | None:
-    """Returns this process's graphs on a GPU; None on a CPU, and where FER_CUDA_GRAPHS is 0."""
+    """Returns this process's graphs on a GPU; None on a CPU, and where the environment has FER_CUDA_GRAPHS=0."""
     if not runtime.on_gpu or os.environ.get("FER_CUDA_GRAPHS") == "0":
         return None
     if runtime.device not in _OF_DEVICE:
-        _OF_DEVICE[runtime.device] = StepGraphs(runtime.device, Recorder(runtime.device))
+        _OF_DEVICE[runtime.device] = StepGraphs(runtime.device, CudaCapture(runtime.device))
     return _OF_DEVICE[runtime.device]
 
 
 @contextmanager
 def capturing_graphs(runtime: Runtime, network: nn.Sequential, wanted: bool) -> Iterator[StepGraphs | None]:
-    """Houses a network while it trains and gives the graphs; None where they are not wanted or not to be had."""
+    """Gives the graphs through which a network trains in the block, or None.
+
+    Args:
+        runtime: Its device must be a GPU, see `graphs_of`.
+        network: It is in the graphs' `housing` during the block.
+        wanted: Whether the training's steps can be captured.
+    """
     graphs = graphs_of(runtime) if wanted else None
     if graphs is None:
         yield None
@@ -186,49 +224,55 @@ def capturing_graphs(runtime: Runtime, network: nn.Sequential, wanted: bool) -> 
         yield graphs
 
 
-class Recorder:
-    """Captures with CUDA on one device."""
+class CudaCapture:
+    """Captures computations on one device as CUDA graphs; the `capture` of `StepGraphs`."""
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
-        self.aside: torch.cuda.Stream | None = None
+        self.side_stream: torch.cuda.Stream | None = None
 
     def __call__(self, run: Run) -> tuple[Callable[[], None], Outputs]:
-        """Runs it a few times on a stream of its own, as capturing demands, and captures it."""
+        """Captures a computation after a few runs, on a stream of its own, as CUDA demands.
+
+        Returns:
+            A function that computes it again, and the outputs that this function writes.
+        """
         with torch.cuda.device(self.device):
-            self.aside = self.aside or torch.cuda.Stream()
+            if self.side_stream is None:
+                self.side_stream = torch.cuda.Stream()
             current = torch.cuda.current_stream()
-            self.aside.wait_stream(current)
+            self.side_stream.wait_stream(current)
             try:
-                with torch.cuda.stream(self.aside):
+                with torch.cuda.stream(self.side_stream):
                     for _ in range(_WARM_UP):
                         run()
-                current.wait_stream(self.aside)
+                current.wait_stream(self.side_stream)
                 graph = torch.cuda.CUDAGraph()
-                # Other threads of a worker tell that it lives; they may go on while this one captures.
-                with torch.cuda.graph(graph, stream=self.aside, capture_error_mode="thread_local"):
+                # Only this thread is checked while capturing: the worker's heartbeat goes on in another one.
+                with torch.cuda.graph(graph, stream=self.side_stream, capture_error_mode="thread_local"):
                     outputs = run()
             finally:
                 torch.cuda.set_stream(current)
-                current.wait_stream(self.aside)
+                current.wait_stream(self.side_stream)
         return graph.replay, outputs
 
 
-def _replayed(captured: Captured, network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    for own, given in zip(captured.inputs, (inputs, labels), strict=True):
-        own.copy_(given)
+def _replay(captured: Captured, network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Computes a captured step for these inputs and labels; leaves its gradients, and returns its loss."""
+    captured.inputs.copy_(inputs)
+    captured.labels.copy_(labels)
     captured.replay()
     for parameter, gradient in zip(network.parameters(), captured.gradients, strict=True):
         parameter.grad = gradient
     return captured.loss
 
 
-def _tensors(network: nn.Sequential) -> list[torch.Tensor]:
+def _parameters_and_buffers(network: nn.Sequential) -> list[torch.Tensor]:
     return [*network.parameters(), *network.buffers()]
 
 
 def _gradients(network: nn.Sequential) -> list[torch.Tensor]:
-    return [p.grad for p in network.parameters() if p.grad is not None]
+    return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
 
 
 def _forget_gradients(network: nn.Sequential) -> None:
@@ -236,7 +280,9 @@ def _forget_gradients(network: nn.Sequential) -> None:
         parameter.grad = None
 
 
-def _difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Returns the distance of two tensors relative to the wanted one's length; infinite where one is not finite."""
-    apart = float((found.float() - wanted.float()).norm() / wanted.float().norm().clamp(min=1e-12))
-    return apart if apart == apart else float("inf")
+def _relative_difference(replayed: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Returns the distance of two tensors, relative to the length of the wanted one; infinite if one is not finite."""
+    distance = (replayed.float() - wanted.float()).norm()
+    length = wanted.float().norm().clamp(min=1e-12)
+    difference = float(distance / length)
+    return math.inf if math.isnan(difference) else difference

@@ -12,8 +12,9 @@ from torch import nn
 
 from fer.config import HEAD, AdaptationConfig
 from fer.expressions import EXPRESSIONS
-from fer.features.cache import FeatureSource, frozen_features
+from fer.features.cache import frozen_features
 from fer.features.schedule import Schedule, learning_rate
+from fer.features.sources import FeatureSource
 from fer.layers import CONVOLUTIONS
 from fer.model.onednn import all_finite, to_onednn_layout
 from fer.model.vgg import channels_last
@@ -329,7 +330,7 @@ def _inputs(job: TrainingJob) -> Callable[[int], torch.Tensor]:
     drawn = []
     for domain, (source, _) in job.sources.items():
         samples = job.schedule.samples(domain)
-        drawn.append((samples, source.planned(samples)))
+        drawn.append((samples, source.batches_for(samples)))
 
     def inputs_of(step: int) -> torch.Tensor:
         return torch.cat([batch_of(step) for samples, batch_of in drawn if len(samples[step][0])])

@@ -1,4 +1,4 @@
-"""What holds an adaptation near its baseline: penalties that are added to a step's cross-entropy.
+"""Penalties, added to a step's cross-entropy, that hold an adaptation near its baseline.
 
 On weights, ½ Σ Ω (θ − θ0)², with Ω = 1 (L2-SP, arXiv 1802.01483, published with ½ α), the Fisher information (EWC,
 arXiv 1612.00796, ½ λ) or the output's sensitivity (MAS, arXiv 1711.09601, whose λ has no ½: its λ is half of ours).
@@ -27,11 +27,19 @@ def weight_penalty(
     start: Mapping[str, torch.Tensor],
     importance: Mapping[str, torch.Tensor] | None = None,
 ) -> torch.Tensor:
-    """Returns ½ Σ Ω (θ − θ0)² over the named parameters; without importances Ω is 1 everywhere."""
+    """Returns ½ Σ Ω (θ − θ0)² over the named parameters.
+
+    Args:
+        parameters: θ, by name.
+        start: θ0, by name; it may hold further ones.
+        importance: Ω, by name; None stands for 1 everywhere.
+    """
     terms = []
     for name, parameter in parameters.items():
         squared = (parameter - start[name]).square()
-        terms.append((squared if importance is None else squared * importance[name]).sum())
+        if importance is not None:
+            squared = squared * importance[name]
+        terms.append(squared.sum())
     return 0.5 * torch.stack(terms).sum()
 
 
@@ -61,32 +69,43 @@ def importance(
 ) -> dict[str, torch.Tensor]:
     """Returns each parameter's importance to the baseline, scaled to a mean of 1 and capped.
 
-    fisher: the mean over samples of the squared gradient of log p(label), the empirical Fisher information.
-    mas: the mean over samples of the absolute gradient of ‖logits‖².
-
     Args:
-        network: In evaluation mode; neither its parameters nor its buffers change.
-        kind: "fisher" or "mas".
+        network: Neither its parameters nor its buffers change; it is in evaluation mode afterwards.
+        kind: "fisher" is the mean over samples of the squared gradient of log p(label), the empirical Fisher
+            information; "mas" is the mean over samples of the absolute gradient of ‖logits‖².
         inputs: (n, 1, 48, 48).
         labels: (n,).
+
+    Returns:
+        By name, the importance of each parameter, of its shape.
     """
+    is_fisher = kind == "fisher"
     parameters = {name: p.detach().clone().requires_grad_(True) for name, p in network.named_parameters()}
     sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
     network.eval()
+
+    # Sum over samples, one at a time: the square of a batch's gradient is not the sum of the squares.
     for image, label in zip(inputs.split(1), labels.split(1), strict=True):
         logits = torch.func.functional_call(network, parameters, (image,)).float()
-        goal = F.cross_entropy(logits, label) if kind == "fisher" else logits.square().sum()
-        gradients = torch.autograd.grad(goal, list(parameters.values()))
+        output = F.cross_entropy(logits, label) if is_fisher else logits.square().sum()
+        gradients = torch.autograd.grad(output, list(parameters.values()))
         for total, gradient in zip(sums.values(), gradients, strict=True):
-            total += gradient.square() if kind == "fisher" else gradient.abs()
-    mean = sum(float(total.sum()) for total in sums.values()) / sum(total.numel() for total in sums.values())
-    return {name: (total / max(mean, 1e-30)).clamp(max=LARGEST_IMPORTANCE) for name, total in sums.items()}
+            total += gradient.square() if is_fisher else gradient.abs()
+
+    # Scale to a mean of 1 over all parameters, and cap.
+    count = sum(total.numel() for total in sums.values())
+    mean = max(sum(float(total.sum()) for total in sums.values()) / count, 1e-30)
+    return {name: (total / mean).clamp(max=LARGEST_IMPORTANCE) for name, total in sums.items()}
 
 
 def cached_importance(path: Path, compute: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Returns what an earlier trial computed and kept in a safetensors file, or computes and keeps it.
+    """Returns the importances that an earlier trial wrote to a file, or computes and writes them.
 
-    A file that does not match its checksum is computed again.
+    Of several processes one computes, and the others wait for it.
+
+    Args:
+        path: A safetensors file, named after all that the importances depend on; a damaged one is written again.
+        compute: Returns the importances by name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
@@ -95,18 +114,31 @@ def cached_importance(path: Path, compute: Callable[[], dict[str, torch.Tensor]]
                 return load_tensors(path, needs_checksum=True)[1]
             except (DamagedTensorFile, OSError):
                 path.unlink()
-        found = compute()
-        save_tensors(path, found, {})
-        return found
+        importances = compute()
+        save_tensors(path, importances, {})
+        return importances
 
 
 def choose_balanced(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns the numbers of `count` images, as evenly over the expressions as their numbers allow."""
+    """Returns the numbers of some images, as evenly over the expressions as their numbers allow.
+
+    Args:
+        labels: int64 (n,).
+        count: How many images are chosen; all of them if there are no more.
+        rng: Of the choice.
+
+    Returns:
+        int64 (min(count, n),), ascending.
+    """
     if count >= len(labels):
         return np.arange(len(labels))
-    rank = np.empty(len(labels), int)  # each image's place among those of its expression, in random order
+
+    # Each image's place among those of its expression, in random order.
+    rank = np.empty(len(labels), int)
     for expression in np.unique(labels):
-        of_it = rng.permutation(np.flatnonzero(labels == expression))
-        rank[of_it] = np.arange(len(of_it))
+        images = rng.permutation(np.flatnonzero(labels == expression))
+        rank[images] = np.arange(len(images))
+
+    # First those of rank 0, one per expression, then those of rank 1, …; within a rank by chance.
     order = np.lexsort((rng.random(len(labels)), rank))
     return np.sort(order[:count])

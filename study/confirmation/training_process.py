@@ -92,7 +92,7 @@ def run_process() -> int:
     try:
         train_part(Assignment.from_json(json.loads(sys.stdin.readline())))
     except InputError as error:
-        send({"error": [error.rule, str(error.value), error.mend]})
+        send({"error": [error.rule, str(error.value), error.fix]})
         return WRONG_USE
     except Exception as error:
         if not (isinstance(error, OSError) or is_out_of_memory(error)):

@@ -147,7 +147,7 @@ def work() -> int:
         say({"baseline": main(json.load(sys.stdin.buffer))})
         return DONE
     except InputError as error:
-        say({"error": [error.rule, str(error.value), error.mend]})
+        say({"error": [error.rule, str(error.value), error.fix]})
         return WRONG_USE
     except Exception as error:  # whatever it is, the parent has it on one line
         if sys.flags.dev_mode:
