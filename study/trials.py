@@ -10,6 +10,7 @@ import pandas as pd
 from fer.expressions import CHANCE
 from study.pareto import hypervolume, non_dominated
 from study.reading import RUNG, Reading, is_number, readable_attributes, readable_trials
+from study.trial_attributes import TrialAttributes
 
 STATES = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
 OBJECTIVES = ["source_val", "target_val"]
@@ -28,8 +29,8 @@ _FIXED = ("number", "state", "strategy", *OBJECTIVES, "seconds", "reason")
 
 def counted_trials(trials: Iterable[Any]) -> list[Any]:
     """Returns the trials that count, by number: ended ones, without those that a clean copy replaced."""
-    ended = (t for t in trials if t.state.name in STATES and not t.user_attrs.get("lost"))
-    return sorted(ended, key=lambda t: t.number)
+    ended = [trial for trial in trials if trial.state.name in STATES and not TrialAttributes.of(trial).lost]
+    return sorted(ended, key=lambda trial: trial.number)
 
 
 def readable(trials: Iterable[Any]) -> Reading:
