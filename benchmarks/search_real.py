@@ -254,10 +254,11 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     from fer.config import unflatten
     from fer.model import weights
     from study.execution.worker_loop import open_trial_context
+    from study.fronts import front_table
     from study.options import INTERPOLATION_POINTS
     from study.pareto import hypervolume
     from study.storage.backend import load_study
-    from study.trials import OBJECTIVES, front_table, model_file
+    from study.trials import OBJECTIVES, model_file
     from study.worker import build_parser
 
     study = load_study(name, out, None)
@@ -322,7 +323,7 @@ def spent(table: pd.DataFrame) -> "pd.Series[float]":
 
 def curve(table: pd.DataFrame) -> dict[str, Any]:
     """Returns training seconds and hypervolume by trial, and the share of trials that were stopped."""
-    from study.trials import hypervolume_over_trials
+    from study.fronts import hypervolume_over_trials
 
     return {
         "seconds": spent(table).round(2).tolist(),

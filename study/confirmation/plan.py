@@ -80,8 +80,9 @@ def plan_jobs(study: "optuna.Study") -> list[Job]:
     are not on it.
     """
     from fer.config import fingerprint, flatten
+    from study.fronts import candidate_networks, front_table, model_names
     from study.storage.backend import trials_of
-    from study.trials import candidate_networks, front_table, model_names, trials_table
+    from study.trials import trials_table
 
     record = study.user_attrs["study"]
     trials = trials_of(study)

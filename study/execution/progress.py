@@ -76,8 +76,9 @@ class Progress:
 
     def line(self, done: list["FrozenTrial"]) -> str:
         """Returns finished/stopped/failed trials, size of the front, hypervolume, seconds per trial, time left."""
+        from fer.expressions import CHANCE
         from study.pareto import hypervolume, non_dominated
-        from study.trials import CHANCE, objective_vectors
+        from study.trials import objective_vectors
 
         states = [trial.state.name for trial in done]
         points = [vector for trial in done if trial.state.name == "COMPLETE" for vector in objective_vectors(trial)]
@@ -112,9 +113,9 @@ def front_rich_table(record: dict[str, Any], rows: "pd.DataFrame", most: int = 1
     import numpy as np
     from rich.table import Table
 
+    from study.fronts import find_knee, front_table
     from study.record import is_synthetic
     from study.reporting.wording import SYNTHETIC, dataset_label, format_percent
-    from study.trials import find_knee, front_table
 
     points = front_table(rows)
     chosen = find_knee(points)

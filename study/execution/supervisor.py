@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from optuna.trial import TrialState
 
 from fer.config import AdaptationConfig
+from fer.expressions import CHANCE
 from study.cli import ERROR, WRONG_USE, tell
 from study.execution.progress import Progress
 from study.machine import exit_text, worker_environment
@@ -22,7 +23,7 @@ from study.storage.backend import trials_of
 from study.storage.leases import LeaseMonitor, requeue_expired
 from study.storage.slots import fill_slots, has_diverged, withdraw_waiting
 from study.trial_attributes import TrialAttributes
-from study.trials import CHANCE, counted_trials
+from study.trials import counted_trials
 
 if TYPE_CHECKING:
     import optuna

@@ -112,8 +112,9 @@ def logging_networks(
 
 def prune_models(study: "optuna.Study", folder: Path) -> None:
     """Deletes the networks of trials that later ones dominate."""
+    from study.fronts import front_table
     from study.storage.backend import trials_of
-    from study.trials import front_table, trials_table
+    from study.trials import trials_table
 
     leading = {folder / model for model in front_table(trials_table(trials_of(study)))["model"]}
     for path in (folder / "models").glob("trial-*.safetensors"):
@@ -123,8 +124,9 @@ def prune_models(study: "optuna.Study", folder: Path) -> None:
 
 def count_networks_elsewhere(study: "optuna.Study", folder: Path) -> dict[str, int]:
     """Returns how many networks of the front are not in the study's folder, by the machine that trained them."""
+    from study.fronts import front_table
     from study.storage.backend import trials_of
-    from study.trials import front_table, trials_table
+    from study.trials import trials_table
 
     trials = trials_of(study)
     missing: dict[str, int] = {}

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fer.expressions import CHANCE
-from study import trials as fronts
+from study.trials import OBJECTIVES
 
 if TYPE_CHECKING:
     pass
@@ -57,7 +57,7 @@ def front_border(front: pd.DataFrame) -> np.ndarray:
     """Returns the corners (m, 2), in per cent, of the border of what a front dominates above chance."""
     if front.empty:
         return np.empty((0, 2))
-    points = 100 * front[fronts.OBJECTIVES].to_numpy(float)
+    points = 100 * front[OBJECTIVES].to_numpy(float)
     chance = 100 * CHANCE
     corners = [(min(chance, points[0, 0]), points[0, 1])]
     for here, after in zip(points, [*points[1:], None], strict=True):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 import study.reporting.plotly_charts
-from study import trials as fronts
 from study.record import confirmed_points
 from study.reporting.figure_style import CONFIRMED, NAMES
+from study.trials import finished_trials
 
 if TYPE_CHECKING:
     pass
@@ -26,7 +26,7 @@ def draw_figures(info: dict, table: pd.DataFrame, trials: list[Any]) -> tuple[di
 
     files: dict[str, bytes] = {}
     notes: dict[str, str] = {}
-    enough = not fronts.finished_trials(table).empty
+    enough = not finished_trials(table).empty
     for name in (*NAMES, CONFIRMED) if confirmed_points(info) else NAMES:
         try:
             ranking, note = compute_importances(trials) if name == "importance" else (None, "")

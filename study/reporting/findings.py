@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from fer.evaluation.intervals import Estimate
-from study import trials as fronts
+from study.fronts import candidate_networks, find_knee, front_table, model_names
 from study.record import DOMAINS, baseline_point, confirmed_points, number, section
 from study.reporting.tables import (
     LEVELS,
@@ -19,6 +19,7 @@ from study.reporting.tables import (
     build_similarity_table,
 )
 from study.reporting.wording import dataset_label, format_percent, interval_text, points_text
+from study.trials import ERROR, INTERPOLATED_COLUMN, finished_trials, interpolation_name
 
 SIGNIFICANCE = 0.05
 """A corrected p-value below this is called significant; intervals have the level 1 - SIGNIFICANCE."""
@@ -34,7 +35,7 @@ class Finding(NamedTuple):
 
 def list_findings(info: dict, table: pd.DataFrame) -> list[Finding]:
     """Returns what the study answers; a question that it has no numbers for is left out."""
-    knee = fronts.find_knee(fronts.front_table(table))
+    knee = find_knee(front_table(table))
     if knee is None:
         return []
     row = table[table["number"] == knee["trial"]].iloc[0]
@@ -105,7 +106,7 @@ def sensitivity(info: dict, side: str, detectable: Any) -> str:
 def describe_certainty(info: dict, table: pd.DataFrame, knee: pd.Series) -> str:
     """Says how much the recommended network can be relied on."""
     source, target = (dataset_label(info, side) for side in DOMAINS)
-    front, point = fronts.front_table(table), find_confirmed_point(info, knee["model"])
+    front, point = front_table(table), find_confirmed_point(info, knee["model"])
     if point is None:
         return _unconfirmed(info, table, front, knee)
     changes = " ".join(change_words(info, point, side) for side in DOMAINS)
@@ -247,7 +248,7 @@ _COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
 def _unconfirmed(info: dict, table: pd.DataFrame, front: pd.DataFrame, knee: pd.Series) -> str:
-    text = f"Not sure: it is the best of {len(fronts.finished_trials(table))} trainings on the images it was chosen by."
+    text = f"Not sure: it is the best of {len(finished_trials(table))} trainings on the images it was chosen by."
     count, people = validation_counts(info)
     images = f"{count:,} {dataset_label(info, 'target')} validation images"
     found = validation_estimate(table, knee, count, people)
@@ -298,11 +299,11 @@ def validation_estimate(table: pd.DataFrame, knee: pd.Series, count: int, people
     units = people or count
     if units < 2:
         return None
-    places = fronts.candidate_networks(table)
-    place = places[[model == knee["model"] for model in fronts.model_names(places)]].iloc[0]
-    column = fronts.ERROR
+    places = candidate_networks(table)
+    place = places[[model == knee["model"] for model in model_names(places)]].iloc[0]
+    column = ERROR
     if (place["share"], place["slope"]) != (1, 0):
-        column = fronts.INTERPOLATED_COLUMN.format(column, fronts.interpolation_name(place["share"], place["slope"]))
+        column = INTERPOLATED_COLUMN.format(column, interpolation_name(place["share"], place["slope"]))
     error = number(place.get(column))
     if error is None and not people:
         # A study from before errors were recorded: with each image as a person the mean says it all.
@@ -315,7 +316,7 @@ def describe_retention(info: dict, table: pd.DataFrame) -> str:
     start = baseline_point(info)
     if start is None:
         return ""
-    done, leaders = fronts.candidate_networks(table), {}
+    done, leaders = candidate_networks(table), {}
     for level in LEVELS:
         kept = done[done["source_val"] >= level * start[0]]
         if len(kept):

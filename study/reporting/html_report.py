@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from study import trials as fronts
+from study.fronts import candidate_networks, find_knee, front_table, hypervolume_over_trials, strategies_table
 from study.record import baseline_point, confirmed_points, is_synthetic, section
 from study.reporting import plotly_charts
 from study.reporting.findings import (
@@ -31,6 +31,7 @@ from study.reporting.wording import (
     format_value,
     limits_sentence,
 )
+from study.trials import STATES, hyperparameter_names, hypervolume_reference
 
 SCRIPT = Path(__file__).with_name("page.js")
 
@@ -88,15 +89,15 @@ def _created(info: dict) -> str:
 
 def _settings(row: pd.Series, table: pd.DataFrame) -> str:
     """Names the knobs of a trial that vary over the study; the others are no choice."""
-    names = [name for name in fronts.hyperparameter_names(table) if table[name].nunique(dropna=False) > 1]
+    names = [name for name in hyperparameter_names(table) if table[name].nunique(dropna=False) > 1]
     return (
         ", ".join(f"{text(name)} {text(format_value(row[name]))}" for name in names if name in row) or "no knob varied"
     )
 
 
 def _recommendation(info: dict, table: pd.DataFrame) -> str:
-    counts = ", ".join(f"{int((table['state'] == state).sum())} {state}" for state in fronts.STATES.values())
-    knee = fronts.find_knee(fronts.front_table(table))
+    counts = ", ".join(f"{int((table['state'] == state).sum())} {state}" for state in STATES.values())
+    knee = find_knee(front_table(table))
     if knee is None:
         return f"<p class='lead'>No trial has finished yet, so there is nothing to recommend.</p><p>{counts}.</p>"
     source, target = dataset_label(info, "source"), dataset_label(info, "target")
@@ -117,11 +118,10 @@ def _recommendation(info: dict, table: pd.DataFrame) -> str:
                       f"{after[0]} of the baseline's {format_percent(start[0])} %; not tested")  # fmt: skip
         cards += _card(f"{target} on validation", f"{change:+.1f} points",
                        f"{after[1]}, from the baseline's {format_percent(start[1])} %; not tested")  # fmt: skip
-    cards += _card("Search", f"{len(table)} trials", f"{counts}; {len(fronts.front_table(table))} on the front")
-    if (fronts.candidate_networks(table)["share"] < 1).any():
+    cards += _card("Search", f"{len(table)} trials", f"{counts}; {len(front_table(table))} on the front")
+    if (candidate_networks(table)["share"] < 1).any():
         whole, ends = (
-            fronts.hypervolume_over_trials(table, fronts.hypervolume_reference(info), between)[-1]
-            for between in (True, False)
+            hypervolume_over_trials(table, hypervolume_reference(info), between)[-1] for between in (True, False)
         )
         cards += _card(
             "Interpolation added",
@@ -172,13 +172,11 @@ def _shown(table: Table | None) -> str:
 
 
 def _front_table(info: dict, table: pd.DataFrame) -> str:
-    front = fronts.front_table(table)
+    front = front_table(table)
     if front.empty:
         return ""
     fixed = [
-        name
-        for name in fronts.hyperparameter_names(front)
-        if name not in table or table[name].nunique(dropna=False) <= 1
+        name for name in hyperparameter_names(front) if name not in table or table[name].nunique(dropna=False) <= 1
     ]
     same = ", ".join(f"{text(name)} {text(format_value(front[name].iloc[0]))}" for name in fixed)
     note = f"<details><summary>The same in every trial</summary><p class='quiet'>{same}</p></details>" if same else ""
@@ -217,7 +215,7 @@ def _strategies(info: dict, table: pd.DataFrame) -> str:
     if table.empty:
         return ""
     start = baseline_point(info)
-    found = fronts.strategies_table(table, start[0] if start else None, LEVELS)
+    found = strategies_table(table, start[0] if start else None, LEVELS)
     names = {"strategy": "Strategy", "best_target": "Best target %", "source_there": "Source % there"}
     head = [
         names.get(c, f"Target % at source kept ≥ {c[10:]}" if c.startswith("target_at_") else c) for c in found.columns

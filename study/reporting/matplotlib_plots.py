@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from study import trials as fronts
+from study.fronts import candidate_networks, front_table, hypervolume_over_trials, is_on_front
 from study.record import baseline_point, confirmed_points, is_synthetic
 from study.reporting.figure_style import CONFIRMED, INK, TITLES, front_border, style_of
 from study.reporting.parallel_axes import build_axes
 from study.reporting.wording import SYNTHETIC, dataset_label, objective_label
+from study.trials import OBJECTIVES, describe_reference, finished_trials, hypervolume_reference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,12 +48,12 @@ def _grid(axes: "Axes", which: Any = "both") -> None:
 
 def _pareto(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
     axes = figure.add_subplot()
-    front = fronts.front_table(table)
-    everything = fronts.candidate_networks(table)
-    on_front = fronts.is_on_front(everything, front)
+    front = front_table(table)
+    everything = candidate_networks(table)
+    on_front = is_on_front(everything, front)
     for name, group in everything.groupby(everything["strategy"].fillna("unknown").astype(str), sort=True):
         colour, marker, _ = style_of(str(name))
-        points = 100 * group[fronts.OBJECTIVES].to_numpy(float)
+        points = 100 * group[OBJECTIVES].to_numpy(float)
         top, end = on_front[group.index], (group["share"] == 1).to_numpy()
         style: dict[str, Any] = {"marker": marker, "color": colour}
         hollow: dict[str, Any] = {"marker": marker, "facecolors": "white", "edgecolors": colour}
@@ -120,20 +121,20 @@ def _hypervolume(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes = figure.add_subplot()
-    volumes = fronts.hypervolume_over_trials(table, fronts.hypervolume_reference(info))
+    volumes = hypervolume_over_trials(table, hypervolume_reference(info))
     numbers = table["number"].to_numpy()
     axes.step(numbers, volumes, where="post", color="#0072B2", linewidth=1.8)
     axes.plot(numbers[-1], volumes[-1], "o", color="#0072B2", markersize=4.5)
     axes.annotate(f"{volumes[-1]:.3f}", (numbers[-1], volumes[-1]), xytext=(-2, -6), textcoords="offset points",
                   ha="right", va="top")  # fmt: skip
-    axes.set(xlabel="Trial number", ylabel=f"Area dominated above\n{fronts.describe_reference(info)}")
+    axes.set(xlabel="Trial number", ylabel=f"Area dominated above\n{describe_reference(info)}")
     axes.margins(y=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _grid(axes)
 
 
 def _strategies(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
-    done = fronts.finished_trials(table)
+    done = finished_trials(table)
     names = sorted(done["strategy"].fillna("unknown").astype(str).unique(), reverse=True)
     start = baseline_point(info)
     left = None
@@ -161,7 +162,7 @@ def _strategies(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
 
 def _parallel(figure: "Figure", info: dict, table: pd.DataFrame) -> None:
     axes, (lines, done) = figure.add_subplot(), build_axes(table)
-    front = set(fronts.front_table(table)["trial"])
+    front = set(front_table(table)["trial"])
     for row, (strategy, number) in enumerate(zip(done["strategy"], done["number"], strict=True)):
         top, places = number in front, [axis.places[row] for axis in lines]
         style: dict[str, Any] = (

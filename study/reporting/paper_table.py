@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from search_spaces.paper import FROM_SCRATCH
-from study import trials as fronts
 from study.record import confirmed_points, is_synthetic, number, section
 from study.reporting.tables import Table
 from study.reporting.wording import SYNTHETIC
+from study.trials import finished_trials
 
 if TYPE_CHECKING:
     import rich.console
@@ -92,7 +92,7 @@ def paper_table(
 
 
 def _validation(table: pd.DataFrame, domain: str) -> dict[str, float]:
-    done = fronts.finished_trials(table)
+    done = finished_trials(table)
     amount = pd.to_numeric(done["amount"]) if "amount" in done else pd.Series(1.0, index=done.index)
     accuracy = 100 * done[f"{domain}_val"]
     row = {"BL": accuracy[done["strategy"] == "BL"].mean()}

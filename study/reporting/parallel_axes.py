@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from study import trials as fronts
 from study.reporting.wording import format_percent, format_value
+from study.trials import OBJECTIVES, finished_trials, hyperparameter_names
 
 WIDE = 30.0
 """A positive knob whose largest value is this many times its smallest is drawn on a logarithmic axis."""
@@ -41,13 +41,13 @@ class Axis:
 
 def build_axes(table: pd.DataFrame) -> tuple[list[Axis], pd.DataFrame]:
     """Returns the axes of a study, strategy first and objectives last, and the finished trials that are the lines."""
-    done = fronts.finished_trials(table).reset_index(drop=True)
-    varied = [name for name in fronts.hyperparameter_names(done) if done[name].nunique() > 1]
+    done = finished_trials(table).reset_index(drop=True)
+    varied = [name for name in hyperparameter_names(done) if done[name].nunique() > 1]
     kept = sorted(varied, key=lambda name: -done[name].count())[: MOST - 3]
     names = ["strategy", *(name for name in varied if name in kept)]
     done = done.assign(strategy=done["strategy"].fillna("unknown").astype(str))
     axes = [_axis(name, done[name]) for name in names]
-    for side, label in zip(fronts.OBJECTIVES, ("source %", "target %"), strict=True):
+    for side, label in zip(OBJECTIVES, ("source %", "target %"), strict=True):
         axes.append(_numeric(label, done[side].to_numpy(float), format_percent))
     return axes, done
 

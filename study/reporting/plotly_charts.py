@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from study import trials as fronts
+from study.fronts import candidate_networks, front_table, hypervolume_over_trials, is_on_front
 from study.record import baseline_point, confirmed_points, is_synthetic
 from study.reporting.figure_style import CONFIRMED, INK, TITLES, front_border, style_of
 from study.reporting.parallel_axes import ABSENT, build_axes
@@ -17,6 +17,14 @@ from study.reporting.wording import (
     format_value,
     interval_text,
     objective_label,
+)
+from study.trials import (
+    OBJECTIVES,
+    describe_reference,
+    finished_trials,
+    hyperparameter_names,
+    hypervolume_reference,
+    interpolation_name,
 )
 
 if TYPE_CHECKING:
@@ -61,10 +69,10 @@ def draw_chart(name: str, info: dict, table: pd.DataFrame, ranking: pd.DataFrame
 
 def hover_texts(table: pd.DataFrame) -> list[str]:
     """Returns what hovering shows for each row: number, strategy, both objectives and every knob."""
-    names = [name for name in fronts.hyperparameter_names(table) if name != "trial"]
+    names = [name for name in hyperparameter_names(table) if name != "trial"]
     texts = []
     for row in table.to_dict("records"):
-        way = "" if row.get("share", 1) == 1 else f", at alpha {fronts.interpolation_name(row['share'], row['slope'])}"
+        way = "" if row.get("share", 1) == 1 else f", at alpha {interpolation_name(row['share'], row['slope'])}"
         head = f"<b>Trial {row['number']} · {_text(row['strategy'] or 'unknown')}{way}</b>"
         both = f"source {format_percent(row['source_val'])} % · target {format_percent(row['target_val'])} %"
         texts.append("<br>".join([head, both, *(f"{_text(name)}: {_text(format_value(row[name]))}" for name in names)]))
@@ -72,7 +80,7 @@ def hover_texts(table: pd.DataFrame) -> list[str]:
 
 
 def _groups(table: pd.DataFrame, between: bool = False) -> list[tuple[str, pd.DataFrame]]:
-    done = fronts.candidate_networks(table) if between else fronts.finished_trials(table)
+    done = candidate_networks(table) if between else finished_trials(table)
     done = done.assign(hover=hover_texts(done))
     return [(str(name), group) for name, group in done.groupby(done["strategy"].fillna("unknown").astype(str))]
 
@@ -81,7 +89,7 @@ def _pareto(info: dict, table: pd.DataFrame) -> "go.Figure":
     import plotly.graph_objects as go
 
     chart = go.Figure()
-    front = fronts.front_table(table)
+    front = front_table(table)
     line = front_border(front)
     chart.add_scatter(
         x=line[:, 0],
@@ -92,14 +100,14 @@ def _pareto(info: dict, table: pd.DataFrame) -> "go.Figure":
         hoverinfo="skip",
     )
     for name, group in _groups(table, between=True):
-        top, end = fronts.is_on_front(group, front), (group["share"] == 1).to_numpy()
+        top, end = is_on_front(group, front), (group["share"] == 1).to_numpy()
         colour, _, filled = style_of(name)
         symbol = np.where(end, filled, f"{filled}-open")
         # Widths stay 0 off the front, so that a page may recolour the outlines for a dark background.
         marker = {"color": colour, "symbol": symbol, "size": np.where(top, 12, 8), "opacity": np.where(top, 1.0, 0.45),
                   "line": {"width": np.where(top, 1.4, np.where(end, 0, 1)),
                            "color": np.where(end, INK, colour)}}  # fmt: skip
-        x, y = (100 * group[column] for column in fronts.OBJECTIVES)
+        x, y = (100 * group[column] for column in OBJECTIVES)
         chart.add_scatter(x=x, y=y, mode="markers", name=_text(name), marker=marker, hovertext=group["hover"],
                           hoverinfo="text", customdata=group["number"])  # fmt: skip
     start = baseline_point(info)
@@ -109,9 +117,7 @@ def _pareto(info: dict, table: pd.DataFrame) -> "go.Figure":
         chart.add_scatter(x=[100 * start[0]], y=[100 * start[1]], mode="markers+text", text=["baseline"],
                           textposition="bottom left", name="Baseline", marker=marker, hovertext=text,
                           hoverinfo="text", showlegend=False)  # fmt: skip
-    everything = 100 * np.vstack(
-        [fronts.candidate_networks(table)[fronts.OBJECTIVES].to_numpy(float), *([start] if start else [])]
-    )
+    everything = 100 * np.vstack([candidate_networks(table)[OBJECTIVES].to_numpy(float), *([start] if start else [])])
     low, high = everything.min(axis=0), everything.max(axis=0)
     pad = np.maximum(0.06 * (high - low), 1)
     for axis, side, at in (("xaxis", "source", 0), ("yaxis", "target", 1)):
@@ -148,9 +154,9 @@ def _hypervolume(info: dict, table: pd.DataFrame) -> "go.Figure":
     import plotly.graph_objects as go
 
     line = {"color": "#0072B2", "shape": "hv", "width": 2}
-    volumes = fronts.hypervolume_over_trials(table, fronts.hypervolume_reference(info))
+    volumes = hypervolume_over_trials(table, hypervolume_reference(info))
     chart = go.Figure(go.Scatter(x=table["number"], y=volumes, mode="lines", line=line))
-    above = f"Area dominated above {fronts.describe_reference(info)}"
+    above = f"Area dominated above {describe_reference(info)}"
     return chart.update_layout(xaxis_title="Trial number", yaxis_title=above)
 
 

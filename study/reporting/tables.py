@@ -7,7 +7,7 @@ import pandas as pd
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
-from study import trials as fronts
+from study.fronts import candidate_networks, front_table, model_names
 from study.record import baseline_point, confirmed_points, number, section
 from study.reporting.wording import (
     dataset_label,
@@ -18,6 +18,7 @@ from study.reporting.wording import (
     interval_text,
     points_text,
 )
+from study.trials import OBJECTIVES, RUNG_COLUMN, finished_trials, hyperparameter_names, interpolation_name, rung_shares
 
 LEVELS = (0.98, 0.95, 0.9, 0.8)
 _SHOWN_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
@@ -75,14 +76,12 @@ def latex(table: Table) -> str:
 
 def build_front_table(info: dict, table: pd.DataFrame) -> Table:
     """Returns the front on validation, with the knobs that vary over the study."""
-    front = fronts.front_table(table)
-    varied = [
-        name for name in fronts.hyperparameter_names(front) if name in table and table[name].nunique(dropna=False) > 1
-    ]
+    front = front_table(table)
+    varied = [name for name in hyperparameter_names(front) if name in table and table[name].nunique(dropna=False) > 1]
     labels = [f"{dataset_label(info, side)} %" for side in ("source", "target")]
     rows = [
         [row["trial"], row["strategy"], describe_interpolation(row["alpha"], row.get("alpha_slope", 0.0)),
-         *(format_percent(row[name]) for name in fronts.OBJECTIVES), *(format_value(row[name]) for name in varied)]
+         *(format_percent(row[name]) for name in OBJECTIVES), *(format_value(row[name]) for name in varied)]
         for row in front.to_dict("records")
     ]  # fmt: skip
     head = ["Trial", "Strategy", "Alpha", *labels, *(name.replace("_", " ") for name in varied)]
@@ -127,14 +126,14 @@ def build_rungs_table(table: pd.DataFrame) -> Table | None:
 
     Those that stopped have no end, so the worst are missing, which makes a correlation smaller than it is.
     """
-    done, rows = fronts.finished_trials(table), []
-    for share in fronts.rung_shares(table):
-        names = {side: fronts.RUNG_COLUMN.format(side, share) for side in fronts.OBJECTIVES}
+    done, rows = finished_trials(table), []
+    for share in rung_shares(table):
+        names = {side: RUNG_COLUMN.format(side, share) for side in OBJECTIVES}
         reached = done.dropna(subset=list(names.values()))
         found = [number(reached[name].rank().corr(reached[side].rank())) for side, name in names.items()]
         last = (table["state"] == "stopped") & table[list(names.values())].notna().all(axis=1)
-        later = [fronts.RUNG_COLUMN.format(side, other) for other in fronts.rung_shares(table) if other > share
-                 for side in fronts.OBJECTIVES]  # fmt: skip
+        later = [RUNG_COLUMN.format(side, other) for other in rung_shares(table) if other > share
+                 for side in OBJECTIVES]  # fmt: skip
         stopped = last & table[later].isna().all(axis=1)
         cells = ["–" if one is None else f"{one:.2f}" for one in found]
         rows.append([f"{100 * float(share):.0f} %", len(reached), *cells, int(stopped.sum())])
@@ -149,10 +148,10 @@ def build_rungs_table(table: pd.DataFrame) -> Table | None:
 def build_retention_table(info: dict, table: pd.DataFrame) -> Table | None:
     """Returns the best network on the target for each share of the source accuracy that must stay."""
     start = baseline_point(info)
-    if start is None or fronts.finished_trials(table).empty:
+    if start is None or finished_trials(table).empty:
         return None
-    done = fronts.candidate_networks(table)
-    done["model"] = fronts.model_names(done)
+    done = candidate_networks(table)
+    done["model"] = model_names(done)
     tested = {point["model"]: point for point in confirmed_points(info) if point["model"]}
     rows: list[list[Any]] = []
     for level in LEVELS:
@@ -164,7 +163,7 @@ def build_retention_table(info: dict, table: pd.DataFrame) -> Table | None:
             rows.append([*cells, "none", *["–"] * (4 + bool(tested))])
             continue
         best = kept.iloc[0]
-        cells += [best["strategy"], best["number"], fronts.interpolation_name(best["share"], best["slope"])]
+        cells += [best["strategy"], best["number"], interpolation_name(best["share"], best["slope"])]
         cells += [format_percent(best["source_val"]), format_percent(best["target_val"])]
         if tested:
             cells.append(interval_text(tested[best["model"]], "target") if best["model"] in tested else "not confirmed")
@@ -225,7 +224,7 @@ def find_confirmed_recalls(info: dict, model: str) -> list[dict] | None:
 
 def build_freezing_table(info: dict, table: pd.DataFrame) -> Table | None:
     """Returns what trials reached by how many layers they froze."""
-    done = fronts.finished_trials(table)
+    done = finished_trials(table)
     if "frozen_layers" not in done or done["frozen_layers"].nunique() < 2:
         return None
     frozen = pd.to_numeric(done["frozen_layers"])

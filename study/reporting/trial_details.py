@@ -7,9 +7,10 @@ import pandas as pd
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
-from study import trials as fronts
+from study.fronts import candidate_networks, find_knee, front_table, is_on_front
 from study.record import confirmed_points, number, section
 from study.reporting.wording import dataset_label, describe_interpolation, format_value
+from study.trials import counted_trials, finished_trials, hyperparameter_names, model_file
 
 MOST = 1500
 """Trials that are shown; of more, the front's and the latest, so that the page stays a few megabytes."""
@@ -23,13 +24,13 @@ def collect_trial_details(info: dict, table: pd.DataFrame, trials: Iterable[Any]
         table: Of `front.table`.
         trials: The trials themselves, whose curves and confusions no table has.
     """
-    front, done = fronts.front_table(table), fronts.finished_trials(table)
-    leading, knee = set(front["trial"]), fronts.find_knee(front)
-    places = fronts.candidate_networks(table)
-    places = places.assign(leads=fronts.is_on_front(places, front))[places["share"] < 1]
-    of_number = {trial.number: trial for trial in fronts.counted_trials(trials)}
+    front, done = front_table(table), finished_trials(table)
+    leading, knee = set(front["trial"]), find_knee(front)
+    places = candidate_networks(table)
+    places = places.assign(leads=is_on_front(places, front))[places["share"] < 1]
+    of_number = {trial.number: trial for trial in counted_trials(trials)}
     ways = {trial: _ways(found) for trial, found in places.groupby("number")}
-    knobs = [str(name) for name in fronts.hyperparameter_names(table) if table[name].nunique(dropna=False) > 1]
+    knobs = [str(name) for name in hyperparameter_names(table) if table[name].nunique(dropna=False) > 1]
     rows = done.assign(leads=done["number"].isin(leading)).sort_values(["leads", "number"], ascending=False)[:MOST]
     baseline = section(info, "baseline")
     return {
@@ -62,7 +63,7 @@ def _trial(row: dict, trial: Any, leads: bool, knobs: list[str], info: dict) -> 
         "curve": {name: [_rounded(point.get(name)) for point in curve] for name in names},
         "confusion": trial.user_attrs.get("confusion") or {},
         "retention": [_rounded(row.get(f"retention_{name}")) for name in EXPRESSIONS],
-        "cka": _similarity(info, fronts.model_file(row["number"])),
+        "cka": _similarity(info, model_file(row["number"])),
     }
 
 

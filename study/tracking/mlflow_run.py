@@ -134,9 +134,9 @@ def log_models(
     Returns:
         Whether MLflow has them all (True without tracking).
     """
+    from study.fronts import front_table
     from study.tracking.models import damage_warning, damaged_networks
     from study.tracking.models import log_models as log
-    from study.trials import front_table
 
     if handle is None:
         return True

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fer.errors import printable
 from fer.tensor_files import damage_of
-from study import trials as fronts
+from study.fronts import find_knee
 
 REQUIREMENTS = ["torch", "torchvision", "numpy", "scikit-learn", "scipy", "opencv-python-headless", "safetensors",
                 "filelock", "pillow"]  # fmt: skip
@@ -114,7 +114,7 @@ def _register(client: Any, run: str, front: pd.DataFrame, register: str) -> None
 
 def aliases(front: pd.DataFrame) -> dict[str, str]:
     """Returns which network of a front has which alias in the registry."""
-    knee = fronts.find_knee(front)
+    knee = find_knee(front)
     if knee is None:
         return {}
     rows = front.to_dict("records")

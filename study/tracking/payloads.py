@@ -109,7 +109,8 @@ def search_metrics(table: "pd.DataFrame", info: dict) -> list[Metric]:
         table: Of `front_table.table`.
         info: The study's record.
     """
-    from study.trials import front_table, hypervolume_over_trials, hypervolume_reference
+    from study.fronts import front_table, hypervolume_over_trials
+    from study.trials import hypervolume_reference
 
     if table.empty:
         return []
