@@ -20,25 +20,34 @@ from study.trials import (
 
 
 def candidate_networks(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns all that competes for the front: each finished trial's end, then the networks on the way to each.
+    """Returns the networks that compete for the front: adapted ones of finished trials, then interpolated ones.
 
-    What keeps less of the source than its study asks for does not compete.
+    A network that forgets more of the source than its study allows does not compete.
 
-    Columns: those of the table, share: how far the first layer is on the way from the baseline to the trial's end, 1
-    for the end itself, and slope: what the last layer's share has more.
+    Columns: those of the table; share: how far the network's first layer is from the baseline's towards the adapted
+    network's, 1 for the adapted network itself; slope: how much larger the share of the last layer is.
     """
-    done = finished_trials(table)
-    parts = [done.assign(share=1.0, slope=0.0)]
-    for name in done.columns:
-        way = name.removeprefix(INTERPOLATED_COLUMN.format("source_val", ""))
-        if way != name and INTERPOLATED_COLUMN.format("target_val", way) in done:
-            share, _, slope = way.partition("+")
-            values = {side: done[INTERPOLATED_COLUMN.format(side, way)] for side in OBJECTIVES}
-            parts.append(done.assign(share=float(share), slope=float(slope or 0), **values))
-    everything = pd.concat(parts).dropna(subset=OBJECTIVES)
-    if MIN_SOURCE_ACCURACY in everything:
-        everything = everything[~(everything["source_val"] < everything[MIN_SOURCE_ACCURACY])]
-    return everything.reset_index(drop=True)
+    finished = finished_trials(table)
+    parts = [finished.assign(share=1.0, slope=0.0)]
+
+    # Interpolated networks have a pair of columns for each interpolation point.
+    source_prefix, target_prefix = (INTERPOLATED_COLUMN.format(name, "") for name in OBJECTIVES)
+    for name in finished.columns:
+        point = name.removeprefix(source_prefix)
+        if point == name or target_prefix + point not in finished:
+            continue
+        share, _, slope = point.partition("+")
+        objectives = {
+            "source_val": finished[source_prefix + point],
+            "target_val": finished[target_prefix + point],
+        }
+        parts.append(finished.assign(share=float(share), slope=float(slope or 0), **objectives))
+
+    networks = pd.concat(parts).dropna(subset=OBJECTIVES)
+    if MIN_SOURCE_ACCURACY in networks:
+        forgets = networks["source_val"] < networks[MIN_SOURCE_ACCURACY]
+        networks = networks[~forgets]
+    return networks.reset_index(drop=True)
 
 
 def hypervolume_over_trials(
@@ -47,43 +56,56 @@ def hypervolume_over_trials(
     """Returns, per row of a table, the hypervolume of the trials finished up to and including that row.
 
     Args:
-        table: Of `table`.
-        reference: The corner that areas are measured from.
-        between: Whether networks on the way to a trial's end count.
+        table: Of `study.trials.trials_table`.
+        reference: Source and target accuracy that areas are measured from.
+        between: Whether interpolated networks count.
     """
-    everything = candidate_networks(table)
+    networks = candidate_networks(table)
     if not between:
-        everything = everything[everything["share"] == 1]
-    of_trial = {number: group.to_numpy(float) for number, group in everything.groupby("number")[OBJECTIVES]}
-    volumes, best, current = np.zeros(len(table)), np.empty((0, 2)), 0.0
+        networks = networks[networks["share"] == 1]
+    points_of_trial = {number: group.to_numpy(float) for number, group in networks.groupby("number")[OBJECTIVES]}
+
+    # Only a trial with a point on the front so far changes the hypervolume.
+    no_points = np.empty((0, 2))
+    volumes = np.zeros(len(table))
+    front = no_points
+    volume = 0.0
     for row, number in enumerate(table["number"]):
-        grown = np.vstack([best, of_trial.get(number, np.empty((0, 2)))])
-        mask = non_dominated(grown)
-        if mask[len(best) :].any():
-            best, current = grown[mask], hypervolume(grown[mask], reference)
-        volumes[row] = current
+        points = np.vstack([front, points_of_trial.get(number, no_points)])
+        is_leading = non_dominated(points)
+        if is_leading[len(front) :].any():
+            front = points[is_leading]
+            volume = hypervolume(front, reference)
+        volumes[row] = volume
     return volumes
 
 
 def front_table(table: pd.DataFrame) -> pd.DataFrame:
     """Returns the non-dominated networks, sorted by source_val.
 
-    Columns: trial, alpha (how far along the way from the baseline, 1 is the adapted network itself),
-    strategy, every other knob, source_val, target_val, model (its file in the study's folder).
+    Columns: trial, alpha (how far the network is from the baseline, 1 is the adapted network itself), strategy, every
+    other hyperparameter, source_val, target_val, model (its file in the study's folder).
     """
-    rows = candidate_networks(table)
-    rows = rows[non_dominated(rows[OBJECTIVES].to_numpy(float))].sort_values("source_val", kind="stable")
-    own = pd.to_numeric(rows["alpha"]).fillna(1.0) if "alpha" in hyperparameter_names(table) else 1.0
-    others = [name for name in hyperparameter_names(table) if name not in ("alpha", "trial")]
+    networks = candidate_networks(table)
+    on_front = non_dominated(networks[OBJECTIVES].to_numpy(float))
+    rows = networks[on_front].sort_values("source_val", kind="stable")
+
+    names = hyperparameter_names(table)
+    others = [name for name in names if name not in ("alpha", "trial")]
     result = rows[["number", "strategy", *others, *OBJECTIVES]].rename(columns={"number": "trial"})
-    result.insert(1, "alpha", own * rows["share"])
+
+    # A trial's own interpolation, a hyperparameter, comes before that of the search.
+    trial_alpha = pd.to_numeric(rows["alpha"]).fillna(1.0) if "alpha" in names else 1.0
+    result.insert(1, "alpha", trial_alpha * rows["share"])
     if "alpha_slope" in result:
-        result["alpha_slope"] = pd.to_numeric(result["alpha_slope"]).fillna(0.0) * rows["share"] + rows["slope"]
+        trial_slope = pd.to_numeric(result["alpha_slope"]).fillna(0.0)
+        result["alpha_slope"] = trial_slope * rows["share"] + rows["slope"]
+
     result["model"] = model_names(rows)
     return result.astype({"alpha": "float64"}).reset_index(drop=True)
 
 
-def is_on_front(points: pd.DataFrame, front: pd.DataFrame) -> "np.ndarray":
+def is_on_front(points: pd.DataFrame, front: pd.DataFrame) -> np.ndarray:
     """Marks the rows of `points` that are on a front."""
     return np.isin(model_names(points), front["model"])
 
@@ -119,18 +141,28 @@ def strategies_table(
     the baseline is known, target_at_R: the best target accuracy among trials that kept at least the share R
     of the baseline's source accuracy.
     """
+    strategies = table["strategy"].fillna("unknown")
     rows = []
-    for name, group in table.assign(strategy=table["strategy"].fillna("unknown")).groupby("strategy", sort=True):
-        done = finished_trials(group).sort_values(["target_val", "source_val"], ascending=False, kind="stable")
-        row: dict[str, Any] = {
-            "strategy": name,
-            **{s: int((group["state"] == s).sum()) for s in STATES.values()},
-        }
-        row["best_target"] = done["target_val"].iloc[0] if len(done) else np.nan
-        row["source_there"] = done["source_val"].iloc[0] if len(done) else np.nan
-        for level in levels if baseline_source else ():
-            kept = done[done["source_val"] >= level * (baseline_source or 0)]
-            row[f"target_at_{level:g}"] = kept["target_val"].iloc[0] if len(kept) else np.nan
+    for name, group in table.assign(strategy=strategies).groupby("strategy", sort=True):
+        row: dict[str, Any] = {"strategy": name}
+        for state in STATES.values():
+            row[state] = int((group["state"] == state).sum())
+
+        finished = finished_trials(group)
+        best_first = finished.sort_values(["target_val", "source_val"], ascending=False, kind="stable")
+        row["best_target"] = _first(best_first["target_val"])
+        row["source_there"] = _first(best_first["source_val"])
+
+        if baseline_source:
+            for level in levels:
+                retaining = best_first[best_first["source_val"] >= level * baseline_source]
+                row[f"target_at_{level:g}"] = _first(retaining["target_val"])
         rows.append(row)
-    order = ["strategy", *STATES.values(), "best_target", "source_there"]
-    return pd.DataFrame(rows, columns=list(rows[0]) if rows else order)
+
+    columns = ["strategy", *STATES.values(), "best_target", "source_there"]
+    return pd.DataFrame(rows, columns=list(rows[0]) if rows else columns)
+
+
+def _first(values: pd.Series) -> float:
+    """Returns the first value, NaN where there is none."""
+    return values.iloc[0] if len(values) else np.nan

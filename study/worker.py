@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from fer.errors import InputError
 from study.arguments import Parser, check_device, check_threads, decimal, integer
 from study.cli import DONE, OutputLost, leave, run_command, tell_error
-from study.execution.worker_loop import run_worker
 from study.machine import (
     WORKER_ENVIRONMENT,
     DeviceCrowded,
@@ -56,6 +55,9 @@ def join(arguments: list[str] | None) -> int:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], worker_environment())
     if args.parent:
         exit_with_parent(args.parent)
+
+    from study.execution.worker_loop import run_worker
+
     try:
         finished = run_worker(args)
     except DeviceCrowded:
