@@ -191,7 +191,7 @@ def test_networks_on_the_way_compete_and_are_told_apart():
 
 
 def test_a_network_leads_where_it_keeps_the_source_and_none_dominates_it():
-    from study.execution.trial import would_join_front
+    from study.execution.front_networks import would_join_front
 
     ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6}
     done = made_trial(0, values=(0.5, 0.7), measures={"source_val": 0.5, "target_val": 0.7} | ways)

@@ -14,7 +14,8 @@ from conftest import TINY
 from fer.adaptation.procedure import Prospect
 from made_study import DONE, FAILED, STOPPED, made_trial
 from study.execution.claim import claim_trial
-from study.execution.trial import TrialContext, report_rung, run_trial
+from study.execution.trial import report_rung, run_trial
+from study.execution.trial_context import TrialContext
 from study.pareto import crowding_distances, non_domination_ranks
 from study.search.early_stopping import (
     WARM_UP,

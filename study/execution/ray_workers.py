@@ -78,7 +78,7 @@ class RayWorkers:
         return self.ray.remote(_work).options(num_cpus=1, num_gpus=share, max_retries=0)
 
     def spawn(self, options: StudyOptions, name: str, until: float) -> "RayWorker":
-        """Starts a worker, see `study.execution.supervisor.Spawn`."""
+        """Starts a worker, see `study.execution.worker_process.Spawn`."""
         # The worker's clock is another, so it is told the time that is left.
         left = until - time.monotonic()
         return RayWorker(self.ray, self.task.remote(self.shipped, self.home, self.where, left))

@@ -2,21 +2,18 @@
 
 import dataclasses
 import math
-import os
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
 from fer.config import AdaptationConfig
 from fer.expressions import CHANCE
-from study.cli import ERROR, WRONG_USE, tell
+from study.cli import WRONG_USE
 from study.execution.progress import Progress
-from study.machine import exit_text, worker_environment
+from study.execution.worker_process import Spawn, Worker, reason_of, spawn_worker
 from study.options import CROWDED, STUCK, StudyOptions
 from study.search.early_stopping import trials_since_growth
 from study.storage.backend import trials_of
@@ -33,34 +30,10 @@ MOST_CRASHES_IN_A_ROW = 5
 MOST_FAILURES_IN_A_ROW = 20
 LOOK_AFTER_LEASES_EVERY = 5.0
 LOOK_EVERY = 0.3
-LONGEST_LAST_WORDS = 2.0
-"""Seconds for which the rest of an ended worker's words is waited for; a process that it left may hold the pipe."""
 
 
 class GaveUp(RuntimeError):
     """The study cannot go on by itself; the message is the reason."""
-
-
-class Worker(Protocol):
-    """What is asked of a worker, a process here or a task elsewhere; as of `subprocess.Popen`.
-
-    One that tells why it ended has it as `reason`.
-    """
-
-    def poll(self) -> int | None:
-        """Returns its exit code, None while it works."""
-
-    def terminate(self) -> None:
-        """Asks it to end."""
-
-    def kill(self) -> None:
-        """Ends it."""
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Waits for its end; raises subprocess.TimeoutExpired."""
-
-
-Spawn = Callable[[StudyOptions, str, float], Worker]
 
 
 def supervise(
@@ -265,11 +238,6 @@ def workers_to_start(limit: int, workers: int, waiting: int, running: int) -> in
     return max(0, min(limit - workers, waiting - about_to_claim))
 
 
-def reason_of(worker: Worker) -> str:
-    """Returns why a worker ended, as it told or as its exit code says."""
-    return getattr(worker, "reason", "") or f"its process {exit_text(worker.poll() or 0)}"
-
-
 def with_fewer(
     study: "optuna.Study", options: StudyOptions, workers: list[Worker], progress: Progress
 ) -> tuple[StudyOptions, list[Worker]]:
@@ -328,58 +296,6 @@ def give_up_if_hopeless(
     if all_failed and not all(has_diverged(trial) for trial in latest):
         reason = TrialAttributes.of(latest[-1]).reason
         raise GaveUp(f"the last {len(latest)} trials failed, at last because: {reason}")
-
-
-def spawn_worker(options: StudyOptions, name: str, until: float) -> Worker:
-    """Starts one worker process."""
-    command = [sys.executable, "-m", "study.worker", "--study", name, "--out", options.out]
-    command += ["--parent", str(os.getpid()), "--threads", str(options.threads)]
-    if math.isfinite(until):
-        command += ["--until", str(until)]
-    if options.data:
-        command += ["--data", options.data]
-    if int(options.workers) > 1:
-        command += ["--beside"]
-    return worker_process(command, options.storage)
-
-
-def worker_process(command: list[str], storage: str | None) -> "WorkerProcess":
-    """Starts a command with a worker's environment; the storage's URL, which may hold a password, is part of that."""
-    environment = worker_environment()
-    if storage:
-        environment = environment | {"STUDY_STORAGE": storage}
-    return WorkerProcess(command, environment)
-
-
-class WorkerProcess(subprocess.Popen):
-    """A worker on this machine. What it says is passed on, but for its error, which its parent tells once for all.
-
-    Attributes:
-        reason: The error with which it ended.
-    """
-
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
-        # In a session of its own: Ctrl-C reaches the parent alone, which then ends its workers in order.
-        super().__init__(command, env=environment, start_new_session=True, stderr=subprocess.PIPE)
-        self.reason = ""
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def poll(self) -> int | None:
-        """Returns its exit code once it has ended and all that it said was heard, None before."""
-        code = super().poll()
-        if code is not None:
-            self._listener.join(LONGEST_LAST_WORDS)
-        return code
-
-    def _listen(self) -> None:
-        assert self.stderr is not None
-        for line in self.stderr:
-            said = line.decode(errors="backslashreplace").rstrip("\n")
-            if said.startswith(ERROR):
-                self.reason = said.removeprefix(ERROR)
-            else:
-                tell(said)
 
 
 def _stop(study: "optuna.Study", workers: list[Worker]) -> None:

@@ -4,25 +4,23 @@ import contextlib
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fer.adaptation.cross_validation import cross_validate, divide_into_folds
-from fer.adaptation.procedure import RUNGS, Adapted, Interpolated, Prospect
-from fer.adaptation.task import AdaptationTask
+from fer.adaptation.cross_validation import cross_validate
+from fer.adaptation.procedure import RUNGS, Adapted, Prospect
 from fer.config import AdaptationConfig, fingerprint, flatten
 from fer.evaluation.intervals import estimate, one_per_image
-from fer.model import weights
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
 from search_spaces import choose
+from study.execution.front_networks import save_if_on_front, would_join_front
+from study.execution.trial_context import TrialContext
 from study.machine import OUT_OF_MEMORY, DeviceCrowded, is_out_of_memory, is_stuck
-from study.pareto import non_dominated
 from study.redaction import hide_secrets, one_line
 from study.search.early_stopping import WARM_UP, interpolated_rung_name, rung_name, vectors_at_rung, would_stop
 from study.storage.backend import trials_of
@@ -36,49 +34,10 @@ from study.trials import (
     OBJECTIVES,
     counted_trials,
     interpolation_name,
-    model_file,
-    objective_vectors,
 )
 
 LONGEST_REASON = 500
 """Characters of a failed trial's reason that are recorded."""
-
-
-@dataclass(frozen=True)
-class TrialContext:
-    """What a worker needs for any trial of its study.
-
-    Attributes:
-        setting: Baseline, datasets, runtime and cache of every adaptation.
-        space: Name of the search space.
-        base: The hyperparameters that the space leaves alone.
-        seed: Seed of the study.
-        folder: Folder of the study, whose models/ takes the networks on the front.
-        early_stop: Whether dominated trials stop at rungs; if not, none is evaluated before its end.
-        interpolation_points: Alphas and slopes of the interpolated networks that are evaluated where they may be hoped
-            to join the front (`fer.adaptation.procedure.adapt`); over folds all are.
-        upload: Called with each network's file, where it does not stay on this machine.
-        min_source_accuracy: The source accuracy below which no network is an answer.
-        folds: Trainings per trial, each with another part of the target in validation; 0 is a single training.
-        shares_device: Whether workers share the device; then a want of its memory is not the trial's fault.
-    """
-
-    setting: AdaptationTask
-    space: str
-    base: AdaptationConfig
-    seed: int
-    folder: Path
-    early_stop: bool = False
-    interpolation_points: tuple[tuple[float, float], ...] = ()
-    upload: Callable[[Path], None] | None = None
-    min_source_accuracy: float = 0.0
-    folds: int = 0
-    shares_device: bool = False
-
-    @property
-    def settings(self) -> list[AdaptationTask]:
-        """The adaptation task of each fold; a single one without folds."""
-        return divide_into_folds(self.setting, self.folds, self.seed)
 
 
 @dataclass(frozen=True)
@@ -345,50 +304,3 @@ def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
         if math.isfinite(error):
             errors[name] = error
     return errors
-
-
-def mark_non_dominated(trial: optuna.Trial, measures: Sequence[dict[str, float]]) -> list[bool]:
-    """Marks the networks that neither each other nor the networks of a finished trial dominate.
-
-    Args:
-        trial: A trial of the study whose finished trials count.
-        measures: Of each network, with both objectives.
-    """
-    points = [[values[name] for name in OBJECTIVES] for values in measures]
-    for finished in counted_trials(trials_of(trial.study)):
-        if finished.state == TrialState.COMPLETE:
-            points += objective_vectors(finished)
-    return non_dominated(points)[: len(measures)].tolist()
-
-
-def would_join_front(trial: optuna.Trial, context: TrialContext, measures: Sequence[dict[str, float]]) -> bool:
-    """Returns whether any of these networks would join the front of the finished trials.
-
-    Args:
-        trial: A trial of the study.
-        context: Says which source accuracy a network must have.
-        measures: Of each network, with both objectives.
-    """
-    answers = [values for values in measures if values[OBJECTIVES[0]] >= context.min_source_accuracy]
-    return bool(answers) and any(mark_non_dominated(trial, answers))
-
-
-def save_if_on_front(trial: optuna.Trial, adapted: Adapted, context: TrialContext, strategy: str) -> None:
-    """Saves each network that no finished trial's dominates: the final front's networks are then all there."""
-    networks = [Interpolated(1.0, 0.0, adapted.network, adapted.measures, adapted.logits)]
-    networks += adapted.interpolated
-    on_front = mark_non_dominated(trial, [network.measures for network in networks])
-
-    header = {"width": str(context.setting.baseline.width), "strategy": strategy, "trial": str(trial.number)}
-    if context.folds:
-        header["fold"] = f"the first of {context.folds}"
-
-    for network, is_leading in zip(networks, on_front, strict=True):
-        if not is_leading:
-            continue
-        path = context.folder / model_file(trial.number, network.alpha, network.slope)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        point = {"alpha": str(network.alpha), "slope": str(network.slope)}
-        weights.save_network(network.network, path, header | point)
-        if context.upload is not None:
-            context.upload(path)

@@ -19,7 +19,7 @@ from study.storage.retry import SECONDS_TO_RETRY
 from study.storage.slots import give_trial_back, has_waiting_trial
 
 if TYPE_CHECKING:
-    from study.execution.trial import TrialContext
+    from study.execution.trial_context import TrialContext
 
 
 def run_worker(args: argparse.Namespace, send: Callable[[Path], None] | None = None) -> int:
@@ -81,7 +81,7 @@ def open_trial_context(record: dict[str, Any], args: argparse.Namespace) -> "Tri
     from fer.adaptation.task import AdaptationTask
     from fer.runtime import make_runtime
     from study.execution.baseline_process import reopen_baseline
-    from study.execution.trial import TrialContext
+    from study.execution.trial_context import TrialContext
     from study.inputs import base_config, reopen_dataset
 
     options = record["options"] | {"out": args.out, "data": args.data}
