@@ -191,7 +191,7 @@ def spent(table: pd.DataFrame) -> "pd.Series[float]":
 
 def curve(table: pd.DataFrame) -> dict[str, Any]:
     """Returns training seconds and hypervolume by trial, and the share of trials that were stopped."""
-    from study.trials import hypervolume_over_trials
+    from study.fronts import hypervolume_over_trials
 
     return {
         "seconds": spent(table).round(2).tolist(),

@@ -96,10 +96,11 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     from fer.config import from_flat
     from fer.model import weights
     from study.execution.worker_loop import open_trial_context
+    from study.fronts import front_table
     from study.options import INTERPOLATION_POINTS
     from study.pareto import hypervolume
     from study.storage.backend import load_study
-    from study.trials import OBJECTIVES, front_table, model_file
+    from study.trials import OBJECTIVES, model_file
     from study.worker import build_parser
 
     study = load_study(name, out, None)

@@ -36,9 +36,10 @@ def export_again(arguments: list[str] | None) -> int:
     # Not for --help.
     import rich
 
+    from study.fronts import front_table
     from study.reporting.terminal import for_terminal
     from study.tracking.models import damage_warning, damaged_networks
-    from study.trials import front_table, trials_table
+    from study.trials import trials_table
 
     # Export.
     record, trials = open_study(args.study, Path(args.out), args.storage)

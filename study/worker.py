@@ -10,7 +10,6 @@ import sys
 from fer.errors import InputError
 from study.arguments import Parser, check_threads, decimal, integer
 from study.cli import OutputLost, leave, run_command, tell_error
-from study.execution.worker_loop import run_worker
 from study.exit_code import ExitCode
 from study.machine import (
     WORKER_ENVIRONMENT,
@@ -61,6 +60,8 @@ def join(arguments: list[str] | None) -> int:
 
 def work(args: argparse.Namespace) -> int:
     """Works for the study until no trial is left; returns the exit code, which a parent acts upon."""
+    from study.execution.worker_loop import run_worker
+
     try:
         finished = run_worker(args)
     except DeviceCrowded:

@@ -18,8 +18,9 @@ import optuna
 
 from fer.config import AdaptationConfig
 from study.execution.progress import Progress
-from study.execution.supervisor import Worker, supervise, worker_process
+from study.execution.supervisor import supervise
 from study.execution.worker_loop import run_trials
+from study.execution.worker_process import Worker, worker_process
 from study.machine import exit_with_parent, keep_private
 from study.options import StudyOptions
 from study.storage.backend import load_study, open_storage, trials_of

@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fer.expressions import EXPRESSIONS
-from study import trials as fronts
+from study.fronts import front_table
 from study.reporting import figures
 from study.trials import trials_table
 
@@ -123,7 +123,7 @@ def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
         shares = {f"retention_{name}": float(rng.uniform(0.5, 1.1)) for name in EXPRESSIONS}
         trial.user_attrs["confusion"] = {side: found.tolist() for side, found in counts.items()}
         trial.user_attrs["measures"] |= shares
-    front = fronts.front_table(trials_table(trials))
+    front = front_table(trials_table(trials))
     points = []
     networks = [("BL", "BL", "", 0.61, 0.45), *((n, n, "", 0.55, 0.6) for n in STRATEGIES[1:])]
     networks += [(f"trial {row.trial}", row.strategy, row.model, row.source_val, row.target_val) for row in

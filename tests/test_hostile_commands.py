@@ -24,7 +24,8 @@ from servers import postgres  # noqa: F401
 from study import confirm, datasets, report, run, sync, worker
 from study.arguments import Parser, check_storage, decimal, from_environment, integer, is_count
 from study.cli import OutputLost, run_command
-from study.execution.supervisor import WorkerProcess, workers_to_start
+from study.execution.supervisor import workers_to_start
+from study.execution.worker_process import WorkerProcess
 from study.machine import exit_text, is_disk_full
 from study.pipeline.prepare import check_domains_differ, check_folds
 from study.reading import encodable

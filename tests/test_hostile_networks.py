@@ -38,8 +38,9 @@ from fer.tensors import load_tensors, save_tensors
 from fer.training import penalties
 from made_study import made_info, made_trial
 from study import predict, report
-from study import trials as fronts
+from study.fronts import front_table
 from study.tracking import models
+from study.trials import pd, trials_table
 
 LONGEST_LINE = 700
 FIRST = "conv1_1.conv.weight"
@@ -430,12 +431,10 @@ def test_damaged_cached_importances_are_computed_again(harm, tmp_path):
 
 
 @pytest.fixture
-def front(tmp_path: Path, network: torch.nn.Sequential) -> fronts.pd.DataFrame:
+def front(tmp_path: Path, network: torch.nn.Sequential) -> pd.DataFrame:
     """A study's front of three networks, whose files are in models/."""
     values = [(0.6, 0.3), (0.55, 0.5), (0.3, 0.55)]
-    found = fronts.front_table(
-        fronts.trials_table([made_trial(number, values=pair) for number, pair in enumerate(values)])
-    )
+    found = front_table(trials_table([made_trial(number, values=pair) for number, pair in enumerate(values)]))
     for model in found["model"]:
         weights.save_network(network, tmp_path / model, {"width": str(TINY_WIDTH)})
     return found

@@ -27,12 +27,12 @@ from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_study, made_trial, made_trials
 from study import confirm, reading, reading_record, stored_values
-from study import trials as fronts
 from study.confirmation import plan
 from study.confirmation.answers import answers_path, read_answers, write_answers
 from study.confirmation.evaluations import evaluations_file, note_evaluation
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE, Confirmation, ConfirmationJob, InterpolationPoint
 from study.confirmation.test_sets import describe_test_set
+from study.fronts import front_table, hypervolume_over_trials
 from study.record import DOMAINS, StudyRecord
 from study.reporting import export, figures
 from study.reporting.markdown_report import list_tables, render_markdown
@@ -42,6 +42,7 @@ from study.search.early_stopping import vectors_at_rung
 from study.storage.backend import load_study
 from study.storage.slots import slot_owners
 from study.tracking import payloads
+from study.trials import objective_vectors, readable, trials_table
 
 slow = pytest.mark.slow
 
@@ -99,9 +100,9 @@ def sound_trials() -> list[Any]:
 
 def assert_others_are_reported(trials: list[Any]) -> None:
     """Asserts that every view of a study holds the trials besides number 2 as it does without that one."""
-    without = fronts.trials_table([trial for trial in sound_trials() if trial.number != 2])
-    kept = fronts.readable(trials).value
-    table = fronts.trials_table(trials)
+    without = trials_table([trial for trial in sound_trials() if trial.number != 2])
+    kept = readable(trials).value
+    table = trials_table(trials)
     others = table[table["number"] != 2]
     assert others["number"].tolist() == without["number"].tolist()
     for name in ("state", "source_val", "target_val", "reason", "seconds"):
@@ -112,15 +113,12 @@ def assert_others_are_reported(trials: list[Any]) -> None:
     # All of these are written at a study's end.
     info = made_info()
     assert table.to_csv(index=False).encode()
-    assert fronts.front_table(table).to_csv(index=False).encode()
+    assert front_table(table).to_csv(index=False).encode()
     assert json.dumps(collect_trial_details(info, table, kept), allow_nan=False).encode()
     assert render_markdown(info, table, list_tables(info, table, None)).encode()
-    assert fronts.hypervolume_over_trials(table).max() <= 1
+    assert hypervolume_over_trials(table).max() <= 1
     assert all(
-        len(vector) == 2
-        for trial in kept
-        if trial.state.name == "COMPLETE"
-        for vector in fronts.objective_vectors(trial)
+        len(vector) == 2 for trial in kept if trial.state.name == "COMPLETE" for vector in objective_vectors(trial)
     )
     for trial in kept:
         told = [
@@ -150,7 +148,7 @@ def test_a_trial_without_one_of_its_attributes_is_reported(name):
     trials = sound_trials()
     trials[2].user_attrs.pop(name, None)
     assert_others_are_reported(trials)
-    assert fronts.readable(trials).odd == []
+    assert readable(trials).odd == []
 
 
 @pytest.mark.parametrize("place, value", cases(*INNER, every=17))
@@ -170,14 +168,14 @@ def test_a_finished_trial_without_two_accuracies_counts_as_a_failed_one(values):
     trials = sound_trials()
     trials[2].values = values
     assert_others_are_reported(trials)
-    row = fronts.trials_table(trials).set_index("number").loc[2]
+    row = trials_table(trials).set_index("number").loc[2]
     assert row["state"] == "failed" and row["reason"] == reading.UNREADABLE
-    assert fronts.readable(trials).odd == ["trial 2 (objectives)"]
+    assert readable(trials).odd == ["trial 2 (objectives)"]
 
 
 def test_what_is_sound_is_read_as_it_is():
     trials = made_trials(30)
-    kept = fronts.readable(trials)
+    kept = readable(trials)
     assert all(one is other for one, other in zip(kept.value, trials, strict=True)) and kept.odd == []
     info, trials = made_confirmed()
     assert reading_record.readable_record(info).value == info and reading_record.readable_record(info).odd == []
@@ -187,7 +185,7 @@ def test_the_notice_names_what_was_left_out():
     trials = sound_trials()
     trials[2].user_attrs |= {"curve": 1, "seconds": "x"}
     trials[5].user_attrs["measures"]["retention"] = "\x1b[31m"
-    said = stored_values.notice(fronts.readable(trials).odd)
+    said = stored_values.notice(readable(trials).odd)
     assert "2 entries" in said and "trial 2 (curve, seconds)" in said and "trial 5 (measures.retention)" in said
     many = stored_values.notice([f"trial {number} (curve)" for number in range(100)])
     assert "100 entries" in many and "and 92 more" in many and len(many) < 300
@@ -351,7 +349,7 @@ def damage(path: Path, how: Any) -> None:
 @pytest.mark.parametrize("how", DAMAGES.values(), ids=list(DAMAGES))
 def test_damaged_exports_are_not_taken_for_whole(name, how, tmp_path):
     trials = made_trials(3)
-    (tmp_path / "trials.csv").write_text(fronts.trials_table(trials).to_csv(index=False))
+    (tmp_path / "trials.csv").write_text(trials_table(trials).to_csv(index=False))
     (tmp_path / "report.html").write_bytes(b"<html>" + bytes(100) + export.END_OF_REPORT)
     assert export.is_exported(trials, tmp_path)
     damage(tmp_path / name, how)

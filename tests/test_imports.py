@@ -25,8 +25,22 @@ ROWS = {
         {"execution"},
         {"search", "tracking", "reporting"},
         {"storage"},
-        {"record", "reading", "trials", "inputs"},
-        {"options", "arguments", "cli", "interrupts", "pareto", "machine", "redaction"},
+        {"fronts", "inputs"},
+        {"trials"},
+        {"record", "reading", "reading_record", "stored_values", "trial_attributes"},
+        {
+            "options",
+            "option_parsers",
+            "declared_options",
+            "presets",
+            "arguments",
+            "cli",
+            "exit_code",
+            "interrupts",
+            "pareto",
+            "machine",
+            "redaction",
+        },
     ),
     "fer": (
         {"predict", "baseline"},
@@ -36,11 +50,12 @@ ROWS = {
         {"model"},
         {"datasets"},
         {"config", "runtime", "tensor_files", "tensors"},
-        {"layers", "errors", "seeding", "expressions", "files"},
+        {"layers", "errors", "seeding", "expressions", "files", "torch_private"},
     ),
 }
-SINGLE = {"options", "arguments", "cli", "interrupts", "pareto", "machine", "redaction", "record", "reading", "trials",
-          "inputs", "config", "runtime", "tensor_files", "tensors", "predict", "baseline"}  # fmt: skip
+SINGLE = {
+    name for package, rows in ROWS.items() for row in rows for name in row if (ROOT / package / f"{name}.py").exists()
+}
 """Modules, which are no packages: among these a row's members may import each other, but in no circle."""
 FILES = [path.relative_to(ROOT) for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 COMMANDS = [path.stem for path in sorted((ROOT / "study").glob("*.py")) if "(main())" in path.read_text()]

@@ -70,7 +70,7 @@ def test_a_trial_that_died_while_it_was_asked_fits(space, asked):
 )  # fmt: skip
 def test_a_guess_that_waits_fits(space, text):
     study = new_study()
-    study.enqueue_trial(**parse_initial_trial(text, space, BASE))
+    parse_initial_trial(text, space, BASE).enqueue(study, slot=0)
     assert fits(trials_of(study)[0], space)
 
 

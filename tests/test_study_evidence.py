@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from made_study import made_confirmed, made_info, made_trials
-from study import trials as fronts
 from study.confirmation.points import ConfirmedPoint
 from study.confirmation.statistics import judge_points, strategy_differences
+from study.fronts import find_knee, front_table
 from study.record import DOMAINS
 from study.reporting.certainty import (
     about_intervals,
@@ -26,6 +26,7 @@ from study.reporting.certainty import (
 from study.reporting.findings import list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
+from study.trials import ERROR, model_file, trials_table
 
 ROOT = Path(__file__).parent.parent
 
@@ -201,7 +202,7 @@ def confirmed_info(people: int, images: int, seeds: int = 5, level: float = 0.0,
         several = 1 if index == 0 else seeds
         right = {side: rng.random((several, len(numbers))) < 0.5 + level * (index > 0)
                  for side, numbers in subjects.items()}  # fmt: skip
-        model = fronts.model_file(index - 3) if index > 2 else ""
+        model = model_file(index - 3) if index > 2 else ""
         about = {"model": model, "front": bool(model), "divisions": 4}
         about |= {"validation": {"source": 0.6, "target": 0.7}}
         points.append(make_point(name, right, **(about if model else {"divisions": 4})))
@@ -244,7 +245,7 @@ def test_where_no_difference_is_significant_it_says_which_would_have_been_seen(p
 
 def test_what_intervals_are_about_is_said_once_where_they_are_explained():
     info, trials = confirmed_info(3, 67), made_trials(3)
-    table = fronts.trials_table(trials)
+    table = trials_table(trials)
     html = render_html(info, table, {}, {"pareto": "not drawn here"}, None)
     text = render_markdown(info, table, list_tables(info, table, None))
     for found in (html, text):
@@ -269,7 +270,7 @@ def test_no_sentence_claims_more_than_was_tested(people, level, confirmed):
     trials = made_trials(3)
     if not confirmed:
         info = {name: value for name, value in info.items() if name != "confirmation"}
-    table = fronts.trials_table(trials)
+    table = trials_table(trials)
     html = render_html(info, table, {}, {"pareto": "not drawn here"}, None)
     text = render_markdown(info, table, list_tables(info, table, None))
     for found in (html, text):
@@ -281,7 +282,7 @@ def test_no_sentence_claims_more_than_was_tested(people, level, confirmed):
 
 def test_both_p_values_stand_beside_each_change():
     info = confirmed_info(3, 67)
-    (table,) = (one for one in list_tables(info, fronts.trials_table(made_trials(3)), None) if one.name == "confirmed")
+    (table,) = (one for one in list_tables(info, trials_table(made_trials(3)), None) if one.name == "confirmed")
     assert table.head.count("p alone") == table.head.count("p") == 2
     assert table.rows[0][5] == "–"
     for row, point in zip(table.rows[1:], info["confirmation"]["results"]["points"][1:], strict=True):
@@ -291,9 +292,9 @@ def test_both_p_values_stand_beside_each_change():
 
 def test_a_confirmed_recommendation_shows_its_change_on_test_images_with_an_interval():
     info, trials = made_confirmed()
-    table = fronts.trials_table(trials)
+    table = trials_table(trials)
     html = render_html(info, table, {}, {"pareto": "not drawn here"}, None)
-    knee = fronts.find_knee(fronts.front_table(table))
+    knee = find_knee(front_table(table))
     point = next(p for p in info["confirmation"]["results"]["points"] if p["model"] == knee["model"])
     low, high = (100 * point[f"target_change_{end}"] for end in ("lower", "upper"))
     assert f"<b>{100 * point['target_change']:+.1f} [{low:+.1f}, {high:+.1f}] points</b>" in html
@@ -316,9 +317,9 @@ def test_an_unconfirmed_recommendation_says_how_sure_validation_makes_it(sizes, 
     info = made_info(target={"name": "jaffe", "kind": "real", "report": report})
     trials = made_trials(3)
     for trial in trials if error else ():
-        trial.user_attrs["measures"][fronts.ERROR] = error
-    table = fronts.trials_table(trials)
-    knee = fronts.find_knee(fronts.front_table(table))
+        trial.user_attrs["measures"][ERROR] = error
+    table = trials_table(trials)
+    knee = find_knee(front_table(table))
     words = describe_certainty(info, table, knee)
     assert said in words and list_findings(info, table)[0].words == words
     if error:
@@ -331,8 +332,8 @@ def test_validation_errors_of_a_network_on_the_way_are_its_own():
     from made_study import made_trial
 
     between = {"source_val": 0.5, "target_val": 0.5, "source_val/0.50": 0.9, "target_val/0.50": 0.9}
-    errors = {fronts.ERROR: 0.1, f"{fronts.ERROR}/0.50": 0.02}
-    table = fronts.trials_table([made_trial(0, measures=between | errors)])
-    knee = fronts.find_knee(fronts.front_table(table))
+    errors = {ERROR: 0.1, f"{ERROR}/0.50": 0.02}
+    table = trials_table([made_trial(0, measures=between | errors)])
+    knee = find_knee(front_table(table))
     found = validation_estimate(table, knee, 40, 8)
     assert (found.mean, found.error, found.freedom) == (0.9, 0.02, 7)

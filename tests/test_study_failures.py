@@ -18,6 +18,7 @@ from made_study import FAILED, made_trial
 from study.execution import trial as one
 from study.execution.claim import claim_trial
 from study.execution.supervisor import MOST_FAILURES_IN_A_ROW, GaveUp, give_up_if_hopeless
+from study.execution.trial_context import TrialContext
 from study.machine import is_out_of_memory
 from study.storage.backend import open_storage, trials_of
 from study.storage.slots import fill_slots, has_diverged
@@ -50,7 +51,7 @@ def test_other_errors_are_none(error):
 def test_a_trial_without_memory_fails_with_that_reason_and_the_next_one_runs(setting, tmp_path, monkeypatch, capfd):
     found = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
     fill_slots(found, 2, "card", AdaptationConfig())
-    bench = one.TrialContext(setting, "card", TINY, 0, tmp_path)
+    bench = TrialContext(setting, "card", TINY, 0, tmp_path)
     with monkeypatch.context() as starved:
         starved.setattr(one, "cross_validate", lambda *_, **__: ask_too_much()["device"]())
         assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.FAIL
@@ -174,7 +175,7 @@ def test_a_configuration_is_trained_once_and_its_twin_answered_from_the_record(s
     found = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
     for _ in range(2):
         found.enqueue_trial({"strategy": "FC", "lr": 0.01})
-    bench = one.TrialContext(setting, "card", TINY, 0, tmp_path)
+    bench = TrialContext(setting, "card", TINY, 0, tmp_path)
     assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
     monkeypatch.setattr(one, "cross_validate", lambda *_: pytest.fail("trained again"))
     assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
@@ -187,7 +188,7 @@ def test_what_diverged_diverges_again_without_training(setting, tmp_path, monkey
     found = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
     for lr in (0.01, 0.01, 0.02):
         found.enqueue_trial({"strategy": "FC", "lr": lr})
-    bench, trained = one.TrialContext(setting, "card", TINY, 0, tmp_path), []
+    bench, trained = TrialContext(setting, "card", TINY, 0, tmp_path), []
 
     def diverges(settings, config, *_, **__):
         trained.append(config.lr)

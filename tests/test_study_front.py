@@ -10,8 +10,26 @@ from optuna.trial import TrialState
 
 from made_study import DONE, FAILED, STOPPED, made_info, made_study, made_trial, made_trials
 from study import pareto
-from study import trials as fronts
+from study.fronts import (
+    candidate_networks,
+    find_knee,
+    front_table,
+    hypervolume_over_trials,
+    is_on_front,
+    strategies_table,
+)
 from study.reporting.figures import draw_figures
+from study.trials import (
+    MIN_SOURCE_ACCURACY,
+    OBJECTIVES,
+    counted_trials,
+    describe_reference,
+    finished_trials,
+    hyperparameter_names,
+    hypervolume_reference,
+    objective_vectors,
+    trials_table,
+)
 
 # Few distinct values, so that ties and equal points are common.
 COORDINATE = st.sampled_from([0.0, 0.1, 1 / 7, 0.2, 0.5, 0.5000001, 0.9, 1.0, float("nan")])
@@ -65,28 +83,24 @@ def test_what_counts():
     states = [DONE, STOPPED, FAILED, TrialState.RUNNING, TrialState.WAITING]
     trials = [made_trial(n, state) for n, state in enumerate(states)]
     trials.append(made_trial(5, FAILED, lost=True))
-    assert [t.number for t in fronts.counted_trials(reversed(trials))] == [0, 1, 2]
-    assert fronts.trials_table(trials)["state"].tolist() == ["finished", "stopped", "failed"]
+    assert [t.number for t in counted_trials(reversed(trials))] == [0, 1, 2]
+    assert trials_table(trials)["state"].tolist() == ["finished", "stopped", "failed"]
 
 
 def test_floats_survive_the_csv_and_knobs_stay_known():
-    table = fronts.trials_table(made_trials(40))
+    table = trials_table(made_trials(40))
     text = table.to_csv(index=False)
     written = pd.read_csv(io.StringIO(text), dtype=str)
     for column in ("lr", "source_val", "target_val", "source_uar", "seconds"):
         np.testing.assert_array_equal([float(cell) for cell in written[column]], table[column].to_numpy(float))
     back = pd.read_csv(io.StringIO(text))
-    assert (
-        fronts.hyperparameter_names(back)
-        == fronts.hyperparameter_names(table)
-        == ["init", "frozen_layers", "lr", "fusion_ratio"]
-    )
-    assert fronts.front_table(back)["trial"].tolist() == fronts.front_table(table)["trial"].tolist()
+    assert hyperparameter_names(back) == hyperparameter_names(table) == ["init", "frozen_layers", "lr", "fusion_ratio"]
+    assert front_table(back)["trial"].tolist() == front_table(table)["trial"].tolist()
 
 
 def test_a_stored_study_gives_the_same_table():
     trials = made_trials(12)
-    pd.testing.assert_frame_equal(fronts.trials_table(made_study(trials).trials), fronts.trials_table(trials))
+    pd.testing.assert_frame_equal(trials_table(made_study(trials).trials), trials_table(trials))
 
 
 def test_missing_and_clashing_attributes():
@@ -95,7 +109,7 @@ def test_missing_and_clashing_attributes():
         made_trial(1, FAILED, config=None, measures=None, curve=None, seconds=None, reason='no faces, "quoted"\nline'),
         made_trial(2, measures={"lr": 1.0, "source_val": 0.1, "seconds": 2.0}),
     ]
-    table = fronts.trials_table(trials)
+    table = trials_table(trials)
     assert table["number"].tolist() == [0, 1, 2]
     assert table["knob_number"][0] == 7 and table["measure_lr"][2] == 1.0 and table["measure_seconds"][2] == 2.0
     assert table["layers"][0] == "[1, 2]"
@@ -105,32 +119,32 @@ def test_missing_and_clashing_attributes():
 
 
 def test_an_empty_study_has_an_empty_front():
-    table = fronts.trials_table([])
-    assert fronts.front_table(table).empty and fronts.find_knee(fronts.front_table(table)) is None
-    assert len(fronts.hypervolume_over_trials(table)) == 0
-    assert fronts.strategies_table(table, 0.6).empty
+    table = trials_table([])
+    assert front_table(table).empty and find_knee(front_table(table)) is None
+    assert len(hypervolume_over_trials(table)) == 0
+    assert strategies_table(table, 0.6).empty
 
 
 def test_front_holds_finished_trials_only_sorted_by_source():
     trials = [made_trial(0, values=(0.6, 0.5)), made_trial(1, values=(0.5, 0.6)), made_trial(2, values=(0.4, 0.4))]
     trials += [made_trial(3, STOPPED, values=(0.9, 0.9)), made_trial(4, values=(0.6, 0.5))]
-    front = fronts.front_table(fronts.trials_table(trials))
+    front = front_table(trials_table(trials))
     assert front["trial"].tolist() == [1, 0] and front["alpha"].tolist() == [1.0, 1.0]
     assert list(front.columns[:3]) == ["trial", "alpha", "strategy"]
 
 
 def test_alpha_as_a_knob_is_the_fronts_alpha():
     trials = [made_trial(0, config={"lr": 0.1, "alpha": 0.25})]
-    front = fronts.front_table(fronts.trials_table(trials))
+    front = front_table(trials_table(trials))
     assert front["alpha"].tolist() == [0.25] and list(front.columns).count("alpha") == 1
 
 
 def test_hypervolume_over_trials_grows_to_the_whole():
-    table = fronts.trials_table(made_trials(60))
-    volumes = fronts.hypervolume_over_trials(table)
+    table = trials_table(made_trials(60))
+    volumes = hypervolume_over_trials(table)
     assert len(volumes) == len(table) and (np.diff(volumes) >= 0).all()
-    done = fronts.finished_trials(table)
-    assert volumes[-1] == pytest.approx(pareto.hypervolume(done[fronts.OBJECTIVES]))
+    done = finished_trials(table)
+    assert volumes[-1] == pytest.approx(pareto.hypervolume(done[OBJECTIVES]))
     assert volumes[9] == volumes[8]  # a failed trial adds nothing
 
 
@@ -144,8 +158,8 @@ def test_hypervolume_over_trials_grows_to_the_whole():
     ],
 )
 def test_knee(points, best):
-    front = fronts.front_table(fronts.trials_table([made_trial(n, values=p) for n, p in enumerate(points)]))
-    assert fronts.find_knee(front)["trial"] == best
+    front = front_table(trials_table([made_trial(n, values=p) for n, p in enumerate(points)]))
+    assert find_knee(front)["trial"] == best
 
 
 def test_strategies_by_retention():
@@ -154,7 +168,7 @@ def test_strategies_by_retention():
         made_trial(1, values=(0.40, 0.9), strategy="FU"),
         made_trial(2, FAILED, strategy="RE", reason="x"),
     ]
-    found = fronts.strategies_table(fronts.trials_table(trials), 0.6, (0.95, 0.5)).set_index("strategy")
+    found = strategies_table(trials_table(trials), 0.6, (0.95, 0.5)).set_index("strategy")
     assert found.loc["FU", ["finished", "best_target", "source_there"]].tolist() == [2, 0.9, 0.40]
     assert found.loc["FU", ["target_at_0.95", "target_at_0.5"]].tolist() == [0.6, 0.9]
     assert found.loc["RE", "failed"] == 1 and np.isnan(found.loc["RE", "best_target"])
@@ -164,20 +178,20 @@ def test_networks_on_the_way_compete_and_are_told_apart():
     ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6, "source_val/0.00+1.00": 0.1, "target_val/0.00+1.00": 0.1}
     measures = {"source_val": 0.5, "target_val": 0.7} | ways
     trials = [made_trial(0, values=(0.6, 0.5)), made_trial(1, values=(0.5, 0.7), measures=measures)]
-    table = fronts.trials_table(trials)
-    front = fronts.front_table(table)
+    table = trials_table(trials)
+    front = front_table(table)
     assert list(front["model"]) == [
         "models/trial-0001.safetensors", "models/trial-0001-at-0.50.safetensors", "models/trial-0000.safetensors",
     ]  # fmt: skip
     assert list(front["alpha"]) == [1.0, 0.5, 1.0]
-    assert fronts.objective_vectors(trials[1]) == [[0.5, 0.7], [0.55, 0.6], [0.1, 0.1]]
-    whole, ends = (fronts.hypervolume_over_trials(table, between=between) for between in (True, False))
+    assert objective_vectors(trials[1]) == [[0.5, 0.7], [0.55, 0.6], [0.1, 0.1]]
+    whole, ends = (hypervolume_over_trials(table, between=between) for between in (True, False))
     assert whole[0] == ends[0] and whole[1] - ends[1] == pytest.approx(0.05 * 0.1)
-    assert fronts.is_on_front(fronts.candidate_networks(table), front).tolist() == [True, True, True, False]
+    assert is_on_front(candidate_networks(table), front).tolist() == [True, True, True, False]
 
 
 def test_a_network_leads_where_it_keeps_the_source_and_none_dominates_it():
-    from study.execution.trial import would_join_front
+    from study.execution.front_networks import would_join_front
 
     ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6}
     done = made_trial(0, values=(0.5, 0.7), measures={"source_val": 0.5, "target_val": 0.7} | ways)
@@ -201,7 +215,7 @@ def test_a_front_with_networks_on_the_way_is_drawn():
     ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6}
     trials = made_trials(6)
     trials[-1] = made_trial(5, values=(0.5, 0.7), measures={"source_val": 0.5, "target_val": 0.7} | ways)
-    files, notes = draw_figures(made_info(), fronts.trials_table(trials), trials)
+    files, notes = draw_figures(made_info(), trials_table(trials), trials)
     assert "pareto" not in notes and {"pareto.png", "pareto.html"} <= set(files)
 
 
@@ -211,18 +225,18 @@ def test_what_keeps_too_little_of_the_source_is_no_answer():
         trial.user_attrs["measures"] |= {
             "source_val/0.50": 0.55,
             "target_val/0.50": 0.4,
-            fronts.MIN_SOURCE_ACCURACY: 0.5,
+            MIN_SOURCE_ACCURACY: 0.5,
         }
-    rows = fronts.trials_table(trials)
-    assert fronts.front_table(rows)[fronts.OBJECTIVES].to_numpy().tolist() == [[0.55, 0.4], [0.6, 0.3]]
-    assert [fronts.objective_vectors(trial) for trial in trials] == [[[0.6, 0.3], [0.55, 0.4]], [[0.55, 0.4]]]
-    free = fronts.trials_table([made_trial(1, values=(0.4, 0.9))])
-    assert len(fronts.front_table(free)) == 1
+    rows = trials_table(trials)
+    assert front_table(rows)[OBJECTIVES].to_numpy().tolist() == [[0.55, 0.4], [0.6, 0.3]]
+    assert [objective_vectors(trial) for trial in trials] == [[[0.6, 0.3], [0.55, 0.4]], [[0.55, 0.4]]]
+    free = trials_table([made_trial(1, values=(0.4, 0.9))])
+    assert len(front_table(free)) == 1
 
 
 def test_hypervolume_is_measured_from_the_corner_that_the_study_names():
-    assert fronts.hypervolume_reference({}) == (1 / 7, 1 / 7)
+    assert hypervolume_reference({}) == (1 / 7, 1 / 7)
     info = made_info(options={"reference": [0.5, 0.25]})
-    rows = fronts.trials_table([made_trial(0, values=(0.6, 0.5))])
-    assert fronts.hypervolume_over_trials(rows, fronts.hypervolume_reference(info))[-1] == pytest.approx(0.1 * 0.25)
-    assert fronts.describe_reference(info) == "(0.5, 0.25)"
+    rows = trials_table([made_trial(0, values=(0.6, 0.5))])
+    assert hypervolume_over_trials(rows, hypervolume_reference(info))[-1] == pytest.approx(0.1 * 0.25)
+    assert describe_reference(info) == "(0.5, 0.25)"

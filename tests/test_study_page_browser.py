@@ -6,10 +6,11 @@ import pytest
 from browsers import MARKS, launched
 
 from made_study import made_confirmed
-from study import trials as fronts
+from study.fronts import front_table
 from study.reporting import figures
 from study.reporting.html_report import render_html
 from study.reporting.trial_details import collect_trial_details
+from study.trials import trials_table
 
 pytestmark = MARKS
 
@@ -17,7 +18,7 @@ pytestmark = MARKS
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
     info, trials = made_confirmed()
-    table = fronts.trials_table(trials)
+    table = trials_table(trials)
     files, notes = figures.draw_figures(info, table, trials)
     vectors = {name.removesuffix(".svg"): files[name].decode() for name in files if name.endswith(".svg")}
     path = tmp_path_factory.mktemp("page") / "report.html"
@@ -69,7 +70,7 @@ def middle_of_a_point(tab, number: int) -> tuple[float, float]:
 
 def test_hovering_shows_the_knobs_and_clicking_the_trial(opened):
     _, trials = made_confirmed()
-    front = fronts.front_table(fronts.trials_table(trials))
+    front = front_table(trials_table(trials))
     number = int(front["trial"].iloc[0])
     assert opened.locator("#detail h3").inner_text().startswith("Trial ")
     x, y = middle_of_a_point(opened, number)

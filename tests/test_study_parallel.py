@@ -5,17 +5,18 @@ import pandas as pd
 import pytest
 
 from made_study import STOPPED, made_info, made_trial, made_trials
-from study import trials as fronts
+from study.fronts import front_table
 from study.reporting import matplotlib_plots
 from study.reporting.findings import list_findings
 from study.reporting.parallel_axes import ABSENT, WORDS, build_parallel_figure
 from study.reporting.result_tables import build_rungs_table
+from study.trials import finished_trials, hyperparameter_names, rung_shares, trials_table
 
 
 def axes_of(configs, values=None):
     values = values or [(0.5, 0.4 + 0.1 * index) for index in range(len(configs))]
     trials = [made_trial(n, values=pair, config=c) for n, (c, pair) in enumerate(zip(configs, values, strict=True))]
-    return {axis.name: axis for axis in build_parallel_figure(fronts.trials_table(trials)).axes}
+    return {axis.name: axis for axis in build_parallel_figure(trials_table(trials)).axes}
 
 
 def test_numbers_choices_and_what_is_absent_have_their_places():
@@ -47,12 +48,12 @@ def test_of_many_choices_some_are_written_and_all_have_places():
 
 
 def test_the_lines_of_the_front_are_bold_and_each_trial_has_one():
-    table = fronts.trials_table(made_trials(40))
+    table = trials_table(made_trials(40))
     axes = matplotlib_plots.draw_plot("parallel", made_info(), build_parallel_figure(table)).axes[0]
     lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
-    assert len(lines) == len(fronts.finished_trials(table))
+    assert len(lines) == len(finished_trials(table))
     bold = [line for line in lines if line.get_linewidth() > 1]
-    assert len(bold) == fronts.front_table(table)["trial"].nunique()
+    assert len(bold) == front_table(table)["trial"].nunique()
 
 
 def test_rank_correlation_of_a_rung_with_the_end_by_hand():
@@ -62,28 +63,28 @@ def test_rank_correlation_of_a_rung_with_the_end_by_hand():
         made_trial(n, values=end, **{"rung:0.500": list(v)}) for n, (end, v) in enumerate(zip(ends, first, strict=True))
     ]
     trials += [made_trial(4, STOPPED, **{"rung:0.500": [0.1, 0.1]}), made_trial(5, values=(0.9, 0.9))]
-    table = fronts.trials_table(trials)
-    assert fronts.rung_shares(table) == ["0.500"] and table["source_val@0.500"].tolist()[:2] == [0.1, 0.2]
+    table = trials_table(trials)
+    assert rung_shares(table) == ["0.500"] and table["source_val@0.500"].tolist()[:2] == [0.1, 0.2]
     found = build_rungs_table(table)
     assert found is not None and found.rows == [["50 %", 4, "0.80", "-1.00", 1]]
     assert found in [answer.table for answer in list_findings(made_info(), table)]
 
 
 def test_a_study_without_rungs_or_with_one_finished_trial_says_nothing_false():
-    assert build_rungs_table(fronts.trials_table([made_trial(0)])) is None
-    found = build_rungs_table(fronts.trials_table([made_trial(0, **{"rung:0.500": [0.1, 0.2]})]))
+    assert build_rungs_table(trials_table([made_trial(0)])) is None
+    found = build_rungs_table(trials_table([made_trial(0, **{"rung:0.500": [0.1, 0.2]})]))
     assert found is not None and found.rows == [["50 %", 1, "–", "–", 0]]
 
 
 def test_a_trial_that_stopped_at_its_second_rung_counts_there_alone():
     rungs = {"rung:0.250": [0.1, 0.1], "rung:0.500": [0.2, 0.2]}
-    found = build_rungs_table(fronts.trials_table([made_trial(0, **rungs), made_trial(1, STOPPED, **rungs)]))
+    found = build_rungs_table(trials_table([made_trial(0, **rungs), made_trial(1, STOPPED, **rungs)]))
     assert found is not None and [row[-1] for row in found.rows] == [0, 1]
 
 
 def test_rungs_survive_the_csv(tmp_path):
-    table = fronts.trials_table([made_trial(0, **{"rung:0.500": [0.123456789, 0.2]})])
+    table = trials_table([made_trial(0, **{"rung:0.500": [0.123456789, 0.2]})])
     table.to_csv(tmp_path / "t.csv", index=False)
     again = pd.read_csv(tmp_path / "t.csv")
     assert np.array_equal(again["source_val@0.500"], table["source_val@0.500"])
-    assert fronts.hyperparameter_names(again) == fronts.hyperparameter_names(table)
+    assert hyperparameter_names(again) == hyperparameter_names(table)

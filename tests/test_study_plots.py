@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from made_study import FAILED, made_confirmed, made_info, made_pictures, made_trial, made_trials
-from study import trials as fronts
+from study.fronts import front_table
 from study.reporting import figure_style, figures, matplotlib_plots, plotly_charts
 from study.reporting.figure_data import build_figure_data, front_border
 from study.reporting.importance import compute_importances
+from study.trials import trials_table
 
 
 def draw_front_plot(info, table):
@@ -39,12 +40,12 @@ def test_pages_need_no_network_and_escape_names(drawn):
 
 def test_equal_studies_give_equal_vectors(drawn):
     info, trials, *_ = made_pictures()
-    again = figures.render_plots("pareto", info, build_figure_data("pareto", info, fronts.trials_table(trials)))
+    again = figures.render_plots("pareto", info, build_figure_data("pareto", info, trials_table(trials)))
     assert again["pareto.svg"] == drawn[0]["pareto.svg"] and again["pareto.pdf"] == drawn[0]["pareto.pdf"]
 
 
 def test_the_label_is_gone_on_real_data():
-    table = fronts.trials_table(made_trials(5))
+    table = trials_table(made_trials(5))
     real = {"name": "fer2013", "kind": "real"}
     info = made_info(synthetic=False, source=real, target=real | {"name": "tfeid"})
     texts = [t.get_text() for t in draw_front_plot(info, table).texts]
@@ -58,14 +59,12 @@ def test_the_label_is_gone_on_real_data():
 
 def test_hover_shows_every_knob_escaped():
     trial = made_trial(7, config={"lr": 0.003, "note": "<script>"})
-    (text,) = plotly_charts.hover_texts(fronts.trials_table([trial]).assign(strategy="<i>"))
+    (text,) = plotly_charts.hover_texts(trials_table([trial]).assign(strategy="<i>"))
     assert "Trial 7" in text and "lr: 0.003" in text and "note: &lt;script&gt;" in text and "<i>" not in text
 
 
 def test_step_line_runs_from_the_reference_through_the_front():
-    front = fronts.front_table(
-        fronts.trials_table([made_trial(0, values=(0.3, 0.8)), made_trial(1, values=(0.6, 0.5))])
-    )
+    front = front_table(trials_table([made_trial(0, values=(0.3, 0.8)), made_trial(1, values=(0.6, 0.5))]))
     chance = 100 / 7
     expected = [(chance, 80), (30, 80), (30, 50), (60, 50), (60, chance)]
     np.testing.assert_allclose(front_border(front), expected)
@@ -116,7 +115,7 @@ def test_one_constant_objective_leaves_the_other():
 
 def test_nothing_finished_gives_notes_and_no_files():
     trials = [made_trial(0, FAILED, reason="x")]
-    files, notes = figures.draw_figures(made_info(), fronts.trials_table(trials), trials)
+    files, notes = figures.draw_figures(made_info(), trials_table(trials), trials)
     assert files == {} and set(notes) == set(figure_style.NAMES)
 
 
@@ -124,7 +123,7 @@ def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
     monkeypatch.setattr(figures, "NAMES", ("pareto", "hypervolume"))
     monkeypatch.setattr(matplotlib_plots, "_draw_front", lambda *_: 1 / 0)
     trials = [made_trial(0), made_trial(1, values=(0.4, 0.7))]
-    files, notes = figures.draw_figures({}, fronts.trials_table(trials), trials)
+    files, notes = figures.draw_figures({}, trials_table(trials), trials)
     assert "hypervolume.png" in files and "pareto.png" not in files
     assert notes == {"pareto": "not drawn: ZeroDivisionError: division by zero"}
     assert capsys.readouterr().err.count("\n") == 1
@@ -132,7 +131,7 @@ def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
 
 def test_a_confirmed_study_is_drawn_with_its_intervals():
     info, trials = made_confirmed()
-    data = build_figure_data(figure_style.CONFIRMED, info, fronts.trials_table(trials))
+    data = build_figure_data(figure_style.CONFIRMED, info, trials_table(trials))
     axes = matplotlib_plots.draw_plot(figure_style.CONFIRMED, info, data).axes[0]
     points = info["confirmation"]["results"]["points"]
     assert axes.get_xlabel() == "Source test accuracy (%) — FER2013 stand-in"

@@ -40,11 +40,11 @@ BASE = AdaptationConfig(epochs=5.0)
     ],
 )
 def test_a_guess_fixes_what_it_names_and_the_space_takes_it(space, text, params):
-    slot = parse_initial_trial(text, space, BASE)
-    assert slot["params"] == params and slot["user_attrs"]["keep"]
+    initial = parse_initial_trial(text, space, BASE)
+    assert initial.params == params and initial.user_attrs["keep"]
     for seed in range(20):  # whatever the sampler draws for the rest
         study = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed))
-        study.enqueue_trial(**slot)
+        study.enqueue_trial(initial.params, initial.user_attrs)
         trial = study.ask()
         choose(space, trial, BASE)
         assert {name: trial.params[name] for name in params} == params
@@ -92,7 +92,7 @@ def test_a_named_method_is_exactly_its_point_of_the_full_space(name):
 
 
 def test_a_named_method_can_be_changed_by_a_guess():
-    params = parse_initial_trial("strategy=L2-SP,lr=0.003", "full", BASE)["params"]
+    params = parse_initial_trial("strategy=L2-SP,lr=0.003", "full", BASE).params
     assert params == full.method_as_parameters("L2-SP", BASE) | {"sgd_lr": 0.003}
 
 
@@ -115,8 +115,8 @@ def card_trial(number: int, values: tuple[float, float], **attrs: object) -> opt
 
 def test_an_earlier_front_is_taken_best_source_first_without_what_is_dominated():
     trials = [card_trial(n, v) for n, v in enumerate([(0.3, 0.9), (0.2, 0.2), (0.9, 0.3), (0.6, 0.6)])]
-    slots = front_as_initial_trials(study_of("card", *trials), "card")
-    assert [slot["params"] for slot in slots] == [trials[n].params for n in (2, 3, 0)]
+    from_front = front_as_initial_trials(study_of("card", *trials), "card")
+    assert [initial.params for initial in from_front] == [trials[n].params for n in (2, 3, 0)]
     with pytest.raises(InputError, match="same space"):
         front_as_initial_trials(study_of("full", *trials), "card")
     with pytest.raises(InputError, match="finished trials"):
@@ -171,11 +171,11 @@ def test_priors_of_a_study_that_goes_on_take_the_place_of_free_trials_and_are_cl
 def test_a_named_method_of_an_earlier_front_keeps_its_name_and_its_right_to_end():
     trials = [card_trial(0, (0.9, 0.3), named="RE", keep=True), card_trial(1, (0.3, 0.9))]
     first, second = front_as_initial_trials(study_of("card", *trials), "card")
-    assert first["user_attrs"]["named"] == "RE" and first["user_attrs"]["keep"]
-    assert set(second["user_attrs"]) == {"prior"}
+    assert first.user_attrs["named"] == "RE" and first.user_attrs["keep"]
+    assert set(second.user_attrs) == {"prior"}
 
 
 def test_options_become_priors():
     assert initial_trials({"space": "card"}, BASE) == []
-    (slot,) = initial_trials({"space": "card", "tries": ["strategy=FC"]}, BASE)
-    assert slot["params"] == {"strategy": "FC"}
+    (initial,) = initial_trials({"space": "card", "tries": ["strategy=FC"]}, BASE)
+    assert initial.params == {"strategy": "FC"}

@@ -14,7 +14,7 @@ from optuna.storages.journal import JournalFileBackend
 from fer.errors import InputError
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_pictures, made_study, made_trial, made_trials
 from study import report
-from study import trials as fronts
+from study.fronts import find_knee, front_table
 from study.reporting import export, figure_style, figures, paper_table, terminal
 from study.reporting.findings import list_findings
 from study.reporting.html_report import render_html
@@ -22,6 +22,7 @@ from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.tables import build_front_table, to_latex, to_markdown
 from study.reporting.trial_details import collect_trial_details
 from study.reporting.wording import objective_label
+from study.trials import trials_table
 
 NASTY = "<script>alert('x')</script>&\""
 
@@ -54,7 +55,7 @@ class Page(HTMLParser):
 
 
 def report_of(info: dict, trials: list, notes: dict | None = None) -> Page:
-    table = fronts.trials_table(trials)
+    table = trials_table(trials)
     absent = dict.fromkeys(figure_style.NAMES, "left out")
     found = paper_table.study_paper_table(info, table)
     return Page(
@@ -82,10 +83,10 @@ def test_export_writes_the_contract_and_nothing_half(exported):
 
 def test_csvs_hold_the_trials_exactly(exported):
     folder, _ = exported
-    table = fronts.trials_table(made_trials(30))
+    table = trials_table(made_trials(30))
     cells = pd.read_csv(folder / "trials.csv", dtype=str)
     assert [float(cell) for cell in cells["source_val"]] == table["source_val"].tolist()
-    assert pd.read_csv(folder / "front.csv")["trial"].tolist() == fronts.front_table(table)["trial"].tolist()
+    assert pd.read_csv(folder / "front.csv")["trial"].tolist() == front_table(table)["trial"].tolist()
 
 
 def test_no_password_leaves_the_study(exported):
@@ -107,7 +108,7 @@ def test_report_is_one_offline_file(exported):
 
 def test_recommendation_says_what_is_kept_and_gained(exported):
     page = Page((exported[0] / "report.html").read_text())
-    knee = fronts.find_knee(fronts.front_table(fronts.trials_table(made_trials(30))))
+    knee = find_knee(front_table(trials_table(made_trials(30))))
     assert f"{knee['strategy']} (trial {knee['trial']})" in page.text
     assert f"{100 * knee['source_val'] / 0.61:.1f} %" in page.text
     assert f"{100 * (knee['target_val'] - 0.45):+.1f} points" in page.text
@@ -118,7 +119,7 @@ def test_details_tell_the_networks_on_the_way_to_a_trial():
     between = {"source_val": 0.5, "target_val": 0.5, "source_val/0.50": 0.6, "target_val/0.50": 0.45}
     slanted = {"source_val/0.00+1.00": 0.3, "target_val/0.00+1.00": 0.3}
     trials = [made_trial(0), made_trial(1, measures=between | slanted)]
-    found = collect_trial_details(made_info(), fronts.trials_table(trials), trials)["trials"]
+    found = collect_trial_details(made_info(), trials_table(trials), trials)["trials"]
     assert found["0"]["interpolated"] == []
     assert found["1"]["interpolated"] == [
         {"alpha": "0.5", "source": 0.6, "target": 0.45, "front": True},
@@ -128,7 +129,7 @@ def test_details_tell_the_networks_on_the_way_to_a_trial():
 
 def test_the_front_says_which_layers_go_how_far():
     slanted = {"source_val": 0.5, "target_val": 0.5, "source_val/0.00+1.00": 0.6, "target_val/0.00+1.00": 0.45}
-    table = fronts.trials_table([made_trial(0, measures=slanted, config={"alpha": 1.0, "alpha_slope": 0.0})])
+    table = trials_table([made_trial(0, measures=slanted, config={"alpha": 1.0, "alpha_slope": 0.0})])
     assert [row[2] for row in build_front_table(made_info(), table).rows] == ["1", "0 to 1"]
 
 
@@ -197,7 +198,7 @@ def paper_trials():
 
 
 def test_paper_table_has_the_papers_layout():
-    table = fronts.trials_table(paper_trials())
+    table = trials_table(paper_trials())
     found = paper_table.paper_table(table, "tfeid", published=True)
     columns = ["BL", "FC_50", "FC_100", "FC+CL_50", "FC+CL_100", "RE_50", "RE_100", "FU_50", "FU_100"]
     assert list(found.columns) == ["figures", "domain", "dataset", *columns]
@@ -209,8 +210,8 @@ def test_paper_table_has_the_papers_layout():
 def test_fusion_from_scratch_gets_rows_of_its_own_where_it_was_tried_and_nothing_published_beside_it():
     scratch = made_trial(9, values=(0.3, 0.4), strategy="FU", config={"lr": 0.1, "amount": 1.0})
     scratch.user_attrs["strategy"] = "FU-scratch"
-    found = paper_table.paper_table(fronts.trials_table([*paper_trials(), scratch]), "tfeid", published=True)
-    plain = paper_table.paper_table(fronts.trials_table(paper_trials()), "tfeid", published=True)
+    found = paper_table.paper_table(trials_table([*paper_trials(), scratch]), "tfeid", published=True)
+    plain = paper_table.paper_table(trials_table(paper_trials()), "tfeid", published=True)
     pd.testing.assert_frame_equal(found[plain.columns], plain)
     assert found.columns[-2:].tolist() == ["FU-scratch_50", "FU-scratch_100"]
     assert found["FU-scratch_100"].tolist()[:2] == [30, 40] and found["FU-scratch_100"][2:].isna().all()
@@ -220,13 +221,13 @@ def test_fusion_from_scratch_gets_rows_of_its_own_where_it_was_tried_and_nothing
 
 def test_paper_table_averages_repeats_and_shows_gaps():
     trials = [*paper_trials()[:2], made_trial(9, values=(0.7, 0.7), strategy="BL", config={"lr": 0.1, "amount": 1.0})]
-    found = paper_table.paper_table(fronts.trials_table(trials), "mine", published=True)
+    found = paper_table.paper_table(trials_table(trials), "mine", published=True)
     assert found.loc[0, "BL"] == 60 and pd.isna(found.loc[0, "FU_50"]) and len(found) == 2
-    assert paper_table.paper_table(fronts.trials_table([]), "mine")["BL"].isna().all()
+    assert paper_table.paper_table(trials_table([]), "mine")["BL"].isna().all()
 
 
 def test_published_figures_stand_beside_real_data_only():
-    table, real = fronts.trials_table(paper_trials()), {"kind": "real"}
+    table, real = trials_table(paper_trials()), {"kind": "real"}
     info = made_info(options={"space": "paper"})
     assert paper_table.OURS in set(paper_table.study_paper_table(info, table)["figures"])
     assert paper_table.PUBLISHED not in set(paper_table.study_paper_table(info, table)["figures"])
@@ -255,7 +256,7 @@ def confirmed_info(space: str, **changes) -> dict:
 
 
 def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_published():
-    table = fronts.trials_table(paper_trials())
+    table = trials_table(paper_trials())
     found = paper_table.study_paper_table(confirmed_info("paper"), table).set_index(["figures", "domain"])
     assert found.loc[(paper_table.TESTED, "target"), ["BL", "FC_100", "RE_50"]].tolist() == [60, 50, 40]
     assert (
@@ -270,7 +271,7 @@ def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_publis
 
 
 def test_a_front_of_which_no_point_was_confirmed_keeps_its_rows():
-    front = fronts.front_table(fronts.trials_table(paper_trials()))
+    front = front_table(trials_table(paper_trials()))
 
     confirmed = export.confirmed_front(front, confirmed_info("paper"))
 
@@ -279,13 +280,13 @@ def test_a_front_of_which_no_point_was_confirmed_keeps_its_rows():
 
 
 def test_another_space_shows_what_was_confirmed_of_the_papers_strategies():
-    found = paper_table.study_paper_table(confirmed_info("card"), fronts.trials_table(paper_trials()))
+    found = paper_table.study_paper_table(confirmed_info("card"), trials_table(paper_trials()))
     assert paper_table.OURS not in set(found["figures"]) and [row[0] for row in paper_table.as_table(found).rows] == [
         "BL",
         "FC 100 %",
     ]
     made_up = confirmed_info("card", synthetic=True, target={"name": "jaffe", "kind": "synthetic"})
-    assert set(paper_table.study_paper_table(made_up, fronts.trials_table([]))["figures"]) == {
+    assert set(paper_table.study_paper_table(made_up, trials_table([]))["figures"]) == {
         paper_table.TESTED,
         paper_table.LOWER,
         paper_table.UPPER,
@@ -294,7 +295,7 @@ def test_another_space_shows_what_was_confirmed_of_the_papers_strategies():
 
 def test_tables_are_sound_latex_and_markdown():
     info, trials = made_confirmed()
-    table = fronts.trials_table(trials)
+    table = trials_table(trials)
     tables = list_tables(info, table, paper_table.study_paper_table(info, table))
     assert {one.name for one in tables} >= {"front", "confirmed", "retention", "expressions", "freezing", "differences",
                                             "inside", "paper"}  # fmt: skip
@@ -314,15 +315,15 @@ def test_tables_are_sound_latex_and_markdown():
 
 def test_answers_follow_the_studys_numbers():
     info, trials = made_confirmed()
-    table = fronts.trials_table(trials)
+    table = trials_table(trials)
     by = {answer.question: answer for answer in list_findings(info, table)}
-    knee = fronts.find_knee(fronts.front_table(table))
+    knee = find_knee(front_table(table))
     point = next(p for p in info["confirmation"]["results"]["points"] if p["model"] == knee["model"])
     sure = by["How sure is the recommendation?"].words
     assert f"{100 * point['target_test']:.1f} [" in sure and f"p = {point['target_p']:.2g}" in sure
     bare = {answer.question: answer for answer in list_findings(made_info(), table)}
     assert bare["How sure is the recommendation?"].words.startswith("Not sure: it is the best of 24 trainings")
-    assert "What do the strategies differ in?" not in bare and list_findings(info, fronts.trials_table([])) == []
+    assert "What do the strategies differ in?" not in bare and list_findings(info, trials_table([])) == []
     retention = by["Which strategy, for how much of the source?"].table
     levels = [float(row[0].split()[0]) / 100 for row in retention.rows]
     for level, row in zip(levels, retention.rows, strict=True):
@@ -335,9 +336,7 @@ def test_paper_table_prints():
 
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     console.print(
-        terminal.paper_rich_table(
-            paper_table.paper_table(fronts.trials_table(paper_trials()[:3]), "tfeid"), "[odd] title"
-        )
+        terminal.paper_rich_table(paper_table.paper_table(trials_table(paper_trials()[:3]), "tfeid"), "[odd] title")
     )
     text = console.export_text()
     assert "[odd] title" in text and "50.00" in text and "–" in text
@@ -394,10 +393,8 @@ def test_a_confirmed_study_says_which_points_differ(alike, sentence):
         point |= {f"{domain}_test": 0.6, f"{domain}_lower": 0.5, f"{domain}_upper": 0.7, f"{domain}_p": 0.01}
     opening = {"opened": "2026-01-01T00:00:00+00:00", "seeds": 5, "results": {"points": [point], "alike": alike}}
     trials = made_trials(3)
-    html = render_html(
-        made_info(confirmation=opening), fronts.trials_table(trials), {}, {"pareto": "not drawn here"}, None
-    )
+    html = render_html(made_info(confirmation=opening), trials_table(trials), {}, {"pareto": "not drawn here"}, None)
     assert sentence in Page(html).text and "60.0 [50.0, 70.0]" in html and "+7.0" in html
     assert "nothing here has been confirmed" not in html and "No test set was read" not in html
-    bare = render_html(made_info(), fronts.trials_table(trials), {}, {"pareto": "not drawn here"}, None)
+    bare = render_html(made_info(), trials_table(trials), {}, {"pareto": "not drawn here"}, None)
     assert "the test sets are closed" in bare

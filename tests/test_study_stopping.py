@@ -14,17 +14,18 @@ from conftest import TINY
 from fer.adaptation.plan import Prospect
 from made_study import DONE, FAILED, STOPPED, made_trial
 from study.execution.claim import claim_trial
-from study.execution.trial import TrialContext, report_rung, run_trial
+from study.execution.trial import report_rung, run_trial
+from study.execution.trial_context import TrialContext
 from study.pareto import crowding_distances, non_domination_ranks
 from study.search.early_stopping import (
     WARM_UP,
+    interpolated_rung_name,
     rank_position,
     rung_name,
     should_stop,
     should_stop_trial,
     trials_since_growth,
     vectors_at_rung,
-    way_rung_name,
     would_stop,
 )
 from study.storage.backend import open_storage, trials_of
@@ -203,18 +204,18 @@ def test_networks_on_the_way_are_made_while_the_trial_would_stop_and_may_hope(tm
 
     for own in (0.6, 0.7, 0.8):
         stopped, attrs = at(own, prospect(1, own, own), keep=True)
-        assert not stopped and not made and way_rung_name(0.5) not in attrs
+        assert not stopped and not made and interpolated_rung_name(0.5) not in attrs
     worse, better = prospect(1, 0.1, 0.1), prospect(1, 0.9, 0.1)
     stopped, attrs = at(0.2, worse, better, worse)
     assert not stopped and made == [(0.1, 0.1), (0.9, 0.1)]
-    assert attrs[way_rung_name(0.5)] == [[0.1, 0.1], [0.9, 0.1]]
+    assert attrs[interpolated_rung_name(0.5)] == [[0.1, 0.1], [0.9, 0.1]]
     assert attrs[rung_name(0.5)] == [0.2, 0.2]  # the trial's own, as its readers know it
     stopped, attrs = at(0.2, worse, worse, worse)
-    assert stopped and len(made) == 3 and attrs[way_rung_name(0.5)] == [[0.1, 0.1]] * 3
+    assert stopped and len(made) == 3 and attrs[interpolated_rung_name(0.5)] == [[0.1, 0.1]] * 3
     stopped, attrs = at(0.2, prospect(0.3, 0.9, 0.9), worse)
     assert stopped and made == [(0.1, 0.1)]  # the first had no hope
     stopped, attrs = at(0.2)
-    assert stopped and way_rung_name(0.5) not in attrs
+    assert stopped and interpolated_rung_name(0.5) not in attrs
     stopped, attrs = at(0.2, better, share=WARM_UP / 2)
     assert not stopped and not made
     assert vectors_at_rung(study.trials, 0.5, without=0)[:3] == [
@@ -225,14 +226,14 @@ def test_networks_on_the_way_are_made_while_the_trial_would_stop_and_may_hope(tm
 
 
 def test_readers_of_rungs_see_the_trial_s_own_vector_alone():
-    attrs = {rung_name(0.5): [0.6, 0.5], way_rung_name(0.5): [[0.7, 0.4], [0.65, 0.45]]}
+    attrs = {rung_name(0.5): [0.6, 0.5], interpolated_rung_name(0.5): [[0.7, 0.4], [0.65, 0.45]]}
     found = trials_table([made_trial(0, **attrs)])
     assert rung_shares(found) == ["0.500"] and found["source_val@0.500"].tolist() == [0.6]
 
 
 @pytest.mark.parametrize("odd", [None, 5, "x", [], [0.5], [0.5, 0.5, 0.5], ["a", "b"], [True, False], {}, [[0.5, 0.5]]])
 def test_an_odd_vector_at_a_rung_counts_for_nothing(odd):
-    own, way = rung_name(0.5), way_rung_name(0.5)
+    own, way = rung_name(0.5), interpolated_rung_name(0.5)
     odd_ones = [odd] if odd != [[0.5, 0.5]] else "ab"
     trials = [made_trial(0, **{own: odd}), made_trial(1, **{own: [0.6, 0.5], way: odd_ones})]
     assert vectors_at_rung(trials, 0.5, without=9) == [[[0.6, 0.5]]]

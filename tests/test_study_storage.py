@@ -199,7 +199,7 @@ def test_a_study_that_another_parent_began_meanwhile_keeps_its_record():
 
 
 def test_the_parent_of_processes_passes_the_url_where_nobody_reads_it(monkeypatch):
-    from study.execution.supervisor import worker_process
+    from study.execution.worker_process import worker_process
 
     code = (
         "import os, sys; sys.exit(os.environ['STUDY_STORAGE'] != 'postgresql://me:s3cr3t@host/db' or len(sys.argv) > 1)"

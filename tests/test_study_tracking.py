@@ -12,12 +12,13 @@ import study.tracking.models
 from fer.errors import InputError
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_study, made_trial, made_trials
 from study import report, sync
-from study import trials as fronts
 from study.execution.progress import Progress
+from study.fronts import front_table, hypervolume_over_trials
 from study.options import StudyOptions
 from study.record import hide_secrets
 from study.tracking import mlflow_run, models, payloads
 from study.tracking.follower import Follower
+from study.trials import finished_trials, model_file, trials_table
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +63,7 @@ def test_a_study_is_a_parent_with_a_child_per_counted_trial(study_run, info):
     assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in runs.values())
     statuses = [runs[n].info.status for n in range(10)]
     assert statuses == ["FINISHED"] * 8 + ["KILLED", "FAILED"]
-    for row in fronts.finished_trials(fronts.trials_table(trials)).to_dict("records"):
+    for row in finished_trials(trials_table(trials)).to_dict("records"):
         run = runs[row["number"]]
         assert (
             run.data.metrics["source_val"] == row["source_val"] and run.data.metrics["target_val"] == row["target_val"]
@@ -147,14 +148,14 @@ def test_finish_adds_exports_and_hypervolume_once(study_run, info, tmp_path):
     study_run.sync(info, trials, set())
     for name in ("pareto.png", "pareto.html", "report.html"):
         (tmp_path / name).write_text("x")
-    (tmp_path / "trials.csv").write_text(fronts.trials_table(trials).to_csv(index=False))
+    (tmp_path / "trials.csv").write_text(trials_table(trials).to_csv(index=False))
     assert all(study_run.finish(info, trials, set(), tmp_path) for _ in range(2))
     (parent,) = parents(study_run, info)
     assert parent.info.status == "FINISHED"
     found = {artifact.path for artifact in study_run.client.list_artifacts(parent.info.run_id)}
     assert found == {"pareto.png", "pareto.html", "report.html", "trials.csv"}
     history = study_run.client.get_metric_history(parent.info.run_id, "hypervolume")
-    assert [m.value for m in history] == fronts.hypervolume_over_trials(fronts.trials_table(trials)).tolist()
+    assert [m.value for m in history] == hypervolume_over_trials(trials_table(trials)).tolist()
     assert parent.data.metrics["trials/finished"] == 8
 
 
@@ -283,7 +284,7 @@ def test_sync_command_tells_bad_input(tmp_path, capsys, monkeypatch):
 def test_confirmed_results_are_metrics_of_the_parent(study_run, tmp_path):
     info, trials = made_confirmed()
     info = info | {"id": "confirmed", "name": "confirmed"}
-    (tmp_path / "trials.csv").write_text(fronts.trials_table(trials).to_csv(index=False))
+    (tmp_path / "trials.csv").write_text(trials_table(trials).to_csv(index=False))
     assert all(study_run.finish(info, trials, set(), tmp_path) for _ in range(2))
     (parent,) = parents(study_run, info)
     for point in info["confirmation"]["results"]["points"]:
@@ -303,7 +304,7 @@ def test_the_fronts_networks_are_models_with_aliases(study_run, baseline, tmp_pa
 
     values = [(0.6, 0.3), (0.55, 0.5), (0.3, 0.55), (0.2, 0.2)]
     trials = [made_trial(number, values=pair) for number, pair in enumerate(values)]
-    front = fronts.front_table(fronts.trials_table(trials))
+    front = front_table(trials_table(trials))
     for model in front["model"]:
         (tmp_path / model).parent.mkdir(exist_ok=True)
         save_network(baseline.network, tmp_path / model, {"width": str(baseline.width)})
@@ -337,7 +338,7 @@ def test_a_studys_end_logs_its_networks_beside_the_export(study_run, store, base
     info = made_info(id=f"ended-{away}", name="made")
     study.set_user_attr("study", info)
     for number in (0, 1, 2):
-        save_network(baseline.network, folder / fronts.model_file(number), {"width": str(baseline.width)})
+        save_network(baseline.network, folder / model_file(number), {"width": str(baseline.width)})
     options = StudyOptions(target="tfeid", preset="laptop", out=str(tmp_path), tracking_uri=study_run.uri)
     follower, spoken, beside = Follower(study_run.uri, required=True), [], []
     if away:
@@ -350,7 +351,7 @@ def test_a_studys_end_logs_its_networks_beside_the_export(study_run, store, base
     assert {f"model.trial-{number:04d}" for number in (0, 1)} == {n for n in parent.data.tags if n[:6] == "model."}
     assert parent.info.status == "FINISHED" and len(children(study_run, info)) == 2 and not spoken
     assert beside == [away]  # whether the report was there when logging began
-    assert not (folder / fronts.model_file(2)).exists()
+    assert not (folder / model_file(2)).exists()
 
 
 def noted(beside, start, report):
@@ -379,8 +380,8 @@ def test_a_damaged_network_is_not_logged_and_told(study_run, info, baseline, tmp
 
     trials = [made_trial(0, values=(0.6, 0.3)), made_trial(1, values=(0.3, 0.5))]
     for number in (0, 1):
-        save_network(baseline.network, tmp_path / fronts.model_file(number), {"width": str(baseline.width)})
-    victim = tmp_path / fronts.model_file(0)
+        save_network(baseline.network, tmp_path / model_file(number), {"width": str(baseline.width)})
+    victim = tmp_path / model_file(0)
     content = bytearray(victim.read_bytes())
     content[-4] ^= 1
     victim.write_bytes(content)
@@ -388,7 +389,7 @@ def test_a_damaged_network_is_not_logged_and_told(study_run, info, baseline, tmp
     assert not study_run.log_models(info, trials, tmp_path, None)
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 1 and warnings[0].startswith("warning: networks of the front are damaged")
-    assert fronts.model_file(0) in warnings[0]
+    assert model_file(0) in warnings[0]
     (parent,) = parents(study_run, info)
     assert [name for name in parent.data.tags if name.startswith("model.")] == ["model.trial-0001"]
 
@@ -405,6 +406,6 @@ def test_models_that_cannot_be_logged_fail_nothing(study_run, info, tmp_path, ca
 def test_every_network_of_a_front_has_a_name_that_mlflow_takes(way):
     from mlflow.utils.validation import _validate_tag_name
 
-    name = models.model_name(fronts.model_file(12, *way))
+    name = models.model_name(model_file(12, *way))
     assert re.fullmatch(r"[\w-]+", name)
     _validate_tag_name(f"model.{name}")

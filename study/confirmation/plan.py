@@ -18,11 +18,12 @@ from study.confirmation.jobs import (
     ConfirmationJob,
     InterpolationPoint,
 )
+from study.fronts import candidate_networks, front_table, model_names
 from study.inputs import base_config
 from study.record import DOMAINS, StudyRecord
 from study.reporting.paper_table import AMOUNTS
 from study.storage.backend import trials_of
-from study.trials import candidate_networks, front_table, model_names, readable, trials_table
+from study.trials import readable, trials_table
 
 if TYPE_CHECKING:
     import optuna

@@ -7,6 +7,7 @@ which holds here, nobody knows beforehand. `--workers N` goes by what the user s
 
 import hashlib
 import json
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -19,8 +20,11 @@ from study.machine import cores, hardware, versions, worker_environment
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
 
-SECONDS, BATCH = 1.0, 32
+SECONDS = 1.0
+"""Seconds for which each pair of workers and threads is measured."""
+BATCH = 32
 LONGEST = 120
+"""Seconds after which a measurement is given up."""
 
 
 def candidates(count: int) -> list[tuple[int, int]]:
@@ -38,17 +42,20 @@ def find_or_measure(cache: Path, width: float, precision: str) -> dict[str, Any]
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or a damaged one
-        found = choose_fastest(measure_in_processes(width, precision))
-    if not any(found["images_per_second"].values()):  # it could not be measured now; perhaps next time
-        return found
+        fastest = choose_fastest(measure_in_processes(width, precision))
+
+    # A measurement that failed is not kept: the next may succeed.
+    if not any(fastest["images_per_second"].values()):
+        return fastest
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(found).encode())
-    return found
+    write_atomically(path, json.dumps(fastest).encode())
+    return fastest
 
 
 def choose_fastest(rates: dict[str, float]) -> dict[str, Any]:
     """Returns the fastest pair; the usual one, which comes first, unless another is faster by more than noise."""
-    usual, best = next(iter(rates)), max(rates, key=lambda pair: rates[pair])
+    usual = next(iter(rates))
+    best = max(rates, key=lambda pair: rates[pair])
     pair = best if rates[best] > 1.1 * rates[usual] else usual
     workers, threads = map(int, pair.split("x"))
     return {"workers": workers, "threads": threads, "images_per_second": rates}
@@ -58,34 +65,36 @@ def measure_in_processes(width: float, precision: str) -> dict[str, float]:
     """Measures all pairs in processes of their own; the usual pair alone, at 0, where that fails."""
     words = [sys.executable, "-m", "study.execution.autotune", str(width), str(cores()), precision]
     try:
-        done = subprocess.run(
+        measured = subprocess.run(
             words, env=worker_environment(), stdout=subprocess.PIPE, text=True, check=True, timeout=LONGEST
         )
-        return json.loads(done.stdout.splitlines()[-1])
+        return json.loads(measured.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, ValueError, IndexError):
         return {f"{cores()}x1": 0.0}
 
 
 def main(width: float, count: int, precision: str) -> dict[str, float]:
     """Returns images per second of all workers together, by pair ("2x1": two workers of one thread)."""
-    import multiprocessing
-
     context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(count), context.Queue()
-    parts = [
-        context.Process(target=_work, args=(width, count, precision, number, barrier, results))
-        for number in range(count)
-    ]
-    for part in parts:
-        part.start()
-    rates = [results.get(timeout=LONGEST) for _ in parts]
-    for part in parts:
-        part.join()
+    barrier = context.Barrier(count)
+    results = context.Queue()
+    processes = []
+    for number in range(count):
+        arguments = (width, count, precision, number, barrier, results)
+        processes.append(context.Process(target=_measure_worker, args=arguments))
+
+    for process in processes:
+        process.start()
+    rates = [results.get(timeout=LONGEST) for _ in processes]
+    for process in processes:
+        process.join()
+
+    # Workers that only waited add nothing to a pair.
     return {pair: round(sum(rate[pair] for rate in rates), 1) for pair in rates[0]}
 
 
-def _work(width: float, count: int, precision: str, number: int, barrier: "Barrier", results: Any) -> None:
-    """Is one of the workers: trains in the pairs that have that many, and waits in the others."""
+def _measure_worker(width: float, count: int, precision: str, number: int, barrier: "Barrier", results: Any) -> None:
+    """Trains as the worker of this number in the pairs that have so many workers, and waits in the others."""
     import torch
 
     from fer.model.vgg import SIZE, build
@@ -94,7 +103,7 @@ def _work(width: float, count: int, precision: str, number: int, barrier: "Barri
     runtime = Runtime("cpu", "bf16" if precision == "bf16" else "fp32")
     network = build(width, seed=number).to(memory_format=torch.channels_last).train()
     images = torch.randn(BATCH, 1, SIZE, SIZE).to(memory_format=torch.channels_last)
-    labels, found = torch.arange(BATCH) % 7, {}
+    labels = torch.arange(BATCH) % 7
 
     def step() -> None:
         network.zero_grad()
@@ -102,17 +111,20 @@ def _work(width: float, count: int, precision: str, number: int, barrier: "Barri
             logits = network(images)
         torch.nn.functional.cross_entropy(logits.float(), labels).backward()
 
+    rates = {}
     for workers, threads in candidates(count):
         torch.set_num_threads(threads)
         step()
         barrier.wait(LONGEST)
-        started, steps = time.perf_counter(), 0
+        started = time.perf_counter()
+        steps = 0
         while number < workers and time.perf_counter() - started < SECONDS:
             step()
             steps += 1
-        found[f"{workers}x{threads}"] = BATCH * steps / (time.perf_counter() - started) if steps else 0.0
+        seconds = time.perf_counter() - started
+        rates[f"{workers}x{threads}"] = BATCH * steps / seconds if steps else 0.0
         barrier.wait(LONGEST)
-    results.put(found)
+    results.put(rates)
 
 
 if __name__ == "__main__":

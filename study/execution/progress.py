@@ -25,7 +25,8 @@ class Progress:
         self.console = Console(highlight=False, soft_wrap=True)
         self.is_live = self.console.is_terminal and not quiet
         self.live: Live | None = None
-        self.total = self.before = 0
+        self.total = 0
+        self.before = 0
         self.started = self.printed = time.monotonic()
         self.last = ""
         self.reference: tuple[float, float] | None = None
@@ -44,7 +45,9 @@ class Progress:
 
     def begin(self, total: int, before: int) -> None:
         """Sets out towards `total` trials, of which `before` are there already."""
-        self.total, self.before, self.started = total, before, time.monotonic()
+        self.total = total
+        self.before = before
+        self.started = time.monotonic()
 
     def __enter__(self) -> "Progress":
         if self.is_live:
@@ -63,42 +66,60 @@ class Progress:
         elif kind is None and self.last:
             self.say(self.last)
 
-    def update(self, done: list["FrozenTrial"]) -> None:
+    def update(self, ended: list["FrozenTrial"]) -> None:
         """Shows the state of the search, given the trials that count."""
         from rich.text import Text
 
-        self.last = self.line(done)
+        self.last = self.line(ended)
         if self.live is not None:
             self.live.update(Text(self.last))
         elif time.monotonic() - self.printed > PLAIN_EVERY:
             self.printed = time.monotonic()
             self.say(self.last)
 
-    def line(self, done: list["FrozenTrial"]) -> str:
-        """Returns finished/stopped/failed trials, size of the front, hypervolume, seconds per trial, time left."""
-        from study.pareto import hypervolume, non_dominated
-        from study.trials import CHANCE, objective_vectors
+    def line(self, ended: list["FrozenTrial"]) -> str:
+        """Returns finished/stopped/failed trials, size of the front, hypervolume, seconds per trial, time left.
 
-        states = [trial.state.name for trial in done]
-        points = [vector for trial in done if trial.state.name == "COMPLETE" for vector in objective_vectors(trial)]
-        elapsed, here = time.monotonic() - self.started, len(done) - self.before
+        Args:
+            ended: The trials that count.
+        """
+        from fer.expressions import CHANCE
+        from study.pareto import hypervolume, non_dominated
+        from study.trials import objective_vectors
+
+        states = [trial.state.name for trial in ended]
+        points = []
+        for trial in ended:
+            if trial.state.name == "COMPLETE":
+                points += objective_vectors(trial)
+
+        front_size = int(non_dominated(points).sum()) if points else 0
+        volume = hypervolume(points, self.reference or (CHANCE, CHANCE)) if points else 0.0
         parts = [
-            f"{len(done)}/{self.total} trials: {states.count('COMPLETE')} finished, "
+            f"{len(ended)}/{self.total} trials: {states.count('COMPLETE')} finished, "
             f"{states.count('PRUNED')} stopped, {states.count('FAIL')} failed",
-            f"front {int(non_dominated(points).sum()) if points else 0}",
-            f"hypervolume {hypervolume(points, self.reference or (CHANCE, CHANCE)) if points else 0:.4f}",
+            f"front {front_size}",
+            f"hypervolume {volume:.4f}",
         ]
-        if here:
-            left = elapsed / here * (self.total - len(done))
-            parts += [f"{elapsed / here:.1f} s/trial", f"{clock(left)} left"]
-        return " · ".join([*parts, f"{clock(elapsed)} so far"])
+
+        # The time that is left, from the pace of this call of the command.
+        elapsed = time.monotonic() - self.started
+        ended_here = len(ended) - self.before
+        if ended_here:
+            pace = elapsed / ended_here
+            left = pace * (self.total - len(ended))
+            parts += [f"{pace:.1f} s/trial", f"{clock(left)} left"]
+        parts.append(f"{clock(elapsed)} so far")
+        return " · ".join(parts)
 
 
 def clock(seconds: float) -> str:
     """Returns seconds as m:ss or h:mm:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    if hours:
+        return f"{hours}:{minutes:02d}:{seconds:02d}"
+    return f"{minutes}:{seconds:02d}"
 
 
 def front_rich_table(record: dict[str, Any], rows: "pd.DataFrame", most: int = 15) -> "Table":
@@ -112,9 +133,9 @@ def front_rich_table(record: dict[str, Any], rows: "pd.DataFrame", most: int = 1
     import numpy as np
     from rich.table import Table
 
+    from study.fronts import find_knee, front_table
     from study.record import is_synthetic
     from study.reporting.wording import SYNTHETIC, dataset_label, format_percent
-    from study.trials import find_knee, front_table
 
     points = front_table(rows)
     chosen = find_knee(points)

@@ -30,7 +30,7 @@ class RayWorkers:
 
     Args:
         options: Where the cluster is, and the study's storage.
-        record: The study's.
+        record: The study's record.
 
     Raises:
         InputError: Ray is not installed, or the cluster does not answer.
@@ -38,27 +38,48 @@ class RayWorkers:
 
     def __init__(self, options: StudyOptions, record: dict[str, Any]) -> None:
         self.ray = _connect(options.ray or "auto")
+        on_gpu = record["baseline"]["device"].startswith("cuda")
+
+        # What every worker needs.
+        folder = Path(options.out) / record["name"]
+        self.home = self._start_home(folder)
+        cargo = _cargo(Path(options.out), record)
+        self.shipped = self.ray.put({name: path.read_bytes() for name, path in cargo.items()})
+        self.where = {
+            "study": record["name"],
+            "id": record["id"],
+            "storage": options.storage,
+            "device": "cuda" if on_gpu else "cpu",
+        }
+
+        # As many workers as the cluster has processors, or as the user says.
+        resources = self.ray.cluster_resources()
+        asked = int(resources.get("CPU", 1)) if options.workers == "auto" else int(options.workers)
+        self.workers = max(1, min(asked, options.wanted))
+        gpus = resources.get("GPU", 0.0) if on_gpu else 0.0
+        self.task = self._make_task(gpus)
+
+    def _start_home(self, folder: Path) -> Any:
+        """Starts the actor on this machine that takes the workers' networks into the study's folder."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        out = Path(options.out)
-        here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
+        this_node = self.ray.get_runtime_context().get_node_id()
+        here = NodeAffinitySchedulingStrategy(this_node, soft=False)
         home = self.ray.remote(_Home).options(num_cpus=0, scheduling_strategy=here)
-        self.home = home.remote(str((out / record["name"]).resolve()))
-        self.shipped = self.ray.put({name: path.read_bytes() for name, path in _cargo(out, record).items()})
-        self.where = {"study": record["name"], "id": record["id"], "storage": options.storage}
-        self.where["device"] = "cuda" if record["baseline"]["device"].startswith("cuda") else "cpu"
-        resources = self.ray.cluster_resources()
-        auto = options.workers == "auto"
-        many = int(resources.get("CPU", 1)) if auto else int(options.workers)
-        self.workers = max(1, min(many, options.wanted))
-        gpus = resources.get("GPU", 0.0) if self.where["device"] == "cuda" else 0.0
-        # A worker has a GPU of its own or a part of one, in the steps that Ray counts in.
+        return home.remote(str(folder.resolve()))
+
+    def _make_task(self, gpus: float) -> Any:
+        """Returns the task that each worker is, with a GPU of its own or a part of one in the steps of Ray.
+
+        Args:
+            gpus: GPUs of the whole cluster that the workers may use.
+        """
         share = min(1.0, int(1e4 * gpus / self.workers) / 1e4)
-        self.task = self.ray.remote(_work).options(num_cpus=1, num_gpus=share, max_retries=0)
+        return self.ray.remote(_work).options(num_cpus=1, num_gpus=share, max_retries=0)
 
     def spawn(self, options: StudyOptions, name: str, until: float) -> "RayWorker":
-        """Starts a worker, see `study.execution.supervisor.Spawn`; its clock is another, so the time left goes "
-        "with it."""
+        """Starts a worker, see `study.execution.worker_process.Spawn`."""
+        # The worker's clock is another, so it is told the time that is left.
         left = until - time.monotonic()
         return RayWorker(self.ray, self.task.remote(self.shipped, self.home, self.where, left))
 

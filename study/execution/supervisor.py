@@ -1,27 +1,26 @@
-"""Keeps the workers of a study going until it has its trials."""
+"""Keeps the workers of a study going until the study has all its trials."""
 
 import dataclasses
 import math
-import os
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
 from fer.config import AdaptationConfig
-from study.cli import ERROR, WRONG_USE, tell
+from fer.expressions import CHANCE
+from study.cli import WRONG_USE
 from study.execution.progress import Progress
-from study.machine import exit_text, worker_environment
+from study.execution.worker_process import Spawn, Worker, reason_of, spawn_worker
 from study.options import CROWDED, STUCK, StudyOptions
 from study.search.early_stopping import trials_since_growth
 from study.storage.backend import trials_of
 from study.storage.leases import LeaseMonitor, requeue_expired
 from study.storage.slots import fill_slots, has_diverged, withdraw_waiting
-from study.trials import CHANCE, counted_trials
+from study.trial_attributes import TrialAttributes
+from study.trials import counted_trials
 
 if TYPE_CHECKING:
     import optuna
@@ -31,34 +30,10 @@ MOST_CRASHES_IN_A_ROW = 5
 MOST_FAILURES_IN_A_ROW = 20
 LOOK_AFTER_LEASES_EVERY = 5.0
 LOOK_EVERY = 0.3
-LONGEST_LAST_WORDS = 2.0
-"""Seconds for which the rest of an ended worker's words is waited for; a process that it left may hold the pipe."""
 
 
 class GaveUp(RuntimeError):
     """The study cannot go on by itself; the message is the reason."""
-
-
-class Worker(Protocol):
-    """What is asked of a worker, a process here or a task elsewhere; as of `subprocess.Popen`.
-
-    One that tells why it ended has it as `reason`.
-    """
-
-    def poll(self) -> int | None:
-        """Returns its exit code, None while it works."""
-
-    def terminate(self) -> None:
-        """Asks it to end."""
-
-    def kill(self) -> None:
-        """Ends it."""
-
-    def wait(self, timeout: float | None = None) -> int:
-        """Waits for its end; raises subprocess.TimeoutExpired."""
-
-
-Spawn = Callable[[StudyOptions, str, float], Worker]
 
 
 def supervise(
@@ -73,75 +48,181 @@ def supervise(
     Trials that workers elsewhere are at are waited for, as long as these give signs of life.
 
     Args:
-        study: Whose slots are filled.
+        study: The study, whose slots are filled.
         options: Number of trials and workers, search space, time limit.
-        base: The knobs that the space leaves alone.
-        progress: Where it shows.
+        base: The hyperparameters that the space leaves alone.
+        progress: What the user sees.
         spawn: Starts a worker, given the options, the study's name and the end on the monotonic clock.
 
     Raises:
         GaveUp: Workers end, or trials fail, one after the other.
     """
     progress.reference = options.reference
-    until = time.monotonic() + options.timeout if options.timeout else float("inf")
-    workers: list[Worker] = []
-    stayed: list[Worker] = []
-    # In the order in which they were seen to have ended: clocks of several machines are never compared.
-    ends = counted_trials(trials_of(study))
-    earlier = {trial.number for trial in ends}
-    progress.begin(options.wanted, len(earlier))
-    crashes, finished, watch, looked = 0, 0, LeaseMonitor(), 0.0
-    ended = ""
-    reasons: list[str] = []
+    supervisor = _Supervisor(study, options, base, progress, spawn or spawn_worker)
+    progress.begin(options.wanted, len(supervisor.earlier))
     try:
         with progress:
             while True:
-                crashed = [worker for worker in workers if worker.poll() not in (None, 0, CROWDED)]
-                for worker in crashed:
-                    reason = reason_of(worker)
-                    if worker.poll() in (STUCK, WRONG_USE):
-                        raise GaveUp(f"a worker cannot go on, nor could the next: {reason}")
-                    if reason not in reasons:
-                        progress.warn(f"a worker ended early: {reason}")
-                    reasons.append(reason)
-                # A worker that was there before the last halving may still be on its way out for the same want.
-                crowded = any(worker.poll() == CROWDED and worker not in stayed for worker in workers)
-                workers = [worker for worker in workers if worker.poll() is None]
-                if crowded and int(options.workers) > 1:
-                    options, workers = with_fewer(study, options, workers, progress)
-                    stayed = list(workers)
-                if crashed or time.monotonic() - looked > LOOK_AFTER_LEASES_EVERY:
-                    looked = time.monotonic()
-                    # A worker that died at a trial is that trial's affair, which fails when it happens again.
-                    crashes += max(0, len(crashed) - requeue_expired(study, watch))
-                    if not ended:
-                        fill_slots(study, options.wanted, options.space, base)
-                trials = trials_of(study)
-                done = counted_trials(trials)
-                progress.update(done)
-                ends = order_by_end(ends, done)
-                here = [trial for trial in ends if trial.number not in earlier]
-                crashes = crashes if len(here) == finished else 0
-                finished = len(here)
-                give_up_if_hopeless(crashes, here, int(options.workers), reasons)
-                if not ended and (ended := reason_to_end(ends, options)):
-                    study.set_user_attr("ended", ended)
-                    withdraw_waiting(study)
-                    continue
-                states = [trial.state for trial in trials]
-                waiting, running = states.count(TrialState.WAITING), states.count(TrialState.RUNNING)
-                if time.monotonic() < until:
-                    for _ in range(workers_to_start(int(options.workers), len(workers), waiting, running)):
-                        workers.append((spawn or spawn_worker)(options, study.study_name, until))
-                if len(done) >= options.wanted and not workers:
-                    return "done"
-                if ended and not workers and not running:
-                    return ended
-                if time.monotonic() >= until and not workers and not running:
-                    return f"stopped by --timeout {options.timeout:g}"
+                outcome = supervisor.step()
+                if outcome:
+                    return outcome
                 time.sleep(LOOK_EVERY)
     finally:
-        _stop(study, workers)
+        _stop(study, supervisor.workers)
+
+
+class _Supervisor:
+    """The workers of a study and what became of them, looked after step by step.
+
+    Args:
+        study: The study.
+        options: Its options; `workers` becomes less where the workers' device has too little memory.
+        base: The hyperparameters that the space leaves alone.
+        progress: What the user sees.
+        spawn: Starts a worker.
+
+    Attributes:
+        workers: The workers that had not ended at the last step.
+        earlier: Numbers of the trials that had ended before this call of the command.
+    """
+
+    def __init__(
+        self, study: "optuna.Study", options: StudyOptions, base: AdaptationConfig, progress: Progress, spawn: Spawn
+    ) -> None:
+        self.study = study
+        self.options = options
+        self.base = base
+        self.progress = progress
+        self.spawn = spawn
+        self.until = time.monotonic() + options.timeout if options.timeout else math.inf
+
+        self.workers: list[Worker] = []
+        self.spared: list[Worker] = []  # those that the last halving of the workers left
+        self.crashes_in_a_row = 0
+        self.crash_reasons: list[str] = []
+
+        self.leases = LeaseMonitor()
+        self.leases_checked = 0.0
+
+        # In the order in which they were seen to have ended: clocks of several machines are never compared.
+        self.ended_trials = counted_trials(trials_of(study))
+        self.earlier = {trial.number for trial in self.ended_trials}
+        self.ended_here: list[FrozenTrial] = []
+        self.end_reason = ""
+
+    def step(self) -> str:
+        """Looks after everything once; returns why the study ended, nothing while it goes on."""
+        crashed = self.reap_workers()
+        self.check_leases(crashed)
+        trials = trials_of(self.study)
+        self.note_progress(trials)
+        give_up_if_hopeless(self.crashes_in_a_row, self.ended_here, int(self.options.workers), self.crash_reasons)
+        if self.decide_about_end():
+            trials = trials_of(self.study)
+
+        states = [trial.state for trial in trials]
+        running = states.count(TrialState.RUNNING)
+        self.start_workers(states.count(TrialState.WAITING), running)
+        return self.outcome(running)
+
+    def reap_workers(self) -> int:
+        """Takes ended workers from the list; returns how many of them crashed.
+
+        Raises:
+            GaveUp: A worker ended for a reason that would end the next as well.
+        """
+        # Poll each worker once, so that one that ends meanwhile is seen at the next step.
+        codes = [worker.poll() for worker in self.workers]
+        ended = [(worker, code) for worker, code in zip(self.workers, codes, strict=True) if code is not None]
+        self.workers = [worker for worker, code in zip(self.workers, codes, strict=True) if code is None]
+
+        # Tell each reason once.
+        crashed = [(worker, code) for worker, code in ended if code not in (0, CROWDED)]
+        for worker, code in crashed:
+            reason = reason_of(worker)
+            if code in (STUCK, WRONG_USE):
+                raise GaveUp(f"a worker cannot go on, nor could the next: {reason}")
+            if reason not in self.crash_reasons:
+                self.progress.warn(f"a worker ended early: {reason}")
+            self.crash_reasons.append(reason)
+
+        # A worker that was there before the last halving may still be on its way out for the same want of memory.
+        crowded = any(code == CROWDED and worker not in self.spared for worker, code in ended)
+        if crowded and int(self.options.workers) > 1:
+            self.options, self.workers = with_fewer(self.study, self.options, self.workers, self.progress)
+            self.spared = list(self.workers)
+        return len(crashed)
+
+    def check_leases(self, crashed: int) -> None:
+        """Gives trials back whose workers are gone, and fills slots that nobody holds; now and then, or after a crash.
+
+        Args:
+            crashed: How many workers crashed since the last step.
+        """
+        is_due = time.monotonic() - self.leases_checked > LOOK_AFTER_LEASES_EVERY
+        if not crashed and not is_due:
+            return
+
+        self.leases_checked = time.monotonic()
+        # A worker that died at a trial is that trial's affair, which fails when it happens again.
+        given_back = requeue_expired(self.study, self.leases)
+        self.crashes_in_a_row += max(0, crashed - given_back)
+        if not self.end_reason:
+            fill_slots(self.study, self.options.wanted, self.options.space, self.base)
+
+    def note_progress(self, trials: "list[FrozenTrial]") -> None:
+        """Shows which trials have ended; a trial that ended since the last step proves that workers can work."""
+        counted = counted_trials(trials)
+        self.progress.update(counted)
+
+        self.ended_trials = order_by_end(self.ended_trials, counted)
+        ended_here = [trial for trial in self.ended_trials if trial.number not in self.earlier]
+        if len(ended_here) != len(self.ended_here):
+            self.crashes_in_a_row = 0
+        self.ended_here = ended_here
+
+    def decide_about_end(self) -> bool:
+        """Withdraws the waiting trials where --patience ends the study now, and returns whether it does."""
+        if self.end_reason:
+            return False
+        self.end_reason = reason_to_end(self.ended_trials, self.options)
+        if not self.end_reason:
+            return False
+
+        self.study.set_user_attr("ended", self.end_reason)
+        withdraw_waiting(self.study)
+        return True
+
+    def start_workers(self, waiting: int, running: int) -> None:
+        """Starts workers for the trials that wait, until the time is up.
+
+        Args:
+            waiting: Trials that wait.
+            running: Trials that are run, here or elsewhere.
+        """
+        if time.monotonic() >= self.until:
+            return
+        count = workers_to_start(int(self.options.workers), len(self.workers), waiting, running)
+        for _ in range(count):
+            self.workers.append(self.spawn(self.options, self.study.study_name, self.until))
+
+    def outcome(self, running: int) -> str:
+        """Returns why the study ended, nothing while it goes on.
+
+        Args:
+            running: Trials that are run, here or elsewhere.
+        """
+        if self.workers:
+            return ""
+        if len(self.ended_trials) >= self.options.wanted:
+            return "done"
+        if running:
+            return ""
+        if self.end_reason:
+            return self.end_reason
+        if time.monotonic() >= self.until:
+            return f"stopped by --timeout {self.options.timeout:g}"
+        return ""
 
 
 def workers_to_start(limit: int, workers: int, waiting: int, running: int) -> int:
@@ -157,11 +238,6 @@ def workers_to_start(limit: int, workers: int, waiting: int, running: int) -> in
     return max(0, min(limit - workers, waiting - about_to_claim))
 
 
-def reason_of(worker: Worker) -> str:
-    """Returns why a worker ended, as it told or as its exit code says."""
-    return getattr(worker, "reason", "") or f"its process {exit_text(worker.poll() or 0)}"
-
-
 def with_fewer(
     study: "optuna.Study", options: StudyOptions, workers: list[Worker], progress: Progress
 ) -> tuple[StudyOptions, list[Worker]]:
@@ -172,92 +248,54 @@ def with_fewer(
     return dataclasses.replace(options, workers=str(few)), workers[:few]
 
 
-def order_by_end(before: "list[FrozenTrial]", done: "list[FrozenTrial]") -> "list[FrozenTrial]":
+def order_by_end(before: "list[FrozenTrial]", ended: "list[FrozenTrial]") -> "list[FrozenTrial]":
     """Returns ended trials, those that were seen before first."""
-    known = {trial.number for trial in before}
-    return [*before, *(trial for trial in done if trial.number not in known)]
+    seen = {trial.number for trial in before}
+    return [*before, *(trial for trial in ended if trial.number not in seen)]
 
 
-def reason_to_end(done: "list[FrozenTrial]", options: StudyOptions) -> str:
-    """Returns why --patience ends a study with these trials, in the order of their ends, or nothing when it does not.
+def reason_to_end(ended: "list[FrozenTrial]", options: StudyOptions) -> str:
+    """Returns why --patience ends a study with these trials, nothing when it does not.
 
-    One that has all its trials has ended anyway.
+    A study that has all its trials has ended anyway.
+
+    Args:
+        ended: The ended trials, in the order of their ends.
+        options: The study's options.
     """
-    if not options.patience or not options.patience < len(done) < options.wanted:
+    if not options.patience or not options.patience < len(ended) < options.wanted:
         return ""
-    since = trials_since_growth(done, options.reference or (CHANCE, CHANCE))
+    since = trials_since_growth(ended, options.reference or (CHANCE, CHANCE))
     if since < options.patience:
         return ""
     return f"ended by --patience {options.patience}: hypervolume has not grown for {since} finished trials"
 
 
-def give_up_if_hopeless(crashes: int, here: list[Any], workers: int, reasons: Sequence[str] = ()) -> None:
-    """Raises GaveUp when workers keep ending before their first trial, or when every trial fails.
+def give_up_if_hopeless(
+    crashes: int, ended_here: "list[FrozenTrial]", workers: int, reasons: Sequence[str] = ()
+) -> None:
+    """Gives up when workers keep ending before their first trial, or when every trial fails.
 
     Args:
-        crashes: Workers in a row that ended so.
-        here: The ended trials of this call of the command, in the order of their ends.
-        workers: How many there are.
+        crashes: Workers in a row that ended before their first trial.
+        ended_here: The ended trials of this call of the command, in the order of their ends.
+        workers: How many workers there may be.
         reasons: Why workers ended, the latest last.
+
+    Raises:
+        GaveUp: There were too many.
     """
-    if crashes >= max(MOST_CRASHES_IN_A_ROW, 2 * workers):  # all of them twice, or a machine that went away
+    # All workers twice, or a machine that went away.
+    if crashes >= max(MOST_CRASHES_IN_A_ROW, 2 * workers):
         latest_reason = reasons[-1] if reasons else "no reason given"
         raise GaveUp(f"{crashes} workers in a row ended before their first trial, at last because: {latest_reason}")
-    latest = here[-MOST_FAILURES_IN_A_ROW:]
-    broken = len(latest) == MOST_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in latest)
+
+    latest = ended_here[-MOST_FAILURES_IN_A_ROW:]
+    all_failed = len(latest) == MOST_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in latest)
     # A sampler may propose diverging rates for long, as random draws do in a narrow space: nothing is broken then.
-    if broken and not all(has_diverged(trial) for trial in latest):
-        raise GaveUp(f"the last {len(latest)} trials failed, at last because: {latest[-1].user_attrs.get('reason')}")
-
-
-def spawn_worker(options: StudyOptions, name: str, until: float) -> Worker:
-    """Starts one worker process."""
-    command = [sys.executable, "-m", "study.worker", "--study", name, "--out", options.out]
-    command += ["--parent", str(os.getpid()), "--threads", str(options.threads)]
-    if math.isfinite(until):
-        command += ["--until", str(until)]
-    if options.data:
-        command += ["--data", options.data]
-    if int(options.workers) > 1:
-        command += ["--beside"]
-    return worker_process(command, options.storage)
-
-
-def worker_process(command: list[str], storage: str | None) -> "WorkerProcess":
-    """Starts a command with a worker's environment; the storage's URL, which may hold a password, is part of that."""
-    environment = worker_environment() | ({"STUDY_STORAGE": storage} if storage else {})
-    return WorkerProcess(command, environment)
-
-
-class WorkerProcess(subprocess.Popen):
-    """A worker on this machine. What it says is passed on, but for its error, which its parent tells once for all.
-
-    Attributes:
-        reason: The error with which it ended.
-    """
-
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
-        # In a session of its own: Ctrl-C reaches the parent alone, which then ends its workers in order.
-        super().__init__(command, env=environment, start_new_session=True, stderr=subprocess.PIPE)
-        self.reason = ""
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def poll(self) -> int | None:
-        """Returns its exit code once it has ended and all that it said was heard, None before."""
-        code = super().poll()
-        if code is not None:
-            self._listener.join(LONGEST_LAST_WORDS)
-        return code
-
-    def _listen(self) -> None:
-        assert self.stderr is not None
-        for line in self.stderr:
-            said = line.decode(errors="backslashreplace").rstrip("\n")
-            if said.startswith(ERROR):
-                self.reason = said.removeprefix(ERROR)
-            else:
-                tell(said)
+    if all_failed and not all(has_diverged(trial) for trial in latest):
+        reason = TrialAttributes.of(latest[-1]).reason
+        raise GaveUp(f"the last {len(latest)} trials failed, at last because: {reason}")
 
 
 def _stop(study: "optuna.Study", workers: list[Worker]) -> None:

@@ -1,33 +1,31 @@
-"""One trial: from the knobs that the sampler suggests to the record in the storage."""
+"""One trial: from the hyperparameters that the sampler suggests to the outcome in the storage."""
 
 import contextlib
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fer.adaptation.cross_validation import cross_validate, divide_into_folds
+from fer.adaptation.cross_validation import cross_validate
 from fer.adaptation.plan import RUNGS, Adapted, EvaluationPlan, Prospect
-from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig, fingerprint, to_flat
 from fer.evaluation.intervals import estimate, one_per_image
-from fer.model import weights
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
 from search_spaces import choose
+from study.execution.front_networks import save_if_on_front, would_join_front
+from study.execution.trial_context import TrialContext
 from study.machine import OUT_OF_MEMORY, DeviceCrowded, is_out_of_memory, is_stuck
-from study.pareto import non_dominated
-from study.record import hide_secrets, one_line
-from study.search.early_stopping import WARM_UP, rung_name, vectors_at_rung, way_rung_name, would_stop
+from study.redaction import hide_secrets, one_line
+from study.search.early_stopping import WARM_UP, interpolated_rung_name, rung_name, vectors_at_rung, would_stop
 from study.storage.backend import trials_of
 from study.storage.slots import DIVERGED, has_diverged
+from study.trial_attributes import TrialAttributes, write_attributes
 from study.trials import (
     CONSTRAINT,
     ERROR,
@@ -36,203 +34,276 @@ from study.trials import (
     OBJECTIVES,
     counted_trials,
     interpolation_name,
-    model_file,
-    objective_vectors,
 )
+
+LONGEST_REASON = 500
+"""Characters of a failed trial's reason that are recorded."""
 
 
 @dataclass(frozen=True)
-class TrialContext:
-    """What a worker needs for any trial of its study.
+class TrialOutcome:
+    """How the adaptation of a trial ended.
 
     Attributes:
-        setting: Baseline, datasets, runtime, cache.
-        space: Name of the search space.
-        base: The knobs that the space leaves alone.
-        seed: Of the study.
-        folder: The study's, whose models/ takes the networks that are not dominated.
-        early_stop: Whether dominated trials stop at rungs; if not, none is looked at before its end.
-        ways: Alphas and slopes of the networks between the baseline and each adapted one that are scored as well, where
-            it may be hoped that they lead (`fer.adaptation.procedure.adapt`); over folds all are.
-        send: Is given each network's file, where it does not stay on this machine.
-        floor: The source accuracy below which no network is an answer.
-        folds: Trainings per trial, each with another part of the target in validation; 0 is the usual one.
-        beside: Whether other workers share the device; then a want of its memory is not the trial's fault.
+        state: COMPLETE, or PRUNED where it was stopped early.
+        measures: Metrics on the validation images, those of interpolated networks included.
+        curve: A row per epoch, see `fer.adaptation.procedure.Adapted`; None where a duplicate has none.
+        confusion: The confusion matrix of each domain; None where a duplicate has none.
+        reason: Why it was stopped early.
+        twin_of: The number of the trial whose result this is, where the configuration had been trained before.
     """
 
-    setting: AdaptationTask
-    space: str
-    base: AdaptationConfig
-    seed: int
-    folder: Path
-    early_stop: bool = False
-    interpolation_points: tuple[tuple[float, float], ...] = ()
-    upload: Callable[[Path], None] | None = None
-    min_source_accuracy: float = 0.0
-    folds: int = 0
-    shares_device: bool = False
+    state: TrialState
+    measures: dict[str, float]
+    curve: list[dict[str, float]] | None = None
+    confusion: dict[str, list[list[int]]] | None = None
+    reason: str | None = None
+    twin_of: int | None = None
 
     @property
-    def settings(self) -> list[AdaptationTask]:
-        """A setting per fold; one where there are none."""
-        return divide_into_folds(self.setting, self.folds, self.seed)
+    def objectives(self) -> list[float] | None:
+        """Source and target accuracy; None for a trial that was stopped early."""
+        if self.state != TrialState.COMPLETE:
+            return None
+        return [self.measures[name] for name in OBJECTIVES]
 
 
-def run_trial(trial: optuna.Trial, bench: TrialContext) -> TrialState:
-    """Runs a claimed trial and tells its outcome; an adaptation that fails is recorded with its reason."""
+def run_trial(trial: optuna.Trial, context: TrialContext) -> TrialState:
+    """Runs a claimed trial and tells its outcome; an adaptation that fails is recorded with its reason.
+
+    Args:
+        trial: The claimed trial.
+        context: What the worker has for all trials of its study.
+
+    Returns:
+        The state in which the trial ended.
+
+    Raises:
+        OSError: No other trial would fare better here, as on a full disk.
+        DeviceCrowded: The device has too little memory for all workers that share it.
+    """
     started = time.perf_counter()
     try:
-        strategy, config = choose(bench.space, trial, bench.base)
-        seed = seed_from(bench.seed, "adapt", trial.user_attrs.get("replicate", 0))
-        key = f"{seed} {fingerprint(config)}"
-        set_attributes(trial, {"strategy": strategy, "config": to_flat(config), "key": key, "seed": seed})
-        twin = find_duplicate(trial, key)
-        if twin is not None and twin.state == TrialState.FAIL:
-            raise Diverged(f"as in trial {twin.number}, {twin.user_attrs['reason'].removeprefix(DIVERGED)}")
-        if twin is not None:
-            known = ("curve", "measures", "confusion")
-            record = {name: twin.user_attrs[name] for name in known if name in twin.user_attrs}
-            record["twin_of"] = twin.number
-            state = TrialState.COMPLETE
-        else:
-            looks = bench.early_stop and not bench.folds  # over folds, trials stop between two trainings
-            adapted = cross_validate(
-                bench.settings,
-                config,
-                seed,
-                on_rung=lambda share, row, ways: report_rung(trial, bench, share, row, ways),
-                plan=EvaluationPlan(
-                    rungs=RUNGS if looks else (1.0,),
-                    interpolation_points=bench.interpolation_points,
-                    would_join_front=lambda found: would_join_front(trial, bench, found),
-                ),
-            )
-            record = {"curve": adapted.curve, "measures": adapted.measures | interpolation_objectives(adapted)}
-            record["measures"] = record["measures"] | target_errors(bench, adapted)
-            record["confusion"] = adapted.confusion
-            if adapted.stopped:
-                after = (
-                    f"the first half of {bench.folds} folds" if bench.folds else f"epoch {adapted.curve[-1]['epoch']:g}"
-                )
-                record["reason"] = f"dominated after {after}"
-            state = TrialState.PRUNED if adapted.stopped else TrialState.COMPLETE
-            if state == TrialState.COMPLETE:
-                save_if_on_front(trial, adapted, bench, strategy)
-        if bench.min_source_accuracy:
-            record["measures"] = record["measures"] | {MIN_SOURCE_ACCURACY: bench.min_source_accuracy}
-            # One of the trial's networks suffices, and those on the way to its end keep more than the end does.
-            measures = record["measures"].items()
-            sources = [value for name, value in measures if name.partition("/")[0] == OBJECTIVES[0]]
-            trial.set_constraint(CONSTRAINT, bench.min_source_accuracy - max(sources))
-        set_attributes(trial, record | {"seconds": time.perf_counter() - started})
-        values = [record["measures"]["source_val"], record["measures"]["target_val"]]
-        trial.study.tell(trial, values if state == TrialState.COMPLETE else None, state)
-        return state
+        outcome = evaluate_trial(trial, context)
+        tell_outcome(trial, outcome, context.min_source_accuracy, started)
+        return outcome.state
     except Exception as error:  # whatever it is, it is this trial's, and the study goes on
-        if is_stuck(error):  # unless no other trial would fare better here
-            raise OSError(one_line(error)) from error
-        if bench.shares_device and bench.setting.runtime.on_gpu and is_out_of_memory(error):
-            raise DeviceCrowded(one_line(error)) from error
-        expected = isinstance(error, Diverged | optuna.exceptions.UpdateFinishedTrialError)
-        reason = OUT_OF_MEMORY if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
-        if not expected and reason != OUT_OF_MEMORY:
-            traceback.print_exc()
-        # Another process may have given the trial up for lost; then its copy counts and not this one.
-        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            set_attributes(trial, {"reason": hide_secrets(reason)[:500], "seconds": time.perf_counter() - started})
-            trial.study.tell(trial, state=TrialState.FAIL)
+        reason = explain_failure(error, context)
+        tell_failure(trial, reason, started)
         return TrialState.FAIL
 
 
-def report_rung(
-    trial: optuna.Trial, bench: TrialContext, share: float, row: dict[str, float], prospects: Iterable[Prospect] = ()
-) -> bool:
-    """Records the vectors of the trial's networks at a rung and returns whether it stops there.
+def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
+    """Has the trial's hyperparameters suggested and trains with them, or copies the result of a duplicate.
 
-    The paper's own strategies go on to their end: the report compares them. What would stop for its own vector asks for
-    the networks on the way to it, one after the other, until one would be kept; not for those that would not be kept
-    if they were as good as may be hoped.
+    Raises:
+        Diverged: The training diverged, or that of its duplicate did.
     """
-    mine = [[row["source_val"], row["target_val"]]]
-    trial.set_user_attr(rung_name(share), mine[0])
-    if not bench.early_stop or share < WARM_UP or trial.user_attrs.get("keep"):
+    # What to train: also recorded where the training fails.
+    strategy, config = choose(context.space, trial, context.base)
+    replicate = TrialAttributes.of(trial).replicate or 0
+    seed = seed_from(context.seed, "adapt", replicate)
+    key = f"{seed} {fingerprint(config)}"
+    write_attributes(trial, strategy=strategy, config=to_flat(config), key=key, seed=seed)
+
+    # The same training would have the same result.
+    duplicate = find_duplicate(trial, key)
+    if duplicate is not None:
+        return copy_outcome(duplicate)
+
+    adapted = train_to_rungs(trial, context, config, seed)
+    measures = adapted.measures | interpolation_objectives(adapted) | target_errors(context, adapted)
+    if adapted.stopped:
+        reason = f"dominated after {describe_rung(adapted, context.folds)}"
+        return TrialOutcome(TrialState.PRUNED, measures, adapted.curve, adapted.confusion, reason)
+
+    save_if_on_front(trial, adapted, context, strategy)
+    return TrialOutcome(TrialState.COMPLETE, measures, adapted.curve, adapted.confusion)
+
+
+def train_to_rungs(trial: optuna.Trial, context: TrialContext, config: AdaptationConfig, seed: int) -> Adapted:
+    """Trains a trial's network from rung to rung; over folds, a trial stops between two trainings instead."""
+    stops_at_rungs = context.early_stop and not context.folds
+    plan = EvaluationPlan(
+        rungs=RUNGS if stops_at_rungs else (1.0,),
+        interpolation_points=context.interpolation_points,
+        would_join_front=lambda measures: would_join_front(trial, context, measures),
+    )
+    return cross_validate(
+        context.settings,
+        config,
+        seed,
+        on_rung=lambda share, row, prospects: report_rung(trial, context, share, row, prospects),
+        plan=plan,
+    )
+
+
+def describe_rung(adapted: Adapted, folds: int) -> str:
+    """Returns in words where a training was stopped."""
+    if folds:
+        return f"the first half of {folds} folds"
+    return f"epoch {adapted.curve[-1]['epoch']:g}"
+
+
+def copy_outcome(duplicate: FrozenTrial) -> TrialOutcome:
+    """Returns the outcome of a trial that another of the same configuration and seed shares.
+
+    Raises:
+        Diverged: The duplicate diverged.
+    """
+    attributes = TrialAttributes.of(duplicate)
+    if duplicate.state == TrialState.FAIL:
+        reason = (attributes.reason or "").removeprefix(DIVERGED)
+        raise Diverged(f"as in trial {duplicate.number}, {reason}")
+
+    return TrialOutcome(
+        TrialState.COMPLETE,
+        attributes.measures or {},
+        attributes.curve,
+        attributes.confusion,
+        twin_of=duplicate.number,
+    )
+
+
+def tell_outcome(trial: optuna.Trial, outcome: TrialOutcome, min_source_accuracy: float, started: float) -> None:
+    """Writes an outcome into the storage and ends the trial.
+
+    Args:
+        trial: The running trial.
+        outcome: How its adaptation ended.
+        min_source_accuracy: The source accuracy below which no network is an answer; 0 where every one is.
+        started: When the trial began, in seconds of `time.perf_counter`.
+    """
+    measures = outcome.measures
+    if min_source_accuracy:
+        measures = measures | {MIN_SOURCE_ACCURACY: min_source_accuracy}
+        # One of the trial's networks suffices, and interpolated networks forget less than the adapted one.
+        source_accuracies = [value for name, value in measures.items() if name.partition("/")[0] == OBJECTIVES[0]]
+        trial.set_constraint(CONSTRAINT, min_source_accuracy - max(source_accuracies))
+
+    write_attributes(
+        trial,
+        curve=outcome.curve,
+        measures=measures,
+        confusion=outcome.confusion,
+        reason=outcome.reason,
+        twin_of=outcome.twin_of,
+        seconds=time.perf_counter() - started,
+    )
+    trial.study.tell(trial, outcome.objectives, outcome.state)
+
+
+def explain_failure(error: Exception, context: TrialContext) -> str:
+    """Returns the reason of a failed trial; prints the traceback of an error that nobody expects.
+
+    Raises:
+        OSError: The error is not the trial's: no other trial would fare better here.
+        DeviceCrowded: The error is not the trial's: workers share the device, and its memory does not suffice.
+    """
+    if is_stuck(error):
+        raise OSError(one_line(error)) from error
+
+    if is_out_of_memory(error):
+        if context.shares_device and context.setting.runtime.on_gpu:
+            raise DeviceCrowded(one_line(error)) from error
+        return OUT_OF_MEMORY
+
+    if not isinstance(error, Diverged | optuna.exceptions.UpdateFinishedTrialError):
+        traceback.print_exception(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def tell_failure(trial: optuna.Trial, reason: str, started: float) -> None:
+    """Ends a trial as failed, with its reason; does nothing where another process has ended it."""
+    # Another process may have given the trial up for lost; then its copy counts and not this one.
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        seconds = time.perf_counter() - started
+        write_attributes(trial, reason=hide_secrets(reason)[:LONGEST_REASON], seconds=seconds)
+        trial.study.tell(trial, state=TrialState.FAIL)
+
+
+def report_rung(
+    trial: optuna.Trial,
+    context: TrialContext,
+    share: float,
+    row: dict[str, float],
+    prospects: Iterable[Prospect] = (),
+) -> bool:
+    """Records the objectives of a trial's networks at a rung and returns whether the trial stops there.
+
+    The paper's own strategies go on to their end: the report compares them. A trial that would stop for its own network
+    has interpolated networks evaluated, one after the other, until one of them would be kept. A network is passed over
+    that would not be kept if it were as good as may be hoped.
+
+    Args:
+        trial: The running trial.
+        context: What the worker has for all trials of its study.
+        share: Of the budget, that is spent at this rung.
+        row: The curve's row with both objectives.
+        prospects: The interpolated networks, best prospects first.
+    """
+    objectives = [[row["source_val"], row["target_val"]]]
+    trial.set_user_attr(rung_name(share), objectives[0])
+    if not context.early_stop or share < WARM_UP or TrialAttributes.of(trial).keep:
         return False
 
     others = vectors_at_rung(trials_of(trial.study), share, trial.number)
-    stops = would_stop(mine, others, bench.min_source_accuracy)
-    for prospect in prospects if stops else ():
-        if not would_stop([prospect.hoped], others, bench.min_source_accuracy):
-            mine.append(prospect.score())
-            stops = would_stop(mine, others, bench.min_source_accuracy)
+    stops = would_stop(objectives, others, context.min_source_accuracy)
+    if not stops:
+        return False
+
+    for prospect in prospects:
+        if not would_stop([prospect.hoped], others, context.min_source_accuracy):
+            objectives.append(prospect.score())
+            stops = would_stop(objectives, others, context.min_source_accuracy)
         if not stops:
             break
-    if len(mine) > 1:
-        trial.set_user_attr(way_rung_name(share), mine[1:])
+
+    interpolated = objectives[1:]
+    if interpolated:
+        trial.set_user_attr(interpolated_rung_name(share), interpolated)
     return stops
 
 
-def set_attributes(trial: optuna.Trial, attributes: dict[str, Any]) -> None:
-    """Writes several attributes of a trial."""
-    for name, value in attributes.items():
-        trial.set_user_attr(name, value)
-
-
 def find_duplicate(trial: optuna.Trial, key: str) -> FrozenTrial | None:
-    """Returns a trial of the same configuration and seed that finished or diverged, whose record answers this one."""
-    same = (other for other in counted_trials(trials_of(trial.study)) if other.user_attrs.get("key") == key)
-    return next((other for other in same if other.state == TrialState.COMPLETE or has_diverged(other)), None)
+    """Returns a trial of the same configuration and seed that finished or diverged, None where there is none."""
+    for candidate in counted_trials(trials_of(trial.study)):
+        has_result = candidate.state == TrialState.COMPLETE or has_diverged(candidate)
+        if has_result and TrialAttributes.of(candidate).key == key:
+            return candidate
+    return None
 
 
 def interpolation_objectives(adapted: Adapted) -> dict[str, float]:
-    """Returns the objectives of the networks between the baseline and the adapted one, as the table names them."""
-    steps = {interpolation_name(step.alpha, step.slope): step.measures for step in adapted.interpolated}
-    return {INTERPOLATED_COLUMN.format(name, way): found[name] for way, found in steps.items() for name in OBJECTIVES}
+    """Returns the objectives of interpolated networks, under the names that the table of trials gives them."""
+    objectives = {}
+    for step in adapted.interpolated:
+        point = interpolation_name(step.alpha, step.slope)
+        for name in OBJECTIVES:
+            objectives[INTERPOLATED_COLUMN.format(name, point)] = step.measures[name]
+    return objectives
 
 
-def target_errors(bench: TrialContext, adapted: Adapted) -> dict[str, float]:
+def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
     """Returns the standard error of each network's target accuracy for other people, as the table names it.
 
     Nothing for a trial that stopped, and nothing where validation shows one person.
     """
     if adapted.stopped:
         return {}
-    splits = [setting.target.open("validation") for setting in bench.settings]
+
+    splits = [setting.target.open("validation") for setting in context.settings]
     labels = np.concatenate([split.labels for split in splits])
     people = one_per_image(np.concatenate([split.subjects for split in splits]))
 
     logits = {ERROR: adapted.logits["target"]}
     for step in adapted.interpolated:
-        logits[INTERPOLATED_COLUMN.format(ERROR, interpolation_name(step.alpha, step.slope))] = step.logits["target"]
+        point = interpolation_name(step.alpha, step.slope)
+        logits[INTERPOLATED_COLUMN.format(ERROR, point)] = step.logits["target"]
 
-    errors = {name: estimate(found.argmax(1) == labels, people).error for name, found in logits.items()}
-    return {name: error for name, error in errors.items() if math.isfinite(error)}
-
-
-def mark_non_dominated(trial: optuna.Trial, found: Sequence[dict[str, float]]) -> list[bool]:
-    """Marks the measures that neither each other's nor those of a finished trial's networks dominate."""
-    done = [other for other in counted_trials(trials_of(trial.study)) if other.state == TrialState.COMPLETE]
-    mine = [[measures[name] for name in OBJECTIVES] for measures in found]
-    known = [vector for other in done for vector in objective_vectors(other)]
-    return non_dominated([*mine, *known])[: len(mine)].tolist()
-
-
-def would_join_front(trial: optuna.Trial, bench: TrialContext, found: Sequence[dict[str, float]]) -> bool:
-    """Whether one of some networks' measures is an answer that no finished trial's dominates."""
-    answers = [measures for measures in found if measures[OBJECTIVES[0]] >= bench.min_source_accuracy]
-    return bool(answers) and any(mark_non_dominated(trial, answers))
-
-
-def save_if_on_front(trial: optuna.Trial, adapted: Adapted, bench: TrialContext, strategy: str) -> None:
-    """Saves each network that no finished trial's dominates: the final front's networks are then all there."""
-    networks = [(1.0, 0.0, adapted.network, adapted.measures)]
-    networks += [(step.alpha, step.slope, step.network, step.measures) for step in adapted.interpolated]
-    leading = mark_non_dominated(trial, [measures for *_, measures in networks])
-    for (alpha, slope, network, _), leader in zip(networks, leading, strict=True):
-        if leader:
-            fold = {"fold": f"the first of {bench.folds}"} if bench.folds else {}
-            header = {"width": str(bench.setting.baseline.width), "strategy": strategy, "trial": str(trial.number)}
-            path = bench.folder / model_file(trial.number, alpha, slope)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            weights.save_network(network, path, header | fold | {"alpha": str(alpha), "slope": str(slope)})
-            if bench.upload is not None:
-                bench.upload(path)
+    errors = {}
+    for name, predicted in logits.items():
+        error = estimate(predicted.argmax(1) == labels, people).error
+        if math.isfinite(error):
+            errors[name] = error
+    return errors

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from study.cli import command_line, python
 from study.confirmation.runner import run_confirmation
 from study.execution.progress import Progress, front_rich_table
+from study.fronts import front_table
 from study.options import DEFAULT_TRACKING, StudyOptions
 from study.pipeline.running_study import RunningStudy
 from study.redaction import hide_secrets
@@ -20,7 +21,7 @@ from study.reporting.export import export
 from study.reporting.terminal import for_terminal
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
-from study.trials import front_table, trials_table
+from study.trials import trials_table
 
 if TYPE_CHECKING:
     import optuna

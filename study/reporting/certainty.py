@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 
 from fer.evaluation.intervals import Estimate
-from study import trials as fronts
+from study.fronts import candidate_networks, front_table, model_names
 from study.record import DOMAINS, confirmed_points, number, section
 from study.reporting.wording import dataset_label, format_percent, interval_text, points_text
+from study.trials import ERROR, INTERPOLATED_COLUMN, finished_trials, interpolation_name
 
 SIGNIFICANCE = 0.05
 """A corrected p-value below this is called significant; intervals have the level 1 - SIGNIFICANCE."""
@@ -43,7 +44,7 @@ def describe_certainty(info: dict, table: pd.DataFrame, knee: pd.Series) -> str:
     Args:
         info: The study's record.
         table: Trials, of `study.trials.trials_table`.
-        knee: The recommended network, of `study.trials.find_knee`.
+        knee: The recommended network, of `study.fronts.find_knee`.
     """
     point = find_confirmed_point(info, knee["model"])
     if point is None:
@@ -52,7 +53,7 @@ def describe_certainty(info: dict, table: pd.DataFrame, knee: pd.Series) -> str:
     source, target = (dataset_label(info, domain) for domain in DOMAINS)
     changes = " ".join(change_words(info, point, domain) for domain in DOMAINS)
     seeds = "1 seed" if point["seeds"] == 1 else f"{point['seeds']} seeds"
-    rivals = _describe_rivals(info, knee, len(fronts.front_table(table)))
+    rivals = _describe_rivals(info, knee, len(front_table(table)))
     return (
         f"Trained again with {seeds} and tested on images that the search never saw, it reaches "
         f"{interval_text(point, 'source')} % on {source} and {interval_text(point, 'target')} % on {target}. "
@@ -83,7 +84,7 @@ def _describe_rivals(info: dict, knee: pd.Series, front_size: int) -> str:
 
 def _describe_unconfirmed(info: dict, table: pd.DataFrame, knee: pd.Series) -> str:
     """Returns what validation images alone show of the recommended network."""
-    trainings = len(fronts.finished_trials(table))
+    trainings = len(finished_trials(table))
     text = f"Not sure: it is the best of {trainings} trainings on the images it was chosen by."
     count, people = validation_counts(info)
     estimate = validation_estimate(table, knee, count, people)
@@ -98,7 +99,7 @@ def _describe_unconfirmed(info: dict, table: pd.DataFrame, knee: pd.Series) -> s
         low, high = estimate.interval_of_share(1 - SIGNIFICANCE)
 
         # The recommended network lies within its own interval.
-        accuracies = fronts.front_table(table)["target_val"]
+        accuracies = front_table(table)["target_val"]
         rivals_within = int(accuracies.between(low, high).sum()) - 1
         text += (
             f" {format_percent(knee['target_val'])} % of {images} of {whom} is {format_percent(low)} to "
@@ -132,7 +133,7 @@ def validation_estimate(table: pd.DataFrame, knee: pd.Series, count: int, people
 
     Args:
         table: Trials, of `study.trials.trials_table`.
-        knee: The recommended network, of `study.trials.find_knee`.
+        knee: The recommended network, of `study.fronts.find_knee`.
         count: Number of validation images, 0 where unknown.
         people: Number of people whom they show, 0 where unknown.
 
@@ -144,13 +145,13 @@ def validation_estimate(table: pd.DataFrame, knee: pd.Series, count: int, people
     if units < 2:
         return None
 
-    networks = fronts.candidate_networks(table)
-    is_knee = [model == knee["model"] for model in fronts.model_names(networks)]
+    networks = candidate_networks(table)
+    is_knee = [model == knee["model"] for model in model_names(networks)]
     network = networks[is_knee].iloc[0]
-    column = fronts.ERROR
+    column = ERROR
     if (network["share"], network["slope"]) != (1, 0):
-        interpolation = fronts.interpolation_name(network["share"], network["slope"])
-        column = fronts.INTERPOLATED_COLUMN.format(column, interpolation)
+        interpolation = interpolation_name(network["share"], network["slope"])
+        column = INTERPOLATED_COLUMN.format(column, interpolation)
 
     error = number(network.get(column))
     if error is None and not people:

@@ -31,7 +31,7 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     """
     import pandas as pd
 
-    from study import trials as fronts
+    from study.fronts import front_table
     from study.reading_record import readable_record
     from study.record import confirmed_points, hide_secrets
     from study.reporting.figure_style import CONFIRMED, NAMES
@@ -42,9 +42,10 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
     from study.reporting.tables import to_latex, to_markdown
     from study.reporting.trial_details import collect_trial_details
     from study.stored_values import notice
+    from study.trials import readable, trials_table
 
     # What is odd in the storage is left out here, once, and named.
-    record, kept = readable_record(study_info), fronts.readable(trials)
+    record, kept = readable_record(study_info), readable(trials)
     info: dict[str, Any] = hide_secrets(record.value)
     trials = list(kept.value)
     said = notice([*kept.odd, *(f"the study's {name}" for name in record.odd)])
@@ -52,14 +53,14 @@ def export(study_info: dict, trials: Iterable[Any], folder: Path) -> list[Path]:
         info["notice"] = said
         print(f"warning: {said}", file=sys.stderr)
 
-    table = fronts.trials_table(trials)
+    table = trials_table(trials)
     files, notes = draw_figures(info, table, trials)
     files["trials.csv"] = _csv(table)
     files["study.json"] = (json.dumps(info, indent=1, ensure_ascii=False, default=str) + "\n").encode()
     paper = study_paper_table(info, table)
     if paper is not None:
         files["paper_table.csv"] = _csv(paper)
-    files["front.csv"] = _csv(confirmed_front(fronts.front_table(table), info))
+    files["front.csv"] = _csv(confirmed_front(front_table(table), info))
     if confirmed_points(info):
         files["confirm.csv"] = _csv(pd.DataFrame(confirmed_points(info)))
     vectors = {name.removesuffix(".svg"): files[name].decode() for name in files if name.endswith(".svg")}

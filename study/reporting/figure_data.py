@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 
 from fer.expressions import CHANCE
-from study import trials as fronts
+from study.fronts import candidate_networks, front_table, hypervolume_over_trials, is_on_front
 from study.record import DOMAINS, baseline_point, confirmed_points
 from study.reporting.figure_style import CONFIRMED
 from study.reporting.parallel_axes import ParallelFigure, build_parallel_figure
 from study.reporting.wording import dataset_label, objective_label
+from study.trials import OBJECTIVES, describe_reference, finished_trials, hypervolume_reference
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class StrategyNetworks:
         points: Source and target accuracy in per cent (n, 2).
         on_front: Which of them are on the front (n,).
         is_end: Which of them are the end of a training and not interpolated (n,).
-        networks: Their rows of `study.trials.candidate_networks`.
+        networks: Their rows of `study.fronts.candidate_networks`.
     """
 
     strategy: str
@@ -147,10 +148,10 @@ def build_figure_data(name: str, info: dict, table: pd.DataFrame, ranking: pd.Da
     if name == CONFIRMED:
         return build_confirmed_figure(info)
     if name == "hypervolume":
-        volumes = fronts.hypervolume_over_trials(table, fronts.hypervolume_reference(info))
-        return HypervolumeFigure(table["number"].to_numpy(), volumes, fronts.describe_reference(info))
+        volumes = hypervolume_over_trials(table, hypervolume_reference(info))
+        return HypervolumeFigure(table["number"].to_numpy(), volumes, describe_reference(info))
     if name == "strategies":
-        groups = group_by_strategy(fronts.finished_trials(table))
+        groups = group_by_strategy(finished_trials(table))
         return StrategiesFigure(groups, _baseline_in_percent(info), _objective_labels(info))
     if name == "parallel":
         return build_parallel_figure(table)
@@ -161,11 +162,11 @@ def build_figure_data(name: str, info: dict, table: pd.DataFrame, ranking: pd.Da
 
 def build_front_figure(info: dict, table: pd.DataFrame) -> FrontFigure:
     """Returns the figure of all networks and the front."""
-    front = fronts.front_table(table)
+    front = front_table(table)
     groups = []
-    for strategy, networks in group_by_strategy(fronts.candidate_networks(table)):
-        points = 100 * networks[fronts.OBJECTIVES].to_numpy(float)
-        on_front = fronts.is_on_front(networks, front)
+    for strategy, networks in group_by_strategy(candidate_networks(table)):
+        points = 100 * networks[OBJECTIVES].to_numpy(float)
+        on_front = is_on_front(networks, front)
         is_end = (networks["share"] == 1).to_numpy()
         groups.append(StrategyNetworks(strategy, points, on_front, is_end, networks))
     return FrontFigure(groups, front_border(front), _baseline_in_percent(info), _objective_labels(info))
@@ -211,11 +212,11 @@ def front_border(front: pd.DataFrame) -> np.ndarray:
     """Returns the corners (m, 2), in per cent, of the border of what a front dominates above chance.
 
     Args:
-        front: Of `study.trials.front_table`, sorted by source accuracy.
+        front: Of `study.fronts.front_table`, sorted by source accuracy.
     """
     if front.empty:
         return np.empty((0, 2))
-    points = 100 * front[fronts.OBJECTIVES].to_numpy(float)
+    points = 100 * front[OBJECTIVES].to_numpy(float)
     chance = 100 * CHANCE
 
     # A step down at each point to the height of the next; the last goes down to chance.

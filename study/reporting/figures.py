@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from study import trials as fronts
 from study.record import confirmed_points
 from study.reporting.figure_data import FigureData, build_figure_data
 from study.reporting.figure_style import CONFIRMED, NAMES
 from study.reporting.importance import compute_importances
 from study.reporting.matplotlib_plots import draw_plot
 from study.reporting.plotly_charts import render_chart_page
+from study.trials import finished_trials
 
 STYLE: Any = {
     "font.size": 9.5,
@@ -59,7 +59,7 @@ def draw_figures(info: dict, table: pd.DataFrame, trials: list[Any]) -> tuple[di
 
 def _draw_figure(name: str, info: dict, table: pd.DataFrame, trials: list[Any]) -> tuple[dict[str, bytes], str]:
     """Returns a figure's files, none where the study has too little for it, and a note on what is missing."""
-    if fronts.finished_trials(table).empty:
+    if finished_trials(table).empty:
         return {}, "no trial has finished yet"
     ranking = None
     note = ""

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from study import trials as fronts
+from study.fronts import candidate_networks, find_knee, front_table
 from study.record import DOMAINS, baseline_point, number
 from study.reporting.certainty import SIGNIFICANCE, count_units, describe_certainty, results_of
 from study.reporting.result_tables import (
@@ -53,7 +53,7 @@ def list_findings(info: dict, table: pd.DataFrame) -> list[Finding]:
         info: The study's record.
         table: Trials, of `study.trials.trials_table`.
     """
-    knee = fronts.find_knee(fronts.front_table(table))
+    knee = find_knee(front_table(table))
     if knee is None:
         return []
     certainty = Finding("How sure is the recommendation?", describe_certainty(info, table, knee), None)
@@ -77,7 +77,7 @@ def describe_retention(info: dict, table: pd.DataFrame) -> str:
     baseline = baseline_point(info)
     if baseline is None:
         return ""
-    networks = fronts.candidate_networks(table)
+    networks = candidate_networks(table)
     leaders = {}
     for level in LEVELS:
         best = best_on_target(networks, level * baseline[0])

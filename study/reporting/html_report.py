@@ -11,7 +11,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from study import trials as fronts
+from study.fronts import front_table
 from study.record import DOMAINS, confirmed_points, is_synthetic, number, section
 from study.reporting import plotly_charts
 from study.reporting.certainty import about_intervals, differing_points
@@ -34,6 +34,7 @@ from study.reporting.wording import (
     format_value,
     limits_sentence,
 )
+from study.trials import hyperparameter_names
 
 FOLDER = Path(__file__).parent
 TECHNICAL_SECTIONS = ("options", "network", "versions", "hardware")
@@ -118,7 +119,7 @@ def _page_content(info: dict) -> dict[str, Any]:
 
 def _search_content(info: dict, table: pd.DataFrame) -> dict[str, Any]:
     """Returns what the search found on validation images."""
-    front = fronts.front_table(table)
+    front = front_table(table)
     findings = list_findings(info, table)
     return {
         "counts": count_states(table),
@@ -135,7 +136,7 @@ def _search_content(info: dict, table: pd.DataFrame) -> dict[str, Any]:
 def _constant_hyperparameters(front: pd.DataFrame, table: pd.DataFrame) -> str:
     """Returns the hyperparameters that are the same in every trial, with their values, in a line."""
     varied = varied_hyperparameters(table)
-    constant = [name for name in fronts.hyperparameter_names(front) if name not in varied]
+    constant = [name for name in hyperparameter_names(front) if name not in varied]
     return ", ".join(f"{name} {format_value(front[name].iloc[0])}" for name in constant)
 
 

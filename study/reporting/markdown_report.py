@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from study import trials as fronts
+from study.fronts import find_knee, front_table
 from study.record import DOMAINS, confirmed_points, is_synthetic, section
 from study.reporting.certainty import about_intervals, differing_points
 from study.reporting.findings import list_findings
@@ -42,7 +42,7 @@ def render_markdown(info: dict, table: pd.DataFrame, tables: list[Table]) -> str
     if is_synthetic(info):
         lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
     lines += [f"Study `{info.get('name', 'study')}`, {len(table)} trials.", ""]
-    knee = fronts.find_knee(fronts.front_table(table))
+    knee = find_knee(front_table(table))
     if knee is None:
         return "\n".join([*lines, "No trial has finished yet.", ""])
     lines += [

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from search_spaces.paper import FROM_SCRATCH
-from study import trials as fronts
 from study.record import DOMAINS, confirmed_points, is_synthetic, number, section
 from study.reporting.tables import Table
 from study.reporting.wording import SYNTHETIC
+from study.trials import finished_trials
 
 PAPER = Path(__file__).with_name("paper.csv")
 OURS = "this study (validation)"
@@ -89,7 +89,7 @@ def paper_table(
 
 
 def _validation(table: pd.DataFrame, domain: str) -> dict[str, float]:
-    done = fronts.finished_trials(table)
+    done = finished_trials(table)
     amount = pd.to_numeric(done["amount"]) if "amount" in done else pd.Series(1.0, index=done.index)
     accuracy = 100 * done[f"{domain}_val"]
     row = {"BL": accuracy[done["strategy"] == "BL"].mean()}

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from study import trials as fronts
+from study.fronts import front_table
 from study.reporting.wording import format_percent, format_value
+from study.trials import OBJECTIVES, finished_trials, hyperparameter_names
 
 LOGARITHMIC_RATIO = 30.0
 """A positive hyperparameter whose largest value is this many times its smallest is drawn on a logarithmic axis."""
@@ -61,19 +62,19 @@ def build_parallel_figure(table: pd.DataFrame) -> ParallelFigure:
     Args:
         table: Trials, of `study.trials.trials_table`.
     """
-    trials = fronts.finished_trials(table).reset_index(drop=True)
+    trials = finished_trials(table).reset_index(drop=True)
     trials = trials.assign(strategy=trials["strategy"].fillna("unknown").astype(str))
 
     # Strategy and both objectives have axes; hyperparameters share the others.
-    varied = [name for name in fronts.hyperparameter_names(trials) if trials[name].nunique() > 1]
+    varied = [name for name in hyperparameter_names(trials) if trials[name].nunique() > 1]
     by_count = sorted(varied, key=lambda name: -trials[name].count())
     most_common = by_count[: MOST_AXES - 3]
     names = ["strategy", *(name for name in varied if name in most_common)]
 
     axes = [_build_axis(name, trials[name]) for name in names]
-    for objective, label in zip(fronts.OBJECTIVES, ("source %", "target %"), strict=True):
+    for objective, label in zip(OBJECTIVES, ("source %", "target %"), strict=True):
         axes.append(_build_numeric_axis(label, trials[objective].to_numpy(float), format_percent))
-    on_front = trials["number"].isin(fronts.front_table(table)["trial"])
+    on_front = trials["number"].isin(front_table(table)["trial"])
     return ParallelFigure(axes, trials["strategy"].tolist(), on_front.tolist())
 
 

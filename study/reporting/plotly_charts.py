@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from study import trials as fronts
 from study.record import DOMAINS, is_synthetic
 from study.reporting.figure_data import (
     ConfirmedFigure,
@@ -21,6 +20,7 @@ from study.reporting.figure_data import (
 from study.reporting.figure_style import DOMAIN_COLOURS, INK, TITLES, style_of
 from study.reporting.parallel_axes import ABSENT, ParallelFigure
 from study.reporting.wording import SYNTHETIC, format_percent, format_value
+from study.trials import OBJECTIVES, hyperparameter_names, interpolation_name
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -76,17 +76,17 @@ def hover_texts(networks: pd.DataFrame) -> list[str]:
     """Returns what hovering shows of each row: number, strategy, both objectives and every hyperparameter.
 
     Args:
-        networks: Rows of `study.trials.trials_table`, or of `study.trials.candidate_networks`.
+        networks: Rows of `study.trials.trials_table`, or of `study.fronts.candidate_networks`.
     """
-    names = [name for name in fronts.hyperparameter_names(networks) if name != "trial"]
+    names = [name for name in hyperparameter_names(networks) if name != "trial"]
     texts = []
     for network in networks.to_dict("records"):
         interpolation = ""
         if network.get("share", 1) != 1:
-            interpolation = f", at alpha {fronts.interpolation_name(network['share'], network['slope'])}"
+            interpolation = f", at alpha {interpolation_name(network['share'], network['slope'])}"
         strategy = _escape(network["strategy"] or "unknown")
         head = f"<b>Trial {network['number']} · {strategy}{interpolation}</b>"
-        source, target = (format_percent(network[objective]) for objective in fronts.OBJECTIVES)
+        source, target = (format_percent(network[objective]) for objective in OBJECTIVES)
         values = [f"{_escape(name)}: {_escape(format_value(network[name]))}" for name in names]
         texts.append("<br>".join([head, f"source {source} % · target {target} %", *values]))
     return texts

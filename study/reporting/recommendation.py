@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from study import trials as fronts
+from study.fronts import candidate_networks, find_knee, front_table, hypervolume_over_trials
 from study.record import DOMAINS, baseline_point
 from study.reporting.certainty import change_text, describe_certainty, find_confirmed_point
 from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import dataset_label, describe_interpolation, format_percent, format_value
+from study.trials import STATES, hypervolume_reference
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def build_recommendation(info: dict, table: pd.DataFrame) -> Recommendation | No
         info: The study's record.
         table: Trials, of `study.trials.trials_table`.
     """
-    knee = fronts.find_knee(fronts.front_table(table))
+    knee = find_knee(front_table(table))
     if knee is None:
         return None
     alpha = describe_interpolation(knee["alpha"], knee.get("alpha_slope", 0.0))
@@ -70,7 +71,7 @@ def build_recommendation(info: dict, table: pd.DataFrame) -> Recommendation | No
 
 def count_states(table: pd.DataFrame) -> str:
     """Returns how many trials ended how: "27 finished, 2 stopped, 1 failed"."""
-    counts = [f"{int((table['state'] == state).sum())} {state}" for state in fronts.STATES.values()]
+    counts = [f"{int((table['state'] == state).sum())} {state}" for state in STATES.values()]
     return ", ".join(counts)
 
 
@@ -127,14 +128,14 @@ def _tested_card(info: dict, point: dict, domain: str) -> Card:
 
 def _search_cards(info: dict, table: pd.DataFrame) -> list[Card]:
     """Returns what the search cost, and what interpolated networks added where there are any."""
-    front_size = len(fronts.front_table(table))
+    front_size = len(front_table(table))
     cards = [Card("Search", f"{len(table)} trials", f"{count_states(table)}; {front_size} on the front")]
 
-    has_interpolated = (fronts.candidate_networks(table)["share"] < 1).any()
+    has_interpolated = (candidate_networks(table)["share"] < 1).any()
     if has_interpolated:
-        reference = fronts.hypervolume_reference(info)
-        with_interpolated = fronts.hypervolume_over_trials(table, reference, True)[-1]
-        of_ends = fronts.hypervolume_over_trials(table, reference, False)[-1]
+        reference = hypervolume_reference(info)
+        with_interpolated = hypervolume_over_trials(table, reference, True)[-1]
+        of_ends = hypervolume_over_trials(table, reference, False)[-1]
         detail = f"to the hypervolume of {of_ends:.4f} of the trials' ends, on validation"
         cards.append(Card("Interpolation added", f"{with_interpolated - of_ends:.4f}", detail))
     return cards

@@ -6,11 +6,12 @@ import pandas as pd
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
-from study import trials as fronts
+from study.fronts import candidate_networks, model_names
 from study.record import DOMAINS, baseline_point, confirmed_points, number, section
 from study.reporting.certainty import results_of
 from study.reporting.tables import LEVELS, Table
 from study.reporting.wording import dataset_label, format_percent, interval_text, points_text
+from study.trials import OBJECTIVES, RUNG_COLUMN, finished_trials, interpolation_name, rung_shares
 
 SHOWN_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
 FREEZING_BINS = (-1, 0, 4, 8, 10, len(LAYERS) - 1, len(LAYERS))
@@ -25,7 +26,7 @@ def build_rungs_table(table: pd.DataFrame) -> Table | None:
     Args:
         table: Trials, of `study.trials.trials_table`.
     """
-    rows = [_rung_row(table, share) for share in fronts.rung_shares(table)]
+    rows = [_rung_row(table, share) for share in rung_shares(table)]
     caption = (
         "Spearman's rank correlation of accuracies at a share of the budget with those at its end, over the finished "
         "trials that were looked at there. Stopped trials have no end: the correlation over all would differ."
@@ -36,14 +37,14 @@ def build_rungs_table(table: pd.DataFrame) -> Table | None:
 
 def _rung_row(table: pd.DataFrame, share: str) -> list[Any]:
     columns = _rung_columns(share)
-    finished = fronts.finished_trials(table).dropna(subset=columns)
+    finished = finished_trials(table).dropna(subset=columns)
     correlations = []
-    for objective, column in zip(fronts.OBJECTIVES, columns, strict=True):
+    for objective, column in zip(OBJECTIVES, columns, strict=True):
         correlation = number(finished[column].rank().corr(finished[objective].rank()))
         correlations.append("–" if correlation is None else f"{correlation:.2f}")
 
     # A trial stopped here if it reached this rung and none after it.
-    later = [column for other in fronts.rung_shares(table) if other > share for column in _rung_columns(other)]
+    later = [column for other in rung_shares(table) if other > share for column in _rung_columns(other)]
     is_stopped = table["state"] == "stopped"
     reached = table[columns].notna().all(axis=1)
     ended = table[later].isna().all(axis=1)
@@ -52,14 +53,14 @@ def _rung_row(table: pd.DataFrame, share: str) -> list[Any]:
 
 
 def _rung_columns(share: str) -> list[str]:
-    return [fronts.RUNG_COLUMN.format(objective, share) for objective in fronts.OBJECTIVES]
+    return [RUNG_COLUMN.format(objective, share) for objective in OBJECTIVES]
 
 
 def best_on_target(networks: pd.DataFrame, min_source_accuracy: float) -> pd.Series | None:
     """Returns the network with the highest target accuracy among those that keep a source accuracy, None if none do.
 
     Args:
-        networks: Of `study.trials.candidate_networks`.
+        networks: Of `study.fronts.candidate_networks`.
         min_source_accuracy: The source accuracy that must stay, as a share.
     """
     candidates = networks[networks["source_val"] >= min_source_accuracy]
@@ -71,10 +72,10 @@ def best_on_target(networks: pd.DataFrame, min_source_accuracy: float) -> pd.Ser
 def build_retention_table(info: dict, table: pd.DataFrame) -> Table | None:
     """Returns the best network on the target for each share of the source accuracy that must stay."""
     baseline = baseline_point(info)
-    if baseline is None or fronts.finished_trials(table).empty:
+    if baseline is None or finished_trials(table).empty:
         return None
-    networks = fronts.candidate_networks(table)
-    networks["model"] = fronts.model_names(networks)
+    networks = candidate_networks(table)
+    networks["model"] = model_names(networks)
     tested = {point["model"]: point for point in confirmed_points(info) if point["model"]}
 
     head = ["Source kept, at least", "Strategy", "Trial", "Alpha", "Source %", "Target %"]
@@ -88,7 +89,7 @@ def build_retention_table(info: dict, table: pd.DataFrame) -> Table | None:
             dashes = ["–" for _ in head[2:]]
             rows.append([label, "none", *dashes])
             continue
-        alpha = fronts.interpolation_name(best["share"], best["slope"])
+        alpha = interpolation_name(best["share"], best["slope"])
         accuracies = [format_percent(best["source_val"]), format_percent(best["target_val"])]
         cells = [label, best["strategy"], best["number"], alpha, *accuracies]
         if tested:
@@ -159,7 +160,7 @@ def find_confirmed_recalls(info: dict, model: str) -> tuple[dict, dict] | None:
 
 def build_freezing_table(table: pd.DataFrame) -> Table | None:
     """Returns what trials reached by how many layers they froze."""
-    finished = fronts.finished_trials(table)
+    finished = finished_trials(table)
     if "frozen_layers" not in finished or finished["frozen_layers"].nunique() < 2:
         return None
     bins = pd.cut(pd.to_numeric(finished["frozen_layers"]), list(FREEZING_BINS))
@@ -168,7 +169,7 @@ def build_freezing_table(table: pd.DataFrame) -> Table | None:
         layers = pd.to_numeric(group["frozen_layers"])
         label = f"{layers.min()}" if layers.min() == layers.max() else f"{layers.min()}–{layers.max()}"
         accuracies = []
-        for objective in fronts.OBJECTIVES:
+        for objective in OBJECTIVES:
             accuracies += [format_percent(group[objective].median()), format_percent(group[objective].max())]
         rows.append([label, len(group), *accuracies])
     head = ["Frozen layers", "Trials", "Source % median", "best", "Target % median", "best"]

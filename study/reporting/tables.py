@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from study import trials as fronts
+from study.fronts import front_table, strategies_table
 from study.record import DOMAINS, baseline_point, confirmed_points, number, section
 from study.reporting.wording import (
     dataset_label,
@@ -16,6 +16,7 @@ from study.reporting.wording import (
     interval_text,
     points_text,
 )
+from study.trials import OBJECTIVES, hyperparameter_names
 
 LEVELS = (0.98, 0.95, 0.9, 0.8)
 """Shares of the baseline's source accuracy that a user may want to keep."""
@@ -93,13 +94,13 @@ def varied_hyperparameters(table: pd.DataFrame) -> list[str]:
     Args:
         table: Trials, of `study.trials.trials_table`.
     """
-    return [name for name in fronts.hyperparameter_names(table) if table[name].nunique(dropna=False) > 1]
+    return [name for name in hyperparameter_names(table) if table[name].nunique(dropna=False) > 1]
 
 
 def build_strategies_table(info: dict, table: pd.DataFrame) -> Table:
     """Returns per strategy how many trials ended how, and what it reached on validation images."""
     baseline = baseline_point(info)
-    strategies = fronts.strategies_table(table, baseline[0] if baseline else None, LEVELS)
+    strategies = strategies_table(table, baseline[0] if baseline else None, LEVELS)
     head = [_strategy_heading(str(column)) for column in strategies.columns]
     rows = [[_strategy_cell(value) for value in row] for row in strategies.itertuples(index=False)]
     caption = "On validation images; each is the best of its strategy's trials, and the best of more trials is higher."
@@ -141,14 +142,14 @@ def build_unfinished_table(table: pd.DataFrame) -> Table | None:
 
 def build_front_table(info: dict, table: pd.DataFrame) -> Table:
     """Returns the front on validation images, with the hyperparameters that vary over the study."""
-    front = fronts.front_table(table)
-    on_front = fronts.hyperparameter_names(front)
+    front = front_table(table)
+    on_front = hyperparameter_names(front)
     varied = [name for name in on_front if name in varied_hyperparameters(table)]
 
     rows: list[list[Any]] = []
     for network in front.to_dict("records"):
         alpha = describe_interpolation(network["alpha"], network.get("alpha_slope", 0.0))
-        accuracies = [format_percent(network[objective]) for objective in fronts.OBJECTIVES]
+        accuracies = [format_percent(network[objective]) for objective in OBJECTIVES]
         values = [format_value(network[name]) for name in varied]
         rows.append([network["trial"], network["strategy"], alpha, *accuracies, *values])
 

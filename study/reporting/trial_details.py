@@ -7,11 +7,12 @@ import pandas as pd
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
-from study import trials as fronts
+from study.fronts import candidate_networks, find_knee, front_table, is_on_front
 from study.record import DOMAINS, confirmed_points, number, section
 from study.reporting.certainty import results_of
 from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import dataset_label, describe_interpolation, format_value
+from study.trials import counted_trials, finished_trials, model_file
 
 MOST_TRIALS = 1500
 """Trials that are shown; of more, the front's and the latest, so that the page stays a few megabytes."""
@@ -28,8 +29,8 @@ def collect_trial_details(info: dict, table: pd.DataFrame, trials: Iterable[Any]
         table: Trials, of `study.trials.trials_table`.
         trials: The Optuna trials themselves, whose curves and confusion matrices no table has.
     """
-    front = fronts.front_table(table)
-    knee = fronts.find_knee(front)
+    front = front_table(table)
+    knee = find_knee(front)
     baseline = section(info, "baseline")
     return {
         "labels": {domain: dataset_label(info, domain) for domain in DOMAINS},
@@ -48,12 +49,12 @@ def collect_trial_details(info: dict, table: pd.DataFrame, trials: Iterable[Any]
 def _details_by_number(
     info: dict, table: pd.DataFrame, front: pd.DataFrame, trials: Iterable[Any]
 ) -> dict[str, dict[str, Any]]:
-    trial_of = {trial.number: trial for trial in fronts.counted_trials(trials)}
+    trial_of = {trial.number: trial for trial in counted_trials(trials)}
     interpolated = _interpolated_by_number(table, front)
     names = varied_hyperparameters(table)
 
     # The front's trials come first where there are too many.
-    finished = fronts.finished_trials(table)
+    finished = finished_trials(table)
     rows = finished.assign(on_front=finished["number"].isin(front["trial"]))
     rows = rows.sort_values(["on_front", "number"], ascending=False)[:MOST_TRIALS]
 
@@ -85,14 +86,14 @@ def _trial_details(row: dict, trial: Any, names: list[str], info: dict) -> dict[
         "curve": {column: [_round(point.get(column)) for point in curve] for column in CURVE_COLUMNS},
         "confusion": trial.user_attrs.get("confusion") or {},
         "retention": [_round(row.get(f"retention_{name}")) for name in EXPRESSIONS],
-        "cka": _find_similarity(info, fronts.model_file(row["number"])),
+        "cka": _find_similarity(info, model_file(row["number"])),
     }
 
 
 def _interpolated_by_number(table: pd.DataFrame, front: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:
     """Returns the networks between the baseline and the end of each trial, by the trial's number."""
-    networks = fronts.candidate_networks(table)
-    networks = networks.assign(on_front=fronts.is_on_front(networks, front))
+    networks = candidate_networks(table)
+    networks = networks.assign(on_front=is_on_front(networks, front))
     by_number: dict[int, list[dict[str, Any]]] = {}
     for network in networks[networks["share"] < 1].to_dict("records"):
         shown = {

@@ -1,4 +1,4 @@
-"""Whether a study's trials are of its search space as the space is now.
+"""The test whether a study's trials are of its search space as the space is now.
 
 Optuna refuses one hyperparameter with two distributions, trial by trial. Here all trials of a study are asked at once,
 and before anything is trained: each trial's choices are given to the space again, and what the space asks for is
@@ -12,12 +12,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from fer.config import AdaptationConfig
 from search_spaces import SPACES
+from study.storage.optuna_private import enqueued_parameters
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
-
-_ENQUEUED = "fixed_params"
-"""The attribute in which Optuna keeps the choices that a waiting trial was enqueued with."""
 
 
 def fits(trial: "FrozenTrial", space: str) -> bool:
@@ -27,7 +25,7 @@ def fits(trial: "FrozenTrial", space: str) -> bool:
         trial: In any state; a waiting one has the choices that it was enqueued with.
         space: Name of the search space.
     """
-    choices = trial.system_attrs.get(_ENQUEUED, {}) | trial.params
+    choices = enqueued_parameters(trial) | trial.params
     if not choices:
         return True  # the baseline, or a trial that is left to the sampler
 
@@ -36,7 +34,8 @@ def fits(trial: "FrozenTrial", space: str) -> bool:
     if not choices.keys() <= replay.asked.keys():
         return False
     same_values = all(replay.asked[name] == distribution for name, distribution in trial.distributions.items())
-    return same_values and all(_allows(replay.asked[name], value) for name, value in choices.items())
+    all_allowed = all(_allows(replay.asked[name], value) for name, value in choices.items())
+    return same_values and all_allowed
 
 
 class _Replay:
@@ -61,8 +60,9 @@ class _Replay:
 
     def _answer(self, name: str, distribution: BaseDistribution, otherwise: Any) -> Any:
         self.asked[name] = distribution
-        known = name in self.choices and _allows(distribution, self.choices[name])
-        return self.choices[name] if known else otherwise
+        if name in self.choices and _allows(distribution, self.choices[name]):
+            return self.choices[name]
+        return otherwise
 
 
 def _allows(distribution: BaseDistribution, value: Any) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 
 from study.pareto import crowding_distances, hypervolume, non_dominated, non_domination_ranks
 from study.reading import ON_THE_WAY, RUNG, readable_attributes
+from study.trial_attributes import TrialAttributes
 from study.trials import objective_vectors
 
 ETA = 3
@@ -31,14 +32,28 @@ Vector = Sequence[float]
 
 
 def trials_since_growth(trials: Iterable[Any], reference: tuple[float, float]) -> int:
-    """Returns how many trials, given in the order of their ends, have finished since one made the hypervolume grow."""
-    front, volume, since = np.empty((0, 2)), 0.0, 0
-    for trial in [trial for trial in trials if trial.state.name == "COMPLETE"]:
+    """Returns how many finished trials have passed since one made the hypervolume grow.
+
+    Args:
+        trials: In the order of their ends.
+        reference: Source and target accuracy from which the hypervolume is measured.
+    """
+    front = np.empty((0, 2))
+    volume = 0.0
+    since = 0
+    for trial in trials:
+        if trial.state.name != "COMPLETE":
+            continue
         since += 1
-        front = np.vstack([front, *(np.reshape(vector, (1, 2)) for vector in objective_vectors(trial))])
+
+        points = np.reshape(objective_vectors(trial), (-1, 2))
+        front = np.vstack([front, points])
         front = front[non_dominated(front)]
-        if (grown := hypervolume(front, reference)) > volume + 1e-12:
-            volume, since = grown, 0
+
+        larger = hypervolume(front, reference)
+        if larger > volume + 1e-12:
+            volume = larger
+            since = 0
     return since
 
 
@@ -47,40 +62,52 @@ def rung_name(share: float) -> str:
     return f"{RUNG}{share:.3f}"
 
 
-def way_rung_name(share: float) -> str:
+def interpolated_rung_name(share: float) -> str:
     """Returns the trial attribute that holds, at a rung, the vectors of networks on the way to the trial's own."""
     return f"{ON_THE_WAY}{share:.3f}"
 
 
 def vectors_at_rung(trials: Iterable[Any], share: float, without: int) -> list[list[Vector]]:
-    """Returns what all trials but one wrote at a rung, a list of vectors for each trial, that of its own network first.
+    """Returns what trials wrote at a rung: for each a list of vectors, that of its own network first.
 
-    What was lost or diverged later counts for nothing, nor does what this program would not have written.
+    A trial that was lost or diverged later counts for nothing, nor does what this program would not have written.
+
+    Args:
+        trials: Of a study.
+        share: Of the budget, that is spent at the rung.
+        without: Number of the trial that is left out.
     """
-    name, way_name = rung_name(share), way_rung_name(share)
-    found = []
+    name = rung_name(share)
+    interpolated_name = interpolated_rung_name(share)
+    vectors = []
     for trial in trials:
-        if trial.number == without or trial.state.name == "FAIL" or trial.user_attrs.get("lost"):
+        if trial.number == without or trial.state.name == "FAIL":
             continue
-        written = {key: trial.user_attrs[key] for key in (name, way_name) if key in trial.user_attrs}
-        readable, _ = readable_attributes(written)
+        attributes = TrialAttributes.of(trial)
+        if attributes.lost:
+            continue
+        readable, _ = readable_attributes(attributes.subset((name, interpolated_name)))
         if name in readable:
-            found.append([readable[name], *readable.get(way_name, [])])
-    return found
+            vectors.append([readable[name], *readable.get(interpolated_name, [])])
+    return vectors
 
 
-def would_stop(mine: Sequence[Vector], others: Iterable[Sequence[Vector]], floor: float) -> bool:
-    """Decides at a rung as `should_stop_trial` does, among vectors that keep enough of the source.
+def would_stop(vectors: Sequence[Vector], others: Iterable[Sequence[Vector]], floor: float) -> bool:
+    """Decides at a rung as `should_stop_trial` does, among vectors with enough source accuracy.
 
-    What forgot too much is no answer, and stops none that may be one. Where no vector of the trial keeps enough, all
-    count: it is then judged as if there were no floor.
+    A network that forgot too much is no answer, and stops none that may be one. Where no vector of the trial has enough
+    source accuracy, all count: the trial is then judged as if none were asked.
+
+    Args:
+        vectors: (source, target) of each of the trial's networks.
+        others: Those of each trial that was at the rung before.
+        floor: The source accuracy below which no network is an answer.
     """
-    if all(source < floor for source, _ in mine):
-        return should_stop_trial(mine, list(others))
+    if all(source < floor for source, _ in vectors):
+        return should_stop_trial(vectors, list(others))
 
-    own = _above(floor, mine)
-    theirs = [_above(floor, vectors) for vectors in others]
-    return should_stop_trial(own, [objective_vectors for objective_vectors in theirs if objective_vectors])
+    answers = [_above(floor, theirs) for theirs in others]
+    return should_stop_trial(_above(floor, vectors), [theirs for theirs in answers if theirs])
 
 
 def _above(floor: float, vectors: Sequence[Vector]) -> list[Vector]:
@@ -106,16 +133,23 @@ def should_stop_trial(mine: Sequence[Vector], others: Sequence[Sequence[Vector]]
     trials = [mine, *others]
     if len(trials) < eta:
         return False
+
+    # A trial with a vector that no other trial's dominates goes on.
     points = np.array([vector for vectors in trials for vector in vectors], dtype=float)
-    own, theirs = points[: len(mine)], points[len(mine) :]
-    if not all(_dominated(point, theirs) for point in own):
+    own_points = points[: len(mine)]
+    other_points = points[len(mine) :]
+    if not all(_dominated(point, other_points) for point in own_points):
         return False
-    owners = np.repeat(np.arange(len(trials)), [len(vectors) for vectors in trials])
+
+    counts = [len(vectors) for vectors in trials]
+    owners = np.repeat(np.arange(len(trials)), counts)
     return trial_position(points, owners, 0) >= len(trials) / eta
 
 
 def _dominated(point: np.ndarray, others: np.ndarray) -> bool:
-    return bool(((others >= point).all(1) & (others > point).any(1)).any())
+    as_good = (others >= point).all(1)
+    better = (others > point).any(1)
+    return bool((as_good & better).any())
 
 
 def rank_position(points: np.ndarray, index: int) -> int:
@@ -134,13 +168,15 @@ def trial_position(points: np.ndarray, owners: np.ndarray, trial: int) -> int:
     ranks = non_domination_ranks(points)
     crowding = np.zeros(len(points))
     for rank in np.unique(ranks):
-        alike = ranks == rank
-        crowding[alike] = crowding_distances(points[alike])
+        members = ranks == rank
+        crowding[members] = crowding_distances(points[members])
 
     # The first point of each trial in this order is its best.
     order = np.lexsort((-crowding, ranks))
     _, first = np.unique(owners[order], return_index=True)
     best = order[first]
-    mine = best[trial]
-    before = (ranks[best] < ranks[mine]) | ((ranks[best] == ranks[mine]) & (crowding[best] > crowding[mine]))
+    own = best[trial]
+    better_rank = ranks[best] < ranks[own]
+    same_rank = ranks[best] == ranks[own]
+    before = better_rank | (same_rank & (crowding[best] > crowding[own]))
     return int(before.sum())

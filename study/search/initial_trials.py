@@ -1,7 +1,6 @@
 """What a study should try first: the initial trials that its user asks for, and the front of an earlier study.
 
-An initial trial is the slot of a trial (`search_spaces`) with the attribute "prior", which says where it comes from and
-keeps it from being enqueued twice.
+Such a trial has the attribute "prior", which says where it comes from and keeps it from being enqueued twice.
 """
 
 import contextlib
@@ -17,13 +16,16 @@ from fer.adaptation.methods import METHODS
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from search_spaces import SPACES
+from study.fronts import front_table
 from study.record import section
 from study.search.compatibility import fits
+from study.storage.backend import load_study, trials_of
+from study.storage.slots import InitialTrial
+from study.trial_attributes import TrialAttributes
+from study.trials import trials_table
 
 if TYPE_CHECKING:
     import optuna
-
-Slot = dict[str, Any]
 
 _ALIASES = {
     "sgd_lr": "lr", "adamw_lr": "lr", "fusion_frozen_layers": "frozen_layers", "anchor_without_replay": "anchor",
@@ -51,8 +53,8 @@ _WEIGHT_DECIDED_BY = ("fusion", "anchor", "anchor_without_replay")
 """The same of each hyperparameter that is called CHOICE_weight."""
 
 
-def initial_trials(options: dict[str, Any], base: AdaptationConfig) -> list[Slot]:
-    """Returns the slots that a study's options ask for: --try first, then the earlier study's front.
+def initial_trials(options: dict[str, Any], base: AdaptationConfig) -> list[InitialTrial]:
+    """Returns the initial trials that a study's options ask for: --try first, then the earlier study's front.
 
     Args:
         options: The study's options, by their names.
@@ -61,53 +63,55 @@ def initial_trials(options: dict[str, Any], base: AdaptationConfig) -> list[Slot
     Raises:
         InputError: An initial trial is not in the space, or the earlier study is not there or of another space.
     """
-    slots = [parse_initial_trial(text, options["space"], base) for text in options.get("tries") or ()]
+    initial = [parse_initial_trial(text, options["space"], base) for text in options.get("tries") or ()]
     if options.get("warm_start"):
-        from study.storage.backend import load_study
-
         earlier = load_study(options["warm_start"], Path(options["out"]), options["storage"])
-        slots += front_as_initial_trials(earlier, options["space"])
-    return slots
+        initial += front_as_initial_trials(earlier, options["space"])
+    return initial
 
 
-def front_as_initial_trials(study: "optuna.Study", space: str) -> list[Slot]:
+def front_as_initial_trials(study: "optuna.Study", space: str) -> list[InitialTrial]:
     """Returns the trials on a study's front, best source accuracy first.
 
     Raises:
         InputError: It was searched in another space or an earlier form of this one, or has no finished trial.
     """
-    from study.storage.backend import trials_of
-    from study.trials import front_table, trials_table
-
-    theirs = section(section(study.user_attrs, "study"), "options").get("space")
-    if theirs != space:
-        raise InputError(
-            "--warm-start needs a study of the same space", f"{study.study_name}, of {theirs}", f"Use --space {theirs}."
-        )
-    trials = trials_of(study)
-    numbers = dict.fromkeys(front_table(trials_table(trials))["trial"].tolist()[::-1])
-    older = [number for number in numbers if not fits(trials[number], space)]
-    if older:
+    earlier_space = section(section(study.user_attrs, "study"), "options").get("space")
+    if earlier_space != space:
         raise InputError(
             "--warm-start needs a study of the same space",
-            f"{study.study_name}, trial {older[0]}, from before the space {space} changed",
-            "Leave it out, or give the trial's choices with --try.",
+            f"{study.study_name}, of {earlier_space}",
+            f"Use --space {earlier_space}.",
         )
+
+    # A front may hold several networks of one trial.
+    trials = trials_of(study)
+    front = front_table(trials_table(trials))
+    best_first = front["trial"].tolist()[::-1]
+    numbers = list(dict.fromkeys(best_first))
     if not numbers:
         raise InputError(
             "--warm-start needs a study with finished trials", study.study_name, "Let it finish some, or leave it out."
         )
-    slots = []
+
+    outdated = [number for number in numbers if not fits(trials[number], space)]
+    if outdated:
+        raise InputError(
+            "--warm-start needs a study of the same space",
+            f"{study.study_name}, trial {outdated[0]}, from before the space {space} changed",
+            "Leave it out, or give the trial's choices with --try.",
+        )
+
+    initial = []
     for number in numbers:
-        own = trials[number].user_attrs
-        attributes = {name: own[name] for name in ("named", "keep") if name in own}
+        attributes = TrialAttributes.of(trials[number]).subset(("named", "keep"))
         attributes["prior"] = f"{study.study_name}, trial {number}"
-        slots.append({"params": dict(trials[number].params), "user_attrs": attributes})
-    return slots
+        initial.append(InitialTrial(dict(trials[number].params), attributes))
+    return initial
 
 
-def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> Slot:
-    """Turns "strategy=FU,lr=1e-3" into a slot; what it leaves open is left to the sampler.
+def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> InitialTrial:
+    """Turns "strategy=FU,lr=1e-3" into an initial trial; what it leaves open is left to the sampler.
 
     Where the space itself does not ask for a strategy, "strategy" is a named method, which the other pairs change.
 
@@ -128,7 +132,7 @@ def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> Slot:
         name = given.pop("strategy")
         method = _parameters_of(name, space, base, changed=given, text=text)
         if not given:
-            return {"params": method, "user_attrs": attributes | {"named": name}}
+            return InitialTrial(method, attributes | {"named": name})
 
     # The space asks for its hyperparameters as it asks any trial.
     trial = _GivenTrial(given, method)
@@ -141,7 +145,7 @@ def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> Slot:
             ", ".join(unused),
             "Correct the name, or switch on what it belongs to.",
         )
-    return {"params": trial.fixed | trial.deciding(), "user_attrs": attributes}
+    return InitialTrial(trial.fixed | trial.deciding(), attributes)
 
 
 def _parse_pairs(text: str) -> dict[str, str]:
@@ -231,15 +235,13 @@ class _GivenTrial(FixedTrial):
     @contextlib.contextmanager
     def _answered(self, name: str, distribution: BaseDistribution, otherwise: Any) -> Iterator[None]:
         """Sets the answer that `FixedTrial` then gives; refuses a given value that `FixedTrial` does not take."""
-        key = name if name in self.given else _ALIASES.get(name, name)
-        implied = self._implied(name, distribution)
+        key = self._key_of(name)
         if key in self.given:
             self.used.add(key)
-            self.fixed[name] = _read(self.given[key], distribution)
-        elif implied is not None:
-            self.fixed[name] = implied
-        elif name in self.method:
-            self.fixed[name] = self.method[name]
+
+        fixed = self._fixed_value(name, key, distribution)
+        if fixed is not None:
+            self.fixed[name] = fixed
         self.answers[name] = self.fixed.get(name, otherwise)
 
         try:
@@ -248,24 +250,20 @@ class _GivenTrial(FixedTrial):
         except (ValueError, UserWarning):
             raise _out_of_range(name, self.given.get(key, self.answers[name]), distribution) from None
 
-    def _implied(self, name: str, distribution: BaseDistribution) -> Any:
-        """Returns the choice that a given hyperparameter belongs to, or None."""
-        if not isinstance(distribution, CategoricalDistribution):
-            return None
-        for choice in distribution.choices:
-            if f"{choice}_lr" in self.given or f"{choice}_weight" in self.given:
-                return choice
+    def _key_of(self, name: str) -> str:
+        """Returns the name under which the user gives a hyperparameter: its own, or what users call it."""
+        if name in self.given:
+            return name
+        return _ALIASES.get(name, name)
 
-        # Without fusion there is nothing to replay.
-        replays = self.given.get("anchor") == "replay" or "replay_weight" in self.given
-        if name == "fusion" and replays and True in distribution.choices:
-            return True
-
-        parts = _PARTS.get(name, (name.removesuffix("_on"),))
-        needed = any(key.startswith(parts) for key in self.given if key != name)
-        if not needed:
-            return None
-        return next((choice for choice in distribution.choices if choice in _ON), None)
+    def _fixed_value(self, name: str, key: str, distribution: BaseDistribution) -> Any:
+        """Returns the value that the sampler has no say in: as given, as implied, or the method's; None if none is."""
+        if key in self.given:
+            return _read(self.given[key], distribution)
+        implied = _implied_choice(name, distribution, self.given)
+        if implied is not None:
+            return implied
+        return self.method.get(name)
 
     def deciding(self) -> dict[str, Any]:
         """Returns the answers that decide whether, and under which name, the given hyperparameters are asked for."""
@@ -276,6 +274,35 @@ class _GivenTrial(FixedTrial):
                 if decider in self.answers:
                     decisions[decider] = self.answers[decider]
         return decisions
+
+
+def _implied_choice(name: str, distribution: BaseDistribution, given: Mapping[str, str]) -> Any:
+    """Returns the choice under which the given hyperparameters mean something, None where any choice would do.
+
+    Args:
+        name: The hyperparameter that the space asks for.
+        distribution: Its choices.
+        given: The hyperparameters as the user wrote them.
+    """
+    if not isinstance(distribution, CategoricalDistribution):
+        return None
+
+    # A hyperparameter that has the choice in its name: adamw_lr, replay_weight.
+    for choice in distribution.choices:
+        if f"{choice}_lr" in given or f"{choice}_weight" in given:
+            return choice
+
+    # Without fusion there is nothing to replay.
+    replays = given.get("anchor") == "replay" or "replay_weight" in given
+    if name == "fusion" and replays and True in distribution.choices:
+        return True
+
+    # A part of what the choice switches on.
+    parts = _PARTS.get(name, (name.removesuffix("_on"),))
+    needed = any(key.startswith(parts) for key in given if key != name)
+    if not needed:
+        return None
+    return next((choice for choice in distribution.choices if choice in _ON), None)
 
 
 def _read(text: str, distribution: BaseDistribution) -> Any:

@@ -1,5 +1,4 @@
-"""How a worker gets its next trial: it claims a waiting one (`study.storage.slots`), and a sampler suggests "
-"its parameters."""
+"""The samplers that suggest hyperparameters, the study as a sampler sees it, and the order of waiting trials."""
 
 import copy
 
@@ -11,6 +10,7 @@ from study.storage.backend import one_change_at_a_time
 from study.storage.leases import identity_of_process
 from study.storage.optuna_private import StudyView, storage_number, storage_of
 from study.storage.slots import has_diverged
+from study.trial_attributes import TrialAttributes
 from study.trials import CONSTRAINT, hypervolume_reference, objective_vectors
 
 
@@ -49,10 +49,11 @@ class SamplerView(StudyView):
 
 
 def failed_by_its_parameters(trial: FrozenTrial) -> bool:
-    """Whether a trial diverged or ran out of memory; a trial that was lost did not fail by its parameters."""
-    if trial.state != TrialState.FAIL or "lost" in trial.user_attrs:
+    """Returns whether a trial diverged or ran out of memory; a trial that was lost did not fail by its parameters."""
+    attributes = TrialAttributes.of(trial)
+    if trial.state != TrialState.FAIL or attributes.lost is not None:
         return False
-    return has_diverged(trial) or trial.user_attrs.get("reason") == OUT_OF_MEMORY
+    return has_diverged(trial) or attributes.reason == OUT_OF_MEMORY
 
 
 def as_worst(trial: FrozenTrial, constrained: bool) -> FrozenTrial:
@@ -99,7 +100,7 @@ def waiting_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Returns the waiting trials in the order in which they are claimed: initial trials of the user's first."""
     storage, study_id = storage_of(study)
     waiting = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,))
-    return sorted(waiting, key=lambda trial: "prior" not in trial.user_attrs)
+    return sorted(waiting, key=lambda trial: TrialAttributes.of(trial).prior is None)
 
 
 def take_trial(study: optuna.Study, waiting: FrozenTrial) -> bool:

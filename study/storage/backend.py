@@ -1,4 +1,4 @@
-"""Where a study's trials are kept: a journal in its folder, or any other Optuna storage."""
+"""The storage of a study's trials: a journal in the study's folder, or any other Optuna storage."""
 
 import contextlib
 import time
@@ -30,27 +30,17 @@ def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseSt
     Args:
         url: Any Optuna storage URL; None is the journal in the study's folder.
         folder: The study's folder.
-        patience: Seconds for which a server is waited for that does not answer; for who knows that the URL is right.
+        patience: Seconds for which to wait for a server that does not answer; only where the URL is known to be right.
 
     Raises:
         InputError: The storage cannot be reached.
-        StorageLost: Nor in all that time.
+        StorageLost: The storage did not answer for `patience` seconds.
     """
     check_storage(url)
     if url is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = (folder / JOURNAL).resolve()
-        try:
-            return JournalStorage(Journal(path))
-        except OSError:
-            raise
-        except Exception as error:  # a line that is no JSON, or no entry of a journal: whatever reading it raises
-            raise damaged_journal(path, error) from None
+        return _open_journal(folder)
     try:
-        # Connecting is repeated as any later call is.
-        unconnected = _Unconnected(url)
-        storage = (RetryingStorage(unconnected, hide_secrets(url), patience) if patience else unconnected).connect()
-        return RetryingStorage(storage, hide_secrets(url))  # type: ignore[return-value]
+        return _open_server(url, patience)
     except (StorageLost, StorageRefused):
         raise
     except ModuleNotFoundError as error:
@@ -69,25 +59,55 @@ def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseSt
         ) from None
 
 
+def _open_journal(folder: Path) -> JournalStorage:
+    """Opens the journal in a study's folder, which is made if need be.
+
+    Raises:
+        InputError: A line of it is damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = (folder / JOURNAL).resolve()
+    try:
+        return JournalStorage(Journal(path))
+    except OSError:
+        raise
+    except Exception as error:  # a line that is no JSON, or no entry of a journal: whatever reading it raises
+        raise damaged_journal(path, error) from None
+
+
+def _open_server(url: str, patience: float) -> BaseStorage:
+    """Connects to a storage, for at most `patience` seconds, and returns it with calls that are repeated."""
+    shown = hide_secrets(url)
+    unconnected = _Unconnected(url)
+    # Connecting is repeated as any later call is.
+    connection = RetryingStorage(unconnected, shown, patience) if patience else unconnected
+    return RetryingStorage(connection.connect(), shown)  # type: ignore[return-value]
+
+
 def _connect(url: str) -> BaseStorage:
+    """Connects to a gRPC proxy, PostgreSQL or any other storage that Optuna knows by its URL."""
     if url.startswith("grpc://"):
         address = urlsplit(url)
+        host = address.hostname or "localhost"
+        port = address.port or 13000
         with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
-            proxy = optuna.storages.GrpcStorageProxy(host=address.hostname or "localhost", port=address.port or 13000)
+            proxy = optuna.storages.GrpcStorageProxy(host=host, port=port)
         proxy.wait_server_ready(timeout=CONNECT_SECONDS)
         return proxy
+
     if url.startswith(("postgresql:", "postgres:")):
-        # The driver by its name: which one is meant without it differs between versions of SQLAlchemy. Few connections
-        # each, since a server has a hundred for all workers; each is tried before it is used, as servers restart.
-        return optuna.storages.get_storage(
-            optuna.storages.RDBStorage(
-                "postgresql+psycopg:" + url.partition(":")[2],
-                engine_kwargs={
-                    "pool_size": 1, "max_overflow": 4, "pool_pre_ping": True,
-                    "connect_args": {"connect_timeout": CONNECT_SECONDS},
-                },
-            )
-        )  # fmt: skip
+        # The driver by its name: which one is meant without it differs between versions of SQLAlchemy.
+        url_with_driver = "postgresql+psycopg:" + url.partition(":")[2]
+        # Few connections each, since a server has a hundred for all workers; each is tried before it is used, as
+        # servers restart.
+        engine = {
+            "pool_size": 1,
+            "max_overflow": 4,
+            "pool_pre_ping": True,
+            "connect_args": {"connect_timeout": CONNECT_SECONDS},
+        }
+        return optuna.storages.get_storage(optuna.storages.RDBStorage(url_with_driver, engine_kwargs=engine))
+
     return optuna.storages.get_storage(url)
 
 
@@ -117,14 +137,14 @@ def load_study(name: str, out: Path, storage: str | None, patience: float = 0.0)
     """
     check_study_name(name)
     folder = out / name
-    mend = "Start it with python -m study.run, or name the storage and --out it was started with."
+    fix = "Start it with python -m study.run, or name the storage and --out it was started with."
     if storage is None and not (folder / JOURNAL).exists():
-        known = sorted(path.parent.name for path in out.glob(f"*/{JOURNAL}"))
-        raise InputError("a study must exist", f"{name!r} in {out}/, which has {', '.join(known) or 'none'}", mend)
+        names = sorted(path.parent.name for path in out.glob(f"*/{JOURNAL}"))
+        raise InputError("a study must exist", f"{name!r} in {out}/, which has {', '.join(names) or 'none'}", fix)
     try:
         return optuna.load_study(study_name=name, storage=open_storage(storage, folder, patience))
     except KeyError:
-        raise InputError("a study must exist", f"{name!r} in {hide_secrets(storage or str(folder))}", mend) from None
+        raise InputError("a study must exist", f"{name!r} in {hide_secrets(storage or str(folder))}", fix) from None
 
 
 def trials_of(study: optuna.Study) -> list[FrozenTrial]:

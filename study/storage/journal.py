@@ -17,9 +17,12 @@ from study.storage.optuna_private import JOURNAL_OPERATION
 from study.storage.retry import StorageLost
 
 JOURNAL = "journal.log"
-
+"""The journal's name in the folder of its study."""
 
 LONGEST_LINE = 2**24
+"""Bytes of a journal's longest line, by far."""
+BLOCK = 4096
+"""Bytes that are read at a time."""
 
 
 class _KernelLock:
@@ -40,7 +43,8 @@ class Journal(JournalFileBackend):
     """Optuna's journal file, which stays readable when a writer dies or the disk fills inside a line."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._kernel_lock = path, _KernelLock(path)
+        self._path = path
+        self._kernel_lock = _KernelLock(path)
         super().__init__(str(path), lock_obj=self._kernel_lock)  # type: ignore[arg-type]
         with self._kernel_lock.lock, path.open("r+b") as file:
             _drop_torn_line(file)
@@ -81,31 +85,42 @@ class Journal(JournalFileBackend):
 
 
 def _drop_torn_line(file: BinaryIO) -> int:
-    """Cuts a last line that a crash left half-written, with which the next would be lost; goes to the end."""
-    end = file.seek(0, os.SEEK_END)
-    whole = end
-    while whole:
-        start = max(0, whole - 4096)
+    """Cuts a last line that a crash left half-written, with which the next would be lost.
+
+    Returns:
+        The file's length, where its position then is.
+    """
+    length = file.seek(0, os.SEEK_END)
+
+    # Search for the last end of a line, block by block from the file's end.
+    complete = length
+    while complete:
+        start = max(0, complete - BLOCK)
         file.seek(start)
-        newline = file.read(whole - start).rfind(b"\n")
+        newline = file.read(complete - start).rfind(b"\n")
         if newline >= 0:
-            whole = start + newline + 1
+            complete = start + newline + 1
             break
-        whole = start
-    if whole < end:
-        file.truncate(whole)
-    return file.seek(whole)
+        complete = start
+
+    if complete < length:
+        file.truncate(complete)
+    return file.seek(complete)
 
 
 def _drop_garbled_end(file: BinaryIO, path: Path) -> None:
-    """Cuts a last line that is whole and no JSON: Optuna passes over it, and stumbles when another follows."""
-    end = file.seek(0, os.SEEK_END)
-    file.seek(max(0, end - LONGEST_LINE))
-    *_, last = [b"", *file.read().splitlines(keepends=True)]
+    """Cuts a complete last line that is no JSON: Optuna ignores it, and fails when another line follows."""
+    length = file.seek(0, os.SEEK_END)
+    file.seek(max(0, length - LONGEST_LINE))
+    lines = file.read().splitlines(keepends=True)
+    if not lines:
+        return
+
+    last = lines[-1]
     try:
-        json.loads(last or b"{}")
+        json.loads(last)
     except ValueError:
-        file.truncate(end - len(last))
+        file.truncate(length - len(last))
         print(f"warning: the last entry of {path} was damaged and is lost; the rest is read", file=sys.stderr)
 
 

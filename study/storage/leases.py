@@ -1,10 +1,10 @@
-"""Whether a running trial's worker is still at work, and whether a study has a parent already, on every storage.
+"""Leases of workers on their trials and of a parent on its study, on every storage.
 
-A worker holds a lease on its trial: it changes the trial's attribute "beat" now and then. Whoever watches compares
-that sign with what it saw before and adds up, by its own monotonic clock, how long the sign has stayed the same.
-Clocks of two machines are never compared, so a clock that jumps ends no lease; neither does a storage that was away or
-a watcher that slept, because one look adds LONGEST_STEP at most. A worker on this machine whose process is gone is
-known to be dead at once.
+A worker holds a lease on its trial: it changes the trial's attribute "beat" at intervals, as a sign of life. A monitor
+compares the sign with the one it saw before and adds up, by its own monotonic clock, how long the sign has stayed the
+same. Clocks of two machines are never compared, so a clock that jumps ends no lease. Neither does a storage that was
+away or a monitor that slept, because one comparison adds LONGEST_STEP at most. A worker on this machine whose process
+is gone is known to be dead at once.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from fer.errors import InputError
 from study.storage.backend import trials_of
 from study.storage.optuna_private import storage_number, storage_of
 from study.storage.slots import give_trial_back
+from study.trial_attributes import TrialAttributes
 
 HEARTBEAT_SECONDS = 15.0
 LEASE_SECONDS = 150.0
@@ -68,7 +69,7 @@ def _birth(pid: int) -> float:
 
 
 def is_gone(process: dict[str, Any]) -> bool:
-    """Whether a process of this machine has ended; False for one elsewhere, of which this cannot be known."""
+    """Returns whether a process of this machine has ended; False for one elsewhere, of which this cannot be known."""
     if process.get("host") != this_machine():
         return False
     try:
@@ -83,8 +84,8 @@ class LeaseMonitor:
 
     Args:
         lease: Seconds without a sign of life after which a worker is given up.
-        unsigned: The same for a trial that was claimed and has no worker's name yet.
-        clock: Seconds that only grow.
+        unsigned: Seconds after which a trial is given up that was claimed and has no worker's name yet.
+        clock: A clock, in seconds, that never goes back.
     """
 
     def __init__(
@@ -93,44 +94,55 @@ class LeaseMonitor:
         unsigned: float = UNSIGNED_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.lease, self.unsigned, self.clock = lease, unsigned, clock
+        self.lease = lease
+        self.unsigned = unsigned
+        self.clock = clock
         self.last = clock()
-        self.known: dict[int, tuple[Any, float]] = {}  # trial → its last sign, and the seconds since
+        self.signs: dict[int, tuple[Any, float]] = {}  # of each trial its last sign of life, and the seconds since
 
     def expired(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-        """Looks at a study's trials as they are now and returns those that nobody works at any more."""
+        """Returns those of a study's trials, as they are now, that nobody works at any more."""
         now = self.clock()
-        passed, self.last = min(max(0.0, now - self.last), LONGEST_STEP), now
-        before, self.known = self.known, {}
-        ended = []
+        passed = min(max(0.0, now - self.last), LONGEST_STEP)
+        self.last = now
+
+        before = self.signs
+        self.signs = {}
+        expired = []
         for trial in trials:
             if trial.state != TrialState.RUNNING:
                 continue
-            worker = trial.user_attrs.get("worker")
-            sign = [worker, trial.user_attrs.get("beat")]
-            known, silent = before.get(trial.number, (None, 0.0))
-            silent = silent + passed if known == sign else 0.0
-            self.known[trial.number] = sign, silent
-            if (worker and is_gone(worker)) or silent >= (self.lease if worker else self.unsigned):
-                ended.append(trial)
-        return ended
+
+            # How long the sign of life has stayed the same.
+            attributes = TrialAttributes.of(trial)
+            worker = attributes.worker
+            sign = (worker, attributes.beat)
+            last_sign, silent = before.get(trial.number, (None, 0.0))
+            silent = silent + passed if sign == last_sign else 0.0
+            self.signs[trial.number] = sign, silent
+
+            longest = self.lease if worker else self.unsigned
+            if silent >= longest or (worker and is_gone(worker)):
+                expired.append(trial)
+        return expired
 
 
-def requeue_expired(study: optuna.Study, watch: LeaseMonitor | None = None, blame: bool = True) -> int:
+def requeue_expired(study: optuna.Study, monitor: LeaseMonitor | None = None, blame: bool = True) -> int:
     """Replaces each running trial whose lease has run out by a clean copy (`study.storage.slots.give_trial_back`).
 
     Args:
-        study: Whose trials.
-        watch: What was seen before; None is a first look, which knows of ended processes on this machine alone.
+        study: The study.
+        monitor: What was seen before; None knows of ended processes on this machine alone.
         blame: Whether the death counts against the trial; not when its worker was ended on purpose.
 
     Returns:
         How many there were.
     """
-    ended = (watch or LeaseMonitor()).expired(trials_of(study))
-    for trial in ended:
+    monitor = monitor or LeaseMonitor()
+    expired = monitor.expired(trials_of(study))
+    for trial in expired:
         give_trial_back(study, trial, blame)
-    return len(ended)
+    return len(expired)
 
 
 @contextlib.contextmanager
@@ -172,8 +184,8 @@ def _heartbeat(beat: Callable[[int], None], every: float) -> Iterator[None]:
 def exclusive_parent(study: optuna.Study, say: Callable[[str], None], settle: float = 1.0) -> Iterator[None]:
     """Holds the study, through its storage, for this parent alone: two would write its exports and MLflow twice.
 
-    Storages have no "set if unchanged" for a study, so two parents that start within `settle` seconds are told apart
-    by who wrote last. Should both go on nevertheless, totals stay exact (`study.storage.slots`).
+    Storages have no "set if unchanged" for a study, so two parents that start within `settle` seconds are
+    distinguished by who wrote last. Should both go on nevertheless, totals stay exact (`study.storage.slots`).
 
     Raises:
         InputError: Another parent gives signs of life.

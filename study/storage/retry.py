@@ -9,21 +9,24 @@ from typing import Any
 from study.redaction import one_line
 
 SECONDS_TO_RETRY = 120.0
-# By name: the drivers that raise them may not be installed. SQLAlchemy's, for a server that is away, restarts or has no
-# connection to spare, a deadlock, a locked file; gRPC's.
+"""Seconds for which a call is repeated."""
+
+# Errors by name, since the drivers that raise them may not be installed.
+
 PASSING = frozenset({"OperationalError", "InterfaceError", "_InactiveRpcError", "AioRpcError"})
-# Of gRPC's codes, those of a server that is away or cannot answer now; the others are answers.
+"""Errors that may pass: of SQLAlchemy, where a server is away, restarts or has no connection to spare, where there is a
+deadlock or a locked file; of gRPC."""
 PASSING_CODES = frozenset(
     {"UNAVAILABLE", "UNKNOWN", "INTERNAL", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"}
 )
-
-# Of the databases' answers, those that are no fault of the call: the user may only read, a table is not as it was made,
-# a value is too long for its column.
+"""The codes of gRPC for a server that is away or cannot answer now; the other codes are answers."""
 REFUSALS = frozenset({"ProgrammingError", "NotSupportedError", "DataError", "DatabaseError", "InternalError"})
+"""Answers of databases that are no fault of the call: the user may only read, a table differs from how it was made, a
+value is too long for its column."""
 
 
 class StorageLost(ConnectionError):
-    """The storage has not answered for PATIENCE_SECONDS, or its file is gone."""
+    """The storage has not answered for SECONDS_TO_RETRY, or its file is gone."""
 
 
 class StorageRefused(OSError):
@@ -39,12 +42,14 @@ class RetryingStorage:
     """
 
     def __init__(self, storage: object, url: str, patience: float = SECONDS_TO_RETRY) -> None:
-        self._storage, self._url, self._patience = storage, url, patience
+        self._storage = storage
+        self._url = url
+        self._patience = patience
         self._away_since: float | None = None
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._storage, name)
-        return functools.partial(self._repeat, found) if callable(found) else found
+        member = getattr(self._storage, name)
+        return functools.partial(self._repeat, member) if callable(member) else member
 
     def _repeat(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
         pause = 0.25
@@ -58,6 +63,8 @@ class RetryingStorage:
                     if _is_refusal(error):
                         raise StorageRefused(f"{self._url} refuses this ({first_line(error)})") from None
                     raise
+
+                # The server is away: wait, but not for ever.
                 now = time.monotonic()
                 self._away_since = self._away_since or now
                 if now - self._away_since >= self._patience:
@@ -68,7 +75,7 @@ class RetryingStorage:
 
 
 def _may_pass(error: BaseException | None) -> bool:
-    """Whether an error, or one that led to it, is of the kind that ends when a server is back."""
+    """Returns whether an error, or one that led to it, is of the kind that ends when a server is back."""
     while error is not None:
         if isinstance(error, ConnectionError):
             return True
@@ -80,7 +87,7 @@ def _may_pass(error: BaseException | None) -> bool:
 
 
 def _is_refusal(error: BaseException | None) -> bool:
-    """Whether an error is a database's own, which its driver or SQLAlchemy raised, however it is wrapped."""
+    """Returns whether an error is a database's own, which its driver or SQLAlchemy raised, however it is wrapped."""
     while error is not None:
         if type(error).__name__ in REFUSALS:
             return True

@@ -1,7 +1,7 @@
 """The slots that make a study's total exact.
 
 A study of N trials holds N slots. The parent enqueues a waiting trial for each before workers start; a worker claims
-one by an atomic change of state (`study.search.claim`) and never makes a trial of its own, so no number of workers
+one by an atomic change of state (`study.execution.claim`) and never makes a trial of its own, so no number of workers
 can overshoot. A trial whose worker died is marked lost, which takes it out of every count, and a clean copy of it is
 enqueued for the same slot.
 
@@ -11,6 +11,7 @@ another gives it up at once. When the later one is claimed the earlier is there 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
 
@@ -19,79 +20,139 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fer.config import AdaptationConfig
 from search_spaces import SPACES
+from study.reading import is_count
 from study.storage.backend import one_change_at_a_time, trials_of
 from study.storage.optuna_private import enqueued_parameters, storage_number, storage_of
-from study.stored_values import is_count
+from study.trial_attributes import SLOT_ATTRIBUTES, TrialAttributes
 from study.trials import counted_trials
 
 RETRIES = 3
+WORKER_DIED = "worker died"
+"""Why a trial is lost whose worker died at it."""
 DIVERGED = "Diverged: "
 """How the reason of a trial begins that failed with `fer.training.Diverged`."""
-SLOT_ATTRIBUTES = ("slot", "named", "keep", "replicate", "prior")
-"""Attributes that a slot gives its trials; everything else is what became of one of them."""
+
+
+@dataclass(frozen=True)
+class InitialTrial:
+    """A trial as a study enqueues it.
+
+    Attributes:
+        params: The parameters that the sampler has no say in, by their names in the search space.
+        user_attrs: What a slot gives to its trials, see `study.trial_attributes.SLOT_ATTRIBUTES`.
+    """
+
+    params: dict[str, Any] = field(default_factory=dict)
+    user_attrs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def prior(self) -> str:
+        """Where the user's own initial trial comes from; empty for one of the search space."""
+        return TrialAttributes(self.user_attrs).prior or ""
+
+    def enqueue(self, study: optuna.Study, slot: int) -> None:
+        """Enqueues the trial for a slot."""
+        study.enqueue_trial(self.params, user_attrs=self.user_attrs | {"slot": slot})
 
 
 def is_lost(trial: FrozenTrial) -> bool:
-    """Whether a trial was replaced by a copy or withdrawn, and so counts for nothing."""
-    return bool(trial.user_attrs.get("lost"))
+    """Returns whether a trial was replaced by a copy or withdrawn, and so counts for nothing."""
+    return bool(TrialAttributes.of(trial).lost)
 
 
 def slot_of(trial: FrozenTrial) -> int:
-    """Returns the number of a trial's slot; one that says none, or nothing readable, has its own."""
-    slot: int = trial.user_attrs.get("slot", trial.number)
-    return slot if is_count(slot) else trial.number
+    """Returns the number of a trial's slot; a trial that says none, or nothing readable, has its own."""
+    slot = TrialAttributes.of(trial).slot
+    if slot is None or not is_count(slot):
+        return trial.number
+    return slot
 
 
 def slot_owners(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
     """Returns for each slot the trial that holds it: of those that are not lost, the first that was made."""
-    held: dict[int, FrozenTrial] = {}
+    owners: dict[int, FrozenTrial] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         if not is_lost(trial):
-            held.setdefault(slot_of(trial), trial)
-    return held
+            owners.setdefault(slot_of(trial), trial)
+    return owners
 
 
 def fill_slots(
-    study: optuna.Study, total: int, space: str, base: AdaptationConfig, priors: Sequence[dict[str, Any]] = ()
+    study: optuna.Study, total: int, space: str, base: AdaptationConfig, priors: Sequence[InitialTrial] = ()
 ) -> int:
     """Fills slots or withdraws waiting trials, so that finished, running and waiting ones make `total`.
 
-    Doing it again, or two processes at once, changes nothing. Priors (`study.search.initial_trials`), each once, come
-    before what the
-    space itself has next, and take the place of free trials that wait.
+    Doing it again, or two processes at once, changes nothing.
+
+    Args:
+        study: The study.
+        total: How many trials it is to have.
+        space: Name of the search space.
+        base: The hyperparameters that the space leaves alone.
+        priors: The user's own initial trials (`study.search.initial_trials`). Each is enqueued once, before what the
+            space itself has next, and takes the place of a free trial that waits.
 
     Returns:
         The number of trials that are still to be finished.
     """
     trials = trials_of(study)
-    held = slot_owners(trials)
-    taken = {slot_of(trial): trial.user_attrs["prior"] for trial in trials if "prior" in trial.user_attrs}
-    new = [slot for slot in priors if slot["user_attrs"]["prior"] not in taken.values()]
-    free = [trial for trial in _last_first(held.values()) if trial.state == TrialState.WAITING and is_free(trial)]
-    for trial in free[: max(0, len(new) - max(0, total - len(held)))]:
-        if discard_trial(study, trial, "withdrawn"):
-            del held[slot_of(trial)]
-    for index in islice((index for index in count() if index not in held), max(0, total - len(held))):
-        earlier = [trial for trial in trials if slot_of(trial) == index]
-        if earlier and not (new and is_free(earlier[-1])):
+    owners = slot_owners(trials)
+    priors_of_slots = _priors_of_slots(trials)
+    new_priors = [prior for prior in priors if prior.prior not in priors_of_slots.values()]
+
+    # Free trials give way to priors that would have no slot.
+    empty = max(0, total - len(owners))
+    _withdraw_free(study, owners, most=len(new_priors) - empty)
+
+    # Fill the empty slots, lowest number first.
+    empty_slots = (slot for slot in count() if slot not in owners)
+    for slot in islice(empty_slots, max(0, total - len(owners))):
+        earlier = [trial for trial in trials if slot_of(trial) == slot]
+        if earlier and not (new_priors and is_free(earlier[-1])):
             _copy(study, earlier[-1])
+        elif new_priors:
+            initial = new_priors.pop(0)
+            initial.enqueue(study, slot)
+            priors_of_slots[slot] = initial.prior
         else:
-            if new:
-                taken[index] = new[0]["user_attrs"]["prior"]
-                slot = new.pop(0)
-            else:
-                slot = SPACES[space].initial_trial(base, index - sum(before < index for before in taken))
-            study.enqueue_trial(slot["params"], user_attrs=slot.get("user_attrs", {}) | {"slot": index})
-    waiting = [trial for trial in held.values() if trial.state == TrialState.WAITING]
-    for trial in sorted(_last_first(waiting), key=lambda trial: not is_free(trial))[: max(0, len(held) - total)]:
+            # The space counts its own trials: slots of priors are none of them.
+            index = slot - sum(prior_slot < slot for prior_slot in priors_of_slots)
+            InitialTrial(**SPACES[space].initial_trial(base, index)).enqueue(study, slot)
+
+    # Withdraw what is too much, free trials first.
+    waiting = [trial for trial in owners.values() if trial.state == TrialState.WAITING]
+    surplus = max(0, len(owners) - total)
+    for trial in sorted(_last_first(waiting), key=lambda trial: not is_free(trial))[:surplus]:
         discard_trial(study, trial, "withdrawn")
-    return max(0, total - len(counted_trials(trials_of(study))))
+
+    ended = counted_trials(trials_of(study))
+    return max(0, total - len(ended))
+
+
+def _priors_of_slots(trials: Iterable[FrozenTrial]) -> dict[int, str]:
+    """Returns for each slot that had an initial trial of the user where this trial came from."""
+    priors = {}
+    for trial in trials:
+        prior = TrialAttributes.of(trial).prior
+        if prior is not None:
+            priors[slot_of(trial)] = prior
+    return priors
+
+
+def _withdraw_free(study: optuna.Study, owners: dict[int, FrozenTrial], most: int) -> None:
+    """Withdraws the latest free trials that wait, at most `most`, and takes them from the owners of slots."""
+    waiting = [trial for trial in owners.values() if trial.state == TrialState.WAITING]
+    free = [trial for trial in _last_first(waiting) if is_free(trial)]
+    for trial in free[: max(0, most)]:
+        if discard_trial(study, trial, "withdrawn"):
+            del owners[slot_of(trial)]
 
 
 def is_free(trial: FrozenTrial) -> bool:
-    """Whether the knobs of a trial that waits, or was withdrawn, are all left to the sampler."""
-    known = enqueued_parameters(trial) or trial.params
-    return not known and not {"keep", "named", "prior"} & trial.user_attrs.keys()
+    """Returns whether all hyperparameters of a trial that waits, or was withdrawn, are left to the sampler."""
+    parameters = enqueued_parameters(trial) or trial.params
+    attributes = TrialAttributes.of(trial)
+    return not parameters and not attributes.subset(("keep", "named", "prior"))
 
 
 def _last_first(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
@@ -99,41 +160,50 @@ def _last_first(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def has_waiting_trial(study: optuna.Study) -> bool:
-    """Whether a trial waits to be claimed."""
+    """Returns whether a trial waits to be claimed."""
     return any(trial.state == TrialState.WAITING for trial in trials_of(study))
 
 
 def give_trial_back(study: optuna.Study, trial: FrozenTrial, blame: bool = True) -> None:
-    """Marks a running trial as lost and enqueues a clean copy with the same knobs, or fails it after RETRIES times.
+    """Marks a running trial as lost and enqueues a clean copy of it, or fails it after RETRIES deaths.
 
     A process that dies between the two leaves a slot that nobody holds, which `fill_slots` fills.
 
     Args:
-        study: Whose trial.
-        trial: As it was seen last.
+        study: The trial's study.
+        trial: The trial as it was seen last.
         blame: Whether the end of its worker counts against the trial.
     """
-    deaths = blame + sum(
-        other.user_attrs.get("lost") == "worker died" and slot_of(other) == slot_of(trial) for other in trials_of(study)
-    )
-    if blame and deaths >= RETRIES:
+    if not blame:
+        if discard_trial(study, trial, "interrupted", TrialState.RUNNING):
+            _copy(study, trial)
+        return
+
+    deaths = 1 + _count_deaths(study, slot_of(trial))
+    if deaths >= RETRIES:
         fail_trial(study, trial, f"its worker died {deaths} times")
-    elif discard_trial(study, trial, "worker died" if blame else "interrupted", TrialState.RUNNING):
+    elif discard_trial(study, trial, WORKER_DIED, TrialState.RUNNING):
         _copy(study, trial)
 
 
+def _count_deaths(study: optuna.Study, slot: int) -> int:
+    """Returns how many trials of a slot were lost with their workers."""
+    lost = [trial for trial in trials_of(study) if TrialAttributes.of(trial).lost == WORKER_DIED]
+    return sum(slot_of(trial) == slot for trial in lost)
+
+
 def _copy(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Enqueues a trial for the same slot, with the same knobs and nothing else of what the earlier one left."""
-    kept = {name: trial.user_attrs[name] for name in SLOT_ATTRIBUTES if name in trial.user_attrs} | {
-        "slot": slot_of(trial)
-    }
-    knobs = enqueued_parameters(trial) | trial.params
-    study.enqueue_trial(knobs, user_attrs=kept | {"copy_of": trial.number})
+    """Enqueues a trial again for its slot, with its hyperparameters and nothing else of what it left."""
+    attributes = TrialAttributes.of(trial).subset(SLOT_ATTRIBUTES)
+    attributes |= {"slot": slot_of(trial), "copy_of": trial.number}
+    parameters = enqueued_parameters(trial) | trial.params
+    study.enqueue_trial(parameters, user_attrs=attributes)
 
 
 def has_diverged(trial: FrozenTrial) -> bool:
-    """Whether a trial failed because its loss or its network's answers were no numbers (`fer.training.Diverged`)."""
-    return str(trial.user_attrs.get("reason", "")).startswith(DIVERGED)
+    """Returns whether a trial failed because its loss or logits became NaN or infinite (`fer.training.Diverged`)."""
+    reason = TrialAttributes.of(trial).reason
+    return str(reason or "").startswith(DIVERGED)
 
 
 def discard_trial(

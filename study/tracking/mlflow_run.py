@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
+from study.fronts import front_table
 from study.reading_record import readable_record
 from study.record import StudyRecord
 from study.redaction import hide_secrets, one_line
 from study.tracking import client as mlflow_client
 from study.tracking import models, payloads
-from study.trials import counted_trials, front_table, readable, trials_table
+from study.trials import counted_trials, readable, trials_table
 
 RETRY_SECONDS = 30.0
 EXPORTS = ("pareto.html", "pareto.png", "pareto.svg", "hypervolume.png", "strategies.png", "importance.png",

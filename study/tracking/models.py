@@ -8,7 +8,7 @@ import pandas as pd
 
 from fer.errors import printable
 from fer.tensor_files import damage_of
-from study.trials import find_knee
+from study.fronts import find_knee
 
 REQUIREMENTS = ["torch", "torchvision", "numpy", "scikit-learn", "scipy", "opencv-python-headless", "safetensors",
                 "filelock", "pillow"]  # fmt: skip

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from study.fronts import front_table, hypervolume_over_trials
 from study.record import DOMAINS, StudyRecord, confirmed_points, number
 from study.redaction import hide_secrets
-from study.trials import STATES, front_table, hypervolume_over_trials, hypervolume_reference
+from study.trials import STATES, hypervolume_reference
 
 if TYPE_CHECKING:
     import pandas as pd

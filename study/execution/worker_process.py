@@ -1,0 +1,95 @@
+"""A worker as its study's parent sees it, and workers that are processes of this machine."""
+
+import math
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from study.cli import ERROR, tell
+from study.machine import exit_text, worker_environment
+from study.options import StudyOptions
+
+LONGEST_LAST_WORDS = 2.0
+"""Seconds for which the rest of an ended worker's words is waited for; a process that it left may hold the pipe."""
+
+
+class Worker(Protocol):
+    """What is asked of a worker, a process here or a task elsewhere; as of `subprocess.Popen`.
+
+    One that tells why it ended has it as `reason`.
+    """
+
+    def poll(self) -> int | None:
+        """Returns its exit code, None while it works."""
+
+    def terminate(self) -> None:
+        """Asks it to end."""
+
+    def kill(self) -> None:
+        """Ends it."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Waits for its end; raises subprocess.TimeoutExpired."""
+
+
+Spawn = Callable[[StudyOptions, str, float], Worker]
+
+
+def reason_of(worker: Worker) -> str:
+    """Returns why a worker ended, as it told or as its exit code says."""
+    return getattr(worker, "reason", "") or f"its process {exit_text(worker.poll() or 0)}"
+
+
+def spawn_worker(options: StudyOptions, name: str, until: float) -> Worker:
+    """Starts one worker process."""
+    command = [sys.executable, "-m", "study.worker", "--study", name, "--out", options.out]
+    command += ["--parent", str(os.getpid()), "--threads", str(options.threads)]
+    if math.isfinite(until):
+        command += ["--until", str(until)]
+    if options.data:
+        command += ["--data", options.data]
+    if int(options.workers) > 1:
+        command += ["--beside"]
+    return worker_process(command, options.storage)
+
+
+def worker_process(command: list[str], storage: str | None) -> "WorkerProcess":
+    """Starts a command with a worker's environment; the storage's URL, which may hold a password, is part of that."""
+    environment = worker_environment()
+    if storage:
+        environment = environment | {"STUDY_STORAGE": storage}
+    return WorkerProcess(command, environment)
+
+
+class WorkerProcess(subprocess.Popen):
+    """A worker on this machine. What it says is passed on, but for its error, which its parent tells once for all.
+
+    Attributes:
+        reason: The error with which it ended.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        # In a session of its own: Ctrl-C reaches the parent alone, which then ends its workers in order.
+        super().__init__(command, env=environment, start_new_session=True, stderr=subprocess.PIPE)
+        self.reason = ""
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def poll(self) -> int | None:
+        """Returns its exit code once it has ended and all that it said was heard, None before."""
+        code = super().poll()
+        if code is not None:
+            self._listener.join(LONGEST_LAST_WORDS)
+        return code
+
+    def _listen(self) -> None:
+        assert self.stderr is not None
+        for line in self.stderr:
+            said = line.decode(errors="backslashreplace").rstrip("\n")
+            if said.startswith(ERROR):
+                self.reason = said.removeprefix(ERROR)
+            else:
+                tell(said)

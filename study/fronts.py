@@ -1,0 +1,168 @@
+"""What a table of trials says: which networks are on the front, its hypervolume, its knee, what strategies reached."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fer.expressions import CHANCE
+from study.pareto import hypervolume, non_dominated
+from study.trials import (
+    INTERPOLATED_COLUMN,
+    MIN_SOURCE_ACCURACY,
+    OBJECTIVES,
+    STATES,
+    finished_trials,
+    hyperparameter_names,
+    model_file,
+)
+
+
+def candidate_networks(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the networks that compete for the front: adapted ones of finished trials, then interpolated ones.
+
+    A network that forgets more of the source than its study allows does not compete.
+
+    Columns: those of the table; share: how far the network's first layer is from the baseline's towards the adapted
+    network's, 1 for the adapted network itself; slope: how much larger the share of the last layer is.
+    """
+    finished = finished_trials(table)
+    parts = [finished.assign(share=1.0, slope=0.0)]
+
+    # Interpolated networks have a pair of columns for each interpolation point.
+    source_prefix, target_prefix = (INTERPOLATED_COLUMN.format(name, "") for name in OBJECTIVES)
+    for name in finished.columns:
+        point = name.removeprefix(source_prefix)
+        if point == name or target_prefix + point not in finished:
+            continue
+        share, _, slope = point.partition("+")
+        objectives = {
+            "source_val": finished[source_prefix + point],
+            "target_val": finished[target_prefix + point],
+        }
+        parts.append(finished.assign(share=float(share), slope=float(slope or 0), **objectives))
+
+    networks = pd.concat(parts).dropna(subset=OBJECTIVES)
+    if MIN_SOURCE_ACCURACY in networks:
+        forgets = networks["source_val"] < networks[MIN_SOURCE_ACCURACY]
+        networks = networks[~forgets]
+    return networks.reset_index(drop=True)
+
+
+def hypervolume_over_trials(
+    table: pd.DataFrame, reference: tuple[float, float] = (CHANCE, CHANCE), between: bool = True
+) -> np.ndarray:
+    """Returns, per row of a table, the hypervolume of the trials finished up to and including that row.
+
+    Args:
+        table: Of `study.trials.trials_table`.
+        reference: Source and target accuracy that areas are measured from.
+        between: Whether interpolated networks count.
+    """
+    networks = candidate_networks(table)
+    if not between:
+        networks = networks[networks["share"] == 1]
+    points_of_trial = {number: group.to_numpy(float) for number, group in networks.groupby("number")[OBJECTIVES]}
+
+    # Only a trial with a point on the front so far changes the hypervolume.
+    no_points = np.empty((0, 2))
+    volumes = np.zeros(len(table))
+    front = no_points
+    volume = 0.0
+    for row, number in enumerate(table["number"]):
+        points = np.vstack([front, points_of_trial.get(number, no_points)])
+        is_leading = non_dominated(points)
+        if is_leading[len(front) :].any():
+            front = points[is_leading]
+            volume = hypervolume(front, reference)
+        volumes[row] = volume
+    return volumes
+
+
+def front_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the non-dominated networks, sorted by source_val.
+
+    Columns: trial, alpha (how far the network is from the baseline, 1 is the adapted network itself), strategy, every
+    other hyperparameter, source_val, target_val, model (its file in the study's folder).
+    """
+    networks = candidate_networks(table)
+    on_front = non_dominated(networks[OBJECTIVES].to_numpy(float))
+    rows = networks[on_front].sort_values("source_val", kind="stable")
+
+    names = hyperparameter_names(table)
+    others = [name for name in names if name not in ("alpha", "trial")]
+    result = rows[["number", "strategy", *others, *OBJECTIVES]].rename(columns={"number": "trial"})
+
+    # A trial's own interpolation, a hyperparameter, comes before that of the search.
+    trial_alpha = pd.to_numeric(rows["alpha"]).fillna(1.0) if "alpha" in names else 1.0
+    result.insert(1, "alpha", trial_alpha * rows["share"])
+    if "alpha_slope" in result:
+        trial_slope = pd.to_numeric(result["alpha_slope"]).fillna(0.0)
+        result["alpha_slope"] = trial_slope * rows["share"] + rows["slope"]
+
+    result["model"] = model_names(rows)
+    return result.astype({"alpha": "float64"}).reset_index(drop=True)
+
+
+def is_on_front(points: pd.DataFrame, front: pd.DataFrame) -> np.ndarray:
+    """Marks the rows of `points` that are on a front."""
+    return np.isin(model_names(points), front["model"])
+
+
+def model_names(points: pd.DataFrame) -> list[str]:
+    """Returns where the networks of `points` are kept."""
+    return [model_file(*row) for row in points[["number", "share", "slope"]].itertuples(index=False)]
+
+
+def find_knee(front: pd.DataFrame) -> pd.Series | None:
+    """Returns the front's point that stands out furthest above the line between its two ends.
+
+    Both axes are scaled to the front's extent. Where no point stands out (one or two points, a hollow
+    front), the point that alone dominates the largest area above chance; None on an empty front.
+    """
+    if front.empty:
+        return None
+    points = front[OBJECTIVES].to_numpy(float)
+    extent = np.ptp(points, axis=0)
+    scaled = (points - points.min(axis=0)) / np.where(extent > 0, extent, 1)
+    above = np.round(scaled.sum(axis=1) - 1, 9)
+    area = np.prod(np.maximum(points - CHANCE, 0), axis=1)
+    best = int(np.lexsort((-area, -above))[0]) if above.max() > 0 else int(np.argmax(area))
+    return front.iloc[best]
+
+
+def strategies_table(
+    table: pd.DataFrame, baseline_source: float | None, levels: Sequence[float] = (0.98, 0.95, 0.9, 0.8)
+) -> pd.DataFrame:
+    """Returns per strategy how many trials ended how and what it reached.
+
+    Columns: strategy, finished, stopped, failed, best_target, source_there (at the best target) and, where
+    the baseline is known, target_at_R: the best target accuracy among trials that kept at least the share R
+    of the baseline's source accuracy.
+    """
+    strategies = table["strategy"].fillna("unknown")
+    rows = []
+    for name, group in table.assign(strategy=strategies).groupby("strategy", sort=True):
+        row: dict[str, Any] = {"strategy": name}
+        for state in STATES.values():
+            row[state] = int((group["state"] == state).sum())
+
+        finished = finished_trials(group)
+        best_first = finished.sort_values(["target_val", "source_val"], ascending=False, kind="stable")
+        row["best_target"] = _first(best_first["target_val"])
+        row["source_there"] = _first(best_first["source_val"])
+
+        if baseline_source:
+            for level in levels:
+                retaining = best_first[best_first["source_val"] >= level * baseline_source]
+                row[f"target_at_{level:g}"] = _first(retaining["target_val"])
+        rows.append(row)
+
+    columns = ["strategy", *STATES.values(), "best_target", "source_there"]
+    return pd.DataFrame(rows, columns=list(rows[0]) if rows else columns)
+
+
+def _first(values: pd.Series) -> float:
+    """Returns the first value, NaN where there is none."""
+    return values.iloc[0] if len(values) else np.nan
