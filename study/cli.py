@@ -7,6 +7,7 @@ import gc
 import io
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -246,6 +247,10 @@ def python() -> str:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process without a last garbage collection, which takes up to a second where much was imported."""
+    """Ends the process without a last garbage collection, which takes up to a second where much was imported.
+
+    The exit code is settled, so Ctrl-C means nothing any more: while Python ends, it would make a killed process of it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.freeze()
     sys.exit(code)

@@ -16,6 +16,7 @@ import torch
 from conftest import TINY, TINY_WIDTH
 from fer import baseline
 from fer.adaptation.methods import named
+from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
 from fer.baseline import BaselineConfig
@@ -101,18 +102,19 @@ def test_a_training_that_died_ends_as_if_it_had_not(setting, name):
 
 
 def test_a_training_that_died_tells_again_what_networks_on_the_way_were_at_its_rung(setting):
-    config, ways = replace(named("RE", TINY), epochs=6), ((0.5, 0.0), (0.0, 1.0))
+    config = replace(named("RE", TINY), epochs=6)
+    plan = EvaluationPlan(interpolation_points=((0.5, 0.0), (0.0, 1.0)))
     told: list[list[list[float]]] = []
 
     def on_rung(share, row, prospects):
         told.append([prospect.score() for prospect in itertools.islice(prospects, 1)])
         return False
 
-    undisturbed = adapt(setting, config, 5, on_rung, ways)
+    undisturbed = adapt(setting, config, 5, on_rung, plan)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         die_after(4, patch)
-        adapt(setting, config, 5, on_rung, ways)
-    resumed = adapt(setting, config, 5, on_rung, ways)
+        adapt(setting, config, 5, on_rung, plan)
+    resumed = adapt(setting, config, 5, on_rung, plan)
     assert len(told) == 3 and told[0] == told[1] == told[2] and len(told[0]) == 1
     assert resumed.curve == undisturbed.curve and resumed.measures == undisturbed.measures
 
@@ -207,11 +209,11 @@ def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(sourc
     config = BaselineConfig(width=TINY_WIDTH, epochs=30, processes=processes, batch_size=20)
     undisturbed = weights.load_network(baseline.find_or_train(source, config, Runtime(), tmp_path / "whole"), Runtime())
     code = (
-        "import sys; from pathlib import Path; from fer.baseline import BaselineConfig, obtain\n"
+        "import sys; from pathlib import Path; from fer.baseline import BaselineConfig, find_or_train\n"
         "from fer.datasets import Dataset; from fer.runtime import Runtime\n"
         "if __name__ == '__main__':\n"
         f"    source = Dataset('source', 'synthetic', {source.digest!r}, Path({str(source.folder)!r}), {{}})\n"
-        f"    obtain(source, {config!r}, Runtime(), Path(sys.argv[1]), lambda *row: print(*row, flush=True))\n"
+        f"    find_or_train(source, {config!r}, Runtime(), Path(sys.argv[1]), lambda *row: print(*row, flush=True))\n"
     )
     script = tmp_path / "train.py"
     script.write_text(code)

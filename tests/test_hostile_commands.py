@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fer.datasets.report import DatasetReport
 from fer.errors import InputError
 from servers import postgres  # noqa: F401
 from study import confirm, datasets, report, run, sync, worker
@@ -359,7 +360,8 @@ def test_a_full_disk_is_known_whoever_says_it(error):
 
 
 def dataset(name: str, place: str | None = None, content: str | None = None, digest: str = "1") -> SimpleNamespace:
-    return SimpleNamespace(name=name, digest=digest, report={"place": place, "content": content})
+    report = DatasetReport(place=place, content=content)
+    return SimpleNamespace(name=name, digest=digest, parse_report=lambda: report)
 
 
 def test_one_dataset_is_refused_as_source_and_target_however_it_is_spelt():

@@ -647,7 +647,9 @@ def test_a_full_output_is_one_line(network_bytes, tmp_path):
     root = Path(__file__).parent.parent
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=root)
-    assert ended.returncode == 1 and ended.stderr.count("\n") == 1 and "could not be written" in ended.stderr
+    assert (
+        ended.returncode == 1 and ended.stderr.count("\n") == 1 and "standard output cannot be written" in ended.stderr
+    )
 
 
 # Features and other caches that disappear while they are used.

@@ -627,7 +627,8 @@ def test_two_processes_with_one_seed_confirm_the_same_figures(finished, tmp_path
         figures.append((folder / "runs" / NAME / "confirm.csv").read_bytes())
     assert figures[0] == figures[1]
     rows = pd.read_csv(tmp_path / "0" / "runs" / NAME / "confirm.csv")
-    assert rows[["source_val_again", "target_val_again"]].notna().all(axis=None)
+    adapted = rows[rows["strategy"] != "BL"]  # no seed changes the baseline, which has no mean over seeds
+    assert adapted[["source_val_again", "target_val_again"]].notna().all(axis=None)
     assert rows[["target_lower", "target_upper"]].notna().all(axis=None)
 
 
