@@ -88,7 +88,7 @@ class TrialAttributes:
     """The name of its strategy or method."""
 
     config = _Attribute[dict[str, Any]]()
-    """Its hyperparameters, flat (`fer.config.flatten`)."""
+    """Its hyperparameters, flat (`fer.config.to_flat`)."""
 
     seed = _Attribute[int]()
     """The seed of its training."""

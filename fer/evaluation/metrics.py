@@ -117,7 +117,7 @@ def intransigence(fusion: float, after: float, target_passes: float) -> float:
     Args:
         fusion: The reference's target accuracy.
         after: The network's.
-        target_passes: How often the reference drew each target image (`fer.adaptation.AdaptationConfig.target_passes`).
+        target_passes: How often the reference drew each target image (`fer.config.AdaptationConfig.target_passes`).
 
     Returns:
         The difference of both accuracies; NaN where the reference saw less than one pass over the target, because such

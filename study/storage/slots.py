@@ -30,7 +30,7 @@ RETRIES = 3
 WORKER_DIED = "worker died"
 """Why a trial is lost whose worker died at it."""
 DIVERGED = "Diverged: "
-"""How the reason of a trial begins that failed with `fer.training.Diverged`."""
+"""How the reason of a trial begins that failed with `fer.training.loop.Diverged`."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _copy(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def has_diverged(trial: FrozenTrial) -> bool:
-    """Returns whether a trial failed because its loss or logits became NaN or infinite (`fer.training.Diverged`)."""
+    """Returns whether a trial failed because its loss or logits became NaN or infinite (`fer.training.loop.Diverged`)."""
     reason = TrialAttributes.of(trial).reason
     return str(reason or "").startswith(DIVERGED)
 
