@@ -201,7 +201,7 @@ def _copy(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def has_diverged(trial: FrozenTrial) -> bool:
-    """Returns whether a trial failed because its loss or logits became NaN or infinite (`fer.training.loop.Diverged`)."""
+    """Returns whether a trial failed because its loss or logits were not finite (`fer.training.loop.Diverged`)."""
     reason = TrialAttributes.of(trial).reason
     return str(reason or "").startswith(DIVERGED)
 
