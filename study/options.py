@@ -127,7 +127,7 @@ class StudyOptions:
     )  # fmt: skip
     tries: tuple[str, ...] = option(
         (), "a guess of yours that comes first, such as strategy=FU,lr=1e-3; may be given several times",
-        group="search", flag="--try", metavar="NAME=VALUE,…", repeatable=True, resumable=True,
+        group="search", flag="--try", metavar="KNOB=VALUE,…", repeatable=True, resumable=True,
     )  # fmt: skip
     warm_start: str | None = option(
         None, "the front of an earlier study comes first", group="search", metavar="STUDY", resumable=True,

@@ -1,6 +1,7 @@
 """Want of memory, of the host and of a device: a trial's own affair, until too many follow each other."""
 
 import mmap
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,14 @@ from fer.training.loop import Diverged
 from made_study import FAILED, made_trial
 from study.execution import trial as one
 from study.execution.claim import claim_trial
-from study.execution.supervisor import MOST_FAILURES_IN_A_ROW, GaveUp, give_up_if_hopeless
+from study.execution.progress import Progress
+from study.execution.supervisor import MOST_FAILURES_IN_A_ROW, GaveUp, give_up_if_hopeless, supervise
 from study.execution.trial_context import TrialContext
+from study.exit_code import ExitCode
 from study.machine import is_out_of_memory
+from study.options import StudyOptions
 from study.storage.backend import open_storage, trials_of
+from study.storage.leases import this_machine
 from study.storage.slots import fill_slots, has_diverged
 
 HUGE = 2**46  # bytes, more than any address space has to give
@@ -198,3 +203,37 @@ def test_what_diverged_diverges_again_without_training(setting, tmp_path, monkey
     assert [one.run_trial(claim_trial(found, "random", 0), bench) for _ in range(3)] == [TrialState.FAIL] * 3
     assert trained == [0.01, 0.02] and all(has_diverged(trial) for trial in trials_of(found))
     assert "as in trial 0" in trials_of(found)[1].user_attrs["reason"] and "Traceback" not in capfd.readouterr().err
+
+
+def test_a_study_that_gives_up_takes_the_trials_of_its_ended_workers_back_and_blames_none(tmp_path):
+    found = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
+    fill_slots(found, 1, "card", AdaptationConfig())
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+
+    class Stuck:
+        """A worker that ended at its trial for want of something that the next would lack as well."""
+
+        def __init__(self) -> None:
+            trial = claim_trial(found, "random", 0)
+            trial.set_user_attr("worker", {"host": this_machine(), "pid": ended.pid, "since": 0.0})
+
+        def poll(self) -> int:
+            return ExitCode.STUCK
+
+        def terminate(self) -> None: ...
+
+        def kill(self) -> None: ...
+
+        def wait(self, timeout: float | None = None) -> int:
+            return ExitCode.STUCK
+
+        def last_words(self) -> str:
+            return "no space left on device"
+
+    options = StudyOptions("tfeid", trials=1, workers="1")
+    with pytest.raises(GaveUp, match="a worker cannot go on"):
+        supervise(found, options, AdaptationConfig(), Progress(quiet=True), lambda *_: Stuck())
+
+    first, copy = trials_of(found)
+    assert first.user_attrs["lost"] == "interrupted" and copy.state == TrialState.WAITING

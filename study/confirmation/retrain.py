@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fer.adaptation.task import AdaptationTask
-    from study.execution.trial import TrialContext
+    from study.execution.trial_context import TrialContext
 
 
 def divide_target(context: "TrialContext", seed: int) -> "AdaptationTask":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import TrialState
 
-from fer.adaptation.procedure import Adapted, Interpolated
+from fer.adaptation.plan import Adapted, Interpolated
 from fer.model import weights
 from study.execution.trial_context import TrialContext
 from study.pareto import non_dominated

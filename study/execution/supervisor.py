@@ -134,7 +134,6 @@ class _Supervisor:
         # Poll each worker once, so that one that ends meanwhile is seen at the next step.
         codes = [worker.poll() for worker in self.workers]
         ended = [(worker, code) for worker, code in zip(self.workers, codes, strict=True) if code is not None]
-        self.workers = [worker for worker, code in zip(self.workers, codes, strict=True) if code is None]
 
         # Tell each reason once.
         crashed = [(worker, code) for worker, code in ended if code not in (0, CROWDED)]
@@ -145,6 +144,9 @@ class _Supervisor:
             if reason not in self.crash_reasons:
                 self.progress.warn(f"a worker ended early: {reason}")
             self.crash_reasons.append(reason)
+
+        # Only now: where the study gives up, the trials of all these workers go back to it, and none is blamed.
+        self.workers = [worker for worker, code in zip(self.workers, codes, strict=True) if code is None]
 
         # A worker that was there before the last halving may still be on its way out for the same want of memory.
         crowded = any(code == CROWDED and worker not in self.spared for worker, code in ended)

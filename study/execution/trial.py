@@ -47,7 +47,7 @@ class TrialOutcome:
     Attributes:
         state: COMPLETE, or PRUNED where it was stopped early.
         measures: Metrics on the validation images, those of interpolated networks included.
-        curve: A row per epoch, see `fer.adaptation.procedure.Adapted`; None where a duplicate has none.
+        curve: A row per epoch, see `fer.adaptation.plan.Adapted`; None where a duplicate has none.
         confusion: The confusion matrix of each domain; None where a duplicate has none.
         reason: Why it was stopped early.
         twin_of: The number of the trial whose result this is, where the configuration had been trained before.

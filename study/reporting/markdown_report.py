@@ -34,7 +34,7 @@ def render_markdown(info: dict, table: pd.DataFrame, tables: list[Table]) -> str
 
     Args:
         info: The study's record, without passwords.
-        table: Of `front.table`.
+        table: Of `study.trials.trials_table`.
         tables: Of `list_tables`; those that belong to an answer follow it.
     """
     source, target = (dataset_label(info, domain) for domain in DOMAINS)

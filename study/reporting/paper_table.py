@@ -61,7 +61,7 @@ def paper_table(
     point are averaged; a point without a finished trial is missing.
 
     Args:
-        table: Of `front.table`.
+        table: Of `study.trials.trials_table`.
         target: The target's name, which finds the published rows.
         source: The source's name.
         published: Adds the paper's test figures, where it has this target.

@@ -25,7 +25,7 @@ def log_models(client: Any, uri: str, run: str, front: pd.DataFrame, folder: Pat
         client: Of MLflow.
         uri: Where it tracks.
         run: The study's run.
-        front: Of `trials.front_table`.
+        front: Of `study.fronts.front_table`.
         folder: The study's, which holds models/.
         register: A name in the registry; None registers nothing.
 
@@ -59,7 +59,7 @@ def damaged_networks(front: pd.DataFrame, folder: Path) -> dict[str, str]:
     """Returns which networks of a front are damaged, and why; a file that is not there is on another machine.
 
     Args:
-        front: Of `trials.front_table`.
+        front: Of `study.fronts.front_table`.
         folder: The study's, which holds models/.
     """
     files = {model: folder / model for model in front["model"] if (folder / model).exists()}

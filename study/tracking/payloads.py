@@ -137,7 +137,7 @@ def search_metrics(table: "pd.DataFrame", record: StudyRecord) -> list[Metric]:
     Their times follow from the step, so that writing them again makes no second copy.
 
     Args:
-        table: Of `trials.trials_table`.
+        table: Of `study.trials.trials_table`.
         record: The study's record.
     """
     if table.empty:
