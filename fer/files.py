@@ -108,8 +108,23 @@ def checksum(*parts: bytes | memoryview) -> str:
     return hashed.hexdigest()
 
 
-def checksum_of(path: str | Path) -> str:
-    """Returns the `checksum` of a file's bytes, without taking all of them into memory."""
-    with Path(path).open("rb") as file:
-        hashed = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=8))
-    return hashed.hexdigest()
+@contextmanager
+def holding_lock(path: str | Path, refusal: Exception) -> Iterator[None]:
+    """Holds a lock file, making its folder if need be, while the block runs.
+
+    Args:
+        path: The lock file.
+        refusal: Raised where another process holds it.
+    """
+    from filelock import FileLock, Timeout  # takes longer to import than this module
+
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise refusal from None
+    try:
+        yield
+    finally:
+        lock.release()

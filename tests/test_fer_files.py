@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fer.errors import InputError, printable, shorten
-from fer.files import UnsuitableFile, checksum, checksum_of, read_regular, replacing, size_text, write_atomically
+from fer.files import UnsuitableFile, checksum, holding_lock, read_regular, replacing, size_text, write_atomically
 from fer.seeding import seed_from
 
 
@@ -70,9 +70,19 @@ def test_a_file_of_the_longest_name_can_be_written(tmp_path):
     write_atomically(tmp_path / ("n" * 240), b"")
 
 
-def test_the_checksum_of_a_file_is_that_of_its_bytes(tmp_path):
-    path = write_atomically(tmp_path / "a", b"abc" * 100_000)
-    assert checksum_of(path) == checksum(b"abc" * 50_000, b"abc" * 50_000) != checksum(b"abc")
+def test_the_checksum_of_parts_is_that_of_all_their_bytes():
+    assert checksum(b"abc" * 100_000) == checksum(b"abc" * 50_000, b"abc" * 50_000) != checksum(b"abc")
+
+
+def test_a_lock_that_is_held_is_refused_and_free_again_when_its_block_ends(tmp_path):
+    path = tmp_path / "folder" / ".lock"
+    refusal = InputError("one at a time", "two", "Wait.")
+
+    with holding_lock(path, refusal), pytest.raises(InputError, match="one at a time"), holding_lock(path, refusal):
+        pytest.fail("held twice")
+
+    with holding_lock(path, refusal):
+        assert path.exists()
 
 
 @pytest.mark.parametrize(

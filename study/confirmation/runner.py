@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rich
-from filelock import FileLock, Timeout
 
 from fer.errors import InputError
+from fer.files import holding_lock
 from study.confirmation.evaluations import note_evaluation
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE, Confirmation
 from study.confirmation.plan import begin_confirmation, time_now
@@ -108,15 +108,11 @@ def check_arguments(args: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def exclusive_confirmation(folder: Path) -> Iterator[None]:
     """Holds the study's folder, so that two confirmations of one study cannot evaluate its test images twice."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".confirm.lock")
-    try:
-        with lock.acquire(blocking=False):
-            yield
-    except Timeout:
-        raise InputError(
-            "a study is confirmed by one process at a time", f"{folder}, which another holds", "Wait for it."
-        ) from None
+    refusal = InputError(
+        "a study is confirmed by one process at a time", f"{folder}, which another holds", "Wait for it."
+    )
+    with holding_lock(folder / ".confirm.lock", refusal):
+        yield
 
 
 def data_folder(record: StudyRecord, args: argparse.Namespace) -> str | None:

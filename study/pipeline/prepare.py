@@ -13,10 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from fer.datasets import Dataset, same_files
 from fer.errors import InputError
+from fer.files import holding_lock
 from study.execution.autotune import candidates, find_or_measure
 from study.execution.progress import Progress
 from study.inputs import budget_epochs, dataset_record, note_copies, prepare_dataset
@@ -124,17 +123,13 @@ def check_domains_differ(source: Dataset, target: Dataset, options: StudyOptions
 @contextlib.contextmanager
 def exclusive_folder(folder: Path) -> Iterator[None]:
     """Holds the study's folder, so that two parents on one machine cannot run one study."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        with lock.acquire(blocking=False):
-            yield
-    except Timeout:
-        raise InputError(
-            "a study has one parent",
-            f"{folder}, which another study.run holds",
-            "Wait for it, or help it with python -m study.worker.",
-        ) from None
+    refusal = InputError(
+        "a study has one parent",
+        f"{folder}, which another study.run holds",
+        "Wait for it, or help it with python -m study.worker.",
+    )
+    with holding_lock(folder / ".lock", refusal):
+        yield
 
 
 def make_record(name: str, options: StudyOptions, source: Dataset, target: Dataset) -> dict[str, Any]:
