@@ -8,12 +8,17 @@ import pytest
 from scipy import stats
 from scipy.special import ndtri
 
-from fer.evaluation.intervals import Estimate, estimate, holm
+from fer.evaluation.intervals import Estimate, Variance, estimate, holm
 
 
 def alone(count: int) -> np.ndarray:
     """Returns a person for each of some images."""
     return np.arange(count)
+
+
+def with_error(mean: float, error: float, freedom: float, people: int) -> Estimate:
+    """Returns an estimate whose error is of one kind."""
+    return Estimate(mean, (Variance(error**2, freedom),), people)
 
 
 # --- closed forms
@@ -34,7 +39,7 @@ def test_images_of_one_person_count_as_their_mean_where_all_have_as_many():
     of_person = rng.random(6)
     values, subjects = np.repeat(of_person, 20), np.repeat(np.arange(6), 20)
     found, means = estimate(values, subjects), estimate(of_person, alone(6))
-    assert (found.mean, found.error, found.freedom) == pytest.approx((means.mean, means.error, means.freedom))
+    assert (found.mean, found.error, found.p_value) == pytest.approx((means.mean, means.error, means.p_value))
     shuffled = rng.permutation(120)
     again = estimate(values[shuffled], subjects[shuffled])
     assert (again.mean, again.error) == pytest.approx((found.mean, found.error))
@@ -50,20 +55,39 @@ def test_people_of_different_size_are_weighed_by_the_jackknife():
 def test_a_shift_common_to_all_people_is_the_seeds_variance():
     shift = np.array([[0.0], [0.2], [0.1], [-0.1]])
     values = np.tile(np.linspace(0.4, 0.6, 5), (4, 1))
+
     found, without = estimate(values + shift, alone(5)), estimate(values, alone(5))
-    assert found.error**2 - without.error**2 == pytest.approx(shift.var(ddof=1) / 4)
-    parts = without.error**2, shift.var(ddof=1) / 4
-    assert found.freedom == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 4 + parts[1] ** 2 / 3))
+
+    of_people, of_seeds = found.variances
+    assert (of_people.size, of_people.freedom) == pytest.approx((without.error**2, 4))
+    assert (of_seeds.size, of_seeds.freedom) == pytest.approx((shift.var(ddof=1) / 4, 3))
 
 
-@pytest.mark.parametrize("people, seeds", [(2, 5), (6, 3), (40, 5)])
+def test_the_quantile_of_two_variances_is_the_mean_of_theirs():
+    found = Estimate(0.0, (Variance(0.03, 9), Variance(0.01, 1)), 10)
+    quantile = 0.75 * stats.t.ppf(0.975, 9) + 0.25 * stats.t.ppf(0.975, 1)
+    assert found.interval_of_difference(0.95)[1] == pytest.approx(0.2 * quantile)
+
+
+@pytest.mark.parametrize("p_value", [0.9, 0.05, 1e-3, 1e-9])
+def test_the_p_value_of_two_variances_is_where_their_quantile_meets_the_mean(p_value):
+    variances = (Variance(0.03, 9), Variance(0.01, 4))
+    quantile = 0.75 * stats.t.isf(p_value / 2, 9) + 0.25 * stats.t.isf(p_value / 2, 4)
+    assert Estimate(0.2 * quantile, variances, 10).p_value == pytest.approx(p_value)
+    assert Estimate(-0.2 * quantile, variances, 10).p_value == pytest.approx(p_value)
+
+
+@pytest.mark.parametrize("people, seeds", [(3, 2), (3, 5), (6, 3), (40, 5)])
 def test_errors_are_those_of_the_two_way_analysis_of_variance(people, seeds):
     values = np.random.default_rng(people).random((seeds, people))
     of_seed, of_person, mean = values.mean(1, keepdims=True), values.mean(0), values.mean()
     square_of_people = seeds * np.square(of_person - mean).sum() / (people - 1)
     square_of_seeds = people * np.square(of_seed - mean).sum() / (seeds - 1)
     square_of_both = np.square(values - of_seed - of_person + mean).sum() / ((seeds - 1) * (people - 1))
-    variance = (square_of_people + max(0, square_of_seeds - square_of_both)) / (seeds * people)
+    square_of_people_alone = max(square_of_people - square_of_both, square_of_people / (people - 1))
+    if seeds == 2:
+        square_of_people_alone = square_of_people
+    variance = (square_of_people_alone + square_of_seeds) / (seeds * people)
     assert estimate(values, alone(people)).error == pytest.approx(math.sqrt(variance))
 
 
@@ -71,13 +95,13 @@ def test_repeating_one_seed_adds_nothing():
     rng = np.random.default_rng(2)
     row, subjects = rng.random(30) < 0.6, np.repeat(np.arange(6), 5)
     once, five = estimate(row, subjects), estimate(np.tile(row, (5, 1)), subjects)
-    assert (five.mean, five.error, five.freedom) == pytest.approx((once.mean, once.error, once.freedom))
+    assert (five.mean, five.error, five.p_value) == pytest.approx((once.mean, once.error, once.p_value))
 
 
 @pytest.mark.parametrize("right, count, low, high", [(57, 67, 74.7, 91.7), (52, 58, 79.2, 95.2)])
 def test_the_interval_of_a_share_is_wilsons_where_answers_are_independent(right, count, low, high):
     share = right / count
-    many = Estimate(share, math.sqrt(share * (1 - share) / count), 1e9, count)
+    many = with_error(share, math.sqrt(share * (1 - share) / count), 1e9, count)
     assert [round(100 * end, 1) for end in many.interval_of_share(0.95)] == [low, high]
 
 
@@ -119,15 +143,15 @@ def test_the_same_small_gain_of_few_people_is_not_certain(people):
     assert same.p_value == 1 and same.interval_of_difference(0.95)[1] > 0
 
 
-@pytest.mark.parametrize("people, seeds", [(5, 1), (30, 5)])
-def test_a_detectable_difference_is_found_four_times_in_five(people, seeds):
+@pytest.mark.parametrize("people", [5, 30])
+def test_a_detectable_difference_is_found_four_times_in_five(people):
     rng = np.random.default_rng(people)
-    found = [estimate(rng.normal(0, 0.1, (seeds, people)) + rng.normal(0, 0.1, people), alone(people))
-             for _ in range(500)]  # fmt: skip
+    found = [estimate(rng.normal(0, 0.1, people), alone(people)) for _ in range(500)]
     error = np.sqrt(np.mean([one.error**2 for one in found]))
-    freedom = float(np.mean([one.freedom for one in found]))
-    difference = Estimate(0.0, float(error), freedom, people).detectable(0.95)
-    power = np.mean([Estimate(one.mean + difference, one.error, one.freedom, people).p_value < 0.05 for one in found])
+
+    difference = with_error(0.0, float(error), people - 1, people).detectable(0.95)
+
+    power = np.mean([with_error(one.mean + difference, one.error, people - 1, people).p_value < 0.05 for one in found])
     assert power == pytest.approx(0.8, abs=0.06)
 
 
@@ -210,13 +234,14 @@ def test_intervals_of_accuracies_cover_what_they_promise(people, seeds, sequence
     found = estimates(*draw_answers(rng, people, seeds, sequences, share))
     intervals = np.array([one.interval_of_share(0.95) for one in found])
     covered = np.mean((intervals[:, 0] <= share) & (share <= intervals[:, 1]))
-    # Three people, one training: Wilson's form errs on the wide side, where a plain t covers 94 %, with seeds 90 %.
+    # Three people, one training: Wilson's form errs on the wide side; every other that was tried errs on the narrow
+    # side elsewhere (docs/experiments.md).
     most = 0.99 if (people, seeds) == (3, 1) else 0.97
     assert 0.93 <= covered <= most
 
 
 @pytest.mark.parametrize("sequences, share", CASES)
-@pytest.mark.parametrize("people, seeds", CELLS)
+@pytest.mark.parametrize("people, seeds", [*CELLS, *itertools.product((3, 10, 30), (2, 3))])
 def test_of_equally_good_networks_few_are_called_different(people, seeds, sequences, share):
     rng = np.random.default_rng(100 + people)
     found = estimates(*draw_answers(rng, people, seeds, sequences, share, paired=True))
@@ -224,7 +249,7 @@ def test_of_equally_good_networks_few_are_called_different(people, seeds, sequen
 
 
 @pytest.mark.parametrize("people", [10, 40])
-@pytest.mark.parametrize("ratio, seeds", [(0, 5), (3, 5), (10, 5), (3, 3)])
+@pytest.mark.parametrize("ratio, seeds", list(itertools.product((0, 3, 10), (2, 3, 5))))
 def test_seeds_that_move_all_people_together_do_not_make_false_positives(ratio, people, seeds):
     """`ratio` is what seeds alone add to the variance of the mean, over what each answer's own noise adds."""
     rng = np.random.default_rng([ratio, people, seeds])

@@ -11,10 +11,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
+
+_SMALLEST_P = 1e-15
+"""Of a test with several variances; smaller ones are not computed."""
 
 _NO_VARIANCE = 1e-15
 """Below that, a variance of shares is a rounding error; one answer more of a million gives 1e-12."""
+
+
+@dataclass(frozen=True)
+class Variance:
+    """What one kind of variation, that of people or of seeds, adds to the variance of a mean.
+
+    Attributes:
+        size: The estimated variance; infinite where nothing shows it.
+        freedom: Its degrees of freedom.
+    """
+
+    size: float
+    freedom: float
 
 
 @dataclass(frozen=True)
@@ -23,23 +40,36 @@ class Estimate:
 
     Attributes:
         mean: Of all values.
-        error: The standard error; infinite where there is one person, who says nothing about others.
-        freedom: Degrees of freedom of the error.
+        variances: What people add to the variance of the mean and, where there are several seeds, what seeds add.
         people: How many there are; where nobody knows them, the images.
     """
 
     mean: float
-    error: float
-    freedom: float
+    variances: tuple[Variance, ...]
     people: int
 
     @property
+    def error(self) -> float:
+        """The standard error; infinite where there is one person, who says nothing about others."""
+        return math.sqrt(sum(variance.size for variance in self.variances))
+
+    @property
     def p_value(self) -> float:
-        """The two-sided p-value of a mean of 0, by Student's t."""
-        return float(2 * stdtr(self.freedom, -abs(self.mean) / self.error))
+        """The two-sided p-value of a mean of 0."""
+        if math.isinf(self.error):
+            return 1.0
+        errors_away = abs(self.mean) / self.error
+        if len(self.variances) == 1:
+            return float(2 * stdtr(self.variances[0].freedom, -errors_away))
+
+        # Of several variances the quantile alone has a closed form; the p-value is where it meets the mean.
+        if self._upper_quantile(_SMALLEST_P / 2) <= errors_away:
+            return _SMALLEST_P
+        log_p = brentq(lambda log_p: self._upper_quantile(math.exp(log_p) / 2) - errors_away, math.log(_SMALLEST_P), 0)
+        return math.exp(log_p)
 
     def interval_of_difference(self, level: float) -> tuple[float, float]:
-        """Returns the interval of a mean of differences between shares, by Student's t, within -1 and 1.
+        """Returns the interval of a mean of differences between shares, within -1 and 1.
 
         Args:
             level: Of confidence, for instance 0.95.
@@ -77,20 +107,30 @@ class Estimate:
         Returns:
             A difference between shares; 1 or more where no difference is found with that probability.
         """
-        return float((self._quantile(level) + stdtrit(self.freedom, power)) * self.error)
+        return (self._quantile(level) + self._upper_quantile(1 - power)) * self.error
 
     def _quantile(self, level: float) -> float:
-        return float(stdtrit(self.freedom, (1 + level) / 2))
+        """Returns how many standard errors the interval of a level is wide to either side."""
+        return self._upper_quantile((1 - level) / 2)
+
+    def _upper_quantile(self, probability: float) -> float:
+        """Returns what a mean of 0 exceeds with this probability, in standard errors.
+
+        It is the mean of each variance's quantile of Student's t, weighted by the variances (Cochran and Cox 1950). It
+        errs on the wide side, where Satterthwaite's degrees of freedom are too many if one variance rests on two seeds.
+        """
+        sizes = [variance.size for variance in self.variances]
+        quantiles = [-stdtrit(variance.freedom, probability) for variance in self.variances]
+        return float(np.average(quantiles, weights=None if math.isinf(self.error) else sizes))
 
 
 def estimate(values: np.ndarray, subjects: np.ndarray) -> Estimate:
     """Returns the mean of values with its standard error for other people and other seeds.
 
     What people add to the variance is the jackknife's: the mean without each person in turn, all images of one
-    together, answers averaged over seeds (MacKinnon, Nielsen and Webb 2023, arXiv 2301.04527). What seeds alone add is
-    the variance of the seeds' means less what is common to people and seeds (two-way clustering, Cameron, Gelbach and
-    Miller 2011). Degrees of freedom are Satterthwaite's, and at least those of the fewer of people and seeds. In
-    simulation a test at 5 % is wrong in at most 6 % of cases from three seeds on, and in up to 10 % with two.
+    together, answers averaged over seeds (MacKinnon, Nielsen and Webb 2023, arXiv 2301.04527). What seeds add is the
+    variance of their means. What is common to both is counted once (two-way clustering, Cameron, Gelbach and Miller
+    2011), but with two seeds, which hardly show it, twice. In simulation a test at 5 % errs in at most 6 % of cases.
 
     Args:
         values: (seeds, n) for each image whether each seed's network was right, or the difference of two networks.
@@ -103,7 +143,7 @@ def estimate(values: np.ndarray, subjects: np.ndarray) -> Estimate:
     people = len(names)
     mean = float(values.mean())
     if people == 1:
-        return Estimate(mean, math.inf, 1.0, people)
+        return Estimate(mean, (Variance(math.inf, 1.0),), people)
 
     sizes = np.bincount(subject_of).astype(float)
     sums = np.stack([np.bincount(subject_of, row, people) for row in values])
@@ -112,16 +152,15 @@ def estimate(values: np.ndarray, subjects: np.ndarray) -> Estimate:
     if of_people < _NO_VARIANCE:
         # People who are all alike: each counts as one image, and at least one answer could have been another.
         of_people = max(float(values.mean(0).var()), 1 / images) / people
-    of_seeds, of_both = _variances_over_seeds(sums, sizes)
-
-    variance = of_people + max(0.0, of_seeds - of_both)
-    # Satterthwaite: each part is as uncertain as it is large, also where the difference of two is small.
-    uncertainty = of_people**2 / (people - 1)
     if seeds == 1:
-        return Estimate(mean, math.sqrt(variance), variance**2 / uncertainty, people)
-    uncertainty += of_seeds**2 / (seeds - 1) + of_both**2 / ((seeds - 1) * (people - 1))
-    freedom = max(variance**2 / uncertainty, min(people, seeds) - 1)
-    return Estimate(mean, math.sqrt(variance), freedom, people)
+        return Estimate(mean, (Variance(of_people, people - 1),), people)
+
+    of_seeds, of_both = _variances_over_seeds(sums, sizes)
+    of_people_alone = of_people
+    if seeds > 2:
+        # The difference of two estimates may be too small by chance, even below 0.
+        of_people_alone = max(of_people - of_both, of_people / (people - 1))
+    return Estimate(mean, (Variance(of_people_alone, people - 1), Variance(of_seeds, seeds - 1)), people)
 
 
 def one_per_image(subjects: np.ndarray) -> np.ndarray:
@@ -141,12 +180,10 @@ def _variances_over_seeds(sums: np.ndarray, sizes: np.ndarray) -> tuple[float, f
     """Returns the variance of a mean that seeds show, and what of it is common to seeds and people.
 
     Args:
-        sums: (seeds, people) of values.
+        sums: (seeds, people) of values; two seeds or more.
         sizes: (people,) images of each.
     """
     seeds, people = sums.shape
-    if seeds == 1:
-        return 0.0, 0.0
     means = sums.sum(1) / sizes.sum()
     total = float(means.var(ddof=1)) / seeds
 
