@@ -18,7 +18,7 @@ def alone(count: int) -> np.ndarray:
 
 def with_error(mean: float, error: float, freedom: float, people: int) -> Estimate:
     """Returns an estimate whose error is of one kind."""
-    return Estimate(mean, (Variance(error**2, freedom),), people)
+    return Estimate(mean, error, (Variance(1.0, freedom),), people)
 
 
 # --- closed forms
@@ -64,7 +64,7 @@ def test_a_shift_common_to_all_people_is_the_seeds_variance():
 
 
 def test_the_quantile_of_two_variances_is_the_mean_of_theirs():
-    found = Estimate(0.0, (Variance(0.03, 9), Variance(0.01, 1)), 10)
+    found = Estimate(0.0, 0.2, (Variance(0.03, 9), Variance(0.01, 1)), 10)
     quantile = 0.75 * stats.t.ppf(0.975, 9) + 0.25 * stats.t.ppf(0.975, 1)
     assert found.interval_of_difference(0.95)[1] == pytest.approx(0.2 * quantile)
 
@@ -73,8 +73,8 @@ def test_the_quantile_of_two_variances_is_the_mean_of_theirs():
 def test_the_p_value_of_two_variances_is_where_their_quantile_meets_the_mean(p_value):
     variances = (Variance(0.03, 9), Variance(0.01, 4))
     quantile = 0.75 * stats.t.isf(p_value / 2, 9) + 0.25 * stats.t.isf(p_value / 2, 4)
-    assert Estimate(0.2 * quantile, variances, 10).p_value == pytest.approx(p_value)
-    assert Estimate(-0.2 * quantile, variances, 10).p_value == pytest.approx(p_value)
+    assert Estimate(0.2 * quantile, 0.2, variances, 10).p_value == pytest.approx(p_value)
+    assert Estimate(-0.2 * quantile, 0.2, variances, 10).p_value == pytest.approx(p_value)
 
 
 @pytest.mark.parametrize("people, seeds", [(3, 2), (3, 5), (6, 3), (40, 5)])
@@ -87,7 +87,7 @@ def test_errors_are_those_of_the_two_way_analysis_of_variance(people, seeds):
     square_of_people_alone = max(square_of_people - square_of_both, square_of_people / (people - 1))
     if seeds == 2:
         square_of_people_alone = square_of_people
-    variance = (square_of_people_alone + square_of_seeds) / (seeds * people)
+    variance = max(square_of_people, square_of_people_alone + square_of_seeds) / (seeds * people)
     assert estimate(values, alone(people)).error == pytest.approx(math.sqrt(variance))
 
 
@@ -257,3 +257,15 @@ def test_seeds_that_move_all_people_together_do_not_make_false_positives(ratio, 
     values = shift + rng.normal(size=(2500, seeds, people))
     p_values = np.array([estimate(one, alone(people)).p_value for one in values])
     assert np.mean(p_values < 0.05) <= 0.06
+
+
+@pytest.mark.parametrize("seeds, ratio", [(3, 0), (3, 3), (5, 0), (5, 3)])
+def test_a_strict_test_is_not_deceived_by_seeds_that_happen_to_agree(seeds, ratio):
+    rng = np.random.default_rng([seeds, ratio])
+    people, repeats, level = 60, 6000, 0.001
+    shift = math.sqrt(ratio / people) * rng.normal(size=(repeats, seeds, 1))
+    values = shift + rng.normal(size=(repeats, seeds, people))
+
+    p_values = np.array([estimate(one, alone(people)).p_value for one in values])
+
+    assert np.mean(p_values < level) <= level

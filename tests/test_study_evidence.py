@@ -336,4 +336,4 @@ def test_validation_errors_of_a_network_on_the_way_are_its_own():
     table = trials_table([made_trial(0, measures=between | errors)])
     knee = find_knee(front_table(table))
     found = validation_estimate(table, knee, 40, 8)
-    assert (found.mean, found.error, found.freedom) == (0.9, 0.02, 7)
+    assert (found.mean, found.error, found.variances[0].freedom) == (0.9, 0.02, 7)

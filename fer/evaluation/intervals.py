@@ -26,7 +26,7 @@ class Variance:
     """What one kind of variation, that of people or of seeds, adds to the variance of a mean.
 
     Attributes:
-        size: The estimated variance; infinite where nothing shows it.
+        size: The estimated variance.
         freedom: Its degrees of freedom.
     """
 
@@ -40,18 +40,15 @@ class Estimate:
 
     Attributes:
         mean: Of all values.
-        variances: What people add to the variance of the mean and, where there are several seeds, what seeds add.
+        error: The standard error; infinite where there is one person, who says nothing about others.
+        variances: What people and, where there are several, seeds add to the variance of the mean.
         people: How many there are; where nobody knows them, the images.
     """
 
     mean: float
+    error: float
     variances: tuple[Variance, ...]
     people: int
-
-    @property
-    def error(self) -> float:
-        """The standard error; infinite where there is one person, who says nothing about others."""
-        return math.sqrt(sum(variance.size for variance in self.variances))
 
     @property
     def p_value(self) -> float:
@@ -121,7 +118,7 @@ class Estimate:
         """
         sizes = [variance.size for variance in self.variances]
         quantiles = [-stdtrit(variance.freedom, probability) for variance in self.variances]
-        return float(np.average(quantiles, weights=None if math.isinf(self.error) else sizes))
+        return float(np.average(quantiles, weights=sizes))
 
 
 def estimate(values: np.ndarray, subjects: np.ndarray) -> Estimate:
@@ -143,7 +140,7 @@ def estimate(values: np.ndarray, subjects: np.ndarray) -> Estimate:
     people = len(names)
     mean = float(values.mean())
     if people == 1:
-        return Estimate(mean, (Variance(math.inf, 1.0),), people)
+        return Estimate(mean, math.inf, (Variance(1.0, 1.0),), people)
 
     sizes = np.bincount(subject_of).astype(float)
     sums = np.stack([np.bincount(subject_of, row, people) for row in values])
@@ -153,14 +150,16 @@ def estimate(values: np.ndarray, subjects: np.ndarray) -> Estimate:
         # People who are all alike: each counts as one image, and at least one answer could have been another.
         of_people = max(float(values.mean(0).var()), 1 / images) / people
     if seeds == 1:
-        return Estimate(mean, (Variance(of_people, people - 1),), people)
+        return Estimate(mean, math.sqrt(of_people), (Variance(of_people, people - 1),), people)
 
     of_seeds, of_both = _variances_over_seeds(sums, sizes)
     of_people_alone = of_people
     if seeds > 2:
-        # The difference of two estimates may be too small by chance, even below 0.
+        # A difference of two estimates may be too small by chance, even below 0.
         of_people_alone = max(of_people - of_both, of_people / (people - 1))
-    return Estimate(mean, (Variance(of_people_alone, people - 1), Variance(of_seeds, seeds - 1)), people)
+    error = math.sqrt(max(of_people, of_people_alone + of_seeds))
+    variances = (Variance(of_people_alone, people - 1), Variance(of_seeds, seeds - 1))
+    return Estimate(mean, error, variances, people)
 
 
 def one_per_image(subjects: np.ndarray) -> np.ndarray:

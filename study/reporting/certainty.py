@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from fer.evaluation.intervals import Estimate
+from fer.evaluation.intervals import Estimate, Variance
 from study.fronts import candidate_networks, front_table, model_names
 from study.record import DOMAINS, confirmed_points, number, section
 from study.reporting.wording import dataset_label, format_percent, interval_text, points_text
@@ -158,7 +158,7 @@ def validation_estimate(table: pd.DataFrame, knee: pd.Series, count: int, people
         # A study from before errors were recorded: with each image as a person the binomial error is exact.
         variance = max(accuracy * (1 - accuracy), 1 / count)
         error = math.sqrt(variance / count)
-    return None if error is None else Estimate(accuracy, error, units - 1, units)
+    return None if error is None else Estimate(accuracy, error, (Variance(error**2, units - 1),), units)
 
 
 # Changes from the baseline on test images.
@@ -296,9 +296,7 @@ def about_intervals(info: dict) -> str:
         sentences.append(_population("other people and other seeds"))
         sentences.append(f"{_seed_differences(info)}; the test images are the same for all.")
     if confirmation.get("seeds") == 2:
-        sentences.append(
-            "Two seeds hardly show what seeds do: p-values can be too small, five in a hundred standing for up to ten."
-        )
+        sentences.append("Two seeds hardly show what seeds do, so these intervals are wider than those of three.")
     sentences += [
         "What no seed changes, as the baseline, is a single network, whose interval is about other people.",
         "All images of a person count together (jackknife over people, seeds as a second cluster, Student's t; "
