@@ -20,21 +20,21 @@ from fer.evaluation.metrics import confusion_matrices, evaluate, forgetting
 Values = dict[str, np.ndarray]
 
 
-def divide_into_folds(setting: AdaptationTask, folds: int, seed: int) -> list[AdaptationTask]:
-    """Returns a setting per fold: each is validation once; without folds, the setting as it is.
+def divide_into_folds(task: AdaptationTask, folds: int, seed: int) -> list[AdaptationTask]:
+    """Returns a task per fold: each is validation once; without folds, the task as it is.
 
     Args:
-        setting: Whose target is divided, training and validation images together.
+        task: Whose target is divided, training and validation images together.
         folds: How many; 0 leaves the division as it is.
         seed: Of the folds, the same for all adaptations that are compared.
     """
     if not folds:
-        return [setting]
-    return [replace(setting, target=setting.target.divided(number, folds, seed)) for number in range(folds)]
+        return [task]
+    return [replace(task, target=task.target.divided(number, folds, seed)) for number in range(folds)]
 
 
 def cross_validate(
-    settings: Sequence[AdaptationTask],
+    tasks: Sequence[AdaptationTask],
     config: AdaptationConfig,
     seed: int,
     on_rung: OnRung | None = None,
@@ -43,7 +43,7 @@ def cross_validate(
     """Adapts the baseline once per fold, each time with the whole budget.
 
     Args:
-        settings: Of `divide_into_folds`. With one, this is `fer.adaptation.procedure.adapt`.
+        tasks: Of `divide_into_folds`. With one, this is `fer.adaptation.procedure.adapt`.
         config: Hyperparameters of the adaptation.
         seed: Seed of order, views, dropout and new weights, the same in each fold.
         on_rung: Called once, after the first half of the folds, with their share, their row of the curve, and the
@@ -58,23 +58,23 @@ def cross_validate(
     Raises:
         Diverged: In one of the folds, see `fer.adaptation.procedure.adapt`.
     """
-    if len(settings) == 1:
-        return adapt(settings[0], config, seed, on_rung, plan)
+    if len(tasks) == 1:
+        return adapt(tasks[0], config, seed, on_rung, plan)
     plan_of_fold = replace(plan or EvaluationPlan(), would_join_front=None)
     parts: list[Adapted] = []
-    for number, setting in enumerate(settings, 1):
-        adapted = adapt(setting, config, seed, plan=plan_of_fold)
+    for number, task in enumerate(tasks, 1):
+        adapted = adapt(task, config, seed, plan=plan_of_fold)
         parts.append(adapted if number == 1 else _without_networks(adapted, parts[0]))
-        share = number / len(settings)
-        is_half = number == math.ceil(len(settings) / 2)
-        if on_rung and is_half and on_rung(share, merge_curves(parts)[-1], _prospects(settings, parts)):
-            return _merged(settings, parts, stopped=True)
-    return _merged(settings, parts, stopped=False)
+        share = number / len(tasks)
+        is_half = number == math.ceil(len(tasks) / 2)
+        if on_rung and is_half and on_rung(share, merge_curves(parts)[-1], _prospects(tasks, parts)):
+            return _merged(tasks, parts, stopped=True)
+    return _merged(tasks, parts, stopped=False)
 
 
-def _prospects(settings: Sequence[AdaptationTask], parts: Sequence[Adapted]) -> Iterator[Prospect]:
+def _prospects(tasks: Sequence[AdaptationTask], parts: Sequence[Adapted]) -> Iterator[Prospect]:
     """Yields the interpolated networks of these folds, which have been evaluated already."""
-    for interpolated in merge_interpolated(settings, parts):
+    for interpolated in merge_interpolated(tasks, parts):
         yield Prospect.known([interpolated.measures["source_val"], interpolated.measures["target_val"]])
 
 
@@ -105,21 +105,21 @@ def merge_curves(parts: Sequence[Adapted]) -> list[dict[str, float]]:
     return rows
 
 
-def merge_interpolated(settings: Sequence[AdaptationTask], parts: Sequence[Adapted]) -> Iterator[Interpolated]:
+def merge_interpolated(tasks: Sequence[AdaptationTask], parts: Sequence[Adapted]) -> Iterator[Interpolated]:
     """Yields the first fold's interpolated networks, with the measures of all these folds' predictions together."""
-    done = settings[: len(parts)]
+    done = tasks[: len(parts)]
     labels, before = join_folds(map(validation_labels, done)), join_folds(map(baseline_logits, done))
     for steps in zip(*(part.interpolated for part in parts), strict=True):
         together = join_folds(step.logits for step in steps)
         yield replace(steps[0], logits=together, measures=evaluate(labels, before, together))
 
 
-def _merged(settings: Sequence[AdaptationTask], parts: Sequence[Adapted], stopped: bool) -> Adapted:
-    done = settings[: len(parts)]
+def _merged(tasks: Sequence[AdaptationTask], parts: Sequence[Adapted], stopped: bool) -> Adapted:
+    done = tasks[: len(parts)]
     labels, before = join_folds(map(validation_labels, done)), join_folds(map(baseline_logits, done))
     logits, curve = join_folds(part.logits for part in parts), merge_curves(parts)
     measures = evaluate(labels, before, logits)
     course = [row["source_val"] for row in curve if "source_val" in row]
     measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
-    between = [] if stopped else list(merge_interpolated(settings, parts))
+    between = [] if stopped else list(merge_interpolated(tasks, parts))
     return Adapted(parts[0].network, curve, measures, stopped, between, confusion_matrices(labels, logits), logits)

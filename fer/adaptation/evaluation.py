@@ -39,35 +39,33 @@ def predict(network: nn.Sequential, cut: int, feed: FeatureSource, images: np.nd
     return torch.cat(logits).cpu().numpy()
 
 
-def logits_on_test(
-    setting: AdaptationTask, config: AdaptationConfig, network: nn.Sequential, domain: str
-) -> np.ndarray:
+def logits_on_test(task: AdaptationTask, config: AdaptationConfig, network: nn.Sequential, domain: str) -> np.ndarray:
     """Returns an adapted network's logits (n, 7) on a dataset's test images; for confirmation alone."""
-    cut = feature_cut(setting, config)
-    split = setting.dataset(domain).open_test()
-    feed = open_source(setting, domain, split, "test", cut, ViewRecipe(), 1)
-    return predict(network, cut, feed, np.arange(len(split)), setting.runtime)
+    cut = feature_cut(task, config)
+    split = task.dataset(domain).open_test()
+    feed = open_source(task, domain, split, "test", cut, ViewRecipe(), 1)
+    return predict(network, cut, feed, np.arange(len(split)), task.runtime)
 
 
-def feature_cut(setting: AdaptationTask, config: AdaptationConfig) -> int:
+def feature_cut(task: AdaptationTask, config: AdaptationConfig) -> int:
     """Returns where the features of an adaptation can come from: the baseline's deepest cut worth keeping, or 0."""
-    own_prefix = config.init == "baseline" and setting.cache is not None
-    return best_cut(setting.baseline.network, config.leading, setting.runtime) if own_prefix else 0
+    own_prefix = config.init == "baseline" and task.cache is not None
+    return best_cut(task.baseline.network, config.leading, task.runtime) if own_prefix else 0
 
 
 @dataclass
 class Validation:
     """Both validation splits, seen from one cut."""
 
-    setting: AdaptationTask
+    task: AdaptationTask
     cut: int
     splits: dict[str, Split] = field(init=False)
     feeds: dict[str, FeatureSource] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.splits = {domain: self.setting.dataset(domain).open("validation") for domain in DOMAINS}
+        self.splits = {domain: self.task.dataset(domain).open("validation") for domain in DOMAINS}
         self.feeds = {
-            domain: open_source(self.setting, domain, split, "validation", self.cut, ViewRecipe(), 1)
+            domain: open_source(self.task, domain, split, "validation", self.cut, ViewRecipe(), 1)
             for domain, split in self.splits.items()
         }
 
@@ -82,30 +80,30 @@ class Validation:
     def logits(self, network: nn.Sequential, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns a network's logits (n, 7) on the given images of each split."""
         return {
-            domain: predict(network, self.cut, feed, images[domain], self.setting.runtime)
+            domain: predict(network, self.cut, feed, images[domain], self.task.runtime)
             for domain, feed in self.feeds.items()
         }
 
 
-def baseline_logits(setting: AdaptationTask) -> dict[str, np.ndarray]:
+def baseline_logits(task: AdaptationTask) -> dict[str, np.ndarray]:
     """Returns the baseline's logits on both validation splits, computed once per baseline when there is a cache."""
-    cut = len(LAYERS) if setting.cache else 0
-    validation = Validation(setting, cut)
-    return validation.logits(setting.baseline.network, validation.images())
+    cut = len(LAYERS) if task.cache else 0
+    validation = Validation(task, cut)
+    return validation.logits(task.baseline.network, validation.images())
 
 
-def validation_labels(setting: AdaptationTask) -> dict[str, np.ndarray]:
+def validation_labels(task: AdaptationTask) -> dict[str, np.ndarray]:
     """Returns the labels (n,) of both validation splits."""
-    return {domain: np.asarray(setting.dataset(domain).open("validation").labels) for domain in DOMAINS}
+    return {domain: np.asarray(task.dataset(domain).open("validation").labels) for domain in DOMAINS}
 
 
-def untrained_accuracy(setting: AdaptationTask, networks: int = 5) -> float:
+def untrained_accuracy(task: AdaptationTask, networks: int = 5) -> float:
     """Returns the target accuracy of untrained networks, the mean over several, on the validation split."""
-    split = setting.target.open("validation")
+    split = task.target.open("validation")
     accuracies = []
-    pixels = open_source(setting, "target", split, "validation", 0, ViewRecipe(), 1)
+    pixels = open_source(task, "target", split, "validation", 0, ViewRecipe(), 1)
     for seed in range(networks):
-        network = build(setting.baseline.width, seed_from("untrained", seed)).to(setting.runtime.device)
-        guess = predict(network, 0, pixels, np.arange(len(split)), setting.runtime).argmax(1)
+        network = build(task.baseline.width, seed_from("untrained", seed)).to(task.runtime.device)
+        guess = predict(network, 0, pixels, np.arange(len(split)), task.runtime).argmax(1)
         accuracies.append(float(np.mean(guess == split.labels)))
     return float(np.mean(accuracies))

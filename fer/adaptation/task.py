@@ -42,21 +42,21 @@ class AdaptationTask:
 
 
 def open_source(
-    setting: AdaptationTask, domain: str, split: Split, name: str, cut: int, recipe: ViewRecipe, views: int
+    task: AdaptationTask, domain: str, split: Split, name: str, cut: int, recipe: ViewRecipe, views: int
 ) -> FeatureSource:
     """Returns where the features at `cut` of a split come from: its pixels, or the bank of this baseline."""
-    dataset = setting.dataset(domain)
+    dataset = task.dataset(domain)
     rows, digest = dataset.rows(name), dataset.division.whole if dataset.division else dataset.digest
     if rows is not None:
         split, name = dataset.pool(), "pool"
-    pixels = ImageSource(split, recipe, seed_from(digest, name), setting.runtime)
-    if cut == 0 or setting.cache is None:
+    pixels = ImageSource(split, recipe, seed_from(digest, name), task.runtime)
+    if cut == 0 or task.cache is None:
         return pixels if rows is None else Subset(pixels, rows)
     drawn = asdict(recipe) if views > 1 else "plain"
-    runtime = setting.runtime
+    runtime = task.runtime
     key = seed_from(
-        cache.VERSION, setting.baseline.digest, digest, name, str(drawn), runtime.precision, runtime.device[:4]
+        cache.VERSION, task.baseline.digest, digest, name, str(drawn), runtime.precision, runtime.device[:4]
     )
-    folder = setting.cache / "features" / f"{dataset.name}-{name}-views{views}-{key:016x}"
-    bank = FeatureCache(folder, setting.baseline.network, cut, pixels, views)
+    folder = task.cache / "features" / f"{dataset.name}-{name}-views{views}-{key:016x}"
+    bank = FeatureCache(folder, task.baseline.network, cut, pixels, views)
     return bank if rows is None else Subset(bank, rows)
