@@ -159,7 +159,7 @@ def _checkpoints_of(course: Course, seed: int) -> Checkpoints | None:
     draws, plan, task = course.draws, course.plan, course.draws.task
     if task.cache is None:
         return None
-    evaluated = (tuple(plan.rungs), plan.parts, task.rung_images, tuple(plan.interpolation_points))
+    evaluated = (tuple(plan.rungs), plan.equal_epochs, task.rung_images, tuple(plan.interpolation_points))
     key = seed_from(
         cache.VERSION, torch.__version__, task.baseline.digest, task.source.digest, task.target.digest,
         json.dumps(to_flat(draws.config), sort_keys=True), seed, draws.cut, task.runtime.device,

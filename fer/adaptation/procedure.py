@@ -44,7 +44,7 @@ def adapt(
     plan = plan or EvaluationPlan()
     if config.init == "scratch":
         plan = replace(plan, interpolation_points=())
-    draws = Draws(task, config, seed, feature_cut(task, config), plan.parts)
+    draws = Draws(task, config, seed, feature_cut(task, config), plan.equal_epochs)
     course = Course(draws, Scorer(draws, plan), plan, on_rung)
     try:
         adapted = _run(course)

@@ -140,7 +140,7 @@ class Scorer:
         for alpha, slope in self.plan.interpolation_points:
             columns = _columns(alpha, slope)
             if all(name in row for name in columns):
-                yield Prospect.known([row[name] for name in columns])
+                yield Prospect.of_evaluated([row[name] for name in columns])
 
     def optimistic_estimate(
         self, measures: Mapping[str, float], alpha: float, slope: float, most: int | None = None

@@ -41,13 +41,13 @@ class Division:
         number: Of the fold that is validation, 0…count - 1; the others are training.
         count: Folds, by subject where subjects are known.
         seed: Of the folds.
-        whole: The digest of the dataset on disk, whose images all divisions share.
+        stored_digest: The digest of the dataset on disk, whose images all divisions share.
     """
 
     number: int
     count: int
     seed: int
-    whole: str
+    stored_digest: str
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,11 @@ class Dataset:
     report: Mapping[str, Any] = field(repr=False, hash=False, compare=False)
     division: Division | None = None
     restore: "Callable[[], Dataset] | None" = field(default=None, repr=False, hash=False, compare=False)
+
+    @property
+    def stored_digest(self) -> str:
+        """The digest of the dataset on disk, however its images are divided."""
+        return self.digest if self.division is None else self.division.stored_digest
 
     def parse_report(self) -> DatasetReport:
         """Returns the report as a `DatasetReport`."""
@@ -170,11 +175,10 @@ class Dataset:
             if self.restore is None:
                 raise
             restored = self.restore()
-            digest = self.division.whole if self.division else self.digest
-            if restored.digest != digest:
+            if restored.digest != self.stored_digest:
                 raise InputError(
                     "data that is prepared again comes from the copy that it came from before",
-                    f"{self.name} with hash {restored.digest} instead of {digest}",
+                    f"{self.name} with hash {restored.digest} instead of {self.stored_digest}",
                     "Point --data at the same copy.",
                 ) from None
             for name in names:

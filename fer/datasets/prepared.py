@@ -182,7 +182,8 @@ def finish_images(prepared: PreparedImages) -> PreparedImages:
     """Equalises, counts the hazards and drops what a later split holds too: of training first, then of validation."""
     options = prepared.report.options
     if options.equalise:
-        from fer.datasets.faces import equalise  # OpenCV, which nothing else needs in a process that only opens data
+        # OpenCV, which a process that only opens prepared datasets does without.
+        from fer.datasets.faces import equalise  # noqa: PLC0415
 
         prepared = replace(prepared, images=equalise(prepared.images))
     hazards = count_hazards(prepared.images, prepared.labels, prepared.parts, prepared.groups)

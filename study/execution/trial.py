@@ -253,7 +253,7 @@ def report_rung(
         return False
 
     for prospect in prospects:
-        if not would_stop([prospect.hoped], others, context.min_source_accuracy):
+        if not would_stop([prospect.optimistic_estimate], others, context.min_source_accuracy):
             objectives.append(prospect.score())
             stops = would_stop(objectives, others, context.min_source_accuracy)
         if not stops:
