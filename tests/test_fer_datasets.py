@@ -165,7 +165,7 @@ def test_subjects_never_cross(seed: int, people: int, images: int) -> None:
     assignment = splits.assign_splits(
         labels, subjects, np.arange(images), [None] * images, splits.wanted_sizes(images, None), seed
     )
-    parts = assignment.parts
+    parts = assignment.split_index
     assert set(parts) == {0, 1, 2}
     assert len(np.unique(np.stack([subjects, parts]), axis=1)[0]) == people
 

@@ -20,9 +20,9 @@ from fer.seeding import seed_from
 
 SUMS = "checksums.json"
 SIGNATURES = "signatures.npy"
-_PARTS = ("images", "labels", "subjects")
+_ARRAYS = ("images", "labels", "subjects")
 _MOST_BYTES = 2**40  # of a prepared file, which was written by this program: any size but no pipe
-_MOST_SUMS = 2**20
+_MOST_SUMS = 2**20  # bytes of the file of checksums
 
 
 class DamagedDataset(InputError):
@@ -102,12 +102,13 @@ class Dataset:
         return replace(self, digest=digest, division=Division(number, count, seed, self.digest))
 
     def divisions(self) -> int:
-        """Returns into how many folds validation images of the usual number divide training and validation."""
+        """Returns the number of folds of training and validation images of which each is as large as validation is."""
         train = self._read("train")
         validation = self._read("validation")
-        people = np.concatenate([train.subjects, validation.subjects])
-        units = len(np.unique(people)) if people.min() >= 0 else len(people)
-        return int(np.clip(round(len(people) / max(1, len(validation))), 2, max(2, units)))
+        subjects = np.concatenate([train.subjects, validation.subjects])
+        units = len(np.unique(subjects)) if subjects.min() >= 0 else len(subjects)
+        folds = round(len(subjects) / max(1, len(validation)))
+        return int(np.clip(folds, 2, max(2, units)))
 
     def open(self, split: str) -> Split:
         """Opens the "train" or the "validation" split.
@@ -122,7 +123,7 @@ class Dataset:
             return self._read(split)
         pool = self.pool()
         rows = self.rows(split)
-        return Split(*(getattr(pool, part)[rows] for part in _PARTS))
+        return Split(pool.images[rows], pool.labels[rows], pool.subjects[rows])
 
     def pool(self) -> Split:
         """Returns the training and validation images together, which all divisions share."""
@@ -195,10 +196,11 @@ class Dataset:
 
 def file_names(split: str) -> list[str]:
     """Returns the names of a split's files in a prepared dataset's folder."""
-    return [f"{split}.{part}.npy" for part in _PARTS]
+    return [f"{split}.{array}.npy" for array in _ARRAYS]
 
 
-_verified: dict[Path, tuple[int, int, int]] = {}  # this process's, each with the inode, size and time it had
+_verified: dict[Path, tuple[int, int, int]] = {}
+"""The files that this process has verified, each with the inode, size and time that it had."""
 
 
 def _verify(path: Path) -> None:
@@ -247,21 +249,26 @@ def sum_of(path: Path) -> int:
 
 
 def _read(folder: Path, split: str) -> Split:
+    """Returns a split's arrays, memory-mapped."""
     return Split(*(np.load(folder / name, mmap_mode="r") for name in file_names(split)))
 
 
 @functools.lru_cache(maxsize=4)
 def _pool(folder: Path, kind: str) -> tuple[Split, np.ndarray]:
-    """Returns training and validation images together, and which of them are copies of each other."""
-
-    parts = [_read(folder, split) for split in ("train", "validation")]
-    pool = Split(*(np.concatenate([getattr(split, part) for split in parts]) for part in _PARTS))
+    """Returns training and validation images together, and a number that copies share, int64 (n,)."""
+    train = _read(folder, "train")
+    validation = _read(folder, "validation")
+    pool = Split(
+        np.concatenate([train.images, validation.images]),
+        np.concatenate([train.labels, validation.labels]),
+        np.concatenate([train.subjects, validation.subjects]),
+    )
     return pool, copy_groups(pool.images, kind)
 
 
 @functools.lru_cache(maxsize=16)
 def _folds(folder: Path, kind: str, count: int, seed: int) -> np.ndarray:
-    """Numbers the pool's images by folds."""
+    """Returns the number of the fold that each of the pool's images is in, int64 (n,)."""
     pool, groups = _pool(folder, kind)
     subjects = pool.subjects if pool.subjects.min() >= 0 else None
     return assign_folds(pool.labels, subjects, groups, count, seed)

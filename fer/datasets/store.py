@@ -40,7 +40,7 @@ def open_prepared(name: str, kind: str, digest: str, cache_dir: Path) -> Dataset
 
 
 def write_prepared(prepared: PreparedImages, report: DatasetReport, folder: Path) -> None:
-    """Writes the arrays beside their place and moves them there at once, so that no half of them is ever seen.
+    """Writes the arrays to a scratch folder and renames it, so that no reader meets half of them.
 
     Args:
         prepared: The arrays.
@@ -49,12 +49,12 @@ def write_prepared(prepared: PreparedImages, report: DatasetReport, folder: Path
     """
     arrays = (prepared.images, prepared.labels, prepared.subjects)
     with scratch_folder(folder.parent, "partial") as partial:
-        for part, split in enumerate(SPLITS):
-            rows = prepared.parts == part
+        for index, split in enumerate(SPLITS):
+            rows = prepared.split_index == index
             for name, array in zip(file_names(split), arrays, strict=True):
                 np.save(partial / name, array[rows])
         if prepared.signatures is not None:
-            by_split = [prepared.signatures[prepared.parts == part] for part in range(len(SPLITS))]
+            by_split = [prepared.signatures[prepared.split_index == index] for index in range(len(SPLITS))]
             np.save(partial / SIGNATURES, np.concatenate(by_split).astype(np.float16))
         (partial / REPORT).write_text(json.dumps(report.to_json(), indent=1))
         (partial / SUMS).write_text(json.dumps(_compute_sums(partial)))
