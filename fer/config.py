@@ -118,6 +118,7 @@ class AdaptationConfig:
         self._check_scratch()
 
     def _check_mixup(self) -> None:
+        """Refuses mixup beside an anchor on outputs."""
         if self.mixup and self.anchor in OUTPUT_ANCHORS:
             raise InputError(
                 "mixup makes samples that the baseline's outputs are not known of, so it excludes anchors on outputs",

@@ -79,7 +79,8 @@ class Draws:
     def _target_images(self) -> np.ndarray:
         """Returns the numbers of the target's training images that may be drawn."""
         split = self.splits["target"]
-        labels, subjects = np.asarray(split.labels), np.asarray(split.subjects)
+        labels = np.asarray(split.labels)
+        subjects = np.asarray(split.subjects)
         return choose_target_images(labels, self.config.amount, self.seed, subjects)
 
     def _source_images(self) -> np.ndarray:

@@ -186,10 +186,12 @@ class Dataset:
                 _verify(self.folder / name)
 
     def _read(self, split: str) -> Split:
+        """Returns a split's arrays, whose files are verified."""
         self.ensure(file_names(split))
         return _read(self.folder, split)
 
     def _pool(self) -> tuple[Split, np.ndarray]:
+        """Returns training and validation images together, and a number that copies share, int64 (n,)."""
         self.ensure([*file_names("train"), *file_names("validation")])
         return _pool(self.folder, self.kind)
 

@@ -73,8 +73,8 @@ def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: floa
         options: For their seed.
         scale: Factor on the number of images.
     """
-    drawn = synthetic.draw(drawn_as, options.seed, scale)
-    splits = [drawn[name] for name in SPLITS]
+    split_of_name = synthetic.draw(drawn_as, options.seed, scale)
+    splits = [split_of_name[name] for name in SPLITS]
     images = np.concatenate([split.images for split in splits])
     labels = np.concatenate([split.labels for split in splits])
     subjects = np.concatenate([split.subjects for split in splits])
@@ -113,9 +113,7 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
     Raises:
         InputError: The dataset's own splits break a rule, or there are too few subjects.
     """
-    # Number the people, in the order of their names.
-    names = sorted({subject for subject in faces.subjects if subject is not None})
-    people = {name: number for number, name in enumerate(names)}
+    people = _number_people(faces.subjects)
     subjects = np.array([-1 if name is None else people[name] for name in faces.subjects], dtype=np.int64)
     known_subjects = subjects if (subjects >= 0).all() else None
 
@@ -127,10 +125,10 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
     split_index = assigned.split_index
 
     # Images outside the dataset's own splits are left out.
-    inside = split_index >= 0
+    in_split = split_index >= 0
     skipped = _shorten_skipped(faces.skipped)
-    if not inside.all():
-        skipped["outside the dataset's own splits"] = SkippedFiles(int((~inside).sum()), [])
+    if not in_split.all():
+        skipped["outside the dataset's own splits"] = SkippedFiles(int((~in_split).sum()), [])
 
     report = DatasetReport(
         options=options,
@@ -143,16 +141,22 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
         people={split: _list_people(people, subjects[split_index == index]) for index, split in enumerate(SPLITS)},
         notices=_write_notices(layout, faces, has_people=bool(people)),
     )
-    images = faces.images[inside]
+    images = faces.images[in_split]
     return PreparedImages(
         images=images,
-        labels=faces.labels[inside],
-        subjects=subjects[inside],
-        split_index=split_index[inside],
-        groups=groups[inside],
+        labels=faces.labels[in_split],
+        subjects=subjects[in_split],
+        split_index=split_index[in_split],
+        groups=groups[in_split],
         signatures=signatures(images),
         report=report,
     )
+
+
+def _number_people(names: Sequence[str | None]) -> dict[str, int]:
+    """Returns a number for each person, from 0 on in the order of the names."""
+    people = sorted({name for name in names if name is not None})
+    return {name: number for number, name in enumerate(people)}
 
 
 def _write_notices(layout: Layout, faces: "Faces", has_people: bool) -> list[str]:
@@ -185,6 +189,7 @@ def _shorten_skipped(skipped: Mapping[str, list[str]]) -> dict[str, SkippedFiles
 
 
 def _shorten_names(names: Sequence[str]) -> list[str]:
+    """Returns the first of some names, as a report has them."""
     return [_shorten_name(name) for name in names[:NAMES_KEPT]]
 
 

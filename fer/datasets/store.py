@@ -21,13 +21,29 @@ _MOST_REPORT = 64 * 2**20  # bytes
 
 
 def folder_of(name: str, digest: str, cache_dir: Path) -> Path:
-    """Returns the folder of a prepared dataset; of a long name, the beginning is enough beside the digest."""
+    """Returns the folder of a prepared dataset.
+
+    Args:
+        name: The dataset's name; of a long one, the folder has the beginning.
+        digest: The dataset's hash.
+        cache_dir: Where prepared datasets are kept.
+    """
     short = name.encode()[:_LONGEST_FOLDER].decode(errors="ignore")
     return cache_dir / f"{short}-{digest}"
 
 
 def open_prepared(name: str, kind: str, digest: str, cache_dir: Path) -> Dataset | None:
-    """Returns the prepared dataset; None where it is missing or damaged, and so to be prepared again."""
+    """Opens a prepared dataset.
+
+    Args:
+        name: The layout's name, or the user's own.
+        kind: "real" or "synthetic".
+        digest: The dataset's hash.
+        cache_dir: Where prepared datasets are kept.
+
+    Returns:
+        None where it is missing or damaged, and so has to be prepared again.
+    """
     folder = folder_of(name, digest, cache_dir)
     try:
         sums = read_sums(folder)
