@@ -1,4 +1,4 @@
-"""Synthetic datasets: drawn grey faces for every dataset, so that the whole job runs where no data is.
+"""Synthetic datasets: drawn grey faces for every dataset, so that a study runs where no data is.
 
 Facial action units (Ekman and Friesen's FACS) move the brows, lids, nose, lips and jaw of a parametric face; the seven
 expressions are mixtures of EMFACS-like prototypes, with a style, an intensity and stray movements per image. People
@@ -18,6 +18,8 @@ from fer.seeding import generator
 
 VERSION = "2"  # part of the data's digest: raise it whenever a pixel changes
 
+_SEED_NAME = "stand-in"  # part of every seed: another word would give other faces
+
 
 def draw(name: str, seed: int = 0, scale: float = 1.0) -> dict[str, Split]:
     """Draws a synthetic dataset in place of a real one.
@@ -35,13 +37,13 @@ def draw(name: str, seed: int = 0, scale: float = 1.0) -> dict[str, Split]:
     # Sizes of the splits, and the people in each of them.
     sizes = [max(len(EXPRESSIONS), round(size * scale)) for size in domain.sizes]
     counts = _people_per_split(sizes, domain.subjects)
-    people = _draw_people(domain, sum(counts), generator("stand-in", VERSION, name, seed, "people"))
+    people = _draw_people(domain, sum(counts), generator(_SEED_NAME, VERSION, name, seed, "people"))
 
     # The pictures, split by split.
     splits = {}
     first_person = 0
     for split, size, count in zip(SPLITS, sizes, counts, strict=True):
-        rng = generator("stand-in", VERSION, name, seed, split)
+        rng = generator(_SEED_NAME, VERSION, name, seed, split)
         subjects = first_person + rng.permutation(np.arange(size) % count)
         truth = _draw_expressions(domain, size, rng)
         parameters = _draw_parameters(domain, people, subjects, truth, rng)
@@ -86,14 +88,23 @@ def _mislabel(truth: np.ndarray, wrong: float, rng: np.random.Generator) -> np.n
         wrong: The chance of a wrong label; those of the first seven images are right.
         rng: Of the mistakes.
     """
-    mistaken = np.array([[EXPRESSIONS.index(name) for name in MISTAKEN[expression]] for expression in EXPRESSIONS])
-    taken_for = mistaken[truth, rng.integers(0, 3, len(truth))]
-    is_right = (rng.random(len(truth)) >= wrong) | (np.arange(len(truth)) < len(EXPRESSIONS))
+    mistakes = []
+    for expression in EXPRESSIONS:
+        mistakes.append([EXPRESSIONS.index(name) for name in MISTAKEN[expression]])
+    taken_for = np.array(mistakes)[truth, rng.integers(0, 3, len(truth))]
+
+    is_right = rng.random(len(truth)) >= wrong
+    is_right[: len(EXPRESSIONS)] = True
     return np.where(is_right, truth, taken_for).astype(np.int64)
 
 
 def _draw_people(domain: Domain, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draws what persons keep from picture to picture.
+
+    Args:
+        domain: What makes the dataset's faces its own.
+        count: Number of persons.
+        rng: Of all draws; their order is part of what the pictures depend on.
 
     Returns:
         Arrays (count,) by name, those of `FaceParameters` among them; and "habits", (count, units): how strongly a

@@ -46,7 +46,7 @@ PROTOTYPES: dict[str, tuple[dict[str, float], dict[str, float], dict[str, float]
 }
 
 
-# Whom a hurried annotator takes an expression for.
+# The expressions that a hurried annotator takes an expression for.
 MISTAKEN = {
     "anger": ("disgust", "sadness", "neutral"),
     "disgust": ("anger", "sadness", "anger"),
@@ -81,21 +81,29 @@ class Domain:
         subjects: People over all splits.
         mix: Relative frequency of the expressions, in their order.
         styles: Chances of the closed, usual and open style of an expression.
-        intensity: Of the whole expression.
+        intensity: Factor on all action units of an image.
         stray: Strength of movements that do not belong to the expression.
         gains: Factors on single action units: how this population poses.
-        resting: Action units that are always on.
-        person: Shifts of `PERSON` means; `variety` scales its deviations.
-        variety: See `person`.
+        resting: Strengths of action units that are always on.
+        person: Shifts of the means of `PERSON`.
+        variety: Factor on the deviations of `PERSON`.
         wrong: Share of wrong labels.
-        skin, hair, wall: Tones between black 0 and white 1.
+        skin: Tone of the skin.
+        hair: Tone of the hair.
+        wall: Tone of the wall behind the head.
         light: Strength of the directed light, from the left if negative.
-        top_light: Light from above.
-        exposure, contrast: Of the finished picture.
-        zoom, lift: Framing: size of the face, and its shift downwards.
-        pose: Deviations of yaw, pitch and roll, radians.
-        glasses, beard, occluded: Chances.
-        blur, noise, quantised: Mean strengths of the degradations.
+        top_light: Strength of the light from above, from below if negative.
+        exposure: What is added to all tones of the picture.
+        contrast: Factor on the difference of all tones from middle grey.
+        zoom: Size of the face.
+        lift: Shift of the face downwards.
+        pose: Standard deviations of yaw, pitch and roll, radians.
+        glasses: Chance that a person wears glasses.
+        beard: Chance that a person has a beard.
+        occluded: Chance that something covers a part of the face.
+        blur: Mean strength of the lens blur.
+        noise: Mean standard deviation of the grain, as a tone.
+        quantised: Mean coarseness of the compression.
     """
 
     sizes: tuple[int, int, int] = (800, 100, 100)
