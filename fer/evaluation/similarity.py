@@ -104,7 +104,7 @@ def probe_accuracy(
         train: Images uint8 (n, 48, 48) and labels (n,) that the classifier is fitted to.
         held_out: Images uint8 (m, 48, 48) and labels (m,) that it is evaluated on.
     """
-    # It takes two seconds to import, and only this function needs it.
+    # It takes seconds to import, and only this function needs it.
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
