@@ -100,7 +100,7 @@ def measure(args: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
         study = optuna.create_study(
             directions=["maximize", "maximize"], sampler=optuna.samplers.RandomSampler(seed=number)
         )
-        study.enqueue_trial(**SPACES["card"].initial_trial(base, number))
+        SPACES["card"].initial_trial(base, number).enqueue(study, slot=number)
         strategy, knobs = choose("card", study.ask(), base)
         row: dict[str, Any] = {"strategy": strategy, "frozen_layers": knobs.frozen_layers, "lr": knobs.lr}
         for precision, setting in settings.items():

@@ -130,7 +130,7 @@ def replay(
 
     def ask(index: int) -> tuple[Any, Any]:
         started = time.perf_counter()
-        study.enqueue_trial(**next(waiting))
+        next(waiting).enqueue(study, slot=index)
         # Samplers see a study of this project otherwise than one of Optuna's, and each trial needs a view of its own.
         asked = SamplerView(study.study_name, storage_of(study)[0], study.sampler) if contender.named else study
         trial = asked.ask()

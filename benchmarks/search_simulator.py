@@ -22,6 +22,7 @@ from benchmarks.search_table import KNOBS, MEASURED, OBJECTIVES, SAMPLES, SHARES
 from fer.config import ALL, NATURAL, AdaptationConfig
 from fer.expressions import CHANCE
 from fer.seeding import seed_from
+from search_spaces.initial_trials import InitialTrial
 from study.pareto import hypervolume, non_dominated
 
 CATEGORIES = {
@@ -326,7 +327,7 @@ def base() -> AdaptationConfig:
     return AdaptationConfig(epochs=SAMPLES / TARGET_IMAGES)
 
 
-def slots(named_first: bool) -> Iterator[dict[str, Any]]:
+def slots(named_first: bool) -> Iterator[InitialTrial]:
     """Yields what each trial of a study of the space `full` is enqueued with.
 
     Args:
@@ -336,5 +337,5 @@ def slots(named_first: bool) -> Iterator[dict[str, Any]]:
 
     index = 0
     while True:
-        yield full.initial_trial(base(), index) if named_first else {"params": {}}
+        yield full.initial_trial(base(), index) if named_first else InitialTrial()
         index += 1

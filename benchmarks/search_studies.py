@@ -14,8 +14,9 @@ import pandas as pd
 PLAIN = """
 import sys
 from search_spaces import SPACES
+from search_spaces.initial_trials import InitialTrial
 from study import run
-SPACES[sys.argv.pop(1)].initial_trial = lambda base, index: {"params": {}}
+SPACES[sys.argv.pop(1)].initial_trial = lambda base, index: InitialTrial()
 sys.exit(run.main())
 """
 """Runs a study whose space tries no named strategies."""
@@ -28,8 +29,9 @@ def count_named(space: str) -> int:
     """Returns how many named strategies a study of a space tries, all of them among its first hundred trials."""
     from benchmarks.search_simulator import base
     from search_spaces import SPACES
+    from search_spaces.initial_trials import InitialTrial
 
-    return sum(SPACES[space].initial_trial(base(), index) != {"params": {}} for index in range(100))
+    return sum(SPACES[space].initial_trial(base(), index) != InitialTrial() for index in range(100))
 
 
 def run_study(
@@ -106,7 +108,7 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     study = load_study(name, out, None)
     record = study.user_attrs["study"]
     arguments = build_parser().parse_args(["--study", name, "--out", str(out)])
-    setting: AdaptationTask = open_trial_context(record, arguments).setting
+    task: AdaptationTask = open_trial_context(record, arguments).task
     ways = INTERPOLATION_POINTS if record["options"]["interpolate"] != "off" else ()
     domains = [objective.removesuffix("_val") for objective in OBJECTIVES]
     again_equal: list[bool] = []
@@ -116,7 +118,7 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
         """Returns a trial's networks, by the files that the study would have saved them in."""
         trial = study.trials[number]
         adapted = adapt(
-            setting, from_flat(trial.user_attrs["config"]), trial.user_attrs["seed"],
+            task, from_flat(trial.user_attrs["config"]), trial.user_attrs["seed"],
             plan=EvaluationPlan(interpolation_points=ways),
         )  # fmt: skip
         again_equal.append([adapted.measures[name] for name in OBJECTIVES] == trial.values)
@@ -130,11 +132,11 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
         """Returns the source and target accuracy of one of a trial's networks."""
         config = from_flat(study.trials[number].user_attrs["config"])
         saved = out / name / model
-        network = weights.load_network(saved, setting.runtime).network if saved.exists() else train_again(number)[model]
+        network = weights.load_network(saved, task.runtime).network if saved.exists() else train_again(number)[model]
         accuracies = []
         for domain in domains:
-            predicted = logits_on_test(setting, config, network, domain).argmax(1)
-            labels = setting.dataset(domain).open_test().labels
+            predicted = logits_on_test(task, config, network, domain).argmax(1)
+            labels = task.dataset(domain).open_test().labels
             accuracies.append(float(np.mean(predicted == labels)))
         return accuracies
 

@@ -205,7 +205,7 @@ def train(setting: Any, number: int) -> dict[str, Any]:
 
     training_seed = seed_from("search table", "adapt", seed)
     try:
-        plan = EvaluationPlan(rungs=SHARES, parts=PARTS)
+        plan = EvaluationPlan(rungs=SHARES, equal_epochs=PARTS)
         adapted = fer.adaptation.procedure.adapt(setting, config, training_seed, record_and_go_on, plan)
         record(1.0, adapted.measures)
         row["state"] = "finished"

@@ -58,11 +58,12 @@ class AdaptationConfig:
         layer_decay: Factor on the rate from each layer to the one below it (discriminative rates).
         fusion_ratio: Source share of each batch, 0…0.95, or "natural": the source's share of both training sets.
         replay_size: Number of source images that fusion may draw from, chosen per expression by the seed, or "all".
-        amount: Share of the target's training set that is used, drawn per expression; the paper's 0.5 or 1.0.
+        amount: Share of the target's training set that is used: of its subjects or, where these are unknown, of the
+            images of each expression. The paper's are 0.5 and 1.0.
         anchor: What is held near the baseline, see `fer.training.penalties`: the weights alike, or by their
             importance (fisher, mas); the penultimate features or the logits on target images; the logits on replayed
             source images.
-        anchor_weight: How strongly.
+        anchor_weight: Factor on the anchor's penalty.
         temperature: Of both distributions that the logits anchor compares.
         bn: "train" updates the trained layers' batch-norm statistics; "frozen" keeps the baseline's; "recompute"
             estimates them again, once after the training, on what was drawn.
@@ -118,6 +119,7 @@ class AdaptationConfig:
         self._check_scratch()
 
     def _check_mixup(self) -> None:
+        """Refuses mixup beside an anchor on outputs."""
         if self.mixup and self.anchor in OUTPUT_ANCHORS:
             raise InputError(
                 "mixup makes samples that the baseline's outputs are not known of, so it excludes anchors on outputs",

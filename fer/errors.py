@@ -37,6 +37,7 @@ def printable(text: object) -> str:
 
 
 def _escape(character: str) -> str:
+    """Returns a character, or its escape where a terminal would not show it."""
     if character.isprintable():
         return character
     return character.encode("unicode_escape", "surrogatepass").decode()

@@ -100,11 +100,11 @@ def write_atomically(path: str | Path, content: bytes) -> Path:
     return Path(path)
 
 
-def checksum(*parts: bytes | memoryview) -> str:
-    """Returns a hash (BLAKE2b) of the concatenated bytes, 16 hex digits."""
+def checksum(*pieces: bytes | memoryview) -> str:
+    """Returns a hash (BLAKE2b) of the concatenated pieces, 16 hex digits."""
     hashed = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        hashed.update(part)
+    for piece in pieces:
+        hashed.update(piece)
     return hashed.hexdigest()
 
 
@@ -116,7 +116,8 @@ def holding_lock(path: str | Path, refusal: Exception) -> Iterator[None]:
         path: The lock file.
         refusal: Raised where another process holds it.
     """
-    from filelock import FileLock, Timeout  # takes longer to import than this module
+    # The commands import this module for --help, and filelock takes longer to import than all of it.
+    from filelock import FileLock, Timeout  # noqa: PLC0415
 
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)

@@ -123,9 +123,10 @@ def export_onnx(network: nn.Sequential, path: str | Path, file: str | Path = "th
     # Refuses a network whose answers are not finite.
     predict_images(network, np.full((1, SIZE, SIZE), 200, np.uint8), file)
 
+    # Optional packages.
     try:
-        import onnx
-        import onnxscript  # noqa: F401
+        import onnx  # noqa: PLC0415
+        import onnxscript  # noqa: F401, PLC0415
     except ImportError as error:
         raise InputError(
             "exporting needs the packages onnx and onnxscript", str(error), "pip install 'memory-integrity[onnx]'"

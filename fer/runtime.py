@@ -76,12 +76,12 @@ def make_runtime(device: str = "auto", precision: str = "auto", threads: int = 1
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether torch has oneDNN and the processor computes in bf16; other processors only emulate it."""
+    """Returns whether torch has oneDNN and the processor computes in bf16; other processors only emulate it."""
     return processor_has_bf16() and torch.backends.mkldnn.is_available()
 
 
 def _gpu_has_bf16() -> bool:
-    """Whether the GPU computes in bf16; those before Ampere only emulate it."""
+    """Returns whether the GPU computes in bf16; those before Ampere only emulate it."""
     return torch.cuda.is_bf16_supported(including_emulation=False)
 
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from fer.errors import printable, shorten
 from fer.files import checksum, open_regular, size_text
@@ -148,12 +148,12 @@ def tensor_checksum(metadata: Mapping[str, str], tensors: Iterable[TensorContent
         tensors: Name, type, shape and bytes of each.
     """
     texts = sorted((name, text) for name, text in metadata.items() if name != CHECKSUM)
-    parts: list[bytes | memoryview] = [json.dumps(texts).encode()]
+    pieces: list[bytes | memoryview] = [json.dumps(texts).encode()]
     for tensor in sorted(tensors, key=lambda tensor: tensor.name):
         description = [tensor.name, tensor.dtype, tensor.shape]
-        parts.append(json.dumps(description).encode())
-        parts.append(memoryview(tensor.data))
-    return checksum(*parts)
+        pieces.append(json.dumps(description).encode())
+        pieces.append(memoryview(tensor.data))
+    return checksum(*pieces)
 
 
 def _read_header(file: BinaryIO) -> TensorHeader:
@@ -185,6 +185,11 @@ def _read_header(file: BinaryIO) -> TensorHeader:
 
 
 def _parse_json(text: bytes) -> dict[str, Any]:
+    """Returns the JSON object of a header.
+
+    Raises:
+        DamagedTensorFile: It is none, or holds a name twice.
+    """
     try:
         parsed = json.loads(text.decode(), object_pairs_hook=_without_duplicates)
     except DamagedTensorFile:
@@ -197,19 +202,30 @@ def _parse_json(text: bytes) -> dict[str, Any]:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the pairs of a JSON object as a dict; refuses an object that holds a name twice."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
         raise DamagedTensorFile("its header holds a name twice")
     return entries
 
 
-def _parse_metadata(entry: Any) -> dict[str, str]:
+def _parse_metadata(entry: object) -> dict[str, str]:
+    """Returns the texts by name that a header holds under "__metadata__".
+
+    Raises:
+        DamagedTensorFile: They are something else.
+    """
     if not isinstance(entry, dict) or not all(isinstance(text, str) for text in entry.values()):
         raise DamagedTensorFile("its metadata are not texts by name")
     return entry
 
 
-def _parse_place(name: str, entry: Any) -> TensorPlace:
+def _parse_place(name: str, entry: object) -> TensorPlace:
+    """Returns the place that a header gives for a tensor.
+
+    Raises:
+        DamagedTensorFile: Type, shape or place are missing, unknown, or do not match each other.
+    """
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise DamagedTensorFile(f"tensor {_shown(name)} is not described by dtype, shape and data_offsets")
 
@@ -232,12 +248,17 @@ def _parse_place(name: str, entry: Any) -> TensorPlace:
     return TensorPlace(dtype, tuple(shape), start, stop)
 
 
-def _are_counts(entry: Any) -> bool:
-    """Whether this is a list of integers from 0 on; True, which Python takes for 1, is not an integer."""
+def _are_counts(entry: object) -> TypeGuard[list[int]]:
+    """Returns whether this is a list of integers from 0 on; True, which Python takes for 1, is not an integer."""
     return isinstance(entry, list) and all(type(count) is int and count >= 0 for count in entry)
 
 
 def _read_exactly(file: BinaryIO, count: int) -> bytearray:
+    """Returns the next `count` bytes of a file.
+
+    Raises:
+        DamagedTensorFile: The file ends before.
+    """
     content = bytearray(count)
     if file.readinto(content) < count:  # type: ignore[attr-defined]
         raise DamagedTensorFile("it ends within a tensor")
@@ -245,4 +266,5 @@ def _read_exactly(file: BinaryIO, count: int) -> bytearray:
 
 
 def _shown(value: object) -> str:
+    """Returns a value of the file as a message has it: short, and without what a terminal would obey."""
     return shorten(printable(value), 60)

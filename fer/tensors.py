@@ -62,10 +62,12 @@ def load_tensors(
 
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    """Returns the numbers of a contiguous tensor on the CPU as bytes."""
     return tensor.reshape(-1).view(torch.uint8).numpy().data
 
 
 def _to_tensor(content: bytearray, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+    """Returns the tensor whose numbers these bytes are."""
     if not content:
         return torch.empty(shape, dtype=dtype)
     return torch.frombuffer(content, dtype=dtype).reshape(shape)

@@ -5,6 +5,7 @@ promises, so that a version of torch that moves one fails there and not in the m
 """
 
 import copy
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,9 +18,11 @@ PARTS = (
     "cpu._is_avx512_bf16_supported",
     "ops.aten.convolution_backward",
 )
-"""Their names below `torch`. What a module holds, `_parameters`, `_buffers` and `_modules`, is private as well."""
+"""Their names below `torch`. What a module holds, `_parameters`, `_buffers` and `_modules`, is private as well, and so
+is what torch wraps the methods of its optimisers in."""
 
 Module = TypeVar("Module", bound=nn.Module)
+Optimiser = TypeVar("Optimiser", bound=torch.optim.Optimizer)
 
 
 def processor_has_bf16() -> bool:
@@ -56,6 +59,21 @@ def copy_with_members(module: Module, members: Members) -> Module:
     copied._buffers = dict(members.buffers)
     copied._modules = dict(members.children)
     return copied
+
+
+def without_compiler(optimiser: type[Optimiser]) -> type[Optimiser]:
+    """Returns a class of optimisers without what torch wraps its methods in.
+
+    The wrappers are there for torch.compile, which is not used here. They import it, which takes a second in every
+    process that trains.
+
+    Args:
+        optimiser: A class of `torch.optim`.
+    """
+    methods = {name: inspect.unwrap(getattr(optimiser, name)) for name in ("add_param_group", "zero_grad", "step")}
+    methods["step"] = torch.no_grad()(methods["step"])
+    unwrapped: type[Optimiser] = type(optimiser.__name__, (optimiser,), methods)
+    return unwrapped
 
 
 def convolution_gradients(

@@ -1,9 +1,13 @@
 """Search spaces: what a trial may choose, turned into an adaptation.
 
-Each space is a module with `suggest(trial, base) -> (strategy, AdaptationConfig)`, which asks the trial for its
-hyperparameters, and `initial_trial(base, index) -> dict`, the arguments of `optuna.Study.enqueue_trial` for the
-index-th trial of a study: named strategies first, then trials that are left to the sampler. A space whose strategies
-are not those of `fer.adaptation` has a `named` of its own.
+Each space is a module with two functions:
+
+- `suggest(trial, base) -> (strategy, AdaptationConfig)` asks the trial for its hyperparameters;
+- `initial_trial(base, index) -> InitialTrial` says what the index-th trial of a study is to be: named strategies first,
+  then trials that are left to the sampler.
+
+A space whose strategies are not those of `fer.adaptation` has a function `named` of its own. A space in which named
+methods may be points has `method_as_parameters`.
 """
 
 from collections.abc import Mapping
@@ -23,19 +27,31 @@ SPACES: Mapping[str, ModuleType] = {"card": card, "full": full, "paper": paper}
 def choose(space: str, trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
     """Returns the strategy's name and the adaptation that the trial chooses.
 
-    A trial that was enqueued with the attribute "named" is that strategy. Where it is a point of the space, as told by
-    the space's `method_as_parameters`, the trial has its parameters as well; the baseline (BL) is none:
-    there is nothing in it to search.
+    A trial that was enqueued with the attribute "named" is that strategy. Where the strategy is a point of the space
+    (`method_as_parameters`), the trial is asked for its parameters as well, so that samplers learn from them. The
+    baseline (BL) is never a point: there is nothing in it to search.
+
+    Args:
+        space: Name of the search space.
+        trial: The trial that chooses.
+        base: The hyperparameters that the space leaves alone.
     """
-    if "named" in trial.user_attrs:
-        strategy = trial.user_attrs["named"]
-        if hasattr(SPACES[space], "method_as_parameters") and SPACES[space].method_as_parameters(strategy, base):
-            return strategy, SPACES[space].suggest(trial, base)[1]
-        return strategy, named_in(space, strategy, base)
-    return SPACES[space].suggest(trial, base)
+    module = SPACES[space]
+    if "named" not in trial.user_attrs:
+        return module.suggest(trial, base)
+
+    strategy = trial.user_attrs["named"]
+    if hasattr(module, "method_as_parameters") and module.method_as_parameters(strategy, base):
+        _, config = module.suggest(trial, base)
+        return strategy, config
+    return strategy, named_in(space, strategy, base)
 
 
 def named_in(space: str, strategy: str, base: AdaptationConfig) -> AdaptationConfig:
-    """Returns what a named strategy is in a space; the paper's own fusion is FU in the paper's space alone."""
+    """Returns what a named strategy is in a space; the paper's own fusion is FU in the paper's space alone.
+
+    Raises:
+        InputError: There is no such strategy.
+    """
     named = getattr(SPACES[space], "named", methods.named)
     return named(strategy, base)

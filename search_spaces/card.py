@@ -1,7 +1,7 @@
 """The default space: strategy, number of frozen layers, learning rate, fusion ratio.
 
 FC, FC+CL and RE are the paper's and fix the frozen layers; FT is fine-tuning above any cut, FU fusion above any cut.
-The natural ratio is no choice here: with it a small target is hardly drawn at this budget. It is the paper space's.
+The natural ratio is no choice here: with it a small target is hardly drawn at this budget. The paper's space has it.
 """
 
 from dataclasses import replace
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fer.adaptation.methods import HALF, STRATEGIES, named
 from fer.config import AdaptationConfig
+from search_spaces.initial_trials import InitialTrial
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -17,14 +18,24 @@ LEARNING_RATE = (1e-4, 1e-1)
 FUSION_RATIO = (0.01, 0.95)
 """On a log scale: one source sample in a hundred can prevent forgetting (arXiv 2502.06042)."""
 DEEPEST = 12
+"""The most layers that are frozen: all but the last."""
 
 
 def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
-    """Asks the trial for its hyperparameters, those that the strategy leaves open."""
+    """Asks the trial for its strategy, and for the hyperparameters that the strategy leaves open.
+
+    Args:
+        trial: The trial that is asked.
+        base: The hyperparameters that the space leaves alone.
+
+    Returns:
+        The strategy's name, and the adaptation.
+    """
     strategy = trial.suggest_categorical("strategy", ["FC", "FC+CL", "RE", "FT", "FU"])
     config = replace(base, lr=trial.suggest_float("lr", *LEARNING_RATE, log=True))
     if strategy == "FT":
-        return strategy, replace(config, frozen_layers=trial.suggest_int("frozen_layers", 1, DEEPEST))
+        frozen_layers = trial.suggest_int("frozen_layers", 1, DEEPEST)
+        return strategy, replace(config, frozen_layers=frozen_layers)
     if strategy == "FU":
         frozen_layers = trial.suggest_int("fusion_frozen_layers", 0, DEEPEST)
         ratio = trial.suggest_float("fusion_ratio", *FUSION_RATIO, log=True)
@@ -32,14 +43,18 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
     return strategy, named(strategy, config)
 
 
-def initial_trial(base: AdaptationConfig, index: int) -> dict[str, Any]:
-    """Returns the paper's five strategies first, at the base learning rate and to their end, then free trials."""
+def initial_trial(base: AdaptationConfig, index: int) -> InitialTrial:
+    """Returns what the index-th trial of a study is to be: the paper's five strategies first, then free trials.
+
+    The five have the base's learning rate and are trained to their end.
+    """
     if index >= len(STRATEGIES):
-        return {"params": {}}
+        return InitialTrial()
     strategy = list(STRATEGIES)[index]
     if strategy == "BL":
-        return {"params": {}, "user_attrs": {"named": "BL", "keep": True}}
-    params = {"strategy": strategy, "lr": base.lr}
+        return InitialTrial(user_attrs={"named": "BL", "keep": True})
+
+    params: dict[str, Any] = {"strategy": strategy, "lr": base.lr}
     if strategy == "FU":
         params |= {"fusion_frozen_layers": 0, "fusion_ratio": HALF}
-    return {"params": params, "user_attrs": {"keep": True}}
+    return InitialTrial(params, {"keep": True})

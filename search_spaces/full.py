@@ -6,13 +6,17 @@ and `members` are left at the base: they change what a trial costs. As in `card`
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fer.adaptation.methods import METHODS, STRATEGIES, named
 from fer.config import ALL, OUTPUT_ANCHORS, AdaptationConfig
+from search_spaces.initial_trials import InitialTrial
 
 if TYPE_CHECKING:
     from optuna import Trial
+
+ChoiceValue: TypeAlias = str | float | None
+"""What Optuna takes for the value of a categorical hyperparameter."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,14 @@ class Choice:
     """
 
     field: str
-    choices: tuple[Any, ...]
+    choices: tuple[ChoiceValue, ...]
     name: str = ""
 
-    def suggest(self, trial: "Trial") -> Any:
+    def suggest(self, trial: "Trial") -> ChoiceValue:
         """Asks the trial for the value."""
         return trial.suggest_categorical(self.name or self.field, self.choices)
 
-    def as_parameters(self, value: Any) -> dict[str, Any]:
+    def as_parameters(self, value: ChoiceValue) -> dict[str, Any]:
         """Returns the parameters of a trial that has the value."""
         return {self.name or self.field: value}
 
@@ -44,7 +48,7 @@ class Hyperparameter:
 
     Attributes:
         field: The field of `AdaptationConfig`.
-        range: Lowest and highest value; of integers, whole numbers are asked for.
+        range: Lowest and highest value; where both are integers, the trial is asked for an integer.
         log: Whether it is searched on a log scale.
         name: The parameter's name in a trial; empty where it is the field's.
         off: The name of the parameter that switches it on; empty where it is always on. Off, its value is 0.
@@ -61,9 +65,10 @@ class Hyperparameter:
         if self.off and not trial.suggest_categorical(self.off, [False, True]):
             return 0.0
         low, high = self.range
+        name = self.name or self.field
         if isinstance(low, int) and isinstance(high, int):
-            return trial.suggest_int(self.name or self.field, low, high, log=self.log)
-        return trial.suggest_float(self.name or self.field, low, high, log=self.log)
+            return trial.suggest_int(name, low, high, log=self.log)
+        return trial.suggest_float(name, low, high, log=self.log)
 
     def as_parameters(self, value: float) -> dict[str, Any]:
         """Returns the parameters of a trial that has the value."""
@@ -75,6 +80,7 @@ class Hyperparameter:
 
 # Each default of `AdaptationConfig` lies inside the range, or is the "off" that is offered first.
 DEEPEST = 12
+"""The most layers that are frozen: all but the last."""
 OPTIMISER = Choice("optimiser", ("sgd", "adamw"))
 LEARNING_RATE = {
     "sgd": Hyperparameter("lr", (1e-4, 1e-1), log=True, name="sgd_lr"),
@@ -109,12 +115,21 @@ ANCHOR_WITHOUT_REPLAY = Choice(
 )
 MIXUP = Hyperparameter("mixup", (0.1, 0.5), off="mixup_on")
 
-FIRST, FREE = 8, 2
-"""How many named methods come first (the paper's five and three with decaying rates), and free trials before each
-of the others."""
+FIRST = 8
+"""How many named methods come first: the paper's five and three with decaying rates."""
+FREE = 2
+"""How many free trials come before each of the other named methods."""
 NORMED = 10
 """Number of layers with a batch-norm, the leading ones."""
-LABELS = {"weights": "L2-SP", "fisher": "EWC", "mas": "MAS", "features": "LF", "logits": "LwF", "replay": "DER++"}
+LABELS: Mapping[str, str] = {
+    "weights": "L2-SP",
+    "fisher": "EWC",
+    "mas": "MAS",
+    "features": "LF",
+    "logits": "LwF",
+    "replay": "DER++",
+}
+"""How the kind of a configuration with an anchor is named: after the method that is known by the anchor."""
 OUTSIDE = ("init", "frozen_from", "sam", "members", "alpha", "alpha_slope")
 """Fields that the space leaves at the base."""
 
@@ -143,7 +158,15 @@ def hyperparameters(values: Mapping[str, Any]) -> Iterator[Choice | Hyperparamet
 
 
 def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
-    """Asks the trial for its hyperparameters."""
+    """Asks the trial for its hyperparameters.
+
+    Args:
+        trial: The trial that is asked.
+        base: The hyperparameters that the space leaves alone.
+
+    Returns:
+        The configuration's kind, see `describe_kind`, and the adaptation.
+    """
     values: dict[str, Any] = {}
     for hyperparameter in hyperparameters(values):
         values[hyperparameter.field] = hyperparameter.suggest(trial)
@@ -154,11 +177,17 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
 def describe_kind(config: AdaptationConfig) -> str:
     """Returns a short name of a configuration's kind: fine-tuning or fusion, and the anchor."""
     kind = "FU" if config.fusion_ratio != 0 else "FT"
-    return kind if config.anchor == "none" else f"{kind}+{LABELS[config.anchor]}"
+    if config.anchor == "none":
+        return kind
+    return f"{kind}+{LABELS[config.anchor]}"
 
 
 def method_as_parameters(name: str, base: AdaptationConfig) -> dict[str, Any] | None:
-    """Returns a named method's parameters in this space, or None where the method is no point of the space."""
+    """Returns a named method's parameters in this space, or None where the method is no point of the space.
+
+    Raises:
+        InputError: There is no such method.
+    """
     config = named(name, base)
     leaves_space = any(getattr(config, field) != getattr(base, field) for field in OUTSIDE)
     if leaves_space or not config.trains or config.frozen_layers > DEEPEST:
@@ -169,21 +198,32 @@ def method_as_parameters(name: str, base: AdaptationConfig) -> dict[str, Any] | 
     return parameters
 
 
-def initial_trial(base: AdaptationConfig, index: int) -> dict[str, Any]:
+def initial_trial(base: AdaptationConfig, index: int) -> InitialTrial:
     """Returns what the index-th trial of a study is to be.
 
-    First come FIRST named methods, then the others, FREE free trials before each: searching begins before every method
-    is tried that may be of no use here. The paper's run to their end. A method that is a point of the space has its
-    parameters, so that samplers learn from it.
+    First come FIRST named methods, then the others, FREE free trials before each: the search begins before every method
+    is tried, some of which may be of no use here. The paper's strategies are trained to their end. A method that is a
+    point of the space has its parameters, so that samplers learn from it.
     """
-    names = list(METHODS)
-    if index >= FIRST:
-        group, place = divmod(index - FIRST, FREE + 1)
-        index = FIRST + group if place == FREE else len(names)
-    if index >= len(names):
-        return {"params": {}}
-    name = names[index]
+    name = _method_at(index)
+    if name is None:
+        return InitialTrial()
     attributes: dict[str, Any] = {"named": name}
     if name in STRATEGIES:
         attributes["keep"] = True
-    return {"params": method_as_parameters(name, base) or {}, "user_attrs": attributes}
+    return InitialTrial(method_as_parameters(name, base) or {}, attributes)
+
+
+def _method_at(index: int) -> str | None:
+    """Returns the named method that the index-th trial is; None where it is left to the sampler."""
+    names = list(METHODS)
+    if index < FIRST:
+        return names[index]
+
+    # Then come groups of FREE free trials and one named method.
+    group, place = divmod(index - FIRST, FREE + 1)
+    is_free = place < FREE
+    method = FIRST + group
+    if is_free or method >= len(names):
+        return None
+    return names[method]

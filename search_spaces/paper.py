@@ -7,11 +7,13 @@ a point of the space beside the grid, with the same budget, and is reached by `-
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from fer.adaptation import methods
 from fer.adaptation.methods import STRATEGIES
 from fer.config import NATURAL, AdaptationConfig
+from search_spaces.initial_trials import InitialTrial
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -24,27 +26,48 @@ FUSIONS: Mapping[str, Mapping[str, Any]] = {
 """What this space's fusions set, where the other spaces' FU draws half of each batch from the source."""
 
 ADAPTING = [strategy for strategy in STRATEGIES if strategy != "BL"]
+"""The paper's strategies that train something; the baseline is the same whatever the amount."""
 AMOUNTS = (0.5, 1.0)
+"""Shares of the target's training set."""
 POINTS = 1 + len(ADAPTING) * len(AMOUNTS)
+"""Number of the grid's points, the baseline among them."""
 
 
 def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
-    """Asks the trial for strategy and amount; the learning rate is the base's."""
+    """Asks the trial for strategy and amount; the learning rate is the base's.
+
+    Args:
+        trial: The trial that is asked.
+        base: The hyperparameters that the space leaves alone.
+
+    Returns:
+        The strategy's name, and the adaptation.
+    """
     strategy = trial.suggest_categorical("strategy", [*ADAPTING, FROM_SCRATCH])
     amount = trial.suggest_categorical("amount", AMOUNTS)
     return strategy, named(strategy, replace(base, amount=amount))
 
 
 def named(strategy: str, base: AdaptationConfig) -> AdaptationConfig:
-    """Returns `base` moved to the corner point of a strategy, whose fusion is the paper's own."""
+    """Returns the configuration of a named strategy; a fusion is the paper's own.
+
+    Raises:
+        InputError: There is no such strategy.
+    """
     if strategy in FUSIONS:
         return replace(base, **FUSIONS[strategy])
     return methods.named(strategy, base)
 
 
-def initial_trial(base: AdaptationConfig, index: int) -> dict[str, Any]:
-    """Returns the nine points of the grid in turn; further rounds have other seeds. All run to their end."""
-    grid: list[dict[str, Any]] = [{"params": {"strategy": s, "amount": a}} for s in ADAPTING for a in AMOUNTS]
-    point = {"params": {}, "user_attrs": {"named": "BL"}} if index % POINTS == 0 else grid[index % POINTS - 1]
-    attributes = {"keep": True, "replicate": index // POINTS}
-    return {"params": point["params"], "user_attrs": point.get("user_attrs", {}) | attributes}
+def initial_trial(base: AdaptationConfig, index: int) -> InitialTrial:
+    """Returns what the index-th trial of a study is to be: the nine points of the grid in turn, all trained to the end.
+
+    Further rounds over the grid repeat its points with other seeds.
+    """
+    replicate, point = divmod(index, POINTS)
+    attributes: dict[str, Any] = {"keep": True, "replicate": replicate}
+    if point == 0:
+        return InitialTrial(user_attrs={"named": "BL"} | attributes)
+
+    strategy, amount = list(product(ADAPTING, AMOUNTS))[point - 1]
+    return InitialTrial({"strategy": strategy, "amount": amount}, attributes)

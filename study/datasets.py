@@ -80,16 +80,14 @@ def show(name: str, options: argparse.Namespace, console: "Console") -> None:
     """Reads one dataset, prints what is in it and draws its contact sheet."""
     from rich.markup import escape
 
-    from fer.datasets import load
+    from fer.datasets import ReaderOptions, load
 
     dataset = load(
         name,
         data_dir=Path(options.data) if options.data else None,
         kind=options.data_kind,
         cache_dir=cache_folder(options.out) / "datasets",
-        equalise=options.equalise,
-        keep_duplicates=options.keep_duplicates,
-        seed=options.seed,
+        options=ReaderOptions(options.equalise, options.keep_duplicates, options.seed),
     )
     report = dataset.parse_report()
     if dataset.kind == "synthetic":

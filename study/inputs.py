@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.config import AdaptationConfig
-from fer.datasets import Dataset, load, near_copies
+from fer.datasets import Dataset, ReaderOptions, load, near_copies
 from fer.datasets.loading import folder_of
 from fer.errors import InputError
 from study.options import PRESETS, cache_folder
@@ -22,9 +22,7 @@ def prepare_dataset(name: str, options: Mapping[str, Any], kind: str) -> Dataset
         data_dir=Path(options["data"]) if options["data"] else None,
         kind=kind,
         cache_dir=cache_folder(options["out"]) / "datasets",
-        equalise=options["equalise"],
-        keep_duplicates=options["keep_duplicates"],
-        seed=options["seed"],
+        options=ReaderOptions(options["equalise"], options["keep_duplicates"], options["seed"]),
         scale=PRESETS[options["preset"]].stand_in,
     )
 

@@ -34,7 +34,7 @@ from fer.datasets import (
     subject_splits,
     survey,
 )
-from fer.datasets.report import DatasetReport, FaceCounts
+from fer.datasets.report import DatasetReport, FaceCounts, ReaderOptions
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
 from study.inputs import note_copies
@@ -149,7 +149,8 @@ def test_same_seed_same_split(case: str, tmp_path: Path, read: Loader) -> None:
     made = MADE[case]
     made.writer(tmp_path / "data" / made.name)
     one, again, other = (
-        read(made.name, seed=seed, cache_dir=tmp_path / cache) for seed, cache in ((1, "a"), (1, "b"), (2, "b"))
+        read(made.name, options=ReaderOptions(seed=seed), cache_dir=tmp_path / cache)
+        for seed, cache in ((1, "a"), (1, "b"), (2, "b"))
     )
     assert one.digest == again.digest != other.digest
     np.testing.assert_array_equal(one.open("train").images, again.open("train").images)
@@ -164,7 +165,7 @@ def test_subjects_never_cross(seed: int, people: int, images: int) -> None:
     assignment = splits.assign_splits(
         labels, subjects, np.arange(images), [None] * images, splits.wanted_sizes(images, None), seed
     )
-    parts = assignment.parts
+    parts = assignment.split_index
     assert set(parts) == {0, 1, 2}
     assert len(np.unique(np.stack([subjects, parts]), axis=1)[0]) == people
 
@@ -253,7 +254,7 @@ def with_duplicates(root: Path) -> None:
 @pytest.mark.parametrize("keep", [False, True])
 def test_hazards(keep: bool, tmp_path: Path, read: Loader) -> None:
     with_duplicates(tmp_path / "data/fer2013")
-    dataset = read("fer2013", keep_duplicates=keep)
+    dataset = read("fer2013", options=ReaderOptions(keep_duplicates=keep))
     assert dataset.report["hazards"] == {
         "images": 46,
         "unique": 43,
@@ -338,7 +339,7 @@ def test_near_copies_of_later_splits_leave_training_and_validation(
     images[43] = redone(images[64], how)  # validation: of test
     images[2] = redone(images[3], how)  # within training, where it stays
     made_faces.csv_of(tmp_path / "data/fer2013", images, np.arange(84) % 7, usages)
-    dataset = read("fer2013", keep_duplicates=keep)
+    dataset = read("fer2013", options=ReaderOptions(keep_duplicates=keep))
     found = dataset.report["hazards"]
     assert (found["train_near_held_out"], found["validation_near_test"], found["near_copy_groups"]) == (2, 1, 4)
     assert found["train_in_held_out"] == found["validation_in_test"] == 0
@@ -368,7 +369,7 @@ def test_a_validation_split_that_the_test_split_holds_too_is_refused(tmp_path: P
     made_faces.csv_of(tmp_path / "data/fer2013", images, np.arange(84) % 7, usages)
     with pytest.raises(InputError, match="none in validation"):
         read("fer2013")
-    assert read("fer2013", keep_duplicates=True).report["sizes"]["validation"] == 21
+    assert read("fer2013", options=ReaderOptions(keep_duplicates=True)).report["sizes"]["validation"] == 21
 
 
 def test_near_copies_across_datasets_are_counted_and_change_no_hash(tmp_path: Path, read: Loader) -> None:
@@ -405,7 +406,7 @@ def test_duplicates_stay_on_one_side(tmp_path: Path, read: Loader) -> None:
 
 def test_equalise_changes_pixels_and_not_the_split(tmp_path: Path, read: Loader) -> None:
     made_faces.jaffe(tmp_path / "data/jaffe")
-    plain, equal = read("jaffe"), read("jaffe", equalise=True)
+    plain, equal = read("jaffe"), read("jaffe", options=ReaderOptions(equalise=True))
     assert plain.digest != equal.digest
     assert plain.report["people"] == equal.report["people"]
     assert equal.open("train").images.std() > plain.open("train").images.std()

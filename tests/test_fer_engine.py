@@ -106,7 +106,7 @@ def test_a_rung_may_stop_a_trial(setting):
 
 def test_rungs_and_parts_of_a_budget_are_the_callers_and_change_no_training(setting):
     shares = []
-    config, plan = replace(TINY, epochs=2), EvaluationPlan(rungs=(0.25, 0.5, 1.0), parts=4)
+    config, plan = replace(TINY, epochs=2), EvaluationPlan(rungs=(0.25, 0.5, 1.0), equal_epochs=4)
     finer = adapt(setting, config, 5, lambda share, row, ways: bool(shares.append(share)), plan)
     assert shares == [0.25, 0.5] and len(losses(finer)) == 4
     assert finer.measures == adapt(setting, config, 5).measures
@@ -161,7 +161,8 @@ def test_what_may_be_hoped_of_a_network_on_the_way_lies_above_the_line_from_the_
     ways, hoped = ((0.0, 0.0), (0.5, 0.0), (0.0, 1.0), (1.0, 0.0)), []
 
     def on_rung(share, row, prospects):
-        hoped.extend([[row["source_val"], row["target_val"]], *(prospect.hoped for prospect in prospects)])
+        hoped.append([row["source_val"], row["target_val"]])
+        hoped.extend(prospect.optimistic_estimate for prospect in prospects)
         return True
 
     adapt(replace(setting, rung_images=images), TINY, 5, on_rung, EvaluationPlan(interpolation_points=ways))
@@ -311,8 +312,8 @@ def test_processes_that_fill_a_bank_at_once_all_have_true_features(make_setting,
 
 def test_a_process_computes_nothing_that_another_has_filled_meanwhile(setting, monkeypatch):
     monkeypatch.setattr(cache, "_FILL_BATCH", 4)
-    split = setting.target.open("train")
-    mine, other = (open_source(setting, "target", split, "train", 10, ViewRecipe(), 1) for _ in range(2))
+    split = setting.open_split("target", "train")
+    mine, other = (open_source(setting, split, 10, ViewRecipe(), 1) for _ in range(2))
     images, views, filled = np.arange(12), np.zeros(12, int), []
     fill = cache.FeatureCache._fill
 
@@ -446,8 +447,8 @@ def count_calls(function):
 
 
 def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):
-    split = setting.target.open("train")
-    banks = [open_source(setting, "target", split, "train", 10, ViewRecipe(), 4) for _ in range(2)]
+    split = setting.open_split("target", "train")
+    banks = [open_source(setting, split, 10, ViewRecipe(), 4) for _ in range(2)]
     banks[1].keeps = True  # as on a GPU
     images, views = np.array([5, 3, 5, 0]), np.array([1, 0, 2, 3])
     for bank in banks:
@@ -458,11 +459,11 @@ def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):
 
 
 def test_what_a_device_holds_serves_the_next_adaptations_until_room_is_wanted(setting, monkeypatch):
-    split = setting.target.open("train")
+    split = setting.open_split("target", "train")
     monkeypatch.setattr(sources, "_residents", OrderedDict())
 
     def prepare(*images):
-        bank = open_source(setting, "target", split, "train", 10, ViewRecipe(), 4)
+        bank = open_source(setting, split, 10, ViewRecipe(), 4)
         bank.keeps = True  # as on a GPU
         bank.prepare(np.array(images), np.array(images) % 4)
         return bank.resident

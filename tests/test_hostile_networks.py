@@ -657,8 +657,8 @@ def test_a_full_output_is_one_line(network_bytes, tmp_path):
 
 @pytest.fixture
 def feed(setting):
-    split = setting.target.open("train")
-    return lambda: open_source(setting, "target", split, "train", 10, ViewRecipe(), 1)
+    split = setting.open_split("target", "train")
+    return lambda: open_source(setting, split, 10, ViewRecipe(), 1)
 
 
 IMAGES, VIEWS = np.arange(14), np.zeros(14, int)

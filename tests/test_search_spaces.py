@@ -11,12 +11,13 @@ from fer.adaptation.methods import HALF, METHODS, STRATEGIES, named
 from fer.config import NATURAL, AdaptationConfig, canonical, fingerprint, from_flat, to_flat
 from fer.errors import InputError
 from search_spaces import SPACES, choose, full, named_in, paper
+from search_spaces.initial_trials import InitialTrial
 
 BASE = AdaptationConfig()
 
 
 def ask(study: optuna.Study, space: str, index: int) -> tuple[str, AdaptationConfig]:
-    study.enqueue_trial(**SPACES[space].initial_trial(BASE, index))
+    SPACES[space].initial_trial(BASE, index).enqueue(study, slot=index)
     return choose(space, study.ask(), BASE)
 
 
@@ -47,12 +48,12 @@ def test_fusion_draws_one_half_from_the_source_and_the_papers_own_mixture_in_its
 def test_samplers_are_shown_the_fusion_ratio_that_fusion_has(space):
     study = optuna.create_study(directions=["maximize"] * 2)
     slots = [SPACES[space].initial_trial(BASE, index) for index in range(5)]
-    (fusion,) = [slot for slot in slots if slot["params"].get("fusion_ratio") is not None]
-    study.enqueue_trial(**fusion)
+    (fusion,) = [slot for slot in slots if slot.params.get("fusion_ratio") is not None]
+    fusion.enqueue(study, slot=0)
     trial = study.ask()
     strategy, config = choose(space, trial, BASE)
     assert strategy == "FU" and config == named("FU", BASE)
-    assert trial.params == fusion["params"] and trial.params["fusion_ratio"] == HALF
+    assert trial.params == fusion.params and trial.params["fusion_ratio"] == HALF
 
 
 @pytest.mark.parametrize("space", ["card", "full"])
@@ -96,7 +97,7 @@ def test_how_often_an_adaptation_draws_each_target_image(config, passes):
 
 def test_the_full_space_tries_every_named_method_exactly():
     study = optuna.create_study(directions=["maximize"] * 2)
-    tried = [index for index in range(100) if full.initial_trial(BASE, index) != {"params": {}}]
+    tried = [index for index in range(100) if full.initial_trial(BASE, index) != InitialTrial()]
     assert dict(ask(study, "full", index) for index in tried) == {name: named(name, BASE) for name in METHODS}
 
 
@@ -113,7 +114,7 @@ def test_the_papers_grid_is_exact_and_repeats_with_other_seeds():
     study = optuna.create_study(directions=["maximize"] * 2)
     grid = []
     for index in range(18):
-        study.enqueue_trial(**paper.initial_trial(BASE, index))
+        paper.initial_trial(BASE, index).enqueue(study, slot=index)
         trial = study.ask()
         strategy, config = choose("paper", trial, BASE)
         grid.append((strategy, config.amount, trial.user_attrs["replicate"]))
@@ -123,7 +124,7 @@ def test_the_papers_grid_is_exact_and_repeats_with_other_seeds():
 
 
 def test_the_full_space_tries_every_method_once_of_which_the_paper_s_come_first_and_are_not_stopped():
-    slots = [full.initial_trial(BASE, index).get("user_attrs", {}) for index in range(300)]
+    slots = [full.initial_trial(BASE, index).user_attrs for index in range(300)]
     tried = [slot["named"] for slot in slots if slot]
     assert tried == list(METHODS) and tried[: len(STRATEGIES)] == list(STRATEGIES)
     assert [slot["named"] for slot in slots if slot.get("keep")] == list(STRATEGIES)

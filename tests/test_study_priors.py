@@ -142,7 +142,7 @@ def test_priors_come_first_and_once_and_the_total_holds():
     for _ in range(2):
         assert fill_slots(study, 8, "card", BASE, priors) == 8
     fixed = [trial.system_attrs["fixed_params"] for trial in trials_of(study)]
-    expected = [SPACES["card"].initial_trial(BASE, index)["params"] for index in range(6)]
+    expected = [SPACES["card"].initial_trial(BASE, index).params for index in range(6)]
     assert fixed == [{"strategy": "RE"}, {"lr": 0.1}, *expected]
     fill_slots(study, 11, "card", BASE, [*priors, parse_initial_trial("strategy=FU", "card", BASE)])
     assert [t.system_attrs["fixed_params"] for t in trials_of(study)][8:] == [{"strategy": "FU"}, {}, {}]

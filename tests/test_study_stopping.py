@@ -20,10 +20,10 @@ from study.pareto import crowding_distances, non_domination_ranks
 from study.search.early_stopping import (
     WARM_UP,
     interpolated_rung_name,
-    rank_position,
     rung_name,
     should_stop,
     should_stop_trial,
+    trial_position,
     trials_since_growth,
     vectors_at_rung,
     would_stop,
@@ -33,6 +33,10 @@ from study.storage.slots import discard_trial, fill_slots
 from study.trials import CONSTRAINT, rung_shares, trials_table
 
 VECTORS = st.lists(st.tuples(*[st.integers(0, 6).map(lambda n: n / 6)] * 2), min_size=1, max_size=25)
+
+
+def rank_position(points, index):
+    return trial_position(points, np.arange(len(points)), index)
 
 
 def dominates(one, other):

@@ -37,9 +37,14 @@ def make_penalty(draws: Draws, network: nn.Sequential, schedule: Schedule) -> Pe
 
 
 def _weight_penalty(draws: Draws, network: nn.Sequential) -> Penalty:
+    """Returns the penalty on the trained weights' distance from where they start."""
     config = draws.config
     trained_layers = {LAYERS[layer] for layer in config.trained}
-    parameters = {name: p for name, p in network.named_parameters() if name.split(".")[0] in trained_layers}
+    parameters = {}
+    for name, parameter in network.named_parameters():
+        layer, _, _ = name.partition(".")
+        if layer in trained_layers:
+            parameters[name] = parameter
     start = {name: p.detach().clone() for name, p in parameters.items()}
     importance = None
     if config.anchor != "weights":
@@ -52,6 +57,7 @@ def _weight_penalty(draws: Draws, network: nn.Sequential) -> Penalty:
 
 
 def _output_penalty(draws: Draws, schedule: Schedule) -> Penalty:
+    """Returns the penalty on the distance of features or logits from the baseline's, for the samples of one domain."""
     config = draws.config
     domain = "source" if config.anchor == "replay" else "target"
     cut = HEAD if config.anchor == "features" else len(LAYERS)
@@ -59,7 +65,8 @@ def _output_penalty(draws: Draws, schedule: Schedule) -> Penalty:
 
     def penalty(step: int, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         # A batch holds its target samples first.
-        targets = len(schedule.target[step][0])
+        target_images, _ = schedule.target[step]
+        targets = len(target_images)
         rows = slice(targets, None) if domain == "source" else slice(targets)
         if not len(logits[rows]):
             return logits.new_zeros(())
@@ -81,9 +88,16 @@ def _output_distance(
 
 
 def open_baseline_outputs(draws: Draws, domain: str, schedule: Schedule, cut: int) -> Callable[[int], torch.Tensor]:
-    """Returns a function from a step to the baseline's outputs at a cut, for the step's samples of a domain.
+    """Opens the baseline's outputs for the samples of a domain; the feature cache keeps them like any features.
 
-    The outputs are kept in the feature cache like any features.
+    Args:
+        draws: The adaptation's samples.
+        domain: "source" or "target".
+        schedule: The samples that the network is trained on.
+        cut: The cut of the outputs.
+
+    Returns:
+        A function from a step to the outputs (n, *shape) for the step's n samples of the domain.
     """
     sources = draws.open_sources(schedule, cut)
     if domain not in sources:  # nothing is drawn of the domain, so no step asks for outputs

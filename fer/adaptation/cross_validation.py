@@ -1,7 +1,7 @@
-"""Cross-validation of an adaptation: one training per fold of the target, judged on all of its images together.
+"""Cross-validation of an adaptation: one training per fold of the target, evaluated on all of its images.
 
-Where the target is small, a validation split is a few images of one or two people. Over folds, each image of training
-and validation is predicted once, by a network that saw no other image of the same person.
+Where the target is small, a validation split is a few images of one or two people. Over folds, each training and
+validation image is predicted once, by a network that saw no other image of the same person.
 """
 
 import math
@@ -17,33 +17,33 @@ from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig
 from fer.evaluation.metrics import confusion_matrices, evaluate, forgetting
 
-Values = dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
 
 
-def divide_into_folds(setting: AdaptationTask, folds: int, seed: int) -> list[AdaptationTask]:
-    """Returns a setting per fold: each is validation once; without folds, the setting as it is.
+def divide_into_folds(task: AdaptationTask, folds: int, seed: int) -> list[AdaptationTask]:
+    """Returns a task per fold, in which the fold is validation; without folds, the task as it is.
 
     Args:
-        setting: Whose target is divided, training and validation images together.
-        folds: How many; 0 leaves the division as it is.
+        task: Whose target is divided, training and validation images together.
+        folds: The number of folds; 0 leaves the division as it is.
         seed: Of the folds, the same for all adaptations that are compared.
     """
     if not folds:
-        return [setting]
-    return [replace(setting, target=setting.target.divided(number, folds, seed)) for number in range(folds)]
+        return [task]
+    return [replace(task, target=task.target.divided(fold, folds, seed)) for fold in range(folds)]
 
 
 def cross_validate(
-    settings: Sequence[AdaptationTask],
+    tasks: Sequence[AdaptationTask],
     config: AdaptationConfig,
     seed: int,
     on_rung: OnRung | None = None,
     plan: EvaluationPlan | None = None,
 ) -> Adapted:
-    """Adapts the baseline once per fold, each time with the whole budget.
+    """Adapts the baseline once per fold, each time with the full budget.
 
     Args:
-        settings: Of `divide_into_folds`. With one, this is `fer.adaptation.procedure.adapt`.
+        tasks: Of `divide_into_folds`. With one, this is `fer.adaptation.procedure.adapt`.
         config: Hyperparameters of the adaptation.
         seed: Seed of order, views, dropout and new weights, the same in each fold.
         on_rung: Called once, after the first half of the folds, with their share, their row of the curve, and the
@@ -58,24 +58,27 @@ def cross_validate(
     Raises:
         Diverged: In one of the folds, see `fer.adaptation.procedure.adapt`.
     """
-    if len(settings) == 1:
-        return adapt(settings[0], config, seed, on_rung, plan)
+    if len(tasks) == 1:
+        return adapt(tasks[0], config, seed, on_rung, plan)
     plan_of_fold = replace(plan or EvaluationPlan(), would_join_front=None)
-    parts: list[Adapted] = []
-    for number, setting in enumerate(settings, 1):
-        adapted = adapt(setting, config, seed, plan=plan_of_fold)
-        parts.append(adapted if number == 1 else _without_networks(adapted, parts[0]))
-        share = number / len(settings)
-        is_half = number == math.ceil(len(settings) / 2)
-        if on_rung and is_half and on_rung(share, merge_curves(parts)[-1], _prospects(settings, parts)):
-            return _merged(settings, parts, stopped=True)
-    return _merged(settings, parts, stopped=False)
+    folds: list[Adapted] = []
+    for number, task in enumerate(tasks, 1):
+        adapted = adapt(task, config, seed, plan=plan_of_fold)
+        folds.append(adapted if number == 1 else _without_networks(adapted, folds[0]))
+
+        # After the first half of the folds, the trial may stop.
+        is_half = number == math.ceil(len(tasks) / 2)
+        if on_rung and is_half:
+            share = number / len(tasks)
+            if on_rung(share, merge_curves(folds)[-1], _prospects(tasks[:number], folds)):
+                return _merge(tasks[:number], folds, stopped=True)
+    return _merge(tasks, folds, stopped=False)
 
 
-def _prospects(settings: Sequence[AdaptationTask], parts: Sequence[Adapted]) -> Iterator[Prospect]:
+def _prospects(tasks: Sequence[AdaptationTask], folds: Sequence[Adapted]) -> Iterator[Prospect]:
     """Yields the interpolated networks of these folds, which have been evaluated already."""
-    for interpolated in merge_interpolated(settings, parts):
-        yield Prospect.known([interpolated.measures["source_val"], interpolated.measures["target_val"]])
+    for interpolated in merge_interpolated(tasks, folds):
+        yield Prospect.of_evaluated([interpolated.measures["source_val"], interpolated.measures["target_val"]])
 
 
 def _without_networks(adapted: Adapted, first: Adapted) -> Adapted:
@@ -85,41 +88,59 @@ def _without_networks(adapted: Adapted, first: Adapted) -> Adapted:
     return replace(adapted, network=first.network, interpolated=interpolated)
 
 
-def join_folds(parts: Iterable[Values]) -> Values:
-    """Returns arrays by name, those of all folds in a row."""
-    every = list(parts)
-    return {name: np.concatenate([part[name] for part in every]) for name in every[0]}
+def join_folds(arrays_of_folds: Iterable[Arrays]) -> Arrays:
+    """Concatenates the arrays of several folds, name by name."""
+    folds = list(arrays_of_folds)
+    return {name: np.concatenate([arrays[name] for arrays in folds]) for name in folds[0]}
 
 
-def merge_curves(parts: Sequence[Adapted]) -> list[dict[str, float]]:
-    """Returns the mean of the folds' curves, weighted by their numbers of target images where it is an accuracy there.
+def merge_curves(folds: Sequence[Adapted]) -> list[dict[str, float]]:
+    """Returns the mean of the folds' curves, row by row.
 
-    That way it is the share of right answers among all folds' images.
+    Accuracies on the target are weighted by the folds' numbers of target images, so that their mean is the share of
+    right answers among all folds' images.
     """
-    images = [len(part.logits["target"]) for part in parts]
-    rows = []
-    for step in zip(*(part.curve for part in parts), strict=False):
-        names = [name for name in step[0] if all(name in row for row in step)]
-        weights = {name: images if name == "target_val" else None for name in names}
-        rows.append({name: float(np.average([row[name] for row in step], weights=weights[name])) for name in names})
-    return rows
+    images = [len(fold.logits["target"]) for fold in folds]
+    merged = []
+    for rows in zip(*(fold.curve for fold in folds), strict=False):
+        means = {}
+        for name in rows[0]:
+            if all(name in row for row in rows):
+                weights = images if name == "target_val" else None
+                means[name] = float(np.average([row[name] for row in rows], weights=weights))
+        merged.append(means)
+    return merged
 
 
-def merge_interpolated(settings: Sequence[AdaptationTask], parts: Sequence[Adapted]) -> Iterator[Interpolated]:
-    """Yields the first fold's interpolated networks, with the measures of all these folds' predictions together."""
-    done = settings[: len(parts)]
-    labels, before = join_folds(map(validation_labels, done)), join_folds(map(baseline_logits, done))
-    for steps in zip(*(part.interpolated for part in parts), strict=True):
-        together = join_folds(step.logits for step in steps)
-        yield replace(steps[0], logits=together, measures=evaluate(labels, before, together))
+def merge_interpolated(tasks: Sequence[AdaptationTask], folds: Sequence[Adapted]) -> Iterator[Interpolated]:
+    """Yields the first fold's interpolated networks, with the measures of all folds' predictions together.
+
+    Args:
+        tasks: The folds' tasks.
+        folds: What the adaptation of each left behind; there may be fewer of them than tasks.
+    """
+    labels, before = _labels_and_baseline(tasks[: len(folds)])
+    for networks in zip(*(fold.interpolated for fold in folds), strict=True):
+        logits = join_folds(network.logits for network in networks)
+        yield replace(networks[0], logits=logits, measures=evaluate(labels, before, logits))
 
 
-def _merged(settings: Sequence[AdaptationTask], parts: Sequence[Adapted], stopped: bool) -> Adapted:
-    done = settings[: len(parts)]
-    labels, before = join_folds(map(validation_labels, done)), join_folds(map(baseline_logits, done))
-    logits, curve = join_folds(part.logits for part in parts), merge_curves(parts)
+def _merge(tasks: Sequence[AdaptationTask], folds: Sequence[Adapted], stopped: bool) -> Adapted:
+    """Returns the first fold's networks, with what was measured of all folds' predictions together."""
+    labels, before = _labels_and_baseline(tasks)
+    logits = join_folds(fold.logits for fold in folds)
+    curve = merge_curves(folds)
+
     measures = evaluate(labels, before, logits)
-    course = [row["source_val"] for row in curve if "source_val" in row]
-    measures["forgetting"] = forgetting([measures["source_val"] - measures["backward_transfer"], *course])
-    between = [] if stopped else list(merge_interpolated(settings, parts))
-    return Adapted(parts[0].network, curve, measures, stopped, between, confusion_matrices(labels, logits), logits)
+    baseline_accuracy = measures["source_val"] - measures["backward_transfer"]
+    accuracies = [row["source_val"] for row in curve if "source_val" in row]
+    measures["forgetting"] = forgetting([baseline_accuracy, *accuracies])
+
+    interpolated = [] if stopped else list(merge_interpolated(tasks, folds))
+    confusion = confusion_matrices(labels, logits)
+    return Adapted(folds[0].network, curve, measures, stopped, interpolated, confusion, logits)
+
+
+def _labels_and_baseline(tasks: Sequence[AdaptationTask]) -> tuple[Arrays, Arrays]:
+    """Returns the labels and the baseline's logits on the validation splits, those of all folds in a row."""
+    return join_folds(map(validation_labels, tasks)), join_folds(map(baseline_logits, tasks))

@@ -7,16 +7,19 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from fer.adaptation.task import DOMAINS, AdaptationTask, open_source
+from fer.adaptation.task import DOMAINS, AdaptationTask, DomainSplit, open_source
 from fer.config import ALL, AdaptationConfig
 from fer.datasets import Split
 from fer.errors import InputError
-from fer.features.schedule import Schedule, choose_target_images, divide_into_parts, draw_schedule
+from fer.features.schedule import Schedule, Steps, choose_target_images, draw_schedule, with_equal_epochs
 from fer.features.sources import FeatureSource
 from fer.seeding import generator
 from fer.training import penalties
 
-_NORM_BATCH, _NORM_SAMPLES = 128, 256  # more samples move accuracies by less than one image in a hundred
+# Samples from which batch-norm statistics are estimated, at most, and samples of a batch of them. More of them move
+# accuracies by less than one image in a hundred.
+_NORM_SAMPLES = 256
+_NORM_BATCH = 128
 
 LabelledSources = dict[str, tuple[FeatureSource, np.ndarray]]
 """For each domain that is drawn from, its features and the labels (n,) of its training split."""
@@ -31,14 +34,14 @@ class Draws:
         config: Hyperparameters of the adaptation.
         seed: Seed of the adaptation, which alone decides which images may be drawn.
         cut: The cut at which the features are taken.
-        parts: How many epochs of equal length the budget has, instead of whole passes over the target.
+        equal_epochs: How many epochs of equal length the budget has; None: an epoch is a pass over the target.
     """
 
     task: AdaptationTask
     config: AdaptationConfig
     seed: int
     cut: int
-    parts: int | None = None
+    equal_epochs: int | None = None
 
     @cached_property
     def splits(self) -> dict[str, Split]:
@@ -66,15 +69,18 @@ class Draws:
             raise InputError("an adaptation needs at least one training image", 0, "Check the target's training split.")
 
         schedule = draw_schedule(config, target, source, len(self.splits["target"]), seed)
-        parts = self.parts
-        if parts is None and len(schedule.boundaries) == 1:
-            parts = 2  # a short budget has a half as well
-        return schedule if not parts else divide_into_parts(schedule, parts)
+        equal_epochs = self.equal_epochs
+        if equal_epochs is None and len(schedule.boundaries) == 1:
+            equal_epochs = 2  # a short budget has a half as well
+        if not equal_epochs:
+            return schedule
+        return with_equal_epochs(schedule, equal_epochs)
 
     def _target_images(self) -> np.ndarray:
         """Returns the numbers of the target's training images that may be drawn."""
         split = self.splits["target"]
-        labels, subjects = np.asarray(split.labels), np.asarray(split.subjects)
+        labels = np.asarray(split.labels)
+        subjects = np.asarray(split.subjects)
         return choose_target_images(labels, self.config.amount, self.seed, subjects)
 
     def _source_images(self) -> np.ndarray:
@@ -87,16 +93,23 @@ class Draws:
 
     def open_sources(self, schedule: Schedule, cut: int) -> LabelledSources:
         """Opens where the schedule's samples come from at a cut, with the features of all of them prepared."""
-        views = {"target": self.config.views.count, "source": self.config.source_views}
+        views_per_image = {"target": self.config.views.count, "source": self.config.source_views}
         sources = {}
         for domain, split in self.splits.items():
-            steps = schedule.samples(domain)
-            images = np.concatenate([images for images, _ in steps])
+            images, views = _join(schedule.samples(domain))
             if len(images):
-                source = open_source(self.task, domain, split, "train", cut, self.config.views, views[domain])
-                source.prepare(images, np.concatenate([views for _, views in steps]))
+                training = DomainSplit(domain, "train", split)
+                source = open_source(self.task, training, cut, self.config.views, views_per_image[domain])
+                source.prepare(images, views)
                 sources[domain] = source, np.asarray(split.labels)
         return sources
+
+
+def _join(steps: Steps) -> tuple[np.ndarray, np.ndarray]:
+    """Returns images (n,) and views (n,) of all steps together."""
+    images = np.concatenate([images for images, _ in steps])
+    views = np.concatenate([views for _, views in steps])
+    return images, views
 
 
 def _first_batches(sources: LabelledSources, schedule: Schedule) -> Iterator[torch.Tensor]:
@@ -105,10 +118,9 @@ def _first_batches(sources: LabelledSources, schedule: Schedule) -> Iterator[tor
     steps = min(schedule.boundaries[-1], max(1, _NORM_SAMPLES // samples_per_step))
     steps_per_batch = max(1, _NORM_BATCH // samples_per_step)
     for first in range(0, steps, steps_per_batch):
-        parts = []
+        batches = []
         for domain, (source, _) in sources.items():
-            chosen = schedule.samples(domain)[first : first + steps_per_batch]
-            images = np.concatenate([images for images, _ in chosen])
+            images, views = _join(schedule.samples(domain)[first : first + steps_per_batch])
             if len(images):
-                parts.append(source.batch(images, np.concatenate([views for _, views in chosen])))
-        yield torch.cat(parts)
+                batches.append(source.batch(images, views))
+        yield torch.cat(batches)

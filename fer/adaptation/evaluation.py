@@ -1,4 +1,4 @@
-"""Scores of networks on the validation images of both domains."""
+"""A network's logits on the validation and test images of both domains."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from fer.adaptation.task import DOMAINS, AdaptationTask, open_source
+from fer.adaptation.task import DOMAINS, AdaptationTask, DomainSplit, open_source
 from fer.config import AdaptationConfig, ViewRecipe
-from fer.datasets import Split
 from fer.features.cache import best_cut, frozen_features
 from fer.features.sources import FeatureSource
 from fer.layers import LAYERS
@@ -19,93 +18,114 @@ from fer.runtime import Runtime
 from fer.seeding import seed_from
 
 _EVALUATION_BATCH = {"fp32": 64, "bf16": 128}  # more images leave a CPU's caches
-
-
 _EVALUATION_BATCH_ON_GPU = 512
 
 
-def predict(network: nn.Sequential, cut: int, feed: FeatureSource, images: np.ndarray, runtime: Runtime) -> np.ndarray:
-    """Returns the logits (n, 7), float32, of n images of a split whose features at `cut` the feed delivers."""
-    first = np.zeros(len(images), int)
-    feed.prepare(images, first)
-    rest = fuse_batch_norm(network[cut:], runtime.onednn_dtype)
+def predict(
+    network: nn.Sequential, cut: int, source: FeatureSource, images: np.ndarray, runtime: Runtime
+) -> np.ndarray:
+    """Computes a network's logits on images of a split.
+
+    Args:
+        network: All thirteen layers, on the runtime's device.
+        cut: The cut at which the source delivers features.
+        source: The features of the split's images.
+        images: int (n,), the images' numbers in the split.
+        runtime: Device and precision.
+
+    Returns:
+        float32 (n, 7).
+    """
+    views = np.zeros(len(images), int)  # the images themselves
+    source.prepare(images, views)
+
     size = _EVALUATION_BATCH_ON_GPU if runtime.on_gpu else _EVALUATION_BATCH[runtime.precision]
-    batches = [images[start : start + size] for start in range(0, len(images), size)]
-    inputs_of = feed.batches_for([(numbers, first[: len(numbers)]) for numbers in batches])
-    logits = [
-        frozen_features(rest, 0, len(rest), channels_last(inputs_of(number)), runtime).float()
-        for number in range(len(batches))
-    ]
+    starts = range(0, len(images), size)
+    batches = [(images[start : start + size], views[start : start + size]) for start in starts]
+    inputs_of = source.batches_for(batches)
+
+    layers = fuse_batch_norm(network[cut:], runtime.onednn_dtype)
+    logits = []
+    for number in range(len(batches)):
+        inputs = channels_last(inputs_of(number))
+        logits.append(frozen_features(layers, 0, len(layers), inputs, runtime).float())
     return torch.cat(logits).cpu().numpy()
 
 
-def logits_on_test(
-    setting: AdaptationTask, config: AdaptationConfig, network: nn.Sequential, domain: str
-) -> np.ndarray:
+def logits_on_test(task: AdaptationTask, config: AdaptationConfig, network: nn.Sequential, domain: str) -> np.ndarray:
     """Returns an adapted network's logits (n, 7) on a dataset's test images; for confirmation alone."""
-    cut = feature_cut(setting, config)
-    split = setting.dataset(domain).open_test()
-    feed = open_source(setting, domain, split, "test", cut, ViewRecipe(), 1)
-    return predict(network, cut, feed, np.arange(len(split)), setting.runtime)
+    cut = feature_cut(task, config)
+    split = DomainSplit(domain, "test", task.dataset(domain).open_test())
+    source = open_source(task, split, cut, ViewRecipe(), 1)
+    return predict(network, cut, source, np.arange(len(split.images)), task.runtime)
 
 
-def feature_cut(setting: AdaptationTask, config: AdaptationConfig) -> int:
-    """Returns where the features of an adaptation can come from: the baseline's deepest cut worth keeping, or 0."""
-    own_prefix = config.init == "baseline" and setting.cache is not None
-    return best_cut(setting.baseline.network, config.leading, setting.runtime) if own_prefix else 0
+def feature_cut(task: AdaptationTask, config: AdaptationConfig) -> int:
+    """Returns the cut at which an adaptation takes the baseline's features from a cache; 0 where it takes images."""
+    if config.init != "baseline" or task.cache is None:
+        return 0
+    return best_cut(task.baseline.network, config.leading, task.runtime)
 
 
 @dataclass
 class Validation:
-    """Both validation splits, seen from one cut."""
+    """The features of both validation splits at one cut.
 
-    setting: AdaptationTask
+    Attributes:
+        task: Baseline, datasets, runtime, cache.
+        cut: The cut of the features.
+        sizes: Number of images by domain.
+        sources: The features by domain.
+    """
+
+    task: AdaptationTask
     cut: int
-    splits: dict[str, Split] = field(init=False)
-    feeds: dict[str, FeatureSource] = field(init=False)
+    sizes: dict[str, int] = field(init=False)
+    sources: dict[str, FeatureSource] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.splits = {domain: self.setting.dataset(domain).open("validation") for domain in DOMAINS}
-        self.feeds = {
-            domain: open_source(self.setting, domain, split, "validation", self.cut, ViewRecipe(), 1)
-            for domain, split in self.splits.items()
+        splits = {domain: self.task.open_split(domain, "validation") for domain in DOMAINS}
+        self.sizes = {domain: len(split.images) for domain, split in splits.items()}
+        self.sources = {
+            domain: open_source(self.task, split, self.cut, ViewRecipe(), 1) for domain, split in splits.items()
         }
 
     def images(self, most: int | None = None) -> dict[str, np.ndarray]:
-        """Returns the numbers of each split's images, or of at most so many of them, evenly spread over the split."""
+        """Returns the numbers of each split's images, or of `most` of them, evenly spread over the split."""
         images = {}
-        for domain, split in self.splits.items():
-            count = min(most or len(split), len(split))
-            images[domain] = np.arange(count) * len(split) // max(count, 1)
+        for domain, size in self.sizes.items():
+            count = min(most or size, size)
+            images[domain] = np.arange(count) * size // max(count, 1)
         return images
 
     def logits(self, network: nn.Sequential, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns a network's logits (n, 7) on the given images of each split."""
         return {
-            domain: predict(network, self.cut, feed, images[domain], self.setting.runtime)
-            for domain, feed in self.feeds.items()
+            domain: predict(network, self.cut, source, images[domain], self.task.runtime)
+            for domain, source in self.sources.items()
         }
 
 
-def baseline_logits(setting: AdaptationTask) -> dict[str, np.ndarray]:
-    """Returns the baseline's logits on both validation splits, computed once per baseline when there is a cache."""
-    cut = len(LAYERS) if setting.cache else 0
-    validation = Validation(setting, cut)
-    return validation.logits(setting.baseline.network, validation.images())
+def baseline_logits(task: AdaptationTask) -> dict[str, np.ndarray]:
+    """Computes the baseline's logits (n, 7) on both validation splits, once per baseline if there is a cache."""
+    cut = len(LAYERS) if task.cache else 0
+    validation = Validation(task, cut)
+    return validation.logits(task.baseline.network, validation.images())
 
 
-def validation_labels(setting: AdaptationTask) -> dict[str, np.ndarray]:
+def validation_labels(task: AdaptationTask) -> dict[str, np.ndarray]:
     """Returns the labels (n,) of both validation splits."""
-    return {domain: np.asarray(setting.dataset(domain).open("validation").labels) for domain in DOMAINS}
+    return {domain: np.asarray(task.dataset(domain).open("validation").labels) for domain in DOMAINS}
 
 
-def untrained_accuracy(setting: AdaptationTask, networks: int = 5) -> float:
-    """Returns the target accuracy of untrained networks, the mean over several, on the validation split."""
-    split = setting.target.open("validation")
+def untrained_accuracy(task: AdaptationTask, networks: int = 5) -> float:
+    """Returns the mean accuracy of several untrained networks on the target's validation split."""
+    split = task.open_split("target", "validation")
+    images = np.arange(len(split.images))
+    source = open_source(task, split, 0, ViewRecipe(), 1)
     accuracies = []
-    pixels = open_source(setting, "target", split, "validation", 0, ViewRecipe(), 1)
     for seed in range(networks):
-        network = build(setting.baseline.width, seed_from("untrained", seed)).to(setting.runtime.device)
-        guess = predict(network, 0, pixels, np.arange(len(split)), setting.runtime).argmax(1)
-        accuracies.append(float(np.mean(guess == split.labels)))
+        network = build(task.baseline.width, seed_from("untrained", seed)).to(task.runtime.device)
+        predicted = predict(network, 0, source, images, task.runtime).argmax(1)
+        accuracies.append(float(np.mean(predicted == split.images.labels)))
     return float(np.mean(accuracies))

@@ -156,13 +156,15 @@ class _Member:
 
 def _checkpoints_of(course: Course, seed: int) -> Checkpoints | None:
     """Returns where the training of one member resumes after a crash, when there is a cache."""
-    draws, plan, task = course.draws, course.plan, course.draws.task
+    draws = course.draws
+    plan = course.plan
+    task = draws.task
     if task.cache is None:
         return None
-    evaluated = (tuple(plan.rungs), plan.parts, task.rung_images, tuple(plan.interpolation_points))
+    evaluations = (tuple(plan.rungs), plan.equal_epochs, task.rung_images, tuple(plan.interpolation_points))
     key = seed_from(
         cache.VERSION, torch.__version__, task.baseline.digest, task.source.digest, task.target.digest,
         json.dumps(to_flat(draws.config), sort_keys=True), seed, draws.cut, task.runtime.device,
-        task.runtime.precision, str(evaluated),
+        task.runtime.precision, str(evaluations),
     )  # fmt: skip
     return Checkpoints(task.cache / "checkpoints", f"{key:016x}", checkpoint.EVERY_SECONDS)

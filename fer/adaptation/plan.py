@@ -7,6 +7,7 @@ import numpy as np
 from torch import nn
 
 RUNGS = (0.5, 1.0)
+"""Shares of the budget after which an adaptation is evaluated, unless its caller wants others."""
 
 InterpolationPoint = tuple[float, float]
 """Alpha and slope, see `fer.model.interpolation.interpolation_shares`."""
@@ -20,7 +21,7 @@ class EvaluationPlan:
         rungs: Shares of the budget after which the network is evaluated, each at the next end of an epoch.
         interpolation_points: The networks between the baseline and the adapted one that are evaluated as well: after
             the whole budget, and at a rung as far as `on_rung` asks for them. A network from scratch has none.
-        parts: How many epochs of equal length the budget has, instead of whole passes over the target.
+        equal_epochs: How many epochs of equal length the budget has; None: an epoch is a pass over the target.
         would_join_front: Returns whether any of several networks, by their measures, would enter the front. The first
             interpolation point is evaluated if the adapted network would, or an optimistic estimate of the point; the
             others if one of these two networks would. Without it, all points are evaluated.
@@ -28,7 +29,7 @@ class EvaluationPlan:
 
     rungs: Sequence[float] = RUNGS
     interpolation_points: Sequence[InterpolationPoint] = ()
-    parts: int | None = None
+    equal_epochs: int | None = None
     would_join_front: Callable[[list[dict[str, float]]], bool] | None = None
 
 
@@ -37,15 +38,15 @@ class Prospect:
     """An interpolated network at a rung, which is made only if it is asked for.
 
     Attributes:
-        hoped: Source and target accuracy that would be unusually good for the network.
+        optimistic_estimate: Source and target accuracy that would be unusually good for the network.
         score: Makes and evaluates the network on the rung's images; returns source and target accuracy.
     """
 
-    hoped: list[float]
+    optimistic_estimate: list[float]
     score: Callable[[], list[float]]
 
     @classmethod
-    def known(cls, accuracies: list[float]) -> "Prospect":
+    def of_evaluated(cls, accuracies: list[float]) -> "Prospect":
         """Returns the prospect of a network that has been evaluated already."""
         return cls(accuracies, lambda: accuracies)
 
@@ -57,7 +58,15 @@ adaptation stops."""
 
 @dataclass(frozen=True)
 class Interpolated:
-    """A network between the baseline and the adapted one, see `fer.model.interpolation`."""
+    """A network between the baseline and the adapted one.
+
+    Attributes:
+        alpha: See `fer.model.interpolation.interpolation_shares`.
+        slope: See `fer.model.interpolation.interpolation_shares`.
+        network: The network, in evaluation mode.
+        measures: On the validation splits, see `fer.evaluation.metrics.evaluate`.
+        logits: For "source" and "target", float32 (n, 7), on the validation images.
+    """
 
     alpha: float
     slope: float

@@ -20,7 +20,7 @@ from fer.training.loop import Diverged
 
 
 def adapt(
-    setting: AdaptationTask,
+    task: AdaptationTask,
     config: AdaptationConfig,
     seed: int,
     on_rung: OnRung | None = None,
@@ -29,7 +29,7 @@ def adapt(
     """Adapts the baseline to the target.
 
     Args:
-        setting: Baseline, datasets, runtime, cache.
+        task: Baseline, datasets, runtime, cache.
         config: Hyperparameters of the adaptation.
         seed: Seed of order, views, dropout and new weights; with the rest equal, equal seeds give equal results.
         on_rung: Called at each rung before the end; True stops the adaptation. Several members have no rungs.
@@ -44,7 +44,7 @@ def adapt(
     plan = plan or EvaluationPlan()
     if config.init == "scratch":
         plan = replace(plan, interpolation_points=())
-    draws = Draws(setting, config, seed, feature_cut(setting, config), plan.parts)
+    draws = Draws(task, config, seed, feature_cut(task, config), plan.equal_epochs)
     course = Course(draws, Scorer(draws, plan), plan, on_rung)
     try:
         adapted = _run(course)

@@ -16,14 +16,16 @@ from fer.model import interpolation
 from fer.model.vgg import clone
 from fer.training.loop import Diverged
 
-# What a network half-way has above the mean of both ends: mean and two standard deviations over 65 trials of a study
-# with 625 and 741 validation images. Where there are few, noise is wider: twice the deviation of the difference of two
-# accuracies between which a tenth of n images change sides.
 MIDPOINT_BONUS = {"source": 0.035, "target": 0.06}
-_CHANGE_SIDES = 0.1
+"""By how much the accuracy of the network half-way exceeds the mean of both ends, if it does unusually well: mean and
+two standard deviations over 65 trials of a study with 625 and 741 validation images."""
+
+_CHANGED_SHARE = 0.1
+"""The share of the validation images that one of two similar networks recognises and the other does not. With few
+images it makes the noise of an estimate: twice the standard deviation of the difference of their accuracies."""
 
 _OBJECTIVES = ("source", "target")
-"""The order in which callers are told both accuracies."""
+"""The order in which callers get both accuracies."""
 _POINT = "/"
 """What stands in a column's name before an interpolation point."""
 
@@ -74,7 +76,13 @@ class Scorer:
         return network
 
     def interpolate(self, network: nn.Sequential, alpha: float, slope: float) -> nn.Sequential:
-        """Returns a network between the baseline and the adapted one."""
+        """Returns a network between the baseline and the adapted one.
+
+        Args:
+            network: The adapted network.
+            alpha: See `fer.model.interpolation.interpolation_shares`.
+            slope: See `fer.model.interpolation.interpolation_shares`.
+        """
         shares = interpolation.interpolation_shares(alpha, slope)
         interpolated = interpolation.interpolate(self.task.baseline.network, network, shares)
         if not set(shares) <= {0.0, 1.0}:  # the ends stay what they are, bit for bit
@@ -91,8 +99,9 @@ class Scorer:
 
         Args:
             network: The network.
-            most: How many images of each split at most, the same for all networks; None for all. Accuracies are then
-                estimates: the baseline's on all images, plus what the network is better by on these.
+            most: How many images of each split at most, the same for all networks; None for all. On a part of the
+                images, accuracies are estimates: the baseline's accuracy on all images, plus the difference between the
+                network's and the baseline's on these.
 
         Raises:
             Diverged: The last steps left weights whose logits are NaN or infinite, though their losses were finite.
@@ -105,6 +114,8 @@ class Scorer:
         labels = {domain: self.labels[domain][chosen] for domain, chosen in images.items()}
         before = {domain: self.baseline_logits[domain][chosen] for domain, chosen in images.items()}
         measures = evaluate(labels, before, logits)
+
+        # Where a part of the images was evaluated, estimate the accuracy on all of them.
         for domain, chosen in images.items():
             if len(chosen) < len(self.labels[domain]):
                 right = self._baseline_is_right(domain)
@@ -113,7 +124,7 @@ class Scorer:
         return Evaluation(measures, confusion_matrices(labels, logits), logits)
 
     def evaluate_interpolated(self, network: nn.Sequential, alpha: float, slope: float) -> Interpolated:
-        """Makes and evaluates a network between the baseline and the adapted one."""
+        """Makes and evaluates a network between the baseline and the adapted one; arguments as of `interpolate`."""
         interpolated = self.interpolate(network, alpha, slope)
         evaluation = self.evaluate(interpolated)
         return Interpolated(alpha, slope, interpolated, evaluation.measures, evaluation.logits)
@@ -140,7 +151,7 @@ class Scorer:
         for alpha, slope in self.plan.interpolation_points:
             columns = _columns(alpha, slope)
             if all(name in row for name in columns):
-                yield Prospect.known([row[name] for name in columns])
+                yield Prospect.of_evaluated([row[name] for name in columns])
 
     def optimistic_estimate(
         self, measures: Mapping[str, float], alpha: float, slope: float, most: int | None = None
@@ -157,7 +168,7 @@ class Scorer:
         estimate = {}
         for domain, images in self.validation.images(most).items():
             start = float(self._baseline_is_right(domain).mean())
-            noise = 2 * math.sqrt(_CHANGE_SIDES / len(images))
+            noise = 2 * math.sqrt(_CHANGED_SHARE / len(images))
             on_line = start + share * (measures[f"{domain}_val"] - start)
             estimate[f"{domain}_val"] = on_line + max(MIDPOINT_BONUS[domain], noise)
         return estimate

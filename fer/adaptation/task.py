@@ -1,4 +1,4 @@
-"""What all adaptations of a study share."""
+"""What all adaptations of a study share, and where the features of its datasets come from."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,17 +16,31 @@ DOMAINS = ("target", "source")
 
 
 @dataclass(frozen=True)
+class DomainSplit:
+    """One split of one of the two datasets.
+
+    Attributes:
+        domain: "source" or "target".
+        name: "train", "validation" or "test".
+        images: The split itself.
+    """
+
+    domain: str
+    name: str
+    images: Split
+
+
+@dataclass(frozen=True)
 class AdaptationTask:
     """What all adaptations of a study share.
 
     Attributes:
-        baseline: Where every adaptation starts.
-        source: The dataset whose memory is at stake.
-        target: The dataset to adapt to.
+        baseline: The network that every adaptation starts from.
+        source: The dataset that the baseline was trained on, and that an adaptation may forget.
+        target: The dataset that the baseline is adapted to.
         runtime: Device and precision.
-        cache: Folder of the feature banks; None trains and evaluates from the pixels, with the same results.
-        rung_images: How many validation images of each dataset are looked at, at most, before the budget is spent; None
-            looks at all.
+        cache: The folder of feature caches; None trains and evaluates from the images, with the same results.
+        rung_images: How many validation images of each dataset are evaluated at a rung, at most; None: all of them.
     """
 
     baseline: Baseline
@@ -40,23 +54,56 @@ class AdaptationTask:
         """Returns the dataset of "source" or "target"."""
         return self.source if domain == "source" else self.target
 
+    def open_split(self, domain: str, name: str) -> DomainSplit:
+        """Opens the "train" or the "validation" split of a domain.
+
+        Raises:
+            InputError: Its files are missing or damaged, see `fer.datasets.dataset.Dataset.open`.
+        """
+        return DomainSplit(domain, name, self.dataset(domain).open(name))
+
 
 def open_source(
-    setting: AdaptationTask, domain: str, split: Split, name: str, cut: int, recipe: ViewRecipe, views: int
+    task: AdaptationTask, split: DomainSplit, cut: int, recipe: ViewRecipe, views_per_image: int
 ) -> FeatureSource:
-    """Returns where the features at `cut` of a split come from: its pixels, or the bank of this baseline."""
-    dataset = setting.dataset(domain)
-    rows, digest = dataset.rows(name), dataset.division.whole if dataset.division else dataset.digest
+    """Returns where the features of a split come from: the baseline's feature cache, or the images themselves.
+
+    Args:
+        task: Baseline, datasets, runtime, cache.
+        split: Whose features are asked for.
+        cut: Number of leading layers that the features have passed; 0 gives the images.
+        recipe: How views are drawn.
+        views_per_image: Number of views; with 1, view 0, which is the image itself.
+    """
+    dataset = task.dataset(split.domain)
+    images = split.images
+    name = split.name
+
+    # The folds of a dataset share the features of all its images, of which each fold has its rows.
+    rows = dataset.rows(split.name)
     if rows is not None:
-        split, name = dataset.pool(), "pool"
-    pixels = ImageSource(split, recipe, seed_from(digest, name), setting.runtime)
-    if cut == 0 or setting.cache is None:
-        return pixels if rows is None else Subset(pixels, rows)
-    drawn = asdict(recipe) if views > 1 else "plain"
-    runtime = setting.runtime
+        images = dataset.pool()
+        name = "pool"
+
+    image_source = ImageSource(images, recipe, seed_from(dataset.stored_digest, name), task.runtime)
+    source: FeatureSource = image_source
+    if cut > 0 and task.cache is not None:
+        folder = task.cache / "features" / _cache_name(task, dataset, name, recipe, views_per_image)
+        source = FeatureCache(folder, task.baseline.network, cut, image_source, views_per_image)
+    return source if rows is None else Subset(source, rows)
+
+
+def _cache_name(task: AdaptationTask, dataset: Dataset, name: str, recipe: ViewRecipe, views_per_image: int) -> str:
+    """Returns the name of a feature cache, with a hash of all that the features depend on."""
+    views = str(asdict(recipe)) if views_per_image > 1 else "plain"
+    device_kind = task.runtime.device[:4]  # "cuda" of "cuda:1"
     key = seed_from(
-        cache.VERSION, setting.baseline.digest, digest, name, str(drawn), runtime.precision, runtime.device[:4]
+        cache.VERSION,
+        task.baseline.digest,
+        dataset.stored_digest,
+        name,
+        views,
+        task.runtime.precision,
+        device_kind,
     )
-    folder = setting.cache / "features" / f"{dataset.name}-{name}-views{views}-{key:016x}"
-    bank = FeatureCache(folder, setting.baseline.network, cut, pixels, views)
-    return bank if rows is None else Subset(bank, rows)
+    return f"{dataset.name}-{name}-views{views_per_image}-{key:016x}"

@@ -4,6 +4,17 @@ from fer.datasets.arrays import SIZE, SPLITS, Split
 from fer.datasets.dataset import Dataset
 from fer.datasets.loading import load, near_copies, same_files
 from fer.datasets.lookup import survey
-from fer.datasets.report import DatasetReport
+from fer.datasets.report import DatasetReport, ReaderOptions
 
-__all__ = ["SIZE", "SPLITS", "Dataset", "DatasetReport", "Split", "load", "near_copies", "same_files", "survey"]
+__all__ = [
+    "SIZE",
+    "SPLITS",
+    "Dataset",
+    "DatasetReport",
+    "ReaderOptions",
+    "Split",
+    "load",
+    "near_copies",
+    "same_files",
+    "survey",
+]

@@ -62,6 +62,7 @@ def open_copy(path: Path, scratch: Path) -> Iterator[DatasetCopy]:
 
 
 def _list_visible(folder: Path) -> list[Path]:
+    """Returns the paths in a folder that are not hidden, sorted."""
     return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
 
 
@@ -145,6 +146,7 @@ def _members(archive: Path, skipped: Skipped) -> Iterator[_Member]:
 
 
 def _zip_members(archive: Path, skipped: Skipped) -> Iterator[_Member]:
+    """Yields the files of a zip file."""
     with zipfile.ZipFile(archive) as packed:
         for entry in packed.infolist():
             mode = entry.external_attr >> 16
@@ -155,6 +157,7 @@ def _zip_members(archive: Path, skipped: Skipped) -> Iterator[_Member]:
 
 
 def _tar_members(archive: Path, skipped: Skipped) -> Iterator[_Member]:
+    """Yields the files of a tar file, and then makes sure that it ended where its end mark is."""
     with tarfile.open(archive, _tar_mode(archive), tarinfo=_StrictHeader) as tape:
         for entry in tape:
             content = tape.extractfile(entry) if entry.isfile() else None

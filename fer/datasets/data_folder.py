@@ -52,8 +52,8 @@ def list_entries(data_dir: Path) -> list[tuple[str, Path]]:
 def find_dataset(names: Sequence[str], data_dir: Path) -> Path | None:
     """Returns the folder or archive that has one of these names.
 
-    The very name wins over another spelling of it, that over the names that follow. Where several have the name, a
-    folder wins over an archive that is named like it.
+    The name that was asked for wins over another spelling of it, and both win over the names that follow. Where several
+    entries have the name, a folder wins over archives that are named like it.
 
     Args:
         names: The name that was asked for, then others that its dataset goes by.
@@ -65,17 +65,19 @@ def find_dataset(names: Sequence[str], data_dir: Path) -> Path | None:
     """
     asked, *others = names
     main_name = others[:1]  # of the dataset's layout; the others are its aliases
-    aliases = {normalise(name) for name in others}
-    rules: list[Callable[[str], bool]] = [
-        lambda name: name == asked,
-        lambda name: normalise(name) == normalise(asked),
-        lambda name: name in main_name,
-        lambda name: normalise(name) in {normalise(other) for other in main_name},
-        lambda name: normalise(name) in aliases,
+
+    # Which names are sought one after the other, and how they are compared: as they are, or whatever their spelling.
+    searches: list[tuple[Sequence[str], Callable[[str], str]]] = [
+        ([asked], str),
+        ([asked], normalise),
+        (main_name, str),
+        (main_name, normalise),
+        (others, normalise),
     ]
     entries = list_entries(data_dir)
-    for has_name in rules:
-        matching = [(name, path) for name, path in entries if has_name(name)]
+    for wanted_names, spell in searches:
+        wanted = {spell(name) for name in wanted_names}
+        matching = [(name, path) for name, path in entries if spell(name) in wanted]
         if matching:
             return _check_copy(_choose_entry(asked, matching))
     return None

@@ -20,9 +20,9 @@ from fer.seeding import seed_from
 
 SUMS = "checksums.json"
 SIGNATURES = "signatures.npy"
-_PARTS = ("images", "labels", "subjects")
+_ARRAYS = ("images", "labels", "subjects")
 _MOST_BYTES = 2**40  # of a prepared file, which was written by this program: any size but no pipe
-_MOST_SUMS = 2**20
+_MOST_SUMS = 2**20  # bytes of the file of checksums
 
 
 class DamagedDataset(InputError):
@@ -41,13 +41,13 @@ class Division:
         number: Of the fold that is validation, 0…count - 1; the others are training.
         count: Folds, by subject where subjects are known.
         seed: Of the folds.
-        whole: The digest of the dataset on disk, whose images all divisions share.
+        stored_digest: The digest of the dataset on disk, whose images all divisions share.
     """
 
     number: int
     count: int
     seed: int
-    whole: str
+    stored_digest: str
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,11 @@ class Dataset:
     division: Division | None = None
     restore: "Callable[[], Dataset] | None" = field(default=None, repr=False, hash=False, compare=False)
 
+    @property
+    def stored_digest(self) -> str:
+        """The digest of the dataset on disk, however its images are divided."""
+        return self.digest if self.division is None else self.division.stored_digest
+
     def parse_report(self) -> DatasetReport:
         """Returns the report as a `DatasetReport`."""
         return DatasetReport.from_json(self.report)
@@ -97,12 +102,13 @@ class Dataset:
         return replace(self, digest=digest, division=Division(number, count, seed, self.digest))
 
     def divisions(self) -> int:
-        """Returns into how many folds validation images of the usual number divide training and validation."""
+        """Returns the number of folds of training and validation images of which each is as large as validation is."""
         train = self._read("train")
         validation = self._read("validation")
-        people = np.concatenate([train.subjects, validation.subjects])
-        units = len(np.unique(people)) if people.min() >= 0 else len(people)
-        return int(np.clip(round(len(people) / max(1, len(validation))), 2, max(2, units)))
+        subjects = np.concatenate([train.subjects, validation.subjects])
+        units = len(np.unique(subjects)) if subjects.min() >= 0 else len(subjects)
+        folds = round(len(subjects) / max(1, len(validation)))
+        return int(np.clip(folds, 2, max(2, units)))
 
     def open(self, split: str) -> Split:
         """Opens the "train" or the "validation" split.
@@ -117,7 +123,7 @@ class Dataset:
             return self._read(split)
         pool = self.pool()
         rows = self.rows(split)
-        return Split(*(getattr(pool, part)[rows] for part in _PARTS))
+        return Split(pool.images[rows], pool.labels[rows], pool.subjects[rows])
 
     def pool(self) -> Split:
         """Returns the training and validation images together, which all divisions share."""
@@ -170,31 +176,33 @@ class Dataset:
             if self.restore is None:
                 raise
             restored = self.restore()
-            digest = self.division.whole if self.division else self.digest
-            if restored.digest != digest:
+            if restored.digest != self.stored_digest:
                 raise InputError(
                     "data that is prepared again comes from the copy that it came from before",
-                    f"{self.name} with hash {restored.digest} instead of {digest}",
+                    f"{self.name} with hash {restored.digest} instead of {self.stored_digest}",
                     "Point --data at the same copy.",
                 ) from None
             for name in names:
                 _verify(self.folder / name)
 
     def _read(self, split: str) -> Split:
+        """Returns a split's arrays, whose files are verified."""
         self.ensure(file_names(split))
         return _read(self.folder, split)
 
     def _pool(self) -> tuple[Split, np.ndarray]:
+        """Returns training and validation images together, and a number that copies share, int64 (n,)."""
         self.ensure([*file_names("train"), *file_names("validation")])
         return _pool(self.folder, self.kind)
 
 
 def file_names(split: str) -> list[str]:
     """Returns the names of a split's files in a prepared dataset's folder."""
-    return [f"{split}.{part}.npy" for part in _PARTS]
+    return [f"{split}.{array}.npy" for array in _ARRAYS]
 
 
-_verified: dict[Path, tuple[int, int, int]] = {}  # this process's, each with the inode, size and time it had
+_verified: dict[Path, tuple[int, int, int]] = {}
+"""The files that this process has verified, each with the inode, size and time that it had."""
 
 
 def _verify(path: Path) -> None:
@@ -243,21 +251,26 @@ def sum_of(path: Path) -> int:
 
 
 def _read(folder: Path, split: str) -> Split:
+    """Returns a split's arrays, memory-mapped."""
     return Split(*(np.load(folder / name, mmap_mode="r") for name in file_names(split)))
 
 
 @functools.lru_cache(maxsize=4)
 def _pool(folder: Path, kind: str) -> tuple[Split, np.ndarray]:
-    """Returns training and validation images together, and which of them are copies of each other."""
-
-    parts = [_read(folder, split) for split in ("train", "validation")]
-    pool = Split(*(np.concatenate([getattr(split, part) for split in parts]) for part in _PARTS))
+    """Returns training and validation images together, and a number that copies share, int64 (n,)."""
+    train = _read(folder, "train")
+    validation = _read(folder, "validation")
+    pool = Split(
+        np.concatenate([train.images, validation.images]),
+        np.concatenate([train.labels, validation.labels]),
+        np.concatenate([train.subjects, validation.subjects]),
+    )
     return pool, copy_groups(pool.images, kind)
 
 
 @functools.lru_cache(maxsize=16)
 def _folds(folder: Path, kind: str, count: int, seed: int) -> np.ndarray:
-    """Numbers the pool's images by folds."""
+    """Returns the number of the fold that each of the pool's images is in, int64 (n,)."""
     pool, groups = _pool(folder, kind)
     subjects = pool.subjects if pool.subjects.min() >= 0 else None
     return assign_folds(pool.labels, subjects, groups, count, seed)

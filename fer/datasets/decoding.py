@@ -18,7 +18,7 @@ _USUAL_AFTER = 5  # detected faces of a dataset that tell where in its portraits
 _MOST_THREADS = 8
 
 Frame = tuple[float, float, float]
-"""Where a face lies: its centre in parts of the image's width and height, and its side in parts of the shorter one."""
+"""Where a face lies: its centre as shares of the image's width and height, and its side as a share of the shorter."""
 
 
 @dataclass(frozen=True)
@@ -145,5 +145,8 @@ def _crop_as_usual(row: Row, copy: DatasetCopy, usual: Frame) -> np.ndarray:
 
 
 def _box_fits(box: Sequence[float], grey: np.ndarray) -> bool:
+    """Returns whether a box of x, y, width, height lies near an image, and is not much larger than the image."""
+    x, y, box_width, box_height = box
     height, width = grey.shape
-    return -width < box[0] < width and -height < box[1] < height and max(box[2:]) <= 2 * max(height, width)
+    is_near = -width < x < width and -height < y < height
+    return is_near and max(box_width, box_height) <= 2 * max(height, width)

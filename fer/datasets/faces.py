@@ -109,7 +109,7 @@ def crop_square(grey: np.ndarray, box: Sequence[float], margin: float = MARGIN) 
     Args:
         grey: uint8 (height, width).
         box: x, y, width, height.
-        margin: Of the square's side, in parts of the box's longer side.
+        margin: By how much the square is larger than the box, as a share of the box's longer side.
     """
     x, y, width, height = box
     side = max(1, round(max(width, height) * (1 + margin)))

@@ -14,15 +14,15 @@ class Hazards:
 
     Attributes:
         images: All images.
-        unique: Different ones among them.
+        unique: Different images.
         duplicate_groups: Groups of equal images.
-        conflicting_groups: Those of them with different labels.
+        conflicting_groups: Groups of equal images with different labels.
         near_copy_groups: Groups of near-copies that are not all equal.
         validation_in_train: Validation images with an equal one in training.
         test_in_train: Test images with an equal one in training.
         validation_in_test: Validation images with an equal one in test.
         train_in_held_out: Training images with an equal one in validation or test.
-        train_near_held_out: Training images with no more than a near-copy there.
+        train_near_held_out: Training images with no more than a near-copy in validation or test.
         validation_near_test: Validation images with no more than a near-copy in test.
         constant: Images of one grey level.
         dropped_from_train: Training images that were dropped, because a later split holds a copy.
@@ -48,29 +48,29 @@ class Hazards:
     rows_of_validation_in_test: list[int] = field(default_factory=list)
 
 
-def find_leaked(parts: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def find_leaked(split_index: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Returns which images a later split holds a copy of.
 
     Args:
-        parts: int64 (n,), index into `SPLITS`.
+        split_index: int64 (n,), index into `SPLITS`.
         groups: int64 (n,), equal for copies, see `fer.datasets.copies.copy_groups`.
 
     Returns:
         bool (n,): training images with a copy in validation or test, and validation images with a copy in test.
     """
-    in_split = _members_in_splits(groups, parts)
-    train = (parts == TRAIN) & (in_split[VALIDATION] | in_split[TEST])
-    validation = (parts == VALIDATION) & in_split[TEST]
+    in_split = _members_in_splits(groups, split_index)
+    train = (split_index == TRAIN) & (in_split[VALIDATION] | in_split[TEST])
+    validation = (split_index == VALIDATION) & in_split[TEST]
     return train | validation
 
 
-def count_hazards(images: np.ndarray, labels: np.ndarray, parts: np.ndarray, groups: np.ndarray) -> Hazards:
+def count_hazards(images: np.ndarray, labels: np.ndarray, split_index: np.ndarray, groups: np.ndarray) -> Hazards:
     """Counts what spoils comparisons; what is dropped is not counted here.
 
     Args:
         images: uint8 (n, 48, 48).
         labels: int64 (n,).
-        parts: int64 (n,), index into `SPLITS`.
+        split_index: int64 (n,), index into `SPLITS`.
         groups: int64 (n,), equal for copies, see `fer.datasets.copies.copy_groups`.
     """
     # Groups of equal images, their labels, and the near-copies that join them.
@@ -80,9 +80,11 @@ def count_hazards(images: np.ndarray, labels: np.ndarray, parts: np.ndarray, gro
     joined = np.unique(np.stack([groups, pixels]), axis=1)[0]
 
     # Copies across splits.
-    equal_in = _members_in_splits(pixels, parts)
-    train, validation, test = (parts == part for part in (TRAIN, VALIDATION, TEST))
-    leaked = find_leaked(parts, groups)
+    equal_in = _members_in_splits(pixels, split_index)
+    train = split_index == TRAIN
+    validation = split_index == VALIDATION
+    test = split_index == TEST
+    leaked = find_leaked(split_index, groups)
     equal_train = train & (equal_in[VALIDATION] | equal_in[TEST])
 
     return Hazards(
@@ -101,10 +103,10 @@ def count_hazards(images: np.ndarray, labels: np.ndarray, parts: np.ndarray, gro
     )
 
 
-def _members_in_splits(groups: np.ndarray, parts: np.ndarray) -> list[np.ndarray]:
+def _members_in_splits(groups: np.ndarray, split_index: np.ndarray) -> list[np.ndarray]:
     """Returns for each split bool (n,): which images have a member of their group in it."""
-    return [np.isin(groups, groups[parts == part]) for part in range(len(SPLITS))]
+    return [np.isin(groups, groups[split_index == index]) for index in range(len(SPLITS))]
 
 
-def _count(are: np.ndarray) -> int:
-    return int(are.sum())
+def _count(is_counted: np.ndarray) -> int:
+    return int(is_counted.sum())

@@ -33,6 +33,8 @@ def read_image_rows(context: ReadContext) -> list[Row]:
         rows = list(_match_names(context, patterns, names, labels, left_out))
         if rows:
             break
+
+    # Of all arrangements, the last one that was tried says what is left out.
     add_skipped(context.skipped, left_out)
     return _take_frames(context.layout.frames, rows, context.skipped)
 
@@ -83,14 +85,14 @@ def _match_names(
     """Yields a row for each image whose path matches a pattern and has one of the seven expressions."""
     compiled = [re.compile(pattern, re.IGNORECASE) for pattern in patterns]
     for name in names:
-        parts = _match_first(compiled, name)
-        if parts is None:
+        matched = _match_first(compiled, name)
+        if matched is None:
             skipped["not named as the dataset's layout has it"].append(name)
             continue
 
         # The label is in the path, or in the file of the image's sequence.
-        sequence = (parts.get("subject") or "", parts.get("sequence") or "")
-        text = parts.get("expression") or labels.get(sequence)
+        sequence = (matched.get("subject") or "", matched.get("sequence") or "")
+        text = matched.get("expression") or labels.get(sequence)
         if text is None:
             skipped["its sequence has no label"].append(name)
             continue
@@ -98,13 +100,13 @@ def _match_names(
         if label is None:
             continue
 
-        subject = parts.get("subject")
-        frame = parts.get("frame")
+        subject = matched.get("subject")
+        frame = matched.get("frame")
         yield Row(
             name,
             label,
             subject=subject.upper() if subject else None,
-            split=context.parse_split(parts.get("split")),
+            split=context.parse_split(matched.get("split")),
             frame=int(frame) if frame else None,
             portrait=context.is_portrait(name),
         )

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from fer.expressions import NUMBERS
 
 _SPLIT = r"(?P<split>train|training|val|valid|validation|dev|test|testing|publictest|privatetest)"
-_IMAGE = r"\.(?:jpe?g|png|tiff?|bmp|pgm|ppm|webp|gif)$"
-FOLDERS = rf"(?:^|/)(?:{_SPLIT}/(?:[^/]+/)*?)?(?P<expression>[^/]+)/[^/]+{_IMAGE}"
-IMAGE = _IMAGE
+IMAGE = r"\.(?:jpe?g|png|tiff?|bmp|pgm|ppm|webp|gif)$"
+"""The end of an image's path."""
+FOLDERS = rf"(?:^|/)(?:{_SPLIT}/(?:[^/]+/)*?)?(?P<expression>[^/]+)/[^/]+{IMAGE}"
+"""A folder per expression, perhaps below a folder per split: the arrangement that is tried last in every copy."""
 
 SPLIT_WORDS = {
     "train": "train", "training": "train",
@@ -27,8 +28,8 @@ class Frames:
     Attributes:
         where: "middle": spread evenly over the middle fifth; "last": the last ones.
         count: How many.
-        neutral_first: The first frame is taken too, as neutral, and never as the expression; if it is number 0 or 1,
-            that is, if the copy holds the sequence from its beginning.
+        neutral_first: Whether the first frame is taken as well, as neutral and never as the expression. It is taken
+            where its number is 0 or 1, that is, where the copy holds the sequence from its beginning.
     """
 
     where: str
@@ -43,7 +44,7 @@ class Table:
     Attributes:
         file: Pattern of the file's path; all files that match are read.
         expression: Column of the label.
-        pixels: Column of 2,304 numbers.
+        pixels: Column of the image itself, 2,304 numbers.
         path: Column of an image's path.
         subject: Column of the person; may be missing in the file.
         split: Column of the split; may be missing in the file.
@@ -51,7 +52,7 @@ class Table:
         images: Where an image lies, by its path's parts, the first that exists.
         split_in: Pattern of the split in "<file name>/<image path>".
         header: The columns of a file that has no header; such files are separated by spaces.
-        strict: A file that a user wrote: paths are exact, and slips are errors instead of notices.
+        strict: A file that a user wrote: paths are exact, and mistakes are errors instead of notices.
     """
 
     file: str
@@ -80,19 +81,20 @@ class Layout:
         terms: Its owners' terms in a few words.
         aliases: Further names of its folder or archive, in lower case letters and digits.
         tables: Label files, tried first and in this order; the first one found is read.
-        images: Ways the images may be laid out, each a tuple of patterns with groups expression, subject, split,
-            frame, sequence. The first way that matches any file is taken.
-        ignored: Patterns of images left out on purpose, each with the reason.
+        images: Arrangements of the images, each a tuple of patterns with groups expression, subject, split, frame,
+            sequence. The first arrangement of which a pattern matches any file is taken.
+        ignored: Patterns of images that are left out on purpose, each with the reason.
         labels: Pattern of label files beside the images (groups subject and sequence), each with one number.
         numbers: What numeric labels stand for.
         frames: Which frames are taken of images with a frame number.
-        portraits: Pattern of images that show more than a face, where it is detected and cropped; None: none.
-        complete: All seven expressions are in every proper copy.
-        people: Subjects are known, so that splits are by subject.
+        portraits: Pattern of images that show more than a face, so that the face is detected and cropped; None: no
+            image does.
+        complete: Whether all seven expressions are in every proper copy.
+        people: Whether subjects are known, so that splits are by subject.
         sizes: The paper's training, validation and test sizes.
         splits: What this dataset's own split words stand for, where it differs from `SPLIT_WORDS`.
-        part_of: The layout of the whole dataset, if this is a part of it: found in a copy of the whole, too, and drawn
-            like it where there is none.
+        part_of: Name of the layout of the complete dataset, if this is a part of it. The part is read from a copy of
+            the complete dataset as well; where there is no copy, the same synthetic faces are drawn for both.
     """
 
     name: str
@@ -119,9 +121,9 @@ def own_layout(name: str) -> Layout:
 
 
 _TFEID_IMAGES = (
-    (rf"df[hl]_(?P<expression>[a-z]+?)(?:_x)?/(?P<subject>[mf]\d+)_[^/]*{_IMAGE}",),
-    (rf"(?:^|/)(?P<expression>[a-z]+)/(?P<subject>[mf]\d+)_[^/]*{_IMAGE}",),
-    (rf"(?:^|/)(?P<subject>[mf]\d+)_(?:[^/]*_)?(?P<expression>[nadfhsp]g)\d*{_IMAGE}",),
+    (rf"df[hl]_(?P<expression>[a-z]+?)(?:_x)?/(?P<subject>[mf]\d+)_[^/]*{IMAGE}",),
+    (rf"(?:^|/)(?P<expression>[a-z]+)/(?P<subject>[mf]\d+)_[^/]*{IMAGE}",),
+    (rf"(?:^|/)(?P<subject>[mf]\d+)_(?:[^/]*_)?(?P<expression>[nadfhsp]g)\d*{IMAGE}",),
 )
 _TFEID_RIMMED = (r"(^|/)(df[hl]_)?rimmed/", "the same photograph with a rim")
 
@@ -138,7 +140,7 @@ LAYOUTS = {
                 Table(r"(^|/)icml_face_data\.csv$", "emotion", pixels="pixels", split="usage"),
             ),
             # The three-way split survives in the file names of the copies that have only train and test folders.
-            images=((rf"(?:^|/)(?P<expression>[^/]+)/(?P<split>Training|PublicTest|PrivateTest)_\d+{_IMAGE}",),),
+            images=((rf"(?:^|/)(?P<expression>[^/]+)/(?P<split>Training|PublicTest|PrivateTest)_\d+{IMAGE}",),),
             numbers=NUMBERS["fer2013"],
             portraits=None,
             sizes=(28709, 3589, 3589),
@@ -148,7 +150,7 @@ LAYOUTS = {
             "JAFFE",
             "non-commercial, no redistribution",
             aliases=("jaffedbase", "jaffeimages"),
-            images=((rf"(?:^|/)(?P<subject>[a-z]{{2}})[._-](?P<expression>[a-z]{{2}})\d[._-]?\d*{_IMAGE}",),),
+            images=((rf"(?:^|/)(?P<subject>[a-z]{{2}})[._-](?P<expression>[a-z]{{2}})\d[._-]?\d*{IMAGE}",),),
             people=True,
             sizes=(131, 15, 67),
         ),
@@ -181,8 +183,8 @@ LAYOUTS = {
             images=(
                 (
                     # Some subjects are nested twice (001/001/anger/take000); the last folders count.
-                    rf"(?:^|/)(?P<subject>\d{{3}})/(?P<expression>[a-z]+)/take\w*/img_(?P<frame>\d+){_IMAGE}",
-                    rf"(?:^|/)(?P<subject>\d{{3}})_(?P<expression>[a-z]{{2}})_\d+_\d+{_IMAGE}",
+                    rf"(?:^|/)(?P<subject>\d{{3}})/(?P<expression>[a-z]+)/take\w*/img_(?P<frame>\d+){IMAGE}",
+                    rf"(?:^|/)(?P<subject>\d{{3}})_(?P<expression>[a-z]{{2}})_\d+_\d+{IMAGE}",
                 ),
             ),
             # Sequences begin and end neutral. Five frames of each come near the paper's 7,352 images.
@@ -196,8 +198,8 @@ LAYOUTS = {
             "agreement",
             aliases=("ck", "ck48", "ckplus48", "cohnkanade", "extendedcohnkanade", "cohnkanadeplus"),
             images=(
-                (rf"(?:^|/)(?P<subject>S\d{{3}})/(?P<sequence>\d{{3}})/[^/]*?(?P<frame>\d+){_IMAGE}",),
-                (rf"(?:^|/)(?P<expression>[^/]+)/(?P<subject>S\d{{3}})_\d{{3}}_\d+{_IMAGE}",),
+                (rf"(?:^|/)(?P<subject>S\d{{3}})/(?P<sequence>\d{{3}})/[^/]*?(?P<frame>\d+){IMAGE}",),
+                (rf"(?:^|/)(?P<expression>[^/]+)/(?P<subject>S\d{{3}})_\d{{3}}_\d+{IMAGE}",),
             ),
             labels=r"(?:^|/)(?P<subject>S\d{3})/(?P<sequence>\d{3})/[^/]*_emotion\.txt$",
             numbers=NUMBERS["ckplus"],
@@ -210,8 +212,8 @@ LAYOUTS = {
             "KDEF",
             "non-commercial",
             aliases=("kdefandakdef",),
-            images=((rf"(?:^|/)[AB](?P<subject>[FM]\d\d)(?P<expression>AF|AN|DI|HA|NE|SA|SU)S{_IMAGE}",),),
-            ignored=((rf"(?:^|/)[AB][FM]\d\d\w\w(HL|HR|FL|FR){_IMAGE}", "not frontal"),),
+            images=((rf"(?:^|/)[AB](?P<subject>[FM]\d\d)(?P<expression>AF|AN|DI|HA|NE|SA|SU)S{IMAGE}",),),
+            ignored=((rf"(?:^|/)[AB][FM]\d\d\w\w(HL|HR|FL|FR){IMAGE}", "not frontal"),),
             people=True,
         ),
         Layout(
@@ -219,7 +221,7 @@ LAYOUTS = {
             "RaFD",
             "on request",
             aliases=("radboud", "radboudfacesdatabase"),
-            images=((rf"Rafd090_(?P<subject>\d+)_[^_/]+_[^_/]+_(?P<expression>[a-z]+)_[a-z]+{_IMAGE}",),),
+            images=((rf"Rafd090_(?P<subject>\d+)_[^_/]+_[^_/]+_(?P<expression>[a-z]+)_[a-z]+{IMAGE}",),),
             ignored=((r"(^|/)Rafd(000|045|135|180)_", "not frontal"),),
             people=True,
         ),
@@ -264,7 +266,7 @@ LAYOUTS = {
             "Oulu-CASIA",
             "agreement",
             aliases=("oulucasia", "oulucasianirvis"),
-            images=((rf"(?:^|/)(?P<subject>P\d{{3}})/(?P<expression>[a-z]+)/(?P<frame>\d+){_IMAGE}",),),
+            images=((rf"(?:^|/)(?P<subject>P\d{{3}})/(?P<expression>[a-z]+)/(?P<frame>\d+){IMAGE}",),),
             ignored=(
                 (r"(^|/)NI/", "near infrared"),
                 (r"(^|/)(Weak|Dark)/", "weak or dark light"),

@@ -7,7 +7,6 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock  # comes with torch
@@ -28,7 +27,8 @@ from fer.files import read_regular, write_atomically
 
 VERSION = "2"  # of the reader: part of every digest, raised whenever the same files would give other arrays
 KINDS = ("auto", "real", "synthetic")
-_MOST_KEY = 100  # bytes
+DEFAULT_OPTIONS = ReaderOptions()
+_MOST_KEY = 100  # bytes of a file that holds a digest
 
 
 def load(
@@ -37,21 +37,18 @@ def load(
     data_dir: Path | None,
     kind: str = "auto",
     cache_dir: Path,
-    equalise: bool = False,
-    keep_duplicates: bool = False,
-    seed: int = 0,
+    options: ReaderOptions = DEFAULT_OPTIONS,
     scale: float = 1.0,
 ) -> Dataset:
-    """Loads a dataset: prepared at the first call, found again in a fraction of a second at the next.
+    """Loads a dataset: prepared by the first call, opened in a fraction of a second by the next.
 
     Args:
         name: A known dataset in any usual spelling, or a folder or archive of `data_dir`.
         data_dir: Holds one folder or archive per dataset.
         kind: "real": the user's copy; "synthetic": synthetic faces; "auto": the copy where there is one.
         cache_dir: Where prepared datasets are kept, one folder each, shared by all processes.
-        equalise: Equalise every image's histogram.
-        keep_duplicates: Keep training images whose exact pixels are in validation or test.
-        seed: Of the splits and of synthetic faces.
+        options: What the arrays depend on besides the files: the seed of the splits and of synthetic faces, among
+            others.
         scale: Factor on the number of synthetic images.
 
     Raises:
@@ -65,7 +62,6 @@ def load(
     check_available(name, path, data_dir, kind)
     layout = find_layout(name, path)
 
-    options = ReaderOptions(equalise, keep_duplicates, seed)
     _make_folder(cache_dir)
     clear_leftovers(cache_dir)
     if path is not None:
@@ -73,35 +69,44 @@ def load(
     else:
         dataset = _load_synthetic(layout, options, scale, cache_dir)
 
-    choices: dict[str, Any] = {"equalise": equalise, "keep_duplicates": keep_duplicates, "seed": seed, "scale": scale}
-    restore = functools.partial(load, name, data_dir=data_dir, kind=dataset.kind, cache_dir=cache_dir, **choices)
+    restore = functools.partial(
+        load, name, data_dir=data_dir, kind=dataset.kind, cache_dir=cache_dir, options=options, scale=scale
+    )
     return replace(dataset, restore=restore)
 
 
-def same_files(one: Dataset, other: Dataset) -> bool:
-    """Returns whether two datasets were prepared from one folder or archive, from copies of one, or drawn as one."""
-    if one.digest == other.digest:
+def same_files(first: Dataset, second: Dataset) -> bool:
+    """Returns whether two datasets have the same images.
+
+    They have where both were prepared from one folder or archive or from equal copies of it, or were drawn alike.
+    """
+    if first.digest == second.digest:
         return True
-    report = one.parse_report()
-    other_report = other.parse_report()
-    same_content = report.content is not None and report.content == other_report.content
-    same_place = report.place is not None and report.place == other_report.place
+    report = first.parse_report()
+    second_report = second.parse_report()
+    same_content = report.content is not None and report.content == second_report.content
+    same_place = report.place is not None and report.place == second_report.place
     return same_content or same_place
 
 
-def near_copies(one: Dataset, other: Dataset) -> dict[str, int]:
-    """Counts images of one dataset that another dataset's held-out images show as well.
+def near_copies(dataset: Dataset, other_dataset: Dataset) -> dict[str, int]:
+    """Counts images of a dataset that another dataset's held-out images show as well.
+
+    No test image is read: the signatures were taken when the datasets were prepared.
+
+    Args:
+        dataset: Whose training and validation images are counted.
+        other_dataset: Whose validation and test images they are compared with.
 
     Returns:
-        How many images of "train" and of "validation" of `one` are copies or near-copies of validation or test images
-        of `other`, see `fer.datasets.copies`. No test image is opened: the signatures were taken when the datasets
-        were prepared. Synthetic faces have none, and are copies of nothing.
+        For "train" and "validation", the number of copies and near-copies, see `fer.datasets.copies`. Synthetic faces
+        have no signatures, and are copies of nothing.
     """
-    if "synthetic" in (one.kind, other.kind):
+    if "synthetic" in (dataset.kind, other_dataset.kind):
         return {"train": 0, "validation": 0}
-    signatures = one.signatures()
-    of_other = other.signatures()
-    held_out = np.concatenate([of_other["validation"], of_other["test"]])
+    signatures = dataset.signatures()
+    other_signatures = other_dataset.signatures()
+    held_out = np.concatenate([other_signatures["validation"], other_signatures["test"]])
     counts = {}
     for split in ("train", "validation"):
         pairs = near_pairs(signatures[split], held_out)
@@ -110,6 +115,11 @@ def near_copies(one: Dataset, other: Dataset) -> dict[str, int]:
 
 
 def _make_folder(cache_dir: Path) -> None:
+    """Makes the folder of prepared datasets.
+
+    Raises:
+        InputError: It cannot be made.
+    """
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -124,7 +134,8 @@ def _load_synthetic(layout: Layout, options: ReaderOptions, scale: float, cache_
     if ready is not None:
         return ready
     with _lock(layout, cache_dir):
-        ready = open_prepared(layout.name, "synthetic", digest, cache_dir)  # by another process meanwhile
+        # Another process may have drawn it meanwhile.
+        ready = open_prepared(layout.name, "synthetic", digest, cache_dir)
         if ready is not None:
             return ready
         started = time.monotonic()
@@ -147,7 +158,8 @@ def _load_copy(layout: Layout, path: Path, options: ReaderOptions, cache_dir: Pa
     if ready is not None:
         return ready
     with _lock(layout, cache_dir):
-        ready = _open_by_key(key, layout, cache_dir)  # by another process meanwhile
+        # Another process may have prepared it meanwhile.
+        ready = _open_by_key(key, layout, cache_dir)
         if ready is not None:
             return ready
         digest = _prepare_copy(layout, path, options, cache_dir)
@@ -158,7 +170,8 @@ def _load_copy(layout: Layout, path: Path, options: ReaderOptions, cache_dir: Pa
 
 def _prepare_copy(layout: Layout, path: Path, options: ReaderOptions, cache_dir: Path) -> str:
     """Reads the copy and writes its arrays, unless one of the same content was prepared; returns the digest."""
-    from fer.datasets.reader import read  # with OpenCV and Pillow, which only a new copy needs
+    # OpenCV and Pillow, which a process that only opens prepared datasets does without.
+    from fer.datasets.reader import read  # noqa: PLC0415
 
     started = time.monotonic()
     with open_copy(path, cache_dir) as copy:
@@ -173,12 +186,22 @@ def _prepare_copy(layout: Layout, path: Path, options: ReaderOptions, cache_dir:
 
 
 def _write(layout: Layout, digest: str, prepared: PreparedImages, started: float, cache_dir: Path) -> None:
+    """Writes a prepared dataset, its report completed.
+
+    Args:
+        layout: The dataset's layout.
+        digest: The dataset's hash.
+        prepared: The arrays, and the report so far.
+        started: When preparing began, by the monotonic clock.
+        cache_dir: Where prepared datasets are kept.
+    """
     seconds = round(time.monotonic() - started, 2)
     report = replace(prepared.report, name=layout.name, digest=digest, reader=VERSION, seconds=seconds)
     write_prepared(prepared, report, folder_of(layout.name, digest, cache_dir))
 
 
 def _open_by_key(key: Path, layout: Layout, cache_dir: Path) -> Dataset | None:
+    """Returns the prepared dataset whose digest a file holds; None where either is missing or damaged."""
     try:
         digest = read_regular(key, _MOST_KEY).decode()
     except (FileNotFoundError, ValueError):
@@ -189,15 +212,18 @@ def _open_by_key(key: Path, layout: Layout, cache_dir: Path) -> Dataset | None:
 
 
 def _require(layout: Layout, kind: str, digest: str, cache_dir: Path) -> Dataset:
+    """Returns the dataset that this process or another has just prepared."""
     dataset = open_prepared(layout.name, kind, digest, cache_dir)
     assert dataset is not None, "the folder was written under the lock"
     return dataset
 
 
 def _lock(layout: Layout, cache_dir: Path) -> FileLock:
+    """Returns the lock of the process that prepares the dataset."""
     return FileLock(cache_dir / f".{layout.name}.lock")
 
 
-def _digest(*parts: object) -> str:
-    text = "\x1f".join(map(str, parts))
+def _digest(*values: object) -> str:
+    """Returns a hash of the values' texts, 16 hex digits."""
+    text = "\x1f".join(map(str, values))
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()

@@ -34,7 +34,7 @@ def find_copy(name: str, data_dir: Path) -> Path | None:
     """
     layout = layout_of(name)
     names = [layout.name, *layout.aliases]
-    names += [part.name for part in LAYOUTS.values() if part.part_of == layout.name]
+    names += [other.name for other in LAYOUTS.values() if other.part_of == layout.name]
     if layout.part_of:
         names += [layout.part_of, *LAYOUTS[layout.part_of].aliases]
     return find_dataset([name, *names], data_dir)

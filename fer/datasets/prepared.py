@@ -20,9 +20,9 @@ from fer.seeding import seed_from
 if TYPE_CHECKING:
     from fer.datasets.reader import Faces
 
-NAMES_KEPT = 20  # of skipped files, per reason, in the report
-PEOPLE_KEPT = 200
-REASONS_KEPT = 30
+NAMES_KEPT = 20  # names of skipped files in the report, per reason
+PEOPLE_KEPT = 200  # names of people in the report, per split
+REASONS_KEPT = 30  # reasons for which files were skipped, in the report
 LONGEST_NAME = 200  # characters of a file's name in the report
 
 
@@ -34,7 +34,7 @@ class PreparedImages:
         images: uint8 (n, 48, 48).
         labels: int64 (n,), indices into `EXPRESSIONS`.
         subjects: int64 (n,), one number per person; -1 where unknown.
-        parts: int64 (n,), index into `SPLITS`.
+        split_index: int64 (n,), index into `SPLITS`.
         groups: int64 (n,), equal for copies, see `fer.datasets.copies.copy_groups`.
         signatures: float32 (n, 256), see `fer.datasets.copies`; None of synthetic faces.
         report: What is known of the dataset so far.
@@ -43,7 +43,7 @@ class PreparedImages:
     images: np.ndarray
     labels: np.ndarray
     subjects: np.ndarray
-    parts: np.ndarray
+    split_index: np.ndarray
     groups: np.ndarray
     signatures: np.ndarray | None
     report: DatasetReport
@@ -54,7 +54,7 @@ class PreparedImages:
             self.images[chosen],
             self.labels[chosen],
             self.subjects[chosen],
-            self.parts[chosen],
+            self.split_index[chosen],
             self.groups[chosen],
             None if self.signatures is None else self.signatures[chosen],
             self.report,
@@ -73,12 +73,12 @@ def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: floa
         options: For their seed.
         scale: Factor on the number of images.
     """
-    drawn = synthetic.draw(drawn_as, options.seed, scale)
-    splits = [drawn[name] for name in SPLITS]
+    split_of_name = synthetic.draw(drawn_as, options.seed, scale)
+    splits = [split_of_name[name] for name in SPLITS]
     images = np.concatenate([split.images for split in splits])
     labels = np.concatenate([split.labels for split in splits])
     subjects = np.concatenate([split.subjects for split in splits])
-    parts = np.repeat(np.arange(len(SPLITS)), [len(split) for split in splits])
+    split_index = np.repeat(np.arange(len(SPLITS)), [len(split) for split in splits])
     report = DatasetReport(
         kind="synthetic",
         options=options,
@@ -88,7 +88,15 @@ def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: floa
         rule="drawn per split, people in one split only",
     )
     groups = copy_groups(images, "synthetic")
-    return PreparedImages(images, labels.astype(np.int64), subjects.astype(np.int64), parts, groups, None, report)
+    return PreparedImages(
+        images=images,
+        labels=labels.astype(np.int64),
+        subjects=subjects.astype(np.int64),
+        split_index=split_index,
+        groups=groups,
+        signatures=None,
+        report=report,
+    )
 
 
 # A user's copy.
@@ -105,21 +113,22 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
     Raises:
         InputError: The dataset's own splits break a rule, or there are too few subjects.
     """
-    names = sorted({subject for subject in faces.subjects if subject is not None})
-    people = {name: number for number, name in enumerate(names)}
+    people = _number_people(faces.subjects)
     subjects = np.array([-1 if name is None else people[name] for name in faces.subjects], dtype=np.int64)
-    all_known = bool((subjects >= 0).all())
+    known_subjects = subjects if (subjects >= 0).all() else None
+
+    # Assign the images to splits.
     groups = copy_groups(faces.images, "real")
     wanted = wanted_sizes(len(faces.labels), layout.sizes)
     seed = seed_from("splits", layout.name, options.seed)
-    assigned = assign_splits(faces.labels, subjects if all_known else None, groups, faces.splits, wanted, seed)
-    parts = assigned.parts
+    assigned = assign_splits(faces.labels, known_subjects, groups, faces.splits, wanted, seed)
+    split_index = assigned.split_index
 
     # Images outside the dataset's own splits are left out.
-    inside = parts >= 0
+    in_split = split_index >= 0
     skipped = _shorten_skipped(faces.skipped)
-    if not inside.all():
-        skipped["outside the dataset's own splits"] = SkippedFiles(int((~inside).sum()), [])
+    if not in_split.all():
+        skipped["outside the dataset's own splits"] = SkippedFiles(int((~in_split).sum()), [])
 
     report = DatasetReport(
         options=options,
@@ -129,16 +138,29 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
         aimed=dict(zip(SPLITS, wanted, strict=True)) if assigned.seeded else None,
         skipped=skipped,
         faces=FaceCounts(faces.detected, len(faces.cropped), _shorten_names(faces.cropped)),
-        people={split: _list_people(people, subjects[parts == part]) for part, split in enumerate(SPLITS)},
+        people={split: _list_people(people, subjects[split_index == index]) for index, split in enumerate(SPLITS)},
         notices=_write_notices(layout, faces, has_people=bool(people)),
     )
-    images = faces.images[inside]
+    images = faces.images[in_split]
     return PreparedImages(
-        images, faces.labels[inside], subjects[inside], parts[inside], groups[inside], signatures(images), report
+        images=images,
+        labels=faces.labels[in_split],
+        subjects=subjects[in_split],
+        split_index=split_index[in_split],
+        groups=groups[in_split],
+        signatures=signatures(images),
+        report=report,
     )
+
+
+def _number_people(names: Sequence[str | None]) -> dict[str, int]:
+    """Returns a number for each person, from 0 on in the order of the names."""
+    people = sorted({name for name in names if name is not None})
+    return {name: number for number, name in enumerate(people)}
 
 
 def _write_notices(layout: Layout, faces: "Faces", has_people: bool) -> list[str]:
+    """Returns what a user should know of a copy, a sentence each."""
     notices = []
     if layout.people and not has_people:
         notices.append(f"{layout.title}'s subjects are not in this copy's names: people may be in several splits")
@@ -167,6 +189,7 @@ def _shorten_skipped(skipped: Mapping[str, list[str]]) -> dict[str, SkippedFiles
 
 
 def _shorten_names(names: Sequence[str]) -> list[str]:
+    """Returns the first of some names, as a report has them."""
     return [_shorten_name(name) for name in names[:NAMES_KEPT]]
 
 
@@ -175,30 +198,31 @@ def _shorten_name(name: str) -> str:
     return shorten(printable(name), LONGEST_NAME)
 
 
-# Both.
+# Synthetic faces and copies alike.
 
 
 def finish_images(prepared: PreparedImages) -> PreparedImages:
     """Equalises, counts the hazards and drops what a later split holds too: of training first, then of validation."""
     options = prepared.report.options
     if options.equalise:
-        from fer.datasets.faces import equalise  # OpenCV, which nothing else needs in a process that only opens data
+        # OpenCV, which a process that only opens prepared datasets does without.
+        from fer.datasets.faces import equalise  # noqa: PLC0415
 
         prepared = replace(prepared, images=equalise(prepared.images))
-    hazards = count_hazards(prepared.images, prepared.labels, prepared.parts, prepared.groups)
+    hazards = count_hazards(prepared.images, prepared.labels, prepared.split_index, prepared.groups)
 
     # Drop the images that a later split holds too.
-    leaked = find_leaked(prepared.parts, prepared.groups)
+    leaked = find_leaked(prepared.split_index, prepared.groups)
     dropped = np.zeros_like(leaked) if options.keep_duplicates else leaked
     rest = prepared.select(~dropped)
 
     # Describe what is left.
-    in_test = np.isin(rest.groups, rest.groups[rest.parts == TEST])
+    in_test = np.isin(rest.groups, rest.groups[rest.split_index == TEST])
     hazards = replace(
         hazards,
-        dropped_from_train=int((dropped & (prepared.parts == TRAIN)).sum()),
-        dropped_from_validation=int((dropped & (prepared.parts == VALIDATION)).sum()),
-        rows_of_validation_in_test=np.flatnonzero(in_test[rest.parts == VALIDATION]).tolist(),
+        dropped_from_train=int((dropped & (prepared.split_index == TRAIN)).sum()),
+        dropped_from_validation=int((dropped & (prepared.split_index == VALIDATION)).sum()),
+        rows_of_validation_in_test=np.flatnonzero(in_test[rest.split_index == VALIDATION]).tolist(),
     )
     report = _describe_splits(replace(rest.report, hazards=hazards), rest)
     return replace(rest, report=report)
@@ -206,9 +230,11 @@ def finish_images(prepared: PreparedImages) -> PreparedImages:
 
 def _describe_splits(report: DatasetReport, prepared: PreparedImages) -> DatasetReport:
     """Returns the report with each split's size, images per expression and number of subjects."""
-    sizes, counts, subjects = {}, {}, {}
-    for part, split in enumerate(SPLITS):
-        rows = prepared.parts == part
+    sizes: dict[str, int] = {}
+    counts: dict[str, dict[str, int]] = {}
+    subjects: dict[str, int] = {}
+    for index, split in enumerate(SPLITS):
+        rows = prepared.split_index == index
         per_expression = np.bincount(prepared.labels[rows], minlength=len(EXPRESSIONS)).tolist()
         sizes[split] = sum(per_expression)
         counts[split] = dict(zip(EXPRESSIONS, per_expression, strict=True))
@@ -230,7 +256,7 @@ def check_images(layout: Layout, prepared: PreparedImages) -> PreparedImages:
         if not size:
             rule = f"each split of {layout.title} holds images that no split after it holds too"
             fix = "Add images, see why it shrank, or keep copies with --keep-duplicates."
-            raise InputError(rule, f"none in {split}, of {len(prepared.parts)} in all", fix)
+            raise InputError(rule, f"none in {split}, of {len(prepared.split_index)} in all", fix)
 
     counts = report.counts["train"]
     absent = [expression for expression in EXPRESSIONS if not counts[expression]]

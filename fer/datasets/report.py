@@ -123,5 +123,5 @@ class DatasetReport:
 
 def _known_fields(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the stored values that a dataclass has fields for."""
-    names = {part.name for part in fields(kind)}
+    names = {attribute.name for attribute in fields(kind)}
     return {name: value for name, value in stored.items() if name in names}

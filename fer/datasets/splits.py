@@ -16,7 +16,12 @@ _BY_IMAGE = "by image (subjects unknown), every expression in proportion"
 
 
 def wanted_sizes(total: int, sizes: Sequence[int] | None) -> tuple[int, int, int]:
-    """Returns the sizes to aim at: the paper's, in proportion where the total differs, else 80/10/10 %."""
+    """Returns the sizes of the three splits to aim at.
+
+    Args:
+        total: Number of all images.
+        sizes: The paper's sizes, which are scaled to the total; None: 80, 10 and 10 %.
+    """
     shares = np.asarray(sizes or SHARES, dtype=float)
     validation, test = (round(total * share) for share in shares[1:] / shares.sum())
     return total - validation - test, validation, test
@@ -27,12 +32,12 @@ class SplitAssignment:
     """Which split every image is in, and how that was decided.
 
     Attributes:
-        parts: int64 (n,) of 0, 1, 2 for `SPLITS`, or -1 for images outside the dataset's own splits.
+        split_index: int64 (n,) of 0, 1, 2 for `SPLITS`, or -1 for images outside the dataset's own splits.
         rule: The rule in words.
         seeded: All splits were drawn; none is the dataset's own.
     """
 
-    parts: np.ndarray
+    split_index: np.ndarray
     rule: str
     seeded: bool = False
 
@@ -65,29 +70,31 @@ def assign_splits(
     # The dataset has no splits of its own.
     words = {word for word in split_words if word is not None}
     if len(words) < 2:
-        parts = _divide(labels, subjects, groups, wanted[1:], seed)
-        return SplitAssignment(parts, draw_rule, seeded=True)
+        split_index = _divide(labels, subjects, groups, wanted[1:], seed)
+        return SplitAssignment(split_index, draw_rule, seeded=True)
 
-    # It has all three.
+    # It has some or all of the three.
     if "train" not in words:
         raise InputError("a dataset's own splits have training images", " and ".join(sorted(words)), "Add some.")
-    parts = np.array([SPLITS.index(word) if word else -1 for word in split_words], dtype=np.int64)
+    split_index = np.array([SPLITS.index(word) if word else -1 for word in split_words], dtype=np.int64)
     if subjects is not None:
-        _check_subjects(parts, subjects)
-    missing = [part for part in (VALIDATION, TEST) if SPLITS[part] not in words]
+        _check_subjects(split_index, subjects)
+    missing = [index for index in (VALIDATION, TEST) if SPLITS[index] not in words]
     if not missing:
-        return SplitAssignment(parts, "the dataset's own three splits")
+        return SplitAssignment(split_index, "the dataset's own three splits")
 
     # One is missing, and is taken out of the training images.
-    train = np.flatnonzero(parts == TRAIN)
-    people = subjects[train] if subjects is not None else None
-    taken = _divide(labels[train], people, groups[train], [wanted[missing[0]]], seed)
-    parts[train[taken == 1]] = missing[0]
-    rule = f"the dataset's own, with {SPLITS[missing[0]]} taken out of its training images: {draw_rule}"
-    return SplitAssignment(parts, rule)
+    (missing_split,) = missing
+    train = np.flatnonzero(split_index == TRAIN)
+    train_subjects = subjects[train] if subjects is not None else None
+    part = _divide(labels[train], train_subjects, groups[train], [wanted[missing_split]], seed)
+    split_index[train[part == 1]] = missing_split
+    rule = f"the dataset's own, with {SPLITS[missing_split]} taken out of its training images: {draw_rule}"
+    return SplitAssignment(split_index, rule)
 
 
 def _check_number_of_subjects(subjects: np.ndarray) -> None:
+    """Refuses fewer subjects than splits."""
     count = len(np.unique(subjects))
     if count < len(SPLITS):
         rule = "a subject is in one split only, so three splits need three subjects"
@@ -95,9 +102,9 @@ def _check_number_of_subjects(subjects: np.ndarray) -> None:
         raise InputError(rule, f"{count} {noun}", "Add people, or leave the subjects out.")
 
 
-def _check_subjects(parts: np.ndarray, subjects: np.ndarray) -> None:
+def _check_subjects(split_index: np.ndarray, subjects: np.ndarray) -> None:
     """Refuses splits of the dataset's own that share a subject."""
-    pairs = np.unique(np.stack([subjects, parts])[:, parts >= 0], axis=1)
+    pairs = np.unique(np.stack([subjects, split_index])[:, split_index >= 0], axis=1)
     splits_per_subject = np.unique(pairs[0], return_counts=True)[1]
     shared = int((splits_per_subject > 1).sum())
     if shared:
@@ -108,7 +115,11 @@ def _check_subjects(parts: np.ndarray, subjects: np.ndarray) -> None:
 def _divide(
     labels: np.ndarray, subjects: np.ndarray | None, groups: np.ndarray, wanted: Sequence[int], seed: int
 ) -> np.ndarray:
-    """Cuts parts 1, 2, … of the wanted sizes; the rest is part 0."""
+    """Cuts parts 1, 2, … of the wanted sizes out of the images; what is left is part 0.
+
+    Returns:
+        int64 (n,), each image's part.
+    """
     if subjects is not None:
         return split_by_subject(labels, subjects, wanted, seed)
     return split_by_image(labels, groups, wanted, seed)

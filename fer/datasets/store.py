@@ -21,13 +21,29 @@ _MOST_REPORT = 64 * 2**20  # bytes
 
 
 def folder_of(name: str, digest: str, cache_dir: Path) -> Path:
-    """Returns the folder of a prepared dataset; of a long name, the beginning is enough beside the digest."""
+    """Returns the folder of a prepared dataset.
+
+    Args:
+        name: The dataset's name; of a long one, the folder has the beginning.
+        digest: The dataset's hash.
+        cache_dir: Where prepared datasets are kept.
+    """
     short = name.encode()[:_LONGEST_FOLDER].decode(errors="ignore")
     return cache_dir / f"{short}-{digest}"
 
 
 def open_prepared(name: str, kind: str, digest: str, cache_dir: Path) -> Dataset | None:
-    """Returns the prepared dataset; None where it is missing or damaged, and so to be prepared again."""
+    """Opens a prepared dataset.
+
+    Args:
+        name: The layout's name, or the user's own.
+        kind: "real" or "synthetic".
+        digest: The dataset's hash.
+        cache_dir: Where prepared datasets are kept.
+
+    Returns:
+        None where it is missing or damaged, and so has to be prepared again.
+    """
     folder = folder_of(name, digest, cache_dir)
     try:
         sums = read_sums(folder)
@@ -40,7 +56,7 @@ def open_prepared(name: str, kind: str, digest: str, cache_dir: Path) -> Dataset
 
 
 def write_prepared(prepared: PreparedImages, report: DatasetReport, folder: Path) -> None:
-    """Writes the arrays beside their place and moves them there at once, so that no half of them is ever seen.
+    """Writes the arrays to a scratch folder and renames it, so that no reader meets half of them.
 
     Args:
         prepared: The arrays.
@@ -49,12 +65,12 @@ def write_prepared(prepared: PreparedImages, report: DatasetReport, folder: Path
     """
     arrays = (prepared.images, prepared.labels, prepared.subjects)
     with scratch_folder(folder.parent, "partial") as partial:
-        for part, split in enumerate(SPLITS):
-            rows = prepared.parts == part
+        for index, split in enumerate(SPLITS):
+            rows = prepared.split_index == index
             for name, array in zip(file_names(split), arrays, strict=True):
                 np.save(partial / name, array[rows])
         if prepared.signatures is not None:
-            by_split = [prepared.signatures[prepared.parts == part] for part in range(len(SPLITS))]
+            by_split = [prepared.signatures[prepared.split_index == index] for index in range(len(SPLITS))]
             np.save(partial / SIGNATURES, np.concatenate(by_split).astype(np.float16))
         (partial / REPORT).write_text(json.dumps(report.to_json(), indent=1))
         (partial / SUMS).write_text(json.dumps(_compute_sums(partial)))

@@ -1,4 +1,4 @@
-"""Splits of people: parts that share no subject, near the wanted sizes."""
+"""Divisions of people: parts that share no subject, near the wanted sizes."""
 
 from collections.abc import Sequence
 
@@ -7,23 +7,32 @@ import numpy as np
 from fer.expressions import EXPRESSIONS
 from fer.seeding import generator
 
-_MOST_CELLS = 4_000_000  # people times assignments: memory
+_CANDIDATES = 4000
+"""Seeded assignments of the subjects to parts, among whose good ones one is drawn."""
 _FEWEST_CANDIDATES = 50
-_CANDIDATES = 4000  # seeded assignments of subjects, among whose good ones one is drawn
-# How far the sizes of a good assignment may be from the best one's, in an average person's images. Over 150 seeds, with
-# an eighth, 2 of JAFFE's 10 people were nearly never tested and 3 never validated; with a quarter, each was tested by
-# 29 to 72 seeds and validated by 1 to 24.
+_MOST_CELLS = 4_000_000
+"""Subjects times candidates, which bounds the memory: with many subjects there are fewer candidates."""
+
 SLACK = 1 / 4
-_BALANCED = 0.9  # of the assignments of good sizes, those whose expressions are nearest to their proportions
+"""How far the sizes of a good assignment may be from the best one's, in an average subject's images.
+
+Over 150 seeds, with an eighth, 2 of JAFFE's 10 people were nearly never tested and 3 never validated; with a quarter,
+each was tested by 29 to 72 seeds and validated by 1 to 24.
+"""
+_BALANCED = 0.9
+"""The share of the assignments of good sizes whose expressions are near enough to their proportions."""
 
 
 def split_by_subject(labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[int], seed: int) -> np.ndarray:
     """Cuts parts that share no subject, near the wanted sizes; another seed gives other people.
 
-    Many seeded orders of the subjects are tried; each fills the parts one after the other. One of the good ones is
-    drawn. Good ones lack the fewest expressions; their sizes are together no more than a quarter of an average person's
-    images, or one image, further from the wanted ones than the best one's; and they are not of the tenth of these in
-    which the expressions are furthest from their proportions among all images.
+    Many random orders of the subjects are tried, each of which fills the parts one after the other. Of the good
+    assignments one is drawn. A good assignment
+
+    - lacks no more expressions in its parts than any other does;
+    - has sizes that, added up, are no more than a quarter of an average subject's images, or one image, further from
+      the wanted ones than the best one's sizes are;
+    - is not of the tenth of these in which the expressions are furthest from their proportions among all images.
 
     Args:
         labels: int64 (n,).
@@ -32,72 +41,78 @@ def split_by_subject(labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[
         seed: Of the orders and of the draw.
 
     Returns:
-        int64 (n,); 0 for what is left.
+        int64 (n,), each image's part; 0 for what is left.
     """
-    people, number = np.unique(subjects, return_inverse=True)
-    table = np.zeros((len(people), len(EXPRESSIONS)))  # each person's images per expression
-    np.add.at(table, (number, labels), 1)
+    people, person_of_image = np.unique(subjects, return_inverse=True)
+    images = np.zeros((len(people), len(EXPRESSIONS)))  # each person's images per expression
+    np.add.at(images, (person_of_image, labels), 1)
+
     rng = generator("split by subject", seed)
-    tries = int(np.clip(_MOST_CELLS // len(people), _FEWEST_CANDIDATES, _CANDIDATES))
-    order = rng.permuted(np.tile(np.arange(len(people)), (tries, 1)), axis=1)
-    placed = _fill_parts(order, table.sum(1), wanted)
-    chosen = placed[rng.choice(_good(placed, table, wanted))]
-    return chosen[number].astype(np.int64)
+    candidates = int(np.clip(_MOST_CELLS // len(people), _FEWEST_CANDIDATES, _CANDIDATES))
+    orders = rng.permuted(np.tile(np.arange(len(people)), (candidates, 1)), axis=1)
+    assignments = _fill_parts(orders, images.sum(1), wanted)
+    drawn = rng.choice(_find_good(assignments, images, wanted))
+    return assignments[drawn][person_of_image].astype(np.int64)
 
 
-def _fill_parts(order: np.ndarray, images: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+def _fill_parts(orders: np.ndarray, images: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
     """Fills the parts one after the other, in several orders of the people.
 
     Args:
-        order: int64 (tries, people), a permutation of the people per row.
+        orders: int64 (candidates, people), a permutation of the people per row.
         images: float64 (people,), each person's number of images.
         wanted: Sizes of parts 1, 2, …
 
     Returns:
-        int64 (tries, people), each person's part; 0 for what is left.
+        int64 (candidates, people), each person's part; 0 for what is left.
     """
-    tries, people = order.shape
-    sums = np.cumsum(images[order], axis=1)
-    position = np.arange(people)
-    part = np.zeros_like(order)
-    start = np.zeros(tries, dtype=np.int64)
-    base = np.zeros(tries)  # images in the parts before
+    candidates, people = orders.shape
+    position = np.arange(people)  # in an order
+    images_up_to = np.cumsum(images[orders], axis=1)
+
+    # By position in the order: a part begins where the part before ends, and ends where its size is nearest.
+    part_at_position = np.zeros_like(orders)
+    first = np.zeros(candidates, dtype=np.int64)
+    images_before = np.zeros(candidates)
     for index, size in enumerate(wanted):
-        # One person at least for this part, and one for each part still to come.
-        last = people - (len(wanted) - index)
-        allowed = (position >= start[:, None]) & (position < last)
-        distance = np.where(allowed, np.abs(sums - base[:, None] - size), np.inf)
-        end = distance.argmin(1)
-        part[(position >= start[:, None]) & (position <= end[:, None])] = index + 1
-        start = end + 1
-        base = sums[np.arange(tries), end]
+        # One person at least for this part, and one for each part to come.
+        limit = people - (len(wanted) - index)
+        may_end = (position >= first[:, None]) & (position < limit)
+        distance = np.where(may_end, np.abs(images_up_to - images_before[:, None] - size), np.inf)
+        last = distance.argmin(1)
+        part_at_position[(position >= first[:, None]) & (position <= last[:, None])] = index + 1
+        first = last + 1
+        images_before = images_up_to[np.arange(candidates), last]
 
-    # From positions in the orders to people.
-    placed = np.empty_like(part)
-    np.put_along_axis(placed, order, part, axis=1)
-    return placed
+    # By person.
+    assignments = np.empty_like(part_at_position)
+    np.put_along_axis(assignments, orders, part_at_position, axis=1)
+    return assignments
 
 
-def _good(placed: np.ndarray, table: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
-    """Returns the numbers of the assignments that are good, see `split_by_subject`.
+def _find_good(assignments: np.ndarray, images: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+    """Returns the numbers of the good assignments, see `split_by_subject`.
 
     Args:
-        placed: int64 (tries, people), each person's part.
-        table: float64 (people, 7), each person's images per expression.
+        assignments: int64 (candidates, people), each person's part.
+        images: float64 (people, 7), each person's images per expression.
         wanted: Sizes of parts 1, 2, …
     """
-    shares = table.sum(0) / table.sum()
-    lacking = np.zeros(len(placed))  # expressions that parts lack
-    distance = np.zeros(len(placed))  # of the sizes from the wanted ones, in images
-    unlike = np.zeros(len(placed))  # difference of the expressions' shares from those of all images
+    # Measures of each assignment, added up over its parts.
+    shares = images.sum(0) / images.sum()
+    lacking = np.zeros(len(assignments))  # expressions that a part lacks
+    distance = np.zeros(len(assignments))  # of the sizes from the wanted ones, in images
+    imbalance = np.zeros(len(assignments))  # difference of the expressions' shares from those among all images
     for part, size in enumerate([None, *wanted]):
-        counts = (placed == part).astype(float) @ table
+        counts = (assignments == part).astype(float) @ images
         sizes = counts.sum(1)
         lacking += ((counts == 0) & (shares > 0)).sum(1)
-        unlike += np.abs(counts / np.maximum(sizes, 1)[:, None] - shares).sum(1)
+        imbalance += np.abs(counts / np.maximum(sizes, 1)[:, None] - shares).sum(1)
         if size is not None:
             distance += np.abs(sizes - size)
+
+    # One criterion after the other.
     good = np.flatnonzero(lacking == lacking.min())
-    slack = max(1.0, SLACK * table.sum() / len(table))
+    slack = max(1.0, SLACK * images.sum() / len(images))
     good = good[distance[good] <= distance[good].min() + slack]
-    return good[unlike[good] <= np.quantile(unlike[good], _BALANCED)]
+    return good[imbalance[good] <= np.quantile(imbalance[good], _BALANCED)]

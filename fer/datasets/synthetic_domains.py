@@ -46,7 +46,7 @@ PROTOTYPES: dict[str, tuple[dict[str, float], dict[str, float], dict[str, float]
 }
 
 
-# Whom a hurried annotator takes an expression for.
+# The expressions that a hurried annotator takes an expression for.
 MISTAKEN = {
     "anger": ("disgust", "sadness", "neutral"),
     "disgust": ("anger", "sadness", "anger"),
@@ -58,16 +58,16 @@ MISTAKEN = {
 }
 
 
-# A person: mean and standard deviation; lengths in half image widths, y downwards from the middle of the face.
+# A person's parameters, see `fer.datasets.synthetic_parameters.FaceParameters`: mean and standard deviation.
 PERSON = {
-    "face_w": (0.80, 0.05), "face_top": (1.05, 0.05), "chin": (0.98, 0.04), "jaw_taper": (0.16, 0.09),
+    "face_width": (0.80, 0.05), "face_top": (1.05, 0.05), "chin": (0.98, 0.04), "jaw_taper": (0.16, 0.09),
     "hairline": (-0.80, 0.08), "hair_curve": (0.35, 0.15), "hair_length": (0.2, 0.5), "hair_volume": (0.16, 0.06),
-    "eye_x": (0.35, 0.025), "eye_y": (-0.20, 0.03), "eye_w": (0.185, 0.014), "eye_h": (0.085, 0.010),
+    "eye_x": (0.35, 0.025), "eye_y": (-0.20, 0.03), "eye_width": (0.185, 0.014), "eye_height": (0.085, 0.010),
     "eye_tilt": (0.02, 0.02), "crease": (0.3, 0.15), "socket": (0.14, 0.07),
-    "brow_gap": (0.24, 0.022), "brow_t": (0.046, 0.010), "brow_w": (0.22, 0.018), "brow_arch": (0.04, 0.018),
-    "brow_slope": (0.0, 0.02), "brow_tone": (0.75, 0.12),
-    "nose_y": (0.20, 0.035), "nose_w": (0.13, 0.02), "nose_shade": (0.22, 0.06),
-    "mouth_y": (0.52, 0.03), "mouth_w": (0.30, 0.025), "lip_t": (0.066, 0.013), "lip_tone": (0.32, 0.08),
+    "brow_gap": (0.24, 0.022), "brow_thickness": (0.046, 0.010), "brow_width": (0.22, 0.018),
+    "brow_arch": (0.04, 0.018), "brow_slope": (0.0, 0.02), "brow_tone": (0.75, 0.12),
+    "nose_y": (0.20, 0.035), "nose_width": (0.13, 0.02), "nose_shade": (0.22, 0.06),
+    "mouth_y": (0.52, 0.03), "mouth_width": (0.30, 0.025), "lip_thickness": (0.066, 0.013), "lip_tone": (0.32, 0.08),
     "rest_corner": (0.0, 0.012), "age": (0.25, 0.18), "iris": (0.22, 0.08),
 }  # fmt: skip
 
@@ -81,21 +81,29 @@ class Domain:
         subjects: People over all splits.
         mix: Relative frequency of the expressions, in their order.
         styles: Chances of the closed, usual and open style of an expression.
-        intensity: Of the whole expression.
+        intensity: Factor on all action units of an image.
         stray: Strength of movements that do not belong to the expression.
         gains: Factors on single action units: how this population poses.
-        resting: Action units that are always on.
-        person: Shifts of `PERSON` means; `variety` scales its deviations.
-        variety: See `person`.
+        resting: Strengths of action units that are always on.
+        person: Shifts of the means of `PERSON`.
+        variety: Factor on the deviations of `PERSON`.
         wrong: Share of wrong labels.
-        skin, hair, wall: Tones between black 0 and white 1.
+        skin: Tone of the skin.
+        hair: Tone of the hair.
+        wall: Tone of the wall behind the head.
         light: Strength of the directed light, from the left if negative.
-        top_light: Light from above.
-        exposure, contrast: Of the finished picture.
-        zoom, lift: Framing: size of the face, and its shift downwards.
-        pose: Deviations of yaw, pitch and roll, radians.
-        glasses, beard, occluded: Chances.
-        blur, noise, quantised: Mean strengths of the degradations.
+        top_light: Strength of the light from above, from below if negative.
+        exposure: What is added to all tones of the picture.
+        contrast: Factor on the difference of all tones from middle grey.
+        zoom: Size of the face.
+        lift: Shift of the face downwards.
+        pose: Standard deviations of yaw, pitch and roll, radians.
+        glasses: Chance that a person wears glasses.
+        beard: Chance that a person has a beard.
+        occluded: Chance that something covers a part of the face.
+        blur: Mean strength of the lens blur.
+        noise: Mean standard deviation of the grain, as a tone.
+        quantised: Mean coarseness of the compression.
     """
 
     sizes: tuple[int, int, int] = (800, 100, 100)
@@ -139,8 +147,8 @@ DOMAINS: dict[str, Domain] = {
     "jaffe": Domain(
         sizes=(131, 15, 67), subjects=10, styles=(0.70, 0.25, 0.05), intensity=(0.8, 0.12), stray=0.05,
         gains={"brow_down": 0.7, "lid_up": 0.7, "nose_wrinkle": 0.6, "stretch": 0.6},
-        person={"eye_h": -0.022, "eye_tilt": 0.03, "hair_length": 0.6, "brow_gap": 0.03, "crease": -0.25,
-                "brow_t": -0.012, "nose_shade": -0.06},
+        person={"eye_height": -0.022, "eye_tilt": 0.03, "hair_length": 0.6, "brow_gap": 0.03, "crease": -0.25,
+                "brow_thickness": -0.012, "nose_shade": -0.06},
         skin=(0.72, 0.03), hair=(0.08, 0.03), wall=(0.35, 0.02), light=(0.05, 0.03), top_light=0.2,
         contrast=(1.15, 0.05), zoom=(1.07, 0.03),
     ),
@@ -149,14 +157,14 @@ DOMAINS: dict[str, Domain] = {
         sizes=(405, 47, 58), subjects=40, styles=(0.80, 0.18, 0.02), intensity=(0.9, 0.1),
         gains={"part": 0.7, "corner_down": 0.6, "inner_up": 0.7, "outer_up": 0.7, "lid_up": 0.8},
         resting={"lid_tight": 0.2},
-        person={"eye_h": -0.020, "eye_tilt": 0.03, "crease": -0.2, "brow_gap": 0.03, "nose_y": -0.02},
+        person={"eye_height": -0.020, "eye_tilt": 0.03, "crease": -0.2, "brow_gap": 0.03, "nose_y": -0.02},
         skin=(0.76, 0.03), hair=(0.07, 0.03), wall=(0.85, 0.02), exposure=(0.06, 0.02), zoom=(0.98, 0.02),
     ),
     # Frames of sequences before a dark curtain, lit from one side; many beards, heavy low brows, half-way faces.
     "mug": Domain(
         sizes=(5877, 741, 734), subjects=52, styles=(0.6, 0.33, 0.07), intensity=(0.75, 0.2),
         gains={"inner_up": 0.7, "outer_up": 0.7}, resting={"brow_down": 0.15},
-        person={"brow_gap": -0.025, "brow_t": 0.012, "rest_corner": 0.015, "age": 0.2},
+        person={"brow_gap": -0.025, "brow_thickness": 0.012, "rest_corner": 0.015, "age": 0.2},
         skin=(0.58, 0.05), wall=(0.18, 0.03), light=(0.30, 0.05), exposure=(0.04, 0.02),
         beard=0.4, zoom=(1.07, 0.02),
     ),
@@ -186,7 +194,7 @@ DOMAINS: dict[str, Domain] = {
     "rafdb": Domain(
         sizes=(800, 100, 100), subjects=300, mix=(6, 6, 3, 39, 16, 11, 19), styles=(0.50, 0.35, 0.15),
         intensity=(0.7, 0.2), stray=0.08, gains={"corner_down": 0.6, "lid_up": 0.7},
-        person={"eye_h": -0.018, "brow_gap": 0.02}, wrong=0.06,
+        person={"eye_height": -0.018, "brow_gap": 0.02}, wrong=0.06,
         skin=(0.70, 0.08), wall=(0.40, 0.15), light=(0.0, 0.2), contrast=(1.15, 0.1), zoom=(0.95, 0.04),
         pose=(0.16, 0.10, 0.03), glasses=0.05, beard=0.1, occluded=0.06, quantised=0.01,
     ),
@@ -199,7 +207,7 @@ DOMAINS: dict[str, Domain] = {
     # Strong, weak and dark rooms, a coarse camera, half the people with glasses.
     "oulu": Domain(
         sizes=(800, 100, 100), subjects=80, styles=(0.60, 0.33, 0.07), intensity=(0.8, 0.15),
-        gains={"outer_up": 0.7, "jaw": 0.8}, person={"eye_h": -0.01}, skin=(0.52, 0.06), hair=(0.15, 0.08),
+        gains={"outer_up": 0.7, "jaw": 0.8}, person={"eye_height": -0.01}, skin=(0.52, 0.06), hair=(0.15, 0.08),
         wall=(0.30, 0.10), light=(0.1, 0.15), exposure=(-0.06, 0.06), contrast=(0.75, 0.1), zoom=(1.05, 0.03),
         glasses=0.45, blur=0.12, noise=0.015,
     ),

@@ -54,6 +54,7 @@ def find_table(layout: Layout, copy: DatasetCopy) -> Table | None:
 
 
 def _list_files(table: Table, copy: DatasetCopy) -> list[str]:
+    """Returns the paths of a table's files in a copy."""
     return [name for name in copy.stats if re.search(table.file, name, re.IGNORECASE)]
 
 
@@ -77,6 +78,7 @@ def read_table_rows(context: ReadContext, table: Table) -> list[Row]:
 
 
 def _read_file(context: ReadContext, table: Table, name: str) -> list[Row]:
+    """Returns the rows of one of a table's files."""
     file = _LabelFile(table, name, _read_lines(context, table, name), new_skipped())
     if table.pixels:
         rows = list(_pixel_rows(context, file))
@@ -88,6 +90,7 @@ def _read_file(context: ReadContext, table: Table, name: str) -> list[Row]:
 
 
 def _check_share_of_bad_rows(file: _LabelFile) -> None:
+    """Refuses a file of pixels with too many bad rows; labels of other expressions are not bad."""
     broken = sum(len(names) for reason, names in file.bad.items() if "none of the seven" not in reason)
     if broken > MOST_BAD_ROWS * len(file.lines):
         rule = f"{file.name} has one label and {_PIXELS} pixels from 0 to 255 in each row"
@@ -132,6 +135,7 @@ def _parse_spaced(stream: io.TextIOWrapper, columns: Sequence[str]) -> list[_Lin
 
 
 def _parse_cells(file: str, table: Table, columns: Sequence[str], number: int, cells: Sequence[str]) -> _Line:
+    """Returns a row by column; cells that are missing at its end are empty."""
     if table.strict and len(cells) > len(columns):
         rule = f"a row of {file} has a cell per column"
         value = f"{len(cells)} cells in line {number}"
@@ -140,6 +144,7 @@ def _parse_cells(file: str, table: Table, columns: Sequence[str], number: int, c
 
 
 def _check_columns(file: str, table: Table, columns: Sequence[str]) -> None:
+    """Refuses a file without a column that its table needs."""
     needed = [table.expression, table.pixels or table.path or ""]
     missing = [column for column in needed if column not in columns]
     if missing:
@@ -152,6 +157,7 @@ def _check_columns(file: str, table: Table, columns: Sequence[str]) -> None:
 
 
 def _pixel_rows(context: ReadContext, file: _LabelFile) -> Iterator[Row]:
+    """Yields the rows of a file that holds the pixels; what is left out is noted in the file's `bad`."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # numpy only warns of text that is no number
         for line in file.lines:
@@ -177,6 +183,7 @@ def _pixel_rows(context: ReadContext, file: _LabelFile) -> Iterator[Row]:
 
 
 def _path_rows(context: ReadContext, file: _LabelFile) -> Iterator[Row]:
+    """Yields the rows of a file that names the images; what is left out is noted in the file's `bad`."""
     table = file.table
     if table.strict:
         _check_manifest(context.copy, file)
@@ -231,6 +238,7 @@ def _index_names(copy: DatasetCopy) -> Mapping[str, list[str]]:
 
 
 def _last_part(path: str) -> str:
+    """Returns a file's name, in lower case."""
     return path.rsplit("/", 1)[-1].lower()
 
 
@@ -254,7 +262,7 @@ def _locate(name: str, table: Table, places: Mapping[str, list[str]]) -> str | N
 
 
 def _check_manifest(copy: DatasetCopy, file: _LabelFile) -> None:
-    """Refuses slips in a file that a user wrote, where a guess could spoil a study in silence."""
+    """Refuses mistakes in a file that a user wrote, where a guess could spoil a study in silence."""
     seen: set[str] = set()
     for line in file.lines:
         path = _path_cell(line, file.table)

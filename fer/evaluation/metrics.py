@@ -1,7 +1,7 @@
 """What is measured of a network's predictions, each measure defined once.
 
-All take labels as int arrays (n,) and logits as float arrays (n, 7). What is measured inside a network is in
-`fer.evaluation.similarity`.
+All functions take labels and predicted classes as int arrays (n,), and logits as float arrays (n, 7). What is measured
+inside a network is in `fer.evaluation.similarity`.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,13 @@ def retention_above_chance(before: float, after: float) -> float:
 
 
 def negative_flips(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
-    """Returns the share of images that were right before and are wrong after (Yan et al. 2021, arXiv 2011.09161)."""
+    """Returns the share of images that were right before and are wrong after (Yan et al. 2021, arXiv 2011.09161).
+
+    Args:
+        labels: The true classes.
+        before: The classes that the baseline predicts.
+        after: The classes that the adapted network predicts.
+    """
     return float(np.mean((before == labels) & (after != labels)))
 
 
@@ -64,8 +70,15 @@ def confusion_matrices(labels: dict[str, np.ndarray], logits: dict[str, np.ndarr
 
 
 def per_class_retention(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Returns the share of each expression's recall that is left, (7,); NaN where the baseline had none."""
-    first, last = per_class_recall(labels, before), per_class_recall(labels, after)
+    """Returns the share of each expression's recall that is left, (7,); NaN where the baseline had none.
+
+    Args:
+        labels: The true classes.
+        before: The classes that the baseline predicts.
+        after: The classes that the adapted network predicts.
+    """
+    first = per_class_recall(labels, before)
+    last = per_class_recall(labels, after)
     return np.divide(last, first, out=np.full(len(EXPRESSIONS), np.nan), where=np.nan_to_num(first) > 0)
 
 
@@ -78,6 +91,11 @@ def calibration_error(labels: np.ndarray, logits: np.ndarray, bins: int = 15) ->
     """Returns the expected calibration error (Guo et al. 2017, arXiv 1706.04599).
 
     Σ n_b / n · |accuracy_b − confidence_b| over equally wide bins of the largest probability, closed above.
+
+    Args:
+        labels: The true classes.
+        logits: Of a network.
+        bins: Number of bins.
     """
     shares = probabilities(logits)
     confidence = shares.max(1)
@@ -87,7 +105,12 @@ def calibration_error(labels: np.ndarray, logits: np.ndarray, bins: int = 15) ->
 
 
 def drift(before: np.ndarray, after: np.ndarray) -> float:
-    """Returns KL(p0 ‖ p1), the mean over images, in nats: forgetting seen without source data (arXiv 2509.04259)."""
+    """Returns KL(p0 ‖ p1), the mean over images, in nats: forgetting seen without source data (arXiv 2509.04259).
+
+    Args:
+        before: The baseline's logits, of p0.
+        after: The adapted network's logits, of p1.
+    """
     log_before = log_softmax(before.astype(float), 1)
     log_after = log_softmax(after.astype(float), 1)
     return float(np.mean(np.sum(np.exp(log_before) * (log_before - log_after), 1)))
@@ -99,11 +122,18 @@ def forgetting(accuracies: Sequence[float]) -> float:
     Args:
         accuracies: On the source, in order of time, the baseline's first.
     """
-    return max(accuracies[:-1]) - accuracies[-1] if len(accuracies) > 1 else 0.0
+    if len(accuracies) < 2:
+        return 0.0
+    return max(accuracies[:-1]) - accuracies[-1]
 
 
 def forward_transfer(before: float, untrained: float) -> float:
-    """Returns what the source gave the target before any adaptation: R0 − accuracy of an untrained network."""
+    """Returns what training on the source gives on the target before any adaptation.
+
+    Args:
+        before: The baseline's target accuracy.
+        untrained: The target accuracy of an untrained network.
+    """
     return before - untrained
 
 

@@ -1,4 +1,4 @@
-"""What an adaptation did inside a network: how alike its layers are to the baseline's, what its features still know."""
+"""What an adaptation did inside a network: how similar its layers are to the baseline's, what its features hold."""
 
 import numpy as np
 import torch
@@ -10,70 +10,107 @@ from fer.model.vgg import to_tensor
 _BATCH = 128
 
 
-def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
-    """Returns how alike two representations of the same images are, 0…1 (Kornblith et al. 2019, arXiv 1905.00414).
+def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
+    """Computes the similarity of two representations of the same images (Kornblith et al. 2019, arXiv 1905.00414).
 
-    ‖YᵀX‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F) of centred features, computed from their Gram matrices; it does not see rotations and
-    scales. NaN where either is constant. Few images for many features raise it, so compare only what is measured on as
-    many images.
+    Linear centred kernel alignment is ‖YᵀX‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F) of centred features X and Y, computed here from
+    their Gram matrices. Rotating or scaling the features does not change it. Few images for many features raise it, so
+    only similarities that were measured on equally many images can be compared.
 
     Args:
-        one: Features (n, p).
-        other: Features (n, q).
+        first: Features (n, p).
+        second: Features (n, q).
+
+    Returns:
+        0 to 1; NaN where either representation is constant.
     """
-    grams = []
-    for features in (one, other):
-        centred = features.astype(np.float64) - features.mean(0, dtype=np.float64)
-        grams.append(centred @ centred.T)
-    scale = np.linalg.norm(grams[0]) * np.linalg.norm(grams[1])
-    return float(np.sum(grams[0] * grams[1]) / scale) if scale > 0 else float("nan")
+    first_gram = _centred_gram(first)
+    second_gram = _centred_gram(second)
+    scale = np.linalg.norm(first_gram) * np.linalg.norm(second_gram)
+    if scale == 0:
+        return float("nan")
+    return float(np.sum(first_gram * second_gram) / scale)
+
+
+def _centred_gram(features: np.ndarray) -> np.ndarray:
+    """Returns the inner products of all pairs of centred rows of features (n, p), float64 (n, n)."""
+    centred = features.astype(np.float64) - features.mean(0, dtype=np.float64)
+    return centred @ centred.T
 
 
 def layer_similarities(before: nn.Sequential, after: nn.Sequential, images: np.ndarray) -> dict[str, float]:
-    """Returns the linear CKA of each layer's outputs in two networks on images uint8 (n, 48, 48).
+    """Computes the linear CKA of each layer's outputs in two networks.
 
-    A few hundred images serve: the first layer's outputs alone are 147 KiB an image at a quarter of the width.
+    Args:
+        before: The baseline; in evaluation mode afterwards.
+        after: The adapted network, on the same device; in evaluation mode afterwards.
+        images: uint8 (n, 48, 48). A few hundred suffice: the first layer's outputs alone are 147 KiB an image at a
+            quarter of the width.
+
+    Returns:
+        The similarity by the layer's name, in the order of the layers.
     """
-    device = next(before.parameters()).device
-    first = last = to_tensor(torch.from_numpy(np.array(images))).to(device)
-    found = {}
+    before_outputs = _as_inputs(before, images)
+    after_outputs = before_outputs
+    similarities = {}
     with torch.inference_mode():
-        for name, layer, changed in zip(LAYERS, before.eval(), after.eval(), strict=True):
+        for name, before_layer, after_layer in zip(LAYERS, before.eval(), after.eval(), strict=True):
             # ReLUs work in place on what the layer itself made, never on its input.
-            first, last = layer(first), changed(last)
-            found[name] = linear_cka(first.flatten(1).cpu().numpy(), last.flatten(1).cpu().numpy())
-    return found
+            before_outputs = before_layer(before_outputs)
+            after_outputs = after_layer(after_outputs)
+            similarities[name] = linear_cka(
+                before_outputs.flatten(1).cpu().numpy(), after_outputs.flatten(1).cpu().numpy()
+            )
+    return similarities
 
 
 def penultimate(network: nn.Sequential, images: np.ndarray) -> np.ndarray:
-    """Returns the features (n, d) that the last layer sees of images uint8 (n, 48, 48)."""
-    device = next(network.parameters()).device
+    """Computes the features that the last layer sees.
+
+    Args:
+        network: The network; all but its last layer is in evaluation mode afterwards.
+        images: uint8 (n, 48, 48).
+
+    Returns:
+        float32 (n, d).
+    """
     body = network[:-1].eval()
+    batches = []
     with torch.inference_mode():
-        parts = [
-            body(to_tensor(torch.from_numpy(np.array(images[start : start + _BATCH]))).to(device)).flatten(1).cpu()
-            for start in range(0, len(images), _BATCH)
-        ]
-    return torch.cat(parts).float().numpy()
+        for start in range(0, len(images), _BATCH):
+            inputs = _as_inputs(network, images[start : start + _BATCH])
+            batches.append(body(inputs).flatten(1).cpu())
+    return torch.cat(batches).float().numpy()
+
+
+def _as_inputs(network: nn.Sequential, images: np.ndarray) -> torch.Tensor:
+    """Returns images uint8 (n, 48, 48) as a network's inputs (n, 1, 48, 48), on its device."""
+    device = next(network.parameters()).device
+    # A copy, because torch warns of arrays that it may not write to.
+    return to_tensor(torch.from_numpy(np.array(images))).to(device)
 
 
 def probe_accuracy(
     network: nn.Sequential, train: tuple[np.ndarray, np.ndarray], held_out: tuple[np.ndarray, np.ndarray]
 ) -> float:
-    """Returns the accuracy of a fresh linear classifier on a network's penultimate features.
+    """Returns the accuracy of a new linear classifier on a network's penultimate features.
 
-    What adaptation lowers here is lost from the features; what it does not was only displaced, and a new last layer
-    would find it again (Davari et al. 2022, arXiv 2203.13381, whose ΔLP is after − before).
+    If an adaptation lowers it, the features lost something. If only the network's own accuracy falls, nothing is lost
+    from the features, and a new last layer would recover it (Davari et al. 2022, arXiv 2203.13381, whose ΔLP is after −
+    before).
 
     Args:
-        network: Whose last layer is left out.
-        train: Images and labels that the classifier learns from.
-        held_out: Images and labels that it is judged by.
+        network: Its last layer is left out.
+        train: Images uint8 (n, 48, 48) and labels (n,) that the classifier is fitted to.
+        held_out: Images uint8 (m, 48, 48) and labels (m,) that it is evaluated on.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    # It takes seconds to import, and only this function needs it.
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
 
+    train_images, train_labels = train
+    held_out_images, held_out_labels = held_out
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
-    probe.fit(penultimate(network, train[0]), train[1])
-    return float(probe.score(penultimate(network, held_out[0]), held_out[1]))
+    probe.fit(penultimate(network, train_images), train_labels)
+    return float(probe.score(penultimate(network, held_out_images), held_out_labels))

@@ -24,7 +24,7 @@ from fer.model.vgg import channels_last, cut_shapes
 from fer.runtime import Runtime
 
 VERSION = "2"
-"""Changes when the same images and weights would give other features: part of every cache's key."""
+"""In the key of every feature cache; raised whenever the same images and weights would give other features."""
 
 LARGEST_FEATURES = 40_000
 """Bytes of one image's features. Larger ones are not worth their disk: training starts from the next lower cut."""
@@ -40,7 +40,16 @@ def small_cuts(network: nn.Sequential, runtime: Runtime) -> list[int]:
 
 
 def best_cut(network: nn.Sequential, frozen_layers: int, runtime: Runtime) -> int:
-    """Returns the deepest cut up to `frozen_layers` whose features are small enough to keep; 0 is the images."""
+    """Returns the deepest cut whose features are frozen and small enough to keep.
+
+    Args:
+        network: All thirteen layers.
+        frozen_layers: Number of leading layers that are frozen.
+        runtime: Its precision decides how large features are.
+
+    Returns:
+        The cut, from 1 to `frozen_layers`; 0, the images, if there is none.
+    """
     return max((cut for cut in small_cuts(network, runtime) if cut <= frozen_layers), default=0)
 
 
@@ -61,9 +70,9 @@ def frozen_features(
     """
     if start == stop:
         return inputs
-    part = network[start:stop].eval()
+    layers = network[start:stop].eval()
     with torch.no_grad(), runtime.autocast():
-        return part(inputs)
+        return layers(inputs)
 
 
 class FeatureCache:
@@ -106,10 +115,12 @@ class FeatureCache:
         return files
 
     def _open(self, cut: int) -> FeatureFile:
+        """Opens the file of a cut."""
         slots = len(self.image_source.split) * self.views_per_image
         return FeatureFile(self.folder, cut, self.shapes[cut], slots, self.runtime)
 
     def _slots_of(self, images: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """Returns the slots (n,) of images (n,) and views (n,)."""
         return images * self.views_per_image + views
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
@@ -122,6 +133,7 @@ class FeatureCache:
             self._complete(slots)
 
     def _read(self, slots: np.ndarray) -> torch.Tensor:
+        """Returns the features (n, *shape) of slots (n,), computed where the file does not hold them."""
         self._complete(slots)
         return channels_last(self.file.read(slots))
 

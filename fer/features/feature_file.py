@@ -66,7 +66,7 @@ class FeatureFile:
         return np.fromiter(matches, bool, len(slots))
 
     def _contents(self, slots: np.ndarray) -> Iterator[memoryview]:
-        """Yields the bytes of each slot; parts of one memoryview cost a tenth of what rows of an array do."""
+        """Yields the bytes of each slot; slices of one memoryview cost a tenth of what rows of an array do."""
         file_content = self.features.reshape(-1).view(np.uint8).data
         for start in (slots * self.slot_bytes).tolist():
             yield file_content[start : start + self.slot_bytes]
@@ -97,6 +97,7 @@ class FeatureFile:
             os.pwrite(self.checksums_file.fileno(), checksum, slot * _CHECKSUM_BYTES)
 
     def _to_stored(self, features: torch.Tensor) -> np.ndarray:
+        """Returns features (n, *shape) as the file stores them, (n, *stored_shape)."""
         if features.dim() == 4:
             features = features.permute(0, 2, 3, 1)
         features = features.cpu().contiguous()
@@ -125,6 +126,7 @@ def _open_with_size(path: Path, size: int) -> IO[bytes]:
 
 
 def _open_or_create(path: Path) -> int:
+    """Returns the descriptor of a file, which is made with its folder where it does not exist."""
     for _ in range(_OPENING_ATTEMPTS - 1):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -9,7 +9,10 @@ from fer.config import AdaptationConfig
 from fer.seeding import generator, seed_from
 
 _WARM_UP = 0.05  # share of the steps
-_CHOICES = 200  # of people, among which one that shows every expression is searched
+_CHOICES = 200  # of people, among which one that shows the most expressions is sought
+
+Steps = list[tuple[np.ndarray, np.ndarray]]
+"""Images (n,) and views (n,) of every step."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,12 @@ class Schedule:
         boundaries: The step after which each epoch ends; the last is the number of steps.
     """
 
-    target: list[tuple[np.ndarray, np.ndarray]]
-    source: list[tuple[np.ndarray, np.ndarray]]
+    target: Steps
+    source: Steps
     boundaries: list[int]
 
-    def samples(self, domain: str) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Returns the steps of one domain."""
+    def samples(self, domain: str) -> Steps:
+        """Returns the samples of "source" or "target" at every step."""
         return self.target if domain == "target" else self.source
 
 
@@ -67,14 +70,14 @@ def draw_schedule(
     )
 
 
-def divide_into_parts(schedule: Schedule, parts: int) -> Schedule:
-    """Returns a schedule of the same steps whose epochs are so many equal parts."""
+def with_equal_epochs(schedule: Schedule, epochs: int) -> Schedule:
+    """Returns a schedule of the same steps with this number of epochs, all of equal length."""
     steps = schedule.boundaries[-1]
-    boundaries = [max(1, math.ceil(steps * part / parts)) for part in range(1, parts + 1)]
+    boundaries = [max(1, math.ceil(steps * epoch / epochs)) for epoch in range(1, epochs + 1)]
     return replace(schedule, boundaries=boundaries)
 
 
-def _draw_samples(pool: np.ndarray, counts: np.ndarray, views: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _draw_samples(pool: np.ndarray, counts: np.ndarray, views: int, seed: int) -> Steps:
     """Draws the samples of each step, in passes over the pool, each in a random order.
 
     With equal seeds, a short draw is the beginning of a long one, so that trials of different budgets share features.
@@ -126,7 +129,8 @@ def choose_target_images(
         chosen = _choose_subjects(labels, subjects, amount, seed)
         return np.flatnonzero(np.isin(subjects, chosen))
 
-    from sklearn.model_selection import train_test_split  # two seconds that only the half amounts need
+    # It takes two seconds to import, and only a share of images without subjects needs it.
+    from sklearn.model_selection import train_test_split  # noqa: PLC0415
 
     counts = np.bincount(labels)
     stratify = labels if counts[counts > 0].min() >= 2 else None

@@ -26,7 +26,7 @@ RESIDENT_SHARE = 1 / 8
 _SOURCES_PER_ADAPTATION = 4
 
 _DRAWN_AT_ONCE = 1024
-_MOST_VIEWS = 1 << 20
+_MOST_VIEWS = 1 << 20  # of an image: slot numbers are images times this, plus views
 
 Steps = Sequence[tuple[np.ndarray, np.ndarray]]
 """Images (n,) and views (n,) of every step."""
@@ -154,7 +154,8 @@ class ImageSource:
         self.resident = keep_on_device(key, slots, len(slots) * SIZE**2, self.runtime, lambda: self._draw_all(slots))
 
     def _draw_all(self, slots: np.ndarray) -> torch.Tensor:
-        # Into one tensor, part by part: to concatenate parts would need the memory twice.
+        """Draws the views (n, 48, 48) of slots (n,), on the device."""
+        # Into one tensor, some at a time: to concatenate tensors would need the memory twice.
         pixels = torch.empty((len(slots), SIZE, SIZE), dtype=torch.uint8, device=self.runtime.device)
         for start in range(0, len(slots), _DRAWN_AT_ONCE):
             images, views = np.divmod(slots[start : start + _DRAWN_AT_ONCE], _MOST_VIEWS)
@@ -173,6 +174,7 @@ class ImageSource:
         return to_tensor(self._draw(images, views))
 
     def _draw(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
+        """Draws views (n,) of images (n,), uint8 (n, 48, 48), on the device if it holds the images."""
         if self.images_on_gpu is None:
             pixels = torch.from_numpy(np.asarray(self.split.images[images]))
         else:

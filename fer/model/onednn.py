@@ -6,7 +6,7 @@ modules here leave them in that layout from the first convolution to the last.
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +46,7 @@ def fuse_batch_norm(layers: nn.Sequential, onednn_dtype: torch.dtype | None = No
 
 
 def _is_safe_from_overflow(layers: nn.Sequential) -> bool:
+    """Returns whether all weights are so small that activations cannot overflow."""
     # NaN compares as false, so a network that holds NaN is not safe either.
     return all(bool(parameter.abs().max() < _LARGEST_SAFE_WEIGHT) for parameter in layers.parameters())
 
@@ -69,12 +70,13 @@ def _replace_convolutions(
     """Returns layers in which each convolution is one of this kind, and flattening ends oneDNN's layout."""
     replaced = nn.Sequential()
     for name, layer in layers.named_children():
-        parts = OrderedDict(layer.named_children())
-        if isinstance(conv := parts.get("conv"), nn.Conv2d):
-            parts["conv"] = kind(conv, dtype)
-        if "flatten" in parts:
-            parts["flatten"] = _FlattenToDense()
-        replaced.add_module(name, nn.Sequential(parts))
+        modules = OrderedDict(layer.named_children())
+        conv = modules.get("conv")
+        if isinstance(conv, nn.Conv2d):
+            modules["conv"] = kind(conv, dtype)
+        if "flatten" in modules:
+            modules["flatten"] = _FlattenToDense()
+        replaced.add_module(name, nn.Sequential(modules))
     return replaced
 
 
@@ -97,17 +99,26 @@ class _TrainedConvolution(nn.Module):
         return outputs
 
 
+class _Context(Protocol):
+    """What torch passes to a function for its gradient; torch's own types do not declare all of it."""
+
+    saved_tensors: tuple[torch.Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+
+    def save_for_backward(self, *tensors: torch.Tensor) -> None: ...
+
+
 class _DifferentiableConvolution(torch.autograd.Function):
     """A convolution in the layout of oneDNN with a gradient; torch has one for fp32 weights only."""
 
     @staticmethod
-    def forward(ctx: Any, images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: _Context, images: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         kernel = weight.to(images.dtype)
         ctx.save_for_backward(images, kernel)
         return F.conv2d(images, kernel.to_mkldnn(), padding=PADDING)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: _Context, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         images, kernel = ctx.saved_tensors
         return convolution_gradients(gradients[0], images, kernel, PADDING, ctx.needs_input_grad)
 
@@ -128,10 +139,13 @@ class _FusedConvolution(nn.Module):
 
 
 def _in_onednn_layout(images: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Returns images in the layout of oneDNN; images that have it already as they are."""
     return images if images.is_mkldnn else images.to_mkldnn(dtype)
 
 
 class _FlattenToDense(nn.Module):
+    """Flattens images (n, channels, height, width) to dense features (n, d), from any layout."""
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         dense = images.to_dense() if images.is_mkldnn else images
         return dense.flatten(1)

@@ -66,27 +66,28 @@ def blueprint(width: float) -> nn.Sequential:
 
 
 def _convolution(inputs: int, outputs: int, pooled: bool) -> nn.Sequential:
+    """Builds a convolution with batch-norm and ReLU, and with a 2×2 max-pool if it is pooled."""
     conv = nn.Conv2d(inputs, outputs, 3, padding=PADDING, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     # In place, because batch-norm's backward pass does not need its output: one activation less to write.
     relu = nn.ReLU(inplace=True)
-    parts: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, norm=nn.BatchNorm2d(outputs), relu=relu)
+    modules: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, norm=nn.BatchNorm2d(outputs), relu=relu)
     if pooled:
-        parts["pool"] = nn.MaxPool2d(2)
-    return nn.Sequential(parts)
+        modules["pool"] = nn.MaxPool2d(2)
+    return nn.Sequential(modules)
 
 
 def _connected(inputs: int, outputs: int, index: int) -> nn.Sequential:
     """Builds a fully connected layer; dropout comes first, so that the features of every cut are without its noise."""
-    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
     if index == 0:
-        parts["flatten"] = nn.Flatten()
+        modules["flatten"] = nn.Flatten()
     else:
-        parts["dropout"] = nn.Dropout(DROPOUT)
-    parts["linear"] = nn.Linear(inputs, outputs)
+        modules["dropout"] = nn.Dropout(DROPOUT)
+    modules["linear"] = nn.Linear(inputs, outputs)
     if index < len(_HIDDEN):
-        parts["relu"] = nn.ReLU()
-    return nn.Sequential(parts)
+        modules["relu"] = nn.ReLU()
+    return nn.Sequential(modules)
 
 
 def cut_shapes(network: nn.Sequential) -> list[tuple[int, ...]]:
@@ -119,6 +120,7 @@ def clone(module: Module) -> Module:
 
 
 def _clone_parameter(parameter: nn.Parameter | None) -> nn.Parameter | None:
+    """Returns a copy of a parameter, which needs a gradient if the parameter does."""
     if parameter is None:
         return None
     return nn.Parameter(parameter.detach().clone(), parameter.requires_grad)

@@ -80,9 +80,9 @@ class Checkpoints:
         network.load_state_dict(_named_below(_NETWORK, tensors))
         parameters = _parameters_of(optimiser)
         for name, tensor in _named_below(_OPTIMISER, tensors).items():
-            index, _, part = name.partition(".")
+            index, _, state_name = name.partition(".")
             parameter = parameters[int(index)]
-            optimiser.state[parameter][part] = _laid_out_like(parameter, tensor)
+            optimiser.state[parameter][state_name] = _laid_out_like(parameter, tensor)
 
         # Restore generators and notes.
         torch.set_rng_state(tensors[_CPU_RANDOM])
@@ -120,9 +120,9 @@ class Checkpoints:
         tensors = {f"{_NETWORK}{name}": tensor for name, tensor in network.state_dict().items()}
         parameters = _parameters_of(optimiser)
         for index, parameter in enumerate(parameters):
-            for part, value in optimiser.state.get(parameter, {}).items():
+            for state_name, value in optimiser.state.get(parameter, {}).items():
                 if isinstance(value, torch.Tensor):
-                    tensors[f"{_OPTIMISER}{index}.{part}"] = value
+                    tensors[f"{_OPTIMISER}{index}.{state_name}"] = value
 
         # Generators and notes.
         tensors[_CPU_RANDOM] = torch.get_rng_state()
@@ -139,13 +139,16 @@ class Checkpoints:
             self._path(epoch).unlink(missing_ok=True)
 
     def _path(self, epoch: int) -> Path:
+        """Returns the file of the checkpoint after an epoch."""
         return self.folder / f"{self.key}-{epoch:06d}.safetensors"
 
     def _epochs(self) -> list[int]:
+        """Returns the epochs after which there is a checkpoint, ascending."""
         names = (path.stem.rpartition("-")[2] for path in self.folder.glob(f"{self.key}-*.safetensors"))
         return sorted(int(name) for name in names if name.isdigit())
 
     def _write(self, epoch: int, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+        """Writes a checkpoint, and deletes all but the last two."""
         # If somebody deletes the folder at this moment, the training goes on without this checkpoint.
         with contextlib.suppress(FileNotFoundError):
             save_tensors(self._path(epoch), tensors, {"checkpoint": json.dumps(header)})
@@ -169,6 +172,7 @@ def _named_below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, 
 
 
 def _parameters_of(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """Returns the parameters that an optimiser trains, in its order."""
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 

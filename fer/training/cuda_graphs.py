@@ -166,6 +166,7 @@ class StepGraphs:
     def _capture(
         self, network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor, backward: Backward
     ) -> Captured:
+        """Captures a step, which computes with copies of these inputs and labels."""
         graph_inputs = inputs.clone()
         graph_labels = labels.clone()
 
@@ -268,14 +269,17 @@ def _replay(captured: Captured, network: nn.Sequential, inputs: torch.Tensor, la
 
 
 def _parameters_and_buffers(network: nn.Sequential) -> list[torch.Tensor]:
+    """Returns the tensors of a network."""
     return [*network.parameters(), *network.buffers()]
 
 
 def _gradients(network: nn.Sequential) -> list[torch.Tensor]:
+    """Returns the gradients of the parameters that have one."""
     return [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
 
 
 def _forget_gradients(network: nn.Sequential) -> None:
+    """Leaves all parameters without gradient."""
     for parameter in network.parameters():
         parameter.grad = None
 

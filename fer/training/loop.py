@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from fer.config import HEAD, AdaptationConfig
-from fer.expressions import EXPRESSIONS
 from fer.features.cache import frozen_features
 from fer.features.schedule import Schedule, learning_rate
 from fer.features.sources import FeatureSource
@@ -22,13 +21,17 @@ from fer.runtime import Runtime
 from fer.training.checkpoint import Checkpoints
 from fer.training.cuda_graphs import StepGraphs
 from fer.training.optimisers import make_optimiser
+from fer.training.regularisers import mix, sharpen, smooth
 
 
 class Diverged(ArithmeticError):
     """The training loss or the network's logits became NaN or infinite."""
 
 
-_SMALL_IMAGES, _SMALL_BATCH = 4, 32  # from this cut on images are small; fewer of them are few
+_SMALL_IMAGES = 4
+"""From this cut on, images are too small for oneDNN's layout to be quicker."""
+_SMALL_BATCH = 32
+"""With fewer images in a batch, oneDNN's layout is not quicker."""
 
 LabelledSource = tuple[FeatureSource, np.ndarray]
 """Where the samples of a domain's training split come from, and the labels (n,) of the split."""
@@ -126,7 +129,8 @@ class _Training:
 
         # The generator's seed is drawn before a checkpoint restores torch's own generator.
         self.mixing = np.random.default_rng(int(torch.randint(2**31, ()))) if config.mixup else None
-        self.first_step, self.epoch = 0, 0
+        self.first_step = 0
+        self.epoch = 0
         if hooks.checkpoints is not None:
             self.first_step, self.epoch = hooks.checkpoints.resume(job.network, self.optimiser, self.mixing)
 
@@ -194,15 +198,18 @@ class _Training:
         job = self.job
         inputs = channels_last(self.inputs_of(step))
         inputs = frozen_features(job.network, job.cut, self.config.leading, inputs, job.runtime)
-        return _mixed(inputs, self.labels[step], self.config, self.mixing)
+        if self.mixing is None:
+            return inputs, self.labels[step]
+        return mix(inputs, self.labels[step], self.config.mixup, self.mixing)
 
     def _compute_gradients(self, step: int, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Computes the gradients of all trained parameters and returns the loss."""
-        config, graphs = self.config, self.hooks.graphs
+        config = self.config
+        graphs = self.hooks.graphs
         smoothing = config.label_smoothing
         if graphs is not None and smoothing:
             # Smoothed in the labels, or every strength would need a graph of its own.
-            target = _smoothed(target, smoothing)
+            target = smooth(target, smoothing)
             smoothing = 0.0
         backward = partial(self._backward, step, smoothing)
 
@@ -213,7 +220,7 @@ class _Training:
             kernels = (config.leading, *self.active, config.bn, self.job.runtime.precision)
             loss = graphs.step(kernels, self.job.network, inputs, target, backward)
         if config.sam:
-            _sharpen(self.job.network, self.parameters, config.sam, partial(backward, inputs, target))
+            sharpen(self.job.network, self.parameters, config.sam, partial(backward, inputs, target))
         return loss
 
     def _backward(self, step: int, smoothing: float, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -237,6 +244,11 @@ class _Training:
         self.loss_count = 0
 
     def _check_finite(self) -> None:
+        """Ends a training whose mean loss or weights are not finite.
+
+        Raises:
+            Diverged: They are not.
+        """
         place = f"in epoch {self.epoch} at learning rate {self.config.lr:.2g}"
         if not math.isfinite(self.mean_loss):
             raise Diverged(f"the loss became {self.mean_loss} {place}")
@@ -256,7 +268,7 @@ def _activate(network: nn.Sequential, layers: Sequence[int], config: AdaptationC
 
 
 def _fits_blocks(network: nn.Sequential, config: AdaptationConfig) -> bool:
-    """Whether the trained convolutions can be computed in oneDNN's layout, and are quicker in it.
+    """Returns whether the trained convolutions can be computed in oneDNN's layout, and are quicker in it.
 
     The layout is quicker for large images in batches of some size, by a tenth for a whole network of the laptop's
     width, if all channels fill blocks of 16. It has no gradient through a batch-norm that takes no batch statistics.
@@ -269,71 +281,24 @@ def _fits_blocks(network: nn.Sequential, config: AdaptationConfig) -> bool:
 
 
 def _passes_tenth(step: int, steps: int) -> bool:
-    """Whether a tenth of all steps, or a multiple of it, ends with this step."""
+    """Returns whether a tenth of all steps, or a multiple of it, ends with this step."""
     return step * 10 // steps > (step - 1) * 10 // steps
-
-
-def _mixed(
-    inputs: torch.Tensor, labels: torch.Tensor, config: AdaptationConfig, rng: np.random.Generator | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mixes pairs of samples and of their labels (mixup, arXiv 1710.09412; above frozen layers, of their features)."""
-    if rng is None:
-        return inputs, labels
-    share = float(rng.beta(config.mixup, config.mixup))
-    order = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
-    shares = _class_shares(labels)
-    return torch.lerp(inputs[order], inputs, share), torch.lerp(shares[order], shares, share)
-
-
-def _smoothed(target: torch.Tensor, strength: float) -> torch.Tensor:
-    """Returns the class shares (n, 7) that cross-entropy's label smoothing stands for."""
-    uniform = torch.full((), 1 / len(EXPRESSIONS), device=target.device)
-    return torch.lerp(_class_shares(target), uniform, strength)
-
-
-def _class_shares(target: torch.Tensor) -> torch.Tensor:
-    """Returns labels (n,) as class shares (n, 7); class shares as they are."""
-    return F.one_hot(target, len(EXPRESSIONS)).float() if target.dim() == 1 else target
-
-
-def _sharpen(
-    network: nn.Sequential, parameters: list[nn.Parameter], radius: float, backward: Callable[[], torch.Tensor]
-) -> None:
-    """Replaces the gradient by that at the worst point near by (SAM); batch-norms count the step's batch once."""
-    gradients = {p: p.grad for p in parameters if p.grad is not None}
-    length = torch.stack([gradient.norm() for gradient in gradients.values()]).norm().clamp(min=1e-12)
-    before = {p: p.detach().clone() for p in gradients}
-
-    # To the worst point within the radius.
-    with torch.no_grad():
-        for p, gradient in gradients.items():
-            p.add_(gradient * (radius / length))
-            p.grad = None
-
-    # The gradient there, with the statistics of batch-norms left as they are.
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    backward()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-
-    # Back to where the step started.
-    with torch.no_grad():
-        for p, value in before.items():
-            p.copy_(value)
 
 
 def _inputs(job: TrainingJob) -> Callable[[int], torch.Tensor]:
     """Returns a function from a step to its samples, in the order of `job.sources`."""
-    drawn = []
+    domains = []
     for domain, (source, _) in job.sources.items():
         samples = job.schedule.samples(domain)
-        drawn.append((samples, source.batches_for(samples)))
+        domains.append((samples, source.batches_for(samples)))
 
     def inputs_of(step: int) -> torch.Tensor:
-        return torch.cat([batch_of(step) for samples, batch_of in drawn if len(samples[step][0])])
+        batches = []
+        for samples, batch_of in domains:
+            images, _ = samples[step]
+            if len(images):
+                batches.append(batch_of(step))
+        return torch.cat(batches)
 
     return inputs_of
 
@@ -342,7 +307,10 @@ def _labels(job: TrainingJob) -> tuple[torch.Tensor, ...]:
     """Returns the labels (n,) of every step, moved to the device at once."""
     labels_of_steps = []
     for step in range(job.schedule.boundaries[-1]):
-        parts = [labels[job.schedule.samples(domain)[step][0]] for domain, (_, labels) in job.sources.items()]
-        labels_of_steps.append(np.concatenate(parts))
+        labels_of_domains = []
+        for domain, (_, labels) in job.sources.items():
+            images, _ = job.schedule.samples(domain)[step]
+            labels_of_domains.append(labels[images])
+        labels_of_steps.append(np.concatenate(labels_of_domains))
     together = torch.from_numpy(np.concatenate(labels_of_steps)).to(job.runtime.device)
     return together.split([len(labels) for labels in labels_of_steps])

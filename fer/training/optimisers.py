@@ -1,41 +1,23 @@
 """Optimisers as the training loop uses them."""
 
-import inspect
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
 from fer.config import HEAD, AdaptationConfig
+from fer.torch_private import without_compiler
 
-Optimiser = TypeVar("Optimiser", bound=torch.optim.Optimizer)
-
-
-def _light(optimiser: type[Optimiser]) -> type[Optimiser]:
-    """Returns the optimiser without what torch wraps its methods in.
-
-    All of that is there for torch.compile, which is not used, and imports it: a second in every process that trains.
-    """
-    methods = {name: inspect.unwrap(getattr(optimiser, name)) for name in ("add_param_group", "zero_grad", "step")}
-    methods["step"] = torch.no_grad()(methods["step"])
-    light: type[Optimiser] = type(optimiser.__name__, (optimiser,), methods)
-    return light
-
-
-_SGD = _light(torch.optim.SGD)
-_ADAMW = _light(torch.optim.AdamW)
+_SGD = without_compiler(torch.optim.SGD)
+_ADAMW = without_compiler(torch.optim.AdamW)
 
 
 def make_optimiser(network: nn.Sequential, config: AdaptationConfig) -> torch.optim.Optimizer:
-    """Returns the optimiser that the configuration names, over the trained layers, each with its share of the rate."""
-    if config.layer_decay == 1:
-        parameters = [p for layer in config.trained for p in network[layer].parameters()]
-        groups: list[dict[str, Any]] = [{"params": parameters, "share": 1.0}]
-    else:
-        groups = [
-            {"params": list(network[layer].parameters()), "share": config.layer_decay ** (HEAD - layer)}
-            for layer in config.trained
-        ]
+    """Returns the optimiser that the configuration names, over the parameters of the trained layers.
+
+    Each group of parameters has under "share" its factor on the learning rate.
+    """
+    groups = _parameter_groups(network, config)
     if config.optimiser == "adamw":
         return _ADAMW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     sgd = _SGD(
@@ -46,8 +28,28 @@ def make_optimiser(network: nn.Sequential, config: AdaptationConfig) -> torch.op
         weight_decay=config.weight_decay,
         fused=True,
     )
-    # What torch would do at a parameter's first step; its fused kernel cannot where others have had theirs, as where
-    # the head comes first.
-    for parameter in (p for group in groups for p in group["params"] if config.momentum):
-        sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    if config.momentum:
+        _start_momentum(sgd)
     return sgd
+
+
+def _parameter_groups(network: nn.Sequential, config: AdaptationConfig) -> list[dict[str, Any]]:
+    """Returns the trained parameters, layer by layer if the layers have different rates, else together."""
+    parameters = {layer: list(network[layer].parameters()) for layer in config.trained}
+    if config.layer_decay == 1:
+        together = [parameter for of_layer in parameters.values() for parameter in of_layer]
+        return [{"params": together, "share": 1.0}]
+    return [
+        {"params": of_layer, "share": config.layer_decay ** (HEAD - layer)} for layer, of_layer in parameters.items()
+    ]
+
+
+def _start_momentum(sgd: torch.optim.Optimizer) -> None:
+    """Gives every parameter a momentum of zero, as torch itself does at a parameter's first step.
+
+    The fused kernel cannot do that for parameters that join after others have taken steps, as happens where the head is
+    trained alone first.
+    """
+    for group in sgd.param_groups:
+        for parameter in group["params"]:
+            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

@@ -54,8 +54,8 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
             on_damage=lambda text: print(f"warning: {printable(text)}", file=sys.stderr, flush=True),
         )
     trained = weights.load_network(path, where)
-    setting = AdaptationTask(trained, source, target, where, cache_folder(options["out"]))
-    folds = divide_into_folds(setting, options.get("folds", 0), options["seed"])
+    task = AdaptationTask(trained, source, target, where, cache_folder(options["out"]))
+    folds = divide_into_folds(task, options.get("folds", 0), options["seed"])
     logits, labels = join_folds(map(baseline_logits, folds)), join_folds(map(validation_labels, folds))
     if not all(np.isfinite(values).all() for values in logits.values()):
         raise UnusableNetwork(path)

@@ -14,7 +14,7 @@ class TrialContext:
     """What a worker needs for any trial of its study.
 
     Attributes:
-        setting: Baseline, datasets, runtime and cache of every adaptation.
+        task: Baseline, datasets, runtime and cache of every adaptation.
         space: Name of the search space.
         base: The hyperparameters that the space leaves alone.
         seed: Seed of the study.
@@ -28,7 +28,7 @@ class TrialContext:
         shares_device: Whether workers share the device; then a want of its memory is not the trial's fault.
     """
 
-    setting: AdaptationTask
+    task: AdaptationTask
     space: str
     base: AdaptationConfig
     seed: int
@@ -41,6 +41,6 @@ class TrialContext:
     shares_device: bool = False
 
     @property
-    def settings(self) -> list[AdaptationTask]:
+    def tasks(self) -> list[AdaptationTask]:
         """The adaptation task of each fold; a single one without folds."""
-        return divide_into_folds(self.setting, self.folds, self.seed)
+        return divide_into_folds(self.task, self.folds, self.seed)

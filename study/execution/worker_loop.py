@@ -91,10 +91,10 @@ def open_trial_context(record: dict[str, Any], args: argparse.Namespace) -> "Tri
     target = reopen_dataset(record["target"], options)
     trained = reopen_baseline(record, options, source, runtime)
     rung_images = options.get("rung_images", 0) or None
-    setting = AdaptationTask(trained, source, target, runtime, cache_folder(args.out), rung_images)
+    task = AdaptationTask(trained, source, target, runtime, cache_folder(args.out), rung_images)
 
     return TrialContext(
-        setting,
+        task,
         options["space"],
         base_config(record),
         options["seed"],

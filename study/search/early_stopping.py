@@ -152,11 +152,6 @@ def _dominated(point: np.ndarray, others: np.ndarray) -> bool:
     return bool((as_good & better).any())
 
 
-def rank_position(points: np.ndarray, index: int) -> int:
-    """Returns how many points come before one, by rank and then by crowding distance; equals share the better place."""
-    return trial_position(points, np.arange(len(points)), index)
-
-
 def trial_position(points: np.ndarray, owners: np.ndarray, trial: int) -> int:
     """Returns how many trials come before one, each by its best point; equals share the better place.
 

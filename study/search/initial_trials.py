@@ -16,11 +16,11 @@ from fer.adaptation.methods import METHODS
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from search_spaces import SPACES
+from search_spaces.initial_trials import InitialTrial
 from study.fronts import front_table
 from study.record import section
 from study.search.compatibility import fits
 from study.storage.backend import load_study, trials_of
-from study.storage.slots import InitialTrial
 from study.trial_attributes import TrialAttributes
 from study.trials import trials_table
 

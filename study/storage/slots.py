@@ -11,15 +11,14 @@ another gives it up at once. When the later one is claimed the earlier is there 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import count, islice
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.config import AdaptationConfig
 from search_spaces import SPACES
+from search_spaces.initial_trials import InitialTrial
 from study.reading import is_count
 from study.storage.backend import one_change_at_a_time, trials_of
 from study.storage.optuna_private import enqueued_parameters, storage_number, storage_of
@@ -31,28 +30,6 @@ WORKER_DIED = "worker died"
 """Why a trial is lost whose worker died at it."""
 DIVERGED = "Diverged: "
 """How the reason of a trial begins that failed with `fer.training.loop.Diverged`."""
-
-
-@dataclass(frozen=True)
-class InitialTrial:
-    """A trial as a study enqueues it.
-
-    Attributes:
-        params: The parameters that the sampler has no say in, by their names in the search space.
-        user_attrs: What a slot gives to its trials, see `study.trial_attributes.SLOT_ATTRIBUTES`.
-    """
-
-    params: dict[str, Any] = field(default_factory=dict)
-    user_attrs: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def prior(self) -> str:
-        """Where the user's own initial trial comes from; empty for one of the search space."""
-        return TrialAttributes(self.user_attrs).prior or ""
-
-    def enqueue(self, study: optuna.Study, slot: int) -> None:
-        """Enqueues the trial for a slot."""
-        study.enqueue_trial(self.params, user_attrs=self.user_attrs | {"slot": slot})
 
 
 def is_lost(trial: FrozenTrial) -> bool:
@@ -117,7 +94,7 @@ def fill_slots(
         else:
             # The space counts its own trials: slots of priors are none of them.
             index = slot - sum(prior_slot < slot for prior_slot in priors_of_slots)
-            InitialTrial(**SPACES[space].initial_trial(base, index)).enqueue(study, slot)
+            SPACES[space].initial_trial(base, index).enqueue(study, slot)
 
     # Withdraw what is too much, free trials first.
     waiting = [trial for trial in owners.values() if trial.state == TrialState.WAITING]
