@@ -9,6 +9,7 @@ import pandas as pd
 
 from fer.expressions import CHANCE
 from study.reading import RUNG, Reading, is_number, readable_attributes, readable_trials
+from study.record import StudyRecord
 from study.trial_attributes import TrialAttributes
 
 STATES = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
@@ -172,14 +173,13 @@ def objective_vectors(trial: Any) -> list[list[float]]:
     return [vector for vector in vectors if not vector[0] < min_source_accuracy]
 
 
-def hypervolume_reference(record: Mapping[str, Any]) -> tuple[float, float]:
+def hypervolume_reference(record: StudyRecord) -> tuple[float, float]:
     """Returns the corner that a study's hypervolume is measured from: what its user named, or chance."""
-    options = record.get("options") or {}
-    source, target = options.get("reference") or (CHANCE, CHANCE)
+    source, target = record.options.get("reference") or (CHANCE, CHANCE)
     return source, target
 
 
-def describe_reference(record: Mapping[str, Any]) -> str:
+def describe_reference(record: StudyRecord) -> str:
     """Returns in words the corner that a study's hypervolume is measured from."""
     source, target = hypervolume_reference(record)
     if (source, target) == (CHANCE, CHANCE):

@@ -3,10 +3,10 @@
 import pandas as pd
 
 from study.fronts import find_knee, front_table
-from study.record import DOMAINS, confirmed_points, is_synthetic, section
-from study.reporting.certainty import about_intervals, differing_points
+from study.record import DOMAINS, StudyRecord
 from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table, title_of
+from study.reporting.significance import describe_front_differences, describe_intervals
 from study.reporting.tables import Table, build_confirmed_table, build_front_table, to_markdown
 from study.reporting.wording import (
     SYNTHETIC,
@@ -18,30 +18,30 @@ from study.reporting.wording import (
 )
 
 
-def list_tables(info: dict, table: pd.DataFrame, paper: pd.DataFrame | None) -> list[Table]:
+def list_tables(record: StudyRecord, table: pd.DataFrame, paper: pd.DataFrame | None) -> list[Table]:
     """Returns every table of the report that has a row."""
-    tables = [build_front_table(info, table)]
-    if confirmed_points(info):
-        tables.append(build_confirmed_table(info))
-    tables += [answer.table for answer in list_findings(info, table) if answer.table is not None]
+    tables = [build_front_table(record, table)]
+    if record.results.points:
+        tables.append(build_confirmed_table(record))
+    tables += [answer.table for answer in list_findings(record, table) if answer.table is not None]
     if paper is not None:
-        tables.append(as_table(paper, title_of(info)))
+        tables.append(as_table(paper, title_of(record)))
     return [shown for shown in tables if shown.rows]
 
 
-def render_markdown(info: dict, table: pd.DataFrame, tables: list[Table]) -> str:
+def render_markdown(record: StudyRecord, table: pd.DataFrame, tables: list[Table]) -> str:
     """Returns the report in Markdown.
 
     Args:
-        info: The study's record, without passwords.
+        record: The study's record, without passwords.
         table: Of `study.trials.trials_table`.
         tables: Of `list_tables`; those that belong to an answer follow it.
     """
-    source, target = (dataset_label(info, domain) for domain in DOMAINS)
+    source, target = (dataset_label(record, domain) for domain in DOMAINS)
     lines = [f"# {source} to {target}", ""]
-    if is_synthetic(info):
+    if record.is_synthetic:
         lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
-    lines += [f"Study `{info.get('name', 'study')}`, {len(table)} trials.", ""]
+    lines += [f"Study `{record.name or 'study'}`, {len(table)} trials.", ""]
     knee = find_knee(front_table(table))
     if knee is None:
         return "\n".join([*lines, "No trial has finished yet.", ""])
@@ -52,7 +52,7 @@ def render_markdown(info: dict, table: pd.DataFrame, tables: list[Table]) -> str
         f"{source}, {format_percent(knee['target_val'])} % on {target}, on the validation images it was chosen by. "
         f"Network: `{knee['model']}`.", "",
     ]  # fmt: skip
-    findings = list_findings(info, table)
+    findings = list_findings(record, table)
     shown_names = {finding.table.name for finding in findings if finding.table is not None}
     for finding in findings:
         lines += [f"## {finding.question}", "", finding.words, ""]
@@ -63,10 +63,10 @@ def render_markdown(info: dict, table: pd.DataFrame, tables: list[Table]) -> str
             continue
         lines += [f"## {further.name.capitalize()}", ""]
         if further.name == "confirmed":
-            lines += [differing_points(info), "", about_intervals(info), ""]
+            lines += [describe_front_differences(record), "", describe_intervals(record), ""]
         lines.append(to_markdown(further))
-    versions = ", ".join(f"{name} {value}" for name, value in section(info, "versions").items())
-    method = METHOD.strip() + folds_sentence(info) + limits_sentence(info)
+    versions = ", ".join(f"{name} {value}" for name, value in record.versions.items())
+    method = METHOD.strip() + folds_sentence(record) + limits_sentence(record)
     lines += ["## Method", "", method, "", f"Software: {versions}." if versions else "", ""]
     return "\n".join(lines)
 

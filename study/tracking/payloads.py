@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from study.fronts import front_table, hypervolume_over_trials
-from study.record import DOMAINS, StudyRecord, confirmed_points, number
+from study.record import DOMAINS, StudyRecord, number
 from study.redaction import hide_secrets
 from study.trials import STATES, hypervolume_reference
 
@@ -145,7 +145,7 @@ def search_metrics(table: "pd.DataFrame", record: StudyRecord) -> list[Metric]:
     start = created_ms(record) or 0
     last = int(table["number"].max())
 
-    reference = hypervolume_reference({"options": record.options})
+    reference = hypervolume_reference(record)
     volumes = hypervolume_over_trials(table, reference)
     metrics: list[Metric] = []
     for trial, volume in zip(table["number"], volumes, strict=True):
@@ -163,7 +163,7 @@ def confirmed_metrics(record: StudyRecord) -> list[Metric]:
     if finished is None:
         return []
     metrics = []
-    for point in confirmed_points({"confirmation": record.confirmation}):
+    for point in record.results.points:
         place = "" if point["alpha"] == "1" else f" at {point['alpha']}"
         network = f"confirmed/{point['name']}{place}"
         figures = {f"{network}/{name}": value for name, value in point.items() if isinstance(value, float)}
