@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from optuna.trial import FrozenTrial
 
 from fer.errors import InputError
 from fer.files import write_atomically
@@ -18,7 +19,7 @@ FOLDERS = ("models", "confirm")
 """Where a study keeps networks and answers on test images."""
 
 
-def export(stored_record: Mapping[str, Any], trials: Iterable[Any], folder: Path) -> list[Path]:
+def export(stored_record: Mapping[str, Any], trials: Iterable[FrozenTrial], folder: Path) -> list[Path]:
     """Writes a study's tables, figures and report; each file appears complete or not at all.
 
     Args:
@@ -59,7 +60,7 @@ def require_folders(folder: Path) -> None:
             raise InputError(f"a study keeps its files in a folder {name}", f"{path}, which is none", "Move it away.")
 
 
-def is_exported(trials: Iterable[Any], folder: Path) -> bool:
+def is_exported(trials: Iterable[FrozenTrial], folder: Path) -> bool:
     """Returns whether a study's folder holds complete exports of these trials; else they are written again."""
     try:
         rows = pd.read_csv(folder / "trials.csv", usecols=["number"], encoding="utf-8")

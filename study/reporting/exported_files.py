@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
+from optuna.trial import FrozenTrial
 
 from study.fronts import front_table
 from study.reading_record import readable_record
@@ -21,7 +22,7 @@ from study.stored_values import notice
 from study.trials import readable, trials_table
 
 
-def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[Any]) -> dict[str, bytes]:
+def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[FrozenTrial]) -> dict[str, bytes]:
     """Returns the content of each file by its name; what is odd in the storage is left out and named on stderr.
 
     Args:
@@ -56,7 +57,9 @@ def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[Any])
     return files
 
 
-def _read(stored_record: Mapping[str, Any], stored_trials: Iterable[Any]) -> tuple[dict[str, Any], list[Any]]:
+def _read(
+    stored_record: Mapping[str, Any], stored_trials: Iterable[FrozenTrial]
+) -> tuple[dict[str, Any], list[FrozenTrial]]:
     """Returns what can be relied on of a stored record, without passwords, and of trials; warns of what is left out."""
     record_reading = readable_record(stored_record)
     trials_reading = readable(stored_trials)

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib
 import pandas as pd
+from optuna.trial import FrozenTrial
 
 from study.record import StudyRecord
 from study.reporting.figure_data import FigureData, build_figure_data
@@ -30,7 +31,7 @@ DOTS_PER_INCH = 160
 
 
 def draw_figures(
-    record: StudyRecord, table: pd.DataFrame, trials: list[Any]
+    record: StudyRecord, table: pd.DataFrame, trials: list[FrozenTrial]
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """Draws every figure; one that cannot be drawn never stops the others.
 
@@ -61,7 +62,7 @@ def draw_figures(
 
 
 def _draw_figure(
-    name: str, record: StudyRecord, table: pd.DataFrame, trials: list[Any]
+    name: str, record: StudyRecord, table: pd.DataFrame, trials: list[FrozenTrial]
 ) -> tuple[dict[str, bytes], str]:
     """Returns a figure's files, none where the study has too little for it, and a note on what is missing."""
     if finished_trials(table).empty:

@@ -1,9 +1,10 @@
 """What the interactive front shows of a trial when it is chosen, as data for JSON."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from optuna.trial import FrozenTrial
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
@@ -14,15 +15,12 @@ from study.reporting.wording import dataset_label, describe_interpolation, forma
 from study.trial_attributes import TrialAttributes
 from study.trials import counted_trials, finished_trials, model_file
 
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
 MOST_TRIALS = 1500
 """Trials that are shown; of more, the front's and the latest, so that the page stays a few megabytes."""
 CURVE_COLUMNS = ("epoch", "loss", "source_val", "target_val")
 
 
-def collect_trial_details(record: StudyRecord, table: pd.DataFrame, trials: Iterable[Any]) -> dict[str, Any]:
+def collect_trial_details(record: StudyRecord, table: pd.DataFrame, trials: Iterable[FrozenTrial]) -> dict[str, Any]:
     """Returns what can be shown of each finished trial.
 
     That is hyperparameters, curve, confusion matrices, retention, similarity of layers and interpolated networks.
@@ -49,7 +47,7 @@ def collect_trial_details(record: StudyRecord, table: pd.DataFrame, trials: Iter
 
 
 def _details_by_number(
-    record: StudyRecord, table: pd.DataFrame, front: pd.DataFrame, trials: Iterable[Any]
+    record: StudyRecord, table: pd.DataFrame, front: pd.DataFrame, trials: Iterable[FrozenTrial]
 ) -> dict[str, dict[str, Any]]:
     trial_by_number = {trial.number: trial for trial in counted_trials(trials)}
     interpolated = _interpolated_by_number(table, front)
@@ -69,9 +67,7 @@ def _details_by_number(
     return details
 
 
-def _trial_details(
-    row: Mapping[Any, Any], trial: "FrozenTrial", names: list[str], record: StudyRecord
-) -> dict[str, Any]:
+def _trial_details(row: Mapping[Any, Any], trial: FrozenTrial, names: list[str], record: StudyRecord) -> dict[str, Any]:
     """Returns what is shown of one trial.
 
     Args:

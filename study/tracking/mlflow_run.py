@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
 from study.fronts import front_table
@@ -21,6 +21,11 @@ from study.redaction import hide_secrets, one_line
 from study.tracking import client as mlflow_client
 from study.tracking import models, payloads
 from study.trials import counted_trials, readable, trials_table
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from optuna.trial import FrozenTrial
 
 RETRY_SECONDS = 30.0
 EXPORTS = ("pareto.html", "pareto.png", "pareto.svg", "hypervolume.png", "strategies.png", "importance.png",
@@ -89,14 +94,14 @@ class MlflowRun:
         self.experiment = ""
         self.parent: str | None = None
         self.study = ""
-        self.children: dict[int, Any] = {}
+        self.children: dict[int, Run] = {}
         self.logged: set[int] = set()
 
         # What the guard remembers: whether a failure was told, and before when nothing is tried again.
         self._warned = False
         self._next_attempt = 0.0
 
-    def connect(self) -> Any:
+    def connect(self) -> "MlflowClient":
         """Returns MLflow's client, created at the first call together with database and experiment."""
         if self.client is None:
             client = mlflow_client.create_client(self.uri)
@@ -110,7 +115,7 @@ class MlflowRun:
         return self._guard(self.connect)
 
     def sync(
-        self, stored_record: Mapping[str, Any], trials: Iterable[Any], logged: set[int], force: bool = False
+        self, stored_record: Mapping[str, Any], trials: "Iterable[FrozenTrial]", logged: set[int], force: bool = False
     ) -> int:
         """Adds to MLflow what it does not have yet of a study; calling it again adds nothing.
 
@@ -135,7 +140,9 @@ class MlflowRun:
         logged.update(added)
         return len(added)
 
-    def finish(self, stored_record: Mapping[str, Any], trials: Iterable[Any], logged: set[int], folder: Path) -> bool:
+    def finish(
+        self, stored_record: Mapping[str, Any], trials: "Iterable[FrozenTrial]", logged: set[int], folder: Path
+    ) -> bool:
         """Adds what `sync` has not, gives the study's run its exports and the hypervolume by trial, and ends it.
 
         Args:
@@ -151,7 +158,7 @@ class MlflowRun:
         return self._guard(partial(self._end, record, readable(trials).value, logged, folder), force=True)
 
     def log_models(
-        self, stored_record: Mapping[str, Any], trials: Iterable[Any], folder: Path, register: str | None
+        self, stored_record: Mapping[str, Any], trials: "Iterable[FrozenTrial]", folder: Path, register: str | None
     ) -> bool:
         """Logs the front's networks to the study's run as MLflow models; see `models`. Warns of damaged ones.
 
@@ -200,7 +207,7 @@ class MlflowRun:
         self._next_attempt = 0.0
         return True
 
-    def _end(self, record: StudyRecord, trials: list[Any], logged: set[int], folder: Path) -> None:
+    def _end(self, record: StudyRecord, trials: list["FrozenTrial"], logged: set[int], folder: Path) -> None:
         # Trials first: a server may have been away at the last `sync` and answer now.
         self._add_children(record, trials, logged, [])
         client = self.connect()
@@ -254,7 +261,9 @@ class MlflowRun:
         )
         return run.info.run_id
 
-    def _add_children(self, record: StudyRecord, trials: list[Any], logged: set[int], added: list[int]) -> None:
+    def _add_children(
+        self, record: StudyRecord, trials: list["FrozenTrial"], logged: set[int], added: list[int]
+    ) -> None:
         """Adds the trials that MLflow lacks; `added` gets their numbers, also of those before a failure."""
         self.connect()
         parent = self._find_or_create_parent(record)
@@ -268,7 +277,7 @@ class MlflowRun:
         logged.clear()
         logged.update(self.logged)
 
-    def _add_child(self, parent: str, record: StudyRecord, trial: Any) -> None:
+    def _add_child(self, parent: str, record: StudyRecord, trial: "FrozenTrial") -> None:
         """Adds one trial; one that an earlier call left half-written is written again, which changes nothing twice."""
         start, end = payloads.trial_times(trial)
         run = self.children.get(trial.number)
