@@ -9,7 +9,7 @@ TITLES = {
     "pareto": "Pareto front",
     "hypervolume": "Hypervolume",
     "strategies": "What each strategy reached",
-    "importance": "Which knob matters (PED-ANOVA)",
+    "importance": "Which hyperparameter matters (PED-ANOVA)",
     "parallel": "Every finished trial",
     CONFIRMED: "Confirmed on test images",
 }

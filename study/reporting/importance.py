@@ -35,7 +35,7 @@ def compute_importances(trials: list[FrozenTrial]) -> tuple[pd.DataFrame | None,
         return None, f"importance needs {MIN_TRIALS} finished trials; there are {len(finished)}"
     distributions = [distribution for trial in finished for distribution in trial.distributions.values()]
     if all(distribution.single() for distribution in distributions):
-        return None, "importance needs a knob that varies; none does"
+        return None, "importance needs a hyperparameter that varies; none does"
 
     # Each objective alone, its importances as shares of their sum.
     study = _copy_study(finished)
@@ -52,12 +52,12 @@ def compute_importances(trials: list[FrozenTrial]) -> tuple[pd.DataFrame | None,
         if total > 0:
             columns[domain] = {name: importance / total for name, importance in importances.items()}
         else:
-            notes.append(f"no knob separates the best {domain} accuracies from the rest")
+            notes.append(f"no hyperparameter separates the best {domain} accuracies from the rest")
 
     # Both objectives side by side, by their mean.
     note = "; ".join(notes)
     if not columns:
-        return None, f"importance cannot be told: {note}"
+        return None, f"importance is unknown: {note}"
     ranking = pd.DataFrame(columns).fillna(0.0).rename_axis("hyperparameter")
     order = ranking.mean(axis=1).sort_values(ascending=False, kind="stable").index
     return ranking.loc[order].reset_index(), note

@@ -81,7 +81,7 @@ def _varied_hyperparameters(knee: pd.Series, table: pd.DataFrame) -> str:
     """Returns the hyperparameters that vary over the study; the others are no choice."""
     names = varied_hyperparameters(table)
     values = [f"{name} {format_value(knee[name])}" for name in names if name in knee]
-    return ", ".join(values) or "no knob varied"
+    return ", ".join(values) or "no hyperparameter varied"
 
 
 def _accuracy_cards(record: StudyRecord, knee: pd.Series) -> list[Card]:

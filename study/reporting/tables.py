@@ -157,7 +157,7 @@ def build_front_table(record: StudyRecord, table: pd.DataFrame) -> Table:
 
     accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
     head = ["Trial", "Strategy", "Alpha", *accuracy_labels, *(name.replace("_", " ") for name in varied)]
-    return Table("front", "The front: accuracy on validation images, and the knobs that varied.", head, rows)
+    return Table("front", "The front: accuracy on validation images, and the hyperparameters that varied.", head, rows)
 
 
 def build_confirmed_table(record: StudyRecord) -> Table:
