@@ -14,7 +14,9 @@ from study.record import StudyRecord
 from study.trial_attributes import TrialAttributes
 
 STATES = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
+"""What tables call the end of a trial, by Optuna's name of its state."""
 OBJECTIVES = ["source_val", "target_val"]
+"""The columns of both objectives: accuracy on validation images, 0 to 1."""
 
 INTERPOLATED_COLUMN = "{}/{}"
 """The column of an interpolated network's metric, such as "source_val/0.50"."""
@@ -29,6 +31,7 @@ ERROR = "target_val_error"
 CONSTRAINT = "retention"
 """The constraint by which samplers know MIN_SOURCE_ACCURACY: how much a trial is below it; above 0 it is broken."""
 
+# The columns that every table has.
 _FIXED = ("number", "state", "strategy", *OBJECTIVES, "seconds", "reason")
 
 

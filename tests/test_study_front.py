@@ -186,7 +186,7 @@ def test_networks_on_the_way_compete_and_are_told_apart():
     ]  # fmt: skip
     assert list(front["alpha"]) == [1.0, 0.5, 1.0]
     assert objective_vectors(trials[1]) == [[0.5, 0.7], [0.55, 0.6], [0.1, 0.1]]
-    whole, ends = (hypervolume_over_trials(table, between=between) for between in (True, False))
+    whole, ends = (hypervolume_over_trials(table, with_interpolated=counted) for counted in (True, False))
     assert whole[0] == ends[0] and whole[1] - ends[1] == pytest.approx(0.05 * 0.1)
     assert is_on_front(candidate_networks(table), front).tolist() == [True, True, True, False]
 

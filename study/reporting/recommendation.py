@@ -136,8 +136,8 @@ def _search_cards(record: StudyRecord, table: pd.DataFrame) -> list[Card]:
     has_interpolated = (candidate_networks(table)["share"] < 1).any()
     if has_interpolated:
         reference = hypervolume_reference(record)
-        with_interpolated = hypervolume_over_trials(table, reference, True)[-1]
-        of_ends = hypervolume_over_trials(table, reference, False)[-1]
+        of_all = hypervolume_over_trials(table, reference)[-1]
+        of_ends = hypervolume_over_trials(table, reference, with_interpolated=False)[-1]
         detail = f"to the hypervolume of {of_ends:.4f} of the trials' ends, on validation"
-        cards.append(Card("Interpolation added", f"{with_interpolated - of_ends:.4f}", detail))
+        cards.append(Card("Interpolation added", f"{of_all - of_ends:.4f}", detail))
     return cards

@@ -15,6 +15,7 @@ from study.stored_results import Row
 from study.trials import OBJECTIVES, RUNG_COLUMN, finished_trials, interpolation_name, rung_shares
 
 SHOWN_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
+"""The last convolution of each block, and the layer before the last."""
 FREEZING_BINS = (-1, 0, 4, 8, 10, len(LAYERS) - 1, len(LAYERS))
 """Ends of the ranges of frozen layers that are shown together, each with its upper end."""
 
@@ -71,10 +72,14 @@ def best_on_target(networks: pd.DataFrame, min_source_accuracy: float) -> pd.Ser
 
 
 def build_retention_table(record: StudyRecord, table: pd.DataFrame) -> Table | None:
-    """Returns the best network on the target for each share of the source accuracy that must stay."""
+    """Returns the best network on the target for each share of the source accuracy that must stay.
+
+    None where the baseline's accuracy is not recorded, or no trial has finished.
+    """
     baseline = record.baseline.accuracies
     if baseline is None or finished_trials(table).empty:
         return None
+    baseline_source = baseline[0]
     networks = candidate_networks(table)
     networks["model"] = model_names(networks)
     tested = {point["model"]: point for point in record.results.points if point["model"]}
@@ -84,24 +89,27 @@ def build_retention_table(record: StudyRecord, table: pd.DataFrame) -> Table | N
         head.append("Target % on test")
     rows: list[list[Any]] = []
     for level in LEVELS:
-        label = f"{100 * level:.0f} %"
-        best = best_on_target(networks, level * baseline[0])
-        if best is None:
-            dashes = ["–" for _ in head[2:]]
-            rows.append([label, "none", *dashes])
-            continue
-        alpha = interpolation_name(best["share"], best["slope"])
-        accuracies = [format_percent(best["source_val"]), format_percent(best["target_val"])]
-        cells = [label, best["strategy"], best["number"], alpha, *accuracies]
+        best = best_on_target(networks, level * baseline_source)
+        cells = ["none", "–", "–", "–", "–"] if best is None else _network_cells(best)
         if tested:
-            point = tested.get(best["model"])
-            cells.append("not confirmed" if point is None else interval_text(point, "target"))
-        rows.append(cells)
+            cells.append("–" if best is None else _test_cell(tested.get(best["model"])))
+        rows.append([f"{100 * level:.0f} %", *cells])
     caption = (
         "The best on the target by how much of the source accuracy must stay, chosen on validation images, which "
         "flatters what is chosen."
     )
     return Table("retention", caption, head, rows)
+
+
+def _network_cells(network: pd.Series) -> list[Any]:
+    """Returns a network's strategy, trial, place between the baseline and the trial's end, and both accuracies."""
+    alpha = interpolation_name(network["share"], network["slope"])
+    accuracies = [format_percent(network[objective]) for objective in OBJECTIVES]
+    return [network["strategy"], network["number"], alpha, *accuracies]
+
+
+def _test_cell(point: Row | None) -> str:
+    return "not confirmed" if point is None else interval_text(point, "target")
 
 
 def build_expressions_table(record: StudyRecord, model: str, trial: Row) -> Table | None:
@@ -149,7 +157,7 @@ def _expression_row(name: str, before: Row, after: Row) -> list[str]:
 
 
 def build_freezing_table(table: pd.DataFrame) -> Table | None:
-    """Returns what trials reached by how many layers they froze."""
+    """Returns what trials reached by how many layers they froze; None where all froze equally many."""
     finished = finished_trials(table)
     if "frozen_layers" not in finished or finished["frozen_layers"].nunique() < 2:
         return None
@@ -157,7 +165,9 @@ def build_freezing_table(table: pd.DataFrame) -> Table | None:
     rows: list[list[Any]] = []
     for _, group in finished.groupby(bins, observed=True):
         layers = pd.to_numeric(group["frozen_layers"])
-        label = f"{layers.min()}" if layers.min() == layers.max() else f"{layers.min()}–{layers.max()}"
+        fewest = layers.min()
+        most = layers.max()
+        label = f"{fewest}" if fewest == most else f"{fewest}–{most}"
         accuracies = []
         for objective in OBJECTIVES:
             accuracies += [format_percent(group[objective].median()), format_percent(group[objective].max())]
@@ -171,7 +181,7 @@ def build_freezing_table(table: pd.DataFrame) -> Table | None:
 
 
 def build_differences_table(record: StudyRecord) -> Table | None:
-    """Returns the paired differences of the named strategies on test images."""
+    """Returns the paired differences of the named strategies on test images; None where they were not compared."""
     rows = []
     for difference in record.results.differences:
         label = f"{difference['one']} − {difference['other']}"
@@ -194,7 +204,7 @@ def _difference_cells(difference: Row, domain: str) -> list[str]:
 
 
 def build_similarity_table(record: StudyRecord) -> Table | None:
-    """Returns what one training of each confirmed point changed inside the network."""
+    """Returns what one training of each confirmed point changed inside the network; None where it was not measured."""
     rows = []
     for point, details in record.results.pair_with_class_results():
         if not details.get("cka"):

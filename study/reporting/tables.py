@@ -22,7 +22,9 @@ from study.trials import OBJECTIVES, hyperparameter_names
 LEVELS = (0.98, 0.95, 0.9, 0.8)
 """Shares of the baseline's source accuracy that a user may want to keep."""
 MOST_REASONS = 30
+"""Reasons of trials that did not finish that are shown; trials.csv has them all."""
 MOST_NUMBERS = 8
+"""Numbers of trials that are shown beside a reason."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def varied_hyperparameters(table: pd.DataFrame) -> list[str]:
 def build_strategies_table(record: StudyRecord, table: pd.DataFrame) -> Table:
     """Returns per strategy how many trials ended how, and what it reached on validation images."""
     baseline = record.baseline.accuracies
-    strategies = strategies_table(table, baseline[0] if baseline else None, LEVELS)
+    baseline_source = None if baseline is None else baseline[0]
+    strategies = strategies_table(table, baseline_source, LEVELS)
     head = [_strategy_heading(str(column)) for column in strategies.columns]
     rows = [[_strategy_cell(value) for value in row] for row in strategies.itertuples(index=False)]
     caption = "On validation images; each is the best of its strategy's trials, and the best of more trials is higher."

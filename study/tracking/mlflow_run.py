@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 RETRY_SECONDS = 30.0
+"""How long nothing is tried after a failure."""
 EXPORTS = ("pareto.html", "pareto.png", "pareto.svg", "hypervolume.png", "strategies.png", "importance.png",
            "confirmed.png", "confirmed.html", "trials.csv", "front.csv", "confirm.csv", "paper_table.csv", "study.json",
            "report.md", "report.html", "tables.tex")  # fmt: skip
+"""Files of a study's folder that its run gets."""
 
 
 def open_tracking(uri: str | None, root: Path, required: bool = False) -> "MlflowRun | None":

@@ -60,10 +60,14 @@ def log_models(
             continue
         with mlflow.start_run(run_id=run), warnings.catch_warnings(action="ignore"):
             logged = mlflow.pyfunc.log_model(
-                name=name, python_model=str(SERVED_MODEL), artifacts={"network": str(folder / model)},
-                signature=network_signature(), input_example=example_faces(), pip_requirements=REQUIREMENTS,
+                name=name,
+                python_model=str(SERVED_MODEL),
+                artifacts={"network": str(folder / model)},
+                signature=network_signature(),
+                input_example=example_faces(),
+                pip_requirements=REQUIREMENTS,
                 code_paths=[str(ADAPTATION_PACKAGE)],
-            )  # fmt: skip
+            )
         client.set_tag(run, f"model.{name}", logged.model_uri)
         added.append(name)
     if register:
