@@ -52,6 +52,7 @@ def predict(args: argparse.Namespace) -> int:
     # torch: not for --help.
     from fer.predict import UnusableNetwork, export_onnx, load_network, predict_image  # noqa: PLC0415
 
+    # The network, and its copy as ONNX.
     network = load_network(args.model)
     if args.export:
         path = export_onnx(network, args.export, args.model)
@@ -59,6 +60,7 @@ def predict(args: argparse.Namespace) -> int:
     if not args.images:
         return ExitCode.DONE
 
+    # A line per image.
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["image", "expression", *EXPRESSIONS])
     unreadable = 0

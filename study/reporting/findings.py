@@ -82,10 +82,13 @@ def describe_retention(record: StudyRecord, table: pd.DataFrame) -> str:
     baseline = record.baseline.accuracies
     if baseline is None:
         return ""
+    baseline_source = baseline[0]
     networks = candidate_networks(table)
+
+    # The best network's strategy by level.
     leaders = {}
     for level in LEVELS:
-        best = best_on_target(networks, level * baseline[0])
+        best = best_on_target(networks, level * baseline_source)
         if best is not None:
             leaders[f"{100 * level:.0f} %"] = str(best["strategy"])
     if not leaders:
@@ -95,8 +98,8 @@ def describe_retention(record: StudyRecord, table: pd.DataFrame) -> str:
     strategies = set(leaders.values())
     if len(strategies) == 1:
         return f"On validation images the best network came from {strategies.pop()} at every share. {untested}"
-    parts = ", ".join(f"from {strategy} where {level} must stay" for level, strategy in leaders.items())
-    return f"On validation images the best network on the target came {parts}. {untested}"
+    origins = ", ".join(f"from {strategy} where {level} must stay" for level, strategy in leaders.items())
+    return f"On validation images the best network on the target came {origins}. {untested}"
 
 
 def describe_expressions(record: StudyRecord, table: pd.DataFrame, knee: pd.Series) -> Finding:

@@ -81,7 +81,7 @@
     if (!trial.interpolated.length) return;
     const describe = (network) => "alpha " + network.alpha + ": " + percent(network.source) + " and "
       + percent(network.target) + (network.front ? " (front)" : "");
-    addElement(panel, "p", "On the way from the baseline to it: " + trial.interpolated.map(describe).join("; ") + ".");
+    addElement(panel, "p", "Between the baseline and it: " + trial.interpolated.map(describe).join("; ") + ".");
   }
 
   function addCurve(trial) {

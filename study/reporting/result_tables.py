@@ -31,7 +31,7 @@ def build_rungs_table(table: pd.DataFrame) -> Table | None:
     rows = [_rung_row(table, share) for share in rung_shares(table)]
     caption = (
         "Spearman's rank correlation of accuracies at a share of the budget with those at its end, over the finished "
-        "trials that were looked at there. Stopped trials have no end: the correlation over all would differ."
+        "trials that were evaluated there. Stopped trials have no end: the correlation over all would differ."
     )
     head = ["Budget spent", "Finished trials", "Source", "Target", "Stopped there"]
     return Table("rungs", caption, head, rows) if rows else None

@@ -99,7 +99,7 @@ class MlflowRun:
         self.children: dict[int, Run] = {}
         self.logged: set[int] = set()
 
-        # What the guard remembers: whether a failure was told, and before when nothing is tried again.
+        # For `_guard`: whether a failure was warned about, and until when nothing is tried again.
         self._warned = False
         self._next_attempt = 0.0
 

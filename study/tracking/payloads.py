@@ -1,4 +1,4 @@
-"""What MLflow is told of a study and its trials, as plain data within MLflow's limits. Does not know mlflow."""
+"""What MLflow keeps of a study and its trials, as plain data within MLflow's limits. Does not import mlflow."""
 
 import getpass
 import hashlib
