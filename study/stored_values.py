@@ -85,7 +85,7 @@ def is_plain(value: object, depth: int = DEEPEST) -> bool:
     return isinstance(value, list | tuple) and all(is_plain(item, depth - 1) for item in value)
 
 
-def encodable(value: object) -> object:
+def encodable(value: object) -> Any:  # noqa: ANN401 - JSON of the kind that it was
     """Returns a copy of text, dicts and lists in which what no UTF-8 can hold, half of a surrogate pair, is escaped."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()

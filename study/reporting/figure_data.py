@@ -145,6 +145,9 @@ def build_figure_data(
         record: The study's record.
         table: Trials, of `study.trials.trials_table`.
         ranking: Of `importance.compute_importances`, which the figure of importance needs.
+
+    Raises:
+        ValueError: The figure of importance is to be built without a ranking.
     """
     if name == "pareto":
         return build_front_figure(record, table)
