@@ -25,19 +25,21 @@ def paper_rich_table(paper: pd.DataFrame, title: str = "") -> Group:
         paper: Of `paper_table.paper_table`.
         title: What is written above, after the dataset's name.
     """
-    parts = []
+    shown_tables = []
     for _, rows in paper.groupby("domain", sort=True):
-        name = str(rows["dataset"].iloc[0])
-        table = as_table(rows)
-        heading = f"{name}: {title}" if title else name
+        dataset = str(rows["dataset"].iloc[0])
+        content = as_table(rows)
+        heading = f"{dataset}: {title}" if title else dataset
         shown = Table(title=escape(heading), title_justify="left")
-        for index, head in enumerate(table.head):
-            label = SHORT.get(head.removeprefix(f"{name}, "), head)
+
+        # The heading names the dataset, so the columns need not.
+        for index, head in enumerate(content.head):
+            label = SHORT.get(head.removeprefix(f"{dataset}, "), head)
             shown.add_column(escape(label), justify="right" if index else "left", no_wrap=True)
-        for row in table.rows:
+        for row in content.rows:
             shown.add_row(*(escape(cell) for cell in row))
-        parts.append(shown)
-    return Group(*parts)
+        shown_tables.append(shown)
+    return Group(*shown_tables)
 
 
 def confirmed_rich_table(record: StudyRecord) -> Table:
@@ -50,7 +52,7 @@ def confirmed_rich_table(record: StudyRecord) -> Table:
     seeds = count_seeds(record.confirmation["seeds"])
     title = f"test accuracy in per cent, {seeds}{mark}"
 
-    # Without vertical lines eighty columns hold it.
+    # Columns; without vertical lines eighty columns of text hold them.
     shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("point", "strategy", "alpha"):
         shown.add_column(name, overflow="fold", min_width=len(name))
@@ -64,6 +66,7 @@ def confirmed_rich_table(record: StudyRecord) -> Table:
     )
     shown.caption_justify = "left"
 
+    # Rows.
     for point in record.results.points:
         intervals = [interval_text(point, domain) for domain in DOMAINS]
         again = format_percent(point.get("target_val_again"))

@@ -188,7 +188,15 @@ class MlflowRun:
         return self._guard(log_networks, force=True) and not damaged
 
     def _guard(self, work: Callable[[], object], force: bool = False) -> bool:
-        """Does `work`, unless it failed a short while ago; returns whether it was done."""
+        """Runs `work`, unless it failed a short while ago; a failure becomes a warning.
+
+        Args:
+            work: Requests to MLflow.
+            force: Run it however short ago it failed.
+
+        Returns:
+            Whether it was run to its end.
+        """
         if not force and time.monotonic() < self._next_attempt:
             return False
 
@@ -210,6 +218,7 @@ class MlflowRun:
         return True
 
     def _end(self, record: StudyRecord, trials: list["FrozenTrial"], logged: set[int], folder: Path) -> None:
+        """Adds what is missing of the trials, then the exports and what the study reached, and ends its run."""
         # Trials first: a server may have been away at the last `sync` and answer now.
         self._add_children(record, trials, logged, [])
         client = self.connect()
