@@ -28,9 +28,10 @@ def candidate_networks(table: pd.DataFrame) -> pd.DataFrame:
     network's, 1 for the adapted network itself; slope: how much larger the share of the last layer is.
     """
     finished = finished_trials(table)
-    parts = [finished.assign(share=1.0, slope=0.0)]
+    adapted = finished.assign(share=1.0, slope=0.0)
 
     # Interpolated networks have a pair of columns for each interpolation point.
+    interpolated = []
     source_prefix, target_prefix = (INTERPOLATED_COLUMN.format(name, "") for name in OBJECTIVES)
     for name in finished.columns:
         point = name.removeprefix(source_prefix)
@@ -41,9 +42,9 @@ def candidate_networks(table: pd.DataFrame) -> pd.DataFrame:
             "source_val": finished[source_prefix + point],
             "target_val": finished[target_prefix + point],
         }
-        parts.append(finished.assign(share=float(share), slope=float(slope or 0), **objectives))
+        interpolated.append(finished.assign(share=float(share), slope=float(slope or 0), **objectives))
 
-    networks = pd.concat(parts).dropna(subset=OBJECTIVES)
+    networks = pd.concat([adapted, *interpolated]).dropna(subset=OBJECTIVES)
     if MIN_SOURCE_ACCURACY in networks:
         forgets = networks["source_val"] < networks[MIN_SOURCE_ACCURACY]
         networks = networks[~forgets]
@@ -51,17 +52,17 @@ def candidate_networks(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def hypervolume_over_trials(
-    table: pd.DataFrame, reference: tuple[float, float] = (CHANCE, CHANCE), between: bool = True
+    table: pd.DataFrame, reference: tuple[float, float] = (CHANCE, CHANCE), with_interpolated: bool = True
 ) -> np.ndarray:
-    """Returns, per row of a table, the hypervolume of the trials finished up to and including that row.
+    """Returns (trials,), per row of a table, the hypervolume of the trials finished up to and including that row.
 
     Args:
         table: Of `study.trials.trials_table`.
         reference: Source and target accuracy that areas are measured from.
-        between: Whether interpolated networks count.
+        with_interpolated: Whether interpolated networks count.
     """
     networks = candidate_networks(table)
-    if not between:
+    if not with_interpolated:
         networks = networks[networks["share"] == 1]
     points_of_trial = {number: group.to_numpy(float) for number, group in networks.groupby("number")[OBJECTIVES]}
 
@@ -105,14 +106,23 @@ def front_table(table: pd.DataFrame) -> pd.DataFrame:
     return result.astype({"alpha": "float64"}).reset_index(drop=True)
 
 
-def is_on_front(points: pd.DataFrame, front: pd.DataFrame) -> np.ndarray:
-    """Marks the rows of `points` that are on a front."""
-    return np.isin(model_names(points), front["model"])
+def is_on_front(networks: pd.DataFrame, front: pd.DataFrame) -> np.ndarray:
+    """Marks (n,) the networks that are on a front.
+
+    Args:
+        networks: Rows of `candidate_networks`.
+        front: Of `front_table`.
+    """
+    return np.isin(model_names(networks), front["model"])
 
 
-def model_names(points: pd.DataFrame) -> list[str]:
-    """Returns where the networks of `points` are kept."""
-    return [model_file(*row) for row in points[["number", "share", "slope"]].itertuples(index=False)]
+def model_names(networks: pd.DataFrame) -> list[str]:
+    """Returns the file of each network, relative to the study's folder.
+
+    Args:
+        networks: Rows of `candidate_networks`.
+    """
+    return [model_file(*row) for row in networks[["number", "share", "slope"]].itertuples(index=False)]
 
 
 def find_knee(front: pd.DataFrame) -> pd.Series | None:
@@ -120,16 +130,25 @@ def find_knee(front: pd.DataFrame) -> pd.Series | None:
 
     Both axes are scaled to the front's extent. Where no point stands out (one or two points, a hollow
     front), the point that alone dominates the largest area above chance; None on an empty front.
+
+    Args:
+        front: Of `front_table`.
     """
     if front.empty:
         return None
     points = front[OBJECTIVES].to_numpy(float)
+    area = np.prod(np.maximum(points - CHANCE, 0), axis=1)
+
+    # Scaled, the ends lie at (0, 1) and (1, 0), and the line between them is where both coordinates sum to 1. Rounded,
+    # so that equal heights are equal and the area decides.
     extent = np.ptp(points, axis=0)
     scaled = (points - points.min(axis=0)) / np.where(extent > 0, extent, 1)
-    above = np.round(scaled.sum(axis=1) - 1, 9)
-    area = np.prod(np.maximum(points - CHANCE, 0), axis=1)
-    best = int(np.lexsort((-area, -above))[0]) if above.max() > 0 else int(np.argmax(area))
-    return front.iloc[best]
+    height = np.round(scaled.sum(axis=1) - 1, 9)
+
+    if height.max() > 0:
+        highest_first = np.lexsort((-area, -height))
+        return front.iloc[int(highest_first[0])]
+    return front.iloc[int(np.argmax(area))]
 
 
 def strategies_table(
@@ -140,6 +159,11 @@ def strategies_table(
     Columns: strategy, finished, stopped, failed, best_target, source_there (at the best target) and, where
     the baseline is known, target_at_R: the best target accuracy among trials that kept at least the share R
     of the baseline's source accuracy.
+
+    Args:
+        table: Of `study.trials.trials_table`.
+        baseline_source: The baseline's source accuracy, None where it is not known.
+        levels: The shares R.
     """
     strategies = table["strategy"].fillna("unknown")
     rows = []

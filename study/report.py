@@ -8,7 +8,7 @@ from study.arguments import Parser
 from study.cli import leave, run_command
 from study.exit_code import ExitCode
 from study.option_parsers import build_place_parent, check_places
-from study.reporting.export import export
+from study.record import StudyRecord
 from study.storage.records import open_study
 
 
@@ -33,25 +33,26 @@ def export_again(arguments: list[str] | None) -> int:
     args = build_parser().parse_args(arguments)
     check_places(args)
 
-    # Not for --help.
-    import rich
+    # What --help must not load: optuna, pandas, the figures.
+    import rich  # noqa: PLC0415
 
-    from study.fronts import front_table
-    from study.reporting.terminal import for_terminal
-    from study.tracking.models import damage_warning, damaged_networks
-    from study.trials import trials_table
+    from study.fronts import front_table  # noqa: PLC0415
+    from study.reporting.export import export  # noqa: PLC0415
+    from study.reporting.terminal import for_terminal  # noqa: PLC0415
+    from study.tracking.models import damage_warning, damaged_networks  # noqa: PLC0415
+    from study.trials import trials_table  # noqa: PLC0415
 
     # Export.
-    record, trials = open_study(args.study, Path(args.out), args.storage)
+    stored_record, trials = open_study(args.study, Path(args.out), args.storage)
     folder = Path(args.out) / args.study
-    written = export(record, trials, folder)
+    written = export(stored_record, trials, folder)
 
     # Say what the user should know.
     rows = trials_table(trials)
     damaged = damaged_networks(front_table(rows), folder)
     if damaged:
         print(f"warning: {damage_warning(damaged)}", file=sys.stderr)
-    paper_table = for_terminal(record, rows)
+    paper_table = for_terminal(StudyRecord.from_json(stored_record), rows)
     if paper_table is not None:
         rich.print(paper_table)
     print(f"{len(written)} files in {folder}; open {folder / 'report.html'}")

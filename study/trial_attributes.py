@@ -20,7 +20,7 @@ class _HasAttributes(Protocol):
 class _TakesAttributes(Protocol):
     """A trial that runs."""
 
-    def set_user_attr(self, key: str, value: Any) -> None: ...
+    def set_user_attr(self, key: str, value: object) -> None: ...
 
 
 class _Attribute(Generic[Value]):
@@ -136,7 +136,7 @@ SLOT_ATTRIBUTES = ("slot", "named", "keep", "replicate", "prior")
 """What a slot gives to each of its trials; all else is what became of one of them."""
 
 
-def write_attributes(trial: _TakesAttributes, **values: Any) -> None:
+def write_attributes(trial: _TakesAttributes, **values: object) -> None:
     """Writes attributes of a running trial, each by a call of its own; what is None is left out.
 
     Raises:

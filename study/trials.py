@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from optuna.trial import FrozenTrial
 
 from fer.expressions import CHANCE
 from study.reading import RUNG, Reading, is_number, readable_attributes, readable_trials
+from study.record import StudyRecord
 from study.trial_attributes import TrialAttributes
 
 STATES = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
+"""What tables call the end of a trial, by Optuna's name of its state."""
 OBJECTIVES = ["source_val", "target_val"]
+"""The columns of both objectives: accuracy on validation images, 0 to 1."""
 
 INTERPOLATED_COLUMN = "{}/{}"
 """The column of an interpolated network's metric, such as "source_val/0.50"."""
@@ -20,22 +24,24 @@ RUNG_COLUMN = "{}@{}"
 """The column of an objective at a rung, such as "source_val@0.500"."""
 
 MIN_SOURCE_ACCURACY = "source_floor"
-"""The measure that says which source accuracy an answer must have (--min-retention); absent where none is asked."""
+"""The measure that says which source accuracy a network of the front must have (--min-retention); absent where none is
+asked."""
 ERROR = "target_val_error"
-"""The measure that says how far a target accuracy would move with other people: its standard error."""
+"""The measure that says how far the target accuracy would move with other people: its standard error."""
 CONSTRAINT = "retention"
 """The constraint by which samplers know MIN_SOURCE_ACCURACY: how much a trial is below it; above 0 it is broken."""
 
+# The columns that every table has.
 _FIXED = ("number", "state", "strategy", *OBJECTIVES, "seconds", "reason")
 
 
-def counted_trials(trials: Iterable[Any]) -> list[Any]:
+def counted_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """Returns the trials that count, by number: ended ones, without those that a clean copy replaced."""
     ended = [trial for trial in trials if trial.state.name in STATES and not TrialAttributes.of(trial).lost]
     return sorted(ended, key=lambda trial: trial.number)
 
 
-def readable(trials: Iterable[Any]) -> Reading:
+def readable(trials: Iterable[FrozenTrial]) -> Reading:
     """Returns the trials that count, each with what of its attributes can be relied on, and what could not be read.
 
     Whatever shows trials reads them through here: one odd trial takes nothing from the others. See `study.reading`.
@@ -43,7 +49,7 @@ def readable(trials: Iterable[Any]) -> Reading:
     return readable_trials(counted_trials(trials))
 
 
-def trials_table(trials: Iterable[Any]) -> pd.DataFrame:
+def trials_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
     """Returns one row per counted trial.
 
     Columns: number, state (finished, stopped or failed), strategy, every hyperparameter, source_val, target_val, the
@@ -87,7 +93,7 @@ def _all_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _renamed(values: Any, prefix: str, taken: Sequence[str]) -> dict[str, Any]:
+def _renamed(values: object, prefix: str, taken: Sequence[str]) -> dict[str, Any]:
     """Returns a flat copy without the columns that stand elsewhere; other clashing names get a prefix."""
     if not isinstance(values, dict):
         return {}
@@ -101,13 +107,13 @@ def _renamed(values: Any, prefix: str, taken: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def _at_rungs(trial: Any) -> dict[str, float]:
+def _at_rungs(trial: FrozenTrial) -> dict[str, float]:
     """Returns both objectives at every rung that a trial came to, as the table names them."""
     rungs = {name.removeprefix(RUNG): pair for name, pair in trial.user_attrs.items() if name.startswith(RUNG)}
     return {
-        RUNG_COLUMN.format(side, share): value
+        RUNG_COLUMN.format(objective, share): value
         for share, pair in sorted(rungs.items())
-        for side, value in zip(OBJECTIVES, pair, strict=True)
+        for objective, value in zip(OBJECTIVES, pair, strict=True)
     }
 
 
@@ -117,15 +123,16 @@ def rung_shares(table: pd.DataFrame) -> list[str]:
     return sorted(name.removeprefix(start) for name in table.columns if name.startswith(start))
 
 
-def _objectives(trial: Any) -> tuple[float, float]:
+def _objectives(trial: FrozenTrial) -> tuple[float, float]:
     """Returns the trial's objectives; an unfinished one shows the last it measured, if anything."""
     if trial.values is not None and len(trial.values) == 2:
         return trial.values[0], trial.values[1]
-    measures = trial.user_attrs.get("measures") or {}
+    measures = TrialAttributes.of(trial).measures or {}
     return measures.get("source_val", np.nan), measures.get("target_val", np.nan)
 
 
 def _column(values: list[Any]) -> pd.Series:
+    """Returns a column of the kind that holds its values exactly: integers, floats, or any objects."""
     present = [value for value in values if value is not None]
     kinds = {type(value) for value in present}
     if kinds == {int} and all(abs(value) < 2**63 for value in present):
@@ -147,7 +154,7 @@ def finished_trials(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["state"] == "finished") & table[OBJECTIVES].notna().all(axis=1)]
 
 
-def objective_vectors(trial: Any) -> list[list[float]]:
+def objective_vectors(trial: FrozenTrial) -> list[list[float]]:
     """Returns both objectives of a finished trial's adapted network, then of its interpolated ones.
 
     Networks that forget more of the source than their study allows are left out.
@@ -172,14 +179,13 @@ def objective_vectors(trial: Any) -> list[list[float]]:
     return [vector for vector in vectors if not vector[0] < min_source_accuracy]
 
 
-def hypervolume_reference(record: Mapping[str, Any]) -> tuple[float, float]:
+def hypervolume_reference(record: StudyRecord) -> tuple[float, float]:
     """Returns the corner that a study's hypervolume is measured from: what its user named, or chance."""
-    options = record.get("options") or {}
-    source, target = options.get("reference") or (CHANCE, CHANCE)
+    source, target = record.options.get("reference") or (CHANCE, CHANCE)
     return source, target
 
 
-def describe_reference(record: Mapping[str, Any]) -> str:
+def describe_reference(record: StudyRecord) -> str:
     """Returns in words the corner that a study's hypervolume is measured from."""
     source, target = hypervolume_reference(record)
     if (source, target) == (CHANCE, CHANCE):
@@ -192,12 +198,13 @@ def model_file(number: int, share: float = 1.0, slope: float = 0.0) -> str:
 
     Args:
         number: The trial's.
-        share: Of the way from the baseline to the trial's adapted network, 1 for the adapted network itself.
+        share: How far the network's first layer is from the baseline's towards the adapted network's, 1 for the
+            adapted network itself.
         slope: How much larger the share of the last layer is than that of the first.
     """
     is_adapted = (share, slope) == (1, 0)
-    point = "" if is_adapted else f"-at-{interpolation_name(share, slope)}"
-    return f"models/trial-{number:04d}{point}.safetensors"
+    place = "" if is_adapted else f"-at-{interpolation_name(share, slope)}"
+    return f"models/trial-{number:04d}{place}.safetensors"
 
 
 def interpolation_name(share: float, slope: float) -> str:

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fer.expressions import EXPRESSIONS
 from study.fronts import front_table
+from study.record import StudyRecord
 from study.reporting import figures
 from study.trials import trials_table
 
@@ -96,7 +97,7 @@ def made_pictures() -> tuple[dict, list[FrozenTrial], dict[str, bytes], dict[str
     """A record, its trials, and their pictures and notes, drawn once for all tests since it takes seconds."""
     info = made_info(name="a $tudy & <b>", options={"space": "card", "storage": "postgresql://me:s3cr3t@host/db"})
     trials = made_trials(30)
-    return info, trials, *figures.draw_figures(info, trials_table(trials), trials)
+    return info, trials, *figures.draw_figures(StudyRecord.from_json(info), trials_table(trials), trials)
 
 
 def made_study(trials: list[FrozenTrial], storage: Any = None, name: str = "made") -> optuna.Study:

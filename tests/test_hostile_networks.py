@@ -461,7 +461,7 @@ def test_a_network_that_is_on_another_machine_is_not_damaged(front, tmp_path):
 def test_the_report_warns_of_damaged_networks(front, tmp_path, monkeypatch, capsys):
     trials = [made_trial(number, values=pair) for number, pair in enumerate([(0.6, 0.3), (0.55, 0.5), (0.3, 0.55)])]
     monkeypatch.setattr(report, "open_study", lambda *_: (made_info(), trials))
-    monkeypatch.setattr(report, "export", lambda *_: [])
+    monkeypatch.setattr("study.reporting.export.export", lambda *_: [])
     command = [tmp_path.name, "--out", str(tmp_path.parent)]
     assert report.main(command) == 0 and not capsys.readouterr().err
     in_the_middle(tmp_path / front["model"][2])

@@ -114,8 +114,10 @@ def assert_others_are_reported(trials: list[Any]) -> None:
     info = made_info()
     assert table.to_csv(index=False).encode()
     assert front_table(table).to_csv(index=False).encode()
-    assert json.dumps(collect_trial_details(info, table, kept), allow_nan=False).encode()
-    assert render_markdown(info, table, list_tables(info, table, None)).encode()
+    assert json.dumps(collect_trial_details(StudyRecord.from_json(info), table, kept), allow_nan=False).encode()
+    assert render_markdown(
+        StudyRecord.from_json(info), table, list_tables(StudyRecord.from_json(info), table, None)
+    ).encode()
     assert hypervolume_over_trials(table).max() <= 1
     assert all(
         len(vector) == 2 for trial in kept if trial.state.name == "COMPLETE" for vector in objective_vectors(trial)
@@ -542,7 +544,7 @@ def test_a_damaged_entry_still_counts(line, tmp_path):
     before = note_evaluation(tmp_path, "d", entry("b"))
     assert [known["study"] for known in before] == (["a", UNKNOWN] if line else ["a"])
     info = made_info(confirmation={"test_sets": {"target": {"evaluated_before": before}}})
-    said = evaluated_before(info)
+    said = evaluated_before(StudyRecord.from_json(info))
     assert f"evaluated {'2 times' if line else 'once'} before" in said and said.isprintable()
 
 
@@ -552,7 +554,7 @@ NOBODY = [None, 3, "x", [], {}, {"target": 3}, {"target": {}}, {"source": {"eval
 
 @pytest.mark.parametrize("sets", NOBODY, ids=str)
 def test_nothing_is_said_where_nothing_was_evaluated_before(sets):
-    assert evaluated_before(made_info(confirmation={"test_sets": sets})) == ""
+    assert evaluated_before(StudyRecord.from_json(made_info(confirmation={"test_sets": sets}))) == ""
 
 
 def test_earlier_evaluations_are_said_in_the_report(export_to):

@@ -18,7 +18,7 @@ from study.confirmation.points import ConfirmedPoint
 from study.confirmation.results import collect_results
 from study.confirmation.statistics import measures_on_test, predicted_expressions
 from study.confirmation.test_sets import GroundTruth
-from study.record import DOMAINS
+from study.record import DOMAINS, StudyRecord
 from study.reporting.paper_table import TESTED, study_paper_table
 from study.reporting.terminal import confirmed_rich_table
 
@@ -62,7 +62,7 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
         "confirmation": confirmation.to_json() | {"results": found, "finished": "now"},
     }
     empty = pd.DataFrame({name: [] for name in ("number", "state", "strategy", "source_val", "target_val", "amount")})
-    table = study_paper_table(info, empty).set_index(["figures", "domain"])
+    table = study_paper_table(StudyRecord.from_json(info), empty).set_index(["figures", "domain"])
     assert table.loc[(TESTED, "target"), "FC_50"] == pytest.approx(80)
 
 
@@ -86,9 +86,10 @@ def test_what_no_seed_changes_is_not_validated_beside_means_over_seeds_and_missi
 def test_the_confirmed_table_is_read_whole_on_a_terminal_of_80_columns():
     point = {f"{side}_{name}": 0.5 for side in DOMAINS for name in ("test", "lower", "upper", "p")}
     point |= {"name": "trial 17", "strategy": "FU+LLRD", "alpha": "0 to 1", "target_val_again": 0.5}
-    opening = {"seeds": 2, "results": {"points": [point]}}
+    datasets = {side: {"name": "fer2013", "kind": "real"} for side in DOMAINS}
+    record = StudyRecord.from_json(datasets | {"confirmation": {"seeds": 2, "results": {"points": [point]}}})
     console = Console(width=80, file=io.StringIO())
-    console.print(confirmed_rich_table({side: {"name": "fer2013", "kind": "real"} for side in DOMAINS}, opening))
+    console.print(confirmed_rich_table(record))
     text = console.file.getvalue()
     assert "…" not in text and all(word in text for word in ("trial", "strategy", "FU+LLRD", "0 to", "again", "Holm"))
 

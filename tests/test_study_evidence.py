@@ -15,17 +15,12 @@ from made_study import made_confirmed, made_info, made_trials
 from study.confirmation.points import ConfirmedPoint
 from study.confirmation.statistics import judge_points, strategy_differences
 from study.fronts import find_knee, front_table
-from study.record import DOMAINS
-from study.reporting.certainty import (
-    about_intervals,
-    change_words,
-    describe_certainty,
-    differing_points,
-    validation_estimate,
-)
+from study.record import DOMAINS, StudyRecord
+from study.reporting.certainty import describe_certainty, validation_estimate
 from study.reporting.findings import list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
+from study.reporting.significance import describe_change, describe_front_differences, describe_intervals
 from study.trials import ERROR, model_file, trials_table
 
 ROOT = Path(__file__).parent.parent
@@ -91,7 +86,7 @@ def test_the_best_of_thirty_equal_configurations_does_not_differ_from_the_others
     assert all(point["target_p"] > 0.05 for point in found["points"][1:])
     optimism = [point["target_optimism"] for point in found["points"]]
     assert np.mean(optimism) == pytest.approx(0.15, abs=0.03)
-    said = differing_points({"confirmation": {"results": found}})
+    said = describe_front_differences(StudyRecord.from_json({"confirmation": {"results": found}}))
     assert "No two of the front's 30 points differ significantly" in said and "with 5 test people" in said
 
 
@@ -107,8 +102,8 @@ def test_a_clear_difference_is_significant():
     assert found["alike"] == {"bad": [], "good": []}
     assert found["points"][2]["target_p"] < 0.001
     info = made_info(confirmation={"results": found})
-    assert "All 2 points of the front differ significantly" in differing_points(info)
-    assert "significantly better" in change_words(info, found["points"][2], "target")
+    assert "All 2 points of the front differ significantly" in describe_front_differences(StudyRecord.from_json(info))
+    assert "significantly better" in describe_change(StudyRecord.from_json(info), found["points"][2], "target")
 
 
 # --- consistency
@@ -224,7 +219,7 @@ def confirmed_info(people: int, images: int, seeds: int = 5, level: float = 0.0,
     ],
 )
 def test_a_reader_is_told_how_many_people_the_test_set_shows(people, images, said):
-    assert f"JAFFE: {said}" in about_intervals(confirmed_info(people, images))
+    assert f"JAFFE: {said}" in describe_intervals(StudyRecord.from_json(confirmed_info(people, images)))
 
 
 @pytest.mark.parametrize("people, images, said", [
@@ -236,9 +231,9 @@ def test_a_reader_is_told_how_many_people_the_test_set_shows(people, images, sai
 def test_where_no_difference_is_significant_it_says_which_would_have_been_seen(people, images, said):
     info = confirmed_info(people, images)
     point = info["confirmation"]["results"]["points"][3]
-    words = change_words(info, point, "target")
+    words = describe_change(StudyRecord.from_json(info), point, "target")
     assert "not significantly different" in words and said in words
-    assert said in differing_points(info)
+    assert said in describe_front_differences(StudyRecord.from_json(info))
     limit = re.search(r"would have to be about ([\d.]+) points", words)
     assert limit is None or float(limit[1]) == pytest.approx(100 * point["target_detectable"], rel=0.06)
 
@@ -246,17 +241,17 @@ def test_where_no_difference_is_significant_it_says_which_would_have_been_seen(p
 def test_what_intervals_are_about_is_said_once_where_they_are_explained():
     info, trials = confirmed_info(3, 67), made_trials(3)
     table = trials_table(trials)
-    html = render_html(info, table, {}, {"pareto": "not drawn here"}, None)
-    text = render_markdown(info, table, list_tables(info, table, None))
+    html = render_html(StudyRecord.from_json(info), table, {}, {"pareto": "not drawn here"}, None)
+    text = render_markdown(StudyRecord.from_json(info), table, list_tables(StudyRecord.from_json(info), table, None))
     for found in (html, text):
         assert found.count("about other people and other seeds, with this one baseline") == 1
         assert found.count("4 divisions of the target into training and validation images in turn") == 1
-    single = about_intervals(confirmed_info(3, 67, seeds=1))
+    single = describe_intervals(StudyRecord.from_json(confirmed_info(3, 67, seeds=1)))
     assert "other people, with this one training of each" in single and "Seeds differ" not in single
     same = confirmed_info(3, 67)
     for point in same["confirmation"]["results"]["points"]:
         point["divisions"] = 1
-    assert "divisions" not in about_intervals(same)
+    assert "divisions" not in describe_intervals(StudyRecord.from_json(same))
 
 
 CLAIMS = re.compile(r"told apart|told from|luck|tested best|did best|may be nothing|leads at every|McNemar|bootstrap")
@@ -271,8 +266,8 @@ def test_no_sentence_claims_more_than_was_tested(people, level, confirmed):
     if not confirmed:
         info = {name: value for name, value in info.items() if name != "confirmation"}
     table = trials_table(trials)
-    html = render_html(info, table, {}, {"pareto": "not drawn here"}, None)
-    text = render_markdown(info, table, list_tables(info, table, None))
+    html = render_html(StudyRecord.from_json(info), table, {}, {"pareto": "not drawn here"}, None)
+    text = render_markdown(StudyRecord.from_json(info), table, list_tables(StudyRecord.from_json(info), table, None))
     for found in (html, text):
         assert not CLAIMS.findall(re.sub(r"<script.*?</script>", "", found, flags=re.DOTALL))
     points = info.get("confirmation", {}).get("results", {}).get("points", [])
@@ -282,7 +277,11 @@ def test_no_sentence_claims_more_than_was_tested(people, level, confirmed):
 
 def test_both_p_values_stand_beside_each_change():
     info = confirmed_info(3, 67)
-    (table,) = (one for one in list_tables(info, trials_table(made_trials(3)), None) if one.name == "confirmed")
+    (table,) = (
+        one
+        for one in list_tables(StudyRecord.from_json(info), trials_table(made_trials(3)), None)
+        if one.name == "confirmed"
+    )
     assert table.head.count("p alone") == table.head.count("p") == 2
     assert table.rows[0][5] == "–"
     for row, point in zip(table.rows[1:], info["confirmation"]["results"]["points"][1:], strict=True):
@@ -293,7 +292,7 @@ def test_both_p_values_stand_beside_each_change():
 def test_a_confirmed_recommendation_shows_its_change_on_test_images_with_an_interval():
     info, trials = made_confirmed()
     table = trials_table(trials)
-    html = render_html(info, table, {}, {"pareto": "not drawn here"}, None)
+    html = render_html(StudyRecord.from_json(info), table, {}, {"pareto": "not drawn here"}, None)
     knee = find_knee(front_table(table))
     point = next(p for p in info["confirmation"]["results"]["points"] if p["model"] == knee["model"])
     low, high = (100 * point[f"target_change_{end}"] for end in ("lower", "upper"))
@@ -320,8 +319,8 @@ def test_an_unconfirmed_recommendation_says_how_sure_validation_makes_it(sizes, 
         trial.user_attrs["measures"][ERROR] = error
     table = trials_table(trials)
     knee = find_knee(front_table(table))
-    words = describe_certainty(info, table, knee)
-    assert said in words and list_findings(info, table)[0].words == words
+    words = describe_certainty(StudyRecord.from_json(info), table, knee)
+    assert said in words and list_findings(StudyRecord.from_json(info), table)[0].words == words
     if error:
         low, high = (float(end) for end in re.search(r"is ([\d.]+) to ([\d.]+) %", words).groups())
         # Eight people, seven degrees of freedom: 2.36 errors on each side, before Wilson's form.

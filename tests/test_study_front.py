@@ -18,6 +18,7 @@ from study.fronts import (
     is_on_front,
     strategies_table,
 )
+from study.record import StudyRecord
 from study.reporting.figures import draw_figures
 from study.trials import (
     MIN_SOURCE_ACCURACY,
@@ -185,7 +186,7 @@ def test_networks_on_the_way_compete_and_are_told_apart():
     ]  # fmt: skip
     assert list(front["alpha"]) == [1.0, 0.5, 1.0]
     assert objective_vectors(trials[1]) == [[0.5, 0.7], [0.55, 0.6], [0.1, 0.1]]
-    whole, ends = (hypervolume_over_trials(table, between=between) for between in (True, False))
+    whole, ends = (hypervolume_over_trials(table, with_interpolated=counted) for counted in (True, False))
     assert whole[0] == ends[0] and whole[1] - ends[1] == pytest.approx(0.05 * 0.1)
     assert is_on_front(candidate_networks(table), front).tolist() == [True, True, True, False]
 
@@ -215,7 +216,7 @@ def test_a_front_with_networks_on_the_way_is_drawn():
     ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6}
     trials = made_trials(6)
     trials[-1] = made_trial(5, values=(0.5, 0.7), measures={"source_val": 0.5, "target_val": 0.7} | ways)
-    files, notes = draw_figures(made_info(), trials_table(trials), trials)
+    files, notes = draw_figures(StudyRecord.from_json(made_info()), trials_table(trials), trials)
     assert "pareto" not in notes and {"pareto.png", "pareto.html"} <= set(files)
 
 
@@ -235,8 +236,10 @@ def test_what_keeps_too_little_of_the_source_is_no_answer():
 
 
 def test_hypervolume_is_measured_from_the_corner_that_the_study_names():
-    assert hypervolume_reference({}) == (1 / 7, 1 / 7)
+    assert hypervolume_reference(StudyRecord.from_json({})) == (1 / 7, 1 / 7)
     info = made_info(options={"reference": [0.5, 0.25]})
     rows = trials_table([made_trial(0, values=(0.6, 0.5))])
-    assert hypervolume_over_trials(rows, hypervolume_reference(info))[-1] == pytest.approx(0.1 * 0.25)
-    assert describe_reference(info) == "(0.5, 0.25)"
+    assert hypervolume_over_trials(rows, hypervolume_reference(StudyRecord.from_json(info)))[-1] == pytest.approx(
+        0.1 * 0.25
+    )
+    assert describe_reference(StudyRecord.from_json(info)) == "(0.5, 0.25)"

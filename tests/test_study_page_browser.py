@@ -7,6 +7,7 @@ from browsers import MARKS, launched
 
 from made_study import made_confirmed
 from study.fronts import front_table
+from study.record import StudyRecord
 from study.reporting import figures
 from study.reporting.html_report import render_html
 from study.reporting.trial_details import collect_trial_details
@@ -19,10 +20,19 @@ pytestmark = MARKS
 def report(tmp_path_factory) -> Path:
     info, trials = made_confirmed()
     table = trials_table(trials)
-    files, notes = figures.draw_figures(info, table, trials)
+    files, notes = figures.draw_figures(StudyRecord.from_json(info), table, trials)
     vectors = {name.removesuffix(".svg"): files[name].decode() for name in files if name.endswith(".svg")}
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render_html(info, table, vectors, notes, None, collect_trial_details(info, table, trials)))
+    path.write_text(
+        render_html(
+            StudyRecord.from_json(info),
+            table,
+            vectors,
+            notes,
+            None,
+            collect_trial_details(StudyRecord.from_json(info), table, trials),
+        )
+    )
     return path
 
 

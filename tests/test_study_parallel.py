@@ -6,6 +6,7 @@ import pytest
 
 from made_study import STOPPED, made_info, made_trial, made_trials
 from study.fronts import front_table
+from study.record import StudyRecord
 from study.reporting import matplotlib_plots
 from study.reporting.findings import list_findings
 from study.reporting.parallel_axes import ABSENT, WORDS, build_parallel_figure
@@ -49,7 +50,9 @@ def test_of_many_choices_some_are_written_and_all_have_places():
 
 def test_the_lines_of_the_front_are_bold_and_each_trial_has_one():
     table = trials_table(made_trials(40))
-    axes = matplotlib_plots.draw_plot("parallel", made_info(), build_parallel_figure(table)).axes[0]
+    axes = matplotlib_plots.draw_plot(
+        "parallel", StudyRecord.from_json(made_info()), build_parallel_figure(table)
+    ).axes[0]
     lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
     assert len(lines) == len(finished_trials(table))
     bold = [line for line in lines if line.get_linewidth() > 1]
@@ -67,7 +70,7 @@ def test_rank_correlation_of_a_rung_with_the_end_by_hand():
     assert rung_shares(table) == ["0.500"] and table["source_val@0.500"].tolist()[:2] == [0.1, 0.2]
     found = build_rungs_table(table)
     assert found is not None and found.rows == [["50 %", 4, "0.80", "-1.00", 1]]
-    assert found in [answer.table for answer in list_findings(made_info(), table)]
+    assert found in [answer.table for answer in list_findings(StudyRecord.from_json(made_info()), table)]
 
 
 def test_a_study_without_rungs_or_with_one_finished_trial_says_nothing_false():

@@ -5,6 +5,7 @@ import pytest
 
 from made_study import FAILED, made_confirmed, made_info, made_pictures, made_trial, made_trials
 from study.fronts import front_table
+from study.record import StudyRecord
 from study.reporting import figure_style, figures, matplotlib_plots, plotly_charts
 from study.reporting.figure_data import build_figure_data, front_border
 from study.reporting.importance import compute_importances
@@ -12,7 +13,9 @@ from study.trials import trials_table
 
 
 def draw_front_plot(info, table):
-    return matplotlib_plots.draw_plot("pareto", info, build_figure_data("pareto", info, table))
+    return matplotlib_plots.draw_plot(
+        "pareto", StudyRecord.from_json(info), build_figure_data("pareto", StudyRecord.from_json(info), table)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,11 @@ def test_pages_need_no_network_and_escape_names(drawn):
 
 def test_equal_studies_give_equal_vectors(drawn):
     info, trials, *_ = made_pictures()
-    again = figures.render_plots("pareto", info, build_figure_data("pareto", info, trials_table(trials)))
+    again = figures.render_plots(
+        "pareto",
+        StudyRecord.from_json(info),
+        build_figure_data("pareto", StudyRecord.from_json(info), trials_table(trials)),
+    )
     assert again["pareto.svg"] == drawn[0]["pareto.svg"] and again["pareto.pdf"] == drawn[0]["pareto.pdf"]
 
 
@@ -115,7 +122,7 @@ def test_one_constant_objective_leaves_the_other():
 
 def test_nothing_finished_gives_notes_and_no_files():
     trials = [made_trial(0, FAILED, reason="x")]
-    files, notes = figures.draw_figures(made_info(), trials_table(trials), trials)
+    files, notes = figures.draw_figures(StudyRecord.from_json(made_info()), trials_table(trials), trials)
     assert files == {} and set(notes) == set(figure_style.NAMES)
 
 
@@ -123,7 +130,7 @@ def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
     monkeypatch.setattr(figures, "NAMES", ("pareto", "hypervolume"))
     monkeypatch.setattr(matplotlib_plots, "_draw_front", lambda *_: 1 / 0)
     trials = [made_trial(0), made_trial(1, values=(0.4, 0.7))]
-    files, notes = figures.draw_figures({}, trials_table(trials), trials)
+    files, notes = figures.draw_figures(StudyRecord.from_json({}), trials_table(trials), trials)
     assert "hypervolume.png" in files and "pareto.png" not in files
     assert notes == {"pareto": "not drawn: ZeroDivisionError: division by zero"}
     assert capsys.readouterr().err.count("\n") == 1
@@ -131,8 +138,8 @@ def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
 
 def test_a_confirmed_study_is_drawn_with_its_intervals():
     info, trials = made_confirmed()
-    data = build_figure_data(figure_style.CONFIRMED, info, trials_table(trials))
-    axes = matplotlib_plots.draw_plot(figure_style.CONFIRMED, info, data).axes[0]
+    data = build_figure_data(figure_style.CONFIRMED, StudyRecord.from_json(info), trials_table(trials))
+    axes = matplotlib_plots.draw_plot(figure_style.CONFIRMED, StudyRecord.from_json(info), data).axes[0]
     points = info["confirmation"]["results"]["points"]
     assert axes.get_xlabel() == "Source test accuracy (%) — FER2013 stand-in"
     assert len(axes.containers) == len(points)

@@ -15,7 +15,8 @@ from fer.errors import InputError
 from made_study import FAILED, STOPPED, made_confirmed, made_info, made_pictures, made_study, made_trial, made_trials
 from study import report
 from study.fronts import find_knee, front_table
-from study.reporting import export, figure_style, figures, paper_table, terminal
+from study.record import StudyRecord
+from study.reporting import export, exported_files, figure_style, figures, paper_table, terminal
 from study.reporting.findings import list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
@@ -57,10 +58,15 @@ class Page(HTMLParser):
 def report_of(info: dict, trials: list, notes: dict | None = None) -> Page:
     table = trials_table(trials)
     absent = dict.fromkeys(figure_style.NAMES, "left out")
-    found = paper_table.study_paper_table(info, table)
+    found = paper_table.study_paper_table(StudyRecord.from_json(info), table)
     return Page(
         render_html(
-            info, table, {}, absent if notes is None else notes, found, collect_trial_details(info, table, trials)
+            StudyRecord.from_json(info),
+            table,
+            {},
+            absent if notes is None else notes,
+            found,
+            collect_trial_details(StudyRecord.from_json(info), table, trials),
         )
     )
 
@@ -119,7 +125,7 @@ def test_details_tell_the_networks_on_the_way_to_a_trial():
     between = {"source_val": 0.5, "target_val": 0.5, "source_val/0.50": 0.6, "target_val/0.50": 0.45}
     slanted = {"source_val/0.00+1.00": 0.3, "target_val/0.00+1.00": 0.3}
     trials = [made_trial(0), made_trial(1, measures=between | slanted)]
-    found = collect_trial_details(made_info(), trials_table(trials), trials)["trials"]
+    found = collect_trial_details(StudyRecord.from_json(made_info()), trials_table(trials), trials)["trials"]
     assert found["0"]["interpolated"] == []
     assert found["1"]["interpolated"] == [
         {"alpha": "0.5", "source": 0.6, "target": 0.45, "front": True},
@@ -130,14 +136,14 @@ def test_details_tell_the_networks_on_the_way_to_a_trial():
 def test_the_front_says_which_layers_go_how_far():
     slanted = {"source_val": 0.5, "target_val": 0.5, "source_val/0.00+1.00": 0.6, "target_val/0.00+1.00": 0.45}
     table = trials_table([made_trial(0, measures=slanted, config={"alpha": 1.0, "alpha_slope": 0.0})])
-    assert [row[2] for row in build_front_table(made_info(), table).rows] == ["1", "0 to 1"]
+    assert [row[2] for row in build_front_table(StudyRecord.from_json(made_info()), table).rows] == ["1", "0 to 1"]
 
 
 def test_folds_are_said_where_they_count():
     found = report_of(made_info(options={"folds": 7}), made_trials(5)).text
     assert "Every trial was 7 trainings" in found and "of the first fold" in found
     assert "Every trial was" not in report_of(made_info(), made_trials(5)).text
-    assert objective_label(made_info(options={"folds": 7}), "target").startswith(
+    assert objective_label(StudyRecord.from_json(made_info(options={"folds": 7})), "target").startswith(
         "Target validation accuracy (%), 7 folds"
     )
 
@@ -229,15 +235,19 @@ def test_paper_table_averages_repeats_and_shows_gaps():
 def test_published_figures_stand_beside_real_data_only():
     table, real = trials_table(paper_trials()), {"kind": "real"}
     info = made_info(options={"space": "paper"})
-    assert paper_table.OURS in set(paper_table.study_paper_table(info, table)["figures"])
-    assert paper_table.PUBLISHED not in set(paper_table.study_paper_table(info, table)["figures"])
+    assert paper_table.OURS in set(paper_table.study_paper_table(StudyRecord.from_json(info), table)["figures"])
+    assert paper_table.PUBLISHED not in set(
+        paper_table.study_paper_table(StudyRecord.from_json(info), table)["figures"]
+    )
     info |= {"synthetic": False, "source": real | {"name": "fer2013"}, "target": real | {"name": "tfeid"}}
-    assert paper_table.PUBLISHED in set(paper_table.study_paper_table(info, table)["figures"])
+    assert paper_table.PUBLISHED in set(paper_table.study_paper_table(StudyRecord.from_json(info), table)["figures"])
     page = report_of(info, paper_trials())
     assert "Published figures are on test sets (arXiv 1905.12082)" in page.text
     other = info | {"source": real | {"name": "affectnet"}}
-    assert paper_table.PUBLISHED not in set(paper_table.study_paper_table(other, table)["figures"])
-    assert paper_table.study_paper_table(made_info(), table) is None
+    assert paper_table.PUBLISHED not in set(
+        paper_table.study_paper_table(StudyRecord.from_json(other), table)["figures"]
+    )
+    assert paper_table.study_paper_table(StudyRecord.from_json(made_info()), table) is None
 
 
 def confirmed_info(space: str, **changes) -> dict:
@@ -257,7 +267,9 @@ def confirmed_info(space: str, **changes) -> dict:
 
 def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_published():
     table = trials_table(paper_trials())
-    found = paper_table.study_paper_table(confirmed_info("paper"), table).set_index(["figures", "domain"])
+    found = paper_table.study_paper_table(StudyRecord.from_json(confirmed_info("paper")), table).set_index(
+        ["figures", "domain"]
+    )
     assert found.loc[(paper_table.TESTED, "target"), ["BL", "FC_100", "RE_50"]].tolist() == [60, 50, 40]
     assert (
         found.loc[(paper_table.LOWER, "source"), "FC_100"] == 40
@@ -265,7 +277,7 @@ def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_publis
     )
     assert found.loc[(paper_table.DIFFERENCE, "target"), "FC_100"] == pytest.approx(50 - 55.22)
     assert found.loc[(paper_table.DIFFERENCE, "source"), "BL"] == pytest.approx(60 - 68.35)
-    shown = paper_table.as_table(paper_table.study_paper_table(confirmed_info("paper"), table))
+    shown = paper_table.as_table(paper_table.study_paper_table(StudyRecord.from_json(confirmed_info("paper")), table))
     (row,) = (row for row in shown.rows if row[0] == "FC 100 %")
     assert "50.0 [40.0, 60.0]" in row and "-5.22" in row
 
@@ -273,20 +285,20 @@ def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_publis
 def test_a_front_of_which_no_point_was_confirmed_keeps_its_rows():
     front = front_table(trials_table(paper_trials()))
 
-    confirmed = export.confirmed_front(front, confirmed_info("paper"))
+    confirmed = exported_files.confirmed_front(front, StudyRecord.from_json(confirmed_info("paper")))
 
     assert confirmed["model"].tolist() == front["model"].tolist()
     assert confirmed["target_test"].isna().all()
 
 
 def test_another_space_shows_what_was_confirmed_of_the_papers_strategies():
-    found = paper_table.study_paper_table(confirmed_info("card"), trials_table(paper_trials()))
+    found = paper_table.study_paper_table(StudyRecord.from_json(confirmed_info("card")), trials_table(paper_trials()))
     assert paper_table.OURS not in set(found["figures"]) and [row[0] for row in paper_table.as_table(found).rows] == [
         "BL",
         "FC 100 %",
     ]
     made_up = confirmed_info("card", synthetic=True, target={"name": "jaffe", "kind": "synthetic"})
-    assert set(paper_table.study_paper_table(made_up, trials_table([]))["figures"]) == {
+    assert set(paper_table.study_paper_table(StudyRecord.from_json(made_up), trials_table([]))["figures"]) == {
         paper_table.TESTED,
         paper_table.LOWER,
         paper_table.UPPER,
@@ -296,7 +308,9 @@ def test_another_space_shows_what_was_confirmed_of_the_papers_strategies():
 def test_tables_are_sound_latex_and_markdown():
     info, trials = made_confirmed()
     table = trials_table(trials)
-    tables = list_tables(info, table, paper_table.study_paper_table(info, table))
+    tables = list_tables(
+        StudyRecord.from_json(info), table, paper_table.study_paper_table(StudyRecord.from_json(info), table)
+    )
     assert {one.name for one in tables} >= {"front", "confirmed", "retention", "expressions", "freezing", "differences",
                                             "inside", "paper"}  # fmt: skip
     for one in tables:
@@ -307,23 +321,27 @@ def test_tables_are_sound_latex_and_markdown():
         assert not re.findall(r"(?<!\\)[%#_]", source.replace(r"\label{tab:", "")) and source.isascii()
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in to_markdown(one).splitlines() if line.startswith("|")}
         assert widths == {len(one.head) + 1}
-    text = render_markdown(info, table, tables)
+    text = render_markdown(StudyRecord.from_json(info), table, tables)
     assert (
-        all(f"## {answer.question}" in text for answer in list_findings(info, table)) and "SYNTHETIC STAND-IN" in text
+        all(f"## {answer.question}" in text for answer in list_findings(StudyRecord.from_json(info), table))
+        and "SYNTHETIC STAND-IN" in text
     )
 
 
 def test_answers_follow_the_studys_numbers():
     info, trials = made_confirmed()
     table = trials_table(trials)
-    by = {answer.question: answer for answer in list_findings(info, table)}
+    by = {answer.question: answer for answer in list_findings(StudyRecord.from_json(info), table)}
     knee = find_knee(front_table(table))
     point = next(p for p in info["confirmation"]["results"]["points"] if p["model"] == knee["model"])
     sure = by["How sure is the recommendation?"].words
     assert f"{100 * point['target_test']:.1f} [" in sure and f"p = {point['target_p']:.2g}" in sure
-    bare = {answer.question: answer for answer in list_findings(made_info(), table)}
+    bare = {answer.question: answer for answer in list_findings(StudyRecord.from_json(made_info()), table)}
     assert bare["How sure is the recommendation?"].words.startswith("Not sure: it is the best of 24 trainings")
-    assert "What do the strategies differ in?" not in bare and list_findings(info, trials_table([])) == []
+    assert (
+        "What do the strategies differ in?" not in bare
+        and list_findings(StudyRecord.from_json(info), trials_table([])) == []
+    )
     retention = by["Which strategy, for how much of the source?"].table
     levels = [float(row[0].split()[0]) / 100 for row in retention.rows]
     for level, row in zip(levels, retention.rows, strict=True):
@@ -393,8 +411,14 @@ def test_a_confirmed_study_says_which_points_differ(alike, sentence):
         point |= {f"{domain}_test": 0.6, f"{domain}_lower": 0.5, f"{domain}_upper": 0.7, f"{domain}_p": 0.01}
     opening = {"opened": "2026-01-01T00:00:00+00:00", "seeds": 5, "results": {"points": [point], "alike": alike}}
     trials = made_trials(3)
-    html = render_html(made_info(confirmation=opening), trials_table(trials), {}, {"pareto": "not drawn here"}, None)
+    html = render_html(
+        StudyRecord.from_json(made_info(confirmation=opening)),
+        trials_table(trials),
+        {},
+        {"pareto": "not drawn here"},
+        None,
+    )
     assert sentence in Page(html).text and "60.0 [50.0, 70.0]" in html and "+7.0" in html
     assert "nothing here has been confirmed" not in html and "No test set was read" not in html
-    bare = render_html(made_info(), trials_table(trials), {}, {"pareto": "not drawn here"}, None)
+    bare = render_html(StudyRecord.from_json(made_info()), trials_table(trials), {}, {"pareto": "not drawn here"}, None)
     assert "the test sets are closed" in bare

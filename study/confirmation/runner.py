@@ -90,9 +90,9 @@ def run_confirmation(args: argparse.Namespace) -> None:
 
 def print_results(study: "optuna.Study", stored_record: dict[str, Any], confirmation: Confirmation) -> None:
     """Prints the confirmed points, and the paper's table where that is the space."""
-    stored = confirmation.to_json()
-    rich.print(confirmed_rich_table(stored_record, stored))
-    paper = for_terminal(stored_record | {CONFIRMATION_ATTRIBUTE: stored}, trials_table(trials_of(study)))
+    record = StudyRecord.from_json(stored_record | {CONFIRMATION_ATTRIBUTE: confirmation.to_json()})
+    rich.print(confirmed_rich_table(record))
+    paper = for_terminal(record, trials_table(trials_of(study)))
     if paper is not None:
         rich.print(paper)
 
@@ -162,6 +162,6 @@ def record_evaluation(
         confirmation = dataclasses.replace(confirmation, test_sets=test_sets)
         study.set_user_attr(CONFIRMATION_ATTRIBUTE, confirmation.to_json())
 
-    said = evaluated_before(record.to_json() | {CONFIRMATION_ATTRIBUTE: confirmation.to_json()})
+    said = evaluated_before(dataclasses.replace(record, confirmation=confirmation.to_json()))
     print(f"the test sets are opened.{said}", flush=True)
     return confirmation

@@ -134,15 +134,16 @@ def front_rich_table(record: dict[str, Any], rows: "pd.DataFrame", most: int = 1
     from rich.table import Table
 
     from study.fronts import find_knee, front_table
-    from study.record import is_synthetic
+    from study.record import StudyRecord
     from study.reporting.wording import SYNTHETIC, dataset_label, format_percent
 
+    study_record = StudyRecord.from_json(record)
     points = front_table(rows)
     chosen = find_knee(points)
-    title = f"{len(points)} non-dominated networks" + (f" ({SYNTHETIC})" if is_synthetic(record) else "")
+    title = f"{len(points)} non-dominated networks" + (f" ({SYNTHETIC})" if study_record.is_synthetic else "")
     shown = Table(title=title, title_justify="left", title_style="bold")
     columns = ["trial", "strategy", "frozen layers", "learning rate", "fusion ratio"]
-    columns += [f"{dataset_label(record, side)} %" for side in ("source", "target")]
+    columns += [f"{dataset_label(study_record, side)} %" for side in ("source", "target")]
     for column in columns:
         shown.add_column(column, justify="right" if column != "strategy" else "left", overflow="fold")
     for index in np.unique(np.linspace(0, len(points) - 1, min(most, len(points))).round().astype(int)):

@@ -16,6 +16,7 @@ from study.execution.progress import Progress, front_rich_table
 from study.fronts import front_table
 from study.options import DEFAULT_TRACKING, StudyOptions
 from study.pipeline.running_study import RunningStudy
+from study.record import StudyRecord
 from study.redaction import hide_secrets
 from study.reporting.export import export
 from study.reporting.terminal import for_terminal
@@ -192,7 +193,7 @@ def print_summary(running: RunningStudy, reason: str) -> None:
     # Results.
     progress.say(reason)
     progress.show(front_rich_table(running.record, rows))
-    paper_table = for_terminal(running.record, rows)
+    paper_table = for_terminal(StudyRecord.from_json(running.record), rows)
     if paper_table is not None:
         progress.show(paper_table)
 

@@ -7,10 +7,11 @@ import pandas as pd
 
 from fer.expressions import CHANCE
 from study.fronts import candidate_networks, front_table, hypervolume_over_trials, is_on_front
-from study.record import DOMAINS, baseline_point, confirmed_points
+from study.record import DOMAINS, StudyRecord
 from study.reporting.figure_style import CONFIRMED
 from study.reporting.parallel_axes import ParallelFigure, build_parallel_figure
 from study.reporting.wording import dataset_label, objective_label
+from study.stored_results import Row
 from study.trials import OBJECTIVES, describe_reference, finished_trials, hypervolume_reference
 
 
@@ -134,33 +135,38 @@ class ImportanceFigure:
 FigureData = FrontFigure | ConfirmedFigure | HypervolumeFigure | StrategiesFigure | ImportanceFigure | ParallelFigure
 
 
-def build_figure_data(name: str, info: dict, table: pd.DataFrame, ranking: pd.DataFrame | None = None) -> FigureData:
+def build_figure_data(
+    name: str, record: StudyRecord, table: pd.DataFrame, ranking: pd.DataFrame | None = None
+) -> FigureData:
     """Returns what a figure shows.
 
     Args:
         name: One of `figure_style.NAMES`, or CONFIRMED.
-        info: The study's record.
+        record: The study's record.
         table: Trials, of `study.trials.trials_table`.
         ranking: Of `importance.compute_importances`, which the figure of importance needs.
+
+    Raises:
+        ValueError: The figure of importance is to be built without a ranking.
     """
     if name == "pareto":
-        return build_front_figure(info, table)
+        return build_front_figure(record, table)
     if name == CONFIRMED:
-        return build_confirmed_figure(info)
+        return build_confirmed_figure(record)
     if name == "hypervolume":
-        volumes = hypervolume_over_trials(table, hypervolume_reference(info))
-        return HypervolumeFigure(table["number"].to_numpy(), volumes, describe_reference(info))
+        volumes = hypervolume_over_trials(table, hypervolume_reference(record))
+        return HypervolumeFigure(table["number"].to_numpy(), volumes, describe_reference(record))
     if name == "strategies":
         groups = group_by_strategy(finished_trials(table))
-        return StrategiesFigure(groups, _baseline_in_percent(info), _objective_labels(info))
+        return StrategiesFigure(groups, _baseline_in_percent(record), _objective_labels(record))
     if name == "parallel":
         return build_parallel_figure(table)
     if ranking is None:
         raise ValueError("the figure of importance needs a ranking")
-    return ImportanceFigure(ranking, {domain: f"{domain}: {dataset_label(info, domain)}" for domain in DOMAINS})
+    return ImportanceFigure(ranking, {domain: f"{domain}: {dataset_label(record, domain)}" for domain in DOMAINS})
 
 
-def build_front_figure(info: dict, table: pd.DataFrame) -> FrontFigure:
+def build_front_figure(record: StudyRecord, table: pd.DataFrame) -> FrontFigure:
     """Returns the figure of all networks and the front."""
     front = front_table(table)
     groups = []
@@ -169,19 +175,19 @@ def build_front_figure(info: dict, table: pd.DataFrame) -> FrontFigure:
         on_front = is_on_front(networks, front)
         is_end = (networks["share"] == 1).to_numpy()
         groups.append(StrategyNetworks(strategy, points, on_front, is_end, networks))
-    return FrontFigure(groups, front_border(front), _baseline_in_percent(info), _objective_labels(info))
+    return FrontFigure(groups, front_border(front), _baseline_in_percent(record), _objective_labels(record))
 
 
-def build_confirmed_figure(info: dict) -> ConfirmedFigure:
+def build_confirmed_figure(record: StudyRecord) -> ConfirmedFigure:
     """Returns the figure of the confirmed networks."""
     source_label, target_label = (
-        f"{domain.capitalize()} test accuracy (%) — {dataset_label(info, domain)}" for domain in DOMAINS
+        f"{domain.capitalize()} test accuracy (%) — {dataset_label(record, domain)}" for domain in DOMAINS
     )
-    points = [_confirmed_figure_point(point) for point in confirmed_points(info)]
+    points = [_confirmed_figure_point(point) for point in record.results.points]
     return ConfirmedFigure(points, (source_label, target_label))
 
 
-def _confirmed_figure_point(point: dict) -> ConfirmedFigurePoint:
+def _confirmed_figure_point(point: Row) -> ConfirmedFigurePoint:
     validation = None
     if "source_optimism" in point:
         source, target = (100 * (point[f"{domain}_test"] + point[f"{domain}_optimism"]) for domain in DOMAINS)
@@ -198,7 +204,7 @@ def _confirmed_figure_point(point: dict) -> ConfirmedFigurePoint:
     )
 
 
-def _pair_in_percent(point: dict, name: str) -> tuple[float, float]:
+def _pair_in_percent(point: Row, name: str) -> tuple[float, float]:
     return 100 * point[f"source_{name}"], 100 * point[f"target_{name}"]
 
 
@@ -228,10 +234,10 @@ def front_border(front: pd.DataFrame) -> np.ndarray:
     return np.array(corners)
 
 
-def _baseline_in_percent(info: dict) -> tuple[float, float] | None:
-    baseline = baseline_point(info)
+def _baseline_in_percent(record: StudyRecord) -> tuple[float, float] | None:
+    baseline = record.baseline.accuracies
     return None if baseline is None else (100 * baseline[0], 100 * baseline[1])
 
 
-def _objective_labels(info: dict) -> tuple[str, str]:
-    return objective_label(info, "source"), objective_label(info, "target")
+def _objective_labels(record: StudyRecord) -> tuple[str, str]:
+    return objective_label(record, "source"), objective_label(record, "target")

@@ -9,10 +9,12 @@ TITLES = {
     "pareto": "Pareto front",
     "hypervolume": "Hypervolume",
     "strategies": "What each strategy reached",
-    "importance": "Which knob matters (PED-ANOVA)",
+    "importance": "Which hyperparameter matters (PED-ANOVA)",
     "parallel": "Every finished trial",
     CONFIRMED: "Confirmed on test images",
 }
+FORMATS = ("png", "svg", "pdf", "html")
+"""What each figure is written as; html is the interactive one."""
 INK = "#1a1a1a"
 DOMAIN_COLOURS = {"source": "#0072B2", "target": "#E69F00"}
 

@@ -5,9 +5,11 @@ import sys
 import warnings
 from typing import Any
 
+import matplotlib
 import pandas as pd
+from optuna.trial import FrozenTrial
 
-from study.record import confirmed_points
+from study.record import StudyRecord
 from study.reporting.figure_data import FigureData, build_figure_data
 from study.reporting.figure_style import CONFIRMED, NAMES
 from study.reporting.importance import compute_importances
@@ -28,11 +30,13 @@ STYLE: Any = {
 DOTS_PER_INCH = 160
 
 
-def draw_figures(info: dict, table: pd.DataFrame, trials: list[Any]) -> tuple[dict[str, bytes], dict[str, str]]:
+def draw_figures(
+    record: StudyRecord, table: pd.DataFrame, trials: list[FrozenTrial]
+) -> tuple[dict[str, bytes], dict[str, str]]:
     """Draws every figure; one that cannot be drawn never stops the others.
 
     Args:
-        info: The study's record.
+        record: The study's record.
         table: Trials, of `study.trials.trials_table`.
         trials: The Optuna trials themselves.
 
@@ -42,10 +46,10 @@ def draw_figures(info: dict, table: pd.DataFrame, trials: list[Any]) -> tuple[di
     """
     files: dict[str, bytes] = {}
     notes: dict[str, str] = {}
-    names = (*NAMES, CONFIRMED) if confirmed_points(info) else NAMES
+    names = (*NAMES, CONFIRMED) if record.results.points else NAMES
     for name in names:
         try:
-            drawn, note = _draw_figure(name, info, table, trials)
+            drawn, note = _draw_figure(name, record, table, trials)
         except Exception as error:  # reported, not hidden: a figure must not cost the report
             reason = f"not drawn: {type(error).__name__}: {error}"
             note = " ".join(reason.split())[:200]
@@ -57,7 +61,9 @@ def draw_figures(info: dict, table: pd.DataFrame, trials: list[Any]) -> tuple[di
     return files, notes
 
 
-def _draw_figure(name: str, info: dict, table: pd.DataFrame, trials: list[Any]) -> tuple[dict[str, bytes], str]:
+def _draw_figure(
+    name: str, record: StudyRecord, table: pd.DataFrame, trials: list[FrozenTrial]
+) -> tuple[dict[str, bytes], str]:
     """Returns a figure's files, none where the study has too little for it, and a note on what is missing."""
     if finished_trials(table).empty:
         return {}, "no trial has finished yet"
@@ -67,20 +73,18 @@ def _draw_figure(name: str, info: dict, table: pd.DataFrame, trials: list[Any]) 
         ranking, note = compute_importances(trials)
         if ranking is None:
             return {}, note
-    data = build_figure_data(name, info, table, ranking)
-    files = render_plots(name, info, data)
-    files[f"{name}.html"] = render_chart_page(name, info, data).encode()
+    data = build_figure_data(name, record, table, ranking)
+    files = render_plots(name, record, data)
+    files[f"{name}.html"] = render_chart_page(name, record, data).encode()
     return files, note
 
 
-def render_plots(name: str, info: dict, data: FigureData) -> dict[str, bytes]:
+def render_plots(name: str, record: StudyRecord, data: FigureData) -> dict[str, bytes]:
     """Returns a figure's png, svg and pdf; equal data give equal files."""
-    import matplotlib
-
     files = {}
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = draw_plot(name, info, data)
+        figure = draw_plot(name, record, data)
         # No date inside, so that equal figures have equal files.
         metadata: dict[str, Any] = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
         for kind, stamp in metadata.items():

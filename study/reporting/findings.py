@@ -1,12 +1,12 @@
 """The study's questions, answered from its own numbers, each with the sentence that says how sure the answer is."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import pandas as pd
 
 from study.fronts import candidate_networks, find_knee, front_table
-from study.record import DOMAINS, baseline_point, number
-from study.reporting.certainty import SIGNIFICANCE, count_units, describe_certainty, results_of
+from study.record import DOMAINS, StudyRecord, number
+from study.reporting.certainty import describe_certainty
 from study.reporting.result_tables import (
     best_on_target,
     build_differences_table,
@@ -16,11 +16,14 @@ from study.reporting.result_tables import (
     build_rungs_table,
     build_similarity_table,
 )
+from study.reporting.significance import SIGNIFICANCE, count_units
 from study.reporting.tables import LEVELS, Table
 from study.reporting.wording import dataset_label, points_text
+from study.stored_results import Row
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """A question with its answer.
 
     Attributes:
@@ -34,6 +37,8 @@ class Finding(NamedTuple):
     table: Table | None
 
 
+# Answers that are the same in every study: how to read the table below them.
+
 RUNGS = (
     "Early stopping compares trials before their end. Near 1, the order there was the order at the end; near 0, it "
     "said nothing about the end, and --early-stop off is worth a try."
@@ -46,41 +51,44 @@ INSIDE = (
 )
 
 
-def list_findings(info: dict, table: pd.DataFrame) -> list[Finding]:
+def list_findings(record: StudyRecord, table: pd.DataFrame) -> list[Finding]:
     """Returns what the study answers; a question that it has no numbers for is left out.
 
     Args:
-        info: The study's record.
+        record: The study's record.
         table: Trials, of `study.trials.trials_table`.
     """
     knee = find_knee(front_table(table))
     if knee is None:
         return []
-    certainty = Finding("How sure is the recommendation?", describe_certainty(info, table, knee), None)
+    certainty = Finding("How sure is the recommendation?", describe_certainty(record, table, knee), None)
     with_tables = [
         Finding(
             "Which strategy, for how much of the source?",
-            describe_retention(info, table),
-            build_retention_table(info, table),
+            describe_retention(record, table),
+            build_retention_table(record, table),
         ),
-        describe_expressions(info, table, knee),
-        Finding("What does freezing buy?", describe_freezing(info), build_freezing_table(table)),
-        Finding("What do the strategies differ in?", describe_differences(info), build_differences_table(info)),
+        describe_expressions(record, table, knee),
+        Finding("What does freezing buy?", describe_freezing(record), build_freezing_table(table)),
+        Finding("What do the strategies differ in?", describe_differences(record), build_differences_table(record)),
         Finding("Could early stopping know the end?", RUNGS, build_rungs_table(table)),
-        Finding("What changed inside the networks?", INSIDE, build_similarity_table(info)),
+        Finding("What changed inside the networks?", INSIDE, build_similarity_table(record)),
     ]
     return [certainty, *(finding for finding in with_tables if finding.table is not None)]
 
 
-def describe_retention(info: dict, table: pd.DataFrame) -> str:
+def describe_retention(record: StudyRecord, table: pd.DataFrame) -> str:
     """Returns which strategy's network was best on the target at each share of the source accuracy that must stay."""
-    baseline = baseline_point(info)
+    baseline = record.baseline.accuracies
     if baseline is None:
         return ""
+    baseline_source = baseline[0]
     networks = candidate_networks(table)
+
+    # The best network's strategy by level.
     leaders = {}
     for level in LEVELS:
-        best = best_on_target(networks, level * baseline[0])
+        best = best_on_target(networks, level * baseline_source)
         if best is not None:
             leaders[f"{100 * level:.0f} %"] = str(best["strategy"])
     if not leaders:
@@ -90,22 +98,22 @@ def describe_retention(info: dict, table: pd.DataFrame) -> str:
     strategies = set(leaders.values())
     if len(strategies) == 1:
         return f"On validation images the best network came from {strategies.pop()} at every share. {untested}"
-    parts = ", ".join(f"from {strategy} where {level} must stay" for level, strategy in leaders.items())
-    return f"On validation images the best network on the target came {parts}. {untested}"
+    origins = ", ".join(f"from {strategy} where {level} must stay" for level, strategy in leaders.items())
+    return f"On validation images the best network on the target came {origins}. {untested}"
 
 
-def describe_expressions(info: dict, table: pd.DataFrame, knee: pd.Series) -> Finding:
+def describe_expressions(record: StudyRecord, table: pd.DataFrame, knee: pd.Series) -> Finding:
     """Returns which expressions the recommended network recognised less often than the baseline."""
     question = "What did each expression lose?"
-    trial = table[table["number"] == knee["trial"]].iloc[0]
-    recalls = build_expressions_table(info, knee["model"], trial)
+    trial = table[table["number"] == knee["trial"]].iloc[0].to_dict()
+    recalls = build_expressions_table(record, knee["model"], trial)
     if recalls is None:
         return Finding(question, "", None)
 
     # The fourth cell is the change on the source, in points.
     changes = {cells[0]: float(cells[3]) for cells in recalls.rows if cells[3] != "–"}
     fallen = {name: change for name, change in changes.items() if change < 0}
-    source = dataset_label(info, "source")
+    source = dataset_label(record, "source")
     words = f"On {source} the recommended network's recall fell on no expression."
     if fallen:
         worst = min(fallen, key=lambda name: fallen[name])
@@ -117,9 +125,9 @@ def describe_expressions(info: dict, table: pd.DataFrame, knee: pd.Series) -> Fi
     return Finding(question, words, recalls)
 
 
-def describe_differences(info: dict) -> str:
+def describe_differences(record: StudyRecord) -> str:
     """Returns which of the named strategies do not differ significantly, and what tests could not have found."""
-    differences = results_of(info).get("differences") or []
+    differences = record.results.differences
     words = (
         f"The {2 * len(differences)} intervals hold together with 95 % (Bonferroni); where one excludes 0, the "
         "difference is significant, and p, corrected alike, is below 0.05."
@@ -128,14 +136,14 @@ def describe_differences(info: dict) -> str:
         missed = _insignificant_pairs(differences, domain)
         if missed:
             words += (
-                f" On {dataset_label(info, domain)}, with {count_units(info, domain)}, these do not differ "
+                f" On {dataset_label(record, domain)}, with {count_units(record, domain)}, these do not differ "
                 "significantly (in brackets the true difference that would be found four times in five): "
                 f"{', '.join(missed)}."
             )
     return words
 
 
-def _insignificant_pairs(differences: list[dict], domain: str) -> list[str]:
+def _insignificant_pairs(differences: list[Row], domain: str) -> list[str]:
     """Returns the pairs that do not differ significantly, each with the difference that would have been found."""
     pairs = []
     for difference in differences:
@@ -148,10 +156,9 @@ def _insignificant_pairs(differences: list[dict], domain: str) -> list[str]:
     return pairs
 
 
-def describe_freezing(info: dict) -> str:
+def describe_freezing(record: StudyRecord) -> str:
     """Returns what freezing the convolutions changed on test images, where that was confirmed."""
-    differences = results_of(info).get("differences") or []
-    freezing = [row for row in differences if (row["one"], row["other"]) == ("FC", "RE")]
+    freezing = [row for row in record.results.differences if (row["one"], row["other"]) == ("FC", "RE")]
     if not freezing:
         return (
             "On validation images, where trials differ in more than what they freeze; a confirmation would compare FC, "
@@ -162,7 +169,7 @@ def describe_freezing(info: dict) -> str:
         mean, low, high = (freezing[0][f"{domain}_{name}"] for name in ("mean", "lower", "upper"))
         is_significant = low > 0 or high < 0
         note = "" if is_significant else " (not significant)"
-        gains.append(f"{points_text(mean, low, high)} points on {dataset_label(info, domain)}{note}")
+        gains.append(f"{points_text(mean, low, high)} points on {dataset_label(record, domain)}{note}")
     return (
         f"Freezing all ten convolutions (FC) instead of none (RE) gave {' and '.join(gains)}, on test images. The "
         "table is of validation images, where trials differ in more than what they freeze."

@@ -4,6 +4,7 @@ The functions here collect what the report shows as plain data; `report.html.j2`
 """
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from study.fronts import front_table
-from study.record import DOMAINS, confirmed_points, is_synthetic, number, section
+from study.record import DOMAINS, StudyRecord, number
 from study.reporting import plotly_charts
-from study.reporting.certainty import about_intervals, differing_points
 from study.reporting.figure_data import build_front_figure
 from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table
 from study.reporting.recommendation import build_recommendation, count_states
+from study.reporting.significance import describe_front_differences, describe_intervals
 from study.reporting.tables import (
     build_confirmed_table,
     build_front_table,
@@ -37,11 +38,10 @@ from study.reporting.wording import (
 from study.trials import hyperparameter_names
 
 FOLDER = Path(__file__).parent
-TECHNICAL_SECTIONS = ("options", "network", "versions", "hardware")
 
 
 def render_html(
-    info: dict,
+    record: StudyRecord,
     table: pd.DataFrame,
     vectors: dict[str, str],
     notes: dict[str, str],
@@ -51,7 +51,7 @@ def render_html(
     """Returns the report.
 
     Args:
-        info: The study's record, without passwords.
+        record: The study's record, without passwords.
         table: Trials, of `study.trials.trials_table`.
         vectors: The pictures as SVG, by name.
         notes: What could not be drawn, and why, by name of picture.
@@ -59,13 +59,13 @@ def render_html(
         details: What a click on the front shows, of `trial_details.collect_trial_details`.
     """
     content = {
-        **_page_content(info),
-        **_search_content(info, table),
-        **_confirmation_content(info),
-        **_record_content(info),
+        **_page_content(record),
+        **_search_content(record, table),
+        **_confirmation_content(record),
+        **_record_content(record),
         "pictures": {name: _data_address(vector) for name, vector in vectors.items()},
         "notes": notes,
-        "front_chart": None if "pareto" in notes else _front_chart(info, table),
+        "front_chart": None if "pareto" in notes else _front_chart(record, table),
         "trial_details": {"trials": {}, "first": None} | (details or {}),
         "paper_table": None if paper is None else as_table(paper),
     }
@@ -88,11 +88,11 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _is_nested(value: Any) -> bool:
+def _is_nested(value: object) -> bool:
     return isinstance(value, dict | list | tuple)
 
 
-def _format_fact(value: Any) -> str:
+def _format_fact(value: object) -> str:
     """Returns a value of the record: numbers with six significant digits."""
     decimal = number(value)
     if isinstance(value, float) and decimal is not None:
@@ -100,35 +100,35 @@ def _format_fact(value: Any) -> str:
     return format_value(value)
 
 
-def _page_content(info: dict) -> dict[str, Any]:
+def _page_content(record: StudyRecord) -> dict[str, Any]:
     """Returns the page's head and what is said of the whole study."""
     return {
         # Both are files of this program.
         "style": Markup((FOLDER / "report.css").read_text(encoding="utf-8")),
         "script": Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
-        "name": info.get("name", "study"),
-        "command_name": info.get("name", "STUDY"),
-        "created": info.get("created"),
-        "labels": {domain: dataset_label(info, domain) for domain in DOMAINS},
-        "synthetic": is_synthetic(info),
+        "name": record.name or "study",
+        "command_name": record.name or "STUDY",
+        "created": record.created,
+        "labels": {domain: dataset_label(record, domain) for domain in DOMAINS},
+        "synthetic": record.is_synthetic,
         "synthetic_mark": SYNTHETIC,
         "synthetic_sentence": SYNTHETIC_SENTENCE,
-        "method_notes": folds_sentence(info) + limits_sentence(info),
+        "method_notes": folds_sentence(record) + limits_sentence(record),
     }
 
 
-def _search_content(info: dict, table: pd.DataFrame) -> dict[str, Any]:
+def _search_content(record: StudyRecord, table: pd.DataFrame) -> dict[str, Any]:
     """Returns what the search found on validation images."""
     front = front_table(table)
-    findings = list_findings(info, table)
+    findings = list_findings(record, table)
     return {
         "counts": count_states(table),
-        "recommendation": build_recommendation(info, table),
-        "front_table": None if front.empty else build_front_table(info, table),
+        "recommendation": build_recommendation(record, table),
+        "front_table": None if front.empty else build_front_table(record, table),
         "constant_hyperparameters": "" if front.empty else _constant_hyperparameters(front, table),
         # The recommendation itself shows the finding that has no table.
         "findings": [finding for finding in findings if finding.table is not None],
-        "strategies_table": None if table.empty else build_strategies_table(info, table),
+        "strategies_table": None if table.empty else build_strategies_table(record, table),
         "unfinished_table": build_unfinished_table(table),
     }
 
@@ -140,39 +140,49 @@ def _constant_hyperparameters(front: pd.DataFrame, table: pd.DataFrame) -> str:
     return ", ".join(f"{name} {format_value(front[name].iloc[0])}" for name in constant)
 
 
-def _confirmation_content(info: dict) -> dict[str, Any]:
+def _confirmation_content(record: StudyRecord) -> dict[str, Any]:
     """Returns what was found on test images; nothing where the study was not confirmed."""
-    if not confirmed_points(info):
+    if not record.results.points:
         return {"confirmed_table": None}
-    confirmation = section(info, "confirmation")
+    earlier = record.confirmation.get("earlier") or []
     return {
-        "confirmed_table": build_confirmed_table(info),
-        "differing_points": differing_points(info),
-        "about_intervals": about_intervals(info),
-        "evaluated": confirmation["opened"],
-        "earlier_evaluations": len(confirmation.get("earlier") or []),
+        "confirmed_table": build_confirmed_table(record),
+        "front_differences": describe_front_differences(record),
+        "about_intervals": describe_intervals(record),
+        "evaluated": record.confirmation["opened"],
+        "earlier_evaluations": len(earlier),
     }
 
 
-def _record_content(info: dict) -> dict[str, Any]:
+def _record_content(record: StudyRecord) -> dict[str, Any]:
     """Returns what the record says of data, baseline, options, versions and hardware."""
     datasets = {}
     for domain in DOMAINS:
-        dataset = section(info, domain)
-        if dataset:
-            about = {name: value for name, value in dataset.items() if name != "report"}
-            datasets[domain] = about | section(dataset, "report")
-    technical_facts = {name: section(info, name) for name in TECHNICAL_SECTIONS}
+        facts = record.dataset(domain).to_json()
+        report = facts.pop("report", {})
+        if facts or report:
+            datasets[domain] = facts | report
+    technical_facts = {
+        "options": record.options,
+        "network": record.network,
+        "versions": record.versions,
+        "hardware": record.hardware.to_json(),
+    }
     return {
-        "baseline": section(info, "baseline"),
+        "baseline": _plain_facts_first(record.baseline.to_json()),
         "datasets": datasets,
-        "technical_facts": {name: facts for name, facts in technical_facts.items() if facts},
+        "technical_facts": {title: facts for title, facts in technical_facts.items() if facts},
     }
 
 
-def _front_chart(info: dict, table: pd.DataFrame) -> Markup:
+def _plain_facts_first(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns facts with what is nested, as metrics and confusion matrices, after all else."""
+    return dict(sorted(facts.items(), key=lambda fact: _is_nested(fact[1])))
+
+
+def _front_chart(record: StudyRecord, table: pd.DataFrame) -> Markup:
     """Returns the interactive front as HTML with plotly.js inside; `plotly_charts` escapes its labels."""
-    chart = plotly_charts.draw_chart(build_front_figure(info, table))
+    chart = plotly_charts.draw_chart(build_front_figure(record, table))
     chart.update_layout(
         template="plotly_white",
         margin={"t": 40, "l": 56, "r": 12, "b": 40},

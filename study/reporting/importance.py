@@ -1,21 +1,24 @@
 """Which hyperparameter matters for which objective: PED-ANOVA over the finished trials."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
+from optuna.importance import PedAnovaImportanceEvaluator
+from optuna.trial import FrozenTrial
 
 from study.record import DOMAINS
 from study.trials import counted_trials
 
 MIN_TRIALS = 20
+"""Finished trials below which nothing is said."""
 BEST_SHARE = 0.1
 MIN_BEST_TRIALS = 5
+"""How many count as the best where the best tenth are fewer."""
 
 
-def compute_importances(trials: list[Any]) -> tuple[pd.DataFrame | None, str]:
+def compute_importances(trials: list[FrozenTrial]) -> tuple[pd.DataFrame | None, str]:
     """Returns how important each hyperparameter is for reaching the best tenth of the finished trials.
 
     PED-ANOVA (arXiv 2304.10255); of few trials the best five count as the best.
@@ -32,12 +35,12 @@ def compute_importances(trials: list[Any]) -> tuple[pd.DataFrame | None, str]:
         return None, f"importance needs {MIN_TRIALS} finished trials; there are {len(finished)}"
     distributions = [distribution for trial in finished for distribution in trial.distributions.values()]
     if all(distribution.single() for distribution in distributions):
-        return None, "importance needs a knob that varies; none does"
+        return None, "importance needs a hyperparameter that varies; none does"
 
-    # Each objective alone.
+    # Each objective alone, its importances as shares of their sum.
     study = _copy_study(finished)
     quantile = max(BEST_SHARE, MIN_BEST_TRIALS / len(finished))
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
     columns: dict[str, dict[str, float]] = {}
     notes = []
     for axis, domain in enumerate(DOMAINS):
@@ -49,21 +52,21 @@ def compute_importances(trials: list[Any]) -> tuple[pd.DataFrame | None, str]:
         if total > 0:
             columns[domain] = {name: importance / total for name, importance in importances.items()}
         else:
-            notes.append(f"no knob separates the best {domain} accuracies from the rest")
+            notes.append(f"no hyperparameter separates the best {domain} accuracies from the rest")
 
-    # Both beside each other.
+    # Both objectives side by side, by their mean.
     note = "; ".join(notes)
     if not columns:
-        return None, f"importance cannot be told: {note}"
+        return None, f"importance is unknown: {note}"
     ranking = pd.DataFrame(columns).fillna(0.0).rename_axis("hyperparameter")
     order = ranking.mean(axis=1).sort_values(ascending=False, kind="stable").index
     return ranking.loc[order].reset_index(), note
 
 
-def _importances_for(study: Any, evaluator: Any, axis: int) -> dict[str, float]:
+def _importances_for(study: optuna.Study, evaluator: PedAnovaImportanceEvaluator, axis: int) -> dict[str, float]:
     """Returns the importance of each hyperparameter for one objective, by its place in a trial's values."""
 
-    def loss(trial: Any) -> float:
+    def loss(trial: FrozenTrial) -> float:
         # The evaluator takes lower for better, whatever the study's directions are.
         return -trial.values[axis]
 
@@ -72,7 +75,7 @@ def _importances_for(study: Any, evaluator: Any, axis: int) -> dict[str, float]:
         return optuna.importance.get_param_importances(study, evaluator=evaluator, target=loss, normalize=False)
 
 
-def _copy_study(trials: list[Any]) -> Any:
+def _copy_study(trials: list[FrozenTrial]) -> optuna.Study:
     """Returns an in-memory study of these trials alone: the evaluator reads a study, discarded trials included."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -3,10 +3,10 @@
 import pandas as pd
 
 from study.fronts import find_knee, front_table
-from study.record import DOMAINS, confirmed_points, is_synthetic, section
-from study.reporting.certainty import about_intervals, differing_points
+from study.record import DOMAINS, StudyRecord
 from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table, title_of
+from study.reporting.significance import describe_front_differences, describe_intervals
 from study.reporting.tables import Table, build_confirmed_table, build_front_table, to_markdown
 from study.reporting.wording import (
     SYNTHETIC,
@@ -17,60 +17,6 @@ from study.reporting.wording import (
     limits_sentence,
 )
 
-
-def list_tables(info: dict, table: pd.DataFrame, paper: pd.DataFrame | None) -> list[Table]:
-    """Returns every table of the report that has a row."""
-    tables = [build_front_table(info, table)]
-    if confirmed_points(info):
-        tables.append(build_confirmed_table(info))
-    tables += [answer.table for answer in list_findings(info, table) if answer.table is not None]
-    if paper is not None:
-        tables.append(as_table(paper, title_of(info)))
-    return [shown for shown in tables if shown.rows]
-
-
-def render_markdown(info: dict, table: pd.DataFrame, tables: list[Table]) -> str:
-    """Returns the report in Markdown.
-
-    Args:
-        info: The study's record, without passwords.
-        table: Of `study.trials.trials_table`.
-        tables: Of `list_tables`; those that belong to an answer follow it.
-    """
-    source, target = (dataset_label(info, domain) for domain in DOMAINS)
-    lines = [f"# {source} to {target}", ""]
-    if is_synthetic(info):
-        lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
-    lines += [f"Study `{info.get('name', 'study')}`, {len(table)} trials.", ""]
-    knee = find_knee(front_table(table))
-    if knee is None:
-        return "\n".join([*lines, "No trial has finished yet.", ""])
-    lines += [
-        "## Recommendation", "",
-        f"**{knee['strategy']}** (trial {knee['trial']}, alpha {knee['alpha']:g}): "
-        f"{format_percent(knee['source_val'])} % on "
-        f"{source}, {format_percent(knee['target_val'])} % on {target}, on the validation images it was chosen by. "
-        f"Network: `{knee['model']}`.", "",
-    ]  # fmt: skip
-    findings = list_findings(info, table)
-    shown_names = {finding.table.name for finding in findings if finding.table is not None}
-    for finding in findings:
-        lines += [f"## {finding.question}", "", finding.words, ""]
-        if finding.table is not None:
-            lines.append(to_markdown(finding.table))
-    for further in tables:
-        if further.name in shown_names:
-            continue
-        lines += [f"## {further.name.capitalize()}", ""]
-        if further.name == "confirmed":
-            lines += [differing_points(info), "", about_intervals(info), ""]
-        lines.append(to_markdown(further))
-    versions = ", ".join(f"{name} {value}" for name, value in section(info, "versions").items())
-    method = METHOD.strip() + folds_sentence(info) + limits_sentence(info)
-    lines += ["## Method", "", method, "", f"Software: {versions}." if versions else "", ""]
-    return "\n".join(lines)
-
-
 METHOD = """
 Objectives are accuracies on the validation images of source and target. The front holds the networks that no other
 equals or betters in both. Confirmation trains its points and the named strategies again, each seed with its own order,
@@ -78,3 +24,81 @@ views, new weights and division of the target into training and validation, and 
 strategies: Tannugi, Britto Jr., Koerich, *Memory Integrity of CNNs for Cross-Dataset Facial Expression Recognition*,
 arXiv 1905.12082, 2019.
 """
+
+
+def list_tables(record: StudyRecord, table: pd.DataFrame, paper: pd.DataFrame | None) -> list[Table]:
+    """Returns every table of the report that has a row.
+
+    Args:
+        record: The study's record.
+        table: Trials, of `study.trials.trials_table`.
+        paper: The paper's table, where the study has one.
+    """
+    tables = [build_front_table(record, table)]
+    if record.results.points:
+        tables.append(build_confirmed_table(record))
+    tables += [finding.table for finding in list_findings(record, table) if finding.table is not None]
+    if paper is not None:
+        tables.append(as_table(paper, title_of(record)))
+    return [each for each in tables if each.rows]
+
+
+def render_markdown(record: StudyRecord, table: pd.DataFrame, tables: list[Table]) -> str:
+    """Returns the report in Markdown.
+
+    Args:
+        record: The study's record, without passwords.
+        table: Trials, of `study.trials.trials_table`.
+        tables: Of `list_tables`; those that belong to an answer follow it.
+    """
+    lines = _head_lines(record, table)
+    knee = find_knee(front_table(table))
+    if knee is None:
+        return "\n".join([*lines, "No trial has finished yet.", ""])
+
+    # The recommendation, then each answer with its table.
+    lines += _recommendation_lines(record, knee)
+    findings = list_findings(record, table)
+    for finding in findings:
+        lines += [f"## {finding.question}", "", finding.words, ""]
+        if finding.table is not None:
+            lines.append(to_markdown(finding.table))
+
+    # The tables that belong to no answer.
+    shown_names = {finding.table.name for finding in findings if finding.table is not None}
+    for further in tables:
+        if further.name not in shown_names:
+            lines += _table_lines(record, further)
+    lines += _method_lines(record)
+    return "\n".join(lines)
+
+
+def _head_lines(record: StudyRecord, table: pd.DataFrame) -> list[str]:
+    source, target = (dataset_label(record, domain) for domain in DOMAINS)
+    lines = [f"# {source} to {target}", ""]
+    if record.is_synthetic:
+        lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
+    return [*lines, f"Study `{record.name or 'study'}`, {len(table)} trials.", ""]
+
+
+def _recommendation_lines(record: StudyRecord, knee: pd.Series) -> list[str]:
+    accuracies = [f"{format_percent(knee[f'{domain}_val'])} % on {dataset_label(record, domain)}" for domain in DOMAINS]
+    words = (
+        f"**{knee['strategy']}** (trial {knee['trial']}, alpha {knee['alpha']:g}): {', '.join(accuracies)}, on the "
+        f"validation images it was chosen by. Network: `{knee['model']}`."
+    )
+    return ["## Recommendation", "", words, ""]
+
+
+def _table_lines(record: StudyRecord, table: Table) -> list[str]:
+    lines = [f"## {table.name.capitalize()}", ""]
+    if table.name == "confirmed":
+        lines += [describe_front_differences(record), "", describe_intervals(record), ""]
+    return [*lines, to_markdown(table)]
+
+
+def _method_lines(record: StudyRecord) -> list[str]:
+    method = METHOD.strip() + folds_sentence(record) + limits_sentence(record)
+    versions = ", ".join(f"{name} {value}" for name, value in record.versions.items())
+    software = f"Software: {versions}." if versions else ""
+    return ["## Method", "", method, "", software, ""]

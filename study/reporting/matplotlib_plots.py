@@ -1,10 +1,13 @@
 """The figures by matplotlib, for papers: each function draws one kind of figure data."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from study.record import DOMAINS, is_synthetic
+from study.record import DOMAINS, StudyRecord
 from study.reporting.figure_data import (
     ConfirmedFigure,
     ConfirmedFigurePoint,
@@ -19,33 +22,27 @@ from study.reporting.figure_style import DOMAIN_COLOURS, INK, TITLES, style_of
 from study.reporting.parallel_axes import Axis, ParallelFigure
 from study.reporting.wording import SYNTHETIC
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 GOLDEN_RATIO = 0.618034
 QUIET = "#555555"
 
 
-def draw_plot(name: str, info: dict, data: FigureData) -> "Figure":
+def draw_plot(name: str, record: StudyRecord, data: FigureData) -> Figure:
     """Returns a figure with its title, the study's name and, where faces are synthetic, the mark that says so.
 
     Args:
         name: One of `figure_style.NAMES`, or CONFIRMED.
-        info: The study's record.
+        record: The study's record.
         data: What it shows, of `figure_data.build_figure_data`.
     """
-    from matplotlib.figure import Figure
-
     width, height = _size_in_inches(data)
     figure = Figure(figsize=(width, height), layout="constrained")
     _draw_content(figure, data)
 
     # Constrained layout leaves room for two lines above the axes: the title, and below it the study's name.
     figure.suptitle(f"{TITLES[name]}\n", x=0.02, ha="left", fontsize=11, fontweight="bold", color=INK)
-    study = str(info.get("name", "study"))
+    study = str(record.name or "study")
     figure.text(0.02, 1 - 0.36 / height, study, fontsize=8, color=QUIET, va="center", parse_math=False)
-    if is_synthetic(info):
+    if record.is_synthetic:
         box = {"facecolor": "#B03A00", "edgecolor": "none", "pad": 2.5}
         figure.text(
             0.98, 1 - 0.16 / height, SYNTHETIC, ha="right", va="center", fontsize=8, fontweight="bold", color="white",
@@ -65,7 +62,7 @@ def _size_in_inches(data: FigureData) -> tuple[float, float]:
     return 5.4, 1.9 + 0.36 * max(rows, 2)
 
 
-def _draw_content(figure: "Figure", data: FigureData) -> None:
+def _draw_content(figure: Figure, data: FigureData) -> None:
     if isinstance(data, FrontFigure):
         _draw_front(figure, data)
     elif isinstance(data, ConfirmedFigure):
@@ -85,7 +82,7 @@ def _escape(text: object) -> str:
     return str(text).replace("$", r"\$")
 
 
-def _add_grid(axes: "Axes", which: Any = "both") -> None:
+def _add_grid(axes: Axes, which: Literal["both", "x", "y"] = "both") -> None:
     axes.grid(True, axis=which, color="#e6e6e6", linewidth=0.7)
     axes.set_axisbelow(True)
 
@@ -93,7 +90,7 @@ def _add_grid(axes: "Axes", which: Any = "both") -> None:
 # The front.
 
 
-def _draw_front(figure: "Figure", data: FrontFigure) -> None:
+def _draw_front(figure: Figure, data: FrontFigure) -> None:
     axes = figure.add_subplot()
     for group in data.groups:
         _draw_networks(axes, group)
@@ -117,23 +114,30 @@ def _draw_front(figure: "Figure", data: FrontFigure) -> None:
     figure.legend(loc="outside lower center", ncols=columns, fontsize=9, handletextpad=0.3, columnspacing=1.2)
 
 
-def _draw_networks(axes: "Axes", group: StrategyNetworks) -> None:
+def _draw_networks(axes: Axes, group: StrategyNetworks) -> None:
     """Draws one strategy's networks: interpolated ones hollow, those off the front faint and small."""
     colour, marker, _ = style_of(group.strategy)
     filled: dict[str, Any] = {"marker": marker, "color": colour}
     hollow: dict[str, Any] = {"marker": marker, "facecolors": "white", "edgecolors": colour}
 
-    def scatter(chosen: np.ndarray, **style: Any) -> None:
-        axes.scatter(group.points[chosen, 0], group.points[chosen, 1], **style)
+    adapted = group.is_end
+    interpolated = ~group.is_end
+    _scatter(axes, group, ~group.on_front & adapted, filled | {"s": 22, "alpha": 0.38, "linewidths": 0})
+    _scatter(axes, group, ~group.on_front & interpolated, hollow | {"s": 12, "alpha": 0.3, "linewidths": 0.7})
+    on_front = {"linewidths": 0.9, "edgecolors": INK, "zorder": 4}
+    _scatter(axes, group, group.on_front & adapted, filled | on_front | {"s": 46})
+    _scatter(axes, group, group.on_front & interpolated, hollow | {"s": 40, "linewidths": 1.6, "zorder": 4})
 
-    scatter(~group.on_front & group.is_end, s=22, alpha=0.38, linewidths=0, **filled)
-    scatter(~group.on_front & ~group.is_end, s=12, alpha=0.3, linewidths=0.7, **hollow)
-    scatter(group.on_front & group.is_end, s=46, linewidths=0.9, edgecolors=INK, zorder=4, **filled)
-    scatter(group.on_front & ~group.is_end, s=40, linewidths=1.6, zorder=4, **hollow)
+    # For the legend.
     axes.scatter([], [], s=32, linewidths=0, label=_escape(group.strategy), **filled)
 
 
-def _draw_baseline(axes: "Axes", x: float, y: float) -> None:
+def _scatter(axes: Axes, group: StrategyNetworks, chosen: np.ndarray, style: dict[str, Any]) -> None:
+    """Draws the chosen (n,) of a strategy's networks."""
+    axes.scatter(group.points[chosen, 0], group.points[chosen, 1], **style)
+
+
+def _draw_baseline(axes: Axes, x: float, y: float) -> None:
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
     axes.plot(x, y, "+", color=INK, markersize=15, markeredgewidth=2.2, zorder=5)
     axes.annotate(
@@ -151,7 +155,7 @@ def _widen(limits: tuple[float, float], value: float) -> tuple[float, float]:
 # The confirmed networks.
 
 
-def _draw_confirmed(figure: "Figure", data: ConfirmedFigure) -> None:
+def _draw_confirmed(figure: Figure, data: ConfirmedFigure) -> None:
     axes = figure.add_subplot()
     named: set[str] = set()
     for point in data.points:
@@ -168,7 +172,7 @@ def _draw_confirmed(figure: "Figure", data: ConfirmedFigure) -> None:
     figure.legend(loc="outside lower center", ncols=4, fontsize=9, handletextpad=0.3, columnspacing=1.2)
 
 
-def _draw_confirmed_point(axes: "Axes", point: ConfirmedFigurePoint) -> None:
+def _draw_confirmed_point(axes: Axes, point: ConfirmedFigurePoint) -> None:
     """Draws a network with its intervals, and a dotted line from where validation had put it."""
     colour, marker, _ = style_of(point.strategy)
     x, y = point.test
@@ -188,9 +192,7 @@ def _draw_confirmed_point(axes: "Axes", point: ConfirmedFigurePoint) -> None:
 # Hypervolume, strategies, parallel axes, importance.
 
 
-def _draw_hypervolume(figure: "Figure", data: HypervolumeFigure) -> None:
-    from matplotlib.ticker import MaxNLocator
-
+def _draw_hypervolume(figure: Figure, data: HypervolumeFigure) -> None:
     axes = figure.add_subplot()
     last = data.numbers[-1], data.volumes[-1]
     axes.step(data.numbers, data.volumes, where="post", color="#0072B2", linewidth=1.8)
@@ -202,7 +204,7 @@ def _draw_hypervolume(figure: "Figure", data: HypervolumeFigure) -> None:
     _add_grid(axes)
 
 
-def _draw_strategies(figure: "Figure", data: StrategiesFigure) -> None:
+def _draw_strategies(figure: Figure, data: StrategiesFigure) -> None:
     # The first strategy stands at the top.
     groups = data.groups[::-1]
     names = [_escape(strategy) for strategy, _ in groups]
@@ -224,7 +226,7 @@ def _draw_strategies(figure: "Figure", data: StrategiesFigure) -> None:
     figure.supxlabel("Bars: median and quartiles; dashed: baseline", fontsize=8, color=QUIET)
 
 
-def _draw_distribution(axes: "Axes", row: int, strategy: str, accuracies: np.ndarray) -> None:
+def _draw_distribution(axes: Axes, row: int, strategy: str, accuracies: np.ndarray) -> None:
     """Draws a strategy's accuracies in per cent (n,) around a row, with median and quartiles."""
     colour, marker, _ = style_of(strategy)
     # Multiples of the golden ratio spread points evenly, and equally in each drawing.
@@ -235,7 +237,7 @@ def _draw_distribution(axes: "Axes", row: int, strategy: str, accuracies: np.nda
     axes.plot([median, median], [row - 0.24, row + 0.24], color=INK, linewidth=2)
 
 
-def _draw_parallel(figure: "Figure", data: ParallelFigure) -> None:
+def _draw_parallel(figure: Figure, data: ParallelFigure) -> None:
     axes = figure.add_subplot()
     bold: dict[str, Any] = {"linewidth": 1.8, "alpha": 1.0, "zorder": 3}
     faint: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.25, "zorder": 2}
@@ -253,7 +255,7 @@ def _draw_parallel(figure: "Figure", data: ParallelFigure) -> None:
     figure.supxlabel("Colours: strategies; bold: on the front", fontsize=8, color=QUIET)
 
 
-def _draw_axis(axes: "Axes", column: int, axis: Axis) -> None:
+def _draw_axis(axes: Axes, column: int, axis: Axis) -> None:
     """Draws one of the parallel axes; the first names the strategies, each in its colour."""
     box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
     axes.axvline(column, color=INK, linewidth=0.8, zorder=4)
@@ -265,7 +267,7 @@ def _draw_axis(axes: "Axes", column: int, axis: Axis) -> None:
         )  # fmt: skip
 
 
-def _draw_importance(figure: "Figure", data: ImportanceFigure) -> None:
+def _draw_importance(figure: Figure, data: ImportanceFigure) -> None:
     axes = figure.add_subplot()
     rows = np.arange(len(data.ranking))[::-1]
     domains = [domain for domain in DOMAINS if domain in data.ranking]

@@ -1,12 +1,14 @@
 """The figures by plotly, interactive and offline: each function draws one kind of figure data."""
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from study.record import DOMAINS, is_synthetic
+from study.record import DOMAINS, StudyRecord
 from study.reporting.figure_data import (
     ConfirmedFigure,
     ConfirmedFigurePoint,
@@ -22,33 +24,32 @@ from study.reporting.parallel_axes import ABSENT, ParallelFigure
 from study.reporting.wording import SYNTHETIC, format_percent, format_value
 from study.trials import OBJECTIVES, hyperparameter_names, interpolation_name
 
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
 # Only buttons that work offline: plotly's own set has some that send the chart to a server.
 BUTTONS = ["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]
 CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtons": [BUTTONS]}
 
 
-def render_chart_page(name: str, info: dict, data: FigureData) -> str:
+def render_chart_page(name: str, record: StudyRecord, data: FigureData) -> str:
     """Returns one chart as a whole HTML page with plotly.js inside, so that it opens offline anywhere.
 
     Args:
         name: One of `figure_style.NAMES`, or CONFIRMED.
-        info: The study's record.
+        record: The study's record.
         data: What it shows, of `figure_data.build_figure_data`.
     """
     chart = draw_chart(data)
-    chart.update_layout(template="plotly_white", title=_title(name, info), margin={"t": 90, "l": 60, "r": 24, "b": 110})
+    chart.update_layout(
+        template="plotly_white", title=_title(name, record), margin={"t": 90, "l": 60, "r": 24, "b": 110}
+    )
     body = chart.to_html(full_html=False, include_plotlyjs=True, config=CONFIG, div_id=name, default_height="92vh")
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    title = escape(f"{name} — {info.get('name', 'study')}")
+    title = escape(f"{name} — {record.name or 'study'}")
     return f"<!doctype html>\n<html lang='en'><head>{head}<title>{title}</title></head><body>{body}</body></html>\n"
 
 
-def _title(name: str, info: dict) -> dict[str, Any]:
-    mark = f"<b style='color:#B03A00'>{SYNTHETIC}</b> · " if is_synthetic(info) else ""
-    study = _escape(info.get("name", "study"))
+def _title(name: str, record: StudyRecord) -> dict[str, Any]:
+    mark = f"<b style='color:#B03A00'>{SYNTHETIC}</b> · " if record.is_synthetic else ""
+    study = _escape(record.name or "study")
     return {"text": f"<b>{TITLES[name]}</b><br><sup>{mark}{study}</sup>", "x": 0.02}
 
 
@@ -57,7 +58,7 @@ def _escape(value: object) -> str:
     return escape(str(value), quote=False)
 
 
-def draw_chart(data: FigureData) -> "go.Figure":
+def draw_chart(data: FigureData) -> go.Figure:
     """Returns a plotly figure without title or colours of a page."""
     if isinstance(data, FrontFigure):
         return _draw_front(data)
@@ -95,9 +96,7 @@ def hover_texts(networks: pd.DataFrame) -> list[str]:
 # The front.
 
 
-def _draw_front(data: FrontFigure) -> "go.Figure":
-    import plotly.graph_objects as go
-
+def _draw_front(data: FrontFigure) -> go.Figure:
     chart = go.Figure()
     line = {"color": INK, "width": 2}
     chart.add_scatter(x=data.border[:, 0], y=data.border[:, 1], mode="lines", name="Front", line=line, hoverinfo="skip")
@@ -120,7 +119,7 @@ def _draw_front(data: FrontFigure) -> "go.Figure":
     return chart.update_layout(legend={"orientation": "h", "y": -0.16, "yanchor": "top"}, hovermode="closest")
 
 
-def _add_networks(chart: "go.Figure", group: StrategyNetworks) -> None:
+def _add_networks(chart: go.Figure, group: StrategyNetworks) -> None:
     """Adds one strategy's networks: interpolated ones hollow, those off the front faint and small."""
     colour, _, symbol = style_of(group.strategy)
     # Widths stay 0 off the front, so that a page may recolour the outlines for a dark background.
@@ -147,7 +146,7 @@ def _add_networks(chart: "go.Figure", group: StrategyNetworks) -> None:
     )
 
 
-def _add_baseline(chart: "go.Figure", baseline: tuple[float, float]) -> None:
+def _add_baseline(chart: go.Figure, baseline: tuple[float, float]) -> None:
     source, target = baseline
     marker = dict[str, Any](symbol="cross-thin", size=18, color=INK, line={"width": 3, "color": INK})
     chart.add_scatter(
@@ -167,9 +166,7 @@ def _add_baseline(chart: "go.Figure", baseline: tuple[float, float]) -> None:
 # The other figures.
 
 
-def _draw_confirmed(data: ConfirmedFigure) -> "go.Figure":
-    import plotly.graph_objects as go
-
+def _draw_confirmed(data: ConfirmedFigure) -> go.Figure:
     chart = go.Figure()
     for point in data.points:
         _add_confirmed_point(chart, point)
@@ -177,7 +174,7 @@ def _draw_confirmed(data: ConfirmedFigure) -> "go.Figure":
     return chart.update_layout(xaxis_title=x_label, yaxis_title=y_label)
 
 
-def _add_confirmed_point(chart: "go.Figure", point: ConfirmedFigurePoint) -> None:
+def _add_confirmed_point(chart: go.Figure, point: ConfirmedFigurePoint) -> None:
     colour, _, symbol = style_of(point.strategy)
     errors = []
     intervals = []
@@ -199,17 +196,13 @@ def _add_confirmed_point(chart: "go.Figure", point: ConfirmedFigurePoint) -> Non
     )
 
 
-def _draw_hypervolume(data: HypervolumeFigure) -> "go.Figure":
-    import plotly.graph_objects as go
-
+def _draw_hypervolume(data: HypervolumeFigure) -> go.Figure:
     line = {"color": "#0072B2", "shape": "hv", "width": 2}
     chart = go.Figure(go.Scatter(x=data.numbers, y=data.volumes, mode="lines", line=line))
     return chart.update_layout(xaxis_title="Trial number", yaxis_title=f"Area dominated above {data.reference}")
 
 
-def _draw_strategies(data: StrategiesFigure) -> "go.Figure":
-    from plotly.subplots import make_subplots
-
+def _draw_strategies(data: StrategiesFigure) -> go.Figure:
     chart = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04)
     for column, domain in enumerate(DOMAINS):
         panel: dict[str, Any] = {"row": 1, "col": column + 1}
@@ -223,7 +216,7 @@ def _draw_strategies(data: StrategiesFigure) -> "go.Figure":
 
 
 def _add_distribution(
-    chart: "go.Figure", strategy: str, trials: pd.DataFrame, domain: str, panel: dict[str, Any]
+    chart: go.Figure, strategy: str, trials: pd.DataFrame, domain: str, panel: dict[str, Any]
 ) -> None:
     """Adds the accuracies of one strategy's trials as a box with all points."""
     colour, _, symbol = style_of(strategy)
@@ -244,9 +237,7 @@ def _add_distribution(
     )
 
 
-def _draw_parallel(data: ParallelFigure) -> "go.Figure":
-    import plotly.graph_objects as go
-
+def _draw_parallel(data: ParallelFigure) -> go.Figure:
     # A scale of steps, of one colour each: a step needs both its ends.
     names = sorted(set(data.strategies))
     steps = []
@@ -268,9 +259,7 @@ def _draw_parallel(data: ParallelFigure) -> "go.Figure":
     return go.Figure(lines).update_layout(font={"size": 11})
 
 
-def _draw_importance(data: ImportanceFigure) -> "go.Figure":
-    import plotly.graph_objects as go
-
+def _draw_importance(data: ImportanceFigure) -> go.Figure:
     names = [_escape(name) for name in data.ranking["hyperparameter"]]
     chart = go.Figure()
     for domain, colour in DOMAIN_COLOURS.items():

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import pandas as pd
 
 from study.fronts import candidate_networks, find_knee, front_table, hypervolume_over_trials
-from study.record import DOMAINS, baseline_point
-from study.reporting.certainty import change_text, describe_certainty, find_confirmed_point
+from study.record import DOMAINS, StudyRecord
+from study.reporting.certainty import describe_certainty
+from study.reporting.significance import change_text
 from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import dataset_label, describe_interpolation, format_percent, format_value
+from study.stored_results import Row
 from study.trials import STATES, hypervolume_reference
 
 
@@ -48,11 +50,11 @@ class Recommendation:
     cards: list[Card]
 
 
-def build_recommendation(info: dict, table: pd.DataFrame) -> Recommendation | None:
+def build_recommendation(record: StudyRecord, table: pd.DataFrame) -> Recommendation | None:
     """Returns the recommended network, None where no trial has finished.
 
     Args:
-        info: The study's record.
+        record: The study's record.
         table: Trials, of `study.trials.trials_table`.
     """
     knee = find_knee(front_table(table))
@@ -64,8 +66,8 @@ def build_recommendation(info: dict, table: pd.DataFrame) -> Recommendation | No
         trial=knee["trial"],
         interpolation="" if alpha == "1" else alpha,
         hyperparameters=_varied_hyperparameters(knee, table),
-        certainty=describe_certainty(info, table, knee),
-        cards=[*_accuracy_cards(info, knee), *_search_cards(info, table)],
+        certainty=describe_certainty(record, table, knee),
+        cards=[*_accuracy_cards(record, knee), *_search_cards(record, table)],
     )
 
 
@@ -79,19 +81,19 @@ def _varied_hyperparameters(knee: pd.Series, table: pd.DataFrame) -> str:
     """Returns the hyperparameters that vary over the study; the others are no choice."""
     names = varied_hyperparameters(table)
     values = [f"{name} {format_value(knee[name])}" for name in names if name in knee]
-    return ", ".join(values) or "no knob varied"
+    return ", ".join(values) or "no hyperparameter varied"
 
 
-def _accuracy_cards(info: dict, knee: pd.Series) -> list[Card]:
+def _accuracy_cards(record: StudyRecord, knee: pd.Series) -> list[Card]:
     """Returns a card for each domain: on test images where the network was confirmed, else on validation images."""
-    point = find_confirmed_point(info, knee["model"])
+    point = record.results.find_point(knee["model"])
     if point is not None and "target_change" in point:
-        return [_tested_card(info, point, domain) for domain in DOMAINS]
+        return [_tested_card(record, point, domain) for domain in DOMAINS]
 
-    source, target = (dataset_label(info, domain) for domain in DOMAINS)
+    source, target = (dataset_label(record, domain) for domain in DOMAINS)
     source_accuracy = f"{format_percent(knee['source_val'])} %"
     target_accuracy = f"{format_percent(knee['target_val'])} %"
-    baseline = baseline_point(info)
+    baseline = record.baseline.accuracies
     if baseline is None:
         return [
             Card(source, source_accuracy, "after adaptation"),
@@ -115,27 +117,27 @@ def _accuracy_cards(info: dict, knee: pd.Series) -> list[Card]:
     ]
 
 
-def _tested_card(info: dict, point: dict, domain: str) -> Card:
+def _tested_card(record: StudyRecord, point: Row, domain: str) -> Card:
     """Returns what the recommended network changed on test images, with the interval and both p-values."""
     p_corrected = point[f"{domain}_p"]
     p_alone = point[f"{domain}_p_alone"]
     return Card(
-        f"{dataset_label(info, domain)} on test",
+        f"{dataset_label(record, domain)} on test",
         f"{change_text(point, domain)} points",
         f"95 % interval; p = {p_corrected:.2g} corrected, {p_alone:.2g} alone",
     )
 
 
-def _search_cards(info: dict, table: pd.DataFrame) -> list[Card]:
+def _search_cards(record: StudyRecord, table: pd.DataFrame) -> list[Card]:
     """Returns what the search cost, and what interpolated networks added where there are any."""
     front_size = len(front_table(table))
     cards = [Card("Search", f"{len(table)} trials", f"{count_states(table)}; {front_size} on the front")]
 
     has_interpolated = (candidate_networks(table)["share"] < 1).any()
     if has_interpolated:
-        reference = hypervolume_reference(info)
-        with_interpolated = hypervolume_over_trials(table, reference, True)[-1]
-        of_ends = hypervolume_over_trials(table, reference, False)[-1]
+        reference = hypervolume_reference(record)
+        of_all = hypervolume_over_trials(table, reference)[-1]
+        of_ends = hypervolume_over_trials(table, reference, with_interpolated=False)[-1]
         detail = f"to the hypervolume of {of_ends:.4f} of the trials' ends, on validation"
-        cards.append(Card("Interpolation added", f"{with_interpolated - of_ends:.4f}", detail))
+        cards.append(Card("Interpolation added", f"{of_all - of_ends:.4f}", detail))
     return cards

@@ -1,5 +1,6 @@
 """The tables behind the report's findings: retention, expressions, freezing, differences, rungs, similarity."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -7,13 +8,14 @@ import pandas as pd
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
 from study.fronts import candidate_networks, model_names
-from study.record import DOMAINS, baseline_point, confirmed_points, number, section
-from study.reporting.certainty import results_of
+from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import LEVELS, Table
 from study.reporting.wording import dataset_label, format_percent, interval_text, points_text
+from study.stored_results import Row
 from study.trials import OBJECTIVES, RUNG_COLUMN, finished_trials, interpolation_name, rung_shares
 
 SHOWN_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
+"""The last convolution of each block, and the layer before the last."""
 FREEZING_BINS = (-1, 0, 4, 8, 10, len(LAYERS) - 1, len(LAYERS))
 """Ends of the ranges of frozen layers that are shown together, each with its upper end."""
 
@@ -29,7 +31,7 @@ def build_rungs_table(table: pd.DataFrame) -> Table | None:
     rows = [_rung_row(table, share) for share in rung_shares(table)]
     caption = (
         "Spearman's rank correlation of accuracies at a share of the budget with those at its end, over the finished "
-        "trials that were looked at there. Stopped trials have no end: the correlation over all would differ."
+        "trials that were evaluated there. Stopped trials have no end: the correlation over all would differ."
     )
     head = ["Budget spent", "Finished trials", "Source", "Target", "Stopped there"]
     return Table("rungs", caption, head, rows) if rows else None
@@ -69,33 +71,29 @@ def best_on_target(networks: pd.DataFrame, min_source_accuracy: float) -> pd.Ser
     return candidates.sort_values(["target_val", "source_val"], ascending=False, kind="stable").iloc[0]
 
 
-def build_retention_table(info: dict, table: pd.DataFrame) -> Table | None:
-    """Returns the best network on the target for each share of the source accuracy that must stay."""
-    baseline = baseline_point(info)
+def build_retention_table(record: StudyRecord, table: pd.DataFrame) -> Table | None:
+    """Returns the best network on the target for each share of the source accuracy that must stay.
+
+    None where the baseline's accuracy is not recorded, or no trial has finished.
+    """
+    baseline = record.baseline.accuracies
     if baseline is None or finished_trials(table).empty:
         return None
+    baseline_source = baseline[0]
     networks = candidate_networks(table)
     networks["model"] = model_names(networks)
-    tested = {point["model"]: point for point in confirmed_points(info) if point["model"]}
+    tested = {point["model"]: point for point in record.results.points if point["model"]}
 
     head = ["Source kept, at least", "Strategy", "Trial", "Alpha", "Source %", "Target %"]
     if tested:
         head.append("Target % on test")
     rows: list[list[Any]] = []
     for level in LEVELS:
-        label = f"{100 * level:.0f} %"
-        best = best_on_target(networks, level * baseline[0])
-        if best is None:
-            dashes = ["–" for _ in head[2:]]
-            rows.append([label, "none", *dashes])
-            continue
-        alpha = interpolation_name(best["share"], best["slope"])
-        accuracies = [format_percent(best["source_val"]), format_percent(best["target_val"])]
-        cells = [label, best["strategy"], best["number"], alpha, *accuracies]
+        best = best_on_target(networks, level * baseline_source)
+        cells = ["none", "–", "–", "–", "–"] if best is None else _network_cells(best)
         if tested:
-            point = tested.get(best["model"])
-            cells.append("not confirmed" if point is None else interval_text(point, "target"))
-        rows.append(cells)
+            cells.append("–" if best is None else _test_cell(tested.get(best["model"])))
+        rows.append([f"{100 * level:.0f} %", *cells])
     caption = (
         "The best on the target by how much of the source accuracy must stay, chosen on validation images, which "
         "flatters what is chosen."
@@ -103,19 +101,29 @@ def build_retention_table(info: dict, table: pd.DataFrame) -> Table | None:
     return Table("retention", caption, head, rows)
 
 
-def build_expressions_table(info: dict, model: str, trial: Any) -> Table | None:
+def _network_cells(network: pd.Series) -> list[Any]:
+    """Returns a network's strategy, trial, place between the baseline and the trial's end, and both accuracies."""
+    alpha = interpolation_name(network["share"], network["slope"])
+    accuracies = [format_percent(network[objective]) for objective in OBJECTIVES]
+    return [network["strategy"], network["number"], alpha, *accuracies]
+
+
+def _test_cell(point: Row | None) -> str:
+    return "not confirmed" if point is None else interval_text(point, "target")
+
+
+def build_expressions_table(record: StudyRecord, model: str, trial: Row) -> Table | None:
     """Returns each expression's recall before and after, on test images where the network was confirmed.
 
     Args:
-        info: The study's record.
+        record: The study's record.
         model: The network's file, which finds its confirmation.
-        trial: Its trial's row of `study.trials.trials_table`, whose measures are on validation images.
+        trial: Its trial's row of `study.trials.trials_table` by column, whose measures are on validation images.
     """
-    recalls = find_confirmed_recalls(info, model)
+    recalls = record.results.find_recalls(model)
     images = "test"
     if recalls is None:
-        baseline_measures = section(section(info, "baseline"), "measures")
-        recalls = _validation_recalls(baseline_measures), _validation_recalls(trial)
+        recalls = _validation_recalls(record.baseline.measures), _validation_recalls(trial)
         images = "validation"
 
     rows = [_expression_row(name, *recalls) for name in EXPRESSIONS]
@@ -123,7 +131,7 @@ def build_expressions_table(info: dict, model: str, trial: Any) -> Table | None:
         return None
     head = ["Expression"]
     for domain in DOMAINS:
-        label = dataset_label(info, domain)
+        label = dataset_label(record, domain)
         head += [f"{label} before %", f"{label} after %", f"{label} Δ"]
     caption = (
         f"Recall of each expression before and after adaptation, on {images} images, and the change in points, which "
@@ -132,12 +140,13 @@ def build_expressions_table(info: dict, model: str, trial: Any) -> Table | None:
     return Table("expressions", caption, head, rows)
 
 
-def _validation_recalls(measures: Any) -> dict[str, dict[str, Any]]:
+def _validation_recalls(measures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Returns recalls by domain and expression from a mapping of measures."""
     return {domain: {name: measures.get(f"{domain}_recall_{name}") for name in EXPRESSIONS} for domain in DOMAINS}
 
 
-def _expression_row(name: str, before: dict, after: dict) -> list[str]:
+def _expression_row(name: str, before: Row, after: Row) -> list[str]:
+    """Returns an expression's recall before, after and their difference in points, for both domains."""
     cells = [name]
     for domain in DOMAINS:
         first = number(before.get(domain, {}).get(name))
@@ -147,19 +156,8 @@ def _expression_row(name: str, before: dict, after: dict) -> list[str]:
     return cells
 
 
-def find_confirmed_recalls(info: dict, model: str) -> tuple[dict, dict] | None:
-    """Returns the recalls of the baseline and of a network on test images, None where it was not confirmed."""
-    inside = results_of(info).get("inside") or []
-    for point, details in zip(confirmed_points(info), inside, strict=False):
-        # The first point is the baseline.
-        baseline_recalls = inside[0].get("recall")
-        if point.get("model") == model and details.get("recall") and baseline_recalls:
-            return baseline_recalls, details["recall"]
-    return None
-
-
 def build_freezing_table(table: pd.DataFrame) -> Table | None:
-    """Returns what trials reached by how many layers they froze."""
+    """Returns what trials reached by how many layers they froze; None where all froze equally many."""
     finished = finished_trials(table)
     if "frozen_layers" not in finished or finished["frozen_layers"].nunique() < 2:
         return None
@@ -167,7 +165,9 @@ def build_freezing_table(table: pd.DataFrame) -> Table | None:
     rows: list[list[Any]] = []
     for _, group in finished.groupby(bins, observed=True):
         layers = pd.to_numeric(group["frozen_layers"])
-        label = f"{layers.min()}" if layers.min() == layers.max() else f"{layers.min()}–{layers.max()}"
+        fewest = layers.min()
+        most = layers.max()
+        label = f"{fewest}" if fewest == most else f"{fewest}–{most}"
         accuracies = []
         for objective in OBJECTIVES:
             accuracies += [format_percent(group[objective].median()), format_percent(group[objective].max())]
@@ -180,16 +180,15 @@ def build_freezing_table(table: pd.DataFrame) -> Table | None:
     return Table("freezing", caption, head, rows)
 
 
-def build_differences_table(info: dict) -> Table | None:
-    """Returns the paired differences of the named strategies on test images."""
-    differences = results_of(info).get("differences") or []
+def build_differences_table(record: StudyRecord) -> Table | None:
+    """Returns the paired differences of the named strategies on test images; None where they were not compared."""
     rows = []
-    for difference in differences:
+    for difference in record.results.differences:
         label = f"{difference['one']} − {difference['other']}"
         rows.append([label, *_difference_cells(difference, "source"), *_difference_cells(difference, "target")])
     head = ["Difference"]
     for domain in DOMAINS:
-        head += [f"{dataset_label(info, domain)}, points", "p alone", "p"]
+        head += [f"{dataset_label(record, domain)}, points", "p alone", "p"]
     caption = (
         "Paired differences in test accuracy, seed by seed, for other people and seeds; the intervals hold together "
         f"with 95 %, p is corrected for all {2 * len(rows)} comparisons (Bonferroni)."
@@ -197,18 +196,17 @@ def build_differences_table(info: dict) -> Table | None:
     return Table("differences", caption, head, rows) if rows else None
 
 
-def _difference_cells(difference: dict, domain: str) -> list[str]:
+def _difference_cells(difference: Row, domain: str) -> list[str]:
     """Returns a difference with its interval, its p-value alone and corrected, dashes where none was recorded."""
     mean, lower, upper = (difference[f"{domain}_{name}"] for name in ("mean", "lower", "upper"))
     p_values = [number(difference.get(f"{domain}_{name}")) for name in ("p_alone", "p")]
     return [points_text(mean, lower, upper), *("–" if value is None else f"{value:.2g}" for value in p_values)]
 
 
-def build_similarity_table(info: dict) -> Table | None:
-    """Returns what one training of each confirmed point changed inside the network."""
-    inside = results_of(info).get("inside") or []
+def build_similarity_table(record: StudyRecord) -> Table | None:
+    """Returns what one training of each confirmed point changed inside the network; None where it was not measured."""
     rows = []
-    for point, details in zip(confirmed_points(info), inside, strict=False):
+    for point, details in record.results.pair_with_class_results():
         if not details.get("cka"):
             continue
         similarity = dict(zip(LAYERS, details["cka"], strict=False))

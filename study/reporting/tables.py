@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from study.fronts import front_table, strategies_table
-from study.record import DOMAINS, baseline_point, confirmed_points, number, section
+from study.record import DOMAINS, StudyRecord, number
 from study.reporting.wording import (
     dataset_label,
     describe_interpolation,
@@ -16,12 +16,15 @@ from study.reporting.wording import (
     interval_text,
     points_text,
 )
+from study.stored_results import Row
 from study.trials import OBJECTIVES, hyperparameter_names
 
 LEVELS = (0.98, 0.95, 0.9, 0.8)
 """Shares of the baseline's source accuracy that a user may want to keep."""
 MOST_REASONS = 30
+"""Reasons of trials that did not finish that are shown; trials.csv has them all."""
 MOST_NUMBERS = 8
+"""Numbers of trials that are shown beside a reason."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,11 @@ def varied_hyperparameters(table: pd.DataFrame) -> list[str]:
     return [name for name in hyperparameter_names(table) if table[name].nunique(dropna=False) > 1]
 
 
-def build_strategies_table(info: dict, table: pd.DataFrame) -> Table:
+def build_strategies_table(record: StudyRecord, table: pd.DataFrame) -> Table:
     """Returns per strategy how many trials ended how, and what it reached on validation images."""
-    baseline = baseline_point(info)
-    strategies = strategies_table(table, baseline[0] if baseline else None, LEVELS)
+    baseline = record.baseline.accuracies
+    baseline_source = None if baseline is None else baseline[0]
+    strategies = strategies_table(table, baseline_source, LEVELS)
     head = [_strategy_heading(str(column)) for column in strategies.columns]
     rows = [[_strategy_cell(value) for value in row] for row in strategies.itertuples(index=False)]
     caption = "On validation images; each is the best of its strategy's trials, and the best of more trials is higher."
@@ -114,7 +118,8 @@ def _strategy_heading(column: str) -> str:
     return headings.get(column, column)
 
 
-def _strategy_cell(value: Any) -> Any:
+def _strategy_cell(value: object) -> object:
+    """Returns an accuracy in per cent; a name or a count stays."""
     return format_percent(value) if isinstance(value, float) else value
 
 
@@ -140,7 +145,7 @@ def build_unfinished_table(table: pd.DataFrame) -> Table | None:
 # The front.
 
 
-def build_front_table(info: dict, table: pd.DataFrame) -> Table:
+def build_front_table(record: StudyRecord, table: pd.DataFrame) -> Table:
     """Returns the front on validation images, with the hyperparameters that vary over the study."""
     front = front_table(table)
     on_front = hyperparameter_names(front)
@@ -153,29 +158,29 @@ def build_front_table(info: dict, table: pd.DataFrame) -> Table:
         values = [format_value(network[name]) for name in varied]
         rows.append([network["trial"], network["strategy"], alpha, *accuracies, *values])
 
-    accuracy_labels = [f"{dataset_label(info, domain)} %" for domain in DOMAINS]
+    accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
     head = ["Trial", "Strategy", "Alpha", *accuracy_labels, *(name.replace("_", " ") for name in varied)]
-    return Table("front", "The front: accuracy on validation images, and the knobs that varied.", head, rows)
+    return Table("front", "The front: accuracy on validation images, and the hyperparameters that varied.", head, rows)
 
 
-def build_confirmed_table(info: dict) -> Table:
+def build_confirmed_table(record: StudyRecord) -> Table:
     """Returns what test images show of the front and of the named strategies."""
-    accuracy_labels = [f"{dataset_label(info, domain)} %" for domain in DOMAINS]
+    accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
     changes = ["Source change", "p alone", "p", "Target change", "p alone", "p"]
     further = ["Retention %", "Flips %", "Target UAR %", "Target ECE %", "Target optimism"]
     head = ["Point", "Strategy", "Alpha", *accuracy_labels, *changes, *further, "Target % again, validation"]
 
-    seeds = section(info, "confirmation").get("seeds", "several")
+    seeds = record.confirmation.get("seeds", "several")
     caption = (
         f"Accuracy on test images in per cent, mean over {seeds} seeds, and its change from the baseline in points, "
         "with 95 % intervals for other people and seeds; p of the change alone, and corrected for all comparisons "
         "(Holm). Again: validation accuracy of the new trainings, which nothing was chosen by."
-        f"{evaluated_before(info)}"
+        f"{evaluated_before(record)}"
     )
-    return Table("confirmed", caption, head, [_confirmed_row(point) for point in confirmed_points(info)])
+    return Table("confirmed", caption, head, [_confirmed_row(point) for point in record.results.points])
 
 
-def _confirmed_row(point: dict) -> list[Any]:
+def _confirmed_row(point: Row) -> list[Any]:
     optimism = "–" if "target_optimism" not in point else f"{100 * point['target_optimism']:+.1f}"
     return [
         point["name"],
@@ -190,7 +195,7 @@ def _confirmed_row(point: dict) -> list[Any]:
     ]
 
 
-def _change_cells(point: dict, domain: str) -> list[str]:
+def _change_cells(point: Row, domain: str) -> list[str]:
     """Returns a point's change from the baseline, its p-value alone and corrected; dashes for the baseline itself."""
     if number(point.get(f"{domain}_change")) is None:
         return ["–", "–", "–"]

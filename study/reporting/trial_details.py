@@ -1,17 +1,18 @@
 """What the interactive front shows of a trial when it is chosen, as data for JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
+from optuna.trial import FrozenTrial
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
 from study.fronts import candidate_networks, find_knee, front_table, is_on_front
-from study.record import DOMAINS, confirmed_points, number, section
-from study.reporting.certainty import results_of
+from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import dataset_label, describe_interpolation, format_value
+from study.trial_attributes import TrialAttributes
 from study.trials import counted_trials, finished_trials, model_file
 
 MOST_TRIALS = 1500
@@ -19,37 +20,36 @@ MOST_TRIALS = 1500
 CURVE_COLUMNS = ("epoch", "loss", "source_val", "target_val")
 
 
-def collect_trial_details(info: dict, table: pd.DataFrame, trials: Iterable[Any]) -> dict[str, Any]:
+def collect_trial_details(record: StudyRecord, table: pd.DataFrame, trials: Iterable[FrozenTrial]) -> dict[str, Any]:
     """Returns what can be shown of each finished trial.
 
     That is hyperparameters, curve, confusion matrices, retention, similarity of layers and interpolated networks.
 
     Args:
-        info: The study's record.
+        record: The study's record.
         table: Trials, of `study.trials.trials_table`.
         trials: The Optuna trials themselves, whose curves and confusion matrices no table has.
     """
     front = front_table(table)
     knee = find_knee(front)
-    baseline = section(info, "baseline")
     return {
-        "labels": {domain: dataset_label(info, domain) for domain in DOMAINS},
+        "labels": {domain: dataset_label(record, domain) for domain in DOMAINS},
         "expressions": list(EXPRESSIONS),
         "layers": list(LAYERS),
         "baseline": {
-            "source": number(baseline.get("source_val")),
-            "target": number(baseline.get("target_val")),
-            "confusion": baseline.get("confusion") or {},
+            "source": record.baseline.source_val,
+            "target": record.baseline.target_val,
+            "confusion": record.baseline.confusion,
         },
         "first": None if knee is None else int(knee["trial"]),
-        "trials": _details_by_number(info, table, front, trials),
+        "trials": _details_by_number(record, table, front, trials),
     }
 
 
 def _details_by_number(
-    info: dict, table: pd.DataFrame, front: pd.DataFrame, trials: Iterable[Any]
+    record: StudyRecord, table: pd.DataFrame, front: pd.DataFrame, trials: Iterable[FrozenTrial]
 ) -> dict[str, dict[str, Any]]:
-    trial_of = {trial.number: trial for trial in counted_trials(trials)}
+    trial_by_number = {trial.number: trial for trial in counted_trials(trials)}
     interpolated = _interpolated_by_number(table, front)
     names = varied_hyperparameters(table)
 
@@ -61,22 +61,23 @@ def _details_by_number(
     details = {}
     for row in rows.sort_values("number").to_dict("records"):
         trial_number = row["number"]
-        trial_details = _trial_details(row, trial_of[trial_number], names, info)
+        trial_details = _trial_details(row, trial_by_number[trial_number], names, record)
         trial_details["interpolated"] = interpolated.get(trial_number, [])
         details[str(trial_number)] = trial_details
     return details
 
 
-def _trial_details(row: dict, trial: Any, names: list[str], info: dict) -> dict[str, Any]:
+def _trial_details(row: Mapping[Any, Any], trial: FrozenTrial, names: list[str], record: StudyRecord) -> dict[str, Any]:
     """Returns what is shown of one trial.
 
     Args:
-        row: Its row of the table, with whether it is on the front.
+        row: Its row of the table by column, with whether it is on the front.
         trial: The Optuna trial.
         names: Hyperparameters that vary over the study.
-        info: The study's record.
+        record: The study's record.
     """
-    curve = [point for point in trial.user_attrs.get("curve") or [] if isinstance(point, dict)]
+    attributes = TrialAttributes.of(trial)
+    curve = [point for point in attributes.curve or [] if isinstance(point, dict)]
     return {
         "strategy": str(row["strategy"]),
         "front": row["on_front"],
@@ -84,9 +85,9 @@ def _trial_details(row: dict, trial: Any, names: list[str], info: dict) -> dict[
         "target": row["target_val"],
         "hyperparameters": {str(name): str(format_value(row[name])) for name in names},
         "curve": {column: [_round(point.get(column)) for point in curve] for column in CURVE_COLUMNS},
-        "confusion": trial.user_attrs.get("confusion") or {},
+        "confusion": attributes.confusion or {},
         "retention": [_round(row.get(f"retention_{name}")) for name in EXPRESSIONS],
-        "cka": _find_similarity(info, model_file(row["number"])),
+        "cka": record.results.find_layer_similarity(model_file(row["number"])),
     }
 
 
@@ -106,15 +107,6 @@ def _interpolated_by_number(table: pd.DataFrame, front: pd.DataFrame) -> dict[in
     return by_number
 
 
-def _round(value: Any) -> float | None:
+def _round(value: object) -> float | None:
     finite = number(value)
     return None if finite is None else round(finite, 5)
-
-
-def _find_similarity(info: dict, model: str) -> list[float] | None:
-    """Returns the similarity of a network's layers with the baseline's (layers,), None where it was not measured."""
-    inside = results_of(info).get("inside") or []
-    for point, details in zip(confirmed_points(info), inside, strict=False):
-        if point.get("model") == model:
-            return details.get("cka")
-    return None

@@ -1,47 +1,63 @@
-"""How a study's facts are put into words, the same in pictures, pages and MLflow."""
+"""How a study's facts are put into words, the same in figures, pages, on the terminal and in MLflow."""
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 from fer.errors import printable, shorten
-from study.record import DOMAINS, number, section
-from study.redaction import hide_secrets as hide_secrets
-from study.redaction import one_line as one_line
+from study.record import DOMAINS, StudyRecord, number
+from study.stored_results import Row
 
-_NAMES = {
-    "fer2013": "FER2013", "jaffe": "JAFFE", "tfeid": "TFEID", "mug": "MUG", "ckplus": "CK+", "kdef": "KDEF",
-    "rafd": "RaFD", "rafdb": "RAF-DB", "affectnet": "AffectNet", "oulu": "Oulu-CASIA",
-}  # fmt: skip
-
+_LABELS = {
+    "fer2013": "FER2013",
+    "jaffe": "JAFFE",
+    "tfeid": "TFEID",
+    "tfeid-high": "TFEID high",
+    "mug": "MUG",
+    "ckplus": "CK+",
+    "kdef": "KDEF",
+    "rafd": "RaFD",
+    "rafdb": "RAF-DB",
+    "affectnet": "AffectNet",
+    "oulu": "Oulu-CASIA",
+}
+"""How the datasets' authors write their names, by the names that options take."""
 
 SYNTHETIC = "SYNTHETIC STAND-IN"
-
-
+"""What marks every figure, table and page of a study with synthetic faces."""
 SYNTHETIC_SENTENCE = (
     "The faces are drawn by this program, not photographed: the numbers say nothing about the real dataset."
 )
+UNKNOWN = "a study whose entry is damaged"
+"""What stands for the name of a study that evaluated a test set before and cannot be read."""
+MOST_STUDIES = 5
+"""Names of studies in one sentence; of more, their number."""
 
 
-def dataset_label(info: dict, domain: str) -> str:
-    """Returns the printed name of the study's "source" or "target", a stand-in named as one."""
-    data = section(info, domain)
-    name = str(data.get("name") or domain)
-    label = _NAMES.get(name, printable(name))
-    is_stand_in = data.get("kind") == "synthetic" or ("kind" not in data and info.get("synthetic"))
-    return f"{label} stand-in" if is_stand_in else label
+# Datasets and objectives.
 
 
-def objective_label(info: dict, domain: str) -> str:
+def dataset_label(record: StudyRecord, domain: str) -> str:
+    """Returns the printed name of the study's "source" or "target"; that of a synthetic one says so."""
+    dataset = record.dataset(domain)
+    name = dataset.name or domain
+    label = _LABELS.get(name, printable(name))
+    is_synthetic = dataset.kind == "synthetic" or (not dataset.kind and record.synthetic)
+    return f"{label} stand-in" if is_synthetic else label
+
+
+def objective_label(record: StudyRecord, domain: str) -> str:
     """Returns what an axis with the objective on "source" or "target" is called, with how it was measured."""
-    folds = section(info, "options").get("folds")
+    folds = record.options.get("folds")
     over = f", {folds} folds" if folds else ""
-    return f"{domain.capitalize()} validation accuracy (%){over} — {dataset_label(info, domain)}"
+    return f"{domain.capitalize()} validation accuracy (%){over} — {dataset_label(record, domain)}"
 
 
-def folds_sentence(info: dict) -> str:
+# Sentences about a study.
+
+
+def folds_sentence(record: StudyRecord) -> str:
     """Returns what is to be said about the method of a study with folds, with a space before; nothing for others."""
-    folds = section(info, "options").get("folds")
+    folds = record.options.get("folds")
     if not folds:
         return ""
     return (
@@ -53,73 +69,85 @@ def folds_sentence(info: dict) -> str:
     )
 
 
-def limits_sentence(info: dict) -> str:
+def limits_sentence(record: StudyRecord) -> str:
     """Returns what a study's user set for the front, why it ended early and what of its storage could not be read.
 
     With a space before; nothing where there is nothing to say.
     """
-    options, words = section(info, "options"), ""
-    if corner := options.get("reference"):
-        words += f" Hypervolume is measured from ({corner[0]:g}, {corner[1]:g}) and not from chance."
-    if share := options.get("min_retention"):
+    words = ""
+    reference = record.options.get("reference")
+    if reference:
+        words += f" Hypervolume is measured from ({reference[0]:g}, {reference[1]:g}) and not from chance."
+    min_retention = record.options.get("min_retention")
+    if min_retention:
         words += (
-            f" Networks that keep less than {share:.0%} of the baseline's source accuracy are left out of the front."
+            f" Networks that keep less than {min_retention:.0%} of the baseline's source accuracy are left out of the "
+            "front."
         )
-    if info.get("ended"):
-        words += f" The search was {info['ended']}."
-    if info.get("notice"):
-        words += f" {info['notice']}"
+    if record.ended:
+        words += f" The search was {record.ended}."
+    # Not stored: `export` adds it.
+    notice = record.more.get("notice")
+    if notice:
+        words += f" {notice}"
     return words
 
 
-def format_percent(value: Any, digits: int = 1) -> str:
-    """Returns a share as per cent without the sign ("61.2"), a dash when there is none."""
-    share = number(value)
-    return "–" if share is None else f"{100 * share:.{digits}f}"
-
-
-def format_value(value: Any) -> str:
-    """Returns a value for a reader: three significant digits, a dash for nothing."""
-    if value is None or (isinstance(value, float) and math.isnan(value)) or type(value).__name__ == "NAType":
-        return "–"
-    if isinstance(value, bool) or not isinstance(value, float):
-        return str(value)
-    return f"{value:.3g}" if not value.is_integer() or abs(value) >= 1e6 else f"{value:.0f}"
-
-
-def describe_interpolation(alpha: float, slope: float) -> str:
-    """Returns where a network lies between the baseline (0) and its training's end (1): "0.5", or "0 to 1" by layer."""
-    return f"{alpha:g}" + (f" to {alpha + slope:g}" if slope else "")
-
-
-def evaluated_before(info: dict[str, Any]) -> str:
+def evaluated_before(record: StudyRecord) -> str:
     """Returns a sentence for each test set of a confirmation that was evaluated before, with a space before each.
 
     Args:
-        info: The study's record with its confirmation.
+        record: The study's record with its confirmation.
     """
-    sets = section(section(info, "confirmation"), "test_sets")
     words = ""
     for domain in DOMAINS:
-        before = section(sets, domain).get("evaluated_before")
-        if not isinstance(before, list) or not before:
+        earlier = record.earlier_evaluations(domain)
+        if not earlier:
             continue
-        label = dataset_label(info, domain)
-        times = "once" if len(before) == 1 else f"{len(before)} times"
+        label = dataset_label(record, domain)
+        times = "once" if len(earlier) == 1 else f"{len(earlier)} times"
         words += f" These {label} test images were evaluated {times} before in this output folder"
-        words += f", by {_studies(before)}."
+        words += f", by {_name_studies(earlier)}."
     if words:
         words += " Choosing among studies by test figures makes the chosen ones look better than they are."
     return words
 
 
-def _studies(entries: Iterable[Any], most: int = 5) -> str:
-    """Returns the names of studies, each once, the first few of many."""
+def _name_studies(entries: Iterable[object]) -> str:
+    """Returns the names of the studies in entries of evaluations, each once, the first few of many."""
     names = [str(entry.get("study", UNKNOWN)) if isinstance(entry, dict) else UNKNOWN for entry in entries]
     shown = [shorten(printable(name), 80) for name in dict.fromkeys(names)]
-    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    left_out = len(shown) - MOST_STUDIES
+    more = f" and {left_out} more" if left_out > 0 else ""
     word = "the study" if len(shown) == 1 else "the studies"
-    return f"{word} {', '.join(shown[:most])}{more}"
+    return f"{word} {', '.join(shown[:MOST_STUDIES])}{more}"
+
+
+# Values.
+
+
+def format_percent(value: object, digits: int = 1) -> str:
+    """Returns a share as per cent without the sign ("61.2"), a dash when there is none."""
+    share = number(value)
+    return "–" if share is None else f"{100 * share:.{digits}f}"
+
+
+def format_value(value: object) -> str:
+    """Returns a value for a reader: three significant digits, a dash for nothing."""
+    is_missing = value is None or type(value).__name__ == "NAType"
+    if is_missing:
+        return "–"
+    if not isinstance(value, float):
+        return str(value)
+    if math.isnan(value):
+        return "–"
+    is_whole = value.is_integer() and abs(value) < 1e6
+    return f"{value:.0f}" if is_whole else f"{value:.3g}"
+
+
+def describe_interpolation(alpha: float, slope: float) -> str:
+    """Returns where a network lies between the baseline (0) and its training's end (1): "0.5", or "0 to 1" by layer."""
+    return f"{alpha:g} to {alpha + slope:g}" if slope else f"{alpha:g}"
 
 
 def points_text(mean: float, low: float, high: float) -> str:
@@ -127,10 +155,12 @@ def points_text(mean: float, low: float, high: float) -> str:
     return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
-def interval_text(point: dict[str, Any], domain: str) -> str:
-    """Returns "61.2 [58.0, 64.1]", in per cent."""
+def interval_text(point: Row, domain: str) -> str:
+    """Returns "61.2 [58.0, 64.1]", a confirmed point's test accuracy in per cent with its interval."""
     mean, low, high = (100 * point[f"{domain}_{name}"] for name in ("test", "lower", "upper"))
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
-UNKNOWN = "a study whose entry is damaged"
+def count_seeds(seeds: int) -> str:
+    """Returns "1 seed", or "5 seeds"."""
+    return "1 seed" if seeds == 1 else f"{seeds} seeds"

@@ -6,6 +6,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from study.machine import OUT_OF_MEMORY
+from study.record import StudyRecord
 from study.storage.backend import one_change_at_a_time
 from study.storage.leases import identity_of_process
 from study.storage.optuna_private import StudyView, storage_number, storage_of
@@ -30,8 +31,8 @@ class SamplerView(StudyView):
 
     def show(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """Returns the trials as the sampler should see them."""
-        record = self.user_attrs.get("study", {})
-        constrained = bool((record.get("options") or {}).get("min_retention"))
+        record = StudyRecord.from_json(self.user_attrs.get("study"))
+        constrained = bool(record.options.get("min_retention"))
         reference = hypervolume_reference(record)
         shown = []
         for trial in trials:

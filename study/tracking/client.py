@@ -1,15 +1,25 @@
-"""The requests to MLflow: its client, its experiment, what a run is given. Imports mlflow inside functions alone."""
+"""The requests to MLflow: its client, its experiment, what a run is given.
+
+mlflow takes seconds to import and reads its environment then, so functions import it, after `create_client` has set
+that environment.
+"""
 
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from study.record import StudyRecord
 from study.tracking import payloads
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
 EXPERIMENT = "memory-integrity"
+"""The name of the experiment that holds all studies."""
+
 # What keeps a server that does not answer from holding up the study; what the user set stays.
 _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -21,7 +31,7 @@ _ENVIRONMENT = {
 }
 
 
-def create_client(uri: str) -> Any:
+def create_client(uri: str) -> "MlflowClient":
     """Returns MLflow's client for a server or database; a database is created with its folder.
 
     Args:
@@ -31,7 +41,7 @@ def create_client(uri: str) -> Any:
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    from mlflow import MlflowClient
+    from mlflow import MlflowClient  # noqa: PLC0415
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)  # the import sets its own
     if uri.startswith("sqlite:///"):
@@ -56,14 +66,14 @@ def _database_folder(uri: str) -> Path:
     return Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute().parent
 
 
-def find_or_create_experiment(client: Any, artifacts: str | None) -> str:
+def find_or_create_experiment(client: "MlflowClient", artifacts: str | None) -> str:
     """Returns the id of the experiment that holds all studies; one that was deleted is restored.
 
     Args:
         client: MLflow's.
         artifacts: Where its artifacts go, as a URI; None leaves that to the server.
     """
-    from mlflow.exceptions import MlflowException
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415
 
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
@@ -78,9 +88,9 @@ def find_or_create_experiment(client: Any, artifacts: str | None) -> str:
     return experiment.experiment_id
 
 
-def describe_parent(client: Any, run: str, record: StudyRecord) -> None:
+def describe_parent(client: "MlflowClient", run: str, record: StudyRecord) -> None:
     """Gives the study's run its data, baseline and options; these come last, so that a run which has them has all."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.entities import Dataset, DatasetInput, InputTag  # noqa: PLC0415
 
     inputs = [
         DatasetInput(Dataset(**dataset), [InputTag("mlflow.data.context", context)])
@@ -91,7 +101,7 @@ def describe_parent(client: Any, run: str, record: StudyRecord) -> None:
     log_values(client, run, payloads.study_params(record), payloads.baseline_metrics(record))
 
 
-def add_changed_options(client: Any, run: Any, record: StudyRecord) -> None:
+def add_changed_options(client: "MlflowClient", run: "Run", record: StudyRecord) -> None:
     """Notes options that a resumed study has changed as tags, since MLflow's parameters are for ever."""
     logged = run.data.params
     for name, value in payloads.study_params(record).items():
@@ -100,7 +110,7 @@ def add_changed_options(client: Any, run: Any, record: StudyRecord) -> None:
             client.set_tag(run.info.run_id, tag, value)
 
 
-def search_children(client: Any, experiment: str, parent: str) -> Iterator[tuple[int, Any]]:
+def search_children(client: "MlflowClient", experiment: str, parent: str) -> Iterator[tuple[int, "Run"]]:
     """Yields the number of each trial that MLflow has, and its run, page by page."""
     query = f"tags.mlflow.parentRunId = '{parent}'"
     token = None
@@ -116,17 +126,15 @@ def search_children(client: Any, experiment: str, parent: str) -> Iterator[tuple
 
 
 def log_values(
-    client: Any,
+    client: "MlflowClient",
     run: str,
     params: dict[str, str] | None = None,
     metrics: list[payloads.Metric] | None = None,
 ) -> None:
     """Logs parameters and metrics of a run, in as few requests as MLflow's limits allow."""
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Metric, Param  # noqa: PLC0415
 
     for batch in payloads.split_into_batches(params, metrics):
-        entities = {
-            "metrics": [Metric(*row) for row in batch["metrics"]],
-            "params": [Param(*row) for row in batch["params"]],
-        }
-        client.log_batch(run, synchronous=True, **entities)
+        metric_entities = [Metric(*row) for row in batch["metrics"]]
+        param_entities = [Param(*row) for row in batch["params"]]
+        client.log_batch(run, metrics=metric_entities, params=param_entities, synchronous=True)

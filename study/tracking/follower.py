@@ -54,26 +54,31 @@ class Follower:
         self._stopping.set()
         self._thread.join()
 
-    def follow(self, study: "optuna.Study", record: dict[str, Any]) -> None:
-        """Starts copying trials."""
-        self._thread = threading.Thread(target=self._follow, args=(study, record), daemon=True)
+    def follow(self, study: "optuna.Study", stored_record: dict[str, Any]) -> None:
+        """Starts copying trials.
+
+        Args:
+            study: The study, whose trials are read again and again.
+            stored_record: Its record as its storage holds it.
+        """
+        self._thread = threading.Thread(target=self._follow, args=(study, stored_record), daemon=True)
         self._thread.start()
 
-    def _follow(self, study: "optuna.Study", record: dict[str, Any]) -> None:
+    def _follow(self, study: "optuna.Study", stored_record: dict[str, Any]) -> None:
         if self.run is None:
             return
         while not self._stopping.wait(SECONDS_BETWEEN_SYNCS):
             with contextlib.suppress(ConnectionError):  # the storage is away: the parent meets it, or it comes back
-                self.run.sync(record, trials_of(study), self.logged)
+                self.run.sync(stored_record, trials_of(study), self.logged)
 
-    def catch_up(self, study: "optuna.Study", record: dict[str, Any]) -> bool:
+    def catch_up(self, study: "optuna.Study", stored_record: dict[str, Any]) -> bool:
         """Copies the trials that are left, unless MLflow was away just now; returns whether it has the study's run."""
         if self.run is None:
             return False
-        self.run.sync(record, trials_of(study), self.logged)
+        self.run.sync(stored_record, trials_of(study), self.logged)
         return self.run.parent is not None
 
-    def finish(self, study: "optuna.Study", record: dict[str, Any], folder: Path) -> bool:
+    def finish(self, study: "optuna.Study", stored_record: dict[str, Any], folder: Path) -> bool:
         """Copies what is left, adds the exports and ends the study's run.
 
         Returns:
@@ -81,4 +86,4 @@ class Follower:
         """
         if self.run is None:
             return True
-        return self.run.finish(record, trials_of(study), self.logged, folder)
+        return self.run.finish(stored_record, trials_of(study), self.logged, folder)

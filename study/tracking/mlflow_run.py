@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
 from study.fronts import front_table
@@ -22,10 +22,17 @@ from study.tracking import client as mlflow_client
 from study.tracking import models, payloads
 from study.trials import counted_trials, readable, trials_table
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from optuna.trial import FrozenTrial
+
 RETRY_SECONDS = 30.0
+"""How long nothing is tried after a failure."""
 EXPORTS = ("pareto.html", "pareto.png", "pareto.svg", "hypervolume.png", "strategies.png", "importance.png",
            "confirmed.png", "confirmed.html", "trials.csv", "front.csv", "confirm.csv", "paper_table.csv", "study.json",
            "report.md", "report.html", "tables.tex")  # fmt: skip
+"""Files of a study's folder that its run gets."""
 
 
 def open_tracking(uri: str | None, root: Path, required: bool = False) -> "MlflowRun | None":
@@ -89,14 +96,14 @@ class MlflowRun:
         self.experiment = ""
         self.parent: str | None = None
         self.study = ""
-        self.children: dict[int, Any] = {}
+        self.children: dict[int, Run] = {}
         self.logged: set[int] = set()
 
-        # What the guard remembers: whether a failure was told, and before when nothing is tried again.
+        # For `_guard`: whether a failure was warned about, and until when nothing is tried again.
         self._warned = False
         self._next_attempt = 0.0
 
-    def connect(self) -> Any:
+    def connect(self) -> "MlflowClient":
         """Returns MLflow's client, created at the first call together with database and experiment."""
         if self.client is None:
             client = mlflow_client.create_client(self.uri)
@@ -110,7 +117,7 @@ class MlflowRun:
         return self._guard(self.connect)
 
     def sync(
-        self, stored_record: Mapping[str, Any], trials: Iterable[Any], logged: set[int], force: bool = False
+        self, stored_record: Mapping[str, Any], trials: "Iterable[FrozenTrial]", logged: set[int], force: bool = False
     ) -> int:
         """Adds to MLflow what it does not have yet of a study; calling it again adds nothing.
 
@@ -135,7 +142,9 @@ class MlflowRun:
         logged.update(added)
         return len(added)
 
-    def finish(self, stored_record: Mapping[str, Any], trials: Iterable[Any], logged: set[int], folder: Path) -> bool:
+    def finish(
+        self, stored_record: Mapping[str, Any], trials: "Iterable[FrozenTrial]", logged: set[int], folder: Path
+    ) -> bool:
         """Adds what `sync` has not, gives the study's run its exports and the hypervolume by trial, and ends it.
 
         Args:
@@ -151,7 +160,7 @@ class MlflowRun:
         return self._guard(partial(self._end, record, readable(trials).value, logged, folder), force=True)
 
     def log_models(
-        self, stored_record: Mapping[str, Any], trials: Iterable[Any], folder: Path, register: str | None
+        self, stored_record: Mapping[str, Any], trials: "Iterable[FrozenTrial]", folder: Path, register: str | None
     ) -> bool:
         """Logs the front's networks to the study's run as MLflow models; see `models`. Warns of damaged ones.
 
@@ -179,7 +188,15 @@ class MlflowRun:
         return self._guard(log_networks, force=True) and not damaged
 
     def _guard(self, work: Callable[[], object], force: bool = False) -> bool:
-        """Does `work`, unless it failed a short while ago; returns whether it was done."""
+        """Runs `work`, unless it failed a short while ago; a failure becomes a warning.
+
+        Args:
+            work: Requests to MLflow.
+            force: Run it however short ago it failed.
+
+        Returns:
+            Whether it was run to its end.
+        """
         if not force and time.monotonic() < self._next_attempt:
             return False
 
@@ -200,7 +217,8 @@ class MlflowRun:
         self._next_attempt = 0.0
         return True
 
-    def _end(self, record: StudyRecord, trials: list[Any], logged: set[int], folder: Path) -> None:
+    def _end(self, record: StudyRecord, trials: list["FrozenTrial"], logged: set[int], folder: Path) -> None:
+        """Adds what is missing of the trials, then the exports and what the study reached, and ends its run."""
         # Trials first: a server may have been away at the last `sync` and answer now.
         self._add_children(record, trials, logged, [])
         client = self.connect()
@@ -254,7 +272,9 @@ class MlflowRun:
         )
         return run.info.run_id
 
-    def _add_children(self, record: StudyRecord, trials: list[Any], logged: set[int], added: list[int]) -> None:
+    def _add_children(
+        self, record: StudyRecord, trials: list["FrozenTrial"], logged: set[int], added: list[int]
+    ) -> None:
         """Adds the trials that MLflow lacks; `added` gets their numbers, also of those before a failure."""
         self.connect()
         parent = self._find_or_create_parent(record)
@@ -268,7 +288,7 @@ class MlflowRun:
         logged.clear()
         logged.update(self.logged)
 
-    def _add_child(self, parent: str, record: StudyRecord, trial: Any) -> None:
+    def _add_child(self, parent: str, record: StudyRecord, trial: "FrozenTrial") -> None:
         """Adds one trial; one that an earlier call left half-written is written again, which changes nothing twice."""
         start, end = payloads.trial_times(trial)
         run = self.children.get(trial.number)

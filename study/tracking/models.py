@@ -1,21 +1,36 @@
-"""The front's networks as MLflow models, with signature and input example, and in MLflow's registry under a name."""
+"""The front's networks as MLflow models, with signature and input example, and in MLflow's registry under a name.
+
+mlflow takes seconds to import, so functions import it.
+"""
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from fer.errors import printable
 from fer.tensor_files import damage_of
 from study.fronts import find_knee
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+
 REQUIREMENTS = ["torch", "torchvision", "numpy", "scikit-learn", "scipy", "opencv-python-headless", "safetensors",
                 "filelock", "pillow"]  # fmt: skip
+"""Packages that a served network needs."""
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
+"""What MLflow runs to serve a network."""
+ADAPTATION_PACKAGE = Path(__file__).parent.parent.parent / "fer"
+MOST_NAMED = 3
+"""Damaged networks that a warning names; of more, their number."""
 
 
-def log_models(client: Any, uri: str, run: str, front: pd.DataFrame, folder: Path, register: str | None) -> list[str]:
+def log_models(
+    client: "MlflowClient", uri: str, run: str, front: pd.DataFrame, folder: Path, register: str | None
+) -> list[str]:
     """Logs each network of a front to the study's run, and gives the front's ends and its knee their aliases.
 
     What was logged before is left: the run's tags say what is there. So is a file that does not match its checksum, see
@@ -32,22 +47,27 @@ def log_models(client: Any, uri: str, run: str, front: pd.DataFrame, folder: Pat
     Returns:
         The names of the models that this call added.
     """
-    import mlflow
+    import mlflow  # noqa: PLC0415
 
     mlflow.set_tracking_uri(uri)
     tags = client.get_run(run).data.tags
-    added = []
     damaged = damaged_networks(front, folder)
+    added = []
     for model in front["model"]:
         name = model_name(model)
-        if not (folder / model).exists() or f"model.{name}" in tags or model in damaged:
+        was_logged = f"model.{name}" in tags
+        if was_logged or model in damaged or not (folder / model).exists():
             continue
         with mlflow.start_run(run_id=run), warnings.catch_warnings(action="ignore"):
             logged = mlflow.pyfunc.log_model(
-                name=name, python_model=str(SERVED_MODEL), artifacts={"network": str(folder / model)},
-                signature=network_signature(), input_example=example_faces(), pip_requirements=REQUIREMENTS,
-                code_paths=[str(Path(__file__).parent.parent.parent / "fer")],
-            )  # fmt: skip
+                name=name,
+                python_model=str(SERVED_MODEL),
+                artifacts={"network": str(folder / model)},
+                signature=network_signature(),
+                input_example=example_faces(),
+                pip_requirements=REQUIREMENTS,
+                code_paths=[str(ADAPTATION_PACKAGE)],
+            )
         client.set_tag(run, f"model.{name}", logged.model_uri)
         added.append(name)
     if register:
@@ -69,9 +89,10 @@ def damaged_networks(front: pd.DataFrame, folder: Path) -> dict[str, str]:
 
 def damage_warning(damaged: dict[str, str]) -> str:
     """Returns a line that names damaged networks, the first few of them with the reason."""
-    told = ", ".join(f"{model} ({reason})" for model, reason in list(damaged.items())[:3])
-    rest = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
-    return printable(f"networks of the front are damaged and not to be used: {told}{rest}")
+    named = ", ".join(f"{model} ({reason})" for model, reason in list(damaged.items())[:MOST_NAMED])
+    left_out = len(damaged) - MOST_NAMED
+    more = f" and {left_out} more" if left_out > 0 else ""
+    return printable(f"networks of the front are damaged and not to be used: {named}{more}")
 
 
 def model_name(model: str) -> str:
@@ -79,26 +100,23 @@ def model_name(model: str) -> str:
     return Path(model).name.removesuffix(".safetensors").replace(".", "_").replace("+", "-plus-")
 
 
-def example_faces() -> Any:
-    """Returns the input example: one grey face."""
-    import numpy as np
-
+def example_faces() -> np.ndarray:
+    """Returns the input example: one grey face, uint8 (1, 48, 48)."""
     return np.full((1, 48, 48), 128, np.uint8)
 
 
-def network_signature() -> Any:
+def network_signature() -> "ModelSignature":
     """Returns grey uint8 faces (n, 48, 48) to probabilities (n, 7)."""
-    import numpy as np
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.models import ModelSignature  # noqa: PLC0415
+    from mlflow.types import Schema, TensorSpec  # noqa: PLC0415
 
     faces = TensorSpec(np.dtype("uint8"), (-1, 48, 48))  # a name would make it a dict of arrays
     return ModelSignature(Schema([faces]), Schema([TensorSpec(np.dtype("float32"), (-1, 7))]))
 
 
-def _register(client: Any, run: str, front: pd.DataFrame, register: str) -> None:
+def _register(client: "MlflowClient", run: str, front: pd.DataFrame, register: str) -> None:
     """Registers the networks that have an alias, each once, and moves the aliases to them."""
-    import mlflow
+    import mlflow  # noqa: PLC0415
 
     tags = client.get_run(run).data.tags
     for alias, model in aliases(front).items():

@@ -1,33 +1,43 @@
-"""What MLflow is told of a study and its trials, as plain data within MLflow's limits. Does not know mlflow."""
+"""What MLflow keeps of a study and its trials, as plain data within MLflow's limits. Does not import mlflow."""
 
 import getpass
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from study.fronts import front_table, hypervolume_over_trials
-from study.record import DOMAINS, StudyRecord, confirmed_points, number
+from study.record import DOMAINS, StudyRecord, number
 from study.redaction import hide_secrets
-from study.trials import STATES, hypervolume_reference
+from study.trial_attributes import TrialAttributes
+from study.trials import OBJECTIVES, STATES, hypervolume_reference
 
 if TYPE_CHECKING:
     import pandas as pd
+    from optuna.trial import FrozenTrial
 
 STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+"""MLflow's state of a run by Optuna's of a trial."""
 ENDED = frozenset(STATUS.values())
-# MLflow's limits: of one request, and of one name or text.
+"""MLflow's states of a run that has ended."""
+TAGGED_ATTRIBUTES = ("strategy", "reason", "worker", "seed", "twin_of", "copy_of")
+"""What a trial's run has as tags."""
+
+# MLflow's limits: items of one request, characters of one name or text.
 METRICS = 1000
 PARAMS = 100
 KEY = 250
 PARAM_TEXT = 6000
 TAG_TEXT = 4000
+DATASET_NAME = 500
+DATASET_DIGEST = 36
 MOST_PROFILE = 2**20
 
-Metric = tuple[str, float, int, int]  # name, value, time in ms, step
+Metric = tuple[str, float, int, int]
+"""Name, value, time in ms, step."""
 
 
 def study_id(record: StudyRecord) -> str:
@@ -76,7 +86,7 @@ def _shared_tags(record: StudyRecord) -> dict[str, Any]:
     }
 
 
-def _tags(values: dict[str, Any]) -> dict[str, str]:
+def _tags(values: Mapping[str, Any]) -> dict[str, str]:
     return {clean_key(name): _flat(value)[:TAG_TEXT] for name, value in values.items()}
 
 
@@ -95,13 +105,14 @@ def study_params(record: StudyRecord) -> dict[str, str]:
     return _params(params)
 
 
-def _params(values: dict[str, Any]) -> dict[str, str]:
+def _params(values: Mapping[str, Any]) -> dict[str, str]:
     return {clean_key(str(name)): _flat(value)[:PARAM_TEXT] for name, value in values.items()}
 
 
-def _flat(value: Any) -> str:
-    value = hide_secrets(value)
-    return json.dumps(value, default=str) if isinstance(value, dict | list) else str(value)
+def _flat(value: object) -> str:
+    """Returns a value without passwords as a text, JSON where it is nested."""
+    shown = hide_secrets(value)
+    return json.dumps(shown, default=str) if isinstance(shown, dict | list) else str(shown)
 
 
 def baseline_metrics(record: StudyRecord) -> list[Metric]:
@@ -121,8 +132,8 @@ def datasets(record: StudyRecord) -> list[tuple[str, dict[str, str]]]:
             continue
         profile = json.dumps(dataset.report, default=str)
         entity = {
-            "name": (dataset.name or domain)[:500],
-            "digest": (dataset.digest or "unknown")[:36],
+            "name": (dataset.name or domain)[:DATASET_NAME],
+            "digest": (dataset.digest or "unknown")[:DATASET_DIGEST],
             "source_type": dataset.kind or "unknown",
             "source": json.dumps({"kind": dataset.kind or None}),
             "profile": profile if len(profile) < MOST_PROFILE else "{}",
@@ -145,7 +156,7 @@ def search_metrics(table: "pd.DataFrame", record: StudyRecord) -> list[Metric]:
     start = created_ms(record) or 0
     last = int(table["number"].max())
 
-    reference = hypervolume_reference({"options": record.options})
+    reference = hypervolume_reference(record)
     volumes = hypervolume_over_trials(table, reference)
     metrics: list[Metric] = []
     for trial, volume in zip(table["number"], volumes, strict=True):
@@ -163,7 +174,7 @@ def confirmed_metrics(record: StudyRecord) -> list[Metric]:
     if finished is None:
         return []
     metrics = []
-    for point in confirmed_points({"confirmation": record.confirmation}):
+    for point in record.results.points:
         place = "" if point["alpha"] == "1" else f" at {point['alpha']}"
         network = f"confirmed/{point['name']}{place}"
         figures = {f"{network}/{name}": value for name, value in point.items() if isinstance(value, float)}
@@ -171,7 +182,7 @@ def confirmed_metrics(record: StudyRecord) -> list[Metric]:
     return metrics
 
 
-def trial_times(trial: Any) -> tuple[int, int]:
+def trial_times(trial: "FrozenTrial") -> tuple[int, int]:
     """Returns a trial's start and end in ms; one that never started has its end twice."""
     end = trial.datetime_complete or trial.datetime_start
     start = trial.datetime_start or end
@@ -180,12 +191,13 @@ def trial_times(trial: Any) -> tuple[int, int]:
     return start_ms, end_ms
 
 
-def trial_name(trial: Any) -> str:
+def trial_name(trial: "FrozenTrial") -> str:
     """Returns the name of a child run."""
-    return f"{trial.number:03d} {trial.user_attrs.get('strategy', '')}".strip()
+    strategy = TrialAttributes.of(trial).strategy or ""
+    return f"{trial.number:03d} {strategy}".strip()
 
 
-def trial_tags(record: StudyRecord, trial: Any, parent: str) -> dict[str, str]:
+def trial_tags(record: StudyRecord, trial: "FrozenTrial", parent: str) -> dict[str, str]:
     """Returns the tags of a child run.
 
     Args:
@@ -195,36 +207,35 @@ def trial_tags(record: StudyRecord, trial: Any, parent: str) -> dict[str, str]:
     """
     tags = {"mlflow.parentRunId": parent, "role": "trial", "trial": trial.number} | _shared_tags(record)
     tags["state"] = STATES[trial.state.name]
-    for name in ("strategy", "reason", "worker", "seed", "twin_of", "copy_of"):
-        if trial.user_attrs.get(name) is not None:
-            tags[name] = trial.user_attrs[name]
+    attributes = TrialAttributes.of(trial).subset(TAGGED_ATTRIBUTES)
+    tags |= {name: value for name, value in attributes.items() if value is not None}
     return _tags(tags)
 
 
-def trial_params(trial: Any) -> dict[str, str]:
+def trial_params(trial: "FrozenTrial") -> dict[str, str]:
     """Returns every hyperparameter of a trial, and its strategy."""
-    config = trial.user_attrs.get("config")
-    hyperparameters = config if isinstance(config, dict) else {}
-    return _params({"strategy": trial.user_attrs.get("strategy")} | hyperparameters)
+    attributes = TrialAttributes.of(trial)
+    hyperparameters = attributes.config if isinstance(attributes.config, dict) else {}
+    return _params({"strategy": attributes.strategy} | hyperparameters)
 
 
-def trial_metrics(trial: Any) -> list[Metric]:
+def trial_metrics(trial: "FrozenTrial") -> list[Metric]:
     """Returns a trial's measures under their own names, and its curve under `curve/` with epochs as steps.
 
     Two names, because what a trial ends with need not be the last point of its curve. Steps are integers: where a curve
     has parts of epochs, they count its points, and `curve/epoch` says where those are.
     """
-    attributes = trial.user_attrs
+    attributes = TrialAttributes.of(trial)
     start, end = trial_times(trial)
 
     # What the trial ended with.
-    measures = dict(attributes.get("measures") or {})
+    measures: dict[str, Any] = dict(attributes.measures or {})
     if trial.values is not None and len(trial.values) == 2:
-        measures |= dict(zip(("source_val", "target_val"), trial.values, strict=True))
-    metrics = _metrics(measures | {"seconds": attributes.get("seconds")}, end)
+        measures |= dict(zip(OBJECTIVES, trial.values, strict=True))
+    metrics = _metrics(measures | {"seconds": attributes.seconds}, end)
 
     # Its curve, spread evenly over its time.
-    curve = [point for point in attributes.get("curve") or [] if isinstance(point, dict)]
+    curve = [point for point in attributes.curve or [] if isinstance(point, dict)]
     has_only_full_epochs = all(float(point.get("epoch") or 0).is_integer() for point in curve)
     for index, point in enumerate(curve):
         step = int(point.get("epoch") or 0) if has_only_full_epochs else index + 1

@@ -1,17 +1,17 @@
 """A network of a front as MLflow serves it: grey faces in, probabilities out. MLflow runs this file, see `models`."""
 
-from typing import Any
-
+import numpy as np
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class Served(PythonModel):
     """Loads the network when it is first needed; logging it needs no torch."""
 
-    def load_context(self, context: Any) -> None:
+    def load_context(self, context: PythonModelContext) -> None:
         """Loads the network file that was logged with this model, if it matches its checksum."""
-        from fer.predict import load_network
+        # torch: the process that logs the model runs this file, too, and does without.
+        from fer.predict import load_network  # noqa: PLC0415
 
         self.file = context.artifacts["network"]
         self.network = load_network(self.file)
@@ -19,9 +19,7 @@ class Served(PythonModel):
     # Without type hints, from which MLflow would make a signature of its own.
     def predict(self, context, model_input, params=None):
         """Returns probabilities (n, 7) of grey uint8 faces (n, 48, 48)."""
-        import numpy as np
-
-        from fer.predict import predict_images
+        from fer.predict import predict_images  # noqa: PLC0415
 
         return predict_images(self.network, np.asarray(model_input, np.uint8), self.file)
 

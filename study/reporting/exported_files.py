@@ -1,0 +1,99 @@
+"""The content of each file that a study exports."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+from optuna.trial import FrozenTrial
+
+from study.fronts import front_table
+from study.reading_record import readable_record
+from study.record import DOMAINS, StudyRecord
+from study.redaction import hide_secrets
+from study.reporting import figures
+from study.reporting.html_report import render_html
+from study.reporting.markdown_report import list_tables, render_markdown
+from study.reporting.paper_table import as_table, study_paper_table, title_of
+from study.reporting.tables import Table, to_latex, to_markdown
+from study.reporting.trial_details import collect_trial_details
+from study.stored_values import notice
+from study.trials import readable, trials_table
+
+
+def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[FrozenTrial]) -> dict[str, bytes]:
+    """Returns the content of each file by its name; what is odd in the storage is left out and named on stderr.
+
+    Args:
+        stored_record: The study's record as its storage holds it.
+        stored_trials: All Optuna trials of the study.
+    """
+    readable_json, trials = _read(stored_record, stored_trials)
+    record = StudyRecord.from_json(readable_json)
+    table = trials_table(trials)
+    paper = study_paper_table(record, table)
+    tables = list_tables(record, table, paper)
+
+    # Figures first: the report holds them.
+    files, notes = figures.draw_figures(record, table, trials)
+    vectors = {name.removesuffix(".svg"): content.decode() for name, content in files.items() if name.endswith(".svg")}
+
+    # Data.
+    files["study.json"] = (json.dumps(readable_json, indent=1, ensure_ascii=False, default=str) + "\n").encode()
+    files["trials.csv"] = _csv(table)
+    files["front.csv"] = _csv(confirmed_front(front_table(table), record))
+    if record.results.points:
+        files["confirm.csv"] = _csv(pd.DataFrame(record.results.points))
+
+    # Reports and tables.
+    details = collect_trial_details(record, table, trials)
+    files["report.html"] = render_html(record, table, vectors, notes, paper, details).encode()
+    files["report.md"] = render_markdown(record, table, tables).encode()
+    if tables:
+        files["tables.tex"] = "\n".join(to_latex(each) for each in tables).encode()
+    if paper is not None:
+        files |= _render_paper_table(paper, as_table(paper, title_of(record)))
+    return files
+
+
+def _read(
+    stored_record: Mapping[str, Any], stored_trials: Iterable[FrozenTrial]
+) -> tuple[dict[str, Any], list[FrozenTrial]]:
+    """Returns what can be relied on of a stored record, without passwords, and of trials; warns of what is left out."""
+    record_reading = readable_record(stored_record)
+    trials_reading = readable(stored_trials)
+    readable_json = hide_secrets(record_reading.value)
+
+    warning = notice([*trials_reading.odd, *(f"the study's {name}" for name in record_reading.odd)])
+    if warning:
+        readable_json["notice"] = warning
+        print(f"warning: {warning}", file=sys.stderr)
+    return readable_json, list(trials_reading.value)
+
+
+def _render_paper_table(paper: pd.DataFrame, shown: Table) -> dict[str, bytes]:
+    return {
+        "paper_table.csv": _csv(paper),
+        "paper_table.md": to_markdown(shown).encode(),
+        "paper_table.tex": to_latex(shown).encode(),
+    }
+
+
+def confirmed_front(front: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
+    """Returns a front with the test accuracies that a confirmation found, their intervals beside them.
+
+    Args:
+        front: Of `study.fronts.front_table`.
+        record: The study's record.
+    """
+    points = record.results.points
+    if not points:
+        return front
+    accuracies = [f"{domain}_{name}" for domain in DOMAINS for name in ("test", "lower", "upper")]
+    tested = pd.DataFrame([point for point in points if point["front"]], columns=["model", *accuracies])
+    return front.merge(tested, on="model", how="left")
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, lineterminator="\n").encode()

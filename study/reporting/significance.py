@@ -1,0 +1,210 @@
+"""What a confirmation's tests show: changes from the baseline, differences on the front, what intervals are about."""
+
+from study.record import DOMAINS, StudyRecord, number
+from study.reporting.wording import dataset_label, points_text
+from study.stored_results import Row
+
+SIGNIFICANCE = 0.05
+"""A corrected p-value below this is called significant; intervals have the level 1 - SIGNIFICANCE."""
+FEW_PEOPLE = 5
+"""Up to so many people in a test set, the report warns that intervals are wide."""
+_COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
+
+
+# Changes from the baseline.
+
+
+def describe_change(record: StudyRecord, point: Row, domain: str) -> str:
+    """Returns how a confirmed network differs from the baseline, and which difference could not have been detected.
+
+    Args:
+        record: The study's record.
+        point: A confirmed point of the record.
+        domain: "source" or "target".
+    """
+    label = dataset_label(record, domain)
+    change = number(point.get(f"{domain}_change"))
+    if change is None:
+        return f"On {label} its change from the baseline was not recorded."
+
+    comparisons = record.results.comparisons
+    corrected = "corrected" if comparisons is None else f"corrected for {comparisons} comparisons"
+    p_corrected = point[f"{domain}_p"]
+    p_alone = point[f"{domain}_p_alone"]
+    values = f"p = {p_corrected:.2g} {corrected}, {p_alone:.2g} alone"
+    words = f"On {label} that is {change_text(point, domain)} points from the baseline"
+
+    if p_corrected < SIGNIFICANCE:
+        direction = "better" if change > 0 else "worse"
+        return f"{words}, significantly {direction} ({values})."
+    power = describe_power(record, domain, point.get(f"{domain}_detectable"))
+    words += f", not significantly different ({values})"
+    return f"{words}; {power}." if power else f"{words}."
+
+
+def change_text(point: Row, domain: str) -> str:
+    """Returns "+5.0 [-3.0, +13.0]", a confirmed network's change from the baseline in points."""
+    mean = point[f"{domain}_change"]
+    return points_text(mean, point[f"{domain}_change_lower"], point[f"{domain}_change_upper"])
+
+
+def count_units(record: StudyRecord, domain: str) -> str:
+    """Returns the size of a domain's test set: "3 test people", or "67 test images" where people are unknown."""
+    tested = record.results.tested.get(domain, {})
+    people = tested.get("people")
+    if people is None:
+        return f"{tested['images']:,} test images" if "images" in tested else "this test set"
+    return "1 test person" if people == 1 else f"{people:,} test people"
+
+
+def describe_power(record: StudyRecord, domain: str, detectable: object) -> str:
+    """Returns how large a true difference must be for a test to find it in four of five cases (a power of 80 %).
+
+    Args:
+        record: The study's record.
+        domain: "source" or "target".
+        detectable: The smallest difference that is found with a power of 80 %, as a share.
+
+    Returns:
+        An empty text where `detectable` is no number.
+    """
+    smallest = number(detectable)
+    if smallest is None:
+        return ""
+    units = f"with {count_units(record, domain)}"
+    if smallest >= 1:
+        return f"{units} no true difference, however large, would be found four times in five"
+    points = f"{100 * smallest:.2g} points"
+    return f"{units} a true difference would have to be about {points} to be found four times in five"
+
+
+# Differences between the points of the front.
+
+
+def describe_front_differences(record: StudyRecord) -> str:
+    """Returns which points of the front differ significantly on test images, and what tests could not have found."""
+    indistinguishable = record.results.indistinguishable
+    count = len(indistinguishable)
+    if count < 2:
+        return "The front has one point, so there is nothing to compare."
+    if not any(indistinguishable.values()):
+        return f"All {count} points of the front differ significantly from each other on test images."
+
+    power = _describe_power_of_pairs(record)
+    if all(len(others) == count - 1 for others in indistinguishable.values()):
+        return f"No two of the front's {count} points differ significantly on test images.{power}"
+
+    distinct = sum(not others for others in indistinguishable.values())
+    verb = "differs" if distinct == 1 else "differ"
+    pairs = _list_indistinguishable_pairs(indistinguishable)
+    return (
+        f"{distinct} of the front's {count} points {verb} significantly from every other on test images. Not "
+        f"significantly different are {'; '.join(pairs)}.{power}"
+    )
+
+
+def _describe_power_of_pairs(record: StudyRecord) -> str:
+    """Returns the difference that tests of pairs would have found, with a space before; empty where not recorded."""
+    detectable = record.results.detectable
+    limits = [
+        f"on {dataset_label(record, domain)}, {describe_power(record, domain, detectable[domain])}"
+        for domain in DOMAINS
+        if domain in detectable
+    ]
+    return f" For the median of the pairs: {'; '.join(limits)}." if limits else ""
+
+
+def _list_indistinguishable_pairs(indistinguishable: dict[str, list[str]]) -> list[str]:
+    """Returns "trial 1 from trial 2, trial 3" for each network; a pair is named once, at its first network."""
+    pairs = []
+    named: set[str] = set()
+    for model, others in indistinguishable.items():
+        named.add(model)
+        later = [_short_name(other) for other in others if other not in named]
+        if later:
+            pairs.append(f"{_short_name(model)} from {', '.join(later)}")
+    return pairs
+
+
+def _short_name(model: str) -> str:
+    """Returns "trial 3 at 0.50" for a network's file."""
+    stem = model.removeprefix("models/trial-").removesuffix(".safetensors")
+    trial, _, interpolation = stem.partition("-at-")
+    name = f"trial {int(trial)}" if trial.isdigit() else model
+    return f"{name} at {interpolation}" if interpolation else name
+
+
+# Intervals and the people in test sets.
+
+
+def describe_intervals(record: StudyRecord) -> str:
+    """Returns what the intervals and p-values of a confirmation are about, and how they are computed."""
+    seeds = record.confirmation.get("seeds")
+    comparisons = record.results.comparisons
+    family = f" over all {comparisons} comparisons of both datasets" if comparisons else ""
+
+    # What they are about.
+    sentences = []
+    if seeds == 1:
+        sentences.append(_population("other people, with this one training of each"))
+    else:
+        sentences.append(_population("other people and other seeds"))
+        sentences.append(f"{_seed_differences(record)}; the test images are the same for all.")
+    if seeds == 2:
+        sentences.append("Two seeds hardly show what seeds do, so these intervals are wider than those of three.")
+
+    # How they are computed.
+    sentences += [
+        "What no seed changes, as the baseline, is a single network, whose interval is about other people.",
+        "All images of a person count together (jackknife over people, seeds as a second cluster, Student's t; "
+        "accuracies in Wilson's form).",
+        "A change is the difference from the baseline, image by image; its interval is for one comparison alone "
+        "and excludes 0 exactly where p alone is below 0.05.",
+        f"Significant is what is below 0.05 after correction: Holm's{family}, Bonferroni's over all pairs of the "
+        "front.",
+        describe_test_people(record),
+    ]
+    return " ".join(sentences)
+
+
+def _population(whom: str) -> str:
+    return (
+        f"Intervals and p-values are about {whom}, with this one baseline and these people to train on: another "
+        "baseline or other training people could move all results together."
+    )
+
+
+def _seed_differences(record: StudyRecord) -> str:
+    divisions = max((int(point.get("divisions") or 0) for point in record.results.points), default=0)
+    words = "Seeds differ in the order of images, their views and new weights"
+    if divisions > 1:
+        words += f", and take {divisions} divisions of the target into training and validation images in turn"
+    return words
+
+
+def describe_test_people(record: StudyRecord) -> str:
+    """Returns how many people the test sets show, and what follows."""
+    tested = record.results.tested
+    sentences = []
+    for domain in DOMAINS:
+        counts = tested.get(domain)
+        if counts:
+            sentences.append(f"{dataset_label(record, domain)}: {_describe_people_of(counts)}")
+    return " ".join(sentences)
+
+
+def _describe_people_of(counts: Row) -> str:
+    people = counts.get("people")
+    if people is None:
+        return (
+            f"{counts['images']:,} test images of unknown people, each counted as a person; where several "
+            "show one person, intervals are too narrow."
+        )
+    if people == 1:
+        return "one person in the test set, who says nothing about others."
+    if people <= FEW_PEOPLE:
+        return (
+            f"{_COUNTS.get(people, people)} people in the test set ({counts['images']:,} images), so few that "
+            "intervals are wide and only large differences can be significant."
+        )
+    return f"{people:,} people in the test set ({counts['images']:,} images)."
