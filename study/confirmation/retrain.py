@@ -31,7 +31,7 @@ def divide_target(context: "TrialContext", seed: int) -> "AdaptationTask":
     Seeds take the folds of one subject-wise division in turn, the same for all strategies, so that differences are
     paired.
     """
-    task = context.setting
+    task = context.task
     count = count_divisions(task.target, context.folds)
     rounds, fold = divmod(seed, count)
     return replace(task, target=task.target.divided(fold, count, context.seed + rounds))

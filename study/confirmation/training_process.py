@@ -20,6 +20,7 @@ from study.confirmation.answers import write_answers
 from study.confirmation.jobs import Confirmation, ConfirmationJob, Training
 from study.exit_code import ExitCode
 from study.machine import exit_with_parent, is_out_of_memory, keep_private
+from study.record import StudyRecord
 from study.redaction import one_line
 
 
@@ -61,10 +62,10 @@ class Assignment:
 def train_part(assignment: Assignment) -> None:
     """Trains the assigned jobs; reads the test images when the parent has recorded their evaluation."""
     from study.confirmation.retrain import evaluate, retrain
-    from study.execution.worker_loop import open_trial_context
+    from study.execution.trial_context import open_trial_context
 
     places = argparse.Namespace(out=assignment.out, data=assignment.data, device=assignment.device)
-    context = open_trial_context(dict(assignment.record), places)
+    context = open_trial_context(StudyRecord.from_json(assignment.record), places)
     confirmation: Confirmation | None = None
     for index, seed in assignment.trainings:
         job = assignment.jobs[index]

@@ -45,7 +45,7 @@ def save_if_on_front(trial: optuna.Trial, adapted: Adapted, context: TrialContex
     networks += adapted.interpolated
     on_front = mark_non_dominated(trial, [network.measures for network in networks])
 
-    header = {"width": str(context.setting.baseline.width), "strategy": strategy, "trial": str(trial.number)}
+    header = {"width": str(context.task.baseline.width), "strategy": strategy, "trial": str(trial.number)}
     if context.folds:
         header["fold"] = f"the first of {context.folds}"
 

@@ -130,7 +130,7 @@ def train_to_rungs(trial: optuna.Trial, context: TrialContext, config: Adaptatio
         would_join_front=lambda measures: would_join_front(trial, context, measures),
     )
     return cross_validate(
-        context.settings,
+        context.tasks,
         config,
         seed,
         on_rung=lambda share, row, prospects: report_rung(trial, context, share, row, prospects),
@@ -204,7 +204,7 @@ def explain_failure(error: Exception, context: TrialContext) -> str:
         raise OSError(one_line(error)) from error
 
     if is_out_of_memory(error):
-        if context.shares_device and context.setting.runtime.on_gpu:
+        if context.shares_device and context.task.runtime.on_gpu:
             raise DeviceCrowded(one_line(error)) from error
         return OUT_OF_MEMORY
 
@@ -292,7 +292,7 @@ def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
     if adapted.stopped:
         return {}
 
-    splits = [setting.target.open("validation") for setting in context.settings]
+    splits = [task.target.open("validation") for task in context.tasks]
     labels = np.concatenate([split.labels for split in splits])
     people = one_per_image(np.concatenate([split.subjects for split in splits]))
 
