@@ -85,9 +85,12 @@ def _open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
-def _renewed(stream: TextIO | Any, kind: type[io.TextIOWrapper]) -> TextIO | Any:
-    """Returns the stream as one of `kind`, which escapes what its encoding has no character for."""
-    if type(stream) is not io.TextIOWrapper:  # none, as the descriptor was closed; or not Python's own
+def _renewed(stream: TextIO, kind: type[io.TextIOWrapper]) -> TextIO:
+    """Returns a stream as one of `kind`, which escapes what its encoding has no character for.
+
+    A stream that is not Python's own is returned as it is, as is None, which stands for a closed one.
+    """
+    if type(stream) is not io.TextIOWrapper:
         return stream
     # Read first: a stream that is detached has none of these any more.
     settings: dict[str, Any] = {

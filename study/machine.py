@@ -199,7 +199,7 @@ def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
 
 def hardware() -> dict[str, Any]:
     """Returns what a result's reader wants to know about the machine."""
-    import psutil
+    import psutil  # noqa: PLC0415  not for --help, which imports this module
 
     return {
         "processor": _processor(),
@@ -212,7 +212,7 @@ def hardware() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that results depend on."""
-    import importlib.metadata  # takes as long as the rest of this module
+    import importlib.metadata  # noqa: PLC0415  takes as long as the rest of this module, which --help imports
 
     by_name = {"python": platform.python_version()}
     for package in PACKAGES:
