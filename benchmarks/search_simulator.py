@@ -13,15 +13,19 @@ import heapq
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import cross_val_predict
+from sklearn.preprocessing import StandardScaler
 
 from benchmarks.search_table import KNOBS, MEASURED, OBJECTIVES, SAMPLES, SHARES
 from fer.config import ALL, NATURAL, AdaptationConfig
 from fer.expressions import CHANCE
 from fer.seeding import seed_from
+from search_spaces import full
 from study.pareto import hypervolume, non_dominated
 
 CATEGORIES = {
@@ -76,6 +80,11 @@ def features(hyperparameters: Mapping[str, Any]) -> list[float]:
     return numbers
 
 
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns the rows of a table by the names of its columns."""
+    return cast(list[dict[str, Any]], table.to_dict("records"))
+
+
 class Surrogate:
     """A forest over the table, which predicts what a configuration reaches.
 
@@ -86,11 +95,8 @@ class Surrogate:
     """
 
     def __init__(self, table: pd.DataFrame, trees: int = 60, leaf: int = 2) -> None:
-        from sklearn.ensemble import ExtraTreesRegressor
-        from sklearn.model_selection import cross_val_predict
-        from sklearn.preprocessing import StandardScaler
 
-        self.inputs = np.array([features(row) for row in table.to_dict("records")], np.float32)
+        self.inputs = np.array([features(row) for row in rows_of(table)], np.float32)
         self.outputs = outputs(table)
         self.failed = (table["state"] == "failed").to_numpy()
 
@@ -170,7 +176,7 @@ def outputs(table: pd.DataFrame) -> np.ndarray:
     """
     measured = table[list(MEASURED)].copy()
     finished = table["state"] == "finished"
-    for column in measured:
+    for column in MEASURED:
         end = measured[f"{column.partition('@')[0]}@1"]
         if column.startswith("seconds"):
             measured[column] = np.log(measured[column].fillna(end))
@@ -332,8 +338,6 @@ def slots(named_first: bool) -> Iterator[dict[str, Any]]:
     Args:
         named_first: Whether the named methods come first, as in a study; otherwise all is left to the sampler.
     """
-    from search_spaces import full
-
     index = 0
     while True:
         yield full.initial_trial(base(), index) if named_first else {"params": {}}

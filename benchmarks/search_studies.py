@@ -11,6 +11,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.search_simulator import base
+from fer.adaptation.evaluation import logits_on_test
+from fer.adaptation.plan import EvaluationPlan
+from fer.adaptation.procedure import adapt
+from fer.config import from_flat
+from fer.model import weights
+from search_spaces import SPACES
+from study.execution.trial_context import open_trial_context
+from study.fronts import front_table
+from study.options import INTERPOLATION_POINTS
+from study.pareto import hypervolume
+from study.record import StudyRecord
+from study.storage.backend import load_study
+from study.trials import OBJECTIVES, model_file
+from study.worker import build_parser
+
 PLAIN = """
 import sys
 from search_spaces import SPACES
@@ -26,9 +42,6 @@ SCRIPT_OPTIONS = ("--early-stop", "off", "--interpolate", "off")
 
 def count_named(space: str) -> int:
     """Returns how many named strategies a study of a space tries, all of them among its first hundred trials."""
-    from benchmarks.search_simulator import base
-    from search_spaces import SPACES
-
     return sum(SPACES[space].initial_trial(base(), index) != {"params": {}} for index in range(100))
 
 
@@ -48,8 +61,6 @@ def run_study(
     Returns:
         The study's table of trials; its column "first" marks the strategies that the study tried first.
     """
-    from study.storage.backend import load_study
-
     out = args.out / f"seed-{seed}"
     table = out / name / "trials.csv"
     if not table.exists() or len(pd.read_csv(table)) < trials:
@@ -89,25 +100,11 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
         name: The study's name.
         tables: Rows of the study's table of trials.
     """
-    from fer.adaptation.evaluation import logits_on_test
-    from fer.adaptation.plan import EvaluationPlan
-    from fer.adaptation.procedure import adapt
-    from fer.adaptation.task import AdaptationTask
-    from fer.config import from_flat
-    from fer.model import weights
-    from study.execution.worker_loop import open_trial_context
-    from study.fronts import front_table
-    from study.options import INTERPOLATION_POINTS
-    from study.pareto import hypervolume
-    from study.storage.backend import load_study
-    from study.trials import OBJECTIVES, model_file
-    from study.worker import build_parser
-
     study = load_study(name, out, None)
-    record = study.user_attrs["study"]
+    record = StudyRecord.from_json(study.user_attrs["study"])
     arguments = build_parser().parse_args(["--study", name, "--out", str(out)])
-    setting: AdaptationTask = open_trial_context(record, arguments).setting
-    ways = INTERPOLATION_POINTS if record["options"]["interpolate"] != "off" else ()
+    task = open_trial_context(record, arguments).task
+    points = INTERPOLATION_POINTS if record.options["interpolate"] != "off" else ()
     domains = [objective.removesuffix("_val") for objective in OBJECTIVES]
     again_equal: list[bool] = []
 
@@ -115,10 +112,9 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     def train_again(number: int) -> dict[str, Any]:
         """Returns a trial's networks, by the files that the study would have saved them in."""
         trial = study.trials[number]
-        adapted = adapt(
-            setting, from_flat(trial.user_attrs["config"]), trial.user_attrs["seed"],
-            plan=EvaluationPlan(interpolation_points=ways),
-        )  # fmt: skip
+        config = from_flat(trial.user_attrs["config"])
+        plan = EvaluationPlan(interpolation_points=points)
+        adapted = adapt(task, config, trial.user_attrs["seed"], plan=plan)
         again_equal.append([adapted.measures[name] for name in OBJECTIVES] == trial.values)
         networks = {model_file(number): adapted.network}
         for step in adapted.interpolated:
@@ -130,11 +126,11 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
         """Returns the source and target accuracy of one of a trial's networks."""
         config = from_flat(study.trials[number].user_attrs["config"])
         saved = out / name / model
-        network = weights.load_network(saved, setting.runtime).network if saved.exists() else train_again(number)[model]
+        network = weights.load_network(saved, task.runtime).network if saved.exists() else train_again(number)[model]
         accuracies = []
         for domain in domains:
-            predicted = logits_on_test(setting, config, network, domain).argmax(1)
-            labels = setting.dataset(domain).open_test().labels
+            predicted = logits_on_test(task, config, network, domain).argmax(1)
+            labels = task.dataset(domain).open_test().labels
             accuracies.append(float(np.mean(predicted == labels)))
         return accuracies
 

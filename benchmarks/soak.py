@@ -17,6 +17,8 @@ import sys
 import tempfile
 import threading
 import time
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +126,7 @@ def many(url: str, workers: int, trials: int) -> dict[str, Any]:
     }
 
 
-def _share(url: str, gate: Any, told: Any) -> None:
+def _share(url: str, gate: Barrier, told: Queue) -> None:
     study = optuna.load_study(study_name="many", storage=open_storage(url, Path()))
     gate.wait(3600)
     mine = []
@@ -177,7 +179,7 @@ def thousand(url: str, workers: int, processes: int) -> dict[str, Any]:
     }
 
 
-def _take_turns(url: str, workers: range, gate: Any, told: Any) -> None:
+def _take_turns(url: str, workers: range, gate: Barrier, told: Queue) -> None:
     study = optuna.load_study(study_name="thousand", storage=open_storage(url, Path()))
     gate.wait(3600)
     held = []
@@ -200,7 +202,7 @@ def _take_turns(url: str, workers: range, gate: Any, told: Any) -> None:
 
 def _count_connections(url: str, found: list[int], ended: threading.Event) -> None:
     """Notes, again and again, how many connections the server has open, but for the one that asks."""
-    import psycopg
+    import psycopg  # noqa: PLC0415  optional
 
     query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     with psycopg.connect(url, autocommit=True) as connection:
@@ -211,7 +213,7 @@ def _count_connections(url: str, found: list[int], ended: threading.Event) -> No
 def measure(quick: bool) -> dict[str, Any]:
     """Runs all parts; those on a server are left out, with the reason, where there is no PostgreSQL."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from servers import Postgres, find_programs
+    from servers import Postgres, find_programs  # noqa: PLC0415  the tests' own, not installed
 
     part = 10 if quick else 1
     found: dict[str, Any] = {

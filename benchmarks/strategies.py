@@ -15,13 +15,28 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from scipy import stats
 
 from benchmarks.checking import code_in_use, note_earlier_code, recorded
-
-if TYPE_CHECKING:
-    import numpy as np
+from fer import baseline
+from fer.adaptation.methods import METHODS, STRATEGIES, named
+from fer.adaptation.procedure import adapt
+from fer.adaptation.task import AdaptationTask
+from fer.config import AdaptationConfig
+from fer.model import weights
+from fer.runtime import make_runtime
+from fer.seeding import seed_from
+from fer.training.loop import Diverged
+from study.inputs import prepare_dataset
+from study.machine import hardware, versions, worker_environment
+from study.options import PRESETS, StudyOptions
+from study.pareto import hypervolume
 
 RESULTS = Path(__file__).parent / "results"
 IMAGES = 2_000  # a little more than the laptop preset's, whatever becomes of that: runs of different days go together
@@ -66,8 +81,6 @@ def main() -> int:
 
 def run(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Lets one process per worker adapt its part of all runs; returns a row per run."""
-    from study.machine import worker_environment
-
     words = [f"--{name}={value}" for name in ("target", "data", "seeds", "preset", "baseline", "workers", "out")
              if (value := getattr(args, name)) is not None]  # fmt: skip
     words += ["--quick"] * args.quick + (["--only", *args.only] if args.only else [])
@@ -87,21 +100,6 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def work(args: argparse.Namespace) -> int:
     """Adapts this part of the runs and prints a JSON line for each; part -1 only prepares."""
-    import time
-    from dataclasses import asdict
-
-    from fer import baseline
-    from fer.adaptation.methods import METHODS, named
-    from fer.adaptation.procedure import adapt
-    from fer.adaptation.task import AdaptationTask
-    from fer.config import AdaptationConfig
-    from fer.model import weights
-    from fer.runtime import make_runtime
-    from fer.seeding import seed_from
-    from fer.training.loop import Diverged
-    from study.inputs import prepare_dataset
-    from study.options import PRESETS, StudyOptions
-
     options = asdict(StudyOptions(args.target, data=args.data, preset=args.preset, out=str(args.out)))
     source, target = (
         prepare_dataset(name, options, "real" if args.data else "synthetic") for name in ("fer2013", args.target)
@@ -134,22 +132,14 @@ def work(args: argparse.Namespace) -> int:
     return 0
 
 
-def count_people(subjects: "np.ndarray") -> int:
+def count_people(subjects: np.ndarray) -> int:
     """Returns how many people are known; where nobody is, each image counts as another's."""
-    import numpy as np
-
     known = subjects[subjects >= 0]
     return len(np.unique(known)) if len(known) else len(subjects)
 
 
 def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
     """Returns each method's means and 95 % t-intervals, and how it lies to the front of the paper's five."""
-    import numpy as np
-    from scipy import stats
-
-    from fer.adaptation.methods import METHODS
-    from study.machine import hardware, versions
-
     methods: dict[str, Any] = {}
     for name in METHODS:
         values = np.array(
@@ -181,9 +171,6 @@ def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, A
 
 def add_gains(methods: dict[str, Any]) -> None:
     """Says of each method whether the means of the paper's five dominate it, and the hypervolume it adds to theirs."""
-    from fer.adaptation.methods import STRATEGIES
-    from study.pareto import hypervolume
-
     five = [[methods[name]["source"], methods[name]["target"]] for name in STRATEGIES if name in methods]
     for name, row in methods.items():
         gain = hypervolume([*five, [row["source"], row["target"]]]) - hypervolume(five)

@@ -30,8 +30,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
+from benchmarks.peak import costs
+from study.machine import WORKER_ENVIRONMENT, hardware, versions
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -92,8 +97,6 @@ def check(result: dict[str, Any]) -> int:
 
 def least_seconds(result: dict[str, Any]) -> float:
     """Returns the seconds that the arithmetic of all configurations takes with every worker at the peak of a core."""
-    from benchmarks.peak import costs
-
     setting = result["setting"]
     sizes = {side: setting[side]["sizes"] for side in ("source", "target")}
     validated = sum(size["validation"] for size in sizes.values())
@@ -106,8 +109,6 @@ def least_seconds(result: dict[str, Any]) -> float:
 
 def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     """Runs all rounds; yields after each the figures, the rounds so far and what they were measured on."""
-    from study.machine import hardware, versions
-
     bench = Bench(args, folder)
     once = "bf16, evaluated once" if bench.precision == "bf16" else "evaluated once"
     sides: dict[str, Callable[[], dict[str, Any]]] = {
@@ -267,10 +268,6 @@ class Bench:
 
     def script(self, precision: str, evaluate: str, where: dict[str, Any]) -> dict[str, Any]:
         """Runs the configurations through the hand-written script, one process per worker."""
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
         journal = self.folder / f"script-{time.monotonic_ns()}.log"
         study = optuna.create_study(
             study_name="idiomatic",
@@ -304,10 +301,6 @@ def outcome(rows: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
 
 def trials_in(journal: str, study: str) -> list[dict[str, Any]]:
     """Returns the finished trials of a journal in the order they were enqueued."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
     known = optuna.load_study(study_name=study, storage=JournalStorage(JournalFileBackend(journal)))
     return [
         {"start": trial.datetime_start, "end": trial.datetime_complete, "values": trial.values}
@@ -331,8 +324,6 @@ def run_python(words: list[str], where: dict[str, Any] | None = None) -> str:
 
 def tuned() -> dict[str, Any]:
     """Returns where the engine's workers run: plainly, but with the threads and allocator that they are given."""
-    from study.machine import WORKER_ENVIRONMENT
-
     found = plain()
     return found | {"env": WORKER_ENVIRONMENT | found["env"]}
 
