@@ -19,8 +19,8 @@ import pandas as pd
 
 from benchmarks.checking import code_in_use
 from benchmarks.peak import costs
+from benchmarks.processes import run_python
 from benchmarks.search_simulator import rows_of
-from benchmarks.throughput import run_python
 from study.machine import hardware, versions
 
 RESULTS = Path(__file__).parent / "results" / "limit.json"
