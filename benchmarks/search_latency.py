@@ -4,9 +4,9 @@
 sampler; medians go to benchmarks/results/search_latency.json. `--check` compares the default sampler with its target up
 to 2,000 trials, `--quick` times a journal of 200 trials and writes nothing.
 
-TPE weighs all trials anew for each hyperparameter, so its time grows with the study. That is Optuna's own work: reading
-the trials once for all hyperparameters of a trial (`study.storage.optuna_private.StudyView`) leaves hardly anything
-else.
+TPE weighs all trials again for each hyperparameter, so its time grows with the study. That is Optuna's own work:
+reading the trials once for all hyperparameters of a trial (`study.storage.optuna_private.StudyView`) leaves hardly
+anything else.
 """
 
 import argparse

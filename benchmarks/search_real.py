@@ -10,8 +10,8 @@ which the default reaches the hypervolume that random search has at its end.
   the named strategies, or between them, which count in a curve of their own.
 - With `--tpe`, Optuna's own default has a study without named strategies.
 
-The target is synthetic MUG, whose 741 validation images leave less room for luck than the 98 of synthetic KDEF, with a
-third of a pass for a budget. Some luck is left: the best of 200 trials is also the luckiest. So fronts are evaluated on
+The target is synthetic MUG, whose 741 validation images leave less noise than the 98 of synthetic KDEF, with a third of
+a pass for a budget. Some noise is left: the best of 200 trials was chosen by it, too. So fronts are evaluated on
 test images as well, the default's also at the moments at which it should have caught up. What was chosen by looking at
 a target's studies (docs/experiments.md says what) is flattered by them.
 
@@ -118,8 +118,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     for seed in args.seeds:
         ours = run_study(args, "default", seed, args.ours, [])
         trials = args.trials + count_named(args.space)
-        drawn = run_study(args, "random", seed, trials, [*SCRIPT_OPTIONS, "--sampler", "random"])
-        others = {RANDOM: drawn[~drawn["first"]][: args.trials], NAMED_FIRST: drawn[: args.trials]}
+        at_random = run_study(args, "random", seed, trials, [*SCRIPT_OPTIONS, "--sampler", "random"])
+        others = {RANDOM: at_random[~at_random["first"]][: args.trials], NAMED_FIRST: at_random[: args.trials]}
 
         # The other searches, at their ends.
         folder = args.out / f"seed-{seed}"

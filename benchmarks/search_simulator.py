@@ -137,7 +137,7 @@ class Surrogate:
         rng = np.random.default_rng(seed_from("simulated", seed, inputs.tobytes().hex()))
         tree = int(rng.integers(len(self.trees)))
         neighbour = int(rng.choice(self.members[tree][leaves[tree]]))
-        return course(mean + self.scale * self.residuals[neighbour], bool(self.failed[neighbour]))
+        return make_course(mean + self.scale * self.residuals[neighbour], bool(self.failed[neighbour]))
 
     def errors(self) -> dict[str, float]:
         """Returns RMSE and R² of each measurement, on finished rows that the forest had not seen."""
@@ -185,7 +185,7 @@ def outputs(table: pd.DataFrame) -> np.ndarray:
     return measured.to_numpy(float)
 
 
-def course(values: np.ndarray, failed: bool) -> Course:
+def make_course(values: np.ndarray, failed: bool) -> Course:
     """Turns a row of `outputs` into a course: accuracies that are multiples of an image, seconds that never go back."""
     by_share = values.reshape(len(SHARES), len(OBJECTIVES) + 1)
     accuracies = np.clip(by_share[:, :2], 0, 1)
@@ -283,8 +283,8 @@ def simulate(
 
     def start(number: int, clock: float) -> None:
         handle, config = ask(number)
-        found = answer(config, plan.seed)
-        heapq.heappush(events, _Event(clock + found.seconds[0], number, 0, clock, handle, found))
+        course = answer(config, plan.seed)
+        heapq.heappush(events, _Event(clock + course.seconds[0], number, 0, clock, handle, course))
 
     def state_of(event: _Event, vector: tuple[float, float]) -> str:
         """Returns how the trial ends at this event; empty where it goes on."""

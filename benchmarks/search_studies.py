@@ -137,7 +137,8 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     volumes = []
     for table in tables:
         networks = front_table(table)[["trial", "model"]].itertuples(index=False)
-        volumes.append(round(hypervolume([test_accuracies(*network) for network in networks]), 5))
+        accuracies = [test_accuracies(*network) for network in networks]
+        volumes.append(round(hypervolume(accuracies), 5))
     if again_equal:
         differ = len(again_equal) - sum(again_equal)
         print(f"{out / name}: trained again {len(again_equal)}, {differ} otherwise", file=sys.stderr, flush=True)

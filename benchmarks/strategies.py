@@ -63,7 +63,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where data, baseline and features are cached (default: temporary)")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--part", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--share", type=int, help=argparse.SUPPRESS)  # of one of its processes
     args = parser.parse_args()
     path = RESULTS / f"strategies-{args.target}.json"
     if args.check:
@@ -72,7 +72,7 @@ def main() -> int:
     if args.quick:
         args.preset = "tiny"
         args.seeds = 2
-    if args.part is not None:
+    if args.share is not None:
         return run_share(args)
     with tempfile.TemporaryDirectory() as temporary:
         args.out = args.out or Path(temporary)
@@ -101,12 +101,12 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
         command += ["--only", *args.only]
 
     # The first alone prepares data and baseline, so that the others find them.
-    if subprocess.run([*command, "--part=-1"], env=worker_environment(), stdout=sys.stderr).returncode:
+    if subprocess.run([*command, "--share=-1"], env=worker_environment(), stdout=sys.stderr).returncode:
         raise SystemExit("nothing was measured; the reason is above")
 
     processes = []
     for share in range(args.workers):
-        words = [*command, f"--part={share}"]
+        words = [*command, f"--share={share}"]
         processes.append(subprocess.Popen(words, env=worker_environment(), stdout=subprocess.PIPE, text=True))
     rows = [json.loads(line) for process in processes for line in process.communicate()[0].splitlines()]
     if any(process.returncode for process in processes):
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def run_share(args: argparse.Namespace) -> int:
-    """Adapts this process's share of the runs and prints a JSON line for each; with --part=-1 it only prepares."""
+    """Adapts this process's share of the runs and prints a JSON line for each; with --share=-1 it only prepares."""
     options = asdict(StudyOptions(args.target, data=args.data, preset=args.preset, out=str(args.out)))
     kind = "real" if args.data else "synthetic"
     source = prepare_dataset("fer2013", options, kind)
@@ -133,7 +133,7 @@ def run_share(args: argparse.Namespace) -> int:
         config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
         file = baseline.find_or_train(source, config, runtime, args.out / "baselines")
     task = AdaptationTask(weights.load_network(file, runtime), source, target, runtime, args.out)
-    if args.part < 0:
+    if args.share < 0:
         return 0
 
     # The runs. The baseline itself is the same with every seed.
@@ -141,7 +141,7 @@ def run_share(args: argparse.Namespace) -> int:
     passes = float(max(2, round(images / len(target.open("train")))))
     names = args.only or (["BL", "RE", "LwF"] if args.quick else list(METHODS))
     runs = [(name, seed) for seed in range(args.seeds) for name in names if name != "BL" or seed == 0]
-    for name, seed in runs[args.part :: args.workers]:
+    for name, seed in runs[args.share :: args.workers]:
         method = named(name, AdaptationConfig(epochs=passes))
         started = time.perf_counter()
         try:
