@@ -35,7 +35,7 @@ class OutputLost(OSError):
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output, whose errors differ in class from those of files and connections."""
+    """Standard output, whose errors are `OutputLost`, which those of files and connections are not."""
 
     def write(self, text: str) -> int:
         try:

@@ -32,7 +32,10 @@ PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "pandas", "scik
 def _largest_kept(libc: tuple[str, str] = platform.libc_ver()) -> int:
     """Returns the largest block, in bytes, that the allocator can be told to keep.
 
-    glibc before 2.35 takes no threshold above 32 MiB, and one that it does not take leaves it worse off than none.
+    glibc before 2.35 ignores a threshold above 32 MiB, and is then slower than without any.
+
+    Args:
+        libc: Name and version of the C library.
     """
     version = tuple(int(part) for part in libc[1].split(".")[:2] if part.isdigit())
     return 32 * 2**20 if libc[0] == "glibc" and version < (2, 35) else 2**30
@@ -61,7 +64,7 @@ def keep_private() -> None:
 
 
 def is_stuck(error: BaseException) -> bool:
-    """Whether an error comes from the machine and would meet every other trial: a full disk, a storage that is away."""
+    """Whether an error comes from the machine, as a full disk or a storage that is away, and would meet every trial."""
     read_only = isinstance(error, OSError) and error.errno == errno.EROFS
     return read_only or isinstance(error, ConnectionError) or is_disk_full(error)
 

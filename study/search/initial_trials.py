@@ -158,7 +158,7 @@ def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> Initia
             ", ".join(unused),
             "Correct the name, or switch on what it belongs to.",
         )
-    return InitialTrial(trial.fixed | trial.deciding(), attributes)
+    return InitialTrial(trial.fixed | trial.decisions(), attributes)
 
 
 def _parse_pairs(text: str) -> dict[str, str]:
@@ -281,7 +281,7 @@ class _GivenTrial(FixedTrial):
             return implied
         return self.method.get(name)
 
-    def deciding(self) -> dict[str, Any]:
+    def decisions(self) -> dict[str, Any]:
         """Returns the answers that decide whether, and under which name, the given hyperparameters are asked for."""
         decisions = {}
         for name in self.used:
