@@ -32,7 +32,7 @@ PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "pandas", "scik
 def _largest_kept(libc: tuple[str, str] = platform.libc_ver()) -> int:
     """Returns the largest block, in bytes, that the allocator can be told to keep.
 
-    glibc before 2.35 ignores a threshold above 32 MiB, and is then slower than without any.
+    glibc before 2.35 ignores a threshold above 32 MiB, and then does worse than without any.
 
     Args:
         libc: Name and version of the C library.
