@@ -166,12 +166,7 @@ def _is_dominated(point: np.ndarray, others: np.ndarray) -> bool:
 
 
 def rank_position(points: np.ndarray, index: int) -> int:
-    """Returns how many points come before a point, by rank and then crowding distance; equals share the better place.
-
-    Args:
-        points: (n, 2), both maximised.
-        index: Of the point, from 0.
-    """
+    """Returns how many points come before one, by rank and then by crowding distance; equals share the better place."""
     return trial_position(points, np.arange(len(points)), index)
 
 
