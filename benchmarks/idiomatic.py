@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from safetensors.torch import load_file
+from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, RandomSampler, Sampler, WeightedRandomSampler
 from torchvision.transforms import v2
 
@@ -99,6 +100,13 @@ def rate(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
+def load_model(state: dict[str, torch.Tensor], args: argparse.Namespace) -> nn.Sequential:
+    """Returns a network with the baseline's weights, in channels-last memory."""
+    model = build(args.width)
+    model.load_state_dict(state)
+    return model.to(args.device).to(memory_format=torch.channels_last)
+
+
 def train(
     config: dict[str, Any], data: dict[str, Faces], state: dict[str, torch.Tensor], args: argparse.Namespace, log: Log
 ) -> tuple[float, float]:
@@ -114,11 +122,8 @@ def train(
     Returns:
         Both validation accuracies at the end.
     """
-    # The network.
-    model = build(args.width)
-    model.load_state_dict(state)
-    model.to(args.device).to(memory_format=torch.channels_last)
     frozen = int(config["frozen_layers"])
+    model = load_model(state, args)
     model[:frozen].requires_grad_(False)
 
     # The optimiser of what is trained, if anything is.
@@ -126,13 +131,9 @@ def train(
     if frozen < len(model):
         loader = loader_of(config, data["source_train"], data["target_train"], args.loader_workers)
         epochs = round(config["epochs"])
+        parameters = model[frozen:].parameters()
         optimiser = torch.optim.SGD(
-            model[frozen:].parameters(),
-            config["lr"],
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=5e-4,
-            fused=True,
+            parameters, config["lr"], momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, epochs * len(loader)))
 
@@ -188,7 +189,7 @@ def seconds_by_setting(
     return seconds
 
 
-def main() -> None:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.idiomatic", description=__doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder of prepared arrays")
     parser.add_argument("--target", type=Path, required=True, help="folder of prepared arrays")
@@ -203,7 +204,11 @@ def main() -> None:
     parser.add_argument("--evaluation-batch", type=int, default=128)
     parser.add_argument("--tracking-uri", default="none")
     parser.add_argument("--tune", action="store_true", help="print what the fastest setting is chosen from")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = build_parser().parse_args()
     torch.set_num_threads(1)
     configs = json.loads(args.configs.read_text())
     training, plain = transforms(configs[0])

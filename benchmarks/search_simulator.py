@@ -279,25 +279,11 @@ def simulate(
     """
     search = Search(rungs={share: [] for share in plan.rungs})
     events: list[_Event] = []
-    last = len(SHARES) - 1
 
     def start(number: int, clock: float) -> None:
         handle, config = ask(number)
         course = answer(config, plan.seed)
         heapq.heappush(events, _Event(clock + course.seconds[0], number, 0, clock, handle, course))
-
-    def state_of(event: _Event, vector: tuple[float, float]) -> str:
-        """Returns how the trial ends at this event; empty where it goes on."""
-        if event.step == last:
-            return "failed" if event.course.failed else "finished"
-        share = SHARES[event.step]
-        if share not in search.rungs or event.course.failed:
-            return ""
-        before = search.rungs[share]
-        stoppable = plan.rule is not None and event.number >= plan.unstoppable
-        stops = stoppable and plan.rule(event.handle, share, vector, before)  # type: ignore[misc]
-        before.append(vector)
-        return "stopped" if stops else ""
 
     started = min(plan.workers, plan.trials)
     for number in range(started):
@@ -306,7 +292,7 @@ def simulate(
     while events:
         event = heapq.heappop(events)
         vector = tuple(event.course.vectors[event.step].tolist())
-        state = state_of(event, vector)
+        state = _end_state(event, vector, search, plan)
 
         # The trial goes on to its next share.
         if not state:
@@ -325,6 +311,29 @@ def simulate(
             start(started, event.clock)
             started += 1
     return search
+
+
+def _end_state(event: _Event, vector: tuple[float, float], search: Search, plan: Plan) -> str:
+    """Returns how a trial ends at an event; empty where it goes on.
+
+    Args:
+        event: A trial that reached a share of its budget.
+        vector: Its source and target accuracy there.
+        search: The vectors at each rung, to which the trial's are added.
+        plan: Early stopping.
+    """
+    if event.step == len(SHARES) - 1:
+        return "failed" if event.course.failed else "finished"
+    share = SHARES[event.step]
+    if share not in search.rungs or event.course.failed:
+        return ""
+
+    before = search.rungs[share]
+    stops = False
+    if plan.rule is not None and event.number >= plan.unstoppable:
+        stops = plan.rule(event.handle, share, vector, before)
+    before.append(vector)
+    return "stopped" if stops else ""
 
 
 def base() -> AdaptationConfig:

@@ -6,15 +6,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from optuna.trial import FrozenTrial
+from torch import nn
 
 from benchmarks.search_simulator import base
 from fer.adaptation.evaluation import logits_on_test
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
+from fer.adaptation.task import AdaptationTask
 from fer.config import from_flat
 from fer.model import weights
 from search_spaces import SPACES
@@ -89,6 +91,22 @@ def run_study(
     return trials_table.assign(first=trials_table["number"].isin(named))[:trials]
 
 
+def train_again(
+    task: AdaptationTask, trial: FrozenTrial, plan: EvaluationPlan
+) -> tuple[dict[str, nn.Sequential], bool]:
+    """Trains a trial of a study again.
+
+    Returns:
+        Its networks, by the files that the study would have saved them in; and whether the adapted network has the
+        trial's accuracies on validation images.
+    """
+    adapted = adapt(task, from_flat(trial.user_attrs["config"]), trial.user_attrs["seed"], plan=plan)
+    networks = {model_file(trial.number): adapted.network}
+    for step in adapted.interpolated:
+        networks[model_file(trial.number, step.alpha, step.slope)] = step.network
+    return networks, [adapted.measures[name] for name in OBJECTIVES] == trial.values
+
+
 def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     """Returns the hypervolume on test images of the front of each of some tables of a study's trials.
 
@@ -109,16 +127,9 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     again_equal: list[bool] = []
 
     @functools.cache
-    def train_again(number: int) -> dict[str, Any]:
-        """Returns a trial's networks, by the files that the study would have saved them in."""
-        trial = study.trials[number]
-        config = from_flat(trial.user_attrs["config"])
-        plan = EvaluationPlan(interpolation_points=points)
-        adapted = adapt(task, config, trial.user_attrs["seed"], plan=plan)
-        again_equal.append([adapted.measures[name] for name in OBJECTIVES] == trial.values)
-        networks = {model_file(number): adapted.network}
-        for step in adapted.interpolated:
-            networks[model_file(number, step.alpha, step.slope)] = step.network
+    def networks_of(number: int) -> dict[str, nn.Sequential]:
+        networks, is_equal = train_again(task, study.trials[number], EvaluationPlan(interpolation_points=points))
+        again_equal.append(is_equal)
         return networks
 
     @functools.cache
@@ -126,7 +137,7 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
         """Returns the source and target accuracy of one of a trial's networks."""
         config = from_flat(study.trials[number].user_attrs["config"])
         saved = out / name / model
-        network = weights.load_network(saved, task.runtime).network if saved.exists() else train_again(number)[model]
+        network = weights.load_network(saved, task.runtime).network if saved.exists() else networks_of(number)[model]
         accuracies = []
         for domain in domains:
             predicted = logits_on_test(task, config, network, domain).argmax(1)
