@@ -190,6 +190,7 @@ def seconds_by_setting(
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `python -m benchmarks.idiomatic`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.idiomatic", description=__doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder of prepared arrays")
     parser.add_argument("--target", type=Path, required=True, help="folder of prepared arrays")

@@ -20,7 +20,7 @@ import pandas as pd
 from benchmarks.checking import code_in_use
 from benchmarks.peak import costs
 from benchmarks.processes import run_python
-from benchmarks.search_simulator import rows_of
+from benchmarks.search_table import rows_of
 from study.machine import hardware, versions
 
 RESULTS = Path(__file__).parent / "results" / "limit.json"

@@ -154,7 +154,7 @@ def unstopped(command: list[str], folder: Path, seed: int) -> dict[str, float]:
 
 
 def watch(command: list[str], folder: Path) -> dict[str, float]:
-    """Runs a command to its end and looks at its journal and at all its processes twice a second."""
+    """Runs a command to its end and reads its journal and the memory of all its processes twice a second."""
     started = time.monotonic()
     first = float("nan")
     largest = 0

@@ -13,7 +13,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.search_table import KNOBS, MEASURED, OBJECTIVES, SAMPLES, SHARES
+from benchmarks.search_table import KNOBS, MEASURED, OBJECTIVES, SAMPLES, SHARES, rows_of
 from fer.config import ALL, NATURAL, AdaptationConfig
 from fer.expressions import CHANCE
 from fer.seeding import seed_from
@@ -78,11 +78,6 @@ def features(hyperparameters: Mapping[str, Any]) -> list[float]:
         else:
             numbers.append(float(value))
     return numbers
-
-
-def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Returns the rows of a table by the names of its columns."""
-    return cast(list[dict[str, Any]], table.to_dict("records"))
 
 
 class Surrogate:
@@ -195,6 +190,7 @@ def make_course(values: np.ndarray, failed: bool) -> Course:
 
 
 def _rows_by_leaf(leaves: np.ndarray) -> dict[int, np.ndarray]:
+    """Returns the indices of the rows in each leaf, from the leaf of each row (n,)."""
     return {int(leaf): np.flatnonzero(leaves == leaf) for leaf in np.unique(leaves)}
 
 

@@ -97,6 +97,11 @@ def read(path: Path = PACKED) -> pd.DataFrame:
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
 
 
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns the rows of a table by the names of its columns."""
+    return cast(list[dict[str, Any]], table.to_dict("records"))
+
+
 def pack(rows: Path) -> None:
     """Writes the rows so far, in the order of their numbers, where they are committed."""
     PACKED.parent.mkdir(exist_ok=True)

@@ -203,7 +203,7 @@ def exclusive_parent(study: optuna.Study, say: Callable[[str], None], settle: fl
     Args:
         study: The study.
         say: Tells the user that an earlier parent may still be there.
-        settle: Seconds after which this parent looks whether another wrote after it.
+        settle: Seconds after which this parent checks whether another wrote after it.
 
     Raises:
         InputError: Another parent gives signs of life.
