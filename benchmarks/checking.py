@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("fer", "search_spaces", "study")
 
 
-def recorded(path: Path) -> Any:
+def recorded(path: Path) -> dict[str, Any] | None:
     """Returns the recorded results; says so, and returns None, where nothing was measured yet."""
     if path.exists():
         return json.loads(path.read_text())

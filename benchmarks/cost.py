@@ -1,6 +1,6 @@
 """What a trial costs: against the number of frozen layers, the size of the target, and over hundreds of trials.
 
-`python -m benchmarks.cost` adapts one laptop-sized baseline on the stand-in, one process of one thread, and writes
+`python -m benchmarks.cost` adapts one laptop-sized baseline on synthetic faces, one process of one thread, and writes
 benchmarks/results/cost.json and docs/cost.png: the CPU's seconds of a trial for each number of frozen layers, first
 (when features are computed and kept) and later; seconds against the target's size at equal passes, with the line
 through them; and a worker's memory over 500 short trials. The picture shows seconds against workers as well, which
@@ -13,16 +13,40 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import psutil
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
+from fer import baseline
+from fer.adaptation.procedure import adapt
+from fer.adaptation.task import AdaptationTask
+from fer.config import AdaptationConfig
+from fer.datasets import Dataset, Split
+from fer.model import weights
+from fer.runtime import make_runtime
+from study.inputs import prepare_dataset
+from study.machine import hardware, versions
+from study.options import PRESETS, StudyOptions
 
 ROOT = Path(__file__).parent.parent
-RESULTS, PICTURE = ROOT / "benchmarks" / "results" / "cost.json", ROOT / "docs" / "cost.png"
+RESULTS = ROOT / "benchmarks" / "results" / "cost.json"
+PICTURE = ROOT / "docs" / "cost.png"
 WORKERS = ROOT / "benchmarks" / "results" / "throughput-cpu.json"
-FROZEN, SIZES, SOAK = range(14), (100, 200, 400, 800, 1600), 500
+
+FROZEN = range(14)
+"""Numbers of frozen layers."""
+SIZES = (100, 200, 400, 800, 1600)
+"""Training images of the target."""
+SOAK = 500
+"""Trials over which memory is watched."""
+
 TARGETS = {
     "linear_r2_fc": ("at least", 0.98),
     "linear_r2_re": ("at least", 0.98),
@@ -47,7 +71,8 @@ def main() -> int:
         if args.quick:
             return 0
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    result, workers = recorded(RESULTS), recorded(WORKERS)
+    result = recorded(RESULTS)
+    workers = recorded(WORKERS)
     if result is None or workers is None:
         return 1
     draw(result, workers).savefig(PICTURE, dpi=110)
@@ -65,129 +90,170 @@ def check(result: dict[str, Any]) -> int:
 
 def measure(args: argparse.Namespace, out: Path) -> dict[str, Any]:
     """Returns all figures and what they were measured on."""
-    import numpy as np
+    if args.quick:
+        frozen: Sequence[int] = (0, 10)
+        sizes: Sequence[int] = (100, 200, 400)
+        trials = 40
+    else:
+        frozen, sizes, trials = FROZEN, SIZES, SOAK
+    task = prepare(args, out)
+    base = AdaptationConfig(epochs=1600 / len(task.target.open("train")))
 
-    from fer.config import AdaptationConfig
-    from study.machine import hardware, versions
-
-    frozen, sizes, soak = ((0, 10), (100, 200, 400), 40) if args.quick else (FROZEN, SIZES, SOAK)
-    setting = prepare(args, out)
-    base = AdaptationConfig(epochs=1600 / len(setting.target.open("train")))
-    by_frozen = [
-        {"frozen_layers": k} | first_and_later(replace(setting, cache=out / f"k{k}"), replace(base, frozen_layers=k))
-        for k in frozen
-    ]
-    lines: dict[str, Any] = {}
-    for name, k in (("fc", 10), ("re", 0)):
-        config = replace(base, frozen_layers=k, epochs=4.0)
-        seconds = [first_and_later(shrunk(setting, size), config)["later"] for size in sizes]
-        slope, start = np.polyfit(sizes, seconds, 1)
-        left, spread = np.array(seconds) - (slope * np.array(sizes) + start), np.array(seconds) - np.mean(seconds)
-        lines[name] = {"sizes": list(sizes), "seconds": seconds, "per_image": slope, "fixed": start,
-                       "r2": 1 - float(left @ left / (spread @ spread))}  # fmt: skip
-    memory = memory_over(setting, replace(base, frozen_layers=10, epochs=1.0), soak)
+    # Against the number of frozen layers, each with a feature cache of its own.
+    by_frozen = []
+    for count in frozen:
+        seconds = first_and_later(replace(task, cache=out / f"k{count}"), replace(base, frozen_layers=count))
+        by_frozen.append({"frozen_layers": count} | seconds)
     later = {row["frozen_layers"]: row["later"] for row in by_frozen}
+
+    # Against the target's size, for a strategy that trains the fully connected layers and one that trains all.
+    lines = {
+        "fc": line_over_sizes(task, replace(base, frozen_layers=10, epochs=4.0), sizes),
+        "re": line_over_sizes(task, replace(base, frozen_layers=0, epochs=4.0), sizes),
+    }
+
+    # Over many trials; what the first tenth adds is no leak.
+    memory = memory_over(task, replace(base, frozen_layers=10, epochs=1.0), trials)
+
     figures = {f"linear_r2_{name}": line["r2"] for name, line in lines.items()}
-    figures |= {"memory_growth_mib": memory[-1] - memory[len(memory) // 10], "speedup_of_k10": later[0] / later[10]}
+    figures["memory_growth_mib"] = memory[-1] - memory[len(memory) // 10]
+    figures["speedup_of_k10"] = later[0] / later[10]
     return {
-        "figures": figures, "targets": TARGETS, "n": 1, "seconds_by_frozen_layers": by_frozen,
-        "seconds_by_target_size": lines, "memory_mib": memory, "hardware": hardware(), "versions": versions(),
+        "figures": figures,
+        "targets": TARGETS,
+        "n": 1,
+        "seconds_by_frozen_layers": by_frozen,
+        "seconds_by_target_size": lines,
+        "memory_mib": memory,
+        "hardware": hardware(),
+        "versions": versions(),
         "measured_code": code_in_use(),
-    }  # fmt: skip
+    }
 
 
-def prepare(args: argparse.Namespace, out: Path) -> Any:
-    """Returns a setting on the stand-in with a target of many images."""
-    from fer import baseline
-    from fer.adaptation.task import AdaptationTask
-    from fer.model import weights
-    from fer.runtime import make_runtime
-    from study.inputs import prepare_dataset as read
-    from study.options import PRESETS, StudyOptions
-
+def prepare(args: argparse.Namespace, out: Path) -> AdaptationTask:
+    """Returns an adaptation of the baseline to a synthetic target of many images."""
     options = asdict(StudyOptions("mug", preset="laptop", out=str(out)))
-    source, target = (read(name, options, "synthetic") for name in ("fer2013", "mug"))
-    where, preset = make_runtime("cpu", "fp32"), PRESETS["laptop"]
+    source = prepare_dataset("fer2013", options, "synthetic")
+    target = prepare_dataset("mug", options, "synthetic")
+
+    runtime = make_runtime("cpu", "fp32")
+    preset = PRESETS["laptop"]
     config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
-    file = args.baseline or baseline.find_or_train(source, config, where, out / "baselines")
-    return shrunk(AdaptationTask(weights.load_network(file, where), source, target, where, out), 435)
+    file = args.baseline or baseline.find_or_train(source, config, runtime, out / "baselines")
+    return shrink(AdaptationTask(weights.load_network(file, runtime), source, target, runtime, out), 435)
 
 
-def shrunk(setting: Any, size: int) -> Any:
-    """Returns the setting with the first images of the target's training split; its bank is of its own."""
-    from fer.datasets import Dataset, Split
+class FirstImages(Dataset):
+    """A dataset of the first images of another's splits; as many training images as the end of its digest says."""
 
-    class Fewer(Dataset):
-        def open(self, split: str) -> Split:
-            whole = super().open(split)
-            keep = slice(size if split == "train" else 100)
-            return Split(whole.images[keep], whole.labels[keep], whole.subjects[keep])
-
-    whole = setting.target
-    digest = f"{whole.digest[:10]}{size:06d}"
-    return replace(setting, target=Fewer(whole.name, whole.kind, digest, whole.folder, whole.report))
+    def open(self, split: str) -> Split:
+        complete = super().open(split)
+        count = int(self.digest[-6:]) if split == "train" else 100
+        first = slice(count)
+        return Split(complete.images[first], complete.labels[first], complete.subjects[first])
 
 
-def first_and_later(setting: Any, config: Any) -> dict[str, float]:
+def shrink(task: AdaptationTask, size: int) -> AdaptationTask:
+    """Returns the task with the first images of the target's training split; its feature cache is of its own."""
+    complete = task.target
+    digest = f"{complete.digest[:10]}{size:06d}"
+    return replace(task, target=FirstImages(complete.name, complete.kind, digest, complete.folder, complete.report))
+
+
+def first_and_later(task: AdaptationTask, config: AdaptationConfig) -> dict[str, float]:
     """Returns the seconds of a trial that finds no features, and the least of two that find them all."""
-    from fer.adaptation.procedure import adapt
-
     seconds = []
     for _ in range(3):
         started = time.process_time()
-        adapt(setting, config, 1)
+        adapt(task, config, 1)
         seconds.append(time.process_time() - started)
     return {"first": seconds[0], "later": min(seconds[1:])}
 
 
-def memory_over(setting: Any, config: Any, trials: int) -> list[float]:
+def line_over_sizes(task: AdaptationTask, config: AdaptationConfig, sizes: Sequence[int]) -> dict[str, Any]:
+    """Returns the seconds of a trial at each size of the target, and the line through them with its R²."""
+    seconds = [first_and_later(shrink(task, size), config)["later"] for size in sizes]
+    slope, start = np.polyfit(sizes, seconds, 1)
+    residuals = np.array(seconds) - (slope * np.array(sizes) + start)
+    deviations = np.array(seconds) - np.mean(seconds)
+    return {
+        "sizes": list(sizes),
+        "seconds": seconds,
+        "per_image": slope,
+        "fixed": start,
+        "r2": 1 - float(residuals @ residuals / (deviations @ deviations)),
+    }
+
+
+def memory_over(task: AdaptationTask, config: AdaptationConfig, trials: int) -> list[float]:
     """Returns this process's memory in MiB after each of many trials, each with its own seed."""
-    import psutil
-
-    from fer.adaptation.procedure import adapt
-
-    found = []
+    memory = []
     for seed in range(trials):
-        adapt(setting, config, seed)
-        found.append(psutil.Process().memory_info().rss / 2**20)
-    return found
+        adapt(task, config, seed)
+        memory.append(psutil.Process().memory_info().rss / 2**20)
+    return memory
 
 
-def draw(result: dict[str, Any], throughput: dict[str, Any]) -> Any:
+def draw(result: dict[str, Any], throughput: dict[str, Any]) -> Figure:
     """Returns the figure: seconds against frozen layers, against the target's size, and against workers."""
-    import numpy as np
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(13, 3.4), layout="constrained")
-    left, right, third = (figure.add_subplot(1, 3, place) for place in (1, 2, 3))
-    rows = result["seconds_by_frozen_layers"]
-    k = [row["frozen_layers"] for row in rows]
-    left.plot(k, [row["first"] for row in rows], "s:", color="#E69F00", label="first trial, features computed")
-    left.plot(k, [row["later"] for row in rows], "o-", color="#0072B2", label="later trials")
-    left.set(xlabel="Frozen layers", ylabel="CPU seconds of a trial", yscale="log", xticks=k, title="1,600 samples")
-    for (name, line), colour, mark in zip(result["seconds_by_target_size"].items(), ("#0072B2", "#D55E00"), "os",
-                                          strict=True):  # fmt: skip
-        label = f"{name.upper()}: {1000 * line['per_image']:.1f} ms an image + {line['fixed']:.1f} s"
-        right.plot(line["sizes"], line["seconds"], mark, color=colour)
-        ends = [0, max(line["sizes"])]
-        right.plot(ends, [line["fixed"] + line["per_image"] * end for end in ends], color=colour, label=label)
-    right.set(xlabel="Target's training images", ylabel="CPU seconds of a trial", title="Four passes over the target")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize=8, frameon=False)
-    processes = throughput["setting"]["workers"]
-    names = {"engine, one worker": "engine, 1", "engine": f"engine, {processes}", "script": f"script, {processes}"}
-    seconds = np.array([[sides[name]["seconds"] for name in names] for sides in throughput["rounds"]])
-    low, middle, high = np.quantile(seconds, [0, 0.5, 1], axis=0)
-    reach, colours = (middle - low, high - middle), ("#56B4E9", "#0072B2", "#999999")
-    bars = third.bar(list(names.values()), middle, yerr=reach, capsize=4, color=colours)
-    third.bar_label(bars, fmt="%.0f s", label_type="center", color="white", weight="bold")
-    third.set(ylabel="Seconds, median and range", xlabel="Processes",
-              title=f"{len(throughput['configs'])} configurations, {throughput['n']} rounds")  # fmt: skip
+    draw_frozen_layers(figure.add_subplot(1, 3, 1), result["seconds_by_frozen_layers"])
+    draw_target_sizes(figure.add_subplot(1, 3, 2), result["seconds_by_target_size"])
+    draw_workers(figure.add_subplot(1, 3, 3), throughput)
     figure.suptitle(
         "Measured on the stand-in (made faces, not photographs), laptop preset, one thread per process", fontsize=10
     )
     return figure
+
+
+def draw_frozen_layers(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    """Draws the seconds of the first and of later trials against the number of frozen layers."""
+    counts = [row["frozen_layers"] for row in rows]
+    first = [row["first"] for row in rows]
+    later = [row["later"] for row in rows]
+    axes.plot(counts, first, "s:", color="#E69F00", label="first trial, features computed")
+    axes.plot(counts, later, "o-", color="#0072B2", label="later trials")
+    axes.set(
+        xlabel="Frozen layers", ylabel="CPU seconds of a trial", yscale="log", xticks=counts, title="1,600 samples"
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+
+
+def draw_target_sizes(axes: Axes, lines: dict[str, dict[str, Any]]) -> None:
+    """Draws the seconds of a trial against the target's size, with the line through them."""
+    for (name, line), colour, mark in zip(lines.items(), ("#0072B2", "#D55E00"), "os", strict=True):
+        label = f"{name.upper()}: {1000 * line['per_image']:.1f} ms an image + {line['fixed']:.1f} s"
+        ends = [0, max(line["sizes"])]
+        fitted = [line["fixed"] + line["per_image"] * end for end in ends]
+        axes.plot(line["sizes"], line["seconds"], mark, color=colour)
+        axes.plot(ends, fitted, color=colour, label=label)
+    axes.set(xlabel="Target's training images", ylabel="CPU seconds of a trial", title="Four passes over the target")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+
+
+def draw_workers(axes: Axes, throughput: dict[str, Any]) -> None:
+    """Draws the seconds of engine and script by their number of processes, median and range over rounds."""
+    processes = throughput["setting"]["workers"]
+    names = {"engine, one worker": "engine, 1", "engine": f"engine, {processes}", "script": f"script, {processes}"}
+    seconds = np.array([[sides[name]["seconds"] for name in names] for sides in throughput["rounds"]])
+    low, middle, high = np.quantile(seconds, [0, 0.5, 1], axis=0)
+
+    bars = axes.bar(
+        list(names.values()),
+        middle,
+        yerr=(middle - low, high - middle),
+        capsize=4,
+        color=("#56B4E9", "#0072B2", "#999999"),
+    )
+    axes.bar_label(bars, fmt="%.0f s", label_type="center", color="white", weight="bold")
+    axes.set(
+        ylabel="Seconds, median and range",
+        xlabel="Processes",
+        title=f"{len(throughput['configs'])} configurations, {throughput['n']} rounds",
+    )
 
 
 if __name__ == "__main__":

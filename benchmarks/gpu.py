@@ -1,7 +1,7 @@
 """Everything that needs a GPU, in one command, for whoever has one for ten minutes.
 
 `python -m benchmarks.gpu` runs the tests for a GPU, one round of `benchmarks.throughput` there with the paper's network
-(`--trials 12`), `benchmarks.peak`, and a study of 200 trials on the stand-in with a short baseline; prints what each
+(`--trials 12`), `benchmarks.peak`, and a study of 200 trials on synthetic faces with a short baseline; prints what each
 took and how it ended, and leaves the study under --out. No figure of this project has been measured on a GPU yet.
 """
 

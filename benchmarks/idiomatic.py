@@ -3,15 +3,17 @@
 What a good engineer writes who has one process per core, one thread each, channels-last memory, all images in memory,
 fused optimisers and the fastest number of loader workers and size of evaluation batches, but recomputes in each trial
 what trials share. It trains the very network and configurations of a study on as many samples, but draws them and their
-views anew for each trial, where a study's trials share theirs. `--evaluate once` scores both validation sets at the end
-of a trial only, `--precision bf16` computes under autocast. `benchmarks.throughput` runs it.
+views again for each trial, where a study's trials share theirs. `--evaluate once` scores both validation sets at the
+end of a trial only, `--precision bf16` computes under autocast. `benchmarks.throughput` runs it.
 """
 
 import argparse
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -20,7 +22,8 @@ import torch.nn.functional as F
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from safetensors.torch import load_file
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, RandomSampler, WeightedRandomSampler
+from torch import nn
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, RandomSampler, Sampler, WeightedRandomSampler
 from torchvision.transforms import v2
 
 from fer.model.vgg import build
@@ -28,12 +31,17 @@ from fer.model.vgg import build
 BATCH = 32
 
 
-class Faces(Dataset):
+Log = Callable[[tuple[float, float], int], None]
+"""Takes source and target accuracy, and the number of passes after which they were reached."""
+
+
+class Faces(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Images in memory, each transformed when it is asked for."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, transform: v2.Compose) -> None:
         self.images = torch.from_numpy(np.array(images)).unsqueeze(1)
-        self.labels, self.transform = torch.from_numpy(np.array(labels).astype(np.int64)), transform
+        self.labels = torch.from_numpy(np.array(labels).astype(np.int64))
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,29 +52,32 @@ class Faces(Dataset):
 
 def transforms(views: dict[str, float]) -> tuple[v2.Compose, v2.Compose]:
     """Returns the augmentation of training and the plain transform of evaluation."""
-    shift, scale = views["views_shift"] / 48, views["views_scale"]
+    shift = views["views_shift"] / 48
+    scale = views["views_scale"]
     plain = [v2.ToDtype(torch.float32), v2.Normalize([128.0], [64.0])]
-    drawn = [
+    augmentation = [
         v2.RandomHorizontalFlip(views["views_flip"]),
         v2.RandomAffine(
             views["views_rotation"], (shift, shift), (1 - scale, 1 + scale), interpolation=v2.InterpolationMode.BILINEAR
         ),
     ]
-    return v2.Compose([*drawn, *plain, v2.RandomErasing(views["views_erase"], (0.06, 0.16))]), v2.Compose(plain)
+    return v2.Compose([*augmentation, *plain, v2.RandomErasing(views["views_erase"], (0.06, 0.16))]), v2.Compose(plain)
 
 
-def loader_of(config: dict, source: Faces, target: Faces, workers: int) -> DataLoader:
+def loader_of(config: dict[str, Any], source: Faces, target: Faces, workers: int) -> DataLoader:
     """Returns the loader of one epoch, as many samples as the target has images, mixed as the configuration says."""
-    count, ratio = len(target), config["fusion_ratio"]
+    ratio = config["fusion_ratio"]
+    both: ConcatDataset[tuple[torch.Tensor, torch.Tensor]] = ConcatDataset([target, source])
+    data: Dataset = both
+    sampler: Sampler
     if ratio == 0:
-        data, sampler = target, RandomSampler(target)
+        data = target
+        sampler = RandomSampler(target)
+    elif ratio == "natural":
+        sampler = RandomSampler(both, num_samples=len(target))
     else:
-        data = ConcatDataset([target, source])
-        if ratio == "natural":
-            sampler = RandomSampler(data, num_samples=count)
-        else:
-            weights = [(1 - ratio) / len(target)] * len(target) + [ratio / len(source)] * len(source)
-            sampler = WeightedRandomSampler(weights, count)
+        weights = [(1 - ratio) / len(target)] * len(target) + [ratio / len(source)] * len(source)
+        sampler = WeightedRandomSampler(weights, len(target))
     return DataLoader(data, BATCH, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
 
 
@@ -84,30 +95,49 @@ def accuracy(model: torch.nn.Module, data: Faces, args: argparse.Namespace) -> f
 def rate(step: int, steps: int) -> float:
     """Returns the share of the learning rate at a step: a short warm-up, then a cosine."""
     warm = max(1, round(0.05 * steps))
-    return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-def train(config: dict, data: dict[str, Faces], state: dict, args: argparse.Namespace, log) -> tuple[float, float]:
-    """Fine-tunes the baseline as a configuration says; returns both validation accuracies."""
+def load_model(state: dict[str, torch.Tensor], args: argparse.Namespace) -> nn.Sequential:
+    """Returns a network with the baseline's weights, in channels-last memory."""
     model = build(args.width)
     model.load_state_dict(state)
-    model.to(args.device, memory_format=torch.channels_last)
+    return model.to(args.device).to(memory_format=torch.channels_last)
+
+
+def train(
+    config: dict[str, Any], data: dict[str, Faces], state: dict[str, torch.Tensor], args: argparse.Namespace, log: Log
+) -> tuple[float, float]:
+    """Fine-tunes the baseline as a configuration says.
+
+    Args:
+        config: The hyperparameters.
+        data: Source and target, training and validation.
+        state: The baseline's weights.
+        args: The options of this command.
+        log: Takes both validation accuracies where they are evaluated.
+
+    Returns:
+        Both validation accuracies at the end.
+    """
     frozen = int(config["frozen_layers"])
+    model = load_model(state, args)
     model[:frozen].requires_grad_(False)
+
+    # The optimiser of what is trained, if anything is.
+    epochs = 0
     if frozen < len(model):
         loader = loader_of(config, data["source_train"], data["target_train"], args.loader_workers)
         epochs = round(config["epochs"])
+        parameters = model[frozen:].parameters()
         optimiser = torch.optim.SGD(
-            model[frozen:].parameters(),
-            config["lr"],
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=5e-4,
-            fused=True,
+            parameters, config["lr"], momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate(step, epochs * len(loader)))
-    else:
-        epochs = 0
+
+    # Training.
     for epoch in range(epochs):
         model.train()
         model[:frozen].eval()
@@ -129,35 +159,44 @@ def train(config: dict, data: dict[str, Faces], state: dict, args: argparse.Name
 def score(model: torch.nn.Module, data: dict[str, Faces], args: argparse.Namespace) -> tuple[float, float]:
     """Returns source and target validation accuracy."""
     with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
-        return tuple(accuracy(model, data[f"{side}_validation"], args) for side in ("source", "target"))
+        source = accuracy(model, data["source_validation"], args)
+        target = accuracy(model, data["target_validation"], args)
+    return source, target
 
 
 def seconds_by_setting(
-    configs: list[dict], data: dict[str, Faces], state: dict, args: argparse.Namespace
+    configs: list[dict[str, Any]], data: dict[str, Faces], state: dict[str, torch.Tensor], args: argparse.Namespace
 ) -> dict[str, dict[int, float]]:
     """Returns the seconds of an epoch of all layers by number of loader workers, and of a score by size of batches."""
     config = configs[0] | {"frozen_layers": 0, "epochs": 1}
-    model = build(args.width).to(args.device, memory_format=torch.channels_last)
-    found: dict[str, dict[int, float]] = {"loader_workers": {}, "evaluation_batch": {}}
-    for size in (128, 64, 128, 256, 512):  # the first time pays for what a process does once
-        args.evaluation_batch, started = size, time.perf_counter()
+    model = build(args.width).to(args.device).to(memory_format=torch.channels_last)
+    seconds: dict[str, dict[int, float]] = {"loader_workers": {}, "evaluation_batch": {}}
+
+    # The first measurement of each pays for what a process does once; the second of its value replaces it.
+    by_size = seconds["evaluation_batch"]
+    for size in (128, 64, 128, 256, 512):
+        args.evaluation_batch = size
+        started = time.perf_counter()
         score(model, data, args)
-        found["evaluation_batch"][size] = time.perf_counter() - started
-    args.evaluation_batch = min(found["evaluation_batch"], key=lambda size: found["evaluation_batch"][size])
+        by_size[size] = time.perf_counter() - started
+    args.evaluation_batch = min(by_size, key=lambda size: by_size[size])
+
     for count in (0, 0, 2, 4):
-        args.loader_workers, started = count, time.perf_counter()
+        args.loader_workers = count
+        started = time.perf_counter()
         train(config, data, state, args, lambda *_: None)
-        found["loader_workers"][count] = time.perf_counter() - started
-    return found
+        seconds["loader_workers"][count] = time.perf_counter() - started
+    return seconds
 
 
-def main() -> None:
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `python -m benchmarks.idiomatic`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.idiomatic", description=__doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder of prepared arrays")
     parser.add_argument("--target", type=Path, required=True, help="folder of prepared arrays")
     parser.add_argument("--baseline", required=True, help="the source-trained network, as safetensors")
     parser.add_argument("--width", type=float, required=True)
-    parser.add_argument("--configs", type=Path, required=True, help="JSON list of knobs")
+    parser.add_argument("--configs", type=Path, required=True, help="JSON list of hyperparameters")
     parser.add_argument("--journal", required=True, help="of a study with a waiting trial per configuration")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
@@ -166,26 +205,33 @@ def main() -> None:
     parser.add_argument("--evaluation-batch", type=int, default=128)
     parser.add_argument("--tracking-uri", default="none")
     parser.add_argument("--tune", action="store_true", help="print what the fastest setting is chosen from")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = build_parser().parse_args()
     torch.set_num_threads(1)
     configs = json.loads(args.configs.read_text())
     training, plain = transforms(configs[0])
-    data = {
-        f"{side}_{split}": Faces(
-            np.load(folder / f"{split}.images.npy"), np.load(folder / f"{split}.labels.npy"),
-            training if split == "train" else plain,
-        )
-        for side, folder in (("source", args.source), ("target", args.target)) for split in ("train", "validation")
-    }  # fmt: skip
+    data = {}
+    for domain, folder in (("source", args.source), ("target", args.target)):
+        for split, transform in (("train", training), ("validation", plain)):
+            images = np.load(folder / f"{split}.images.npy")
+            labels = np.load(folder / f"{split}.labels.npy")
+            data[f"{domain}_{split}"] = Faces(images, labels, transform)
     state = load_file(args.baseline)
     if args.tune:
         print(json.dumps(seconds_by_setting(configs, data, state, args)))
         return
     if args.tracking_uri != "none":
-        import mlflow
+        import mlflow  # noqa: PLC0415  seconds, which a side without MLflow does not spend
 
         mlflow.set_tracking_uri(args.tracking_uri)
         mlflow.search_experiments()  # opens the store, before the clock of the first trial
+
+    def log_accuracies(accuracies: tuple[float, float], epoch: int) -> None:
+        source, target = accuracies
+        mlflow.log_metrics({"source": source, "target": target}, epoch)
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
         if "listed" not in trial.user_attrs:  # the other process has taken the last one
@@ -197,10 +243,7 @@ def main() -> None:
             return train(config, data, state, args, lambda *_: None)
         with mlflow.start_run():
             mlflow.log_params(config)
-            return train(
-                config, data, state, args,
-                lambda values, epoch: mlflow.log_metrics(dict(zip(("source", "target"), values, strict=True)), epoch),
-            )  # fmt: skip
+            return train(config, data, state, args, log_accuracies)
 
     storage = JournalStorage(JournalFileBackend(args.journal))
     study = optuna.load_study(study_name="idiomatic", storage=storage)

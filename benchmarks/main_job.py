@@ -10,6 +10,7 @@ writes nothing. `--keep DIR` leaves the studies in DIR.
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -19,11 +20,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import psutil
+
 from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
+from study.machine import hardware, versions
+from study.tracking.models import model_name
+from study.trials import OBJECTIVES
 
 RESULTS = Path(__file__).parent / "results" / "main_job.json"
 ROOT = Path(__file__).parent.parent
-# What the main job must show on two cores without a GPU: figure -> most it may be.
 TARGETS = {
     "seconds": 15 * 60,
     "seconds_to_first_trial": 2 * 60,
@@ -33,7 +40,8 @@ TARGETS = {
     "unstopped_seconds": 6 * 60,
     "unstopped_seconds_but_baseline": 4 * 60,
 }
-# What must be so exactly.
+"""The most that each figure may be on two cores without a GPU."""
+
 EXACT = {
     "trials": 200,
     "rerun_changed_front": 0,
@@ -44,6 +52,7 @@ EXACT = {
     "mlflow_networks_missing": 0,
     "unstopped_trained": 200,
 }
+"""What each figure must be."""
 
 
 def main() -> int:
@@ -55,7 +64,10 @@ def main() -> int:
     if args.check:
         result = recorded(RESULTS)
         return check(result) if result else 1
-    preset, trials, seeds = ("tiny", 12, 1) if args.quick else ("laptop", 200, 3)
+    if args.quick:
+        preset, trials, seeds = "tiny", 12, 1
+    else:
+        preset, trials, seeds = "laptop", 200, 3
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,26 +91,40 @@ def check(result: dict[str, Any]) -> int:
 
 
 def measure(folder: Path, preset: str, trials: int, seeds: int) -> dict[str, Any]:
-    from study.machine import hardware, versions
+    """Runs the job, twice the same and once longer, then without early stopping; returns all figures.
+
+    Args:
+        folder: An empty folder.
+        preset: Size of the network and of the synthetic data.
+        trials: Trials of the job.
+        seeds: How many jobs are run without early stopping.
+    """
 
     def command(total: int) -> list[str]:
         return [sys.executable, "-m", "study.run", "--target", "tfeid", "--trials", str(total), "--preset", preset]
 
-    figures: dict[str, float] = watch(command(trials), folder)
+    # The job.
+    figures = watch(command(trials), folder)
     (study,) = folder.glob("runs/*/study.json")
+    trials_file = study.with_name("trials.csv")
+    front_file = study.with_name("front.csv")
     record = json.loads(study.read_text())
     figures["baseline_seconds"] = record["baseline"]["seconds"]
-    figures |= states(study.with_name("trials.csv")) | mlflow_figures(folder, study.with_name("trials.csv"))
-    front = study.with_name("front.csv").read_bytes()
+    figures |= states(trials_file) | mlflow_figures(folder, trials_file)
+
+    # The same command again, its help, and ten trials more.
+    front = front_file.read_bytes()
     figures["rerun_seconds"] = timed(command(trials), folder)
-    figures["rerun_changed_front"] = int(study.with_name("front.csv").read_bytes() != front)
+    figures["rerun_changed_front"] = int(front_file.read_bytes() != front)
     figures["help_seconds"] = min(timed([*command(trials)[:3], "--help"], folder) for _ in range(5))
     timed(command(trials + 10), folder)
-    figures["trials_after_ten_more"] = states(study.with_name("trials.csv"))["trials"]
+    figures["trials_after_ten_more"] = states(trials_file)["trials"]
+
+    # Without early stopping.
     rounds = [unstopped(command(trials), folder / f"unstopped-{seed}", seed) for seed in range(seeds)]
     for name in ("unstopped_seconds", "unstopped_seconds_but_baseline"):
-        figures[name] = statistics.median(found[name] for found in rounds)
-    figures["unstopped_trained"] = min(found["trained"] for found in rounds)
+        figures[name] = statistics.median(job[name] for job in rounds)
+    figures["unstopped_trained"] = min(job["trained"] for job in rounds)
     return {
         "command": " ".join(["python", *command(trials)[1:]]),
         "hardware": hardware(),
@@ -128,17 +154,20 @@ def unstopped(command: list[str], folder: Path, seed: int) -> dict[str, float]:
 
 
 def watch(command: list[str], folder: Path) -> dict[str, float]:
-    """Runs a command to its end and looks at its journal and at all its processes twice a second."""
-    import psutil
-
-    started, first, largest = time.monotonic(), float("nan"), 0
+    """Runs a command to its end and reads its journal and the memory of all its processes twice a second."""
+    started = time.monotonic()
+    first = float("nan")
+    largest = 0
     process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=sys.stderr)
     while process.poll() is None:
-        if first != first and any('"values":[' in path.read_text() for path in folder.glob("runs/*/journal.log")):
+        journals = folder.glob("runs/*/journal.log")
+        if math.isnan(first) and any('"values":[' in journal.read_text() for journal in journals):
             first = time.monotonic() - started
-        for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+
+        parent = psutil.Process(process.pid)
+        for member in [parent, *parent.children(recursive=True)]:
             try:
-                largest = max(largest, one.memory_info().rss)
+                largest = max(largest, member.memory_info().rss)
             except psutil.NoSuchProcess:
                 continue
         time.sleep(0.5)
@@ -152,6 +181,7 @@ def watch(command: list[str], folder: Path) -> dict[str, float]:
 
 
 def timed(command: list[str], folder: Path) -> float:
+    """Runs a command to its end; returns the seconds."""
     started = time.monotonic()
     subprocess.run(command, cwd=folder, env=environment(), check=True, stdout=subprocess.DEVNULL)
     return time.monotonic() - started
@@ -159,45 +189,47 @@ def timed(command: list[str], folder: Path) -> float:
 
 def environment() -> dict[str, str]:
     """Returns this environment without what would find real data or another MLflow."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("FER_DATA", "MLFLOW_TRACKING_URI")}
-    return kept | {"PYTHONPATH": str(ROOT)}
+    left_out = ("FER_DATA", "MLFLOW_TRACKING_URI")
+    variables = {name: value for name, value in os.environ.items() if name not in left_out}
+    return variables | {"PYTHONPATH": str(ROOT)}
 
 
 def states(trials: Path) -> dict[str, float]:
-    import pandas as pd
+    """Returns how many trials there are, and how many of each state."""
 
-    states = pd.read_csv(trials)["state"]
-    return {"trials": len(states)} | {f"trials_{state}": int(n) for state, n in states.value_counts().items()}
+    column = pd.read_csv(trials)["state"]
+    counts: dict[str, float] = {"trials": len(column)}
+    for state, count in column.value_counts().items():
+        counts[f"trials_{state}"] = int(count)
+    return counts
 
 
 def frozen_layers(trials: Path) -> float:
     """Returns how many layers a trial had frozen on average: the more, the cheaper it was."""
-    import pandas as pd
-
     return float(pd.read_csv(trials)["frozen_layers"].mean())
 
 
 def mlflow_figures(folder: Path, trials: Path) -> dict[str, float]:
     """Compares the study's runs in MLflow with its trials.csv, both objectives of every trial, and with its front."""
-    import mlflow
-    import numpy as np
-    import pandas as pd
-
-    from study.tracking.models import model_name
+    import mlflow  # noqa: PLC0415  seconds, which --check does not spend
 
     client = mlflow.MlflowClient(f"sqlite:///{folder.resolve()}/mlruns/mlflow.db")
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=5000)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    objectives = ["source_val", "target_val"]
-    table = pd.read_csv(trials).set_index("number")[objectives]
-    nothing = float("nan")
-    found = {
-        int(run.data.tags["trial"]): [run.data.metrics.get(name, nothing) for name in objectives] for run in children
-    }
-    both = table.join(pd.DataFrame.from_dict(found, "index", columns=["source", "target"]), how="outer").to_numpy()
+
+    # Both objectives of every trial, here and there.
+    table = pd.read_csv(trials).set_index("number")[OBJECTIVES]
+    logged_objectives = {}
+    for run in children:
+        metrics = run.data.metrics
+        logged_objectives[int(run.data.tags["trial"])] = [metrics.get(name, math.nan) for name in OBJECTIVES]
+    in_mlflow = pd.DataFrame.from_dict(logged_objectives, "index", columns=["source", "target"])
+    both = table.join(in_mlflow, how="outer").to_numpy()
     unlike = ~np.isclose(both[:, :2], both[:, 2:], rtol=0, atol=1e-9, equal_nan=True).all(1)
+
+    # The front's networks.
     front = pd.read_csv(trials.with_name("front.csv"))["model"]
     logged = {name for run in parents for name in run.data.tags}
     return {

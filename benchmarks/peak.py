@@ -19,7 +19,8 @@ from fer.layers import LAYERS
 from fer.model.vgg import SIZE, build, cut_shapes
 from fer.runtime import Runtime
 
-BATCH, REPEATS = 128, 7
+BATCH = 128
+REPEATS = 7
 
 
 def main() -> None:
@@ -29,13 +30,14 @@ def main() -> None:
     parser.add_argument("device", choices=("cpu", "cuda"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    device, where = args.device, Runtime(args.device, args.precision)
-    network = build(args.width).to(device, memory_format=torch.channels_last)
+    device = torch.device(args.device)
+    runtime = Runtime(args.device, args.precision)
+    network = build(args.width).to(device).to(memory_format=torch.channels_last)
     forward = flops(lambda: network.eval()(torch.zeros(1, 1, SIZE, SIZE, device=device)))
     training = flops(lambda: network.eval()(torch.zeros(1, 1, SIZE, SIZE, device=device)).sum().backward())
-    best, alone = convolutions(network, where)
+    best, alone = convolutions(network, runtime)
     figures = {
-        "matmul_gflops": max(matmul(size, where) for size in (256, 512, 1024, 2048)),
+        "matmul_gflops": max(matmul(size, runtime) for size in (256, 512, 1024, 2048)),
         "convolution_gflops": best,
         "forward_gflop": forward,
         "training_gflop": training,
@@ -55,45 +57,55 @@ def flops(run: Callable[[], object]) -> float:
 def costs(width: float) -> list[tuple[float, float]]:
     """Returns, per number of frozen layers, the GFLOP of a sample in training and in evaluation."""
     network = build(width).eval()
-    found = []
+    by_cut = []
     for cut, shape in enumerate(cut_shapes(network)[: len(LAYERS)]):
-        inputs, layers = torch.zeros(1, *shape), network[cut:]
-        found.append((flops(lambda: layers(inputs).sum().backward()), flops(lambda: layers(inputs))))  # noqa: B023
-    return [*found, (0.0, 0.0)]
+        by_cut.append(costs_of(network[cut:], torch.zeros(1, *shape)))
+    return [*by_cut, (0.0, 0.0)]
 
 
-def fastest(run: Callable[[], object], where: Runtime) -> float:
+def costs_of(layers: nn.Sequential, inputs: torch.Tensor) -> tuple[float, float]:
+    """Returns the GFLOP of some layers in training, forward and backward, and in evaluation."""
+    training = flops(lambda: layers(inputs).sum().backward())
+    evaluation = flops(lambda: layers(inputs))
+    return training, evaluation
+
+
+def fastest(run: Callable[[], object], runtime: Runtime) -> float:
     """Returns the seconds of the fastest of some runs; on a CPU its own seconds, whoever else computes there."""
-    seconds, clock = [], time.process_time if where.device == "cpu" else time.perf_counter
+    clock = time.process_time if runtime.device == "cpu" else time.perf_counter
+    seconds = []
     for _ in range(REPEATS + 2):
         started = clock()
         run()
-        if where.device != "cpu":
+        if runtime.device != "cpu":
             torch.cuda.synchronize()
         seconds.append(clock() - started)
     return min(seconds[2:])
 
 
-def matmul(size: int, where: Runtime) -> float:
+def matmul(size: int, runtime: Runtime) -> float:
     """Returns the GFLOP/s of a square matrix multiply."""
-    a, b = (torch.randn(size, size, device=where.device, dtype=where.dtype) for _ in range(2))
-    return 2 * size**3 / fastest(lambda: a @ b, where) / 1e9
+    left = torch.randn(size, size, device=runtime.device, dtype=runtime.dtype)
+    right = torch.randn(size, size, device=runtime.device, dtype=runtime.dtype)
+    return 2 * size**3 / fastest(lambda: left @ right, runtime) / 1e9
 
 
-def convolutions(network: nn.Sequential, where: Runtime) -> tuple[float, float]:
+def convolutions(network: nn.Sequential, runtime: Runtime) -> tuple[float, float]:
     """Returns the best GFLOP/s of a forward convolution, and images/s of all of them forward and backward."""
-    best, seconds, side = 0.0, 0.0, SIZE
+    best = 0.0
+    seconds = 0.0
+    side = SIZE
     for number, layer in enumerate(network):
         conv = getattr(layer, "conv", None)
         if not isinstance(conv, nn.Conv2d):
             break
-        inputs = torch.randn(BATCH, conv.in_channels, side, side, device=where.device)
+        inputs = torch.randn(BATCH, conv.in_channels, side, side, device=runtime.device)
         inputs = inputs.to(memory_format=torch.channels_last).requires_grad_(number > 0)
-        gradient = torch.randn(BATCH, conv.out_channels, side, side, device=where.device)
-        gradient = gradient.to(where.dtype).to(memory_format=torch.channels_last)
+        gradient = torch.randn(BATCH, conv.out_channels, side, side, device=runtime.device)
+        gradient = gradient.to(runtime.dtype).to(memory_format=torch.channels_last)
 
         def forward(conv: nn.Conv2d = conv, inputs: torch.Tensor = inputs) -> torch.Tensor:
-            with where.autocast():
+            with runtime.autocast():
                 return conv(inputs)
 
         def step(run: Callable[[], torch.Tensor] = forward, gradient: torch.Tensor = gradient) -> None:
@@ -101,8 +113,8 @@ def convolutions(network: nn.Sequential, where: Runtime) -> tuple[float, float]:
 
         with torch.no_grad():
             work = 2 * BATCH * conv.weight.numel() * side**2 / 1e9
-            best = max(best, work / fastest(forward, where))
-        seconds += fastest(step, where)
+            best = max(best, work / fastest(forward, runtime))
+        seconds += fastest(step, runtime)
         side //= 2 if hasattr(layer, "pool") else 1
     return best, BATCH / seconds
 

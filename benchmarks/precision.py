@@ -2,11 +2,11 @@
 
 `python -m benchmarks.precision` writes the rank correlations (Spearman) of both objectives and how far accuracies lie
 apart to benchmarks/results/precision-TARGET.json. Seeds, samples and the baseline are the same; the baseline's features
-and scores are computed in each precision anew. Training magnifies the last bits of its numbers, in any precision: so
+and scores are computed again in each precision. Training magnifies the last bits of its numbers, in any precision: so
 fp32 is also compared with itself, the baseline's weights changed by a millionth. What that control does not reach, bf16
-cannot be asked for. TFEID's stand-in has 47 validation images, MUG's 741: the fewer, the more of a rank is luck. On a
-CPU without bf16 arithmetic that precision is emulated: slow, with the same numbers. `--check` compares the record with
-what is wanted, `--quick` runs a small part and writes nothing.
+cannot be asked for. Synthetic TFEID has 47 validation images, synthetic MUG 741: the fewer, the more of a rank is
+noise. On a CPU without bf16 arithmetic that precision is emulated: slow, with the same numbers. `--check` compares the
+record with what is wanted, `--quick` runs a small part and writes nothing.
 """
 
 import argparse
@@ -16,17 +16,37 @@ import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from scipy import stats
 
 from benchmarks.checking import code_in_use, note_earlier_code, recorded
-
-if TYPE_CHECKING:
-    from fer.model.weights import Baseline
+from fer import baseline
+from fer.adaptation.procedure import adapt
+from fer.adaptation.task import AdaptationTask
+from fer.config import AdaptationConfig
+from fer.model import weights
+from fer.model.weights import Baseline
+from fer.runtime import digest_of, make_runtime
+from fer.seeding import seed_from
+from fer.training.loop import Diverged
+from search_spaces import SPACES, choose
+from study.inputs import budget_epochs, prepare_dataset
+from study.machine import hardware, versions
+from study.options import PRESETS, StudyOptions
 
 RESULTS = Path(__file__).parent / "results"
-LEAST = 0.95
 OBJECTIVES = ("source_val", "target_val")
-CONTROL, NUDGE = "fp32, nudged", 1e-6
+
+LEAST = 0.95
+"""The rank correlation that bf16 should have with fp32."""
+
+CONTROL = "fp32, nudged"
+NUDGE = 1e-6
+"""How far the control's weights are from the baseline's, relative to each."""
 
 
 def main() -> int:
@@ -42,10 +62,11 @@ def main() -> int:
     args = parser.parse_args()
     path = RESULTS / f"precision-{args.target}.json"
     if args.check:
-        found = recorded(path)
-        return check(found) if found else 1
+        record = recorded(path)
+        return check(record) if record else 1
     if args.quick:
-        args.trials, args.preset = 10, "tiny"
+        args.trials = 10
+        args.preset = "tiny"
     with tempfile.TemporaryDirectory() as temporary:
         result = summary(measure(args, args.out or Path(temporary)), args)
     print(json.dumps(result["figures"], indent=1))
@@ -58,54 +79,46 @@ def check(result: dict[str, Any]) -> int:
     """Prints each correlation of bf16 that falls short; the most that is wanted is what fp32 has with itself."""
     note_earlier_code(result)
     short = False
-    for side in OBJECTIVES:
-        found = {name: one["spearman"] for name, one in result["figures"][side].items()}
-        least = min(LEAST, found[CONTROL])
-        short = short or not found["bf16"] >= least
-        verdict = "" if found["bf16"] >= LEAST else f", below {LEAST:g}"
-        print(f"{side}: Spearman of bf16 {found['bf16']:.3f}{verdict}; {CONTROL} {found[CONTROL]:.3f}")
+    for objective in OBJECTIVES:
+        correlations = {name: row["spearman"] for name, row in result["figures"][objective].items()}
+        bf16 = correlations["bf16"]
+        control = correlations[CONTROL]
+        short = short or not bf16 >= min(LEAST, control)
+        verdict = "" if bf16 >= LEAST else f", below {LEAST:g}"
+        print(f"{objective}: Spearman of bf16 {bf16:.3f}{verdict}; {CONTROL} {control:.3f}")
     return int(short)
 
 
 def measure(args: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
     """Trains every configuration in both precisions, and as the control; returns a row for each."""
-    import optuna
-
-    from fer import baseline
-    from fer.adaptation.procedure import adapt
-    from fer.adaptation.task import AdaptationTask
-    from fer.config import AdaptationConfig
-    from fer.model import weights
-    from fer.runtime import make_runtime
-    from fer.seeding import seed_from
-    from fer.training.loop import Diverged
-    from search_spaces import SPACES, choose
-    from study.inputs import budget_epochs, prepare_dataset
-    from study.options import PRESETS, StudyOptions
-
     options = asdict(StudyOptions(args.target, preset=args.preset, epochs=args.epochs, out=str(out)))
-    source, target = (prepare_dataset(name, options, "synthetic") for name in ("fer2013", args.target))
-    preset, single = PRESETS[args.preset], make_runtime(args.device, "fp32")
-    config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
-    trained = weights.load_network(baseline.find_or_train(source, config, single, out / "baselines"), single)
-    settings = {
+    source = prepare_dataset("fer2013", options, "synthetic")
+    target = prepare_dataset(args.target, options, "synthetic")
+
+    # One task for each precision, and the control's.
+    preset = PRESETS[args.preset]
+    single = make_runtime(args.device, "fp32")
+    recipe = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
+    trained = weights.load_network(baseline.find_or_train(source, recipe, single, out / "baselines"), single)
+    tasks = {
         precision: AdaptationTask(trained, source, target, make_runtime(args.device, precision), out)
         for precision in ("fp32", "bf16")
     }
-    settings[CONTROL] = replace(settings["fp32"], baseline=nudged(trained))
+    tasks[CONTROL] = replace(tasks["fp32"], baseline=nudge(trained))
+
+    # The configurations of a study that draws at random.
     base = AdaptationConfig(epochs=budget_epochs(options, len(source.open("train")), len(target.open("train"))))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     rows = []
     for number in range(args.trials):
-        study = optuna.create_study(
-            directions=["maximize", "maximize"], sampler=optuna.samplers.RandomSampler(seed=number)
-        )
+        sampler = optuna.samplers.RandomSampler(seed=number)
+        study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
         SPACES["card"].initial_trial(base, number).enqueue(study, slot=number)
-        strategy, knobs = choose("card", study.ask(), base)
-        row: dict[str, Any] = {"strategy": strategy, "frozen_layers": knobs.frozen_layers, "lr": knobs.lr}
-        for precision, setting in settings.items():
+        strategy, config = choose("card", study.ask(), base)
+        row: dict[str, Any] = {"strategy": strategy, "frozen_layers": config.frozen_layers, "lr": config.lr}
+        for precision, task in tasks.items():
             try:
-                measures = adapt(setting, knobs, seed_from("precision", number)).measures
+                measures = adapt(task, config, seed_from("precision", number)).measures
                 row[precision] = [measures[name] for name in OBJECTIVES]
             except Diverged:
                 row[precision] = None
@@ -114,40 +127,32 @@ def measure(args: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def nudged(trained: "Baseline") -> "Baseline":
-    """Returns a baseline whose weights are another one's but for a millionth of each."""
-    import torch
-
-    from fer.runtime import digest_of
-
+def nudge(trained: Baseline) -> Baseline:
+    """Returns a baseline whose weights are another's but for a millionth of each."""
     network = copy.deepcopy(trained.network)
-    drawn = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weights in network.parameters():
-            weights *= 1 + NUDGE * torch.randn(weights.shape, generator=drawn).to(weights.device)
+        for parameter in network.parameters():
+            noise = torch.randn(parameter.shape, generator=generator).to(parameter.device)
+            parameter.mul_(1 + NUDGE * noise)
     return replace(trained, network=network, digest=digest_of(network.state_dict()))
 
 
 def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:
     """Returns the correlation and the differences of each objective, over what ended in all ways of training."""
-    import numpy as np
-    from scipy import stats
-
-    from study.machine import hardware, versions
-
     ended = [row for row in rows if row["fp32"] and row["bf16"] and row[CONTROL]]
-    single, *others = (np.array([row[name] for row in ended]) for name in ("fp32", "bf16", CONTROL))
-    figures = {
-        side: {
-            name: {
-                "spearman": float(stats.spearmanr(single[:, index], found[:, index]).statistic),
-                "mean_difference": float((found - single)[:, index].mean()),
-                "largest_difference": float(abs(found - single)[:, index].max()),
+    accuracies = {name: np.array([row[name] for row in ended]) for name in ("fp32", "bf16", CONTROL)}
+
+    figures: dict[str, dict[str, Any]] = {objective: {} for objective in OBJECTIVES}
+    for index, objective in enumerate(OBJECTIVES):
+        single = accuracies["fp32"][:, index]
+        for name in ("bf16", CONTROL):
+            compared = accuracies[name][:, index]
+            figures[objective][name] = {
+                "spearman": float(stats.spearmanr(single, compared).statistic),
+                "mean_difference": float((compared - single).mean()),
+                "largest_difference": float(abs(compared - single).max()),
             }
-            for name, found in zip(("bf16", CONTROL), others, strict=True)
-        }
-        for index, side in enumerate(OBJECTIVES)
-    }
     return {
         "figures": figures,
         "n": len(ended),

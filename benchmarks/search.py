@@ -25,13 +25,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from scipy import stats
 
 from benchmarks.checking import hash_of
 from benchmarks.search_contenders import DEFAULT, EARLY, RANDOMLY, TRIALS, WITHOUT, contenders, replay
 from benchmarks.search_peers import missing
 from benchmarks.search_simulator import Search, Surrogate, noise
 from benchmarks.search_table import OBJECTIVES, read
+from study.machine import hardware, versions
 
 RESULTS = Path(__file__).parent / "results" / "search.json"
 
@@ -101,8 +104,6 @@ def to_reach(curve: dict[str, Any], wanted: float) -> list[float]:
 
 def figures(curves: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Returns what is read off the curves: final hypervolume with its 95 % interval, and costs to the references."""
-    from scipy import stats
-
     references = {name: curves[name] for name in TARGETS if name in curves}
     table = {}
     for name, curve in curves.items():
@@ -133,8 +134,6 @@ def _or_none(share: float) -> float | None:
 
 def gain(curves: dict[str, Any], name: str, other: str) -> tuple[float, float]:
     """Returns by how much a contender's final hypervolume exceeds another's, seed by seed, with its 95 % interval."""
-    from scipy import stats
-
     # The seeds that both have.
     pairs = zip(curves[name]["hypervolume"], curves[other]["hypervolume"], strict=False)
     gains = [volumes[-1] - other_volumes[-1] for volumes, other_volumes in pairs]
@@ -150,8 +149,6 @@ def measure(names: Sequence[str], seeds: int | None, record: dict[str, Any], job
         record: The recorded result, whose other contenders stay where table and code are the same.
         jobs: How many processes share the seeds.
     """
-    from study.machine import hardware, versions
-
     rows = read()
     surrogate = _SHARED.setdefault("surrogate", Surrogate(rows))
     everyone = contenders()
@@ -192,7 +189,7 @@ def measure(names: Sequence[str], seeds: int | None, record: dict[str, Any], job
         }
 
 
-def correlations(rows: Any) -> dict[str, float]:
+def correlations(rows: pd.DataFrame) -> dict[str, float]:
     """Returns Spearman's rank correlation of each rung with the end, for both objectives, over the finished rows."""
     finished = rows[rows["state"] == "finished"]
     by_rung = {}

@@ -5,13 +5,21 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+
+import optuna
+from optuna.pruners import MedianPruner
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from benchmarks.search_peers import Stopping, mo_asha, multi_metric
 from benchmarks.search_simulator import Course, Plan, Search, base, simulate, slots
 from benchmarks.search_table import SHARES
+from fer.adaptation.methods import STRATEGIES
+from fer.config import AdaptationConfig
+from search_spaces import choose
 from study.options import StudyOptions
 from study.search.early_stopping import ETA, should_stop
+from study.search.samplers import SamplerView, make_sampler
+from study.storage.optuna_private import storage_of
 
 TRIALS = 200
 SEEDS = 20
@@ -24,7 +32,7 @@ EARLY = SHARES[:-1]
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to search.
+    """How trials are searched for.
 
     Attributes:
         sampler: From a seed to a sampler.
@@ -37,7 +45,7 @@ class Contender:
         needs: The package of another project, without which the contender is left out.
     """
 
-    sampler: Callable[[int], Any]
+    sampler: Callable[[int], BaseSampler]
     named: bool = False
     stopping: Stopping | None = None
     rungs: tuple[float, ...] = (0.5,)
@@ -50,7 +58,7 @@ class Contender:
 def halving(eta: int = ETA) -> Stopping:
     """Returns this project's early stopping."""
 
-    def rule(trial: Any, share: float, mine: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
+    def rule(trial: optuna.Trial, share: float, mine: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
         return should_stop(mine, others, eta)
 
     return lambda study: rule
@@ -58,21 +66,17 @@ def halving(eta: int = ETA) -> Stopping:
 
 def contenders() -> dict[str, Contender]:
     """Returns every contender by name, the slow ones last."""
-    from optuna.pruners import MedianPruner
-    from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
-    from study.search.samplers import make_sampler
-
-    def random(seed: int) -> Any:
+    def random(seed: int) -> BaseSampler:
         return RandomSampler(seed=seed)
 
-    def nsga2(seed: int, **settings: Any) -> Any:
-        return NSGAIISampler(seed=seed, **settings)
+    def nsga2(seed: int, population_size: int = 50) -> BaseSampler:
+        return NSGAIISampler(seed=seed, population_size=population_size)
 
-    def tpe(seed: int) -> Any:
+    def tpe(seed: int) -> BaseSampler:
         return TPESampler(seed=seed)
 
-    def gp(seed: int) -> Any:
+    def gp(seed: int) -> BaseSampler:
         return GPSampler(seed=seed)
 
     default = Contender(partial(make_sampler, StudyOptions.sampler), named=True, stopping=halving())
@@ -104,23 +108,16 @@ def contenders() -> dict[str, Contender]:
 
 
 def replay(
-    contender: Contender, answer: Callable[[Any, int], Course], seed: int, trials: int = TRIALS
+    contender: Contender, answer: Callable[[AdaptationConfig, int], Course], seed: int, trials: int = TRIALS
 ) -> tuple[Search, list[float]]:
     """Replays one search; returns it and the seconds that each ask took.
 
     Args:
-        contender: The way to search.
+        contender: How it searches.
         answer: From a configuration and a seed to its course.
         seed: The seed of sampler and trainings.
         trials: How many trials the search has.
     """
-    import optuna
-
-    from fer.adaptation.methods import STRATEGIES
-    from search_spaces import choose
-    from study.search.samplers import SamplerView
-    from study.storage.optuna_private import storage_of
-
     states = optuna.trial.TrialState
     ends = {"finished": states.COMPLETE, "stopped": states.PRUNED, "failed": states.FAIL}
     # One sampler for all trials, as Optuna's own searches have it.
@@ -128,7 +125,7 @@ def replay(
     waiting = slots(contender.named)
     latencies: list[float] = []
 
-    def ask(index: int) -> tuple[Any, Any]:
+    def ask(index: int) -> tuple[optuna.Trial, AdaptationConfig]:
         started = time.perf_counter()
         next(waiting).enqueue(study, slot=index)
         # Samplers see a study of this project otherwise than one of Optuna's, and each trial needs a view of its own.
@@ -138,7 +135,7 @@ def replay(
         latencies.append(time.perf_counter() - started)
         return trial, config
 
-    def tell(trial: Any, vector: tuple[float, float] | None, state: str, seconds: float) -> None:
+    def tell(trial: optuna.Trial, vector: tuple[float, float] | None, state: str, seconds: float) -> None:
         trial.set_user_attr("seconds", seconds)
         if state == "failed":
             trial.set_user_attr("reason", "Diverged: simulated")

@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from scipy import stats
 
 from benchmarks import search_real
 from benchmarks.checking import recorded
@@ -46,8 +49,6 @@ def main() -> int:
 
 def at_cost(curve: dict[str, Any], grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns mean hypervolume and half its 95 % interval over seeds (t) at each cost of a grid."""
-    from scipy import stats
-
     steps = []
     for costs, volumes in zip(curve["cost"], curve["hypervolume"], strict=True):
         grown = np.searchsorted(costs, grid, side="right")  # how often the hypervolume has grown by then
@@ -60,10 +61,8 @@ def at_cost(curve: dict[str, Any], grid: np.ndarray) -> tuple[np.ndarray, np.nda
     return values.mean(0), half
 
 
-def draw_cost(curves: dict[str, Any]) -> Any:
+def draw_cost(curves: dict[str, Any]) -> Figure:
     """Returns the figure of hypervolume against training cost; each curve ends where its first search did."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for name, colour in zip(SHOWN, COLOURS, strict=True):
@@ -95,10 +94,8 @@ def attained(curve: dict[str, Any], cost: float, grid: np.ndarray) -> np.ndarray
     return np.array(best_by_seed)
 
 
-def draw_attainment(curves: dict[str, Any]) -> Any:
+def draw_attainment(curves: dict[str, Any]) -> Figure:
     """Returns the figure of attainment surfaces, at the cost of the cheapest of the searches shown."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
     cost = min(costs[-1] for name in ("random", DEFAULT) for costs in curves[name]["cost"])
@@ -117,10 +114,8 @@ def draw_attainment(curves: dict[str, Any]) -> Any:
     return figure
 
 
-def draw_real(result: dict[str, Any]) -> Any:
+def draw_real(result: dict[str, Any]) -> Figure:
     """Returns the figure of real studies, a panel per seed."""
-    from matplotlib.figure import Figure
-
     seeds = result["seeds"]
     columns = min(3, len(seeds))
     rows = math.ceil(len(seeds) / columns)
@@ -142,11 +137,8 @@ def draw_real(result: dict[str, Any]) -> Any:
     return figure
 
 
-def draw_workers(curves: dict[str, Any]) -> Any:
+def draw_workers(curves: dict[str, Any]) -> Figure:
     """Returns the figure of final hypervolume and duration by the number of workers."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
-
     figure = Figure(figsize=(7, 3), layout="constrained")
     volume = figure.add_subplot(1, 2, 1)
     clock = figure.add_subplot(1, 2, 2)

@@ -4,9 +4,9 @@
 sampler; medians go to benchmarks/results/search_latency.json. `--check` compares the default sampler with its target up
 to 2,000 trials, `--quick` times a journal of 200 trials and writes nothing.
 
-TPE weighs all trials anew for each hyperparameter, so its time grows with the study. That is Optuna's own work: reading
-the trials once for all hyperparameters of a trial (`study.storage.optuna_private.StudyView`) leaves hardly anything
-else.
+TPE weighs all trials again for each hyperparameter, so its time grows with the study. That is Optuna's own work:
+reading the trials once for all hyperparameters of a trial (`study.storage.optuna_private.StudyView`) leaves hardly
+anything else.
 """
 
 import argparse
@@ -20,7 +20,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from benchmarks.checking import code_in_use, note_earlier_code, recorded
+from benchmarks.search_simulator import base
+from search_spaces import choose
+from study.execution.claim import claim_trial
+from study.machine import hardware, versions
+from study.options import StudyOptions
+from study.storage.backend import open_storage
 
 RESULTS = Path(__file__).parent / "results" / "search_latency.json"
 
@@ -53,8 +61,6 @@ def main() -> int:
 
 def check(result: dict[str, Any]) -> int:
     """Prints the default sampler's figures; returns 1 where they are above the target or missing."""
-    from study.options import StudyOptions
-
     note_earlier_code(result)
     name = StudyOptions.sampler
     medians = {int(size): median for size, median in result["milliseconds"].get(name, {}).items()}
@@ -70,8 +76,6 @@ def check(result: dict[str, Any]) -> int:
 
 def measure(samplers: list[str], sizes: tuple[int, ...]) -> dict[str, Any]:
     """Returns median milliseconds per sampler and number of trials; a sampler too slow at one size skips the next."""
-    from study.machine import hardware, versions
-
     milliseconds: dict[str, dict[str, float]] = {name: {} for name in samplers}
     for size in sizes:
         for name in samplers:
@@ -92,11 +96,6 @@ def measure(samplers: list[str], sizes: tuple[int, ...]) -> dict[str, Any]:
 @functools.cache
 def ended_trials(size: int) -> list[Any]:
     """Returns trials of the space `full` that ended, every third of them stopped."""
-    import optuna
-
-    from benchmarks.search_simulator import base
-    from search_spaces import choose
-
     memory = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed=0))
     for number in range(size):
         trial = memory.ask()
@@ -116,14 +115,6 @@ def latency(sampler: str, size: int, repeats: int = 15) -> float:
         size: How many ended trials the journal holds.
         repeats: How many more trials are timed.
     """
-    import optuna
-
-    from benchmarks.search_simulator import base
-    from search_spaces import choose
-    from study.execution.claim import claim_trial
-    from study.options import StudyOptions
-    from study.storage.backend import open_storage
-
     with tempfile.TemporaryDirectory() as folder:
         storage = open_storage(None, Path(folder))
         study = optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)

@@ -11,9 +11,12 @@ from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
+import optuna
+from optuna.pruners import BasePruner
+
 from benchmarks.search_simulator import Rule
 
-Stopping = Callable[[Any], Rule]
+Stopping = Callable[[optuna.Study], Rule]
 """From an Optuna study to the rule that stops its trials."""
 
 EIGHTHS = 8
@@ -39,14 +42,14 @@ def mo_asha(grace: int = 1, eta: float = 3) -> Stopping:
         eta: The best 1/eta of the trials at a rung go on.
     """
 
-    def stopping(study: Any) -> Rule:
-        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA
+    def stopping(study: optuna.Study) -> Rule:
+        from syne_tune.optimizer.schedulers.multiobjective.moasha import MOASHA  # noqa: PLC0415  optional
 
         scheduler = MOASHA(
             {}, list(METRICS), do_minimize=False, max_t=EIGHTHS, grace_period=grace, reduction_factor=eta
         )
 
-        def rule(trial: Any, share: float, mine: Sequence[float], before: Sequence[Sequence[float]]) -> bool:
+        def rule(trial: optuna.Trial, share: float, mine: Sequence[float], before: Sequence[Sequence[float]]) -> bool:
             scheduled: Any = SimpleNamespace(trial_id=trial.number)
             if trial.number not in scheduler.trial_info:
                 scheduler.on_trial_add(scheduled)
@@ -59,22 +62,22 @@ def mo_asha(grace: int = 1, eta: float = 3) -> Stopping:
     return stopping
 
 
-def multi_metric(make: Callable[[], Any]) -> Stopping:
+def multi_metric(make: Callable[[], BasePruner]) -> Stopping:
     """Returns OptunaHub's multi-metric pruner.
 
     Args:
         make: Makes the pruner of Optuna that is asked for each metric.
     """
 
-    def stopping(study: Any) -> Rule:
-        import optunahub
+    def stopping(study: optuna.Study) -> Rule:
+        import optunahub  # noqa: PLC0415  optional
 
         folder = os.environ["OPTUNAHUB_REGISTRY"]
         module: Any = optunahub.load_local_module("pruners/multi_metric_pruner", registry_root=folder)
         directions = dict.fromkeys(METRICS, "maximize")
         study.pruner = module.MultiMetricPruner(make(), metric_directions=directions, joint=True)
 
-        def rule(trial: Any, share: float, mine: Sequence[float], before: Sequence[Sequence[float]]) -> bool:
+        def rule(trial: optuna.Trial, share: float, mine: Sequence[float], before: Sequence[Sequence[float]]) -> bool:
             wrapped = module.MultiMetricPrunerTrial(trial)
             wrapped.report(dict(zip(METRICS, mine, strict=True)), round(share * EIGHTHS))
             return bool(wrapped.should_prune())

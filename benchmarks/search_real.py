@@ -10,8 +10,8 @@ which the default reaches the hypervolume that random search has at its end.
   the named strategies, or between them, which count in a curve of their own.
 - With `--tpe`, Optuna's own default has a study without named strategies.
 
-The target is synthetic MUG, whose 741 validation images leave less room for luck than the 98 of synthetic KDEF, with a
-third of a pass for a budget. Some luck is left: the best of 200 trials is also the luckiest. So fronts are evaluated on
+The target is synthetic MUG, whose 741 validation images leave less noise than the 98 of synthetic KDEF, with a third of
+a pass for a budget. Some noise is left: the best of 200 trials was chosen by it, too. So fronts are evaluated on
 test images as well, the default's also at the moments at which it should have caught up. What was chosen by looking at
 a target's studies (docs/experiments.md says what) is flattered by them.
 
@@ -32,6 +32,9 @@ import pandas as pd
 
 from benchmarks.checking import hash_of, recorded
 from benchmarks.search_studies import PLAIN, SCRIPT_OPTIONS, count_named, evaluate_fronts, run_study
+from study.fronts import hypervolume_over_trials
+from study.machine import hardware, versions
+from study.trials import INTERPOLATED_COLUMN, OBJECTIVES
 
 RESULTS = Path(__file__).parent / "results" / "search_real.json"
 
@@ -111,14 +114,12 @@ def refuse_other_settings(record: dict[str, Any], args: argparse.Namespace) -> N
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Runs every study, or what is missing of it, and returns the curves and what is read off them."""
-    from study.machine import hardware, versions
-
     curves: dict[str, list[dict[str, Any]]] = {name: [] for name in SEARCHES if args.tpe or name != TPE}
     for seed in args.seeds:
         ours = run_study(args, "default", seed, args.ours, [])
         trials = args.trials + count_named(args.space)
-        drawn = run_study(args, "random", seed, trials, [*SCRIPT_OPTIONS, "--sampler", "random"])
-        others = {RANDOM: drawn[~drawn["first"]][: args.trials], NAMED_FIRST: drawn[: args.trials]}
+        at_random = run_study(args, "random", seed, trials, [*SCRIPT_OPTIONS, "--sampler", "random"])
+        others = {RANDOM: at_random[~at_random["first"]][: args.trials], NAMED_FIRST: at_random[: args.trials]}
 
         # The other searches, at their ends.
         folder = args.out / f"seed-{seed}"
@@ -173,8 +174,6 @@ def together(record: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def without_interpolated(table: pd.DataFrame) -> pd.DataFrame:
     """Returns a table of trials without the accuracies of interpolated networks."""
-    from study.trials import INTERPOLATED_COLUMN, OBJECTIVES
-
     interpolated = tuple(INTERPOLATED_COLUMN.format(name, "") for name in OBJECTIVES)
     return table[[name for name in table.columns if not name.startswith(interpolated)]]
 
@@ -191,8 +190,6 @@ def spent(table: pd.DataFrame) -> "pd.Series[float]":
 
 def curve(table: pd.DataFrame) -> dict[str, Any]:
     """Returns training seconds and hypervolume by trial, and the share of trials that were stopped."""
-    from study.fronts import hypervolume_over_trials
-
     return {
         "seconds": spent(table).round(2).tolist(),
         "hypervolume": [round(float(volume), 5) for volume in hypervolume_over_trials(table)],

@@ -17,11 +17,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.model_selection import cross_val_predict
+from sklearn.preprocessing import StandardScaler
 
-from benchmarks.search_table import KNOBS, MEASURED, OBJECTIVES, SAMPLES, SHARES
+from benchmarks.search_table import KNOBS, MEASURED, OBJECTIVES, SAMPLES, SHARES, rows_of
 from fer.config import ALL, NATURAL, AdaptationConfig
 from fer.expressions import CHANCE
 from fer.seeding import seed_from
+from search_spaces import full
 from search_spaces.initial_trials import InitialTrial
 from study.pareto import hypervolume, non_dominated
 
@@ -87,11 +91,8 @@ class Surrogate:
     """
 
     def __init__(self, table: pd.DataFrame, trees: int = 60, leaf: int = 2) -> None:
-        from sklearn.ensemble import ExtraTreesRegressor
-        from sklearn.model_selection import cross_val_predict
-        from sklearn.preprocessing import StandardScaler
 
-        self.inputs = np.array([features(row) for row in table.to_dict("records")], np.float32)
+        self.inputs = np.array([features(row) for row in rows_of(table)], np.float32)
         self.outputs = outputs(table)
         self.failed = (table["state"] == "failed").to_numpy()
 
@@ -132,7 +133,7 @@ class Surrogate:
         rng = np.random.default_rng(seed_from("simulated", seed, inputs.tobytes().hex()))
         tree = int(rng.integers(len(self.trees)))
         neighbour = int(rng.choice(self.members[tree][leaves[tree]]))
-        return course(mean + self.scale * self.residuals[neighbour], bool(self.failed[neighbour]))
+        return make_course(mean + self.scale * self.residuals[neighbour], bool(self.failed[neighbour]))
 
     def errors(self) -> dict[str, float]:
         """Returns RMSE and R² of each measurement, on finished rows that the forest had not seen."""
@@ -171,7 +172,7 @@ def outputs(table: pd.DataFrame) -> np.ndarray:
     """
     measured = table[list(MEASURED)].copy()
     finished = table["state"] == "finished"
-    for column in measured:
+    for column in MEASURED:
         end = measured[f"{column.partition('@')[0]}@1"]
         if column.startswith("seconds"):
             measured[column] = np.log(measured[column].fillna(end))
@@ -180,7 +181,7 @@ def outputs(table: pd.DataFrame) -> np.ndarray:
     return measured.to_numpy(float)
 
 
-def course(values: np.ndarray, failed: bool) -> Course:
+def make_course(values: np.ndarray, failed: bool) -> Course:
     """Turns a row of `outputs` into a course: accuracies that are multiples of an image, seconds that never go back."""
     by_share = values.reshape(len(SHARES), len(OBJECTIVES) + 1)
     accuracies = np.clip(by_share[:, :2], 0, 1)
@@ -190,6 +191,7 @@ def course(values: np.ndarray, failed: bool) -> Course:
 
 
 def _rows_by_leaf(leaves: np.ndarray) -> dict[int, np.ndarray]:
+    """Returns the indices of the rows in each leaf, from the leaf of each row (n,)."""
     return {int(leaf): np.flatnonzero(leaves == leaf) for leaf in np.unique(leaves)}
 
 
@@ -274,25 +276,11 @@ def simulate(
     """
     search = Search(rungs={share: [] for share in plan.rungs})
     events: list[_Event] = []
-    last = len(SHARES) - 1
 
     def start(number: int, clock: float) -> None:
         handle, config = ask(number)
-        found = answer(config, plan.seed)
-        heapq.heappush(events, _Event(clock + found.seconds[0], number, 0, clock, handle, found))
-
-    def state_of(event: _Event, vector: tuple[float, float]) -> str:
-        """Returns how the trial ends at this event; empty where it goes on."""
-        if event.step == last:
-            return "failed" if event.course.failed else "finished"
-        share = SHARES[event.step]
-        if share not in search.rungs or event.course.failed:
-            return ""
-        before = search.rungs[share]
-        stoppable = plan.rule is not None and event.number >= plan.unstoppable
-        stops = stoppable and plan.rule(event.handle, share, vector, before)  # type: ignore[misc]
-        before.append(vector)
-        return "stopped" if stops else ""
+        course = answer(config, plan.seed)
+        heapq.heappush(events, _Event(clock + course.seconds[0], number, 0, clock, handle, course))
 
     started = min(plan.workers, plan.trials)
     for number in range(started):
@@ -301,7 +289,7 @@ def simulate(
     while events:
         event = heapq.heappop(events)
         vector = tuple(event.course.vectors[event.step].tolist())
-        state = state_of(event, vector)
+        state = _end_state(event, vector, search, plan)
 
         # The trial goes on to its next share.
         if not state:
@@ -322,6 +310,29 @@ def simulate(
     return search
 
 
+def _end_state(event: _Event, vector: tuple[float, float], search: Search, plan: Plan) -> str:
+    """Returns how a trial ends at an event; empty where it goes on.
+
+    Args:
+        event: A trial that reached a share of its budget.
+        vector: Its source and target accuracy there.
+        search: The vectors at each rung, to which the trial's are added.
+        plan: Early stopping.
+    """
+    if event.step == len(SHARES) - 1:
+        return "failed" if event.course.failed else "finished"
+    share = SHARES[event.step]
+    if share not in search.rungs or event.course.failed:
+        return ""
+
+    before = search.rungs[share]
+    stops = False
+    if plan.rule is not None and event.number >= plan.unstoppable:
+        stops = plan.rule(event.handle, share, vector, before)
+    before.append(vector)
+    return "stopped" if stops else ""
+
+
 def base() -> AdaptationConfig:
     """Returns the hyperparameters that the table's space starts from."""
     return AdaptationConfig(epochs=SAMPLES / TARGET_IMAGES)
@@ -333,8 +344,6 @@ def slots(named_first: bool) -> Iterator[InitialTrial]:
     Args:
         named_first: Whether the named methods come first, as in a study; otherwise all is left to the sampler.
     """
-    from search_spaces import full
-
     index = 0
     while True:
         yield full.initial_trial(base(), index) if named_first else InitialTrial()

@@ -6,10 +6,29 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
+from optuna.trial import FrozenTrial
+from torch import nn
+
+from benchmarks.search_simulator import base
+from fer.adaptation.evaluation import logits_on_test
+from fer.adaptation.plan import EvaluationPlan
+from fer.adaptation.procedure import adapt
+from fer.adaptation.task import AdaptationTask
+from fer.config import from_flat
+from fer.model import weights
+from search_spaces import SPACES
+from search_spaces.initial_trials import InitialTrial
+from study.execution.trial_context import open_trial_context
+from study.fronts import front_table
+from study.options import INTERPOLATION_POINTS
+from study.pareto import hypervolume
+from study.record import StudyRecord
+from study.storage.backend import load_study
+from study.trials import OBJECTIVES, model_file
+from study.worker import build_parser
 
 PLAIN = """
 import sys
@@ -27,10 +46,6 @@ SCRIPT_OPTIONS = ("--early-stop", "off", "--interpolate", "off")
 
 def count_named(space: str) -> int:
     """Returns how many named strategies a study of a space tries, all of them among its first hundred trials."""
-    from benchmarks.search_simulator import base
-    from search_spaces import SPACES
-    from search_spaces.initial_trials import InitialTrial
-
     return sum(SPACES[space].initial_trial(base(), index) != InitialTrial() for index in range(100))
 
 
@@ -50,8 +65,6 @@ def run_study(
     Returns:
         The study's table of trials; its column "first" marks the strategies that the study tried first.
     """
-    from study.storage.backend import load_study
-
     out = args.out / f"seed-{seed}"
     table = out / name / "trials.csv"
     if not table.exists() or len(pd.read_csv(table)) < trials:
@@ -80,6 +93,22 @@ def run_study(
     return trials_table.assign(first=trials_table["number"].isin(named))[:trials]
 
 
+def train_again(
+    task: AdaptationTask, trial: FrozenTrial, plan: EvaluationPlan
+) -> tuple[dict[str, nn.Sequential], bool]:
+    """Trains a trial of a study again.
+
+    Returns:
+        Its networks, by the files that the study would have saved them in; and whether the adapted network has the
+        trial's accuracies on validation images.
+    """
+    adapted = adapt(task, from_flat(trial.user_attrs["config"]), trial.user_attrs["seed"], plan=plan)
+    networks = {model_file(trial.number): adapted.network}
+    for step in adapted.interpolated:
+        networks[model_file(trial.number, step.alpha, step.slope)] = step.network
+    return networks, [adapted.measures[name] for name in OBJECTIVES] == trial.values
+
+
 def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     """Returns the hypervolume on test images of the front of each of some tables of a study's trials.
 
@@ -91,40 +120,18 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
         name: The study's name.
         tables: Rows of the study's table of trials.
     """
-    from fer.adaptation.evaluation import logits_on_test
-    from fer.adaptation.plan import EvaluationPlan
-    from fer.adaptation.procedure import adapt
-    from fer.adaptation.task import AdaptationTask
-    from fer.config import from_flat
-    from fer.model import weights
-    from study.execution.worker_loop import open_trial_context
-    from study.fronts import front_table
-    from study.options import INTERPOLATION_POINTS
-    from study.pareto import hypervolume
-    from study.storage.backend import load_study
-    from study.trials import OBJECTIVES, model_file
-    from study.worker import build_parser
-
     study = load_study(name, out, None)
-    record = study.user_attrs["study"]
+    record = StudyRecord.from_json(study.user_attrs["study"])
     arguments = build_parser().parse_args(["--study", name, "--out", str(out)])
-    task: AdaptationTask = open_trial_context(record, arguments).task
-    ways = INTERPOLATION_POINTS if record["options"]["interpolate"] != "off" else ()
+    task = open_trial_context(record, arguments).task
+    points = INTERPOLATION_POINTS if record.options["interpolate"] != "off" else ()
     domains = [objective.removesuffix("_val") for objective in OBJECTIVES]
     again_equal: list[bool] = []
 
     @functools.cache
-    def train_again(number: int) -> dict[str, Any]:
-        """Returns a trial's networks, by the files that the study would have saved them in."""
-        trial = study.trials[number]
-        adapted = adapt(
-            task, from_flat(trial.user_attrs["config"]), trial.user_attrs["seed"],
-            plan=EvaluationPlan(interpolation_points=ways),
-        )  # fmt: skip
-        again_equal.append([adapted.measures[name] for name in OBJECTIVES] == trial.values)
-        networks = {model_file(number): adapted.network}
-        for step in adapted.interpolated:
-            networks[model_file(number, step.alpha, step.slope)] = step.network
+    def networks_of(number: int) -> dict[str, nn.Sequential]:
+        networks, is_equal = train_again(task, study.trials[number], EvaluationPlan(interpolation_points=points))
+        again_equal.append(is_equal)
         return networks
 
     @functools.cache
@@ -132,7 +139,7 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
         """Returns the source and target accuracy of one of a trial's networks."""
         config = from_flat(study.trials[number].user_attrs["config"])
         saved = out / name / model
-        network = weights.load_network(saved, task.runtime).network if saved.exists() else train_again(number)[model]
+        network = weights.load_network(saved, task.runtime).network if saved.exists() else networks_of(number)[model]
         accuracies = []
         for domain in domains:
             predicted = logits_on_test(task, config, network, domain).argmax(1)
@@ -143,7 +150,8 @@ def evaluate_fronts(out: Path, name: str, *tables: pd.DataFrame) -> list[float]:
     volumes = []
     for table in tables:
         networks = front_table(table)[["trial", "model"]].itertuples(index=False)
-        volumes.append(round(hypervolume([test_accuracies(*network) for network in networks]), 5))
+        accuracies = [test_accuracies(*network) for network in networks]
+        volumes.append(round(hypervolume(accuracies), 5))
     if again_equal:
         differ = len(again_equal) - sum(again_equal)
         print(f"{out / name}: trained again {len(again_equal)}, {differ} otherwise", file=sys.stderr, flush=True)

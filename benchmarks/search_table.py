@@ -16,12 +16,23 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import optuna
 import pandas as pd
 
 import fer.adaptation.procedure
+from fer import baseline
 from fer.adaptation.plan import EvaluationPlan
+from fer.adaptation.task import AdaptationTask
+from fer.config import AdaptationConfig
+from fer.datasets import Dataset, Split, load
+from fer.model import weights
+from fer.runtime import make_runtime
+from fer.seeding import seed_from
+from fer.training.loop import Diverged
+from search_spaces import full, named_in
+from study.machine import worker_environment
 
 PACKED = Path(__file__).parent / "results" / "search-table.csv.gz"
 
@@ -65,8 +76,6 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs"), help="rows so far, data, features (%(default)s)")
     args = parser.parse_args()
     if "OMP_NUM_THREADS" not in os.environ:
-        from study.machine import worker_environment
-
         # The thread pools and the allocator read their settings when a process starts, so it starts again.
         os.execve(
             sys.executable, [sys.executable, "-m", "benchmarks.search_table", *sys.argv[1:]], worker_environment()
@@ -88,6 +97,11 @@ def read(path: Path = PACKED) -> pd.DataFrame:
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
 
 
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Returns the rows of a table by the names of its columns."""
+    return cast(list[dict[str, Any]], table.to_dict("records"))
+
+
 def pack(rows: Path) -> None:
     """Writes the rows so far, in the order of their numbers, where they are committed."""
     PACKED.parent.mkdir(exist_ok=True)
@@ -104,22 +118,17 @@ def collect(rows: Path, total: int, cache: Path) -> None:
     missing = [number for number in range(total) if number not in finished]
     if not missing:
         return
-    setting = make_setting(cache)
+    task = make_task(cache)
     for number in missing:
-        row = train(setting, number)
+        row = train(task, number)
         # One write per row, so that no end of the process leaves half of one.
         with rows.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow(row)
         print(f"{number}: {row['method']} {row['state']}, {row['source@1']} {row['target@1']}", flush=True)
 
 
-def make_setting(cache: Path) -> Any:
-    """Returns baseline and data, with fewer source images to validate on."""
-    from fer import baseline
-    from fer.adaptation.task import AdaptationTask
-    from fer.datasets import Dataset, Split, load
-    from fer.model import weights
-    from fer.runtime import make_runtime
+def make_task(cache: Path) -> AdaptationTask:
+    """Returns the task of all rows: baseline and data, with fewer source images to validate on."""
 
     class FewerValidationImages(Dataset):
         def open(self, split: str) -> Split:
@@ -138,13 +147,8 @@ def make_setting(cache: Path) -> Any:
     return AdaptationTask(weights.load_network(file, cpu), source, synthetic("kdef"), cpu, cache)
 
 
-def draw(number: int, base: Any) -> tuple[str, Any, int]:
+def draw(number: int, base: AdaptationConfig) -> tuple[str, AdaptationConfig, int]:
     """Returns the method's name, the configuration and the training seed of a row."""
-    import optuna
-
-    from fer.seeding import seed_from
-    from search_spaces import full, named_in
-
     if number < len(NAMED):
         return NAMED[number], named_in("paper", NAMED[number], base), 0  # whose FU was every space's then
 
@@ -155,7 +159,8 @@ def draw(number: int, base: Any) -> tuple[str, Any, int]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.RandomSampler(seed=seed_from("search table", number) % 2**32)
     study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
-    method, config = full.suggest(FusionAsBegun(study.ask()), base)
+    trial = cast(optuna.Trial, FusionAsBegun(study.ask()))
+    method, config = full.suggest(trial, base)
     return method, config, 0
 
 
@@ -165,13 +170,13 @@ class FusionAsBegun:
     Fusion had its natural ratio or one on a linear scale then.
     """
 
-    def __init__(self, trial: Any) -> None:
+    def __init__(self, trial: optuna.Trial) -> None:
         self._trial = trial
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._trial, name)
 
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> Any:
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float | str:
         """Returns a number, or "natural" for the fusion ratio."""
         if name != "fusion_ratio":
             return self._trial.suggest_float(name, low, high, log=log)
@@ -180,13 +185,9 @@ class FusionAsBegun:
         return self._trial.suggest_float(name, 0.05, 0.95)
 
 
-def train(setting: Any, number: int) -> dict[str, Any]:
+def train(task: AdaptationTask, number: int) -> dict[str, Any]:
     """Trains one row to its end; returns its columns, with the state "failed" where the training diverged."""
-    from fer.config import AdaptationConfig
-    from fer.seeding import seed_from
-    from fer.training.loop import Diverged
-
-    base = AdaptationConfig(epochs=SAMPLES / len(setting.target.open("train")))
+    base = AdaptationConfig(epochs=SAMPLES / len(task.target.open("train")))
     method, config, seed = draw(number, base)
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {"number": number, "method": method, "seed": seed, "engine": ENGINE}
@@ -199,14 +200,14 @@ def train(setting: Any, number: int) -> dict[str, Any]:
         for column, metric in SOURCES.items():
             row[f"{column}@{share:g}"] = round(values[metric], 6)
 
-    def record_and_go_on(share: float, metrics: dict[str, float], _: Any) -> bool:
+    def record_and_go_on(share: float, metrics: dict[str, float], _: object) -> bool:
         record(share, metrics)
         return False
 
     training_seed = seed_from("search table", "adapt", seed)
     try:
         plan = EvaluationPlan(rungs=SHARES, equal_epochs=PARTS)
-        adapted = fer.adaptation.procedure.adapt(setting, config, training_seed, record_and_go_on, plan)
+        adapted = fer.adaptation.procedure.adapt(task, config, training_seed, record_and_go_on, plan)
         record(1.0, adapted.measures)
         row["state"] = "finished"
     except Diverged:

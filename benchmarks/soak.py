@@ -10,13 +10,12 @@ committed results with their targets.
 
 import argparse
 import json
-import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
-import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,32 @@ import optuna
 import psutil
 
 from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
+from benchmarks.soak_workers import share_a_study, simulate_workers
 from fer.config import AdaptationConfig
 from study.execution.claim import claim_trial
 from study.machine import hardware, versions
 from study.storage.backend import open_storage, trials_of
-from study.storage.leases import holding_lease, identity_of_process
+from study.storage.leases import holding_lease
 from study.storage.slots import fill_slots
 from study.trials import counted_trials
 
 RESULTS = Path(__file__).parent / "results" / "soak.json"
-TRIALS, WORKERS, PER_WORKER = 2000, 64, 16
-SIMULATED, PROCESSES, CONNECTIONS = 1000, 8, 100
-PARTS = ("soak", "postgresql", "simulated")
+
+TRIALS = 2000
+"""Trials in one process, on a journal."""
+
+WORKERS = 64
+PER_WORKER = 16
+"""Processes on PostgreSQL, and trials for each."""
+
+SIMULATED = 1000
+PROCESSES = 8
+"""Simulated workers on PostgreSQL, and the processes in which they take turns."""
+
+CONNECTIONS = 100
+"""The most connections that a server of the usual configuration allows."""
+
+MEASUREMENTS = ("soak", "postgresql", "simulated")
 TARGETS = {
     "soak.lost": ("at most", 0),
     "soak.memory_growth_kib_per_trial": ("at most", 32.0),
@@ -51,8 +64,33 @@ TARGETS = {
 }
 
 
-def one(study: optuna.Study) -> bool:
-    """Asks for a trial, suggests eight knobs, tells; False when none is left."""
+@dataclass(frozen=True)
+class Resources:
+    """What this process holds at a moment.
+
+    Attributes:
+        memory: Bytes of main memory.
+        files: Open files.
+        threads: Threads.
+        children: Processes that it started, and those that they started.
+    """
+
+    memory: int
+    files: int
+    threads: int
+    children: int
+
+
+def resources() -> Resources:
+    """Returns what this process holds now."""
+    process = psutil.Process()
+    return Resources(
+        process.memory_info().rss, process.num_fds(), process.num_threads(), len(process.children(recursive=True))
+    )
+
+
+def run_trial(study: optuna.Study) -> bool:
+    """Claims a trial, suggests eight hyperparameters and tells it; False when none is left."""
     trial = claim_trial(study, "random", 0)
     if trial is None:
         return False
@@ -64,188 +102,85 @@ def one(study: optuna.Study) -> bool:
 
 
 def soak(folder: Path, trials: int) -> dict[str, Any]:
-    """Runs all trials in this process and looks at it before, at a tenth and at the end."""
+    """Runs all trials in this process; returns what it held more at the end than after the first tenth."""
     study = optuna.create_study(study_name="soak", storage=open_storage(None, folder), directions=["maximize"] * 2)
-    me = psutil.Process()
     fill_slots(study, trials, "card", AdaptationConfig())
+
+    # The trials.
+    tenth = trials // 10
+    before = resources()
     seconds: list[float] = []
-    tenth, at_tenth = trials // 10, me.memory_info().rss
-    files, threads, children = me.num_fds(), me.num_threads(), len(me.children(recursive=True))
     started = time.perf_counter()
     while True:
-        begun = time.perf_counter()
-        if not one(study):
+        claimed = time.perf_counter()
+        if not run_trial(study):
             break
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - claimed)
         if len(seconds) == tenth:
-            at_tenth = me.memory_info().rss
-            files, threads, children = me.num_fds(), me.num_threads(), len(me.children(recursive=True))
-    done = counted_trials(trials_of(study))
-    first, last = statistics.median(seconds[:tenth]), statistics.median(seconds[-tenth:])
+            before = resources()
+
+    # What they left behind.
+    counted = counted_trials(trials_of(study))
+    first = statistics.median(seconds[:tenth])
+    last = statistics.median(seconds[-tenth:])
+    after = resources()
     return {
         "trials": trials,
-        "lost": trials - len(done),
+        "lost": trials - len(counted),
         "seconds": time.perf_counter() - started,
         "median_ms_first_tenth": 1e3 * first,
         "median_ms_last_tenth": 1e3 * last,
         "latency_growth": last / first,
-        "memory_growth_kib_per_trial": (me.memory_info().rss - at_tenth) / 1024 / (trials - tenth),
+        "memory_growth_kib_per_trial": (after.memory - before.memory) / 1024 / (trials - tenth),
         "journal_bytes_per_trial": (folder / "journal.log").stat().st_size / trials,
-        "files_leaked": max(0, me.num_fds() - files),
-        "threads_leaked": max(0, me.num_threads() - threads),
-        "processes_leaked": max(0, len(me.children(recursive=True)) - children),
+        "files_leaked": max(0, after.files - before.files),
+        "threads_leaked": max(0, after.threads - before.threads),
+        "processes_leaked": max(0, after.children - before.children),
     }
-
-
-def many(url: str, workers: int, trials: int) -> dict[str, Any]:
-    """Lets processes share a study on PostgreSQL; every trial must have been told once, by the one that claimed it."""
-    study = optuna.create_study(study_name="many", storage=open_storage(url, Path()), directions=["maximize"] * 2)
-    fill_slots(study, trials, "card", AdaptationConfig())
-    context = multiprocessing.get_context("spawn")
-    gate, told = context.Barrier(workers + 1), context.Queue()
-    processes = [context.Process(target=_share, args=(url, gate, told)) for _ in range(workers)]
-    for process in processes:
-        process.start()
-    gate.wait(3600)
-    started = time.perf_counter()
-    numbers = [number for _ in processes for number in told.get(timeout=3600)]
-    seconds = time.perf_counter() - started
-    for process in processes:
-        process.join(60)
-    done = counted_trials(trials_of(study))
-    right = sum(trial.user_attrs.get("told") == trial.params["x"] for trial in done)
-    return {
-        "workers": workers,
-        "trials": trials,
-        "seconds": seconds,
-        "asks_and_tells_per_second": trials / seconds,
-        "lost_updates": (trials - right) + abs(len(numbers) - trials) + (len(numbers) - len(set(numbers))),
-        "processes_failed": sum(bool(process.exitcode) for process in processes),
-    }
-
-
-def _share(url: str, gate: Any, told: Any) -> None:
-    study = optuna.load_study(study_name="many", storage=open_storage(url, Path()))
-    gate.wait(3600)
-    mine = []
-    while (trial := claim_trial(study, "random", 0)) is not None:
-        x = trial.suggest_float("x", 0, 1)
-        trial.set_user_attr("told", x)
-        trial.study.tell(trial, [x, 1 - x])
-        mine.append(trial.number)
-    told.put(mine)
-
-
-def thousand(url: str, workers: int, processes: int) -> dict[str, Any]:
-    """Lets simulated workers each claim a trial, all hold theirs at once, and then tell them."""
-    storage = open_storage(url, Path())
-    study = optuna.create_study(study_name="thousand", storage=storage, directions=["maximize"] * 2)
-    fill_slots(study, workers, "card", AdaptationConfig())
-    context = multiprocessing.get_context("spawn")
-    gate, told = context.Barrier(processes + 1), context.Queue()
-    parts = [range(workers)[start::processes] for start in range(processes)]
-    crew = [context.Process(target=_take_turns, args=(url, part, gate, told)) for part in parts]
-    for process in crew:
-        process.start()
-    times, held = [], 0
-    connections, ended = [0], threading.Event()
-    watch = threading.Thread(target=_count_connections, args=(url, connections, ended))
-    watch.start()
-    for phase in ("ready", "claimed", "looked", "told"):
-        gate.wait(3600)
-        times.append(time.perf_counter())
-        if phase == "claimed":
-            running = [trial for trial in trials_of(study) if trial.state.name == "RUNNING"]
-            held = len({trial.user_attrs["worker"]["simulated"] for trial in running})
-    mine = dict(pair for _ in crew for pair in told.get(timeout=3600))
-    for process in crew:
-        process.join(60)
-    ended.set()
-    watch.join()
-    done = {trial.number: trial for trial in counted_trials(trials_of(study))}
-    kept = [n for n, trial in done.items() if trial.user_attrs.get("told") == trial.params["x"] == mine.get(n)]
-    right = [n for n in kept if done[n].values == [done[n].params["x"], 1 - done[n].params["x"]]]
-    return {
-        "workers": workers,
-        "processes": processes,
-        "held_at_once": held,
-        "most_connections": max(connections),
-        "asks_per_second": workers / (times[1] - times[0]),
-        "tells_per_second": workers / (times[3] - times[2]),
-        "lost_updates": (workers - len(right)) + abs(len(mine) - workers) + abs(len(trials_of(study)) - workers),
-        "processes_failed": sum(bool(process.exitcode) for process in crew),
-    }
-
-
-def _take_turns(url: str, workers: range, gate: Any, told: Any) -> None:
-    study = optuna.load_study(study_name="thousand", storage=open_storage(url, Path()))
-    gate.wait(3600)
-    held = []
-    for worker in workers:
-        trial = claim_trial(study, "random", 0)
-        if trial is not None:
-            trial.set_user_attr("worker", identity_of_process() | {"simulated": worker})
-            held.append(trial)
-    gate.wait(3600)
-    gate.wait(3600)  # the other side looks at who holds what
-    mine = []
-    for trial in held:
-        x = trial.suggest_float("x", 0, 1)
-        trial.set_user_attr("told", x)
-        trial.study.tell(trial, [x, 1 - x])
-        mine.append((trial.number, x))
-    told.put(mine)
-    gate.wait(3600)
-
-
-def _count_connections(url: str, found: list[int], ended: threading.Event) -> None:
-    """Notes, again and again, how many connections the server has open, but for the one that asks."""
-    import psycopg
-
-    query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    with psycopg.connect(url, autocommit=True) as connection:
-        while not ended.wait(0.5):
-            found.extend(connection.execute(query).fetchone() or ())
 
 
 def measure(quick: bool) -> dict[str, Any]:
-    """Runs all parts; those on a server are left out, with the reason, where there is no PostgreSQL."""
+    """Runs all measurements; those on a server are left out, with the reason, where there is no PostgreSQL."""
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-    from servers import Postgres, find_programs
+    from servers import Postgres, find_programs  # noqa: PLC0415  the tests' own, not installed
 
-    part = 10 if quick else 1
-    found: dict[str, Any] = {
+    divisor = 10 if quick else 1
+    results: dict[str, Any] = {
         "hardware": hardware(),
         "versions": versions(),
         "measured_code": code_in_use(),
         "quick": quick,
+        "load": list(os.getloadavg()),  # what else the machine was at when this began
     }
-    found["load"] = list(os.getloadavg())  # what else the machine was at when this began
     with tempfile.TemporaryDirectory() as folder:
-        found["soak"] = soak(Path(folder) / "soak", TRIALS // part)
+        results["soak"] = soak(Path(folder) / "soak", TRIALS // divisor)
+
         programs = find_programs()
         if programs is None:
-            found |= {name: {"left_out": "PostgreSQL is not installed"} for name in ("postgresql", "simulated")}
-            return found
+            left_out = {"left_out": "PostgreSQL is not installed"}
+            return results | {"postgresql": left_out, "simulated": left_out}
+
+        # The server's user is another, who must be able to enter the folder.
         Path(folder).chmod(0o711)
         server = Postgres(Path(folder) / "postgresql", programs, connections=4 * WORKERS)
         try:
             server.start()
             server.create()
-            workers = WORKERS // (8 if quick else 1)
-            found["postgresql"] = many(server.url, workers, workers * PER_WORKER)
-            found["simulated"] = thousand(server.url, SIMULATED // part, PROCESSES if not quick else 2)
+            workers = WORKERS // 8 if quick else WORKERS
+            processes = 2 if quick else PROCESSES
+            results["postgresql"] = share_a_study(server.url, workers, workers * PER_WORKER)
+            results["simulated"] = simulate_workers(server.url, SIMULATED // divisor, processes)
         finally:
             server.stop()
-    return found
+    return results
 
 
 def failures(results: dict[str, Any]) -> list[str]:
     """Returns a line for each figure that falls short of its target."""
 
     def figure(name: str) -> float | None:
-        part, _, rest = name.partition(".")
-        return results.get(part, {}).get(rest)
+        measurement, _, key = name.partition(".")
+        return results.get(measurement, {}).get(key)
 
     return misses(figure, TARGETS)
 
@@ -258,16 +193,16 @@ def main() -> int:
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if args.check:
-        found = recorded(RESULTS)
-        if found is None:
+        record = recorded(RESULTS)
+        if record is None:
             return 1
-        note_earlier_code(found)
-        print(json.dumps({name: found[name] for name in PARTS}, indent=1))
-        lines = failures(found)
+        note_earlier_code(record)
+        print(json.dumps({name: record[name] for name in MEASUREMENTS}, indent=1))
+        lines = failures(record)
         print("\n".join(lines) or "all targets are met")
         return bool(lines)
     results = measure(args.quick)
-    print(json.dumps({name: results[name] for name in PARTS}, indent=1))
+    print(json.dumps({name: results[name] for name in MEASUREMENTS}, indent=1))
     if not args.quick:
         RESULTS.write_text(json.dumps(results | {"targets": TARGETS}, indent=1) + "\n")
     return 0

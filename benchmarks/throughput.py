@@ -7,18 +7,17 @@ scores both validation sets after every pass, as scripts do; to tell what the ga
 engine's precision, scoring at the end alone, as the engine does, and the same with the allocator settings that the
 engine's parent gives its processes. The engine's feature cache is empty at first. Both keep their trials in MLflow,
 unless `--tracking-uri none`.
-Seconds are from the first trial's start to the last one's end; what comes before, as the engine's first look at both
-validation sets, which fills their features, is in those of the whole command alone.
+Seconds are from the first trial's start to the last trial's end; what comes before, as the engine's first evaluation of
+both validation sets, which fills their features, counts for the whole command alone.
 Rounds are repeated, sides taking turns in going first; medians and ranges are over rounds. First the peak of one core
 (`benchmarks.peak`): its matrix multiply, and its best convolution.
 Results: benchmarks/results/throughput-DEVICE.json; with `--data`, whose real FER2013 has more validation images than
-its stand-in (3,589 instead of 625), throughput-DEVICE-data.json. `--check` compares all there are with the targets,
-`--quick` runs a small part and writes nothing. What there is is written after each round.
+the synthetic one (3,589 instead of 625), throughput-DEVICE-data.json. `--check` compares all there are with the
+targets, `--quick` runs a small part and writes nothing. What there is is written after each round.
 """
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -30,12 +29,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
+from benchmarks.peak import costs
+from benchmarks.processes import plain, run_python, tuned
+from study.machine import hardware, versions
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-# What the engine must show on a CPU: figure -> least it may be.
 TARGETS = {
     "speedup": 10.0,
     "speedup_over_once": 4.0,
@@ -43,6 +47,7 @@ TARGETS = {
     "full_training_share_of_convolution_peak": 0.6,
     "speedup_of_two_workers": 1.8,
 }
+"""The least that each figure may be on a CPU."""
 
 
 def main() -> int:
@@ -61,10 +66,13 @@ def main() -> int:
     args = parser.parse_args()
     path = RESULTS / f"throughput-{args.device}{'-data' if args.data else ''}.json"
     if args.check:
-        found = [recorded(path) for path in sorted(RESULTS.glob(f"throughput-{args.device}*.json")) or [path]]
-        return max(check(one) if one else 1 for one in found)
+        paths = sorted(RESULTS.glob(f"throughput-{args.device}*.json")) or [path]
+        records = [recorded(path) for path in paths]
+        return max(check(record) if record else 1 for record in records)
     if args.quick:
-        args.trials, args.rounds, args.preset = 10, 1, "tiny"
+        args.trials = 10
+        args.rounds = 1
+        args.preset = "tiny"
     with tempfile.TemporaryDirectory() as temporary:
         args.tracking_uri = args.tracking_uri or f"sqlite:///{temporary}/mlflow.db"
         for result in measure(args, Path(temporary)):
@@ -92,8 +100,6 @@ def check(result: dict[str, Any]) -> int:
 
 def least_seconds(result: dict[str, Any]) -> float:
     """Returns the seconds that the arithmetic of all configurations takes with every worker at the peak of a core."""
-    from benchmarks.peak import costs
-
     setting = result["setting"]
     sizes = {side: setting[side]["sizes"] for side in ("source", "target")}
     validated = sum(size["validation"] for size in sizes.values())
@@ -106,50 +112,54 @@ def least_seconds(result: dict[str, Any]) -> float:
 
 def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
     """Runs all rounds; yields after each the figures, the rounds so far and what they were measured on."""
-    from study.machine import hardware, versions
-
-    bench = Bench(args, folder)
-    once = "bf16, evaluated once" if bench.precision == "bf16" else "evaluated once"
+    comparison = Comparison(args, folder)
+    once = "bf16, evaluated once" if comparison.precision == "bf16" else "evaluated once"
     sides: dict[str, Callable[[], dict[str, Any]]] = {
-        "engine": lambda: bench.engine(args.workers),
-        "engine, one worker": lambda: bench.engine(1),
-        "script": lambda: bench.script("fp32", "epochs", plain()),
-        f"script, {once}": lambda: bench.script(bench.precision, "once", plain()),
-        f"script, {once}, allocator": lambda: bench.script(bench.precision, "once", tuned()),
+        "engine": lambda: comparison.engine(args.workers),
+        "engine, one worker": lambda: comparison.engine(1),
+        "script": lambda: comparison.script("fp32", "epochs", plain()),
+        f"script, {once}": lambda: comparison.script(comparison.precision, "once", plain()),
+        f"script, {once}, allocator": lambda: comparison.script(comparison.precision, "once", tuned()),
     }
-    machine = json.loads(run_python(["-m", "benchmarks.peak", str(bench.width), bench.precision, args.device]))
+    machine = json.loads(
+        run_python(["-m", "benchmarks.peak", str(comparison.width), comparison.precision, args.device])
+    )
     rounds: list[dict[str, Any]] = []
     for number in range(args.rounds):
-        names = list(sides) if number % 2 == 0 else list(sides)[::-1]  # the engine begins, and draws what all run
+        # The engine begins, and draws what all run; in the next round it comes last.
+        names = list(sides) if number % 2 == 0 else list(sides)[::-1]
         rounds.append({name: sides[name]() for name in names})
         say(number, rounds[-1])
         yield {
-            "figures": figures(rounds, f"script, {once}", machine, bench),
+            "figures": figures(rounds, f"script, {once}", machine, comparison),
             "targets": TARGETS,
             "n": len(rounds),
             "setting": vars(args)
             | {name: bool(getattr(args, name)) for name in ("data", "baseline")}
             | {"tracking_uri": args.tracking_uri.partition(":")[0]}
-            | bench.setting()
-            | bench.tuning,
-            "machine": machine | {"width": bench.width},
+            | comparison.setting()
+            | comparison.tuning,
+            "machine": machine | {"width": comparison.width},
             "hardware": hardware(),
             "versions": versions(),
             "measured_code": code_in_use(),
             "rounds": rounds,
-            "configs": bench.configs,
+            "configs": comparison.configs,
         }
 
 
 def say(number: int, sides: dict[str, Any]) -> None:
+    """Prints what a round took."""
     seconds = ", ".join(f"{name} {side['seconds']:.0f} s" for name, side in sides.items())
     print(f"round {number + 1}: {seconds}", file=sys.stderr, flush=True)
 
 
-def figures(rounds: list[dict[str, Any]], once: str, machine: dict[str, float], bench: "Bench") -> dict[str, Any]:
+def figures(
+    rounds: list[dict[str, Any]], once: str, machine: dict[str, float], comparison: "Comparison"
+) -> dict[str, Any]:
     """Returns the medians over rounds of what is compared; ratios are formed within a round."""
-    of_fc = [number for number, config in enumerate(bench.configs) if is_fc(config)]
-    full = [number for number, config in enumerate(bench.configs) if config["frozen_layers"] == 0]
+    of_fc = [number for number, config in enumerate(comparison.configs) if is_fc(config)]
+    full = [number for number, config in enumerate(comparison.configs) if config["frozen_layers"] == 0]
 
     def median(of: Callable[[dict[str, Any]], float]) -> float:
         return statistics.median(of(sides) for sides in rounds)
@@ -163,9 +173,9 @@ def figures(rounds: list[dict[str, Any]], once: str, machine: dict[str, float], 
     def total(sides: dict[str, Any], name: str, numbers: list[int]) -> float:
         return sum(sides[name]["trial_seconds"][number] for number in numbers)
 
-    trials = len(bench.configs)
+    trials = len(comparison.configs)
     values = [np.array(rounds[0][side]["values"]) for side in ("engine", "script")]
-    samples = bench.samples * machine["training_gflop"] + bench.validated * machine["forward_gflop"]
+    samples = comparison.samples * machine["training_gflop"] + comparison.validated * machine["forward_gflop"]
     return {
         "trials_per_hour": median(lambda sides: 3600 * trials / sides["engine"]["seconds"]),
         "trials_per_hour_script": median(lambda sides: 3600 * trials / sides["script"]["seconds"]),
@@ -197,11 +207,13 @@ def is_fc(config: dict[str, Any]) -> bool:
     return 10 <= config["frozen_layers"] < 13 and config["fusion_ratio"] == 0
 
 
-class Bench:
+class Comparison:
     """Data, baseline and configurations that both sides share, and how each side runs them."""
 
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
-        self.args, self.folder, self.precision = args, folder, "auto"
+        self.args = args
+        self.folder = folder
+        self.precision = "auto"
         self.record, _ = self.study("prepare", args.workers, 1)
         self.width = self.record["network"]["width"]
         self.precision = self.record["baseline"]["precision"]
@@ -213,8 +225,11 @@ class Bench:
 
     def setting(self) -> dict[str, Any]:
         """Returns what was measured on."""
-        return {side: {key: self.record[side][key] for key in ("name", "kind")}
-                | {"sizes": self.record[side]["report"]["sizes"]} for side in ("source", "target")}  # fmt: skip
+        data = {}
+        for domain in ("source", "target"):
+            dataset = self.record[domain]
+            data[domain] = {"name": dataset["name"], "kind": dataset["kind"], "sizes": dataset["report"]["sizes"]}
+        return data
 
     def study(self, name: str, workers: int, trials: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Runs a study through its command; returns its record and its trials by number."""
@@ -236,7 +251,8 @@ class Bench:
         started = time.monotonic()
         record, rows = self.study("engine", workers, self.args.trials)
         assert record["baseline"]["digest"] == self.record["baseline"]["digest"], "both sides start from one baseline"
-        seconds, configs = time.monotonic() - started, [config_of(row) for row in rows]
+        seconds = time.monotonic() - started
+        configs = [config_of(row) for row in rows]
         if not self.configs:
             self.configs = configs
             (self.folder / "configs.json").write_text(json.dumps(configs))
@@ -250,13 +266,15 @@ class Bench:
         processes = [
             subprocess.Popen(words, **plain(), stdout=subprocess.PIPE, text=True) for _ in range(self.args.workers)
         ]
-        found = [json.loads(process.communicate()[0].splitlines()[-1]) for process in processes]
-        return {
-            name: int(min(choices, key=lambda choice: sum(seconds[name][choice] for seconds in found)))
-            for name, choices in found[0].items()
-        }
+        measured = [json.loads(process.communicate()[0].splitlines()[-1]) for process in processes]
+        fastest = {}
+        for name, choices in measured[0].items():
+            total = {choice: sum(seconds[name][choice] for seconds in measured) for choice in choices}
+            fastest[name] = int(min(choices, key=total.__getitem__))
+        return fastest
 
     def script_words(self, precision: str, evaluate: str, journal: str) -> list[str]:
+        """Returns the command line of the hand-written script, without Python's own name."""
         cache = self.folder / "runs" / ".cache" / "datasets"
         words = ["-m", "benchmarks.idiomatic", "--configs", str(self.folder / "configs.json"), "--journal", journal]
         for side in ("source", "target"):
@@ -265,12 +283,14 @@ class Bench:
         words += ["--device", self.args.device, "--tracking-uri", self.args.tracking_uri]
         return [*words, "--precision", precision, "--evaluate", evaluate]
 
-    def script(self, precision: str, evaluate: str, where: dict[str, Any]) -> dict[str, Any]:
-        """Runs the configurations through the hand-written script, one process per worker."""
-        import optuna
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
+    def script(self, precision: str, evaluate: str, process: dict[str, Any]) -> dict[str, Any]:
+        """Runs the configurations through the hand-written script, one process per worker.
 
+        Args:
+            precision: "fp32" or "bf16".
+            evaluate: When validation images are evaluated, "epochs" or "once".
+            process: Environment and folder of each process, `plain()` or `tuned()`.
+        """
         journal = self.folder / f"script-{time.monotonic_ns()}.log"
         study = optuna.create_study(
             study_name="idiomatic",
@@ -283,7 +303,7 @@ class Bench:
         for name, value in self.tuning.items():
             words += [f"--{name.replace('_', '-')}", str(value)]
         started = time.monotonic()
-        processes = [subprocess.Popen([sys.executable, *words], **where) for _ in range(self.args.workers)]
+        processes = [subprocess.Popen([sys.executable, *words], **process) for _ in range(self.args.workers)]
         codes = [process.wait() for process in processes]
         if any(codes):
             raise SystemExit("the script failed; its messages are above")
@@ -304,44 +324,23 @@ def outcome(rows: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
 
 def trials_in(journal: str, study: str) -> list[dict[str, Any]]:
     """Returns the finished trials of a journal in the order they were enqueued."""
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    known = optuna.load_study(study_name=study, storage=JournalStorage(JournalFileBackend(journal)))
+    loaded = optuna.load_study(study_name=study, storage=JournalStorage(JournalFileBackend(journal)))
     return [
-        {"start": trial.datetime_start, "end": trial.datetime_complete, "values": trial.values}
-        | {"config": trial.user_attrs.get("config")}
-        for trial in known.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
+        {
+            "start": trial.datetime_start,
+            "end": trial.datetime_complete,
+            "values": trial.values,
+            "config": trial.user_attrs.get("config"),
+        }
+        for trial in loaded.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
     ]
 
 
 def config_of(row: dict[str, Any]) -> dict[str, Any]:
-    """Returns the knobs that the hand-written script knows, and makes sure that no other is in use."""
+    """Returns the hyperparameters that the hand-written script has."""
     config = row["config"]
     names = [name for name in config if name.startswith("views_")]
     return {name: config[name] for name in ("frozen_layers", "lr", "fusion_ratio", "epochs", *names)}
-
-
-def run_python(words: list[str], where: dict[str, Any] | None = None) -> str:
-    """Runs this Python with a worker's environment, or another, and returns the last line it printed."""
-    done = subprocess.run([sys.executable, *words], **where or tuned(), stdout=subprocess.PIPE, text=True, check=True)
-    return (done.stdout.splitlines() or [""])[-1]
-
-
-def tuned() -> dict[str, Any]:
-    """Returns where the engine's workers run: plainly, but with the threads and allocator that they are given."""
-    from study.machine import WORKER_ENVIRONMENT
-
-    found = plain()
-    return found | {"env": WORKER_ENVIRONMENT | found["env"]}
-
-
-def plain() -> dict[str, Any]:
-    """Returns where a hand-written script runs, and a command of ours: no data but what is named."""
-    dropped = ("FER_DATA", "MLFLOW_TRACKING_URI", "STUDY_STORAGE")
-    kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    return {"env": kept | {"PYTHONPATH": str(ROOT)}, "cwd": ROOT}
 
 
 if __name__ == "__main__":

@@ -19,9 +19,6 @@ from study.interrupts import Interruptions
 from study.machine import is_disk_full, keep_private
 from study.redaction import hide_secrets, one_line
 
-# Former names, for callers that have not changed yet.
-DONE, FAILED, WRONG_USE = ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_USE
-
 ERROR = "error: "
 """How the line of an error begins."""
 
@@ -38,7 +35,7 @@ class OutputLost(OSError):
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output, whose errors differ in class from those of files and connections."""
+    """Standard output, whose errors are `OutputLost`, which those of files and connections are not."""
 
     def write(self, text: str) -> int:
         try:
@@ -88,9 +85,12 @@ def _open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
-def _renewed(stream: TextIO | Any, kind: type[io.TextIOWrapper]) -> TextIO | Any:
-    """Returns the stream as one of `kind`, which escapes what its encoding has no character for."""
-    if type(stream) is not io.TextIOWrapper:  # none, as the descriptor was closed; or not Python's own
+def _renewed(stream: TextIO, kind: type[io.TextIOWrapper]) -> TextIO:
+    """Returns a stream as one of `kind`, which escapes what its encoding has no character for.
+
+    A stream that is not Python's own is returned as it is, as is None, which stands for a closed one.
+    """
+    if type(stream) is not io.TextIOWrapper:
         return stream
     # Read first: a stream that is detached has none of these any more.
     settings: dict[str, Any] = {

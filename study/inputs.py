@@ -13,6 +13,7 @@ from fer.datasets import Dataset, ReaderOptions, load, near_copies
 from fer.datasets.loading import folder_of
 from fer.errors import InputError
 from study.options import PRESETS, cache_folder
+from study.record import DatasetRecord, StudyRecord
 
 
 def prepare_dataset(name: str, options: Mapping[str, Any], kind: str) -> Dataset:
@@ -32,25 +33,25 @@ def dataset_record(dataset: Dataset) -> dict[str, Any]:
     return {"name": dataset.name, "kind": dataset.kind, "digest": dataset.digest, "report": dict(dataset.report)}
 
 
-def reopen_dataset(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
+def reopen_dataset(record: DatasetRecord, options: Mapping[str, Any]) -> Dataset:
     """Opens the very dataset that a study's record names; prepares it again where it is gone or damaged, now or later.
 
     Raises:
         InputError: It is not among the prepared ones, and what --data holds is another.
     """
-    folder = folder_of(record["name"], record["digest"], cache_folder(options["out"]) / "datasets")
+    folder = folder_of(record.name, record.digest, cache_folder(options["out"]) / "datasets")
     restore = partial(_prepare_again, record, options)
     if not folder.is_dir():
         restore()
-    return Dataset(record["name"], record["kind"], record["digest"], folder, record["report"], restore=restore)
+    return Dataset(record.name, record.kind, record.digest, folder, record.report, restore=restore)
 
 
-def _prepare_again(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
-    dataset = prepare_dataset(record["name"], options, record["kind"])
-    if dataset.digest != record["digest"]:
+def _prepare_again(record: DatasetRecord, options: Mapping[str, Any]) -> Dataset:
+    dataset = prepare_dataset(record.name, options, record.kind)
+    if dataset.digest != record.digest:
         raise InputError(
             "a study's workers need the data it was started with",
-            f"{dataset.name} with hash {dataset.digest} instead of {record['digest']}",
+            f"{dataset.name} with hash {dataset.digest} instead of {record.digest}",
             "Point --data at the same copy, or start a new study with --study NAME.",
         )
     return dataset
@@ -132,7 +133,7 @@ def budget_epochs(options: Mapping[str, Any], source_images: int, target_images:
     return epochs
 
 
-def base_config(record: Mapping[str, Any]) -> AdaptationConfig:
+def base_config(record: StudyRecord) -> AdaptationConfig:
     """Returns the hyperparameters that the study's search space starts from."""
-    options = record["options"]
-    return AdaptationConfig(lr=options["lr"], amount=options["amount"], epochs=record["budget_epochs"])
+    assert record.budget_epochs is not None, "a study's record has its budget"
+    return AdaptationConfig(lr=record.options["lr"], amount=record.options["amount"], epochs=record.budget_epochs)

@@ -3,9 +3,11 @@
 Imports next to nothing beyond what every Python has loaded, since Ctrl-C may come meanwhile.
 """
 
+import _thread
 import os
 import signal
 import sys
+import threading
 
 from study.exit_code import ExitCode
 
@@ -52,8 +54,6 @@ def _on_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
         return
     if not Interruptions.raises:
         os._exit(ExitCode.INTERRUPTED)
-    import _thread
-    import threading
 
     threading.Timer(AGAIN_SECONDS, _thread.interrupt_main).start()
 

@@ -32,7 +32,10 @@ PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "pandas", "scik
 def _largest_kept(libc: tuple[str, str] = platform.libc_ver()) -> int:
     """Returns the largest block, in bytes, that the allocator can be told to keep.
 
-    glibc before 2.35 takes no threshold above 32 MiB, and one that it does not take leaves it worse off than none.
+    glibc before 2.35 ignores a threshold above 32 MiB, and then does worse than without any.
+
+    Args:
+        libc: Name and version of the C library.
     """
     version = tuple(int(part) for part in libc[1].split(".")[:2] if part.isdigit())
     return 32 * 2**20 if libc[0] == "glibc" and version < (2, 35) else 2**30
@@ -61,7 +64,7 @@ def keep_private() -> None:
 
 
 def is_stuck(error: BaseException) -> bool:
-    """Whether an error comes from the machine and would meet every other trial: a full disk, a storage that is away."""
+    """Whether an error comes from the machine, as a full disk or a storage that is away, and would meet every trial."""
     read_only = isinstance(error, OSError) and error.errno == errno.EROFS
     return read_only or isinstance(error, ConnectionError) or is_disk_full(error)
 
@@ -199,7 +202,7 @@ def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
 
 def hardware() -> dict[str, Any]:
     """Returns what a result's reader wants to know about the machine."""
-    import psutil
+    import psutil  # noqa: PLC0415  not for --help, which imports this module
 
     return {
         "processor": _processor(),
@@ -212,7 +215,7 @@ def hardware() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Returns the versions of Python and of the packages that results depend on."""
-    import importlib.metadata  # takes as long as the rest of this module
+    import importlib.metadata  # noqa: PLC0415  takes as long as the rest of this module, which --help imports
 
     by_name = {"python": platform.python_version()}
     for package in PACKAGES:

@@ -60,7 +60,8 @@ def join(arguments: list[str] | None) -> int:
 
 def work(args: argparse.Namespace) -> int:
     """Works for the study until no trial is left; returns the exit code, which a parent acts upon."""
-    from study.execution.worker_loop import run_worker
+    # Only now, since --help must not wait for Optuna.
+    from study.execution.worker_loop import run_worker  # noqa: PLC0415
 
     try:
         finished = run_worker(args)

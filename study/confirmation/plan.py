@@ -133,7 +133,7 @@ def reference_adaptations(stored_record: Mapping[str, Any]) -> list[tuple[str, s
     In the paper's space that is its complete table, with both shares of the target's training set.
     """
     space = stored_record["options"]["space"]
-    base = base_config(stored_record)
+    base = base_config(StudyRecord.from_json(stored_record))
     adaptations = []
     for strategy in STRATEGIES:
         config = named_in(space, strategy, base)

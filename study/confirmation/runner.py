@@ -122,9 +122,9 @@ def data_folder(record: StudyRecord, args: argparse.Namespace) -> str | None:
 
 def reopen_datasets(stored_record: Mapping[str, Any], args: argparse.Namespace) -> dict[str, "Dataset"]:
     """Opens the study's datasets; what is missing or damaged is prepared again."""
-    data = data_folder(StudyRecord.from_json(stored_record), args)
-    options = stored_record["options"] | {"out": args.out, "data": data}
-    return {domain: reopen_dataset(stored_record[domain], options) for domain in DOMAINS}
+    record = StudyRecord.from_json(stored_record)
+    options = record.options | {"out": args.out, "data": data_folder(record, args)}
+    return {domain: reopen_dataset(record.dataset(domain), options) for domain in DOMAINS}
 
 
 def record_evaluation(

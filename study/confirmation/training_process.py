@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from study.cli import DONE, WRONG_USE, leave
+from study.cli import leave
 from study.confirmation.answers import write_answers
 from study.confirmation.jobs import Confirmation, ConfirmationJob, Training
+from study.exit_code import ExitCode
 from study.machine import exit_with_parent, is_out_of_memory, keep_private
-from study.options import STUCK
+from study.record import StudyRecord
 from study.redaction import one_line
 
 
@@ -61,10 +62,10 @@ class Assignment:
 def train_part(assignment: Assignment) -> None:
     """Trains the assigned jobs; reads the test images when the parent has recorded their evaluation."""
     from study.confirmation.retrain import evaluate, retrain
-    from study.execution.worker_loop import open_trial_context
+    from study.execution.trial_context import open_trial_context
 
     places = argparse.Namespace(out=assignment.out, data=assignment.data, device=assignment.device)
-    context = open_trial_context(dict(assignment.record), places)
+    context = open_trial_context(StudyRecord.from_json(assignment.record), places)
     confirmation: Confirmation | None = None
     for index, seed in assignment.trainings:
         job = assignment.jobs[index]
@@ -93,13 +94,13 @@ def run_process() -> int:
         train_part(Assignment.from_json(json.loads(sys.stdin.readline())))
     except InputError as error:
         send({"error": [error.rule, str(error.value), error.fix]})
-        return WRONG_USE
+        return ExitCode.WRONG_USE
     except Exception as error:
         if not (isinstance(error, OSError) or is_out_of_memory(error)):
             raise
         send({"stuck": one_line(error)})
-        return STUCK
-    return DONE
+        return ExitCode.STUCK
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Measured once per machine, version of torch, network and precision, in a few seconds, and kept. More threads in one
 process are usually slower than more processes, and two processes on the two threads of one core may be slower than one;
-which holds here, nobody knows beforehand. `--workers N` goes by what the user says and measures nothing.
+which of these holds for a machine, only a measurement tells. With `--workers N` nothing is measured.
 """
 
 import hashlib
@@ -18,27 +18,42 @@ from fer.files import write_atomically
 from study.machine import cores, hardware, versions, worker_environment
 
 if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
     from multiprocessing.synchronize import Barrier
 
 SECONDS = 1.0
 """Seconds for which each pair of workers and threads is measured."""
-BATCH = 32
 LONGEST = 120
 """Seconds after which a measurement is given up."""
 
 
 def candidates(count: int) -> list[tuple[int, int]]:
-    """Returns pairs of workers and threads that may be best on so many cores, the usual one first.
+    """Returns pairs of workers and threads that may be best on so many cores, the usual pair first.
 
-    On fewer than four it is the only one: two threads of one process lost to two processes wherever that was measured.
+    Fewer than four cores have no other: two threads of one process lost to two processes wherever that was measured.
     """
-    return [(count, 1)] if count < 4 else [(count, 1), (count // 2, 1), (count // 2, 2)]
+    usual = (count, 1)
+    if count < 4:
+        return [usual]
+    return [usual, (count // 2, 1), (count // 2, 2)]
 
 
 def find_or_measure(cache: Path, width: float, precision: str) -> dict[str, Any]:
-    """Returns the best pair as workers and threads, and images_per_second of each pair; kept in the cache's folder."""
-    about = json.dumps([hardware(), versions().get("torch"), width, precision, candidates(cores())], sort_keys=True)
-    path = cache / f"calibration-{hashlib.blake2b(about.encode(), digest_size=6).hexdigest()}.json"
+    """Returns what is known of this machine, or measures it and keeps it in the cache's folder.
+
+    Args:
+        cache: The folder.
+        width: Width of the network.
+        precision: "fp32" or "bf16".
+
+    Returns:
+        The best pair as workers and threads, and images_per_second by pair ("2x1": two workers of one thread).
+    """
+    # The file is named after all that the measurement depends on.
+    conditions = [hardware(), versions().get("torch"), width, precision, candidates(cores())]
+    text = json.dumps(conditions, sort_keys=True)
+    digest = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    path = cache / f"calibration-{digest}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or a damaged one
@@ -53,7 +68,14 @@ def find_or_measure(cache: Path, width: float, precision: str) -> dict[str, Any]
 
 
 def choose_fastest(rates: dict[str, float]) -> dict[str, Any]:
-    """Returns the fastest pair; the usual one, which comes first, unless another is faster by more than noise."""
+    """Returns the fastest pair; the usual one, which comes first, unless another is faster by more than noise.
+
+    Args:
+        rates: Images per second by pair.
+
+    Returns:
+        Workers and threads of the pair, and the rates as images_per_second.
+    """
     usual = next(iter(rates))
     best = max(rates, key=lambda pair: rates[pair])
     pair = best if rates[best] > 1.1 * rates[usual] else usual
@@ -63,10 +85,10 @@ def choose_fastest(rates: dict[str, float]) -> dict[str, Any]:
 
 def measure_in_processes(width: float, precision: str) -> dict[str, float]:
     """Measures all pairs in processes of their own; the usual pair alone, at 0, where that fails."""
-    words = [sys.executable, "-m", "study.execution.autotune", str(width), str(cores()), precision]
+    command = [sys.executable, "-m", "study.execution.autotune", str(width), str(cores()), precision]
     try:
         measured = subprocess.run(
-            words, env=worker_environment(), stdout=subprocess.PIPE, text=True, check=True, timeout=LONGEST
+            command, env=worker_environment(), stdout=subprocess.PIPE, text=True, check=True, timeout=LONGEST
         )
         return json.loads(measured.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, ValueError, IndexError):
@@ -74,7 +96,13 @@ def measure_in_processes(width: float, precision: str) -> dict[str, float]:
 
 
 def main(width: float, count: int, precision: str) -> dict[str, float]:
-    """Returns images per second of all workers together, by pair ("2x1": two workers of one thread)."""
+    """Measures each pair with processes that train at once; returns images per second of all together, by pair.
+
+    Args:
+        width: Width of the network.
+        count: The number of cores.
+        precision: "fp32" or "bf16".
+    """
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(count)
     results = context.Queue()
@@ -93,33 +121,34 @@ def main(width: float, count: int, precision: str) -> dict[str, float]:
     return {pair: round(sum(rate[pair] for rate in rates), 1) for pair in rates[0]}
 
 
-def _measure_worker(width: float, count: int, precision: str, number: int, barrier: "Barrier", results: Any) -> None:
-    """Trains as the worker of this number in the pairs that have so many workers, and waits in the others."""
-    import torch
+def _measure_worker(
+    width: float, count: int, precision: str, number: int, barrier: "Barrier", results: "Queue[dict[str, float]]"
+) -> None:
+    """Trains in the pairs that have a worker of this number, and waits in the others.
 
-    from fer.model.vgg import SIZE, build
-    from fer.runtime import Runtime
+    Args:
+        width: Width of the network.
+        count: The number of cores.
+        precision: "fp32" or "bf16".
+        number: This worker's number, from 0.
+        barrier: Where all workers wait for each other before and after each pair.
+        results: Takes this worker's images per second by pair.
+    """
+    # Torch is for these processes alone: a study's parent, which imports this module, starts without it.
+    from study.execution.training_steps import BATCH, TrainingSteps  # noqa: PLC0415
 
-    runtime = Runtime("cpu", "bf16" if precision == "bf16" else "fp32")
-    network = build(width, seed=number).to(memory_format=torch.channels_last).train()
-    images = torch.randn(BATCH, 1, SIZE, SIZE).to(memory_format=torch.channels_last)
-    labels = torch.arange(BATCH) % 7
-
-    def step() -> None:
-        network.zero_grad()
-        with runtime.autocast():
-            logits = network(images)
-        torch.nn.functional.cross_entropy(logits.float(), labels).backward()
-
+    training = TrainingSteps(width, precision, seed=number)
     rates = {}
     for workers, threads in candidates(count):
-        torch.set_num_threads(threads)
-        step()
+        # The first step pays for what a process does once.
+        training.use_threads(threads)
+        training.step()
+
         barrier.wait(LONGEST)
         started = time.perf_counter()
         steps = 0
         while number < workers and time.perf_counter() - started < SECONDS:
-            step()
+            training.step()
             steps += 1
         seconds = time.perf_counter() - started
         rates[f"{workers}x{threads}"] = BATCH * steps / seconds if steps else 0.0

@@ -14,7 +14,7 @@ from study.storage.slots import discard_trial, slot_of, slot_owners
 def claim_trial(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | None:
     """Takes the next waiting trial for this process, or returns None when no trial is left.
 
-    The sampler is made anew for each trial, with a seed from the study's seed and the trial's number: a resumed study
+    The sampler is made again for each trial, with a seed from the study's seed and the trial's number: a resumed study
     does not draw the same numbers again, and a single worker draws the same numbers in every run.
 
     Args:
@@ -31,8 +31,8 @@ def claim_trial(study: optuna.Study, sampler: str, seed: int) -> optuna.Trial | 
             continue
 
         # Two parents may have filled one slot; then the trial that was made first holds it.
-        holder = slot_owners(trials_of(study)).get(slot_of(waiting))
-        if holder is None or holder.number != waiting.number:
+        owner = slot_owners(trials_of(study)).get(slot_of(waiting))
+        if owner is None or owner.number != waiting.number:
             discard_trial(study, waiting, "one too many", TrialState.RUNNING)
             continue
 

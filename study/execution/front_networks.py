@@ -18,7 +18,10 @@ def mark_non_dominated(trial: optuna.Trial, measures: Sequence[dict[str, float]]
 
     Args:
         trial: A trial of the study whose finished trials count.
-        measures: Of each network, with both objectives.
+        measures: The metrics of each network, with both objectives.
+
+    Returns:
+        For each network whether no other dominates it.
     """
     points = [[values[name] for name in OBJECTIVES] for values in measures]
     for finished in counted_trials(trials_of(trial.study)):
@@ -33,14 +36,23 @@ def would_join_front(trial: optuna.Trial, context: TrialContext, measures: Seque
     Args:
         trial: A trial of the study.
         context: Says which source accuracy a network must have.
-        measures: Of each network, with both objectives.
+        measures: The metrics of each network, with both objectives.
     """
-    answers = [values for values in measures if values[OBJECTIVES[0]] >= context.min_source_accuracy]
-    return bool(answers) and any(mark_non_dominated(trial, answers))
+    source_objective = OBJECTIVES[0]
+    sufficient = [values for values in measures if values[source_objective] >= context.min_source_accuracy]
+    return bool(sufficient) and any(mark_non_dominated(trial, sufficient))
 
 
 def save_if_on_front(trial: optuna.Trial, adapted: Adapted, context: TrialContext, strategy: str) -> None:
-    """Saves each network that no finished trial's dominates: the final front's networks are then all there."""
+    """Saves each network that no finished trial's dominates: the final front's networks are then all there.
+
+    Args:
+        trial: The running trial.
+        adapted: Its adapted network and the interpolated ones.
+        context: The study's folder, and where else networks go.
+        strategy: Name of the trial's strategy, for the file's header.
+    """
+    # The adapted network is the point at which nothing of the baseline is left.
     networks = [Interpolated(1.0, 0.0, adapted.network, adapted.measures, adapted.logits)]
     networks += adapted.interpolated
     on_front = mark_non_dominated(trial, [network.measures for network in networks])
@@ -49,8 +61,8 @@ def save_if_on_front(trial: optuna.Trial, adapted: Adapted, context: TrialContex
     if context.folds:
         header["fold"] = f"the first of {context.folds}"
 
-    for network, is_leading in zip(networks, on_front, strict=True):
-        if not is_leading:
+    for network, is_on_front in zip(networks, on_front, strict=True):
+        if not is_on_front:
             continue
         path = context.folder / model_file(trial.number, network.alpha, network.slope)
         path.parent.mkdir(parents=True, exist_ok=True)

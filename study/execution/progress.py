@@ -2,34 +2,49 @@
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from optuna.trial import FrozenTrial
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from fer.errors import printable
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from optuna.trial import FrozenTrial
-    from rich.live import Live
-    from rich.table import Table
+from fer.expressions import CHANCE
+from study.fronts import find_knee, front_table
+from study.pareto import hypervolume, non_dominated
+from study.record import DOMAINS, StudyRecord
+from study.reporting.wording import SYNTHETIC, dataset_label, format_percent
+from study.trials import OBJECTIVES, objective_vectors
 
 PLAIN_EVERY = 15.0
 """Seconds between two plain lines."""
 
 
 class Progress:
-    """Prints messages, and the state of the search in a line that stays or is printed now and then."""
+    """Prints messages, and the state of the search in a line that stays or is printed now and then.
+
+    Args:
+        quiet: Whether to print plain lines on a terminal, too.
+
+    Attributes:
+        reference: Source and target accuracy from which the hypervolume is measured; None for chance.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
-        from rich.console import Console
-
         self.console = Console(highlight=False, soft_wrap=True)
         self.is_live = self.console.is_terminal and not quiet
         self.live: Live | None = None
-        self.total = 0
-        self.before = 0
-        self.started = self.printed = time.monotonic()
-        self.last = ""
         self.reference: tuple[float, float] | None = None
+
+        # How far the search is, on the monotonic clock.
+        self.total = 0
+        self.ended_before = 0
+        self.started = time.monotonic()
+        self.printed = self.started
+        self.last_line = ""
 
     def say(self, text: str) -> None:
         """Prints a line, in which nothing is left that a terminal obeys."""
@@ -39,20 +54,23 @@ class Progress:
         """Prints a line that should not be missed."""
         self.console.print(f"warning: {printable(text)}", style="bold yellow", markup=False)
 
-    def show(self, thing: Any) -> None:
+    def show(self, thing: RenderableType) -> None:
         """Prints anything that rich can draw."""
         self.console.print(thing)
 
     def begin(self, total: int, before: int) -> None:
-        """Sets out towards `total` trials, of which `before` are there already."""
+        """Starts the clock of a search.
+
+        Args:
+            total: How many trials the study is to have.
+            before: How many of them have ended already.
+        """
         self.total = total
-        self.before = before
+        self.ended_before = before
         self.started = time.monotonic()
 
     def __enter__(self) -> "Progress":
         if self.is_live:
-            from rich.live import Live
-
             self.live = Live(console=self.console, refresh_per_second=4, transient=False)
             self.live.start()
         return self
@@ -63,30 +81,27 @@ class Progress:
         if self.live is not None:
             self.live.stop()
             self.live = None
-        elif kind is None and self.last:
-            self.say(self.last)
+        elif kind is None and self.last_line:
+            self.say(self.last_line)
 
-    def update(self, ended: list["FrozenTrial"]) -> None:
+    def update(self, ended: list[FrozenTrial]) -> None:
         """Shows the state of the search, given the trials that count."""
-        from rich.text import Text
-
-        self.last = self.line(ended)
+        self.last_line = self.line(ended)
         if self.live is not None:
-            self.live.update(Text(self.last))
+            self.live.update(Text(self.last_line))
         elif time.monotonic() - self.printed > PLAIN_EVERY:
             self.printed = time.monotonic()
-            self.say(self.last)
+            self.say(self.last_line)
 
-    def line(self, ended: list["FrozenTrial"]) -> str:
-        """Returns finished/stopped/failed trials, size of the front, hypervolume, seconds per trial, time left.
+    def line(self, ended: list[FrozenTrial]) -> str:
+        """Returns the state of the search in words.
+
+        That is finished, stopped and failed trials, size of the front, hypervolume, seconds per trial, time left.
 
         Args:
             ended: The trials that count.
         """
-        from fer.expressions import CHANCE
-        from study.pareto import hypervolume, non_dominated
-        from study.trials import objective_vectors
-
+        # The front of all networks of finished trials.
         states = [trial.state.name for trial in ended]
         points = []
         for trial in ended:
@@ -95,7 +110,8 @@ class Progress:
 
         front_size = int(non_dominated(points).sum()) if points else 0
         volume = hypervolume(points, self.reference or (CHANCE, CHANCE)) if points else 0.0
-        parts = [
+
+        phrases = [
             f"{len(ended)}/{self.total} trials: {states.count('COMPLETE')} finished, "
             f"{states.count('PRUNED')} stopped, {states.count('FAIL')} failed",
             f"front {front_size}",
@@ -104,13 +120,13 @@ class Progress:
 
         # The time that is left, from the pace of this call of the command.
         elapsed = time.monotonic() - self.started
-        ended_here = len(ended) - self.before
+        ended_here = len(ended) - self.ended_before
         if ended_here:
             pace = elapsed / ended_here
             left = pace * (self.total - len(ended))
-            parts += [f"{pace:.1f} s/trial", f"{clock(left)} left"]
-        parts.append(f"{clock(elapsed)} so far")
-        return " · ".join(parts)
+            phrases += [f"{pace:.1f} s/trial", f"{clock(left)} left"]
+        phrases.append(f"{clock(elapsed)} so far")
+        return " · ".join(phrases)
 
 
 def clock(seconds: float) -> str:
@@ -122,43 +138,51 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{seconds:02d}"
 
 
-def front_rich_table(record: dict[str, Any], rows: "pd.DataFrame", most: int = 15) -> "Table":
+def front_rich_table(record: StudyRecord, rows: pd.DataFrame, most: int = 15) -> Table:
     """Returns the front of a study as a table for the terminal, an arrow at its knee, at most `most` rows of it.
 
     Args:
         record: The study's record.
-        rows: Of `study.trials.trials_table`.
-        most: A longer front shows evenly chosen points; front.csv has them all.
+        rows: The table of its trials, `study.trials.trials_table`.
+        most: Rows to show. Of a longer front the points are evenly chosen; front.csv has them all.
     """
-    import numpy as np
-    from rich.table import Table
+    front = front_table(rows)
+    knee = find_knee(front)
 
-    from study.fronts import find_knee, front_table
-    from study.record import StudyRecord
-    from study.reporting.wording import SYNTHETIC, dataset_label, format_percent
-
-    study_record = StudyRecord.from_json(record)
-    points = front_table(rows)
-    chosen = find_knee(points)
-    title = f"{len(points)} non-dominated networks" + (f" ({SYNTHETIC})" if study_record.is_synthetic else "")
-    shown = Table(title=title, title_justify="left", title_style="bold")
+    # Title and columns.
+    title = f"{len(front)} non-dominated networks"
+    if record.is_synthetic:
+        title += f" ({SYNTHETIC})"
+    table = Table(title=title, title_justify="left", title_style="bold")
     columns = ["trial", "strategy", "frozen layers", "learning rate", "fusion ratio"]
-    columns += [f"{dataset_label(study_record, side)} %" for side in ("source", "target")]
+    columns += [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
     for column in columns:
-        shown.add_column(column, justify="right" if column != "strategy" else "left", overflow="fold")
-    for index in np.unique(np.linspace(0, len(points) - 1, min(most, len(points))).round().astype(int)):
-        row = points.iloc[index]
-        ratio = row.get("fusion_ratio", "")
-        is_knee = chosen is not None and row["model"] == chosen["model"]
-        way = "" if row["alpha"] == 1 else f" at {row['alpha']:g}"
-        shown.add_row(
-            f"{'→ ' if is_knee else ''}{row['trial']}{way}",
-            printable(row["strategy"]),
-            str(row.get("frozen_layers", "")),
-            f"{row.get('lr', float('nan')):.2g}",
-            ratio if isinstance(ratio, str) else f"{ratio:.2f}",
-            format_percent(row["source_val"]),
-            format_percent(row["target_val"]),
-            style="bold" if is_knee else None,
-        )
-    return shown
+        table.add_column(column, justify="right" if column != "strategy" else "left", overflow="fold")
+
+    # Rows.
+    evenly_spaced = np.linspace(0, len(front) - 1, min(most, len(front)))
+    for index in np.unique(evenly_spaced.round().astype(int)):
+        network = front.iloc[index]
+        is_knee = knee is not None and network["model"] == knee["model"]
+        table.add_row(*_front_cells(network, is_knee), style="bold" if is_knee else None)
+    return table
+
+
+def _front_cells(network: pd.Series, is_knee: bool) -> list[str]:
+    """Returns the cells of a network in the terminal's table of the front.
+
+    Args:
+        network: A row of `study.fronts.front_table`.
+        is_knee: Whether an arrow marks the row.
+    """
+    arrow = "→ " if is_knee else ""
+    point = "" if network["alpha"] == 1 else f" at {network['alpha']:g}"
+    ratio = network.get("fusion_ratio", "")
+    return [
+        f"{arrow}{network['trial']}{point}",
+        printable(network["strategy"]),
+        str(network.get("frozen_layers", "")),
+        f"{network.get('lr', float('nan')):.2g}",
+        ratio if isinstance(ratio, str) else f"{ratio:.2f}",
+        *(format_percent(network[objective]) for objective in OBJECTIVES),
+    ]

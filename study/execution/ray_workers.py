@@ -1,9 +1,10 @@
 """Workers as Ray tasks on a cluster, for `--ray ADDRESS`. The only place that knows ray.
 
 The prepared arrays, the baseline's file and the code go once into Ray's object store, so a node needs neither the
-datasets nor the checkpoint nor this project; every node unpacks them once for all its workers. A network that leads
+datasets nor the checkpoint nor this project; every node unpacks them once for all its workers. A network on the front
 comes home through an actor on this machine before its trial is told, so it is in the study's folder whatever becomes of
-the node. Trials are claimed through the study's storage as everywhere: Ray only says where workers run.
+the node. Trials are claimed through the study's storage as everywhere: Ray only says where workers run. Ray is an
+optional package, so it is imported where it is used.
 """
 
 import argparse
@@ -13,16 +14,29 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
+from fer.datasets.dataset import SUMS, file_names
+from fer.datasets.loading import folder_of
 from fer.errors import InputError
 from fer.files import write_atomically
-from study.cli import WRONG_USE
-from study.machine import WORKER_ENVIRONMENT
-from study.options import STUCK, StudyOptions, cache_folder
+from study.execution.worker_loop import run_worker
+from study.exit_code import ExitCode
+from study.machine import WORKER_ENVIRONMENT, keep_private
+from study.options import StudyOptions, cache_folder
+from study.record import DOMAINS, StudyRecord
 from study.redaction import hide_secrets, one_line
 
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
+    from ray.remote_function import RemoteFunction
+
 SHIPPED = ("train", "validation")
+"""The splits that leave this machine."""
 
 
 class RayWorkers:
@@ -36,18 +50,18 @@ class RayWorkers:
         InputError: Ray is not installed, or the cluster does not answer.
     """
 
-    def __init__(self, options: StudyOptions, record: dict[str, Any]) -> None:
+    def __init__(self, options: StudyOptions, record: StudyRecord) -> None:
         self.ray = _connect(options.ray or "auto")
-        on_gpu = record["baseline"]["device"].startswith("cuda")
+        on_gpu = record.baseline.device.startswith("cuda")
 
         # What every worker needs.
-        folder = Path(options.out) / record["name"]
+        folder = Path(options.out) / record.name
         self.home = self._start_home(folder)
-        cargo = _cargo(Path(options.out), record)
-        self.shipped = self.ray.put({name: path.read_bytes() for name, path in cargo.items()})
-        self.where = {
-            "study": record["name"],
-            "id": record["id"],
+        files = _files_to_ship(Path(options.out), record)
+        self.shipped = self.ray.put({name: path.read_bytes() for name, path in files.items()})
+        self.study = {
+            "name": record.name,
+            "id": record.id,
             "storage": options.storage,
             "device": "cuda" if on_gpu else "cpu",
         }
@@ -59,16 +73,16 @@ class RayWorkers:
         gpus = resources.get("GPU", 0.0) if on_gpu else 0.0
         self.task = self._make_task(gpus)
 
-    def _start_home(self, folder: Path) -> Any:
+    def _start_home(self, folder: Path) -> "ActorHandle":
         """Starts the actor on this machine that takes the workers' networks into the study's folder."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
         this_node = self.ray.get_runtime_context().get_node_id()
         here = NodeAffinitySchedulingStrategy(this_node, soft=False)
         home = self.ray.remote(_Home).options(num_cpus=0, scheduling_strategy=here)
         return home.remote(str(folder.resolve()))
 
-    def _make_task(self, gpus: float) -> Any:
+    def _make_task(self, gpus: float) -> "RemoteFunction":
         """Returns the task that each worker is, with a GPU of its own or a part of one in the steps of Ray.
 
         Args:
@@ -81,7 +95,7 @@ class RayWorkers:
         """Starts a worker, see `study.execution.worker_process.Spawn`."""
         # The worker's clock is another, so it is told the time that is left.
         left = until - time.monotonic()
-        return RayWorker(self.ray, self.task.remote(self.shipped, self.home, self.where, left))
+        return RayWorker(self.ray, self.task.remote(self.shipped, self.home, self.study, left))
 
     def close(self) -> None:
         """Leaves the cluster."""
@@ -89,10 +103,16 @@ class RayWorkers:
 
 
 class RayWorker:
-    """A worker on the cluster, with the manners of a process."""
+    """A worker on the cluster, to be asked as a process is (`study.execution.worker_process.Worker`).
 
-    def __init__(self, ray: Any, reference: Any) -> None:
-        self.ray, self.reference = ray, reference
+    Args:
+        ray: The package, connected to the cluster.
+        reference: To the exit code that the worker's task returns.
+    """
+
+    def __init__(self, ray: ModuleType, reference: "ObjectRef[int]") -> None:
+        self.ray = ray
+        self.reference = reference
         self.code: int | None = None
 
     def poll(self) -> int | None:
@@ -127,14 +147,20 @@ class RayWorker:
         return code
 
 
-def _connect(address: str) -> Any:
+def _connect(address: str) -> ModuleType:
+    """Returns the package, connected to a cluster whose nodes have this project's code.
+
+    Raises:
+        InputError: Ray is not installed, or the cluster does not answer.
+    """
     try:
-        import ray
+        import ray  # noqa: PLC0415
     except ModuleNotFoundError:
         raise InputError(
             "--ray needs Ray", "no package ray", "pip install 'memory-integrity[ray]', on the cluster too."
         ) from None
-    packages = [str(Path(__file__).parent.parent.parent / name) for name in ("fer", "search_spaces", "study")]
+    root = Path(__file__).parent.parent.parent
+    packages = [str(root / name) for name in ("fer", "search_spaces", "study")]
     environment = {"py_modules": packages, "env_vars": WORKER_ENVIRONMENT}
     try:
         ray.init(address=address, runtime_env=environment, logging_level=logging.ERROR)
@@ -147,17 +173,18 @@ def _connect(address: str) -> Any:
     return ray
 
 
-def _cargo(out: Path, record: dict[str, Any]) -> dict[str, Path]:
+def _files_to_ship(out: Path, record: StudyRecord) -> dict[str, Path]:
     """Returns the files that a node needs, by their paths below its output folder; the test sets stay here."""
-    from fer.datasets.dataset import SUMS, file_names
-    from fer.datasets.loading import folder_of
-
-    cache = cache_folder(out)
-    baseline = Path(record["baseline"]["file"])
+    baseline = Path(record.baseline.file)
     files = {f".cache/baselines/{baseline.name}": baseline}
-    for side in ("source", "target"):
-        folder = folder_of(record[side]["name"], record[side]["digest"], cache / "datasets")
-        for name in [SUMS, *(name for split in SHIPPED for name in file_names(split))]:
+
+    names = [SUMS]
+    for split in SHIPPED:
+        names += file_names(split)
+    for domain in DOMAINS:
+        dataset = record.dataset(domain)
+        folder = folder_of(dataset.name, dataset.digest, cache_folder(out) / "datasets")
+        for name in names:
             files[f".cache/datasets/{folder.name}/{name}"] = folder / name
     return files
 
@@ -175,39 +202,53 @@ class _Home:
         write_atomically(place, content)
 
 
-def _work(shipped: dict[str, bytes], home: Any, where: dict[str, Any], left: float) -> int:
-    """Is a worker, in a Ray task; returns its exit code."""
-    import ray
+def _work(shipped: dict[str, bytes], home: "ActorHandle", study: dict[str, Any], left: float) -> int:
+    """Is a worker, in a Ray task.
 
-    from study.execution.worker_loop import run_worker
-    from study.machine import keep_private
+    Args:
+        shipped: The content of each file that it needs, by its path below the output folder.
+        home: The actor that takes networks into the study's folder.
+        study: The study's name and id, its storage, and the device to compute on.
+        left: Seconds after which it begins no trial.
+
+    Returns:
+        Its exit code.
+    """
+    import ray  # noqa: PLC0415
 
     keep_private()
-    out = _unpacked(shipped, where["id"])
+    out = _unpack(shipped, study["id"])
 
-    def send(path: Path) -> None:
+    def upload(path: Path) -> None:
         ray.get(home.keep.remote(path.name, path.read_bytes()))
         path.unlink()
 
     args = argparse.Namespace(
-        study=where["study"], storage=where["storage"], out=str(out), data=None, device=where["device"], parent=None,
+        study=study["name"],
+        storage=study["storage"],
+        out=str(out),
+        data=None,
+        device=study["device"],
+        parent=None,
         until=time.monotonic() + left,
-    )  # fmt: skip
+    )
     try:
-        run_worker(args, send)
+        run_worker(args, upload)
     except InputError as error:
         print(f"error: {error}")
-        return WRONG_USE
+        return ExitCode.WRONG_USE
     except OSError as error:
         print(f"error: {one_line(error)}")
-        return STUCK
-    return 0
+        return ExitCode.STUCK
+    return ExitCode.DONE
 
 
-def _unpacked(shipped: dict[str, bytes], study: str) -> Path:
-    """Writes the shipped files where this node's workers find them, once; returns the output folder."""
-    from filelock import FileLock
+def _unpack(shipped: dict[str, bytes], study: str) -> Path:
+    """Writes the shipped files where this node's workers find them, once; returns the output folder.
 
+    Raises:
+        OSError: Another user has taken the folder's name.
+    """
     out = Path(tempfile.gettempdir()) / f"memory-integrity-{os.getuid()}" / study
     out.mkdir(parents=True, exist_ok=True, mode=0o700)
     if out.stat().st_uid != os.getuid():
@@ -215,7 +256,7 @@ def _unpacked(shipped: dict[str, bytes], study: str) -> Path:
     with FileLock(out / ".lock"):
         for name, content in shipped.items():
             place = out / name
-            if place.exists() and place.read_bytes() == content:  # one of its size may be damaged
+            if place.exists() and place.read_bytes() == content:  # the size alone would not tell a damaged file
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(place, content)

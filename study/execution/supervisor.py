@@ -5,16 +5,16 @@ import math
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
+import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 from fer.config import AdaptationConfig
 from fer.expressions import CHANCE
-from study.cli import WRONG_USE
 from study.execution.progress import Progress
 from study.execution.worker_process import Spawn, Worker, reason_of, spawn_worker
-from study.options import CROWDED, STUCK, StudyOptions
+from study.exit_code import ExitCode
+from study.options import StudyOptions
 from study.search.early_stopping import trials_since_growth
 from study.storage.backend import trials_of
 from study.storage.leases import LeaseMonitor, requeue_expired
@@ -22,14 +22,14 @@ from study.storage.slots import fill_slots, has_diverged, withdraw_waiting
 from study.trial_attributes import TrialAttributes
 from study.trials import counted_trials
 
-if TYPE_CHECKING:
-    import optuna
-    from optuna.trial import FrozenTrial
-
 MOST_CRASHES_IN_A_ROW = 5
+"""Workers that end before their first trial, one after the other, until a study gives up; more with many workers."""
 MOST_FAILURES_IN_A_ROW = 20
-LOOK_AFTER_LEASES_EVERY = 5.0
-LOOK_EVERY = 0.3
+"""Trials that fail, one after the other, until a study gives up."""
+CHECK_LEASES_EVERY = 5.0
+"""Seconds between two checks of the leases."""
+STEP_EVERY = 0.3
+"""Seconds between two steps of the supervisor."""
 
 
 class GaveUp(RuntimeError):
@@ -37,7 +37,7 @@ class GaveUp(RuntimeError):
 
 
 def supervise(
-    study: "optuna.Study",
+    study: optuna.Study,
     options: StudyOptions,
     base: AdaptationConfig,
     progress: Progress,
@@ -45,7 +45,7 @@ def supervise(
 ) -> str:
     """Runs workers until the study has `options.wanted` trials; returns why it ended.
 
-    Trials that workers elsewhere are at are waited for, as long as these give signs of life.
+    It waits for trials that run on other machines, as long as their workers give signs of life.
 
     Args:
         study: The study, whose slots are filled.
@@ -66,13 +66,13 @@ def supervise(
                 outcome = supervisor.step()
                 if outcome:
                     return outcome
-                time.sleep(LOOK_EVERY)
+                time.sleep(STEP_EVERY)
     finally:
         _stop(study, supervisor.workers)
 
 
 class _Supervisor:
-    """The workers of a study and what became of them, looked after step by step.
+    """The workers of a study, and what became of them and of the trials; a call of `step` does what is due.
 
     Args:
         study: The study.
@@ -82,12 +82,19 @@ class _Supervisor:
         spawn: Starts a worker.
 
     Attributes:
+        until: When to start no more workers, on the monotonic clock.
         workers: The workers that had not ended at the last step.
+        spared: The workers that the last halving of their number left.
+        crashes_in_a_row: Workers that crashed since a trial ended last.
+        crash_reasons: Why workers crashed, the latest last.
+        ended_trials: The trials that count, in the order in which they were seen to have ended.
         earlier: Numbers of the trials that had ended before this call of the command.
+        ended_here: The other ended trials.
+        end_reason: Why the study ends before its last trial; empty where it does not.
     """
 
     def __init__(
-        self, study: "optuna.Study", options: StudyOptions, base: AdaptationConfig, progress: Progress, spawn: Spawn
+        self, study: optuna.Study, options: StudyOptions, base: AdaptationConfig, progress: Progress, spawn: Spawn
     ) -> None:
         self.study = study
         self.options = options
@@ -97,35 +104,39 @@ class _Supervisor:
         self.until = time.monotonic() + options.timeout if options.timeout else math.inf
 
         self.workers: list[Worker] = []
-        self.spared: list[Worker] = []  # those that the last halving of the workers left
+        self.spared: list[Worker] = []
         self.crashes_in_a_row = 0
         self.crash_reasons: list[str] = []
 
         self.leases = LeaseMonitor()
         self.leases_checked = 0.0
 
-        # In the order in which they were seen to have ended: clocks of several machines are never compared.
+        # Not in the order of their clocks: those of several machines are never compared.
         self.ended_trials = counted_trials(trials_of(study))
         self.earlier = {trial.number for trial in self.ended_trials}
         self.ended_here: list[FrozenTrial] = []
         self.end_reason = ""
 
     def step(self) -> str:
-        """Looks after everything once; returns why the study ended, nothing while it goes on."""
-        crashed = self.reap_workers()
+        """Does once what is due; returns why the study ended, nothing while it goes on."""
+        # Workers and trials that have ended.
+        crashed = self.remove_ended_workers()
         self.check_leases(crashed)
         trials = trials_of(self.study)
         self.note_progress(trials)
+
+        # Whether to go on.
         give_up_if_hopeless(self.crashes_in_a_row, self.ended_here, int(self.options.workers), self.crash_reasons)
         if self.decide_about_end():
             trials = trials_of(self.study)
 
+        # Workers for the trials that wait.
         states = [trial.state for trial in trials]
         running = states.count(TrialState.RUNNING)
         self.start_workers(states.count(TrialState.WAITING), running)
-        return self.outcome(running)
+        return self.find_outcome(running)
 
-    def reap_workers(self) -> int:
+    def remove_ended_workers(self) -> int:
         """Takes ended workers from the list; returns how many of them crashed.
 
         Raises:
@@ -136,10 +147,10 @@ class _Supervisor:
         ended = [(worker, code) for worker, code in zip(self.workers, codes, strict=True) if code is not None]
 
         # Tell each reason once.
-        crashed = [(worker, code) for worker, code in ended if code not in (0, CROWDED)]
+        crashed = [(worker, code) for worker, code in ended if code not in (ExitCode.DONE, ExitCode.DEVICE_CROWDED)]
         for worker, code in crashed:
             reason = reason_of(worker)
-            if code in (STUCK, WRONG_USE):
+            if code in (ExitCode.STUCK, ExitCode.WRONG_USE):
                 raise GaveUp(f"a worker cannot go on, nor could the next: {reason}")
             if reason not in self.crash_reasons:
                 self.progress.warn(f"a worker ended early: {reason}")
@@ -149,7 +160,7 @@ class _Supervisor:
         self.workers = [worker for worker, code in zip(self.workers, codes, strict=True) if code is None]
 
         # A worker that was there before the last halving may still be on its way out for the same want of memory.
-        crowded = any(code == CROWDED and worker not in self.spared for worker, code in ended)
+        crowded = any(code == ExitCode.DEVICE_CROWDED and worker not in self.spared for worker, code in ended)
         if crowded and int(self.options.workers) > 1:
             self.options, self.workers = with_fewer(self.study, self.options, self.workers, self.progress)
             self.spared = list(self.workers)
@@ -161,18 +172,18 @@ class _Supervisor:
         Args:
             crashed: How many workers crashed since the last step.
         """
-        is_due = time.monotonic() - self.leases_checked > LOOK_AFTER_LEASES_EVERY
+        is_due = time.monotonic() - self.leases_checked > CHECK_LEASES_EVERY
         if not crashed and not is_due:
             return
 
         self.leases_checked = time.monotonic()
-        # A worker that died at a trial is that trial's affair, which fails when it happens again.
+        # A worker that died at a trial counts against the trial, which fails when it happens again.
         given_back = requeue_expired(self.study, self.leases)
         self.crashes_in_a_row += max(0, crashed - given_back)
         if not self.end_reason:
             fill_slots(self.study, self.options.wanted, self.options.space, self.base)
 
-    def note_progress(self, trials: "list[FrozenTrial]") -> None:
+    def note_progress(self, trials: list[FrozenTrial]) -> None:
         """Shows which trials have ended; a trial that ended since the last step proves that workers can work."""
         counted = counted_trials(trials)
         self.progress.update(counted)
@@ -200,7 +211,7 @@ class _Supervisor:
 
         Args:
             waiting: Trials that wait.
-            running: Trials that are run, here or elsewhere.
+            running: Trials that run, on this machine or others.
         """
         if time.monotonic() >= self.until:
             return
@@ -208,11 +219,11 @@ class _Supervisor:
         for _ in range(count):
             self.workers.append(self.spawn(self.options, self.study.study_name, self.until))
 
-    def outcome(self, running: int) -> str:
+    def find_outcome(self, running: int) -> str:
         """Returns why the study ended, nothing while it goes on.
 
         Args:
-            running: Trials that are run, here or elsewhere.
+            running: Trials that run, on this machine or others.
         """
         if self.workers:
             return ""
@@ -234,29 +245,39 @@ def workers_to_start(limit: int, workers: int, waiting: int, running: int) -> in
         limit: How many there may be.
         workers: How many there are, those that have not begun a trial yet included.
         waiting: Trials that wait.
-        running: Trials that are run, here or elsewhere.
+        running: Trials that run, on this machine or others.
     """
     about_to_claim = max(0, workers - running)
     return max(0, min(limit - workers, waiting - about_to_claim))
 
 
 def with_fewer(
-    study: "optuna.Study", options: StudyOptions, workers: list[Worker], progress: Progress
+    study: optuna.Study, options: StudyOptions, workers: list[Worker], progress: Progress
 ) -> tuple[StudyOptions, list[Worker]]:
-    """Halves the number of workers, because the device they share had too little memory; no trial is lost by it."""
-    few = int(options.workers) // 2
-    progress.warn(f"the device's memory does not suffice for {options.workers} workers; it goes on with {few}")
-    _stop(study, workers[few:])
-    return dataclasses.replace(options, workers=str(few)), workers[:few]
+    """Halves the number of workers, because the device they share had too little memory; no trial is lost by it.
+
+    Args:
+        study: The study.
+        options: Its options, with the number of workers so far.
+        workers: The workers.
+        progress: Tells the user.
+
+    Returns:
+        The options with the new number, and the workers that go on.
+    """
+    half = int(options.workers) // 2
+    progress.warn(f"the device's memory does not suffice for {options.workers} workers; it goes on with {half}")
+    _stop(study, workers[half:])
+    return dataclasses.replace(options, workers=str(half)), workers[:half]
 
 
-def order_by_end(before: "list[FrozenTrial]", ended: "list[FrozenTrial]") -> "list[FrozenTrial]":
+def order_by_end(before: list[FrozenTrial], ended: list[FrozenTrial]) -> list[FrozenTrial]:
     """Returns ended trials, those that were seen before first."""
     seen = {trial.number for trial in before}
     return [*before, *(trial for trial in ended if trial.number not in seen)]
 
 
-def reason_to_end(ended: "list[FrozenTrial]", options: StudyOptions) -> str:
+def reason_to_end(ended: list[FrozenTrial], options: StudyOptions) -> str:
     """Returns why --patience ends a study with these trials, nothing when it does not.
 
     A study that has all its trials has ended anyway.
@@ -273,9 +294,7 @@ def reason_to_end(ended: "list[FrozenTrial]", options: StudyOptions) -> str:
     return f"ended by --patience {options.patience}: hypervolume has not grown for {since} finished trials"
 
 
-def give_up_if_hopeless(
-    crashes: int, ended_here: "list[FrozenTrial]", workers: int, reasons: Sequence[str] = ()
-) -> None:
+def give_up_if_hopeless(crashes: int, ended_here: list[FrozenTrial], workers: int, reasons: Sequence[str] = ()) -> None:
     """Gives up when workers keep ending before their first trial, or when every trial fails.
 
     Args:
@@ -300,7 +319,7 @@ def give_up_if_hopeless(
         raise GaveUp(f"the last {len(latest)} trials failed, at last because: {reason}")
 
 
-def _stop(study: "optuna.Study", workers: list[Worker]) -> None:
+def _stop(study: optuna.Study, workers: list[Worker]) -> None:
     """Ends workers and gives their unfinished trials back."""
     for worker in workers:
         worker.terminate()

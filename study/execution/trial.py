@@ -50,7 +50,7 @@ class TrialOutcome:
         curve: A row per epoch, see `fer.adaptation.plan.Adapted`; None where a duplicate has none.
         confusion: The confusion matrix of each domain; None where a duplicate has none.
         reason: Why it was stopped early.
-        twin_of: The number of the trial whose result this is, where the configuration had been trained before.
+        duplicate_of: The number of the trial whose result this is, where the configuration had been trained before.
     """
 
     state: TrialState
@@ -58,7 +58,7 @@ class TrialOutcome:
     curve: list[dict[str, float]] | None = None
     confusion: dict[str, list[list[int]]] | None = None
     reason: str | None = None
-    twin_of: int | None = None
+    duplicate_of: int | None = None
 
     @property
     def objectives(self) -> list[float] | None:
@@ -87,7 +87,7 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> TrialState:
         outcome = evaluate_trial(trial, context)
         tell_outcome(trial, outcome, context.min_source_accuracy, started)
         return outcome.state
-    except Exception as error:  # whatever it is, it is this trial's, and the study goes on
+    except Exception as error:  # whatever it is: the trial fails, and the study goes on
         reason = explain_failure(error, context)
         tell_failure(trial, reason, started)
         return TrialState.FAIL
@@ -161,7 +161,7 @@ def copy_outcome(duplicate: FrozenTrial) -> TrialOutcome:
         attributes.measures or {},
         attributes.curve,
         attributes.confusion,
-        twin_of=duplicate.number,
+        duplicate_of=duplicate.number,
     )
 
 
@@ -187,7 +187,7 @@ def tell_outcome(trial: optuna.Trial, outcome: TrialOutcome, min_source_accuracy
         measures=measures,
         confusion=outcome.confusion,
         reason=outcome.reason,
-        twin_of=outcome.twin_of,
+        twin_of=outcome.duplicate_of,
         seconds=time.perf_counter() - started,
     )
     trial.study.tell(trial, outcome.objectives, outcome.state)
@@ -215,7 +215,7 @@ def explain_failure(error: Exception, context: TrialContext) -> str:
 
 def tell_failure(trial: optuna.Trial, reason: str, started: float) -> None:
     """Ends a trial as failed, with its reason; does nothing where another process has ended it."""
-    # Another process may have given the trial up for lost; then its copy counts and not this one.
+    # Another process may have taken the trial for lost; then its copy counts, and not this trial.
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
         seconds = time.perf_counter() - started
         write_attributes(trial, reason=hide_secrets(reason)[:LONGEST_REASON], seconds=seconds)
@@ -231,16 +231,19 @@ def report_rung(
 ) -> bool:
     """Records the objectives of a trial's networks at a rung and returns whether the trial stops there.
 
-    The paper's own strategies go on to their end: the report compares them. A trial that would stop for its own network
-    has interpolated networks evaluated, one after the other, until one of them would be kept. A network is passed over
-    that would not be kept if it were as good as may be hoped.
+    The paper's own strategies go on to their end: the report compares them. A trial that would stop for its adapted
+    network has interpolated networks evaluated, one after the other, until the trial goes on for one of them. A network
+    is left out where the trial would stop even if the network were as good as its optimistic estimate.
 
     Args:
         trial: The running trial.
         context: What the worker has for all trials of its study.
-        share: Of the budget, that is spent at this rung.
+        share: The share of the budget, 0 to 1, that is spent at this rung.
         row: The curve's row with both objectives.
         prospects: The interpolated networks, best prospects first.
+
+    Returns:
+        Whether the trial stops.
     """
     objectives = [[row["source_val"], row["target_val"]]]
     trial.set_user_attr(rung_name(share), objectives[0])

@@ -12,30 +12,31 @@ from study.cli import ERROR, tell
 from study.machine import exit_text, worker_environment
 from study.options import StudyOptions
 
-LONGEST_LAST_WORDS = 2.0
-"""Seconds for which the rest of an ended worker's words is waited for; a process that it left may hold the pipe."""
+LONGEST_REMAINDER = 2.0
+"""Seconds to wait for the rest of what an ended worker wrote; a process that it left may hold the pipe."""
 
 
 class Worker(Protocol):
     """What is asked of a worker, a process here or a task elsewhere; as of `subprocess.Popen`.
 
-    One that tells why it ended has it as `reason`.
+    A worker that tells why it ended has the text in an attribute `reason`.
     """
 
     def poll(self) -> int | None:
         """Returns its exit code, None while it works."""
 
     def terminate(self) -> None:
-        """Asks it to end."""
+        """Asks it to end in order."""
 
     def kill(self) -> None:
-        """Ends it."""
+        """Ends it at once."""
 
     def wait(self, timeout: float | None = None) -> int:
         """Waits for its end; raises subprocess.TimeoutExpired."""
 
 
 Spawn = Callable[[StudyOptions, str, float], Worker]
+"""Starts a worker, given the study's options, its name, and when to end, on the monotonic clock."""
 
 
 def reason_of(worker: Worker) -> str:
@@ -65,7 +66,11 @@ def worker_process(command: list[str], storage: str | None) -> "WorkerProcess":
 
 
 class WorkerProcess(subprocess.Popen):
-    """A worker on this machine. What it says is passed on, but for its error, which its parent tells once for all.
+    """A worker on this machine. What it prints is passed on, but for its error, which the parent prints once for all.
+
+    Args:
+        command: The words of its command line.
+        environment: Its environment.
 
     Attributes:
         reason: The error with which it ended.
@@ -79,17 +84,18 @@ class WorkerProcess(subprocess.Popen):
         self._listener.start()
 
     def poll(self) -> int | None:
-        """Returns its exit code once it has ended and all that it said was heard, None before."""
+        """Returns its exit code once it has ended and all that it printed was read, None before."""
         code = super().poll()
         if code is not None:
-            self._listener.join(LONGEST_LAST_WORDS)
+            self._listener.join(LONGEST_REMAINDER)
         return code
 
     def _listen(self) -> None:
+        """Passes on what the worker prints, and keeps its error as the reason of its end."""
         assert self.stderr is not None
         for line in self.stderr:
-            said = line.decode(errors="backslashreplace").rstrip("\n")
-            if said.startswith(ERROR):
-                self.reason = said.removeprefix(ERROR)
+            text = line.decode(errors="backslashreplace").rstrip("\n")
+            if text.startswith(ERROR):
+                self.reason = text.removeprefix(ERROR)
             else:
-                tell(said)
+                tell(text)

@@ -23,6 +23,7 @@ from study.pipeline.prepare import (
 )
 from study.pipeline.resume import begin_or_resume, write_record
 from study.pipeline.running_study import RunningStudy
+from study.record import StudyRecord
 from study.reporting.export import is_exported, require_folders
 from study.search.initial_trials import initial_trials
 from study.storage.backend import trials_of
@@ -102,7 +103,7 @@ def _exclusive_in_storage(running: RunningStudy) -> contextlib.AbstractContextMa
 def search_and_export(running: RunningStudy) -> None:
     """Runs workers until the study has its trials, with MLflow following, then exports; does neither in vain."""
     study, options = running.study, running.options
-    base = base_config(running.record)
+    base = base_config(StudyRecord.from_json(running.record))
 
     # Slots for the trials that are still to be finished.
     requeue_expired(study)
@@ -138,7 +139,7 @@ def _search(running: RunningStudy, base: "AdaptationConfig") -> str:
 
     from study.execution.ray_workers import RayWorkers  # Ray is optional
 
-    workers = RayWorkers(options, running.record)
+    workers = RayWorkers(options, StudyRecord.from_json(running.record))
     try:
         options = dataclasses.replace(options, workers=str(workers.workers))
         return supervise(study, options, base, running.progress, workers.spawn)

@@ -19,7 +19,7 @@ from study.options import (
 )
 from study.pipeline.prepare import find_or_train_baseline
 from study.reading_record import required_record
-from study.record import DOMAINS
+from study.record import DOMAINS, StudyRecord
 from study.search.compatibility import fits
 from study.search.initial_trials import initial_trials
 from study.storage.backend import open_storage, trials_of
@@ -45,7 +45,7 @@ def begin_or_resume(
             cannot be used.
     """
     # Before minutes of training: wrong guesses, or a server that is not there, end it here.
-    initial_trials(dataclasses.asdict(options), base_config(new))
+    initial_trials(dataclasses.asdict(options), base_config(StudyRecord.from_json(new)))
     storage = open_storage(options.storage, Path(options.out) / new["name"])
     if options.tracking_uri is not None:
         follower.check()

@@ -6,19 +6,25 @@ compared with what it asked for then.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalChoiceType,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial
 
 from fer.config import AdaptationConfig
 from search_spaces import SPACES
 from study.storage.optuna_private import enqueued_parameters
 
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+Value = TypeVar("Value", bound=CategoricalChoiceType)
 
 
-def fits(trial: "FrozenTrial", space: str) -> bool:
+def fits(trial: FrozenTrial, space: str) -> bool:
     """Returns whether all that a trial chose is still asked for by its space, with the same values to choose from.
 
     Args:
@@ -54,18 +60,19 @@ class _Replay:
         """Answers for a whole number."""
         return self._answer(name, IntDistribution(low, high, log=log), low)
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value:
         """Answers for a choice."""
         return self._answer(name, CategoricalDistribution(choices), choices[0])
 
-    def _answer(self, name: str, distribution: BaseDistribution, otherwise: Any) -> Any:
+    def _answer(self, name: str, distribution: BaseDistribution, otherwise: Value) -> Value:
         self.asked[name] = distribution
         if name in self.choices and _allows(distribution, self.choices[name]):
             return self.choices[name]
         return otherwise
 
 
-def _allows(distribution: BaseDistribution, value: Any) -> bool:
+def _allows(distribution: BaseDistribution, value: object) -> bool:
+    """Returns whether a hyperparameter may have a value."""
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
     assert isinstance(distribution, FloatDistribution | IntDistribution)

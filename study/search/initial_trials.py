@@ -7,9 +7,16 @@ import contextlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalChoiceType,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import FixedTrial
 
 from fer.adaptation.methods import METHODS
@@ -18,39 +25,45 @@ from fer.errors import InputError
 from search_spaces import SPACES
 from search_spaces.initial_trials import InitialTrial
 from study.fronts import front_table
-from study.record import section
+from study.record import StudyRecord
 from study.search.compatibility import fits
 from study.storage.backend import load_study, trials_of
 from study.trial_attributes import TrialAttributes
 from study.trials import trials_table
 
-if TYPE_CHECKING:
-    import optuna
-
 _ALIASES = {
-    "sgd_lr": "lr", "adamw_lr": "lr", "fusion_frozen_layers": "frozen_layers", "anchor_without_replay": "anchor",
-}  # fmt: skip
+    "sgd_lr": "lr",
+    "adamw_lr": "lr",
+    "fusion_frozen_layers": "frozen_layers",
+    "anchor_without_replay": "anchor",
+}
 """What users call a hyperparameter whose name in the space depends on another choice."""
 
-_PARTS: Mapping[str, tuple[str, ...]] = {
+_DEPENDENT_NAMES: Mapping[str, tuple[str, ...]] = {
     "strategy": ("fusion",),
     "fusion": ("fusion_ratio", "replay_size"),
 }
-"""How the names begin of what a choice has to be on for; of any other choice NAME_on it is NAME."""
+"""How the names of the hyperparameters begin that exist only where a choice is on.
+
+Of a choice that is not listed here and is called NAME_on, they begin with NAME.
+"""
 
 _ON = (True, "FU")
 """The choices that switch something on."""
 
 _DECIDED_BY: Mapping[str, tuple[str, ...]] = {
-    "lr": ("optimiser",), "bn": ("frozen_layers",),
-    "anchor": ("fusion",), "anchor_without_replay": ("fusion",),
-    "mixup": ("fusion", "anchor", "anchor_without_replay"), "mixup_on": ("fusion", "anchor", "anchor_without_replay"),
-}  # fmt: skip
+    "lr": ("optimiser",),
+    "bn": ("frozen_layers",),
+    "anchor": ("fusion",),
+    "anchor_without_replay": ("fusion",),
+    "mixup": ("fusion", "anchor", "anchor_without_replay"),
+    "mixup_on": ("fusion", "anchor", "anchor_without_replay"),
+}
 """Which choices decide whether, or under which name, a hyperparameter is asked for: left open, the sampler could decide
 against it."""
 
 _WEIGHT_DECIDED_BY = ("fusion", "anchor", "anchor_without_replay")
-"""The same of each hyperparameter that is called CHOICE_weight."""
+"""Which choices decide whether a hyperparameter that is called CHOICE_weight is asked for."""
 
 
 def initial_trials(options: dict[str, Any], base: AdaptationConfig) -> list[InitialTrial]:
@@ -70,13 +83,13 @@ def initial_trials(options: dict[str, Any], base: AdaptationConfig) -> list[Init
     return initial
 
 
-def front_as_initial_trials(study: "optuna.Study", space: str) -> list[InitialTrial]:
+def front_as_initial_trials(study: optuna.Study, space: str) -> list[InitialTrial]:
     """Returns the trials on a study's front, best source accuracy first.
 
     Raises:
         InputError: It was searched in another space or an earlier form of this one, or has no finished trial.
     """
-    earlier_space = section(section(study.user_attrs, "study"), "options").get("space")
+    earlier_space = StudyRecord.from_json(study.user_attrs.get("study")).options.get("space")
     if earlier_space != space:
         raise InputError(
             "--warm-start needs a study of the same space",
@@ -145,12 +158,13 @@ def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> Initia
             ", ".join(unused),
             "Correct the name, or switch on what it belongs to.",
         )
-    return InitialTrial(trial.fixed | trial.deciding(), attributes)
+    return InitialTrial(trial.fixed | trial.decisions(), attributes)
 
 
 def _parse_pairs(text: str) -> dict[str, str]:
     """Returns the pairs of "NAME=VALUE,NAME=VALUE" as text."""
-    rule, fix = "--try is KNOB=VALUE,KNOB=VALUE, each knob once", "Try strategy=FU,lr=1e-3."
+    rule = "--try is KNOB=VALUE,KNOB=VALUE, each knob once"
+    fix = "Try strategy=FU,lr=1e-3."
     given: dict[str, str] = {}
     for part in text.split(","):
         pair = part.strip()
@@ -227,13 +241,15 @@ class _GivenTrial(FixedTrial):
         with self._answered(name, IntDistribution(low, high, log=log, step=step), otherwise=low):
             return super().suggest_int(name, low, high, step=step, log=log)
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+    def suggest_categorical(  # type: ignore[override]  # one signature for all types of choices
+        self, name: str, choices: Sequence[CategoricalChoiceType]
+    ) -> CategoricalChoiceType:
         """Answers for a choice."""
         with self._answered(name, CategoricalDistribution(choices), otherwise=choices[0]):
             return super().suggest_categorical(name, choices)
 
     @contextlib.contextmanager
-    def _answered(self, name: str, distribution: BaseDistribution, otherwise: Any) -> Iterator[None]:
+    def _answered(self, name: str, distribution: BaseDistribution, otherwise: CategoricalChoiceType) -> Iterator[None]:
         """Sets the answer that `FixedTrial` then gives; refuses a given value that `FixedTrial` does not take."""
         key = self._key_of(name)
         if key in self.given:
@@ -256,7 +272,7 @@ class _GivenTrial(FixedTrial):
             return name
         return _ALIASES.get(name, name)
 
-    def _fixed_value(self, name: str, key: str, distribution: BaseDistribution) -> Any:
+    def _fixed_value(self, name: str, key: str, distribution: BaseDistribution) -> CategoricalChoiceType:
         """Returns the value that the sampler has no say in: as given, as implied, or the method's; None if none is."""
         if key in self.given:
             return _read(self.given[key], distribution)
@@ -265,7 +281,7 @@ class _GivenTrial(FixedTrial):
             return implied
         return self.method.get(name)
 
-    def deciding(self) -> dict[str, Any]:
+    def decisions(self) -> dict[str, Any]:
         """Returns the answers that decide whether, and under which name, the given hyperparameters are asked for."""
         decisions = {}
         for name in self.used:
@@ -276,7 +292,7 @@ class _GivenTrial(FixedTrial):
         return decisions
 
 
-def _implied_choice(name: str, distribution: BaseDistribution, given: Mapping[str, str]) -> Any:
+def _implied_choice(name: str, distribution: BaseDistribution, given: Mapping[str, str]) -> CategoricalChoiceType:
     """Returns the choice under which the given hyperparameters mean something, None where any choice would do.
 
     Args:
@@ -297,16 +313,16 @@ def _implied_choice(name: str, distribution: BaseDistribution, given: Mapping[st
     if name == "fusion" and replays and True in distribution.choices:
         return True
 
-    # A part of what the choice switches on.
-    parts = _PARTS.get(name, (name.removesuffix("_on"),))
-    needed = any(key.startswith(parts) for key in given if key != name)
+    # A hyperparameter that exists only where the choice is on.
+    beginnings = _DEPENDENT_NAMES.get(name, (name.removesuffix("_on"),))
+    needed = any(key.startswith(beginnings) for key in given if key != name)
     if not needed:
         return None
     return next((choice for choice in distribution.choices if choice in _ON), None)
 
 
-def _read(text: str, distribution: BaseDistribution) -> Any:
-    """Returns a given value in its hyperparameter's type; the text itself where it is none, which is then refused."""
+def _read(text: str, distribution: BaseDistribution) -> CategoricalChoiceType:
+    """Returns a given value in its hyperparameter's type; the text itself, which is then refused, where it is none."""
     if isinstance(distribution, CategoricalDistribution):
         by_name = {str(choice).lower(): choice for choice in distribution.choices}
         return by_name.get(text.lower(), text)
@@ -316,7 +332,7 @@ def _read(text: str, distribution: BaseDistribution) -> Any:
         return text
 
 
-def _out_of_range(name: str, value: Any, distribution: BaseDistribution) -> InputError:
+def _out_of_range(name: str, value: object, distribution: BaseDistribution) -> InputError:
     """Returns the error that says which values a hyperparameter may have."""
     if isinstance(distribution, CategoricalDistribution):
         choices = ", ".join(str(choice) for choice in distribution.choices)

@@ -91,6 +91,7 @@ def as_best_network(trial: FrozenTrial, reference: tuple[float, float]) -> Froze
 
 
 def _finished_with(trial: FrozenTrial, objectives: list[float]) -> FrozenTrial:
+    """Returns a copy of a trial that finished with other objectives."""
     finished = copy.copy(trial)
     finished.state = TrialState.COMPLETE
     finished.values = objectives

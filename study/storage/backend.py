@@ -22,6 +22,7 @@ from study.storage.retry import RetryingStorage, StorageLost, StorageRefused, fi
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 CONNECT_SECONDS = 10
+"""Seconds for which one attempt to connect to a server may take."""
 
 
 def open_storage(url: str | None, folder: Path, patience: float = 0.0) -> BaseStorage:
@@ -76,7 +77,7 @@ def _open_journal(folder: Path) -> JournalStorage:
 
 
 def _open_server(url: str, patience: float) -> BaseStorage:
-    """Connects to a storage, for at most `patience` seconds, and returns it with calls that are repeated."""
+    """Connects to a storage, for at most `patience` seconds; calls of what it returns are repeated."""
     shown = hide_secrets(url)
     unconnected = _Unconnected(url)
     # Connecting is repeated as any later call is.
@@ -130,7 +131,13 @@ class _Unconnected:
 
 
 def load_study(name: str, out: Path, storage: str | None, patience: float = 0.0) -> optuna.Study:
-    """Loads an existing study; `patience` as for `open_storage`.
+    """Loads an existing study.
+
+    Args:
+        name: The study's name.
+        out: The folder that holds the study's folder.
+        storage: As for `open_storage`.
+        patience: As for `open_storage`.
 
     Raises:
         InputError: There is none of this name.

@@ -32,10 +32,12 @@ class _KernelLock:
         self.lock = FileLock(f"{path}.lock")
 
     def acquire(self) -> bool:
+        """Waits for the lock."""
         self.lock.acquire()
         return True
 
     def release(self) -> None:
+        """Gives the lock back."""
         self.lock.release()
 
 
@@ -56,11 +58,11 @@ class Journal(JournalFileBackend):
         Raises:
             StorageLost: The file has gone since it was opened, its folder moved or deleted.
         """
-        self._require()
+        self._require_file()
         yield from super().read_logs(log_number_from)
 
-    def _require(self) -> None:
-        # Before the lock, which would make a folder in the place of one that was moved away.
+    def _require_file(self) -> None:
+        """Raises StorageLost where the file is gone; before the lock, which would make a folder that was moved away."""
         if not self._path.exists():
             raise StorageLost(f"{self._path} is gone: it, or its folder, was moved or deleted")
 
@@ -71,7 +73,7 @@ class Journal(JournalFileBackend):
             StorageLost: The file has gone since it was opened.
             OSError: The disk is full.
         """
-        self._require()
+        self._require_file()
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         with self._kernel_lock.lock, self._path.open("r+b", buffering=0) as file:
             end = _drop_torn_line(file)

@@ -30,28 +30,34 @@ from study.storage.slots import give_trial_back
 from study.trial_attributes import TrialAttributes
 
 HEARTBEAT_SECONDS = 15.0
+"""Seconds between two signs of life of a worker."""
 LEASE_SECONDS = 150.0
+"""Seconds without a sign of life after which a worker is given up."""
 UNSIGNED_SECONDS = 15.0
+"""Seconds after which a claimed trial is given up that has no worker's name yet."""
 LONGEST_STEP = 15.0
+"""Seconds that one comparison of signs adds at most."""
 PARENT_HEARTBEAT_SECONDS = 5.0
+"""Seconds between two signs of life of a study's parent."""
 PARENT_LEASE_SECONDS = 30.0
+"""Seconds without a sign of life after which a parent is given up."""
 
 
 @cache
 def this_machine() -> str:
-    """Returns a name of this machine, in this boot, and of the numbers it gives to processes.
+    """Returns a name of this machine, in this boot, and of its container.
 
     Two containers may share a host's name, and each has a process 7.
     """
-    parts = [socket.gethostname()]
+    names = [socket.gethostname()]
     with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")[:8])
-        parts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
-    return "-".join(parts)
+        names.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")[:8])
+        names.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return "-".join(names)
 
 
 def identity_of_process() -> dict[str, Any]:
-    """Returns what tells this process from any other, on this machine and on others, also after its end."""
+    """Returns what distinguishes this process from any other, on this machine and on others, also after its end."""
     return {"host": this_machine(), "pid": os.getpid(), "since": _birth(os.getpid())}
 
 
@@ -62,6 +68,7 @@ def _birth(pid: int) -> float:
         psutil.NoSuchProcess: There is none.
     """
     try:
+        # After the command's name, which may hold anything: field 22 of the line (proc_pid_stat(5)).
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return float(fields[19])
     except (OSError, IndexError):
@@ -97,14 +104,14 @@ class LeaseMonitor:
         self.lease = lease
         self.unsigned = unsigned
         self.clock = clock
-        self.last = clock()
+        self.last_check = clock()
         self.signs: dict[int, tuple[Any, float]] = {}  # of each trial its last sign of life, and the seconds since
 
     def expired(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
         """Returns those of a study's trials, as they are now, that nobody works at any more."""
         now = self.clock()
-        passed = min(max(0.0, now - self.last), LONGEST_STEP)
-        self.last = now
+        passed = min(max(0.0, now - self.last_check), LONGEST_STEP)
+        self.last_check = now
 
         before = self.signs
         self.signs = {}
@@ -160,9 +167,15 @@ def holding_lease(study: optuna.Study, trial: optuna.Trial) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _heartbeat(beat: Callable[[int], None], every: float) -> Iterator[None]:
+    """Gives signs of life, from a thread, while the block runs.
+
+    Args:
+        beat: Gives a sign of life; its argument is the number of the sign, from 1.
+        every: Seconds between two signs.
+    """
     ended = threading.Event()
 
-    def go_on() -> None:
+    def give_signs() -> None:
         for count in itertools.count(1):
             if ended.wait(every):
                 return
@@ -171,7 +184,7 @@ def _heartbeat(beat: Callable[[int], None], every: float) -> Iterator[None]:
             except Exception as error:  # a storage that is away; whoever works with it will meet it, or not
                 print(f"warning: no sign of life could be given ({type(error).__name__})", file=sys.stderr)
 
-    thread = threading.Thread(target=go_on, daemon=True)
+    thread = threading.Thread(target=give_signs, daemon=True)
     thread.start()
     try:
         yield
@@ -187,46 +200,65 @@ def exclusive_parent(study: optuna.Study, say: Callable[[str], None], settle: fl
     Storages have no "set if unchanged" for a study, so two parents that start within `settle` seconds are
     distinguished by who wrote last. Should both go on nevertheless, totals stay exact (`study.storage.slots`).
 
+    Args:
+        study: The study.
+        say: Tells the user that an earlier parent may still be there.
+        settle: Seconds after which this parent checks whether another wrote after it.
+
     Raises:
         InputError: Another parent gives signs of life.
     """
     me = identity_of_process()
     name = study.study_name
 
-    def write(count: int | None) -> None:
+    def write_sign(count: int | None) -> None:
         study.set_user_attr("parent", None if count is None else me | {"beat": count})
 
-    def current() -> dict[str, Any] | None:
+    def read_sign() -> dict[str, Any] | None:
         return study.user_attrs.get("parent")
 
-    _wait_for_silence(current(), current, name, say)
-    write(0)
+    # An earlier parent must be gone.
+    _wait_for_silence(read_sign, name, say)
+
+    # Of several that start now, the last to write holds the study.
+    write_sign(0)
     time.sleep(settle)
-    holder = current()
+    holder = read_sign()
     if holder and {key: holder[key] for key in me} != me:
-        raise _held(name, holder)
-    with _heartbeat(write, PARENT_HEARTBEAT_SECONDS):
+        raise _held_by(holder, name)
+
+    with _heartbeat(write_sign, PARENT_HEARTBEAT_SECONDS):
         yield
-    write(None)
+    write_sign(None)
 
 
-def _wait_for_silence(
-    first: dict[str, Any] | None, current: Callable[[], dict[str, Any] | None], name: str, say: Callable[[str], None]
-) -> None:
+def _wait_for_silence(read_sign: Callable[[], dict[str, Any] | None], name: str, say: Callable[[str], None]) -> None:
+    """Waits until the parent that wrote the last sign of life has left the study, or has been silent for its lease.
+
+    Args:
+        read_sign: Returns the last sign of life of a parent, None where none holds the study.
+        name: The study's name.
+        say: Tells the user what is waited for.
+
+    Raises:
+        InputError: The parent gives another sign of life.
+    """
+    first = read_sign()
     if not first or is_gone(first):
         return
     say(f"  a parent on {first['host']} held {name}; waiting {PARENT_LEASE_SECONDS:g} s for a sign of it")
     until = time.monotonic() + PARENT_LEASE_SECONDS
     while time.monotonic() < until:
         time.sleep(PARENT_HEARTBEAT_SECONDS / 2)
-        now = current()
-        if now is None:
+        latest = read_sign()
+        if latest is None:
             return
-        if now != first:
-            raise _held(name, now)
+        if latest != first:
+            raise _held_by(latest, name)
 
 
-def _held(name: str, holder: dict[str, Any]) -> InputError:
+def _held_by(holder: dict[str, Any], name: str) -> InputError:
+    """Returns the error that names the parent that holds a study."""
     return InputError(
         "a study has one parent",
         f"{name}, which process {holder['pid']} on {holder['host']} runs",

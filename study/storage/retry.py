@@ -4,9 +4,12 @@ import functools
 import random
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from study.redaction import one_line
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
 
 SECONDS_TO_RETRY = 120.0
 """Seconds for which a call is repeated."""
@@ -39,6 +42,11 @@ class RetryingStorage:
     A call may have been done although its answer was lost, and is then done twice. That is harmless here: a second
     enqueued trial of a slot yields to the first, a claim that was not heard of runs out like any lease, and an end
     that is told twice raises UpdateFinishedTrialError, as one that came too late does.
+
+    Args:
+        storage: The storage.
+        url: How errors name it, without secrets.
+        patience: Seconds for which a call is repeated.
     """
 
     def __init__(self, storage: object, url: str, patience: float = SECONDS_TO_RETRY) -> None:
@@ -47,11 +55,17 @@ class RetryingStorage:
         self._patience = patience
         self._away_since: float | None = None
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  as the storage's own members are
         member = getattr(self._storage, name)
         return functools.partial(self._repeat, member) if callable(member) else member
 
-    def _repeat(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def _repeat(self, call: Callable[Arguments, Answer], *args: Arguments.args, **options: Arguments.kwargs) -> Answer:
+        """Calls, and calls again while the server is away.
+
+        Raises:
+            StorageRefused: The storage answers that it does not do this.
+            StorageLost: The server has been away for too long.
+        """
         pause = 0.25
         while True:
             try:

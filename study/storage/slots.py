@@ -26,6 +26,7 @@ from study.trial_attributes import SLOT_ATTRIBUTES, TrialAttributes
 from study.trials import counted_trials
 
 RETRIES = 3
+"""How often a worker may die at a trial until the trial fails."""
 WORKER_DIED = "worker died"
 """Why a trial is lost whose worker died at it."""
 DIVERGED = "Diverged: "
@@ -133,6 +134,7 @@ def is_free(trial: FrozenTrial) -> bool:
 
 
 def _last_first(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Returns trials by number, the highest first."""
     return sorted(trials, key=lambda trial: -trial.number)
 
 

@@ -1,0 +1,168 @@
+"""The baseline of a study: found by its hash or trained, evaluated, and opened again by workers. Imports torch."""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer import baseline
+from fer.adaptation.cross_validation import divide_into_folds, join_folds
+from fer.adaptation.evaluation import baseline_logits, untrained_accuracy, validation_labels
+from fer.adaptation.task import AdaptationTask
+from fer.baseline import BaselineConfig
+from fer.datasets import Dataset
+from fer.errors import InputError, printable
+from fer.evaluation.metrics import confusion_matrices, evaluate, forward_transfer
+from fer.model import weights
+from fer.model.weights import Baseline
+from fer.predict import UnusableNetwork
+from fer.runtime import Runtime, make_runtime
+from study.inputs import reopen_dataset
+from study.options import PRESETS, cache_folder
+from study.record import StudyRecord
+
+OnEpoch = Callable[[int, float, float], None]
+"""Called after each epoch of a baseline's training with its number from 1, the number of epochs and the mean loss."""
+
+
+def prepare_baseline(record: StudyRecord, on_epoch: OnEpoch) -> dict[str, Any]:
+    """Finds or trains the baseline of a new study, and evaluates it on the study's validation images.
+
+    Args:
+        record: The study's record, without its baseline.
+        on_epoch: Tells how far the training is.
+
+    Returns:
+        What the study's record keeps of its baseline, see `study.record.BaselineRecord`.
+
+    Raises:
+        InputError: The network that the user gave cannot be used, or the data is not the study's.
+        UnusableNetwork: Its logits are NaN or infinite.
+    """
+    options = record.options
+    runtime = make_runtime(options["device"], options["precision"])
+    source = reopen_dataset(record.source, options)
+    target = reopen_dataset(record.target, options)
+
+    # The network.
+    path = _network_file(source, options, runtime, on_epoch)
+    trained = weights.load_network(path, runtime)
+    epochs, seconds = baseline.training_of(path)
+
+    # What it reaches.
+    task = AdaptationTask(trained, source, target, runtime, cache_folder(options["out"]))
+    measures, confusion = _evaluate_on_folds(task, options.get("folds", 0), options["seed"], path)
+
+    return {
+        "file": str(path),
+        "digest": trained.digest,
+        "width": trained.width,
+        "parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
+        "epochs": epochs,
+        "seconds": seconds,
+        "source_val": measures["source_val"],
+        "target_val": measures["target_val"],
+        "measures": measures,
+        "confusion": confusion,
+        "device": runtime.device,
+        "precision": runtime.precision,
+    }
+
+
+def _network_file(source: Dataset, options: Mapping[str, Any], runtime: Runtime, on_epoch: OnEpoch) -> Path:
+    """Returns the file of the baseline: the user's own, or one that is found by its hash or trained now."""
+    if options["baseline"]:
+        return Path(options["baseline"])
+
+    config = baseline_config(options, runtime)
+    return baseline.find_or_train(
+        source,
+        config,
+        runtime,
+        cache_folder(options["out"]) / "baselines",
+        on_epoch=lambda epoch, loss: on_epoch(epoch, config.epochs, loss),
+        on_damage=lambda text: print(f"warning: {printable(text)}", file=sys.stderr, flush=True),
+    )
+
+
+def _evaluate_on_folds(
+    task: AdaptationTask, count: int, seed: int, path: Path
+) -> tuple[dict[str, float], dict[str, list[list[int]]]]:
+    """Returns the baseline's metrics, and its confusion matrix (7, 7) of each domain, on the images of all folds.
+
+    Args:
+        task: Baseline, datasets and runtime.
+        count: The number of folds; 0 is the target's own division.
+        seed: The study's seed, which divides the target into folds.
+        path: The baseline's file, which an error names.
+
+    Raises:
+        UnusableNetwork: Its logits are NaN or infinite.
+    """
+    folds = divide_into_folds(task, count, seed)
+    logits = join_folds(map(baseline_logits, folds))
+    labels = join_folds(map(validation_labels, folds))
+    if not all(np.isfinite(values).all() for values in logits.values()):
+        raise UnusableNetwork(path)
+    measures = evaluate(labels, logits, logits)
+
+    # Each fold counts as much as it has images.
+    sizes = [len(fold.target.open("validation")) for fold in folds]
+    untrained = float(np.average([untrained_accuracy(fold) for fold in folds], weights=sizes))
+    measures["forward_transfer"] = forward_transfer(measures["target_val"], untrained)
+    return measures, confusion_matrices(labels, logits)
+
+
+def baseline_config(options: Mapping[str, Any], runtime: Runtime) -> BaselineConfig:
+    """Returns how a study with these options trains its baseline."""
+    preset = PRESETS[options["preset"]]
+    return BaselineConfig(
+        preset.width,
+        options["seed"],
+        options["baseline_epochs"] or preset.baseline_epochs,
+        processes=1 if runtime.device.startswith("cuda") else preset.baseline_processes,
+        sam=options.get("baseline_sam", 0.0),  # of studies that an older version began
+    )
+
+
+def reopen_baseline(record: StudyRecord, options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> Baseline:
+    """Opens the very baseline that a study's record names; one that the study trained is trained again if need be.
+
+    Args:
+        record: The study's record.
+        options: The study's options, with the `out` of this command.
+        source: The dataset that the baseline was trained on.
+        runtime: Device and precision of the process that opens it.
+
+    Raises:
+        InputError: It is not there or damaged, and cannot be made again, or another comes out.
+    """
+    # Where the study trained it, or where this command keeps baselines.
+    folder = cache_folder(options["out"]) / "baselines"
+    path = Path(record.baseline.file)
+    if not path.exists():
+        path = folder / path.name
+
+    try:
+        reopened = weights.load_network(path, runtime)
+    except InputError:
+        if options.get("baseline"):  # the user's own file
+            raise
+        # As the study trained it, wherever this process computes.
+        trained_on = make_runtime(record.baseline.device, record.baseline.precision)
+        config = baseline_config(options, trained_on)
+        if path.name != f"{source.name}-{baseline.baseline_digest(source, config, trained_on)}.safetensors":
+            raise
+        print(f"the baseline {path} is missing or damaged: it is trained again", file=sys.stderr, flush=True)
+        path = baseline.find_or_train(source, config, trained_on, folder)
+        reopened = weights.load_network(path, runtime)
+
+    if reopened.digest != record.baseline.digest:
+        raise InputError(
+            "a study's processes need its own baseline",
+            f"{path} with hash {reopened.digest}",
+            "Copy the study's file.",
+        )
+    return reopened
