@@ -19,9 +19,6 @@ from study.interrupts import Interruptions
 from study.machine import is_disk_full, keep_private
 from study.redaction import hide_secrets, one_line
 
-# Former names, for callers that have not changed yet.
-DONE, FAILED, WRONG_USE = ExitCode.DONE, ExitCode.FAILED, ExitCode.WRONG_USE
-
 ERROR = "error: "
 """How the line of an error begins."""
 

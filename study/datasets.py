@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from fer.errors import printable
 from fer.files import replacing
 from study.arguments import Parser, check_dataset_name, check_path, integer
-from study.cli import DONE, leave, run_command
+from study.cli import leave, run_command
+from study.exit_code import ExitCode
 from study.option_parsers import build_data_parent
 from study.options import cache_folder
 
@@ -53,7 +54,7 @@ def list_or_show(arguments: list[str] | None) -> int:
         show_survey(Path(options.data) if options.data else None, console)
     for name in options.names:
         show(name, options, console)
-    return DONE
+    return ExitCode.DONE
 
 
 def show_survey(data_dir: Path | None, console: "Console") -> None:

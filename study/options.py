@@ -19,12 +19,8 @@ from study.arguments import (
     is_count,
 )
 from study.declared_options import declared, must, option
-from study.exit_code import ExitCode
 from study.machine import check_device
 from study.presets import PRESETS
-
-# Former names, for callers that have not changed yet.
-STUCK, CROWDED, INTERRUPTED = ExitCode.STUCK, ExitCode.DEVICE_CROWDED, ExitCode.INTERRUPTED
 
 MOST_TRIALS = 1_000_000
 MOST_WORKERS = 1024

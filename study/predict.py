@@ -8,7 +8,8 @@ import sys
 from fer.errors import InputError, printable
 from fer.expressions import EXPRESSIONS
 from study.arguments import Parser
-from study.cli import DONE, FAILED, leave, run_command
+from study.cli import leave, run_command
+from study.exit_code import ExitCode
 
 # A formula's first character, where a spreadsheet may begin a cell.
 _FORMULA = re.compile(r"(^|[;,|])(\s*[=+\-@＝＋－＠])")
@@ -40,7 +41,7 @@ def predict(args: argparse.Namespace) -> int:
     An image that cannot be read becomes a line on stderr, and the next one follows.
 
     Returns:
-        The exit code: `FAILED` if an image could not be read.
+        The exit code: `ExitCode.FAILED` if an image could not be read.
 
     Raises:
         InputError: There is neither an image nor a file to export to, or the network cannot be used.
@@ -55,7 +56,7 @@ def predict(args: argparse.Namespace) -> int:
         path = export_onnx(network, args.export, args.model)
         print(f"written: {printable(path)}", file=sys.stderr)
     if not args.images:
-        return DONE
+        return ExitCode.DONE
 
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(["image", "expression", *EXPRESSIONS])
@@ -72,7 +73,7 @@ def predict(args: argparse.Namespace) -> int:
         likeliest = max(EXPRESSIONS, key=lambda name: probabilities[name])
         columns = [f"{probability:.4f}" for probability in probabilities.values()]
         out.writerow([spreadsheet_text(image), likeliest, *columns])
-    return FAILED if unreadable else DONE
+    return ExitCode.FAILED if unreadable else ExitCode.DONE
 
 
 def spreadsheet_text(name: str) -> str:

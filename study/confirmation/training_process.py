@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
-from study.cli import DONE, WRONG_USE, leave
+from study.cli import leave
 from study.confirmation.answers import write_answers
 from study.confirmation.jobs import Confirmation, ConfirmationJob, Training
+from study.exit_code import ExitCode
 from study.machine import exit_with_parent, is_out_of_memory, keep_private
-from study.options import STUCK
 from study.redaction import one_line
 
 
@@ -93,13 +93,13 @@ def run_process() -> int:
         train_part(Assignment.from_json(json.loads(sys.stdin.readline())))
     except InputError as error:
         send({"error": [error.rule, str(error.value), error.fix]})
-        return WRONG_USE
+        return ExitCode.WRONG_USE
     except Exception as error:
         if not (isinstance(error, OSError) or is_out_of_memory(error)):
             raise
         send({"stuck": one_line(error)})
-        return STUCK
-    return DONE
+        return ExitCode.STUCK
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError, printable
-from study.cli import DONE, WRONG_USE, describe_failure, leave
+from study.cli import describe_failure, leave
+from study.exit_code import ExitCode
 from study.machine import exit_with_parent, keep_private
-from study.options import PRESETS, STUCK, cache_folder
+from study.options import PRESETS, cache_folder
 
 if TYPE_CHECKING:
     from fer.baseline import BaselineConfig
@@ -145,15 +146,15 @@ def work() -> int:
     """Trains or finds the baseline that the record on standard input names, and tells the parent; returns the code."""
     try:
         say({"baseline": main(json.load(sys.stdin.buffer))})
-        return DONE
+        return ExitCode.DONE
     except InputError as error:
         say({"error": [error.rule, str(error.value), error.fix]})
-        return WRONG_USE
+        return ExitCode.WRONG_USE
     except Exception as error:  # whatever it is, the parent has it on one line
         if sys.flags.dev_mode:
             raise
         say({"stuck": describe_failure(error)})
-        return STUCK
+        return ExitCode.STUCK
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from typing import Any
 
 from fer.errors import InputError
 from fer.files import write_atomically
-from study.cli import WRONG_USE
+from study.exit_code import ExitCode
 from study.machine import WORKER_ENVIRONMENT
-from study.options import STUCK, StudyOptions, cache_folder
+from study.options import StudyOptions, cache_folder
 from study.redaction import hide_secrets, one_line
 
 SHIPPED = ("train", "validation")
@@ -197,11 +197,11 @@ def _work(shipped: dict[str, bytes], home: Any, where: dict[str, Any], left: flo
         run_worker(args, send)
     except InputError as error:
         print(f"error: {error}")
-        return WRONG_USE
+        return ExitCode.WRONG_USE
     except OSError as error:
         print(f"error: {one_line(error)}")
-        return STUCK
-    return 0
+        return ExitCode.STUCK
+    return ExitCode.DONE
 
 
 def _unpacked(shipped: dict[str, bytes], study: str) -> Path:

@@ -11,10 +11,10 @@ from optuna.trial import TrialState
 
 from fer.config import AdaptationConfig
 from fer.expressions import CHANCE
-from study.cli import WRONG_USE
 from study.execution.progress import Progress
 from study.execution.worker_process import Spawn, Worker, reason_of, spawn_worker
-from study.options import CROWDED, STUCK, StudyOptions
+from study.exit_code import ExitCode
+from study.options import StudyOptions
 from study.search.early_stopping import trials_since_growth
 from study.storage.backend import trials_of
 from study.storage.leases import LeaseMonitor, requeue_expired
@@ -136,10 +136,10 @@ class _Supervisor:
         ended = [(worker, code) for worker, code in zip(self.workers, codes, strict=True) if code is not None]
 
         # Tell each reason once.
-        crashed = [(worker, code) for worker, code in ended if code not in (0, CROWDED)]
+        crashed = [(worker, code) for worker, code in ended if code not in (ExitCode.DONE, ExitCode.DEVICE_CROWDED)]
         for worker, code in crashed:
             reason = reason_of(worker)
-            if code in (STUCK, WRONG_USE):
+            if code in (ExitCode.STUCK, ExitCode.WRONG_USE):
                 raise GaveUp(f"a worker cannot go on, nor could the next: {reason}")
             if reason not in self.crash_reasons:
                 self.progress.warn(f"a worker ended early: {reason}")
@@ -149,7 +149,7 @@ class _Supervisor:
         self.workers = [worker for worker, code in zip(self.workers, codes, strict=True) if code is None]
 
         # A worker that was there before the last halving may still be on its way out for the same want of memory.
-        crowded = any(code == CROWDED and worker not in self.spared for worker, code in ended)
+        crowded = any(code == ExitCode.DEVICE_CROWDED and worker not in self.spared for worker, code in ended)
         if crowded and int(self.options.workers) > 1:
             self.options, self.workers = with_fewer(self.study, self.options, self.workers, self.progress)
             self.spared = list(self.workers)
