@@ -13,6 +13,10 @@ from fer.datasets import Dataset, load, near_copies
 from fer.datasets.loading import folder_of
 from fer.errors import InputError
 from study.options import PRESETS, cache_folder
+from study.record import DatasetRecord, StudyRecord
+
+MOST_FEATURES_GIB = 20.0
+"""GiB of features of frozen layers that a run leaves on the disk."""
 
 
 def prepare_dataset(name: str, options: Mapping[str, Any], kind: str) -> Dataset:
@@ -29,30 +33,30 @@ def prepare_dataset(name: str, options: Mapping[str, Any], kind: str) -> Dataset
     )
 
 
-def dataset_record(dataset: Dataset) -> dict[str, Any]:
+def dataset_record(dataset: Dataset) -> DatasetRecord:
     """Returns what a study's record keeps of a dataset."""
-    return {"name": dataset.name, "kind": dataset.kind, "digest": dataset.digest, "report": dict(dataset.report)}
+    return DatasetRecord(dataset.name, dataset.kind, dataset.digest, dict(dataset.report))
 
 
-def reopen_dataset(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
+def reopen_dataset(record: DatasetRecord, options: Mapping[str, Any]) -> Dataset:
     """Opens the very dataset that a study's record names; prepares it again where it is gone or damaged, now or later.
 
     Raises:
         InputError: It is not among the prepared ones, and what --data holds is another.
     """
-    folder = folder_of(record["name"], record["digest"], cache_folder(options["out"]) / "datasets")
+    folder = folder_of(record.name, record.digest, cache_folder(options["out"]) / "datasets")
     restore = partial(_prepare_again, record, options)
     if not folder.is_dir():
         restore()
-    return Dataset(record["name"], record["kind"], record["digest"], folder, record["report"], restore=restore)
+    return Dataset(record.name, record.kind, record.digest, folder, record.report, restore=restore)
 
 
-def _prepare_again(record: Mapping[str, Any], options: Mapping[str, Any]) -> Dataset:
-    dataset = prepare_dataset(record["name"], options, record["kind"])
-    if dataset.digest != record["digest"]:
+def _prepare_again(record: DatasetRecord, options: Mapping[str, Any]) -> Dataset:
+    dataset = prepare_dataset(record.name, options, record.kind)
+    if dataset.digest != record.digest:
         raise InputError(
             "a study's workers need the data it was started with",
-            f"{dataset.name} with hash {dataset.digest} instead of {record['digest']}",
+            f"{dataset.name} with hash {dataset.digest} instead of {record.digest}",
             "Point --data at the same copy, or start a new study with --study NAME.",
         )
     return dataset
@@ -90,7 +94,7 @@ def _describe_copies(dataset: Dataset, other: Dataset) -> list[str]:
     ]
 
 
-def trim_features(out: str | Path, most: float, spare: float = 3600.0) -> float:
+def trim_features(out: str | Path, most: float = MOST_FEATURES_GIB, spare: float = 3600.0) -> float:
     """Deletes the feature caches that were not used for the longest, until the rest fits.
 
     Args:
@@ -134,7 +138,8 @@ def budget_epochs(options: Mapping[str, Any], source_images: int, target_images:
     return epochs
 
 
-def base_config(record: Mapping[str, Any]) -> AdaptationConfig:
+def base_config(record: StudyRecord) -> AdaptationConfig:
     """Returns the hyperparameters that the study's search space starts from."""
-    options = record["options"]
-    return AdaptationConfig(lr=options["lr"], amount=options["amount"], epochs=record["budget_epochs"])
+    options = record.options
+    assert record.budget_epochs is not None  # every record that may be used has it
+    return AdaptationConfig(lr=options["lr"], amount=options["amount"], epochs=record.budget_epochs)

@@ -46,9 +46,9 @@ def check_combinations(options: StudyOptions) -> None:
     """Raises InputError for options that contradict each other."""
     if options.target == options.source:
         raise InputError("--target and --source are two datasets", options.target, "Choose another target.")
-    if options.baseline and (options.baseline_epochs or options.baseline_sam):
+    if options.baseline and options.baseline_epochs:
         raise InputError(
-            "--baseline is used as it is, which contradicts --baseline-epochs and --baseline-sam",
+            "--baseline is used as it is, which contradicts --baseline-epochs",
             options.baseline,
             "Leave one of them out.",
         )

@@ -27,7 +27,7 @@ ROWS = {
         {"storage"},
         {"fronts", "inputs"},
         {"trials"},
-        {"record", "reading", "reading_record", "stored_values", "trial_attributes"},
+        {"record", "reading", "reading_record", "stored_values", "trial_attributes", "confirmed_results"},
         {
             "options",
             "option_parsers",

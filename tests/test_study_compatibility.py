@@ -13,6 +13,7 @@ from made_study import made_info
 from search_spaces import SPACES, choose, paper
 from study.options import StudyOptions
 from study.pipeline.resume import find_record
+from study.record import StudyRecord
 from study.search.compatibility import fits
 from study.search.initial_trials import parse_initial_trial
 from study.storage.backend import open_storage, trials_of
@@ -117,13 +118,14 @@ def test_a_study_of_an_older_space_is_refused_with_one_line_even_by_force(tmp_pa
     options = StudyOptions("jaffe", space="paper", force=force)
     record = made_info(name="s", options=asdict(options), versions={})
     study.set_user_attr("study", record)
+    new = StudyRecord.from_json(record)
     monkeypatch.setattr("study.pipeline.resume.identity_options", lambda options: {})
     fill_slots(study, 3, "paper", BASE)
-    assert find_record(record, options, storage)["name"] == "s"
+    assert find_record(new, options, storage).name == "s"
     older = CategoricalDistribution(["FC", "FC+CL", "RE", "FU"])
     study.add_trial(ended({"strategy": ("FU", older), "amount": (1.0, AMOUNT)}))
     with pytest.raises(InputError) as caught:
-        find_record(record, options, storage)
+        find_record(new, options, storage)
     said = str(caught.value)
     assert "search space paper has changed since study s began" in said and "--study NAME" in said
     assert "\n" not in said and paper.FROM_SCRATCH not in said

@@ -6,7 +6,9 @@ import pytest
 
 from study import machine
 from study.options import StudyOptions
-from study.pipeline.prepare import settle_workers
+from study.pipeline.running_study import RunningStudy
+from study.pipeline.workers import settle_workers
+from study.record import BaselineRecord, StudyRecord
 
 
 @pytest.mark.parametrize(
@@ -40,10 +42,10 @@ def test_old_allocators_are_told_a_threshold_that_they_take():
     assert machine._largest_kept(("glibc", "2.35")) == machine._largest_kept(("", "")) == 2**30
 
 
-@pytest.mark.parametrize("device, threads, wanted", [("cpu", 4, 4), ("cpu", 99, 1), ("cuda", 1, 4), ("cuda", 8, 2)])
-def test_who_says_how_many_threads_gets_as_many_workers_as_cores_allow(monkeypatch, device, threads, wanted):
+@pytest.mark.parametrize("device, preset, wanted", [("cuda", "paper", 4), ("cuda", "tiny", 4), ("cpu", "tiny", 16)])
+def test_where_nothing_is_measured_a_study_has_the_usual_workers_of_one_thread(monkeypatch, device, preset, wanted):
     monkeypatch.setattr(machine, "cores", lambda: 16)
-    monkeypatch.setattr("study.pipeline.prepare.cores", lambda: 16)
-    record = {"baseline": {"device": device}}
-    settled = settle_workers(None, record, StudyOptions("tfeid", threads=threads), None)
-    assert (settled.workers, settled.threads) == (str(wanted), threads)
+    monkeypatch.setattr("study.pipeline.workers.cores", lambda: 16)
+    record = StudyRecord(baseline=BaselineRecord(device=device))
+    settled = settle_workers(RunningStudy(None, record, StudyOptions("tfeid", preset=preset), None, None))
+    assert (settled.options.workers, settled.threads) == (str(wanted), 1)

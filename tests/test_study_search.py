@@ -18,6 +18,7 @@ from search_spaces import choose
 from study.execution.claim import claim_trial
 from study.options import SAMPLERS, StudyOptions
 from study.pipeline.resume import find_record
+from study.record import StudyRecord
 from study.search.samplers import SamplerView, make_sampler
 from study.storage.backend import load_study, open_storage, trials_of
 from study.storage.leases import identity_of_process, requeue_expired
@@ -261,7 +262,7 @@ def test_a_study_that_an_older_version_began_is_resumed_or_refused_by_its_sample
         return made_info(options=asdict(StudyOptions("tfeid", sampler=sampler)))
 
     found = find_in(record_of("auto"), StudyOptions("tfeid"))
-    assert found["options"]["sampler"] == "tpe"
+    assert found.options["sampler"] == "tpe"
     with pytest.raises(InputError, match="sampler tpe → random"):
         find_in(record_of("auto"), StudyOptions("tfeid", sampler="random"))
     for gone in ("evolution", "qmc"):
@@ -269,11 +270,11 @@ def test_a_study_that_an_older_version_began_is_resumed_or_refused_by_its_sample
             find_in(record_of(gone), StudyOptions("tfeid"))
 
 
-def find_in(record: dict, options: StudyOptions) -> dict:
+def find_in(record: dict, options: StudyOptions) -> StudyRecord:
     """Looks for a study in a storage that has one with this record."""
     study = optuna.create_study(study_name="s", directions=["maximize"] * 2)
     study.set_user_attr("study", record)
-    return find_record(record | {"name": "s"}, options, storage_of(study)[0])
+    return find_record(StudyRecord.from_json(record | {"name": "s"}), options, storage_of(study)[0])
 
 
 @pytest.mark.parametrize(("sampler", "finished"), [("nsga2", 56), ("gp", 12)])

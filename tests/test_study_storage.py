@@ -15,6 +15,7 @@ from fer.config import AdaptationConfig
 from fer.errors import InputError
 from study.machine import is_stuck
 from study.pipeline.resume import list_drift, write_record
+from study.record import StudyRecord
 from study.storage import backend
 from study.storage.backend import open_storage, trials_of
 from study.storage.journal import Journal
@@ -184,18 +185,19 @@ def test_what_is_the_machines_fault_is_told_from_what_is_a_trials(error):
 def test_changes_around_a_study_are_told_one_by_one():
     known = {"source": {"digest": "a"}, "target": {"digest": "b"}, "versions": {"torch": "2.11", "mlflow": "3"}}
     now = {"source": {"digest": "a"}, "target": {"digest": "c"}, "versions": {"torch": "2.12", "mlflow": "4"}}
-    assert list_drift(known, known) == []
-    assert list_drift(known, now) == ["target b → c", "torch 2.11 → 2.12"]
+    earlier, new = StudyRecord.from_json(known), StudyRecord.from_json(now)
+    assert list_drift(earlier, earlier) == []
+    assert list_drift(earlier, new) == ["target b → c", "torch 2.11 → 2.12"]
 
 
 def test_a_study_that_another_parent_began_meanwhile_keeps_its_record():
     study = optuna.create_study(study_name="s", directions=["maximize"] * 2)
     mine, other = {"name": "s", "id": "a", "created": "today"}, {"name": "s", "id": "b", "created": "now"}
     for _ in range(2):
-        write_record(study, mine)
+        write_record(study, StudyRecord.from_json(mine))
     with pytest.raises(InputError, match="begins once"):
-        write_record(study, other)
-    assert study.user_attrs["study"] == mine
+        write_record(study, StudyRecord.from_json(other))
+    assert study.user_attrs["study"] == mine | {"synthetic": False}
 
 
 def test_the_parent_of_processes_passes_the_url_where_nobody_reads_it(monkeypatch):

@@ -15,7 +15,7 @@ from study import report, sync
 from study.execution.progress import Progress
 from study.fronts import front_table, hypervolume_over_trials
 from study.options import StudyOptions
-from study.record import hide_secrets
+from study.record import StudyRecord, hide_secrets
 from study.tracking import mlflow_run, models, payloads
 from study.tracking.follower import Follower
 from study.trials import finished_trials, model_file, trials_table
@@ -345,7 +345,7 @@ def test_a_studys_end_logs_its_networks_beside_the_export(study_run, store, base
         monkeypatch.setattr(follower, "catch_up", lambda *_: False)
     monkeypatch.setattr(Progress, "warn", lambda self, text: spoken.append(text))
     monkeypatch.setattr(subprocess, "Popen", noted(beside, subprocess.Popen, folder / "report.html"))
-    running = RunningStudy(study, info, options, Progress(quiet=True), follower)
+    running = RunningStudy(study, StudyRecord.from_json(info), options, Progress(quiet=True), follower)
     finish_study(running, networks=True)
     (parent,) = parents(study_run, info)
     assert {f"model.trial-{number:04d}" for number in (0, 1)} == {n for n in parent.data.tags if n[:6] == "model."}

@@ -157,7 +157,7 @@ class Confirmation:
         test_sets: For each domain the dataset, the number of its test images, their digest, and who evaluated them
             before; None before the evaluation was recorded.
         finished: When it ended, ISO 8601; None before that.
-        results: What `study.confirmation.results.collect_results` returned; None before that.
+        results: The stored form of `study.confirmed_results.ConfirmationResults`; None before that.
     """
 
     seeds: int

@@ -1,8 +1,9 @@
 """What the stored answers of a confirmation say, as the report shows it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from study.confirmation.statistics import (
     strategy_differences,
 )
 from study.confirmation.test_sets import GroundTruth
+from study.confirmed_results import ConfirmationResults
 from study.options import LEVEL
 from study.record import DOMAINS
 
@@ -24,17 +26,13 @@ if TYPE_CHECKING:
     from fer.config import AdaptationConfig
 
 
-def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth) -> dict[str, Any]:
+def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth) -> ConfirmationResults:
     """Turns the stored answers into what the report says; a pure function of its arguments and the stored files.
 
     Args:
         confirmation: Whose evaluation is recorded.
         folder: The study's.
         truth: Of the test images.
-
-    Returns:
-        What `judge_points` returns, with each point's metrics on test images and its accuracy on other validation
-        images; inside: `per_class_results` of each point; differences: `strategy_differences`.
 
     Raises:
         RuntimeError: Answers of a job are missing.
@@ -61,11 +59,17 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
 
     # What they say, point by point and compared.
     results = judge_points(points, truth.subjects, LEVEL)
-    rows = zip(results["points"], measures_on_test(points, truth.labels), validations, strict=True)
-    results["points"] = [row | measures | validation for row, measures, validation in rows]
-    results["inside"] = [per_class_results(point, points[0], truth.labels) for point in points]
-    results["differences"] = strategy_differences(points, truth.subjects, LEVEL)
-    return results
+    measures = measures_on_test(points, truth.labels)
+    rows = []
+    for row, row_measures, validation in zip(results.points, measures, validations, strict=True):
+        figures = {domain: replace(row.figures[domain], val_again=validation.get(domain)) for domain in DOMAINS}
+        rows.append(replace(row, figures=figures, measures=row_measures))
+    return replace(
+        results,
+        points=tuple(rows),
+        class_results=tuple(per_class_results(point, points[0], truth.labels) for point in points),
+        differences=tuple(strategy_differences(points, truth.subjects, LEVEL)),
+    )
 
 
 def collect_point(job: ConfirmationJob, place: int, answers: Sequence[Arrays], truth: GroundTruth) -> ConfirmedPoint:
@@ -114,7 +118,7 @@ def validation_accuracies(answers: Sequence[Arrays], place: int) -> dict[str, fl
         place: The number of its interpolation point.
 
     Returns:
-        source_val_again and target_val_again; a training that diverged counts as 0.
+        The accuracy by domain, 0 to 1; a training that diverged counts as 0.
     """
     means = {}
     for domain in DOMAINS:
@@ -122,7 +126,7 @@ def validation_accuracies(answers: Sequence[Arrays], place: int) -> dict[str, fl
         for each in answers:
             predicted = predicted_expressions(each[f"{domain}-val-{place}"])
             accuracies.append(np.mean(predicted == each[f"{domain}-val-labels"]))
-        means[f"{domain}_val_again"] = float(np.mean(accuracies))
+        means[domain] = float(np.mean(accuracies))
     return means
 
 

@@ -17,6 +17,7 @@ from study.cli import describe_failure, leave
 from study.exit_code import ExitCode
 from study.machine import exit_with_parent, keep_private
 from study.options import PRESETS, cache_folder
+from study.record import StudyRecord
 
 if TYPE_CHECKING:
     from fer.baseline import BaselineConfig
@@ -41,7 +42,8 @@ def main(record: dict[str, Any]) -> dict[str, Any]:
 
     options = record["options"]
     where = make_runtime(options["device"], options["precision"])
-    source, target = reopen_dataset(record["source"], options), reopen_dataset(record["target"], options)
+    datasets = StudyRecord.from_json(record)
+    source, target = reopen_dataset(datasets.source, options), reopen_dataset(datasets.target, options)
     if options["baseline"]:
         path = Path(options["baseline"])
     else:
@@ -91,7 +93,7 @@ def config_of(options: Mapping[str, Any], where: "Runtime") -> "BaselineConfig":
         options["seed"],
         options["baseline_epochs"] or preset.baseline_epochs,
         processes=1 if where.device.startswith("cuda") else preset.baseline_processes,
-        sam=options["baseline_sam"],
+        sam=options.get("baseline_sam", 0.0),  # of studies that an older version began
     )
 
 

@@ -13,6 +13,7 @@ from study.execution.claim import claim_trial
 from study.machine import DeviceCrowded
 from study.options import INTERPOLATION_POINTS, cache_folder
 from study.reading_record import required_record
+from study.record import StudyRecord
 from study.storage.backend import load_study
 from study.storage.leases import holding_lease
 from study.storage.retry import SECONDS_TO_RETRY
@@ -87,8 +88,9 @@ def open_trial_context(record: dict[str, Any], args: argparse.Namespace) -> "Tri
     options = record["options"] | {"out": args.out, "data": args.data}
     baseline = record["baseline"]
     runtime = make_runtime(args.device or baseline["device"], baseline["precision"], getattr(args, "threads", 1))
-    source = reopen_dataset(record["source"], options)
-    target = reopen_dataset(record["target"], options)
+    typed_record = StudyRecord.from_json(record)
+    source = reopen_dataset(typed_record.source, options)
+    target = reopen_dataset(typed_record.target, options)
     trained = reopen_baseline(record, options, source, runtime)
     rung_images = options.get("rung_images", 0) or None
     setting = AdaptationTask(trained, source, target, runtime, cache_folder(args.out), rung_images)
@@ -96,7 +98,7 @@ def open_trial_context(record: dict[str, Any], args: argparse.Namespace) -> "Tri
     return TrialContext(
         setting,
         options["space"],
-        base_config(record),
+        base_config(typed_record),
         options["seed"],
         Path(args.out) / record["name"],
         early_stop=options["early_stop"] == "on",

@@ -2,12 +2,15 @@
 
 import contextlib
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.arguments import check_study_name
 from study.execution.progress import Progress
+from study.execution.ray_workers import RayWorkers
 from study.execution.supervisor import reason_to_end, supervise
+from study.execution.worker_process import spawn_worker
 from study.exit_code import ExitCode
 from study.inputs import base_config, trim_features
 from study.options import StudyOptions, study_name
@@ -18,11 +21,10 @@ from study.pipeline.prepare import (
     make_record,
     read_data,
     resolve_auto,
-    settle_workers,
-    show_study,
 )
 from study.pipeline.resume import begin_or_resume, write_record
 from study.pipeline.running_study import RunningStudy
+from study.pipeline.workers import settle_workers, show_study
 from study.reporting.export import is_exported, require_folders
 from study.search.initial_trials import initial_trials
 from study.storage.backend import trials_of
@@ -45,7 +47,7 @@ def run_main_job(options: StudyOptions) -> int:
         The exit code.
     """
     options = resolve_auto(options)
-    progress = Progress(quiet=options.quiet)
+    progress = Progress()
     progress.say(f"{options.source} → {options.target}: {options.wanted} trials, space {options.space}")
 
     # Connecting takes seconds, so it begins now; a server that the user named must answer.
@@ -60,9 +62,9 @@ def run_main_job(options: StudyOptions) -> int:
 def _run_with_follower(options: StudyOptions, progress: Progress, follower: Follower) -> None:
     """Prepares the study, runs it, and adds what the user wants at its end."""
     # Room on the disk.
-    freed = trim_features(options.out, options.cache_gib)
+    freed = trim_features(options.out)
     if freed:
-        progress.say(f"  {freed:.1f} GiB of features that no study used for long were deleted (--cache-gib)")
+        progress.say(f"  {freed:.1f} GiB of features that no study used for long were deleted")
 
     # Data, and the name that follows from it.
     source, target = read_data(options, progress)
@@ -74,13 +76,14 @@ def _run_with_follower(options: StudyOptions, progress: Progress, follower: Foll
         require_folders(folder)
 
         # The study, with its baseline.
-        study, record = begin_or_resume(make_record(name, options, source, target), options, progress, follower)
+        new = make_record(name, options, source, target)
+        study, record = begin_or_resume(new, options, progress, follower)
         running = RunningStudy(study, record, options, progress, follower)
 
         with _exclusive_in_storage(running):
             write_record(study, record)
-            running = running.with_options(settle_workers(study, record, options, progress))
-            show_study(record, running.options, progress)
+            running = settle_workers(running)
+            show_study(running)
 
             # The search.
             search_and_export(running)
@@ -100,7 +103,7 @@ def _exclusive_in_storage(running: RunningStudy) -> contextlib.AbstractContextMa
 
 
 def search_and_export(running: RunningStudy) -> None:
-    """Runs workers until the study has its trials, with MLflow following, then exports; does neither in vain."""
+    """Runs workers until the study has its trials, with MLflow following, then exports; skips what was done before."""
     study, options = running.study, running.options
     base = base_config(running.record)
 
@@ -120,7 +123,7 @@ def search_and_export(running: RunningStudy) -> None:
 
     # Search.
     running.follower.check()
-    running.follower.follow(study, running.record)
+    running.follower.follow(study, running.record.to_json())
     reason = None
     try:
         reason = _search(running, base)
@@ -134,11 +137,9 @@ def _search(running: RunningStudy, base: "AdaptationConfig") -> str:
     """Runs workers, on this machine or on a Ray cluster, until the study ends; returns why it ended."""
     study, options = running.study, running.options
     if not options.ray:
-        return supervise(study, options, base, running.progress, None)
+        return supervise(study, options, base, running.progress, partial(spawn_worker, threads=running.threads))
 
-    from study.execution.ray_workers import RayWorkers  # Ray is optional
-
-    workers = RayWorkers(options, running.record)
+    workers = RayWorkers(options, running.record.to_json())
     try:
         options = dataclasses.replace(options, workers=str(workers.workers))
         return supervise(study, options, base, running.progress, workers.spawn)
