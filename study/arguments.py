@@ -9,13 +9,16 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qs
 
 from fer.errors import InputError, shorten
 from study.cli import tell_error
 from study.exit_code import ExitCode
 from study.redaction import hide_secrets
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 LONGEST_NUMBER = 40
 """Characters of a number."""
@@ -35,7 +38,7 @@ MOST_THREADS = 1024
 class Parser(argparse.ArgumentParser):
     """A parser that prints what is wrong as one line, with nothing in it that a terminal obeys."""
 
-    def print_help(self, file: Any = None) -> None:
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
         """Prints all options; argparse's own method ignores an output that cannot be written."""
         (file or sys.stdout).write(self.format_help())
 

@@ -140,6 +140,5 @@ def budget_epochs(options: Mapping[str, Any], source_images: int, target_images:
 
 def base_config(record: StudyRecord) -> AdaptationConfig:
     """Returns the hyperparameters that the study's search space starts from."""
-    options = record.options
-    assert record.budget_epochs is not None  # every record that may be used has it
-    return AdaptationConfig(lr=options["lr"], amount=options["amount"], epochs=record.budget_epochs)
+    assert record.budget_epochs is not None, "a study's record has its budget"
+    return AdaptationConfig(lr=record.options["lr"], amount=record.options["amount"], epochs=record.budget_epochs)

@@ -7,6 +7,7 @@ from typing import Any, Self, get_type_hints
 
 from study.redaction import hide_secrets as hide_secrets
 from study.redaction import one_line as one_line
+from study.stored_results import StoredResults
 
 DOMAINS = ("source", "target")
 
@@ -139,7 +140,14 @@ class DatasetRecord(_Record):
 
     def count_images(self, split: str) -> int:
         """Returns how many images a split has, 0 where the record does not say."""
-        size = number(_entries(self.report.get("sizes")).get(split))
+        return self._count("sizes", split)
+
+    def count_people(self, split: str) -> int:
+        """Returns how many people a split shows, 0 where the record does not say."""
+        return self._count("subjects", split)
+
+    def _count(self, what: str, split: str) -> int:
+        size = number(_entries(self.report.get(what)).get(split))
         return 0 if size is None else int(size)
 
 
@@ -256,3 +264,14 @@ class StudyRecord(_Record):
     def is_synthetic(self) -> bool:
         """Whether any face of the study is synthetic."""
         return self.synthetic or "synthetic" in (self.source.kind, self.target.kind)
+
+    @property
+    def results(self) -> StoredResults:
+        """What its confirmation measured; empty where it was not run to its end."""
+        return StoredResults.from_json(self.confirmation.get("results"))
+
+    def earlier_evaluations(self, domain: str) -> list[Any]:
+        """Returns the entries of when the test images of a domain were evaluated before, in any study of the folder."""
+        test_sets = _entries(self.confirmation.get("test_sets"))
+        earlier = _entries(test_sets.get(domain)).get("evaluated_before")
+        return earlier if isinstance(earlier, list) else []

@@ -29,7 +29,7 @@ _ENCODED_PAIR = re.compile(r"([\w.%+-]{1,80})=([^&\s]{0,2000}%[^&]*)")
 _ENCODED_NAME = re.compile(r"(?<![\w%-])([\w-]{0,80}%[\w%-]{0,80})=([^&]+)")
 
 
-def hide_secrets(value: Any) -> Any:
+def hide_secrets(value: Any) -> Any:  # noqa: ANN401  # of a text it returns a text, of a dict a dict
     """Returns a copy of text, dicts and lists in which passwords and tokens inside URIs are starred.
 
     Three kinds are recognised: users and passwords before an "@", however they are written; named secrets in queries,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from fer.errors import printable, shorten
 from fer.expressions import EXPRESSIONS
@@ -36,29 +36,29 @@ def notice(odd: list[str], most: int = 8) -> str:
     return f"{parts} of the storage cannot be read and were left out: {shown}."
 
 
-def show_name(name: Any) -> str:
+def show_name(name: object) -> str:
     """Returns a stored name as a line can show it: printable and short."""
     return shorten(printable(name), 60)
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Returns whether a value is a finite number of 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
 
 
-def is_count(value: Any) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Returns whether a value is a whole number that counts something."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
-def is_share(value: Any) -> bool:
+def is_share(value: object) -> TypeGuard[int | float]:
     """Returns whether a value is an accuracy or another number from 0 to 1."""
     return is_number(value) and 0 <= value <= 1
 
 
-def is_plain(value: Any, depth: int = DEEPEST) -> bool:
+def is_plain(value: object, depth: int = DEEPEST) -> bool:
     """Returns whether a value is JSON of bounded depth, text and numbers, which every export can hold."""
     if isinstance(value, str):
         return len(value) <= LONGEST_TEXT
@@ -73,7 +73,7 @@ def is_plain(value: Any, depth: int = DEEPEST) -> bool:
     return isinstance(value, list | tuple) and all(is_plain(item, depth - 1) for item in value)
 
 
-def encodable(value: Any) -> Any:
+def encodable(value: object) -> Any:
     """Returns a copy of text, dicts and lists in which what no UTF-8 can hold, half of a surrogate pair, is escaped."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
@@ -84,7 +84,7 @@ def encodable(value: Any) -> Any:
     return value
 
 
-def is_confusion(value: Any) -> bool:
+def is_confusion(value: object) -> bool:
     """Returns whether a value is a 7×7 table of numbers for source and target, or for one of them."""
     size = len(EXPRESSIONS)
 
@@ -95,11 +95,11 @@ def is_confusion(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) <= set(DOMAINS) and all(map(is_table, value.values()))
 
 
-def is_text(value: Any) -> bool:
+def is_text(value: object) -> TypeGuard[str]:
     """Returns whether a value is a text."""
     return isinstance(value, str)
 
 
-def is_name(value: Any) -> bool:
+def is_name(value: object) -> TypeGuard[str]:
     """Returns whether a value is a text without control characters, which stands in tables and on terminals."""
     return isinstance(value, str) and bool(value) and len(value) <= 200 and printable(value) == value
