@@ -1,6 +1,7 @@
 """The options of a study, each declared once. Light to import: `--help` must answer at once."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -253,6 +254,19 @@ class StudyOptions:
         None, "put the front's networks in MLflow's registry under this name at the end", group="places",
         metavar="NAME", resumable=True, check=partial(check_path, "--register"),
     )  # fmt: skip
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "StudyOptions":
+        """Returns the options that a study's record keeps.
+
+        An option that is younger than the study has its default, which was the only way then; one that is gone is left
+        out.
+        """
+        values = {"target": ""} | {name: stored[name] for name in declared(cls) if name in stored}
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = tuple(value)
+        return cls(**values)
 
     @property
     def wanted(self) -> int:

@@ -20,6 +20,7 @@ from study.confirmation.jobs import (
 )
 from study.fronts import candidate_networks, front_table, model_names
 from study.inputs import base_config
+from study.options import StudyOptions
 from study.record import DOMAINS, StudyRecord
 from study.reporting.paper_table import AMOUNTS
 from study.storage.backend import trials_of
@@ -134,7 +135,7 @@ def reference_adaptations(record: StudyRecord) -> list[tuple[str, str, Adaptatio
 
     In the paper's space that is its complete table, with both shares of the target's training set.
     """
-    space = record.options["space"]
+    space = StudyOptions.from_json(record.options).space
     base = base_config(record)
     adaptations = []
     for strategy in STRATEGIES:

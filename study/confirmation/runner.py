@@ -20,7 +20,7 @@ from study.confirmation.test_sets import describe_test_set, read_ground_truth
 from study.confirmation.training_process import Assignment
 from study.inputs import reopen_dataset
 from study.machine import required_device, usual_workers
-from study.options import SEEDS
+from study.options import SEEDS, StudyOptions
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
 from study.reporting.export import export, require_folders
@@ -81,6 +81,7 @@ def run_confirmation(options: ConfirmationOptions) -> None:
     check_options(options)
     study = load_study(options.study, Path(options.out), options.storage)
     record = StudyRecord.from_json(required_record(study.user_attrs.get("study"), options.study))
+    study_options = StudyOptions.from_json(record.options)
     device = required_device(record.baseline.device if options.device is None else options.device)
     folder = Path(options.out) / options.study
     require_folders(folder)
@@ -88,7 +89,7 @@ def run_confirmation(options: ConfirmationOptions) -> None:
     with exclusive_confirmation(folder):
         # What is left to train, with which data.
         confirmation = begin_confirmation(study, options.seeds, options.again)
-        data = options.data or record.options.get("data")
+        data = options.data or study_options.data
         datasets = reopen_datasets(record, options.out, data)
         trainings = trainings_left(confirmation, folder)
         workers = min(options.workers or usual_workers(device), len(trainings))
@@ -106,7 +107,7 @@ def run_confirmation(options: ConfirmationOptions) -> None:
         train_and_evaluate(assignment, trainings, workers, record_this_evaluation)
 
         # What the answers say.
-        truth = read_ground_truth(datasets, record.options.get("folds", 0))
+        truth = read_ground_truth(datasets, study_options.folds)
         results = collect_results(confirmation, folder, truth)
         confirmation = dataclasses.replace(confirmation, finished=time_now(), results=results.to_json())
         study.set_user_attr(CONFIRMATION_ATTRIBUTE, confirmation.to_json())

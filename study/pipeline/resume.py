@@ -133,10 +133,8 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
 
 def _check_same_options(earlier: StudyRecord, options: StudyOptions) -> None:
     """Raises InputError where options that make a study what it is have changed."""
-    after = identity_options(options)
-    # An option that is younger than the study has had its default there.
-    before = {name: earlier.options.get(name, getattr(StudyOptions, name, None)) for name in after}
-    changed = _list_changes(before, after)
+    before = identity_options(StudyOptions.from_json(earlier.options))
+    changed = _list_changes(before, identity_options(options))
     if changed:
         raise InputError(
             f"study {earlier.name} can only go on as it was started",
