@@ -72,7 +72,7 @@ def decimal(text: str) -> float:
 
 
 def is_count(text: str, most: int) -> bool:
-    """Whether text is a whole number from 1 to `most`."""
+    """Returns whether text is a whole number from 1 to `most`."""
     return re.fullmatch(r"[0-9]{1,9}", text) is not None and 1 <= int(text) <= most
 
 
@@ -88,7 +88,7 @@ def from_environment(name: str, environment: Mapping[str, str] = os.environ) -> 
 
 
 def is_text(value: str) -> bool:
-    """Whether text has no NUL and none of the marks by which Python keeps bytes that are no UTF-8."""
+    """Returns whether text has no NUL and none of the marks by which Python keeps bytes that are no UTF-8."""
     return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
@@ -144,7 +144,7 @@ def check_storage(url: str | None) -> None:
 
 
 def is_shared_database(url: str) -> bool:
-    """Whether a URL is not that of an SQLite database in one process's memory."""
+    """Returns whether a URL is not that of an SQLite database in one process's memory."""
     scheme, _, rest = url.strip().partition(":")
     if not re.fullmatch(r"sqlite(\+\w+)?", scheme, re.IGNORECASE):
         return True

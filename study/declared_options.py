@@ -4,8 +4,8 @@ Example:
     >>> @dataclass
     ... class Search:
     ...     trials: int = option(200, "total of trials", parse=integer, metavar="N", check=must(...))
-    >>> add_options(parser, Search)
-    >>> options = read_options(Search, parser.parse_args())
+    >>> groups = add_options(parser, Search)
+    >>> options = read_options(Search, parser, None)
 
 Light to import: `--help` must answer at once.
 """

@@ -29,7 +29,7 @@ def prepare_dataset(name: str, options: Mapping[str, Any], kind: str) -> Dataset
         equalise=options["equalise"],
         keep_duplicates=options["keep_duplicates"],
         seed=options["seed"],
-        scale=PRESETS[options["preset"]].stand_in,
+        scale=PRESETS[options["preset"]].synthetic_scale,
     )
 
 

@@ -73,7 +73,7 @@ def _without_encoded_secret(pair: re.Match) -> str:
 
 
 def _is_secret_when_decoded(name: str, value: str) -> bool:
-    """Whether a pair holds a secret under any of its layers of percent-encoding."""
+    """Returns whether a pair holds a secret under any of its layers of percent-encoding."""
     for _ in range(MOST_LAYERS):
         decoded = unquote_plus(name), unquote_plus(value)
         if decoded == (name, value):

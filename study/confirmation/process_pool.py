@@ -24,7 +24,7 @@ def train_and_evaluate(
     trainings: Sequence[Training],
     workers: int,
     record_evaluation: Callable[[], Confirmation],
-) -> None:
+) -> Confirmation:
     """Lets processes train their parts, records the evaluation when all are ready, and lets them evaluate.
 
     Args:
@@ -33,6 +33,9 @@ def train_and_evaluate(
         workers: How many processes, no more than trainings.
         record_evaluation: Records that the test images are evaluated, and returns the confirmation; called once.
 
+    Returns:
+        The confirmation whose evaluation was recorded.
+
     Raises:
         InputError: A process found the device, the data or the baseline wrong.
         RuntimeError: A process could not go on.
@@ -40,6 +43,7 @@ def train_and_evaluate(
     messages: Messages = queue.Queue()
     processes: list[subprocess.Popen] = []
     try:
+        # Each trains its part.
         for number in range(workers):
             part = replace(assignment, trainings=tuple(trainings[number::workers]))
             processes.append(start_process(part, number, messages))
@@ -57,12 +61,14 @@ def train_and_evaluate(
         for process in processes:
             write_line(process, confirmation.to_json())
 
+        # Each evaluates, trains what is left of its part and ends.
         running = set(range(workers))
         while running:
             number, message = messages.get()
             if message is not None or processes[number].wait():
                 raise error_of(message, processes[number])
             running.discard(number)
+        return confirmation
     finally:
         for process in processes:
             process.kill()

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,40 +82,50 @@ def run_confirmation(options: ConfirmationOptions) -> None:
     check_options(options)
     study = load_study(options.study, Path(options.out), options.storage)
     record = StudyRecord.from_json(required_record(study.user_attrs.get("study"), options.study))
-    study_options = StudyOptions.from_json(record.options)
-    device = required_device(record.baseline.device if options.device is None else options.device)
     folder = Path(options.out) / options.study
     require_folders(folder)
 
+    # The confirmation.
     with exclusive_confirmation(folder):
-        # What is left to train, with which data.
-        confirmation = begin_confirmation(study, options.seeds, options.again)
-        data = options.data or study_options.data
-        datasets = reopen_datasets(record, options.out, data)
-        trainings = trainings_left(confirmation, folder)
-        workers = min(options.workers or usual_workers(device), len(trainings))
-        jobs = f"{len(confirmation.jobs)} jobs with {options.seeds} seeds"
-        print(f"confirming {options.study}: {jobs}, {len(trainings)} trainings in {workers} processes", flush=True)
-
-        # Training, and evaluation when it is recorded.
-        assignment = Assignment(record, options.out, data, device, str(folder), confirmation.jobs)
-
-        def record_this_evaluation() -> Confirmation:
-            nonlocal confirmation
-            confirmation = record_evaluation(study, record, confirmation, datasets, options.out)
-            return confirmation
-
-        train_and_evaluate(assignment, trainings, workers, record_this_evaluation)
-
-        # What the answers say.
-        truth = read_ground_truth(datasets, study_options.folds)
-        results = collect_results(confirmation, folder, truth)
-        confirmation = dataclasses.replace(confirmation, finished=time_now(), results=results.to_json())
+        confirmation = _confirm(study, record, options)
         study.set_user_attr(CONFIRMATION_ATTRIBUTE, confirmation.to_json())
 
+    # What the user sees of it.
     export(record.to_json() | confirmation_of(study), trials_of(study), folder)
     print_results(study, dataclasses.replace(record, confirmation=confirmation.to_json()))
     print(f"report: {folder / 'report.html'}; for MLflow: python -m study.sync {options.study}")
+
+
+def _confirm(study: "optuna.Study", record: StudyRecord, options: ConfirmationOptions) -> Confirmation:
+    """Trains and evaluates what is left to do, and returns the confirmation with its results.
+
+    Args:
+        study: Whose.
+        record: Of the study.
+        options: What is confirmed and where.
+    """
+    study_options = StudyOptions.from_json(record.options)
+    device = required_device(record.baseline.device if options.device is None else options.device)
+    folder = Path(options.out) / options.study
+
+    # What is left to train, with which data.
+    confirmation = begin_confirmation(study, options.seeds, options.again)
+    data = options.data or study_options.data
+    datasets = reopen_datasets(record, options.out, data)
+    trainings = trainings_left(confirmation, folder)
+    workers = min(options.workers or usual_workers(device), len(trainings))
+    jobs = f"{len(confirmation.jobs)} jobs with {options.seeds} seeds"
+    print(f"confirming {options.study}: {jobs}, {len(trainings)} trainings in {workers} processes", flush=True)
+
+    # Training, and evaluation once it is recorded.
+    assignment = Assignment(record, options.out, data, device, str(folder), confirmation.jobs)
+    record_now = partial(record_evaluation, study, record, confirmation, datasets, options.out)
+    confirmation = train_and_evaluate(assignment, trainings, workers, record_now)
+
+    # What the answers say.
+    truth = read_ground_truth(datasets, study_options.folds)
+    results = collect_results(confirmation, folder, truth)
+    return dataclasses.replace(confirmation, finished=time_now(), results=results.to_json())
 
 
 def print_results(study: "optuna.Study", record: StudyRecord) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.cli import command_line, python
+from study.cli import ERROR, command_line, python
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.confirmation.runner import ConfirmationOptions, run_confirmation
 from study.execution.progress import Progress, front_rich_table
@@ -28,8 +28,8 @@ from study.trials import trials_table
 if TYPE_CHECKING:
     import optuna
 
-WARNING, ERROR = "warning: ", "error: "
-"""How the lines begin by which a command tells of trouble."""
+WARNING = "warning: "
+"""How the line of a warning begins, as `study.cli.ERROR` of an error."""
 
 
 # Export.

@@ -4,8 +4,8 @@ import contextlib
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from fer.config import AdaptationConfig
 from study.arguments import check_study_name
 from study.execution.progress import Progress
 from study.execution.ray_workers import RayWorkers
@@ -32,9 +32,6 @@ from study.storage.leases import exclusive_parent, requeue_expired
 from study.storage.slots import fill_slots
 from study.tracking.follower import Follower
 from study.trials import counted_trials
-
-if TYPE_CHECKING:
-    from fer.config import AdaptationConfig
 
 
 def run_main_job(options: StudyOptions) -> int:
@@ -72,6 +69,7 @@ def _run_with_follower(options: StudyOptions, progress: Progress, follower: Foll
     check_study_name(name)
     folder = Path(options.out) / name
 
+    # One parent leads a study, on this machine and in a shared storage.
     with exclusive_folder(folder):
         require_folders(folder)
 
@@ -104,7 +102,8 @@ def _exclusive_in_storage(running: RunningStudy) -> contextlib.AbstractContextMa
 
 def search_and_export(running: RunningStudy) -> None:
     """Runs workers until the study has its trials, with MLflow following, then exports; skips what was done before."""
-    study, options = running.study, running.options
+    study = running.study
+    options = running.options
     base = base_config(running.record)
 
     # Slots for the trials that are still to be finished.
@@ -116,7 +115,7 @@ def search_and_export(running: RunningStudy) -> None:
         study.set_user_attr("ended", None)  # a study that a shorter patience ended goes on
         unfinished = fill_slots(study, options.wanted, options.space, base, guesses)
 
-    # Nothing to do?
+    # A study with all its trials and exports needs no more than a summary.
     if not unfinished and is_exported(trials_of(study), running.folder):
         print_summary(running, reason_of_end or "nothing to do: all trials are there")
         return
@@ -133,11 +132,13 @@ def search_and_export(running: RunningStudy) -> None:
     print_summary(running, reason)
 
 
-def _search(running: RunningStudy, base: "AdaptationConfig") -> str:
+def _search(running: RunningStudy, base: AdaptationConfig) -> str:
     """Runs workers, on this machine or on a Ray cluster, until the study ends; returns why it ended."""
-    study, options = running.study, running.options
+    study = running.study
+    options = running.options
     if not options.ray:
-        return supervise(study, options, base, running.progress, partial(spawn_worker, threads=running.threads))
+        spawn = partial(spawn_worker, threads=running.threads)
+        return supervise(study, options, base, running.progress, spawn)
 
     workers = RayWorkers(options, running.record.to_json())
     try:

@@ -72,7 +72,7 @@ def _show_dataset(dataset: Dataset, progress: Progress) -> None:
 
 
 def any_synthetic(source: Dataset, target: Dataset) -> bool:
-    """Whether any face of the study is synthetic."""
+    """Returns whether any face of a study of these datasets is synthetic."""
     return "synthetic" in (source.kind, target.kind)
 
 

@@ -63,10 +63,12 @@ def show_calibration(rates: dict[str, float], progress: Progress) -> None:
 
 def show_study(running: RunningStudy) -> None:
     """Prints what the study works with: network, baseline, budget, places."""
-    record, options = running.record, running.options
+    record = running.record
+    options = running.options
     baseline = record.baseline
     say = running.progress.say
 
+    # The network and its baseline.
     parameters = baseline.parameters or 0
     say(
         f"  network: {parameters / 1e6:.2f} M parameters (preset {options.preset}), "
@@ -80,6 +82,7 @@ def show_study(running: RunningStudy) -> None:
         f"{target_accuracy:.1%} on {record.target.name}{seconds}"
     )
 
+    # The budget and the places.
     folds = f", in each of {options.folds} folds" if options.folds else ""
     say(f"  budget of every trial: {record.budget_epochs:g} passes over {record.target.name}'s training images{folds}")
 
