@@ -46,7 +46,6 @@ LEVEL = 0.95
 SEEDS = 5
 """Trainings of each network that `study.confirm` does where nobody says."""
 
-
 _PURPOSES = "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items())
 
 
