@@ -9,8 +9,14 @@ from fer.errors import printable, shorten
 from fer.expressions import EXPRESSIONS
 from study.record import DOMAINS
 
-LONGEST_TEXT, DEEPEST = 20_000, 12
-"""Characters of a text and levels of nesting: more than this program writes by far."""
+LONGEST_TEXT = 20_000
+"""Characters of a text: more than this program writes by far."""
+DEEPEST = 12
+"""Levels of nesting: more than this program writes by far."""
+LARGEST_INTEGER = 2**63 - 1
+"""What every database and export can hold."""
+MOST_SHOWN = 8
+"""Entries that a notice names; of more, their number."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +32,18 @@ class Reading:
     odd: list[str]
 
 
-def notice(odd: list[str], most: int = 8) -> str:
-    """Returns one sentence on what could not be read; nothing where all could."""
+def notice(odd: list[str]) -> str:
+    """Returns one sentence on what could not be read; nothing where all could.
+
+    Args:
+        odd: What was left out, as in `Reading`.
+    """
     if not odd:
         return ""
-    rest = f" and {len(odd) - most} more" if len(odd) > most else ""
-    shown = ", ".join(odd[:most]) + rest
-    parts = "1 entry" if len(odd) == 1 else f"{len(odd)} entries"
-    return f"{parts} of the storage cannot be read and were left out: {shown}."
+    entries = "1 entry" if len(odd) == 1 else f"{len(odd)} entries"
+    left_out = len(odd) - MOST_SHOWN
+    more = f" and {left_out} more" if left_out > 0 else ""
+    return f"{entries} of the storage cannot be read and were left out: {', '.join(odd[:MOST_SHOWN])}{more}."
 
 
 def show_name(name: object) -> str:
@@ -45,12 +55,14 @@ def is_number(value: object) -> TypeGuard[int | float]:
     """Returns whether a value is a finite number of 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**63
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return abs(value) <= LARGEST_INTEGER
 
 
 def is_count(value: object) -> TypeGuard[int]:
     """Returns whether a value is a whole number that counts something."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INTEGER
 
 
 def is_share(value: object) -> TypeGuard[int | float]:
@@ -65,7 +77,7 @@ def is_plain(value: object, depth: int = DEEPEST) -> bool:
     if isinstance(value, bool | float | None):
         return True
     if isinstance(value, int):
-        return abs(value) < 2**63
+        return abs(value) <= LARGEST_INTEGER
     if depth == 0:
         return False
     if isinstance(value, Mapping):
@@ -73,7 +85,7 @@ def is_plain(value: object, depth: int = DEEPEST) -> bool:
     return isinstance(value, list | tuple) and all(is_plain(item, depth - 1) for item in value)
 
 
-def encodable(value: object) -> Any:
+def encodable(value: object) -> Any:  # noqa: ANN401 - JSON of the kind that it was
     """Returns a copy of text, dicts and lists in which what no UTF-8 can hold, half of a surrogate pair, is escaped."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
@@ -86,13 +98,14 @@ def encodable(value: object) -> Any:
 
 def is_confusion(value: object) -> bool:
     """Returns whether a value is a 7×7 table of numbers for source and target, or for one of them."""
+    return isinstance(value, Mapping) and set(value) <= set(DOMAINS) and all(map(_is_square_table, value.values()))
+
+
+def _is_square_table(table: object) -> bool:
     size = len(EXPRESSIONS)
-
-    def is_table(table: Any) -> bool:
-        rows = table if isinstance(table, list) and len(table) == size else [None]
-        return all(isinstance(row, list) and len(row) == size and all(map(is_number, row)) for row in rows)
-
-    return isinstance(value, Mapping) and set(value) <= set(DOMAINS) and all(map(is_table, value.values()))
+    if not isinstance(table, list) or len(table) != size:
+        return False
+    return all(isinstance(row, list) and len(row) == size and all(map(is_number, row)) for row in table)
 
 
 def is_text(value: object) -> TypeGuard[str]:
