@@ -100,7 +100,7 @@ def trim_features(out: str | Path, most: float = MOST_FEATURES_GIB, spare: float
     Args:
         out: The output folder, whose cache it is.
         most: GiB on the disk that may stay.
-        spare: A cache that was opened in the last `spare` seconds stays: a study may be at work with it.
+        spare: A cache that was used in the last `spare` seconds stays: a study may be at work with it.
 
     Returns:
         GiB that were freed.

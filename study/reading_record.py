@@ -273,9 +273,10 @@ def required_record(stored: object, name: str) -> dict[str, Any]:
     return dict(stored)
 
 
-def _incomplete(name: str, found: str) -> InputError:
+def _incomplete(name: str, want: str) -> InputError:
+    """Returns the error of a study whose record is not complete, given what it lacks."""
     return InputError(
         "a study's record in its storage says what it was started with",
-        f"{name} with {found}",
+        f"{name} with {want}",
         "Put back a copy of the storage, or start a new study with --study NAME.",
     )

@@ -97,10 +97,10 @@ class ConfirmationJob:
         A point of the front at the end takes the place of the named strategy's own.
         """
         name = self.name if self.name.startswith("trial") else f"trial {trial}"
-        others = self.interpolation_points
+        earlier_points = self.interpolation_points
         if point.alpha == 1:
-            others = tuple(other for other in others if other.front or not other.is_end)
-        return replace(self, name=name, interpolation_points=(*others, point))
+            earlier_points = tuple(earlier for earlier in earlier_points if earlier.front or not earlier.is_end)
+        return replace(self, name=name, interpolation_points=(*earlier_points, point))
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "ConfirmationJob":

@@ -50,7 +50,7 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
     validations: list[dict[str, float]] = []
     for index, job in enumerate(confirmation.jobs):
         stored = [read_answers(folder, confirmation, index, seed) for seed in range(confirmation.seeds)]
-        answers = [each for each in stored if each is not None]
+        answers = [training for training in stored if training is not None]
         for place in range(len(job.interpolation_points)):
             points.append(collect_point(job, place, answers, truth))
             # What no seed changes was validated on the first seed's division alone: no match for means over all.
@@ -82,8 +82,11 @@ def collect_point(job: ConfirmationJob, place: int, answers: Sequence[Arrays], t
         truth: Of the test images.
     """
     network = job.interpolation_points[place]
-    logits = {domain: np.stack([each[f"{domain}-{place}"] for each in answers]) for domain in DOMAINS}
-    right = {domain: predicted_expressions(logits[domain]) == truth.labels[domain] for domain in DOMAINS}
+    logits = {}
+    right = {}
+    for domain in DOMAINS:
+        logits[domain] = np.stack([training[f"{domain}-{place}"] for training in answers])
+        right[domain] = predicted_expressions(logits[domain]) == truth.labels[domain]
 
     # Similarity was measured for the first seed.
     probe = answers[0].get(f"probe-{place}")
@@ -123,9 +126,9 @@ def validation_accuracies(answers: Sequence[Arrays], place: int) -> dict[str, fl
     means = {}
     for domain in DOMAINS:
         accuracies = []
-        for each in answers:
-            predicted = predicted_expressions(each[f"{domain}-val-{place}"])
-            accuracies.append(np.mean(predicted == each[f"{domain}-val-labels"]))
+        for training in answers:
+            predicted = predicted_expressions(training[f"{domain}-val-{place}"])
+            accuracies.append(np.mean(predicted == training[f"{domain}-val-labels"]))
         means[domain] = float(np.mean(accuracies))
     return means
 

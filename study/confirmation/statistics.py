@@ -42,7 +42,7 @@ def judge_points(points: Sequence[ConfirmedPoint], subjects: Subjects, level: fl
     strict = 1 - (1 - level) / max(1, comparisons)
 
     # Each point alone, then its change from the baseline, which is not compared with itself.
-    figures = [{domain: _accuracy(point, domain, people, level) for domain in DOMAINS} for point in points]
+    figures = [_accuracies(point, people, level) for point in points]
     p_values: list[float] = []
     for point, point_figures in zip(others, figures[1:], strict=True):
         for domain in DOMAINS:
@@ -73,12 +73,15 @@ def _counts(subjects: np.ndarray) -> dict[str, int | None]:
     return {"images": len(subjects), "people": None if unknown else len(np.unique(subjects))}
 
 
-def _accuracy(point: ConfirmedPoint, domain: str, people: Subjects, level: float) -> DomainFigures:
-    """Returns a point's test accuracy with its interval, and the optimism of its validation accuracy."""
-    accuracy = estimate(point.right[domain], people[domain])
-    low, high = accuracy.interval_of_share(level)
-    optimism = point.validation[domain] - accuracy.mean if domain in point.validation else None
-    return DomainFigures(test=accuracy.mean, lower=low, upper=high, optimism=optimism)
+def _accuracies(point: ConfirmedPoint, people: Subjects, level: float) -> dict[str, DomainFigures]:
+    """Returns a point's test accuracies with their intervals, and the optimism of its validation accuracies."""
+    figures = {}
+    for domain in DOMAINS:
+        accuracy = estimate(point.right[domain], people[domain])
+        low, high = accuracy.interval_of_share(level)
+        optimism = point.validation[domain] - accuracy.mean if domain in point.validation else None
+        figures[domain] = DomainFigures(test=accuracy.mean, lower=low, upper=high, optimism=optimism)
+    return figures
 
 
 def _with_change(figures: DomainFigures, change: Estimate, level: float, strict: float) -> DomainFigures:
@@ -164,7 +167,7 @@ def measures_on_test(points: Sequence[ConfirmedPoint], labels: dict[str, np.ndar
         labels: For each domain (n,).
 
     Returns:
-        Flat dicts. What is undefined for a seed is left out of its mean; accuracies are told elsewhere, with intervals.
+        Flat dicts. What is undefined for a seed is left out of its mean; accuracies stand elsewhere, with intervals.
     """
     baseline_logits = {domain: points[0].logits[domain][0] for domain in DOMAINS}
     # Of the paper's two fusions, on half and on all of the target, the one on all.
@@ -192,8 +195,12 @@ def _mean_measures(
         if all(np.isfinite(values).all() for values in logits.values()):
             rows.append(evaluate(labels, baseline_logits, logits))
 
-    names = dict.fromkeys(name for row in rows for name in row if not name.endswith("_val"))
-    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if not name.endswith("_val"):
+                values.setdefault(name, []).append(value)
+    return {name: float(np.mean(of_seeds)) for name, of_seeds in values.items()}
 
 
 def per_class_results(point: ConfirmedPoint, baseline: ConfirmedPoint, labels: dict[str, np.ndarray]) -> dict[str, Any]:

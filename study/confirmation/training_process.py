@@ -26,7 +26,7 @@ from study.redaction import one_line
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a process of a confirmation is told.
+    """What a process of a confirmation is to train, as its parent sends it.
 
     Attributes:
         record: The study's.
@@ -47,22 +47,22 @@ class Assignment:
     trainings: tuple[Training, ...] = ()
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> "Assignment":
+    def from_json(cls, sent: Mapping[str, Any]) -> "Assignment":
         """Returns the assignment that a parent wrote."""
-        record = StudyRecord.from_json(told["record"])
-        jobs = tuple(ConfirmationJob.from_json(job) for job in told["jobs"])
-        trainings = tuple((index, seed) for index, seed in told["trainings"])
-        return cls(**{**told, "record": record, "jobs": jobs, "trainings": trainings})
+        record = StudyRecord.from_json(sent["record"])
+        jobs = tuple(ConfirmationJob.from_json(job) for job in sent["jobs"])
+        trainings = tuple((index, seed) for index, seed in sent["trainings"])
+        return cls(**{**sent, "record": record, "jobs": jobs, "trainings": trainings})
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what a process is told."""
+        """Returns what the parent sends."""
         jobs = [job.to_json() for job in self.jobs]
         return {**vars(self), "record": self.record.to_json(), "jobs": jobs, "trainings": list(self.trainings)}
 
 
 def train_part(assignment: Assignment) -> None:
     """Trains the assigned jobs; reads the test images when the parent has recorded their evaluation."""
-    # Torch comes now and not with the module: only here is its failure told to the parent, which imports this module
+    # Torch comes now and not with the module: only here is its failure sent to the parent, which imports this module
     # as well and does without torch.
     from study.confirmation.retrain import evaluate, retrain  # noqa: PLC0415
     from study.execution.worker_loop import open_trial_context  # noqa: PLC0415
