@@ -25,7 +25,7 @@ def main() -> int:
     if not gpu_count():
         print("this needs a CUDA device that its driver shows, and there is none")
         return 1
-    study = ["-m", "study.run", "--target", "tfeid", "--data-kind", "synthetic", "--device", "cuda", "--quiet"]
+    study = ["-m", "study.run", "--target", "tfeid", "--data-kind", "synthetic", "--device", "cuda"]
     study += ["--preset", args.preset, "--baseline-epochs", "5", "--trials", str(args.trials), "--out", args.out]
     throughput = ["-m", "benchmarks.throughput", "--device", "cuda", "--preset", args.preset, "--rounds", "1"]
     throughput += ["--tracking-uri", "none"]

@@ -85,7 +85,7 @@ def run_study(
     }
     words = [str(word) for pair in study_options.items() for word in pair]
     start = ["-c", program, args.space] if program else ["-m", "study.run"]
-    command = [sys.executable, *start, *words, "--quiet", *options]
+    command = [sys.executable, *start, *words, *options]
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
     named = [trial.number for trial in load_study(name, out, None).trials if "named" in trial.user_attrs]

@@ -9,13 +9,16 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qs
 
 from fer.errors import InputError, shorten
 from study.cli import tell_error
 from study.exit_code import ExitCode
 from study.redaction import hide_secrets
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 LONGEST_NUMBER = 40
 """Characters of a number."""
@@ -35,7 +38,7 @@ MOST_THREADS = 1024
 class Parser(argparse.ArgumentParser):
     """A parser that prints what is wrong as one line, with nothing in it that a terminal obeys."""
 
-    def print_help(self, file: Any = None) -> None:
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
         """Prints all options; argparse's own method ignores an output that cannot be written."""
         (file or sys.stdout).write(self.format_help())
 
@@ -69,7 +72,7 @@ def decimal(text: str) -> float:
 
 
 def is_count(text: str, most: int) -> bool:
-    """Whether text is a whole number from 1 to `most`."""
+    """Returns whether text is a whole number from 1 to `most`."""
     return re.fullmatch(r"[0-9]{1,9}", text) is not None and 1 <= int(text) <= most
 
 
@@ -85,7 +88,7 @@ def from_environment(name: str, environment: Mapping[str, str] = os.environ) -> 
 
 
 def is_text(value: str) -> bool:
-    """Whether text has no NUL and none of the marks by which Python keeps bytes that are no UTF-8."""
+    """Returns whether text has no NUL and none of the marks by which Python keeps bytes that are no UTF-8."""
     return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
@@ -141,7 +144,7 @@ def check_storage(url: str | None) -> None:
 
 
 def is_shared_database(url: str) -> bool:
-    """Whether a URL is not that of an SQLite database in one process's memory."""
+    """Returns whether a URL is not that of an SQLite database in one process's memory."""
     scheme, _, rest = url.strip().partition(":")
     if not re.fullmatch(r"sqlite(\+\w+)?", scheme, re.IGNORECASE):
         return True

@@ -43,9 +43,10 @@ def check_and_confirm(arguments: list[str] | None) -> int:
     args = build_parser().parse_args(arguments)
     check_places(args)
 
-    from study.confirmation.runner import run_confirmation
+    # Not before: what a confirmation imports would keep --help waiting.
+    from study.confirmation.runner import ConfirmationOptions, run_confirmation  # noqa: PLC0415
 
-    run_confirmation(args)
+    run_confirmation(ConfirmationOptions(**vars(args)))
     return ExitCode.DONE
 
 

@@ -4,8 +4,8 @@ Example:
     >>> @dataclass
     ... class Search:
     ...     trials: int = option(200, "total of trials", parse=integer, metavar="N", check=must(...))
-    >>> add_options(parser, Search)
-    >>> options = read_options(Search, parser.parse_args())
+    >>> groups = add_options(parser, Search)
+    >>> options = read_options(Search, parser, None)
 
 Light to import: `--help` must answer at once.
 """
@@ -60,7 +60,7 @@ class Option:
         return self.repeatable or isinstance(self.metavar, tuple)
 
 
-def option(default: Any, help: str, **settings: Any) -> Any:
+def option(default: Any, help: str, **settings: Any) -> Any:  # noqa: ANN401  # a field of any type, as dataclasses.field
     """Declares a field of a dataclass as an option.
 
     Args:
@@ -77,7 +77,7 @@ def option(default: Any, help: str, **settings: Any) -> Any:
 def must(rule: str, holds: Callable[[Any], bool], fix: str) -> Check:
     """Returns a check that raises InputError with this rule and fix unless `holds` is true of the value."""
 
-    def check(value: Any) -> None:
+    def check(value: object) -> None:
         if not holds(value):
             raise InputError(rule, value, fix)
 
@@ -94,7 +94,7 @@ def declared(options: type) -> dict[str, Option]:
 
 def add_options(
     parser: argparse.ArgumentParser, options: type, names: Collection[str] | None = None, grouped: bool = True
-) -> dict[str, Any]:
+) -> dict[str, argparse._ActionsContainer]:
     """Adds a dataclass's options to a parser.
 
     Args:
@@ -106,7 +106,7 @@ def add_options(
     Returns:
         The parser's groups by their headings, for arguments that are no options.
     """
-    groups: dict[str, Any] = {"": parser}
+    groups: dict[str, argparse._ActionsContainer] = {"": parser}
     for field in dataclasses.fields(options):
         if names is not None and field.name not in names:
             continue
@@ -117,7 +117,7 @@ def add_options(
     return groups
 
 
-def _add_option(group: Any, field: dataclasses.Field) -> None:
+def _add_option(group: argparse._ActionsContainer, field: dataclasses.Field) -> None:
     """Adds a field's option to a parser or to a group of it."""
     declaration: Option = field.metadata["option"]
     flag = declaration.flag or f"--{field.name.replace('_', '-')}"
@@ -171,7 +171,7 @@ def read_options(options: type[Options], parser: argparse.ArgumentParser, argume
     return checked
 
 
-def check_values(options: Any) -> None:
+def check_values(options: object) -> None:
     """Raises InputError for the first option whose own check its value does not pass."""
     for name, declaration in declared(type(options)).items():
         value = getattr(options, name)

@@ -15,6 +15,9 @@ from fer.errors import InputError
 from study.options import PRESETS, cache_folder
 from study.record import DatasetRecord, StudyRecord
 
+MOST_FEATURES_GIB = 20.0
+"""GiB of features of frozen layers that a run leaves on the disk."""
+
 
 def prepare_dataset(name: str, options: Mapping[str, Any], kind: str) -> Dataset:
     """Reads a dataset, or finds what was read before."""
@@ -24,13 +27,13 @@ def prepare_dataset(name: str, options: Mapping[str, Any], kind: str) -> Dataset
         kind=kind,
         cache_dir=cache_folder(options["out"]) / "datasets",
         options=ReaderOptions(options["equalise"], options["keep_duplicates"], options["seed"]),
-        scale=PRESETS[options["preset"]].stand_in,
+        scale=PRESETS[options["preset"]].synthetic_scale,
     )
 
 
-def dataset_record(dataset: Dataset) -> dict[str, Any]:
+def dataset_record(dataset: Dataset) -> DatasetRecord:
     """Returns what a study's record keeps of a dataset."""
-    return {"name": dataset.name, "kind": dataset.kind, "digest": dataset.digest, "report": dict(dataset.report)}
+    return DatasetRecord(dataset.name, dataset.kind, dataset.digest, dict(dataset.report))
 
 
 def reopen_dataset(record: DatasetRecord, options: Mapping[str, Any]) -> Dataset:
@@ -89,13 +92,13 @@ def _describe_copies(dataset: Dataset, other: Dataset) -> list[str]:
     ]
 
 
-def trim_features(out: str | Path, most: float, spare: float = 3600.0) -> float:
+def trim_features(out: str | Path, most: float = MOST_FEATURES_GIB, spare: float = 3600.0) -> float:
     """Deletes the feature caches that were not used for the longest, until the rest fits.
 
     Args:
         out: The output folder, whose cache it is.
         most: GiB on the disk that may stay.
-        spare: A cache that was opened in the last `spare` seconds stays: a study may be at work with it.
+        spare: A cache that was used in the last `spare` seconds stays: a study may be at work with it.
 
     Returns:
         GiB that were freed.

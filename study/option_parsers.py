@@ -1,8 +1,8 @@
 """The parsers that the options of a study give. Light to import: `--help` must answer at once."""
 
 import argparse
-from typing import Any
 
+from fer.adaptation.methods import METHODS
 from fer.errors import InputError
 from study.arguments import Parser, check_path, check_storage, check_study_name
 from study.declared_options import add_options, read_options
@@ -46,9 +46,9 @@ def check_combinations(options: StudyOptions) -> None:
     """Raises InputError for options that contradict each other."""
     if options.target == options.source:
         raise InputError("--target and --source are two datasets", options.target, "Choose another target.")
-    if options.baseline and (options.baseline_epochs or options.baseline_sam):
+    if options.baseline and options.baseline_epochs:
         raise InputError(
-            "--baseline is used as it is, which contradicts --baseline-epochs and --baseline-sam",
+            "--baseline is used as it is, which contradicts --baseline-epochs",
             options.baseline,
             "Leave one of them out.",
         )
@@ -78,9 +78,7 @@ class _ListStrategies(argparse.Action):
     def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from fer.adaptation.methods import METHODS
-
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         width = max(map(len, METHODS))
         for name, method in METHODS.items():
             listed = ", ".join(f"{hyperparameter} {value}" for hyperparameter, value in method.settings.items())

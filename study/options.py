@@ -1,6 +1,7 @@
 """The options of a study, each declared once. Light to import: `--help` must answer at once."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,6 @@ from study.arguments import (
     check_path,
     check_storage,
     check_study_name,
-    check_threads,
     check_tracking,
     decimal,
     integer,
@@ -46,7 +46,6 @@ LEVEL = 0.95
 SEEDS = 5
 """Trainings of each network that `study.confirm` does where nobody says."""
 
-
 _PURPOSES = "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items())
 
 
@@ -75,7 +74,6 @@ class StudyOptions:
     force: bool = option(
         False, "go on with a study although its data or the versions of packages changed", resumable=True
     )
-    quiet: bool = option(False, "plain lines instead of a live one", resumable=True)
 
     # Data.
 
@@ -89,8 +87,10 @@ class StudyOptions:
     )  # fmt: skip
     equalise: bool = option(False, "equalise the histograms of both datasets", group="data")
     keep_duplicates: bool = option(
-        False, "keep training images whose pixels are in validation or test", group="data"
-    )  # fmt: skip
+        False,
+        "keep training images with a copy or near-copy in validation or test, and validation images with one in test",
+        group="data",
+    )
 
     # Search.
 
@@ -209,12 +209,6 @@ class StudyOptions:
             "Leave it out for the preset's.",
         ),
     )  # fmt: skip
-    baseline_sam: float = option(
-        0.0, "train it by sharpness-aware minimisation", group="training", parse=decimal, metavar="RHO",
-        check=must(
-            "--baseline-sam is a radius from 0 to 10", lambda radius: 0 <= radius < 10, "Try 0.05, or leave it out."
-        ),
-    )  # fmt: skip
     device: str = option(
         "auto", "auto, cpu, cuda or cuda:1", group="training", everyday=True, check=check_device
     )  # fmt: skip
@@ -231,21 +225,12 @@ class StudyOptions:
             "Give a number of processes.",
         ),
     )  # fmt: skip
-    threads: int = option(
-        1, "of each worker (auto: measured)", group="training", parse=integer, metavar="N", resumable=True,
-        check=check_threads,
-    )  # fmt: skip
 
     # Places.
 
     out: str = option(
         "runs", "results and caches (default: %(default)s)", group="places", metavar="DIR", resumable=True,
         everyday=True, check=partial(check_path, "--out"),
-    )  # fmt: skip
-    cache_gib: float = option(
-        20.0, "features of frozen layers that no study used for long are deleted beyond this (default: %(default)g)",
-        group="places", parse=decimal, metavar="G", resumable=True,
-        check=must("--cache-gib is not negative", lambda gib: gib >= 0, "Give GiB, or 0 to keep none."),
     )  # fmt: skip
     study: str | None = option(
         None, "name of the study (default: from the options)", group="places", metavar="NAME", resumable=True,
@@ -268,6 +253,19 @@ class StudyOptions:
         None, "put the front's networks in MLflow's registry under this name at the end", group="places",
         metavar="NAME", resumable=True, check=partial(check_path, "--register"),
     )  # fmt: skip
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "StudyOptions":
+        """Returns the options that a study's record keeps.
+
+        An option that is younger than the study has its default, which was the only way then; one that is gone is left
+        out.
+        """
+        values = {"target": ""} | {name: stored[name] for name in declared(cls) if name in stored}
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = tuple(value)
+        return cls(**values)
 
     @property
     def wanted(self) -> int:

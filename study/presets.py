@@ -14,7 +14,7 @@ class Preset:
         baseline_processes: Among which a CPU divides the baseline's training; starting a second takes seconds.
         images: Budget of an adaptation: how many training images it draws, rounded to whole passes over the target's
             training set, and two passes at least.
-        stand_in: Factor on the number of images of a synthetic dataset.
+        synthetic_scale: Factor on the number of images of a synthetic dataset.
         purpose: One line for --help.
     """
 
@@ -22,7 +22,7 @@ class Preset:
     baseline_epochs: int
     baseline_processes: int
     images: int
-    stand_in: float
+    synthetic_scale: float
     purpose: str
 
 

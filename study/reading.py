@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from fer.config import AdaptationConfig, ViewRecipe
 from study.record import DOMAINS
@@ -42,17 +42,16 @@ _VIEWS = {f"views_{field.name}" for field in fields(ViewRecipe)}
 _NUMERIC_HYPERPARAMETERS = (_NUMBERS | _VIEWS) - {"fusion_ratio"}  # which may be "natural"
 
 
-def readable_trial(trial: Any) -> Reading:
+def readable_trial(trial: FrozenTrial) -> Reading:
     """Returns a trial with the attributes that are what this program writes.
 
     One that finished without two accuracies counts as failed. A trial in which nothing is odd is returned as it is.
     """
     attributes, odd = readable_attributes(trial.user_attrs)
-    finished = trial.state == TrialState.COMPLETE
     values = trial.values
     has_accuracies = values is not None and len(values) == 2 and all(map(is_share, values))
-    unreadable = finished and not has_accuracies
-    if unreadable:
+    is_unreadable = trial.state == TrialState.COMPLETE and not has_accuracies
+    if is_unreadable:
         odd = [*odd, "objectives"]
     if attributes == trial.user_attrs and not odd:
         return Reading(trial, [])
@@ -60,44 +59,52 @@ def readable_trial(trial: Any) -> Reading:
     # The storage's own object is shared, so a copy is changed.
     mended = copy.copy(trial)
     mended.user_attrs = attributes
-    if unreadable:
+    if is_unreadable:
         mended.state = TrialState.FAIL
         mended.values = None
         mended.user_attrs = attributes | {"reason": UNREADABLE}
     return Reading(mended, odd)
 
 
-def readable_trials(trials: Iterable[Any]) -> Reading:
+def readable_trials(trials: Iterable[FrozenTrial]) -> Reading:
     """Returns trials as `readable_trial` does, and what was odd in which."""
     readings = [(trial.number, readable_trial(trial)) for trial in trials]
     odd = [f"trial {number} ({', '.join(reading.odd)})" for number, reading in readings if reading.odd]
     return Reading([reading.value for _, reading in readings], odd)
 
 
-def readable_attributes(given: Any) -> tuple[dict[str, Any], list[str]]:
+def readable_attributes(stored: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Returns a trial's attributes that are what this program writes, and the names of those that are not."""
     attributes: dict[str, Any] = {}
     odd: list[str] = []
-    for name, value in given.items():
-        shown = show_name(name)
+    for name, value in stored.items():
         if not is_plain(value):
-            odd.append(shown)
-        elif name in ("config", "measures"):
-            if not isinstance(value, Mapping):
-                odd.append(shown)
-                continue
-            is_right = _is_hyperparameter if name == "config" else _is_measure
-            right = {key: item for key, item in value.items() if is_right(key, item)}
-            attributes[name] = encodable(right)
-            odd += [f"{name}.{show_name(key)}" for key in value if key not in right]
+            odd.append(show_name(name))
+        elif name in _DICTS:
+            # Of a dict each entry is read by itself.
+            right, wrong = _readable_entries(value, _DICTS[name])
+            odd += [f"{name}.{show_name(key)}" for key in wrong]
+            if right is None:
+                odd.append(name)
+            else:
+                attributes[name] = right
         elif _fits(name, value):
             attributes[name] = encodable(value)
         else:
-            odd.append(shown)
+            odd.append(show_name(name))
     return attributes, odd
 
 
-def _fits(name: str, value: Any) -> bool:
+def _readable_entries(stored: object, rule: Callable[[str, object], bool]) -> tuple[dict[str, Any] | None, list[str]]:
+    """Returns the entries of a dict that follow a rule, None where it is none, and the names of the others."""
+    if not isinstance(stored, Mapping):
+        return None, []
+    wrong = [name for name, value in stored.items() if not rule(name, value)]
+    right = {encodable(name): encodable(value) for name, value in stored.items() if name not in wrong}
+    return right, wrong
+
+
+def _fits(name: str, value: object) -> bool:
     """Returns whether an attribute other than `config` and `measures` is what this program writes."""
     if name.startswith(RUNG):
         return _is_decimal(name.removeprefix(RUNG)) and _is_vector(value)
@@ -107,23 +114,24 @@ def _fits(name: str, value: Any) -> bool:
     return rule is None or rule(value)
 
 
-def _is_seconds(value: Any) -> bool:
+def _is_seconds(value: object) -> bool:
     return is_number(value) and value >= 0
 
 
-def _is_curve(value: Any) -> bool:
-    points = value if isinstance(value, list) else [None]
-    return len(points) <= MOST_POINTS and all(isinstance(point, Mapping) and _is_point(point) for point in points)
+def _is_curve(value: object) -> bool:
+    if not isinstance(value, list) or len(value) > MOST_POINTS:
+        return False
+    return all(isinstance(point, Mapping) and _is_point(point) for point in value)
 
 
 def _is_point(point: Mapping[str, Any]) -> bool:
     """Returns whether a curve's point holds numbers alone, NaN where a loss diverged, at an epoch from 0 on."""
     epoch = point.get("epoch") or 0.0
-    numbers = all(item is None or is_number(item) or isinstance(item, float) for item in point.values())
-    return numbers and is_number(epoch) and 0 <= epoch < 1e9
+    are_numbers = all(item is None or is_number(item) or isinstance(item, float) for item in point.values())
+    return are_numbers and is_number(epoch) and 0 <= epoch < 1e9
 
 
-def _is_vector(value: Any) -> bool:
+def _is_vector(value: object) -> bool:
     """Returns whether a value is a pair of numbers, (source, target), as a network has it at a rung."""
     return isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
 
@@ -135,26 +143,29 @@ def _is_decimal(text: str) -> bool:
     return units in ("0", "1") and (decimals == "" or has_decimals)
 
 
-def _is_hyperparameter(name: str, value: Any) -> bool:
+def _is_hyperparameter(name: str, value: object) -> bool:
+    """Returns whether a hyperparameter has a name that can be shown and, where it is numeric, a number or nothing."""
     if not is_name(name):
         return False
-    return value is None or is_number(value) if name in _NUMERIC_HYPERPARAMETERS else True
+    return name not in _NUMERIC_HYPERPARAMETERS or value is None or is_number(value)
 
 
-def _is_measure(name: str, value: Any) -> bool:
+def _is_measure(name: str, value: object) -> bool:
     """Returns whether a measure is a number, and one of an interpolated network an accuracy with a place."""
     if not is_name(name) or "@" in name:
         return False
-    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    is_missing = value is None or (isinstance(value, float) and math.isnan(value))
     objective, slash, place = name.partition("/")
     if objective in OBJECTIVES and slash:
-        share, plus, slope = place.partition("+")
-        places = _is_decimal(share) and (not plus or _is_decimal(slope))
-        return places and (missing or is_share(value))
-    return missing or is_number(value)
+        alpha, plus, slope = place.partition("+")
+        is_place = _is_decimal(alpha) and (not plus or _is_decimal(slope))
+        return is_place and (is_missing or is_share(value))
+    return is_missing or is_number(value)
 
 
-_ATTRIBUTES: Mapping[str, Callable[[Any], bool]] = {
+_DICTS: Mapping[str, Callable[[str, object], bool]] = {"config": _is_hyperparameter, "measures": _is_measure}
+"""Which entries of an attribute that is a dict can be relied on, by their name and value."""
+_ATTRIBUTES: Mapping[str, Callable[[object], bool]] = {
     "strategy": is_name,
     "reason": is_text,
     "key": is_text,

@@ -25,7 +25,7 @@ from study.stored_values import (
 _MISSING = object()
 
 
-def _is_reference(value: Any) -> bool:
+def _is_reference(value: object) -> bool:
     return value is None or (isinstance(value, list | tuple) and len(value) == 2 and all(map(is_share, value)))
 
 
@@ -55,46 +55,61 @@ _FIGURES = ("_p", "_alone", "_change", "_detectable", *(f"_{name}" for name in _
 """How the names of all its figures for a domain end."""
 
 
-def readable_record(given: Any) -> Reading:
+def readable_record(stored: object) -> Reading:
     """Returns a study's record with the parts that are what this program writes, and the names of those that are not.
 
     A confirmation with anything odd in its results is left out completely: half of a comparison would mislead.
+
+    Args:
+        stored: What the storage has as the study's record.
     """
-    if not isinstance(given, Mapping):
-        return Reading({}, ["the study's record"] if given is not None else [])
+    if stored is None:
+        return Reading({}, [])
+    if not isinstance(stored, Mapping):
+        return Reading({}, ["the study's record"])
     record: dict[str, Any] = {}
     odd: list[str] = []
-    for name, value in given.items():
-        if not is_plain(value) or (name in _SECTIONS and not isinstance(value, Mapping)):
-            odd += [show_name(name)] if value is not None else []
-        else:
+
+    # Entries that are JSON, and sections that are dicts; an entry that is empty is nothing odd.
+    for name, value in stored.items():
+        is_section = name not in _SECTIONS or isinstance(value, Mapping)
+        if is_plain(value) and is_section:
             record[name] = encodable(value)
+        elif value is not None:
+            odd.append(show_name(name))
 
+    # Dicts within sections.
     for section, name in _NESTED:
-        part = record.get(section, {})
-        if not isinstance(part.get(name, {}), Mapping):
-            odd += [f"{section}.{name}"] if part[name] is not None else []
-            record[section] = {key: item for key, item in part.items() if key != name}
+        entries = record.get(section, {})
+        if isinstance(entries.get(name, {}), Mapping):
+            continue
+        if entries[name] is not None:
+            odd.append(f"{section}.{name}")
+        record[section] = {key: item for key, item in entries.items() if key != name}
 
+    # Values.
     for path, rule in _RULES.items():
-        place = record if len(path) == 1 else record.get(path[0], {})
-        if path[-1] in place and not rule(place[path[-1]]):
+        *sections, name = path
+        entries = record.get(sections[0], {}) if sections else record
+        if name in entries and not rule(entries[name]):
             odd.append(".".join(path))
-            del place[path[-1]]
+            del entries[name]
 
+    # The confirmation as a whole.
     if "confirmation" in record and not is_confirmation(record["confirmation"]):
         odd.append("confirmation")
         del record["confirmation"]
     return Reading(record, odd)
 
 
-def is_confirmation(value: Any) -> bool:
+def is_confirmation(value: object) -> bool:
     """Returns whether the record of a confirmation is what this program writes, under way or finished."""
     if not isinstance(value, Mapping):
         return False
-    head = isinstance(value.get("opened"), str) and is_count(value.get("seeds"))
+    if not is_text(value.get("opened")) or not is_count(value.get("seeds")):
+        return False
     earlier = value.get("earlier", [])
-    if not head or not isinstance(earlier, list) or not all(map(is_text, earlier)):
+    if not _is_list_of(is_text, earlier):
         return False
     if "results" not in value:
         return True
@@ -103,31 +118,40 @@ def is_confirmation(value: Any) -> bool:
 
 
 def _are_results(results: Mapping[str, Any]) -> bool:
-    points = results.get("points")
-    if not isinstance(points, list) or not points or not all(map(_is_confirmed_point, points)):
-        return False
-    # What one point has, all have, but for what only a comparison with the first, the baseline, can have.
-    compared = [_figures(point) for point in points[1:]]
-    if any(names != compared[0] for names in compared):
-        return False
-    required = {f"{domain}_{name}" for domain in DOMAINS for name in ("p", *_TESTED)}
-    compared_names = compared[0] if compared else set()
-    if not required & compared_names <= set(points[0]):
-        return False
-    if not _is_all_or_nothing(results, _TOGETHER):
-        return False
-
-    alike = results.get("alike", {})
-    class_results = results.get("inside", [])
-    differences = results.get("differences", [])
+    """Returns whether the results of a confirmation are what this program writes."""
     return (
-        isinstance(alike, Mapping)
-        and all(isinstance(others, list) and all(map(is_text, others)) for others in alike.values())
-        and isinstance(class_results, list)
-        and all(map(_are_class_results, class_results))
-        and isinstance(differences, list)
-        and all(map(_is_difference, differences))
+        _are_points(results.get("points"))
+        and _is_all_or_nothing(results, _TOGETHER)
+        and _are_names_by_point(results.get("alike", {}))
+        and _is_list_of(_are_class_results, results.get("inside", []))
+        and _is_list_of(_is_difference, results.get("differences", []))
     )
+
+
+def _are_points(points: object) -> bool:
+    """Returns whether a value is a list of confirmed points, the baseline first.
+
+    What one point has, all have, but for what only a comparison with the baseline can have.
+    """
+    if not isinstance(points, list) or not points or not _is_list_of(_is_confirmed_point, points):
+        return False
+    baseline, *others = points
+    if not others:
+        return True
+    names = _figures(others[0])
+    if any(_figures(point) != names for point in others):
+        return False
+    shared = {f"{domain}_{name}" for domain in DOMAINS for name in ("p", *_TESTED)}
+    return shared & names <= set(baseline)
+
+
+def _are_names_by_point(value: object) -> bool:
+    """Returns whether a value is a dict of lists of names."""
+    return isinstance(value, Mapping) and all(_is_list_of(is_text, names) for names in value.values())
+
+
+def _is_list_of(rule: Callable[[object], bool], value: object) -> bool:
+    return isinstance(value, list) and all(map(rule, value))
 
 
 def _figures(point: Mapping[str, Any]) -> set[str]:
@@ -141,7 +165,7 @@ def _is_all_or_nothing(values: Mapping[str, Any], rules: Mapping[str, Callable[[
     return not there or (len(there) == len(rules) and all(rules[name](values[name]) for name in rules))
 
 
-def _is_detectable(value: Any) -> bool:
+def _is_detectable(value: object) -> bool:
     """Returns whether a value is a number of pairs, and the difference that their tests would find on each domain."""
     if not isinstance(value, Mapping) or not is_count(value.get("count")):
         return False
@@ -149,7 +173,7 @@ def _is_detectable(value: Any) -> bool:
     return isinstance(sizes, Mapping) and all(item is None or is_number(item) for item in sizes.values())
 
 
-def _is_tested(value: Any) -> bool:
+def _is_tested(value: object) -> bool:
     """Returns whether a value tells images and people of both test sets, None for people whom nobody knows."""
     if not isinstance(value, Mapping) or not all(isinstance(value.get(domain), Mapping) for domain in DOMAINS):
         return False
@@ -171,18 +195,18 @@ _TOGETHER: Mapping[str, Callable[[Any], bool]] = {
 """What the statistics say of all points together; a confirmation of an earlier version has none of it."""
 
 
-def _is_confirmed_point(point: Any) -> bool:
+def _is_confirmed_point(point: object) -> bool:
     if not isinstance(point, Mapping):
         return False
-    names = all(is_text(point.get(name)) for name in ("name", "strategy", "alpha", "model"))
-    tested = all(is_number(point.get(f"{domain}_{name}")) for domain in DOMAINS for name in _TESTED)
-    told = {"name", "named", "strategy", "alpha", "model", "front"}
-    numbers = all(item is None or is_number(item) for name, item in point.items() if name not in told)
-    named = is_text(point.get("named", ""))
-    return names and named and tested and numbers and isinstance(point.get("front"), bool)
+    texts = ("name", "strategy", "alpha", "model")
+    has_texts = all(is_text(point.get(name)) for name in texts) and is_text(point.get("named", ""))
+    has_accuracies = all(is_number(point.get(f"{domain}_{name}")) for domain in DOMAINS for name in _TESTED)
+    others = [value for name, value in point.items() if name not in (*texts, "named", "front")]
+    are_numbers = all(value is None or is_number(value) for value in others)
+    return has_texts and has_accuracies and are_numbers and isinstance(point.get("front"), bool)
 
 
-def _are_class_results(results: Any) -> bool:
+def _are_class_results(results: object) -> bool:
     if not isinstance(results, Mapping):
         return False
     recalls = results.get("recall", {})
@@ -191,13 +215,12 @@ def _are_class_results(results: Any) -> bool:
         is_confusion(results.get("confusion", {}))
         and isinstance(recalls, Mapping)
         and all(isinstance(values, Mapping) for values in recalls.values())
-        and isinstance(layers, list)
-        and all(map(is_number, layers))
+        and _is_list_of(is_number, layers)
         and (results.get("probe_change") is None or is_number(results["probe_change"]))
     )
 
 
-def _is_difference(row: Any) -> bool:
+def _is_difference(row: object) -> bool:
     figures = ("mean", "lower", "upper")
     return (
         isinstance(row, Mapping)
@@ -229,21 +252,31 @@ _REQUIRED: Mapping[tuple[str, ...], Callable[[Any], bool]] = {
 }
 
 
-def required_record(value: Any, name: str) -> dict[str, Any]:
+def required_record(stored: object, name: str) -> dict[str, Any]:
     """Returns a study's record if it holds what training in this study needs.
+
+    Args:
+        stored: What the storage has as the study's record.
+        name: Of the study.
 
     Raises:
         InputError: It does not; training by guesses would give numbers that cannot be compared.
     """
+    if not isinstance(stored, Mapping):
+        raise _incomplete(name, "no record")
     for path, rule in _REQUIRED.items():
-        entry: Any = value
+        entry: Any = stored
         for part in path:
             entry = entry.get(part, _MISSING) if isinstance(entry, Mapping) else _MISSING
         if entry is _MISSING or not rule(entry):
-            what = "no record" if not isinstance(value, Mapping) else f"{'.'.join(path)} missing or odd"
-            raise InputError(
-                "a study's record in its storage says what it was started with",
-                f"{name} with {what}",
-                "Put back a copy of the storage, or start a new study with --study NAME.",
-            )
-    return dict(value)
+            raise _incomplete(name, f"{'.'.join(path)} missing or odd")
+    return dict(stored)
+
+
+def _incomplete(name: str, want: str) -> InputError:
+    """Returns the error of a study whose record is not complete, given what it lacks."""
+    return InputError(
+        "a study's record in its storage says what it was started with",
+        f"{name} with {want}",
+        "Put back a copy of the storage, or start a new study with --study NAME.",
+    )

@@ -1,9 +1,9 @@
 """What a study's record says: as a type, `StudyRecord`, and as the stored dict, which is read tolerantly."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self, get_type_hints
 
 from study.redaction import hide_secrets as hide_secrets
 from study.redaction import one_line as one_line
@@ -24,19 +24,24 @@ def is_synthetic(info: dict) -> bool:
     return bool(info.get("synthetic")) or "synthetic" in kinds
 
 
-def number(value: Any) -> float | None:
+def confirmed_points(info: dict) -> list[dict]:
+    """Returns what `study.confirm` found of each network on test images; nothing where it was not run to its end."""
+    return section(section(info, "confirmation"), "results").get("points") or []
+
+
+def number(value: object) -> float | None:
     """Returns a finite float, or None for everything else."""
     if isinstance(value, bool) or value is None:
         return None
     try:
-        result = float(value)
+        result = float(value)  # type: ignore[arg-type]  # raises TypeError for what is no number
     except (TypeError, ValueError, OverflowError):
         return None
     return result if math.isfinite(result) else None
 
 
 def baseline_point(info: dict) -> tuple[float, float] | None:
-    """Returns the baseline's (source, target) validation accuracy, or None when it is not known."""
+    """Returns the baseline's (source, target) validation accuracy, or None where it is not known."""
     baseline = section(info, "baseline")
     measures = section(baseline, "measures")
     source = number(baseline.get("source_val", measures.get("source_val")))
@@ -47,8 +52,76 @@ def baseline_point(info: dict) -> tuple[float, float] | None:
 # The record as a type. Whatever reads a stored record reads it here: what is missing or odd is forgiven once.
 
 
+def _entries(stored: object) -> dict[str, Any]:
+    """Returns a stored dict, an empty one in place of anything else."""
+    return dict(stored) if isinstance(stored, Mapping) else {}
+
+
+def _list(stored: object) -> list[Any]:
+    return stored if isinstance(stored, list) else []
+
+
+def _text(stored: object) -> str:
+    return stored if isinstance(stored, str) else ""
+
+
+def _text_or_none(stored: object) -> str | None:
+    return _text(stored) or None
+
+
+def _count(stored: object) -> int | None:
+    is_whole = isinstance(stored, int) and not isinstance(stored, bool)
+    return stored if is_whole else None  # type: ignore[return-value]
+
+
+_READERS: Mapping[Any, Callable[[object], Any]] = {
+    str: _text,
+    str | None: _text_or_none,
+    bool: bool,
+    int | None: _count,
+    float | None: number,
+    list[Any]: _list,
+    dict[str, Any]: _entries,
+}
+"""How a field is read, by its type: each returns what is empty where the stored value is missing or odd."""
+
+
+class _Record:
+    """A stored dict as a dataclass, each of whose fields has a type of `_READERS` or is a record itself.
+
+    Attributes:
+        more: Every stored entry that no other field holds, as it is.
+    """
+
+    more: dict[str, Any]
+
+    @classmethod
+    def from_json(cls, stored: object) -> Self:
+        """Returns a stored entry as a record; what is missing or odd is empty."""
+        entries = _entries(stored)
+        types = get_type_hints(cls)
+        del types["more"]
+
+        values: dict[str, Any] = {}
+        for name, kind in types.items():
+            read = _READERS.get(kind) or kind.from_json
+            values[name] = read(entries.get(name))
+        values["more"] = {name: value for name, value in entries.items() if name not in types}
+        return cls(**values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the stored entry: the fields without the empty ones, then what no field holds."""
+        stored: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            entry = value.to_json() if isinstance(value, _Record) else value
+            is_empty = entry is None or entry in ("", {}, [])
+            if name != "more" and not is_empty:
+                stored[name] = entry
+        return stored | self.more
+
+
 @dataclass(frozen=True)
-class DatasetRecord:
+class DatasetRecord(_Record):
     """What a study's record says of its source or its target.
 
     Attributes:
@@ -65,22 +138,6 @@ class DatasetRecord:
     report: dict[str, Any] = field(default_factory=dict)
     more: dict[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def from_json(cls, stored: Any) -> "DatasetRecord":
-        """Returns a stored entry as a record; what is missing or odd is empty."""
-        entries = _entries(stored)
-        return cls(
-            name=_text(entries.get("name")),
-            kind=_text(entries.get("kind")),
-            digest=_text(entries.get("digest")),
-            report=_entries(entries.get("report")),
-            more=_remaining(cls, entries),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the stored entry, without what is empty."""
-        return _stored(self)
-
     def count_images(self, split: str) -> int:
         """Returns how many images a split has, 0 where the record does not say."""
         return self._count("sizes", split)
@@ -95,7 +152,7 @@ class DatasetRecord:
 
 
 @dataclass(frozen=True)
-class BaselineRecord:
+class BaselineRecord(_Record):
     """What a study's record says of its baseline.
 
     Attributes:
@@ -107,6 +164,8 @@ class BaselineRecord:
         target_val: Validation accuracy on the target, 0 to 1; None where it is not recorded.
         measures: Its other metrics on validation images.
         confusion: Its confusion matrices (7, 7) by domain.
+        width: Of its network, as a share of the paper's.
+        parameters: How many its network has.
         more: Every other stored entry, as it is.
     """
 
@@ -118,36 +177,23 @@ class BaselineRecord:
     target_val: float | None = None
     measures: dict[str, Any] = field(default_factory=dict)
     confusion: dict[str, Any] = field(default_factory=dict)
+    width: float | None = None
+    parameters: int | None = None
     more: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def from_json(cls, stored: Any) -> "BaselineRecord":
-        """Returns a stored entry as a record; what is missing or odd is empty."""
-        entries = _entries(stored)
-        return cls(
-            file=_text(entries.get("file")),
-            digest=_text(entries.get("digest")),
-            device=_text(entries.get("device")),
-            precision=_text(entries.get("precision")),
-            source_val=number(entries.get("source_val")),
-            target_val=number(entries.get("target_val")),
-            measures=_entries(entries.get("measures")),
-            confusion=_entries(entries.get("confusion")),
-            more=_remaining(cls, entries),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the stored entry, without what is empty."""
-        return _stored(self)
 
     @property
     def accuracies(self) -> tuple[float, float] | None:
         """The (source, target) validation accuracy, or None where one of them is not recorded."""
         return baseline_point({"baseline": self.to_json()})
 
+    @property
+    def seconds(self) -> float | None:
+        """How long its training took; None where this program did not train it."""
+        return number(self.more.get("seconds"))
+
 
 @dataclass(frozen=True)
-class Hardware:
+class Hardware(_Record):
     """The machine that began a study.
 
     Attributes:
@@ -166,27 +212,12 @@ class Hardware:
     system: str = ""
     more: dict[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def from_json(cls, stored: Any) -> "Hardware":
-        """Returns a stored entry as a record; what is missing or odd is empty."""
-        entries = _entries(stored)
-        return cls(
-            processor=_text(entries.get("processor")),
-            cores=_count(entries.get("cores")),
-            memory_gib=number(entries.get("memory_gib")),
-            gpus=_count(entries.get("gpus")),
-            system=_text(entries.get("system")),
-            more=_remaining(cls, entries),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the stored entry, without what is empty."""
-        return _stored(self)
-
 
 @dataclass(frozen=True)
-class StudyRecord:
+class StudyRecord(_Record):
     """What a study was started with and what became of it, as its storage and `study.json` hold it.
+
+    Whoever must not go on without an entry checks the stored record first, see `study.reading_record.required_record`.
 
     Attributes:
         name: Of the study.
@@ -195,7 +226,8 @@ class StudyRecord:
         source: The dataset that the baseline was trained on.
         target: The dataset that it is adapted to.
         synthetic: Whether the study was begun with synthetic faces.
-        options: The options of its command, by name.
+        options: The options of its command, by name, as a version of this program stored them; their present form is
+            `study.options.StudyOptions.from_json`.
         budget_epochs: The budget of every trial, in passes over the target's training images.
         network: Name, width and number of parameters of the network.
         baseline: The network that every trial adapts.
@@ -224,38 +256,6 @@ class StudyRecord:
     changes: list[Any] = field(default_factory=list)
     more: dict[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def from_json(cls, stored: Any) -> "StudyRecord":
-        """Returns a stored record as a type; what is missing or odd is empty.
-
-        Whoever must not go on without an entry checks the stored record first, see
-        `study.reading_record.required_record`.
-        """
-        entries = _entries(stored)
-        changes = entries.get("changes")
-        return cls(
-            name=_text(entries.get("name")),
-            id=_text(entries.get("id")),
-            created=_text(entries.get("created")),
-            source=DatasetRecord.from_json(entries.get("source")),
-            target=DatasetRecord.from_json(entries.get("target")),
-            synthetic=bool(entries.get("synthetic")),
-            options=_entries(entries.get("options")),
-            budget_epochs=number(entries.get("budget_epochs")),
-            network=_entries(entries.get("network")),
-            baseline=BaselineRecord.from_json(entries.get("baseline")),
-            versions=_entries(entries.get("versions")),
-            hardware=Hardware.from_json(entries.get("hardware")),
-            confirmation=_entries(entries.get("confirmation")),
-            ended=_text(entries.get("ended")) or None,
-            changes=changes if isinstance(changes, list) else [],
-            more=_remaining(cls, entries),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the stored record, without what is empty."""
-        return _stored(self)
-
     def dataset(self, domain: str) -> DatasetRecord:
         """Returns the record of the source or of the target."""
         return {"source": self.source, "target": self.target}[domain]
@@ -275,38 +275,3 @@ class StudyRecord:
         test_sets = _entries(self.confirmation.get("test_sets"))
         earlier = _entries(test_sets.get(domain)).get("evaluated_before")
         return earlier if isinstance(earlier, list) else []
-
-
-def _entries(stored: Any) -> dict[str, Any]:
-    """Returns a stored dict, an empty one in place of anything else."""
-    return dict(stored) if isinstance(stored, Mapping) else {}
-
-
-def _text(stored: Any) -> str:
-    return stored if isinstance(stored, str) else ""
-
-
-def _count(stored: Any) -> int | None:
-    is_whole = isinstance(stored, int) and not isinstance(stored, bool)
-    return stored if is_whole else None
-
-
-def _remaining(kind: Any, entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the entries that are no field of a record's type."""
-    names = {each.name for each in fields(kind)}
-    return {name: value for name, value in entries.items() if name not in names}
-
-
-def _stored(record: Any) -> dict[str, Any]:
-    """Returns the stored form of a record: its fields without the empty ones, then what no field holds."""
-    stored: dict[str, Any] = {}
-    for each in fields(record):
-        if each.name == "more":
-            continue
-        value = getattr(record, each.name)
-        if is_dataclass(value):
-            value = _stored(value)
-        is_empty = value is None or value in ("", {}, [])
-        if not is_empty:
-            stored[each.name] = value
-    return stored | record.more

@@ -29,7 +29,7 @@ _ENCODED_PAIR = re.compile(r"([\w.%+-]{1,80})=([^&\s]{0,2000}%[^&]*)")
 _ENCODED_NAME = re.compile(r"(?<![\w%-])([\w-]{0,80}%[\w%-]{0,80})=([^&]+)")
 
 
-def hide_secrets(value: Any) -> Any:
+def hide_secrets(value: Any) -> Any:  # noqa: ANN401  # of a text it returns a text, of a dict a dict
     """Returns a copy of text, dicts and lists in which passwords and tokens inside URIs are starred.
 
     Three kinds are recognised: users and passwords before an "@", however they are written; named secrets in queries,
@@ -73,7 +73,7 @@ def _without_encoded_secret(pair: re.Match) -> str:
 
 
 def _is_secret_when_decoded(name: str, value: str) -> bool:
-    """Whether a pair holds a secret under any of its layers of percent-encoding."""
+    """Returns whether a pair holds a secret under any of its layers of percent-encoding."""
     for _ in range(MOST_LAYERS):
         decoded = unquote_plus(name), unquote_plus(value)
         if decoded == (name, value):

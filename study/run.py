@@ -13,7 +13,8 @@ def parse_and_run(arguments: list[str] | None) -> int:
     """Parses and checks the command line, then does the main job."""
     options = parse_options(arguments)
 
-    from study.pipeline.main_job import run_main_job
+    # Not before: what the main job imports would keep --help waiting.
+    from study.pipeline.main_job import run_main_job  # noqa: PLC0415
 
     return run_main_job(options)
 

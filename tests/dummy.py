@@ -66,7 +66,7 @@ def make_study(out: Path, url: str | None, trials: int) -> optuna.Study:
 def run_parent(args: argparse.Namespace) -> None:
     study = make_study(Path(args.out), os.environ.get("STUDY_STORAGE"), args.trials)
     options = StudyOptions(
-        target="x", trials=args.trials, workers=str(args.workers), out=args.out, quiet=True,
+        target="x", trials=args.trials, workers=str(args.workers), out=args.out,
         storage=os.environ.get("STUDY_STORAGE"),
     )  # fmt: skip
     supervise(study, options, AdaptationConfig(), Progress(quiet=True), partial(spawn_dummy, args.seconds))

@@ -152,11 +152,11 @@ def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
                 probe=0.6,
             )
         )
-    results = judge_points(points, subjects, 0.95)
+    results = judge_points(points, subjects, 0.95).to_json()
     rows = zip(results["points"], measures_on_test(points, labels), strict=True)
     results["points"] = [row | measures for row, measures in rows]
     results["inside"] = [per_class_results(point, points[0], labels) for point in points]
-    results["differences"] = strategy_differences(points, subjects, 0.95)
+    results["differences"] = [row.to_json() for row in strategy_differences(points, subjects, 0.95)]
     opening = {"opened": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T01:00:00+00:00", "seeds": 5}
     info = made_info(confirmation=opening | {"results": results, "earlier": []})
     info["baseline"]["confusion"] = trials[0].user_attrs["confusion"]

@@ -86,7 +86,7 @@ REFUSED = {
         ["--storage", "sqlite:///:memory:"], ["--storage", "SQLite+pysqlite://"],
         ["--storage", "sqlite:///file:x?mode=memory&uri=true"], ["--storage", f"postgresql://me:{SECRET}@h/" + LONG],
         ["--tracking-uri", ""], ["--tracking-uri", LONG], ["--device", "tpu"], ["--device", f"cuda:{ESCAPE}"],
-        ["--device", "cuda:²"], ["--threads", "0"], ["--threads", "-1"], ["--threads", "100000"],
+        ["--device", "cuda:²"],
         ["--space", ESCAPE], ["--preset", LONG], [f"--{ESCAPE}"], [LONG], ["--nosuch", f"postgresql://a:{SECRET}@h"],
     ],
     "worker": [

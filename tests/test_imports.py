@@ -27,7 +27,15 @@ ROWS = {
         {"storage"},
         {"fronts", "inputs"},
         {"trials"},
-        {"record", "reading", "reading_record", "stored_results", "stored_values", "trial_attributes"},
+        {
+            "confirmed_results",
+            "record",
+            "reading",
+            "reading_record",
+            "stored_results",
+            "stored_values",
+            "trial_attributes",
+        },
         {
             "options",
             "option_parsers",

@@ -51,7 +51,7 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
     for seed in range(2):
         for job, places in enumerate(([3], [8, 5])):
             write_answers(tmp_path, confirmation, job, seed, kept(places, validated=2 + 4 * seed))
-    found = collect_results(confirmation, tmp_path, GroundTruth(labels, subjects, divisions=2))
+    found = collect_results(confirmation, tmp_path, GroundTruth(labels, subjects, divisions=2)).to_json()
     assert [(row["name"], row["named"], row["target_test"]) for row in found["points"]] == [
         ("BL", "BL", 0.3), ("trial 1", "FC 50 %", 0.8), ("trial 1", "", 0.5),
     ]  # fmt: skip
@@ -79,7 +79,7 @@ def test_what_no_seed_changes_is_not_validated_beside_means_over_seeds_and_missi
     with pytest.raises(RuntimeError, match="of RE with seed 1 are missing"):
         collect_results(confirmation, tmp_path, truth)
     write_answers(tmp_path, confirmation, 1, 1, kept([5], validated=6))
-    baseline, adapted = collect_results(confirmation, tmp_path, truth)["points"]
+    baseline, adapted = collect_results(confirmation, tmp_path, truth).to_json()["points"]
     assert "target_val_again" not in baseline and adapted["target_val_again"] == pytest.approx(0.4)
 
 

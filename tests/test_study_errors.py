@@ -9,6 +9,7 @@ import pytest
 
 from fer.errors import InputError
 from study.options import StudyOptions, study_name
+from study.record import BaselineRecord
 from study.run import main
 
 WRONG = {
@@ -44,7 +45,7 @@ def test_wrong_use_is_one_line_with_the_value_and_the_mend(line, tmp_path, monke
     monkeypatch.delenv("FER_DATA", raising=False)
     if "--preset tiny" in line:  # far enough to have met the data; the rest of the job is tested elsewhere
         monkeypatch.setattr("study.pipeline.resume.find_or_train_baseline", pretend_baseline)
-    assert main([*line.split(), "--tracking-uri", "none", "--quiet"]) == 2
+    assert main([*line.split(), "--tracking-uri", "none"]) == 2
     err = capsys.readouterr().err
     errors = [text for text in err.splitlines() if text.startswith("error: ")]
     assert len(errors) == 1 and WRONG[line] in errors[0] and "got" in errors[0]
@@ -57,9 +58,9 @@ def pretend_baseline(record, progress):
     from fer.model.weights import load_network
     from fer.runtime import Runtime
 
-    if record["options"]["baseline"]:
-        load_network(Path(record["options"]["baseline"]), Runtime())
-    return {"width": 1, "parameters": 1}
+    if record.options["baseline"]:
+        load_network(Path(record.options["baseline"]), Runtime())
+    return BaselineRecord(width=1.0, parameters=1)
 
 
 def test_the_shell_sees_exit_code_two(tmp_path):

@@ -65,10 +65,10 @@ def test_equally_good_networks_are_seldom_called_different_by_any_corrected_test
     found = {"holm": 0, "pairs": 0, "differences": 0}
     for _ in range(repeats):
         points, subjects = draw_points(rng, people=int(rng.choice([3, 6, 12])))
-        judged = judge_points(points, subjects, 0.95)
+        judged = judge_points(points, subjects, 0.95).to_json()
         found["holm"] += any(row[f"{side}_p"] < 0.05 for row in judged["points"] for side in DOMAINS)
         found["pairs"] += any(len(others) < len(points) - 2 for others in judged["alike"].values())
-        rows = strategy_differences(points, subjects, 0.95)
+        rows = [row.to_json() for row in strategy_differences(points, subjects, 0.95)]
         found["differences"] += any(row[f"{side}_p"] < 0.05 for row in rows for side in DOMAINS)
     assert all(count / repeats <= 0.06 for count in found.values()), found
 
@@ -81,7 +81,7 @@ def test_the_best_of_thirty_equal_configurations_does_not_differ_from_the_others
         right = {side: rng.random((3, len(people))) < 0.6 for side, people in subjects.items()}
         about = {"model": f"m{index}", "front": index > 0, "validation": {"source": 0.6, "target": 0.75}}
         points.append(make_point(f"trial {index}", right, **about))
-    found = judge_points(points, subjects, 0.95)
+    found = judge_points(points, subjects, 0.95).to_json()
     assert all(len(others) == 29 for others in found["alike"].values())
     assert all(point["target_p"] > 0.05 for point in found["points"][1:])
     optimism = [point["target_optimism"] for point in found["points"]]
@@ -98,7 +98,7 @@ def test_a_clear_difference_is_significant():
                    model=name, front=name != "BL")
         for name, level in (("BL", 0.4), ("bad", 0.45), ("good", 0.8))
     ]  # fmt: skip
-    found = judge_points(points, subjects, 0.95)
+    found = judge_points(points, subjects, 0.95).to_json()
     assert found["alike"] == {"bad": [], "good": []}
     assert found["points"][2]["target_p"] < 0.001
     info = made_info(confirmation={"results": found})
@@ -115,7 +115,7 @@ def test_intervals_and_the_p_values_beside_them_agree(people, seeds):
     rng = np.random.default_rng(people)
     for _ in range(5):
         points, subjects = draw_points(rng, people, tuple(rng.normal(0, 0.8, 6)), seeds)
-        rows = judge_points(points, subjects, 0.95)["points"][1:]
+        rows = judge_points(points, subjects, 0.95).to_json()["points"][1:]
         for side in DOMAINS:
             for row in rows:
                 low, high = row[f"{side}_change_lower"], row[f"{side}_change_upper"]
@@ -123,7 +123,7 @@ def test_intervals_and_the_p_values_beside_them_agree(people, seeds):
                 assert row[f"{side}_p_alone"] <= row[f"{side}_p"] <= 1
                 assert low <= row[f"{side}_change"] <= high
                 assert 0 <= row[f"{side}_lower"] <= row[f"{side}_test"] <= row[f"{side}_upper"] <= 1
-            for row in strategy_differences(points, subjects, 0.95):
+            for row in (difference.to_json() for difference in strategy_differences(points, subjects, 0.95)):
                 assert (row[f"{side}_lower"] > 0 or row[f"{side}_upper"] < 0) == (row[f"{side}_p"] < 0.05)
 
 
@@ -135,7 +135,7 @@ def test_more_frames_of_the_same_people_tell_nothing_new():
         many.append(replace(point, right=repeated_answers))
     known = {side: np.arange(len(numbers)) if side == "source" else numbers for side, numbers in subjects.items()}
     repeated = {side: np.repeat(numbers, 10) for side, numbers in known.items()}
-    once, again = judge_points(points, known, 0.95), judge_points(many, repeated, 0.95)
+    once, again = judge_points(points, known, 0.95).to_json(), judge_points(many, repeated, 0.95).to_json()
     assert once["alike"] == again["alike"]
     for before, after in zip(once["points"], again["points"], strict=True):
         numbers = [name for name, value in before.items() if isinstance(value, float)]
@@ -144,8 +144,10 @@ def test_more_frames_of_the_same_people_tell_nothing_new():
 
 def test_images_of_unknown_people_are_each_their_own():
     points, subjects = draw_points(np.random.default_rng(6))
-    unknown = judge_points(points, {side: np.full(len(numbers), -1) for side, numbers in subjects.items()}, 0.95)
-    each = judge_points(points, {side: np.arange(len(numbers)) for side, numbers in subjects.items()}, 0.95)
+    unknown = judge_points(
+        points, {side: np.full(len(numbers), -1) for side, numbers in subjects.items()}, 0.95
+    ).to_json()
+    each = judge_points(points, {side: np.arange(len(numbers)) for side, numbers in subjects.items()}, 0.95).to_json()
     assert unknown["alike"] == each["alike"]
     for one, other in zip(unknown["points"], each["points"], strict=True):
         numbers = [name for name, value in one.items() if isinstance(value, float)]
@@ -155,7 +157,7 @@ def test_images_of_unknown_people_are_each_their_own():
 
 def test_what_one_test_person_shows_is_not_about_others():
     points, subjects = draw_points(np.random.default_rng(7), people=1, levels=(3.0,) * 6)
-    for row in judge_points(points, subjects, 0.95)["points"]:
+    for row in judge_points(points, subjects, 0.95).to_json()["points"]:
         assert (row["target_lower"], row["target_upper"], row["target_p"]) == (0.0, 1.0, 1.0)
 
 
@@ -163,7 +165,9 @@ def test_what_one_test_person_shows_is_not_about_others():
 @pytest.mark.parametrize("people", [2, 3, 10])
 def test_an_interval_is_never_empty_where_every_person_is_alike(people, share):
     alike = {side: np.tile(np.arange(5) < 5 * share, (3, people)) for side in DOMAINS}
-    found = judge_points([make_point("BL", alike)], {side: np.repeat(np.arange(people), 5) for side in DOMAINS}, 0.95)
+    found = judge_points(
+        [make_point("BL", alike)], {side: np.repeat(np.arange(people), 5) for side in DOMAINS}, 0.95
+    ).to_json()
     row = found["points"][0]
     assert row["target_lower"] <= share <= row["target_upper"] and row["target_upper"] - row["target_lower"] > 0.1
 
@@ -171,7 +175,8 @@ def test_an_interval_is_never_empty_where_every_person_is_alike(people, share):
 def judge_drawn_points() -> None:
     """Prints what is made of drawn answers; run in processes of its own."""
     points, subjects = draw_points(np.random.default_rng(8), levels=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9))
-    print(json.dumps([judge_points(points, subjects, 0.95), strategy_differences(points, subjects, 0.95)]))
+    differences = [difference.to_json() for difference in strategy_differences(points, subjects, 0.95)]
+    print(json.dumps([judge_points(points, subjects, 0.95).to_json(), differences]))
 
 
 def test_two_processes_judge_the_same_answers_alike():
@@ -201,8 +206,9 @@ def confirmed_info(people: int, images: int, seeds: int = 5, level: float = 0.0,
         about = {"model": model, "front": bool(model), "divisions": 4}
         about |= {"validation": {"source": 0.6, "target": 0.7}}
         points.append(make_point(name, right, **(about if model else {"divisions": 4})))
-    results = judge_points(points, subjects, 0.95)
-    results |= {"inside": [{}] * len(points), "differences": strategy_differences(points, subjects, 0.95)}
+    results = judge_points(points, subjects, 0.95).to_json()
+    differences = [difference.to_json() for difference in strategy_differences(points, subjects, 0.95)]
+    results |= {"inside": [{}] * len(points), "differences": differences}
     opening = {"opened": "2026-01-01", "finished": "2026-01-01", "seeds": seeds, "results": results}
     real = {"source": {"name": "fer2013", "kind": "real"}, "target": {"name": "jaffe", "kind": "real"}}
     return made_info(synthetic=False, confirmation=opening) | real | changes

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 
 import pytest
 
@@ -103,3 +104,12 @@ def test_options_that_contradict_each_other_are_refused(words, rule, monkeypatch
 
     with pytest.raises(InputError, match=rule):
         parse_options(["--target", "tfeid", *words])
+
+
+def test_a_records_options_are_read_with_defaults_of_younger_ones_and_without_those_that_are_gone():
+    options = StudyOptions("tfeid", tries=("lr=1e-3",), reference=(0.1, 0.2), folds=3)
+    stored = json.loads(json.dumps(dataclasses.asdict(options)))
+
+    assert StudyOptions.from_json(stored | {"threads": 2}) == options
+    del stored["folds"]
+    assert StudyOptions.from_json(stored) == dataclasses.replace(options, folds=0)

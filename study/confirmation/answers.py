@@ -3,19 +3,17 @@
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fer.files import checksum, open_regular, write_atomically
 from study.confirmation.jobs import Confirmation
 from study.record import DOMAINS
 
-if TYPE_CHECKING:
-    import numpy as np
-
 MOST_BYTES = 2**30
 """Of one training's answers."""
 
-Arrays = dict[str, "np.ndarray"]
+Arrays = dict[str, np.ndarray]
 
 
 def answers_path(folder: Path, confirmation: Confirmation, job: int, seed: int) -> Path:
@@ -49,8 +47,6 @@ def write_answers(folder: Path, confirmation: Confirmation, job: int, seed: int,
         seed: Of the training.
         answers: See `study.confirmation.retrain.evaluate`.
     """
-    import numpy as np
-
     path = answers_path(folder, confirmation, job, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
@@ -68,8 +64,6 @@ def read_answers(folder: Path, confirmation: Confirmation, job: int, seed: int) 
         job: The number of the job.
         seed: Of the training.
     """
-    import numpy as np
-
     try:
         with open_regular(answers_path(folder, confirmation, job, seed), MOST_BYTES) as file:
             answers = dict(np.load(file))

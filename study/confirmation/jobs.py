@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fer.config import AdaptationConfig, from_flat
 from study.record import DOMAINS
 from study.stored_values import is_number
-
-if TYPE_CHECKING:
-    from fer.config import AdaptationConfig
 
 CONFIRMATION_ATTRIBUTE = "confirmation"
 """The study's attribute that holds the record of its confirmation."""
@@ -84,10 +82,8 @@ class ConfirmationJob:
     target_passes: float | None = None
 
     @property
-    def adaptation(self) -> "AdaptationConfig":
+    def adaptation(self) -> AdaptationConfig:
         """The configuration as the training takes it."""
-        from fer.config import from_flat
-
         return from_flat(self.config)
 
     @property
@@ -101,10 +97,10 @@ class ConfirmationJob:
         A point of the front at the end takes the place of the named strategy's own.
         """
         name = self.name if self.name.startswith("trial") else f"trial {trial}"
-        others = self.interpolation_points
+        earlier_points = self.interpolation_points
         if point.alpha == 1:
-            others = tuple(other for other in others if other.front or not other.is_end)
-        return replace(self, name=name, interpolation_points=(*others, point))
+            earlier_points = tuple(earlier for earlier in earlier_points if earlier.front or not earlier.is_end)
+        return replace(self, name=name, interpolation_points=(*earlier_points, point))
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "ConfirmationJob":
@@ -157,7 +153,7 @@ class Confirmation:
         test_sets: For each domain the dataset, the number of its test images, their digest, and who evaluated them
             before; None before the evaluation was recorded.
         finished: When it ended, ISO 8601; None before that.
-        results: What `study.confirmation.results.collect_results` returned; None before that.
+        results: The stored form of `study.confirmed_results.ConfirmationResults`; None before that.
     """
 
     seeds: int
@@ -169,7 +165,7 @@ class Confirmation:
     results: Mapping[str, Any] | None = None
 
     @classmethod
-    def from_json(cls, stored: Any) -> "Confirmation":
+    def from_json(cls, stored: object) -> "Confirmation":
         """Returns a stored confirmation whose jobs can be trained.
 
         Raises:
@@ -177,7 +173,8 @@ class Confirmation:
             TypeError: An entry has another type.
             ValueError: An entry has a value that it cannot have.
         """
-        _require(stored, Mapping)
+        if not isinstance(stored, Mapping):
+            raise TypeError(f"{stored!r:.60} is no confirmation")
         _require(stored["jobs"], list)
         if not stored["jobs"]:
             raise ValueError("a confirmation has a job")
@@ -209,7 +206,7 @@ class Confirmation:
         return stored | {name: value for name, value in later.items() if value is not None}
 
 
-def _require(value: Any, kind: Any) -> None:
+def _require(value: object, kind: type) -> None:
     """Raises TypeError where a stored value has another type; a truth value is no number."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise TypeError(f"{value!r:.60} is not {kind}")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fer.adaptation.methods import STRATEGIES
 from fer.config import AdaptationConfig, fingerprint, from_flat, to_flat
@@ -20,9 +20,11 @@ from study.confirmation.jobs import (
 )
 from study.fronts import candidate_networks, front_table, model_names
 from study.inputs import base_config
+from study.options import StudyOptions
 from study.record import DOMAINS, StudyRecord
 from study.reporting.paper_table import AMOUNTS
 from study.storage.backend import trials_of
+from study.trial_attributes import TrialAttributes
 from study.trials import readable, trials_table
 
 if TYPE_CHECKING:
@@ -71,14 +73,14 @@ def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
     Raises:
         InputError: No trial has finished.
     """
-    stored_record = study.user_attrs["study"]
+    record = StudyRecord.from_json(study.user_attrs["study"])
     trials = trials_of(study)
     table = trials_table(trials)
     front = front_table(table)
     if front.empty:
         raise InputError("a study to confirm has a finished trial", study.study_name, "Let it go on with study.run.")
 
-    jobs = plan_named_strategies(stored_record)
+    jobs = plan_named_strategies(record)
     configs = readable_configs(trials)
     networks = candidate_networks(table)
     networks["model"] = model_names(networks)
@@ -101,12 +103,11 @@ def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
     return (baseline, *others)
 
 
-def plan_named_strategies(stored_record: Mapping[str, Any]) -> dict[str, ConfirmationJob]:
+def plan_named_strategies(record: StudyRecord) -> dict[str, ConfirmationJob]:
     """Returns a job per named strategy, by the fingerprint of its configuration; the baseline comes first."""
-    record = StudyRecord.from_json(stored_record)
     images = [record.dataset(domain).count_images("train") for domain in DOMAINS]
     jobs = {}
-    for name, strategy, config in reference_adaptations(stored_record):
+    for name, strategy, config in reference_adaptations(record):
         jobs[fingerprint(config)] = ConfirmationJob(
             name=name,
             named=name,
@@ -123,17 +124,19 @@ def readable_configs(trials: "Sequence[optuna.trial.FrozenTrial]") -> dict[int, 
     configs = {}
     for trial in readable(trials).value:
         with contextlib.suppress(KeyError, TypeError, ValueError):
-            configs[trial.number] = from_flat(trial.user_attrs["config"])
+            config = TrialAttributes.of(trial).config
+            if config is not None:
+                configs[trial.number] = from_flat(config)
     return configs
 
 
-def reference_adaptations(stored_record: Mapping[str, Any]) -> list[tuple[str, str, AdaptationConfig]]:
+def reference_adaptations(record: StudyRecord) -> list[tuple[str, str, AdaptationConfig]]:
     """Returns what every front is confirmed beside, as name, strategy, configuration: the paper's five.
 
     In the paper's space that is its complete table, with both shares of the target's training set.
     """
-    space = stored_record["options"]["space"]
-    base = base_config(StudyRecord.from_json(stored_record))
+    space = StudyOptions.from_json(record.options).space
+    base = base_config(record)
     adaptations = []
     for strategy in STRATEGIES:
         config = named_in(space, strategy, base)

@@ -16,7 +16,7 @@ from study.confirmation.training_process import Assignment
 from study.machine import worker_environment
 
 Messages = queue.Queue[tuple[int, dict[str, Any] | None]]
-"""The number of a process and what it told; None where it has ended."""
+"""The number of a process and what it sent; None where it has ended."""
 
 
 def train_and_evaluate(
@@ -24,14 +24,17 @@ def train_and_evaluate(
     trainings: Sequence[Training],
     workers: int,
     record_evaluation: Callable[[], Confirmation],
-) -> None:
+) -> Confirmation:
     """Lets processes train their parts, records the evaluation when all are ready, and lets them evaluate.
 
     Args:
-        assignment: What all processes are told.
+        assignment: What all processes have in common.
         trainings: What there is to do.
         workers: How many processes, no more than trainings.
         record_evaluation: Records that the test images are evaluated, and returns the confirmation; called once.
+
+    Returns:
+        The confirmation whose evaluation was recorded.
 
     Raises:
         InputError: A process found the device, the data or the baseline wrong.
@@ -40,6 +43,7 @@ def train_and_evaluate(
     messages: Messages = queue.Queue()
     processes: list[subprocess.Popen] = []
     try:
+        # Each trains its part.
         for number in range(workers):
             part = replace(assignment, trainings=tuple(trainings[number::workers]))
             processes.append(start_process(part, number, messages))
@@ -57,12 +61,14 @@ def train_and_evaluate(
         for process in processes:
             write_line(process, confirmation.to_json())
 
+        # Each evaluates, trains what is left of its part and ends.
         running = set(range(workers))
         while running:
             number, message = messages.get()
             if message is not None or processes[number].wait():
                 raise error_of(message, processes[number])
             running.discard(number)
+        return confirmation
     finally:
         for process in processes:
             process.kill()
@@ -70,12 +76,12 @@ def train_and_evaluate(
 
 
 def start_process(assignment: Assignment, number: int, messages: Messages) -> subprocess.Popen:
-    """Starts one process and tells it its assignment, by a pipe: a record has no largest size, a command line has.
+    """Starts one process and sends it its assignment, by a pipe: a record has no largest size, a command line has.
 
     Args:
         assignment: Of this process.
         number: Of the process.
-        messages: Where what it tells is put, with None at its end.
+        messages: Where what it sends is put, with None at its end.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "study.confirmation.training_process"],
@@ -109,7 +115,7 @@ def write_line(process: subprocess.Popen, message: Mapping[str, Any]) -> None:
 
 
 def error_of(message: Mapping[str, Any] | None, process: subprocess.Popen) -> Exception:
-    """Returns the error that a process told, or that it ended without telling one."""
+    """Returns the error that a process sent, or that it ended without sending one."""
     if message is not None and "error" in message:
         return InputError(*message["error"])
     if message is not None and "stuck" in message:

@@ -1,8 +1,9 @@
 """What the stored answers of a confirmation say, as the report shows it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from study.confirmation.statistics import (
     strategy_differences,
 )
 from study.confirmation.test_sets import GroundTruth
+from study.confirmed_results import ConfirmationResults
 from study.options import LEVEL
 from study.record import DOMAINS
 
@@ -24,17 +26,13 @@ if TYPE_CHECKING:
     from fer.config import AdaptationConfig
 
 
-def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth) -> dict[str, Any]:
+def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth) -> ConfirmationResults:
     """Turns the stored answers into what the report says; a pure function of its arguments and the stored files.
 
     Args:
         confirmation: Whose evaluation is recorded.
         folder: The study's.
         truth: Of the test images.
-
-    Returns:
-        What `judge_points` returns, with each point's metrics on test images and its accuracy on other validation
-        images; inside: `per_class_results` of each point; differences: `strategy_differences`.
 
     Raises:
         RuntimeError: Answers of a job are missing.
@@ -52,7 +50,7 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
     validations: list[dict[str, float]] = []
     for index, job in enumerate(confirmation.jobs):
         stored = [read_answers(folder, confirmation, index, seed) for seed in range(confirmation.seeds)]
-        answers = [each for each in stored if each is not None]
+        answers = [training for training in stored if training is not None]
         for place in range(len(job.interpolation_points)):
             points.append(collect_point(job, place, answers, truth))
             # What no seed changes was validated on the first seed's division alone: no match for means over all.
@@ -61,11 +59,17 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
 
     # What they say, point by point and compared.
     results = judge_points(points, truth.subjects, LEVEL)
-    rows = zip(results["points"], measures_on_test(points, truth.labels), validations, strict=True)
-    results["points"] = [row | measures | validation for row, measures, validation in rows]
-    results["inside"] = [per_class_results(point, points[0], truth.labels) for point in points]
-    results["differences"] = strategy_differences(points, truth.subjects, LEVEL)
-    return results
+    measures = measures_on_test(points, truth.labels)
+    rows = []
+    for row, row_measures, validation in zip(results.points, measures, validations, strict=True):
+        figures = {domain: replace(row.figures[domain], val_again=validation.get(domain)) for domain in DOMAINS}
+        rows.append(replace(row, figures=figures, measures=row_measures))
+    return replace(
+        results,
+        points=tuple(rows),
+        class_results=tuple(per_class_results(point, points[0], truth.labels) for point in points),
+        differences=tuple(strategy_differences(points, truth.subjects, LEVEL)),
+    )
 
 
 def collect_point(job: ConfirmationJob, place: int, answers: Sequence[Arrays], truth: GroundTruth) -> ConfirmedPoint:
@@ -78,8 +82,11 @@ def collect_point(job: ConfirmationJob, place: int, answers: Sequence[Arrays], t
         truth: Of the test images.
     """
     network = job.interpolation_points[place]
-    logits = {domain: np.stack([each[f"{domain}-{place}"] for each in answers]) for domain in DOMAINS}
-    right = {domain: predicted_expressions(logits[domain]) == truth.labels[domain] for domain in DOMAINS}
+    logits = {}
+    right = {}
+    for domain in DOMAINS:
+        logits[domain] = np.stack([training[f"{domain}-{place}"] for training in answers])
+        right[domain] = predicted_expressions(logits[domain]) == truth.labels[domain]
 
     # Similarity was measured for the first seed.
     probe = answers[0].get(f"probe-{place}")
@@ -114,15 +121,15 @@ def validation_accuracies(answers: Sequence[Arrays], place: int) -> dict[str, fl
         place: The number of its interpolation point.
 
     Returns:
-        source_val_again and target_val_again; a training that diverged counts as 0.
+        The accuracy by domain, 0 to 1; a training that diverged counts as 0.
     """
     means = {}
     for domain in DOMAINS:
         accuracies = []
-        for each in answers:
-            predicted = predicted_expressions(each[f"{domain}-val-{place}"])
-            accuracies.append(np.mean(predicted == each[f"{domain}-val-labels"]))
-        means[f"{domain}_val_again"] = float(np.mean(accuracies))
+        for training in answers:
+            predicted = predicted_expressions(training[f"{domain}-val-{place}"])
+            accuracies.append(np.mean(predicted == training[f"{domain}-val-labels"]))
+        means[domain] = float(np.mean(accuracies))
     return means
 
 

@@ -1,11 +1,12 @@
 """Runs a confirmation: plans it, trains in processes, evaluates once, collects the results and exports them."""
 
-import argparse
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rich
 
@@ -20,7 +21,7 @@ from study.confirmation.test_sets import describe_test_set, read_ground_truth
 from study.confirmation.training_process import Assignment
 from study.inputs import reopen_dataset
 from study.machine import required_device, usual_workers
-from study.options import SEEDS
+from study.options import SEEDS, StudyOptions
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
 from study.reporting.export import export, require_folders
@@ -39,70 +40,113 @@ MOST_SEEDS = 1000
 MOST_WORKERS = 1024
 
 
-def run_confirmation(args: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class ConfirmationOptions:
+    """What is confirmed and where.
+
+    Attributes:
+        study: Its name.
+        seeds: Trainings of each configuration.
+        again: Whether the test images may be evaluated once more.
+        out: The output folder.
+        storage: The URL of the study's storage; None for the journal in its folder.
+        data: Where the user's copies of the datasets are; None for where the study read them.
+        device: What to train on; None for the study's.
+        workers: How many processes; None for the usual number.
+    """
+
+    study: str
+    seeds: int = SEEDS
+    again: bool = False
+    out: str = "runs"
+    storage: str | None = None
+    data: str | None = None
+    device: str | None = None
+    workers: int | None = None
+
+
+def run_confirmation(options: ConfirmationOptions) -> None:
     """Confirms a study and writes its exports again.
 
     The evaluation of the test images is recorded when everything else has proved right: arguments, record, data,
     baseline, and the first training of each process on its device. A command that is refused before leaves them unread.
 
     Args:
-        args: The command's: study, seeds, again, out, storage, data, device, workers.
+        options: What is confirmed and where.
+
+    Raises:
+        InputError: An option is out of its range, there is no such study, or it cannot be confirmed.
+        RuntimeError: A training could not be done; the same call goes on.
     """
     # What can be refused at once.
-    check_arguments(args)
-    study = load_study(args.study, Path(args.out), args.storage)
-    stored_record = required_record(study.user_attrs.get("study"), args.study)
-    record = StudyRecord.from_json(stored_record)
-    device = required_device(record.baseline.device if args.device is None else args.device)
-    folder = Path(args.out) / args.study
+    check_options(options)
+    study = load_study(options.study, Path(options.out), options.storage)
+    record = StudyRecord.from_json(required_record(study.user_attrs.get("study"), options.study))
+    folder = Path(options.out) / options.study
     require_folders(folder)
 
+    # The confirmation.
     with exclusive_confirmation(folder):
-        # What is left to train, with which data.
-        confirmation = begin_confirmation(study, args.seeds, args.again)
-        datasets = reopen_datasets(stored_record, args)
-        trainings = trainings_left(confirmation, folder)
-        workers = min(args.workers or usual_workers(device), len(trainings))
-        jobs = f"{len(confirmation.jobs)} jobs with {args.seeds} seeds"
-        print(f"confirming {args.study}: {jobs}, {len(trainings)} trainings in {workers} processes", flush=True)
-
-        # Training, and evaluation when it is recorded.
-        data = data_folder(record, args)
-        assignment = Assignment(stored_record, args.out, data, device, str(folder), confirmation.jobs)
-
-        def record_this_evaluation() -> Confirmation:
-            nonlocal confirmation
-            confirmation = record_evaluation(study, record, confirmation, datasets, args.out)
-            return confirmation
-
-        train_and_evaluate(assignment, trainings, workers, record_this_evaluation)
-
-        # What the answers say.
-        truth = read_ground_truth(datasets, record.options.get("folds", 0))
-        results = collect_results(confirmation, folder, truth)
-        confirmation = dataclasses.replace(confirmation, finished=time_now(), results=results)
+        confirmation = _confirm(study, record, options)
         study.set_user_attr(CONFIRMATION_ATTRIBUTE, confirmation.to_json())
 
-    export(stored_record | confirmation_of(study), trials_of(study), folder)
-    print_results(study, stored_record, confirmation)
-    print(f"report: {folder / 'report.html'}; for MLflow: python -m study.sync {args.study}")
+    # What the user sees of it.
+    export(record.to_json() | confirmation_of(study), trials_of(study), folder)
+    print_results(study, dataclasses.replace(record, confirmation=confirmation.to_json()))
+    print(f"report: {folder / 'report.html'}; for MLflow: python -m study.sync {options.study}")
 
 
-def print_results(study: "optuna.Study", stored_record: dict[str, Any], confirmation: Confirmation) -> None:
-    """Prints the confirmed points, and the paper's table where that is the space."""
-    record = StudyRecord.from_json(stored_record | {CONFIRMATION_ATTRIBUTE: confirmation.to_json()})
+def _confirm(study: "optuna.Study", record: StudyRecord, options: ConfirmationOptions) -> Confirmation:
+    """Trains and evaluates what is left to do, and returns the confirmation with its results.
+
+    Args:
+        study: Whose.
+        record: Of the study.
+        options: What is confirmed and where.
+    """
+    study_options = StudyOptions.from_json(record.options)
+    device = required_device(record.baseline.device if options.device is None else options.device)
+    folder = Path(options.out) / options.study
+
+    # What is left to train, with which data.
+    confirmation = begin_confirmation(study, options.seeds, options.again)
+    data = options.data or study_options.data
+    datasets = reopen_datasets(record, options.out, data)
+    trainings = trainings_left(confirmation, folder)
+    workers = min(options.workers or usual_workers(device), len(trainings))
+    jobs = f"{len(confirmation.jobs)} jobs with {options.seeds} seeds"
+    print(f"confirming {options.study}: {jobs}, {len(trainings)} trainings in {workers} processes", flush=True)
+
+    # Training, and evaluation once it is recorded.
+    assignment = Assignment(record, options.out, data, device, str(folder), confirmation.jobs)
+    record_now = partial(record_evaluation, study, record, confirmation, datasets, options.out)
+    confirmation = train_and_evaluate(assignment, trainings, workers, record_now)
+
+    # What the answers say.
+    truth = read_ground_truth(datasets, study_options.folds)
+    results = collect_results(confirmation, folder, truth)
+    return dataclasses.replace(confirmation, finished=time_now(), results=results.to_json())
+
+
+def print_results(study: "optuna.Study", record: StudyRecord) -> None:
+    """Prints the confirmed points, and the paper's table where that is the space.
+
+    Args:
+        study: The study.
+        record: Its record with its confirmation.
+    """
     rich.print(confirmed_rich_table(record))
     paper = for_terminal(record, trials_table(trials_of(study)))
     if paper is not None:
         rich.print(paper)
 
 
-def check_arguments(args: argparse.Namespace) -> None:
-    """Refuses numbers that no confirmation can have."""
-    if not 1 <= args.seeds <= MOST_SEEDS:
-        raise InputError(f"--seeds is between 1 and {MOST_SEEDS}", args.seeds, f"Give {SEEDS}, or leave it out.")
-    if args.workers is not None and not 1 <= args.workers <= MOST_WORKERS:
-        raise InputError(f"--workers is between 1 and {MOST_WORKERS}", args.workers, "Leave it out.")
+def check_options(options: ConfirmationOptions) -> None:
+    """Raises InputError for numbers that no confirmation can have."""
+    if not 1 <= options.seeds <= MOST_SEEDS:
+        raise InputError(f"--seeds is between 1 and {MOST_SEEDS}", options.seeds, f"Give {SEEDS}, or leave it out.")
+    if options.workers is not None and not 1 <= options.workers <= MOST_WORKERS:
+        raise InputError(f"--workers is between 1 and {MOST_WORKERS}", options.workers, "Leave it out.")
 
 
 @contextlib.contextmanager
@@ -115,15 +159,15 @@ def exclusive_confirmation(folder: Path) -> Iterator[None]:
         yield
 
 
-def data_folder(record: StudyRecord, args: argparse.Namespace) -> str | None:
-    """Returns where the user's copies of the datasets are: where the command says, or where the study read them."""
-    return args.data or record.options.get("data")
+def reopen_datasets(record: StudyRecord, out: str, data: str | None) -> dict[str, "Dataset"]:
+    """Opens the study's datasets by domain; what is missing or damaged is prepared again.
 
-
-def reopen_datasets(stored_record: Mapping[str, Any], args: argparse.Namespace) -> dict[str, "Dataset"]:
-    """Opens the study's datasets; what is missing or damaged is prepared again."""
-    record = StudyRecord.from_json(stored_record)
-    options = record.options | {"out": args.out, "data": data_folder(record, args)}
+    Args:
+        record: Of the study.
+        out: The output folder.
+        data: Where the user's copies of the datasets are.
+    """
+    options = record.options | {"out": out, "data": data}
     return {domain: reopen_dataset(record.dataset(domain), options) for domain in DOMAINS}
 
 
@@ -162,6 +206,7 @@ def record_evaluation(
         confirmation = dataclasses.replace(confirmation, test_sets=test_sets)
         study.set_user_attr(CONFIRMATION_ATTRIBUTE, confirmation.to_json())
 
-    said = evaluated_before(dataclasses.replace(record, confirmation=confirmation.to_json()))
-    print(f"the test sets are opened.{said}", flush=True)
+    with_confirmation = dataclasses.replace(record, confirmation=confirmation.to_json())
+    earlier_ones = evaluated_before(with_confirmation)
+    print(f"the test sets are opened.{earlier_ones}", flush=True)
     return confirmation

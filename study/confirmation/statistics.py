@@ -1,6 +1,7 @@
 """What test answers say: accuracies with intervals, differences from the baseline, and which are significant."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,13 @@ from fer.evaluation.intervals import Estimate, estimate, holm, one_per_image
 from fer.evaluation.metrics import confusion_matrix, evaluate, intransigence, per_class_recall
 from fer.expressions import EXPRESSIONS
 from study.confirmation.points import ConfirmedPoint
+from study.confirmed_results import (
+    ConfirmationResults,
+    ConfirmedRow,
+    DifferenceFigures,
+    DomainFigures,
+    StrategyDifference,
+)
 from study.record import DOMAINS
 from study.reporting.wording import describe_interpolation
 
@@ -16,7 +24,7 @@ Subjects = Mapping[str, np.ndarray]
 """For each domain whose image each is (n,)."""
 
 
-def judge_points(points: Sequence[ConfirmedPoint], subjects: Subjects, level: float) -> dict[str, Any]:
+def judge_points(points: Sequence[ConfirmedPoint], subjects: Subjects, level: float) -> ConfirmationResults:
     """Judges networks by their answers on the test images.
 
     Args:
@@ -25,44 +33,38 @@ def judge_points(points: Sequence[ConfirmedPoint], subjects: Subjects, level: fl
         level: Of confidence.
 
     Returns:
-        points: A flat dict each. For both domains: mean, lower and upper test accuracy; but for the baseline the mean,
-            lower and upper change from it, the p-value of that change alone (p_alone) and corrected by Holm over all
-            comparisons (p), and the true change that the corrected test would find four times in five (detectable); on
-            the front, the optimism of validation over test.
-        alike: For each point of the front, the names of those that do not differ significantly from it on either
-            domain.
-        pairs: How many pairs of the front were compared, and for each domain the median of the true differences that
-            these tests would find four times in five (detectable).
-        tested: For each domain the images and people of the test set; people is None where nobody knows them.
-        comparisons: How many p-values Holm's correction is over.
-        level: Of confidence.
+        What these answers say of each network and of all together; measures, class results and differences of named
+        strategies are left to others.
     """
     people = {domain: one_per_image(numbers) for domain, numbers in subjects.items()}
     baseline, *others = points
     comparisons = len(others) * len(DOMAINS)
     strict = 1 - (1 - level) / max(1, comparisons)
 
-    # Each point alone, then its change from the baseline.
-    rows = [_accuracies(point, people, level) for point in points]
-    for row, point in zip(rows[1:], others, strict=True):
-        row |= _changes(point, baseline, people, level, strict)
+    # Each point alone, then its change from the baseline, which is not compared with itself.
+    figures = [_accuracies(point, people, level) for point in points]
+    p_values: list[float] = []
+    for point, point_figures in zip(others, figures[1:], strict=True):
+        for domain in DOMAINS:
+            change = _difference(point, baseline, domain, people)
+            point_figures[domain] = _with_change(point_figures[domain], change, level, strict)
+            p_values.append(change.p_value)
 
-    # p-values corrected over all points and domains; the baseline is not compared with itself.
-    rows[0] |= {f"{domain}_p": 1.0 for domain in DOMAINS}
-    p_values = [row[f"{domain}_p_alone"] for row in rows[1:] for domain in DOMAINS]
+    # p-values corrected over all points and domains.
     corrected = iter(holm(p_values))
-    for row in rows[1:]:
-        row |= {f"{domain}_p": next(corrected) for domain in DOMAINS}
+    for point_figures in figures[1:]:
+        for domain in DOMAINS:
+            point_figures[domain] = replace(point_figures[domain], p=next(corrected))
 
     alike, pairs = _compare_pairs([point for point in points if point.front], people, level)
-    return {
-        "points": rows,
-        "alike": alike,
-        "pairs": pairs,
-        "tested": {domain: _counts(numbers) for domain, numbers in subjects.items()},
-        "comparisons": comparisons,
-        "level": level,
-    }
+    return ConfirmationResults(
+        points=tuple(_row(point, own_figures) for point, own_figures in zip(points, figures, strict=True)),
+        alike=alike,
+        pairs=pairs,
+        tested={domain: _counts(numbers) for domain, numbers in subjects.items()},
+        comparisons=comparisons,
+        level=level,
+    )
 
 
 def _counts(subjects: np.ndarray) -> dict[str, int | None]:
@@ -71,49 +73,50 @@ def _counts(subjects: np.ndarray) -> dict[str, int | None]:
     return {"images": len(subjects), "people": None if unknown else len(np.unique(subjects))}
 
 
-def _accuracies(point: ConfirmedPoint, people: Subjects, level: float) -> dict[str, Any]:
-    """Returns what one point is, and its test accuracies with their intervals."""
-    row: dict[str, Any] = {
-        "name": point.name,
-        "named": point.named,
-        "strategy": point.strategy,
-        "front": point.front,
-        "model": point.model,
-    }
-    if point.divisions is not None:
-        row["divisions"] = point.divisions
-    row["alpha"] = describe_interpolation(point.alpha, point.slope)
-    row["seeds"] = point.seeds
-
+def _accuracies(point: ConfirmedPoint, people: Subjects, level: float) -> dict[str, DomainFigures]:
+    """Returns a point's test accuracies with their intervals, and the optimism of its validation accuracies."""
+    figures = {}
     for domain in DOMAINS:
         accuracy = estimate(point.right[domain], people[domain])
         low, high = accuracy.interval_of_share(level)
-        row |= {f"{domain}_test": accuracy.mean, f"{domain}_lower": low, f"{domain}_upper": high}
-        if domain in point.validation:
-            row[f"{domain}_optimism"] = point.validation[domain] - accuracy.mean
-    return row
+        optimism = point.validation[domain] - accuracy.mean if domain in point.validation else None
+        figures[domain] = DomainFigures(test=accuracy.mean, lower=low, upper=high, optimism=optimism)
+    return figures
 
 
-def _changes(
-    point: ConfirmedPoint, baseline: ConfirmedPoint, people: Subjects, level: float, strict: float
-) -> dict[str, float]:
-    """Returns by how much a point differs from the baseline, image by image, and how sure that is.
+def _with_change(figures: DomainFigures, change: Estimate, level: float, strict: float) -> DomainFigures:
+    """Returns a point's figures with by how much it differs from the baseline, image by image, and how sure that is.
 
     Args:
-        point: Compared with the baseline.
-        baseline: With which.
-        people: For each domain whose image each is (n,).
+        figures: Of the point.
+        change: From the baseline.
         level: Of the interval.
         strict: One minus the level of significance that Bonferroni leaves to each of all comparisons.
     """
-    row: dict[str, float] = {}
-    for domain in DOMAINS:
-        change = _difference(point, baseline, domain, people)
-        low, high = change.interval_of_difference(level)
-        row |= {f"{domain}_change": change.mean, f"{domain}_change_lower": low, f"{domain}_change_upper": high}
-        row[f"{domain}_p_alone"] = change.p_value
-        row[f"{domain}_detectable"] = min(1.0, change.detectable(strict))
-    return row
+    low, high = change.interval_of_difference(level)
+    return replace(
+        figures,
+        change=change.mean,
+        change_lower=low,
+        change_upper=high,
+        p_alone=change.p_value,
+        detectable=min(1.0, change.detectable(strict)),
+    )
+
+
+def _row(point: ConfirmedPoint, figures: Mapping[str, DomainFigures]) -> ConfirmedRow:
+    """Returns a point with its figures by domain."""
+    return ConfirmedRow(
+        name=point.name,
+        named=point.named,
+        strategy=point.strategy,
+        front=point.front,
+        model=point.model,
+        alpha=describe_interpolation(point.alpha, point.slope),
+        seeds=point.seeds,
+        divisions=point.divisions,
+        figures=figures,
+    )
 
 
 def _compare_pairs(
@@ -164,7 +167,7 @@ def measures_on_test(points: Sequence[ConfirmedPoint], labels: dict[str, np.ndar
         labels: For each domain (n,).
 
     Returns:
-        Flat dicts. What is undefined for a seed is left out of its mean; accuracies are told elsewhere, with intervals.
+        Flat dicts. What is undefined for a seed is left out of its mean; accuracies stand elsewhere, with intervals.
     """
     baseline_logits = {domain: points[0].logits[domain][0] for domain in DOMAINS}
     # Of the paper's two fusions, on half and on all of the target, the one on all.
@@ -192,8 +195,12 @@ def _mean_measures(
         if all(np.isfinite(values).all() for values in logits.values()):
             rows.append(evaluate(labels, baseline_logits, logits))
 
-    names = dict.fromkeys(name for row in rows for name in row if not name.endswith("_val"))
-    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if not name.endswith("_val"):
+                values.setdefault(name, []).append(value)
+    return {name: float(np.mean(of_seeds)) for name, of_seeds in values.items()}
 
 
 def per_class_results(point: ConfirmedPoint, baseline: ConfirmedPoint, labels: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -232,21 +239,19 @@ PAIRS = (("FC", "RE"), ("FC+CL", "RE"), ("FU", "RE"), ("RE", "BL"))
 """Which named strategies are compared, seed by seed: what freezing and what fusion change, and what adapting does."""
 
 
-def strategy_differences(points: Sequence[ConfirmedPoint], subjects: Subjects, level: float) -> list[dict[str, Any]]:
+def strategy_differences(
+    points: Sequence[ConfirmedPoint], subjects: Subjects, level: float
+) -> list[StrategyDifference]:
     """Returns the paired differences of named strategies in test accuracy.
 
-    In the paper's space the strategies on all of the target's training set are meant.
+    In the paper's space the strategies on all of the target's training set are meant. Intervals and p-values are
+    corrected for all comparisons of the list together (Bonferroni), so that an interval excludes 0 exactly where p is
+    below 1 - level.
 
     Args:
         points: The baseline first.
         subjects: For each domain whose image each is (n,), -1 where unknown.
         level: Of confidence.
-
-    Returns:
-        Flat dicts: one, other, and for both domains the mean difference, its lower and upper end, its p-value alone
-        (p_alone) and corrected (p), and the true difference that the corrected test would find four times in five
-        (detectable). Intervals and p-values are corrected for all comparisons of the list together (Bonferroni), so
-        that an interval excludes 0 exactly where p is below 1 - level.
     """
     named = {point.reference_name: point for point in points if point.named}
     people = {domain: one_per_image(numbers) for domain, numbers in subjects.items()}
@@ -254,15 +259,19 @@ def strategy_differences(points: Sequence[ConfirmedPoint], subjects: Subjects, l
     comparisons = max(1, len(compared) * len(DOMAINS))
     strict = 1 - (1 - level) / comparisons
 
-    rows = []
+    differences = []
     for first, second in compared:
-        row: dict[str, Any] = {"one": first, "other": second}
+        figures = {}
         for domain in DOMAINS:
             difference = _difference(named[first], named[second], domain, people)
             low, high = difference.interval_of_difference(strict)
-            row |= {f"{domain}_mean": difference.mean, f"{domain}_lower": low, f"{domain}_upper": high}
-            row[f"{domain}_p_alone"] = difference.p_value
-            row[f"{domain}_p"] = min(1.0, comparisons * difference.p_value)
-            row[f"{domain}_detectable"] = min(1.0, difference.detectable(strict))
-        rows.append(row)
-    return rows
+            figures[domain] = DifferenceFigures(
+                mean=difference.mean,
+                lower=low,
+                upper=high,
+                p_alone=difference.p_value,
+                p=min(1.0, comparisons * difference.p_value),
+                detectable=min(1.0, difference.detectable(strict)),
+            )
+        differences.append(StrategyDifference(first, second, figures))
+    return differences

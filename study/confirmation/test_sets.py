@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fer.files import checksum
 from study.confirmation.answers import Arrays
 from study.record import DOMAINS
@@ -34,8 +36,6 @@ def read_ground_truth(datasets: Mapping[str, "Dataset"], folds: int) -> GroundTr
         datasets: By domain.
         folds: Of the study, 0 for none.
     """
-    import numpy as np
-
     tests = {domain: datasets[domain].open_test() for domain in DOMAINS}
     labels = {domain: np.asarray(split.labels) for domain, split in tests.items()}
     subjects = {domain: np.asarray(split.subjects) for domain, split in tests.items()}

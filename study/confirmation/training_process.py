@@ -26,10 +26,10 @@ from study.redaction import one_line
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a process of a confirmation is told.
+    """What a process of a confirmation is to train, as its parent sends it.
 
     Attributes:
-        record: The study's, as its storage holds it.
+        record: The study's.
         out: The output folder.
         data: Where the user's copies of the datasets are; None for the usual place.
         device: What to train on.
@@ -38,7 +38,7 @@ class Assignment:
         trainings: Those of this process, in their order.
     """
 
-    record: Mapping[str, Any]
+    record: StudyRecord
     out: str
     data: str | None
     device: str
@@ -47,25 +47,28 @@ class Assignment:
     trainings: tuple[Training, ...] = ()
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> "Assignment":
+    def from_json(cls, sent: Mapping[str, Any]) -> "Assignment":
         """Returns the assignment that a parent wrote."""
-        jobs = tuple(ConfirmationJob.from_json(job) for job in told["jobs"])
-        trainings = tuple((index, seed) for index, seed in told["trainings"])
-        return cls(**{**told, "jobs": jobs, "trainings": trainings})
+        record = StudyRecord.from_json(sent["record"])
+        jobs = tuple(ConfirmationJob.from_json(job) for job in sent["jobs"])
+        trainings = tuple((index, seed) for index, seed in sent["trainings"])
+        return cls(**{**sent, "record": record, "jobs": jobs, "trainings": trainings})
 
     def to_json(self) -> dict[str, Any]:
-        """Returns what a process is told."""
+        """Returns what the parent sends."""
         jobs = [job.to_json() for job in self.jobs]
-        return {**vars(self), "record": dict(self.record), "jobs": jobs, "trainings": list(self.trainings)}
+        return {**vars(self), "record": self.record.to_json(), "jobs": jobs, "trainings": list(self.trainings)}
 
 
 def train_part(assignment: Assignment) -> None:
     """Trains the assigned jobs; reads the test images when the parent has recorded their evaluation."""
-    from study.confirmation.retrain import evaluate, retrain
-    from study.execution.trial_context import open_trial_context
+    # Torch comes now and not with the module: only here is its failure sent to the parent, which imports this module
+    # as well and does without torch.
+    from study.confirmation.retrain import evaluate, retrain  # noqa: PLC0415
+    from study.execution.trial_context import open_trial_context  # noqa: PLC0415
 
     places = argparse.Namespace(out=assignment.out, data=assignment.data, device=assignment.device)
-    context = open_trial_context(StudyRecord.from_json(assignment.record), places)
+    context = open_trial_context(assignment.record, places)
     confirmation: Confirmation | None = None
     for index, seed in assignment.trainings:
         job = assignment.jobs[index]

@@ -44,10 +44,10 @@ def reason_of(worker: Worker) -> str:
     return getattr(worker, "reason", "") or f"its process {exit_text(worker.poll() or 0)}"
 
 
-def spawn_worker(options: StudyOptions, name: str, until: float) -> Worker:
+def spawn_worker(options: StudyOptions, name: str, until: float, threads: int = 1) -> Worker:
     """Starts one worker process."""
     command = [sys.executable, "-m", "study.worker", "--study", name, "--out", options.out]
-    command += ["--parent", str(os.getpid()), "--threads", str(options.threads)]
+    command += ["--parent", str(os.getpid()), "--threads", str(threads)]
     if math.isfinite(until):
         command += ["--until", str(until)]
     if options.data:

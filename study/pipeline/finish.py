@@ -1,6 +1,5 @@
 """Ends a study: exports, MLflow, networks, confirmation, summary."""
 
-import argparse
 import contextlib
 import os
 import subprocess
@@ -10,25 +9,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from study.cli import command_line, python
-from study.confirmation.runner import run_confirmation
+from study.cli import ERROR, command_line, python
+from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
+from study.confirmation.runner import ConfirmationOptions, run_confirmation
 from study.execution.progress import Progress, front_rich_table
 from study.fronts import front_table
 from study.options import DEFAULT_TRACKING, StudyOptions
 from study.pipeline.running_study import RunningStudy
-from study.record import StudyRecord
+from study.record import section
 from study.redaction import hide_secrets
 from study.reporting.export import export
 from study.reporting.terminal import for_terminal
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
+from study.trial_attributes import TrialAttributes
 from study.trials import trials_table
 
 if TYPE_CHECKING:
     import optuna
 
-WARNING, ERROR = "warning: ", "error: "
-"""How the lines begin by which a command tells of trouble."""
+WARNING = "warning: "
+"""How the line of a warning begins, as `study.cli.ERROR` of an error."""
 
 
 # Export.
@@ -41,16 +42,15 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
         running: The study.
         networks: Whether the front's networks are to be logged in MLflow as well; those of preset `tiny` never are.
     """
-    study, record, options = running.study, running.record, running.options
+    study = running.study
+    options = running.options
+    record = running.record.to_json()
     networks = networks and options.preset != "tiny" and tracking_uri(options) != "none"
 
     # Networks are logged while the exports are written, if MLflow has the run that they belong to.
     running.follower.wait()
     ready = networks and running.follower.catch_up(study, record)
-    if ready:
-        logging: contextlib.AbstractContextManager[None] = _logging_front(running)
-    else:
-        logging = contextlib.nullcontext()
+    logging = _logging_front(running) if ready else contextlib.nullcontext()
     with logging:
         export(record | confirmation_of(study), trials_of(study), running.folder)
         delete_dominated_networks(study, running.folder)
@@ -156,25 +156,24 @@ def logging_networks(
 
 def confirm_once(running: RunningStudy) -> None:
     """Confirms the study and adds the result to MLflow, unless it was confirmed before."""
-    study, options = running.study, running.options
-    if confirmation_of(study).get("confirmation", {}).get("finished"):
+    study = running.study
+    options = running.options
+    confirmation = section(confirmation_of(study), CONFIRMATION_ATTRIBUTE)
+    if confirmation.get("finished"):
         running.progress.say(
             f"confirmed before; to evaluate the test images again: study.confirm {study.study_name} --again"
         )
     else:
-        workers = None if options.workers == "auto" else int(options.workers)
-        arguments = argparse.Namespace(
+        asked = ConfirmationOptions(
             study=study.study_name,
             seeds=options.confirm,
-            again=False,
             out=options.out,
             storage=options.storage,
             data=options.data,
-            device=None,
-            workers=workers,
+            workers=None if options.workers == "auto" else int(options.workers),
         )
-        run_confirmation(arguments)
-    running.follower.finish(study, running.record | confirmation_of(study), running.folder)
+        run_confirmation(asked)
+    running.follower.finish(study, running.record.to_json() | confirmation_of(study), running.folder)
 
 
 # Summary.
@@ -193,7 +192,7 @@ def print_summary(running: RunningStudy, reason: str) -> None:
     # Results.
     progress.say(reason)
     progress.show(front_rich_table(running.record, rows))
-    paper_table = for_terminal(StudyRecord.from_json(running.record), rows)
+    paper_table = for_terminal(running.record, rows)
     if paper_table is not None:
         progress.show(paper_table)
 
@@ -215,9 +214,9 @@ def count_networks_elsewhere(study: "optuna.Study", folder: Path) -> Counter[str
     trials = trials_of(study)
     by_host: Counter[str] = Counter()
     for row in front_table(trials_table(trials)).to_dict("records"):
-        attributes = trials[row["trial"]].user_attrs
-        has_network = "twin_of" not in attributes
+        attributes = TrialAttributes.of(trials[row["trial"]])
+        has_network = attributes.twin_of is None
         if has_network and not (folder / row["model"]).exists():
-            worker = attributes.get("worker") or {}
+            worker = attributes.worker or {}
             by_host[str(worker.get("host", "an unknown machine"))] += 1
     return by_host

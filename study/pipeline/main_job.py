@@ -2,12 +2,15 @@
 
 import contextlib
 import dataclasses
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from fer.config import AdaptationConfig
 from study.arguments import check_study_name
 from study.execution.progress import Progress
+from study.execution.ray_workers import RayWorkers
 from study.execution.supervisor import reason_to_end, supervise
+from study.execution.worker_process import spawn_worker
 from study.exit_code import ExitCode
 from study.inputs import base_config, trim_features
 from study.options import StudyOptions, study_name
@@ -18,12 +21,10 @@ from study.pipeline.prepare import (
     make_record,
     read_data,
     resolve_auto,
-    settle_workers,
-    show_study,
 )
 from study.pipeline.resume import begin_or_resume, write_record
 from study.pipeline.running_study import RunningStudy
-from study.record import StudyRecord
+from study.pipeline.workers import settle_workers, show_study
 from study.reporting.export import is_exported, require_folders
 from study.search.initial_trials import initial_trials
 from study.storage.backend import trials_of
@@ -31,9 +32,6 @@ from study.storage.leases import exclusive_parent, requeue_expired
 from study.storage.slots import fill_slots
 from study.tracking.follower import Follower
 from study.trials import counted_trials
-
-if TYPE_CHECKING:
-    from fer.config import AdaptationConfig
 
 
 def run_main_job(options: StudyOptions) -> int:
@@ -46,7 +44,7 @@ def run_main_job(options: StudyOptions) -> int:
         The exit code.
     """
     options = resolve_auto(options)
-    progress = Progress(quiet=options.quiet)
+    progress = Progress()
     progress.say(f"{options.source} → {options.target}: {options.wanted} trials, space {options.space}")
 
     # Connecting takes seconds, so it begins now; a server that the user named must answer.
@@ -61,9 +59,9 @@ def run_main_job(options: StudyOptions) -> int:
 def _run_with_follower(options: StudyOptions, progress: Progress, follower: Follower) -> None:
     """Prepares the study, runs it, and adds what the user wants at its end."""
     # Room on the disk.
-    freed = trim_features(options.out, options.cache_gib)
+    freed = trim_features(options.out)
     if freed:
-        progress.say(f"  {freed:.1f} GiB of features that no study used for long were deleted (--cache-gib)")
+        progress.say(f"  {freed:.1f} GiB of features that no study used for long were deleted")
 
     # Data, and the name that follows from it.
     source, target = read_data(options, progress)
@@ -71,17 +69,19 @@ def _run_with_follower(options: StudyOptions, progress: Progress, follower: Foll
     check_study_name(name)
     folder = Path(options.out) / name
 
+    # One parent leads a study, on this machine and in a shared storage.
     with exclusive_folder(folder):
         require_folders(folder)
 
         # The study, with its baseline.
-        study, record = begin_or_resume(make_record(name, options, source, target), options, progress, follower)
+        new = make_record(name, options, source, target)
+        study, record = begin_or_resume(new, options, progress, follower)
         running = RunningStudy(study, record, options, progress, follower)
 
         with _exclusive_in_storage(running):
             write_record(study, record)
-            running = running.with_options(settle_workers(study, record, options, progress))
-            show_study(record, running.options, progress)
+            running = settle_workers(running)
+            show_study(running)
 
             # The search.
             search_and_export(running)
@@ -101,9 +101,10 @@ def _exclusive_in_storage(running: RunningStudy) -> contextlib.AbstractContextMa
 
 
 def search_and_export(running: RunningStudy) -> None:
-    """Runs workers until the study has its trials, with MLflow following, then exports; does neither in vain."""
-    study, options = running.study, running.options
-    base = base_config(StudyRecord.from_json(running.record))
+    """Runs workers until the study has its trials, with MLflow following, then exports; skips what was done before."""
+    study = running.study
+    options = running.options
+    base = base_config(running.record)
 
     # Slots for the trials that are still to be finished.
     requeue_expired(study)
@@ -114,14 +115,14 @@ def search_and_export(running: RunningStudy) -> None:
         study.set_user_attr("ended", None)  # a study that a shorter patience ended goes on
         unfinished = fill_slots(study, options.wanted, options.space, base, guesses)
 
-    # Nothing to do?
+    # A study with all its trials and exports needs no more than a summary.
     if not unfinished and is_exported(trials_of(study), running.folder):
         print_summary(running, reason_of_end or "nothing to do: all trials are there")
         return
 
     # Search.
     running.follower.check()
-    running.follower.follow(study, running.record)
+    running.follower.follow(study, running.record.to_json())
     reason = None
     try:
         reason = _search(running, base)
@@ -131,15 +132,15 @@ def search_and_export(running: RunningStudy) -> None:
     print_summary(running, reason)
 
 
-def _search(running: RunningStudy, base: "AdaptationConfig") -> str:
+def _search(running: RunningStudy, base: AdaptationConfig) -> str:
     """Runs workers, on this machine or on a Ray cluster, until the study ends; returns why it ended."""
-    study, options = running.study, running.options
+    study = running.study
+    options = running.options
     if not options.ray:
-        return supervise(study, options, base, running.progress, None)
+        spawn = partial(spawn_worker, threads=running.threads)
+        return supervise(study, options, base, running.progress, spawn)
 
-    from study.execution.ray_workers import RayWorkers  # Ray is optional
-
-    workers = RayWorkers(options, StudyRecord.from_json(running.record))
+    workers = RayWorkers(options, running.record)
     try:
         options = dataclasses.replace(options, workers=str(workers.workers))
         return supervise(study, options, base, running.progress, workers.spawn)

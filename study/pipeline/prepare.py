@@ -1,40 +1,22 @@
-"""Prepares a study: options settled, data read, baseline found or trained, record made."""
+"""Prepares a study: options settled, data read, folder held, record made."""
 
 import contextlib
 import dataclasses
-import json
-import subprocess
-import sys
-import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
 
 from fer.datasets import Dataset, same_files
 from fer.errors import InputError
 from fer.files import holding_lock
-from study.execution.autotune import candidates, find_or_measure
 from study.execution.progress import Progress
 from study.inputs import budget_epochs, dataset_record, note_copies, prepare_dataset
-from study.machine import (
-    cores,
-    exit_text,
-    hardware,
-    required_device,
-    usual_workers,
-    versions,
-    worker_environment,
-)
-from study.options import StudyOptions, cache_folder
-from study.reading import encodable
+from study.machine import hardware, required_device, versions
+from study.options import StudyOptions
+from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
-
-if TYPE_CHECKING:
-    import optuna
-
+from study.stored_values import encodable
 
 # Options.
 
@@ -90,7 +72,7 @@ def _show_dataset(dataset: Dataset, progress: Progress) -> None:
 
 
 def any_synthetic(source: Dataset, target: Dataset) -> bool:
-    """Whether any face of the study is synthetic."""
+    """Returns whether any face of a study of these datasets is synthetic."""
     return "synthetic" in (source.kind, target.kind)
 
 
@@ -132,156 +114,26 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def make_record(name: str, options: StudyOptions, source: Dataset, target: Dataset) -> dict[str, Any]:
+def make_record(name: str, options: StudyOptions, source: Dataset, target: Dataset) -> StudyRecord:
     """Returns the record of a new study, which study.json holds, without its baseline."""
     asked = dataclasses.asdict(options) | {"trials": options.wanted}
-    with_passwords = ("storage", "tracking_uri", "ray")
-    return {
-        "name": name,
-        "id": uuid.uuid4().hex,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        # Names of files may hold bytes that are no UTF-8, which no report or database takes.
-        "source": encodable(dataset_record(source)),
-        "target": encodable(dataset_record(target)),
-        "synthetic": any_synthetic(source, target),
-        "options": asked | {option: hide_secrets(asked[option]) for option in with_passwords},
-        "budget_epochs": budget_epochs(asked, len(source.open("train")), len(target.open("train"))),
-        "network": {"name": "VGG-13, 48×48 grey (arXiv 1905.12082)"},
-        "versions": versions(),
-        "hardware": hardware(),
-    }
-
-
-# The baseline.
-
-
-def find_or_train_baseline(record: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    """Returns what the study's record keeps of the baseline, found by its hash or trained now.
-
-    Raises:
-        InputError: The baseline that the user gave cannot be used, or the data is not the study's.
-        RuntimeError: It could not be trained.
-    """
-    progress.say("baseline: looking for it by its hash, else training it once for all studies")
-    with _start_baseline_process(record) as process:
-        assert process.stdout is not None
-        try:
-            baseline = _read_baseline(process.stdout, progress)
-        except BaseException:
-            process.terminate()
-            raise
-    if baseline is None:
-        raise RuntimeError(f"the baseline's process {exit_text(process.returncode)}")
-    return baseline
-
-
-def _start_baseline_process(record: dict[str, Any]) -> "subprocess.Popen[bytes]":
-    """Starts the process that imports torch and has the environment for training."""
-    with tempfile.TemporaryFile() as file:
-        # By a file, because a record may be longer than a command line takes.
-        file.write(json.dumps(record).encode())
-        file.seek(0)
-        return subprocess.Popen(
-            [sys.executable, "-m", "study.execution.baseline_process"],
-            stdin=file,
-            stdout=subprocess.PIPE,
-            env=worker_environment(),
-            start_new_session=True,
-        )
-
-
-def _read_baseline(lines: IO[bytes], progress: Progress) -> dict[str, Any] | None:
-    """Shows the epochs that the baseline's process reports; returns its baseline, None where it ended without one."""
-    started = time.monotonic()
-    for line in lines:
-        if not line.startswith(b"{"):  # of a library
-            continue
-        message = json.loads(line)
-        if "baseline" in message:
-            return message["baseline"]
-        if "error" in message:
-            raise InputError(*message["error"])
-        if "stuck" in message:
-            raise RuntimeError(f"the baseline cannot be had: {message['stuck']}")
-        if "epoch" in message:
-            seconds = time.monotonic() - started
-            progress.say(
-                f"  baseline epoch {message['epoch']}/{message['of']}: loss {message['loss']:.3f}, {seconds:.0f} s"
-            )
-    return None
-
-
-# Workers.
-
-
-def settle_workers(
-    study: "optuna.Study", record: dict[str, Any], options: StudyOptions, progress: Progress
-) -> StudyOptions:
-    """Returns the options with a number of workers, and of threads of each, in place of "auto".
-
-    A GPU has four workers at most, which share it. On a CPU both are measured, once for a machine, and the record keeps
-    the measurement.
-    """
-    # The cluster or the user says.
-    if options.ray:
-        return options
-    if options.workers != "auto":
-        workers = min(int(options.workers), options.wanted)
-        return dataclasses.replace(options, workers=str(workers))
-
-    # No measurement. With `tiny` it would take longer than the study.
-    device = record["baseline"]["device"]
-    only_one_choice = options.threads > 1 or len(candidates(cores())) == 1
-    if device != "cpu" or options.preset == "tiny" or only_one_choice:
-        # No more threads than cores, nor workers than trials.
-        most = min(cores() // options.threads, options.wanted)
-        workers = max(1, min(usual_workers(device), most))
-        return dataclasses.replace(options, workers=str(workers))
-
-    # Measurement.
-    measured = find_or_measure(cache_folder(options.out), record["network"]["width"], record["baseline"]["precision"])
-    record["calibration"] = measured
-    study.set_user_attr("study", record)
-    if any(measured["images_per_second"].values()):
-        show_calibration(measured["images_per_second"], progress)
-    workers = min(measured["workers"], options.wanted)
-    return dataclasses.replace(options, workers=str(workers), threads=measured["threads"])
-
-
-def show_calibration(rates: dict[str, float], progress: Progress) -> None:
-    """Prints how fast each number of workers and threads trained.
-
-    Args:
-        rates: Images per second by "WORKERSxTHREADS".
-        progress: Prints it.
-    """
-    parts = []
-    for pair, rate in rates.items():
-        workers, threads = pair.split("x")
-        parts.append(f"{workers} workers of {threads} thread(s) {rate:.0f}")
-    progress.say(f"  calibration, images per second of training: {', '.join(parts)}")
-
-
-def show_study(record: dict[str, Any], options: StudyOptions, progress: Progress) -> None:
-    """Prints what the study works with: network, baseline, budget, places."""
-    baseline = record["baseline"]
-    progress.say(
-        f"  network: {baseline['parameters'] / 1e6:.2f} M parameters (preset {options.preset}), "
-        f"{baseline['device']} {baseline['precision']}"
+    for with_password in ("storage", "tracking_uri", "ray"):
+        asked[with_password] = hide_secrets(asked[with_password])
+    return StudyRecord(
+        name=name,
+        id=uuid.uuid4().hex,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        source=_encodable_record(source),
+        target=_encodable_record(target),
+        synthetic=any_synthetic(source, target),
+        options=asked,
+        budget_epochs=budget_epochs(asked, len(source.open("train")), len(target.open("train"))),
+        network={"name": "VGG-13, 48×48 grey (arXiv 1905.12082)"},
+        versions=versions(),
+        hardware=Hardware.from_json(hardware()),
     )
 
-    seconds = f", trained in {baseline['seconds']:.0f} s" if baseline.get("seconds") else ""
-    progress.say(
-        f"  baseline: validation accuracy {baseline['source_val']:.1%} on {record['source']['name']}, "
-        f"{baseline['target_val']:.1%} on {record['target']['name']}{seconds}"
-    )
 
-    passes = record["budget_epochs"]
-    folds = f", in each of {options.folds} folds" if options.folds else ""
-    progress.say(f"  budget of every trial: {passes:g} passes over {record['target']['name']}'s training images{folds}")
-
-    journal = Path(options.out) / record["name"] / "journal.log"
-    storage = hide_secrets(options.storage) if options.storage else journal
-    progress.say(
-        f"  storage: {storage}; workers: {options.workers} of {options.threads} thread(s); study: {record['name']}"
-    )
+def _encodable_record(dataset: Dataset) -> DatasetRecord:
+    """Returns the record of a dataset; bytes in names of files that are no UTF-8, which no report takes, escaped."""
+    return DatasetRecord.from_json(encodable(dataset_record(dataset).to_json()))

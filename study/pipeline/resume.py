@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,8 @@ from fer.errors import InputError
 from fer.tensor_files import damage_of
 from study.execution.progress import Progress
 from study.inputs import base_config
-from study.options import (
-    RESUMABLE_OPTIONS,
-    StudyOptions,
-    current_sampler,
-    identity_options,
-)
-from study.pipeline.prepare import find_or_train_baseline
+from study.options import RESUMABLE_OPTIONS, StudyOptions, current_sampler, identity_options
+from study.pipeline.baseline import find_or_train_baseline
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
 from study.search.compatibility import fits
@@ -30,8 +26,8 @@ DECISIVE = ("torch", "numpy", "optuna", "opencv-python-headless")
 
 
 def begin_or_resume(
-    new: dict[str, Any], options: StudyOptions, progress: Progress, follower: Follower
-) -> tuple[optuna.Study, dict[str, Any]]:
+    new: StudyRecord, options: StudyOptions, progress: Progress, follower: Follower
+) -> tuple[optuna.Study, StudyRecord]:
     """Returns the study of this name, begun now or before, and its record with its baseline.
 
     Args:
@@ -45,8 +41,8 @@ def begin_or_resume(
             cannot be used.
     """
     # Before minutes of training: wrong guesses, or a server that is not there, end it here.
-    initial_trials(dataclasses.asdict(options), base_config(StudyRecord.from_json(new)))
-    storage = open_storage(options.storage, Path(options.out) / new["name"])
+    initial_trials(dataclasses.asdict(options), base_config(new))
+    storage = open_storage(options.storage, Path(options.out) / new.name)
     if options.tracking_uri is not None:
         follower.check()
 
@@ -55,30 +51,30 @@ def begin_or_resume(
     if earlier is None:
         record = _begin(new, progress)
     else:
-        progress.say(f"resuming {new['name']}, started {earlier['created']}")
+        progress.say(f"resuming {new.name}, started {earlier.created}")
         _restore_baseline(earlier, new, progress)
         record = _resume(earlier, new, progress)
-    return create_study(new["name"], storage), record
+    return create_study(new.name, storage), record
 
 
-def _begin(new: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def _begin(new: StudyRecord, progress: Progress) -> StudyRecord:
     """Returns a new study's record with its baseline."""
     baseline = find_or_train_baseline(new, progress)
-    network = new["network"] | {name: baseline[name] for name in ("width", "parameters")}
-    return new | {"baseline": baseline, "network": network}
+    network = new.network | {"width": baseline.width, "parameters": baseline.parameters}
+    return dataclasses.replace(new, baseline=baseline, network=network)
 
 
-def _restore_baseline(earlier: dict[str, Any], new: dict[str, Any], progress: Progress) -> None:
+def _restore_baseline(earlier: StudyRecord, new: StudyRecord, progress: Progress) -> None:
     """Trains an earlier study's baseline again where its file is gone or damaged.
 
     Raises:
         InputError: It came out different.
     """
-    file = earlier["baseline"]["file"]
+    file = earlier.baseline.file
     if damage_of(file) is None:
         return
     trained_again = find_or_train_baseline(new, progress)
-    if trained_again["digest"] != earlier["baseline"]["digest"]:
+    if trained_again.digest != earlier.baseline.digest:
         raise InputError(
             "a study goes on with its own baseline",
             f"{file}, which is gone or damaged, and trained again it came out different",
@@ -86,25 +82,26 @@ def _restore_baseline(earlier: dict[str, Any], new: dict[str, Any], progress: Pr
         )
 
 
-def _resume(earlier: dict[str, Any], new: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def _resume(earlier: StudyRecord, new: StudyRecord, progress: Progress) -> StudyRecord:
     """Returns an earlier study's record with the data, versions and resumable options of today."""
     changes = list_drift(earlier, new)
     if changes:
         progress.warn(f"goes on although this changed: {'; '.join(changes)}")
-    resumable = {name: new["options"][name] for name in RESUMABLE_OPTIONS}
-    surroundings = {name: new[name] for name in ("source", "target", "versions")}
-    return {
-        **new,
-        **earlier,
-        **surroundings,
-        "options": earlier["options"] | resumable,
-        "changes": [*earlier.get("changes", []), *changes],
-    }
+    resumable = {name: new.options[name] for name in RESUMABLE_OPTIONS}
+
+    # An entry that is younger than the study comes from the new record.
+    merged = StudyRecord.from_json(new.to_json() | earlier.to_json())
+    return dataclasses.replace(
+        merged,
+        source=new.source,
+        target=new.target,
+        versions=new.versions,
+        options=earlier.options | resumable,
+        changes=[*earlier.changes, *changes],
+    )
 
 
-def find_record(
-    new: dict[str, Any], options: StudyOptions, storage: optuna.storages.BaseStorage
-) -> dict[str, Any] | None:
+def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storages.BaseStorage) -> StudyRecord | None:
     """Returns the record of the study of this name to resume it, or None when it is new.
 
     Raises:
@@ -112,36 +109,35 @@ def find_record(
             versions and --force was not given.
     """
     try:
-        study = optuna.load_study(study_name=new["name"], storage=storage)
+        study = optuna.load_study(study_name=new.name, storage=storage)
     except KeyError:
         return None
-    earlier = study.user_attrs.get("study")
-    if earlier is None:
+    stored = study.user_attrs.get("study")
+    if stored is None:
         return None
-    required_record(earlier, new["name"])
-    earlier["options"]["sampler"] = current_sampler(earlier["options"].get("sampler", StudyOptions.sampler))
+    earlier = StudyRecord.from_json(required_record(stored, new.name))
+    sampler = current_sampler(earlier.options.get("sampler", StudyOptions.sampler))
+    earlier = dataclasses.replace(earlier, options=earlier.options | {"sampler": sampler})
 
     _check_same_options(earlier, options)
     _check_same_space(study, options)
     drifted = list_drift(earlier, new)
     if drifted and not options.force:
         raise InputError(
-            f"the trials of {new['name']} are comparable while data and versions stay the same",
+            f"the trials of {new.name} are comparable while data and versions stay the same",
             "; ".join(drifted),
             "Restore them, go on nevertheless with --force, or start a new study with --study NAME.",
         )
     return earlier
 
 
-def _check_same_options(earlier: dict[str, Any], options: StudyOptions) -> None:
+def _check_same_options(earlier: StudyRecord, options: StudyOptions) -> None:
     """Raises InputError where options that make a study what it is have changed."""
-    after = identity_options(options)
-    # An option that is younger than the study has had its default there.
-    before = {name: earlier["options"].get(name, getattr(StudyOptions, name, None)) for name in after}
-    changed = [f"{name} {before[name]} → {after[name]}" for name in after if before[name] != after[name]]
+    before = identity_options(StudyOptions.from_json(earlier.options))
+    changed = _list_changes(before, identity_options(options))
     if changed:
         raise InputError(
-            f"study {earlier['name']} can only go on as it was started",
+            f"study {earlier.name} can only go on as it was started",
             "; ".join(changed),
             "Use the same options, or give the new study a name with --study NAME.",
         )
@@ -159,13 +155,19 @@ def _check_same_space(study: optuna.Study, options: StudyOptions) -> None:
         )
 
 
-def list_drift(earlier: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def list_drift(earlier: StudyRecord, new: StudyRecord) -> list[str]:
     """Returns what has changed around a study since its last run, of all that its numbers depend on."""
-    before = {domain: earlier[domain]["digest"] for domain in DOMAINS}
-    after = {domain: new[domain]["digest"] for domain in DOMAINS}
-    for package in DECISIVE:
-        before[package] = earlier["versions"].get(package)
-        after[package] = new["versions"].get(package)
+    return _list_changes(_surroundings(earlier), _surroundings(new))
+
+
+def _surroundings(record: StudyRecord) -> dict[str, Any]:
+    """Returns what a study's numbers depend on beside its options: its data and the decisive packages."""
+    digests = {domain: record.dataset(domain).digest for domain in DOMAINS}
+    return digests | {package: record.versions.get(package) for package in DECISIVE}
+
+
+def _list_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Returns each entry that is another afterwards, with both values."""
     return [f"{name} {before[name]} → {after[name]}" for name in after if before[name] != after[name]]
 
 
@@ -179,17 +181,18 @@ def create_study(name: str, storage: optuna.storages.BaseStorage) -> optuna.Stud
     return study
 
 
-def write_record(study: optuna.Study, record: dict[str, Any]) -> None:
+def write_record(study: optuna.Study, record: StudyRecord) -> None:
     """Writes the study's record into its storage; only its one parent may.
 
     Raises:
         InputError: Another parent began the study while this one trained the baseline.
     """
-    begun = study.user_attrs.get("study", record)
-    if begun["id"] != record["id"]:
+    stored = study.user_attrs.get("study")
+    begun = record if stored is None else StudyRecord.from_json(stored)
+    if begun.id != record.id:
         raise InputError(
             "a study begins once",
-            f"{record['name']}, which another study.run began at {begun['created']}",
+            f"{record.name}, which another study.run began at {begun.created}",
             "Give the same command again: it goes on with that study.",
         )
-    study.set_user_attr("study", record)
+    study.set_user_attr("study", record.to_json())

@@ -1,11 +1,12 @@
 """A study and what its parent leads it with."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from study.execution.progress import Progress
 from study.options import StudyOptions
+from study.record import StudyRecord
 
 if TYPE_CHECKING:
     import optuna
@@ -20,27 +21,25 @@ class RunningStudy:
     Attributes:
         study: Its trials and attributes, in its storage.
         record: Its record, which study.json holds.
-        options: What the user asked for, with nothing left at "auto".
+        options: What the user asked for; nothing of it is "auto" once `study.pipeline.workers.settle_workers` is done.
         progress: Shows the user how far it is.
         follower: Copies its trials to MLflow.
+        threads: Of each worker.
     """
 
     study: "optuna.Study"
-    record: dict[str, Any]
+    record: StudyRecord
     options: StudyOptions
     progress: Progress
     follower: "Follower"
+    threads: int = 1
 
     @property
     def name(self) -> str:
         """The study's name."""
-        return self.record["name"]
+        return self.record.name
 
     @property
     def folder(self) -> Path:
         """Where its results are."""
         return Path(self.options.out) / self.name
-
-    def with_options(self, options: StudyOptions) -> "RunningStudy":
-        """Returns the study at work with other options."""
-        return replace(self, options=options)

@@ -1,0 +1,90 @@
+"""Settles how many workers a study has, of how many threads each, and tells what it works with."""
+
+from dataclasses import replace
+
+from study.execution.autotune import candidates, find_or_measure
+from study.execution.progress import Progress
+from study.machine import cores, usual_workers
+from study.options import cache_folder
+from study.pipeline.running_study import RunningStudy
+from study.record import number
+from study.redaction import hide_secrets
+
+
+def settle_workers(running: RunningStudy) -> RunningStudy:
+    """Returns the study with a number of workers in place of "auto", and of threads of each.
+
+    A GPU has four workers at most, which share it. On a CPU both numbers are measured, once for a machine, and the
+    study's record keeps the measurement.
+    """
+    options = running.options
+
+    # The cluster or the user says.
+    if options.ray:
+        return running
+    if options.workers != "auto":
+        return _with_workers(running, int(options.workers))
+
+    # No measurement. With `tiny` it would take longer than the study.
+    device = running.record.baseline.device
+    only_one_choice = len(candidates(cores())) == 1
+    if device != "cpu" or options.preset == "tiny" or only_one_choice:
+        return _with_workers(running, usual_workers(device))
+
+    # Measurement.
+    width = number(running.record.network.get("width")) or 1.0
+    measured = find_or_measure(cache_folder(options.out), width, running.record.baseline.precision)
+    record = replace(running.record, more=running.record.more | {"calibration": measured})
+    running.study.set_user_attr("study", record.to_json())
+    if any(measured["images_per_second"].values()):
+        show_calibration(measured["images_per_second"], running.progress)
+    return _with_workers(replace(running, record=record, threads=measured["threads"]), measured["workers"])
+
+
+def _with_workers(running: RunningStudy, workers: int) -> RunningStudy:
+    """Returns the study with a number of workers, one at least, and no more than it has trials."""
+    workers = max(1, min(workers, running.options.wanted))
+    return replace(running, options=replace(running.options, workers=str(workers)))
+
+
+def show_calibration(rates: dict[str, float], progress: Progress) -> None:
+    """Prints how fast each number of workers and threads trained.
+
+    Args:
+        rates: Images per second by "WORKERSxTHREADS".
+        progress: Prints it.
+    """
+    parts = []
+    for pair, rate in rates.items():
+        workers, threads = pair.split("x")
+        parts.append(f"{workers} workers of {threads} thread(s) {rate:.0f}")
+    progress.say(f"  calibration, images per second of training: {', '.join(parts)}")
+
+
+def show_study(running: RunningStudy) -> None:
+    """Prints what the study works with: network, baseline, budget, places."""
+    record = running.record
+    options = running.options
+    baseline = record.baseline
+    say = running.progress.say
+
+    # The network and its baseline.
+    parameters = baseline.parameters or 0
+    say(
+        f"  network: {parameters / 1e6:.2f} M parameters (preset {options.preset}), "
+        f"{baseline.device} {baseline.precision}"
+    )
+
+    source_accuracy, target_accuracy = baseline.accuracies or (float("nan"), float("nan"))
+    seconds = f", trained in {baseline.seconds:.0f} s" if baseline.seconds else ""
+    say(
+        f"  baseline: validation accuracy {source_accuracy:.1%} on {record.source.name}, "
+        f"{target_accuracy:.1%} on {record.target.name}{seconds}"
+    )
+
+    # The budget and the places.
+    folds = f", in each of {options.folds} folds" if options.folds else ""
+    say(f"  budget of every trial: {record.budget_epochs:g} passes over {record.target.name}'s training images{folds}")
+
+    storage = hide_secrets(options.storage) if options.storage else running.folder / "journal.log"
+    say(f"  storage: {storage}; workers: {options.workers} of {running.threads} thread(s); study: {record.name}")

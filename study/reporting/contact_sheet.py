@@ -1,0 +1,47 @@
+"""The contact sheet of a dataset: some training faces of each expression."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fer.datasets import Dataset
+from fer.expressions import EXPRESSIONS
+from fer.files import replacing
+from fer.seeding import generator
+from study.reporting.dataset_summary import title_of
+
+FACES_PER_EXPRESSION = 12
+"""Columns of a contact sheet."""
+
+
+def draw_contact_sheet(dataset: Dataset, place: Path) -> None:
+    """Draws a row of training faces per expression.
+
+    Args:
+        dataset: The test split stays closed.
+        place: The PNG file.
+    """
+    # The sheet: a row per expression, whose images are drawn by chance, white where there are fewer.
+    train = dataset.open("train")
+    rng = generator("contact sheet", dataset.digest)
+    size = train.images.shape[1]
+    sheet = np.full((len(EXPRESSIONS) * size, FACES_PER_EXPRESSION * size), 255, np.uint8)
+    for label in range(len(EXPRESSIONS)):
+        images = rng.permutation(np.flatnonzero(train.labels == label))
+        top = label * size
+        for column, image in enumerate(images[:FACES_PER_EXPRESSION]):
+            left = column * size
+            sheet[top : top + size, left : left + size] = train.images[image]
+
+    # The figure around it.
+    figure = Figure(figsize=(FACES_PER_EXPRESSION * 0.8 + 1, len(EXPRESSIONS) * 0.8 + 0.6), dpi=120, layout="tight")
+    axes = figure.add_subplot()
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_title(f"{title_of(dataset)}, {len(train):,} training images")
+    axes.set_xticks([])
+    axes.set_yticks([size * (row + 0.5) for row in range(len(EXPRESSIONS))], EXPRESSIONS)
+    axes.spines[:].set_visible(False)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(place) as partial:
+        figure.savefig(partial, format="png")
