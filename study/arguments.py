@@ -9,16 +9,13 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn, Protocol
 from urllib.parse import parse_qs
 
 from fer.errors import InputError, shorten
 from study.cli import tell_error
 from study.exit_code import ExitCode
 from study.redaction import hide_secrets
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
 
 LONGEST_NUMBER = 40
 """Characters of a number."""
@@ -35,10 +32,17 @@ LONGEST_PATH_BYTES = 3000
 MOST_THREADS = 1024
 
 
+class Writable(Protocol):
+    """What text can be written to."""
+
+    def write(self, text: str, /) -> object:
+        """Writes text."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that prints what is wrong as one line, with nothing in it that a terminal obeys."""
 
-    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
+    def print_help(self, file: "Writable | None" = None) -> None:
         """Prints all options; argparse's own method ignores an output that cannot be written."""
         (file or sys.stdout).write(self.format_help())
 

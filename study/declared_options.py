@@ -13,7 +13,7 @@ Light to import: `--help` must answer at once.
 import argparse
 import dataclasses
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fer.errors import InputError
 from study.arguments import from_environment
@@ -22,6 +22,13 @@ Check = Callable[[Any], None]
 """Raises InputError for a value that the option cannot have."""
 
 Options = TypeVar("Options")
+
+
+class TakesArguments(Protocol):
+    """A parser, or a group of one."""
+
+    def add_argument(self, *flags: str, **settings: Any) -> argparse.Action:
+        """Adds an argument as `argparse.ArgumentParser.add_argument` does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +101,7 @@ def declared(options: type) -> dict[str, Option]:
 
 def add_options(
     parser: argparse.ArgumentParser, options: type, names: Collection[str] | None = None, grouped: bool = True
-) -> dict[str, argparse._ActionsContainer]:
+) -> dict[str, TakesArguments]:
     """Adds a dataclass's options to a parser.
 
     Args:
@@ -106,7 +113,7 @@ def add_options(
     Returns:
         The parser's groups by their headings, for arguments that are no options.
     """
-    groups: dict[str, argparse._ActionsContainer] = {"": parser}
+    groups: dict[str, TakesArguments] = {"": parser}
     for field in dataclasses.fields(options):
         if names is not None and field.name not in names:
             continue
@@ -117,7 +124,7 @@ def add_options(
     return groups
 
 
-def _add_option(group: argparse._ActionsContainer, field: dataclasses.Field) -> None:
+def _add_option(group: TakesArguments, field: dataclasses.Field) -> None:
     """Adds a field's option to a parser or to a group of it."""
     declaration: Option = field.metadata["option"]
     flag = declaration.flag or f"--{field.name.replace('_', '-')}"

@@ -24,11 +24,6 @@ def is_synthetic(info: dict) -> bool:
     return bool(info.get("synthetic")) or "synthetic" in kinds
 
 
-def confirmed_points(info: dict) -> list[dict]:
-    """Returns what `study.confirm` found of each network on test images; nothing where it was not run to its end."""
-    return section(section(info, "confirmation"), "results").get("points") or []
-
-
 def number(value: object) -> float | None:
     """Returns a finite float, or None for everything else."""
     if isinstance(value, bool) or value is None:

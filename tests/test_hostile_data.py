@@ -33,7 +33,6 @@ from fer.datasets.loading import find_copy
 from fer.errors import InputError
 from study import inputs
 from study.datasets import main
-from study.record import DatasetRecord
 from tests import made_faces
 
 GIB = 2**30
@@ -701,7 +700,7 @@ def test_a_worker_opens_the_studys_dataset_though_it_was_damaged_or_deleted(name
         "data": str(tmp_path / "data"), "out": str(tmp_path / "runs"), "equalise": False, "keep_duplicates": False,
         "seed": 0, "preset": "tiny",
     }  # fmt: skip
-    record = DatasetRecord.from_json(inputs.dataset_record(inputs.prepare_dataset("mine", options, "real")))
+    record = inputs.dataset_record(inputs.prepare_dataset("mine", options, "real"))
     opened = inputs.reopen_dataset(record, options)
     before = contents(opened)
     damage(opened.folder / name)
@@ -716,7 +715,7 @@ def test_a_worker_refuses_other_data_in_the_place_of_what_is_gone(tmp_path):
         "data": str(tmp_path / "data"), "out": str(tmp_path / "runs"), "equalise": False, "keep_duplicates": False,
         "seed": 0, "preset": "tiny",
     }  # fmt: skip
-    record = DatasetRecord.from_json(inputs.dataset_record(inputs.prepare_dataset("mine", options, "real")))
+    record = inputs.dataset_record(inputs.prepare_dataset("mine", options, "real"))
     opened = inputs.reopen_dataset(record, options)
     shutil.rmtree(opened.folder)
     made_faces.write(tmp_path / "data/mine/pictures/0.png", 0)

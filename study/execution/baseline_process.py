@@ -33,7 +33,7 @@ def send_epoch(epoch: int, epochs: float, loss: float) -> None:
     send({"epoch": epoch, "of": epochs, "loss": loss})
 
 
-def main() -> int:
+def answer_parent() -> int:
     """Finds or trains the baseline of the record on standard input, and tells the parent; returns the exit code."""
     try:
         # Torch takes seconds to import, during which a parent that ends already ends this process. An error of the
@@ -56,4 +56,4 @@ def main() -> int:
 if __name__ == "__main__":
     exit_with_parent(os.getppid())
     keep_private()
-    leave(main())
+    leave(answer_parent())
