@@ -15,6 +15,8 @@ from fer.model.vgg import build
 from fer.model.weights import Baseline
 from fer.runtime import Runtime, digest_of
 
+pytest_plugins = ["commands", "hostile", "made_data", "made_networks", "made_study", "servers"]
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 torch.set_num_threads(1)

@@ -17,7 +17,7 @@ import dummy
 from commands import NAME, ROOT, command, trials_of
 from commands import run as run_soon
 from dummy import assert_exact, done_so_far, start_parent, wait_for
-from servers import PATIENCE, Server, free_port, make_proxy, mlflow_server, postgres  # noqa: F401
+from servers import PATIENCE, Server, free_port
 from study.storage.backend import open_storage
 from study.storage.backend import trials_of as all_trials
 from study.trials import counted_trials
@@ -72,7 +72,7 @@ def start_and_lose_the_server(server: Server, folder: Path) -> subprocess.Popen:
     return process
 
 
-def test_an_mlflow_server_that_comes_back_misses_nothing(mlflow_server, tmp_path):  # noqa: F811
+def test_an_mlflow_server_that_comes_back_misses_nothing(mlflow_server, tmp_path):
     process = start_and_lose_the_server(mlflow_server, tmp_path)
     mlflow_server.start()
     assert process.poll() is None, "the study ended before the server was back"
@@ -85,7 +85,7 @@ def test_an_mlflow_server_that_comes_back_misses_nothing(mlflow_server, tmp_path
 
 
 def test_one_that_comes_back_after_the_study_is_brought_up_to_date_by_the_line_that_was_said(
-    mlflow_server,  # noqa: F811
+    mlflow_server,
     tmp_path,
 ):
     process = start_and_lose_the_server(mlflow_server, tmp_path)
@@ -111,7 +111,7 @@ def test_a_named_mlflow_server_that_is_never_there_ends_the_command_with_a_line(
 
 
 @pytest.mark.parametrize("behind", ["postgresql", "journal"])
-def test_a_study_through_the_proxy_outlives_its_restarts(behind, make_proxy, request, tmp_path):  # noqa: F811
+def test_a_study_through_the_proxy_outlives_its_restarts(behind, make_proxy, request, tmp_path):
     url = request.getfixturevalue("postgres").url if behind == "postgresql" else None
     proxy = make_proxy(url)
     proxy.start()
@@ -134,7 +134,7 @@ def test_a_study_through_the_proxy_outlives_its_restarts(behind, make_proxy, req
     assert [trial.values for trial in all_trials(behind_it)] == [trial.values for trial in everything]
 
 
-def test_the_real_command_runs_a_study_through_the_proxy(make_proxy, tmp_path):  # noqa: F811
+def test_the_real_command_runs_a_study_through_the_proxy(make_proxy, tmp_path):
     proxy = make_proxy(None)
     proxy.start()
     storage = f"grpc://127.0.0.1:{proxy.port}"
@@ -177,7 +177,7 @@ def test_a_second_parent_on_a_folder_is_refused_and_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["later", "together"])
-def test_two_parents_of_two_folders_on_one_database_make_the_exact_total(together, postgres, tmp_path):  # noqa: F811
+def test_two_parents_of_two_folders_on_one_database_make_the_exact_total(together, postgres, tmp_path):
     words = [*TINY, "--tracking-uri", "none", "--trials", "40", "--storage", postgres.url]
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
@@ -203,7 +203,7 @@ def test_two_parents_of_two_folders_on_one_database_make_the_exact_total(togethe
     assert "resuming" in said and len(pd.read_csv(again / "runs" / NAME / "trials.csv")) == 40
 
 
-def test_parents_that_open_a_new_database_at_the_same_moment_all_find_its_tables(postgres):  # noqa: F811
+def test_parents_that_open_a_new_database_at_the_same_moment_all_find_its_tables(postgres):
     code = (
         "import multiprocessing, sys; from pathlib import Path; from study.storage.backend import open_storage\n"
         "context = multiprocessing.get_context('fork'); gate = context.Barrier(3)\n"
@@ -219,7 +219,7 @@ def test_parents_that_open_a_new_database_at_the_same_moment_all_find_its_tables
     assert answer.returncode == 0, answer.stderr
 
 
-def test_a_worker_that_starts_while_its_storage_restarts_waits_for_it(make_proxy, tmp_path):  # noqa: F811
+def test_a_worker_that_starts_while_its_storage_restarts_waits_for_it(make_proxy, tmp_path):
     proxy = make_proxy(None)
     proxy.start()
     study = dummy.make_study(tmp_path, f"grpc://127.0.0.1:{proxy.port}", 2)

@@ -13,7 +13,7 @@ import pytest
 
 import dummy
 from dummy import assert_exact, done_so_far, load, start_parent, wait_for
-from servers import Postgres, postgres  # noqa: F401
+from servers import Postgres
 from study.storage.backend import trials_of
 from study.trials import counted_trials
 
@@ -80,7 +80,7 @@ def test_the_parent_is_killed_and_started_again_ten_times(storage, tmp_path):
     assert any("copy_of" in trial.user_attrs for trial in everything), said
 
 
-def test_postgresql_is_restarted_in_the_middle(postgres: Postgres, tmp_path):  # noqa: F811
+def test_postgresql_is_restarted_in_the_middle(postgres: Postgres, tmp_path):
     parent = start_parent(tmp_path, postgres.url, trials=80)
     for _ in range(2):
         before = done_so_far(tmp_path, postgres.url)
