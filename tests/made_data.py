@@ -1,16 +1,21 @@
 """Made-up copies as a data folder holds them: written, packed into archives, read, refused."""
 
+import io
 import tarfile
 import zipfile
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import made_faces
-from fer.datasets import Dataset, load
+from fer.datasets import Dataset, archives, load
 from fer.errors import InputError
+from hostile import in_time
 
 Loader = Callable[..., Dataset]
 LONGEST_LINE = 1500
@@ -82,3 +87,61 @@ def with_duplicates(root: Path) -> None:
     flat = " ".join(["9"] * 48 * 48)
     extra = [f"0,{pixels},PublicTest", f"1,{pixels},PrivateTest", f"2,{pixels},Training", f"2,{flat},Training"]
     (root / "fer2013.csv").write_text("\n".join([*lines, *extra]))
+
+
+def image_bytes(kind: str) -> bytes:
+    """Returns a small coloured image in this format."""
+    rng = np.random.default_rng(0)
+    return made_faces.encode(Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)), kind)
+
+
+def archive_bytes(kind: str, name: str = "happy/0.png") -> bytes:
+    """Returns a zip, tar or tgz of three files, the first of this name."""
+    members = {name: image_bytes("PNG"), "sad/1.png": image_bytes("PNG"), "angry/2.png": b"no image"}
+    target = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as packed:
+            for path, content in members.items():
+                packed.writestr(path, content)
+    else:
+        with tarfile.open(fileobj=target, mode="w:gz" if kind == "tgz" else "w") as tape:
+            for path, content in members.items():
+                entry = tarfile.TarInfo(path)
+                entry.size = len(content)
+                tape.addfile(entry, io.BytesIO(content))
+    return target.getvalue()
+
+
+def is_unpacked(folder: Path, content: bytes, kind: str) -> bool:
+    """Unpacks bytes, or has them refused; asserts that nothing lands outside."""
+    archive = folder / f"it.{kind}"
+    archive.write_bytes(content)
+    inside = folder / "deep" / "in" / "side"
+    inside.mkdir(parents=True)
+    before = set(folder.rglob("*"))
+
+    try:
+        with in_time():
+            archives.unpack(archive, inside, defaultdict(list))
+    except InputError as error:
+        assert "\n" not in str(error)
+        is_refused = True
+    else:
+        is_refused = False
+
+    new = set(folder.rglob("*")) - before
+    assert all(path.is_relative_to(inside) and not path.is_symlink() for path in new)
+    return not is_refused
+
+
+def assert_read_or_refused(folder: Path, name: str) -> None:
+    """Reads a dataset; all of it or nothing is left in the cache."""
+    cache = folder / "cache"
+    try:
+        with in_time():
+            dataset = load(name, data_dir=folder / "data", cache_dir=cache)
+    except InputError as error:
+        assert "\n" not in str(error)
+        assert not list(cache.glob(f"{name}-*")) + list(cache.glob(".unpacked*"))
+    else:
+        assert dataset.report["skipped"] or len(dataset.open("train"))

@@ -95,6 +95,15 @@ def made_trials(count: int = 30, seed: int = 0) -> list[FrozenTrial]:
     return trials
 
 
+def paper_trials() -> list[FrozenTrial]:
+    """The paper's strategies, each with half and with all of the target's images."""
+    points = [("BL", 1.0)] + [(name, share) for name in STRATEGIES[1:] for share in (0.5, 1.0)]
+    return [
+        made_trial(n, values=(0.5 + n / 100, 0.6 + n / 100), strategy=name, config={"lr": 0.1, "amount": share})
+        for n, (name, share) in enumerate(points)
+    ]
+
+
 @functools.cache
 def made_pictures() -> tuple[dict, list[FrozenTrial], dict[str, bytes], dict[str, str]]:
     """A record, its trials, and their pictures and notes, drawn once for all tests since it takes seconds."""
