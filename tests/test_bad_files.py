@@ -62,6 +62,7 @@ def test_an_archive_that_unpacks_to_more_than_it_says_stops_at_what_it_says(tmp_
     honest = target.getvalue()
     (tmp_path / "a").mkdir()
     assert not is_unpacked(tmp_path / "a", honest, "zip")
+
     lying = honest.replace(struct.pack("<I", 50 * 10**6), struct.pack("<I", 1000))
     (tmp_path / "b").mkdir()
     is_unpacked(tmp_path / "b", lying, "zip")
@@ -81,6 +82,7 @@ def test_any_table_is_read_or_refused(rows, header, tmp_path):
     root.mkdir(parents=True)
     lines = ["path,expression,subject"] * header + [",".join(row) for row in rows]
     (root / "manifest.csv").write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
+
     assert_read_or_refused(tmp_path, "mine")
 
 
@@ -110,4 +112,5 @@ def test_a_pickle_is_no_network(tmp_path):
         write()
         with pytest.raises(InputError):
             weights.load_network(path, Runtime())
+
     assert not (tmp_path / "ran").exists()

@@ -68,6 +68,7 @@ def test_a_harmed_table_is_read_or_refused(name, write, table, seed, tmp_path):
     root = tmp_path / "data" / name
     write(root)
     (root / table).write_bytes(harmed((root / table).read_bytes(), seed))
+
     assert_read_or_refused(tmp_path, name)
 
 
@@ -202,7 +203,9 @@ def test_harmed_prepared_data_is_prepared_again(seed, tmp_path):
     victim.write_bytes(harmed(victim.read_bytes(), seed // len(victims)))
     with in_time():
         again = prepared()
+
     assert {path.name: path.read_bytes() for path in again.folder.glob("*.npy")} == before
+
     json.loads((again.folder / "report.json").read_text())
 
 
@@ -212,5 +215,6 @@ def test_harmed_prepared_data_is_prepared_again(seed, tmp_path):
 def test_the_corpus_is_of_three_hundred_inputs_and_more():
     sizes = CORPUS | {"options": len(FLAGS) * len(VALUES), "names in archives": 2 * len(NAMES)}
     print(f"{sum(sizes.values())} generated bad inputs: {sizes}; hypothesis draws 260 more")
+
     assert set(sizes) >= {"image", "archive", "manifest", "pixels", "options", "journal", "network", "checkpoint"}
     assert sum(sizes.values()) >= 300 and min(sizes.values()) >= 18

@@ -139,6 +139,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object], str]] = {
 def test_bad_copies(case: str, tmp_path: Path, read: Loader) -> None:
     name, writer, message = BAD[case]
     writer(tmp_path / "data" / name)
+
     with pytest.raises(InputError) as caught:
         read(name, "auto")
     assert message in str(caught.value) and "\n" not in str(caught.value)
@@ -150,7 +151,9 @@ def test_a_few_bad_rows_are_skipped(tmp_path: Path, read: Loader) -> None:
     root = tmp_path / "data/fer2013"
     flat = " ".join(["300"] * 2304)
     edit(root, "fer2013.csv", lambda x: [*x, "9,1,Training", "1,1 2,Training", "1,a b,Training", f"1,{flat},Training"])
+
     dataset = read("fer2013")
+
     assert images_in(dataset) == 42
     assert skipped(dataset) == {
         "label out of range: '9'": 1,
@@ -186,6 +189,7 @@ def test_data_folder(kind: str, state: str, tmp_path: Path, read: Loader, monkey
         data.mkdir()
     if state == "unreadable":  # permissions do not stop root, who may run the tests
         monkeypatch.setattr(Path, "iterdir", lambda _: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+
     with pytest.raises(InputError, match="--data names a folder"):
         read("jaffe", kind)
 
@@ -200,6 +204,7 @@ def test_unreadable_folder_within(tmp_path: Path, read: Loader, monkeypatch: pyt
         return scan(path)
 
     monkeypatch.setattr(copy_files.os, "scandir", refuse)
+
     with pytest.raises(InputError, match="must be readable"):
         read("mine")
 
@@ -209,7 +214,9 @@ def test_links_that_leave_are_skipped(tmp_path: Path, read: Loader) -> None:
     made_faces.plain_folders(root)
     (root / "happy/link.png").symlink_to(made_faces.write(tmp_path / "outside.png", 0))
     (root / "happy/inside.png").symlink_to(root / "happy/3.png")
+
     dataset = read("mine")
+
     assert images_in(dataset) == 141
     assert skipped(dataset) == {"a link that leaves the dataset's folder or leads to no file": 1}
 
@@ -222,7 +229,9 @@ def test_links_in_archives_are_skipped(tmp_path: Path, read: Loader) -> None:
         link = tarfile.TarInfo("mine/happy/link.png")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tape.addfile(link)
+
     dataset = read("mine")
+
     assert images_in(dataset) == 140 and skipped(dataset) == {"a link or special file in an archive": 1}
 
 
@@ -231,6 +240,7 @@ def test_archives_are_bounded(tmp_path: Path, read: Loader, monkeypatch: pytest.
     (tmp_path / "data").mkdir()
     with zipfile.ZipFile(tmp_path / "data/jaffe.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("KA.AN1.1.tiff", b"\0" * 100_000)
+
     with pytest.raises(InputError, match="an archive may hold up to"):
         read("jaffe")
 
@@ -241,8 +251,11 @@ def test_names_that_are_no_utf8_and_many_reasons(tmp_path: Path, read: Loader) -
     for number in range(40):
         made_faces.write(root / f"person {number}" / "a.png", 0)
     Path(os.fsdecode(os.fsencode(root / "happy") + b"/\xff.png")).write_bytes(b"")
+
     dataset = read("mine")
+
     assert len(dataset.report["skipped"]) == 31 and skipped(dataset)["other reasons"] == 11
+
     json.dumps(dict(dataset.report), ensure_ascii=False).encode()
 
 
@@ -253,5 +266,6 @@ def test_label_file_that_cannot_be_read(tmp_path: Path, read: Loader, monkeypatc
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(copy_files.DatasetCopy, "read", refuse)
+
     with pytest.raises(InputError, match="label files must be readable"):
         read("mine")

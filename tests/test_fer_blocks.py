@@ -135,7 +135,9 @@ def test_an_adaptation_in_blocks_is_the_same_adaptation(wide, monkeypatch, name,
     used, plain = [], loop.to_onednn_layout
     monkeypatch.setattr(Runtime, "onednn_dtype", wide.runtime.dtype)
     monkeypatch.setattr(loop, "to_onednn_layout", lambda *given: used.append(given) or plain(*given))
+
     found = adapt(wide, config, seed=5)
+
     assert len(used) == config.members
     for one, other in zip(found.curve, wanted.curve, strict=True):
         assert one.get("loss", 0) == pytest.approx(other.get("loss", 0), rel=1e-3 if precision == "fp32" else 0.02)

@@ -51,13 +51,16 @@ def framed(images: np.ndarray, how: str) -> np.ndarray:
 def test_a_picture_that_was_redone_is_a_near_copy_and_another_picture_is_none(how: str, frame: str) -> None:
     originals = made_faces.portraits(60)
     other = np.stack([redone(image, how) for image in originals])
+
     pairs = copies.near_pairs(*(copies.signatures(framed(images, frame)) for images in (originals, other)))
+
     np.testing.assert_array_equal(pairs, np.stack([np.arange(60)] * 2, axis=1))
 
 
 def test_images_without_contrast_are_near_copies_of_nothing() -> None:
     flat = np.full((3, 48, 48), 90, np.uint8) + np.random.default_rng(0).integers(0, 2, (3, 48, 48), dtype=np.uint8)
     signed = copies.signatures(flat)
+
     assert not len(copies.near_pairs(signed, signed)) and not len(copies.near_pairs(signed[:0], signed))
     assert len(np.unique(copies.copy_groups(flat, "real"))) == 3
 
@@ -65,7 +68,9 @@ def test_images_without_contrast_are_near_copies_of_nothing() -> None:
 def test_near_copies_join_in_chains_and_drawn_faces_only_where_they_are_equal() -> None:
     images = made_faces.portraits(20)
     chain = np.concatenate([images, images[:1], [redone(images[0], "cropped")], [redone(images[0], "marked")]])
+
     groups = copies.copy_groups(chain, "real")
+
     assert len(np.unique(groups)) == len(images) and len(np.unique(groups[[0, -3, -2, -1]])) == 1
     assert len(np.unique(copies.copy_groups(chain, "synthetic"))) == 22
 
@@ -82,6 +87,7 @@ def test_near_copies_of_later_splits_leave_training_and_validation(
     made_faces.csv_of(tmp_path / "data/fer2013", images, np.arange(84) % 7, usages)
     dataset = read("fer2013", keep_duplicates=keep)
     found = dataset.report["hazards"]
+
     assert (found["train_near_held_out"], found["validation_near_test"], found["near_copy_groups"]) == (2, 1, 4)
     assert found["train_in_held_out"] == found["validation_in_test"] == 0
     assert (found["dropped_from_train"], found["dropped_from_validation"]) == ((0, 0) if keep else (2, 1))
@@ -97,7 +103,9 @@ def test_near_copies_stay_on_one_side_of_splits_and_folds(tmp_path: Path, read: 
             Image.fromarray(content).save(place)
     dataset = read("mine")
     found = dataset.report["hazards"]
+
     assert found["near_copy_groups"] == 40 and found["train_near_held_out"] == found["validation_near_test"] == 0
+
     for number in range(3):
         fold = dataset.divided(number, 3, 0)
         parts = [copies.signatures(fold.open(split).images) for split in ("train", "validation")]
@@ -108,6 +116,7 @@ def test_a_validation_split_that_the_test_split_holds_too_is_refused(tmp_path: P
     images, usages = made_faces.portraits(63), ["Training"] * 42 + ["PublicTest"] * 21 + ["PrivateTest"] * 21
     images = np.concatenate([images, images[42:]])
     made_faces.csv_of(tmp_path / "data/fer2013", images, np.arange(84) % 7, usages)
+
     with pytest.raises(InputError, match="none in validation"):
         read("fer2013")
     assert read("fer2013", keep_duplicates=True).report["sizes"]["validation"] == 21
@@ -127,9 +136,11 @@ def test_near_copies_across_datasets_are_counted_and_change_no_hash(tmp_path: Pa
     source, target = read("fer2013"), read("mine")
     assert near_copies(source, target) == {"train": 2, "validation": 1}
     assert near_copies(target, source) == {"train": 1, "validation": 0}
+
     told: list[str] = []
     noted = note_copies(source, target, told.append)
     assert noted == source and len(told) == 2 and noted.report["notices"] == [*source.report["notices"], *told]
     assert "2 training and 1 validation images of fer2013 are copies or near-copies" in told[0]
+
     drawn = read("jaffe", "synthetic", scale=0.1)
     assert note_copies(source, drawn, told.append).report["notices"] == source.report["notices"]

@@ -30,6 +30,7 @@ def test_every_layout(case: str, tmp_path: Path, read: Loader) -> None:
     expected = made.writer(tmp_path / "data" / made.name)
     dataset = read(made.name)
     assert images_in(dataset) == expected
+
     people = {}
     for split in SPLITS:
         part = dataset.open_test() if split == "test" else dataset.open(split)
@@ -41,6 +42,7 @@ def test_every_layout(case: str, tmp_path: Path, read: Loader) -> None:
         people[split] = set(part.subjects.tolist())
     held = sum(any(counts[name] for counts in dataset.report["counts"].values()) for name in EXPRESSIONS)
     assert held == made.expressions
+
     if made.people:
         assert sum(len(subjects) for subjects in people.values()) == made.people == len(set.union(*people.values()))
     else:
@@ -71,6 +73,7 @@ def test_a_stored_report_may_lack_fields_and_have_more() -> None:
 def test_own_splits_are_kept(tmp_path: Path, read: Loader) -> None:
     made_faces.fer_csv(tmp_path / "data/fer2013")
     report = read("fer2013").report
+
     assert report["sizes"] == {"train": 28, "validation": 7, "test": 7}
     assert report["rule"] == "the dataset's own three splits"
 
@@ -78,6 +81,7 @@ def test_own_splits_are_kept(tmp_path: Path, read: Loader) -> None:
 def test_validation_is_taken_out_of_train(tmp_path: Path, read: Loader) -> None:
     made_faces.split_folders("train", "test")(tmp_path / "data/fer2013")
     report = read("fer2013").report
+
     assert report["sizes"]["test"] == 14 and report["sizes"]["validation"] in (7, 8)
     assert "validation taken out of its training images" in report["rule"]
 
@@ -97,6 +101,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path, read: Loader) -> None:
     }
     assert skipped(read("tfeid-high"))["slight expression"] == 12
     assert skipped(read("kdef"))["not frontal"] == 4 * 7 * 2 * 2
+
     left = skipped(read("ckplus"))
     assert left["its sequence has no label"] == 1
     assert left["not among the frames taken of a sequence (last 3)"] == 4 * 6 * 3
@@ -107,7 +112,9 @@ def test_preprocessed_copies_are_no_originals(folder: str, tmp_path: Path, read:
     root = tmp_path / "data/oulu"
     made_faces.oulu(root)
     shutil.copytree(root / "OriginalImg/VL", root / folder / "VL")
+
     dataset = read("oulu")
+
     assert images_in(dataset) == 4 * 6 * 4
     assert skipped(dataset)["preprocessed copy of an original"] == 4 * 6 * 6
 
@@ -120,6 +127,7 @@ def test_only_a_sequences_first_frame_is_neutral(first: int, tmp_path: Path, rea
         place.rename(place.with_name(f"{int(place.stem) + first:03}.jpeg"))
     dataset = read("oulu")
     neutral = sum(counts["neutral"] for counts in dataset.report["counts"].values())
+
     assert neutral == (24 if first <= 1 else 0) and images_in(dataset) == 24 * 3 + neutral
     assert skipped(dataset).get("a neutral image of a sequence whose first frame is not there", 0) == 24 - neutral
 
@@ -132,7 +140,9 @@ def test_the_first_frame_of_a_short_sequence_is_never_its_expression(frames: int
     for place in sorted(short.iterdir())[frames:]:
         place.unlink()
     dataset = read("oulu")
+
     counts = dataset.report["counts"].values()
+
     assert sum(count["neutral"] for count in counts) == 24
     assert sum(count["anger"] for count in counts) == 9 + frames - 1
 
@@ -144,6 +154,7 @@ def test_second_load_reads_nothing(tmp_path: Path, read: Loader, monkeypatch: py
     made_faces.jaffe(tmp_path / "data/jaffe")
     first = read("jaffe")
     monkeypatch.setattr(copy_files.DatasetCopy, "read", lambda *_: pytest.fail("read again"))
+
     assert read("jaffe") == first
     assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".jaffe-")]
 
@@ -155,6 +166,7 @@ def test_digest_follows_content_and_not_times(tmp_path: Path, read: Loader) -> N
     path = root / "KA.AN1.1.tiff"
     os.utime(path, ns=(1, 1))
     assert read("jaffe").digest == first
+
     made_faces.write(path, 0)
     assert read("jaffe").digest != first
 
@@ -175,7 +187,9 @@ def test_archive_is_folder(suffix: str, inner: str, tmp_path: Path, read: Loader
         with tarfile.open(archive, "w:gz" if "gz" in suffix else "w") as tape:
             for path in paths:
                 tape.add(path, inner + path.name)
+
     packed_again = read("jaffe", cache_dir=tmp_path / "other")
+
     assert packed_again.digest == folder.digest
     np.testing.assert_array_equal(packed_again.open_test().images, folder.open_test().images)
     assert not list((tmp_path / "other").glob(".unpacked*"))
@@ -191,6 +205,7 @@ def test_two_processes_do_the_work_once(tmp_path: Path) -> None:
     )
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=60)[0] for process in both]
+
     assert said[0] == said[1] != ""
 
 
@@ -212,6 +227,7 @@ def test_ck_plus_by_its_usual_names(tmp_path: Path, read: Loader) -> None:
 def test_stand_in_takes_the_place_of_what_is_missing(tmp_path: Path, read: Loader) -> None:
     made_faces.jaffe(tmp_path / "data/jaffe")
     dataset = read("tfeid", "auto", scale=0.1)
+
     assert dataset.kind == dataset.report["kind"] == "synthetic"
     assert read("tfeid", "auto", scale=0.1).digest == dataset.digest != read("tfeid", "auto", scale=0.2).digest
     assert read("jaffe", "auto").kind == "real"

@@ -30,6 +30,7 @@ def test_a_strategy_changes_what_it_trains_and_nothing_else(setting, strategy):
     adapted = adapt(setting, config, seed=5)
     before, after = setting.baseline.network.state_dict(), adapted.network.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+
     assert changed == set(LAYERS[config.frozen_layers :])
     assert set(adapted.measures) >= {"source_val", "target_val", "retention", "source_uar"}
 
@@ -39,6 +40,7 @@ def test_a_strategy_changes_what_it_trains_and_nothing_else(setting, strategy):
 def test_cached_training_equals_uncached_training(make_setting, frozen_layers, fusion_ratio):
     config = replace(TINY, frozen_layers=frozen_layers, fusion_ratio=fusion_ratio)
     cached, uncached = (adapt(make_setting(cached), config, seed=5) for cached in (True, False))
+
     np.testing.assert_allclose(losses(cached), losses(uncached), atol=1e-5)
     assert cached.measures == pytest.approx(uncached.measures, abs=1e-5)
 
@@ -51,6 +53,7 @@ def test_cached_training_follows_uncached_training_at_each_of_fifty_steps(make_s
     whole = len(settings[0].target.open("train"))  # a step is then an epoch, whose loss is on the curve
     config = replace(TINY, frozen_layers=frozen_layers, fusion_ratio=fusion_ratio, batch_size=whole, epochs=50)
     cached, uncached = (losses(adapt(setting, config, seed=5)) for setting in settings)
+
     assert len(cached) == (50 if config.trains else 0)
     np.testing.assert_allclose(cached, uncached, rtol=0, atol=1e-5)
 
@@ -58,6 +61,7 @@ def test_cached_training_follows_uncached_training_at_each_of_fifty_steps(make_s
 def test_equal_seeds_give_equal_results_and_other_seeds_do_not(setting):
     config = named("FU", TINY)
     first, again, other = (adapt(setting, config, seed) for seed in (5, 5, 6))
+
     assert first.curve == again.curve
     assert first.measures == again.measures
     assert losses(first) != losses(other)
@@ -71,6 +75,7 @@ def test_training_learns_the_target(setting):
 
 def test_the_baseline_is_scored_without_training(setting):
     adapted = adapt(setting, named("BL", TINY), seed=5)
+
     assert adapted.measures["retention"] == 1.0
     assert adapted.measures["negative_flips"] == 0.0
     assert adapted.curve == [{"epoch": 0.0, **{k: adapted.measures[k] for k in ("source_val", "target_val")}}]
@@ -111,12 +116,15 @@ def test_every_schedule_draws_the_same_budget(ratio, amount):
     drawn = {domain: sum(len(i) for i, _ in schedule.samples(domain)) for domain in ("target", "source")}
     assert drawn["target"] + drawn["source"] == 6 * 50
     assert all(len(t[0]) + len(s[0]) == 10 for t, s in zip(schedule.target, schedule.source, strict=True))
+
     share = 200 / (200 + len(target)) if ratio == "natural" else ratio
     assert abs(drawn["source"] - share * 300) <= 1
+
     if ratio == 0.0:
         assert drawn["source"] == 0
     images = np.concatenate([i for i, _ in schedule.target])
     assert set(images) <= set(target)
+
     counts = np.bincount(images, minlength=50)[target]
     assert counts.max() - counts.min() <= 1
 
@@ -124,6 +132,7 @@ def test_every_schedule_draws_the_same_budget(ratio, amount):
 def test_half_the_amount_keeps_every_expression():
     labels = np.repeat(np.arange(7), [20, 4, 8, 16, 10, 12, 30])
     kept = choose_target_images(labels, 0.5, seed=1)
+
     assert len(kept) == 50
     np.testing.assert_allclose(np.bincount(labels[kept]), np.bincount(labels) / 2, atol=1)
     assert np.array_equal(kept, choose_target_images(labels, 0.5, seed=1))
@@ -145,6 +154,7 @@ def test_auto_takes_the_precision_that_is_faster_here(monkeypatch, slow, taken):
 
     monkeypatch.setattr(Runtime, "autocast", slowed)
     drawn = torch.get_rng_state()
+
     assert make_runtime("cpu").precision == taken
     assert (torch.get_rng_state() == drawn).all()
 

@@ -26,8 +26,11 @@ def test_modes(mode: str) -> None:
     else:
         kind = {"CMYK": "TIFF"}.get(mode, "PNG")
         data = made_faces.encode(Image.fromarray(ramp).convert("RGB" if mode == "CMYK" else "L").convert(mode), kind)
+
     grey = faces.decode(data)
+
     assert grey.dtype == np.uint8 and grey.shape == (50, 50)
+
     if mode != "1":
         assert np.abs(grey.astype(int) - ramp).max() <= 3
 
@@ -35,6 +38,7 @@ def test_modes(mode: str) -> None:
 def test_cmyk_jpeg_and_transparency() -> None:
     red = Image.new("RGB", (60, 60), (255, 0, 0))
     assert abs(int(faces.decode(made_faces.encode(red.convert("CMYK"), "JPEG"))[30, 30]) - 76) <= 4
+
     clear = Image.new("RGBA", (60, 60), (255, 255, 255, 0))
     assert faces.decode(made_faces.encode(clear, "PNG"))[30, 30] == 128
 
@@ -75,7 +79,9 @@ def test_damaged_files_are_skipped_counted_and_named(tmp_path: Path, read: Loade
     (root / "KA.AN1.1.tiff").write_bytes(b"")
     (root / "KA.AN2.2.tiff").write_bytes((root / "KL.AN2.16.tiff").read_bytes()[:1000])
     (root / "KA.DI1.3.tiff").write_text("text")
+
     dataset = read("jaffe")
+
     assert images_in(dataset) == 67
     assert dataset.report["skipped"]["empty file (0 bytes)"] == {"count": 1, "names": ["KA.AN1.1.tiff"]}
     assert sum(skipped(dataset).values()) == 4  # the README too
@@ -85,7 +91,9 @@ def test_portraits_without_a_face_are_centre_cropped_and_counted(tmp_path: Path,
     root = tmp_path / "data/jaffe"
     made_faces.jaffe(root)
     made_faces.write(root / "KA.AN1.1.tiff", 0, size=90)
+
     dataset = read("jaffe")
+
     assert images_in(dataset) == 70
     assert dataset.report["faces"] == {"detected": 0, "centre_cropped": 1, "names": ["KA.AN1.1.tiff"]}
     assert any("centre-cropped" in notice for notice in dataset.report["notices"])
@@ -98,8 +106,11 @@ def test_portraits_are_cropped_to_the_face(tmp_path: Path, read: Loader, monkeyp
     portrait[50:130, 40:120] = made_faces.face(0, size=80)
     Image.fromarray(portrait).save(root / "KA.AN1.1.tiff")
     monkeypatch.setattr(faces, "find_face", lambda _: (42.0, 52.0, 76.0, 76.0))
+
     dataset = read("jaffe")
+
     assert dataset.report["faces"]["detected"] == 1
+
     for split in SPLITS:
         part = dataset.open_test() if split == "test" else dataset.open(split)
         np.testing.assert_array_equal(labels_of(part.images), part.labels)
@@ -119,9 +130,12 @@ def test_portraits_without_a_face_are_framed_as_the_others_are(
         return None if 255 - grey[0, 0] in (3, 50) else (32.0, 62.0, 55.0, 55.0)
 
     monkeypatch.setattr(faces, "find_face", find)
+
     dataset = read("jaffe")
+
     assert (dataset.report["faces"]["detected"], dataset.report["faces"]["centre_cropped"]) == (68, 2)
     assert any("2 of 70 portraits: cropped where the others' faces lie" in text for text in dataset.report["notices"])
+
     for split in SPLITS:
         part = dataset.open_test() if split == "test" else dataset.open(split)
         np.testing.assert_allclose(part.images.mean((1, 2)), 30, atol=8)

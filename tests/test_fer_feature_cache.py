@@ -30,9 +30,11 @@ def test_a_damaged_or_truncated_bank_is_mended(setting):
     first = adapt(setting, config, seed=5)
     banks = list((setting.cache / "features").rglob("*.features"))
     assert banks
+
     for bank in banks:
         damage(bank)
     assert adapt(setting, config, seed=5).curve == first.curve
+
     for bank in banks:
         bank.write_bytes(bank.read_bytes()[:100])
     assert adapt(setting, config, seed=5).curve == first.curve
@@ -56,6 +58,7 @@ def test_processes_that_fill_a_bank_at_once_all_have_true_features(make_setting,
     found = [results.get(timeout=120) for _ in parts]
     for part in parts:
         part.join()
+
     assert found[0] == found[1] == found[2] == losses(adapt(make_setting(), config, seed=5))
     np.testing.assert_allclose(found[0], losses(adapt(make_setting(cached=False), config, seed=5)), rtol=1e-5)
 
@@ -74,7 +77,9 @@ def test_a_process_computes_nothing_that_another_has_filled_meanwhile(setting, m
             other.prepare(images, views)
 
     monkeypatch.setattr(cache.FeatureCache, "_fill", counted)
+
     mine.prepare(images, views)
+
     assert sorted(filled) == list(range(12))
 
 
@@ -100,6 +105,7 @@ def test_a_second_trial_draws_no_view_again_where_there_is_room(setting, monkeyp
     drawn = called.count
     assert drawn > 0
     assert losses(adapt(setting, config, seed=5)) == losses(first) and called.count == drawn
+
     monkeypatch.setattr(sources, "LARGEST_RESIDENT", {"cpu": 0})
     assert losses(adapt(setting, config, seed=5)) == losses(first) and called.count > 2 * drawn  # step by step
 
@@ -112,6 +118,7 @@ def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):
     for bank in banks:
         bank.prepare(images, views)
     assert banks[0].resident is None and len(banks[1].resident.slots) == 4
+
     order = np.array([2, 0, 3, 3])
     assert (banks[0].batch(images[order], views[order]) == banks[1].batch(images[order], views[order])).all()
 
@@ -128,6 +135,7 @@ def test_what_a_device_holds_serves_the_next_adaptations_until_room_is_wanted(se
 
     first, second = prepare(0, 1, 2), prepare(3, 4)
     assert prepare(2, 1, 0) is first  # the same slots, in any order; and so used last
+
     most = 4 * first.features.nbytes
     monkeypatch.setattr(sources, "LARGEST_RESIDENT", {"cpu": most})
     rest = [prepare(number, number + 1) for number in (5, 7, 9, 11)]

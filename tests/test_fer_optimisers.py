@@ -55,6 +55,7 @@ def test_optimisers_are_torchs(name, plain):
             optimiser.zero_grad(set_to_none=True)
             network(torch.randn(8, 1, 48, 48)).square().sum().backward()
             optimiser.step()
+
     for one, other in zip(*(network.parameters() for network in networks), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
@@ -69,6 +70,7 @@ def test_what_a_gpu_holds_gives_the_same_training(setting, monkeypatch, name):
     with monkeypatch.context() as patch:
         patch.setattr(ImageSource, "_draw", called := Recorder(ImageSource._draw))
         found = adapt(setting, config, 5)
+
     assert [row["loss"] for row in found.curve] == [row["loss"] for row in wanted.curve]
     np.testing.assert_array_equal(found.logits["source"], wanted.logits["source"])
     assert called.count <= 6  # training of both domains, both validation splits: never once per step

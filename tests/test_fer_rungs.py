@@ -22,6 +22,7 @@ def test_a_rung_may_stop_a_trial(setting):
         return True
 
     adapted = adapt(setting, TINY, seed=5, on_rung=on_rung)
+
     assert adapted.stopped and [share for share, *_ in rungs] == [0.5]
     assert len(losses(adapted)) == 2
 
@@ -29,7 +30,9 @@ def test_a_rung_may_stop_a_trial(setting):
 def test_rungs_and_parts_of_a_budget_are_the_callers_and_change_no_training(setting):
     shares = []
     config, plan = replace(TINY, epochs=2), EvaluationPlan(rungs=(0.25, 0.5, 1.0), parts=4)
+
     finer = adapt(setting, config, 5, lambda share, row, ways: bool(shares.append(share)), plan)
+
     assert shares == [0.25, 0.5] and len(losses(finer)) == 4
     assert finer.measures == adapt(setting, config, 5).measures
 
@@ -45,6 +48,7 @@ def test_networks_on_the_way_are_scored_at_a_rung_from_the_baseline_to_what_ther
     stopped = adapt(setting, config, 5, on_rung, EvaluationPlan(interpolation_points=ways))
     start = adapt(setting, named("BL", TINY), 5).measures
     ((own, first, half, last),) = told
+
     assert first == [start["source_val"], start["target_val"]] and last == own
     assert all(0 <= accuracy <= 1 for accuracy in half)
     # What is told of the trial is its own end's, and no other network's.
@@ -57,6 +61,7 @@ def test_scoring_networks_on_the_way_at_a_rung_changes_no_training(setting, stra
     config, plan = named(strategy, TINY), EvaluationPlan(interpolation_points=((0.5, 0.0), (0.0, 1.0)))
     plain = adapt(setting, config, 5, plan=plan)
     looked = adapt(setting, config, 5, lambda share, row, found: not [prospect.score() for prospect in found], plan)
+
     assert losses(looked) == losses(plain) and looked.measures == plain.measures
     assert [step.measures for step in looked.interpolated] == [step.measures for step in plain.interpolated]
 
@@ -75,6 +80,7 @@ def test_at_a_rung_as_many_networks_on_the_way_are_made_as_are_asked_for(setting
         return True
 
     adapt(setting, TINY, 5, on_rung, EvaluationPlan(interpolation_points=ways))
+
     assert made == list(ways[:wanted])
 
 
@@ -90,8 +96,10 @@ def test_what_may_be_hoped_of_a_network_on_the_way_lies_above_the_line_from_the_
     start = adapt(setting, named("BL", TINY), 5).measures
     own, first, half, sloped, last = map(np.array, hoped)
     bonus = first - [start["source_val"], start["target_val"]]
+
     assert (bonus > 0).all() and last == pytest.approx(own + bonus)
     assert half == pytest.approx((first + last) / 2) and sloped == pytest.approx(half)
+
     if images:  # on fewer images luck is wider
         assert bonus == pytest.approx([2 * np.sqrt(0.1 / 5)] * 2)
 
@@ -99,7 +107,9 @@ def test_what_may_be_hoped_of_a_network_on_the_way_lies_above_the_line_from_the_
 def test_a_network_from_scratch_is_on_no_way_from_the_baseline(setting):
     told = []
     config = replace(TINY, init="scratch", fusion_ratio="natural")
+
     adapted = adapt(setting, config, 5, lambda share, row, ways: bool(told.extend(ways)), HALF_WAY)
+
     assert told == [] and adapted.interpolated == []
 
 
@@ -121,6 +131,7 @@ def test_a_rung_may_look_at_fewer_images_and_compares_them_with_the_baseline_on_
     assert same_end == end
     assert looked.count(5) == 2 and min(looked) == 5 < max(looked)  # both splits at the rung, all of them else
     assert rung_and_end(10_000)[0] == every
+
     start = adapt(setting, named("BL", TINY), 5).measures
     for domain in ("source_val", "target_val"):
         # The baseline's on all, and a whole number of these five; never less than none or more than all.
@@ -133,5 +144,6 @@ def test_a_rung_may_look_at_fewer_images_and_compares_them_with_the_baseline_on_
 def test_a_budget_of_less_than_two_passes_has_a_half_as_well(setting):
     shares = []
     adapted = adapt(setting, replace(TINY, epochs=0.5), 5, lambda share, row, ways: bool(shares.append(share)))
+
     assert shares == [0.5]
     assert [row["epoch"] for row in adapted.curve] == [0.25, 0.5]

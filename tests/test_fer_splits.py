@@ -26,6 +26,7 @@ def test_same_seed_same_split(case: str, tmp_path: Path, read: Loader) -> None:
     one, again, other = (
         read(made.name, seed=seed, cache_dir=tmp_path / cache) for seed, cache in ((1, "a"), (1, "b"), (2, "b"))
     )
+
     assert one.digest == again.digest != other.digest
     np.testing.assert_array_equal(one.open("train").images, again.open("train").images)
     assert not np.array_equal(one.open_test().images, other.open_test().images)
@@ -40,6 +41,7 @@ def test_subjects_never_cross(seed: int, people: int, images: int) -> None:
         labels, subjects, np.arange(images), [None] * images, splits.wanted_sizes(images, None), seed
     )
     parts = assignment.parts
+
     assert set(parts) == {0, 1, 2}
     assert len(np.unique(np.stack([subjects, parts]), axis=1)[0]) == people
 
@@ -52,6 +54,7 @@ def test_equal_pixels_stay_together(seed: int, images: int) -> None:
     groups = np.concatenate([np.arange(70), rng.integers(0, images // 2, images - 70)])
     parts = image_splits.split_by_image(labels, groups, [images // 10, images // 10], seed)
     assert all(len(set(parts[groups == group])) == 1 for group in np.unique(groups))
+
     of_groups = {label: len({*groups[labels == label]}) for label in range(7)}
     for part in range(3):
         assert {label for label in of_groups if (parts[labels == label] == part).any()} >= {
@@ -69,7 +72,9 @@ def test_sizes_by_subject_come_near_the_papers() -> None:
     """TFEID's shape: 40 people, 510 images."""
     rng = np.random.default_rng(0)
     subjects = np.sort(np.concatenate([np.arange(40), rng.integers(0, 40, 470)]))
+
     parts = subject_splits.split_by_subject(rng.integers(0, 7, 510), subjects, [47, 58], 0)
+
     assert np.abs(np.bincount(parts) - [405, 47, 58]).max() <= 1
 
 
@@ -104,6 +109,7 @@ def test_every_person_is_tested_by_some_seed_and_sizes_stay_near_the_wanted_ones
         for part in seen:
             seen[part] |= people[part]
         divisions.add(parts.tobytes())
+
     assert seen[2] == set(range(10)) and len(seen[1]) >= 8 and len(divisions) > 50
 
 
@@ -113,6 +119,7 @@ def test_every_person_of_equals_is_tested_by_some_seed(people: int) -> None:
     wanted = splits.wanted_sizes(len(labels), None)[1:]
     parts = [subject_splits.split_by_subject(labels, subjects, wanted, seed) for seed in range(60)]
     tested = {who for part in parts for who in subjects[part == 2].tolist()}
+
     assert tested == set(range(people))
 
 
@@ -120,6 +127,7 @@ def test_every_person_of_equals_is_tested_by_some_seed(people: int) -> None:
 def test_hazards(keep: bool, tmp_path: Path, read: Loader) -> None:
     with_duplicates(tmp_path / "data/fer2013")
     dataset = read("fer2013", keep_duplicates=keep)
+
     assert dataset.report["hazards"] == {
         "images": 46,
         "unique": 43,
@@ -147,6 +155,7 @@ def test_duplicates_stay_on_one_side(tmp_path: Path, read: Loader) -> None:
     for path in list(root.rglob("*.png"))[:30]:
         shutil.copy(path, path.with_name(f"again_{path.name}"))
     found = read("mine").report["hazards"]
+
     assert found["duplicate_groups"] == 30
     assert found["train_in_held_out"] == found["validation_in_test"] == 0
 
@@ -154,6 +163,7 @@ def test_duplicates_stay_on_one_side(tmp_path: Path, read: Loader) -> None:
 def test_equalise_changes_pixels_and_not_the_split(tmp_path: Path, read: Loader) -> None:
     made_faces.jaffe(tmp_path / "data/jaffe")
     plain, equal = read("jaffe"), read("jaffe", equalise=True)
+
     assert plain.digest != equal.digest
     assert plain.report["people"] == equal.report["people"]
     assert equal.open("train").images.std() > plain.open("train").images.std()

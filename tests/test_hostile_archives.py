@@ -49,7 +49,9 @@ def unpacked(folder: Path, content: bytes, suffix: str) -> list[str] | None:
 @pytest.mark.parametrize("twentieth", sampled(5, range(20)))
 def test_a_truncated_tar_is_refused_wherever_it_ends(twentieth, tmp_path):
     content = tape(tmp_path / "faces")
+
     assert len(unpacked(tmp_path, content, ".tar") or ()) == 21
+
     end = member_starts(content)[-1] + 512
     cut = [max(1, end * twentieth // 20), end * twentieth // 20 // 512 * 512]
     for number, place in enumerate(place for place in cut if place):
@@ -61,7 +63,9 @@ def test_a_truncated_tar_is_refused_wherever_it_ends(twentieth, tmp_path):
 def test_a_tar_with_a_zeroed_header_is_refused(number, tmp_path):
     content = bytearray(tape(tmp_path / "faces"))
     start = member_starts(bytes(content))[number]
+
     content[start : start + 512] = bytes(512)
+
     assert unpacked(tmp_path, bytes(content), ".tar") is None
 
 
@@ -90,7 +94,9 @@ def test_a_tar_that_does_not_end_as_one_is_refused(spoil, tmp_path):
 def test_a_compressed_tar_with_a_damaged_byte_is_refused(place, tmp_path):
     write_small(tmp_path / "faces", count=21)
     content = bytearray(pack(tmp_path / "faces.tgz", tmp_path / "faces").read_bytes())
+
     content[place] ^= 0xFF
+
     assert unpacked(tmp_path, bytes(content), ".tgz") is None
 
 
@@ -99,6 +105,7 @@ def test_a_header_that_would_fill_the_memory_is_refused(kind, tmp_path):
     header = tarfile.TarInfo("x")
     header.type, header.size = kind, 8 * GIB
     path = write_sparse(tmp_path / "it.tar", 9 * GIB, header.tobuf(tarfile.GNU_FORMAT))
+
     with pytest.raises(InputError, match="a header of more than 1 MiB"):
         archives.unpack(path, tmp_path / "inside", defaultdict(list))
 
@@ -116,6 +123,7 @@ def test_a_name_that_an_archive_holds_twice_is_refused(again, suffix, tmp_path):
     with zipfile.ZipFile(archive, "a") if suffix == ".zip" else tarfile.open(archive, "a") as packed:
         add = packed.write if isinstance(packed, zipfile.ZipFile) else packed.add
         add(made_faces.write(tmp_path / "other.png", 3), again)
+
     assert "names every file once" in refusal_of(tmp_path)
 
 
@@ -138,6 +146,7 @@ def test_a_full_disk_is_not_blamed_on_the_archive(error, tmp_path, monkeypatch):
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(archives.shutil, "copyfileobj", full)
+
     with pytest.raises(OSError, match=os.strerror(error)):
         read_copy(tmp_path)
     assert not list((tmp_path / "cache").glob(".unpacked*"))

@@ -50,6 +50,7 @@ CASES = [
 def test_what_no_command_takes_is_told_on_one_line_before_anything_is_there(name, words, empty_folder, capsys):
     main, usual = COMMANDS[name]
     assert call(main, *usual, *words) == 2
+
     said = capsys.readouterr()
     assert_one_safe_line(said.err)
     assert SECRET not in said.err and not said.out
@@ -70,6 +71,7 @@ def test_a_name_that_is_no_studys_is_refused(name, study, empty_folder, capsys):
 @pytest.mark.parametrize("value", ["", " ", "\t"])
 def test_a_variable_set_to_nothing_is_not_set(value, empty_folder, monkeypatch, capsys):
     assert from_environment("X", {"X": value}) is None and from_environment("X", {"X": "a"}) == "a"
+
     monkeypatch.setenv("STUDY_STORAGE", value)
     monkeypatch.setenv("FER_DATA", value)
     for name in ("report", "sync", "confirm"):
@@ -81,6 +83,7 @@ def test_a_variable_set_to_nothing_is_not_set(value, empty_folder, monkeypatch, 
 def test_every_command_heeds_the_storage_of_the_environment(name, empty_folder, monkeypatch, capsys):
     monkeypatch.setenv("STUDY_STORAGE", f"sqlite:///{empty_folder}/elsewhere.db")
     words = ["--study", "nosuch"] if name == "worker" else ["nosuch"]
+
     assert call(COMMANDS[name][0], *words) == 2
     assert "elsewhere.db" in capsys.readouterr().err
 

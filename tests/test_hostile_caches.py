@@ -69,7 +69,9 @@ def test_a_damaged_cached_baseline_is_trained_again_with_a_warning(harm, source,
 
     path = obtain()
     whole = weights.load_network(path, Runtime(), needs_checksum=True).digest
+
     HARMS[harm](path)
+
     assert obtain() == path and len(trained) == 2
     assert obtain() == path and len(trained) == 2
     assert weights.load_network(path, Runtime(), needs_checksum=True).digest == whole
@@ -88,6 +90,7 @@ def test_damaged_cached_importances_are_computed_again(harm, tmp_path):
     for _ in range(2):
         penalties.cached_importance(path, compute)
     assert len(computed) == 1
+
     HARMS[harm](path)
     for _ in range(2):
         found = penalties.cached_importance(path, compute)
@@ -110,10 +113,12 @@ def front(tmp_path: Path, network: torch.nn.Sequential) -> pd.DataFrame:
 )
 def test_a_damaged_network_of_a_front_is_told(harm, front, tmp_path):
     assert not models.damaged_networks(front, tmp_path)
+
     victim = front["model"][1]
     HARMS[harm](tmp_path / victim)
     damaged = models.damaged_networks(front, tmp_path)
     assert list(damaged) == [victim]
+
     line = models.damage_warning(damaged)
     assert victim in line and line.isprintable() and len(line) < LONGEST_LINE
 
@@ -129,8 +134,10 @@ def test_the_report_warns_of_damaged_networks(front, tmp_path, monkeypatch, caps
     monkeypatch.setattr(report, "export", lambda *_: [])
     command = [tmp_path.name, "--out", str(tmp_path.parent)]
     assert report.main(command) == 0 and not capsys.readouterr().err
+
     in_the_middle(tmp_path / front["model"][2])
     assert report.main(command) == 0
+
     said = capsys.readouterr().err
     assert said.startswith("warning: networks of the front are damaged") and front["model"][2] in said
 
@@ -234,6 +241,7 @@ def test_a_trial_whose_cache_is_deleted_while_it_trains_ends_as_if_it_were_not(
 
     found = adapt(setting, config, seed=5, on_rung=delete_at_half)
     np.testing.assert_allclose([row["loss"] for row in found.curve], [row["loss"] for row in wanted.curve], rtol=1e-5)
+
     again = adapt(setting, config, seed=5)
     assert again.curve == found.curve and again.measures == found.measures
 

@@ -59,6 +59,7 @@ def test_a_reader_that_has_seen_enough_is_told_nothing(capsys):
 def test_an_interrupted_command_says_how_it_goes_on_without_secrets(capsys):
     words = ["--storage", f"postgresql://me:{SECRET}@h/d", "--study", f"a{ESCAPE}"]
     assert run_command(fail_with(KeyboardInterrupt()), words, resume="study.run") == 130
+
     said = capsys.readouterr().err
     assert "-m study.run --storage" in said and SECRET not in said and ESCAPE not in said
 
@@ -119,6 +120,7 @@ def test_a_workers_error_is_its_reason_and_its_other_words_are_passed_on(capfd):
     process = WorkerProcess([sys.executable, "-c", code], dict(os.environ))
     while process.poll() is None:
         time.sleep(0.01)
+
     assert (process.poll(), process.reason) == (3, "the disk")
     assert capfd.readouterr().err == "warning: w\n"
 
@@ -140,6 +142,7 @@ def dataset(name: str, place: str | None = None, content: str | None = None, dig
 
 def test_one_dataset_is_refused_as_source_and_target_however_it_is_spelt():
     options = SimpleNamespace(source="a", target="b")
+
     for first, second in [
         (dataset("a", digest="1"), dataset("a", digest="2")),
         (dataset("a", "here", "1"), dataset("b", "here", "2", "2")),
@@ -148,6 +151,7 @@ def test_one_dataset_is_refused_as_source_and_target_however_it_is_spelt():
     ]:
         with pytest.raises(InputError, match="two datasets"):
             check_domains_differ(first, second, options)
+
     check_domains_differ(dataset("a", "here", "1"), dataset("b", "elsewhere", "2", "2"), options)
     check_domains_differ(dataset("a"), dataset("b", digest="2"), options)
 
@@ -155,7 +159,9 @@ def test_one_dataset_is_refused_as_source_and_target_however_it_is_spelt():
 def test_a_fold_without_images_is_refused(target):
     check_folds(target, SimpleNamespace(folds=0, seed=0))
     check_folds(target, SimpleNamespace(folds=3, seed=0))
+
     empty = SimpleNamespace(name="x", divided=lambda number, *_: SimpleNamespace(open=lambda split: range(number % 2)))
+
     with pytest.raises(InputError, match="fold 1 of 3"):
         check_folds(empty, SimpleNamespace(folds=3, seed=0))
 

@@ -48,6 +48,7 @@ REFUSED = [
 def test_a_refused_confirmation_leaves_the_test_sets_closed(words, stored, capsys, monkeypatch):
     monkeypatch.setattr("study.machine.gpu_count", lambda: 0)
     assert confirm.main(["made", "--out", str(stored), *words]) == 2
+
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and "\x1b" not in said and len(said) < 1000
     assert CONFIRMATION_ATTRIBUTE not in load_study("made", stored, None).user_attrs
@@ -67,6 +68,7 @@ def test_words_that_are_no_options_are_refused(words, stored):
 def test_an_odd_opening_counts_as_one(known, stored):
     study = load_study("made", stored, None)
     study.set_user_attr(CONFIRMATION_ATTRIBUTE, known)
+
     with pytest.raises(InputError, match="opened once"):
         plan.begin_confirmation(study, 5, again=False)
     assert study.user_attrs[CONFIRMATION_ATTRIBUTE] == known  # nothing is recorded yet
@@ -134,6 +136,7 @@ def test_damaged_answers_are_trained_again(how, tmp_path):
         np.savez(path, mark=np.array({"a": 1}, dtype=object))
     else:
         damage(path, how)
+
     assert read_answers(tmp_path, opening, 0, 0) is None
 
 
@@ -146,7 +149,9 @@ FOREIGN: dict[str, dict[str, Any]] = {
 def test_answers_of_another_opening_are_trained_again(change, tmp_path):
     theirs = dataclasses.replace(some_opening(), **change)
     write_answers(tmp_path, theirs, 0, 0, some_answers())
+
     answers_path(tmp_path, theirs, 0, 0).rename(answers_path(tmp_path, some_opening(), 0, 0))
+
     assert read_answers(tmp_path, some_opening(), 0, 0) is None
 
 
@@ -154,7 +159,9 @@ def test_answers_of_another_opening_are_trained_again(change, tmp_path):
 def test_answers_of_another_training_are_trained_again(training, tmp_path):
     opening = some_opening()
     write_answers(tmp_path, opening, *training, some_answers())
+
     answers_path(tmp_path, opening, *training).rename(answers_path(tmp_path, opening, 0, 0))
+
     assert read_answers(tmp_path, opening, 0, 0) is None
 
 
@@ -163,6 +170,7 @@ def test_answers_without_a_part_are_trained_again(name, tmp_path):
     answers = some_answers()
     del answers[name]
     write_answers(tmp_path, some_opening(), 0, 0, answers)
+
     assert read_answers(tmp_path, some_opening(), 0, 0) is None
 
 
@@ -192,6 +200,7 @@ def test_a_damaged_entry_still_counts(line, tmp_path):
         file.write(line.encode("utf-8", "surrogatepass") + b"\n")
     before = note_evaluation(tmp_path, "d", entry("b"))
     assert [known["study"] for known in before] == (["a", UNKNOWN] if line else ["a"])
+
     info = made_info(confirmation={"test_sets": {"target": {"evaluated_before": before}}})
     said = evaluated_before(info)
     assert f"evaluated {'2 times' if line else 'once'} before" in said and said.isprintable()
@@ -228,8 +237,10 @@ def test_test_images_are_recognised_in_any_order_and_told_from_others(target):
     split = target.open_test()
     mine = describe_test_set(target)
     assert mine["images"] == len(split) and mine["dataset"] == target.name
+
     turned = dataclasses.replace(split, images=split.images[::-1], labels=split.labels[::-1])
     assert describe_test_set(Reordered(turned))["digest"] == mine["digest"]
+
     fewer = dataclasses.replace(split, images=split.images[1:])
     assert describe_test_set(Reordered(fewer))["digest"] != mine["digest"]
     assert describe_test_set(target.divided(1, 3, 5))["digest"] == mine["digest"]

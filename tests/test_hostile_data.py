@@ -40,7 +40,9 @@ def test_a_path_in_a_manifest_may_hold_any_character_of_a_files_name(case, tmp_p
     cell = '"' + odd.replace('"', '""') + '"'
     lines = (root / "manifest.csv").read_text().replace("pictures/0.png", cell)
     (root / "manifest.csv").write_bytes(lines.encode())
+
     dataset = read_copy(tmp_path)
+
     assert images_in(dataset) == 70 and not skipped(dataset)
 
 
@@ -67,6 +69,7 @@ def test_a_row_is_read_refused_or_counted_but_swallows_no_other(row, message, tm
         return
     report = read_copy(tmp_path).report
     assert sum(report["sizes"].values()) + sum(skipped(read_copy(tmp_path)).values()) == 70
+
     text = json.dumps(report, ensure_ascii=False)
     assert text.replace("\n", "").isprintable() and len(text) < 20_000
 
@@ -78,7 +81,9 @@ def test_a_list_without_a_header_loses_no_line(case, tmp_path):
     label_file = root / "EmoLabel/list_patition_label.txt"
     lines = label_file.read_text().splitlines()
     label_file.write_bytes("\n".join([*lines, f"train_{ODD[case]}.jpg 1"]).encode())
+
     dataset = read_copy(tmp_path, "rafdb")
+
     assert images_in(dataset) == 70 and sum(skipped(dataset).values()) == 1
 
 
@@ -104,7 +109,9 @@ def test_a_format_that_no_layout_has_is_not_opened(kind, suffix, tmp_path, monke
     content = saved(kind)
     write_small(tmp_path / "data/mine")
     (tmp_path / f"data/mine/happy/odd{suffix}").write_bytes(content)
+
     dataset = read_copy(tmp_path)
+
     assert images_in(dataset) == 70
     assert list(skipped(dataset)) == [f"not an image ({', '.join(faces.FORMATS)})"]
     assert not (tmp_path / "started").exists()

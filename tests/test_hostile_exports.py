@@ -24,6 +24,7 @@ def test_damaged_exports_are_not_taken_for_whole(name, how, tmp_path):
     (tmp_path / "trials.csv").write_text(trials_table(trials).to_csv(index=False))
     (tmp_path / "report.html").write_bytes(b"<html>" + bytes(100) + export.END_OF_REPORT)
     assert export.is_exported(trials, tmp_path)
+
     damage(tmp_path / name, how)
     assert not export.is_exported(trials, tmp_path)
 
@@ -39,5 +40,6 @@ def test_a_study_whose_folders_are_none_is_refused(name, what, tmp_path):
         os.mkfifo(path)
     else:
         path.symlink_to(tmp_path / "nowhere")
+
     with pytest.raises(InputError, match=name):
         export.require_folders(tmp_path)

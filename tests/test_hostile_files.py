@@ -56,6 +56,7 @@ SPECIAL: list[Callable[[Path], None]] = [fifo, dangling, circle, own_circle, dev
 def test_an_archive_that_is_no_file_is_refused(make, suffix, tmp_path):
     (tmp_path / "data").mkdir()
     make(tmp_path / "data" / f"mine{suffix}")
+
     assert "a dataset is a folder, or a zip or tar file" in refusal_of(tmp_path)
     assert survey(tmp_path / "data")["mine"] is not None
 
@@ -66,6 +67,7 @@ def test_a_special_file_in_a_copy_is_skipped_and_counted(make, place, tmp_path):
     make(tmp_path / "data/mine" / place)
     dataset = read_copy(tmp_path)
     assert images_in(dataset) == 70
+
     reasons = ("a pipe, socket or device", "a link that leaves the dataset's folder or leads to no file")
     assert sum(skipped(dataset)[reason] for reason in reasons if reason in skipped(dataset)) in (1, 2)
 
@@ -107,7 +109,9 @@ def test_a_link_to_a_folder_is_not_followed(target, tmp_path):
 def test_a_huge_image_is_skipped(head, size, tmp_path):
     write_small(tmp_path / "data/mine")
     write_sparse(tmp_path / "data/mine/happy/huge.png", size, head)
+
     started = time.monotonic()
+
     assert skipped(read_copy(tmp_path)) == {"unreadable file (file of more than 200 MiB)": 1}
     assert time.monotonic() - started < 10
 
@@ -142,6 +146,7 @@ def test_a_line_of_a_million_characters_is_refused(tmp_path):
     made_faces.manifest(root)
     with (root / "manifest.csv").open("a") as file:
         file.write("x" * 2 * 2**20 + ",happy,me\n")
+
     assert "a label file is text" in refusal_of(tmp_path)
 
 
@@ -156,4 +161,5 @@ def test_an_archive_that_would_fill_the_disk_is_refused_before_it_does(suffix, t
             packed.write(tmp_path / "aside/happy/0.png", "happy/0.png")
     else:
         pack(archive, tmp_path / "aside")
+
     assert "an archive may hold up to" in refusal_of(tmp_path)

@@ -97,6 +97,7 @@ def written(case: str, folder: Path) -> Path:
 @pytest.mark.parametrize("case", HEADERS)
 def test_a_header_that_is_none_is_refused_with_a_line(case, tmp_path):
     path, reason = written(case, tmp_path), HEADERS[case][1]
+
     with pytest.raises(InputError, match=reason) as found:
         weights.load_network(path, Runtime())
     assert is_one_line(found.value) and "n.safetensors" in str(found.value)
@@ -107,6 +108,7 @@ def test_a_header_that_is_none_is_refused_with_a_line(case, tmp_path):
 def test_the_command_refuses_it_with_a_line_and_code_2(case, tmp_path, capsys):
     path = written(case, tmp_path)
     assert predict.main([str(path), "face.png"]) == 2
+
     said = capsys.readouterr()
     assert not said.out and said.err.startswith("error: a network file") and said.err.count("\n") == 1
     assert len(said.err) <= LONGEST_LINE

@@ -32,6 +32,7 @@ def test_an_exact_name_wins_and_an_ambiguous_one_is_refused(pair, suffix, tmp_pa
         else:
             (tmp_path / "aside" / name).rename(tmp_path / "data" / name)
     line = refusal_of(tmp_path, pair[2])
+
     assert all(f"{name}{suffix}" in line for name in pair[:2])
     for count, name in zip((70, 77), pair[:2], strict=True):
         assert images_in(read_copy(tmp_path, name)) == count
@@ -54,6 +55,7 @@ def test_two_names_of_the_same_files_are_told(way, tmp_path):
     else:
         pack(tmp_path / "data/other.zip", tmp_path / "data/mine")
     write_small(tmp_path / "data/third")
+
     assert same_files(read_copy(tmp_path, "mine"), read_copy(tmp_path, "other"))
     assert not same_files(read_copy(tmp_path, "mine"), read_copy(tmp_path, "third"))
 
@@ -71,6 +73,7 @@ def test_a_folder_wins_over_its_own_archive_and_two_archives_are_ambiguous(tmp_p
     pack(tmp_path / "data/mine.zip", tmp_path / "aside")
     pack(tmp_path / "data/mine.tar", tmp_path / "aside")
     assert images_in(read_copy(tmp_path)) == 77
+
     shutil.rmtree(tmp_path / "data/mine")
     shutil.rmtree(tmp_path / "cache")
     assert "mine.tar or mine.zip" in refusal_of(tmp_path)
@@ -82,6 +85,7 @@ def test_two_copies_of_a_known_dataset_are_ambiguous_unless_one_has_its_name(nam
     for name in names:
         write_small(tmp_path / "data" / name)
     assert all(name in refusal_of(tmp_path, known) for name in names)
+
     write_small(tmp_path / "data" / known)
     assert find_copy(known, tmp_path / "data") == tmp_path / "data" / known
 

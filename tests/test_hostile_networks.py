@@ -67,7 +67,9 @@ def test_a_file_of_other_layers_is_refused_by_the_first_few_names_and_a_count(ca
     change, reason = LAYERS[case]
     path = tmp_path / "n.safetensors"
     tensors = {name: tensor.contiguous().clone() for name, tensor in change(network.state_dict()).items()}
+
     save_file(tensors, path)
+
     with pytest.raises(InputError, match=reason) as found:
         weights.load_network(path, Runtime())
     assert is_one_line(found.value) and "n.safetensors" in str(found.value)
@@ -79,7 +81,9 @@ def test_a_users_own_network_without_checksum_is_read_in_any_floating_type(dtype
     state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in network.state_dict().items()}
     save_file(state, path)
     wanted = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+
     found = weights.load_network(path, Runtime())
+
     assert found.digest == digest_of(wanted) and found.width == TINY_WIDTH
 
 
@@ -93,7 +97,9 @@ WORST = {"infinity": math.inf, "minus infinity": -math.inf, "not a number": math
 def test_weights_that_are_not_finite_in_fp32_are_refused_when_loaded(name, worst, network, tmp_path):
     path = tmp_path / "n.safetensors"
     bad = torch.full(network.state_dict()[name].shape, WORST[worst], dtype=torch.float64)
+
     save_file(network.state_dict() | {name: bad}, path)
+
     with pytest.raises(InputError, match=f"finite numbers; got .*{name}") as found:
         load_network(path)
     assert is_one_line(found.value)
@@ -103,7 +109,9 @@ def test_weights_that_are_not_finite_in_fp32_are_refused_when_loaded(name, worst
 def test_a_negative_variance_is_refused_when_loaded(variance, network, tmp_path):
     path = tmp_path / "n.safetensors"
     name = "conv1_1.norm.running_var"
+
     save_file(network.state_dict() | {name: torch.full((4,), variance)}, path)
+
     with pytest.raises(InputError, match=f"not negative; got .*{name}"):
         load_network(path)
 
@@ -132,6 +140,7 @@ def test_the_command_prints_no_answer_that_is_none(overflowing, tmp_path, capsys
     image = tmp_path / "face.png"
     Image.fromarray(np.full((48, 48), 200, np.uint8)).save(image)
     assert predict.main([str(overflowing), str(image), str(image)]) == 2
+
     said = capsys.readouterr()
     assert said.out.count("\n") == 1 and "nan" not in said.out
     assert said.err.count("\n") == 1 and "finite numbers" in said.err and "n.safetensors" in said.err
@@ -153,6 +162,7 @@ def test_a_flipped_bit_is_noticed_wherever_it_is(seed, network, network_bytes, t
     position = int(rng.integers(0, header) if seed % 4 == 0 else rng.integers(header, len(network_bytes)))
     path = tmp_path / "n.safetensors"
     path.write_bytes(flipped(network_bytes, position, int(rng.integers(8))))
+
     assert damage_of(path) is not None
     with pytest.raises(InputError):
         load_network(path)
@@ -163,7 +173,9 @@ def test_the_checksum_is_of_the_texts_as_well(name, network, network_bytes, tmp_
     path = tmp_path / "n.safetensors"
     path.write_bytes(network_bytes)
     texts = dict(tensor_files.read_header(path).metadata) | {name: "0.0625 "}
+
     save_file(load_file(path), path, texts)
+
     with pytest.raises(InputError, match="does not match its checksum"):
         load_network(path)
 
@@ -172,7 +184,9 @@ def test_tensors_that_changed_places_do_not_match_the_checksum(tmp_path):
     path = tmp_path / "t.safetensors"
     save_tensors(path, {"a": torch.zeros(2), "b": torch.ones(2)}, {})
     metadata = dict(tensor_files.read_header(path).metadata)
+
     save_file({"a": torch.ones(2), "b": torch.zeros(2)}, path, metadata)
+
     with pytest.raises(DamagedTensorFile, match="checksum"):
         load_tensors(path)
 
@@ -186,7 +200,9 @@ def test_tensors_that_changed_places_do_not_match_the_checksum(tmp_path):
 def test_what_is_written_is_read_again_and_by_safetensors_too(tensor, tmp_path):
     path = tmp_path / "folder" / "t.safetensors"
     save_tensors(path, {"a": tensor, "shared": tensor}, {"text": "ä\n"})
+
     header, found = load_tensors(path, needs_checksum=True)
+
     assert header.metadata["text"] == "ä\n"
     for read in (found, load_file(path)):
         assert all(torch.equal(read[name], tensor) and read[name].dtype == tensor.dtype for name in ("a", "shared"))

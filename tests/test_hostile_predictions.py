@@ -86,6 +86,7 @@ def in_time() -> Iterator[None]:
 def test_a_network_file_is_regular_and_bounded(kind, special, capsys):
     path = special(kind)
     assert predict.main([str(path), "face.png"]) == 2
+
     said = capsys.readouterr()
     assert not said.out and said.err.startswith("error: a network file") and said.err.count("\n") == 1
     assert said.err[:-1].isprintable() and len(said.err) <= LONGEST_LINE
@@ -98,6 +99,7 @@ def test_an_image_is_a_regular_bounded_file_and_the_others_go_on(kind, special, 
     model = write_atomically(tmp_path / "n.safetensors", network_bytes)
     Image.fromarray(np.full((48, 48), 100, np.uint8)).save(tmp_path / "good.png")
     assert predict.main([str(model), str(special(kind)), str(tmp_path / "good.png")]) == 1
+
     said = capsys.readouterr()
     assert said.out.count("\n") == 2
     assert said.err.startswith("error: an image must be readable") and said.err.count("\n") == 1
@@ -142,10 +144,12 @@ def test_a_name_is_neither_a_formula_nor_an_order_to_the_terminal(name, network_
     write_atomically(tmp_path / name, image.getvalue())
     monkeypatch.chdir(tmp_path)
     assert predict.main([str(model), "--", name]) == 0
+
     said = capsys.readouterr()
     (row,) = csv.DictReader(io.StringIO(said.out))
     assert all(character.isprintable() or character == "\n" for character in said.out)
     assert not row["image"].lstrip().startswith(("=", "+", "-", "@"))
+
     if NAMES[name] is not None:
         assert row["image"] == NAMES[name]
 
@@ -171,6 +175,7 @@ def test_a_full_output_is_one_line(network_bytes, tmp_path):
     root = Path(__file__).parent.parent
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=root)
+
     assert (
         ended.returncode == 1 and ended.stderr.count("\n") == 1 and "standard output cannot be written" in ended.stderr
     )
@@ -180,5 +185,7 @@ def test_one_image_is_predicted_as_before(network, network_bytes, tmp_path):
     model, image = write_atomically(tmp_path / "n.safetensors", network_bytes), tmp_path / "face.png"
     face = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
     Image.fromarray(face).save(image)
+
     found = predict_image(load_network(model), image)
+
     np.testing.assert_allclose(list(found.values()), predict_images(network, face[None])[0], atol=1e-6)

@@ -94,6 +94,7 @@ def contents(dataset: Dataset) -> dict[str, bytes]:
 def test_what_was_damaged_is_prepared_again_by_the_next_run(name, damage, prepared):
     damage(prepared.dataset.folder / name)
     again = read_copy(prepared.folder)
+
     assert again == prepared.dataset and contents(again) == prepared.content
     assert {**again.report, "seconds": 0} == {**prepared.dataset.report, "seconds": 0}
 
@@ -102,6 +103,7 @@ def test_what_was_damaged_is_prepared_again_by_the_next_run(name, damage, prepar
 def test_what_is_damaged_during_a_run_is_prepared_again_when_it_is_opened(name, damage, prepared):
     dataset = read_copy(prepared.folder)
     assert contents(dataset) == prepared.content
+
     damage(dataset.folder / name)
     assert contents(dataset) == prepared.content
     assert [len(rows) for rows in dataset.signatures().values()] == list(dataset.report["sizes"].values())
@@ -112,7 +114,9 @@ def test_what_is_damaged_and_cannot_be_prepared_again_is_an_error(name, damage, 
     folder = tmp_path / "copy"
     shutil.copytree(prepared.dataset.folder, folder)
     dataset = replace(prepared.dataset, folder=folder, restore=None)
+
     damage(folder / name)
+
     with pytest.raises(InputError) as caught:
         contents(dataset)
     assert "prepared data is read as it was written" in str(caught.value) and str(caught.value).isprintable()
@@ -130,6 +134,7 @@ def test_a_worker_opens_the_studys_dataset_though_it_was_damaged_or_deleted(name
     before = contents(opened)
     damage(opened.folder / name)
     assert contents(opened) == before
+
     damage(opened.folder / name)
     assert contents(inputs.reopen_dataset(record, options).divided(0, 4, 0)).keys() == before.keys()
 
@@ -144,6 +149,7 @@ def test_a_worker_refuses_other_data_in_the_place_of_what_is_gone(tmp_path):
     opened = inputs.reopen_dataset(record, options)
     shutil.rmtree(opened.folder)
     made_faces.write(tmp_path / "data/mine/pictures/0.png", 0)
+
     with pytest.raises(InputError, match="need the data it was started with"):
         opened.open("train")
     with pytest.raises(InputError, match="need the data it was started with"):
@@ -154,6 +160,7 @@ def test_a_worker_refuses_other_data_in_the_place_of_what_is_gone(tmp_path):
 def test_a_key_that_leads_nowhere_is_made_again(content, prepared):
     (key,) = (prepared.folder / "cache/.keys").iterdir()
     key.write_bytes(content)
+
     assert read_copy(prepared.folder) == prepared.dataset
     assert key.read_text() == prepared.dataset.digest
 
@@ -168,6 +175,7 @@ def test_a_file_is_verified_once_per_process(prepared, monkeypatch):
     dataset = read_copy(prepared.folder)
     contents(dataset)
     monkeypatch.setattr(prepared_files, "sum_of", lambda _: pytest.fail("verified again"))
+
     assert contents(dataset) == prepared.content
 
 
@@ -199,6 +207,7 @@ def test_what_a_killed_process_unpacked_is_deleted_and_a_living_ones_stays(purpo
     write_small(tmp_path / "data/mine")
     read_copy(tmp_path)
     assert not killed.exists() and (living / "half").exists()
+
     started[1].kill()
     started[1].wait()
     read_copy(tmp_path)
@@ -209,5 +218,7 @@ def test_what_a_killed_process_unpacked_is_deleted_and_a_living_ones_stays(purpo
 def test_a_folder_without_a_lock_was_left_by_a_killed_process(name, tmp_path):
     write_small(tmp_path / "cache" / name)
     write_small(tmp_path / "data/mine")
+
     read_copy(tmp_path)
+
     assert not (tmp_path / "cache" / name).exists()

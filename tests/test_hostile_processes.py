@@ -59,7 +59,9 @@ def test_a_working_directory_that_is_gone_is_told(module, tmp_path):
     words = "--target tfeid" if module == "run" else "x"
     line = f"rmdir ../gone && exec {sys.executable} -m study.{module} {words}"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
     done = subprocess.run(["bash", "-c", line], cwd=gone, env=environment, capture_output=True, text=True)
+
     assert done.returncode == 2
     assert_one_safe_line(done.stderr)
     assert "starts in a folder that exists" in done.stderr
@@ -109,4 +111,5 @@ def test_ctrl_c_stays_ignored_in_the_background(tmp_path):
     for _ in range(5):
         process.send_signal(signal.SIGINT)
         time.sleep(0.02)
+
     assert end(process)[0] == 2

@@ -40,6 +40,7 @@ def test_an_odd_record_is_reported_without_what_is_odd(path, value, export_to):
     folder = export_to(info, trials)
     assert len(pd.read_csv(folder / "trials.csv")) == 8
     assert "8 trials" in (folder / "report.md").read_text(encoding="utf-8")
+
     record = StudyRecord.from_json(reading_record.readable_record(info).value)
     told = [*payloads.study_tags(record).values(), *payloads.study_params(record).values()]
     assert "\n".join(told).encode()
@@ -65,7 +66,9 @@ def test_an_odd_option_is_reported_without_it(name, value, export_to):
 def test_half_of_a_confirmation_is_left_out_as_a_whole_and_said(export_to, capsys):
     info, trials = rich_info(), made_confirmed()[1][:8]
     del info["confirmation"]["results"]["points"][1]["target_test"]
+
     folder = export_to(info, trials)
+
     assert not (folder / "confirm.csv").exists() and "the study's confirmation" in capsys.readouterr().err
     assert "the study's confirmation" in (folder / "report.md").read_text(encoding="utf-8")
 

@@ -29,6 +29,7 @@ def make_images(folder: Path, each: int, names: tuple[bytes, ...] = (b"0",)) -> 
 def test_a_study_runs_and_reports_in_a_locale_without_utf_8(environment, tmp_path):
     code, out, err = end(start("run", *SHORT_RUN, "--study", "s", folder=tmp_path, environment=environment))
     assert code == 0 and "report" in out, err
+
     whole = (tmp_path / "runs/s/report.html").read_text(encoding="utf-8")
     assert "TFEID" in whole
     assert end(start("report", "s", folder=tmp_path, environment={"PYTHONIOENCODING": "ascii"}))[0] == 0
@@ -44,7 +45,9 @@ def test_many_workers_are_not_started_for_two_trials(tmp_path):
         ).stdout.splitlines()]  # fmt: skip
         most = max(most, sum("study.worker" in words for words in children))
         time.sleep(0.1)
+
     code, out, _ = end(process)
+
     assert code == 0 and most == 2 and "workers: 2 of" in out
 
 
@@ -54,7 +57,9 @@ def test_bytes_that_are_no_utf_8_in_the_data_leave_a_study_its_report(tmp_path):
     odd = os.fsencode(tmp_path / "data/mine/happy") + b"/odd\xff.png"
     Path(os.fsdecode(odd)).write_bytes(b"no image")
     words = ["--target", "mine", *SHORT_RUN[2:], "--data", "data", "--study", "s"]
+
     code, _, err = end(start("run", *words, folder=tmp_path))
+
     assert code == 0, err
     assert (tmp_path / "runs/s/report.html").exists() and (tmp_path / "runs/s/study.json").exists()
 
@@ -63,6 +68,7 @@ def test_bytes_that_are_no_utf_8_in_the_data_leave_a_study_its_report(tmp_path):
 def test_a_record_longer_than_a_command_line_reaches_the_baseline(tmp_path):
     words = [word for number in range(40) for word in ("--try", f"strategy=FU,lr=1e-3{' ' * 5000}")][:80]
     code, _, err = end(start("run", *SHORT_RUN, *words, "--study", "s", folder=tmp_path))
+
     assert code == 0, err
     assert (tmp_path / "runs/s/study.json").stat().st_size > 2**17
 
@@ -79,6 +85,7 @@ def test_a_study_folder_that_is_moved_away_is_one_error(tmp_path):
     code, _, err = end(process)
     assert code == 1 and err.count("error: ") == 1 and "journal.log is gone" in err
     assert not (tmp_path / "runs/s").exists()
+
     (tmp_path / "runs/moved").rename(tmp_path / "runs/s")
     words[words.index("200")] = "3"
     assert end(start("run", *words, folder=tmp_path))[0] == 0
@@ -92,10 +99,12 @@ def test_a_disk_that_is_full_at_the_baseline_says_so(kib, tmp_path):
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", disk], capture_output=True)
     if mounted.returncode:
         pytest.skip("a tmpfs cannot be mounted here")
+
     try:
         code, _, err = end(start("run", *SHORT_RUN, "--out", str(disk / "runs"), folder=tmp_path))
     finally:
         subprocess.run(["umount", "-l", disk], check=False)
+
     assert code == 1 and "No space left on device" in err and "above" not in err
 
 
@@ -106,7 +115,9 @@ def test_a_small_target_has_no_more_folds_than_it_fills(tmp_path):
     for expression in ("angry", "fear", "disgust", "surprise", "neutral"):
         shutil.rmtree(root / expression)
     words = ["--target", "few", *SHORT_RUN[2:], "--data", "data", "--folds", "3"]
+
     code, _, err = end(start("run", *words, folder=tmp_path))
+
     assert code == 2 and "--folds leaves every fold images" in err
 
 

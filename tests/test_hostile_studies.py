@@ -57,6 +57,7 @@ def test_two_processes_with_one_seed_confirm_the_same_figures(finished, tmp_path
         assert f"in {workers} processes" in said
         figures.append((folder / "runs" / NAME / "confirm.csv").read_bytes())
     assert figures[0] == figures[1]
+
     rows = pd.read_csv(tmp_path / "0" / "runs" / NAME / "confirm.csv")
     adapted = rows[rows["strategy"] != "BL"]  # no seed changes the baseline, which has no mean over seeds
     assert adapted[["source_val_again", "target_val_again"]].notna().all(axis=None)
@@ -69,7 +70,9 @@ def test_two_processes_with_one_seed_confirm_the_same_figures(finished, tmp_path
 def test_a_study_with_a_damaged_export_goes_on_and_writes_it_again(name, how, copied):
     whole = (copied / "runs" / NAME / name).read_bytes()
     damage(copied / "runs" / NAME / name, DAMAGES[how])
+
     run_study(copied, "--trials", "6", "--study", NAME, "--tracking-uri", "none", "--workers", "1")
+
     assert len((copied / "runs" / NAME / name).read_bytes()) == pytest.approx(len(whole), rel=0.1)
 
 
@@ -78,6 +81,7 @@ def test_a_study_whose_models_are_a_file_is_refused_with_a_line(copied):
     shutil.rmtree(copied / "runs" / NAME / "models", ignore_errors=True)
     (copied / "runs" / NAME / "models").write_text("x")
     words = ("--target", "tfeid", "--preset", "tiny", "--trials", "7", "--study", NAME, "--tracking-uri", "none")
+
     assert "models" in run("run", *words, folder=copied, code=2)
     assert "models" in confirmed(copied, code=2) and confirmation(copied) is None
 
@@ -92,7 +96,9 @@ def test_an_odd_trial_in_a_journal_is_named_and_the_others_are_reported(copied):
             if each.get("trial_id") == 1 and name in odd:
                 each["user_attr"][name] = odd[name]
     journal.write_text("".join(json.dumps(each) + "\n" for each in entries))
+
     said = run("report", NAME, folder=copied)
+
     assert "warning: 1 entry of the storage cannot be read and were left out: trial 1 (" in said
     assert len(pd.read_csv(copied / "runs" / NAME / "trials.csv")) == 6
 
@@ -114,7 +120,9 @@ def test_what_a_confirmation_needs_is_made_again(what, copied):
         content = bytearray(labels.read_bytes())
         content[-8] ^= 1
         labels.write_bytes(content)
+
     said = confirmed(copied)
+
     assert ("trained again" in said) == what.startswith("baseline")
     assert (confirmation(copied) or {})["finished"]
 
@@ -132,6 +140,7 @@ def test_a_confirmation_goes_on_after_a_crash_whatever_became_of_its_answers(how
     time.sleep(1.5)  # its processes end with it
     begun = confirmation(copied)
     assert begun and "finished" not in begun
+
     first, second, *_ = sorted(folder.glob("*.npz"))
     if how == "foreign":
         shutil.copy(second, first)

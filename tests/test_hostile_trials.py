@@ -84,6 +84,7 @@ def test_an_odd_attribute_of_a_trial_takes_nothing_from_the_others(name, value):
 def test_a_trial_without_one_of_its_attributes_is_reported(name):
     trials = sound_trials()
     trials[2].user_attrs.pop(name, None)
+
     assert_others_are_reported(trials)
     assert readable(trials).odd == []
 
@@ -94,6 +95,7 @@ def test_an_odd_entry_within_an_attribute_takes_nothing_from_the_others(place, v
     outer, inner = place
     held = trials[2].user_attrs[outer]
     (held[1] if outer == "curve" else held)[inner] = value
+
     assert_others_are_reported(trials)
 
 
@@ -105,6 +107,7 @@ def test_a_finished_trial_without_two_accuracies_counts_as_a_failed_one(values):
     trials = sound_trials()
     trials[2].values = values
     assert_others_are_reported(trials)
+
     row = trials_table(trials).set_index("number").loc[2]
     assert row["state"] == "failed" and row["reason"] == reading.UNREADABLE
     assert readable(trials).odd == ["trial 2 (objectives)"]
@@ -114,6 +117,7 @@ def test_what_is_sound_is_read_as_it_is():
     trials = made_trials(30)
     kept = readable(trials)
     assert all(one is other for one, other in zip(kept.value, trials, strict=True)) and kept.odd == []
+
     info, trials = made_confirmed()
     assert reading_record.readable_record(info).value == info and reading_record.readable_record(info).odd == []
 
@@ -124,5 +128,6 @@ def test_the_notice_names_what_was_left_out():
     trials[5].user_attrs["measures"]["retention"] = "\x1b[31m"
     said = stored_values.notice(readable(trials).odd)
     assert "2 entries" in said and "trial 2 (curve, seconds)" in said and "trial 5 (measures.retention)" in said
+
     many = stored_values.notice([f"trial {number} (curve)" for number in range(100)])
     assert "100 entries" in many and "and 92 more" in many and len(many) < 300

@@ -18,6 +18,7 @@ def test_no_pair_asks_for_more_than_the_machine_has(count):
 
 def test_the_usual_pair_stays_unless_another_is_faster_by_more_than_noise():
     assert choose_fastest({"8x1": 100.0, "4x1": 105.0, "4x2": 60.0})["workers"] == 8
+
     found = choose_fastest({"8x1": 100.0, "4x1": 70.0, "4x2": 130.0})
     assert (found["workers"], found["threads"]) == (4, 2)
     assert choose_fastest({"2x1": 0.0})["workers"] == 2
@@ -31,6 +32,7 @@ def test_a_pair_is_measured_once_and_again_where_what_was_kept_is_damaged(tmp_pa
     # Another network or precision is another question.
     assert find_or_measure(tmp_path, 0.5, "fp32") == find_or_measure(tmp_path, 0.25, "bf16") == first
     assert calls == [(0.25, "fp32"), (0.5, "fp32"), (0.25, "bf16")]
+
     for path in tmp_path.glob("calibration-*.json"):
         path.write_text("{")
     assert find_or_measure(tmp_path, 0.25, "fp32") == first and calls[3:] == [(0.25, "fp32")]
@@ -40,6 +42,7 @@ def test_a_pair_is_measured_once_and_again_where_what_was_kept_is_damaged(tmp_pa
 def test_a_calibration_that_fails_leaves_the_usual_pair_and_is_not_kept(monkeypatch, tmp_path):
     monkeypatch.setattr(autotune.sys, "executable", "/bin/false")
     assert measure_in_processes(0.25, "fp32") == {f"{cores()}x1": 0.0}
+
     found = find_or_measure(tmp_path, 0.25, "fp32")
     assert (found["workers"], found["threads"]) == (cores(), 1) and list(tmp_path.iterdir()) == []
 

@@ -45,6 +45,7 @@ def test_wrong_use_is_one_line_with_the_value_and_the_mend(line, tmp_path, monke
     if "--preset tiny" in line:  # far enough to have met the data; the rest of the job is tested elsewhere
         monkeypatch.setattr("study.pipeline.resume.find_or_train_baseline", pretend_baseline)
     assert main([*line.split(), "--tracking-uri", "none", "--quiet"]) == 2
+
     err = capsys.readouterr().err
     errors = [text for text in err.splitlines() if text.startswith("error: ")]
     assert len(errors) == 1 and WRONG[line] in errors[0] and "got" in errors[0]
@@ -72,6 +73,7 @@ def test_the_shell_sees_exit_code_two(tmp_path):
 
 def test_a_studys_name_says_what_it_is_about():
     options = StudyOptions(target="x", preset="laptop", seed=3, amount=0.5)
+
     assert study_name(options, "fer2013", "tfeid", True) == "fer2013-tfeid-synthetic-card-laptop-half-seed3"
     assert study_name(replace(options, seed=0, amount=1.0), "a", "b", False) == "a-b-card-laptop"
     assert study_name(replace(options, study="mine"), "a", "b", True) == "mine"

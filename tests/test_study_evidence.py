@@ -75,6 +75,7 @@ def test_equally_good_networks_are_seldom_called_different_by_any_corrected_test
         found["pairs"] += any(len(others) < len(points) - 2 for others in judged["alike"].values())
         rows = strategy_differences(points, subjects, 0.95)
         found["differences"] += any(row[f"{side}_p"] < 0.05 for row in rows for side in DOMAINS)
+
     assert all(count / repeats <= 0.06 for count in found.values()), found
 
 
@@ -89,8 +90,10 @@ def test_the_best_of_thirty_equal_configurations_does_not_differ_from_the_others
     found = judge_points(points, subjects, 0.95)
     assert all(len(others) == 29 for others in found["alike"].values())
     assert all(point["target_p"] > 0.05 for point in found["points"][1:])
+
     optimism = [point["target_optimism"] for point in found["points"]]
     assert np.mean(optimism) == pytest.approx(0.15, abs=0.03)
+
     said = differing_points({"confirmation": {"results": found}})
     assert "No two of the front's 30 points differ significantly" in said and "with 5 test people" in said
 
@@ -106,6 +109,7 @@ def test_a_clear_difference_is_significant():
     found = judge_points(points, subjects, 0.95)
     assert found["alike"] == {"bad": [], "good": []}
     assert found["points"][2]["target_p"] < 0.001
+
     info = made_info(confirmation={"results": found})
     assert "All 2 points of the front differ significantly" in differing_points(info)
     assert "significantly better" in change_words(info, found["points"][2], "target")
@@ -141,7 +145,9 @@ def test_more_frames_of_the_same_people_tell_nothing_new():
     known = {side: np.arange(len(numbers)) if side == "source" else numbers for side, numbers in subjects.items()}
     repeated = {side: np.repeat(numbers, 10) for side, numbers in known.items()}
     once, again = judge_points(points, known, 0.95), judge_points(many, repeated, 0.95)
+
     assert once["alike"] == again["alike"]
+
     for before, after in zip(once["points"], again["points"], strict=True):
         numbers = [name for name, value in before.items() if isinstance(value, float)]
         assert [after[name] for name in numbers] == pytest.approx([before[name] for name in numbers])
@@ -152,6 +158,7 @@ def test_images_of_unknown_people_are_each_their_own():
     unknown = judge_points(points, {side: np.full(len(numbers), -1) for side, numbers in subjects.items()}, 0.95)
     each = judge_points(points, {side: np.arange(len(numbers)) for side, numbers in subjects.items()}, 0.95)
     assert unknown["alike"] == each["alike"]
+
     for one, other in zip(unknown["points"], each["points"], strict=True):
         numbers = [name for name, value in one.items() if isinstance(value, float)]
         assert [one[name] for name in numbers] == pytest.approx([other[name] for name in numbers])
@@ -170,6 +177,7 @@ def test_an_interval_is_never_empty_where_every_person_is_alike(people, share):
     alike = {side: np.tile(np.arange(5) < 5 * share, (3, people)) for side in DOMAINS}
     found = judge_points([make_point("BL", alike)], {side: np.repeat(np.arange(people), 5) for side in DOMAINS}, 0.95)
     row = found["points"][0]
+
     assert row["target_lower"] <= share <= row["target_upper"] and row["target_upper"] - row["target_lower"] > 0.1
 
 
@@ -239,6 +247,7 @@ def test_where_no_difference_is_significant_it_says_which_would_have_been_seen(p
     words = change_words(info, point, "target")
     assert "not significantly different" in words and said in words
     assert said in differing_points(info)
+
     limit = re.search(r"would have to be about ([\d.]+) points", words)
     assert limit is None or float(limit[1]) == pytest.approx(100 * point["target_detectable"], rel=0.06)
 
@@ -251,8 +260,10 @@ def test_what_intervals_are_about_is_said_once_where_they_are_explained():
     for found in (html, text):
         assert found.count("about other people and other seeds, with this one baseline") == 1
         assert found.count("4 divisions of the target into training and validation images in turn") == 1
+
     single = about_intervals(confirmed_info(3, 67, seeds=1))
     assert "other people, with this one training of each" in single and "Seeds differ" not in single
+
     same = confirmed_info(3, 67)
     for point in same["confirmation"]["results"]["points"]:
         point["divisions"] = 1
@@ -275,6 +286,7 @@ def test_no_sentence_claims_more_than_was_tested(people, level, confirmed):
     text = render_markdown(info, table, list_tables(info, table, None))
     for found in (html, text):
         assert not CLAIMS.findall(re.sub(r"<script.*?</script>", "", found, flags=re.DOTALL))
+
     points = info.get("confirmation", {}).get("results", {}).get("points", [])
     significant = any(point[f"{side}_p"] < 0.05 for point in points[3:] for side in DOMAINS)
     assert significant or not re.search(r", significantly (better|worse)", text + html)
@@ -283,6 +295,7 @@ def test_no_sentence_claims_more_than_was_tested(people, level, confirmed):
 def test_both_p_values_stand_beside_each_change():
     info = confirmed_info(3, 67)
     (table,) = (one for one in list_tables(info, trials_table(made_trials(3)), None) if one.name == "confirmed")
+
     assert table.head.count("p alone") == table.head.count("p") == 2
     assert table.rows[0][5] == "–"
     for row, point in zip(table.rows[1:], info["confirmation"]["results"]["points"][1:], strict=True):
@@ -297,6 +310,7 @@ def test_a_confirmed_recommendation_shows_its_change_on_test_images_with_an_inte
     knee = find_knee(front_table(table))
     point = next(p for p in info["confirmation"]["results"]["points"] if p["model"] == knee["model"])
     low, high = (100 * point[f"target_change_{end}"] for end in ("lower", "upper"))
+
     assert f"<b>{100 * point['target_change']:+.1f} [{low:+.1f}, {high:+.1f}] points</b>" in html
     assert f"p = {point['target_p']:.2g} corrected, {point['target_p_alone']:.2g} alone" in html
     assert "points</b><span>" in html and "not tested" not in html[: html.index("Front</h2>")]
@@ -320,8 +334,11 @@ def test_an_unconfirmed_recommendation_says_how_sure_validation_makes_it(sizes, 
         trial.user_attrs["measures"][ERROR] = error
     table = trials_table(trials)
     knee = find_knee(front_table(table))
+
     words = describe_certainty(info, table, knee)
+
     assert said in words and list_findings(info, table)[0].words == words
+
     if error:
         low, high = (float(end) for end in re.search(r"is ([\d.]+) to ([\d.]+) %", words).groups())
         # Eight people, seven degrees of freedom: 2.36 errors on each side, before Wilson's form.

@@ -82,7 +82,9 @@ def test_equal_points_leave_the_first():
 def test_what_counts():
     states = [DONE, STOPPED, FAILED, TrialState.RUNNING, TrialState.WAITING]
     trials = [made_trial(n, state) for n, state in enumerate(states)]
+
     trials.append(made_trial(5, FAILED, lost=True))
+
     assert [t.number for t in counted_trials(reversed(trials))] == [0, 1, 2]
     assert trials_table(trials)["state"].tolist() == ["finished", "stopped", "failed"]
 
@@ -93,6 +95,7 @@ def test_floats_survive_the_csv_and_knobs_stay_known():
     written = pd.read_csv(io.StringIO(text), dtype=str)
     for column in ("lr", "source_val", "target_val", "source_uar", "seconds"):
         np.testing.assert_array_equal([float(cell) for cell in written[column]], table[column].to_numpy(float))
+
     back = pd.read_csv(io.StringIO(text))
     assert hyperparameter_names(back) == hyperparameter_names(table) == ["init", "frozen_layers", "lr", "fusion_ratio"]
     assert front_table(back)["trial"].tolist() == front_table(table)["trial"].tolist()
@@ -110,6 +113,7 @@ def test_missing_and_clashing_attributes():
         made_trial(2, measures={"lr": 1.0, "source_val": 0.1, "seconds": 2.0}),
     ]
     table = trials_table(trials)
+
     assert table["number"].tolist() == [0, 1, 2]
     assert table["knob_number"][0] == 7 and table["measure_lr"][2] == 1.0 and table["measure_seconds"][2] == 2.0
     assert table["layers"][0] == "[1, 2]"
@@ -120,6 +124,7 @@ def test_missing_and_clashing_attributes():
 
 def test_an_empty_study_has_an_empty_front():
     table = trials_table([])
+
     assert front_table(table).empty and find_knee(front_table(table)) is None
     assert len(hypervolume_over_trials(table)) == 0
     assert strategies_table(table, 0.6).empty
@@ -128,7 +133,9 @@ def test_an_empty_study_has_an_empty_front():
 def test_front_holds_finished_trials_only_sorted_by_source():
     trials = [made_trial(0, values=(0.6, 0.5)), made_trial(1, values=(0.5, 0.6)), made_trial(2, values=(0.4, 0.4))]
     trials += [made_trial(3, STOPPED, values=(0.9, 0.9)), made_trial(4, values=(0.6, 0.5))]
+
     front = front_table(trials_table(trials))
+
     assert front["trial"].tolist() == [1, 0] and front["alpha"].tolist() == [1.0, 1.0]
     assert list(front.columns[:3]) == ["trial", "alpha", "strategy"]
 
@@ -143,6 +150,7 @@ def test_hypervolume_over_trials_grows_to_the_whole():
     table = trials_table(made_trials(60))
     volumes = hypervolume_over_trials(table)
     assert len(volumes) == len(table) and (np.diff(volumes) >= 0).all()
+
     done = finished_trials(table)
     assert volumes[-1] == pytest.approx(pareto.hypervolume(done[OBJECTIVES]))
     assert volumes[9] == volumes[8]  # a failed trial adds nothing
@@ -169,6 +177,7 @@ def test_strategies_by_retention():
         made_trial(2, FAILED, strategy="RE", reason="x"),
     ]
     found = strategies_table(trials_table(trials), 0.6, (0.95, 0.5)).set_index("strategy")
+
     assert found.loc["FU", ["finished", "best_target", "source_there"]].tolist() == [2, 0.9, 0.40]
     assert found.loc["FU", ["target_at_0.95", "target_at_0.5"]].tolist() == [0.6, 0.9]
     assert found.loc["RE", "failed"] == 1 and np.isnan(found.loc["RE", "best_target"])
@@ -185,6 +194,7 @@ def test_networks_on_the_way_compete_and_are_told_apart():
     ]  # fmt: skip
     assert list(front["alpha"]) == [1.0, 0.5, 1.0]
     assert objective_vectors(trials[1]) == [[0.5, 0.7], [0.55, 0.6], [0.1, 0.1]]
+
     whole, ends = (hypervolume_over_trials(table, between=between) for between in (True, False))
     assert whole[0] == ends[0] and whole[1] - ends[1] == pytest.approx(0.05 * 0.1)
     assert is_on_front(candidate_networks(table), front).tolist() == [True, True, True, False]
@@ -215,7 +225,9 @@ def test_a_front_with_networks_on_the_way_is_drawn():
     ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6}
     trials = made_trials(6)
     trials[-1] = made_trial(5, values=(0.5, 0.7), measures={"source_val": 0.5, "target_val": 0.7} | ways)
+
     files, notes = draw_figures(made_info(), trials_table(trials), trials)
+
     assert "pareto" not in notes and {"pareto.png", "pareto.html"} <= set(files)
 
 
@@ -230,12 +242,14 @@ def test_what_keeps_too_little_of_the_source_is_no_answer():
     rows = trials_table(trials)
     assert front_table(rows)[OBJECTIVES].to_numpy().tolist() == [[0.55, 0.4], [0.6, 0.3]]
     assert [objective_vectors(trial) for trial in trials] == [[[0.6, 0.3], [0.55, 0.4]], [[0.55, 0.4]]]
+
     free = trials_table([made_trial(1, values=(0.4, 0.9))])
     assert len(front_table(free)) == 1
 
 
 def test_hypervolume_is_measured_from_the_corner_that_the_study_names():
     assert hypervolume_reference({}) == (1 / 7, 1 / 7)
+
     info = made_info(options={"reference": [0.5, 0.25]})
     rows = trials_table([made_trial(0, values=(0.6, 0.5))])
     assert hypervolume_over_trials(rows, hypervolume_reference(info))[-1] == pytest.approx(0.1 * 0.25)

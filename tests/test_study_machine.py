@@ -31,6 +31,7 @@ def test_a_containers_quota_is_read_in_both_versions_of_control_groups(tmp_path,
 def test_a_process_uses_no_more_cores_than_its_quota_begins(monkeypatch, quota, wanted):
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(machine, "_quota", lambda: quota)
+
     assert machine.cores() == wanted
     assert machine.usual_workers("cpu") == wanted and machine.usual_workers("cuda:1") == min(4, wanted)
 
@@ -45,5 +46,7 @@ def test_who_says_how_many_threads_gets_as_many_workers_as_cores_allow(monkeypat
     monkeypatch.setattr(machine, "cores", lambda: 16)
     monkeypatch.setattr("study.pipeline.prepare.cores", lambda: 16)
     record = {"baseline": {"device": device}}
+
     settled = settle_workers(None, record, StudyOptions("tfeid", threads=threads), None)
+
     assert (settled.workers, settled.threads) == (str(wanted), threads)

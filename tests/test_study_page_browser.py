@@ -73,11 +73,13 @@ def test_hovering_shows_the_knobs_and_clicking_the_trial(opened):
     front = front_table(trials_table(trials))
     number = int(front["trial"].iloc[0])
     assert opened.locator("#detail h3").inner_text().startswith("Trial ")
+
     x, y = middle_of_a_point(opened, number)
     opened.mouse.move(x, y)
     opened.wait_for_selector("#front .hoverlayer .hovertext")
     said = opened.locator("#front .hoverlayer").text_content()
     assert f"Trial {number}" in said and "lr" in said and "frozen_layers" in said
+
     opened.mouse.click(x, y)
     opened.wait_for_function(f"document.querySelector('#detail h3').textContent.startsWith('Trial {number} ')")
     panel = opened.locator("#detail")

@@ -14,6 +14,7 @@ def test_paper_table_has_the_papers_layout():
     table = trials_table(paper_trials())
     found = paper_table.paper_table(table, "tfeid", published=True)
     columns = ["BL", "FC_50", "FC_100", "FC+CL_50", "FC+CL_100", "RE_50", "RE_100", "FU_50", "FU_100"]
+
     assert list(found.columns) == ["figures", "domain", "dataset", *columns]
     assert found.loc[0, columns].tolist() == [50, 51, 52, 53, 54, 55, 56, 57, 58]
     assert found["figures"].tolist() == [paper_table.OURS] * 2 + [paper_table.PUBLISHED] * 2
@@ -25,6 +26,7 @@ def test_fusion_from_scratch_gets_rows_of_its_own_where_it_was_tried_and_nothing
     scratch.user_attrs["strategy"] = "FU-scratch"
     found = paper_table.paper_table(trials_table([*paper_trials(), scratch]), "tfeid", published=True)
     plain = paper_table.paper_table(trials_table(paper_trials()), "tfeid", published=True)
+
     pd.testing.assert_frame_equal(found[plain.columns], plain)
     assert found.columns[-2:].tolist() == ["FU-scratch_50", "FU-scratch_100"]
     assert found["FU-scratch_100"].tolist()[:2] == [30, 40] and found["FU-scratch_100"][2:].isna().all()
@@ -35,6 +37,7 @@ def test_fusion_from_scratch_gets_rows_of_its_own_where_it_was_tried_and_nothing
 def test_paper_table_averages_repeats_and_shows_gaps():
     trials = [*paper_trials()[:2], made_trial(9, values=(0.7, 0.7), strategy="BL", config={"lr": 0.1, "amount": 1.0})]
     found = paper_table.paper_table(trials_table(trials), "mine", published=True)
+
     assert found.loc[0, "BL"] == 60 and pd.isna(found.loc[0, "FU_50"]) and len(found) == 2
     assert paper_table.paper_table(trials_table([]), "mine")["BL"].isna().all()
 
@@ -44,10 +47,13 @@ def test_published_figures_stand_beside_real_data_only():
     info = made_info(options={"space": "paper"})
     assert paper_table.OURS in set(paper_table.study_paper_table(info, table)["figures"])
     assert paper_table.PUBLISHED not in set(paper_table.study_paper_table(info, table)["figures"])
+
     info |= {"synthetic": False, "source": real | {"name": "fer2013"}, "target": real | {"name": "tfeid"}}
     assert paper_table.PUBLISHED in set(paper_table.study_paper_table(info, table)["figures"])
+
     page = report_of(info, paper_trials())
     assert "Published figures are on test sets (arXiv 1905.12082)" in page.text
+
     other = info | {"source": real | {"name": "affectnet"}}
     assert paper_table.PUBLISHED not in set(paper_table.study_paper_table(other, table)["figures"])
     assert paper_table.study_paper_table(made_info(), table) is None
@@ -78,6 +84,7 @@ def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_publis
     )
     assert found.loc[(paper_table.DIFFERENCE, "target"), "FC_100"] == pytest.approx(50 - 55.22)
     assert found.loc[(paper_table.DIFFERENCE, "source"), "BL"] == pytest.approx(60 - 68.35)
+
     shown = paper_table.as_table(paper_table.study_paper_table(confirmed_info("paper"), table))
     (row,) = (row for row in shown.rows if row[0] == "FC 100 %")
     assert "50.0 [40.0, 60.0]" in row and "-5.22" in row
@@ -98,6 +105,7 @@ def test_another_space_shows_what_was_confirmed_of_the_papers_strategies():
         "BL",
         "FC 100 %",
     ]
+
     made_up = confirmed_info("card", synthetic=True, target={"name": "jaffe", "kind": "synthetic"})
     assert set(paper_table.study_paper_table(made_up, trials_table([]))["figures"]) == {
         paper_table.TESTED,

@@ -51,14 +51,18 @@ def exported(tmp_path_factory):
 def test_export_writes_the_contract_and_nothing_half(exported):
     folder, written = exported
     expected = {f"{name}.{kind}" for name in figure_style.NAMES for kind in ("png", "svg", "pdf", "html")}
+
     expected |= {"trials.csv", "front.csv", "study.json", "report.html", "report.md", "tables.tex"}
+
     assert {path.name for path in written} == {path.name for path in folder.iterdir()} == expected
 
 
 def test_csvs_hold_the_trials_exactly(exported):
     folder, _ = exported
     table = trials_table(made_trials(30))
+
     cells = pd.read_csv(folder / "trials.csv", dtype=str)
+
     assert [float(cell) for cell in cells["source_val"]] == table["source_val"].tolist()
     assert pd.read_csv(folder / "front.csv")["trial"].tolist() == front_table(table)["trial"].tolist()
 
@@ -72,6 +76,7 @@ def test_no_password_leaves_the_study(exported):
 def test_report_is_one_offline_file(exported):
     html = (exported[0] / "report.html").read_text()
     page = Page(html)
+
     assert page.stack == []
     for tag, attrs in page.tags:
         assert tag != "link" and (tag != "script" or "src" not in attrs)
@@ -83,6 +88,7 @@ def test_report_is_one_offline_file(exported):
 def test_recommendation_says_what_is_kept_and_gained(exported):
     page = Page((exported[0] / "report.html").read_text())
     knee = find_knee(front_table(trials_table(made_trials(30))))
+
     assert f"{knee['strategy']} (trial {knee['trial']})" in page.text
     assert f"{100 * knee['source_val'] / 0.61:.1f} %" in page.text
     assert f"{100 * (knee['target_val'] - 0.45):+.1f} points" in page.text
@@ -94,6 +100,7 @@ def test_details_tell_the_networks_on_the_way_to_a_trial():
     slanted = {"source_val/0.00+1.00": 0.3, "target_val/0.00+1.00": 0.3}
     trials = [made_trial(0), made_trial(1, measures=between | slanted)]
     found = collect_trial_details(made_info(), trials_table(trials), trials)["trials"]
+
     assert found["0"]["interpolated"] == []
     assert found["1"]["interpolated"] == [
         {"alpha": "0.5", "source": 0.6, "target": 0.45, "front": True},
@@ -109,6 +116,7 @@ def test_the_front_says_which_layers_go_how_far():
 
 def test_folds_are_said_where_they_count():
     found = report_of(made_info(options={"folds": 7}), made_trials(5)).text
+
     assert "Every trial was 7 trainings" in found and "of the first fold" in found
     assert "Every trial was" not in report_of(made_info(), made_trials(5)).text
     assert objective_label(made_info(options={"folds": 7}), "target").startswith(
@@ -119,6 +127,7 @@ def test_folds_are_said_where_they_count():
 def test_stand_in_is_said_and_real_data_is_not_called_one():
     assert "SYNTHETIC STAND-IN" in report_of(made_info(), []).text
     assert "say nothing about the real dataset" in report_of(made_info(), []).text
+
     real = {"kind": "real"}
     info = made_info(synthetic=False, source=real | {"name": "fer2013"}, target=real | {"name": "tfeid"})
     assert "STAND-IN" not in report_of(info, made_trials(5)).text.upper()
@@ -138,6 +147,7 @@ def test_everything_is_escaped():
     page = report_of(info, [trial, failed], dict.fromkeys(figure_style.NAMES, NASTY))
     assert page.stack == [] and not [tag for tag, _ in page.tags if tag == "script"]
     assert page.text.count("alert('x')") >= 12
+
     drawn = report_of(info, [trial, failed], {})
     # Only plotly's own scripts, the page's and its data: nothing that the study brought in.
     assert drawn.stack == [] and "alert('x')" in drawn.text
@@ -169,6 +179,7 @@ def test_tables_are_sound_latex_and_markdown():
     tables = list_tables(info, table, paper_table.study_paper_table(info, table))
     assert {one.name for one in tables} >= {"front", "confirmed", "retention", "expressions", "freezing", "differences",
                                             "inside", "paper"}  # fmt: skip
+
     for one in tables:
         source = to_latex(one)
         body = source[source.index(r"\midrule") : source.index(r"\bottomrule")].splitlines()[1:]
@@ -191,9 +202,11 @@ def test_answers_follow_the_studys_numbers():
     point = next(p for p in info["confirmation"]["results"]["points"] if p["model"] == knee["model"])
     sure = by["How sure is the recommendation?"].words
     assert f"{100 * point['target_test']:.1f} [" in sure and f"p = {point['target_p']:.2g}" in sure
+
     bare = {answer.question: answer for answer in list_findings(made_info(), table)}
     assert bare["How sure is the recommendation?"].words.startswith("Not sure: it is the best of 24 trainings")
     assert "What do the strategies differ in?" not in bare and list_findings(info, trials_table([])) == []
+
     retention = by["Which strategy, for how much of the source?"].table
     levels = [float(row[0].split()[0]) / 100 for row in retention.rows]
     for level, row in zip(levels, retention.rows, strict=True):
@@ -228,7 +241,9 @@ def test_help_is_quick_and_light(module):
         "print([n for n in ('pandas','numpy','optuna','mlflow','torch','plotly','matplotlib') if n in sys.modules])"
     )
     start = time.perf_counter()
+
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
     assert done.stdout.rstrip().endswith("[]")
     assert time.perf_counter() - start < 5  # 0.1 s alone; tests share their cores
 
@@ -255,5 +270,6 @@ def test_a_confirmed_study_says_which_points_differ(alike, sentence):
     html = render_html(made_info(confirmation=opening), trials_table(trials), {}, {"pareto": "not drawn here"}, None)
     assert sentence in Page(html).text and "60.0 [50.0, 70.0]" in html and "+7.0" in html
     assert "nothing here has been confirmed" not in html and "No test set was read" not in html
+
     bare = render_html(made_info(), trials_table(trials), {}, {"pareto": "not drawn here"}, None)
     assert "the test sets are closed" in bare

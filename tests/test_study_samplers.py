@@ -38,12 +38,14 @@ def test_equal_seeds_suggest_equal_trials_and_a_resumed_study_does_not_repeat_it
         return [trial.params["x"] for trial in trials_of(study)]
 
     once = values(tmp_path / "a", (14,))
+
     assert once == values(tmp_path / "b", (5, 14))
     assert len(set(once)) == 14
 
 
 def test_the_default_sampler_is_tpe_with_conditions_and_other_workers_in_mind():
     assert StudyOptions.sampler == "tpe" and StudyOptions.sampler in SAMPLERS
+
     sampler = make_sampler("tpe", 0)
     assert type(sampler) is optuna.samplers.TPESampler
     assert (sampler._multivariate, sampler._constant_liar) == (False, True)
@@ -66,6 +68,7 @@ def test_a_study_begun_with_auto_goes_on_with_tpe(tmp_path):
 @pytest.mark.parametrize("sampler", ["evolution", "qmc", "Tpe", ""])
 def test_a_study_of_a_sampler_that_is_gone_is_refused_in_one_line_and_none_of_its_trials_is_taken(study, sampler):
     fill_slots(study, 1, "card", BASE)
+
     with pytest.raises(InputError, match="--warm-start") as caught:
         claim_trial(study, sampler, 0)
     assert f"--sampler {sampler}" in str(caught.value) and "\n" not in str(caught.value)
@@ -77,6 +80,7 @@ def test_a_study_that_an_older_version_began_is_resumed_or_refused_by_its_sample
         return made_info(options=asdict(StudyOptions("tfeid", sampler=sampler)))
 
     found = find_in(record_of("auto"), StudyOptions("tfeid"))
+
     assert found["options"]["sampler"] == "tpe"
     with pytest.raises(InputError, match="sampler tpe → random"):
         find_in(record_of("auto"), StudyOptions("tfeid", sampler="random"))
@@ -145,7 +149,9 @@ def test_samplers_keep_away_from_what_diverges(tmp_path, sampler, options):
 def test_samplers_see_a_trial_as_its_best_network(study, end, way, floor, seen):
     measures = {"source_val": end[0], "target_val": end[1], "source_val/0.50": way[0], "target_val/0.50": way[1]}
     study.add_trial(made_trial(0, values=end, measures=measures | ({MIN_SOURCE_ACCURACY: floor} if floor else {})))
+
     (trial,) = view_of(study).get_trials(states=(TrialState.COMPLETE,))
+
     assert trial.values == pytest.approx(seen)
     assert trials_of(study)[0].values == list(end)
 
@@ -159,7 +165,9 @@ def test_a_lost_trial_tells_samplers_nothing(study):
             discard_trial(study, trials_of(study)[trial.number], reason, TrialState.RUNNING)
         else:
             fail_trial(study, trials_of(study)[trial.number], "Diverged: inf")
+
     seen = view_of(study).get_trials(states=(TrialState.COMPLETE, TrialState.FAIL))
+
     assert [(trial.number, trial.state.name, trial.values) for trial in seen] == [
         (0, "FAIL", None), (1, "COMPLETE", [0, 0]),
     ]  # fmt: skip

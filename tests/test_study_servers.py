@@ -76,8 +76,10 @@ def test_an_mlflow_server_that_comes_back_misses_nothing(mlflow_server, tmp_path
     process = start_and_lose_the_server(mlflow_server, tmp_path)
     mlflow_server.start()
     assert process.poll() is None, "the study ended before the server was back"
+
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, f"{out}\n{err}"
+
     lines = [line for line in err.splitlines() if "MLflow" in line]
     assert "the study goes on without it" in lines[0] and "answers again" in lines[-1] and "Traceback" not in err
     assert "study.sync" not in out
@@ -92,9 +94,11 @@ def test_one_that_comes_back_after_the_study_is_brought_up_to_date_by_the_line_t
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "Traceback" not in err, f"{out}\n{err}"
     assert len([line for line in err.splitlines() if "the study goes on without it" in line]) == 1
+
     (said,) = re.findall(r"add it later: \S+ -m study\.(sync .*)", out)
     name, *arguments = shlex.split(said)
     assert "--tracking-uri must be an MLflow server" in run(name, *arguments, folder=tmp_path, code=2)
+
     mlflow_server.start()
     assert f"{TRIALS} trials" in run(name, *arguments, folder=tmp_path)
     assert_mlflow_has_it_all(mlflow_server, tmp_path)
@@ -106,6 +110,7 @@ def test_a_named_mlflow_server_that_is_never_there_ends_the_command_with_a_line(
     uri = f"http://me:s3cr3t@127.0.0.1:{free_port()}"
     said = run("run", *TINY, "--trials", "3", "--tracking-uri", uri, folder=tmp_path, code=2)
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+
     assert "--tracking-uri" in line and "none" in line and "s3cr3t" not in said
     assert not list(tmp_path.glob("runs/*/study.json"))
 
@@ -146,6 +151,7 @@ def test_the_real_command_runs_a_study_through_the_proxy(make_proxy, tmp_path):
     proxy.start()
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "Traceback" not in err, f"{out}\n{err}"
+
     trials = trials_of(tmp_path)
     assert len(trials) == 12 and not (trials["state"] == "failed").any()
     assert "nothing to do" in run("run", *words, "--storage", storage, folder=tmp_path)
@@ -171,6 +177,7 @@ def test_a_second_parent_on_a_folder_is_refused_and_changes_nothing(tmp_path):
     said = run("run", *words, "30", folder=tmp_path, code=2)
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert "a study has one parent" in line and "study.worker" in line
+
     out, err = first.communicate(timeout=PATIENCE)
     assert first.returncode == 0, f"{out}\n{err}"
     assert len(trials_of(tmp_path)) == 24
@@ -228,5 +235,6 @@ def test_a_worker_that_starts_while_its_storage_restarts_waits_for_it(make_proxy
     worker = dummy.worker_process(words, f"grpc://127.0.0.1:{proxy.port}")
     time.sleep(20)
     assert worker.poll() is None
+
     proxy.start()
     assert worker.wait(PATIENCE) == 0 and len(counted_trials(all_trials(study))) == 2

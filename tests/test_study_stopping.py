@@ -69,7 +69,9 @@ def test_neither_the_order_of_trials_nor_that_of_their_networks_matters(trials, 
     expected = should_stop_trial(mine, others)
     for vectors in trials:
         random.shuffle(vectors)
+
     random.shuffle(others)
+
     assert should_stop_trial(mine, others) == expected
 
 
@@ -79,7 +81,9 @@ def test_trials_of_one_network_each_are_judged_as_vectors_are(vectors):
     mine, *others = vectors
     points = np.array(vectors)
     stands = rank_position(points, 0)
+
     dominated = any(dominates(other, mine) for other in others)
+
     assert should_stop_trial([mine], [[v] for v in others]) == (
         len(vectors) >= 3 and dominated and stands >= len(vectors) / 3
     )
@@ -98,12 +102,15 @@ def test_a_trial_stands_where_its_best_network_stands(trials):
     keys = iter(zip(ranks, -crowding, strict=True))
     best = [min(next(keys) for _ in vectors) for vectors in trials]
     before = sum(key < best[0] for key in best[1:])
+
     dominated = all(any(dominates(other, own) for vectors in others for other in vectors) for own in mine)
+
     assert should_stop_trial(mine, others) == (len(trials) >= 3 and dominated and before >= len(trials) / 3)
 
 
 def test_a_trial_whose_end_is_dominated_goes_on_for_a_network_on_the_way():
     others = [[(0.5 + n / 100, 0.5 + n / 100)] for n in range(9)]
+
     assert should_stop_trial([(0.3, 0.3)], others)
     assert not should_stop_trial([(0.3, 0.3), (0.9, 0.1)], others)
     assert should_stop_trial([(0.3, 0.3), (0.52, 0.1)], others)
@@ -135,6 +142,7 @@ def test_ranks_by_their_definition(vectors):
         front = {v for v in left if not any(dominates(o, v) for o in left)}
         expected |= dict.fromkeys(front, rank)
         left, rank = left - front, rank + 1
+
     assert list(non_domination_ranks(points)) == [expected[v] for v in vectors]
 
 
@@ -148,6 +156,7 @@ def test_the_order_of_the_others_does_not_matter(vectors):
 def test_one_of_eta_goes_on_along_a_chain(eta):
     chain = [(n / 30, n / 30) for n in range(30)]
     stopped = [should_stop(mine, [v for v in chain if v != mine], eta) for mine in chain]
+
     assert stopped == [True] * (30 - 30 // eta) + [False] * (30 // eta)
     assert not should_stop(chain[0], chain[1 : eta - 1], eta)
 
@@ -173,6 +182,7 @@ def test_at_a_rung_a_trial_stops_for_those_that_were_there_and_count(tmp_path, s
         return trial, report_rung(trial, bench, share, {"source_val": source, "target_val": target, "loss": 1.0})
 
     assert not stops(0.9, 0.9)[1]  # the first
+
     discard_trial(study, study.trials[0], "its worker died", optuna.trial.TrialState.RUNNING)
     diverged, _ = stops(0.8, 0.8)
     study.tell(diverged, state=optuna.trial.TrialState.FAIL)
@@ -210,12 +220,16 @@ def test_networks_on_the_way_are_made_while_the_trial_would_stop_and_may_hope(tm
     assert not stopped and made == [(0.1, 0.1), (0.9, 0.1)]
     assert attrs[interpolated_rung_name(0.5)] == [[0.1, 0.1], [0.9, 0.1]]
     assert attrs[rung_name(0.5)] == [0.2, 0.2]  # the trial's own, as its readers know it
+
     stopped, attrs = at(0.2, worse, worse, worse)
     assert stopped and len(made) == 3 and attrs[interpolated_rung_name(0.5)] == [[0.1, 0.1]] * 3
+
     stopped, attrs = at(0.2, prospect(0.3, 0.9, 0.9), worse)
     assert stopped and made == [(0.1, 0.1)]  # the first had no hope
+
     stopped, attrs = at(0.2)
     assert stopped and interpolated_rung_name(0.5) not in attrs
+
     stopped, attrs = at(0.2, better, share=WARM_UP / 2)
     assert not stopped and not made
     assert vectors_at_rung(study.trials, 0.5, without=0)[:3] == [
@@ -236,6 +250,7 @@ def test_an_odd_vector_at_a_rung_counts_for_nothing(odd):
     own, way = rung_name(0.5), interpolated_rung_name(0.5)
     odd_ones = [odd] if odd != [[0.5, 0.5]] else "ab"
     trials = [made_trial(0, **{own: odd}), made_trial(1, **{own: [0.6, 0.5], way: odd_ones})]
+
     assert vectors_at_rung(trials, 0.5, without=9) == [[[0.6, 0.5]]]
 
 
@@ -250,6 +265,7 @@ def test_what_forgets_too_much_stops_nothing_that_does_not(tmp_path):
         stops(0.95 - target, float(target), 0.0)
     for kept in [(0.6, 0.4), (0.54, 0.2), (0.55, 0.15), (0.56, 0.1), (0.57, 0.05)]:
         stops(*kept, 0.53)
+
     assert not stops(0.58, 0.39, 0.53)  # second of six that keep enough
     assert stops(0.58, 0.39, 0.0)  # and of no rank beside a whole front of others
     assert stops(0.44, 0.44, 0.53)  # below the floor all count
@@ -264,6 +280,7 @@ def test_samplers_hear_whether_a_trial_s_best_kept_network_keeps_enough(setting,
     run_trial(claim_trial(study, "random", 0), bench)
     (trial,) = trials_of(study)
     sources = [trial.user_attrs["measures"][name] for name in ("source_val", "source_val/0.50")]
+
     assert sources[0] != sources[1] and trial.constraints == {CONSTRAINT: pytest.approx(0.01 - max(sources))}
 
 
@@ -301,6 +318,7 @@ def test_with_any_rungs_and_workers_what_stops_was_dominated_at_its_rung(seed, w
     )  # fmt: skip
     assert sorted(index for index, _ in told) == list(range(count))  # every trial ends once
     assert [state for _, state in told].count("stopped") == len(stopped)
+
     clocks = [clock for clock, *_ in found.ends]
     assert clocks == sorted(clocks)
 
@@ -308,7 +326,9 @@ def test_with_any_rungs_and_workers_what_stops_was_dominated_at_its_rung(seed, w
 def test_patience_counts_from_the_last_growth_of_the_hypervolume():
     better, worse = (0.6, 0.6), (0.5, 0.5)
     trials = [made_trial(0, DONE, worse), made_trial(1, DONE, better), made_trial(2, DONE, worse)]
+
     trials += [made_trial(3, STOPPED), made_trial(4, FAILED)]
+
     assert trials_since_growth(trials, (0.1, 0.1)) == 1  # what was stopped or failed is not finished
     assert trials_since_growth(trials[::-1], (0.1, 0.1)) == 1
     assert trials_since_growth([trials[number] for number in (1, 0, 2)], (0.1, 0.1)) == 2  # the order is the caller's
@@ -324,5 +344,6 @@ def test_half_of_the_budget_is_looked_at_only_where_trials_may_stop(setting, tmp
     for _ in range(2):
         run_trial(claim_trial(study, "random", 0), bench)
     curve = trials_of(study)[1].user_attrs["curve"]
+
     assert (rung_name(0.5) in trials_of(study)[1].user_attrs) == early_stop
     assert ([row["epoch"] for row in curve if "source_val" in row] == [4]) == (not early_stop)

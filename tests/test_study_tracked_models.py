@@ -110,6 +110,7 @@ def test_models_that_cannot_be_logged_fail_nothing(study_run, info, tmp_path, ca
 
     study_run.sync(info, made_trials(2), set())
     monkeypatch.setattr(study.tracking.models, "log_models", lambda *_: 1 / 0)
+
     assert not study_run.log_models(info, made_trials(2), tmp_path, None)
     assert capsys.readouterr().err.startswith("warning: MLflow")
 

@@ -19,6 +19,7 @@ def test_requests_stay_within_the_limits():
     params = {f"p{n}": "v" for n in range(250)}
     metrics = [(f"m{n}", 1.0, 0, 0) for n in range(2000)]
     made = list(payloads.split_into_batches(params, metrics))
+
     assert sum(len(b["params"]) for b in made) == 250 and sum(len(b["metrics"]) for b in made) == 2000
     assert all(len(b["params"]) <= 100 and len(b["params"]) + len(b["metrics"]) <= 1000 for b in made)
     assert (
@@ -37,6 +38,7 @@ def test_a_server_that_is_not_there_is_told_once_and_holds_up_nothing(tmp_path, 
         assert study_run.sync(made_info(), made_trials(3), done) == 0
     assert study_run.sync(made_info(), made_trials(3), done, force=True) == 0
     assert not study_run.finish(made_info(), made_trials(3), done, tmp_path)
+
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "warning: MLflow" in err and "s3cr3t" not in err
     assert time.monotonic() - start < 10 and done == set()
@@ -54,12 +56,15 @@ def test_none_means_mlflow_is_never_imported(tmp_path):
         "assert 'mlflow' not in sys.modules"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=env)
+
     assert list(tmp_path.iterdir()) == []
 
 
 def test_sync_command_tells_bad_input(tmp_path, capsys, monkeypatch):
     assert sync.main(["absent", "--out", str(tmp_path)]) == 2
+
     monkeypatch.setattr(report, "open_study", lambda *_: (made_info(), []))
     assert sync.main(["x", "--tracking-uri", "nonsense://x"]) == 2
     assert [line[:6] for line in capsys.readouterr().err.splitlines()] == ["error:"] * 2
