@@ -14,6 +14,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fer.expressions import EXPRESSIONS
+from fer.layers import LAYERS
+from study.confirmation.points import ConfirmedPoint
+from study.confirmation.statistics import judge_points, measures_on_test, per_class_results, strategy_differences
 from study.fronts import front_table
 from study.reporting import export, figures
 from study.trials import trials_table
@@ -123,10 +126,6 @@ def made_study(trials: list[FrozenTrial], storage: Any = None, name: str = "made
 @functools.cache
 def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
     """A record and trials as a confirmed study has them: confusions, test answers of five seeds, layers' similarity."""
-    from fer.layers import LAYERS
-    from study.confirmation.points import ConfirmedPoint
-    from study.confirmation.statistics import judge_points, measures_on_test, per_class_results, strategy_differences
-
     rng = np.random.default_rng(5)
     trials = made_trials(30)
     labels = {"source": np.arange(140) % 7, "target": np.arange(56) % 7}

@@ -34,3 +34,12 @@ class Recorder:
     @property
     def count(self) -> int:
         return len(self.calls)
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    """Returns a function that raises an error, whatever it is given."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail

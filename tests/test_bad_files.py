@@ -1,6 +1,7 @@
 """Files that lie about what they are: huge pictures, links and bombs in archives, any table, pickles as networks."""
 
 import io
+import pickle
 import shutil
 import struct
 import tarfile
@@ -101,8 +102,6 @@ def test_a_width_that_is_none_builds_nothing(width, tmp_path):
 
 
 def test_a_pickle_is_no_network(tmp_path):
-    import pickle
-
     class Evil:
         def __reduce__(self):
             return (Path(tmp_path / "ran").touch, ())

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import search_real, search_table
@@ -21,8 +22,6 @@ from study.search.samplers import make_sampler
 
 @pytest.fixture(scope="module")
 def table():
-    import pandas as pd
-
     rows = []
     for number in range(75):
         method, config, seed = draw(number, base())

@@ -20,9 +20,10 @@ from recorder import Recorder
 
 
 def damage(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2 :] = b"\x5a" * (len(data) - len(data) // 2)
-    path.write_bytes(data)
+    """Overwrites the second half of a file."""
+    content = path.read_bytes()
+    half = len(content) // 2
+    path.write_bytes(content[:half] + b"\x5a" * (len(content) - half))
 
 
 def test_a_damaged_or_truncated_bank_is_mended(setting):
@@ -48,16 +49,18 @@ def _adapt_with_others(setting, config, barrier, results):
 
 def test_processes_that_fill_a_bank_at_once_all_have_true_features(make_setting, monkeypatch):
     monkeypatch.setattr(cache, "_FILL_BATCH", 16)  # many to share
-    config, context = named("FU", replace(TINY, frozen_layers=4)), multiprocessing.get_context("fork")
+    config = named("FU", replace(TINY, frozen_layers=4))
+    context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(3), context.Queue()
-    parts = [
+
+    processes = [
         context.Process(target=_adapt_with_others, args=(make_setting(), config, barrier, results)) for _ in range(3)
     ]
-    for part in parts:
-        part.start()
-    found = [results.get(timeout=120) for _ in parts]
-    for part in parts:
-        part.join()
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
 
     assert found[0] == found[1] == found[2] == losses(adapt(make_setting(), config, seed=5))
     np.testing.assert_allclose(found[0], losses(adapt(make_setting(cached=False), config, seed=5)), rtol=1e-5)
@@ -67,7 +70,8 @@ def test_a_process_computes_nothing_that_another_has_filled_meanwhile(setting, m
     monkeypatch.setattr(cache, "_FILL_BATCH", 4)
     split = setting.target.open("train")
     mine, other = (open_source(setting, "target", split, "train", 10, ViewRecipe(), 1) for _ in range(2))
-    images, views, filled = np.arange(12), np.zeros(12, int), []
+    images, views = np.arange(12), np.zeros(12, int)
+    filled = []
     fill = cache.FeatureCache._fill
 
     def counted(bank, slots):
@@ -85,8 +89,10 @@ def test_a_process_computes_nothing_that_another_has_filled_meanwhile(setting, m
 
 def test_features_that_the_disk_takes_in_part_are_an_error_of_the_machine(setting, monkeypatch):
     monkeypatch.setattr(cache.os, "pwrite", lambda file, content, at: len(content) // 2)
+
     with pytest.raises(OSError, match="no space left") as found:
         adapt(setting, named("FC", TINY), seed=5)
+
     assert found.value.errno == errno.ENOSPC
 
 
@@ -100,14 +106,16 @@ def test_a_second_trial_computes_no_feature_again(setting, monkeypatch):
 def test_a_second_trial_draws_no_view_again_where_there_is_room(setting, monkeypatch):
     config = named("FU", replace(TINY, epochs=1))
     monkeypatch.setattr(sources, "_residents", OrderedDict())
-    monkeypatch.setattr(sources, "render", called := Recorder(sources.render))
+    render = Recorder(sources.render)
+    monkeypatch.setattr(sources, "render", render)
+
     first = adapt(setting, config, seed=5)
-    drawn = called.count
+    drawn = render.count
     assert drawn > 0
-    assert losses(adapt(setting, config, seed=5)) == losses(first) and called.count == drawn
+    assert losses(adapt(setting, config, seed=5)) == losses(first) and render.count == drawn
 
     monkeypatch.setattr(sources, "LARGEST_RESIDENT", {"cpu": 0})
-    assert losses(adapt(setting, config, seed=5)) == losses(first) and called.count > 2 * drawn  # step by step
+    assert losses(adapt(setting, config, seed=5)) == losses(first) and render.count > 2 * drawn  # step by step
 
 
 def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):

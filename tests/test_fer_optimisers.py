@@ -67,10 +67,11 @@ def test_what_a_gpu_holds_gives_the_same_training(setting, monkeypatch, name):
     monkeypatch.setattr(sources, "_residents", OrderedDict())  # what the CPU drew is not what is tried
     monkeypatch.setattr(Runtime, "on_gpu", True)
     monkeypatch.setenv("FER_CUDA_GRAPHS", "0")
+    draw = Recorder(ImageSource._draw)
     with monkeypatch.context() as patch:
-        patch.setattr(ImageSource, "_draw", called := Recorder(ImageSource._draw))
+        patch.setattr(ImageSource, "_draw", draw)
         found = adapt(setting, config, 5)
 
     assert [row["loss"] for row in found.curve] == [row["loss"] for row in wanted.curve]
     np.testing.assert_array_equal(found.logits["source"], wanted.logits["source"])
-    assert called.count <= 6  # training of both domains, both validation splits: never once per step
+    assert draw.count <= 6  # training of both domains, both validation splits: never once per step

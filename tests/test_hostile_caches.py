@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from optuna.trial import FrozenTrial
 from safetensors.torch import load_file, save_file
 
 from conftest import TINY, TINY_WIDTH
@@ -25,6 +26,7 @@ from fer.training import penalties
 from hostile import flipped
 from made_networks import LONGEST_LINE, Tensors, safetensors
 from made_study import made_info, made_trial
+from recorder import Recorder
 from study import report
 from study.fronts import front_table
 from study.tracking import models
@@ -61,8 +63,9 @@ HARMS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_damaged_cached_baseline_is_trained_again_with_a_warning(harm, source, network, tmp_path, monkeypatch):
-    trained, warned = [], []
-    monkeypatch.setattr(baseline, "train_baseline", lambda *_: (trained.append(1), network)[1])
+    train = Recorder(lambda *_: network)
+    monkeypatch.setattr(baseline, "train_baseline", train)
+    warned = []
 
     def obtain() -> Path:
         return baseline.find_or_train(source, CONFIG, Runtime(), tmp_path, on_damage=warned.append)
@@ -72,40 +75,43 @@ def test_a_damaged_cached_baseline_is_trained_again_with_a_warning(harm, source,
 
     HARMS[harm](path)
 
-    assert obtain() == path and len(trained) == 2
-    assert obtain() == path and len(trained) == 2
+    assert obtain() == path and train.count == 2
+    assert obtain() == path and train.count == 2
     assert weights.load_network(path, Runtime(), needs_checksum=True).digest == whole
-    assert [line.startswith("the cached baseline is damaged") for line in warned] == [True] * (harm[:4] != "link")
+    if harm == "link to nothing":  # is as no file
+        assert not warned
+    else:
+        (line,) = warned
+        assert line.startswith("the cached baseline is damaged")
 
 
 @pytest.mark.parametrize("harm", [name for name in HARMS if name != "no tensors"])
 def test_damaged_cached_importances_are_computed_again(harm, tmp_path):
-    computed = []
-
-    def compute() -> Tensors:
-        computed.append(1)
-        return {"a": torch.arange(100.0), "b": torch.ones(3, 3)}
-
+    compute = Recorder(lambda: {"a": torch.arange(100.0), "b": torch.ones(3, 3)})
     path = tmp_path / "importance" / "i.safetensors"
     for _ in range(2):
         penalties.cached_importance(path, compute)
-    assert len(computed) == 1
+    assert compute.count == 1
 
     HARMS[harm](path)
     for _ in range(2):
         found = penalties.cached_importance(path, compute)
         assert torch.equal(found["a"], torch.arange(100.0))
-    assert len(computed) == 2
+    assert compute.count == 2
+
+
+def trials_of_front() -> list[FrozenTrial]:
+    values = [(0.6, 0.3), (0.55, 0.5), (0.3, 0.55)]
+    return [made_trial(number, values=pair) for number, pair in enumerate(values)]
 
 
 @pytest.fixture
 def front(tmp_path: Path, network: torch.nn.Sequential) -> pd.DataFrame:
     """A study's front of three networks, whose files are in models/."""
-    values = [(0.6, 0.3), (0.55, 0.5), (0.3, 0.55)]
-    found = front_table(trials_table([made_trial(number, values=pair) for number, pair in enumerate(values)]))
-    for model in found["model"]:
+    table = front_table(trials_table(trials_of_front()))
+    for model in table["model"]:
         weights.save_network(network, tmp_path / model, {"width": str(TINY_WIDTH)})
-    return found
+    return table
 
 
 @pytest.mark.parametrize(
@@ -129,8 +135,7 @@ def test_a_network_that_is_on_another_machine_is_not_damaged(front, tmp_path):
 
 
 def test_the_report_warns_of_damaged_networks(front, tmp_path, monkeypatch, capsys):
-    trials = [made_trial(number, values=pair) for number, pair in enumerate([(0.6, 0.3), (0.55, 0.5), (0.3, 0.55)])]
-    monkeypatch.setattr(report, "open_study", lambda *_: (made_info(), trials))
+    monkeypatch.setattr(report, "open_study", lambda *_: (made_info(), trials_of_front()))
     monkeypatch.setattr(report, "export", lambda *_: [])
     command = [tmp_path.name, "--out", str(tmp_path.parent)]
     assert report.main(command) == 0 and not capsys.readouterr().err
@@ -261,5 +266,11 @@ def test_a_baseline_whose_folder_is_deleted_while_it_trains_is_kept_all_the_same
     source, network, tmp_path, monkeypatch
 ):
     folder = tmp_path / "baselines"
-    monkeypatch.setattr(baseline, "train_baseline", lambda *_: (shutil.rmtree(folder), network)[1])
+
+    def train(*_: object) -> torch.nn.Sequential:
+        shutil.rmtree(folder)
+        return network
+
+    monkeypatch.setattr(baseline, "train_baseline", train)
+
     assert damage_of(baseline.find_or_train(source, CONFIG, Runtime(), folder)) is None

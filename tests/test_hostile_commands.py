@@ -13,7 +13,6 @@ import pytest
 from commands import ESCAPE, ROOT, SECRET, assert_one_safe_line
 from fer.datasets.report import DatasetReport
 from fer.errors import InputError
-from servers import postgres  # noqa: F401
 from study.arguments import Parser, check_storage
 from study.cli import OutputLost, run_command
 from study.execution.supervisor import workers_to_start
@@ -26,10 +25,12 @@ from study.reading import encodable
 
 
 def fail_with(error: BaseException) -> Callable[[list[str] | None], int]:
-    def work(_: list[str] | None) -> int:
+    """Returns a command that fails, in a line of this file."""
+
+    def fail(_: list[str] | None) -> int:
         raise error
 
-    return work
+    return fail
 
 
 @pytest.mark.parametrize(
@@ -72,18 +73,22 @@ def test_an_error_of_a_parser_is_one_line(capsys):
 
 
 def test_text_files_are_read_alike_in_every_locale():
-    def unnamed(path: Path) -> list[int]:
-        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-        named = ("read_text", "write_text")
-        return [
-            node.lineno
-            for node in calls
-            if isinstance(node.func, ast.Attribute)
-            and node.func.attr in named
-            and "encoding" not in {keyword.arg for keyword in node.keywords}
-        ]
+    modules = (ROOT / "study").glob("*.py")
+    in_the_locale = {path.name: lines_without_encoding(path) for path in modules}
 
-    assert {path.name: unnamed(path) for path in (ROOT / "study").glob("*.py") if unnamed(path)} == {}
+    assert not {name: lines for name, lines in in_the_locale.items() if lines}
+
+
+def lines_without_encoding(path: Path) -> list[int]:
+    """Returns the lines of a module that read or write text in the encoding of the locale."""
+    lines = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        names = {keyword.arg for keyword in node.keywords}
+        if node.func.attr in ("read_text", "write_text") and "encoding" not in names:
+            lines.append(node.lineno)
+    return lines
 
 
 # Workers.
@@ -160,8 +165,11 @@ def test_a_fold_without_images_is_refused(target):
     check_folds(target, SimpleNamespace(folds=0, seed=0))
     check_folds(target, SimpleNamespace(folds=3, seed=0))
 
-    empty = SimpleNamespace(name="x", divided=lambda number, *_: SimpleNamespace(open=lambda split: range(number % 2)))
+    def divide(number: int, *_: object) -> SimpleNamespace:
+        images = range(number % 2)  # none where the number is even
+        return SimpleNamespace(open=lambda split: images)
 
+    empty = SimpleNamespace(name="x", divided=divide)
     with pytest.raises(InputError, match="fold 1 of 3"):
         check_folds(empty, SimpleNamespace(folds=3, seed=0))
 

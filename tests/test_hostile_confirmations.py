@@ -10,6 +10,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from fer.config import AdaptationConfig, to_flat
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
 from hostile import DAMAGES, damage
@@ -75,8 +76,6 @@ def test_an_odd_opening_counts_as_one(known, stored):
 
 
 def test_a_trial_that_cannot_be_trained_again_does_not_keep_the_others_from_it(capsys):
-    from fer.config import AdaptationConfig, to_flat
-
     values = [(0.99, 0.1), (0.1, 0.99), (0.7, 0.7)]
     trials = [made_trial(number, values=pair, config=to_flat(AdaptationConfig(lr=0.001 * (number + 1))))
               for number, pair in enumerate(values)]  # fmt: skip
@@ -86,8 +85,10 @@ def test_a_trial_that_cannot_be_trained_again_does_not_keep_the_others_from_it(c
     study.set_user_attr("study", whole_record())
     jobs = plan.plan_jobs(study)
     assert [job.name for job in jobs if job.name.startswith("trial")] == ["trial 0"]
+
     said = capsys.readouterr().err
     assert "trial 1 cannot be confirmed" in said and "trial 2 cannot be confirmed" in said
+
     stored = json.loads(json.dumps(Confirmation(2, jobs).to_json()))
     assert Confirmation.from_json(stored) == Confirmation(2, jobs)
 

@@ -1,5 +1,6 @@
 """Predictions from odd networks and images: special files, names that are formulas or orders to a terminal."""
 
+import contextlib
 import csv
 import io
 import os
@@ -18,70 +19,76 @@ from fer.errors import printable
 from fer.files import write_atomically
 from fer.predict import load_network, predict_image, predict_images
 from fer.tensor_files import damage_of
+from hostile import SECONDS_TO_HANG, write_sparse
 from made_networks import LONGEST_LINE
 from study import predict
 
 # Special files.
 
 
-@pytest.fixture
-def special(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """Makes a file of some kind that is none to read."""
-    server = socket.socket(socket.AF_UNIX)
-
-    def make(kind: str) -> Path:
-        path = tmp_path / "special"
-        if kind == "pipe":
-            os.mkfifo(path)
-        elif kind == "socket":
-            os.chdir(tmp_path)  # a socket's path is short
-            server.bind("special")
-        elif kind == "folder":
-            path.mkdir()
-        elif kind == "device":
-            return Path("/dev/zero")
-        elif kind == "link to a device":
-            path.symlink_to("/dev/zero")
-        elif kind == "link to itself":
-            path.symlink_to(path)
-        elif kind == "link to nothing":
-            path.symlink_to("nothing")
-        elif kind == "sparse":
-            with path.open("wb") as file:
-                file.truncate(10 * 2**30)
-        elif kind == "long name":
-            return tmp_path / ("x" * 5000)
-        elif kind == "long path":
-            return tmp_path / ("x/" * 5000)
-        elif kind == "NUL":
-            return tmp_path / "a\0b"
-        elif kind == "surrogate":
-            return tmp_path / "a\udcffb"
-        elif kind == "below a file":
-            path.write_bytes(b"")
-            return path / "x"
-        return path
-
-    before = Path.cwd()
-    yield make
-    os.chdir(before)
-    server.close()
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
 
 
+def make_socket(path: Path) -> None:
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as server, contextlib.chdir(path.parent):
+        server.bind(path.name)  # by its name alone: an address has 108 bytes
+
+
+def make_link_to_a_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_link_to_itself(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def make_link_to_nothing(path: Path) -> None:
+    path.symlink_to("nothing")
+
+
+def make_sparse(path: Path) -> None:
+    write_sparse(path, 10 * 2**30)
+
+
+MADE = {
+    "pipe": make_pipe, "socket": make_socket, "folder": Path.mkdir, "link to a device": make_link_to_a_device,
+    "link to itself": make_link_to_itself, "link to nothing": make_link_to_nothing, "sparse": make_sparse,
+}  # fmt: skip
+# Paths below a test's folder, at which nothing can be made.
+NAMED = {
+    "device": "/dev/zero", "long name": "x" * 5000, "long path": "x/" * 5000, "NUL": "a\0b", "surrogate": "a\udcffb",
+    "below a file": "file/x",
+}  # fmt: skip
 KINDS = ("pipe", "socket", "folder", "device", "link to a device", "link to itself", "link to nothing", "sparse",
          "long name", "long path", "NUL", "surrogate", "below a file")  # fmt: skip
 
 
 @pytest.fixture
-def in_time() -> Iterator[None]:
+def special(tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a file of some kind that is none to read."""
+
+    def make(kind: str) -> Path:
+        (tmp_path / "file").touch()
+        if kind in NAMED:
+            return tmp_path / NAMED[kind]
+        path = tmp_path / "special"
+        MADE[kind](path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def ended_if_it_hangs() -> Iterator[None]:
     """Ends the whole test process where something hangs for ten seconds."""
-    timer = threading.Timer(10, os._exit, (1,))
+    timer = threading.Timer(SECONDS_TO_HANG, os._exit, (1,))
     timer.start()
     yield
     timer.cancel()
 
 
-@pytest.mark.usefixtures("in_time")
+@pytest.mark.usefixtures("ended_if_it_hangs")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_file_is_regular_and_bounded(kind, special, capsys):
     path = special(kind)
@@ -93,7 +100,7 @@ def test_a_network_file_is_regular_and_bounded(kind, special, capsys):
     assert damage_of(path) is not None if kind != "NUL" else True
 
 
-@pytest.mark.usefixtures("in_time")
+@pytest.mark.usefixtures("ended_if_it_hangs")
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_image_is_a_regular_bounded_file_and_the_others_go_on(kind, special, network_bytes, tmp_path, capsys):
     model = write_atomically(tmp_path / "n.safetensors", network_bytes)

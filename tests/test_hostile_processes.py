@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from commands import ROOT, SHORT_RUN, assert_one_safe_line, end, start
-from servers import postgres  # noqa: F401
 
 
 @pytest.mark.parametrize(
@@ -32,6 +31,7 @@ def test_a_character_is_no_error_where_it_cannot_be_written(environment, tmp_pat
 def test_an_output_that_is_full_is_told_and_one_that_is_closed_is_not(words, tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
+
     with Path("/dev/full").open("w") as full:
         code, _, err = end(start("run", *words, folder=tmp_path, stdout=full))
     assert code == 1 and err == "error: standard output cannot be written (No space left on device)\n"
@@ -47,7 +47,9 @@ def test_an_output_that_is_full_is_told_and_one_that_is_closed_is_not(words, tmp
 
 def test_errors_that_cannot_be_told_change_no_exit_code(tmp_path):
     with Path("/dev/full").open("w") as full:
-        assert end(start("worker", "--study", "x", "--threads", "0", folder=tmp_path, stderr=full))[0] == 2
+        code, _, _ = end(start("worker", "--study", "x", "--threads", "0", folder=tmp_path, stderr=full))
+    assert code == 2
+
     closed = ["bash", "-c", f"exec {sys.executable} -m study.worker --study x --threads 0 <&- >&- 2>&-"]
     assert subprocess.run(closed, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode == 2
 
@@ -95,9 +97,7 @@ def interrupt(folder: Path, waits: list[float], *words: str) -> tuple[int, str]:
 WAITS = [[0.0], [0.01, 0.01], [0.05], [0.1, 0.02], [0.3], [0.6, 0.1], [1.0], [2.0, 0.05], [4.0, 0.3]]
 
 
-@pytest.mark.parametrize(
-    "waits", [pytest.param(w, marks=[pytest.mark.slow] if i > 2 else []) for i, w in enumerate(WAITS)]
-)
+@pytest.mark.parametrize("waits", [*WAITS[:3], *(pytest.param(waits, marks=pytest.mark.slow) for waits in WAITS[3:])])
 def test_ctrl_c_at_any_moment_ends_a_command_in_order(waits, tmp_path):
     code, err = interrupt(tmp_path, waits, *SHORT_RUN[:-1], "50")
     assert code == 130 and "interrupted" in err and "Exception" not in err, err

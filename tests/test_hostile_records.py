@@ -22,22 +22,21 @@ def record_cases(every: int) -> list[Any]:
     info = rich_info()
     values = {"missing": MISSING, **ODD}
     names = list(values)
-    found = []
+    cases = []
     for index, path in enumerate(paths_in(info)):
         name = names[(7 * index) % len(names)]
         where = ".".join(map(str, path))
-        found.append(
-            pytest.param(
-                path, values[name], id=f"{where}-{name}".replace(" ", "_"), marks=mark_slow_but_every(every, index)
-            )
-        )
-    return found
+        label = f"{where}-{name}".replace(" ", "_")
+        cases.append(pytest.param(path, values[name], id=label, marks=mark_slow_but_every(every, index)))
+    return cases
 
 
 @pytest.mark.parametrize("path, value", record_cases(every=70))
 def test_an_odd_record_is_reported_without_what_is_odd(path, value, export_to):
-    info, trials = changed(rich_info(), path, value), made_confirmed()[1][:8]
-    folder = export_to(info, trials)
+    info = changed(rich_info(), path, value)
+    _, trials = made_confirmed()
+
+    folder = export_to(info, trials[:8])
     assert len(pd.read_csv(folder / "trials.csv")) == 8
     assert "8 trials" in (folder / "report.md").read_text(encoding="utf-8")
 

@@ -14,7 +14,7 @@ from PIL import Image
 from commands import ROOT, SHORT_RUN, end, start
 
 
-def make_images(folder: Path, each: int, names: tuple[bytes, ...] = (b"0",)) -> None:
+def make_images(folder: Path, each: int) -> None:
     """Writes a small dataset of the user's own: `each` images of every expression."""
     rng = np.random.default_rng(1)
     for expression in ("happy", "sad", "angry", "fear", "disgust", "surprise", "neutral"):
@@ -30,9 +30,15 @@ def test_a_study_runs_and_reports_in_a_locale_without_utf_8(environment, tmp_pat
     code, out, err = end(start("run", *SHORT_RUN, "--study", "s", folder=tmp_path, environment=environment))
     assert code == 0 and "report" in out, err
 
-    whole = (tmp_path / "runs/s/report.html").read_text(encoding="utf-8")
-    assert "TFEID" in whole
-    assert end(start("report", "s", folder=tmp_path, environment={"PYTHONIOENCODING": "ascii"}))[0] == 0
+    assert "TFEID" in (tmp_path / "runs/s/report.html").read_text(encoding="utf-8")
+
+    code, _, _ = end(start("report", "s", folder=tmp_path, environment={"PYTHONIOENCODING": "ascii"}))
+    assert code == 0
+
+
+def count_workers(parent: int) -> int:
+    listed = subprocess.run(["ps", "-o", "args=", "--ppid", str(parent)], capture_output=True, text=True)
+    return sum("study.worker" in line.split() for line in listed.stdout.splitlines())
 
 
 @pytest.mark.slow
@@ -40,10 +46,7 @@ def test_many_workers_are_not_started_for_two_trials(tmp_path):
     process = start("run", *SHORT_RUN, "--workers", "1024", "--study", "s", folder=tmp_path)
     most = 0
     while process.poll() is None:
-        children = [line.split() for line in subprocess.run(
-            ["ps", "-o", "args=", "--ppid", str(process.pid)], capture_output=True, text=True
-        ).stdout.splitlines()]  # fmt: skip
-        most = max(most, sum("study.worker" in words for words in children))
+        most = max(most, count_workers(process.pid))
         time.sleep(0.1)
 
     code, out, _ = end(process)
@@ -66,8 +69,9 @@ def test_bytes_that_are_no_utf_8_in_the_data_leave_a_study_its_report(tmp_path):
 
 @pytest.mark.slow
 def test_a_record_longer_than_a_command_line_reaches_the_baseline(tmp_path):
-    words = [word for number in range(40) for word in ("--try", f"strategy=FU,lr=1e-3{' ' * 5000}")][:80]
-    code, _, err = end(start("run", *SHORT_RUN, *words, "--study", "s", folder=tmp_path))
+    guesses = ["--try", f"strategy=FU,lr=1e-3{' ' * 5000}"] * 40
+
+    code, _, err = end(start("run", *SHORT_RUN, *guesses, "--study", "s", folder=tmp_path))
 
     assert code == 0, err
     assert (tmp_path / "runs/s/study.json").stat().st_size > 2**17
@@ -80,7 +84,8 @@ def test_a_study_folder_that_is_moved_away_is_one_error(tmp_path):
     journal = tmp_path / "runs/s/journal.log"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (journal.exists() and '"values":[' in journal.read_text()):
-        time.sleep(0.1)
+        time.sleep(0.1)  # until a trial has ended
+
     (tmp_path / "runs/s").rename(tmp_path / "runs/moved")
     code, _, err = end(process)
     assert code == 1 and err.count("error: ") == 1 and "journal.log is gone" in err
@@ -130,6 +135,7 @@ def test_files_of_another_user_are_told_on_one_line(tmp_path):
     for path in (theirs / "journal.log", theirs):
         path.chmod(0o700)
         shutil.chown(path, "nobody")
+
     # A root that must keep to the permissions of files, as every other user must.
     bounded = ["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
     for module, *words in (("report", "s"), ("worker", "--study", "s"), ("run", *SHORT_RUN, "--study", "s")):

@@ -8,7 +8,9 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from optuna.trial import FrozenTrial
 
 from hostile import odd_cases
 from made_study import made_confirmed, made_info, made_trials, sound_trials
@@ -37,40 +39,42 @@ INNER = (
 
 def assert_others_are_reported(trials: list[Any]) -> None:
     """Asserts that every view of a study holds the trials besides number 2 as it does without that one."""
-    without = trials_table([trial for trial in sound_trials() if trial.number != 2])
-    kept = readable(trials).value
     table = trials_table(trials)
+    without = trials_table([trial for trial in sound_trials() if trial.number != 2])
     others = table[table["number"] != 2]
-    assert others["number"].tolist() == without["number"].tolist()
-    for name in ("state", "source_val", "target_val", "reason", "seconds"):
-        assert others[name].astype(object).where(others[name].notna(), None).tolist() == (
-            without[name].astype(object).where(without[name].notna(), None).tolist()
-        )
+    for name in ("number", "state", "source_val", "target_val", "reason", "seconds"):
+        assert values_of(others[name]) == values_of(without[name])
+    assert_all_is_written(table, readable(trials).value)
 
-    # All of these are written at a study's end.
+    # These are read while the study goes on.
+    assert {trial.number for trial in slot_owners(trials).values()} >= {0, 1}
+    for vectors in vectors_at_rung(trials, 0.5, without=0):
+        assert np.asarray(vectors, float).shape == (len(vectors), 2)
+
+
+def values_of(column: pd.Series) -> list[Any]:
+    """Returns a column's values, None where there is none."""
+    return column.astype(object).where(column.notna(), None).tolist()
+
+
+def assert_all_is_written(table: pd.DataFrame, kept: list[FrozenTrial]) -> None:
+    """Asserts that what a study's end writes and tracks can be encoded, and holds numbers where numbers belong."""
     info = made_info()
+    record = StudyRecord.from_json(info)
     assert table.to_csv(index=False).encode()
     assert front_table(table).to_csv(index=False).encode()
     assert json.dumps(collect_trial_details(info, table, kept), allow_nan=False).encode()
     assert render_markdown(info, table, list_tables(info, table, None)).encode()
     assert hypervolume_over_trials(table).max() <= 1
-    assert all(
-        len(vector) == 2 for trial in kept if trial.state.name == "COMPLETE" for vector in objective_vectors(trial)
-    )
+    assert payloads.search_metrics(table, record)
     for trial in kept:
-        told = [
-            *payloads.trial_tags(StudyRecord.from_json(info), trial, "parent").values(),
-            *payloads.trial_params(trial).values(),
-        ]
-        assert "\n".join([payloads.trial_name(trial), *map(str, told)]).encode()
-        assert all(isinstance(value, float) and -(2**63) < step < 2**63 for _, value, _, step in
-                   payloads.trial_metrics(trial))  # fmt: skip
-    assert payloads.search_metrics(table, StudyRecord.from_json(info))
-
-    # And these are read while it goes on.
-    assert {trial.number for trial in slot_owners(trials).values()} >= {0, 1}
-    for vectors in vectors_at_rung(trials, 0.5, without=0):
-        assert np.asarray(vectors, float).shape == (len(vectors), 2)
+        if trial.state.name == "COMPLETE":
+            assert all(len(vector) == 2 for vector in objective_vectors(trial))
+        tags = payloads.trial_tags(record, trial, "parent").values()
+        params = payloads.trial_params(trial).values()
+        assert "\n".join(map(str, [payloads.trial_name(trial), *tags, *params])).encode()
+        for _, value, _, step in payloads.trial_metrics(trial):
+            assert isinstance(value, float) and -(2**63) < step < 2**63
 
 
 @pytest.mark.parametrize("name, value", odd_cases(*ATTRIBUTES, every=12))
@@ -93,8 +97,9 @@ def test_a_trial_without_one_of_its_attributes_is_reported(name):
 def test_an_odd_entry_within_an_attribute_takes_nothing_from_the_others(place, value):
     trials = sound_trials()
     outer, inner = place
-    held = trials[2].user_attrs[outer]
-    (held[1] if outer == "curve" else held)[inner] = value
+    attribute = trials[2].user_attrs[outer]
+    entries = attribute[1] if outer == "curve" else attribute
+    entries[inner] = value
 
     assert_others_are_reported(trials)
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from recorder import Recorder
 from study.execution import autotune
 from study.execution.autotune import candidates, choose_fastest, find_or_measure, measure_in_processes
 from study.machine import cores
@@ -25,17 +26,18 @@ def test_the_usual_pair_stays_unless_another_is_faster_by_more_than_noise():
 
 
 def test_a_pair_is_measured_once_and_again_where_what_was_kept_is_damaged(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(autotune, "measure_in_processes", lambda *asked: calls.append(asked) or {f"{cores()}x1": 50.0})
+    measure = Recorder(lambda *_: {f"{cores()}x1": 50.0})
+    monkeypatch.setattr(autotune, "measure_in_processes", measure)
+
     first = find_or_measure(tmp_path, 0.25, "fp32")
-    assert find_or_measure(tmp_path, 0.25, "fp32") == first and calls == [(0.25, "fp32")]
+    assert find_or_measure(tmp_path, 0.25, "fp32") == first and measure.calls == [(0.25, "fp32")]
     # Another network or precision is another question.
     assert find_or_measure(tmp_path, 0.5, "fp32") == find_or_measure(tmp_path, 0.25, "bf16") == first
-    assert calls == [(0.25, "fp32"), (0.5, "fp32"), (0.25, "bf16")]
+    assert measure.calls == [(0.25, "fp32"), (0.5, "fp32"), (0.25, "bf16")]
 
     for path in tmp_path.glob("calibration-*.json"):
         path.write_text("{")
-    assert find_or_measure(tmp_path, 0.25, "fp32") == first and calls[3:] == [(0.25, "fp32")]
+    assert find_or_measure(tmp_path, 0.25, "fp32") == first and measure.calls[3:] == [(0.25, "fp32")]
     assert first in [json.loads(path.read_text()) for path in tmp_path.glob("*") if path.read_text() != "{"]
 
 

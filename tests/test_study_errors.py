@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from fer.errors import InputError
+from fer.model.weights import load_network
+from fer.runtime import Runtime
 from study.options import StudyOptions, study_name
 from study.run import main
 
@@ -55,9 +57,6 @@ def test_wrong_use_is_one_line_with_the_value_and_the_mend(line, tmp_path, monke
 
 def pretend_baseline(record, progress):
     """Checks the user's file as the baseline's process does, without starting one."""
-    from fer.model.weights import load_network
-    from fer.runtime import Runtime
-
     if record["options"]["baseline"]:
         load_network(Path(record["options"]["baseline"]), Runtime())
     return {"width": 1, "parameters": 1}

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from made_study import made_confirmed, made_info, made_trials
+from made_study import made_confirmed, made_info, made_trial, made_trials
 from study.confirmation.points import ConfirmedPoint
 from study.confirmation.statistics import judge_points, strategy_differences
 from study.fronts import find_knee, front_table
@@ -346,11 +346,11 @@ def test_an_unconfirmed_recommendation_says_how_sure_validation_makes_it(sizes, 
 
 
 def test_validation_errors_of_a_network_on_the_way_are_its_own():
-    from made_study import made_trial
-
     between = {"source_val": 0.5, "target_val": 0.5, "source_val/0.50": 0.9, "target_val/0.50": 0.9}
     errors = {ERROR: 0.1, f"{ERROR}/0.50": 0.02}
     table = trials_table([made_trial(0, measures=between | errors)])
     knee = find_knee(front_table(table))
+
     found = validation_estimate(table, knee, 40, 8)
+
     assert (found.mean, found.error, found.freedom) == (0.9, 0.02, 7)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from commands import NAME, command, run
+from commands import NAME, ROOT, command, run
 from conftest import TINY
 from fer.config import AdaptationConfig
 from fer.training.loop import Diverged
@@ -99,7 +99,6 @@ if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
 
 def starve(folder: Path, where: str, trials: int, *arguments: str) -> tuple[int, str, pd.DataFrame]:
     """Runs a study whose workers find no memory for their first trials; returns its code, words and table."""
-    from commands import ROOT
 
     (folder / "sitecustomize.py").write_text(STARVED)
     words = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--workers", "1", *arguments]
@@ -168,14 +167,13 @@ if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
 
 @pytest.mark.slow
 def test_workers_that_crowd_a_device_become_fewer_and_no_trial_is_lost(tmp_path):
-    from commands import ROOT
-
     (tmp_path / "sitecustomize.py").write_text(CROWDED)
     words = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--workers", "4", "--trials", "6"]
     words += ["--early-stop", "off"]
     process = command("run", *words, folder=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
     out, err = process.communicate(timeout=1500)
     said, trials = out + err, pd.read_csv(tmp_path / "runs" / NAME / "trials.csv")
+
     assert process.returncode == 0 and "Traceback" not in said, said
     assert "for 4 workers; it goes on with 2" in said and "for 2 workers; it goes on with 1" in said
     assert list(trials["state"]) == ["finished"] * 6

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from made_study import DONE, FAILED, STOPPED, made_info, made_study, made_trial, made_trials
 from study import pareto
+from study.execution.front_networks import would_join_front
 from study.fronts import (
     candidate_networks,
     find_knee,
@@ -201,8 +202,6 @@ def test_networks_on_the_way_compete_and_are_told_apart():
 
 
 def test_a_network_leads_where_it_keeps_the_source_and_none_dominates_it():
-    from study.execution.front_networks import would_join_front
-
     ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6}
     done = made_trial(0, values=(0.5, 0.7), measures={"source_val": 0.5, "target_val": 0.7} | ways)
     trial = SimpleNamespace(study=made_study([done, made_trial(1, STOPPED, (0.9, 0.9))]))
@@ -218,6 +217,7 @@ def test_a_network_leads_where_it_keeps_the_source_and_none_dominates_it():
             is would_join_front(trial, bench, found[::-1])
             is expected
         )
+
     assert not would_join_front(trial, SimpleNamespace(min_source_accuracy=0.9), [dominated])
 
 

@@ -39,9 +39,21 @@ def opened(request, browser, report):
     tab = context.new_page()
     errors: list[str] = []
     asked: list[str] = []
-    tab.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("request", lambda one: asked.append(one.url) if not one.url.startswith(("data:", "blob:")) else None)
+
+    def note_message(message):
+        if message.type in ("error", "warning"):
+            errors.append(message.text)
+
+    def note_error(error):
+        errors.append(str(error))
+
+    def note_request(request):
+        if not request.url.startswith(("data:", "blob:")):
+            asked.append(request.url)
+
+    tab.on("console", note_message)
+    tab.on("pageerror", note_error)
+    tab.on("request", note_request)
     tab.goto(report.as_uri())
     tab.wait_for_selector("#front .scatterlayer .point")
     yield tab

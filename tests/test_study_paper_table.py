@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from made_study import made_info, made_trial, paper_trials
 from pages import report_of
@@ -115,11 +116,11 @@ def test_another_space_shows_what_was_confirmed_of_the_papers_strategies():
 
 
 def test_paper_table_prints():
-    from rich.console import Console
-
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     console.print(
         terminal.paper_rich_table(paper_table.paper_table(trials_table(paper_trials()[:3]), "tfeid"), "[odd] title")
     )
+
     text = console.export_text()
+
     assert "[odd] title" in text and "50.00" in text and "–" in text

@@ -25,6 +25,7 @@ from made_study import (
     paper_trials,
 )
 from pages import Page, report_of
+from recorder import raising
 from study import report
 from study.fronts import find_knee, front_table
 from study.reporting import export, figure_style, figures, paper_table
@@ -230,7 +231,7 @@ def test_command_re_exports(stored, capsys, monkeypatch):
 
 @pytest.mark.parametrize("error", [InputError("a study must exist", "'x'", "Start it."), OSError("disk full")])
 def test_command_tells_errors_on_one_line(monkeypatch, capsys, error):
-    monkeypatch.setattr(report, "open_study", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(report, "open_study", raising(error))
     assert report.main(["x"]) == (2 if isinstance(error, InputError) else 1)
     assert re.fullmatch(r"error: [^\n]+\n", capsys.readouterr().err)
 

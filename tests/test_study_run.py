@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from commands import NAME, run, study, trials_of
+from fer.datasets import load
 from fer.datasets.dataset import SUMS
+from fer.predict import load_network, predict_images
 
 # More trials than the sampler draws at random, by one worker, so that a second study can be compared with it.
 TRIALS = 12
@@ -55,9 +57,6 @@ def test_every_trial_counts_and_the_front_has_its_networks(done):
 
 
 def test_a_network_of_the_front_can_be_loaded_and_gives_its_accuracy(done):
-    from fer.datasets import load
-    from fer.predict import load_network, predict_images
-
     folder, _ = done
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")
     dataset = load("tfeid", data_dir=None, kind="synthetic", cache_dir=folder / "runs/.cache/datasets", scale=0.1)
@@ -79,6 +78,7 @@ def test_mlflow_holds_the_parent_and_every_trial(done):
     children = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
     assert len(parents) == 1 and len(children) == TRIALS
     assert {r.data.tags["mlflow.parentRunId"] for r in children} == {parents[0].info.run_id}
+
     wanted = trials_of(folder).sort_values(["source_val", "target_val"])[["source_val", "target_val"]].to_numpy()
     found = sorted((r.data.metrics["source_val"], r.data.metrics["target_val"]) for r in children)
     np.testing.assert_allclose(np.array(found), wanted)

@@ -25,22 +25,29 @@ def view_of(study: optuna.Study) -> SamplerView:
     return SamplerView(study.study_name, storage_of(study)[0])
 
 
+def new_study(folder: Path) -> optuna.Study:
+    storage = open_storage(None, folder)
+    return optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
+
+
+def values_after(folder: Path, *stages: tuple[int, str]) -> list[float]:
+    """Returns the values that a new study's trials are given; each stage fills it to a total, with a sampler."""
+    study = new_study(folder)
+    for total, sampler in stages:
+        fill_slots(study, total, "card", BASE)
+        while (trial := claim_trial(study, sampler, 3)) is not None:
+            x = trial.suggest_float("x", 0, 1)
+            trial.study.tell(trial, [x, 1 - x])
+    return [trial.params["x"] for trial in trials_of(study)]
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "gp"])
 def test_equal_seeds_suggest_equal_trials_and_a_resumed_study_does_not_repeat_itself(tmp_path, sampler):
-    def values(folder: Path, stops: tuple[int, ...]) -> list[float]:
-        storage = open_storage(None, folder)
-        study = optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
-        for total in stops:
-            fill_slots(study, total, "card", BASE)
-            while (trial := claim_trial(study, sampler, 3)) is not None:
-                x = trial.suggest_float("x", 0, 1)
-                trial.study.tell(trial, [x, 1 - x])
-        return [trial.params["x"] for trial in trials_of(study)]
+    at_once = values_after(tmp_path / "a", (14, sampler))
+    resumed = values_after(tmp_path / "b", (5, sampler), (14, sampler))
 
-    once = values(tmp_path / "a", (14,))
-
-    assert once == values(tmp_path / "b", (5, 14))
-    assert len(set(once)) == 14
+    assert at_once == resumed
+    assert len(set(at_once)) == 14
 
 
 def test_the_default_sampler_is_tpe_with_conditions_and_other_workers_in_mind():
@@ -53,14 +60,7 @@ def test_the_default_sampler_is_tpe_with_conditions_and_other_workers_in_mind():
 
 def test_a_study_begun_with_auto_goes_on_with_tpe(tmp_path):
     def values(before: str, after: str) -> list[float]:
-        storage = open_storage(None, tmp_path / f"{before}-{after}")
-        found = optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
-        for total, sampler in ((15, before), (20, after)):
-            fill_slots(found, total, "card", BASE)
-            while (trial := claim_trial(found, sampler, 3)) is not None:
-                x = trial.suggest_float("x", 0, 1)
-                trial.study.tell(trial, [x, 1 - x])
-        return [trial.params["x"] for trial in trials_of(found)]
+        return values_after(tmp_path / f"{before}-{after}", (15, before), (20, after))
 
     assert values("auto", "auto") == values("auto", "tpe") == values("tpe", "tpe")
 
@@ -99,8 +99,7 @@ def find_in(record: dict, options: StudyOptions) -> dict:
 @pytest.mark.parametrize(("sampler", "finished"), [("nsga2", 56), ("gp", 12)])
 def test_a_baseline_without_knobs_does_not_make_optunas_samplers_draw_at_random(tmp_path, sampler, finished):
     def suggested(folder: Path, seed: int) -> dict:
-        storage = open_storage(None, folder)
-        study = optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
+        study = new_study(folder)
         fill_slots(study, finished + 1, "card", BASE)
         for number in range(finished):
             trial = claim_trial(study, sampler, seed)
@@ -120,8 +119,7 @@ def test_a_baseline_without_knobs_does_not_make_optunas_samplers_draw_at_random(
 def test_samplers_keep_away_from_what_diverges(tmp_path, sampler, options):
     latest = []
     for seed in range(1 if sampler == "gp" else 3):  # GP asks for seconds, and hardly varies
-        storage = open_storage(None, tmp_path / str(seed))
-        study = optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
+        study = new_study(tmp_path / str(seed))
         study.set_user_attr("study", {"options": options})
         fill_slots(study, 40, "card", BASE)
         while (trial := claim_trial(study, sampler, seed)) is not None:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
+import optuna
 import pandas as pd
 import pytest
 
@@ -130,10 +131,11 @@ def test_a_study_through_the_proxy_outlives_its_restarts(behind, make_proxy, req
         proxy.start()
     said, _ = parent.communicate(timeout=PATIENCE)
     assert parent.returncode == 0 and "Traceback" not in said, said
+
     everything = assert_exact(tmp_path, storage, 60)
     assert sum(bool(trial.user_attrs.get("lost")) for trial in everything) <= 2 * 2
+
     proxy.kill()  # what the proxy told is what lies behind it
-    import optuna
 
     behind_it = optuna.load_study(study_name=dummy.NAME, storage=open_storage(url, tmp_path / "behind"))
     assert [trial.values for trial in all_trials(behind_it)] == [trial.values for trial in everything]
@@ -159,7 +161,6 @@ def test_the_real_command_runs_a_study_through_the_proxy(make_proxy, tmp_path):
 
 def named(storage: str) -> int:
     """Returns how many trials of the tiny study have ended."""
-    import optuna
 
     try:
         return len(
@@ -196,14 +197,15 @@ def test_two_parents_of_two_folders_on_one_database_make_the_exact_total(togethe
     ends = [(*parent.communicate(timeout=PATIENCE), parent.returncode) for parent in parents]
     codes = sorted(code for *_, code in ends)
     assert codes == [0, 2], ends
+
     (refused,) = [err for _, err, code in ends if code == 2]
     assert re.search("error: a study (has one parent|begins once)", refused) and "Traceback" not in refused
     assert "s3cr3t" not in str(ends)
-    import optuna
 
     study = optuna.load_study(study_name=NAME, storage=open_storage(postgres.url, Path()))
     done = counted_trials(all_trials(study))
     assert sorted(trial.user_attrs["slot"] for trial in done) == list(range(40))
+
     # The command that was refused has the whole study when it is given again.
     again = next(folder for folder, (*_, code) in zip(folders, ends, strict=True) if code == 2)
     said = run("run", *words, folder=again)

@@ -202,7 +202,11 @@ def test_networks_on_the_way_are_made_while_the_trial_would_stop_and_may_hope(tm
     made = []
 
     def prospect(hoped: float, *accuracies: float) -> Prospect:
-        return Prospect([hoped, hoped], lambda: made.append(accuracies) or list(accuracies))
+        def score() -> list[float]:
+            made.append(accuracies)
+            return list(accuracies)
+
+        return Prospect([hoped, hoped], score)
 
     def at(own: float, *prospects: Prospect, share: float = 0.5, **attrs: bool) -> tuple[bool, dict]:
         made.clear()

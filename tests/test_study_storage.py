@@ -13,6 +13,7 @@ import pytest
 
 from fer.config import AdaptationConfig
 from fer.errors import InputError
+from study.execution.worker_process import worker_process
 from study.machine import is_stuck
 from study.pipeline.resume import list_drift, write_record
 from study.storage import backend
@@ -209,10 +210,10 @@ def test_a_study_that_another_parent_began_meanwhile_keeps_its_record():
 
 
 def test_the_parent_of_processes_passes_the_url_where_nobody_reads_it(monkeypatch):
-    from study.execution.worker_process import worker_process
-
     code = (
         "import os, sys; sys.exit(os.environ['STUDY_STORAGE'] != 'postgresql://me:s3cr3t@host/db' or len(sys.argv) > 1)"
     )
+
     process = worker_process([sys.executable, "-c", code], "postgresql://me:s3cr3t@host/db")
+
     assert process.wait(30) == 0 and "STUDY_STORAGE" not in os.environ

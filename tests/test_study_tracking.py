@@ -7,6 +7,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from made_study import FAILED, STOPPED, made_confirmed, made_study, made_trial, made_trials
+from recorder import raising
 from study import sync
 from study.fronts import hypervolume_over_trials
 from study.record import hide_secrets
@@ -84,7 +85,7 @@ def test_a_child_left_half_written_is_completed_not_doubled(study_run, store, in
     trials = made_trials(2)
     study_run.sync(info, [], set())
     client = study_run.client
-    monkeypatch.setattr(client, "set_terminated", lambda *_: 1 / 0)
+    monkeypatch.setattr(client, "set_terminated", raising(RuntimeError("lost")))
     done: set[int] = set()
     assert study_run.sync(info, trials, done) == 0 and done == set()
 
@@ -102,7 +103,7 @@ def test_a_child_left_half_written_is_completed_not_doubled(study_run, store, in
 
 def test_a_parent_left_without_its_description_is_given_it(study_run, store, info, monkeypatch, capsys):
     client = study_run.client
-    monkeypatch.setattr(client, "log_batch", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(client, "log_batch", raising(RuntimeError("lost")))
     assert study_run.sync(info, made_trials(1), set()) == 0
 
     monkeypatch.undo()
@@ -117,7 +118,7 @@ def test_a_parent_left_without_its_description_is_given_it(study_run, store, inf
 def test_each_time_that_the_server_is_lost_is_told(study_run, info, monkeypatch, capsys):
     for trials in (1, 2):
         with monkeypatch.context() as away:
-            away.setattr(study_run.client, "create_run", lambda *_, **__: 1 / 0)
+            away.setattr(study_run.client, "create_run", raising(RuntimeError("lost")))
             assert study_run.sync(info, made_trials(trials), set(), force=True) == 0
             assert study_run.sync(info, made_trials(trials), set(), force=True) == 0
         assert study_run.sync(info, made_trials(trials), set(), force=True) == 1
@@ -147,7 +148,7 @@ def test_finish_adds_the_trials_that_the_last_sync_could_not(study_run, info, tm
     trials, done = made_trials(4), set()
     study_run.sync(info, trials[:1], done)
     with monkeypatch.context() as away:
-        away.setattr(study_run.client, "create_run", lambda *_, **__: 1 / 0)
+        away.setattr(study_run.client, "create_run", raising(RuntimeError("lost")))
         assert study_run.sync(info, trials, done, force=True) == 0
         assert not study_run.finish(info, trials, done, tmp_path)
 
@@ -181,7 +182,7 @@ def test_odd_values_pass_mlflows_rules(study_run, info):
 
 def test_a_failed_sync_is_tried_again_after_a_while(study_run, info, monkeypatch):
     broken = study_run.client.create_run
-    monkeypatch.setattr(study_run.client, "create_run", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(study_run.client, "create_run", raising(RuntimeError("lost")))
     assert study_run.sync(info, made_trials(2), set()) == 0
 
     monkeypatch.setattr(study_run.client, "create_run", broken)

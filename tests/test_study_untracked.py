@@ -9,9 +9,11 @@ import pytest
 
 from fer.errors import InputError
 from made_study import made_info, made_trials
+from recorder import Recorder
 from study import report, sync
 from study.execution.progress import Progress
 from study.options import StudyOptions
+from study.pipeline import finish
 from study.tracking import mlflow_run, payloads
 
 
@@ -71,12 +73,13 @@ def test_sync_command_tells_bad_input(tmp_path, capsys, monkeypatch):
 
 
 def test_networks_that_a_studys_end_cannot_log_are_told(tmp_path, monkeypatch):
-    from study.pipeline import finish
-
-    spoken = []
-    monkeypatch.setattr(Progress, "warn", lambda self, text: spoken.append(text))
+    warn = Recorder()
+    monkeypatch.setattr(Progress, "warn", warn)
     options = StudyOptions(target="tfeid", out=str(tmp_path))
+
     with finish.logging_networks("absent", options, Progress(quiet=True), ["--models"], alone=True):
         pass
-    assert [line.split(" ")[0] for line in spoken] == ["a", "MLflow"]
-    assert spoken[1].startswith("MLflow lacks networks; again: ") and spoken[1].endswith("--models")
+
+    first, second = (text for (text,) in warn.calls)
+    assert first.startswith("a ")
+    assert second.startswith("MLflow lacks networks; again: ") and second.endswith("--models")
