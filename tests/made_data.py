@@ -14,6 +14,7 @@ from PIL import Image
 
 import made_faces
 from fer.datasets import Dataset, archives, load
+from fer.datasets.dataset import Division
 from fer.errors import InputError
 from hostile import in_time
 
@@ -49,6 +50,11 @@ def refusal_of(folder: Path, name: str = "mine") -> str:
     return line
 
 
+def open_split(dataset: Dataset, split: str) -> Division:
+    """Opens one of the three splits, the test images as well."""
+    return dataset.open_test() if split == "test" else dataset.open(split)
+
+
 def images_in(dataset: Dataset) -> int:
     return sum(dataset.report["sizes"].values())
 
@@ -77,6 +83,12 @@ def pack(archive: Path, folder: Path) -> Path:
             for path in paths:
                 tape.add(path, path.relative_to(folder).as_posix())
     return archive
+
+
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Writes pixels as an image file, with the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
 
 
 def with_duplicates(root: Path) -> None:

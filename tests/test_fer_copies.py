@@ -13,24 +13,31 @@ from fer.datasets import (
     near_copies,
 )
 from fer.errors import InputError
-from made_data import Loader
+from made_data import Loader, write_image
 from study.inputs import note_copies
+
+BICUBIC = Image.Resampling.BICUBIC
+USAGES = ["Training"] * 42 + ["PublicTest"] * 21 + ["PrivateTest"] * 21
+LABELS = np.arange(len(USAGES)) % 7
+FOLDERS = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
 
 
 def redone(image: np.ndarray, how: str) -> np.ndarray:
     """Returns the picture as another site would show it."""
     picture = Image.fromarray(image)
-    if how == "compressed":
-        return faces.decode(made_faces.encode(picture, "JPEG", quality=60))
-    if how == "scaled":
-        return np.asarray(picture.resize((40, 40), 3).resize((48, 48), 3))
-    if how == "cropped":
-        return np.asarray(picture.crop((1, 1, 47, 47)).resize((48, 48), 3))
-    if how == "brightened":
-        return np.clip(image * 0.9 + 20, 0, 255).astype(np.uint8)
-    marked = image.copy()
-    marked[40:43, 5:40:3] = marked[40:43, 5:40:3] // 2 + 110  # half transparent letters
-    return marked
+    match how:
+        case "compressed":
+            return faces.decode(made_faces.encode(picture, "JPEG", quality=60))
+        case "scaled":
+            return np.asarray(picture.resize((40, 40), BICUBIC).resize((48, 48), BICUBIC))
+        case "cropped":
+            return np.asarray(picture.crop((1, 1, 47, 47)).resize((48, 48), BICUBIC))
+        case "brightened":
+            return np.clip(image * 0.9 + 20, 0, 255).astype(np.uint8)
+        case _:  # marked with half transparent letters
+            marked = image.copy()
+            marked[40:43, 5:40:3] = marked[40:43, 5:40:3] // 2 + 110
+            return marked
 
 
 REDONE = ("compressed", "scaled", "cropped", "brightened", "marked")
@@ -52,13 +59,17 @@ def test_a_picture_that_was_redone_is_a_near_copy_and_another_picture_is_none(ho
     originals = made_faces.portraits(60)
     other = np.stack([redone(image, how) for image in originals])
 
-    pairs = copies.near_pairs(*(copies.signatures(framed(images, frame)) for images in (originals, other)))
+    signatures = [copies.signatures(framed(images, frame)) for images in (originals, other)]
+    pairs = copies.near_pairs(*signatures)
 
-    np.testing.assert_array_equal(pairs, np.stack([np.arange(60)] * 2, axis=1))
+    each_with_its_own = np.stack([np.arange(60)] * 2, axis=1)
+    np.testing.assert_array_equal(pairs, each_with_its_own)
 
 
 def test_images_without_contrast_are_near_copies_of_nothing() -> None:
-    flat = np.full((3, 48, 48), 90, np.uint8) + np.random.default_rng(0).integers(0, 2, (3, 48, 48), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 2, (3, 48, 48), dtype=np.uint8)
+    flat = np.full((3, 48, 48), 90, np.uint8) + noise
+
     signed = copies.signatures(flat)
 
     assert not len(copies.near_pairs(signed, signed)) and not len(copies.near_pairs(signed[:0], signed))
@@ -80,32 +91,36 @@ def test_near_copies_join_in_chains_and_drawn_faces_only_where_they_are_equal() 
 def test_near_copies_of_later_splits_leave_training_and_validation(
     how: str, keep: bool, tmp_path: Path, read: Loader
 ) -> None:
-    images, usages = made_faces.portraits(84), ["Training"] * 42 + ["PublicTest"] * 21 + ["PrivateTest"] * 21
-    images[0], images[1] = redone(images[42], how), redone(images[63], how)  # training: of validation, of test
+    images = made_faces.portraits(len(USAGES))
+    images[0] = redone(images[42], how)  # training: of validation
+    images[1] = redone(images[63], how)  # training: of test
     images[43] = redone(images[64], how)  # validation: of test
     images[2] = redone(images[3], how)  # within training, where it stays
-    made_faces.csv_of(tmp_path / "data/fer2013", images, np.arange(84) % 7, usages)
-    dataset = read("fer2013", keep_duplicates=keep)
-    found = dataset.report["hazards"]
+    made_faces.csv_of(tmp_path / "data/fer2013", images, LABELS, USAGES)
 
+    dataset = read("fer2013", keep_duplicates=keep)
+
+    found = dataset.report["hazards"]
+    from_train, from_validation = (0, 0) if keep else (2, 1)
     assert (found["train_near_held_out"], found["validation_near_test"], found["near_copy_groups"]) == (2, 1, 4)
     assert found["train_in_held_out"] == found["validation_in_test"] == 0
-    assert (found["dropped_from_train"], found["dropped_from_validation"]) == ((0, 0) if keep else (2, 1))
-    assert dataset.report["sizes"] == {"train": 42 - 2 * (not keep), "validation": 21 - (not keep), "test": 21}
+    assert (found["dropped_from_train"], found["dropped_from_validation"]) == (from_train, from_validation)
+    assert dataset.report["sizes"] == {"train": 42 - from_train, "validation": 21 - from_validation, "test": 21}
 
 
 def test_near_copies_stay_on_one_side_of_splits_and_folds(tmp_path: Path, read: Loader) -> None:
-    root, originals = tmp_path / "data/mine", made_faces.portraits(105)
-    for number, image in enumerate(originals):
-        for version, content in enumerate((image, redone(image, "cropped"))[: 1 + (number < 40)]):
-            place = root / made_faces.FER_FOLDERS[number % 7] / f"{number}-{version}.png"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(content).save(place)
+    with_copies = 40
+    for number, image in enumerate(made_faces.portraits(105)):
+        folder = tmp_path / "data/mine" / made_faces.FER_FOLDERS[number % 7]
+        write_image(folder / f"{number}-0.png", image)
+        if number < with_copies:
+            write_image(folder / f"{number}-1.png", redone(image, "cropped"))
+
     dataset = read("mine")
+
     found = dataset.report["hazards"]
-
-    assert found["near_copy_groups"] == 40 and found["train_near_held_out"] == found["validation_near_test"] == 0
-
+    assert found["near_copy_groups"] == with_copies
+    assert found["train_near_held_out"] == found["validation_near_test"] == 0
     for number in range(3):
         fold = dataset.divided(number, 3, 0)
         parts = [copies.signatures(fold.open(split).images) for split in ("train", "validation")]
@@ -113,9 +128,9 @@ def test_near_copies_stay_on_one_side_of_splits_and_folds(tmp_path: Path, read: 
 
 
 def test_a_validation_split_that_the_test_split_holds_too_is_refused(tmp_path: Path, read: Loader) -> None:
-    images, usages = made_faces.portraits(63), ["Training"] * 42 + ["PublicTest"] * 21 + ["PrivateTest"] * 21
-    images = np.concatenate([images, images[42:]])
-    made_faces.csv_of(tmp_path / "data/fer2013", images, np.arange(84) % 7, usages)
+    images = made_faces.portraits(63)
+    images = np.concatenate([images, images[42:]])  # validation once more
+    made_faces.csv_of(tmp_path / "data/fer2013", images, LABELS, USAGES)
 
     with pytest.raises(InputError, match="none in validation"):
         read("fer2013")
@@ -123,16 +138,17 @@ def test_a_validation_split_that_the_test_split_holds_too_is_refused(tmp_path: P
 
 
 def test_near_copies_across_datasets_are_counted_and_change_no_hash(tmp_path: Path, read: Loader) -> None:
-    images, usages = made_faces.portraits(84), ["Training"] * 42 + ["PublicTest"] * 21 + ["PrivateTest"] * 21
-    made_faces.csv_of(tmp_path / "data/fer2013", images, np.arange(84) % 7, usages)
-    other = made_faces.portraits(84, seed=1)
+    images = made_faces.portraits(len(USAGES))
+    made_faces.csv_of(tmp_path / "data/fer2013", images, LABELS, USAGES)
+    other = made_faces.portraits(len(USAGES), seed=1)
     other[0] = redone(images[70], "cropped")  # in the target's training: a test image of the source
-    other[50], other[80], other[81] = images[0], redone(images[1], "marked"), redone(images[45], "cropped")
-    for row, (image, usage) in enumerate(zip(other, usages, strict=True)):
-        split = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}[usage]
-        place = tmp_path / "data/mine" / split / made_faces.FER_FOLDERS[row % 7] / f"{row}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(place)
+    other[50] = images[0]  # in its validation: a training image of the source
+    other[80] = redone(images[1], "marked")  # in its test: a training image of the source
+    other[81] = redone(images[45], "cropped")  # in its test: a validation image of the source
+    for row, (image, usage) in enumerate(zip(other, USAGES, strict=True)):
+        folder = tmp_path / "data/mine" / FOLDERS[usage] / made_faces.FER_FOLDERS[row % 7]
+        write_image(folder / f"{row}.png", image)
+
     source, target = read("fer2013"), read("mine")
     assert near_copies(source, target) == {"train": 2, "validation": 1}
     assert near_copies(target, source) == {"train": 1, "validation": 0}

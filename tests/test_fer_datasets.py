@@ -20,33 +20,37 @@ from fer.datasets import (
 )
 from fer.datasets.report import DatasetReport, FaceCounts
 from fer.expressions import EXPRESSIONS
-from made_data import Loader, images_in, skipped, with_duplicates
+from made_data import Loader, images_in, open_split, skipped, with_duplicates
 from made_faces import MADE, labels_of
 
 
 @pytest.mark.parametrize("case", MADE)
-def test_every_layout(case: str, tmp_path: Path, read: Loader) -> None:
+def test_every_layout_is_read_with_its_labels_people_and_sizes(case: str, tmp_path: Path, read: Loader) -> None:
     made = MADE[case]
     expected = made.writer(tmp_path / "data" / made.name)
-    dataset = read(made.name)
-    assert images_in(dataset) == expected
 
+    dataset = read(made.name)
+
+    assert images_in(dataset) == expected
     people = {}
     for split in SPLITS:
-        part = dataset.open_test() if split == "test" else dataset.open(split)
+        part = open_split(dataset, split)
         assert part.images.dtype == np.uint8 and part.images.shape == (len(part), 48, 48)
         assert part.labels.dtype == part.subjects.dtype == np.int64
         np.testing.assert_array_equal(labels_of(part.images), part.labels)
         assert dataset.report["sizes"][split] == len(part) > 0
         assert sum(dataset.report["counts"][split].values()) == len(part)
         people[split] = set(part.subjects.tolist())
-    held = sum(any(counts[name] for counts in dataset.report["counts"].values()) for name in EXPRESSIONS)
-    assert held == made.expressions
 
+    counts = dataset.report["counts"].values()
+    expressions = [name for name in EXPRESSIONS if any(of_split[name] for of_split in counts)]
+    assert len(expressions) == made.expressions
+
+    everybody = set.union(*people.values())
     if made.people:
-        assert sum(len(subjects) for subjects in people.values()) == made.people == len(set.union(*people.values()))
+        assert sum(len(subjects) for subjects in people.values()) == made.people == len(everybody)
     else:
-        assert set.union(*people.values()) == {-1}
+        assert everybody == {-1}
     json.dumps(dict(dataset.report))
 
 
@@ -78,7 +82,7 @@ def test_own_splits_are_kept(tmp_path: Path, read: Loader) -> None:
     assert report["rule"] == "the dataset's own three splits"
 
 
-def test_validation_is_taken_out_of_train(tmp_path: Path, read: Loader) -> None:
+def test_validation_is_taken_out_of_training_images_where_there_is_none(tmp_path: Path, read: Loader) -> None:
     made_faces.split_folders("train", "test")(tmp_path / "data/fer2013")
     report = read("fer2013").report
 
@@ -86,7 +90,7 @@ def test_validation_is_taken_out_of_train(tmp_path: Path, read: Loader) -> None:
     assert "validation taken out of its training images" in report["rule"]
 
 
-def test_affectnet_validation_is_the_test_set(tmp_path: Path, read: Loader) -> None:
+def test_affectnets_validation_images_are_its_test_set(tmp_path: Path, read: Loader) -> None:
     made_faces.affectnet(tmp_path / "data/affectnet")
     assert read("affectnet").report["sizes"]["test"] == 70
 
@@ -95,6 +99,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path, read: Loader) -> None:
     made_faces.tfeid(tmp_path / "data/tfeid")
     made_faces.kdef(tmp_path / "data/kdef")
     made_faces.ckplus(tmp_path / "data/ckplus")
+
     assert skipped(read("tfeid")) == {
         "the same photograph with a rim": 1,
         "'contempt' is none of the seven expressions": 5,
@@ -125,9 +130,10 @@ def test_only_a_sequences_first_frame_is_neutral(first: int, tmp_path: Path, rea
     made_faces.oulu(root)
     for place in sorted((root / "OriginalImg/VL/Strong").rglob("*.jpeg"), reverse=True):
         place.rename(place.with_name(f"{int(place.stem) + first:03}.jpeg"))
-    dataset = read("oulu")
-    neutral = sum(counts["neutral"] for counts in dataset.report["counts"].values())
 
+    dataset = read("oulu")
+
+    neutral = sum(counts["neutral"] for counts in dataset.report["counts"].values())
     assert neutral == (24 if first <= 1 else 0) and images_in(dataset) == 24 * 3 + neutral
     assert skipped(dataset).get("a neutral image of a sequence whose first frame is not there", 0) == 24 - neutral
 
@@ -139,10 +145,10 @@ def test_the_first_frame_of_a_short_sequence_is_never_its_expression(frames: int
     short = root / "OriginalImg/VL/Strong/P001/Anger"
     for place in sorted(short.iterdir())[frames:]:
         place.unlink()
+
     dataset = read("oulu")
 
     counts = dataset.report["counts"].values()
-
     assert sum(count["neutral"] for count in counts) == 24
     assert sum(count["anger"] for count in counts) == 9 + frames - 1
 
@@ -150,7 +156,7 @@ def test_the_first_frame_of_a_short_sequence_is_never_its_expression(frames: int
 # The cache and its key.
 
 
-def test_second_load_reads_nothing(tmp_path: Path, read: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_load_reads_no_file_of_the_copy(tmp_path: Path, read: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
     made_faces.jaffe(tmp_path / "data/jaffe")
     first = read("jaffe")
     monkeypatch.setattr(copy_files.DatasetCopy, "read", lambda *_: pytest.fail("read again"))
@@ -159,7 +165,7 @@ def test_second_load_reads_nothing(tmp_path: Path, read: Loader, monkeypatch: py
     assert not [path for path in (tmp_path / "cache").iterdir() if path.name.startswith(".jaffe-")]
 
 
-def test_digest_follows_content_and_not_times(tmp_path: Path, read: Loader) -> None:
+def test_the_digest_follows_the_content_and_not_the_times(tmp_path: Path, read: Loader) -> None:
     root = tmp_path / "data/jaffe"
     made_faces.jaffe(root)
     first = read("jaffe").digest
@@ -173,7 +179,7 @@ def test_digest_follows_content_and_not_times(tmp_path: Path, read: Loader) -> N
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar", ".tar.gz", ".tgz"])
 @pytest.mark.parametrize("inner", ["", "JAFFE/"])
-def test_archive_is_folder(suffix: str, inner: str, tmp_path: Path, read: Loader) -> None:
+def test_an_archive_is_read_as_the_folder_in_it(suffix: str, inner: str, tmp_path: Path, read: Loader) -> None:
     made_faces.jaffe(tmp_path / "data/jaffe")
     folder = read("jaffe")
     (tmp_path / "data/jaffe").rename(tmp_path / "aside")
@@ -203,28 +209,29 @@ def test_two_processes_do_the_work_once(tmp_path: Path) -> None:
         f"d = load('jaffe', data_dir=Path({str(tmp_path / 'data')!r}), cache_dir=Path({str(tmp_path / 'cache')!r}))\n"
         "print(d.digest, d.report['seconds'])"
     )
-    both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=60)[0] for process in both]
 
-    assert said[0] == said[1] != ""
+    processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    first, second = (process.communicate(timeout=60)[0] for process in processes)
+
+    assert first == second != ""
 
 
 @pytest.mark.parametrize("spelling", ["FER-2013", "Fer2013", "fer_2013"])
-def test_spellings_of_names(spelling: str, tmp_path: Path, read: Loader) -> None:
+def test_a_name_may_be_spelt_in_several_ways(spelling: str, tmp_path: Path, read: Loader) -> None:
     made_faces.fer_csv(tmp_path / "data" / spelling)
     assert read("fer2013").name == read(spelling).name == "fer2013"
 
 
-def test_ck_plus_by_its_usual_names(tmp_path: Path, read: Loader) -> None:
+def test_ck_plus_is_found_by_its_usual_names(tmp_path: Path, read: Loader) -> None:
     made_faces.ck48(tmp_path / "data/CK+48")
     assert read("ck+").name == "ckplus"
     assert survey(tmp_path / "data")["ckplus"] == tmp_path / "data/CK+48"
 
 
-# The stand-in.
+# The synthetic domain.
 
 
-def test_stand_in_takes_the_place_of_what_is_missing(tmp_path: Path, read: Loader) -> None:
+def test_a_synthetic_dataset_takes_the_place_of_what_is_missing(tmp_path: Path, read: Loader) -> None:
     made_faces.jaffe(tmp_path / "data/jaffe")
     dataset = read("tfeid", "auto", scale=0.1)
 

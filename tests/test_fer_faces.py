@@ -14,33 +14,35 @@ from fer.datasets import (
     SPLITS,
     faces,
 )
-from made_data import Loader, images_in, skipped
+from made_data import Loader, images_in, open_split, skipped
 from made_faces import labels_of
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "LA", "CMYK", "1", "I;16"])
-def test_modes(mode: str) -> None:
+def test_every_mode_is_decoded_to_the_same_grey(mode: str) -> None:
     ramp = np.tile(np.arange(0, 250, 5, dtype=np.uint8), (50, 1))
     if mode == "I;16":
         data = made_faces.encode(Image.fromarray(ramp.astype(np.uint16) * 257), "PNG")
+    elif mode == "CMYK":
+        data = made_faces.encode(Image.fromarray(ramp).convert("RGB").convert("CMYK"), "TIFF")
     else:
-        kind = {"CMYK": "TIFF"}.get(mode, "PNG")
-        data = made_faces.encode(Image.fromarray(ramp).convert("RGB" if mode == "CMYK" else "L").convert(mode), kind)
+        data = made_faces.encode(Image.fromarray(ramp).convert(mode), "PNG")
 
     grey = faces.decode(data)
 
     assert grey.dtype == np.uint8 and grey.shape == (50, 50)
-
     if mode != "1":
         assert np.abs(grey.astype(int) - ramp).max() <= 3
 
 
-def test_cmyk_jpeg_and_transparency() -> None:
+def test_a_cmyk_jpeg_is_decoded_and_transparency_becomes_grey() -> None:
     red = Image.new("RGB", (60, 60), (255, 0, 0))
-    assert abs(int(faces.decode(made_faces.encode(red.convert("CMYK"), "JPEG"))[30, 30]) - 76) <= 4
+    grey = faces.decode(made_faces.encode(red.convert("CMYK"), "JPEG"))
+    assert abs(int(grey[30, 30]) - 76) <= 4  # 0.299 × 255: red's luma
 
     clear = Image.new("RGBA", (60, 60), (255, 255, 255, 0))
-    assert faces.decode(made_faces.encode(clear, "PNG"))[30, 30] == 128
+    grey = faces.decode(made_faces.encode(clear, "PNG"))
+    assert grey[30, 30] == 128
 
 
 PNG = made_faces.encode(Image.fromarray(made_faces.face(0, 1, 100)), "PNG")
@@ -60,7 +62,7 @@ JPEG = made_faces.encode(Image.fromarray(made_faces.face(0, 1, 100)), "JPEG")
         (made_faces.encode(Image.fromarray(np.zeros((9, 9), np.float32)), "TIFF"), "floating-point"),
     ],
 )
-def test_unreadable(data: bytes, reason: str) -> None:
+def test_an_image_that_cannot_be_read_says_why(data: bytes, reason: str) -> None:
     with pytest.raises(faces.UnreadableImage, match=reason):
         faces.decode(data)
 
@@ -110,9 +112,8 @@ def test_portraits_are_cropped_to_the_face(tmp_path: Path, read: Loader, monkeyp
     dataset = read("jaffe")
 
     assert dataset.report["faces"]["detected"] == 1
-
     for split in SPLITS:
-        part = dataset.open_test() if split == "test" else dataset.open(split)
+        part = open_split(dataset, split)
         np.testing.assert_array_equal(labels_of(part.images), part.labels)
 
 
@@ -127,7 +128,8 @@ def test_portraits_without_a_face_are_framed_as_the_others_are(
         Image.fromarray(portrait).save(path)
 
     def find(grey: np.ndarray) -> tuple[float, ...] | None:
-        return None if 255 - grey[0, 0] in (3, 50) else (32.0, 62.0, 55.0, 55.0)
+        number = 255 - grey[0, 0]
+        return None if number in (3, 50) else (32.0, 62.0, 55.0, 55.0)
 
     monkeypatch.setattr(faces, "find_face", find)
 
@@ -135,13 +137,12 @@ def test_portraits_without_a_face_are_framed_as_the_others_are(
 
     assert (dataset.report["faces"]["detected"], dataset.report["faces"]["centre_cropped"]) == (68, 2)
     assert any("2 of 70 portraits: cropped where the others' faces lie" in text for text in dataset.report["notices"])
-
     for split in SPLITS:
-        part = dataset.open_test() if split == "test" else dataset.open(split)
+        part = open_split(dataset, split)
         np.testing.assert_allclose(part.images.mean((1, 2)), 30, atol=8)
 
 
-def test_crop_repeats_the_edge_beyond_the_image() -> None:
+def test_a_crop_repeats_the_edge_beyond_the_image() -> None:
     grey = np.arange(100, dtype=np.uint8).reshape(10, 10)
     square = faces.crop_square(grey, (-5, -5, 10, 10), margin=0)
     assert square.shape == (10, 10) and (square[:5, :5] == 0).all() and square[9, 9] == 44

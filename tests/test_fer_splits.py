@@ -20,12 +20,13 @@ from made_faces import MADE
 
 
 @pytest.mark.parametrize("case", ["jaffe", "fer2013 plain"])
-def test_same_seed_same_split(case: str, tmp_path: Path, read: Loader) -> None:
+def test_equal_seeds_give_equal_splits(case: str, tmp_path: Path, read: Loader) -> None:
     made = MADE[case]
     made.writer(tmp_path / "data" / made.name)
-    one, again, other = (
-        read(made.name, seed=seed, cache_dir=tmp_path / cache) for seed, cache in ((1, "a"), (1, "b"), (2, "b"))
-    )
+
+    one = read(made.name, seed=1, cache_dir=tmp_path / "a")
+    again = read(made.name, seed=1, cache_dir=tmp_path / "b")
+    other = read(made.name, seed=2, cache_dir=tmp_path / "b")
 
     assert one.digest == again.digest != other.digest
     np.testing.assert_array_equal(one.open("train").images, again.open("train").images)
@@ -36,11 +37,13 @@ def test_same_seed_same_split(case: str, tmp_path: Path, read: Loader) -> None:
 @given(st.integers(0, 2**32), st.integers(3, 30), st.integers(30, 200))
 def test_subjects_never_cross(seed: int, people: int, images: int) -> None:
     rng = np.random.default_rng(seed)
-    labels, subjects = rng.integers(0, 7, images), np.arange(images) % people
-    assignment = splits.assign_splits(
-        labels, subjects, np.arange(images), [None] * images, splits.wanted_sizes(images, None), seed
-    )
-    parts = assignment.parts
+    labels = rng.integers(0, 7, images)
+    subjects = np.arange(images) % people
+    groups = np.arange(images)  # no two images are equal
+    no_own_splits = [None] * images
+    wanted = splits.wanted_sizes(images, None)
+
+    parts = splits.assign_splits(labels, subjects, groups, no_own_splits, wanted, seed).parts
 
     assert set(parts) == {0, 1, 2}
     assert len(np.unique(np.stack([subjects, parts]), axis=1)[0]) == people
@@ -55,17 +58,20 @@ def test_equal_pixels_stay_together(seed: int, images: int) -> None:
     parts = image_splits.split_by_image(labels, groups, [images // 10, images // 10], seed)
     assert all(len(set(parts[groups == group])) == 1 for group in np.unique(groups))
 
-    of_groups = {label: len({*groups[labels == label]}) for label in range(7)}
-    for part in range(3):
-        assert {label for label in of_groups if (parts[labels == label] == part).any()} >= {
-            label for label, count in of_groups.items() if count > 40
-        }
+    for label in range(7):
+        if len(np.unique(groups[labels == label])) > 40:  # enough for every split to have some
+            assert set(parts[labels == label]) == {0, 1, 2}
 
 
 def test_sizes_are_exact_without_subjects() -> None:
-    labels = np.random.default_rng(0).choice(7, 35887, p=[0.138, 0.015, 0.143, 0.25, 0.169, 0.112, 0.173])
-    parts = image_splits.split_by_image(labels, np.arange(35887), [3589, 3589], 0)
-    assert np.bincount(parts).tolist() == [28709, 3589, 3589]
+    """FER2013's shape: its images, its shares of the seven expressions, its three splits."""
+    images, held_out = 35887, 3589
+    shares = [0.138, 0.015, 0.143, 0.25, 0.169, 0.112, 0.173]
+    labels = np.random.default_rng(0).choice(7, images, p=shares)
+
+    parts = image_splits.split_by_image(labels, np.arange(images), [held_out, held_out], 0)
+
+    assert np.bincount(parts).tolist() == [28709, held_out, held_out]
 
 
 def test_sizes_by_subject_come_near_the_papers() -> None:
@@ -82,49 +88,68 @@ JAFFE_SIZES = (23, 22, 22, 20, 21, 21, 20, 21, 21, 22)  # images of each of its 
 
 
 def nearest(sizes: tuple[int, ...], wanted: tuple[int, int], most: int = 4) -> int:
-    """Returns how near two parts of whole people can come to the wanted sizes together, of all ways to choose them."""
-    numbers, best = range(len(sizes)), sum(sizes)
-    choices = [chosen for count in range(1, most + 1) for chosen in itertools.combinations(numbers, count)]
-    for validation in choices:
-        for test in choices:
-            if not set(validation) & set(test):
-                found = [sum(sizes[who] for who in part) for part in (validation, test)]
-                best = min(best, sum(abs(size - aim) for size, aim in zip(found, wanted, strict=True)))
+    """Returns how near two sets of people can come to the wanted sizes together, of all ways to choose them.
+
+    Args:
+        sizes: How many images each person has.
+        wanted: How many images validation and test should have.
+        most: How many people either may have.
+
+    Returns:
+        The sum of both differences, in images.
+    """
+    people = range(len(sizes))
+    choices = [chosen for count in range(1, most + 1) for chosen in itertools.combinations(people, count)]
+    best = sum(sizes)
+    for validation, test in itertools.product(choices, choices):
+        if set(validation) & set(test):
+            continue
+        differences = [
+            abs(sum(sizes[person] for person in chosen) - aim)
+            for chosen, aim in zip((validation, test), wanted, strict=True)
+        ]
+        best = min(best, sum(differences))
     return best
 
 
 def test_every_person_is_tested_by_some_seed_and_sizes_stay_near_the_wanted_ones() -> None:
     subjects = np.repeat(np.arange(10), JAFFE_SIZES)
     labels = np.concatenate([np.arange(size) % 7 for size in JAFFE_SIZES])
+    wanted = (15, 67)
     slack = subject_splits.SLACK * len(labels) / 10
-    limit = nearest(JAFFE_SIZES, (15, 67)) + slack
-    seen: dict[int, set[int]] = {1: set(), 2: set()}
+    limit = nearest(JAFFE_SIZES, wanted) + slack
+    validated, tested = set(), set()
     divisions = set()
+
     for seed in range(150):
-        parts = subject_splits.split_by_subject(labels, subjects, [15, 67], seed)
+        parts = subject_splits.split_by_subject(labels, subjects, list(wanted), seed)
         people = [set(subjects[parts == part].tolist()) for part in range(3)]
         assert sum(len(part) for part in people) == 10
-        assert np.abs(np.bincount(parts)[1:] - [15, 67]).sum() <= limit
+        assert np.abs(np.bincount(parts)[1:] - wanted).sum() <= limit
         assert all(len(set(labels[parts == part].tolist())) == 7 for part in range(3))
-        for part in seen:
-            seen[part] |= people[part]
+        validated |= people[1]
+        tested |= people[2]
         divisions.add(parts.tobytes())
 
-    assert seen[2] == set(range(10)) and len(seen[1]) >= 8 and len(divisions) > 50
+    assert tested == set(range(10)) and len(validated) >= 8 and len(divisions) > 50
 
 
 @pytest.mark.parametrize("people", [3, 4, 12, 30])
 def test_every_person_of_equals_is_tested_by_some_seed(people: int) -> None:
-    subjects, labels = np.repeat(np.arange(people), 14), np.tile(np.arange(7), 2 * people)
+    subjects = np.repeat(np.arange(people), 14)
+    labels = np.tile(np.arange(7), 2 * people)
     wanted = splits.wanted_sizes(len(labels), None)[1:]
-    parts = [subject_splits.split_by_subject(labels, subjects, wanted, seed) for seed in range(60)]
-    tested = {who for part in parts for who in subjects[part == 2].tolist()}
+    tested = set()
+
+    for seed in range(60):
+        parts = subject_splits.split_by_subject(labels, subjects, wanted, seed)
+        tested |= set(subjects[parts == 2].tolist())
 
     assert tested == set(range(people))
 
 
 @pytest.mark.parametrize("keep", [False, True])
-def test_hazards(keep: bool, tmp_path: Path, read: Loader) -> None:
+def test_copies_and_images_without_contrast_are_counted_and_dropped(keep: bool, tmp_path: Path, read: Loader) -> None:
     with_duplicates(tmp_path / "data/fer2013")
     dataset = read("fer2013", keep_duplicates=keep)
 
@@ -149,7 +174,7 @@ def test_hazards(keep: bool, tmp_path: Path, read: Loader) -> None:
     assert len(dataset.open("validation")) == (8 if keep else 7)
 
 
-def test_duplicates_stay_on_one_side(tmp_path: Path, read: Loader) -> None:
+def test_duplicates_stay_on_one_side_of_a_split(tmp_path: Path, read: Loader) -> None:
     root = tmp_path / "data/mine"
     made_faces.plain_folders(root)
     for path in list(root.rglob("*.png"))[:30]:

@@ -18,7 +18,7 @@ import made_faces
 from fer.datasets import SPLITS, Dataset
 from fer.datasets import dataset as prepared_files
 from fer.errors import InputError
-from hostile import sampled
+from hostile import flipped, sampled
 from made_data import read_copy, write_small
 from study import inputs
 
@@ -29,9 +29,7 @@ PREPARED = [name for split in SPLITS for name in prepared_files.file_names(split
 
 
 def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-3] ^= 1
-    path.write_bytes(content)
+    path.write_bytes(flipped(path.read_bytes(), -3))
 
 
 def flip_in_place(path: Path) -> None:
@@ -82,12 +80,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 
 def contents(dataset: Dataset) -> dict[str, bytes]:
-    splits = {split: dataset.open(split) for split in ("train", "validation")} | {"test": dataset.open_test()}
-    return {
-        f"{split}.{name}": np.array(part).tobytes()
-        for split, parts in splits.items()
-        for name, part in vars(parts).items()
-    }
+    """Returns the bytes of every array of a dataset."""
+    found = {}
+    for split in SPLITS:
+        arrays = dataset.open_test() if split == "test" else dataset.open(split)
+        for name, array in vars(arrays).items():
+            found[f"{split}.{name}"] = np.array(array).tobytes()
+    return found
 
 
 @pytest.mark.parametrize(("name", "damage"), sampled(7, [*PREPARED, "report.json", prepared_files.SUMS], DAMAGES))
@@ -122,14 +121,20 @@ def test_what_is_damaged_and_cannot_be_prepared_again_is_an_error(name, damage, 
     assert "prepared data is read as it was written" in str(caught.value) and str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize(("name", "damage"), sampled(5, ["train.images.npy", "test.labels.npy"], DAMAGES))
-def test_a_worker_opens_the_studys_dataset_though_it_was_damaged_or_deleted(name, damage, tmp_path):
-    made_faces.manifest(tmp_path / "data/mine")
+def prepare_for_a_study(folder: Path) -> tuple[dict, dict]:
+    """Prepares a dataset as a study's parent does; returns the study's options and its record of the dataset."""
+    made_faces.manifest(folder / "data/mine")
     options = {
-        "data": str(tmp_path / "data"), "out": str(tmp_path / "runs"), "equalise": False, "keep_duplicates": False,
+        "data": str(folder / "data"), "out": str(folder / "runs"), "equalise": False, "keep_duplicates": False,
         "seed": 0, "preset": "tiny",
     }  # fmt: skip
     record = inputs.dataset_record(inputs.prepare_dataset("mine", options, "real"))
+    return options, record
+
+
+@pytest.mark.parametrize(("name", "damage"), sampled(5, ["train.images.npy", "test.labels.npy"], DAMAGES))
+def test_a_worker_opens_the_studys_dataset_though_it_was_damaged_or_deleted(name, damage, tmp_path):
+    options, record = prepare_for_a_study(tmp_path)
     opened = inputs.reopen_dataset(record, options)
     before = contents(opened)
     damage(opened.folder / name)
@@ -140,12 +145,7 @@ def test_a_worker_opens_the_studys_dataset_though_it_was_damaged_or_deleted(name
 
 
 def test_a_worker_refuses_other_data_in_the_place_of_what_is_gone(tmp_path):
-    made_faces.manifest(tmp_path / "data/mine")
-    options = {
-        "data": str(tmp_path / "data"), "out": str(tmp_path / "runs"), "equalise": False, "keep_duplicates": False,
-        "seed": 0, "preset": "tiny",
-    }  # fmt: skip
-    record = inputs.dataset_record(inputs.prepare_dataset("mine", options, "real"))
+    options, record = prepare_for_a_study(tmp_path)
     opened = inputs.reopen_dataset(record, options)
     shutil.rmtree(opened.folder)
     made_faces.write(tmp_path / "data/mine/pictures/0.png", 0)
@@ -174,6 +174,7 @@ def test_checksums_that_are_none_are_made_again(content, prepared):
 def test_a_file_is_verified_once_per_process(prepared, monkeypatch):
     dataset = read_copy(prepared.folder)
     contents(dataset)
+
     monkeypatch.setattr(prepared_files, "sum_of", lambda _: pytest.fail("verified again"))
 
     assert contents(dataset) == prepared.content
