@@ -98,6 +98,11 @@ def made_trials(count: int = 30, seed: int = 0) -> list[FrozenTrial]:
     return trials
 
 
+def make_point(name: str, right: dict[str, np.ndarray], **about: Any) -> ConfirmedPoint:
+    """Returns a confirmed point, given which test images each of its trainings got right."""
+    return ConfirmedPoint(name, name, right, named=name, **about)
+
+
 def paper_trials() -> list[FrozenTrial]:
     """The paper's strategies, each with half and with all of the target's images."""
     points = [("BL", 1.0)] + [(name, share) for name in STRATEGIES[1:] for share in (0.5, 1.0)]

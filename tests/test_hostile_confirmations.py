@@ -13,7 +13,7 @@ from optuna.storages.journal import JournalFileBackend
 from fer.config import AdaptationConfig, to_flat
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
-from hostile import DAMAGES, damage
+from hostile import DAMAGES, damage, flipped
 from made_study import made_confirmed, made_info, made_study, made_trial, rich_info, sound_trials, whole_record
 from study import confirm
 from study.confirmation import plan
@@ -31,8 +31,7 @@ def stored(tmp_path):
     """A study with a whole record in a journal; returns its output folder."""
     folder = tmp_path / "runs" / "made"
     folder.mkdir(parents=True)
-    trials = sound_trials()
-    study = made_study(trials, JournalStorage(JournalFileBackend(str(folder / "journal.log"))))
+    study = made_study(sound_trials(), JournalStorage(JournalFileBackend(str(folder / "journal.log"))))
     study.set_user_attr("study", whole_record(name="made"))
     return folder.parent
 
@@ -76,13 +75,15 @@ def test_an_odd_opening_counts_as_one(known, stored):
 
 
 def test_a_trial_that_cannot_be_trained_again_does_not_keep_the_others_from_it(capsys):
-    values = [(0.99, 0.1), (0.1, 0.99), (0.7, 0.7)]
-    trials = [made_trial(number, values=pair, config=to_flat(AdaptationConfig(lr=0.001 * (number + 1))))
-              for number, pair in enumerate(values)]  # fmt: skip
+    trials = []
+    for number, pair in enumerate([(0.99, 0.1), (0.1, 0.99), (0.7, 0.7)]):
+        config = AdaptationConfig(lr=0.001 * (number + 1))
+        trials.append(made_trial(number, values=pair, config=to_flat(config)))
     trials[1].user_attrs["config"]["lr"] = "fast"
     trials[2].user_attrs["config"]["optimiser"] = 7
     study = made_study(trials)
     study.set_user_attr("study", whole_record())
+
     jobs = plan.plan_jobs(study)
     assert [job.name for job in jobs if job.name.startswith("trial")] == ["trial 0"]
 
@@ -115,7 +116,10 @@ def some_answers() -> dict[str, np.ndarray]:
 def test_whole_answers_are_read_as_they_were_written(tmp_path):
     write_answers(tmp_path, some_opening(), 0, 0, some_answers())
     found = read_answers(tmp_path, some_opening(), 0, 0)
-    assert found is not None and all((found[name] == values).all() for name, values in some_answers().items())
+
+    assert found is not None
+    for name, values in some_answers().items():
+        assert (found[name] == values).all()
 
 
 @pytest.mark.parametrize("how", [*DAMAGES.values(), 0.1, 0.9, 0.99, "fifo", "link", "flipped", "pickle"], ids=str)
@@ -130,9 +134,8 @@ def test_damaged_answers_are_trained_again(how, tmp_path):
         path.unlink()
         path.symlink_to(path)
     elif how == "flipped":
-        content = bytearray(path.read_bytes())
-        content[len(content) // 3] ^= 16
-        path.write_bytes(content)
+        content = path.read_bytes()
+        path.write_bytes(flipped(content, len(content) // 3, bit=4))
     elif how == "pickle":
         np.savez(path, mark=np.array({"a": 1}, dtype=object))
     else:
@@ -150,7 +153,6 @@ FOREIGN: dict[str, dict[str, Any]] = {
 def test_answers_of_another_opening_are_trained_again(change, tmp_path):
     theirs = dataclasses.replace(some_opening(), **change)
     write_answers(tmp_path, theirs, 0, 0, some_answers())
-
     answers_path(tmp_path, theirs, 0, 0).rename(answers_path(tmp_path, some_opening(), 0, 0))
 
     assert read_answers(tmp_path, some_opening(), 0, 0) is None
@@ -160,7 +162,6 @@ def test_answers_of_another_opening_are_trained_again(change, tmp_path):
 def test_answers_of_another_training_are_trained_again(training, tmp_path):
     opening = some_opening()
     write_answers(tmp_path, opening, *training, some_answers())
-
     answers_path(tmp_path, opening, *training).rename(answers_path(tmp_path, opening, 0, 0))
 
     assert read_answers(tmp_path, opening, 0, 0) is None
@@ -199,12 +200,14 @@ def test_a_damaged_entry_still_counts(line, tmp_path):
     note_evaluation(tmp_path, "d", entry("a"))
     with evaluations_file(tmp_path, "d").open("ab") as file:
         file.write(line.encode("utf-8", "surrogatepass") + b"\n")
-    before = note_evaluation(tmp_path, "d", entry("b"))
-    assert [known["study"] for known in before] == (["a", UNKNOWN] if line else ["a"])
 
-    info = made_info(confirmation={"test_sets": {"target": {"evaluated_before": before}}})
-    said = evaluated_before(info)
-    assert f"evaluated {'2 times' if line else 'once'} before" in said and said.isprintable()
+    before = note_evaluation(tmp_path, "d", entry("b"))
+
+    # An empty line is no entry.
+    studies, times = (["a", UNKNOWN], "2 times") if line else (["a"], "once")
+    assert [evaluation["study"] for evaluation in before] == studies
+    said = evaluated_before(made_info(confirmation={"test_sets": {"target": {"evaluated_before": before}}}))
+    assert f"evaluated {times} before" in said and said.isprintable()
 
 
 NOBODY = [None, 3, "x", [], {}, {"target": 3}, {"target": {}}, {"source": {"evaluated_before": 3}},

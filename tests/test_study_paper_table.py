@@ -1,5 +1,7 @@
 """The paper's table: its layout, published figures beside real data only, intervals of what was confirmed."""
 
+import io
+
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -11,7 +13,7 @@ from study.reporting import export, paper_table, terminal
 from study.trials import trials_table
 
 
-def test_paper_table_has_the_papers_layout():
+def test_a_paper_table_has_the_papers_layout():
     table = trials_table(paper_trials())
     found = paper_table.paper_table(table, "tfeid", published=True)
     columns = ["BL", "FC_50", "FC_100", "FC+CL_50", "FC+CL_100", "RE_50", "RE_100", "FU_50", "FU_100"]
@@ -35,7 +37,7 @@ def test_fusion_from_scratch_gets_rows_of_its_own_where_it_was_tried_and_nothing
     assert [row[0] for row in paper_table.as_table(found).rows][-2:] == ["FU-scratch 50 %", "FU-scratch 100 %"]
 
 
-def test_paper_table_averages_repeats_and_shows_gaps():
+def test_a_paper_table_averages_repeats_and_shows_gaps():
     trials = [*paper_trials()[:2], made_trial(9, values=(0.7, 0.7), strategy="BL", config={"lr": 0.1, "amount": 1.0})]
     found = paper_table.paper_table(trials_table(trials), "mine", published=True)
 
@@ -61,33 +63,43 @@ def test_published_figures_stand_beside_real_data_only():
 
 
 def confirmed_info(space: str, **changes) -> dict:
+    """Returns the record of a study on real data, confirmed with accuracies and intervals that differ by 0.1."""
+    accuracies = {"BL": 0.6, "FC": 0.5}
+    if space == "paper":
+        accuracies = {"BL": 0.6, "FC 100 %": 0.5, "RE 50 %": 0.4}
     real = {
         "synthetic": False,
         "source": {"name": "fer2013", "kind": "real"},
         "target": {"name": "jaffe", "kind": "real"},
     }
-    names = [("BL", 0.6), ("FC 100 %", 0.5), ("RE 50 %", 0.4)] if space == "paper" else [("BL", 0.6), ("FC", 0.5)]
-    points = [{"name": n, "named": n, "strategy": n.split()[0], "alpha": "1", "model": "", "front": False, "seeds": 5,
-               **{f"{side}_{end}": value + shift for side in ("source", "target")
-                  for end, shift in (("test", 0), ("lower", -0.1), ("upper", 0.1))},
-               "source_p": 1.0, "target_p": 1.0} for n, value in names]  # fmt: skip
-    opening = {"seeds": 5, "opened": "now", "finished": "now", "results": {"points": points, "alike": {}}}
+    results = {"points": [confirmed_row(name, accuracy) for name, accuracy in accuracies.items()], "alike": {}}
+    opening = {"seeds": 5, "opened": "now", "finished": "now", "results": results}
     return made_info(options={"space": space, "amount": 1.0}, confirmation=opening, **(real | changes))
 
 
+def confirmed_row(name: str, accuracy: float) -> dict:
+    row = {
+        "name": name, "named": name, "strategy": name.split()[0], "alpha": "1", "model": "", "front": False, "seeds": 5,
+    }  # fmt: skip
+    for domain in ("source", "target"):
+        row[f"{domain}_test"] = accuracy
+        row[f"{domain}_lower"] = accuracy - 0.1
+        row[f"{domain}_upper"] = accuracy + 0.1
+        row[f"{domain}_p"] = 1.0
+    return row
+
+
 def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_published():
-    table = trials_table(paper_trials())
-    found = paper_table.study_paper_table(confirmed_info("paper"), table).set_index(["figures", "domain"])
+    paper = paper_table.study_paper_table(confirmed_info("paper"), trials_table(paper_trials()))
+
+    found = paper.set_index(["figures", "domain"])
     assert found.loc[(paper_table.TESTED, "target"), ["BL", "FC_100", "RE_50"]].tolist() == [60, 50, 40]
-    assert (
-        found.loc[(paper_table.LOWER, "source"), "FC_100"] == 40
-        and found.loc[(paper_table.UPPER, "source"), "FC_100"] == 60
-    )
+    assert found.loc[(paper_table.LOWER, "source"), "FC_100"] == 40
+    assert found.loc[(paper_table.UPPER, "source"), "FC_100"] == 60
     assert found.loc[(paper_table.DIFFERENCE, "target"), "FC_100"] == pytest.approx(50 - 55.22)
     assert found.loc[(paper_table.DIFFERENCE, "source"), "BL"] == pytest.approx(60 - 68.35)
 
-    shown = paper_table.as_table(paper_table.study_paper_table(confirmed_info("paper"), table))
-    (row,) = (row for row in shown.rows if row[0] == "FC 100 %")
+    (row,) = (row for row in paper_table.as_table(paper).rows if row[0] == "FC 100 %")
     assert "50.0 [40.0, 60.0]" in row and "-5.22" in row
 
 
@@ -102,24 +114,19 @@ def test_a_front_of_which_no_point_was_confirmed_keeps_its_rows():
 
 def test_another_space_shows_what_was_confirmed_of_the_papers_strategies():
     found = paper_table.study_paper_table(confirmed_info("card"), trials_table(paper_trials()))
-    assert paper_table.OURS not in set(found["figures"]) and [row[0] for row in paper_table.as_table(found).rows] == [
-        "BL",
-        "FC 100 %",
-    ]
+    assert paper_table.OURS not in set(found["figures"])
+    assert [row[0] for row in paper_table.as_table(found).rows] == ["BL", "FC 100 %"]
 
     made_up = confirmed_info("card", synthetic=True, target={"name": "jaffe", "kind": "synthetic"})
-    assert set(paper_table.study_paper_table(made_up, trials_table([]))["figures"]) == {
-        paper_table.TESTED,
-        paper_table.LOWER,
-        paper_table.UPPER,
-    }
+    found = paper_table.study_paper_table(made_up, trials_table([]))
+    assert set(found["figures"]) == {paper_table.TESTED, paper_table.LOWER, paper_table.UPPER}
 
 
-def test_paper_table_prints():
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    console.print(
-        terminal.paper_rich_table(paper_table.paper_table(trials_table(paper_trials()[:3]), "tfeid"), "[odd] title")
-    )
+def test_a_paper_table_is_printed_with_gaps_and_odd_titles():
+    console = Console(width=160, record=True, file=io.StringIO())
+    table = paper_table.paper_table(trials_table(paper_trials()[:3]), "tfeid")
+
+    console.print(terminal.paper_rich_table(table, "[odd] title"))
 
     text = console.export_text()
 
