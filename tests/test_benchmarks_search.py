@@ -120,7 +120,7 @@ def test_a_search_is_kept_as_the_steps_of_its_hypervolume():
     assert volumes[1] == volumes[2] > volumes[0]
 
 
-def test_attainment_by_hand():
+def test_attainment_is_what_counting_by_hand_gives():
     curve = {"cost": [[1.0, 4.0], [2.0, 3.0]], "vectors": [[[0.5, 0.6], [0.7, 0.4]], [[0.6, 0.5], None]]}
     grid = np.array([0.4, 0.55, 0.65])
 

@@ -25,7 +25,6 @@ def test_one_image_per_person_and_one_seed_is_students_t_of_the_images():
     assert found.mean == pytest.approx(values.mean())
     assert found.error == pytest.approx(values.std(ddof=1) / math.sqrt(7))
     assert found.p_value == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
-
     low, high = stats.t.interval(0.9, 6, values.mean(), values.std(ddof=1) / math.sqrt(7))
     assert found.interval_of_difference(0.9) == pytest.approx((low, min(1.0, high)))
 
@@ -36,7 +35,6 @@ def test_images_of_one_person_count_as_their_mean_where_all_have_as_many():
     values, subjects = np.repeat(of_person, 20), np.repeat(np.arange(6), 20)
     found, means = estimate(values, subjects), estimate(of_person, alone(6))
     assert (found.mean, found.error, found.freedom) == pytest.approx((means.mean, means.error, means.freedom))
-
     shuffled = rng.permutation(120)
     again = estimate(values[shuffled], subjects[shuffled])
     assert (again.mean, again.error) == pytest.approx((found.mean, found.error))
@@ -46,7 +44,6 @@ def test_people_of_different_size_are_weighed_by_the_jackknife():
     values, subjects = np.array([1, 1, 1, 0, 1, 0.0]), np.array([0, 0, 0, 0, 1, 2])
     without = np.array([0.5, 3 / 5, 4 / 5])
     expected = 2 / 3 * np.square(without - 4 / 6).sum()
-
     assert estimate(values, subjects).error == pytest.approx(math.sqrt(expected))
 
 
@@ -55,7 +52,6 @@ def test_a_shift_common_to_all_people_is_the_seeds_variance():
     values = np.tile(np.linspace(0.4, 0.6, 5), (4, 1))
     found, without = estimate(values + shift, alone(5)), estimate(values, alone(5))
     assert found.error**2 - without.error**2 == pytest.approx(shift.var(ddof=1) / 4)
-
     parts = without.error**2, shift.var(ddof=1) / 4
     assert found.freedom == pytest.approx(sum(parts) ** 2 / (parts[0] ** 2 / 4 + parts[1] ** 2 / 3))
 
@@ -68,7 +64,6 @@ def test_errors_are_those_of_the_two_way_analysis_of_variance(people, seeds):
     square_of_seeds = people * np.square(of_seed - mean).sum() / (seeds - 1)
     square_of_both = np.square(values - of_seed - of_person + mean).sum() / ((seeds - 1) * (people - 1))
     variance = (square_of_people + max(0, square_of_seeds - square_of_both)) / (seeds * people)
-
     assert estimate(values, alone(people)).error == pytest.approx(math.sqrt(variance))
 
 
@@ -76,7 +71,6 @@ def test_repeating_one_seed_adds_nothing():
     rng = np.random.default_rng(2)
     row, subjects = rng.random(30) < 0.6, np.repeat(np.arange(6), 5)
     once, five = estimate(row, subjects), estimate(np.tile(row, (5, 1)), subjects)
-
     assert (five.mean, five.error, five.freedom) == pytest.approx((once.mean, once.error, once.freedom))
 
 
@@ -103,7 +97,6 @@ def test_an_interval_excludes_zero_exactly_where_its_p_value_is_small(people, le
 def test_one_person_says_nothing_about_others(share, seeds):
     right = np.tile(np.arange(20) < 20 * share, (seeds, 1))
     found = estimate(right, np.zeros(20, int))
-
     assert found.interval_of_share(0.95) == (0.0, 1.0) and found.interval_of_difference(0.95) == (-1.0, 1.0)
     assert found.p_value == 1 and found.detectable(0.95) == math.inf
 
@@ -113,9 +106,7 @@ def test_one_person_says_nothing_about_others(share, seeds):
 def test_people_who_are_all_alike_leave_an_interval_that_more_people_narrow(people, share):
     right = np.tile(np.arange(5) < 5 * share, (3, people))
     low, high = estimate(right, np.repeat(np.arange(people), 5)).interval_of_share(0.95)
-
     more = estimate(np.tile(right, 2), np.repeat(np.arange(2 * people), 5)).interval_of_share(0.95)
-
     assert low <= share <= high and 0 < more[1] - more[0] < high - low <= 1
 
 
@@ -124,7 +115,6 @@ def test_the_same_small_gain_of_few_people_is_not_certain(people):
     gain = np.tile([1, 1, 0, 0, 0, 0, 0, 0, 0, 0], people)
     found = estimate(gain, np.repeat(np.arange(people), 10))
     assert found.p_value > (0.05 if people <= 3 else 0.001)
-
     same = estimate(np.zeros(10 * people), np.repeat(np.arange(people), 10))
     assert same.p_value == 1 and same.interval_of_difference(0.95)[1] > 0
 
@@ -138,7 +128,6 @@ def test_a_detectable_difference_is_found_four_times_in_five(people, seeds):
     freedom = float(np.mean([one.freedom for one in found]))
     difference = Estimate(0.0, float(error), freedom, people).detectable(0.95)
     power = np.mean([Estimate(one.mean + difference, one.error, one.freedom, people).p_value < 0.05 for one in found])
-
     assert power == pytest.approx(0.8, abs=0.06)
 
 
@@ -223,7 +212,6 @@ def test_intervals_of_accuracies_cover_what_they_promise(people, seeds, sequence
     covered = np.mean((intervals[:, 0] <= share) & (share <= intervals[:, 1]))
     # Three people, one training: Wilson's form errs on the wide side, where a plain t covers 94 %, with seeds 90 %.
     most = 0.99 if (people, seeds) == (3, 1) else 0.97
-
     assert 0.93 <= covered <= most
 
 
@@ -243,5 +231,4 @@ def test_seeds_that_move_all_people_together_do_not_make_false_positives(ratio, 
     shift = math.sqrt(ratio / people) * rng.normal(size=(2500, seeds, 1))
     values = shift + rng.normal(size=(2500, seeds, people))
     p_values = np.array([estimate(one, alone(people)).p_value for one in values])
-
     assert np.mean(p_values < 0.05) <= 0.06

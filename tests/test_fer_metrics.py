@@ -26,7 +26,7 @@ def test_accuracy_uar_and_f1_agree_with_scikit_learn(pairs):
     assert metrics.macro_f1(labels, predicted) == pytest.approx(f1_score(labels, predicted, average="macro"))
 
 
-def test_retention_by_hand():
+def test_retention_is_what_counting_by_hand_gives():
     assert metrics.retention(0.6, 0.45) == pytest.approx(0.75)
     assert metrics.retention_above_chance(0.6, CHANCE) == pytest.approx(0.0)
     assert metrics.retention_above_chance(0.6, 0.6) == pytest.approx(1.0)

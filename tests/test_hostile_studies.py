@@ -12,7 +12,7 @@ import pytest
 
 from commands import command, run
 from commands import study as run_study
-from hostile import DAMAGES, damage
+from hostile import DAMAGES, damage, flipped
 from study.confirmation.evaluations import evaluations_file
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.storage.backend import load_study
@@ -24,7 +24,7 @@ NAME = "small"
 def finished(tmp_path_factory):
     """A small finished study; returns the folder that holds its runs/."""
     folder = tmp_path_factory.mktemp("finished")
-    run_study(folder, "--trials", "6", "--study", NAME, "--tracking-uri", "none", "--workers", "1")
+    run_again(folder)
     return folder
 
 
@@ -39,6 +39,11 @@ def copied(finished, tmp_path):
     return tmp_path
 
 
+def run_again(folder: Path, *words: str) -> str:
+    """Runs the finished study again, or another of as many trials with the words that name it."""
+    return run_study(folder, "--trials", "6", *(words or ("--study", NAME)), "--tracking-uri", "none", "--workers", "1")
+
+
 def confirmation(folder: Path) -> dict[str, Any] | None:
     return load_study(NAME, folder / "runs", None).user_attrs.get(CONFIRMATION_ATTRIBUTE)
 
@@ -50,15 +55,15 @@ def confirmed(folder: Path, *words: str, code: int = 0) -> str:
 @pytest.mark.slow
 def test_two_processes_with_one_seed_confirm_the_same_figures(finished, tmp_path):
     figures = []
-    for number, workers in enumerate(("1", "2")):
-        folder = tmp_path / str(number)
+    for workers in ("1", "2"):
+        folder = tmp_path / workers
         shutil.copytree(finished / "runs", folder / "runs")
         said = run("confirm", NAME, "--seeds", "2", "--workers", workers, folder=folder)
         assert f"in {workers} processes" in said
         figures.append((folder / "runs" / NAME / "confirm.csv").read_bytes())
     assert figures[0] == figures[1]
 
-    rows = pd.read_csv(tmp_path / "0" / "runs" / NAME / "confirm.csv")
+    rows = pd.read_csv(tmp_path / "1" / "runs" / NAME / "confirm.csv")
     adapted = rows[rows["strategy"] != "BL"]  # no seed changes the baseline, which has no mean over seeds
     assert adapted[["source_val_again", "target_val_again"]].notna().all(axis=None)
     assert rows[["target_lower", "target_upper"]].notna().all(axis=None)
@@ -68,12 +73,13 @@ def test_two_processes_with_one_seed_confirm_the_same_figures(finished, tmp_path
 @pytest.mark.parametrize("name", ["trials.csv", "report.html"])
 @pytest.mark.parametrize("how", ["empty", "zeros", "no text"])
 def test_a_study_with_a_damaged_export_goes_on_and_writes_it_again(name, how, copied):
-    whole = (copied / "runs" / NAME / name).read_bytes()
-    damage(copied / "runs" / NAME / name, DAMAGES[how])
+    export = copied / "runs" / NAME / name
+    size = export.stat().st_size
+    damage(export, DAMAGES[how])
 
-    run_study(copied, "--trials", "6", "--study", NAME, "--tracking-uri", "none", "--workers", "1")
+    run_again(copied)
 
-    assert len((copied / "runs" / NAME / name).read_bytes()) == pytest.approx(len(whole), rel=0.1)
+    assert export.stat().st_size == pytest.approx(size, rel=0.1)
 
 
 @pytest.mark.slow
@@ -91,11 +97,11 @@ def test_an_odd_trial_in_a_journal_is_named_and_the_others_are_reported(copied):
     odd = {"measures": [1], "curve": "x", "config": 7, "confusion": {"source": 3}}
     journal = copied / "runs" / NAME / "journal.log"
     entries = [json.loads(line) for line in journal.read_text().splitlines()]
-    for each in entries:
-        for name in each.get("user_attr", {}):
-            if each.get("trial_id") == 1 and name in odd:
-                each["user_attr"][name] = odd[name]
-    journal.write_text("".join(json.dumps(each) + "\n" for each in entries))
+    for entry in entries:
+        if entry.get("trial_id") == 1:
+            attributes = entry.get("user_attr", {})
+            attributes.update({name: odd[name] for name in attributes if name in odd})
+    journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
 
     said = run("report", NAME, folder=copied)
 
@@ -117,9 +123,7 @@ def test_what_a_confirmation_needs_is_made_again(what, copied):
         shutil.rmtree(dataset)
     else:
         labels = dataset / "test.labels.npy"
-        content = bytearray(labels.read_bytes())
-        content[-8] ^= 1
-        labels.write_bytes(content)
+        labels.write_bytes(flipped(labels.read_bytes(), -8))
 
     said = confirmed(copied)
 
@@ -132,8 +136,8 @@ def test_what_a_confirmation_needs_is_made_again(what, copied):
 def test_a_confirmation_goes_on_after_a_crash_whatever_became_of_its_answers(how, copied):
     process = command("confirm", NAME, "--seeds", "2", "--workers", "1", folder=copied)
     folder = copied / "runs" / NAME / "confirm"
-    until = time.monotonic() + 120
-    while len(list(folder.glob("*.npz"))) < 2 and process.poll() is None and time.monotonic() < until:
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("*.npz"))) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -147,27 +151,32 @@ def test_a_confirmation_goes_on_after_a_crash_whatever_became_of_its_answers(how
     else:
         damage(first, DAMAGES[how])
     said = confirmed(copied)
+
     after = confirmation(copied) or {}
     assert after["opened"] == begun["opened"] and after["finished"] and "before" not in said
-    assert evaluations_file(copied / "runs", after["test_sets"]["target"]["digest"]).read_text().count("\n") == 1
+    evaluations = evaluations_file(copied / "runs", after["test_sets"]["target"]["digest"])
+    assert evaluations.read_text().count("\n") == 1
 
 
 @pytest.mark.slow
 def test_a_refused_command_leaves_the_test_sets_closed_and_the_same_images_are_counted_under_another_name(copied):
     for words in (["--device", "tpu"], ["--seeds", "1000000000"], ["--workers", "0"]):
         assert run("confirm", NAME, *words, folder=copied, code=2).startswith("error: ")
-    weights = copied / "other.safetensors"
+
     study = load_study(NAME, copied / "runs", None)
     record = study.user_attrs["study"]
+    weights = copied / "other.safetensors"
     weights.write_bytes(b"no network")
-    own = record["options"] | {"baseline": str(weights)}
-    study.set_user_attr("study", record | {"options": own, "baseline": record["baseline"] | {"file": str(weights)}})
+    options = record["options"] | {"baseline": str(weights)}
+    baseline = record["baseline"] | {"file": str(weights)}
+    study.set_user_attr("study", record | {"options": options, "baseline": baseline})
     assert "error: " in confirmed(copied, code=2)  # found out by the process that trains
     assert confirmation(copied) is None and not (copied / "runs" / ".cache" / "test-evaluations").exists()
 
     study.set_user_attr("study", record)
     assert "evaluated" not in confirmed(copied)
-    run_study(copied, "--trials", "6", "--study", "other", "--tracking-uri", "none", "--workers", "1", "--confirm", "1")
+
+    run_again(copied, "--study", "other", "--confirm", "1")
     for name in ("report.html", "report.md"):
         text = (copied / "runs" / "other" / name).read_text(encoding="utf-8")
         assert f"evaluated once before in this output folder, by the study {NAME}." in text

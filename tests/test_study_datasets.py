@@ -10,7 +10,7 @@ from study.datasets import main
 from tests import made_faces
 
 
-def test_help_is_quick() -> None:
+def test_help_comes_at_once() -> None:
     quickest = 9.0
     for _ in range(3):  # the machine may be busy
         started = time.monotonic()
@@ -19,7 +19,7 @@ def test_help_is_quick() -> None:
     assert quickest < 0.5
 
 
-def test_lists_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_name_it_lists_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made_faces.jaffe(tmp_path / "jaffe")
     made_faces.manifest(tmp_path / "mine")
     assert main(["--data", str(tmp_path)]) == 0
@@ -28,7 +28,9 @@ def test_lists_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "JAFFE" in said and "mine" in said and "drawn stand-in" in said
 
 
-def test_shows_a_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_is_shown_with_its_counts_and_a_contact_sheet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made_faces.jaffe(tmp_path / "data/jaffe")
     (tmp_path / "data/jaffe/KA.AN1.1.tiff").write_bytes(b"")
     out = tmp_path / "out"
@@ -45,7 +47,7 @@ def test_shows_a_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert image.width > 500
 
 
-def test_says_what_is_a_stand_in(
+def test_it_says_what_is_synthetic(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FER_DATA", raising=False)

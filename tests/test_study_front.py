@@ -1,4 +1,5 @@
 import io
+import itertools
 from types import SimpleNamespace
 
 import numpy as np
@@ -42,25 +43,29 @@ def dominates_or_equals(a: tuple, b: tuple) -> bool:
 
 
 @given(POINTS)
-def test_non_dominated_equals_brute_force(points):
+def test_non_dominated_points_are_those_of_brute_force(points):
     expected = []
-    for i, p in enumerate(points):
-        rivals = [q for j, q in enumerate(points) if j != i and dominates_or_equals(q, p)]
-        earlier_equal = any(q == p for q in points[:i])
-        expected.append(not any(np.isnan(p)) and not earlier_equal and all(q == p for q in rivals))
+    for index, point in enumerate(points):
+        others = [*points[:index], *points[index + 1 :]]
+        is_dominated = any(dominates_or_equals(other, point) and other != point for other in others)
+        is_repeated = point in points[:index]
+        expected.append(not any(np.isnan(point)) and not is_repeated and not is_dominated)
+
     assert pareto.non_dominated(points).tolist() == expected
 
 
 @settings(max_examples=60)
 @given(POINTS, st.sampled_from([(1 / 7, 1 / 7), (0.0, 0.0), (0.5, 0.1)]))
-def test_hypervolume_equals_counting_cells(points, reference):
-    edges = [sorted({reference[a], *(p[a] for p in points if p[a] > reference[a])}) for a in (0, 1)]
-    area = sum(
-        (x1 - x0) * (y1 - y0)
-        for x0, x1 in zip(edges[0], edges[0][1:], strict=False)
-        for y0, y1 in zip(edges[1], edges[1][1:], strict=False)
-        if any(p[0] >= x1 and p[1] >= y1 for p in points)
+def test_the_hypervolume_is_the_area_of_the_cells_below_a_point(points, reference):
+    columns, rows = (
+        sorted({reference[axis], *(point[axis] for point in points if point[axis] > reference[axis])})
+        for axis in (0, 1)
     )
+    area = 0.0
+    for (left, right), (lower, upper) in itertools.product(itertools.pairwise(columns), itertools.pairwise(rows)):
+        if any(x >= right and y >= upper for x, y in points):
+            area += (right - left) * (upper - lower)
+
     assert pareto.hypervolume(points, reference) == pytest.approx(area, abs=1e-12)
 
 
@@ -69,7 +74,7 @@ def test_a_point_more_never_lowers_the_hypervolume(points, more):
     assert pareto.hypervolume([*points, more]) >= pareto.hypervolume(points) - 1e-12
 
 
-def test_hypervolume_in_closed_form():
+def test_the_hypervolume_of_few_points_has_its_closed_form():
     assert pareto.hypervolume([(0.5, 0.75)], (0.25, 0.25)) == 0.125
     assert pareto.hypervolume([(0.5, 1.0), (1.0, 0.5)], (0.0, 0.0)) == 0.75
     assert pareto.hypervolume([(1 / 7, 1.0), (1.0, 1 / 7)]) == 0.0
@@ -80,7 +85,7 @@ def test_equal_points_leave_the_first():
     assert pareto.non_dominated([(0.1, 0.1), (0.5, 0.5), (0.5, 0.5)]).tolist() == [False, True, False]
 
 
-def test_what_counts():
+def test_trials_that_ended_count_and_those_that_were_lost_do_not():
     states = [DONE, STOPPED, FAILED, TrialState.RUNNING, TrialState.WAITING]
     trials = [made_trial(n, state) for n, state in enumerate(states)]
 
@@ -107,7 +112,7 @@ def test_a_stored_study_gives_the_same_table():
     pd.testing.assert_frame_equal(trials_table(made_study(trials).trials), trials_table(trials))
 
 
-def test_missing_and_clashing_attributes():
+def test_missing_and_clashing_attributes_keep_their_columns_apart():
     trials = [
         made_trial(0, config={"lr": 0.1, "number": 7, "frozen_layers": 3, "strategy": "x", "layers": [1, 2]}),
         made_trial(1, FAILED, config=None, measures=None, curve=None, seconds=None, reason='no faces, "quoted"\nline'),
@@ -166,12 +171,12 @@ def test_hypervolume_over_trials_grows_to_the_whole():
         ([(0.2, 0.9), (0.6, 0.8)], 1),
     ],
 )
-def test_knee(points, best):
+def test_the_knee_is_the_elbow_of_a_front_or_else_its_point_of_largest_area(points, best):
     front = front_table(trials_table([made_trial(n, values=p) for n, p in enumerate(points)]))
     assert find_knee(front)["trial"] == best
 
 
-def test_strategies_by_retention():
+def test_strategies_are_compared_at_each_level_of_retention():
     trials = [
         made_trial(0, values=(0.59, 0.6), strategy="FU"),
         made_trial(1, values=(0.40, 0.9), strategy="FU"),
@@ -205,18 +210,16 @@ def test_a_network_leads_where_it_keeps_the_source_and_none_dominates_it():
     ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6}
     done = made_trial(0, values=(0.5, 0.7), measures={"source_val": 0.5, "target_val": 0.7} | ways)
     trial = SimpleNamespace(study=made_study([done, made_trial(1, STOPPED, (0.9, 0.9))]))
+    dominated = {"source_val": 0.1, "target_val": 0.1}
+
     for source, target, floor, expected in (
         (0.56, 0.6, 0.0, True), (0.55, 0.61, 0.0, True), (0.54, 0.6, 0.0, False), (0.4, 0.9, 0.0, True),
         (0.4, 0.9, 0.45, False),
     ):  # fmt: skip
-        bench, dominated = SimpleNamespace(min_source_accuracy=floor), {"source_val": 0.1, "target_val": 0.1}
-        found = [{"source_val": source, "target_val": target}, dominated]
-        assert (
-            would_join_front(trial, bench, found[:1])
-            is would_join_front(trial, bench, found)
-            is would_join_front(trial, bench, found[::-1])
-            is expected
-        )
+        context = SimpleNamespace(min_source_accuracy=floor)
+        network = {"source_val": source, "target_val": target}
+        for networks in ([network], [network, dominated], [dominated, network]):
+            assert would_join_front(trial, context, networks) is expected
 
     assert not would_join_front(trial, SimpleNamespace(min_source_accuracy=0.9), [dominated])
 

@@ -183,7 +183,7 @@ def test_a_named_method_of_an_earlier_front_keeps_its_name_and_its_right_to_end(
     assert set(second.user_attrs) == {"prior"}
 
 
-def test_options_become_priors():
+def test_options_become_initial_trials():
     assert initial_trials({"space": "card"}, BASE) == []
     (initial,) = initial_trials({"space": "card", "tries": ["strategy=FC"]}, BASE)
     assert initial.params == {"strategy": "FC"}

@@ -223,7 +223,7 @@ def stored(tmp_path):
     return folder
 
 
-def test_command_re_exports(stored, capsys, monkeypatch):
+def test_the_command_writes_the_export_again(stored, capsys, monkeypatch):
     monkeypatch.setattr(figures, "NAMES", ("hypervolume",))
     assert report.main(["made", "--out", str(stored.parent)]) == 0
     assert (stored / "report.html").exists() and "report.html" in capsys.readouterr().out
