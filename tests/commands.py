@@ -1,29 +1,79 @@
-"""Runs the project's commands as a user does, in processes of their own."""
+"""Runs the project's commands as a user does, within the test's process or in processes of their own."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pytest
 
 ROOT = Path(__file__).parent.parent
 NAME = "fer2013-tfeid-synthetic-card-tiny"
+SHORT_RUN = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--trials", "2"]
+VARIABLES = ("FER_DATA", "STUDY_STORAGE", "MLFLOW_TRACKING_URI")
+"""What commands read from the environment."""
+
+ESCAPE = "\x1b[31m"
+SECRET = "s3cr3t"
+LONG = "a" * 5000
+LONGEST_ERROR = 2100
 
 
-def command(module: str, *arguments: str, folder: Path, **environment: str) -> subprocess.Popen:
-    inherited = {k: v for k, v in os.environ.items() if k not in ("FER_DATA", "MLFLOW_TRACKING_URI")}
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and no variable that a command reads."""
+    monkeypatch.chdir(tmp_path)
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def call(main: Callable[[list[str]], int], *words: str) -> int:
+    """Returns the exit code, however the command ends."""
+    try:
+        return main(list(words))
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def assert_one_safe_line(said: str) -> None:
+    """Asserts that an error is told as it should be, and that nobody was surprised by it."""
+    assert said.startswith("error: ") and said.count("\n") == 1, said
+    assert len(said) < LONGEST_ERROR and said.rstrip("\n").isprintable()
+    assert "unexpected" not in said and "Traceback" not in said
+
+
+def start(
+    module: str, *words: str, folder: Path, environment: Mapping[str, str] | None = None, **how: Any
+) -> subprocess.Popen:
+    """Starts a command in a folder, with what `how` says of its pipes."""
+    inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(
-        [sys.executable, "-m", f"study.{module}", *arguments],
+        [sys.executable, "-m", f"study.{module}", *words],
         cwd=folder,
-        env=inherited | {"PYTHONPATH": str(ROOT)} | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        env=inherited | {"PYTHONPATH": os.pathsep.join(paths)} | dict(environment or {}),
+        **(pipes | how),
     )
 
 
+def end(process: subprocess.Popen, seconds: float = 170) -> tuple[int, str, str]:
+    """Waits for a command; returns its exit code, output and errors."""
+    out, err = process.communicate(timeout=seconds)
+    assert "Traceback" not in (err or "") and "unexpected" not in (err or ""), err
+    return process.returncode, out or "", err or ""
+
+
+def command(module: str, *arguments: str, folder: Path, **environment: str) -> subprocess.Popen:
+    return start(module, *arguments, folder=folder, environment=environment)
+
+
 def run(module: str, *arguments: str, folder: Path, code: int = 0, seconds: float = 170) -> str:
+    """Runs a command to its end, which has this exit code; returns its output and errors."""
     process = command(module, *arguments, folder=folder)
     out, err = process.communicate(timeout=seconds)
     assert process.returncode == code, f"{out}\n{err}"

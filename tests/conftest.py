@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from fer.adaptation.plan import Adapted
 from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig, ViewRecipe
 from fer.datasets import Dataset
 from fer.model.vgg import build
 from fer.model.weights import Baseline
 from fer.runtime import Runtime, digest_of
+
+pytest_plugins = ["commands", "hostile", "made_data", "made_networks", "made_study", "servers", "slots", "tracked"]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -79,3 +82,8 @@ def setting(make_setting: Callable[..., AdaptationTask]) -> AdaptationTask:
 
 
 TINY = AdaptationConfig(batch_size=14, epochs=4, lr=0.02, views=ViewRecipe(count=4))
+
+
+def losses(adapted: Adapted) -> list[float]:
+    """Returns the training losses on an adaptation's curve."""
+    return [row["loss"] for row in adapted.curve if "loss" in row]

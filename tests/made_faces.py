@@ -1,9 +1,11 @@
 """Tiny made-up copies of every layout in datasets.md; each image's mean grey tells its expression."""
 
 import csv
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,6 +32,13 @@ def portraits(count: int, seed: int = 0) -> np.ndarray:
     coarse = 160 - 6 * np.add.outer(bowl, bowl) + rng.normal(0, 30, (count, 6, 6))
     pictures = [Image.fromarray(np.clip(rows, 0, 255).astype(np.uint8)).resize((48, 48), 3) for rows in coarse]
     return np.stack([np.asarray(picture) for picture in pictures])
+
+
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """Returns a picture as a file of this format holds it."""
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
 
 
 def csv_of(root: Path, images: np.ndarray, labels: Iterable[int], usages: Iterable[str]) -> None:

@@ -1,18 +1,25 @@
 """Made-up trials for the tests of front, pictures, report and tracking: plausible, quick, the same every time."""
 
+import copy
 import functools
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fer.expressions import EXPRESSIONS
+from fer.layers import LAYERS
+from study.confirmation.points import ConfirmedPoint
+from study.confirmation.statistics import judge_points, measures_on_test, per_class_results, strategy_differences
 from study.fronts import front_table
 from study.record import StudyRecord
-from study.reporting import figures
+from study.reporting import export, figures
 from study.trials import trials_table
 
 STRATEGIES = ["BL", "FC", "FC+CL", "RE", "FU"]
@@ -92,6 +99,20 @@ def made_trials(count: int = 30, seed: int = 0) -> list[FrozenTrial]:
     return trials
 
 
+def make_point(name: str, right: dict[str, np.ndarray], **about: Any) -> ConfirmedPoint:
+    """Returns a confirmed point, given which test images each of its trainings got right."""
+    return ConfirmedPoint(name, name, right, named=name, **about)
+
+
+def paper_trials() -> list[FrozenTrial]:
+    """The paper's strategies, each with half and with all of the target's images."""
+    points = [("BL", 1.0)] + [(name, share) for name in STRATEGIES[1:] for share in (0.5, 1.0)]
+    return [
+        made_trial(n, values=(0.5 + n / 100, 0.6 + n / 100), strategy=name, config={"lr": 0.1, "amount": share})
+        for n, (name, share) in enumerate(points)
+    ]
+
+
 @functools.cache
 def made_pictures() -> tuple[dict, list[FrozenTrial], dict[str, bytes], dict[str, str]]:
     """A record, its trials, and their pictures and notes, drawn once for all tests since it takes seconds."""
@@ -111,10 +132,6 @@ def made_study(trials: list[FrozenTrial], storage: Any = None, name: str = "made
 @functools.cache
 def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
     """A record and trials as a confirmed study has them: confusions, test answers of five seeds, layers' similarity."""
-    from fer.layers import LAYERS
-    from study.confirmation.points import ConfirmedPoint
-    from study.confirmation.statistics import judge_points, measures_on_test, per_class_results, strategy_differences
-
     rng = np.random.default_rng(5)
     trials = made_trials(30)
     labels = {"source": np.arange(140) % 7, "target": np.arange(56) % 7}
@@ -161,3 +178,43 @@ def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
     info = made_info(confirmation=opening | {"results": results, "earlier": []})
     info["baseline"]["confusion"] = trials[0].user_attrs["confusion"]
     return info, trials
+
+
+def rich_info() -> dict[str, Any]:
+    """A confirmed study's record with options that few studies have."""
+    info = copy.deepcopy(made_confirmed()[0])
+    info["options"] |= {"reference": [0.1, 0.1], "folds": 3, "min_retention": 0.9}
+    return info
+
+
+def whole_record(**changes: Any) -> dict[str, Any]:
+    """A record with all that a training needs."""
+    baseline = {"file": "b.safetensors", "digest": "abc", "device": "cpu", "precision": "fp32", "source_val": 0.6}
+    options = {
+        "space": "card", "sampler": "random", "seed": 0, "preset": "tiny", "early_stop": "on", "interpolate": "on",
+        "lr": 0.01, "amount": 1.0, "equalise": False, "keep_duplicates": False, "data": None,
+    }  # fmt: skip
+    return made_info(baseline=baseline, options=options, budget_epochs=4.0, **changes)
+
+
+def sound_trials() -> list[FrozenTrial]:
+    """Trials of every state, between which a test's odd one stands as number 2."""
+    values = [(0.6, 0.3), (0.5, 0.5), (0.9, 0.9), (0.4, 0.6), (0.3, 0.2), (0.3, 0.3)]
+    trials = [made_trial(number, values=pair) for number, pair in enumerate(values)]
+    trials[3] = made_trial(3, STOPPED, reason="dominated")
+    trials[4] = made_trial(4, FAILED, reason="no faces")
+    return trials
+
+
+@pytest.fixture
+def export_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, list[FrozenTrial]], Path]:
+    """Exports without pictures, which take seconds."""
+    monkeypatch.setattr(figures, "draw_figures", lambda info, table, trials: ({}, {"pareto": "not drawn here"}))
+
+    def write(info: Any, trials: list[FrozenTrial]) -> Path:
+        folder = tmp_path / "exported"
+        export.export(info, trials, folder)
+        assert export.is_exported(trials, folder)
+        return folder
+
+    return write

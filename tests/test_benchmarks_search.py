@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import search_real, search_table
@@ -21,8 +22,6 @@ from study.search.samplers import make_sampler
 
 @pytest.fixture(scope="module")
 def table():
-    import pandas as pd
-
     rows = []
     for number in range(75):
         method, config, seed = draw(number, base())
@@ -57,6 +56,7 @@ def test_a_row_of_the_table_is_a_training_with_all_its_rungs(setting, monkeypatc
 def test_the_surrogate_knows_what_its_table_knows(table):
     surrogate = Surrogate(table, trees=8)
     assert surrogate.errors()["source@1 r2"] > 0.8
+
     deep, shallow = (surrogate.answer(named(name, base()), 0) for name in ("LP", "RE"))
     assert deep.vectors[-1][0] > shallow.vectors[-1][0] and deep.vectors[-1][1] < shallow.vectors[-1][1]
     assert (surrogate.answer(named("LP", base()), 0).vectors == deep.vectors).all()
@@ -68,7 +68,9 @@ def test_what_fails_in_the_table_fails_in_the_simulation(table):
     fails = broken["frozen_layers"] < 6
     broken.loc[fails, list(MEASURED[:-1])] = np.nan
     broken.loc[fails, "state"] = "failed"
+
     surrogate = Surrogate(broken, trees=8)
+
     assert surrogate.answer(named("RE", base()), 0).failed
     assert not surrogate.answer(named("LP", base()), 0).failed
 
@@ -113,13 +115,15 @@ def test_a_search_is_kept_as_the_steps_of_its_hypervolume():
                           (3, 5.0, "finished", (0.4, 0.4)), (4, 6.0, "finished", (0.6, 0.3)),
                           (5, 7.0, "failed", (0.9, 0.9))])  # fmt: skip
     cost, volumes, vectors = zip(*steps_of(search), strict=True)
+
     assert cost == (2.0, 6.0, 7.0) and vectors == ([0.5, 0.5], [0.6, 0.3], None)
     assert volumes[1] == volumes[2] > volumes[0]
 
 
-def test_attainment_by_hand():
+def test_attainment_is_what_counting_by_hand_gives():
     curve = {"cost": [[1.0, 4.0], [2.0, 3.0]], "vectors": [[[0.5, 0.6], [0.7, 0.4]], [[0.6, 0.5], None]]}
     grid = np.array([0.4, 0.55, 0.65])
+
     assert attained(curve, 5.0, grid).tolist() == [[0.6, 0.4, 0.4], [0.5, 0.5, 0.0]]
     assert attained(curve, 1.5, grid).tolist() == [[0.6, 0, 0], [0, 0, 0]]
 
@@ -130,6 +134,7 @@ def test_the_paper_s_strategies_run_to_their_end_and_others_may_stop(table):
     assert len(found.ends) == len(latencies) == 40
     assert all(state == "finished" for *_, state, _ in found.ends[: len(STRATEGIES)])
     assert any(state == "stopped" for *_, state, _ in found.ends)
+
     summed = curves([replay(contender, Surrogate(table, trees=5).answer, seed, 25) for seed in range(2)])
     assert len(summed["cost"]) == 2 and summed["cost"][0] == sorted(summed["cost"][0])
 
@@ -137,8 +142,10 @@ def test_the_paper_s_strategies_run_to_their_end_and_others_may_stop(table):
 def test_the_committed_table_is_what_the_collector_writes():
     rows = read(PACKED)
     assert rows["number"].is_unique and set(rows["state"]) <= {"finished", "failed"}
+
     done = rows[(rows["state"] == "finished") & ~rows["method"].isin(["BL", "AdaBN", "soup"])]  # these have no rungs
     assert done[list(MEASURED)].notna().all().all()
+
     for row in rows.sample(20, random_state=0).to_dict("records"):
         method, config, seed = draw(row["number"], base())
         assert (row["method"], row["seed"]) == (method, seed)
@@ -160,6 +167,7 @@ def test_real_studies_are_compared_by_training_time_and_at_the_moment_of_the_tar
     found = search_real.figures(real_curves([0.1, 0.2, 0.25, 0.3], 0.2))
     assert found[search_real.RANDOM]["reached by the default at"] == [20 / 160]
     assert found[search_real.DEFAULT][search_real.moment(search_real.RANDOM)] == [0.3]  # at 40 seconds
+
     late = search_real.figures(real_curves([0.1, 0.2, 0.25, 0.3], 0.31))
     assert late[search_real.RANDOM]["reached by the default at"] == [float("inf")]
 
@@ -170,16 +178,20 @@ def test_the_check_of_real_studies_names_what_falls_short_and_what_is_missing(mo
     record = {"seeds": [0, 1, 2], "code": hash_of(search_real.CODE)}
     curves = real_curves([0.1, 0.2, 0.25, 0.3], 0.2)
     assert search_real.check(record | {"figures": search_real.figures(curves)}) == 0
+
     curves[search_real.RANDOM][0]["test"] = 0.35  # better on test images than the default at its moment
     assert search_real.check(record | {"figures": search_real.figures(curves)}) == 1
     assert "of random 0.857 of what that has" in capsys.readouterr().out
+
     late = real_curves([0.1, 0.1, 0.1, 0.1], 0.2)
     assert search_real.check(record | {"figures": search_real.figures(late)}) == 1
     assert "reached after inf" in capsys.readouterr().out
+
     del curves[search_real.RANDOM]
     assert search_real.check(record | {"figures": search_real.figures(curves)}) == 1
     assert "random: not measured" in capsys.readouterr().out
     assert search_real.check({"seeds": [0], "figures": {}}) == 1
+
     said = capsys.readouterr().out
     assert "1 seeds, at least 3 wanted" in said and "of another search" in said
 
@@ -191,6 +203,7 @@ def test_a_record_of_real_studies_grows_by_seeds_and_a_later_run_replaces_an_ear
         return {"seeds": seeds, "processors": [processor] * len(seeds), "curves": curves}
 
     found = search_real.together(record([0, 3], 0.3, "old"), record([3, 2], 0.4, "new"))
+
     assert found["seeds"] == [0, 2, 3] and found["processors"] == ["old", "new", "new"]
     assert found["figures"][search_real.DEFAULT]["hypervolume"] == pytest.approx([0.3, 0.42, 0.43])
 
@@ -198,5 +211,6 @@ def test_a_record_of_real_studies_grows_by_seeds_and_a_later_run_replaces_an_ear
 def test_the_committed_real_studies_can_be_read_and_drawn(capsys):
     result = json.loads(search_real.RESULTS.read_text())
     search_real.check(result)
+
     assert f"{result['target']}, {result['preset']}" in capsys.readouterr().out
     assert [axes.get_title() for axes in draw_real(result).axes] == [f"Seed {seed}" for seed in result["seeds"]]

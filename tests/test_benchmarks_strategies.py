@@ -19,5 +19,6 @@ def test_people_are_counted_once_and_unknown_ones_image_by_image(subjects, peopl
 def test_no_committed_table_ranks_methods_by_the_faces_of_one_person():
     tables = sorted(path.name for path in RESULTS.glob("strategies-*.json"))
     assert tables == ["strategies-tfeid.json"] and PEOPLE > 2
+
     found = json.loads((RESULTS / tables[0]).read_text())
     assert found["data"]["target"] == "synthetic"

@@ -14,7 +14,9 @@ ewc = pytest.importorskip("avalanche.training.plugins.ewc", exc_type=ImportError
 def test_the_logit_distance_is_lwfs_times_the_temperature_squared():
     logits, reference = torch.randn(2, 9, 7, generator=torch.Generator().manual_seed(1))
     theirs = regularization.LearningWithoutForgetting(alpha=1.0, temperature=2.0)
+
     found = theirs._distillation_loss(logits, reference, set(range(7)))
+
     assert float(penalties.logit_distance(logits, reference, 2.0)) == pytest.approx(4 * float(found), rel=1e-5)
 
 
@@ -31,5 +33,7 @@ def test_the_weight_penalty_is_half_of_ewcs(uniform):
         clock=SimpleNamespace(train_exp_counter=1), device="cpu", model=network, loss=torch.zeros(())
     )
     plugin.before_backward(strategy)
+
     ours = penalties.weight_penalty(dict(network.named_parameters()), start, None if uniform else omega)
+
     assert float(ours.detach()) == pytest.approx(0.5 * float(strategy.loss.detach()), rel=1e-6)

@@ -12,22 +12,25 @@ from fer.errors import InputError
 from fer.model.vgg import build
 from fer.model.weights import load_network, save_network
 from fer.runtime import Runtime, digest_of
+from recorder import Recorder
 
 CONFIG = BaselineConfig(width=TINY_WIDTH, epochs=2, processes=1, batch_size=20)
 
 
 def test_it_is_trained_once_and_then_found(source, tmp_path):
-    epochs = []
-    path = find_or_train(source, CONFIG, Runtime(), tmp_path, lambda epoch, loss: epochs.append(epoch))
+    on_epoch = Recorder()
+    path = find_or_train(source, CONFIG, Runtime(), tmp_path, on_epoch)
     written = path.stat().st_mtime_ns
+
     assert find_or_train(source, CONFIG, Runtime(), tmp_path, lambda *_: pytest.fail("trained again")) == path
-    assert epochs == [1, 2] and path.stat().st_mtime_ns == written
+    assert [epoch for epoch, _ in on_epoch.calls] == [1, 2] and path.stat().st_mtime_ns == written
 
 
 def test_a_damaged_file_is_trained_anew(source, tmp_path):
     path = find_or_train(source, CONFIG, Runtime(), tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
+
     assert find_or_train(source, CONFIG, Runtime(), tmp_path).read_bytes()[-1000:] == whole[-1000:]
 
 
@@ -37,9 +40,12 @@ def test_the_hash_depends_on_every_choice(source, change):
 
 
 def test_two_processes_share_the_work(source):
-    losses: list[float] = []
+    on_epoch = Recorder()
     config = replace(CONFIG, processes=2, epochs=8, lr=0.005)
-    baseline.train_baseline(source.open("train"), "x", config, Runtime(), lambda _, loss: losses.append(loss))
+
+    baseline.train_baseline(source.open("train"), "x", config, Runtime(), on_epoch)
+
+    losses = [loss for _, loss in on_epoch.calls]
     assert len(losses) == 8 and losses[-1] < 0.8 * losses[0]
 
 

@@ -19,6 +19,7 @@ from fer.model.weights import Baseline
 from fer.runtime import Runtime, _cpu_has_bf16, digest_of
 from fer.training import loop
 from fer.training.loop import Diverged
+from recorder import Recorder
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch is without oneDNN")
 
@@ -132,15 +133,18 @@ def test_an_adaptation_in_blocks_is_the_same_adaptation(wide, monkeypatch, name,
     config = replace(named(name, replace(TINY, epochs=1, lr=0.001)), **settings)
     monkeypatch.setattr(Runtime, "onednn_dtype", None)
     wanted = adapt(wide, config, seed=5)
-    used, plain = [], loop.to_onednn_layout
+    to_onednn_layout = Recorder(loop.to_onednn_layout)
     monkeypatch.setattr(Runtime, "onednn_dtype", wide.runtime.dtype)
-    monkeypatch.setattr(loop, "to_onednn_layout", lambda *given: used.append(given) or plain(*given))
+    monkeypatch.setattr(loop, "to_onednn_layout", to_onednn_layout)
+
     found = adapt(wide, config, seed=5)
-    assert len(used) == config.members
-    for one, other in zip(found.curve, wanted.curve, strict=True):
-        assert one.get("loss", 0) == pytest.approx(other.get("loss", 0), rel=1e-3 if precision == "fp32" else 0.02)
+
+    assert to_onednn_layout.count == config.members
+    near_loss, near_logits = (1e-3, 0.02) if precision == "fp32" else (0.02, 0.1)
+    for row, wanted_row in zip(found.curve, wanted.curve, strict=True):
+        assert row.get("loss", 0) == pytest.approx(wanted_row.get("loss", 0), rel=near_loss)
     for domain, logits in wanted.logits.items():
-        np.testing.assert_allclose(found.logits[domain], logits, atol=0.02 if precision == "fp32" else 0.1)
+        np.testing.assert_allclose(found.logits[domain], logits, atol=near_logits)
 
 
 @pytest.mark.parametrize("settings", [{}, {"frozen_from": 10, "frozen_layers": 3}], ids=["all", "convolutions"])

@@ -114,7 +114,9 @@ def test_a_training_that_died_tells_again_what_networks_on_the_way_were_at_its_r
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         die_after(4, patch)
         adapt(setting, config, 5, on_rung, plan)
+
     resumed = adapt(setting, config, 5, on_rung, plan)
+
     assert len(told) == 3 and told[0] == told[1] == told[2] and len(told[0]) == 1
     assert resumed.curve == undisturbed.curve and resumed.measures == undisturbed.measures
 
@@ -199,6 +201,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(checkpoints, har
 def test_processes_go_on_from_the_epoch_that_all_have(checkpoints):
     checkpoints.agree = lambda epoch: min(epoch, 1)
     assert checkpoints.resume(*made(), None) == (10, 1)
+
     checkpoints.agree = lambda epoch: 0
     assert checkpoints.resume(*made(), None) == (0, 0)
 
@@ -225,6 +228,7 @@ def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(sourc
 
     process = start()
     assert process.stdout is not None
+
     for line in process.stdout:
         if line.startswith("7 "):
             break
@@ -233,6 +237,7 @@ def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(sourc
     time.sleep(0.5)
     said, _ = start().communicate(timeout=200)
     assert 7 <= int(said.split()[0]) <= 9, said
+
     (path,) = (tmp_path / "torn").glob("*.safetensors")
     assert weights.load_network(path, Runtime()).digest == undisturbed.digest
     assert not list((tmp_path / "torn" / "checkpoints").glob("*/*"))

@@ -27,6 +27,7 @@ def made(folder: Path, people: tuple[int, ...], known: bool = True, keep: bool =
 def test_folds_hold_every_subject_in_validation_once(tmp_path):
     whole = made(tmp_path, (1, 2, 3, 4, 5))
     assert whole.divisions() == 5
+
     seen = []
     for number in range(5):
         dataset = whole.divided(number, 5, 0)
@@ -44,6 +45,7 @@ def test_unknown_subjects_are_divided_by_image_with_copies_on_one_side(tmp_path)
     for number in range(whole.divisions()):
         validation = whole.divided(number, whole.divisions(), 0).open("validation")
         sides += [image.tobytes() for image in validation.images]
+
     assert len(sides) == 70 and len(set(sides)) == 69
 
 
@@ -51,6 +53,7 @@ def test_divisions_differ_by_seed_are_repeatable_and_have_hashes_of_their_own(tm
     whole = made(tmp_path, tuple(range(12)))
     divided = [whole.divided(0, 4, seed) for seed in (0, 0, 1)]
     people = [sorted(set(dataset.open("validation").subjects.tolist())) for dataset in divided]
+
     assert people[0] == people[1] != people[2]
     assert divided[0].digest == divided[1].digest and len({whole.digest, *(d.digest for d in divided)}) == 3
 
@@ -62,7 +65,9 @@ def test_a_copy_of_a_test_image_is_in_no_folds_training(tmp_path):
     for number in range(3):
         dataset = whole.divided(number, 3, 0)
         assert copy not in {image.tobytes() for image in dataset.open("train").images}
+
     kept = replace(whole, report={"hazards": hazards, "options": {"keep_duplicates": True}})
+
     assert any(copy in {i.tobytes() for i in kept.divided(n, 3, 0).open("train").images} for n in range(3))
 
 
@@ -70,6 +75,7 @@ def test_the_test_split_stays_and_needs_no_reading(tmp_path):
     whole = made(tmp_path, (1, 2, 3))
     for path in tmp_path.glob("test.*"):
         path.unlink()
+
     assert len(whole.divided(0, 3, 0).open("train"))
     with pytest.raises(InputError, match="confirmation alone"):
         whole.divided(0, 3, 0).open("test")

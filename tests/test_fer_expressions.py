@@ -18,7 +18,7 @@ from fer.expressions import EXPRESSIONS, NUMBERS, parse_expression, spell_label
         ("", None),
     ],
 )
-def test_spellings(text: str, name: str | None) -> None:
+def test_every_usual_spelling_of_an_expression_is_understood(text: str, name: str | None) -> None:
     assert parse_expression(text) == (EXPRESSIONS.index(name) if name else None)
 
 
@@ -33,11 +33,11 @@ def test_spellings(text: str, name: str | None) -> None:
         ("affectnet", "happy", "happy"),
     ],
 )
-def test_numbers(dataset: str, text: str, word: str) -> None:
+def test_a_datasets_numbers_are_spelt_out(dataset: str, text: str, word: str) -> None:
     assert spell_label(text, NUMBERS[dataset]) == word
 
 
 @pytest.mark.parametrize(("dataset", "text"), [("fer2013", "7"), ("fer2013", "-1"), ("rafdb", "0"), ("fer2013", "nan")])
-def test_numbers_out_of_range(dataset: str, text: str) -> None:
+def test_a_number_out_of_range_is_no_label(dataset: str, text: str) -> None:
     with pytest.raises(ValueError, match="not a label"):
         spell_label(text, NUMBERS[dataset])

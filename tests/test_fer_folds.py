@@ -44,6 +44,7 @@ def test_objectives_are_of_all_folds_images_together(setting_of_module, parts):
     assert found.measures["target_val"] == pytest.approx(np.mean(labels == guesses))
     assert found.measures["source_val"] == pytest.approx(np.mean([part.measures["source_val"] for part in alone]))
     assert np.sum(found.confusion["target"]) == 56
+
     halves = [part.interpolated[0].measures["source_val"] for part in alone]
     assert found.interpolated[0].measures["source_val"] == pytest.approx(np.mean(halves))
     assert found.curve == merge_curves(alone)
@@ -57,6 +58,7 @@ def test_folds_take_their_features_from_one_bank(setting_of_module, parts):
         "target-pool-views1",
         f"target-pool-views{CONFIG.views.count}",
     ]
+
     uncached = replace(settings[1], cache=None)
     one, other = (adapt(where, CONFIG, 5) for where in (settings[1], uncached))
     np.testing.assert_allclose([r["loss"] for r in one.curve], [r["loss"] for r in other.curve], atol=1e-5)
@@ -75,6 +77,7 @@ def test_a_dominated_trial_stops_after_the_first_half_of_the_folds(parts):
     assert found.stopped and found.interpolated == [] and np.sum(found.confusion["target"]) < 56
     assert told == [(2 / 3, found.measures["source_val"], pytest.approx(found.measures["target_val"]))]
     assert found.curve == merge_curves(alone[:2])
+
     labels = np.concatenate([setting.target.open("validation").labels for setting in settings[:2]])
     guesses = np.concatenate([part.interpolated[0].logits["target"].argmax(1) for part in alone[:2]])
     source = np.mean([part.interpolated[0].measures["source_val"] for part in alone[:2]])
@@ -91,7 +94,9 @@ def test_some_of_a_feed_has_numbers_of_its_own(setting_of_module):
     split = setting_of_module.target.open("train")
     whole = ImageSource(split, ViewRecipe(), 1, setting_of_module.runtime)
     rows, views = np.array([7, 3, 11]), np.array([0, 2])
+
     few = Subset(whole, rows)
+
     assert (few.batch(np.array([2, 0]), views) == whole.batch(np.array([11, 7]), views)).all() and few.cut == 0
 
 

@@ -32,6 +32,7 @@ def losses(baseline, source, target, runtime, cache, name, **changed):
 def test_a_gpu_trains_as_a_cpu_does_up_to_dropout(baseline, source, target, tmp_path, name):
     devices = [Runtime("cpu"), Runtime("cuda"), Runtime("cuda", "bf16")]
     found = [losses(baseline, source, target, device, tmp_path / str(i), name) for i, device in enumerate(devices)]
+
     np.testing.assert_allclose(found[1], found[0], rtol=0.2)
     np.testing.assert_allclose(found[2], found[1], rtol=0.05)
 
@@ -66,6 +67,7 @@ def test_steps_are_captured_and_change_nothing(
     found = [losses(baseline, source, target, runtime, tmp_path, name) for _ in range(2)]
     captured = list(cuda_graphs.graphs_of(runtime).graphs.values())
     assert captured and all(captured), [str(one.message) for one in recwarn]
+
     monkeypatch.setenv("FER_CUDA_GRAPHS", "0")
     wanted = losses(baseline, source, target, runtime, tmp_path, name)
     np.testing.assert_allclose(found, [wanted, wanted], rtol=0.02)
@@ -87,5 +89,7 @@ def test_a_training_that_died_on_a_gpu_goes_on_there(baseline, source, target, t
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Checkpoints, "offer", die)
         adapt(setting, config, 5)
+
     resumed = adapt(setting, config, 5)
+
     np.testing.assert_allclose([r["loss"] for r in resumed.curve], [r["loss"] for r in whole.curve], rtol=0.05)

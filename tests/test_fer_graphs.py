@@ -159,6 +159,7 @@ def test_a_replay_that_differs_is_not_used(setting, monkeypatch):
     use(monkeypatch, capture)
     with pytest.warns(match="goes on without a CUDA graph, which differs by"):
         check_same(trained(setting), wanted)
+
     assert capture.replays == 1
 
 
@@ -195,5 +196,6 @@ def test_a_network_of_another_width_gets_graphs_of_its_own(setting, monkeypatch)
 def test_a_cpu_has_no_graphs_and_a_gpu_none_when_told_so(monkeypatch):
     assert cuda_graphs.graphs_of(Runtime("cpu")) is None
     assert cuda_graphs.graphs_of(Runtime("cuda")) is cuda_graphs.graphs_of(Runtime("cuda"))
+
     monkeypatch.setenv("FER_CUDA_GRAPHS", "0")
     assert cuda_graphs.graphs_of(Runtime("cuda")) is None

@@ -18,6 +18,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, ma
 @pytest.mark.filterwarnings("ignore:y_pred contains classes", "ignore:A single label was found")
 def test_accuracy_uar_and_f1_agree_with_scikit_learn(pairs):
     labels, predicted = np.array(pairs).T
+
     assert metrics.accuracy(labels, predicted) == pytest.approx(accuracy_score(labels, predicted))
     assert metrics.unweighted_average_recall(labels, predicted) == pytest.approx(
         balanced_accuracy_score(labels, predicted)
@@ -25,7 +26,7 @@ def test_accuracy_uar_and_f1_agree_with_scikit_learn(pairs):
     assert metrics.macro_f1(labels, predicted) == pytest.approx(f1_score(labels, predicted, average="macro"))
 
 
-def test_retention_by_hand():
+def test_retention_is_what_counting_by_hand_gives():
     assert metrics.retention(0.6, 0.45) == pytest.approx(0.75)
     assert metrics.retention_above_chance(0.6, CHANCE) == pytest.approx(0.0)
     assert metrics.retention_above_chance(0.6, 0.6) == pytest.approx(1.0)
@@ -42,7 +43,9 @@ def test_measures_of_an_unchanged_network():
     labels = {"source": np.arange(70) % 7, "target": np.zeros(5, int)}
     logits = {domain: rng.normal(size=(len(truth), 7)) for domain, truth in labels.items()}
     logits["source"][np.arange(40), labels["source"][:40]] += 9
+
     measures = metrics.evaluate(labels, logits, logits)
+
     assert measures["retention"] == measures["retention_above_chance"] == 1.0
     assert measures["target_drift"] == 0 and measures["retention_anger"] == 1.0
     assert measures["negative_flips"] == measures["backward_transfer"] == measures["target_gain"] == 0.0
@@ -68,6 +71,7 @@ def test_calibration_error_by_hand():
     # Confidences 0.9, 0.9 and 0.5; the first right, the second wrong, the third right: bins of two and of one image.
     logits = logits_of({0: 0.9}, {0: 0.9}, {1: 0.5})
     expected = 2 / 3 * abs(0.5 - 0.9) + 1 / 3 * abs(1 - 0.5)
+
     assert metrics.calibration_error(np.array([0, 3, 1]), logits) == pytest.approx(expected)
     assert metrics.calibration_error(np.array([2]), 1000 * np.eye(7)[[2]]) == 0
 
@@ -83,13 +87,16 @@ def test_calibration_error_is_a_sum_over_bins(seed):
         inside = (sure > index / 15) & (sure <= (index + 1) / 15)
         if inside.any():
             found += inside.mean() * abs(right[inside].mean() - sure[inside].mean())
+
     assert metrics.calibration_error(labels, logits) == pytest.approx(found)
 
 
 def test_drift_is_the_divergence_from_the_baseline():
     rng = np.random.default_rng(2)
     before, after = rng.normal(size=(2, 30, 7))
+
     expected = entropy(softmax(before, axis=1), softmax(after, axis=1), axis=1).mean()
+
     assert metrics.drift(before, after) == pytest.approx(expected)
     assert metrics.drift(before, before + 3) == pytest.approx(0, abs=1e-12)  # logits have no absolute level
     assert metrics.drift(1e4 * before, after) < np.inf
@@ -98,7 +105,9 @@ def test_drift_is_the_divergence_from_the_baseline():
 def test_retained_recalls_by_hand():
     labels = np.array([0, 0, 1, 1, 2])
     before, after = np.array([0, 0, 1, 0, 0]), np.array([0, 1, 1, 1, 2])
+
     left = metrics.per_class_retention(labels, before, after)
+
     assert left[:2].tolist() == [0.5, 2.0] and np.isnan(left[2:]).all()
 
 

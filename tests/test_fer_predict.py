@@ -58,4 +58,5 @@ def test_onnx_gives_what_the_network_gives(model, tmp_path):
     for count in (1, 2, 5):
         (found,) = session.run(None, {"faces": faces(count)})
         np.testing.assert_allclose(found, predict_images(load_network(model), faces(count)), atol=1e-5)
+
     assert session.get_modelmeta().custom_metadata_map["expressions"] == ",".join(EXPRESSIONS)

@@ -19,6 +19,7 @@ def test_a_share_of_known_people_is_kept_with_all_their_images(count, amount):
     labels, subjects = people(count)
     kept = choose_target_images(labels, amount, seed=1, subjects=subjects)
     chosen = np.unique(subjects[kept])
+
     assert len(chosen) == math.ceil(round(amount * count, 6))
     np.testing.assert_array_equal(kept, np.flatnonzero(np.isin(subjects, chosen)))
 
@@ -28,6 +29,7 @@ def test_the_share_depends_on_the_seed_alone_and_every_person_is_kept_by_some():
     chosen = [
         set(subjects[choose_target_images(labels, 0.5, seed, subjects)].tolist()) for seed in (0, 0, *range(1, 20))
     ]
+
     assert chosen[0] == chosen[1] and len({frozenset(group) for group in chosen}) > 10
     assert set.union(*chosen) == set(subjects.tolist())
 
@@ -37,7 +39,9 @@ def test_people_who_together_show_every_expression_are_chosen_where_there_are_so
     subjects = np.repeat(np.arange(8), 10)
     labels = np.repeat([0, 1, 2, 3, 4, 5, 6, 0], 10)  # one expression each
     labels[subjects == 3] = np.arange(10) % 4 + 3  # but one person shows four
+
     kept = choose_target_images(labels, 0.5, seed, subjects)
+
     assert set(labels[kept]) == set(range(7))
 
 

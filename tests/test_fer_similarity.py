@@ -15,6 +15,7 @@ def test_linear_cka_follows_its_definition():
     one, other = rng.normal(size=(40, 5)), rng.normal(size=(40, 9))
     x, y = one - one.mean(0), other - other.mean(0)
     expected = np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
+
     assert linear_cka(one, other) == pytest.approx(expected)
 
 
@@ -22,6 +23,7 @@ def test_linear_cka_sees_neither_rotation_nor_scale_but_sees_noise():
     rng = np.random.default_rng(2)
     features = rng.normal(size=(200, 6))
     rotation = np.linalg.qr(rng.normal(size=(6, 6)))[0]
+
     assert linear_cka(features, 3 * features @ rotation + 5) == pytest.approx(1)
     assert linear_cka(features, rng.normal(size=(200, 6))) < 0.2
     assert np.isnan(linear_cka(features, np.ones((200, 2))))
@@ -32,7 +34,9 @@ def test_layers_up_to_the_changed_one_are_the_same(baseline, source):
     changed = copy.deepcopy(baseline.network)
     with torch.no_grad():
         changed[10].linear.weight.normal_()
+
     found = layer_similarities(baseline.network, changed, images)
+
     assert list(found) == list(LAYERS)
     assert all(found[name] == pytest.approx(1) for name in LAYERS[:10])
     assert all(found[name] < 0.9 for name in LAYERS[10:])
@@ -46,6 +50,7 @@ def test_a_probe_reads_what_the_features_hold(baseline, source):
     with torch.no_grad():
         displaced[12].linear.weight.zero_()  # the last layer forgot all of it, the features nothing
         blank[11].linear.weight.zero_()
+
     assert penultimate(baseline.network, seen[0]).shape == (140, 64)
     assert before > 0.5 and probe_accuracy(displaced, seen, seen) == before
     assert probe_accuracy(blank, seen, seen) == pytest.approx(1 / 7)

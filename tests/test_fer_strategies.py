@@ -50,8 +50,11 @@ def adapted(source, target, baseline, tmp_path_factory):
 def test_frozen_layers_are_bit_identical_and_the_others_change(adapted, baseline, name):
     result, config = adapted[name][0], preset(name)
     frozen = {LAYERS[layer] for layer in range(len(LAYERS)) if layer not in config.trained}
+
     untouched = same(result.network, baseline.network)
+
     assert untouched >= frozen
+
     if config.trains:
         assert untouched == frozen
 
@@ -63,7 +66,9 @@ def test_training_is_the_same_with_and_without_the_cache(adapted, name):
     # The baseline's outputs are computed in other batches for a cache: their last bits differ (below), and training
     # magnifies that in networks as small as these.
     near = 1e-2 if preset(name).anchor in OUTPUT_ANCHORS else 1e-5
+
     np.testing.assert_allclose(*losses, atol=near)
+
     if near == 1e-5:
         assert cached.measures == pytest.approx(uncached.measures, abs=1e-5)
 
@@ -79,6 +84,7 @@ def test_baseline_outputs_are_the_same_with_and_without_the_cache(source, target
         drawn = draws.draw(5)
         outputs = open_baseline_outputs(draws, domain, drawn, cut)
         found.append(torch.cat([outputs(step) for step in range(drawn.boundaries[-1])]))
+
     assert len(found[0]) > 20 and found[0].std() > 0.01
     assert torch.allclose(*found, atol=1e-5)
 
@@ -92,6 +98,7 @@ def test_equal_seeds_give_equal_networks(adapted, setting, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_preset_is_documented_recordable_and_canonical(name):
     assert "arXiv" in METHODS[name].reference
+
     config = preset(name)
     assert from_flat(to_flat(config)) == config
     assert canonical(canonical(config)) == canonical(config)
@@ -111,7 +118,9 @@ def test_without_fusion_no_source_image_is_touched(setting, monkeypatch, name):
         "open",
         lambda self, split: watched if (self.name, split) == ("source", "train") else original(self, split),
     )
+
     adapt(setting, config, 5)
+
     assert not opened
 
 
@@ -140,6 +149,7 @@ def test_the_weight_penalty_and_its_gradient_are_their_closed_forms(weighted):
     penalty.backward()
     factor = {name: omega[name] if weighted else torch.ones_like(omega[name]) for name in omega}
     expected = sum(0.5 * np.sum(factor[n].numpy() * (theta[n] - start[n]).numpy() ** 2) for n in theta)
+
     assert float(penalty.detach()) == pytest.approx(expected, rel=1e-6)
     for name, parameter in parameters.items():
         assert torch.allclose(parameter.grad, factor[name] * (theta[name] - start[name]))
@@ -153,6 +163,7 @@ def test_output_distances_are_their_closed_forms_and_zero_at_the_baseline():
     p, p0 = (np.exp(x / t) / np.exp(x / t).sum(1, keepdims=True) for x in (z, z0))
     one, other = torch.from_numpy(z), torch.from_numpy(z0)
     kl = np.mean(np.sum(p0 * np.log(p0 / p), 1))
+
     assert float(penalties.logit_distance(one, other, t)) == pytest.approx(t**2 * kl, rel=1e-6)
     assert float(penalties.feature_distance(one, other)) == pytest.approx(0.5 * np.mean(np.sum((z - z0) ** 2, 1)))
     assert float(penalties.replay_distance(one, other)) == pytest.approx(np.mean((z - z0) ** 2))
@@ -172,6 +183,7 @@ def test_importance_is_the_mean_of_each_samples_gradient_and_changes_nothing(bas
     found = penalties.importance(baseline.network, kind, inputs, labels)
     assert all(torch.equal(tensor, before[name]) for name, tensor in baseline.network.state_dict().items())
     assert not any(p.requires_grad or p.grad is not None for p in baseline.network.parameters())
+
     network = build(baseline.width)
     network.load_state_dict(before)
     network.eval()
@@ -191,6 +203,7 @@ def test_importances_are_computed_once_per_baseline(setting, monkeypatch):
     config = preset("EWC")
     first = adapt(setting, config, 5)
     monkeypatch.setattr(penalties, "importance", lambda *_: pytest.fail("computed again"))
+
     assert adapt(setting, config, 5).curve == first.curve
 
 
@@ -216,6 +229,7 @@ def test_an_anchor_on_outputs_keeps_them_nearer(setting, anchor, ratio):
     with torch.no_grad():
         wanted = setting.baseline.network[:cut](images)
         far, near = (float((r.network[:cut](images) - wanted).square().mean()) for r in (free, held))
+
     assert near < 0.8 * far
 
 
@@ -223,6 +237,7 @@ def test_both_ends_of_the_way_are_exact(setting, baseline):
     plan = EvaluationPlan(interpolation_points=((0.0, 0.0), (0.5, 0.0), (1.0, 0.0)))
     result = adapt(setting, replace(SMALL, fusion_ratio=0.5), 5, plan=plan)
     start, middle, end = result.interpolated
+
     assert same(start.network, baseline.network) == set(LAYERS)
     assert same(end.network, result.network) == set(LAYERS)
     assert end.measures.items() <= result.measures.items() and start.measures["retention"] == 1.0
@@ -233,6 +248,7 @@ def test_both_ends_of_the_way_are_exact(setting, baseline):
 def test_what_comes_out_half_way_is_the_point_half_way(setting):
     whole = adapt(setting, SMALL, 5, plan=EvaluationPlan(interpolation_points=((0.5, 0.0),)))
     half = adapt(setting, replace(SMALL, alpha=0.5), 5)
+
     assert same(whole.interpolated[0].network, half.network) == set(LAYERS)
     assert whole.interpolated[0].measures.items() <= half.measures.items()
 
@@ -248,6 +264,7 @@ def test_ways_are_scored_where_the_end_or_the_first_leads_or_may_be_hoped_to(set
     ways = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
     found = adapt(setting, SMALL, 5, plan=EvaluationPlan(interpolation_points=ways, would_join_front=leads))
     assert [(step.alpha, step.slope) for step in found.interpolated] == list(ways[:scored])
+
     hoped = []
     for domain, usual in (("source", 0.035), ("target", 0.06)):
         labels, end = validation_labels(setting)[domain], found.measures[f"{domain}_val"]
@@ -272,6 +289,7 @@ def test_estimated_statistics_are_those_of_the_data(baseline):
     with torch.no_grad():
         outputs = [network.conv1_1.conv(batch) for batch in batches]
     mean = torch.stack([output.mean((0, 2, 3)) for output in outputs]).mean(0)
+
     assert torch.allclose(network.conv1_1.norm.running_mean, mean, atol=1e-5)
     assert same(network, baseline.network) == set(LAYERS[1:])
     assert not network.conv1_1.norm.training and network.conv1_1.norm.momentum == 0.1
@@ -297,6 +315,7 @@ def test_the_head_alone_moves_first(setting):
 def test_sharpness_aware_steps_of_no_radius_are_plain_ones_up_to_dropout(setting):
     plain, barely, wide = (adapt(setting, replace(SMALL, sam=radius), 5) for radius in (0.0, 1e-9, 0.5))
     far, near = distance(plain.network, setting.baseline), distance(barely.network, setting.baseline)
+
     assert near == pytest.approx(far, rel=0.3)
     assert same(plain.network, wide.network) == set()
 
@@ -305,6 +324,7 @@ def test_replay_is_balanced_over_the_expressions():
     labels = np.repeat(np.arange(7), [50, 3, 20, 40, 30, 10, 60])
     chosen = penalties.choose_balanced(labels, 35, np.random.default_rng(1))
     counts = np.bincount(labels[chosen])
+
     assert len(chosen) == 35 and counts[1] == 3 and counts.max() - counts[counts > 3].min() <= 1
     assert np.array_equal(penalties.choose_balanced(labels, 9999, np.random.default_rng(1)), np.arange(213))
 

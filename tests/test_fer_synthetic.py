@@ -48,6 +48,7 @@ def test_the_same_seed_draws_the_same_pixels_and_another_seed_does_not():
 def test_splits_are_as_the_rest_of_the_code_expects_them(name):
     splits = synthetic.draw(name, scale=0.01)
     assert tuple(splits) == SPLITS
+
     people = [set(split.subjects.tolist()) for split in splits.values()]
     assert not (people[0] & people[1] or people[0] & people[2] or people[1] & people[2])
     for split in splits.values():
@@ -61,6 +62,7 @@ def test_splits_are_as_the_rest_of_the_code_expects_them(name):
 def test_targets_have_the_papers_sizes_and_people(name):
     *sizes, people = PAPER[name]
     domain = synthetic_domains.DOMAINS[name]
+
     assert list(domain.sizes) == sizes
     assert sum(synthetic._people_per_split(sizes, domain.subjects)) == people
 
@@ -92,6 +94,7 @@ def test_expressions_can_be_learned_and_the_source_transfers_in_part(source, tar
     at_home = _accuracy(on_source, source["validation"], source["test"])
     abroad = _accuracy(on_source, target["validation"], target["test"])
     own = _accuracy(on_target, target["validation"], target["test"])
+
     assert at_home > 2 * CHANCE
     assert own > 3 * CHANCE
     assert abroad < at_home and abroad < own

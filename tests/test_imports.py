@@ -124,6 +124,7 @@ def test_no_import_climbs_a_row(path):
         return
     above = {name for name in imported_within(path) if row_of(package, name) < row_of(package, own)}
     beside = {name for name in imported_within(path) - {own} if row_of(package, name) == row_of(package, own)}
+
     assert not above
     assert beside <= SINGLE, "packages of one row know nothing of each other"
 
@@ -141,7 +142,9 @@ def test_help_imports_nothing_heavy(command):
         f"except SystemExit as end: assert not end.code\n"
         f"print('LOADED', sorted(set(sys.modules) & set({heavy!r})))"
     )
+
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+
     assert answer.returncode == 0, answer.stderr
     assert "usage:" in answer.stdout and answer.stdout.rstrip().endswith("LOADED []")
 
@@ -170,6 +173,7 @@ def test_only_confirmation_opens_test_sets():
     assert users(".npy") == {"fer/datasets/dataset.py", "fer/datasets/store.py"}
     assert "test" not in SHIPPED
     assert users('_read("test")') == {"fer/datasets/dataset.py"}
+
     users_of_retrain = users("confirmation.retrain import", "confirmation.test_sets import", "retrain(")
     assert all(path.startswith("study/confirmation/") for path in users_of_retrain)
 

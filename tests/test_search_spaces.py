@@ -51,7 +51,9 @@ def test_samplers_are_shown_the_fusion_ratio_that_fusion_has(space):
     (fusion,) = [slot for slot in slots if slot.params.get("fusion_ratio") is not None]
     fusion.enqueue(study, slot=0)
     trial = study.ask()
+
     strategy, config = choose(space, trial, BASE)
+
     assert strategy == "FU" and config == named("FU", BASE)
     assert trial.params == fusion.params and trial.params["fusion_ratio"] == HALF
 
@@ -66,6 +68,7 @@ def test_the_fusion_ratio_is_searched_on_a_log_scale_from_one_in_a_hundred(space
         drawn.append(trial)
     having = [trial for trial in drawn if "fusion_ratio" in trial.params]
     assert {trial.distributions["fusion_ratio"] for trial in having} == {FloatDistribution(0.01, 0.95, log=True)}
+
     below_a_tenth = [trial for trial in having if trial.params["fusion_ratio"] < 0.1]
     assert len(below_a_tenth) / len(having) == pytest.approx(np.log(10) / np.log(95), abs=0.12)
 
@@ -74,7 +77,9 @@ def test_the_fusion_ratio_is_searched_on_a_log_scale_from_one_in_a_hundred(space
 def test_the_papers_space_reaches_fusion_from_scratch_with_the_budget_of_all_others(amount):
     study = optuna.create_study(directions=["maximize"] * 2)
     study.enqueue_trial({"strategy": paper.FROM_SCRATCH, "amount": amount})
+
     strategy, config = choose("paper", study.ask(), BASE)
+
     assert strategy == "FU-scratch"
     assert config == replace(BASE, amount=amount, init="scratch", fusion_ratio=NATURAL)
 
@@ -105,6 +110,7 @@ def test_the_card_reaches_every_strategy():
     study = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed=1))
     seen = [ask(study, "card", index) for index in range(5, 105)]
     assert {strategy for strategy, _ in seen} == {"FC", "FC+CL", "RE", "FT", "FU"}
+
     fusion = [config.fusion_ratio for strategy, config in seen if strategy == "FU"]
     assert fusion and all(0.01 <= ratio <= 0.95 for ratio in fusion)
     assert all(config.fusion_ratio == 0.0 for strategy, config in seen if strategy != "FU")
@@ -119,6 +125,7 @@ def test_the_papers_grid_is_exact_and_repeats_with_other_seeds():
         strategy, config = choose("paper", trial, BASE)
         grid.append((strategy, config.amount, trial.user_attrs["replicate"]))
     expected = {("BL", 1.0)} | {(s, a) for s in ("FC", "FC+CL", "RE", "FU") for a in (0.5, 1.0)}
+
     for replicate in (0, 1):
         assert {(s, a) for s, a, r in grid if r == replicate} == expected
 
@@ -129,12 +136,14 @@ def test_the_full_space_tries_every_method_once_of_which_the_paper_s_come_first_
     assert tried == list(METHODS) and tried[: len(STRATEGIES)] == list(STRATEGIES)
     assert [slot["named"] for slot in slots if slot.get("keep")] == list(STRATEGIES)
     assert all(slots[: full.FIRST]) and {"FU+LLRD", "replay+LLRD"} <= set(tried[: full.FIRST])
+
     gaps = "".join("-x"[bool(slot)] for slot in slots[full.FIRST :]).rstrip("-").split("x")[:-1]
     assert set(gaps) == {"-" * full.FREE} and len(gaps) == len(METHODS) - full.FIRST
 
 
 def test_equal_adaptations_have_equal_fingerprints():
     one, other = (named("BL", AdaptationConfig(lr=lr)) for lr in (0.1, 0.2))
+
     assert fingerprint(one) == fingerprint(other)
     assert canonical(named("RE", BASE)) == named("RE", BASE)
     assert fingerprint(named("FC", BASE)) != fingerprint(named("RE", BASE))

@@ -48,6 +48,7 @@ def test_every_command_goes_through_one_guard(path):
     functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
     (main,) = (function for function in functions if function.name == "main")
     (_, line) = main.body  # after its docstring
+
     assert ast.unparse(line).startswith("return run_command(")
 
 
@@ -67,5 +68,6 @@ def test_an_audit_that_had_no_answer_is_none():
     lines, code = verdict([skipped, skipped])
     assert code == 0 and lines[0].startswith("not audited")
     assert verdict([skipped, sound]) == (["1 packages audited, 1 unknown, 0 vulnerabilities"], 0)
+
     lines, code = verdict([sound | {"vulns": [holed]}])
     assert code == 1 and lines[0] == "b 1: CVE-1, fixed in 1.1"

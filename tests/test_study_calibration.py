@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from recorder import Recorder
 from study.execution import autotune
 from study.execution.autotune import candidates, choose_fastest, find_or_measure, measure_in_processes
 from study.machine import cores
@@ -18,28 +19,32 @@ def test_no_pair_asks_for_more_than_the_machine_has(count):
 
 def test_the_usual_pair_stays_unless_another_is_faster_by_more_than_noise():
     assert choose_fastest({"8x1": 100.0, "4x1": 105.0, "4x2": 60.0})["workers"] == 8
+
     found = choose_fastest({"8x1": 100.0, "4x1": 70.0, "4x2": 130.0})
     assert (found["workers"], found["threads"]) == (4, 2)
     assert choose_fastest({"2x1": 0.0})["workers"] == 2
 
 
 def test_a_pair_is_measured_once_and_again_where_what_was_kept_is_damaged(tmp_path, monkeypatch):
-    calls = []
-    monkeypatch.setattr(autotune, "measure_in_processes", lambda *asked: calls.append(asked) or {f"{cores()}x1": 50.0})
+    measure = Recorder(lambda *_: {f"{cores()}x1": 50.0})
+    monkeypatch.setattr(autotune, "measure_in_processes", measure)
+
     first = find_or_measure(tmp_path, 0.25, "fp32")
-    assert find_or_measure(tmp_path, 0.25, "fp32") == first and calls == [(0.25, "fp32")]
+    assert find_or_measure(tmp_path, 0.25, "fp32") == first and measure.calls == [(0.25, "fp32")]
     # Another network or precision is another question.
     assert find_or_measure(tmp_path, 0.5, "fp32") == find_or_measure(tmp_path, 0.25, "bf16") == first
-    assert calls == [(0.25, "fp32"), (0.5, "fp32"), (0.25, "bf16")]
+    assert measure.calls == [(0.25, "fp32"), (0.5, "fp32"), (0.25, "bf16")]
+
     for path in tmp_path.glob("calibration-*.json"):
         path.write_text("{")
-    assert find_or_measure(tmp_path, 0.25, "fp32") == first and calls[3:] == [(0.25, "fp32")]
+    assert find_or_measure(tmp_path, 0.25, "fp32") == first and measure.calls[3:] == [(0.25, "fp32")]
     assert first in [json.loads(path.read_text()) for path in tmp_path.glob("*") if path.read_text() != "{"]
 
 
 def test_a_calibration_that_fails_leaves_the_usual_pair_and_is_not_kept(monkeypatch, tmp_path):
     monkeypatch.setattr(autotune.sys, "executable", "/bin/false")
     assert measure_in_processes(0.25, "fp32") == {f"{cores()}x1": 0.0}
+
     found = find_or_measure(tmp_path, 0.25, "fp32")
     assert (found["workers"], found["threads"]) == (cores(), 1) and list(tmp_path.iterdir()) == []
 

@@ -47,6 +47,7 @@ def test_whatever_a_space_draws_fits_it_waiting_running_and_ended(space):
             choose(space, trial, BASE)
             if state is not None:
                 study.tell(trial, [0.5, 0.5] if state == TrialState.COMPLETE else None, state)
+
     assert all(fits(trial, space) for trial in trials_of(study))
 
 
@@ -60,7 +61,9 @@ def test_a_trial_that_died_while_it_was_asked_fits(space, asked):
     part = study.ask()
     for name in list(whole.params)[:asked]:
         part._suggest(name, whole.distributions[name])
+
     discard_trial(study, trials_of(study)[part.number], "its worker died", TrialState.RUNNING)
+
     assert all(fits(trial, space) for trial in trials_of(study))
 
 
@@ -122,10 +125,12 @@ def test_a_study_of_an_older_space_is_refused_with_one_line_even_by_force(tmp_pa
     monkeypatch.setattr("study.pipeline.resume.identity_options", lambda options: {})
     fill_slots(study, 3, "paper", BASE)
     assert find_record(new, options, storage).name == "s"
+
     older = CategoricalDistribution(["FC", "FC+CL", "RE", "FU"])
     study.add_trial(ended({"strategy": ("FU", older), "amount": (1.0, AMOUNT)}))
     with pytest.raises(InputError) as caught:
         find_record(new, options, storage)
+
     said = str(caught.value)
     assert "search space paper has changed since study s began" in said and "--study NAME" in said
     assert "\n" not in said and paper.FROM_SCRATCH not in said

@@ -57,6 +57,7 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
     ]  # fmt: skip
     # The mean over seeds of 2 and 6 of ten validation images.
     assert [row["target_val_again"] for row in found["points"]] == pytest.approx([0.4, 0.4, 0.4])
+
     info = {
         "options": {"space": "paper"},
         "confirmation": confirmation.to_json() | {"results": found, "finished": "now"},
@@ -78,6 +79,7 @@ def test_what_no_seed_changes_is_not_validated_beside_means_over_seeds_and_missi
     write_answers(tmp_path, confirmation, 1, 0, kept([5], validated=2))
     with pytest.raises(RuntimeError, match="of RE with seed 1 are missing"):
         collect_results(confirmation, tmp_path, truth)
+
     write_answers(tmp_path, confirmation, 1, 1, kept([5], validated=6))
     baseline, adapted = collect_results(confirmation, tmp_path, truth).to_json()["points"]
     assert "target_val_again" not in baseline and adapted["target_val_again"] == pytest.approx(0.4)
@@ -90,7 +92,9 @@ def test_the_confirmed_table_is_read_whole_on_a_terminal_of_80_columns():
     record = StudyRecord.from_json(datasets | {"confirmation": {"seeds": 2, "results": {"points": [point]}}})
     console = Console(width=80, file=io.StringIO())
     console.print(confirmed_rich_table(record))
+
     text = console.file.getvalue()
+
     assert "…" not in text and all(word in text for word in ("trial", "strategy", "FU+LLRD", "0 to", "again", "Holm"))
 
 
@@ -102,6 +106,7 @@ def test_intransigence_is_against_the_fusion_of_the_whole_target_wherever_that_s
         logits = {side: answers({"BL": 3, "FU 50 %": 5, "FU 100 %": 8}[name], 10)[None] for side in DOMAINS}
         right = {side: predicted_expressions(logits[side]) == 0 for side in DOMAINS}
         points.append(ConfirmedPoint(name, name, right, logits, named=name, target_passes=1.0))
+
     assert measures_on_test(points, labels)[0]["intransigence"] == pytest.approx(0.5)
 
 
@@ -117,6 +122,7 @@ def test_intransigence_is_told_where_the_fusion_saw_the_whole_target(passes, tol
     drawn = {} if passes is None else {"target_passes": passes}
     points = [point("BL", 3), point("RE", 6), point("FU", 8, **drawn)]
     found = [row.get("intransigence") for row in measures_on_test(points, labels)]
+
     assert found == (pytest.approx([0.5, 0.2, 0.0]) if told else [None] * 3)
 
 
@@ -132,6 +138,7 @@ def test_a_confirmation_knows_how_often_its_fusions_draw_the_target(space, passe
     study.add_trial(made_trial(0, config=to_flat(AdaptationConfig(frozen_layers=13))))
     fusions = [job for job in plan_jobs(study) if job.named.startswith("FU")]
     assert [job.target_passes for job in fusions] == pytest.approx(passes, abs=0.06)
+
     natural = [job.config["fusion_ratio"] == "natural" for job in fusions]
     assert natural == [space == "paper"] * len(fusions)
 

@@ -10,7 +10,7 @@ from study.datasets import main
 from tests import made_faces
 
 
-def test_help_is_quick() -> None:
+def test_help_comes_at_once() -> None:
     quickest = 9.0
     for _ in range(3):  # the machine may be busy
         started = time.monotonic()
@@ -19,33 +19,40 @@ def test_help_is_quick() -> None:
     assert quickest < 0.5
 
 
-def test_lists_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_name_it_lists_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made_faces.jaffe(tmp_path / "jaffe")
     made_faces.manifest(tmp_path / "mine")
     assert main(["--data", str(tmp_path)]) == 0
+
     said = capsys.readouterr().out
     assert "JAFFE" in said and "mine" in said and "drawn stand-in" in said
 
 
-def test_shows_a_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_is_shown_with_its_counts_and_a_contact_sheet(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made_faces.jaffe(tmp_path / "data/jaffe")
     (tmp_path / "data/jaffe/KA.AN1.1.tiff").write_bytes(b"")
     out = tmp_path / "out"
     assert main(["jaffe", "--data", str(tmp_path / "data"), "--out", str(out)]) == 0
+
     said = capsys.readouterr().out
     for word in ("jaffe (real copy)", "surprise", "subjects", "unique of 69", "empty file (0 bytes)", "KA.AN1.1.tiff"):
         assert word in said
+
     (sheet,) = (out / "datasets").iterdir()
     assert sheet.name.startswith("jaffe-") and sheet.suffix == ".png"
+
     with Image.open(sheet) as image:
         assert image.width > 500
 
 
-def test_says_what_is_a_stand_in(
+def test_it_says_what_is_synthetic(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FER_DATA", raising=False)
     assert main(["jaffe", "--data-kind", "synthetic", "--out", str(tmp_path)]) == 0
+
     said = capsys.readouterr().out
     assert "DRAWN STAND-IN" in said and "jaffe (synthetic stand-in)" in said
 
@@ -55,6 +62,7 @@ def test_says_what_is_a_stand_in(
 )
 def test_bad_input_is_one_line(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+
     said = capsys.readouterr()
     assert said.err.startswith("error: ") and said.err.count("\n") == 1 and not said.out
     assert not (tmp_path / "out/datasets").exists()

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from fer.errors import InputError
+from fer.model.weights import load_network
+from fer.runtime import Runtime
 from study.options import StudyOptions, study_name
 from study.record import BaselineRecord
 from study.run import main
@@ -46,6 +48,7 @@ def test_wrong_use_is_one_line_with_the_value_and_the_mend(line, tmp_path, monke
     if "--preset tiny" in line:  # far enough to have met the data; the rest of the job is tested elsewhere
         monkeypatch.setattr("study.pipeline.resume.find_or_train_baseline", pretend_baseline)
     assert main([*line.split(), "--tracking-uri", "none"]) == 2
+
     err = capsys.readouterr().err
     errors = [text for text in err.splitlines() if text.startswith("error: ")]
     assert len(errors) == 1 and WRONG[line] in errors[0] and "got" in errors[0]
@@ -55,9 +58,6 @@ def test_wrong_use_is_one_line_with_the_value_and_the_mend(line, tmp_path, monke
 
 def pretend_baseline(record, progress):
     """Checks the user's file as the baseline's process does, without starting one."""
-    from fer.model.weights import load_network
-    from fer.runtime import Runtime
-
     if record.options["baseline"]:
         load_network(Path(record.options["baseline"]), Runtime())
     return BaselineRecord(width=1.0, parameters=1)
@@ -73,6 +73,7 @@ def test_the_shell_sees_exit_code_two(tmp_path):
 
 def test_a_studys_name_says_what_it_is_about():
     options = StudyOptions(target="x", preset="laptop", seed=3, amount=0.5)
+
     assert study_name(options, "fer2013", "tfeid", True) == "fer2013-tfeid-synthetic-card-laptop-half-seed3"
     assert study_name(replace(options, seed=0, amount=1.0), "a", "b", False) == "a-b-card-laptop"
     assert study_name(replace(options, study="mine"), "a", "b", True) == "mine"

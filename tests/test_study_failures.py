@@ -11,7 +11,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from commands import NAME, command, run
+from commands import NAME, ROOT, command, run
 from conftest import TINY
 from fer.config import AdaptationConfig
 from fer.training.loop import Diverged
@@ -61,6 +61,7 @@ def test_a_trial_without_memory_fails_with_that_reason_and_the_next_one_runs(set
         starved.setattr(one, "cross_validate", lambda *_, **__: ask_too_much()["device"]())
         assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.FAIL
     assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
+
     first, second = trials_of(found)
     assert first.user_attrs["reason"] == "out of memory" and first.state == TrialState.FAIL
     assert second.state == TrialState.COMPLETE and "Traceback" not in capfd.readouterr().err
@@ -98,7 +99,6 @@ if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
 
 def starve(folder: Path, where: str, trials: int, *arguments: str) -> tuple[int, str, pd.DataFrame]:
     """Runs a study whose workers find no memory for their first trials; returns its code, words and table."""
-    from commands import ROOT
 
     (folder / "sitecustomize.py").write_text(STARVED)
     words = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--workers", "1", *arguments]
@@ -112,6 +112,7 @@ def starve(folder: Path, where: str, trials: int, *arguments: str) -> tuple[int,
 @pytest.mark.parametrize("where", ["host", "device"])
 def test_a_study_goes_on_after_trials_without_memory(where, tmp_path):
     code, said, trials = starve(tmp_path, where, 2, "--trials", "6", "--early-stop", "off")
+
     assert code == 0 and "Traceback" not in said, said
     assert list(trials["state"]) == ["failed"] * 2 + ["finished"] * 4, said
     assert set(trials["reason"][:2]) == {"out of memory"}
@@ -121,8 +122,10 @@ def test_many_failures_in_a_row_end_a_study_unless_their_rates_were_too_high():
     diverged = [made_trial(number, FAILED, reason="Diverged: the loss is nan") for number in range(30)]
     give_up_if_hopeless(0, diverged, 2)
     starved = made_trial(30, FAILED, reason="out of memory")
+
     with pytest.raises(GaveUp, match="the last 20 trials failed, at last because: out of memory"):
         give_up_if_hopeless(0, [*diverged, starved], 2)
+
     give_up_if_hopeless(0, [*diverged, starved, made_trial(31)], 2)
 
 
@@ -134,6 +137,7 @@ def test_too_many_in_a_row_stop_it_with_the_reason_and_with_memory_it_goes_on(tm
     assert code == 1 and "Traceback" not in said, said
     assert f"the last {MOST_FAILURES_IN_A_ROW} trials failed, at last because: out of memory" in line
     assert set(trials["state"]) == {"failed"} and len(trials) < int(total)
+
     (tmp_path / "sitecustomize.py").unlink()
     words = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--workers", "1", "--early-stop", "off"]
     run("run", *words, "--trials", total, folder=tmp_path, seconds=1500)
@@ -163,14 +167,13 @@ if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
 
 @pytest.mark.slow
 def test_workers_that_crowd_a_device_become_fewer_and_no_trial_is_lost(tmp_path):
-    from commands import ROOT
-
     (tmp_path / "sitecustomize.py").write_text(CROWDED)
     words = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--workers", "4", "--trials", "6"]
     words += ["--early-stop", "off"]
     process = command("run", *words, folder=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
     out, err = process.communicate(timeout=1500)
     said, trials = out + err, pd.read_csv(tmp_path / "runs" / NAME / "trials.csv")
+
     assert process.returncode == 0 and "Traceback" not in said, said
     assert "for 4 workers; it goes on with 2" in said and "for 2 workers; it goes on with 1" in said
     assert list(trials["state"]) == ["finished"] * 6
@@ -182,8 +185,10 @@ def test_a_configuration_is_trained_once_and_its_twin_answered_from_the_record(s
         found.enqueue_trial({"strategy": "FC", "lr": 0.01})
     bench = TrialContext(setting, "card", TINY, 0, tmp_path)
     assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
+
     monkeypatch.setattr(one, "cross_validate", lambda *_: pytest.fail("trained again"))
     assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
+
     first, second = trials_of(found)
     assert second.user_attrs["twin_of"] == first.number and second.values == first.values
     assert second.user_attrs["measures"] == first.user_attrs["measures"]
@@ -200,6 +205,7 @@ def test_what_diverged_diverges_again_without_training(setting, tmp_path, monkey
         raise Diverged("the loss became nan")
 
     monkeypatch.setattr(one, "cross_validate", diverges)
+
     assert [one.run_trial(claim_trial(found, "random", 0), bench) for _ in range(3)] == [TrialState.FAIL] * 3
     assert trained == [0.01, 0.02] and all(has_diverged(trial) for trial in trials_of(found))
     assert "as in trial 0" in trials_of(found)[1].user_attrs["reason"] and "Traceback" not in capfd.readouterr().err

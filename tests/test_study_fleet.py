@@ -44,8 +44,10 @@ def test_a_node_is_removed_and_all_trials_finish_with_their_networks_at_home(clu
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0, f"{out}\n{err}"
     assert len(hosts) == 2, f"{out}\n{err}"
+
     trials = trials_of(tmp_path)
     assert len(trials) == TRIALS and not (trials["state"] == "failed").any()
+
     folder = tmp_path / "runs" / NAME
     front = pd.read_csv(folder / "front.csv")
     assert len(front) and all((folder / model).exists() for model in front["model"])

@@ -21,5 +21,6 @@ def test_the_banks_unused_for_longest_make_room_and_those_in_use_stay(tmp_path):
     assert trim_features(tmp_path, 5 * mib / 2**30) == 0
     assert trim_features(tmp_path, 3 * mib / 2**30) * 2**30 >= mib
     assert left() == {"older", "old", "in use"}
+
     trim_features(tmp_path, 0)
     assert left() == {"in use"}

@@ -62,7 +62,9 @@ def look(watch: LeaseMonitor, clock: Clock, study: optuna.Study, seconds: float,
 def test_a_worker_elsewhere_is_given_up_when_its_lease_runs_out_and_not_before(study):
     taken_elsewhere(study)
     clock = Clock()
+
     watch = LeaseMonitor(lease=60, clock=clock)
+
     assert look(watch, clock, study, 60) == []
     assert look(watch, clock, study, 5) == [0]
 
@@ -75,6 +77,7 @@ def test_a_beat_renews_the_lease_whatever_it_says(study):
         look(watch, clock, study, 55)
         trial.set_user_attr("beat", sign)
         assert look(watch, clock, study, 5) == []
+
     assert look(watch, clock, study, 60) == [0]
 
 
@@ -84,6 +87,7 @@ def test_a_watcher_that_slept_or_had_no_storage_gives_nobody_up_for_it(study):
     watch = LeaseMonitor(lease=60, clock=clock)
     look(watch, clock, study, 10)
     assert look(watch, clock, study, 3600, step=3600) == []
+
     clock.now -= 7200
     assert look(watch, clock, study, 5) == []
 
@@ -96,6 +100,7 @@ def test_wall_clocks_play_no_part(study, monkeypatch):
     for jump in (10 * 365 * 86400, -10 * 365 * 86400):
         monkeypatch.setattr(time, "time", lambda jump=jump: 1.7e9 + jump)
         assert watch.expired(trials_of(study)) == []
+
     assert mine is not None and requeue_expired(study) == 0
 
 
@@ -103,13 +108,16 @@ def test_a_claim_that_was_never_signed_runs_out(study):
     storage = study._storage
     storage.set_trial_state_values(trials_of(study)[0]._trial_id, TrialState.RUNNING)
     clock = Clock()
+
     watch = LeaseMonitor(lease=600, unsigned=15, clock=clock)
+
     assert look(watch, clock, study, 15) == [] and look(watch, clock, study, 5) == [0]
 
 
 def test_a_process_is_told_from_its_successor_with_the_same_number():
     me = identity_of_process()
     assert not is_gone(me) and is_gone(me | {"since": me["since"] - 100}) and not is_gone(ELSEWHERE)
+
     process = subprocess.Popen([sys.executable, "-c", ""])
     birth = leases._birth(process.pid)
     process.wait()
@@ -119,8 +127,11 @@ def test_a_process_is_told_from_its_successor_with_the_same_number():
 def test_a_dead_process_that_nobody_waited_for_is_dead():
     process = subprocess.Popen([sys.executable, "-c", ""])
     identity = identity_of_process() | {"pid": process.pid, "since": leases._birth(process.pid)}
+
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
     assert is_gone(identity)
+
     process.wait()
 
 
@@ -133,6 +144,7 @@ def test_a_worker_keeps_its_lease_from_a_thread(study, monkeypatch):
             time.sleep(0.01)
     beats = trials_of(study)[0].user_attrs["beat"]
     assert beats >= 3
+
     time.sleep(0.1)
     assert trials_of(study)[0].user_attrs["beat"] == beats
 

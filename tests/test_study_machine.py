@@ -33,6 +33,7 @@ def test_a_containers_quota_is_read_in_both_versions_of_control_groups(tmp_path,
 def test_a_process_uses_no_more_cores_than_its_quota_begins(monkeypatch, quota, wanted):
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(machine, "_quota", lambda: quota)
+
     assert machine.cores() == wanted
     assert machine.usual_workers("cpu") == wanted and machine.usual_workers("cuda:1") == min(4, wanted)
 
@@ -47,5 +48,7 @@ def test_where_nothing_is_measured_a_study_has_the_usual_workers_of_one_thread(m
     monkeypatch.setattr(machine, "cores", lambda: 16)
     monkeypatch.setattr("study.pipeline.workers.cores", lambda: 16)
     record = StudyRecord(baseline=BaselineRecord(device=device))
+
     settled = settle_workers(RunningStudy(None, record, StudyOptions("tfeid", preset=preset), None, None))
+
     assert (settled.options.workers, settled.threads) == (str(wanted), 1)

@@ -95,7 +95,9 @@ def test_the_fronts_picture_is_drawn(site, tab):
     address, experiment, parent = site
     tab.goto(f"{address}/experiments/{experiment}/runs/{parent.info.run_id}/artifacts/pareto.png")
     picture = tab.locator("img[src^='blob:'], img[src*='pareto.png'], .image-container img, img.image").first
+
     picture.wait_for()
+
     assert picture.evaluate("image => image.complete && image.naturalWidth") > 500
 
 

@@ -70,7 +70,9 @@ def test_a_study_has_a_storage_and_a_number_there(study):
 def test_a_trial_has_a_number_by_which_its_storage_knows_it(study):
     storage, _ = storage_of(study)
     trial = study.ask()
+
     (frozen,) = study.get_trials()
+
     assert storage_number(frozen) == storage_number(trial)
     assert storage.get_trial(storage_number(frozen)).number == frozen.number == 0
 
@@ -80,7 +82,9 @@ def test_a_running_trial_of_the_storage_can_be_opened_and_suggests(study):
     study.enqueue_trial({"x": 0.25})
     (waiting,) = study.get_trials()
     storage.set_trial_state_values(storage_number(waiting), TrialState.RUNNING)
+
     trial = open_trial(study, waiting)
+
     assert (trial.suggest_float("x", 0, 1), trial.number) == (0.25, 0)
 
 
@@ -90,6 +94,7 @@ def test_a_trial_says_with_which_parameters_it_was_enqueued(study):
     study.ask()
     study.ask()
     study.ask()  # which was not enqueued
+
     assert [enqueued_parameters(trial) for trial in study.get_trials()] == [{"x": 0.25}, {}, {}]
 
 
@@ -101,6 +106,7 @@ def test_only_a_database_has_a_url(tmp_path):
 def test_every_entry_of_a_journal_has_an_operation(tmp_path):
     searched(optuna.create_study(storage=open_storage(None, tmp_path), directions=["maximize"] * 2), 2)
     lines = (tmp_path / "journal.log").read_text().splitlines()
+
     assert len(lines) > 2
     assert all(optuna_private.JOURNAL_OPERATION in json.loads(line) for line in lines)
 
@@ -112,6 +118,7 @@ def test_a_sampler_sees_the_trials_of_a_view_and_the_view_looks_once(study, name
     trial = view.ask()
     trial.suggest_float("x", 0, 1)
     trial.suggest_float("y", 0, 1)
+
     assert view.asked == 1, f"{name} does not read trials as Optuna's samplers did: StudyView hides nothing from it"
 
 
@@ -120,6 +127,7 @@ def test_a_view_hides_what_it_does_not_show_and_copies_what_may_be_changed(study
     view = Recorder(study.study_name, storage_of(study)[0])
     trials = view.get_trials(states=(TrialState.COMPLETE,))
     trials[0].user_attrs["changed"] = True
+
     assert [trial.number for trial in view.trials] == [1, 2]
     assert not any(trial.user_attrs for trial in view.trials)
     assert view.get_trials(states=(TrialState.FAIL,)) == []
@@ -150,6 +158,8 @@ def private_parts(path: Path) -> set[str]:
 def test_one_module_alone_names_private_parts():
     files = [path for package in ("study", "search_spaces", "benchmarks") for path in (ROOT / package).rglob("*.py")]
     found = {path.relative_to(ROOT).as_posix(): private_parts(path) for path in files}
+
     allowed = found.pop("study/storage/optuna_private.py")
+
     assert allowed == {"study._storage", "study._study_id", "trial._trial_id", "super()._get_trials"}
     assert {name: parts for name, parts in found.items() if parts} == {}

@@ -49,9 +49,21 @@ def opened(request, browser, report):
     tab = context.new_page()
     errors: list[str] = []
     asked: list[str] = []
-    tab.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("request", lambda one: asked.append(one.url) if not one.url.startswith(("data:", "blob:")) else None)
+
+    def note_message(message):
+        if message.type in ("error", "warning"):
+            errors.append(message.text)
+
+    def note_error(error):
+        errors.append(str(error))
+
+    def note_request(request):
+        if not request.url.startswith(("data:", "blob:")):
+            asked.append(request.url)
+
+    tab.on("console", note_message)
+    tab.on("pageerror", note_error)
+    tab.on("request", note_request)
     tab.goto(report.as_uri())
     tab.wait_for_selector("#front .scatterlayer .point")
     yield tab
@@ -83,11 +95,13 @@ def test_hovering_shows_the_knobs_and_clicking_the_trial(opened):
     front = front_table(trials_table(trials))
     number = int(front["trial"].iloc[0])
     assert opened.locator("#detail h3").inner_text().startswith("Trial ")
+
     x, y = middle_of_a_point(opened, number)
     opened.mouse.move(x, y)
     opened.wait_for_selector("#front .hoverlayer .hovertext")
     said = opened.locator("#front .hoverlayer").text_content()
     assert f"Trial {number}" in said and "lr" in said and "frozen_layers" in said
+
     opened.mouse.click(x, y)
     opened.wait_for_function(f"document.querySelector('#detail h3').textContent.startsWith('Trial {number} ')")
     panel = opened.locator("#detail")

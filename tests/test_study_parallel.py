@@ -25,6 +25,7 @@ def test_numbers_choices_and_what_is_absent_have_their_places():
         [{"rate": 1e-4, "bn": "train", "alpha": 1.0, "depth": 0},
          {"rate": 1e-2, "bn": "frozen", "alpha": 1.0, "depth": 12}, {"rate": 0.0, "alpha": 1.0, "depth": 3}]
     )  # fmt: skip
+
     assert list(axes) == ["strategy", "rate", "bn", "depth", "source %", "target %"]  # alpha is the same in all
     assert axes["rate"].places.tolist() == [0, 1, ABSENT] and axes["rate"].labels[:2] == ["0", "0.0001"]
     assert dict(zip(axes["rate"].labels, axes["rate"].ticks, strict=True))["0.001"] == 0.5  # logarithmic
@@ -36,6 +37,7 @@ def test_numbers_choices_and_what_is_absent_have_their_places():
 
 def test_on_an_axis_of_numbers_and_choices_numbers_lie_by_their_value_below_the_choices():
     axis = axes_of([{"size": 700}, {"size": "all"}, {"size": 70}, {"size": 280}, {}])["size"]
+
     assert axis.places == pytest.approx([WORDS, 1, 0, WORDS / 3, ABSENT])
     assert axis.labels == ["–", "70", "228", "385", "542", "700", "all"] and axis.ticks[-1] == 1
     assert list(axis.ticks) == sorted(axis.ticks)
@@ -44,6 +46,7 @@ def test_on_an_axis_of_numbers_and_choices_numbers_lie_by_their_value_below_the_
 def test_of_many_choices_some_are_written_and_all_have_places():
     values = [(0.5, 0.4 + 0.01 * n) for n in range(30)]
     axis = axes_of([{"name": f"method {n:02d}"} for n in range(30)], values)["name"]
+
     assert len(axis.labels) == 10 and axis.labels[1] == "method 03"
     assert axis.places == pytest.approx(np.linspace(0, 1, 30))
 
@@ -55,6 +58,7 @@ def test_the_lines_of_the_front_are_bold_and_each_trial_has_one():
     ).axes[0]
     lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
     assert len(lines) == len(finished_trials(table))
+
     bold = [line for line in lines if line.get_linewidth() > 1]
     assert len(bold) == front_table(table)["trial"].nunique()
 
@@ -68,6 +72,7 @@ def test_rank_correlation_of_a_rung_with_the_end_by_hand():
     trials += [made_trial(4, STOPPED, **{"rung:0.500": [0.1, 0.1]}), made_trial(5, values=(0.9, 0.9))]
     table = trials_table(trials)
     assert rung_shares(table) == ["0.500"] and table["source_val@0.500"].tolist()[:2] == [0.1, 0.2]
+
     found = build_rungs_table(table)
     assert found is not None and found.rows == [["50 %", 4, "0.80", "-1.00", 1]]
     assert found in [answer.table for answer in list_findings(StudyRecord.from_json(made_info()), table)]
@@ -88,6 +93,8 @@ def test_a_trial_that_stopped_at_its_second_rung_counts_there_alone():
 def test_rungs_survive_the_csv(tmp_path):
     table = trials_table([made_trial(0, **{"rung:0.500": [0.123456789, 0.2]})])
     table.to_csv(tmp_path / "t.csv", index=False)
+
     again = pd.read_csv(tmp_path / "t.csv")
+
     assert np.array_equal(again["source_val@0.500"], table["source_val@0.500"])
     assert hyperparameter_names(again) == hyperparameter_names(table)

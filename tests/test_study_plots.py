@@ -25,8 +25,10 @@ def drawn():
 
 def test_every_picture_in_every_format(drawn):
     files, notes = drawn
+
     assert notes == {}
     assert set(files) == {f"{name}.{kind}" for name in figure_style.NAMES for kind in ("png", "svg", "pdf", "html")}
+
     for name, content in files.items():
         start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF", "html": b"<!doctype html>"}[name.split(".")[1]]
         assert content.startswith(start)
@@ -57,9 +59,11 @@ def test_the_label_is_gone_on_real_data():
     info = made_info(synthetic=False, source=real, target=real | {"name": "tfeid"})
     texts = [t.get_text() for t in draw_front_plot(info, table).texts]
     assert "SYNTHETIC STAND-IN" not in texts
+
     axes = draw_front_plot(info, table).axes[0]
     assert axes.get_xlabel() == "Source validation accuracy (%) — FER2013"
     assert axes.get_ylabel() == "Target validation accuracy (%) — TFEID"
+
     texts = [t.get_text() for t in draw_front_plot(made_info(), table).texts]
     assert "SYNTHETIC STAND-IN" in texts
 
@@ -74,6 +78,7 @@ def test_step_line_runs_from_the_reference_through_the_front():
     front = front_table(trials_table([made_trial(0, values=(0.3, 0.8)), made_trial(1, values=(0.6, 0.5))]))
     chance = 100 / 7
     expected = [(chance, 80), (30, 80), (30, 50), (60, 50), (60, chance)]
+
     np.testing.assert_allclose(front_border(front), expected)
 
 
@@ -97,7 +102,9 @@ def test_importance_is_about_high_accuracies():
         lr = float(10 ** rng.uniform(-5, -1))
         value = 0.2 if n % 14 == 3 else 0.5 + 0.4 * float(np.exp(-8 * (np.log10(lr) + 2) ** 2))
         trials.append(made_trial(n, values=(value, value + 0.01 * rng.random()), config={"lr": lr}))
+
     ranking, _ = compute_importances(trials)
+
     assert ranking["hyperparameter"][0] == "lr"
 
 
@@ -130,7 +137,9 @@ def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
     monkeypatch.setattr(figures, "NAMES", ("pareto", "hypervolume"))
     monkeypatch.setattr(matplotlib_plots, "_draw_front", lambda *_: 1 / 0)
     trials = [made_trial(0), made_trial(1, values=(0.4, 0.7))]
+
     files, notes = figures.draw_figures(StudyRecord.from_json({}), trials_table(trials), trials)
+
     assert "hypervolume.png" in files and "pareto.png" not in files
     assert notes == {"pareto": "not drawn: ZeroDivisionError: division by zero"}
     assert capsys.readouterr().err.count("\n") == 1
@@ -143,6 +152,7 @@ def test_a_confirmed_study_is_drawn_with_its_intervals():
     points = info["confirmation"]["results"]["points"]
     assert axes.get_xlabel() == "Source test accuracy (%) — FER2013 stand-in"
     assert len(axes.containers) == len(points)
+
     for drawn, point in zip(axes.containers, points, strict=True):
         (across,), (up,) = (bar.get_segments() for bar in drawn.lines[2])
         np.testing.assert_allclose(across[:, 0], [100 * point["source_lower"], 100 * point["source_upper"]])

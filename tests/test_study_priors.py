@@ -86,7 +86,9 @@ def test_a_named_method_is_exactly_its_point_of_the_full_space(name):
     if params is None:
         assert name in ("BL", "surgical", "AdaBN", "WiSE-FT", "LiNeS", "soup")
         return
+
     trial = optuna.trial.FixedTrial(params)
+
     assert full.suggest(trial, BASE)[1] == named(name, BASE)
     assert trial.params == params
 
@@ -116,6 +118,7 @@ def card_trial(number: int, values: tuple[float, float], **attrs: object) -> opt
 def test_an_earlier_front_is_taken_best_source_first_without_what_is_dominated():
     trials = [card_trial(n, v) for n, v in enumerate([(0.3, 0.9), (0.2, 0.2), (0.9, 0.3), (0.6, 0.6)])]
     from_front = front_as_initial_trials(study_of("card", *trials), "card")
+
     assert [initial.params for initial in from_front] == [trials[n].params for n in (2, 3, 0)]
     with pytest.raises(InputError, match="same space"):
         front_as_initial_trials(study_of("full", *trials), "card")
@@ -132,6 +135,7 @@ def test_an_earlier_front_of_the_space_as_it_was_is_refused():
         "fusion_frozen_layers": IntDistribution(0, 12),
         "fusion": CategoricalDistribution(["natural", "ratio"]),
     }
+
     with pytest.raises(InputError, match="same space; got earlier, trial 0, from before the space card changed"):
         front_as_initial_trials(study_of("card", older), "card")
 
@@ -141,9 +145,11 @@ def test_priors_come_first_and_once_and_the_total_holds():
     priors = [parse_initial_trial("strategy=RE", "card", BASE), parse_initial_trial("lr=0.1", "card", BASE)]
     for _ in range(2):
         assert fill_slots(study, 8, "card", BASE, priors) == 8
+
     fixed = [trial.system_attrs["fixed_params"] for trial in trials_of(study)]
     expected = [SPACES["card"].initial_trial(BASE, index).params for index in range(6)]
     assert fixed == [{"strategy": "RE"}, {"lr": 0.1}, *expected]
+
     fill_slots(study, 11, "card", BASE, [*priors, parse_initial_trial("strategy=FU", "card", BASE)])
     assert [t.system_attrs["fixed_params"] for t in trials_of(study)][8:] == [{"strategy": "FU"}, {}, {}]
 
@@ -158,6 +164,7 @@ def test_priors_of_a_study_that_goes_on_take_the_place_of_free_trials_and_are_cl
     priors = [parse_initial_trial(f"strategy=RE,lr={lr}", "card", BASE) for lr in (0.01, 0.02, 0.03)]
     for _ in range(2):
         assert fill_slots(study, 8, "card", BASE, priors) == 2
+
     tried = []
     while (trial := claim_trial(study, "random", 0)) is not None:
         choose("card", trial, BASE)
@@ -171,11 +178,12 @@ def test_priors_of_a_study_that_goes_on_take_the_place_of_free_trials_and_are_cl
 def test_a_named_method_of_an_earlier_front_keeps_its_name_and_its_right_to_end():
     trials = [card_trial(0, (0.9, 0.3), named="RE", keep=True), card_trial(1, (0.3, 0.9))]
     first, second = front_as_initial_trials(study_of("card", *trials), "card")
+
     assert first.user_attrs["named"] == "RE" and first.user_attrs["keep"]
     assert set(second.user_attrs) == {"prior"}
 
 
-def test_options_become_priors():
+def test_options_become_initial_trials():
     assert initial_trials({"space": "card"}, BASE) == []
     (initial,) = initial_trials({"space": "card", "tries": ["strategy=FC"]}, BASE)
     assert initial.params == {"strategy": "FC"}

@@ -1,9 +1,10 @@
+"""The report: one offline file that says what is kept and gained, and claims no more; its exports and its command."""
+
 import json
 import re
 import subprocess
 import sys
 import time
-from html.parser import HTMLParser
 
 import optuna
 import pandas as pd
@@ -12,11 +13,23 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from fer.errors import InputError
-from made_study import FAILED, STOPPED, made_confirmed, made_info, made_pictures, made_study, made_trial, made_trials
+from made_study import (
+    FAILED,
+    STOPPED,
+    made_confirmed,
+    made_info,
+    made_pictures,
+    made_study,
+    made_trial,
+    made_trials,
+    paper_trials,
+)
+from pages import Page, report_of
+from recorder import raising
 from study import report
 from study.fronts import find_knee, front_table
 from study.record import StudyRecord
-from study.reporting import export, exported_files, figure_style, figures, paper_table, terminal
+from study.reporting import export, figure_style, figures, paper_table
 from study.reporting.findings import list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
@@ -26,49 +39,6 @@ from study.reporting.wording import objective_label
 from study.trials import trials_table
 
 NASTY = "<script>alert('x')</script>&\""
-
-
-class Page(HTMLParser):
-    """Counts tags and collects text outside scripts and styles."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict]] = []
-        self.stack: list[str] = []
-        self.words: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "br"):
-            self.stack.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data):
-        if self.stack and self.stack[-1] not in ("script", "style"):
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.words).split())
-
-
-def report_of(info: dict, trials: list, notes: dict | None = None) -> Page:
-    table = trials_table(trials)
-    absent = dict.fromkeys(figure_style.NAMES, "left out")
-    found = paper_table.study_paper_table(StudyRecord.from_json(info), table)
-    return Page(
-        render_html(
-            StudyRecord.from_json(info),
-            table,
-            {},
-            absent if notes is None else notes,
-            found,
-            collect_trial_details(StudyRecord.from_json(info), table, trials),
-        )
-    )
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +53,18 @@ def exported(tmp_path_factory):
 def test_export_writes_the_contract_and_nothing_half(exported):
     folder, written = exported
     expected = {f"{name}.{kind}" for name in figure_style.NAMES for kind in ("png", "svg", "pdf", "html")}
+
     expected |= {"trials.csv", "front.csv", "study.json", "report.html", "report.md", "tables.tex"}
+
     assert {path.name for path in written} == {path.name for path in folder.iterdir()} == expected
 
 
 def test_csvs_hold_the_trials_exactly(exported):
     folder, _ = exported
     table = trials_table(made_trials(30))
+
     cells = pd.read_csv(folder / "trials.csv", dtype=str)
+
     assert [float(cell) for cell in cells["source_val"]] == table["source_val"].tolist()
     assert pd.read_csv(folder / "front.csv")["trial"].tolist() == front_table(table)["trial"].tolist()
 
@@ -104,6 +78,7 @@ def test_no_password_leaves_the_study(exported):
 def test_report_is_one_offline_file(exported):
     html = (exported[0] / "report.html").read_text()
     page = Page(html)
+
     assert page.stack == []
     for tag, attrs in page.tags:
         assert tag != "link" and (tag != "script" or "src" not in attrs)
@@ -115,6 +90,7 @@ def test_report_is_one_offline_file(exported):
 def test_recommendation_says_what_is_kept_and_gained(exported):
     page = Page((exported[0] / "report.html").read_text())
     knee = find_knee(front_table(trials_table(made_trials(30))))
+
     assert f"{knee['strategy']} (trial {knee['trial']})" in page.text
     assert f"{100 * knee['source_val'] / 0.61:.1f} %" in page.text
     assert f"{100 * (knee['target_val'] - 0.45):+.1f} points" in page.text
@@ -126,6 +102,7 @@ def test_details_tell_the_networks_on_the_way_to_a_trial():
     slanted = {"source_val/0.00+1.00": 0.3, "target_val/0.00+1.00": 0.3}
     trials = [made_trial(0), made_trial(1, measures=between | slanted)]
     found = collect_trial_details(StudyRecord.from_json(made_info()), trials_table(trials), trials)["trials"]
+
     assert found["0"]["interpolated"] == []
     assert found["1"]["interpolated"] == [
         {"alpha": "0.5", "source": 0.6, "target": 0.45, "front": True},
@@ -141,6 +118,7 @@ def test_the_front_says_which_layers_go_how_far():
 
 def test_folds_are_said_where_they_count():
     found = report_of(made_info(options={"folds": 7}), made_trials(5)).text
+
     assert "Every trial was 7 trainings" in found and "of the first fold" in found
     assert "Every trial was" not in report_of(made_info(), made_trials(5)).text
     assert objective_label(StudyRecord.from_json(made_info(options={"folds": 7})), "target").startswith(
@@ -151,6 +129,7 @@ def test_folds_are_said_where_they_count():
 def test_stand_in_is_said_and_real_data_is_not_called_one():
     assert "SYNTHETIC STAND-IN" in report_of(made_info(), []).text
     assert "say nothing about the real dataset" in report_of(made_info(), []).text
+
     real = {"kind": "real"}
     info = made_info(synthetic=False, source=real | {"name": "fer2013"}, target=real | {"name": "tfeid"})
     assert "STAND-IN" not in report_of(info, made_trials(5)).text.upper()
@@ -170,6 +149,7 @@ def test_everything_is_escaped():
     page = report_of(info, [trial, failed], dict.fromkeys(figure_style.NAMES, NASTY))
     assert page.stack == [] and not [tag for tag, _ in page.tags if tag == "script"]
     assert page.text.count("alert('x')") >= 12
+
     drawn = report_of(info, [trial, failed], {})
     # Only plotly's own scripts, the page's and its data: nothing that the study brought in.
     assert drawn.stack == [] and "alert('x')" in drawn.text
@@ -195,116 +175,6 @@ def test_a_picture_that_can_no_longer_be_drawn_is_removed(tmp_path):
     assert not (tmp_path / "pareto.png").exists() and (tmp_path / "other.png").exists()
 
 
-def paper_trials():
-    points = [("BL", 1.0)] + [(name, share) for name in ("FC", "FC+CL", "RE", "FU") for share in (0.5, 1.0)]
-    return [
-        made_trial(n, values=(0.5 + n / 100, 0.6 + n / 100), strategy=name, config={"lr": 0.1, "amount": share})
-        for n, (name, share) in enumerate(points)
-    ]
-
-
-def test_paper_table_has_the_papers_layout():
-    table = trials_table(paper_trials())
-    found = paper_table.paper_table(table, "tfeid", published=True)
-    columns = ["BL", "FC_50", "FC_100", "FC+CL_50", "FC+CL_100", "RE_50", "RE_100", "FU_50", "FU_100"]
-    assert list(found.columns) == ["figures", "domain", "dataset", *columns]
-    assert found.loc[0, columns].tolist() == [50, 51, 52, 53, 54, 55, 56, 57, 58]
-    assert found["figures"].tolist() == [paper_table.OURS] * 2 + [paper_table.PUBLISHED] * 2
-    assert found.loc[3, ["domain", "BL", "FU_100"]].tolist() == ["target", 31.03, 86.21]
-
-
-def test_fusion_from_scratch_gets_rows_of_its_own_where_it_was_tried_and_nothing_published_beside_it():
-    scratch = made_trial(9, values=(0.3, 0.4), strategy="FU", config={"lr": 0.1, "amount": 1.0})
-    scratch.user_attrs["strategy"] = "FU-scratch"
-    found = paper_table.paper_table(trials_table([*paper_trials(), scratch]), "tfeid", published=True)
-    plain = paper_table.paper_table(trials_table(paper_trials()), "tfeid", published=True)
-    pd.testing.assert_frame_equal(found[plain.columns], plain)
-    assert found.columns[-2:].tolist() == ["FU-scratch_50", "FU-scratch_100"]
-    assert found["FU-scratch_100"].tolist()[:2] == [30, 40] and found["FU-scratch_100"][2:].isna().all()
-    assert found["FU-scratch_50"].isna().all()
-    assert [row[0] for row in paper_table.as_table(found).rows][-2:] == ["FU-scratch 50 %", "FU-scratch 100 %"]
-
-
-def test_paper_table_averages_repeats_and_shows_gaps():
-    trials = [*paper_trials()[:2], made_trial(9, values=(0.7, 0.7), strategy="BL", config={"lr": 0.1, "amount": 1.0})]
-    found = paper_table.paper_table(trials_table(trials), "mine", published=True)
-    assert found.loc[0, "BL"] == 60 and pd.isna(found.loc[0, "FU_50"]) and len(found) == 2
-    assert paper_table.paper_table(trials_table([]), "mine")["BL"].isna().all()
-
-
-def test_published_figures_stand_beside_real_data_only():
-    table, real = trials_table(paper_trials()), {"kind": "real"}
-    info = made_info(options={"space": "paper"})
-    assert paper_table.OURS in set(paper_table.study_paper_table(StudyRecord.from_json(info), table)["figures"])
-    assert paper_table.PUBLISHED not in set(
-        paper_table.study_paper_table(StudyRecord.from_json(info), table)["figures"]
-    )
-    info |= {"synthetic": False, "source": real | {"name": "fer2013"}, "target": real | {"name": "tfeid"}}
-    assert paper_table.PUBLISHED in set(paper_table.study_paper_table(StudyRecord.from_json(info), table)["figures"])
-    page = report_of(info, paper_trials())
-    assert "Published figures are on test sets (arXiv 1905.12082)" in page.text
-    other = info | {"source": real | {"name": "affectnet"}}
-    assert paper_table.PUBLISHED not in set(
-        paper_table.study_paper_table(StudyRecord.from_json(other), table)["figures"]
-    )
-    assert paper_table.study_paper_table(StudyRecord.from_json(made_info()), table) is None
-
-
-def confirmed_info(space: str, **changes) -> dict:
-    real = {
-        "synthetic": False,
-        "source": {"name": "fer2013", "kind": "real"},
-        "target": {"name": "jaffe", "kind": "real"},
-    }
-    names = [("BL", 0.6), ("FC 100 %", 0.5), ("RE 50 %", 0.4)] if space == "paper" else [("BL", 0.6), ("FC", 0.5)]
-    points = [{"name": n, "named": n, "strategy": n.split()[0], "alpha": "1", "model": "", "front": False, "seeds": 5,
-               **{f"{side}_{end}": value + shift for side in ("source", "target")
-                  for end, shift in (("test", 0), ("lower", -0.1), ("upper", 0.1))},
-               "source_p": 1.0, "target_p": 1.0} for n, value in names]  # fmt: skip
-    opening = {"seeds": 5, "opened": "now", "finished": "now", "results": {"points": points, "alike": {}}}
-    return made_info(options={"space": space, "amount": 1.0}, confirmation=opening, **(real | changes))
-
-
-def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_published():
-    table = trials_table(paper_trials())
-    found = paper_table.study_paper_table(StudyRecord.from_json(confirmed_info("paper")), table).set_index(
-        ["figures", "domain"]
-    )
-    assert found.loc[(paper_table.TESTED, "target"), ["BL", "FC_100", "RE_50"]].tolist() == [60, 50, 40]
-    assert (
-        found.loc[(paper_table.LOWER, "source"), "FC_100"] == 40
-        and found.loc[(paper_table.UPPER, "source"), "FC_100"] == 60
-    )
-    assert found.loc[(paper_table.DIFFERENCE, "target"), "FC_100"] == pytest.approx(50 - 55.22)
-    assert found.loc[(paper_table.DIFFERENCE, "source"), "BL"] == pytest.approx(60 - 68.35)
-    shown = paper_table.as_table(paper_table.study_paper_table(StudyRecord.from_json(confirmed_info("paper")), table))
-    (row,) = (row for row in shown.rows if row[0] == "FC 100 %")
-    assert "50.0 [40.0, 60.0]" in row and "-5.22" in row
-
-
-def test_a_front_of_which_no_point_was_confirmed_keeps_its_rows():
-    front = front_table(trials_table(paper_trials()))
-
-    confirmed = exported_files.confirmed_front(front, StudyRecord.from_json(confirmed_info("paper")))
-
-    assert confirmed["model"].tolist() == front["model"].tolist()
-    assert confirmed["target_test"].isna().all()
-
-
-def test_another_space_shows_what_was_confirmed_of_the_papers_strategies():
-    found = paper_table.study_paper_table(StudyRecord.from_json(confirmed_info("card")), trials_table(paper_trials()))
-    assert paper_table.OURS not in set(found["figures"]) and [row[0] for row in paper_table.as_table(found).rows] == [
-        "BL",
-        "FC 100 %",
-    ]
-    made_up = confirmed_info("card", synthetic=True, target={"name": "jaffe", "kind": "synthetic"})
-    assert set(paper_table.study_paper_table(StudyRecord.from_json(made_up), trials_table([]))["figures"]) == {
-        paper_table.TESTED,
-        paper_table.LOWER,
-        paper_table.UPPER,
-    }
-
-
 def test_tables_are_sound_latex_and_markdown():
     info, trials = made_confirmed()
     table = trials_table(trials)
@@ -313,6 +183,7 @@ def test_tables_are_sound_latex_and_markdown():
     )
     assert {one.name for one in tables} >= {"front", "confirmed", "retention", "expressions", "freezing", "differences",
                                             "inside", "paper"}  # fmt: skip
+
     for one in tables:
         source = to_latex(one)
         body = source[source.index(r"\midrule") : source.index(r"\bottomrule")].splitlines()[1:]
@@ -336,28 +207,19 @@ def test_answers_follow_the_studys_numbers():
     point = next(p for p in info["confirmation"]["results"]["points"] if p["model"] == knee["model"])
     sure = by["How sure is the recommendation?"].words
     assert f"{100 * point['target_test']:.1f} [" in sure and f"p = {point['target_p']:.2g}" in sure
+
     bare = {answer.question: answer for answer in list_findings(StudyRecord.from_json(made_info()), table)}
     assert bare["How sure is the recommendation?"].words.startswith("Not sure: it is the best of 24 trainings")
     assert (
         "What do the strategies differ in?" not in bare
         and list_findings(StudyRecord.from_json(info), trials_table([])) == []
     )
+
     retention = by["Which strategy, for how much of the source?"].table
     levels = [float(row[0].split()[0]) / 100 for row in retention.rows]
     for level, row in zip(levels, retention.rows, strict=True):
         kept = table[(table["state"] == "finished") & (table["source_val"] >= level * 0.61)]
         assert row[5] == f"{100 * kept['target_val'].max():.1f}"
-
-
-def test_paper_table_prints():
-    from rich.console import Console
-
-    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
-    console.print(
-        terminal.paper_rich_table(paper_table.paper_table(trials_table(paper_trials()[:3]), "tfeid"), "[odd] title")
-    )
-    text = console.export_text()
-    assert "[odd] title" in text and "50.00" in text and "–" in text
 
 
 @pytest.fixture
@@ -368,7 +230,7 @@ def stored(tmp_path):
     return folder
 
 
-def test_command_re_exports(stored, capsys, monkeypatch):
+def test_the_command_writes_the_export_again(stored, capsys, monkeypatch):
     monkeypatch.setattr(figures, "NAMES", ("hypervolume",))
     assert report.main(["made", "--out", str(stored.parent)]) == 0
     assert (stored / "report.html").exists() and "report.html" in capsys.readouterr().out
@@ -376,7 +238,7 @@ def test_command_re_exports(stored, capsys, monkeypatch):
 
 @pytest.mark.parametrize("error", [InputError("a study must exist", "'x'", "Start it."), OSError("disk full")])
 def test_command_tells_errors_on_one_line(monkeypatch, capsys, error):
-    monkeypatch.setattr(report, "open_study", lambda *_: (_ for _ in ()).throw(error))
+    monkeypatch.setattr(report, "open_study", raising(error))
     assert report.main(["x"]) == (2 if isinstance(error, InputError) else 1)
     assert re.fullmatch(r"error: [^\n]+\n", capsys.readouterr().err)
 
@@ -387,7 +249,9 @@ def test_help_is_quick_and_light(module):
         "print([n for n in ('pandas','numpy','optuna','mlflow','torch','plotly','matplotlib') if n in sys.modules])"
     )
     start = time.perf_counter()
+
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
     assert done.stdout.rstrip().endswith("[]")
     assert time.perf_counter() - start < 5  # 0.1 s alone; tests share their cores
 
@@ -420,5 +284,6 @@ def test_a_confirmed_study_says_which_points_differ(alike, sentence):
     )
     assert sentence in Page(html).text and "60.0 [50.0, 70.0]" in html and "+7.0" in html
     assert "nothing here has been confirmed" not in html and "No test set was read" not in html
+
     bare = render_html(StudyRecord.from_json(made_info()), trials_table(trials), {}, {"pareto": "not drawn here"}, None)
     assert "the test sets are closed" in bare

@@ -28,13 +28,16 @@ def test_an_interrupted_study_says_how_to_go_on_and_does_with_another_worker_joi
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "-m study.run --target tfeid" in err and "Traceback" not in err
+
     begun = len(trials_of(folder))
     assert 3 <= begun < many
+
     joined = command("worker", "--study", NAME, folder=folder)
     said = study(folder, "--tracking-uri", "none", "--trials", str(many), "--workers", "1")
     out, err = joined.communicate(timeout=60)
     assert joined.returncode == 0, err
     assert "resuming" in said and int(re.findall(r"(\d+) trials finished here", out)[0]) >= 1
+
     trials = trials_of(folder)
     assert len(trials) == many and not (trials["state"] == "failed").any()
 
@@ -43,10 +46,13 @@ def test_an_interrupted_study_says_how_to_go_on_and_does_with_another_worker_joi
 def test_the_papers_grid_on_sqlite_goes_on_after_a_time_limit_and_becomes_a_table(folder):
     grid = ["--space", "paper", "--tracking-uri", "none", "--storage", f"sqlite:///{folder}/study.db"]
     assert "stopped by --timeout" in study(folder, "--timeout", "2", *grid)
+
     out = folder / "runs" / NAME.replace("card", "paper")
     assert len(pd.read_csv(out / "trials.csv")) < 9
+
     said = study(folder, *grid)
     assert len(pd.read_csv(out / "trials.csv")) == 9
+
     named = {"BL", "FC_50", "FC_100", "FC+CL_50", "FC+CL_100", "RE_50", "RE_100", "FU_50", "FU_100"}
     assert named <= set(pd.read_csv(out / "paper_table.csv").columns)
     assert "FC+CL 50 %" in said and "STAND-IN" in said
@@ -63,5 +69,6 @@ def test_a_study_whose_baseline_is_damaged_meanwhile_goes_on_with_the_same_train
     said = study(tmp_path, "--tracking-uri", "none", "--trials", "3", "--workers", "1")
     assert "resuming" in said and "warning: the cached baseline is damaged and is trained again" in said
     assert baseline.read_bytes()[-1000:] == whole[-1000:]
+
     trials = trials_of(tmp_path)
     assert len(trials) == 3 and not (trials["state"] == "failed").any()

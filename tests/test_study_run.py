@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from commands import NAME, run, study, trials_of
+from fer.datasets import load
 from fer.datasets.dataset import SUMS
+from fer.predict import load_network, predict_images
 
 # More trials than the sampler draws at random, by one worker, so that a second study can be compared with it.
 TRIALS = 12
@@ -29,6 +31,7 @@ def test_the_contract_of_the_folder_holds(done):
     pictures = {
         f"{stem}.{ending}" for stem in ("pareto", "hypervolume", "strategies") for ending in ("png", "svg", "pdf")
     }
+
     assert files >= {"study.json", "trials.csv", "front.csv", "pareto.html", "report.html", "models"} | pictures
     for told in ("STAND-IN", "network", "baseline", "storage", "workers", "report.html", "mlflow ui"):
         assert told in said
@@ -41,10 +44,12 @@ def test_every_trial_counts_and_the_front_has_its_networks(done):
     assert list(trials["number"]) == list(range(TRIALS)) and set(trials["state"]) <= {"finished", "stopped"}
     assert (trials["state"][:5] == "finished").all()
     assert list(trials["strategy"][:5]) == ["BL", "FC", "FC+CL", "RE", "FU"]
+
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")
     models = {path.name for path in (folder / "runs" / NAME / "models").iterdir()}
     assert {f"models/{name}" for name in models} == set(front["model"])
     assert {"source_val/0.50", "target_val/0.00+1.00"} <= set(trials.columns)
+
     finished = trials[trials["state"] == "finished"]
     assert (finished["target_val_error"] > 0).all()
     # Where a network on the way was measured, so was its error.
@@ -52,9 +57,6 @@ def test_every_trial_counts_and_the_front_has_its_networks(done):
 
 
 def test_a_network_of_the_front_can_be_loaded_and_gives_its_accuracy(done):
-    from fer.datasets import load
-    from fer.predict import load_network, predict_images
-
     folder, _ = done
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")
     dataset = load("tfeid", data_dir=None, kind="synthetic", cache_dir=folder / "runs/.cache/datasets", scale=0.1)
@@ -76,6 +78,7 @@ def test_mlflow_holds_the_parent_and_every_trial(done):
     children = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
     assert len(parents) == 1 and len(children) == TRIALS
     assert {r.data.tags["mlflow.parentRunId"] for r in children} == {parents[0].info.run_id}
+
     wanted = trials_of(folder).sort_values(["source_val", "target_val"])[["source_val", "target_val"]].to_numpy()
     found = sorted((r.data.metrics["source_val"], r.data.metrics["target_val"]) for r in children)
     np.testing.assert_allclose(np.array(found), wanted)
@@ -93,6 +96,7 @@ def test_the_same_command_again_changes_nothing_and_a_larger_total_adds(done):
     front = (folder / "runs" / NAME / "front.csv").read_bytes()
     assert "nothing to do" in study(folder, *HOW, str(TRIALS))
     assert (folder / "runs" / NAME / "front.csv").read_bytes() == front
+
     before = trials_of(folder)
     # A search needs no test set: whoever read one now would find no array there.
     tests = {path: path.read_bytes() for path in (folder / "runs/.cache/datasets").glob("*/test.*.npy")}
@@ -102,6 +106,7 @@ def test_the_same_command_again_changes_nothing_and_a_larger_total_adds(done):
         sums.write_text(json.dumps(json.loads(sums.read_text()) | {path.name: zlib.crc32(b"closed")}))
     study(folder, *HOW, str(TRIALS + 2), "--tracking-uri", "none")
     assert len(tests) == 6 and all(path.read_bytes() == b"closed" for path in tests)
+
     for path, content in tests.items():
         path.write_bytes(content)
         sums = path.with_name(SUMS)
@@ -123,8 +128,10 @@ def test_priors_come_first_what_is_infeasible_stays_off_the_front_and_patience_e
     record = json.loads((folder / "runs/later/study.json").read_text())
     assert "--patience 4" in record["ended"] and record["ended"] in said and 5 < len(trials) < 60
     assert (trials["strategy"][0], trials["lr"][0]) == ("FU", 1e-3)
+
     searched = earlier[earlier["strategy"] != "BL"].drop_duplicates("trial")
     assert set(searched["lr"].round(9)) <= set(trials["lr"][: 1 + len(earlier)].round(9))
+
     floor = trials["source_floor"].iloc[0]
     assert floor == pytest.approx(0.9 * record["baseline"]["measures"]["source_val"])
     assert (pd.read_csv(folder / "runs/later/front.csv")["source_val"] >= floor).all()
@@ -148,9 +155,11 @@ def test_a_confirmation_opens_the_test_sets_once(done):
     folder, _ = done
     said = run("confirm", NAME, "--seeds", "2", folder=folder)
     assert "STAND-IN" in said and "test accuracy" in said
+
     points = pd.read_csv(folder / "runs" / NAME / "confirm.csv")
     assert list(points["strategy"][:1]) == ["BL"] and {"FC", "FC+CL", "RE", "FU"} <= set(points["strategy"])
     assert (points["target_lower"] <= points["target_test"]).all() and (points["target_p"] <= 1).all()
+
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")
     assert front[["source_test", "target_test", "target_lower", "target_upper"]].notna().all(axis=None)
     assert "Confirmed on test images" in (folder / "runs" / NAME / "report.html").read_text()
@@ -161,6 +170,7 @@ def test_a_confirmation_opens_the_test_sets_once(done):
 def test_folds_judge_every_trial_on_all_images_of_training_and_validation(tmp_path):
     said = study(tmp_path, "--folds", "3", "--trials", "6", "--confirm", "2", "--workers", "2")
     assert "in each of 3 folds" in said
+
     folder = tmp_path / "runs" / f"{NAME}-folds3"
     record, trials = json.loads((folder / "study.json").read_text()), pd.read_csv(folder / "trials.csv")
     done = trials[trials["state"] == "finished"]

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
+import optuna
 import pandas as pd
 import pytest
 
@@ -17,7 +18,7 @@ import dummy
 from commands import NAME, ROOT, command, trials_of
 from commands import run as run_soon
 from dummy import assert_exact, done_so_far, start_parent, wait_for
-from servers import PATIENCE, Server, free_port, make_proxy, mlflow_server, postgres  # noqa: F401
+from servers import PATIENCE, Server, free_port
 from study.storage.backend import open_storage
 from study.storage.backend import trials_of as all_trials
 from study.trials import counted_trials
@@ -72,12 +73,14 @@ def start_and_lose_the_server(server: Server, folder: Path) -> subprocess.Popen:
     return process
 
 
-def test_an_mlflow_server_that_comes_back_misses_nothing(mlflow_server, tmp_path):  # noqa: F811
+def test_an_mlflow_server_that_comes_back_misses_nothing(mlflow_server, tmp_path):
     process = start_and_lose_the_server(mlflow_server, tmp_path)
     mlflow_server.start()
     assert process.poll() is None, "the study ended before the server was back"
+
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, f"{out}\n{err}"
+
     lines = [line for line in err.splitlines() if "MLflow" in line]
     assert "the study goes on without it" in lines[0] and "answers again" in lines[-1] and "Traceback" not in err
     assert "study.sync" not in out
@@ -85,16 +88,18 @@ def test_an_mlflow_server_that_comes_back_misses_nothing(mlflow_server, tmp_path
 
 
 def test_one_that_comes_back_after_the_study_is_brought_up_to_date_by_the_line_that_was_said(
-    mlflow_server,  # noqa: F811
+    mlflow_server,
     tmp_path,
 ):
     process = start_and_lose_the_server(mlflow_server, tmp_path)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "Traceback" not in err, f"{out}\n{err}"
     assert len([line for line in err.splitlines() if "the study goes on without it" in line]) == 1
+
     (said,) = re.findall(r"add it later: \S+ -m study\.(sync .*)", out)
     name, *arguments = shlex.split(said)
     assert "--tracking-uri must be an MLflow server" in run(name, *arguments, folder=tmp_path, code=2)
+
     mlflow_server.start()
     assert f"{TRIALS} trials" in run(name, *arguments, folder=tmp_path)
     assert_mlflow_has_it_all(mlflow_server, tmp_path)
@@ -106,12 +111,13 @@ def test_a_named_mlflow_server_that_is_never_there_ends_the_command_with_a_line(
     uri = f"http://me:s3cr3t@127.0.0.1:{free_port()}"
     said = run("run", *TINY, "--trials", "3", "--tracking-uri", uri, folder=tmp_path, code=2)
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+
     assert "--tracking-uri" in line and "none" in line and "s3cr3t" not in said
     assert not list(tmp_path.glob("runs/*/study.json"))
 
 
 @pytest.mark.parametrize("behind", ["postgresql", "journal"])
-def test_a_study_through_the_proxy_outlives_its_restarts(behind, make_proxy, request, tmp_path):  # noqa: F811
+def test_a_study_through_the_proxy_outlives_its_restarts(behind, make_proxy, request, tmp_path):
     url = request.getfixturevalue("postgres").url if behind == "postgresql" else None
     proxy = make_proxy(url)
     proxy.start()
@@ -125,16 +131,17 @@ def test_a_study_through_the_proxy_outlives_its_restarts(behind, make_proxy, req
         proxy.start()
     said, _ = parent.communicate(timeout=PATIENCE)
     assert parent.returncode == 0 and "Traceback" not in said, said
+
     everything = assert_exact(tmp_path, storage, 60)
     assert sum(bool(trial.user_attrs.get("lost")) for trial in everything) <= 2 * 2
+
     proxy.kill()  # what the proxy told is what lies behind it
-    import optuna
 
     behind_it = optuna.load_study(study_name=dummy.NAME, storage=open_storage(url, tmp_path / "behind"))
     assert [trial.values for trial in all_trials(behind_it)] == [trial.values for trial in everything]
 
 
-def test_the_real_command_runs_a_study_through_the_proxy(make_proxy, tmp_path):  # noqa: F811
+def test_the_real_command_runs_a_study_through_the_proxy(make_proxy, tmp_path):
     proxy = make_proxy(None)
     proxy.start()
     storage = f"grpc://127.0.0.1:{proxy.port}"
@@ -146,6 +153,7 @@ def test_the_real_command_runs_a_study_through_the_proxy(make_proxy, tmp_path): 
     proxy.start()
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "Traceback" not in err, f"{out}\n{err}"
+
     trials = trials_of(tmp_path)
     assert len(trials) == 12 and not (trials["state"] == "failed").any()
     assert "nothing to do" in run("run", *words, "--storage", storage, folder=tmp_path)
@@ -153,7 +161,6 @@ def test_the_real_command_runs_a_study_through_the_proxy(make_proxy, tmp_path): 
 
 def named(storage: str) -> int:
     """Returns how many trials of the tiny study have ended."""
-    import optuna
 
     try:
         return len(
@@ -171,13 +178,14 @@ def test_a_second_parent_on_a_folder_is_refused_and_changes_nothing(tmp_path):
     said = run("run", *words, "30", folder=tmp_path, code=2)
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert "a study has one parent" in line and "study.worker" in line
+
     out, err = first.communicate(timeout=PATIENCE)
     assert first.returncode == 0, f"{out}\n{err}"
     assert len(trials_of(tmp_path)) == 24
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["later", "together"])
-def test_two_parents_of_two_folders_on_one_database_make_the_exact_total(together, postgres, tmp_path):  # noqa: F811
+def test_two_parents_of_two_folders_on_one_database_make_the_exact_total(together, postgres, tmp_path):
     words = [*TINY, "--tracking-uri", "none", "--trials", "40", "--storage", postgres.url]
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
@@ -189,21 +197,22 @@ def test_two_parents_of_two_folders_on_one_database_make_the_exact_total(togethe
     ends = [(*parent.communicate(timeout=PATIENCE), parent.returncode) for parent in parents]
     codes = sorted(code for *_, code in ends)
     assert codes == [0, 2], ends
+
     (refused,) = [err for _, err, code in ends if code == 2]
     assert re.search("error: a study (has one parent|begins once)", refused) and "Traceback" not in refused
     assert "s3cr3t" not in str(ends)
-    import optuna
 
     study = optuna.load_study(study_name=NAME, storage=open_storage(postgres.url, Path()))
     done = counted_trials(all_trials(study))
     assert sorted(trial.user_attrs["slot"] for trial in done) == list(range(40))
+
     # The command that was refused has the whole study when it is given again.
     again = next(folder for folder, (*_, code) in zip(folders, ends, strict=True) if code == 2)
     said = run("run", *words, folder=again)
     assert "resuming" in said and len(pd.read_csv(again / "runs" / NAME / "trials.csv")) == 40
 
 
-def test_parents_that_open_a_new_database_at_the_same_moment_all_find_its_tables(postgres):  # noqa: F811
+def test_parents_that_open_a_new_database_at_the_same_moment_all_find_its_tables(postgres):
     code = (
         "import multiprocessing, sys; from pathlib import Path; from study.storage.backend import open_storage\n"
         "context = multiprocessing.get_context('fork'); gate = context.Barrier(3)\n"
@@ -219,7 +228,7 @@ def test_parents_that_open_a_new_database_at_the_same_moment_all_find_its_tables
     assert answer.returncode == 0, answer.stderr
 
 
-def test_a_worker_that_starts_while_its_storage_restarts_waits_for_it(make_proxy, tmp_path):  # noqa: F811
+def test_a_worker_that_starts_while_its_storage_restarts_waits_for_it(make_proxy, tmp_path):
     proxy = make_proxy(None)
     proxy.start()
     study = dummy.make_study(tmp_path, f"grpc://127.0.0.1:{proxy.port}", 2)
@@ -228,5 +237,6 @@ def test_a_worker_that_starts_while_its_storage_restarts_waits_for_it(make_proxy
     worker = dummy.worker_process(words, f"grpc://127.0.0.1:{proxy.port}")
     time.sleep(20)
     assert worker.poll() is None
+
     proxy.start()
     assert worker.wait(PATIENCE) == 0 and len(counted_trials(all_trials(study))) == 2

@@ -1,36 +1,21 @@
 """Early stopping: never a non-dominated trial, whatever the order of arrival; the right share of the others."""
 
-from types import SimpleNamespace
-
 import numpy as np
-import optuna
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.search_simulator import Course, Plan, simulate
 from benchmarks.search_table import SHARES
-from conftest import TINY
-from fer.adaptation.plan import Prospect
 from made_study import DONE, FAILED, STOPPED, made_trial
-from study.execution.claim import claim_trial
-from study.execution.trial import report_rung, run_trial
-from study.execution.trial_context import TrialContext
 from study.pareto import crowding_distances, non_domination_ranks
 from study.search.early_stopping import (
-    WARM_UP,
-    interpolated_rung_name,
-    rung_name,
     should_stop,
     should_stop_trial,
     trial_position,
     trials_since_growth,
-    vectors_at_rung,
     would_stop,
 )
-from study.storage.backend import open_storage, trials_of
-from study.storage.slots import discard_trial, fill_slots
-from study.trials import CONSTRAINT, rung_shares, trials_table
 
 VECTORS = st.lists(st.tuples(*[st.integers(0, 6).map(lambda n: n / 6)] * 2), min_size=1, max_size=25)
 
@@ -73,7 +58,9 @@ def test_neither_the_order_of_trials_nor_that_of_their_networks_matters(trials, 
     expected = should_stop_trial(mine, others)
     for vectors in trials:
         random.shuffle(vectors)
+
     random.shuffle(others)
+
     assert should_stop_trial(mine, others) == expected
 
 
@@ -83,7 +70,9 @@ def test_trials_of_one_network_each_are_judged_as_vectors_are(vectors):
     mine, *others = vectors
     points = np.array(vectors)
     stands = rank_position(points, 0)
+
     dominated = any(dominates(other, mine) for other in others)
+
     assert should_stop_trial([mine], [[v] for v in others]) == (
         len(vectors) >= 3 and dominated and stands >= len(vectors) / 3
     )
@@ -102,12 +91,15 @@ def test_a_trial_stands_where_its_best_network_stands(trials):
     keys = iter(zip(ranks, -crowding, strict=True))
     best = [min(next(keys) for _ in vectors) for vectors in trials]
     before = sum(key < best[0] for key in best[1:])
+
     dominated = all(any(dominates(other, own) for vectors in others for other in vectors) for own in mine)
+
     assert should_stop_trial(mine, others) == (len(trials) >= 3 and dominated and before >= len(trials) / 3)
 
 
 def test_a_trial_whose_end_is_dominated_goes_on_for_a_network_on_the_way():
     others = [[(0.5 + n / 100, 0.5 + n / 100)] for n in range(9)]
+
     assert should_stop_trial([(0.3, 0.3)], others)
     assert not should_stop_trial([(0.3, 0.3), (0.9, 0.1)], others)
     assert should_stop_trial([(0.3, 0.3), (0.52, 0.1)], others)
@@ -132,13 +124,14 @@ def test_what_forgets_too_much_counts_for_a_trial_alone_that_has_nothing_else(tr
 
 @settings(deadline=None)
 @given(VECTORS)
-def test_ranks_by_their_definition(vectors):
+def test_ranks_follow_their_definition(vectors):
     points, left, rank = np.array(vectors), set(vectors), 0
     expected = {}
     while left:
         front = {v for v in left if not any(dominates(o, v) for o in left)}
         expected |= dict.fromkeys(front, rank)
         left, rank = left - front, rank + 1
+
     assert list(non_domination_ranks(points)) == [expected[v] for v in vectors]
 
 
@@ -152,123 +145,15 @@ def test_the_order_of_the_others_does_not_matter(vectors):
 def test_one_of_eta_goes_on_along_a_chain(eta):
     chain = [(n / 30, n / 30) for n in range(30)]
     stopped = [should_stop(mine, [v for v in chain if v != mine], eta) for mine in chain]
+
     assert stopped == [True] * (30 - 30 // eta) + [False] * (30 // eta)
     assert not should_stop(chain[0], chain[1 : eta - 1], eta)
 
 
-def test_crowding_by_hand():
+def test_crowding_distances_are_what_counting_by_hand_gives():
     points = np.array([(0.0, 1.0), (0.2, 0.8), (0.9, 0.1), (1.0, 0.0)])
     assert list(crowding_distances(points)) == [np.inf, 0.9 + 0.9, 0.8 + 0.8, np.inf]
     assert rank_position(points, 0) == 0 and rank_position(points, 2) == 3
-
-
-@pytest.mark.parametrize("storage", ["journal", "sqlite"])
-def test_at_a_rung_a_trial_stops_for_those_that_were_there_and_count(tmp_path, storage):
-    url = {"journal": None, "sqlite": f"sqlite:///{tmp_path}/study.db"}[storage]
-    study = optuna.create_study(storage=open_storage(url, tmp_path), directions=["maximize"] * 2)
-
-    def stops(
-        source: float, target: float, share: float = 0.5, early_stop: bool = True, **attrs: bool
-    ) -> tuple[optuna.Trial, bool]:
-        bench = SimpleNamespace(early_stop=early_stop, min_source_accuracy=0.0)
-        trial = study.ask()
-        for name, value in attrs.items():
-            trial.set_user_attr(name, value)
-        return trial, report_rung(trial, bench, share, {"source_val": source, "target_val": target, "loss": 1.0})
-
-    assert not stops(0.9, 0.9)[1]  # the first
-    discard_trial(study, study.trials[0], "its worker died", optuna.trial.TrialState.RUNNING)
-    diverged, _ = stops(0.8, 0.8)
-    study.tell(diverged, state=optuna.trial.TrialState.FAIL)
-    assert not stops(0.2, 0.2)[1]  # beside none that counts
-    assert not stops(0.7, 0.3)[1] and not stops(0.3, 0.7)[1]  # neither dominates the other
-    assert all(stops(both, both)[1] for both in (0.1, 0.15, 0.12))
-    assert not stops(0.6, 0.2)[1] and stops(0.5, 0.15)[1]  # dominated both, but only one is in the better third
-    assert not stops(0.1, 0.1, keep=True)[1] and not stops(0.1, 0.1, share=WARM_UP / 2)[1]
-    assert not stops(0.1, 0.1, early_stop=False)[1]
-    assert not stops(0.71, 0.1)[1]
-    assert study.trials[-1].user_attrs == {rung_name(0.5): [0.71, 0.1]}
-
-
-def test_networks_on_the_way_are_made_while_the_trial_would_stop_and_may_hope(tmp_path):
-    study = optuna.create_study(storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
-    bench = SimpleNamespace(early_stop=True, min_source_accuracy=0.0)
-    made = []
-
-    def prospect(hoped: float, *accuracies: float) -> Prospect:
-        return Prospect([hoped, hoped], lambda: made.append(accuracies) or list(accuracies))
-
-    def at(own: float, *prospects: Prospect, share: float = 0.5, **attrs: bool) -> tuple[bool, dict]:
-        made.clear()
-        trial = study.ask()
-        for name, value in attrs.items():
-            trial.set_user_attr(name, value)
-        row = {"source_val": own, "target_val": own}
-        return report_rung(trial, bench, share, row, iter(prospects)), study.trials[-1].user_attrs
-
-    for own in (0.6, 0.7, 0.8):
-        stopped, attrs = at(own, prospect(1, own, own), keep=True)
-        assert not stopped and not made and interpolated_rung_name(0.5) not in attrs
-    worse, better = prospect(1, 0.1, 0.1), prospect(1, 0.9, 0.1)
-    stopped, attrs = at(0.2, worse, better, worse)
-    assert not stopped and made == [(0.1, 0.1), (0.9, 0.1)]
-    assert attrs[interpolated_rung_name(0.5)] == [[0.1, 0.1], [0.9, 0.1]]
-    assert attrs[rung_name(0.5)] == [0.2, 0.2]  # the trial's own, as its readers know it
-    stopped, attrs = at(0.2, worse, worse, worse)
-    assert stopped and len(made) == 3 and attrs[interpolated_rung_name(0.5)] == [[0.1, 0.1]] * 3
-    stopped, attrs = at(0.2, prospect(0.3, 0.9, 0.9), worse)
-    assert stopped and made == [(0.1, 0.1)]  # the first had no hope
-    stopped, attrs = at(0.2)
-    assert stopped and interpolated_rung_name(0.5) not in attrs
-    stopped, attrs = at(0.2, better, share=WARM_UP / 2)
-    assert not stopped and not made
-    assert vectors_at_rung(study.trials, 0.5, without=0)[:3] == [
-        [[0.7, 0.7]],
-        [[0.8, 0.8]],
-        [[0.2, 0.2], [0.1, 0.1], [0.9, 0.1]],
-    ]
-
-
-def test_readers_of_rungs_see_the_trial_s_own_vector_alone():
-    attrs = {rung_name(0.5): [0.6, 0.5], interpolated_rung_name(0.5): [[0.7, 0.4], [0.65, 0.45]]}
-    found = trials_table([made_trial(0, **attrs)])
-    assert rung_shares(found) == ["0.500"] and found["source_val@0.500"].tolist() == [0.6]
-
-
-@pytest.mark.parametrize("odd", [None, 5, "x", [], [0.5], [0.5, 0.5, 0.5], ["a", "b"], [True, False], {}, [[0.5, 0.5]]])
-def test_an_odd_vector_at_a_rung_counts_for_nothing(odd):
-    own, way = rung_name(0.5), interpolated_rung_name(0.5)
-    odd_ones = [odd] if odd != [[0.5, 0.5]] else "ab"
-    trials = [made_trial(0, **{own: odd}), made_trial(1, **{own: [0.6, 0.5], way: odd_ones})]
-    assert vectors_at_rung(trials, 0.5, without=9) == [[[0.6, 0.5]]]
-
-
-def test_what_forgets_too_much_stops_nothing_that_does_not(tmp_path):
-    study = optuna.create_study(storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
-
-    def stops(source: float, target: float, floor: float) -> bool:
-        bench = SimpleNamespace(early_stop=True, min_source_accuracy=floor)
-        return report_rung(study.ask(), bench, 0.5, {"source_val": source, "target_val": target})
-
-    for target in np.linspace(0.5, 0.9, 12):  # a front of trials that forget more the more they learn
-        stops(0.95 - target, float(target), 0.0)
-    for kept in [(0.6, 0.4), (0.54, 0.2), (0.55, 0.15), (0.56, 0.1), (0.57, 0.05)]:
-        stops(*kept, 0.53)
-    assert not stops(0.58, 0.39, 0.53)  # second of six that keep enough
-    assert stops(0.58, 0.39, 0.0)  # and of no rank beside a whole front of others
-    assert stops(0.44, 0.44, 0.53)  # below the floor all count
-
-
-def test_samplers_hear_whether_a_trial_s_best_kept_network_keeps_enough(setting, tmp_path):
-    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
-    study.enqueue_trial({"strategy": "RE", "lr": 0.05})
-    bench = TrialContext(
-        setting, "card", TINY, 0, tmp_path, interpolation_points=((0.5, 0.0),), min_source_accuracy=0.01
-    )
-    run_trial(claim_trial(study, "random", 0), bench)
-    (trial,) = trials_of(study)
-    sources = [trial.user_attrs["measures"][name] for name in ("source_val", "source_val/0.50")]
-    assert sources[0] != sources[1] and trial.constraints == {CONSTRAINT: pytest.approx(0.01 - max(sources))}
 
 
 def test_the_priority_is_the_position_and_not_the_index_of_a_sorted_list():
@@ -305,6 +190,7 @@ def test_with_any_rungs_and_workers_what_stops_was_dominated_at_its_rung(seed, w
     )  # fmt: skip
     assert sorted(index for index, _ in told) == list(range(count))  # every trial ends once
     assert [state for _, state in told].count("stopped") == len(stopped)
+
     clocks = [clock for clock, *_ in found.ends]
     assert clocks == sorted(clocks)
 
@@ -312,21 +198,11 @@ def test_with_any_rungs_and_workers_what_stops_was_dominated_at_its_rung(seed, w
 def test_patience_counts_from_the_last_growth_of_the_hypervolume():
     better, worse = (0.6, 0.6), (0.5, 0.5)
     trials = [made_trial(0, DONE, worse), made_trial(1, DONE, better), made_trial(2, DONE, worse)]
+
     trials += [made_trial(3, STOPPED), made_trial(4, FAILED)]
+
     assert trials_since_growth(trials, (0.1, 0.1)) == 1  # what was stopped or failed is not finished
     assert trials_since_growth(trials[::-1], (0.1, 0.1)) == 1
     assert trials_since_growth([trials[number] for number in (1, 0, 2)], (0.1, 0.1)) == 2  # the order is the caller's
     assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.1, 0.1)) == 0
     assert trials_since_growth([*trials, made_trial(5, DONE, (0.3, 0.7))], (0.4, 0.1)) == 2  # outside the reference
-
-
-@pytest.mark.parametrize("early_stop", [True, False])
-def test_half_of_the_budget_is_looked_at_only_where_trials_may_stop(setting, tmp_path, early_stop):
-    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
-    fill_slots(study, 2, "card", TINY)  # the second trains
-    bench = TrialContext(setting, "card", TINY, 0, tmp_path, early_stop)
-    for _ in range(2):
-        run_trial(claim_trial(study, "random", 0), bench)
-    curve = trials_of(study)[1].user_attrs["curve"]
-    assert (rung_name(0.5) in trials_of(study)[1].user_attrs) == early_stop
-    assert ([row["epoch"] for row in curve if "source_val" in row] == [4]) == (not early_stop)

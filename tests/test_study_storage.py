@@ -13,6 +13,7 @@ import pytest
 
 from fer.config import AdaptationConfig
 from fer.errors import InputError
+from study.execution.worker_process import worker_process
 from study.machine import is_stuck
 from study.pipeline.resume import list_drift, write_record
 from study.record import StudyRecord
@@ -62,6 +63,7 @@ def test_one_that_stays_away_is_given_up_in_bounded_time_and_then_at_once(clock)
     with pytest.raises(StorageLost, match="has not answered for") as caught:
         patient.get_all_studies()
     assert 60 <= clock[0] < 90 and "s3cr3t" not in str(caught.value) and is_stuck(caught.value)
+
     until = clock[0]
     with pytest.raises(StorageLost):
         patient.get_all_studies()
@@ -106,6 +108,7 @@ def test_who_knows_that_the_url_is_right_waits_for_the_server(clock, monkeypatch
         open_storage("postgresql://host/db", tmp_path)
     assert clock[0] == 0
     assert open_storage("postgresql://host/db", tmp_path, patience=60).get_all_studies() == []
+
     monkeypatch.setattr(backend, "_connect", lambda url: Flaky(away=10**9).get_all_studies())
     with pytest.raises(StorageLost, match="has not answered for"):
         open_storage("postgresql://me:s3cr3t@host/db", tmp_path, patience=60)
@@ -133,6 +136,7 @@ def test_a_disk_that_fills_inside_a_line_leaves_whole_lines(tmp_path):
         "try: journal.append_logs([{'op_code': 3, 'x': 'y' * 100}])\n"
         "except OSError as error: sys.exit(7)\n"
     )
+
     assert subprocess.run([sys.executable, "-c", code, str(journal)], cwd=ROOT).returncode == 7
     assert journal.read_bytes() == before
     assert fill_slots(
@@ -145,7 +149,9 @@ def test_a_line_torn_by_another_process_does_not_swallow_the_next(tmp_path):
     with (tmp_path / "journal.log").open("ab") as file:
         file.write(b'{"op_code": 4, "worker_id": "x", "tri')
     fill_slots(study, 2, "card", AdaptationConfig())
+
     again = optuna.load_study(study_name="s", storage=open_storage(None, tmp_path))
+
     assert len(trials_of(again)) == 2
 
 
@@ -155,6 +161,7 @@ def test_damage_in_the_middle_is_refused_with_its_line(tmp_path):
     journal = tmp_path / "journal.log"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:2], lines[2].replace(b'"', b"\0", 1), *lines[3:]]))
+
     with pytest.raises(InputError, match="damaged in line 3"):
         open_storage(None, tmp_path)
 
@@ -162,7 +169,9 @@ def test_damage_in_the_middle_is_refused_with_its_line(tmp_path):
 def test_a_long_torn_line_is_cut_to_the_last_whole_one(tmp_path):
     path = tmp_path / "journal.log"
     path.write_bytes(b'{"op_code":9}\n' + b"x" * 10_000)
+
     Journal(path)
+
     assert path.read_bytes() == b'{"op_code":9}\n'
 
 
@@ -186,6 +195,7 @@ def test_changes_around_a_study_are_told_one_by_one():
     known = {"source": {"digest": "a"}, "target": {"digest": "b"}, "versions": {"torch": "2.11", "mlflow": "3"}}
     now = {"source": {"digest": "a"}, "target": {"digest": "c"}, "versions": {"torch": "2.12", "mlflow": "4"}}
     earlier, new = StudyRecord.from_json(known), StudyRecord.from_json(now)
+
     assert list_drift(earlier, earlier) == []
     assert list_drift(earlier, new) == ["target b → c", "torch 2.11 → 2.12"]
 
@@ -195,16 +205,17 @@ def test_a_study_that_another_parent_began_meanwhile_keeps_its_record():
     mine, other = {"name": "s", "id": "a", "created": "today"}, {"name": "s", "id": "b", "created": "now"}
     for _ in range(2):
         write_record(study, StudyRecord.from_json(mine))
+
     with pytest.raises(InputError, match="begins once"):
         write_record(study, StudyRecord.from_json(other))
     assert study.user_attrs["study"] == mine | {"synthetic": False}
 
 
 def test_the_parent_of_processes_passes_the_url_where_nobody_reads_it(monkeypatch):
-    from study.execution.worker_process import worker_process
-
     code = (
         "import os, sys; sys.exit(os.environ['STUDY_STORAGE'] != 'postgresql://me:s3cr3t@host/db' or len(sys.argv) > 1)"
     )
+
     process = worker_process([sys.executable, "-c", code], "postgresql://me:s3cr3t@host/db")
+
     assert process.wait(30) == 0 and "STUDY_STORAGE" not in os.environ

@@ -13,7 +13,7 @@ import pytest
 
 import dummy
 from dummy import assert_exact, done_so_far, load, start_parent, wait_for
-from servers import Postgres, postgres  # noqa: F401
+from servers import Postgres
 from study.storage.backend import trials_of
 from study.trials import counted_trials
 
@@ -57,9 +57,11 @@ def test_twenty_workers_are_killed_and_no_trial_is_lost_or_done_twice(storage, t
     said, _ = parent.communicate(timeout=300)
     assert parent.returncode == 0, said
     assert kills == KILLS
+
     everything = assert_exact(tmp_path, storage)
     lost = [trial for trial in everything if trial.user_attrs.get("lost")]
     assert len(lost) <= KILLS and all(trial.user_attrs["lost"] == "worker died" for trial in lost)
+
     copies = [trial for trial in everything if "copy_of" in trial.user_attrs]
     assert len(lost) == len(copies) and len(lost) >= KILLS // 2
     assert_mlflow_agrees(tmp_path, storage, tmp_path)
@@ -75,12 +77,13 @@ def test_the_parent_is_killed_and_started_again_ten_times(storage, tmp_path):
         parent.send_signal(signal.SIGKILL)
         parent.wait()
     assert done_so_far(tmp_path, storage) < TRIALS
+
     said, _ = start_parent(tmp_path, storage).communicate(timeout=300)
     everything = assert_exact(tmp_path, storage)
     assert any("copy_of" in trial.user_attrs for trial in everything), said
 
 
-def test_postgresql_is_restarted_in_the_middle(postgres: Postgres, tmp_path):  # noqa: F811
+def test_postgresql_is_restarted_in_the_middle(postgres: Postgres, tmp_path):
     parent = start_parent(tmp_path, postgres.url, trials=80)
     for _ in range(2):
         before = done_so_far(tmp_path, postgres.url)
@@ -90,6 +93,7 @@ def test_postgresql_is_restarted_in_the_middle(postgres: Postgres, tmp_path):  #
         postgres.start()
     said, _ = parent.communicate(timeout=300)
     assert parent.returncode == 0 and "Traceback" not in said, said
+
     everything = assert_exact(tmp_path, postgres.url, 80)
     assert sum(bool(trial.user_attrs.get("lost")) for trial in everything) <= 2 * WORKERS
     assert postgres.url not in said and "s3cr3t" not in said
@@ -116,8 +120,10 @@ def test_a_full_disk_is_told_in_a_line_and_the_study_goes_on_when_there_is_room(
             pass
     said, _ = parent.communicate(timeout=120)
     assert parent.returncode != 0 and "No space left" in said, said
+
     before = done_so_far(small_disk, None)
     assert 5 < before < 60
+
     filler.unlink()
     said, _ = start_parent(small_disk, None, trials=60).communicate(timeout=120)
     assert_exact(small_disk, None, 60)

@@ -1,0 +1,179 @@
+"""What a report says of its certainty, sentence by sentence: how many people, which differences, how sure."""
+
+import re
+
+import numpy as np
+import pytest
+
+from made_study import made_confirmed, made_info, made_trial, made_trials, make_point
+from study.confirmation.statistics import judge_points, strategy_differences
+from study.fronts import find_knee, front_table
+from study.record import DOMAINS, StudyRecord
+from study.reporting.certainty import describe_certainty, validation_estimate
+from study.reporting.findings import list_findings
+from study.reporting.html_report import render_html
+from study.reporting.markdown_report import list_tables, render_markdown
+from study.reporting.significance import describe_change, describe_front_differences, describe_intervals
+from study.trials import ERROR, model_file, trials_table
+
+
+def confirmed_info(people: int, images: int, seeds: int = 5, level: float = 0.0, front: int = 2, **changes) -> dict:
+    """Returns the record of a study confirmed on real data with some people in the target's test set."""
+    rng = np.random.default_rng(people)
+    subjects = {"source": np.full(200, -1), "target": np.arange(images) % people if people else np.full(images, -1)}
+    points = []
+    for index, name in enumerate(["BL", "FC", "RE", *(f"trial {n}" for n in range(front))]):
+        several = 1 if index == 0 else seeds
+        right = {side: rng.random((several, len(numbers))) < 0.5 + level * (index > 0)
+                 for side, numbers in subjects.items()}  # fmt: skip
+        model = model_file(index - 3) if index > 2 else ""
+        about = {"model": model, "front": bool(model), "divisions": 4}
+        about |= {"validation": {"source": 0.6, "target": 0.7}}
+        points.append(make_point(name, right, **(about if model else {"divisions": 4})))
+    results = judge_points(points, subjects, 0.95).to_json()
+    results |= {
+        "inside": [{}] * len(points),
+        "differences": [row.to_json() for row in strategy_differences(points, subjects, 0.95)],
+    }
+    opening = {"opened": "2026-01-01", "finished": "2026-01-01", "seeds": seeds, "results": results}
+    real = {"source": {"name": "fer2013", "kind": "real"}, "target": {"name": "jaffe", "kind": "real"}}
+    return made_info(synthetic=False, confirmation=opening) | real | changes
+
+
+@pytest.mark.parametrize(
+    "people, images, said",
+    [
+        (1, 20, "one person in the test set, who says nothing about others"),
+        (2, 40, "two people in the test set (40 images), so few"),
+        (3, 67, "three people in the test set (67 images), so few"),
+        (12, 60, "12 people in the test set (60 images)."),
+        (0, 60, "60 test images of unknown people, each counted as a person"),
+    ],
+)
+def test_a_reader_is_told_how_many_people_the_test_set_shows(people, images, said):
+    assert f"JAFFE: {said}" in describe_intervals(StudyRecord.from_json(confirmed_info(people, images)))
+
+
+@pytest.mark.parametrize("people, images, said", [
+    (1, 20, "with 1 test person no true difference, however large, would be found four times in five"),
+    (3, 67, "with 3 test people"),
+    (12, 120, "with 12 test people a true difference would have to be about"),
+    (0, 300, "with 300 test images a true difference would have to be about"),
+])  # fmt: skip
+def test_where_no_difference_is_significant_it_says_which_would_have_been_seen(people, images, said):
+    info = confirmed_info(people, images)
+    point = info["confirmation"]["results"]["points"][3]
+    words = describe_change(StudyRecord.from_json(info), point, "target")
+    assert "not significantly different" in words and said in words
+    assert said in describe_front_differences(StudyRecord.from_json(info))
+
+    limit = re.search(r"would have to be about ([\d.]+) points", words)
+    assert limit is None or float(limit[1]) == pytest.approx(100 * point["target_detectable"], rel=0.06)
+
+
+def test_what_intervals_are_about_is_said_once_where_they_are_explained():
+    info, trials = confirmed_info(3, 67), made_trials(3)
+    table = trials_table(trials)
+    html = render_html(StudyRecord.from_json(info), table, {}, {"pareto": "not drawn here"}, None)
+    text = render_markdown(StudyRecord.from_json(info), table, list_tables(StudyRecord.from_json(info), table, None))
+    for found in (html, text):
+        assert found.count("about other people and other seeds, with this one baseline") == 1
+        assert found.count("4 divisions of the target into training and validation images in turn") == 1
+
+    single = describe_intervals(StudyRecord.from_json(confirmed_info(3, 67, seeds=1)))
+    assert "other people, with this one training of each" in single and "Seeds differ" not in single
+
+    same = confirmed_info(3, 67)
+    for point in same["confirmation"]["results"]["points"]:
+        point["divisions"] = 1
+    assert "divisions" not in describe_intervals(StudyRecord.from_json(same))
+
+
+CLAIMS = re.compile(r"told apart|told from|luck|tested best|did best|may be nothing|leads at every|McNemar|bootstrap")
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+@pytest.mark.parametrize("level", [0.0, 0.4])
+@pytest.mark.parametrize("people", [3, 0])
+def test_no_sentence_claims_more_than_was_tested(people, level, confirmed):
+    info = confirmed_info(people, 60, level=level)
+    trials = made_trials(3)
+    if not confirmed:
+        info = {name: value for name, value in info.items() if name != "confirmation"}
+    table = trials_table(trials)
+    html = render_html(StudyRecord.from_json(info), table, {}, {"pareto": "not drawn here"}, None)
+    text = render_markdown(StudyRecord.from_json(info), table, list_tables(StudyRecord.from_json(info), table, None))
+    for found in (html, text):
+        assert not CLAIMS.findall(re.sub(r"<script.*?</script>", "", found, flags=re.DOTALL))
+
+    points = info.get("confirmation", {}).get("results", {}).get("points", [])
+    significant = any(point[f"{side}_p"] < 0.05 for point in points[3:] for side in DOMAINS)
+    assert significant or not re.search(r", significantly (better|worse)", text + html)
+
+
+def test_both_p_values_stand_beside_each_change():
+    info = confirmed_info(3, 67)
+    (table,) = (
+        one
+        for one in list_tables(StudyRecord.from_json(info), trials_table(made_trials(3)), None)
+        if one.name == "confirmed"
+    )
+
+    assert table.head.count("p alone") == table.head.count("p") == 2
+    assert table.rows[0][5] == "–"
+    for row, point in zip(table.rows[1:], info["confirmation"]["results"]["points"][1:], strict=True):
+        assert row[6:8] == [f"{point['source_p_alone']:.2g}", f"{point['source_p']:.2g}"]
+        assert row[8].startswith(f"{100 * point['target_change']:+.1f} [")
+
+
+def test_a_confirmed_recommendation_shows_its_change_on_test_images_with_an_interval():
+    info, trials = made_confirmed()
+    table = trials_table(trials)
+    html = render_html(StudyRecord.from_json(info), table, {}, {"pareto": "not drawn here"}, None)
+    knee = find_knee(front_table(table))
+    point = next(p for p in info["confirmation"]["results"]["points"] if p["model"] == knee["model"])
+    low, high = (100 * point[f"target_change_{end}"] for end in ("lower", "upper"))
+
+    assert f"<b>{100 * point['target_change']:+.1f} [{low:+.1f}, {high:+.1f}] points</b>" in html
+    assert f"p = {point['target_p']:.2g} corrected, {point['target_p_alone']:.2g} alone" in html
+    assert "points</b><span>" in html and "not tested" not in html[: html.index("Front</h2>")]
+
+
+@pytest.mark.parametrize(
+    "sizes, subjects, error, said",
+    [
+        (40, 0, None, "40 JAFFE validation images of unknown people (each counted as a person) is"),
+        (40, 8, 0.05, "40 JAFFE validation images of 8 people is"),
+        (20, 1, None, "20 JAFFE validation images show one person, who says nothing about others"),
+        (40, 8, None, "40 JAFFE validation images show 8 people; how much they differ was not recorded"),
+        (None, 0, None, "Not sure: it is the best of 3 trainings on the images it was chosen by. python"),
+    ],
+)
+def test_an_unconfirmed_recommendation_says_how_sure_validation_makes_it(sizes, subjects, error, said):
+    report = {"sizes": {"validation": sizes}, "subjects": {"validation": subjects}}
+    info = made_info(target={"name": "jaffe", "kind": "real", "report": report})
+    trials = made_trials(3)
+    for trial in trials if error else ():
+        trial.user_attrs["measures"][ERROR] = error
+    table = trials_table(trials)
+    knee = find_knee(front_table(table))
+
+    words = describe_certainty(StudyRecord.from_json(info), table, knee)
+
+    assert said in words and list_findings(StudyRecord.from_json(info), table)[0].words == words
+
+    if error:
+        low, high = (float(end) for end in re.search(r"is ([\d.]+) to ([\d.]+) %", words).groups())
+        # Eight people, seven degrees of freedom: 2.36 errors on each side, before Wilson's form.
+        assert low < 100 * knee["target_val"] < high and high - low == pytest.approx(2 * 2.36 * 5, rel=0.1)
+
+
+def test_validation_errors_of_a_network_on_the_way_are_its_own():
+    between = {"source_val": 0.5, "target_val": 0.5, "source_val/0.50": 0.9, "target_val/0.50": 0.9}
+    errors = {ERROR: 0.1, f"{ERROR}/0.50": 0.02}
+    table = trials_table([made_trial(0, measures=between | errors)])
+    knee = find_knee(front_table(table))
+
+    found = validation_estimate(table, knee, 40, 8)
+
+    assert (found.mean, found.error, found.variances[0].freedom) == (0.9, 0.02, 7)

@@ -1,0 +1,130 @@
+"""The networks of a front are models in MLflow, with aliases; what cannot be logged is told."""
+
+import re
+import subprocess
+
+import numpy as np
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+import study.tracking.models
+from fer.model.weights import save_network
+from fer.predict import predict_images
+from hostile import flipped
+from made_study import made_info, made_study, made_trial, made_trials
+from recorder import Recorder, raising
+from study.execution.progress import Progress
+from study.fronts import front_table
+from study.options import StudyOptions
+from study.pipeline.finish import finish_study
+from study.pipeline.running_study import RunningStudy
+from study.record import StudyRecord
+from study.tracking import models
+from study.tracking.follower import Follower
+from study.trials import model_file, trials_table
+from tracked import children, parents
+
+
+@pytest.mark.slow
+def test_the_fronts_networks_are_models_with_aliases(study_run, baseline, tmp_path, info):
+    import mlflow
+
+    values = [(0.6, 0.3), (0.55, 0.5), (0.3, 0.55), (0.2, 0.2)]
+    trials = [made_trial(number, values=pair) for number, pair in enumerate(values)]
+    front = front_table(trials_table(trials))
+    for model in front["model"]:
+        (tmp_path / model).parent.mkdir(exist_ok=True)
+        save_network(baseline.network, tmp_path / model, {"width": str(baseline.width)})
+    study_run.sync(info, trials, set())
+    for _ in range(2):
+        assert study_run.log_models(info, trials, tmp_path, "adapted")
+
+    client = study_run.client
+    aliases = ("best-retention", "knee", "best-target")
+    sources = [client.get_model_version_by_alias("adapted", alias).source for alias in aliases]
+    assert len(client.search_model_versions("name = 'adapted'")) == 3
+
+    (parent,) = parents(study_run, info)
+    assert sources == [parent.data.tags[f"model.trial-{number:04d}"] for number in (0, 1, 2)]
+
+    logged = mlflow.pyfunc.load_model("models:/adapted@knee")
+    assert logged.metadata.signature.inputs.input_types()[0] == np.dtype("uint8")
+    assert logged.metadata.saved_input_example_info is not None
+
+    faces = np.random.default_rng(1).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+    np.testing.assert_allclose(logged.predict(faces), predict_images(baseline.network, faces), atol=1e-6)
+    assert parent.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("away", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_studys_end_logs_its_networks_beside_the_export(study_run, store, baseline, tmp_path, monkeypatch, away):
+    folder = tmp_path / "made"
+    trials = [made_trial(0, values=(0.6, 0.3)), made_trial(1, values=(0.3, 0.5))]
+    (folder / "models").mkdir(parents=True)
+    study = made_study(trials, JournalStorage(JournalFileBackend(str(folder / "journal.log"))))
+    info = made_info(id=f"ended-{away}", name="made")
+    study.set_user_attr("study", info)
+    for number in (0, 1, 2):
+        save_network(baseline.network, folder / model_file(number), {"width": str(baseline.width)})
+    options = StudyOptions(target="tfeid", preset="laptop", out=str(tmp_path), tracking_uri=study_run.uri)
+    follower = Follower(study_run.uri, required=True)
+    if away:
+        monkeypatch.setattr(follower, "catch_up", lambda *_: False)
+    warn = Recorder()
+    monkeypatch.setattr(Progress, "warn", warn)
+    is_reported = []
+    start = subprocess.Popen
+
+    def start_and_note(*words, **how):
+        is_reported.append((folder / "report.html").exists())
+        return start(*words, **how)
+
+    monkeypatch.setattr(subprocess, "Popen", start_and_note)
+    running = RunningStudy(study, StudyRecord.from_json(info), options, Progress(quiet=True), follower)
+    finish_study(running, networks=True)
+
+    (parent,) = parents(study_run, info)
+
+    logged = {name for name in parent.data.tags if name.startswith("model.")}
+    assert logged == {"model.trial-0000", "model.trial-0001"}
+    assert parent.info.status == "FINISHED" and len(children(study_run, info)) == 2 and not warn.calls
+    assert is_reported == [away]  # whether the report was there when logging began
+    assert not (folder / model_file(2)).exists()
+
+
+@pytest.mark.slow
+def test_a_damaged_network_is_not_logged_and_told(study_run, info, baseline, tmp_path, capsys):
+    trials = [made_trial(0, values=(0.6, 0.3)), made_trial(1, values=(0.3, 0.5))]
+    for number in (0, 1):
+        save_network(baseline.network, tmp_path / model_file(number), {"width": str(baseline.width)})
+    victim = tmp_path / model_file(0)
+    victim.write_bytes(flipped(victim.read_bytes(), -4))
+    study_run.sync(info, trials, set())
+    assert not study_run.log_models(info, trials, tmp_path, None)
+
+    warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1 and warnings[0].startswith("warning: networks of the front are damaged")
+    assert model_file(0) in warnings[0]
+
+    (parent,) = parents(study_run, info)
+    assert [name for name in parent.data.tags if name.startswith("model.")] == ["model.trial-0001"]
+
+
+def test_models_that_cannot_be_logged_fail_nothing(study_run, info, tmp_path, capsys, monkeypatch):
+    study_run.sync(info, made_trials(2), set())
+    monkeypatch.setattr(study.tracking.models, "log_models", raising(RuntimeError("lost")))
+
+    assert not study_run.log_models(info, made_trials(2), tmp_path, None)
+    assert capsys.readouterr().err.startswith("warning: MLflow")
+
+
+@pytest.mark.parametrize("way", [(1.0, 0.0), (0.5, 0.0), (0.0, 1.0), (0.2, 0.8)])
+def test_every_network_of_a_front_has_a_name_that_mlflow_takes(way):
+    from mlflow.utils.validation import _validate_tag_name
+
+    name = models.model_name(model_file(12, *way))
+
+    assert re.fullmatch(r"[\w-]+", name)
+
+    _validate_tag_name(f"model.{name}")
