@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -282,7 +281,7 @@ def training_of(path: Path) -> tuple[float | None, float | None]:
     return _finite_or_none(epochs), _finite_or_none(seconds)
 
 
-def _finite_or_none(value: Any) -> float | None:
+def _finite_or_none(value: object) -> float | None:
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 

@@ -27,7 +27,7 @@ Options = TypeVar("Options")
 class TakesArguments(Protocol):
     """A parser, or a group of one."""
 
-    def add_argument(self, *flags: str, **settings: Any) -> argparse.Action:
+    def add_argument(self, *flags: str, **settings: Any) -> argparse.Action:  # noqa: ANN401  # as argparse has them
         """Adds an argument as `argparse.ArgumentParser.add_argument` does."""
 
 

@@ -59,7 +59,7 @@ def test_no_training_step_waits_for_the_gpu(baseline, source, target, tmp_path, 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", NAMES)
-def test_steps_are_captured_and_change_nothing(
+def test_steps_are_captured_and_change_nothing(  # noqa: PLR0913  # a fixture for each thing that a device may do
     baseline, source, target, tmp_path, monkeypatch, recwarn, name, precision
 ):
     runtime = Runtime("cuda", precision)
