@@ -20,12 +20,13 @@ from study.arguments import (
 )
 from study.declared_options import declared, must, option
 from study.machine import check_device
-from study.presets import PRESETS
+from study.presets import MOST_RUNGS, PRESETS
 
 MOST_TRIALS = 1_000_000
 MOST_WORKERS = 1024
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 DEFAULT_TRIALS = 200
+DEFAULT_RUNGS = 3
 PAPER_TRIALS = 9
 """Points of the paper's grid."""
 
@@ -64,11 +65,11 @@ class StudyOptions:
         check=partial(check_dataset_name, "--source"),
     )  # fmt: skip
     trials: int | None = option(
-        None, f"the study's total of finished trials (default: {DEFAULT_TRIALS}; paper space: {PAPER_TRIALS})",
+        None, f"how many configurations are tried (default: {DEFAULT_TRIALS}; paper space: {PAPER_TRIALS})",
         parse=integer, metavar="N", resumable=True, everyday=True,
         check=must(
             f"--trials is between 1 and {MOST_TRIALS}", lambda trials: 1 <= trials <= MOST_TRIALS,
-            "Give the total of trials you want.",
+            "Give the number of configurations you want.",
         ),
     )  # fmt: skip
     force: bool = option(
@@ -103,6 +104,16 @@ class StudyOptions:
     sampler: str = option(
         "tpe", "Optuna's samplers; grid: all points of --space paper (default: %(default)s)", group="search",
         choices=SAMPLERS,
+    )  # fmt: skip
+    rungs: int | None = option(
+        None,
+        "how many budgets there are, each four times the one before; the best third of the configurations of each is "
+        f"trained again with the next (default: {DEFAULT_RUNGS}; preset tiny and the paper's space: 1)",
+        group="search", parse=integer, metavar="N", resumable=True,
+        check=must(
+            f"--rungs is between 1 and {MOST_RUNGS}", lambda rungs: 1 <= rungs <= MOST_RUNGS,
+            "Give 1 to train every configuration once.",
+        ),
     )  # fmt: skip
     early_stop: str = option(
         "on", "on: a trial that others dominate stops at half of its budget (default: %(default)s)", group="search",
@@ -268,8 +279,13 @@ class StudyOptions:
         return cls(**values)
 
     @property
+    def rung_count(self) -> int:
+        """How many rungs the study has; one where that is not decided."""
+        return self.rungs or 1
+
+    @property
     def wanted(self) -> int:
-        """The study's total of finished trials."""
+        """How many configurations the study is to try."""
         if self.trials is not None:
             return self.trials
         return PAPER_TRIALS if self.space == "paper" else DEFAULT_TRIALS

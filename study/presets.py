@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+MOST_RUNGS = 6
+"""Each has four times the budget of the one below: the sixth has a thousand times that of the first."""
+
 
 @dataclass(frozen=True)
 class Preset:

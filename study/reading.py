@@ -23,6 +23,7 @@ from study.stored_values import (
     is_name,
     is_number,
     is_plain,
+    is_rung,
     is_share,
     is_text,
     show_name,
@@ -175,4 +176,6 @@ _ATTRIBUTES: Mapping[str, Callable[[object], bool]] = {
     "twin_of": is_count,
     "copy_of": is_count,
     "slot": is_count,
+    "rung": is_rung,
+    "promoted_from": is_count,
 }

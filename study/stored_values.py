@@ -7,6 +7,7 @@ from typing import Any, TypeGuard
 
 from fer.errors import printable, shorten
 from fer.expressions import EXPRESSIONS
+from study.presets import MOST_RUNGS
 from study.record import DOMAINS
 
 LONGEST_TEXT = 20_000
@@ -63,6 +64,11 @@ def is_number(value: object) -> TypeGuard[int | float]:
 def is_count(value: object) -> TypeGuard[int]:
     """Returns whether a value is a whole number that counts something."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_INTEGER
+
+
+def is_rung(value: object) -> TypeGuard[int]:
+    """Returns whether a value is the number of a rung, from 1."""
+    return is_count(value) and 1 <= value <= MOST_RUNGS
 
 
 def is_share(value: object) -> TypeGuard[int | float]:

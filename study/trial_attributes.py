@@ -65,6 +65,12 @@ class TrialAttributes:
     replicate = _Attribute[int]()
     """How many trials of the same configuration came before; each trains with another seed."""
 
+    rung = _Attribute[int]()
+    """The rung whose budget the trial has, from 1 (`study.search.promotion`); trials of older studies have none."""
+
+    promoted_from = _Attribute[int]()
+    """The number of the trial with the same configuration on the rung below."""
+
     prior = _Attribute[str]()
     """Where an initial trial of the user comes from: its --try, or a trial of an earlier study."""
 
@@ -132,7 +138,7 @@ class TrialAttributes:
 NAMES = frozenset(name for name, value in vars(TrialAttributes).items() if isinstance(value, _Attribute))
 """The stored names of all attributes."""
 
-SLOT_ATTRIBUTES = ("slot", "named", "keep", "replicate", "prior")
+SLOT_ATTRIBUTES = ("slot", "named", "keep", "replicate", "rung", "promoted_from", "prior")
 """What a slot gives to each of its trials; all else is what became of one of them."""
 
 

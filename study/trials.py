@@ -32,7 +32,7 @@ CONSTRAINT = "retention"
 """The constraint by which samplers know MIN_SOURCE_ACCURACY: how much a trial is below it; above 0 it is broken."""
 
 # The columns that every table has.
-_FIXED = ("number", "state", "strategy", *OBJECTIVES, "seconds", "reason")
+_FIXED = ("number", "state", "rung", "promoted_from", "strategy", *OBJECTIVES, "seconds", "reason")
 
 
 def counted_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
@@ -52,10 +52,11 @@ def readable(trials: Iterable[FrozenTrial]) -> Reading:
 def trials_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
     """Returns one row per counted trial.
 
-    Columns: number, state (finished, stopped or failed), strategy, every hyperparameter, source_val, target_val, the
-    other measures, both objectives at each rung, seconds, reason. Hyperparameters are the columns between strategy and
-    source_val (`hyperparameter_names`), so that a table read back from its csv still knows them. Values are untouched:
-    floats round-trip exactly.
+    Columns: number, state (finished, stopped or failed), rung (from 1), promoted_from (the number of the trial with the
+    same configuration on the rung below; empty on the first), strategy, every hyperparameter, source_val, target_val,
+    the other measures, both objectives at each share of the budget where they were measured, seconds, reason.
+    Hyperparameters are the columns between strategy and source_val (`hyperparameter_names`), so that a table read back
+    from its csv still knows them. Values are untouched: floats round-trip exactly.
     """
     counted = readable(trials).value
     attributes = [TrialAttributes.of(trial) for trial in counted]
@@ -73,6 +74,8 @@ def trials_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
     columns: dict[str, list[Any]] = {
         "number": [trial.number for trial in counted],
         "state": [STATES[trial.state.name] for trial in counted],
+        "rung": [each.rung or 1 for each in attributes],
+        "promoted_from": [each.promoted_from for each in attributes],
         "strategy": [each.strategy for each in attributes],
     }
     columns |= {name: [row.get(name) for row in configs] for name in config_names}

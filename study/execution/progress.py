@@ -17,6 +17,9 @@ from study.fronts import find_knee, front_table
 from study.pareto import hypervolume, non_dominated
 from study.record import DOMAINS, StudyRecord
 from study.reporting.wording import SYNTHETIC, dataset_label, format_percent
+from study.search.promotion import ETA, FACTOR
+from study.storage.slots import on_first_rung, rung_of
+from study.trial_attributes import TrialAttributes
 from study.trials import OBJECTIVES, objective_vectors
 
 PLAIN_EVERY = 15.0
@@ -41,6 +44,7 @@ class Progress:
 
         # How far the search is, on the monotonic clock.
         self.total = 0
+        self.rungs = 1
         self.ended_before = 0
         self.started = time.monotonic()
         self.printed = self.started
@@ -58,14 +62,16 @@ class Progress:
         """Prints anything that rich can draw."""
         self.console.print(thing)
 
-    def begin(self, total: int, before: int) -> None:
+    def begin(self, total: int, before: int, rungs: int = 1) -> None:
         """Starts the clock of a search.
 
         Args:
-            total: How many trials the study is to have.
-            before: How many of them have ended already.
+            total: How many configurations the study is to try.
+            before: How many trials have ended already.
+            rungs: How many rungs the study has.
         """
         self.total = total
+        self.rungs = rungs
         self.ended_before = before
         self.started = time.monotonic()
 
@@ -111,22 +117,53 @@ class Progress:
         front_size = int(non_dominated(points).sum()) if points else 0
         volume = hypervolume(points, self.reference or (CHANCE, CHANCE)) if points else 0.0
 
+        tried = on_first_rung(ended)
         phrases = [
-            f"{len(ended)}/{self.total} trials: {states.count('COMPLETE')} finished, "
+            f"{len(tried)}/{self.total} trials: {states.count('COMPLETE')} finished, "
             f"{states.count('PRUNED')} stopped, {states.count('FAIL')} failed",
             f"front {front_size}",
             f"hypervolume {volume:.4f}",
         ]
+        promoted = len(ended) - len(tried)
+        if promoted:
+            phrases.insert(1, f"{promoted} promoted")
 
         # The time that is left, from the pace of this call of the command.
         elapsed = time.monotonic() - self.started
         ended_here = len(ended) - self.ended_before
         if ended_here:
             pace = elapsed / ended_here
-            left = pace * (self.total - len(ended))
+            left = pace * trials_left(ended, self.total, self.rungs)
             phrases += [f"{pace:.1f} s/trial", f"{clock(left)} left"]
         phrases.append(f"{clock(elapsed)} so far")
         return " · ".join(phrases)
+
+
+def trials_left(ended: list[FrozenTrial], total: int, rungs: int) -> float:
+    """Returns how many trials of the mean duration so far take as long as what is left of a search.
+
+    Args:
+        ended: The trials that count.
+        total: How many configurations the study is to try.
+        rungs: How many rungs the study has.
+    """
+    # The mean duration on each rung; where none has ended, a multiple of that on the rung below.
+    durations = [0.0]
+    for rung in range(1, rungs + 1):
+        of_rung = [TrialAttributes.of(trial).seconds for trial in ended if rung_of(trial) == rung]
+        seconds = [number for number in of_rung if number is not None]
+        durations.append(float(np.mean(seconds)) if seconds else FACTOR * durations[-1])
+
+    # What is left on each rung.
+    left = 0.0
+    for rung in range(1, rungs + 1):
+        missing = total // ETA ** (rung - 1) - sum(rung_of(trial) == rung for trial in ended)
+        left += max(0, missing) * durations[rung]
+
+    mean = float(np.mean([TrialAttributes.of(trial).seconds or 0.0 for trial in ended])) if ended else 0.0
+    if not mean:
+        return float(max(0, total - len(on_first_rung(ended))))
+    return left / mean
 
 
 def clock(seconds: float) -> str:

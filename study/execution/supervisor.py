@@ -16,9 +16,10 @@ from study.execution.worker_process import Spawn, Worker, reason_of, spawn_worke
 from study.exit_code import ExitCode
 from study.options import StudyOptions
 from study.search.early_stopping import trials_since_growth
+from study.search.promotion import find_promotions
 from study.storage.backend import trials_of
 from study.storage.leases import LeaseMonitor, requeue_expired
-from study.storage.slots import fill_slots, has_diverged, withdraw_waiting
+from study.storage.slots import ENDED, fill_slots, has_diverged, on_first_rung, withdraw_waiting
 from study.trial_attributes import TrialAttributes
 from study.trials import counted_trials
 
@@ -43,7 +44,7 @@ def supervise(
     progress: Progress,
     spawn: Spawn | None = None,
 ) -> str:
-    """Runs workers until the study has `options.wanted` trials; returns why it ended.
+    """Runs workers until the study has tried its configurations and promoted the best; returns why it ended.
 
     It waits for trials that run on other machines, as long as their workers give signs of life.
 
@@ -59,7 +60,7 @@ def supervise(
     """
     progress.reference = options.reference
     supervisor = _Supervisor(study, options, base, progress, spawn or spawn_worker)
-    progress.begin(options.wanted, len(supervisor.earlier))
+    progress.begin(options.wanted, len(supervisor.earlier), options.rung_count)
     try:
         with progress:
             while True:
@@ -90,6 +91,7 @@ class _Supervisor:
         ended_trials: The trials that count, in the order in which they were seen to have ended.
         earlier: Numbers of the trials that had ended before this call of the command.
         ended_here: The other ended trials.
+        left: How many trials wait, or are to be enqueued as promotions.
         end_reason: Why the study ends before its last trial; empty where it does not.
     """
 
@@ -115,6 +117,7 @@ class _Supervisor:
         self.ended_trials = counted_trials(trials_of(study))
         self.earlier = {trial.number for trial in self.ended_trials}
         self.ended_here: list[FrozenTrial] = []
+        self.left = 0
         self.end_reason = ""
 
     def step(self) -> str:
@@ -130,10 +133,13 @@ class _Supervisor:
         if self.decide_about_end():
             trials = trials_of(self.study)
 
-        # Workers for the trials that wait.
+        # Workers for the trials that wait, and for promotions.
         states = [trial.state for trial in trials]
         running = states.count(TrialState.RUNNING)
-        self.start_workers(states.count(TrialState.WAITING), running)
+        self.left = states.count(TrialState.WAITING)
+        if not self.end_reason:
+            self.left += len(find_promotions(trials, self.options.rung_count))
+        self.start_workers(self.left, running)
         return self.find_outcome(running)
 
     def remove_ended_workers(self) -> int:
@@ -202,7 +208,7 @@ class _Supervisor:
         if not self.end_reason:
             return False
 
-        self.study.set_user_attr("ended", self.end_reason)
+        self.study.set_user_attr(ENDED, self.end_reason)
         withdraw_waiting(self.study)
         return True
 
@@ -210,7 +216,7 @@ class _Supervisor:
         """Starts workers for the trials that wait, until the time is up.
 
         Args:
-            waiting: Trials that wait.
+            waiting: Trials that wait, or are to be enqueued.
             running: Trials that run, on this machine or others.
         """
         if time.monotonic() >= self.until:
@@ -227,7 +233,7 @@ class _Supervisor:
         """
         if self.workers:
             return ""
-        if len(self.ended_trials) >= self.options.wanted:
+        if len(on_first_rung(self.ended_trials)) >= self.options.wanted and not (self.left or running):
             return "done"
         if running:
             return ""
@@ -286,7 +292,9 @@ def reason_to_end(ended: list[FrozenTrial], options: StudyOptions) -> str:
         ended: The ended trials, in the order of their ends.
         options: The study's options.
     """
-    if not options.patience or not options.patience < len(ended) < options.wanted:
+    if not options.patience or len(ended) <= options.patience:
+        return ""
+    if options.rung_count == 1 and len(ended) >= options.wanted:
         return ""
     since = trials_since_growth(ended, options.reference or (CHANCE, CHANCE))
     if since < options.patience:

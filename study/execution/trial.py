@@ -5,7 +5,7 @@ import math
 import time
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import optuna
@@ -23,8 +23,9 @@ from study.execution.trial_context import TrialContext
 from study.machine import OUT_OF_MEMORY, DeviceCrowded, is_out_of_memory, is_stuck
 from study.redaction import hide_secrets, one_line
 from study.search.early_stopping import WARM_UP, interpolated_rung_name, rung_name, vectors_at_rung, would_stop
+from study.search.promotion import budget_factor
 from study.storage.backend import trials_of
-from study.storage.slots import DIVERGED, has_diverged
+from study.storage.slots import DIVERGED, has_diverged, rung_of
 from study.trial_attributes import TrialAttributes, write_attributes
 from study.trials import (
     CONSTRAINT,
@@ -100,7 +101,9 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
         Diverged: The training diverged, or that of its duplicate did.
     """
     # What to train: also recorded where the training fails.
+    rung = rung_of(trial)
     strategy, config = choose(context.space, trial, context.base)
+    config = replace(config, epochs=config.epochs * budget_factor(rung))
     replicate = TrialAttributes.of(trial).replicate or 0
     seed = seed_from(context.seed, "adapt", replicate)
     key = f"{seed} {fingerprint(config)}"
@@ -250,7 +253,8 @@ def report_rung(
     if not context.early_stop or share < WARM_UP or TrialAttributes.of(trial).keep:
         return False
 
-    others = vectors_at_rung(trials_of(trial.study), share, trial.number)
+    comparable = [trained for trained in trials_of(trial.study) if rung_of(trained) == rung_of(trial)]
+    others = vectors_at_rung(comparable, share, trial.number)
     stops = would_stop(objectives, others, context.min_source_accuracy)
     if not stops:
         return False

@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 
-from study.execution.claim import claim_trial
+from study.execution.claim import claim_trial, enqueue_promotion
 from study.machine import DeviceCrowded
 from study.reading_record import required_record
 from study.record import StudyRecord
@@ -32,6 +32,8 @@ def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None =
     # A parent has reached this storage a moment ago, so a server that does not answer will soon.
     started_by_parent = args.parent or upload is not None
     study = load_study(args.study, Path(args.out), args.storage, SECONDS_TO_RETRY if started_by_parent else 0.0)
+    record = StudyRecord.from_json(required_record(study.user_attrs.get("study"), args.study))
+    enqueue_promotion(study, rung_count(record.options))
     if not has_waiting_trial(study):
         return 0
 
@@ -39,9 +41,13 @@ def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None =
     from study.execution.trial import run_trial  # noqa: PLC0415
     from study.execution.trial_context import open_trial_context  # noqa: PLC0415
 
-    record = StudyRecord.from_json(required_record(study.user_attrs.get("study"), args.study))
     context = dataclasses.replace(open_trial_context(record, args), upload=upload)
     return run_trials(study, record.options, lambda trial: run_trial(trial, context), args.until)
+
+
+def rung_count(options: Mapping[str, Any]) -> int:
+    """Returns how many rungs a study has by its recorded options; older ones have one."""
+    return options.get("rungs") or 1
 
 
 def run_trials(
@@ -66,7 +72,7 @@ def run_trials(
     """
     finished = 0
     while time.monotonic() < until:
-        trial = claim_trial(study, options["sampler"], options["seed"])
+        trial = claim_trial(study, options["sampler"], options["seed"], rung_count(options))
         if trial is None:
             break
         try:

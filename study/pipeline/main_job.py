@@ -27,9 +27,10 @@ from study.pipeline.running_study import RunningStudy
 from study.pipeline.workers import settle_workers, show_study
 from study.reporting.export import is_exported, require_folders
 from study.search.initial_trials import initial_trials
+from study.search.promotion import find_promotions
 from study.storage.backend import trials_of
 from study.storage.leases import exclusive_parent, requeue_expired
-from study.storage.slots import fill_slots
+from study.storage.slots import ENDED, fill_slots, has_waiting_trial
 from study.tracking.follower import Follower
 from study.trials import counted_trials
 
@@ -112,11 +113,13 @@ def search_and_export(running: RunningStudy) -> None:
     reason_of_end = reason_to_end(counted_trials(trials_of(study)), options)
     unfinished = 0
     if not reason_of_end:
-        study.set_user_attr("ended", None)  # a study that a shorter patience ended goes on
+        study.set_user_attr(ENDED, None)  # a study that a shorter patience ended goes on
         unfinished = fill_slots(study, options.wanted, options.space, base, guesses)
 
     # A study with all its trials and exports needs no more than a summary.
-    if not unfinished and is_exported(trials_of(study), running.folder):
+    promotions = [] if reason_of_end else find_promotions(trials_of(study), options.rung_count)
+    is_complete = not (unfinished or promotions or has_waiting_trial(study))
+    if is_complete and is_exported(trials_of(study), running.folder):
         print_summary(running, reason_of_end or "nothing to do: all trials are there")
         return
 

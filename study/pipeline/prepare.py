@@ -13,7 +13,7 @@ from fer.files import holding_lock
 from study.execution.progress import Progress
 from study.inputs import budget_epochs, dataset_record, note_copies, prepare_dataset
 from study.machine import hardware, required_device, versions
-from study.options import StudyOptions
+from study.options import DEFAULT_RUNGS, StudyOptions
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
 from study.stored_values import encodable
@@ -22,7 +22,7 @@ from study.stored_values import encodable
 
 
 def resolve_auto(options: StudyOptions) -> StudyOptions:
-    """Returns the options with a device and a preset in place of "auto".
+    """Returns the options with a device and a preset in place of "auto", and a number of rungs.
 
     Raises:
         InputError: This machine lacks the device.
@@ -31,7 +31,11 @@ def resolve_auto(options: StudyOptions) -> StudyOptions:
     preset = options.preset
     if preset == "auto":
         preset = "laptop" if device == "cpu" else "paper"
-    return dataclasses.replace(options, device=device, preset=preset)
+    rungs = options.rungs
+    if rungs is None:
+        # Preset tiny is to be quick, and the paper's grid is trained as it is.
+        rungs = 1 if preset == "tiny" or options.space == "paper" else DEFAULT_RUNGS
+    return dataclasses.replace(options, device=device, preset=preset, rungs=rungs)
 
 
 # Data.

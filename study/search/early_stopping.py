@@ -166,12 +166,16 @@ def _is_dominated(point: np.ndarray, others: np.ndarray) -> bool:
 
 
 def trial_position(points: np.ndarray, owners: np.ndarray, trial: int) -> int:
-    """Returns how many trials come before a trial, each by its best point; equals share the better place.
+    """Returns how many trials come before a trial; see `trial_positions`."""
+    return int(trial_positions(points, owners)[trial])
+
+
+def trial_positions(points: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Returns how many trials come before each trial (trials,), each by its best point; equals share the better place.
 
     Args:
         points: Of all trials, (n, 2), both maximised; sorted by rank and then by crowding distance.
-        owners: The trial of each point (n,), trials numbered from 0.
-        trial: The number of the trial.
+        owners: The trial of each point (n,), trials numbered from 0; each has a point.
     """
     ranks = non_domination_ranks(points)
     crowding = np.zeros(len(points))
@@ -184,9 +188,9 @@ def trial_position(points: np.ndarray, owners: np.ndarray, trial: int) -> int:
     _, first = np.unique(owners[order], return_index=True)
     best = order[first]
 
-    # The trials whose best point comes before this trial's.
-    this = best[trial]
-    better_rank = ranks[best] < ranks[this]
-    same_rank = ranks[best] == ranks[this]
-    before = better_rank | (same_rank & (crowding[best] > crowding[this]))
-    return int(before.sum())
+    # For each trial, a column: the trials whose best point comes before its own.
+    ranks, crowding = ranks[best], crowding[best]
+    better_rank = ranks[:, None] < ranks[None, :]
+    same_rank = ranks[:, None] == ranks[None, :]
+    before = better_rank | (same_rank & (crowding[:, None] > crowding[None, :]))
+    return before.sum(0)

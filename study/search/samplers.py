@@ -10,7 +10,7 @@ from study.record import StudyRecord
 from study.storage.backend import one_change_at_a_time
 from study.storage.leases import identity_of_process
 from study.storage.optuna_private import StudyView, storage_number, storage_of
-from study.storage.slots import has_diverged
+from study.storage.slots import has_diverged, rung_of
 from study.trial_attributes import TrialAttributes
 from study.trials import CONSTRAINT, hypervolume_reference, objective_vectors
 
@@ -99,10 +99,13 @@ def _finished_with(trial: FrozenTrial, objectives: list[float]) -> FrozenTrial:
 
 
 def waiting_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the waiting trials in the order in which they are claimed: initial trials of the user's first."""
+    """Returns the waiting trials in the order in which they are claimed.
+
+    Promoted ones come first, those of the highest rung before the others; then initial trials of the user's.
+    """
     storage, study_id = storage_of(study)
     waiting = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,))
-    return sorted(waiting, key=lambda trial: TrialAttributes.of(trial).prior is None)
+    return sorted(waiting, key=lambda trial: (-rung_of(trial), TrialAttributes.of(trial).prior is None))
 
 
 def take_trial(study: optuna.Study, waiting: FrozenTrial) -> bool:

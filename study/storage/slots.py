@@ -5,9 +5,13 @@ one by an atomic change of state (`study.execution.claim`) and never makes a tri
 can overshoot. A trial whose worker died is marked lost, which takes it out of every count, and a clean copy of it is
 enqueued for the same slot.
 
+A slot is one configuration. It has a trial on each rung that the configuration came to: the parent enqueues that of the
+first rung, and whoever claims a trial first enqueues the promotions that are due (`study.search.promotion`). Slot and
+rung together are a place.
+
 No storage can make "look what is missing and enqueue it" one step, so two processes may fill one slot twice. It does
-not matter: of the trials of a slot that are not lost, the one with the lowest number holds it, and whoever claims
-another gives it up at once. When the later one is claimed the earlier is there to be seen, so a slot counts once.
+not matter: of the trials of a place that are not lost, the one with the lowest number holds it, and whoever claims
+another gives it up at once. When the later one is claimed the earlier is there to be seen, so a place counts once.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,9 +23,9 @@ from optuna.trial import FrozenTrial, TrialState
 from fer.config import AdaptationConfig
 from search_spaces import SPACES
 from search_spaces.initial_trials import InitialTrial
-from study.reading import is_count
 from study.storage.backend import one_change_at_a_time, trials_of
 from study.storage.optuna_private import enqueued_parameters, storage_number, storage_of
+from study.stored_values import is_count, is_rung
 from study.trial_attributes import SLOT_ATTRIBUTES, TrialAttributes
 from study.trials import counted_trials
 
@@ -31,6 +35,12 @@ WORKER_DIED = "worker died"
 """Why a trial is lost whose worker died at it."""
 DIVERGED = "Diverged: "
 """How the reason of a trial begins that failed with `fer.training.loop.Diverged`."""
+
+ENDED = "ended"
+"""The study's attribute that says why --patience ended it."""
+
+Place = tuple[int, int]
+"""A slot's number, from 0, and a rung, from 1."""
 
 
 def is_lost(trial: FrozenTrial) -> bool:
@@ -46,34 +56,57 @@ def slot_of(trial: FrozenTrial) -> int:
     return slot
 
 
-def slot_owners(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
-    """Returns for each slot the trial that holds it: of those that are not lost, the first that was made."""
-    owners: dict[int, FrozenTrial] = {}
+def rung_of(trial: FrozenTrial | optuna.Trial) -> int:
+    """Returns the rung whose budget a trial has, from 1; the first for a trial that says none, or nothing readable."""
+    rung = TrialAttributes.of(trial).rung
+    if rung is None or not is_rung(rung):
+        return 1
+    return rung
+
+
+def place_of(trial: FrozenTrial) -> Place:
+    """Returns a trial's slot and rung."""
+    return slot_of(trial), rung_of(trial)
+
+
+def place_owners(trials: Iterable[FrozenTrial]) -> dict[Place, FrozenTrial]:
+    """Returns for each place the trial that holds it: of those that are not lost, the first that was made."""
+    owners: dict[Place, FrozenTrial] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         if not is_lost(trial):
-            owners.setdefault(slot_of(trial), trial)
+            owners.setdefault(place_of(trial), trial)
     return owners
+
+
+def on_first_rung(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Returns the trials of the first rung; those that have ended are as many as configurations were tried."""
+    return [trial for trial in trials if rung_of(trial) == 1]
+
+
+def slot_owners(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
+    """Returns for each slot the trial that holds it on the first rung."""
+    return {slot: owner for (slot, _), owner in place_owners(on_first_rung(trials)).items()}
 
 
 def fill_slots(
     study: optuna.Study, total: int, space: str, base: AdaptationConfig, priors: Sequence[InitialTrial] = ()
 ) -> int:
-    """Fills slots or withdraws waiting trials, so that finished, running and waiting ones make `total`.
+    """Fills slots or withdraws waiting trials, so that finished, running and waiting configurations make `total`.
 
     Doing it again, or two processes at once, changes nothing.
 
     Args:
         study: The study.
-        total: How many trials it is to have.
+        total: How many configurations it is to have.
         space: Name of the search space.
         base: The hyperparameters that the space leaves alone.
         priors: The user's own initial trials (`study.search.initial_trials`). Each is enqueued once, before what the
             space itself has next, and takes the place of a free trial that waits.
 
     Returns:
-        The number of trials that are still to be finished.
+        The number of configurations that are still to end their first trial.
     """
-    trials = trials_of(study)
+    trials = on_first_rung(trials_of(study))
     owners = slot_owners(trials)
     priors_of_slots = _priors_of_slots(trials)
     new_priors = [prior for prior in priors if prior.prior not in priors_of_slots.values()]
@@ -103,7 +136,7 @@ def fill_slots(
     for trial in sorted(_last_first(waiting), key=lambda trial: not is_free(trial))[:surplus]:
         discard_trial(study, trial, "withdrawn")
 
-    ended = counted_trials(trials_of(study))
+    ended = on_first_rung(counted_trials(trials_of(study)))
     return max(0, total - len(ended))
 
 
@@ -158,21 +191,28 @@ def give_trial_back(study: optuna.Study, trial: FrozenTrial, blame: bool = True)
             _copy(study, trial)
         return
 
-    deaths = 1 + _count_deaths(study, slot_of(trial))
+    deaths = 1 + _count_deaths(study, place_of(trial))
     if deaths >= RETRIES:
         fail_trial(study, trial, f"its worker died {deaths} times")
     elif discard_trial(study, trial, WORKER_DIED, TrialState.RUNNING):
         _copy(study, trial)
 
 
-def _count_deaths(study: optuna.Study, slot: int) -> int:
-    """Returns how many trials of a slot were lost with their workers."""
+def _count_deaths(study: optuna.Study, place: Place) -> int:
+    """Returns how many trials of a place were lost with their workers."""
     lost = [trial for trial in trials_of(study) if TrialAttributes.of(trial).lost == WORKER_DIED]
-    return sum(slot_of(trial) == slot for trial in lost)
+    return sum(place_of(trial) == place for trial in lost)
+
+
+def enqueue_promoted(study: optuna.Study, trial: FrozenTrial, rung: int) -> None:
+    """Enqueues the configuration of an ended trial again, on another rung."""
+    attributes = TrialAttributes.of(trial).subset(SLOT_ATTRIBUTES)
+    attributes |= {"slot": slot_of(trial), "rung": rung, "promoted_from": trial.number}
+    study.enqueue_trial(dict(trial.params), user_attrs=attributes)
 
 
 def _copy(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Enqueues a trial again for its slot, with its hyperparameters and nothing else of what it left."""
+    """Enqueues a trial again for its place, with its hyperparameters and nothing else of what it left."""
     attributes = TrialAttributes.of(trial).subset(SLOT_ATTRIBUTES)
     attributes |= {"slot": slot_of(trial), "copy_of": trial.number}
     parameters = enqueued_parameters(trial) | trial.params

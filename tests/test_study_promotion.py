@@ -1,0 +1,211 @@
+"""Promotion: the best third of every rung is trained again with four times the budget, along the whole front."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from commands import NAME, run, trials_of
+from fer.config import AdaptationConfig
+from slots import study  # noqa: F401  # a fixture
+from study.execution.claim import claim_trial, enqueue_promotion
+from study.execution.progress import trials_left
+from study.pareto import non_dominated
+from study.search.promotion import ETA, FACTOR, budget_factor, find_promotions, order_by_networks
+from study.storage import backend
+from study.storage.slots import ENDED, discard_trial, fill_slots, give_trial_back, on_first_rung, place_of, rung_of
+from study.trial_attributes import TrialAttributes
+
+COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
+
+
+def make_trial(
+    number: int,
+    values: list[float] | None = None,
+    state: TrialState = COMPLETE,
+    **attributes: object,
+) -> FrozenTrial:
+    trial = create_trial(state=state, values=values, user_attrs={"slot": number, "strategy": "RE"} | attributes)
+    trial.number = number
+    return trial
+
+
+def make_rung(points: np.ndarray) -> list[FrozenTrial]:
+    return [make_trial(number, point.tolist()) for number, point in enumerate(points)]
+
+
+# --- which configurations are promoted
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 9, 100])
+def test_a_third_of_a_rung_is_promoted(count):
+    trials = make_rung(np.random.default_rng(count).random((count, 2)))
+    assert len(find_promotions(trials, 2)) == count // ETA
+    assert find_promotions(trials, 1) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_dominated_configuration_is_promoted_before_one_that_dominates_it(seed):
+    points = np.random.default_rng(seed).random((30, 2))
+    order = [trial.number for trial in order_by_networks(make_rung(points))]
+    for place, better in enumerate(order):
+        assert not any((points[worse] >= points[better]).all() for worse in order[place + 1 :])
+
+
+def test_both_ends_of_the_front_are_promoted_before_its_middle():
+    source = np.linspace(0, 1, 9)
+    trials = make_rung(np.column_stack([source, 1 - source**2]))
+    first_two = {trial.number for trial in order_by_networks(trials)[:2]}
+    assert first_two == {0, 8}
+
+
+def test_a_configuration_stands_where_the_best_of_its_networks_stands():
+    middling = make_trial(0, [0.5, 0.5])
+    forgetful = make_trial(1, [0.1, 0.1], measures={"source_val/0.50": 0.6, "target_val/0.50": 0.6})
+    poor = make_trial(2, [0.2, 0.2])
+    assert find_promotions([middling, forgetful, poor], 2)[0].trial is forgetful
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"strategy": "BL"},
+        {"twin_of": 0},
+        {"lost": "worker died"},
+        {"state": PRUNED, "values": None},
+        {"state": FAIL, "values": None},
+    ],
+    ids=str,
+)
+def test_what_a_larger_budget_would_not_change_is_not_promoted(odd):
+    ordinary = [make_trial(number, [0.2, 0.2]) for number in range(5)]
+    best = make_trial(5, **({"values": [0.9, 0.9]} | odd))
+    promoted = [promotion.trial.number for promotion in find_promotions([*ordinary, best], 2)]
+    assert promoted and 5 not in promoted
+
+
+def test_the_highest_rung_comes_first_and_no_place_is_filled_twice():
+    points = np.random.default_rng(1).random((27, 2))
+    trials = make_rung(points)
+    for promotion in find_promotions(trials, 3):
+        slot, _ = place_of(promotion.trial)
+        again = make_trial(len(trials), promotion.trial.values, slot=slot, rung=promotion.rung)
+        trials.append(again)
+
+    promotions = find_promotions(trials, 3)
+
+    assert [promotion.rung for promotion in promotions] == [3, 3, 3]
+    best = {trial.number for trial, leads in zip(trials[:27], non_dominated(points), strict=True) if leads}
+    assert {place_of(promotion.trial)[0] for promotion in promotions[:2]} <= best
+
+
+def test_budgets_of_rungs_are_1_4_and_16():
+    assert [budget_factor(rung) for rung in (1, 2, 3)] == [1, FACTOR, FACTOR**2] == [1, 4, 16]
+
+
+# --- promotions as trials of a study
+
+
+def run_all(study: optuna.Study, rungs: int) -> list[tuple[int, int]]:  # noqa: F811
+    """Claims and ends all trials as one worker does; returns their places in the order in which they were claimed."""
+    places = []
+    while (trial := claim_trial(study, "random", 1, rungs)) is not None:
+        x = trial.suggest_float("x", 0, 1)
+        trial.set_user_attr("strategy", "RE")
+        places.append(place_of(backend.trials_of(study)[trial.number]))
+        trial.study.tell(trial, [x, 1 - x**2])
+    return places
+
+
+def test_promotions_are_trained_with_the_same_hyperparameters_and_the_study_keeps_its_total(study):  # noqa: F811
+    fill_slots(study, 27, "card", AdaptationConfig())
+
+    places = run_all(study, rungs=3)
+
+    by_rung = Counter(rung for _, rung in places)
+    assert by_rung[1] == 27 and by_rung[2] >= 9 and by_rung[3] >= by_rung[2] // ETA
+    assert len(set(places)) == len(places)
+    trials = backend.trials_of(study)
+    for trial in trials:
+        origin = TrialAttributes.of(trial).promoted_from
+        if rung_of(trial) > 1:
+            assert trial.params == trials[origin].params
+            assert rung_of(trials[origin]) == rung_of(trial) - 1 and place_of(trials[origin])[0] == place_of(trial)[0]
+    assert fill_slots(study, 27, "card", AdaptationConfig()) == 0 and len(on_first_rung(trials)) == 27
+
+
+def test_a_promotion_that_two_workers_enqueue_is_trained_once(study):  # noqa: F811
+    fill_slots(study, 6, "card", AdaptationConfig())
+    run_all(study, rungs=1)
+    view = backend.trials_of(study)
+    enqueue_promotion(study, 2)
+    # The other worker saw the study before this promotion was enqueued.
+    for promotion in find_promotions(view, 2)[:1]:
+        study.enqueue_trial(promotion.trial.params, user_attrs={"slot": place_of(promotion.trial)[0], "rung": 2})
+
+    places = run_all(study, rungs=2)
+
+    assert len(places) == len(set(places)) == 2
+    counted = [trial for trial in backend.trials_of(study) if not TrialAttributes.of(trial).lost]
+    assert len({place_of(trial) for trial in counted}) == len(counted)
+
+
+def test_a_promoted_trial_whose_worker_died_is_trained_again_at_its_place(study):  # noqa: F811
+    fill_slots(study, 3, "card", AdaptationConfig())
+    run_all(study, rungs=1)
+    running = claim_trial(study, "random", 1, 2)
+    give_trial_back(study, backend.trials_of(study)[running.number])
+
+    places = run_all(study, rungs=2)
+
+    assert len(places) == 1 and places[0][1] == 2
+    trials = backend.trials_of(study)
+    copy = TrialAttributes.of(trials[-1])
+    assert copy.copy_of == running.number and trials[-1].params == trials[copy.promoted_from].params
+
+
+def test_a_withdrawn_promotion_is_due_again(study):  # noqa: F811
+    fill_slots(study, 3, "card", AdaptationConfig())
+    run_all(study, rungs=1)
+    enqueue_promotion(study, 2)
+    discard_trial(study, backend.trials_of(study)[-1], "withdrawn")
+    assert len(find_promotions(backend.trials_of(study), 2)) == 1
+
+
+def test_a_study_that_its_patience_ended_promotes_nothing(study):  # noqa: F811
+    fill_slots(study, 3, "card", AdaptationConfig())
+    run_all(study, rungs=1)
+    study.set_user_attr(ENDED, "ended by --patience 1")
+    assert run_all(study, rungs=2) == []
+
+
+def test_the_time_that_is_left_counts_the_promotions_that_are_to_come():
+    trials = [make_trial(number, [0.5, 0.5], seconds=2.0) for number in range(9)]
+    assert trials_left(trials, total=9, rungs=1) == 0
+    # Three promotions that take four times as long, and one of sixteen.
+    assert trials_left(trials, total=9, rungs=3) == pytest.approx(3 * 4 + 16)
+    assert trials_left([], total=9, rungs=1) == 9
+
+
+# --- the real command
+
+
+def test_a_study_with_rungs_ends_with_its_promotions_and_promotes_no_more_when_it_is_resumed(tmp_path):
+    arguments = ("--target", "tfeid", "--preset", "tiny", "--trials", "9", "--rungs", "2", "--tracking-uri", "none")
+    arguments += ("--workers", "1", "--early-stop", "off")
+    run("run", *arguments, folder=tmp_path)
+
+    table = trials_of(tmp_path)
+    rungs = Counter(table["rung"])
+    assert rungs[1] == 9 and rungs[2] >= 3
+    for _, promoted in table[table["rung"] == 2].iterrows():
+        origin = table[table["number"] == promoted["promoted_from"]].iloc[0]
+        assert promoted["epochs"] == FACTOR * origin["epochs"] and promoted["lr"] == origin["lr"]
+    stored = json.loads((tmp_path / "runs" / NAME / "study.json").read_text())
+    assert stored["options"]["rungs"] == 2
+
+    out = run("run", *arguments, folder=tmp_path)
+    assert "nothing to do" in out and len(trials_of(tmp_path)) == len(table)
