@@ -124,7 +124,7 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
     assigned = assign_splits(faces.labels, known_subjects, groups, faces.splits, wanted, seed)
     split_index = assigned.split_index
 
-    # Images outside the dataset's own splits are left out.
+    # Images outside the dataset's own splits are left out, as are the files that the reader skipped.
     in_split = split_index >= 0
     skipped = _shorten_skipped(faces.skipped)
     if not in_split.all():
@@ -137,7 +137,7 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
         rule=assigned.rule,
         aimed=dict(zip(SPLITS, wanted, strict=True)) if assigned.seeded else None,
         skipped=skipped,
-        faces=FaceCounts(faces.detected, len(faces.cropped), _shorten_names(faces.cropped)),
+        faces=FaceCounts(faces.detected, len(faces.undetected), _shorten_names(faces.undetected)),
         people={split: _list_people(people, subjects[split_index == index]) for index, split in enumerate(SPLITS)},
         notices=_write_notices(layout, faces, has_people=bool(people)),
     )
@@ -164,10 +164,10 @@ def _write_notices(layout: Layout, faces: "Faces", has_people: bool) -> list[str
     notices = []
     if layout.people and not has_people:
         notices.append(f"{layout.title}'s subjects are not in this copy's names: people may be in several splits")
-    if faces.cropped:
-        portraits = len(faces.cropped) + faces.detected
-        how = "cropped where the others' faces lie" if faces.framed else "centre-cropped"
-        notices.append(f"no face detected in {len(faces.cropped):,} of {portraits:,} portraits: {how}")
+    if faces.undetected:
+        portraits = len(faces.undetected) + faces.detected
+        how = "cropped where the others' faces lie" if faces.cropped_as_usual else "centre-cropped"
+        notices.append(f"no face detected in {len(faces.undetected):,} of {portraits:,} portraits: {how}")
     return notices
 
 
@@ -180,9 +180,11 @@ def _list_people(people: Mapping[str, int], subjects: np.ndarray) -> list[str]:
 
 def _shorten_skipped(skipped: Mapping[str, list[str]]) -> dict[str, SkippedFiles]:
     """Returns the commonest reasons with their counts and a few names each: reports go into every study's record."""
-    ranked = sorted(skipped.items(), key=lambda item: -len(item[1]))
-    entries = ranked[:REASONS_KEPT]
-    rest = [name for _, names in ranked[REASONS_KEPT:] for name in names]
+    commonest_first = sorted(skipped.items(), key=lambda item: -len(item[1]))
+    entries = commonest_first[:REASONS_KEPT]
+
+    # All other reasons are counted together.
+    rest = [name for _, names in commonest_first[REASONS_KEPT:] for name in names]
     if rest:
         entries.append(("other reasons", rest))
     return {_shorten_name(reason): SkippedFiles(len(names), _shorten_names(names)) for reason, names in entries}
