@@ -45,7 +45,7 @@ class _DecodedRow:
     """What decoding one row gave: a face, or the reason why there is none.
 
     Attributes:
-        digest: Hash of the file; empty where none could be read, and where the pixels came from a table.
+        digest: Hash of the file; empty where the file could not be read, and where the pixels came from a table.
         face: uint8 (48, 48); None where the row has to be left out.
         reason: Why the row has to be left out.
         detected: Whether a face was detected; None where none was sought.
@@ -71,9 +71,11 @@ def decode_rows(context: ReadContext, rows: Sequence[Row]) -> DecodedImages:
     undetected: list[int] = []  # portraits without a detected face, as positions in `usable`
     places: list[FacePlace] = []
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        # Decode the rows, a batch at a time.
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
-            for row, decoded in zip(batch, pool.map(_decode_row, batch, repeat(context.copy)), strict=True):
+            decoded_rows = pool.map(_decode_row, batch, repeat(context.copy))
+            for row, decoded in zip(batch, decoded_rows, strict=True):
                 if row.pixels is None:
                     context.hashes[row.name] = decoded.digest
 
@@ -117,12 +119,12 @@ def _decode_row(row: Row, copy: DatasetCopy) -> _DecodedRow:
     try:
         data = copy.read(row.name, faces.MOST_BYTES)
     except OSError as error:
-        return _DecodedRow(b"", None, f"unreadable file ({reason_of(error)})")
+        return _DecodedRow(b"", None, reason=f"unreadable file ({reason_of(error)})")
     digest = hash_bytes(data)
     try:
         grey = faces.decode(data)
     except faces.UnreadableImage as error:
-        return _DecodedRow(digest, None, str(error))
+        return _DecodedRow(digest, None, reason=str(error))
 
     # The table says where the face is.
     if row.box and _box_fits(row.box, grey):

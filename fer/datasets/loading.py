@@ -13,9 +13,9 @@ from filelock import FileLock  # comes with torch
 
 from fer.datasets import synthetic
 from fer.datasets.archives import open_copy
-from fer.datasets.copies import near_pairs
 from fer.datasets.copy_files import reason_of, stat_lines
 from fer.datasets.dataset import Dataset
+from fer.datasets.duplicates import near_pairs
 from fer.datasets.layouts import Layout
 from fer.datasets.lookup import check_available, find_copy, find_layout
 from fer.datasets.prepared import PreparedImages, check_images, divide_faces, draw_images, finish_images
@@ -103,8 +103,8 @@ def near_copies(dataset: Dataset, other_dataset: Dataset) -> dict[str, int]:
         other_dataset: Whose validation and test images they are compared with.
 
     Returns:
-        For "train" and "validation", the number of copies and near-copies, see `fer.datasets.copies`. Synthetic faces
-        have no signatures, and are copies of nothing.
+        For "train" and "validation", the number of copies and near-copies, see `fer.datasets.duplicates`. Synthetic
+        faces have no signatures, and are copies of nothing.
     """
     if "synthetic" in (dataset.kind, other_dataset.kind):
         return {"train": 0, "validation": 0}

@@ -8,7 +8,7 @@ import numpy as np
 
 from fer.datasets import synthetic
 from fer.datasets.arrays import SPLITS, TEST, TRAIN, VALIDATION
-from fer.datasets.copies import copy_groups, signatures
+from fer.datasets.duplicates import copy_groups, signatures
 from fer.datasets.hazards import count_hazards, find_leaked
 from fer.datasets.layouts import Layout
 from fer.datasets.report import DatasetReport, FaceCounts, ReaderOptions, SkippedFiles
@@ -35,8 +35,8 @@ class PreparedImages:
         labels: int64 (n,), indices into `EXPRESSIONS`.
         subjects: int64 (n,), one number per person; -1 where unknown.
         split_index: int64 (n,), index into `SPLITS`.
-        groups: int64 (n,), equal for copies, see `fer.datasets.copies.copy_groups`.
-        signatures: float32 (n, 256), see `fer.datasets.copies`; None of synthetic faces.
+        groups: int64 (n,), equal for copies, see `fer.datasets.duplicates.copy_groups`.
+        signatures: float32 (n, 256), see `fer.datasets.duplicates`; None of synthetic faces.
         report: What is known of the dataset so far.
     """
 

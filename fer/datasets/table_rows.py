@@ -157,27 +157,42 @@ def _check_columns(file: str, table: Table, columns: Sequence[str]) -> None:
 # Rows with pixels.
 
 
+class _UnreadablePixels(ValueError):
+    """Pixels of a row that is skipped; the message is the reason."""
+
+
 def _pixel_rows(context: ReadContext, file: _LabelFile) -> Iterator[Row]:
     """Yields the rows of a file that holds the pixels; what is left out is noted in the file's `skipped`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # numpy only warns of text that is no number
-        for line in file.lines:
-            name = f"{file.name}:{line.number}"
-            label = context.parse_label(line.cell(file.table.expression), name, file.skipped)
-            if label is None:
-                continue
-            try:
-                pixels = np.fromstring(line.cell(file.table.pixels), dtype=np.int64, sep=" ")
-            except (ValueError, DeprecationWarning):
-                file.skipped["pixels that are no numbers"].append(name)
-                continue
-            if pixels.size != _PIXELS:
-                file.skipped[f"not {_PIXELS} pixels"].append(name)
-            elif pixels.min() < 0 or pixels.max() > 255:
-                file.skipped["pixels outside 0 to 255"].append(name)
-            else:
-                split = context.parse_split(line.cell(file.table.split))
-                yield Row(name, label, split=split, pixels=pixels.astype(np.uint8).reshape(SIZE, SIZE))
+    for line in file.lines:
+        name = f"{file.name}:{line.number}"
+        label = context.parse_label(line.cell(file.table.expression), name, file.skipped)
+        if label is None:
+            continue
+        try:
+            pixels = _parse_pixels(line.cell(file.table.pixels))
+        except _UnreadablePixels as error:
+            file.skipped[str(error)].append(name)
+            continue
+        split = context.parse_split(line.cell(file.table.split))
+        yield Row(name, label, split=split, pixels=pixels)
+
+
+def _parse_pixels(text: str) -> np.ndarray:
+    """Returns the image, uint8 (48, 48), that a row holds.
+
+    Raises:
+        _UnreadablePixels: The text is not the numbers of one image.
+    """
+    try:
+        with warnings.catch_warnings(action="error"):  # numpy only warns of text that is no number
+            pixels = np.fromstring(text, dtype=np.int64, sep=" ")
+    except (ValueError, DeprecationWarning):
+        raise _UnreadablePixels("pixels that are no numbers") from None
+    if pixels.size != _PIXELS:
+        raise _UnreadablePixels(f"not {_PIXELS} pixels")
+    if pixels.min() < 0 or pixels.max() > 255:
+        raise _UnreadablePixels("pixels outside 0 to 255")
+    return pixels.astype(np.uint8).reshape(SIZE, SIZE)
 
 
 # Rows with paths.

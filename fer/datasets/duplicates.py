@@ -120,7 +120,7 @@ def copy_groups(images: np.ndarray, kind: str) -> np.ndarray:
 
     Args:
         images: uint8 (n, 48, 48).
-        kind: Of "real" images near-copies count as well, see `fer.datasets.copies`. Synthetic faces are alike by
+        kind: Of "real" images near-copies count as well, see `fer.datasets.duplicates`. Synthetic faces are alike by
             nature; of these only equal ones are copies.
 
     Returns:
