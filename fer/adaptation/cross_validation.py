@@ -58,8 +58,11 @@ def cross_validate(
     Raises:
         Diverged: In one of the folds, see `fer.adaptation.procedure.adapt`.
     """
+    # Without folds there is nothing to merge.
     if len(tasks) == 1:
         return adapt(tasks[0], config, seed, on_rung, plan)
+
+    # One training after the other.
     plan_of_fold = replace(plan or EvaluationPlan(), would_join_front=None)
     folds: list[Adapted] = []
     for number, task in enumerate(tasks, 1):

@@ -12,22 +12,22 @@ from fer.config import ALL, AdaptationConfig
 from fer.datasets import Split
 from fer.errors import InputError
 from fer.features.schedule import Schedule, Steps, choose_target_images, draw_schedule, with_equal_epochs
-from fer.features.sources import FeatureSource
 from fer.seeding import generator
 from fer.training import penalties
+from fer.training.loop import LabelledSource
 
 # Samples from which batch-norm statistics are estimated, at most, and samples of a batch of them. More of them move
 # accuracies by less than one image in a hundred.
 _NORM_SAMPLES = 256
 _NORM_BATCH = 128
 
-LabelledSources = dict[str, tuple[FeatureSource, np.ndarray]]
-"""For each domain that is drawn from, its features and the labels (n,) of its training split."""
+LabelledSources = dict[str, LabelledSource]
+"""Where the samples of each domain come from that is drawn from."""
 
 
 @dataclass
 class Draws:
-    """The training samples of one adaptation.
+    """The training samples of one adaptation: which are drawn, and where their features come from.
 
     Attributes:
         task: Baseline, datasets, runtime, cache.

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from fer.features.feature_file import FeatureFile
-from fer.features.sources import DeviceCache, ImageSource, Steps, keep_on_device
+from fer.features.schedule import Steps
+from fer.features.sources import DeviceCache, ImageSource, keep_on_device
 from fer.layers import LAYERS
 from fer.model.vgg import channels_last, cut_shapes
 from fer.runtime import Runtime

@@ -11,6 +11,7 @@ import torch
 
 from fer.config import ViewRecipe
 from fer.datasets import Split
+from fer.features.schedule import Steps
 from fer.features.views import render
 from fer.model.vgg import SIZE, to_tensor
 from fer.runtime import Runtime
@@ -27,9 +28,6 @@ _SOURCES_PER_ADAPTATION = 4
 
 _DRAWN_AT_ONCE = 1024
 _MOST_VIEWS = 1 << 20  # of an image: slot numbers are images times this, plus views
-
-Steps = Sequence[tuple[np.ndarray, np.ndarray]]
-"""Images (n,) and views (n,) of every step."""
 
 
 class FeatureSource(Protocol):

@@ -33,6 +33,11 @@ def make_optimiser(network: nn.Sequential, config: AdaptationConfig) -> torch.op
     return sgd
 
 
+def parameters_of(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """Returns the parameters that an optimiser trains, in its order."""
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
 def _parameter_groups(network: nn.Sequential, config: AdaptationConfig) -> list[dict[str, Any]]:
     """Returns the trained parameters, layer by layer if the layers have different rates, else together."""
     parameters = {layer: list(network[layer].parameters()) for layer in config.trained}
