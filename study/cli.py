@@ -131,8 +131,9 @@ def run_command(
 def _work_guarded(work: Work, arguments: list[str] | None, resume: str, interrupted: str) -> int:
     """Does a command's work; every error becomes one line and an exit code."""
     try:
+        # What every command needs before its work: files that nobody else reads, and a folder to stand in.
         keep_private()
-        _check_folder()
+        _check_current_folder()
         try:
             return work(arguments)
         finally:
@@ -155,7 +156,7 @@ def _work_guarded(work: Work, arguments: list[str] | None, resume: str, interrup
         return ExitCode.FAILED
 
 
-def _check_folder() -> None:
+def _check_current_folder() -> None:
     """Raises InputError where the current folder was deleted."""
     try:
         Path.cwd()

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from fer.errors import InputError
 from made_study import made_info, made_trial
-from search_spaces import choose
+from search_spaces import suggest_adaptation
 from slots import BASE, states
 from study.execution.claim import claim_trial
 from study.options import SAMPLERS, StudyOptions
@@ -104,10 +104,10 @@ def test_a_baseline_without_knobs_does_not_make_optunas_samplers_draw_at_random(
         fill_slots(study, finished + 1, "card", BASE)
         for number in range(finished):
             trial = claim_trial(study, sampler, seed)
-            choose("card", trial, BASE)
+            suggest_adaptation("card", trial, BASE)
             trial.study.tell(trial, [number % 7, number % 5])
         last = claim_trial(study, sampler, seed)
-        choose("card", last, BASE)
+        suggest_adaptation("card", last, BASE)
         assert last.relative_search_space.keys() == {"strategy", "lr"}
         return dict(last.relative_params)
 

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fer.config import AdaptationConfig
 from fer.expressions import CHANCE
 from study.execution.progress import Progress
-from study.execution.worker_process import Spawn, Worker, reason_of, spawn_worker
+from study.execution.worker_process import Spawn, Worker, reason_of
 from study.exit_code import ExitCode
 from study.options import StudyOptions
 from study.search.early_stopping import trials_since_growth
@@ -41,7 +41,7 @@ def supervise(
     options: StudyOptions,
     base: AdaptationConfig,
     progress: Progress,
-    spawn: Spawn | None = None,
+    spawn: Spawn,
 ) -> str:
     """Runs workers until the study has `options.wanted` trials; returns why it ended.
 
@@ -57,9 +57,12 @@ def supervise(
     Raises:
         GaveUp: Workers end, or trials fail, one after the other.
     """
+    # What the user sees counts the trials that ended before, and measures hypervolume from the user's reference.
+    supervisor = _Supervisor(study, options, base, progress, spawn)
     progress.reference = options.reference
-    supervisor = _Supervisor(study, options, base, progress, spawn or spawn_worker)
     progress.begin(options.wanted, len(supervisor.earlier))
+
+    # Step by step until the study ends. However it ends, no worker outlives this call.
     try:
         with progress:
             while True:
@@ -132,8 +135,9 @@ class _Supervisor:
 
         # Workers for the trials that wait.
         states = [trial.state for trial in trials]
+        waiting = states.count(TrialState.WAITING)
         running = states.count(TrialState.RUNNING)
-        self.start_workers(states.count(TrialState.WAITING), running)
+        self.start_workers(waiting, running)
         return self.find_outcome(running)
 
     def remove_ended_workers(self) -> int:

@@ -17,7 +17,7 @@ from fer.config import AdaptationConfig, fingerprint, to_flat
 from fer.evaluation.intervals import estimate, one_per_image
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
-from search_spaces import choose
+from search_spaces import suggest_adaptation
 from study.execution.front_networks import save_if_on_front, would_join_front
 from study.execution.trial_context import TrialContext
 from study.machine import OUT_OF_MEMORY, DeviceCrowded, is_out_of_memory, is_stuck
@@ -88,7 +88,7 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> TrialState:
         tell_outcome(trial, outcome, context.min_source_accuracy, started)
         return outcome.state
     except Exception as error:  # whatever it is: the trial fails, and the study goes on
-        reason = explain_failure(error, context)
+        reason = explain_failure(error, context)  # raises where the error is not the trial's
         tell_failure(trial, reason, started)
         return TrialState.FAIL
 
@@ -99,18 +99,19 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
     Raises:
         Diverged: The training diverged, or that of its duplicate did.
     """
-    # What to train: also recorded where the training fails.
-    strategy, config = choose(context.space, trial, context.base)
+    # The configuration. It is recorded before the training, so that a trial that fails has it as well.
+    strategy, config = suggest_adaptation(context.space, trial, context.base)
     replicate = TrialAttributes.of(trial).replicate or 0
     seed = seed_from(context.seed, "adapt", replicate)
     key = f"{seed} {fingerprint(config)}"
     write_attributes(trial, strategy=strategy, config=to_flat(config), key=key, seed=seed)
 
-    # The same training would have the same result.
+    # A trial of the same configuration and seed has the result already.
     duplicate = find_duplicate(trial, key)
     if duplicate is not None:
         return copy_outcome(duplicate)
 
+    # The training, which may stop early.
     adapted = train_to_rungs(trial, context, config, seed)
     measures = adapted.measures | interpolation_objectives(adapted) | target_errors(context, adapted)
     if adapted.stopped:
@@ -121,28 +122,16 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
     return TrialOutcome(TrialState.COMPLETE, measures, adapted.curve, adapted.confusion)
 
 
-def train_to_rungs(trial: optuna.Trial, context: TrialContext, config: AdaptationConfig, seed: int) -> Adapted:
-    """Trains a trial's network from rung to rung; over folds, a trial stops between two trainings instead."""
-    stops_at_rungs = context.early_stop and not context.folds
-    plan = EvaluationPlan(
-        rungs=RUNGS if stops_at_rungs else (1.0,),
-        interpolation_points=context.interpolation_points,
-        would_join_front=lambda measures: would_join_front(trial, context, measures),
-    )
-    return cross_validate(
-        context.tasks,
-        config,
-        seed,
-        on_rung=lambda share, row, prospects: report_rung(trial, context, share, row, prospects),
-        plan=plan,
-    )
+# A trial of the same configuration.
 
 
-def describe_rung(adapted: Adapted, folds: int) -> str:
-    """Returns in words where a training was stopped."""
-    if folds:
-        return f"the first half of {folds} folds"
-    return f"epoch {adapted.curve[-1]['epoch']:g}"
+def find_duplicate(trial: optuna.Trial, key: str) -> FrozenTrial | None:
+    """Returns a trial of the same configuration and seed that finished or diverged, None where there is none."""
+    for candidate in counted_trials(trials_of(trial.study)):
+        has_result = candidate.state == TrialState.COMPLETE or has_diverged(candidate)
+        if has_result and TrialAttributes.of(candidate).key == key:
+            return candidate
+    return None
 
 
 def copy_outcome(duplicate: FrozenTrial) -> TrialOutcome:
@@ -163,6 +152,124 @@ def copy_outcome(duplicate: FrozenTrial) -> TrialOutcome:
         attributes.confusion,
         duplicate_of=duplicate.number,
     )
+
+
+# Training, with early stopping at rungs.
+
+
+def train_to_rungs(trial: optuna.Trial, context: TrialContext, config: AdaptationConfig, seed: int) -> Adapted:
+    """Trains and evaluates a trial's network; asks at each rung whether the trial stops.
+
+    Without folds this is one training, which may stop at half of its budget. Over folds the trial may stop after the
+    first half of them, and none of the trainings stops by itself.
+    """
+    stops_at_rungs = context.early_stop and not context.folds
+    plan = EvaluationPlan(
+        rungs=RUNGS if stops_at_rungs else (1.0,),
+        interpolation_points=context.interpolation_points,
+        would_join_front=lambda measures: would_join_front(trial, context, measures),
+    )
+
+    def on_rung(share: float, row: dict[str, float], prospects: Iterable[Prospect]) -> bool:
+        return report_rung(trial, context, share, row, prospects)
+
+    return cross_validate(context.tasks, config, seed, on_rung, plan)
+
+
+def report_rung(
+    trial: optuna.Trial,
+    context: TrialContext,
+    share: float,
+    row: dict[str, float],
+    prospects: Iterable[Prospect] = (),
+) -> bool:
+    """Records the objectives of a trial's networks at a rung and returns whether the trial stops there.
+
+    The paper's own strategies go on to their end: the report compares them. A trial that would stop for its adapted
+    network has interpolated networks evaluated, one after the other, until the trial goes on for one of them. A network
+    is left out where the trial would stop even if the network were as good as its optimistic estimate.
+
+    Args:
+        trial: The running trial.
+        context: What the worker has for all trials of its study.
+        share: The share of the budget, 0 to 1, that is spent at this rung.
+        row: The curve's row with both objectives.
+        prospects: The interpolated networks, best prospects first.
+
+    Returns:
+        Whether the trial stops.
+    """
+    # Record the adapted network; a trial that may stop is compared with the others at this rung.
+    objectives = [[row["source_val"], row["target_val"]]]
+    trial.set_user_attr(rung_name(share), objectives[0])
+    if not context.early_stop or share < WARM_UP or TrialAttributes.of(trial).keep:
+        return False
+
+    objectives_at_rung = vectors_at_rung(trials_of(trial.study), share, trial.number)
+    stops = would_stop(objectives, objectives_at_rung, context.min_source_accuracy)
+    if not stops:
+        return False
+
+    # An interpolated network may save the trial.
+    for prospect in prospects:
+        if not would_stop([prospect.optimistic_estimate], objectives_at_rung, context.min_source_accuracy):
+            objectives.append(prospect.score())
+            stops = would_stop(objectives, objectives_at_rung, context.min_source_accuracy)
+        if not stops:
+            break
+
+    interpolated = objectives[1:]
+    if interpolated:
+        trial.set_user_attr(interpolated_rung_name(share), interpolated)
+    return stops
+
+
+def describe_rung(adapted: Adapted, folds: int) -> str:
+    """Returns in words where a training was stopped."""
+    if folds:
+        return f"the first half of {folds} folds"
+    return f"epoch {adapted.curve[-1]['epoch']:g}"
+
+
+# What the trained networks reach.
+
+
+def interpolation_objectives(adapted: Adapted) -> dict[str, float]:
+    """Returns the objectives of interpolated networks, under the names that the table of trials gives them."""
+    objectives = {}
+    for step in adapted.interpolated:
+        point = interpolation_name(step.alpha, step.slope)
+        for name in OBJECTIVES:
+            objectives[INTERPOLATED_COLUMN.format(name, point)] = step.measures[name]
+    return objectives
+
+
+def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
+    """Returns the standard error of each network's target accuracy for other people, as the table names it.
+
+    Nothing for a trial that stopped, and nothing where validation shows one person.
+    """
+    if adapted.stopped:
+        return {}
+
+    splits = [task.target.open("validation") for task in context.tasks]
+    labels = np.concatenate([split.labels for split in splits])
+    people = one_per_image(np.concatenate([split.subjects for split in splits]))
+
+    logits = {ERROR: adapted.logits["target"]}
+    for step in adapted.interpolated:
+        point = interpolation_name(step.alpha, step.slope)
+        logits[INTERPOLATED_COLUMN.format(ERROR, point)] = step.logits["target"]
+
+    errors = {}
+    for name, predicted in logits.items():
+        error = estimate(predicted.argmax(1) == labels, people).error
+        if math.isfinite(error):
+            errors[name] = error
+    return errors
+
+
+# The end of a trial.
 
 
 def tell_outcome(trial: optuna.Trial, outcome: TrialOutcome, min_source_accuracy: float, started: float) -> None:
@@ -220,93 +327,3 @@ def tell_failure(trial: optuna.Trial, reason: str, started: float) -> None:
         seconds = time.perf_counter() - started
         write_attributes(trial, reason=hide_secrets(reason)[:LONGEST_REASON], seconds=seconds)
         trial.study.tell(trial, state=TrialState.FAIL)
-
-
-def report_rung(
-    trial: optuna.Trial,
-    context: TrialContext,
-    share: float,
-    row: dict[str, float],
-    prospects: Iterable[Prospect] = (),
-) -> bool:
-    """Records the objectives of a trial's networks at a rung and returns whether the trial stops there.
-
-    The paper's own strategies go on to their end: the report compares them. A trial that would stop for its adapted
-    network has interpolated networks evaluated, one after the other, until the trial goes on for one of them. A network
-    is left out where the trial would stop even if the network were as good as its optimistic estimate.
-
-    Args:
-        trial: The running trial.
-        context: What the worker has for all trials of its study.
-        share: The share of the budget, 0 to 1, that is spent at this rung.
-        row: The curve's row with both objectives.
-        prospects: The interpolated networks, best prospects first.
-
-    Returns:
-        Whether the trial stops.
-    """
-    objectives = [[row["source_val"], row["target_val"]]]
-    trial.set_user_attr(rung_name(share), objectives[0])
-    if not context.early_stop or share < WARM_UP or TrialAttributes.of(trial).keep:
-        return False
-
-    others = vectors_at_rung(trials_of(trial.study), share, trial.number)
-    stops = would_stop(objectives, others, context.min_source_accuracy)
-    if not stops:
-        return False
-
-    for prospect in prospects:
-        if not would_stop([prospect.optimistic_estimate], others, context.min_source_accuracy):
-            objectives.append(prospect.score())
-            stops = would_stop(objectives, others, context.min_source_accuracy)
-        if not stops:
-            break
-
-    interpolated = objectives[1:]
-    if interpolated:
-        trial.set_user_attr(interpolated_rung_name(share), interpolated)
-    return stops
-
-
-def find_duplicate(trial: optuna.Trial, key: str) -> FrozenTrial | None:
-    """Returns a trial of the same configuration and seed that finished or diverged, None where there is none."""
-    for candidate in counted_trials(trials_of(trial.study)):
-        has_result = candidate.state == TrialState.COMPLETE or has_diverged(candidate)
-        if has_result and TrialAttributes.of(candidate).key == key:
-            return candidate
-    return None
-
-
-def interpolation_objectives(adapted: Adapted) -> dict[str, float]:
-    """Returns the objectives of interpolated networks, under the names that the table of trials gives them."""
-    objectives = {}
-    for step in adapted.interpolated:
-        point = interpolation_name(step.alpha, step.slope)
-        for name in OBJECTIVES:
-            objectives[INTERPOLATED_COLUMN.format(name, point)] = step.measures[name]
-    return objectives
-
-
-def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
-    """Returns the standard error of each network's target accuracy for other people, as the table names it.
-
-    Nothing for a trial that stopped, and nothing where validation shows one person.
-    """
-    if adapted.stopped:
-        return {}
-
-    splits = [task.target.open("validation") for task in context.tasks]
-    labels = np.concatenate([split.labels for split in splits])
-    people = one_per_image(np.concatenate([split.subjects for split in splits]))
-
-    logits = {ERROR: adapted.logits["target"]}
-    for step in adapted.interpolated:
-        point = interpolation_name(step.alpha, step.slope)
-        logits[INTERPOLATED_COLUMN.format(ERROR, point)] = step.logits["target"]
-
-    errors = {}
-    for name, predicted in logits.items():
-        error = estimate(predicted.argmax(1) == labels, people).error
-        if math.isfinite(error):
-            errors[name] = error
-    return errors

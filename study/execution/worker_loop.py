@@ -31,7 +31,8 @@ def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None =
     """
     # A parent has reached this storage a moment ago, so a server that does not answer will soon.
     started_by_parent = args.parent or upload is not None
-    study = load_study(args.study, Path(args.out), args.storage, SECONDS_TO_RETRY if started_by_parent else 0.0)
+    patience = SECONDS_TO_RETRY if started_by_parent else 0.0
+    study = load_study(args.study, Path(args.out), args.storage, patience)
     if not has_waiting_trial(study):
         return 0
 
@@ -39,6 +40,7 @@ def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None =
     from study.execution.trial import run_trial  # noqa: PLC0415
     from study.execution.trial_context import open_trial_context  # noqa: PLC0415
 
+    # What all trials need is opened once; then the trials follow.
     record = StudyRecord.from_json(required_record(study.user_attrs.get("study"), args.study))
     context = dataclasses.replace(open_trial_context(record, args), upload=upload)
     return run_trials(study, record.options, lambda trial: run_trial(trial, context), args.until)

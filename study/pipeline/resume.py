@@ -40,7 +40,8 @@ def begin_or_resume(
         InputError: The study cannot go on with these options and data; or a guess, or the server that the user named,
             cannot be used.
     """
-    # Before minutes of training: wrong guesses, or a server that is not there, end it here.
+    # Wrong guesses, or a server that is not there, are refused before minutes of training. What the guesses become is
+    # not used here: the search reads them again.
     initial_trials(dataclasses.asdict(options), base_config(new))
     storage = open_storage(options.storage, Path(options.out) / new.name)
     if options.tracking_uri is not None:

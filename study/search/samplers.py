@@ -1,4 +1,4 @@
-"""The samplers that suggest hyperparameters, the study as a sampler sees it, and the order of waiting trials."""
+"""The samplers that suggest hyperparameters, and the study as a sampler sees it."""
 
 import copy
 
@@ -7,9 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.machine import OUT_OF_MEMORY
 from study.record import StudyRecord
-from study.storage.backend import one_change_at_a_time
-from study.storage.leases import identity_of_process
-from study.storage.optuna_private import StudyView, storage_number, storage_of
+from study.storage.optuna_private import StudyView
 from study.storage.slots import has_diverged
 from study.trial_attributes import TrialAttributes
 from study.trials import CONSTRAINT, hypervolume_reference, objective_vectors
@@ -96,27 +94,6 @@ def _finished_with(trial: FrozenTrial, objectives: list[float]) -> FrozenTrial:
     finished.state = TrialState.COMPLETE
     finished.values = objectives
     return finished
-
-
-def waiting_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the waiting trials in the order in which they are claimed: initial trials of the user's first."""
-    storage, study_id = storage_of(study)
-    waiting = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,))
-    return sorted(waiting, key=lambda trial: TrialAttributes.of(trial).prior is None)
-
-
-def take_trial(study: optuna.Study, waiting: FrozenTrial) -> bool:
-    """Turns a waiting trial into a running one of this process; False where another process was faster."""
-    storage, _ = storage_of(study)
-    number = storage_number(waiting)
-    try:
-        with one_change_at_a_time(storage):
-            if not storage.set_trial_state_values(number, TrialState.RUNNING):
-                return False
-        storage.set_trial_user_attr(number, "worker", identity_of_process())
-    except optuna.exceptions.UpdateFinishedTrialError:  # another process finished it, or the parent withdrew it
-        return False
-    return True
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:

@@ -75,8 +75,8 @@ def fill_slots(
     """
     trials = trials_of(study)
     owners = slot_owners(trials)
-    priors_of_slots = _priors_of_slots(trials)
-    new_priors = [prior for prior in priors if prior.prior not in priors_of_slots.values()]
+    prior_origins = _prior_origins(trials)
+    new_priors = [prior for prior in priors if prior.prior not in prior_origins.values()]
 
     # Free trials give way to priors that would have no slot.
     empty = max(0, total - len(owners))
@@ -86,15 +86,17 @@ def fill_slots(
     empty_slots = (slot for slot in count() if slot not in owners)
     for slot in islice(empty_slots, max(0, total - len(owners))):
         earlier = [trial for trial in trials if slot_of(trial) == slot]
-        if earlier and not (new_priors and is_free(earlier[-1])):
+        gives_way_to_prior = bool(earlier and new_priors) and is_free(earlier[-1])
+        if earlier and not gives_way_to_prior:
+            # The slot's trial was lost: the slot gets it again.
             _copy(study, earlier[-1])
         elif new_priors:
-            initial = new_priors.pop(0)
-            initial.enqueue(study, slot)
-            priors_of_slots[slot] = initial.prior
+            prior = new_priors.pop(0)
+            prior.enqueue(study, slot)
+            prior_origins[slot] = prior.prior
         else:
             # The space counts its own trials: slots of priors are none of them.
-            index = slot - sum(prior_slot < slot for prior_slot in priors_of_slots)
+            index = slot - sum(prior_slot < slot for prior_slot in prior_origins)
             SPACES[space].initial_trial(base, index).enqueue(study, slot)
 
     # Withdraw what is too much, free trials first.
@@ -107,14 +109,14 @@ def fill_slots(
     return max(0, total - len(ended))
 
 
-def _priors_of_slots(trials: Iterable[FrozenTrial]) -> dict[int, str]:
+def _prior_origins(trials: Iterable[FrozenTrial]) -> dict[int, str]:
     """Returns for each slot that had an initial trial of the user where this trial came from."""
-    priors = {}
+    origins = {}
     for trial in trials:
         prior = TrialAttributes.of(trial).prior
         if prior is not None:
-            priors[slot_of(trial)] = prior
-    return priors
+            origins[slot_of(trial)] = prior
+    return origins
 
 
 def _withdraw_free(study: optuna.Study, owners: dict[int, FrozenTrial], most: int) -> None:
