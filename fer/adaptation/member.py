@@ -122,23 +122,40 @@ class _Member:
     epochs: int
 
     def end_epoch(self, epoch: int, loss: float) -> bool:
-        """Adds an epoch's row to the curve, evaluates at rungs, and returns whether the adaptation stops."""
+        """Adds an epoch's row to the curve, and evaluates the network where a rung lies at the epoch's end.
+
+        Args:
+            epoch: Number of the member's epoch, from 1.
+            loss: The mean loss of the epoch.
+
+        Returns:
+            Whether the adaptation stops.
+        """
         course = self.course
         config = course.draws.config
-        passes_per_epoch = config.epochs / config.members / self.epochs
+
+        # The row's "epoch" counts passes over the target's images, those of earlier members included.
+        passes_per_member = config.epochs / config.members
+        passes_per_epoch = passes_per_member / self.epochs
         row: dict[str, float] = {"epoch": (self.first_row + epoch) * passes_per_epoch, "loss": loss}
         course.curve.append(row)
-        if config.members > 1:  # several members have no rungs
-            return False
-        if epoch not in {math.ceil(rung * self.epochs) for rung in course.plan.rungs}:
+
+        # Only an adaptation of a single member has rungs.
+        rung_epochs = {math.ceil(rung * self.epochs) for rung in course.plan.rungs}
+        if config.members > 1 or epoch not in rung_epochs:
             return False
 
+        # The end is evaluated on all validation images, an earlier rung on some of them.
         is_end = epoch == self.epochs
+        images = None if is_end else course.draws.task.rung_images
         network = course.scorer.make_result([self.network])
-        course.evaluation = course.scorer.evaluate(network, None if is_end else course.draws.task.rung_images)
-        row |= course.evaluation.accuracies
+        course.evaluation = course.scorer.evaluate(network, images)
+        row.update(course.evaluation.accuracies)
+
+        # Before the end, `on_rung` decides whether the adaptation goes on.
         if course.on_rung and not is_end:
-            course.stopped = course.on_rung(epoch / self.epochs, row, course.scorer.prospects(network, row))
+            prospects = course.scorer.prospects(network, row)
+            course.stopped = course.on_rung(epoch / self.epochs, row, prospects)
         return course.stopped
 
     def rows(self) -> list[dict[str, float]]:

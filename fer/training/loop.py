@@ -135,7 +135,7 @@ class _Training:
             self.first_step, self.epoch = hooks.checkpoints.resume(job.network, self.optimiser, self.mixing)
 
         # The samples of all steps.
-        self.labels = _labels(job)
+        self.labels = _labels_of_steps(job)
         self.inputs_of = _inputs(job)
 
         # The losses since the last end of an epoch.
@@ -188,8 +188,9 @@ class _Training:
             if self.hooks.on_epoch(self.epoch, self.mean_loss):
                 return True
 
-            is_last_end = boundaries[self.epoch : self.epoch + 1] != [steps_taken]
-            if self.hooks.checkpoints is not None and is_last_end:
+            # A checkpoint is offered once all epochs that end at this step have ended.
+            goes_on_here = self.epoch < len(boundaries) and boundaries[self.epoch] == steps_taken
+            if self.hooks.checkpoints is not None and not goes_on_here:
                 self.hooks.checkpoints.offer(steps_taken, self.epoch, self.job.network, self.optimiser, self.mixing)
         return False
 
@@ -303,8 +304,8 @@ def _inputs(job: TrainingJob) -> Callable[[int], torch.Tensor]:
     return inputs_of
 
 
-def _labels(job: TrainingJob) -> tuple[torch.Tensor, ...]:
-    """Returns the labels (n,) of every step, moved to the device at once."""
+def _labels_of_steps(job: TrainingJob) -> tuple[torch.Tensor, ...]:
+    """Returns the labels (n,) of each step, moved to the device in one transfer."""
     labels_of_steps = []
     for step in range(job.schedule.boundaries[-1]):
         labels_of_domains = []
@@ -312,5 +313,5 @@ def _labels(job: TrainingJob) -> tuple[torch.Tensor, ...]:
             images, _ = job.schedule.samples(domain)[step]
             labels_of_domains.append(labels[images])
         labels_of_steps.append(np.concatenate(labels_of_domains))
-    together = torch.from_numpy(np.concatenate(labels_of_steps)).to(job.runtime.device)
-    return together.split([len(labels) for labels in labels_of_steps])
+    all_labels = torch.from_numpy(np.concatenate(labels_of_steps)).to(job.runtime.device)
+    return all_labels.split([len(labels) for labels in labels_of_steps])
