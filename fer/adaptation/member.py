@@ -126,29 +126,40 @@ class _Member:
     epochs: int
 
     def end_epoch(self, epoch: int, loss: float) -> bool:
-        """Adds an epoch's row to the curve, evaluates at rungs, and returns whether the adaptation stops."""
+        """Adds an epoch's row to the curve, and evaluates the network where a rung lies at the epoch's end.
+
+        Args:
+            epoch: Number of the member's epoch, from 1.
+            loss: The mean loss of the epoch.
+
+        Returns:
+            Whether the adaptation stops.
+        """
         run = self.run
         config = run.draws.config
 
-        # The epoch's row of the curve.
-        passes_per_epoch = config.epochs / config.members / self.epochs
+        # The row's "epoch" counts passes over the target's images, those of earlier members included.
+        passes_per_member = config.epochs / config.members
+        passes_per_epoch = passes_per_member / self.epochs
         row: dict[str, float] = {"epoch": (self.first_row + epoch) * passes_per_epoch, "loss": loss}
         run.curve.append(row)
 
-        # Whether a rung is at the end of this epoch.
-        if config.members > 1:  # several members have no rungs
-            return False
-        if epoch not in {math.ceil(rung * self.epochs) for rung in run.plan.rungs}:
+        # Only an adaptation of a single member has rungs.
+        rung_epochs = {math.ceil(rung * self.epochs) for rung in run.plan.rungs}
+        if config.members > 1 or epoch not in rung_epochs:
             return False
 
-        # Evaluate: all validation images at the end, some of them before.
+        # The end is evaluated on all validation images, an earlier rung on some of them.
         is_end = epoch == self.epochs
-        most_images = None if is_end else run.draws.task.rung_images
+        images = None if is_end else run.draws.task.rung_images
         network = run.scorer.make_result([self.network])
-        run.evaluation = run.scorer.evaluate(network, most_images)
-        row |= run.evaluation.accuracies
+        run.evaluation = run.scorer.evaluate(network, images)
+        row.update(run.evaluation.accuracies)
+
+        # Before the end, `on_rung` decides whether the adaptation goes on.
         if run.on_rung and not is_end:
-            run.stopped = run.on_rung(epoch / self.epochs, row, run.scorer.prospects(network, row))
+            prospects = run.scorer.prospects(network, row)
+            run.stopped = run.on_rung(epoch / self.epochs, row, prospects)
         return run.stopped
 
     def rows(self) -> list[dict[str, float]]:

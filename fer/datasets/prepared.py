@@ -204,28 +204,40 @@ def _shorten_name(name: str) -> str:
 
 
 def finish_images(prepared: PreparedImages) -> PreparedImages:
-    """Equalises, counts the hazards and drops what a later split holds too: of training first, then of validation."""
+    """Returns the images as they are written, with the report's hazards, sizes and counts.
+
+    Images are equalised if the options say so. Training images that validation or test hold too, and validation images
+    that test holds too, are counted and dropped, unless the options keep duplicates.
+    """
     options = prepared.report.options
     if options.equalise:
         # OpenCV, which a process that only opens prepared datasets does without.
         from fer.datasets.faces import equalise  # noqa: PLC0415
 
         prepared = replace(prepared, images=equalise(prepared.images))
+
+    # Count the hazards, before anything is dropped.
     hazards = count_hazards(prepared.images, prepared.labels, prepared.split_index, prepared.groups)
 
     # Drop the images that a later split holds too.
-    leaked = find_leaked(prepared.split_index, prepared.groups)
-    dropped = np.zeros_like(leaked) if options.keep_duplicates else leaked
-    rest = prepared.select(~dropped)
+    is_dropped = find_leaked(prepared.split_index, prepared.groups)
+    if options.keep_duplicates:
+        is_dropped = np.zeros_like(is_dropped)
+    rest = prepared.select(~is_dropped)
 
-    # Describe what is left.
-    in_test = np.isin(rest.groups, rest.groups[rest.split_index == TEST])
+    # Add to the hazards what was dropped, and which rows of validation test holds nevertheless.
+    split_of_dropped = prepared.split_index[is_dropped]
+    groups_of_validation = rest.groups[rest.split_index == VALIDATION]
+    groups_of_test = rest.groups[rest.split_index == TEST]
+    in_test = np.isin(groups_of_validation, groups_of_test)
     hazards = replace(
         hazards,
-        dropped_from_train=int((dropped & (prepared.split_index == TRAIN)).sum()),
-        dropped_from_validation=int((dropped & (prepared.split_index == VALIDATION)).sum()),
-        rows_of_validation_in_test=np.flatnonzero(in_test[rest.split_index == VALIDATION]).tolist(),
+        dropped_from_train=int((split_of_dropped == TRAIN).sum()),
+        dropped_from_validation=int((split_of_dropped == VALIDATION).sum()),
+        rows_of_validation_in_test=np.flatnonzero(in_test).tolist(),
     )
+
+    # Describe what is left.
     report = _describe_splits(replace(rest.report, hazards=hazards), rest)
     return replace(rest, report=report)
 
@@ -254,21 +266,26 @@ def check_images(layout: Layout, prepared: PreparedImages) -> PreparedImages:
         InputError: A split is empty, or expressions are missing.
     """
     report = prepared.report
+
+    # Each split needs images.
     for split, size in report.sizes.items():
         if not size:
             rule = f"each split of {layout.title} holds images that no split after it holds too"
             fix = "Add images, see why it shrank, or keep copies with --keep-duplicates."
             raise InputError(rule, f"none in {split}, of {len(prepared.split_index)} in all", fix)
 
+    # Training needs two expressions, and all seven of a dataset that is known to have them.
     counts = report.counts["train"]
+    present = [expression for expression in EXPRESSIONS if counts[expression]]
     absent = [expression for expression in EXPRESSIONS if not counts[expression]]
-    if len(absent) > len(EXPRESSIONS) - 2:
-        present = ", ".join(set(EXPRESSIONS) - set(absent))
+    if len(present) < 2:
         rule = f"{layout.title} has two expressions or more"
-        raise InputError(rule, f"only {present}", "Add folders or rows of others.")
+        raise InputError(rule, f"only {', '.join(present)}", "Add folders or rows of others.")
     if absent and layout.complete:
         rule = f"{layout.title} has training images of all seven expressions"
         raise InputError(rule, f"none of {', '.join(absent)}", "Complete the copy.")
+
+    # Where a dataset may lack some, the report says which.
     if not absent:
         return prepared
     notice = f"no training image of {', '.join(absent)}"

@@ -141,7 +141,7 @@ class ImageSource:
         return torch.from_numpy(np.array(self.split.images)).to(self.runtime.device)
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
-        """Draws these views where there is room for them; where not, `batch` draws them."""
+        """Draws the views and keeps them on the device; where they have no room there, `batch` draws them later."""
         self.resident = None
         # On a CPU the images themselves need no copy: they are mapped from a file.
         if not self.runtime.on_gpu and not views.any():

@@ -190,8 +190,9 @@ class _Training:
             if self.hooks.on_epoch(self.epoch, self.mean_loss):
                 return True
 
-            is_last_end = boundaries[self.epoch : self.epoch + 1] != [steps_taken]
-            if self.hooks.checkpoints is not None and is_last_end:
+            # A checkpoint is offered once all epochs that end at this step have ended.
+            goes_on_here = self.epoch < len(boundaries) and boundaries[self.epoch] == steps_taken
+            if self.hooks.checkpoints is not None and not goes_on_here:
                 self.hooks.checkpoints.offer(steps_taken, self.epoch, self.job.network, self.optimiser, self.mixup_rng)
         return False
 
@@ -324,5 +325,5 @@ def _labels_by_step(job: TrainingJob) -> tuple[torch.Tensor, ...]:
             images, _ = job.schedule.samples(domain)[step]
             labels_of_domains.append(labels[images])
         labels_of_steps.append(np.concatenate(labels_of_domains))
-    together = torch.from_numpy(np.concatenate(labels_of_steps)).to(job.runtime.device)
-    return together.split([len(labels) for labels in labels_of_steps])
+    all_labels = torch.from_numpy(np.concatenate(labels_of_steps)).to(job.runtime.device)
+    return all_labels.split([len(labels) for labels in labels_of_steps])
