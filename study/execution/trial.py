@@ -27,11 +27,11 @@ from study.storage.backend import trials_of
 from study.storage.slots import DIVERGED, has_diverged
 from study.trial_attributes import TrialAttributes, write_attributes
 from study.trials import (
-    CONSTRAINT,
-    ERROR,
     INTERPOLATED_COLUMN,
-    MIN_SOURCE_ACCURACY,
+    MIN_SOURCE_MEASURE,
     OBJECTIVES,
+    RETENTION_CONSTRAINT,
+    TARGET_ERROR_MEASURE,
     counted_trials,
     interpolation_name,
 )
@@ -111,8 +111,11 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
     if duplicate is not None:
         return copy_outcome(duplicate)
 
+    # The training, and what it measured of the adapted network and of the interpolated ones.
     adapted = train_to_rungs(trial, context, config, seed)
     measures = adapted.measures | interpolation_objectives(adapted) | target_errors(context, adapted)
+
+    # The outcome; networks that may be on the final front are saved before it counts.
     if adapted.stopped:
         reason = f"dominated after {describe_rung(adapted, context.folds)}"
         return TrialOutcome(TrialState.PRUNED, measures, adapted.curve, adapted.confusion, reason)
@@ -174,13 +177,15 @@ def tell_outcome(trial: optuna.Trial, outcome: TrialOutcome, min_source_accuracy
         min_source_accuracy: The source accuracy below which no network is an answer; 0 where every one is.
         started: When the trial began, in seconds of `time.perf_counter`.
     """
+    # For samplers: whether any network of the trial, adapted ("source_val") or interpolated ("source_val/0.50"), keeps
+    # enough of the source.
     measures = outcome.measures
     if min_source_accuracy:
-        measures = measures | {MIN_SOURCE_ACCURACY: min_source_accuracy}
-        # One of the trial's networks suffices, and interpolated networks forget less than the adapted one.
+        measures = measures | {MIN_SOURCE_MEASURE: min_source_accuracy}
         source_accuracies = [value for name, value in measures.items() if name.partition("/")[0] == OBJECTIVES[0]]
-        trial.set_constraint(CONSTRAINT, min_source_accuracy - max(source_accuracies))
+        trial.set_constraint(RETENTION_CONSTRAINT, min_source_accuracy - max(source_accuracies))
 
+    # Attributes first: once it is told, a trial takes no more of them.
     write_attributes(
         trial,
         curve=outcome.curve,
@@ -278,19 +283,20 @@ def find_duplicate(trial: optuna.Trial, key: str) -> FrozenTrial | None:
 
 
 def interpolation_objectives(adapted: Adapted) -> dict[str, float]:
-    """Returns the objectives of interpolated networks, under the names that the table of trials gives them."""
+    """Returns both objectives of each interpolated network, by name: "source_val/0.50", "target_val/0.50"."""
     objectives = {}
     for step in adapted.interpolated:
-        point = interpolation_name(step.alpha, step.slope)
+        interpolation = interpolation_name(step.alpha, step.slope)
         for name in OBJECTIVES:
-            objectives[INTERPOLATED_COLUMN.format(name, point)] = step.measures[name]
+            objectives[INTERPOLATED_COLUMN.format(name, interpolation)] = step.measures[name]
     return objectives
 
 
 def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
-    """Returns the standard error of each network's target accuracy for other people, as the table names it.
+    """Returns how far each network's target accuracy would move with other people: its standard error, by name.
 
-    Nothing for a trial that stopped, and nothing where validation shows one person.
+    The names are "target_val_error" for the adapted network and "target_val_error/0.50" for an interpolated one. Empty
+    for a trial that stopped, and where the validation images show one person.
     """
     if adapted.stopped:
         return {}
@@ -299,10 +305,10 @@ def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
     labels = np.concatenate([split.labels for split in splits])
     people = one_per_image(np.concatenate([split.subjects for split in splits]))
 
-    logits = {ERROR: adapted.logits["target"]}
+    logits = {TARGET_ERROR_MEASURE: adapted.logits["target"]}
     for step in adapted.interpolated:
-        point = interpolation_name(step.alpha, step.slope)
-        logits[INTERPOLATED_COLUMN.format(ERROR, point)] = step.logits["target"]
+        interpolation = interpolation_name(step.alpha, step.slope)
+        logits[INTERPOLATED_COLUMN.format(TARGET_ERROR_MEASURE, interpolation)] = step.logits["target"]
 
     errors = {}
     for name, predicted in logits.items():

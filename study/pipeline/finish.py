@@ -47,11 +47,12 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
     record = running.record.to_json()
     networks = networks and options.preset != "tiny" and tracking_uri(options) != "none"
 
-    # Networks are logged while the exports are written, if MLflow has the run that they belong to.
+    # Networks are logged to the study's run while the exports are written, if MLflow answers and has the run.
     running.follower.wait()
     ready = networks and running.follower.catch_up(study, record)
     logging = _logging_front(running) if ready else contextlib.nullcontext()
     with logging:
+        # The study's files, then MLflow's copies of them.
         export(record | confirmation_of(study), trials_of(study), running.folder)
         delete_dominated_networks(study, running.folder)
         complete = running.follower.finish(study, record, running.folder)
