@@ -26,12 +26,12 @@ def candidate_networks(table: pd.DataFrame) -> pd.DataFrame:
 
     A network that forgets more of the source than its study allows does not compete.
 
-    Columns: those of the table, with the network's own objectives, and where the search interpolated it: share and
-    slope, the alpha and the slope of `study.trials.model_file`, 1 and 0 for an adapted network. The table's alpha is
-    something else: a hyperparameter, by which a trial interpolates its own result.
+    Columns: those of the table, with the network's own objectives; search_alpha and search_slope, where the search
+    interpolated it (see `study.trials.model_file`), 1 and 0 for an adapted network. The table's alpha is a
+    hyperparameter instead, by which a trial interpolates its own result.
     """
     finished = finished_trials(table)
-    adapted = finished.assign(share=1.0, slope=0.0)
+    adapted = finished.assign(search_alpha=1.0, search_slope=0.0)
 
     # Interpolated networks: for each interpolation point a row of each trial, with the point's objectives.
     interpolated = []
@@ -39,7 +39,7 @@ def candidate_networks(table: pd.DataFrame) -> pd.DataFrame:
         alpha, slope = parse_interpolation_name(interpolation)
         columns = {objective: INTERPOLATED_COLUMN.format(objective, interpolation) for objective in OBJECTIVES}
         objectives = {objective: finished[column] for objective, column in columns.items()}
-        interpolated.append(finished.assign(share=alpha, slope=slope, **objectives))
+        interpolated.append(finished.assign(search_alpha=alpha, search_slope=slope, **objectives))
 
     # A trial that did not evaluate a point has no objectives there.
     networks = pd.concat([adapted, *interpolated]).dropna(subset=OBJECTIVES)
@@ -61,7 +61,7 @@ def hypervolume_over_trials(
     """
     networks = candidate_networks(table)
     if not with_interpolated:
-        networks = networks[networks["share"] == 1]
+        networks = networks[networks["search_alpha"] == 1]
     points_of_trial = {number: group.to_numpy(float) for number, group in networks.groupby("number")[OBJECTIVES]}
 
     # Only a trial with a point on the front so far changes the hypervolume.
@@ -100,10 +100,10 @@ def front_table(table: pd.DataFrame) -> pd.DataFrame:
     # A network may be interpolated twice: by the trial itself, with its hyperparameters alpha and alpha_slope, and then
     # by the search. The front shows where it lies after both.
     trial_alpha = pd.to_numeric(rows["alpha"]).fillna(1.0) if "alpha" in names else 1.0
-    result.insert(1, "alpha", trial_alpha * rows["share"])
+    result.insert(1, "alpha", trial_alpha * rows["search_alpha"])
     if "alpha_slope" in result:
         trial_slope = pd.to_numeric(result["alpha_slope"]).fillna(0.0)
-        result["alpha_slope"] = trial_slope * rows["share"] + rows["slope"]
+        result["alpha_slope"] = trial_slope * rows["search_alpha"] + rows["search_slope"]
 
     result["model"] = model_names(rows)
     return result.astype({"alpha": "float64"}).reset_index(drop=True)
@@ -125,7 +125,7 @@ def model_names(networks: pd.DataFrame) -> list[str]:
     Args:
         networks: Rows of `candidate_networks`.
     """
-    return [model_file(*row) for row in networks[["number", "share", "slope"]].itertuples(index=False)]
+    return [model_file(*row) for row in networks[["number", "search_alpha", "search_slope"]].itertuples(index=False)]
 
 
 def find_knee(front: pd.DataFrame) -> pd.Series | None:

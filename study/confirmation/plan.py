@@ -100,7 +100,7 @@ def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
         key = fingerprint(config)
         job = jobs.get(key) or ConfirmationJob("", "", row["strategy"], to_flat(config), ())
         validation = {domain: row[f"{domain}_val"] for domain in DOMAINS}
-        point = InterpolationPoint(row["share"], row["slope"], row["model"], True, validation)
+        point = InterpolationPoint(row["search_alpha"], row["search_slope"], row["model"], True, validation)
         jobs[key] = job.add_front_point(point, number)
 
     # The order; sorting is stable, so it stays within the front and within the named strategies.

@@ -136,7 +136,7 @@ def _recorded_error(table: pd.DataFrame, knee: pd.Series) -> float | None:
 
     # An interpolated network has a column of its own.
     column = TARGET_ERROR_MEASURE
-    if (network["share"], network["slope"]) != (1, 0):
-        interpolation = interpolation_name(network["share"], network["slope"])
+    if (network["search_alpha"], network["search_slope"]) != (1, 0):
+        interpolation = interpolation_name(network["search_alpha"], network["search_slope"])
         column = INTERPOLATED_COLUMN.format(column, interpolation)
     return number(network.get(column))

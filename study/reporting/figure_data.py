@@ -180,7 +180,7 @@ def build_front_figure(record: StudyRecord, table: pd.DataFrame) -> FrontFigure:
     for strategy, networks in group_by_strategy(candidate_networks(table)):
         points = 100 * networks[OBJECTIVES].to_numpy(float)
         on_front = is_on_front(networks, front)
-        is_adapted = (networks["share"] == 1).to_numpy()
+        is_adapted = (networks["search_alpha"] == 1).to_numpy()
         groups.append(StrategyNetworks(strategy, points, on_front, is_adapted, networks))
     return FrontFigure(groups, front_border(front), _baseline_in_percent(record), _objective_labels(record))
 

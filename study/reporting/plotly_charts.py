@@ -87,10 +87,10 @@ def hover_texts(networks: pd.DataFrame) -> list[str]:
 
     texts = []
     for network in networks.to_dict("records"):
-        # Rows of trials have no share: they stand for the adapted network.
+        # A row of the table of trials has no search_alpha: it stands for the adapted network.
         interpolation = ""
-        if network.get("share", 1) != 1:
-            interpolation = f", at alpha {interpolation_name(network['share'], network['slope'])}"
+        if network.get("search_alpha", 1) != 1:
+            interpolation = f", at alpha {interpolation_name(network['search_alpha'], network['search_slope'])}"
         strategy = _escape(network["strategy"] or "unknown")
         head = f"<b>Trial {network['number']} · {strategy}{interpolation}</b>"
 
