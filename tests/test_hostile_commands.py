@@ -19,7 +19,7 @@ from study.execution.supervisor import workers_to_start
 from study.execution.worker_process import WorkerProcess
 from study.machine import exit_text, is_disk_full
 from study.pipeline.prepare import check_domains_differ, check_folds
-from study.reading import encodable
+from study.stored_values import encodable
 
 # The guard.
 

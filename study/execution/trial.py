@@ -27,11 +27,11 @@ from study.storage.backend import trials_of
 from study.storage.slots import DIVERGED, has_diverged
 from study.trial_attributes import TrialAttributes, write_attributes
 from study.trials import (
-    CONSTRAINT,
-    ERROR,
     INTERPOLATED_COLUMN,
-    MIN_SOURCE_ACCURACY,
+    MIN_SOURCE_MEASURE,
     OBJECTIVES,
+    RETENTION_CONSTRAINT,
+    TARGET_ERROR_MEASURE,
     counted_trials,
     interpolation_name,
 )
@@ -111,9 +111,11 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
     if duplicate is not None:
         return copy_outcome(duplicate)
 
-    # The training, which may stop early.
+    # The training, and what it measured of the adapted network and of the interpolated ones.
     adapted = train_to_rungs(trial, context, config, seed)
     measures = adapted.measures | interpolation_objectives(adapted) | target_errors(context, adapted)
+
+    # The outcome; networks that may be on the final front are saved before it counts.
     if adapted.stopped:
         reason = f"dominated after {describe_rung(adapted, context.folds)}"
         return TrialOutcome(TrialState.PRUNED, measures, adapted.curve, adapted.confusion, reason)
@@ -199,22 +201,20 @@ def report_rung(
     Returns:
         Whether the trial stops.
     """
-    # Record the adapted network; a trial that may stop is compared with the others at this rung.
     objectives = [[row["source_val"], row["target_val"]]]
     trial.set_user_attr(rung_name(share), objectives[0])
     if not context.early_stop or share < WARM_UP or TrialAttributes.of(trial).keep:
         return False
 
-    objectives_at_rung = vectors_at_rung(trials_of(trial.study), share, trial.number)
-    stops = would_stop(objectives, objectives_at_rung, context.min_source_accuracy)
+    others = vectors_at_rung(trials_of(trial.study), share, trial.number)
+    stops = would_stop(objectives, others, context.min_source_accuracy)
     if not stops:
         return False
 
-    # An interpolated network may save the trial.
     for prospect in prospects:
-        if not would_stop([prospect.optimistic_estimate], objectives_at_rung, context.min_source_accuracy):
+        if not would_stop([prospect.optimistic_estimate], others, context.min_source_accuracy):
             objectives.append(prospect.score())
-            stops = would_stop(objectives, objectives_at_rung, context.min_source_accuracy)
+            stops = would_stop(objectives, others, context.min_source_accuracy)
         if not stops:
             break
 
@@ -235,19 +235,20 @@ def describe_rung(adapted: Adapted, folds: int) -> str:
 
 
 def interpolation_objectives(adapted: Adapted) -> dict[str, float]:
-    """Returns the objectives of interpolated networks, under the names that the table of trials gives them."""
+    """Returns both objectives of each interpolated network, by name: "source_val/0.50", "target_val/0.50"."""
     objectives = {}
     for step in adapted.interpolated:
-        point = interpolation_name(step.alpha, step.slope)
+        interpolation = interpolation_name(step.alpha, step.slope)
         for name in OBJECTIVES:
-            objectives[INTERPOLATED_COLUMN.format(name, point)] = step.measures[name]
+            objectives[INTERPOLATED_COLUMN.format(name, interpolation)] = step.measures[name]
     return objectives
 
 
 def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
-    """Returns the standard error of each network's target accuracy for other people, as the table names it.
+    """Returns how far each network's target accuracy would move with other people: its standard error, by name.
 
-    Nothing for a trial that stopped, and nothing where validation shows one person.
+    The names are "target_val_error" for the adapted network and "target_val_error/0.50" for an interpolated one. Empty
+    for a trial that stopped, and where the validation images show one person.
     """
     if adapted.stopped:
         return {}
@@ -256,10 +257,10 @@ def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
     labels = np.concatenate([split.labels for split in splits])
     people = one_per_image(np.concatenate([split.subjects for split in splits]))
 
-    logits = {ERROR: adapted.logits["target"]}
+    logits = {TARGET_ERROR_MEASURE: adapted.logits["target"]}
     for step in adapted.interpolated:
-        point = interpolation_name(step.alpha, step.slope)
-        logits[INTERPOLATED_COLUMN.format(ERROR, point)] = step.logits["target"]
+        interpolation = interpolation_name(step.alpha, step.slope)
+        logits[INTERPOLATED_COLUMN.format(TARGET_ERROR_MEASURE, interpolation)] = step.logits["target"]
 
     errors = {}
     for name, predicted in logits.items():
@@ -281,13 +282,15 @@ def tell_outcome(trial: optuna.Trial, outcome: TrialOutcome, min_source_accuracy
         min_source_accuracy: The source accuracy below which no network is an answer; 0 where every one is.
         started: When the trial began, in seconds of `time.perf_counter`.
     """
+    # For samplers: whether any network of the trial, adapted ("source_val") or interpolated ("source_val/0.50"), keeps
+    # enough of the source.
     measures = outcome.measures
     if min_source_accuracy:
-        measures = measures | {MIN_SOURCE_ACCURACY: min_source_accuracy}
-        # One of the trial's networks suffices, and interpolated networks forget less than the adapted one.
+        measures = measures | {MIN_SOURCE_MEASURE: min_source_accuracy}
         source_accuracies = [value for name, value in measures.items() if name.partition("/")[0] == OBJECTIVES[0]]
-        trial.set_constraint(CONSTRAINT, min_source_accuracy - max(source_accuracies))
+        trial.set_constraint(RETENTION_CONSTRAINT, min_source_accuracy - max(source_accuracies))
 
+    # Attributes first: once it is told, a trial takes no more of them.
     write_attributes(
         trial,
         curve=outcome.curve,

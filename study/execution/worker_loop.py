@@ -29,10 +29,11 @@ def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None =
     Returns:
         The number of trials that it ran.
     """
-    # A parent has reached this storage a moment ago, so a server that does not answer will soon.
+    # A parent that started this worker reached the storage a moment ago: a server that is silent will answer soon.
+    # Workers on a Ray cluster, which upload networks, are started by a parent as well.
     started_by_parent = args.parent or upload is not None
-    patience = SECONDS_TO_RETRY if started_by_parent else 0.0
-    study = load_study(args.study, Path(args.out), args.storage, patience)
+    seconds_to_retry = SECONDS_TO_RETRY if started_by_parent else 0.0
+    study = load_study(args.study, Path(args.out), args.storage, seconds_to_retry)
     if not has_waiting_trial(study):
         return 0
 
@@ -54,6 +55,8 @@ def run_trials(
 ) -> int:
     """Claims trials and runs them, one after the other, each under a lease; returns how many.
 
+    A trial that an error below ends goes back to the study: the error is not the trial's fault.
+
     Args:
         study: The study.
         options: The study's options, with sampler and seed.
@@ -61,8 +64,7 @@ def run_trials(
         until: When to stop, on the monotonic clock; no trial is begun after it.
 
     Raises:
-        OSError: No other trial would fare better here, as on a full disk. The trial goes back to the study, as it does
-            after the next two.
+        OSError: No other trial would fare better here, as on a full disk.
         DeviceCrowded: The device has too little memory for all workers that share it.
         KeyboardInterrupt: The worker was interrupted.
     """
@@ -74,7 +76,7 @@ def run_trials(
         try:
             with holding_lease(study, trial):
                 run(trial)
-        except (KeyboardInterrupt, OSError, DeviceCrowded):  # not the trial's fault
+        except (KeyboardInterrupt, OSError, DeviceCrowded):
             give_trial_back(study, study.trials[trial.number], blame=False)
             raise
         finished += 1

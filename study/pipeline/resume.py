@@ -116,10 +116,12 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
     stored = study.user_attrs.get("study")
     if stored is None:
         return None
+    # Its record; an earlier version may have called the sampler by another name.
     earlier = StudyRecord.from_json(required_record(stored, new.name))
     sampler = current_sampler(earlier.options.get("sampler", StudyOptions.sampler))
     earlier = dataclasses.replace(earlier, options=earlier.options | {"sampler": sampler})
 
+    # What must be the same, and what --force lets change.
     _check_same_options(earlier, options)
     _check_same_space(study, options)
     drifted = list_drift(earlier, new)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from study.pareto import crowding_distances, hypervolume, non_dominated, non_domination_ranks
-from study.reading import ON_THE_WAY, RUNG, readable_attributes
+from study.reading import INTERPOLATED_RUNG, RUNG, readable_attributes
 from study.trial_attributes import TrialAttributes
 from study.trials import objective_vectors
 
@@ -71,7 +71,7 @@ def rung_name(share: float) -> str:
 
 def interpolated_rung_name(share: float) -> str:
     """Returns the trial attribute that holds, at a rung, the vectors of interpolated networks."""
-    return f"{ON_THE_WAY}{share:.3f}"
+    return f"{INTERPOLATED_RUNG}{share:.3f}"
 
 
 def vectors_at_rung(trials: Iterable[Any], share: float, without: int) -> list[list[Vector]]:

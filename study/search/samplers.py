@@ -10,7 +10,7 @@ from study.record import StudyRecord
 from study.storage.optuna_private import StudyView
 from study.storage.slots import has_diverged
 from study.trial_attributes import TrialAttributes
-from study.trials import CONSTRAINT, hypervolume_reference, objective_vectors
+from study.trials import RETENTION_CONSTRAINT, hypervolume_reference, objective_vectors
 
 
 class SamplerView(StudyView):
@@ -65,7 +65,7 @@ def as_worst(trial: FrozenTrial, constrained: bool) -> FrozenTrial:
     worst = _finished_with(trial, [0.0, 0.0])
     if constrained:
         worst.system_attrs = dict(trial.system_attrs)  # the copy would share them with the trial
-        worst.set_constraint(CONSTRAINT, 1.0)
+        worst.set_constraint(RETENTION_CONSTRAINT, 1.0)
     return worst
 
 

@@ -19,9 +19,9 @@ from optuna.trial import FrozenTrial, TrialState
 from fer.config import AdaptationConfig
 from search_spaces import SPACES
 from search_spaces.initial_trials import InitialTrial
-from study.reading import is_count
 from study.storage.backend import one_change_at_a_time, trials_of
 from study.storage.optuna_private import enqueued_parameters, storage_number, storage_of
+from study.stored_values import is_count
 from study.trial_attributes import SLOT_ATTRIBUTES, TrialAttributes
 from study.trials import counted_trials
 
