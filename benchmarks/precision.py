@@ -33,7 +33,7 @@ from fer.model.weights import Baseline
 from fer.runtime import digest_of, make_runtime
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
-from search_spaces import SPACES, choose
+from search_spaces import SPACES, suggest_adaptation
 from study.inputs import budget_epochs, prepare_dataset
 from study.machine import hardware, versions
 from study.options import PRESETS, StudyOptions
@@ -114,7 +114,7 @@ def measure(args: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
         sampler = optuna.samplers.RandomSampler(seed=number)
         study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
         SPACES["card"].initial_trial(base, number).enqueue(study, slot=number)
-        strategy, config = choose("card", study.ask(), base)
+        strategy, config = suggest_adaptation("card", study.ask(), base)
         row: dict[str, Any] = {"strategy": strategy, "frozen_layers": config.frozen_layers, "lr": config.lr}
         for precision, task in tasks.items():
             try:

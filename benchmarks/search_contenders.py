@@ -15,7 +15,7 @@ from benchmarks.search_simulator import Course, Plan, Search, base, simulate, sl
 from benchmarks.search_table import SHARES
 from fer.adaptation.methods import STRATEGIES
 from fer.config import AdaptationConfig
-from search_spaces import choose
+from search_spaces import suggest_adaptation
 from study.options import StudyOptions
 from study.search.early_stopping import ETA, should_stop
 from study.search.samplers import SamplerView, make_sampler
@@ -131,7 +131,7 @@ def replay(
         # Samplers see a study of this project otherwise than one of Optuna's, and each trial needs a view of its own.
         asked = SamplerView(study.study_name, storage_of(study)[0], study.sampler) if contender.named else study
         trial = asked.ask()
-        _, config = choose("full", trial, base())
+        _, config = suggest_adaptation("full", trial, base())
         latencies.append(time.perf_counter() - started)
         return trial, config
 

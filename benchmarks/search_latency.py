@@ -24,7 +24,7 @@ import optuna
 
 from benchmarks.checking import code_in_use, note_earlier_code, recorded
 from benchmarks.search_simulator import base
-from search_spaces import choose
+from search_spaces import suggest_adaptation
 from study.execution.claim import claim_trial
 from study.machine import hardware, versions
 from study.options import StudyOptions
@@ -99,7 +99,7 @@ def ended_trials(size: int) -> list[Any]:
     memory = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed=0))
     for number in range(size):
         trial = memory.ask()
-        choose("full", trial, base())
+        suggest_adaptation("full", trial, base())
         if number % 3:
             memory.tell(trial, [(number * 37 % 101) / 101, (number * 53 % 97) / 97])
         else:
@@ -127,7 +127,7 @@ def latency(sampler: str, size: int, repeats: int = 15) -> float:
             started = time.perf_counter()
             trial = claim_trial(study, sampler, 0)
             assert trial is not None
-            choose("full", trial, base())
+            suggest_adaptation("full", trial, base())
             trial.study.tell(trial, [0.5, 0.5])
             seconds.append(time.perf_counter() - started)
     return 1000 * statistics.median(seconds)

@@ -31,7 +31,7 @@ class ViewRecipe:
         shift: Largest shift, pixels.
         rotation: Largest rotation, degrees.
         scale: Largest relative change of size.
-        erase: Chance that a rectangle is erased.
+        erase: Chance that a square is erased.
     """
 
     count: int = 8

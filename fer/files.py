@@ -62,7 +62,7 @@ def read_regular(path: str | Path, most_bytes: int) -> bytes:
 
 
 def size_text(count: int) -> str:
-    """Returns a number of bytes in the largest unit below it: "200 MiB"."""
+    """Returns a number of bytes as text, in the largest unit of which it is at least one: "200 MiB"."""
     size = float(count)
     unit = "bytes"
     for larger_unit in ("KiB", "MiB", "GiB"):

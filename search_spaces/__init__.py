@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 SPACES: Mapping[str, ModuleType] = {"card": card, "full": full, "paper": paper}
 
 
-def choose(space: str, trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
-    """Returns the strategy's name and the adaptation that the trial chooses.
+def suggest_adaptation(space: str, trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
+    """Asks a trial for its hyperparameters; returns the strategy's name and the adaptation.
 
     A trial that was enqueued with the attribute "named" is that strategy. Where the strategy is a point of the space
     (`method_as_parameters`), the trial is asked for its parameters as well, so that samplers learn from them. The
@@ -33,13 +33,16 @@ def choose(space: str, trial: "Trial", base: AdaptationConfig) -> tuple[str, Ada
 
     Args:
         space: Name of the search space.
-        trial: The trial that chooses.
+        trial: The trial that is asked.
         base: The hyperparameters that the space leaves alone.
     """
     module = SPACES[space]
+
+    # A trial that is left to the sampler.
     if "named" not in trial.user_attrs:
         return module.suggest(trial, base)
 
+    # A named strategy, which may be a point of the space.
     strategy = trial.user_attrs["named"]
     if hasattr(module, "method_as_parameters") and module.method_as_parameters(strategy, base):
         _, config = module.suggest(trial, base)

@@ -72,8 +72,8 @@ class _Messages(io.TextIOWrapper):
 def renew_streams() -> None:
     """Makes this process's standard streams fit for a command, once."""
     _open_missing_streams()
-    sys.stdout = _renewed(sys.stdout, _Output)
-    sys.stderr = _renewed(sys.stderr, _Messages)
+    sys.stdout = _rewrap(sys.stdout, _Output)
+    sys.stderr = _rewrap(sys.stderr, _Messages)
 
 
 def _open_missing_streams() -> None:
@@ -85,14 +85,18 @@ def _open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
-def _renewed(stream: TextIO, kind: type[io.TextIOWrapper]) -> TextIO:
-    """Returns a stream as one of `kind`, which escapes what its encoding has no character for.
+def _rewrap(stream: TextIO, kind: type[io.TextIOWrapper]) -> TextIO:
+    """Wraps the bytes of a standard stream in another class, which escapes what the encoding has no character for.
 
     A stream that is not Python's own is returned as it is, as is None, which stands for a closed one.
+
+    Args:
+        stream: The stream, of no use afterwards.
+        kind: The class.
     """
     if type(stream) is not io.TextIOWrapper:
         return stream
-    # Read first: a stream that is detached has none of these any more.
+    # Read before the stream is detached: then it has no settings any more.
     settings: dict[str, Any] = {
         "encoding": stream.encoding,
         "line_buffering": stream.line_buffering,
@@ -131,8 +135,9 @@ def run_command(
 def _work_guarded(work: Work, arguments: list[str] | None, resume: str, interrupted: str) -> int:
     """Does a command's work; every error becomes one line and an exit code."""
     try:
+        # What every command needs before its work: files that nobody else reads, and a folder to stand in.
         keep_private()
-        _check_folder()
+        _check_current_folder()
         try:
             return work(arguments)
         finally:
@@ -155,7 +160,7 @@ def _work_guarded(work: Work, arguments: list[str] | None, resume: str, interrup
         return ExitCode.FAILED
 
 
-def _check_folder() -> None:
+def _check_current_folder() -> None:
     """Raises InputError where the current folder was deleted."""
     try:
         Path.cwd()

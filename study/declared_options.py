@@ -167,15 +167,18 @@ def read_options(options: type[Options], parser: argparse.ArgumentParser, argume
         InputError: A value is one that the option cannot have.
     """
     values = vars(parser.parse_args(arguments))
+
+    # argparse gives a list to an option that takes several values, and for "--name=--" to any other.
     for name, declaration in declared(options).items():
         if not isinstance(values[name], list):
             continue
-        if not declaration.takes_several:  # what argparse makes of "--name=--"
+        if not declaration.takes_several:
             parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
         values[name] = tuple(values[name])
-    checked = options(**values)
-    check_values(checked)
-    return checked
+
+    parsed = options(**values)
+    check_values(parsed)
+    return parsed
 
 
 def check_values(options: object) -> None:

@@ -10,12 +10,14 @@ from fer.expressions import CHANCE
 from study.pareto import hypervolume, non_dominated
 from study.trials import (
     INTERPOLATED_COLUMN,
-    MIN_SOURCE_ACCURACY,
+    MIN_SOURCE_MEASURE,
     OBJECTIVES,
     STATES,
+    evaluated_interpolations,
     finished_trials,
     hyperparameter_names,
     model_file,
+    parse_interpolation_name,
 )
 
 
@@ -24,29 +26,25 @@ def candidate_networks(table: pd.DataFrame) -> pd.DataFrame:
 
     A network that forgets more of the source than its study allows does not compete.
 
-    Columns: those of the table; share: how far the network's first layer is from the baseline's towards the adapted
-    network's, 1 for the adapted network itself; slope: how much larger the share of the last layer is.
+    Columns: those of the table, with the network's own objectives; search_alpha and search_slope, where the search
+    interpolated it (see `study.trials.model_file`), 1 and 0 for an adapted network. The table's alpha is a
+    hyperparameter instead, by which a trial interpolates its own result.
     """
     finished = finished_trials(table)
-    adapted = finished.assign(share=1.0, slope=0.0)
+    adapted = finished.assign(search_alpha=1.0, search_slope=0.0)
 
-    # Interpolated networks have a pair of columns for each interpolation point.
+    # Interpolated networks: for each interpolation point a row of each trial, with the point's objectives.
     interpolated = []
-    source_prefix, target_prefix = (INTERPOLATED_COLUMN.format(name, "") for name in OBJECTIVES)
-    for name in finished.columns:
-        point = name.removeprefix(source_prefix)
-        if point == name or target_prefix + point not in finished:
-            continue
-        share, _, slope = point.partition("+")
-        objectives = {
-            "source_val": finished[source_prefix + point],
-            "target_val": finished[target_prefix + point],
-        }
-        interpolated.append(finished.assign(share=float(share), slope=float(slope or 0), **objectives))
+    for interpolation in evaluated_interpolations(finished.columns):
+        alpha, slope = parse_interpolation_name(interpolation)
+        columns = {objective: INTERPOLATED_COLUMN.format(objective, interpolation) for objective in OBJECTIVES}
+        objectives = {objective: finished[column] for objective, column in columns.items()}
+        interpolated.append(finished.assign(search_alpha=alpha, search_slope=slope, **objectives))
 
+    # A trial that did not evaluate a point has no objectives there.
     networks = pd.concat([adapted, *interpolated]).dropna(subset=OBJECTIVES)
-    if MIN_SOURCE_ACCURACY in networks:
-        forgets = networks["source_val"] < networks[MIN_SOURCE_ACCURACY]
+    if MIN_SOURCE_MEASURE in networks:
+        forgets = networks["source_val"] < networks[MIN_SOURCE_MEASURE]
         networks = networks[~forgets]
     return networks.reset_index(drop=True)
 
@@ -63,7 +61,7 @@ def hypervolume_over_trials(
     """
     networks = candidate_networks(table)
     if not with_interpolated:
-        networks = networks[networks["share"] == 1]
+        networks = networks[networks["search_alpha"] == 1]
     points_of_trial = {number: group.to_numpy(float) for number, group in networks.groupby("number")[OBJECTIVES]}
 
     # Only a trial with a point on the front so far changes the hypervolume.
@@ -86,28 +84,33 @@ def front_table(table: pd.DataFrame) -> pd.DataFrame:
 
     Columns: trial, alpha (how far the network is from the baseline, 1 is the adapted network itself), strategy, every
     other hyperparameter, source_val, target_val, model (its file in the study's folder).
+
+    Args:
+        table: Of `study.trials.trials_table`.
     """
     networks = candidate_networks(table)
     on_front = non_dominated(networks[OBJECTIVES].to_numpy(float))
     rows = networks[on_front].sort_values("source_val", kind="stable")
 
+    # Columns: alpha follows below, and "trial" is the number, whatever hyperparameter a foreign storage calls so.
     names = hyperparameter_names(table)
     others = [name for name in names if name not in ("alpha", "trial")]
     result = rows[["number", "strategy", *others, *OBJECTIVES]].rename(columns={"number": "trial"})
 
-    # A trial's own interpolation, a hyperparameter, comes before that of the search.
+    # A network may be interpolated twice: by the trial itself, with its hyperparameters alpha and alpha_slope, and then
+    # by the search. The front shows where it lies after both.
     trial_alpha = pd.to_numeric(rows["alpha"]).fillna(1.0) if "alpha" in names else 1.0
-    result.insert(1, "alpha", trial_alpha * rows["share"])
+    result.insert(1, "alpha", trial_alpha * rows["search_alpha"])
     if "alpha_slope" in result:
         trial_slope = pd.to_numeric(result["alpha_slope"]).fillna(0.0)
-        result["alpha_slope"] = trial_slope * rows["share"] + rows["slope"]
+        result["alpha_slope"] = trial_slope * rows["search_alpha"] + rows["search_slope"]
 
     result["model"] = model_names(rows)
     return result.astype({"alpha": "float64"}).reset_index(drop=True)
 
 
 def is_on_front(networks: pd.DataFrame, front: pd.DataFrame) -> np.ndarray:
-    """Marks (n,) the networks that are on a front.
+    """Marks (n,) the networks that are on a front; a network is known by its file.
 
     Args:
         networks: Rows of `candidate_networks`.
@@ -122,7 +125,7 @@ def model_names(networks: pd.DataFrame) -> list[str]:
     Args:
         networks: Rows of `candidate_networks`.
     """
-    return [model_file(*row) for row in networks[["number", "share", "slope"]].itertuples(index=False)]
+    return [model_file(*row) for row in networks[["number", "search_alpha", "search_slope"]].itertuples(index=False)]
 
 
 def find_knee(front: pd.DataFrame) -> pd.Series | None:

@@ -61,9 +61,9 @@ def _prepare_again(record: DatasetRecord, options: Mapping[str, Any]) -> Dataset
 
 
 def note_copies(source: Dataset, target: Dataset, warn: Callable[[str], None]) -> Dataset:
-    """Says how many images of each dataset the other's held-out images show as well.
+    """Warns of the images of either dataset that are copies of the other's held-out images.
 
-    They stay: which images a dataset has depends on nothing but itself, and its hash with them.
+    The copies stay: which images a dataset has depends on nothing but itself, and its hash with them.
 
     Args:
         source: The dataset that the baseline is trained on.
@@ -73,23 +73,23 @@ def note_copies(source: Dataset, target: Dataset, warn: Callable[[str], None]) -
     Returns:
         The source, with the sentences among its report's notices, so that the study's record has them.
     """
-    pairs = ((source, target), (target, source))
-    notices = [notice for first, second in pairs for notice in _describe_copies(first, second)]
+    notices = [_describe_copies(source, target), _describe_copies(target, source)]
+    notices = [notice for notice in notices if notice]
     for notice in notices:
         warn(notice)
     earlier = source.report.get("notices") or []
     return replace(source, report={**source.report, "notices": [*earlier, *notices]})
 
 
-def _describe_copies(dataset: Dataset, other: Dataset) -> list[str]:
-    """Returns a sentence about the images of a dataset that another's held-out images show as well, if any."""
+def _describe_copies(dataset: Dataset, other: Dataset) -> str:
+    """Returns how many images of a dataset are copies of another dataset's held-out images; empty where none is."""
     counts = near_copies(dataset, other)
     if not any(counts.values()):
-        return []
-    return [
+        return ""
+    return (
         f"{counts['train']:,} training and {counts['validation']:,} validation images of {dataset.name} are copies "
         f"or near-copies of validation or test images of {other.name}, which are then not new to the network"
-    ]
+    )
 
 
 def trim_features(out: str | Path, most: float = MOST_FEATURES_GIB, spare: float = 3600.0) -> float:

@@ -29,15 +29,15 @@ from study.stored_values import (
     show_name,
 )
 
-OBJECTIVES = tuple(f"{domain}_val" for domain in DOMAINS)
 RUNG = "rung:"
-ON_THE_WAY = "rung on the way:"
-"""What the attributes begin with that hold the objectives at a rung, of a trial and of the networks interpolated
-towards it; the share of the budget follows."""
+"""How the attribute begins that holds a trial's objectives at a rung; the share of the budget follows."""
+INTERPOLATED_RUNG = "rung on the way:"
+"""How the attribute begins that holds those of the trial's interpolated networks; the share follows."""
 UNREADABLE = "its objectives in the storage are not two accuracies"
 """The reason of a finished trial that cannot be read, which counts as a failed one."""
 MOST_POINTS = 100_000
 """Points of a curve: more than this program writes by far."""
+_OBJECTIVES = tuple(f"{domain}_val" for domain in DOMAINS)
 _NUMBERS = {field.name for field in fields(AdaptationConfig) if isinstance(field.default, int | float)}
 _VIEWS = {f"views_{field.name}" for field in fields(ViewRecipe)}
 _NUMERIC_HYPERPARAMETERS = (_NUMBERS | _VIEWS) - {"fusion_ratio"}  # which may be "natural"
@@ -109,7 +109,7 @@ def _fits(name: str, value: object) -> bool:
     """Returns whether an attribute other than `config` and `measures` is what this program writes."""
     if name.startswith(RUNG):
         return _is_decimal(name.removeprefix(RUNG)) and _is_vector(value)
-    if name.startswith(ON_THE_WAY):
+    if name.startswith(INTERPOLATED_RUNG):
         return isinstance(value, list | tuple) and all(map(_is_vector, value))
     rule = _ATTRIBUTES.get(name)
     return rule is None or rule(value)
@@ -152,15 +152,17 @@ def _is_hyperparameter(name: str, value: object) -> bool:
 
 
 def _is_measure(name: str, value: object) -> bool:
-    """Returns whether a measure is a number, and one of an interpolated network an accuracy with a place."""
+    """Returns whether a measure is a number; of an interpolated network, an objective is an accuracy."""
     if not is_name(name) or "@" in name:
         return False
     is_missing = value is None or (isinstance(value, float) and math.isnan(value))
-    objective, slash, place = name.partition("/")
-    if objective in OBJECTIVES and slash:
-        alpha, plus, slope = place.partition("+")
-        is_place = _is_decimal(alpha) and (not plus or _is_decimal(slope))
-        return is_place and (is_missing or is_share(value))
+
+    # An objective of an interpolated network, such as "source_val/0.50" or "source_val/0.00+1.00".
+    objective, slash, interpolation = name.partition("/")
+    if objective in _OBJECTIVES and slash:
+        alpha, plus, slope = interpolation.partition("+")
+        is_interpolation = _is_decimal(alpha) and (not plus or _is_decimal(slope))
+        return is_interpolation and (is_missing or is_share(value))
     return is_missing or is_number(value)
 
 

@@ -9,8 +9,9 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from fer.expressions import CHANCE
-from study.reading import RUNG, Reading, is_number, readable_attributes, readable_trials
+from study.reading import RUNG, readable_attributes, readable_trials
 from study.record import StudyRecord
+from study.stored_values import Reading, is_number
 from study.trial_attributes import TrialAttributes
 
 STATES = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
@@ -23,13 +24,14 @@ INTERPOLATED_COLUMN = "{}/{}"
 RUNG_COLUMN = "{}@{}"
 """The column of an objective at a rung, such as "source_val@0.500"."""
 
-MIN_SOURCE_ACCURACY = "source_floor"
-"""The measure that says which source accuracy a network of the front must have (--min-retention); absent where none is
-asked."""
-ERROR = "target_val_error"
-"""The measure that says how far the target accuracy would move with other people: its standard error."""
-CONSTRAINT = "retention"
-"""The constraint by which samplers know MIN_SOURCE_ACCURACY: how much a trial is below it; above 0 it is broken."""
+MIN_SOURCE_MEASURE = "source_floor"
+"""The name of a measure: the source accuracy that a network of the front must have (--min-retention). Absent where none
+is asked."""
+TARGET_ERROR_MEASURE = "target_val_error"
+"""The name of a measure: how far the target accuracy would move with other people, its standard error."""
+RETENTION_CONSTRAINT = "retention"
+"""The name of the constraint by which samplers know the minimal source accuracy: how much a trial is below it. Above 0
+it is broken."""
 
 # The columns that every table has.
 _FIXED = ("number", "state", "rung", "promoted_from", "strategy", *OBJECTIVES, "seconds", "reason")
@@ -41,10 +43,11 @@ def counted_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     return sorted(ended, key=lambda trial: trial.number)
 
 
-def readable(trials: Iterable[FrozenTrial]) -> Reading:
-    """Returns the trials that count, each with what of its attributes can be relied on, and what could not be read.
+def read_counted_trials(trials: Iterable[FrozenTrial]) -> Reading:
+    """Returns the trials that count, each with the attributes that can be relied on, and what could not be read.
 
     Whatever shows trials reads them through here: one odd trial takes nothing from the others. See `study.reading`.
+    Trials that were read before come out as they went in.
     """
     return readable_trials(counted_trials(trials))
 
@@ -58,14 +61,14 @@ def trials_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
     Hyperparameters are the columns between strategy and source_val (`hyperparameter_names`), so that a table read back
     from its csv still knows them. Values are untouched: floats round-trip exactly.
     """
-    counted = readable(trials).value
+    counted = read_counted_trials(trials).value
     attributes = [TrialAttributes.of(trial) for trial in counted]
 
     # Hyperparameters and measures differ from trial to trial: a column for each that any trial has.
-    configs = [_renamed(each.config, "knob", _FIXED) for each in attributes]
+    configs = [_as_columns(each.config, "knob", _FIXED) for each in attributes]
     config_names = _all_names(configs)
     taken = (*_FIXED, *config_names)
-    measures = [_renamed(each.measures, "measure", taken) for each in attributes]
+    measures = [_as_columns(each.measures, "measure", taken) for each in attributes]
     measures = [row | _at_rungs(trial) for row, trial in zip(measures, counted, strict=True)]
     measure_names = _all_names(measures)
 
@@ -96,8 +99,16 @@ def _all_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _renamed(values: object, prefix: str, taken: Sequence[str]) -> dict[str, Any]:
-    """Returns a flat copy without the columns that stand elsewhere; other clashing names get a prefix."""
+def _as_columns(values: object, prefix: str, taken: Sequence[str]) -> dict[str, Any]:
+    """Returns the cells of one row for a trial's hyperparameters or measures, by column.
+
+    Strategy and objectives are left out: they have columns of their own. Nested values become JSON.
+
+    Args:
+        values: The hyperparameters or measures by name; None where the trial has none.
+        prefix: What a name gets before it where its column is taken.
+        taken: The columns that other cells have.
+    """
     if not isinstance(values, dict):
         return {}
     result = {}
@@ -111,7 +122,7 @@ def _renamed(values: object, prefix: str, taken: Sequence[str]) -> dict[str, Any
 
 
 def _at_rungs(trial: FrozenTrial) -> dict[str, float]:
-    """Returns both objectives at every rung that a trial came to, as the table names them."""
+    """Returns both objectives at every rung that a trial came to, by column, such as "source_val@0.500"."""
     rungs = {name.removeprefix(RUNG): pair for name, pair in trial.user_attrs.items() if name.startswith(RUNG)}
     return {
         RUNG_COLUMN.format(objective, share): value
@@ -127,7 +138,7 @@ def rung_shares(table: pd.DataFrame) -> list[str]:
 
 
 def _objectives(trial: FrozenTrial) -> tuple[float, float]:
-    """Returns the trial's objectives; an unfinished one shows the last it measured, if anything."""
+    """Returns both objectives of a trial: of a stopped one those of its last evaluation, NaN where it has none."""
     if trial.values is not None and len(trial.values) == 2:
         return trial.values[0], trial.values[1]
     measures = TrialAttributes.of(trial).measures or {}
@@ -158,27 +169,27 @@ def finished_trials(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def objective_vectors(trial: FrozenTrial) -> list[list[float]]:
-    """Returns both objectives of a finished trial's adapted network, then of its interpolated ones.
+    """Returns both objectives of a finished trial's adapted network, then of each interpolated one.
 
     Networks that forget more of the source than their study allows are left out.
     """
+    # The adapted network, whose objectives are the trial's own.
     values = trial.values
     if values is None or len(values) != 2 or not all(map(is_number, values)):
         return []
-
-    stored = {"measures": TrialAttributes.of(trial).measures or {}}
-    measures = readable_attributes(stored)[0].get("measures", {})
-
     vectors = [list(values)]
-    source_prefix, target_prefix = (INTERPOLATED_COLUMN.format(name, "") for name in OBJECTIVES)
-    for name, source in measures.items():
-        if not name.startswith(source_prefix):
-            continue
-        target = measures.get(target_prefix + name.removeprefix(source_prefix))
-        if source is not None and target is not None:
-            vectors.append([source, target])
 
-    min_source_accuracy = measures.get(MIN_SOURCE_ACCURACY) or 0.0
+    # The interpolated networks, whose objectives are measures.
+    stored = {"measures": TrialAttributes.of(trial).measures or {}}
+    attributes, _ = readable_attributes(stored)
+    measures = attributes.get("measures", {})
+    for interpolation in evaluated_interpolations(measures):
+        vector = [measures[INTERPOLATED_COLUMN.format(objective, interpolation)] for objective in OBJECTIVES]
+        if None not in vector:
+            vectors.append(vector)
+
+    # Those below the minimum go; NaN, which is not below it, stays.
+    min_source_accuracy = measures.get(MIN_SOURCE_MEASURE) or 0.0
     return [vector for vector in vectors if not vector[0] < min_source_accuracy]
 
 
@@ -196,22 +207,39 @@ def describe_reference(record: StudyRecord) -> str:
     return f"({source:g}, {target:g})"
 
 
-def model_file(number: int, share: float = 1.0, slope: float = 0.0) -> str:
-    """Returns where a network is kept, relative to the study's folder.
+def model_file(number: int, alpha: float = 1.0, slope: float = 0.0) -> str:
+    """Returns the file of a network, relative to the study's folder: "models/trial-0012-at-0.50.safetensors".
 
     Args:
-        number: The trial's.
-        share: How far the network's first layer is from the baseline's towards the adapted network's, 1 for the
-            adapted network itself.
-        slope: How much larger the share of the last layer is than that of the first.
+        number: Number of the trial.
+        alpha: Where the network's first layer lies between the baseline's, 0, and the adapted network's, 1.
+        slope: How much further the last layer lies; alpha 1 and slope 0 are the adapted network itself.
     """
-    is_adapted = (share, slope) == (1, 0)
-    place = "" if is_adapted else f"-at-{interpolation_name(share, slope)}"
+    is_adapted = (alpha, slope) == (1, 0)
+    place = "" if is_adapted else f"-at-{interpolation_name(alpha, slope)}"
     return f"models/trial-{number:04d}{place}.safetensors"
 
 
-def interpolation_name(share: float, slope: float) -> str:
+def interpolation_name(alpha: float, slope: float) -> str:
     """Returns the name of an interpolation point: "0.50", or "0.00+1.00" with its slope."""
     if not slope:
-        return f"{share:.2f}"
-    return f"{share:.2f}+{slope:.2f}"
+        return f"{alpha:.2f}"
+    return f"{alpha:.2f}+{slope:.2f}"
+
+
+def parse_interpolation_name(name: str) -> tuple[float, float]:
+    """Returns alpha and slope of an interpolation point, from its `interpolation_name`."""
+    alpha, _, slope = name.partition("+")
+    return float(alpha), float(slope or 0)
+
+
+def evaluated_interpolations(names: Iterable[str]) -> list[str]:
+    """Returns the name of each interpolation point that has both objectives.
+
+    Args:
+        names: Of measures, or of a table's columns, such as "source_val/0.50".
+    """
+    present = list(names)
+    source_prefix, target_prefix = (INTERPOLATED_COLUMN.format(objective, "") for objective in OBJECTIVES)
+    interpolations = [name.removeprefix(source_prefix) for name in present if name.startswith(source_prefix)]
+    return [interpolation for interpolation in interpolations if target_prefix + interpolation in present]

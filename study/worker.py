@@ -43,24 +43,27 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the worker; returns the exit code."""
-    return run_command(join, arguments, interrupted="interrupted; the trial goes back to the study")
+    return run_command(parse_and_join, arguments, interrupted="interrupted; the trial goes back to the study")
 
 
-def join(arguments: list[str] | None) -> int:
+def parse_and_join(arguments: list[str] | None) -> int:
     """Checks the command line and works for the study until no trial is left; returns the exit code."""
     args = build_parser().parse_args(arguments)
     check_arguments(args)
+
+    # This process needs a worker's environment, and ends with the parent that started it.
     if arguments is None and not WORKER_ENVIRONMENT.keys() <= os.environ.keys():
         # The allocator and the thread pools read their settings when a process starts, so it starts again.
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], worker_environment())
     if args.parent:
         exit_with_parent(args.parent)
-    return work(args)
+
+    return join_study(args)
 
 
-def work(args: argparse.Namespace) -> int:
+def join_study(args: argparse.Namespace) -> int:
     """Works for the study until no trial is left; returns the exit code, which a parent acts upon."""
-    # Only now, since --help must not wait for Optuna.
+    # Not before: what a worker imports, such as Optuna, would keep --help waiting.
     from study.execution.worker_loop import run_worker  # noqa: PLC0415
 
     try:

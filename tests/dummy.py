@@ -20,7 +20,7 @@ from fer.config import AdaptationConfig
 from study.execution.progress import Progress
 from study.execution.supervisor import supervise
 from study.execution.worker_loop import run_trials
-from study.execution.worker_process import Worker, worker_process
+from study.execution.worker_process import Worker, start_worker_process
 from study.machine import exit_with_parent, keep_private
 from study.options import StudyOptions
 from study.storage.backend import load_study, open_storage, trials_of
@@ -47,7 +47,7 @@ def run_dummy(trial: optuna.Trial, seconds: float) -> None:
 
 def spawn_dummy(seconds: float, options: StudyOptions, name: str, until: float) -> Worker:
     command = [sys.executable, __file__, "worker", "--seconds", str(seconds), "--parent", str(os.getpid())]
-    return worker_process([*command, "--out", options.out], options.storage)
+    return start_worker_process([*command, "--out", options.out], options.storage)
 
 
 def run_worker(args: argparse.Namespace) -> None:

@@ -169,7 +169,7 @@ def test_a_training_in_blocks_that_diverges_says_so(wide, monkeypatch, settings,
     ],
 )
 def test_blocks_are_for_what_is_quicker_so_and_possible(settings, width, taken):
-    assert loop._fits_blocks(build(width), AdaptationConfig(**settings)) == taken
+    assert loop._suits_onednn_layout(build(width), AdaptationConfig(**settings)) == taken
 
 
 @pytest.mark.parametrize(

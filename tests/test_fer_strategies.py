@@ -1,6 +1,7 @@
 """What every strategy owes: frozen is frozen, caching is exact, penalties are their closed forms, ends are exact."""
 
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
 from fer.config import HEAD, OUTPUT_ANCHORS, AdaptationConfig, canonical, from_flat, to_flat
-from fer.datasets import Split
+from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.layers import LAYERS
 from fer.model import interpolation
@@ -29,29 +30,41 @@ SMALL = replace(TINY, replay_size="all", epochs=2)
 
 def preset(name: str) -> AdaptationConfig:
     config = named(name, SMALL)
-    return replace(config, replay_size=21) if config.replay_size != "all" else config
+    if config.replay_size == "all":
+        return config
+    return replace(config, replay_size=21)
 
 
-def same(one: torch.nn.Sequential, other: torch.nn.Sequential) -> set[str]:
+def equal_layers(first: torch.nn.Sequential, second: torch.nn.Sequential) -> set[str]:
     """Returns the layers in which two networks are bit-identical."""
-    a, b = one.state_dict(), other.state_dict()
-    return set(LAYERS) - {name.split(".")[0] for name in a if not torch.equal(a[name], b[name])}
+    tensors = second.state_dict()
+    different = set()
+    for name, tensor in first.state_dict().items():
+        if not torch.equal(tensor, tensors[name]):
+            layer, _, _ = name.partition(".")
+            different.add(layer)
+    return set(LAYERS) - different
 
 
 @pytest.fixture(scope="module")
 def adapted(source, target, baseline, tmp_path_factory):
     """Every preset adapted with and without a cache."""
     cached = AdaptationTask(baseline, source, target, Runtime(), tmp_path_factory.mktemp("cache"))
-    plain = replace(cached, cache=None)
-    return {name: [adapt(where, preset(name), 5) for where in (cached, plain)] for name in NAMES}
+    uncached = replace(cached, cache=None)
+    results = {}
+    for name in NAMES:
+        config = preset(name)
+        results[name] = [adapt(cached, config, 5), adapt(uncached, config, 5)]
+    return results
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_frozen_layers_are_bit_identical_and_the_others_change(adapted, baseline, name):
-    result, config = adapted[name][0], preset(name)
+    result, _ = adapted[name]
+    config = preset(name)
     frozen = {LAYERS[layer] for layer in range(len(LAYERS)) if layer not in config.trained}
 
-    untouched = same(result.network, baseline.network)
+    untouched = equal_layers(result.network, baseline.network)
 
     assert untouched >= frozen
 
@@ -62,12 +75,14 @@ def test_frozen_layers_are_bit_identical_and_the_others_change(adapted, baseline
 @pytest.mark.parametrize("name", NAMES)
 def test_training_is_the_same_with_and_without_the_cache(adapted, name):
     cached, uncached = adapted[name]
-    losses = [[row["loss"] for row in result.curve if "loss" in row] for result in (cached, uncached)]
+    losses = [row["loss"] for row in cached.curve if "loss" in row]
+    uncached_losses = [row["loss"] for row in uncached.curve if "loss" in row]
+
     # The baseline's outputs are computed in other batches for a cache: their last bits differ (below), and training
     # magnifies that in networks as small as these.
     near = 1e-2 if preset(name).anchor in OUTPUT_ANCHORS else 1e-5
 
-    np.testing.assert_allclose(*losses, atol=near)
+    np.testing.assert_allclose(losses, uncached_losses, atol=near)
 
     if near == 1e-5:
         assert cached.measures == pytest.approx(uncached.measures, abs=1e-5)
@@ -77,22 +92,30 @@ def test_training_is_the_same_with_and_without_the_cache(adapted, name):
 @pytest.mark.parametrize("cut", [HEAD, len(LAYERS)])
 def test_baseline_outputs_are_the_same_with_and_without_the_cache(source, target, baseline, tmp_path, domain, cut):
     cached = AdaptationTask(baseline, source, target, Runtime(), tmp_path)
-    found = []
-    for setting in (cached, replace(cached, cache=None)):
-        config = preset("DER++")
-        draws = Draws(setting, config, 5, feature_cut(setting, config))
-        drawn = draws.draw(5)
-        outputs = open_baseline_outputs(draws, domain, drawn, cut)
-        found.append(torch.cat([outputs(step) for step in range(drawn.boundaries[-1])]))
+    uncached = replace(cached, cache=None)
+    config = preset("DER++")
 
-    assert len(found[0]) > 20 and found[0].std() > 0.01
-    assert torch.allclose(*found, atol=1e-5)
+    def outputs_of(task: AdaptationTask) -> torch.Tensor:
+        draws = Draws(task, config, 5, feature_cut(task, config))
+        schedule = draws.draw(5)
+        outputs_of_step = open_baseline_outputs(draws, domain, schedule, cut)
+        return torch.cat([outputs_of_step(step) for step in range(schedule.boundaries[-1])])
+
+    outputs = outputs_of(cached)
+
+    assert len(outputs) > 20
+    assert outputs.std() > 0.01
+    assert torch.allclose(outputs, outputs_of(uncached), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["EWC", "DER++", "SFA", "soup"])
 def test_equal_seeds_give_equal_networks(adapted, setting, name):
+    first, _ = adapted[name]
+
     again = adapt(setting, preset(name), 5)
-    assert adapted[name][0].curve == again.curve and same(adapted[name][0].network, again.network) == set(LAYERS)
+
+    assert first.curve == again.curve
+    assert equal_layers(first.network, again.network) == set(LAYERS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -106,31 +129,33 @@ def test_every_preset_is_documented_recordable_and_canonical(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not preset(name).fusion_ratio])
 def test_without_fusion_no_source_image_is_touched(setting, monkeypatch, name):
-    config, opened = preset(name), []
+    config = preset(name)
     if config.anchor in ("fisher", "mas"):
         pytest.skip("importances are measured on the source by definition")
-    whole = setting.source.open("train")
-    watched = Split(np.asarray(whole.images).view(Watched), whole.labels, whole.subjects)
-    Watched.opened = opened
+    split = setting.source.open("train")
+    watched = Split(np.asarray(split.images).view(Watched), split.labels, split.subjects)
+    monkeypatch.setattr(Watched, "keys", [])
     original = type(setting.source).open
-    monkeypatch.setattr(
-        type(setting.source),
-        "open",
-        lambda self, split: watched if (self.name, split) == ("source", "train") else original(self, split),
-    )
+
+    def open_watched(self: Dataset, name: str) -> Split:
+        if (self.name, name) == ("source", "train"):
+            return watched
+        return original(self, name)
+
+    monkeypatch.setattr(type(setting.source), "open", open_watched)
 
     adapt(setting, config, 5)
 
-    assert not opened
+    assert not Watched.keys
 
 
 class Watched(np.ndarray):
-    """An array that tells when it is read."""
+    """An array that notes the keys by which it is read."""
 
-    opened: list = []  # noqa: RUF012
+    keys: ClassVar[list[Any]] = []
 
     def __getitem__(self, key):
-        Watched.opened.append(key)
+        Watched.keys.append(key)
         return super().__getitem__(key)
 
 
@@ -145,11 +170,17 @@ def test_the_weight_penalty_and_its_gradient_are_their_closed_forms(weighted):
     theta, start, omega = (tiny_parameters(seed) for seed in (1, 2, 3))
     omega = {name: tensor.square() for name, tensor in omega.items()}
     parameters = {name: tensor.clone().requires_grad_(True) for name, tensor in theta.items()}
+
     penalty = penalties.weight_penalty(parameters, start, omega if weighted else None)
     penalty.backward()
-    factor = {name: omega[name] if weighted else torch.ones_like(omega[name]) for name in omega}
-    expected = sum(0.5 * np.sum(factor[n].numpy() * (theta[n] - start[n]).numpy() ** 2) for n in theta)
 
+    factor = omega
+    if not weighted:
+        factor = {name: torch.ones_like(tensor) for name, tensor in omega.items()}
+    expected = 0.0
+    for name in theta:
+        distance = (theta[name] - start[name]).numpy()
+        expected += 0.5 * np.sum(factor[name].numpy() * distance**2)
     assert float(penalty.detach()) == pytest.approx(expected, rel=1e-6)
     for name, parameter in parameters.items():
         assert torch.allclose(parameter.grad, factor[name] * (theta[name] - start[name]))
@@ -160,30 +191,44 @@ def test_output_distances_are_their_closed_forms_and_zero_at_the_baseline():
     rng = np.random.default_rng(1)
     z, z0 = rng.normal(size=(2, 6, 7))
     t = 2.0
-    p, p0 = (np.exp(x / t) / np.exp(x / t).sum(1, keepdims=True) for x in (z, z0))
-    one, other = torch.from_numpy(z), torch.from_numpy(z0)
-    kl = np.mean(np.sum(p0 * np.log(p0 / p), 1))
 
-    assert float(penalties.logit_distance(one, other, t)) == pytest.approx(t**2 * kl, rel=1e-6)
-    assert float(penalties.feature_distance(one, other)) == pytest.approx(0.5 * np.mean(np.sum((z - z0) ** 2, 1)))
-    assert float(penalties.replay_distance(one, other)) == pytest.approx(np.mean((z - z0) ** 2))
+    def softened(logits: np.ndarray) -> np.ndarray:
+        return np.exp(logits / t) / np.exp(logits / t).sum(1, keepdims=True)
+
+    p = softened(z)
+    p0 = softened(z0)
+    kl = np.mean(np.sum(p0 * np.log(p0 / p), 1))
+    logits = torch.from_numpy(z)
+    baseline_logits = torch.from_numpy(z0)
+
+    logit_distance = penalties.logit_distance(logits, baseline_logits, t)
+    feature_distance = penalties.feature_distance(logits, baseline_logits)
+    replay_distance = penalties.replay_distance(logits, baseline_logits)
+
+    assert float(logit_distance) == pytest.approx(t**2 * kl, rel=1e-6)
+    assert float(feature_distance) == pytest.approx(0.5 * np.mean(np.sum((z - z0) ** 2, 1)))
+    assert float(replay_distance) == pytest.approx(np.mean((z - z0) ** 2))
     for distance in (
         lambda a, b: penalties.logit_distance(a, b, t),
         penalties.feature_distance,
         penalties.replay_distance,
     ):
-        assert float(distance(one, one)) == pytest.approx(0.0, abs=1e-12)
-        assert float(distance(one, other)) > 0
+        assert float(distance(logits, logits)) == pytest.approx(0.0, abs=1e-12)
+        assert float(distance(logits, baseline_logits)) > 0
 
 
 @pytest.mark.parametrize("kind", ["fisher", "mas"])
 def test_importance_is_the_mean_of_each_samples_gradient_and_changes_nothing(baseline, kind):
     before = {name: tensor.clone() for name, tensor in baseline.network.state_dict().items()}
-    inputs, labels = torch.randn(5, 1, 48, 48, generator=torch.Generator().manual_seed(1)), torch.arange(5)
-    found = penalties.importance(baseline.network, kind, inputs, labels)
+    inputs = torch.randn(5, 1, 48, 48, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(5)
+
+    importance = penalties.importance(baseline.network, kind, inputs, labels)
+
     assert all(torch.equal(tensor, before[name]) for name, tensor in baseline.network.state_dict().items())
     assert not any(p.requires_grad or p.grad is not None for p in baseline.network.parameters())
 
+    # The definition, sample by sample.
     network = build(baseline.width)
     network.load_state_dict(before)
     network.eval()
@@ -191,12 +236,16 @@ def test_importance_is_the_mean_of_each_samples_gradient_and_changes_nothing(bas
     for index in range(5):
         logits = network(inputs[index : index + 1])[0]
         network.zero_grad()
-        (torch.log_softmax(logits, 0)[labels[index]] if kind == "fisher" else (logits**2).sum()).backward()
+        log_probability = torch.log_softmax(logits, 0)[labels[index]]
+        output = log_probability if kind == "fisher" else (logits**2).sum()
+        output.backward()
         for name, p in network.named_parameters():
             sums[name] += p.grad**2 if kind == "fisher" else p.grad.abs()
-    mean = sum(s.sum() for s in sums.values()) / sum(s.numel() for s in sums.values())
+
+    mean = sum(total.sum() for total in sums.values()) / sum(total.numel() for total in sums.values())
     for name, total in sums.items():
-        assert torch.allclose(found[name], (total / mean).clamp(max=penalties.LARGEST_IMPORTANCE), rtol=1e-4, atol=1e-6)
+        expected = (total / mean).clamp(max=penalties.LARGEST_IMPORTANCE)
+        assert torch.allclose(importance[name], expected, rtol=1e-4, atol=1e-6)
 
 
 def test_importances_are_computed_once_per_baseline(setting, monkeypatch):
@@ -215,118 +264,156 @@ def distance(network: torch.nn.Sequential, baseline) -> float:
 @pytest.mark.parametrize("anchor", ["weights", "fisher", "mas"])
 def test_a_stronger_anchor_stays_nearer_to_the_baseline(setting, anchor):
     config = replace(SMALL, epochs=8, anchor=anchor)
-    weak, strong = (adapt(setting, replace(config, anchor_weight=w), 5) for w in (1e-6, 1.0))
+
+    weak = adapt(setting, replace(config, anchor_weight=1e-6), 5)
+    strong = adapt(setting, replace(config, anchor_weight=1.0), 5)
+
     assert distance(strong.network, setting.baseline) < 0.8 * distance(weak.network, setting.baseline)
 
 
 @pytest.mark.parametrize("anchor, ratio", [("logits", 0.0), ("features", 0.0), ("replay", 0.5)])
 def test_an_anchor_on_outputs_keeps_them_nearer(setting, anchor, ratio):
     config = replace(SMALL, epochs=8, fusion_ratio=ratio, anchor=anchor)
-    free, held = (adapt(setting, replace(config, anchor_weight=w), 5) for w in (0.0, 3.0))
     split = setting.dataset("source" if anchor == "replay" else "target").open("train")
     images = torch.from_numpy(np.array(split.images)).float().unsqueeze(1).sub(128).div(64)
     cut = 12 if anchor == "features" else 13
-    with torch.no_grad():
-        wanted = setting.baseline.network[:cut](images)
-        far, near = (float((r.network[:cut](images) - wanted).square().mean()) for r in (free, held))
 
-    assert near < 0.8 * far
+    free = adapt(setting, replace(config, anchor_weight=0.0), 5)
+    anchored = adapt(setting, replace(config, anchor_weight=3.0), 5)
+
+    def distance_of_outputs(network: torch.nn.Sequential) -> float:
+        with torch.no_grad():
+            difference = network[:cut](images) - setting.baseline.network[:cut](images)
+        return float(difference.square().mean())
+
+    assert distance_of_outputs(anchored.network) < 0.8 * distance_of_outputs(free.network)
 
 
 def test_both_ends_of_the_way_are_exact(setting, baseline):
     plan = EvaluationPlan(interpolation_points=((0.0, 0.0), (0.5, 0.0), (1.0, 0.0)))
-    result = adapt(setting, replace(SMALL, fusion_ratio=0.5), 5, plan=plan)
-    start, middle, end = result.interpolated
 
-    assert same(start.network, baseline.network) == set(LAYERS)
-    assert same(end.network, result.network) == set(LAYERS)
-    assert end.measures.items() <= result.measures.items() and start.measures["retention"] == 1.0
-    assert same(middle.network, baseline.network) == same(middle.network, result.network) == set()
+    result = adapt(setting, replace(SMALL, fusion_ratio=0.5), 5, plan=plan)
+
+    start, middle, end = result.interpolated
+    assert equal_layers(start.network, baseline.network) == set(LAYERS)
+    assert equal_layers(end.network, result.network) == set(LAYERS)
+    assert end.measures.items() <= result.measures.items()
+    assert start.measures["retention"] == 1.0
+    assert equal_layers(middle.network, baseline.network) == set()
+    assert equal_layers(middle.network, result.network) == set()
     assert adapt(setting, replace(SMALL, alpha=0.0), 5).measures["retention"] == 1.0
 
 
 def test_what_comes_out_half_way_is_the_point_half_way(setting):
-    whole = adapt(setting, SMALL, 5, plan=EvaluationPlan(interpolation_points=((0.5, 0.0),)))
+    plan = EvaluationPlan(interpolation_points=((0.5, 0.0),))
+
+    result = adapt(setting, SMALL, 5, plan=plan)
     half = adapt(setting, replace(SMALL, alpha=0.5), 5)
 
-    assert same(whole.interpolated[0].network, half.network) == set(LAYERS)
-    assert whole.interpolated[0].measures.items() <= half.measures.items()
+    middle = result.interpolated[0]
+    assert equal_layers(middle.network, half.network) == set(LAYERS)
+    assert middle.measures.items() <= half.measures.items()
 
 
 @pytest.mark.parametrize("answers", [[False], [True, False], [True, True]])
 def test_ways_are_scored_where_the_end_or_the_first_leads_or_may_be_hoped_to(setting, answers):
-    asked, scored = [], [0, 1, 3][sum(answers)]
+    points = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
+    evaluated = [0, 1, 3][sum(answers)]
+    questions = []
 
-    def leads(found):
-        asked.append([[measures[name] for name in ("source_val", "target_val")] for measures in found])
-        return answers[len(asked) - 1]
+    def objectives(measures):
+        return [measures["source_val"], measures["target_val"]]
 
-    ways = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
-    found = adapt(setting, SMALL, 5, plan=EvaluationPlan(interpolation_points=ways, would_join_front=leads))
-    assert [(step.alpha, step.slope) for step in found.interpolated] == list(ways[:scored])
+    def would_join_front(measures_of_networks):
+        questions.append([objectives(measures) for measures in measures_of_networks])
+        return answers[len(questions) - 1]
 
-    hoped = []
-    for domain, usual in (("source", 0.035), ("target", 0.06)):
-        labels, end = validation_labels(setting)[domain], found.measures[f"{domain}_val"]
-        start = float(np.mean(baseline_logits(setting)[domain].argmax(1) == labels))
-        hoped.append((start + end) / 2 + max(usual, 2 * (0.1 / len(labels)) ** 0.5))
-    ends = [found.measures["source_val"], found.measures["target_val"]]
-    assert asked[0] == [ends, pytest.approx(hoped)]
-    assert asked[1:] == [
-        [ends, [step.measures["source_val"], step.measures["target_val"]]] for step in found.interpolated[:1]
-    ]
+    plan = EvaluationPlan(interpolation_points=points, would_join_front=would_join_front)
+    result = adapt(setting, SMALL, 5, plan=plan)
+
+    assert [(network.alpha, network.slope) for network in result.interpolated] == list(points[:evaluated])
+
+    # The first question is about the end, and about the first point's optimistic estimate.
+    end = objectives(result.measures)
+    estimate = []
+    for domain, bonus in (("source", 0.035), ("target", 0.06)):
+        labels = validation_labels(setting)[domain]
+        baseline_accuracy = float(np.mean(baseline_logits(setting)[domain].argmax(1) == labels))
+        noise = 2 * (0.1 / len(labels)) ** 0.5
+        middle = (baseline_accuracy + result.measures[f"{domain}_val"]) / 2
+        estimate.append(middle + max(bonus, noise))
+    assert questions[0] == [end, pytest.approx(estimate)]
+
+    # The second, if there is one, is about the end and the first point itself.
+    assert questions[1:] == [[end, objectives(network.measures)] for network in result.interpolated[:1]]
 
 
 def test_coefficients_grow_with_depth_by_the_slope():
     shares = interpolation.interpolation_shares(0.2, 0.8)
-    assert np.allclose([shares[0], shares[-1]], [0.2, 1.0]) and np.allclose(np.diff(shares), 0.8 / 12)
+    assert np.allclose([shares[0], shares[-1]], [0.2, 1.0])
+    assert np.allclose(np.diff(shares), 0.8 / 12)
 
 
 def test_estimated_statistics_are_those_of_the_data(baseline):
     network = interpolation.interpolate(baseline.network, baseline.network, [1.0] * 13)
     batches = [torch.randn(64, 1, 48, 48, generator=torch.Generator().manual_seed(s)) for s in range(3)]
+
     interpolation.estimate_batch_norm(network, 0, [0], batches, Runtime())
+
     with torch.no_grad():
         outputs = [network.conv1_1.conv(batch) for batch in batches]
     mean = torch.stack([output.mean((0, 2, 3)) for output in outputs]).mean(0)
-
-    assert torch.allclose(network.conv1_1.norm.running_mean, mean, atol=1e-5)
-    assert same(network, baseline.network) == set(LAYERS[1:])
-    assert not network.conv1_1.norm.training and network.conv1_1.norm.momentum == 0.1
+    norm = network.conv1_1.norm
+    assert torch.allclose(norm.running_mean, mean, atol=1e-5)
+    assert equal_layers(network, baseline.network) == set(LAYERS[1:])
+    assert not norm.training
+    assert norm.momentum == 0.1
 
 
 def test_averaging_with_the_start_moves_less(setting):
-    free, pulled = (adapt(setting, replace(SMALL, epochs=8, averaging=b), 5) for b in (0.0, 0.5))
+    free = adapt(setting, replace(SMALL, epochs=8, averaging=0.0), 5)
+    pulled = adapt(setting, replace(SMALL, epochs=8, averaging=0.5), 5)
+
     assert distance(pulled.network, setting.baseline) < 0.8 * distance(free.network, setting.baseline)
 
 
 def test_averaging_goes_on_while_the_head_is_trained_alone(setting):
     both = adapt(setting, replace(SMALL, epochs=4, averaging=0.5, head_first=0.5), 5)
     alone = adapt(setting, replace(SMALL, epochs=4, head_first=0.5), 5)
+
     assert 0 < distance(both.network, setting.baseline) < distance(alone.network, setting.baseline)
 
 
 def test_the_head_alone_moves_first(setting):
     config = replace(SMALL, head_first=0.9, epochs=2)
+
     only_head = adapt(setting, replace(config, epochs=1, head_first=0.99), 5)
-    assert same(only_head.network, setting.baseline.network) >= set(LAYERS[:10])
+
+    assert equal_layers(only_head.network, setting.baseline.network) >= set(LAYERS[:10])
 
 
 def test_sharpness_aware_steps_of_no_radius_are_plain_ones_up_to_dropout(setting):
-    plain, barely, wide = (adapt(setting, replace(SMALL, sam=radius), 5) for radius in (0.0, 1e-9, 0.5))
-    far, near = distance(plain.network, setting.baseline), distance(barely.network, setting.baseline)
+    plain = adapt(setting, replace(SMALL, sam=0.0), 5)
+    barely = adapt(setting, replace(SMALL, sam=1e-9), 5)
+    wide = adapt(setting, replace(SMALL, sam=0.5), 5)
 
-    assert near == pytest.approx(far, rel=0.3)
-    assert same(plain.network, wide.network) == set()
+    plain_distance = distance(plain.network, setting.baseline)
+    assert distance(barely.network, setting.baseline) == pytest.approx(plain_distance, rel=0.3)
+    assert equal_layers(plain.network, wide.network) == set()
 
 
 def test_replay_is_balanced_over_the_expressions():
     labels = np.repeat(np.arange(7), [50, 3, 20, 40, 30, 10, 60])
-    chosen = penalties.choose_balanced(labels, 35, np.random.default_rng(1))
-    counts = np.bincount(labels[chosen])
 
-    assert len(chosen) == 35 and counts[1] == 3 and counts.max() - counts[counts > 3].min() <= 1
-    assert np.array_equal(penalties.choose_balanced(labels, 9999, np.random.default_rng(1)), np.arange(213))
+    chosen = penalties.choose_balanced(labels, 35, np.random.default_rng(1))
+    everything = penalties.choose_balanced(labels, 9999, np.random.default_rng(1))
+
+    # All three images of the rare expression, and equally many of each of the others.
+    counts = np.bincount(labels[chosen])
+    assert len(chosen) == 35
+    assert counts[1] == 3
+    assert counts.max() - counts[counts > 3].min() <= 1
+    assert np.array_equal(everything, np.arange(213))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from study.reporting.trial_details import collect_trial_details
 from study.search.early_stopping import vectors_at_rung
 from study.storage.slots import slot_owners
 from study.tracking import payloads
-from study.trials import objective_vectors, readable, trials_table
+from study.trials import objective_vectors, read_counted_trials, trials_table
 
 ATTRIBUTES = ("strategy", "config", "measures", "curve", "seconds", "reason", "confusion", "rung:0.500", "rung:x",
               "rung on the way:0.500", "twin_of", "key", "worker", "seed", "copy_of", "slot", "unheard of",
@@ -44,7 +44,7 @@ def assert_others_are_reported(trials: list[Any]) -> None:
     others = table[table["number"] != 2]
     for name in ("number", "state", "source_val", "target_val", "reason", "seconds"):
         assert values_of(others[name]) == values_of(without[name])
-    assert_all_is_written(table, readable(trials).value)
+    assert_all_is_written(table, read_counted_trials(trials).value)
 
     # These are read while the study goes on.
     assert {trial.number for trial in slot_owners(trials).values()} >= {0, 1}
@@ -89,7 +89,7 @@ def test_a_trial_without_one_of_its_attributes_is_reported(name):
     trials[2].user_attrs.pop(name, None)
 
     assert_others_are_reported(trials)
-    assert readable(trials).odd == []
+    assert read_counted_trials(trials).odd == []
 
 
 @pytest.mark.parametrize("place, value", odd_cases(*INNER, every=17))
@@ -114,12 +114,12 @@ def test_a_finished_trial_without_two_accuracies_counts_as_a_failed_one(values):
 
     row = trials_table(trials).set_index("number").loc[2]
     assert row["state"] == "failed" and row["reason"] == reading.UNREADABLE
-    assert readable(trials).odd == ["trial 2 (objectives)"]
+    assert read_counted_trials(trials).odd == ["trial 2 (objectives)"]
 
 
 def test_what_is_sound_is_read_as_it_is():
     trials = made_trials(30)
-    kept = readable(trials)
+    kept = read_counted_trials(trials)
     assert all(one is other for one, other in zip(kept.value, trials, strict=True)) and kept.odd == []
 
     info, trials = made_confirmed()
@@ -130,7 +130,7 @@ def test_the_notice_names_what_was_left_out():
     trials = sound_trials()
     trials[2].user_attrs |= {"curve": 1, "seconds": "x"}
     trials[5].user_attrs["measures"]["retention"] = "\x1b[31m"
-    said = stored_values.notice(readable(trials).odd)
+    said = stored_values.notice(read_counted_trials(trials).odd)
     assert "2 entries" in said and "trial 2 (curve, seconds)" in said and "trial 5 (measures.retention)" in said
 
     many = stored_values.notice([f"trial {number} (curve)" for number in range(100)])

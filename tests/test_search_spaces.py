@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution
 from fer.adaptation.methods import HALF, METHODS, STRATEGIES, named
 from fer.config import NATURAL, AdaptationConfig, canonical, fingerprint, from_flat, to_flat
 from fer.errors import InputError
-from search_spaces import SPACES, choose, full, named_in, paper
+from search_spaces import SPACES, full, named_in, paper, suggest_adaptation
 from search_spaces.initial_trials import InitialTrial
 
 BASE = AdaptationConfig()
@@ -18,7 +18,7 @@ BASE = AdaptationConfig()
 
 def ask(study: optuna.Study, space: str, index: int) -> tuple[str, AdaptationConfig]:
     SPACES[space].initial_trial(BASE, index).enqueue(study, slot=index)
-    return choose(space, study.ask(), BASE)
+    return suggest_adaptation(space, study.ask(), BASE)
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -52,7 +52,7 @@ def test_samplers_are_shown_the_fusion_ratio_that_fusion_has(space):
     fusion.enqueue(study, slot=0)
     trial = study.ask()
 
-    strategy, config = choose(space, trial, BASE)
+    strategy, config = suggest_adaptation(space, trial, BASE)
 
     assert strategy == "FU" and config == named("FU", BASE)
     assert trial.params == fusion.params and trial.params["fusion_ratio"] == HALF
@@ -64,7 +64,7 @@ def test_the_fusion_ratio_is_searched_on_a_log_scale_from_one_in_a_hundred(space
     drawn = []
     for _ in range(300):
         trial = study.ask()
-        choose(space, trial, BASE)
+        suggest_adaptation(space, trial, BASE)
         drawn.append(trial)
     having = [trial for trial in drawn if "fusion_ratio" in trial.params]
     assert {trial.distributions["fusion_ratio"] for trial in having} == {FloatDistribution(0.01, 0.95, log=True)}
@@ -78,7 +78,7 @@ def test_the_papers_space_reaches_fusion_from_scratch_with_the_budget_of_all_oth
     study = optuna.create_study(directions=["maximize"] * 2)
     study.enqueue_trial({"strategy": paper.FROM_SCRATCH, "amount": amount})
 
-    strategy, config = choose("paper", study.ask(), BASE)
+    strategy, config = suggest_adaptation("paper", study.ask(), BASE)
 
     assert strategy == "FU-scratch"
     assert config == replace(BASE, amount=amount, init="scratch", fusion_ratio=NATURAL)
@@ -122,7 +122,7 @@ def test_the_papers_grid_is_exact_and_repeats_with_other_seeds():
     for index in range(18):
         paper.initial_trial(BASE, index).enqueue(study, slot=index)
         trial = study.ask()
-        strategy, config = choose("paper", trial, BASE)
+        strategy, config = suggest_adaptation("paper", trial, BASE)
         grid.append((strategy, config.amount, trial.user_attrs["replicate"]))
     expected = {("BL", 1.0)} | {(s, a) for s in ("FC", "FC+CL", "RE", "FU") for a in (0.5, 1.0)}
 

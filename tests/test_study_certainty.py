@@ -14,7 +14,7 @@ from study.reporting.findings import list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.significance import describe_change, describe_front_differences, describe_intervals
-from study.trials import ERROR, model_file, trials_table
+from study.trials import TARGET_ERROR_MEASURE, model_file, trials_table
 
 
 def confirmed_info(people: int, images: int, seeds: int = 5, level: float = 0.0, front: int = 2, **changes) -> dict:
@@ -154,7 +154,7 @@ def test_an_unconfirmed_recommendation_says_how_sure_validation_makes_it(sizes, 
     info = made_info(target={"name": "jaffe", "kind": "real", "report": report})
     trials = made_trials(3)
     for trial in trials if error else ():
-        trial.user_attrs["measures"][ERROR] = error
+        trial.user_attrs["measures"][TARGET_ERROR_MEASURE] = error
     table = trials_table(trials)
     knee = find_knee(front_table(table))
 
@@ -170,7 +170,7 @@ def test_an_unconfirmed_recommendation_says_how_sure_validation_makes_it(sizes, 
 
 def test_validation_errors_of_a_network_on_the_way_are_its_own():
     between = {"source_val": 0.5, "target_val": 0.5, "source_val/0.50": 0.9, "target_val/0.50": 0.9}
-    errors = {ERROR: 0.1, f"{ERROR}/0.50": 0.02}
+    errors = {TARGET_ERROR_MEASURE: 0.1, f"{TARGET_ERROR_MEASURE}/0.50": 0.02}
     table = trials_table([made_trial(0, measures=between | errors)])
     knee = find_knee(front_table(table))
 

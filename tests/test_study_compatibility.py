@@ -10,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from made_study import made_info
-from search_spaces import SPACES, choose, paper
+from search_spaces import SPACES, paper, suggest_adaptation
 from study.options import StudyOptions
 from study.pipeline.resume import find_record
 from study.record import StudyRecord
@@ -44,7 +44,7 @@ def test_whatever_a_space_draws_fits_it_waiting_running_and_ended(space):
     for state in (TrialState.COMPLETE, TrialState.FAIL, None):
         for _ in range(15):
             trial = study.ask()
-            choose(space, trial, BASE)
+            suggest_adaptation(space, trial, BASE)
             if state is not None:
                 study.tell(trial, [0.5, 0.5] if state == TrialState.COMPLETE else None, state)
 
@@ -56,7 +56,7 @@ def test_whatever_a_space_draws_fits_it_waiting_running_and_ended(space):
 def test_a_trial_that_died_while_it_was_asked_fits(space, asked):
     study = new_study()
     whole = study.ask()
-    choose(space, whole, BASE)
+    suggest_adaptation(space, whole, BASE)
     study.enqueue_trial(whole.params)
     part = study.ask()
     for name in list(whole.params)[:asked]:

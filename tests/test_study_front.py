@@ -23,7 +23,7 @@ from study.fronts import (
 from study.record import StudyRecord
 from study.reporting.figures import draw_figures
 from study.trials import (
-    MIN_SOURCE_ACCURACY,
+    MIN_SOURCE_MEASURE,
     OBJECTIVES,
     counted_trials,
     describe_reference,
@@ -241,7 +241,7 @@ def test_what_keeps_too_little_of_the_source_is_no_answer():
         trial.user_attrs["measures"] |= {
             "source_val/0.50": 0.55,
             "target_val/0.50": 0.4,
-            MIN_SOURCE_ACCURACY: 0.5,
+            MIN_SOURCE_MEASURE: 0.5,
         }
     rows = trials_table(trials)
     assert front_table(rows)[OBJECTIVES].to_numpy().tolist() == [[0.55, 0.4], [0.6, 0.3]]

@@ -50,58 +50,68 @@ def taken_elsewhere(study: optuna.Study) -> optuna.Trial:
     return trial
 
 
-def look(watch: LeaseMonitor, clock: Clock, study: optuna.Study, seconds: float, step: float = 5.0) -> list[int]:
-    """Looks every `step` seconds; returns the numbers given up at the last look."""
-    ended: list[int] = []
+def expired_after(
+    monitor: LeaseMonitor, clock: Clock, study: optuna.Study, seconds: float, step: float = 5.0
+) -> list[int]:
+    """Lets time pass and asks the monitor every `step` seconds; returns the trials of its last answer, by number."""
+    numbers: list[int] = []
     for _ in range(int(seconds / step)):
         clock.now += step
-        ended = [trial.number for trial in watch.expired(trials_of(study))]
-    return ended
+        expired = monitor.expired(trials_of(study))
+        numbers = [trial.number for trial in expired]
+    return numbers
 
 
 def test_a_worker_elsewhere_is_given_up_when_its_lease_runs_out_and_not_before(study):
     taken_elsewhere(study)
     clock = Clock()
 
-    watch = LeaseMonitor(lease=60, clock=clock)
+    monitor = LeaseMonitor(lease=60, clock=clock)
 
-    assert look(watch, clock, study, 60) == []
-    assert look(watch, clock, study, 5) == [0]
+    assert expired_after(monitor, clock, study, 60) == []
+    assert expired_after(monitor, clock, study, 5) == [0]
 
 
 def test_a_beat_renews_the_lease_whatever_it_says(study):
     trial = taken_elsewhere(study)
     clock = Clock()
-    watch = LeaseMonitor(lease=60, clock=clock)
-    for sign in (5, 3, 4):  # only that it changes counts, so no clock has to be right
-        look(watch, clock, study, 55)
-        trial.set_user_attr("beat", sign)
-        assert look(watch, clock, study, 5) == []
+    monitor = LeaseMonitor(lease=60, clock=clock)
 
-    assert look(watch, clock, study, 60) == [0]
+    # Only that the sign changes counts, so no clock has to be right.
+    for sign in (5, 3, 4):
+        expired_after(monitor, clock, study, 55)
+        trial.set_user_attr("beat", sign)
+        assert expired_after(monitor, clock, study, 5) == []
+
+    assert expired_after(monitor, clock, study, 60) == [0]
 
 
 def test_a_watcher_that_slept_or_had_no_storage_gives_nobody_up_for_it(study):
     taken_elsewhere(study)
     clock = Clock()
-    watch = LeaseMonitor(lease=60, clock=clock)
-    look(watch, clock, study, 10)
-    assert look(watch, clock, study, 3600, step=3600) == []
+    monitor = LeaseMonitor(lease=60, clock=clock)
+    expired_after(monitor, clock, study, 10)
 
+    # An hour without a comparison.
+    assert expired_after(monitor, clock, study, 3600, step=3600) == []
+
+    # A clock that was set back.
     clock.now -= 7200
-    assert look(watch, clock, study, 5) == []
+    assert expired_after(monitor, clock, study, 5) == []
 
 
 def test_wall_clocks_play_no_part(study, monkeypatch):
     mine = claim_trial(study, "random", 1)
     taken_elsewhere(study)
-    watch = LeaseMonitor()
-    watch.expired(trials_of(study))
+    monitor = LeaseMonitor()
+    monitor.expired(trials_of(study))
+
     for jump in (10 * 365 * 86400, -10 * 365 * 86400):
         monkeypatch.setattr(time, "time", lambda jump=jump: 1.7e9 + jump)
-        assert watch.expired(trials_of(study)) == []
+        assert monitor.expired(trials_of(study)) == []
 
-    assert mine is not None and requeue_expired(study) == 0
+    assert mine is not None
+    assert requeue_expired(study) == 0
 
 
 def test_a_claim_that_was_never_signed_runs_out(study):
@@ -109,18 +119,22 @@ def test_a_claim_that_was_never_signed_runs_out(study):
     storage.set_trial_state_values(trials_of(study)[0]._trial_id, TrialState.RUNNING)
     clock = Clock()
 
-    watch = LeaseMonitor(lease=600, unsigned=15, clock=clock)
+    monitor = LeaseMonitor(lease=600, unsigned=15, clock=clock)
 
-    assert look(watch, clock, study, 15) == [] and look(watch, clock, study, 5) == [0]
+    assert expired_after(monitor, clock, study, 15) == []
+    assert expired_after(monitor, clock, study, 5) == [0]
 
 
 def test_a_process_is_told_from_its_successor_with_the_same_number():
     me = identity_of_process()
-    assert not is_gone(me) and is_gone(me | {"since": me["since"] - 100}) and not is_gone(ELSEWHERE)
-
+    predecessor = me | {"since": me["since"] - 100}
     process = subprocess.Popen([sys.executable, "-c", ""])
     birth = leases._birth(process.pid)
     process.wait()
+
+    assert not is_gone(me)
+    assert is_gone(predecessor)
+    assert not is_gone(ELSEWHERE)
     assert is_gone(me | {"pid": process.pid, "since": birth})
 
 
@@ -138,15 +152,21 @@ def test_a_dead_process_that_nobody_waited_for_is_dead():
 def test_a_worker_keeps_its_lease_from_a_thread(study, monkeypatch):
     monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.02)
     trial = claim_trial(study, "random", 1)
+
+    def beats() -> int:
+        return trials_of(study)[0].user_attrs.get("beat", 0)
+
     with holding_lease(study, trial):
         deadline = time.monotonic() + 10
-        while trials_of(study)[0].user_attrs.get("beat", 0) < 3 and time.monotonic() < deadline:
+        while beats() < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
-    beats = trials_of(study)[0].user_attrs["beat"]
-    assert beats >= 3
+    last_beat = beats()
 
+    assert last_beat >= 3
+
+    # The thread has ended with the block.
     time.sleep(0.1)
-    assert trials_of(study)[0].user_attrs["beat"] == beats
+    assert beats() == last_beat
 
 
 @pytest.fixture
@@ -156,25 +176,36 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_second_parent_elsewhere_is_refused_while_the_first_lives(study, quick):
-    said: list[str] = []
-    with exclusive_parent(study, said.append, settle=0):
+    messages: list[str] = []
+    with exclusive_parent(study, messages.append, settle=0):
         first = study.user_attrs["parent"]
+
         # The same parent as another machine sees it: alive by its beats alone.
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(leases, "is_gone", lambda process: False)
-            with pytest.raises(InputError, match="one parent"), exclusive_parent(study, said.append, settle=0):
+            with pytest.raises(InputError, match="one parent"), exclusive_parent(study, messages.append, settle=0):
                 pass
-        assert {k: first[k] for k in ("host", "pid")} == {k: study.user_attrs["parent"][k] for k in ("host", "pid")}
-    assert study.user_attrs["parent"] is None and "waiting" in said[0]
+
+        holder = study.user_attrs["parent"]
+        assert (holder["host"], holder["pid"]) == (first["host"], first["pid"])
+
+    assert study.user_attrs["parent"] is None
+    assert "waiting" in messages[0]
 
 
 def test_a_parent_that_fell_silent_is_followed_by_the_next(study, quick):
     study.set_user_attr("parent", ELSEWHERE | {"beat": 7})
+
     with exclusive_parent(study, lambda text: None, settle=0):
         assert study.user_attrs["parent"]["pid"] == os.getpid()
 
 
 def test_of_two_parents_that_start_together_the_last_writer_stays(study, quick, monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda seconds: study.set_user_attr("parent", ELSEWHERE | {"beat": 0}))
+    def write_as_another_parent(seconds: float) -> None:
+        study.set_user_attr("parent", ELSEWHERE | {"beat": 0})
+
+    # The other parent writes while this one waits for whoever writes last.
+    monkeypatch.setattr(time, "sleep", write_as_another_parent)
+
     with pytest.raises(InputError, match="another"), exclusive_parent(study, lambda text: None):
         pass

@@ -8,7 +8,7 @@ from fer.adaptation.methods import METHODS, named
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from made_study import made_info, made_trial
-from search_spaces import SPACES, choose, full
+from search_spaces import SPACES, full, suggest_adaptation
 from study.execution.claim import claim_trial
 from study.search.initial_trials import front_as_initial_trials, initial_trials, parse_initial_trial
 from study.storage.backend import trials_of
@@ -46,7 +46,7 @@ def test_a_guess_fixes_what_it_names_and_the_space_takes_it(space, text, params)
         study = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(seed))
         study.enqueue_trial(initial.params, initial.user_attrs)
         trial = study.ask()
-        choose(space, trial, BASE)
+        suggest_adaptation(space, trial, BASE)
         assert {name: trial.params[name] for name in params} == params
 
 
@@ -109,7 +109,7 @@ def card_trial(number: int, values: tuple[float, float], **attrs: object) -> opt
     """A finished trial whose choices are drawn from the space `card`."""
     study = optuna.create_study(directions=["maximize"] * 2, sampler=optuna.samplers.RandomSampler(number))
     drawn = study.ask()
-    choose("card", drawn, BASE)
+    suggest_adaptation("card", drawn, BASE)
     trial = made_trial(number, values=values, **attrs)
     trial.params, trial.distributions = drawn.params, drawn.distributions
     return trial
@@ -159,7 +159,7 @@ def test_priors_of_a_study_that_goes_on_take_the_place_of_free_trials_and_are_cl
     fill_slots(study, 8, "card", BASE)
     for _ in range(6):  # the paper's five and a free one
         trial = claim_trial(study, "random", 0)
-        choose("card", trial, BASE)
+        suggest_adaptation("card", trial, BASE)
         trial.study.tell(trial, [0.5, 0.5])
     priors = [parse_initial_trial(f"strategy=RE,lr={lr}", "card", BASE) for lr in (0.01, 0.02, 0.03)]
     for _ in range(2):
@@ -167,7 +167,7 @@ def test_priors_of_a_study_that_goes_on_take_the_place_of_free_trials_and_are_cl
 
     tried = []
     while (trial := claim_trial(study, "random", 0)) is not None:
-        choose("card", trial, BASE)
+        suggest_adaptation("card", trial, BASE)
         tried.append(trial.user_attrs.get("prior"))
         trial.study.tell(trial, [0.5, 0.5])
     assert tried == ["--try strategy=RE,lr=0.01", "--try strategy=RE,lr=0.02"]  # for the third there is no room

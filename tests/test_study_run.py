@@ -15,150 +15,186 @@ from fer.predict import load_network, predict_images
 
 # More trials than the sampler draws at random, by one worker, so that a second study can be compared with it.
 TRIALS = 12
-HOW = ["--workers", "1", "--interpolate", "on", "--trials"]
+OPTIONS = ["--workers", "1", "--interpolate", "on", "--trials"]
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def finished_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished study, tracked in MLflow."""
     folder = tmp_path_factory.mktemp("main-job")
-    return folder, study(folder, *HOW, str(TRIALS))
+    return folder, study(folder, *OPTIONS, str(TRIALS))
 
 
-def test_the_contract_of_the_folder_holds(done):
-    folder, said = done
+def test_the_contract_of_the_folder_holds(finished_study):
+    folder, output = finished_study
+    pictures = set()
+    for stem in ("pareto", "hypervolume", "strategies"):
+        for ending in ("png", "svg", "pdf"):
+            pictures.add(f"{stem}.{ending}")
+
     files = {path.name for path in (folder / "runs" / NAME).iterdir()}
-    pictures = {
-        f"{stem}.{ending}" for stem in ("pareto", "hypervolume", "strategies") for ending in ("png", "svg", "pdf")
-    }
 
     assert files >= {"study.json", "trials.csv", "front.csv", "pareto.html", "report.html", "models"} | pictures
-    for told in ("STAND-IN", "network", "baseline", "storage", "workers", "report.html", "mlflow ui"):
-        assert told in said
+    for text in ("STAND-IN", "network", "baseline", "storage", "workers", "report.html", "mlflow ui"):
+        assert text in output
     assert "SYNTHETIC" in (folder / "runs" / NAME / "report.html").read_text().upper()
 
 
-def test_every_trial_counts_and_the_front_has_its_networks(done):
-    folder, _ = done
+def test_every_trial_counts_and_the_front_has_its_networks(finished_study):
+    folder, _ = finished_study
     trials = trials_of(folder)
-    assert list(trials["number"]) == list(range(TRIALS)) and set(trials["state"]) <= {"finished", "stopped"}
+    assert list(trials["number"]) == list(range(TRIALS))
+    assert set(trials["state"]) <= {"finished", "stopped"}
+
+    # The paper's strategies come first, and none of them is stopped.
     assert (trials["state"][:5] == "finished").all()
     assert list(trials["strategy"][:5]) == ["BL", "FC", "FC+CL", "RE", "FU"]
 
+    # The folder of models holds the front's networks and no others.
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")
-    models = {path.name for path in (folder / "runs" / NAME / "models").iterdir()}
-    assert {f"models/{name}" for name in models} == set(front["model"])
-    assert {"source_val/0.50", "target_val/0.00+1.00"} <= set(trials.columns)
+    models = {f"models/{path.name}" for path in (folder / "runs" / NAME / "models").iterdir()}
+    assert models == set(front["model"])
 
+    # Where an interpolated network was evaluated, its accuracy has an error.
+    assert {"source_val/0.50", "target_val/0.00+1.00"} <= set(trials.columns)
     finished = trials[trials["state"] == "finished"]
     assert (finished["target_val_error"] > 0).all()
-    # Where a network on the way was measured, so was its error.
     assert (finished["target_val_error/0.50"].notna() == finished["target_val/0.50"].notna()).all()
 
 
-def test_a_network_of_the_front_can_be_loaded_and_gives_its_accuracy(done):
-    folder, _ = done
+def test_a_network_of_the_front_can_be_loaded_and_gives_its_accuracy(finished_study):
+    folder, _ = finished_study
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")
     dataset = load("tfeid", data_dir=None, kind="synthetic", cache_dir=folder / "runs/.cache/datasets", scale=0.1)
     split = dataset.open("validation")
+
     for row in front.itertuples():
         network = load_network(folder / "runs" / NAME / row.model)
         probabilities = predict_images(network, np.asarray(split.images))
-        assert np.mean(probabilities.argmax(1) == split.labels) == pytest.approx(row.target_val)
+        accuracy = np.mean(probabilities.argmax(1) == split.labels)
+        assert accuracy == pytest.approx(row.target_val)
 
 
-def test_mlflow_holds_the_parent_and_every_trial(done):
+def test_mlflow_holds_the_parent_and_every_trial(finished_study):
     import mlflow
 
-    folder, _ = done
+    folder, _ = finished_study
+    objectives = ["source_val", "target_val"]
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    runs = client.search_runs(ids, max_results=1000)
-    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
-    children = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
-    assert len(parents) == 1 and len(children) == TRIALS
-    assert {r.data.tags["mlflow.parentRunId"] for r in children} == {parents[0].info.run_id}
 
-    wanted = trials_of(folder).sort_values(["source_val", "target_val"])[["source_val", "target_val"]].to_numpy()
-    found = sorted((r.data.metrics["source_val"], r.data.metrics["target_val"]) for r in children)
-    np.testing.assert_allclose(np.array(found), wanted)
+    runs = client.search_runs(ids, max_results=1000)
+
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(parents) == 1
+    assert len(children) == TRIALS
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+
+    expected = trials_of(folder).sort_values(objectives)[objectives].to_numpy()
+    tracked = sorted([run.data.metrics[name] for name in objectives] for run in children)
+    np.testing.assert_allclose(np.array(tracked), expected)
 
 
 @pytest.mark.slow
-def test_one_worker_and_one_seed_give_identical_trials(done, tmp_path):
-    folder, _ = done
-    study(tmp_path, *HOW, str(TRIALS), "--tracking-uri", "none")
-    pd.testing.assert_frame_equal(*(trials_of(where).drop(columns="seconds") for where in (folder, tmp_path)))
+def test_one_worker_and_one_seed_give_identical_trials(finished_study, tmp_path):
+    folder, _ = finished_study
+
+    study(tmp_path, *OPTIONS, str(TRIALS), "--tracking-uri", "none")
+
+    first = trials_of(folder).drop(columns="seconds")
+    second = trials_of(tmp_path).drop(columns="seconds")
+    pd.testing.assert_frame_equal(first, second)
 
 
-def test_the_same_command_again_changes_nothing_and_a_larger_total_adds(done):
-    folder, _ = done
+def replace_array(path: Path, content: bytes) -> None:
+    """Replaces the file of a prepared dataset's array, and its checksum."""
+    path.write_bytes(content)
+    sums_file = path.with_name(SUMS)
+    sums = json.loads(sums_file.read_text())
+    sums[path.name] = zlib.crc32(content)
+    sums_file.write_text(json.dumps(sums))
+
+
+def test_the_same_command_again_changes_nothing_and_a_larger_total_adds(finished_study):
+    folder, _ = finished_study
     front = (folder / "runs" / NAME / "front.csv").read_bytes()
-    assert "nothing to do" in study(folder, *HOW, str(TRIALS))
+
+    # The same command.
+    assert "nothing to do" in study(folder, *OPTIONS, str(TRIALS))
     assert (folder / "runs" / NAME / "front.csv").read_bytes() == front
 
+    # A search needs no test set: whoever read one now would meet no array there.
     before = trials_of(folder)
-    # A search needs no test set: whoever read one now would find no array there.
     tests = {path: path.read_bytes() for path in (folder / "runs/.cache/datasets").glob("*/test.*.npy")}
     for path in tests:
-        path.write_bytes(b"closed")
-        sums = path.with_name(SUMS)
-        sums.write_text(json.dumps(json.loads(sums.read_text()) | {path.name: zlib.crc32(b"closed")}))
-    study(folder, *HOW, str(TRIALS + 2), "--tracking-uri", "none")
-    assert len(tests) == 6 and all(path.read_bytes() == b"closed" for path in tests)
+        replace_array(path, b"closed")
+
+    # A larger total.
+    study(folder, *OPTIONS, str(TRIALS + 2), "--tracking-uri", "none")
+    assert len(tests) == 6
+    assert all(path.read_bytes() == b"closed" for path in tests)
 
     for path, content in tests.items():
-        path.write_bytes(content)
-        sums = path.with_name(SUMS)
-        sums.write_text(json.dumps(json.loads(sums.read_text()) | {path.name: zlib.crc32(content)}))
+        replace_array(path, content)
     pd.testing.assert_frame_equal(trials_of(folder)[:TRIALS], before, check_dtype=False)
     assert len(trials_of(folder)) == TRIALS + 2
     assert "2" in run("sync", NAME, folder=folder)
 
 
 @pytest.mark.slow
-def test_priors_come_first_what_is_infeasible_stays_off_the_front_and_patience_ends_a_study(done):
-    folder, _ = done
-    said = study(
-        folder, *HOW, "60", "--study", "later", "--tracking-uri", "none", "--warm-start", NAME, "--try",
+def test_priors_come_first_what_is_infeasible_stays_off_the_front_and_patience_ends_a_study(finished_study):
+    folder, _ = finished_study
+    output = study(
+        folder, *OPTIONS, "60", "--study", "later", "--tracking-uri", "none", "--warm-start", NAME, "--try",
         "strategy=FU,lr=1e-3", "--min-retention", "0.9", "--reference", "0.05", "0.05", "--patience", "4",
     )  # fmt: skip
     trials = pd.read_csv(folder / "runs/later/trials.csv")
     earlier = pd.read_csv(folder / "runs" / NAME / "front.csv")
     record = json.loads((folder / "runs/later/study.json").read_text())
-    assert "--patience 4" in record["ended"] and record["ended"] in said and 5 < len(trials) < 60
-    assert (trials["strategy"][0], trials["lr"][0]) == ("FU", 1e-3)
 
+    # Patience ended the study.
+    assert "--patience 4" in record["ended"]
+    assert record["ended"] in output
+    assert 5 < len(trials) < 60
+
+    # The user's own trial comes first, then the earlier study's front.
+    assert (trials["strategy"][0], trials["lr"][0]) == ("FU", 1e-3)
     searched = earlier[earlier["strategy"] != "BL"].drop_duplicates("trial")
     assert set(searched["lr"].round(9)) <= set(trials["lr"][: 1 + len(earlier)].round(9))
 
+    # No network of the front has less than the source accuracy that was asked for.
     floor = trials["source_floor"].iloc[0]
     assert floor == pytest.approx(0.9 * record["baseline"]["measures"]["source_val"])
     assert (pd.read_csv(folder / "runs/later/front.csv")["source_val"] >= floor).all()
     assert "(0.05, 0.05)" in (folder / "runs/later/hypervolume.svg").read_text()
 
 
-def test_a_worker_that_joins_a_finished_study_finds_nothing_to_do(done):
-    folder, _ = done
+def test_a_worker_that_joins_a_finished_study_finds_nothing_to_do(finished_study):
+    folder, _ = finished_study
     assert "none is left" in run("worker", "--study", NAME, folder=folder)
     assert "a study must exist" in run("worker", "--study", "nosuch", folder=folder, code=2)
 
 
-def test_another_option_is_refused_for_the_same_study(done):
-    folder, _ = done
-    said = study(folder, *HOW, str(TRIALS), "--epochs", "5", code=2)
-    assert "epochs None → 5.0" in said and "--study NAME" in said
+def test_another_option_is_refused_for_the_same_study(finished_study):
+    folder, _ = finished_study
+    output = study(folder, *OPTIONS, str(TRIALS), "--epochs", "5", code=2)
+    assert "epochs None → 5.0" in output
+    assert "--study NAME" in output
 
 
 @pytest.mark.slow
-def test_a_confirmation_opens_the_test_sets_once(done):
-    folder, _ = done
-    said = run("confirm", NAME, "--seeds", "2", folder=folder)
-    assert "STAND-IN" in said and "test accuracy" in said
+def test_a_confirmation_opens_the_test_sets_once(finished_study):
+    folder, _ = finished_study
+    output = run("confirm", NAME, "--seeds", "2", folder=folder)
+    assert "STAND-IN" in output
+    assert "test accuracy" in output
 
     points = pd.read_csv(folder / "runs" / NAME / "confirm.csv")
-    assert list(points["strategy"][:1]) == ["BL"] and {"FC", "FC+CL", "RE", "FU"} <= set(points["strategy"])
-    assert (points["target_lower"] <= points["target_test"]).all() and (points["target_p"] <= 1).all()
+    assert list(points["strategy"][:1]) == ["BL"]
+    assert {"FC", "FC+CL", "RE", "FU"} <= set(points["strategy"])
+    assert (points["target_lower"] <= points["target_test"]).all()
+    assert (points["target_p"] <= 1).all()
 
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")
     assert front[["source_test", "target_test", "target_lower", "target_upper"]].notna().all(axis=None)
@@ -168,16 +204,21 @@ def test_a_confirmation_opens_the_test_sets_once(done):
 
 @pytest.mark.slow
 def test_folds_judge_every_trial_on_all_images_of_training_and_validation(tmp_path):
-    said = study(tmp_path, "--folds", "3", "--trials", "6", "--confirm", "2", "--workers", "2")
-    assert "in each of 3 folds" in said
+    output = study(tmp_path, "--folds", "3", "--trials", "6", "--confirm", "2", "--workers", "2")
+    assert "in each of 3 folds" in output
 
     folder = tmp_path / "runs" / f"{NAME}-folds3"
-    record, trials = json.loads((folder / "study.json").read_text()), pd.read_csv(folder / "trials.csv")
-    done = trials[trials["state"] == "finished"]
+    record = json.loads((folder / "study.json").read_text())
+    trials = pd.read_csv(folder / "trials.csv")
+    accuracies = trials[trials["state"] == "finished"]["target_val"]
+
+    # Accuracies are shares of the images of training and validation, not of those of validation alone.
     sizes = record["target"]["report"]["sizes"]
-    right = done["target_val"] * (sizes["train"] + sizes["validation"])
-    assert np.allclose(right, right.round()) and not np.allclose(done["target_val"] * sizes["validation"] % 1, 0)
+    right = accuracies * (sizes["train"] + sizes["validation"])
+    assert np.allclose(right, right.round())
+    assert not np.allclose(accuracies * sizes["validation"] % 1, 0)
+
     # The baseline's trial and the baseline's record are the same measurement.
-    assert done["target_val"].iloc[0] == pytest.approx(record["baseline"]["target_val"])
+    assert accuracies.iloc[0] == pytest.approx(record["baseline"]["target_val"])
     assert len(list((tmp_path / "runs/.cache/features").glob("tfeid-pool-*"))) == 2
     assert {"source_test", "target_test"} <= set(pd.read_csv(folder / "front.csv").columns)

@@ -20,7 +20,7 @@ from study.search.early_stopping import (
 )
 from study.storage.backend import open_storage, trials_of
 from study.storage.slots import discard_trial, fill_slots
-from study.trials import CONSTRAINT, rung_shares, trials_table
+from study.trials import RETENTION_CONSTRAINT, rung_shares, trials_table
 
 
 @pytest.mark.parametrize("storage", ["journal", "sqlite"])
@@ -147,7 +147,7 @@ def test_samplers_hear_whether_a_trial_s_best_kept_network_keeps_enough(setting,
     (trial,) = trials_of(study)
     end, half_way = (trial.user_attrs["measures"][name] for name in ("source_val", "source_val/0.50"))
     assert end != half_way
-    assert trial.constraints == {CONSTRAINT: pytest.approx(0.01 - max(end, half_way))}
+    assert trial.constraints == {RETENTION_CONSTRAINT: pytest.approx(0.01 - max(end, half_way))}
 
 
 @pytest.mark.parametrize("early_stop", [True, False])

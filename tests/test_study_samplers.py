@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from fer.errors import InputError
 from made_study import made_info, made_trial
-from search_spaces import choose
+from search_spaces import suggest_adaptation
 from slots import BASE, states
 from study.execution.claim import claim_trial
 from study.options import SAMPLERS, StudyOptions
@@ -19,7 +19,7 @@ from study.search.samplers import SamplerView, make_sampler
 from study.storage.backend import open_storage, trials_of
 from study.storage.optuna_private import storage_of
 from study.storage.slots import discard_trial, fail_trial, fill_slots
-from study.trials import CONSTRAINT, MIN_SOURCE_ACCURACY
+from study.trials import MIN_SOURCE_MEASURE, RETENTION_CONSTRAINT
 
 
 def view_of(study: optuna.Study) -> SamplerView:
@@ -104,10 +104,10 @@ def test_a_baseline_without_knobs_does_not_make_optunas_samplers_draw_at_random(
         fill_slots(study, finished + 1, "card", BASE)
         for number in range(finished):
             trial = claim_trial(study, sampler, seed)
-            choose("card", trial, BASE)
+            suggest_adaptation("card", trial, BASE)
             trial.study.tell(trial, [number % 7, number % 5])
         last = claim_trial(study, sampler, seed)
-        choose("card", last, BASE)
+        suggest_adaptation("card", last, BASE)
         assert last.relative_search_space.keys() == {"strategy", "lr"}
         return dict(last.relative_params)
 
@@ -129,7 +129,7 @@ def test_samplers_keep_away_from_what_diverges(tmp_path, sampler, options):
                 fail_trial(study, trials_of(study)[trial.number], "Diverged: inf")
                 continue
             if "min_retention" in options:
-                trial.set_constraint(CONSTRAINT, 0.2 - x)
+                trial.set_constraint(RETENTION_CONSTRAINT, 0.2 - x)
             trial.study.tell(trial, [x, x])
         latest += [trial.state.name for trial in trials_of(study)[-20:]]
     assert latest.count("FAIL") < 0.5 * len(latest)  # 0.7 at random, nearly all where failures tell nothing
@@ -147,7 +147,7 @@ def test_samplers_keep_away_from_what_diverges(tmp_path, sampler, options):
 )
 def test_samplers_see_a_trial_as_its_best_network(study, end, way, floor, seen):
     measures = {"source_val": end[0], "target_val": end[1], "source_val/0.50": way[0], "target_val/0.50": way[1]}
-    study.add_trial(made_trial(0, values=end, measures=measures | ({MIN_SOURCE_ACCURACY: floor} if floor else {})))
+    study.add_trial(made_trial(0, values=end, measures=measures | ({MIN_SOURCE_MEASURE: floor} if floor else {})))
 
     (trial,) = view_of(study).get_trials(states=(TrialState.COMPLETE,))
 

@@ -234,7 +234,7 @@ def test_a_worker_that_starts_while_its_storage_restarts_waits_for_it(make_proxy
     study = dummy.make_study(tmp_path, f"grpc://127.0.0.1:{proxy.port}", 2)
     proxy.kill()
     words = [sys.executable, dummy.__file__, "worker", "--out", str(tmp_path)]
-    worker = dummy.worker_process(words, f"grpc://127.0.0.1:{proxy.port}")
+    worker = dummy.start_worker_process(words, f"grpc://127.0.0.1:{proxy.port}")
     time.sleep(20)
     assert worker.poll() is None
 

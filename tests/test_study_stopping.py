@@ -17,15 +17,25 @@ from study.search.early_stopping import (
     would_stop,
 )
 
-VECTORS = st.lists(st.tuples(*[st.integers(0, 6).map(lambda n: n / 6)] * 2), min_size=1, max_size=25)
+# Vectors of two accuracies with few values each, so that equals are common.
+ACCURACY = st.integers(0, 6).map(lambda n: n / 6)
+VECTOR = st.tuples(ACCURACY, ACCURACY)
+VECTORS = st.lists(VECTOR, min_size=1, max_size=25)
+VECTORS_OF_TRIALS = st.lists(st.lists(VECTOR, min_size=1, max_size=4), min_size=1)
 
 
 def rank_position(points, index):
     return trial_position(points, np.arange(len(points)), index)
 
 
-def dominates(one, other):
-    return all(a >= b for a, b in zip(one, other, strict=True)) and one != other
+def dominates(first, second):
+    is_as_good = all(a >= b for a, b in zip(first, second, strict=True))
+    return is_as_good and first != second
+
+
+def is_dominated(vector, trials):
+    """Returns whether a vector of any of these trials dominates a vector."""
+    return any(dominates(other, vector) for vectors in trials for other in vectors)
 
 
 @settings(deadline=None)
@@ -38,21 +48,18 @@ def test_no_non_dominated_trial_is_ever_stopped(vectors, random):
             assert any(dominates(other, mine) for other in before)
 
 
-SETS = st.lists(st.lists(st.tuples(*[st.integers(0, 6).map(lambda n: n / 6)] * 2), min_size=1, max_size=4), min_size=1)
-
-
 @settings(deadline=None)
-@given(SETS, st.randoms())
+@given(VECTORS_OF_TRIALS, st.randoms())
 def test_no_trial_with_a_network_that_no_other_trial_dominates_is_ever_stopped(trials, random):
     random.shuffle(trials)
     for index, mine in enumerate(trials):
         before = [vectors for vectors in trials[:index] if random.random() < 0.9]
         if should_stop_trial(mine, before):
-            assert all(any(dominates(other, own) for vectors in before for other in vectors) for own in mine)
+            assert all(is_dominated(vector, before) for vector in mine)
 
 
 @settings(deadline=None)
-@given(SETS, st.randoms())
+@given(VECTORS_OF_TRIALS, st.randoms())
 def test_neither_the_order_of_trials_nor_that_of_their_networks_matters(trials, random):
     mine, *others = trials
     expected = should_stop_trial(mine, others)
@@ -68,18 +75,17 @@ def test_neither_the_order_of_trials_nor_that_of_their_networks_matters(trials, 
 @given(VECTORS)
 def test_trials_of_one_network_each_are_judged_as_vectors_are(vectors):
     mine, *others = vectors
-    points = np.array(vectors)
-    stands = rank_position(points, 0)
+    trials_of_others = [[vector] for vector in others]
 
-    dominated = any(dominates(other, mine) for other in others)
+    position = rank_position(np.array(vectors), 0)
+    dominated = is_dominated(mine, trials_of_others)
+    expected = len(vectors) >= 3 and dominated and position >= len(vectors) / 3
 
-    assert should_stop_trial([mine], [[v] for v in others]) == (
-        len(vectors) >= 3 and dominated and stands >= len(vectors) / 3
-    )
+    assert should_stop_trial([mine], trials_of_others) == expected
 
 
 @settings(deadline=None)
-@given(SETS)
+@given(VECTORS_OF_TRIALS)
 def test_a_trial_stands_where_its_best_network_stands(trials):
     # Definition: a vector comes before another by rank, and within a rank by crowding; a trial by its first vector.
     mine, *others = trials
@@ -88,13 +94,19 @@ def test_a_trial_stands_where_its_best_network_stands(trials):
     crowding = np.zeros(len(points))
     for rank in set(ranks):
         crowding[ranks == rank] = crowding_distances(points[ranks == rank])
+
+    # The best key of each trial; `keys` has one per vector, trial after trial.
     keys = iter(zip(ranks, -crowding, strict=True))
-    best = [min(next(keys) for _ in vectors) for vectors in trials]
-    before = sum(key < best[0] for key in best[1:])
+    best = []
+    for vectors in trials:
+        keys_of_trial = [next(keys) for _ in vectors]
+        best.append(min(keys_of_trial))
+    trials_before = sum(key < best[0] for key in best[1:])
 
-    dominated = all(any(dominates(other, own) for vectors in others for other in vectors) for own in mine)
+    dominated = all(is_dominated(vector, others) for vector in mine)
+    expected = len(trials) >= 3 and dominated and trials_before >= len(trials) / 3
 
-    assert should_stop_trial(mine, others) == (len(trials) >= 3 and dominated and before >= len(trials) / 3)
+    assert should_stop_trial(mine, others) == expected
 
 
 def test_a_trial_whose_end_is_dominated_goes_on_for_a_network_on_the_way():
@@ -108,16 +120,23 @@ def test_a_trial_whose_end_is_dominated_goes_on_for_a_network_on_the_way():
 def test_a_trial_with_many_networks_is_one_trial():
     crowd = [(0.8 + n / 100, 0.8 - n / 100) for n in range(4)]
     others = [crowd, [(0.1, 0.1)], [(0.1, 0.2)], [(0.2, 0.1)]]
+
     assert not should_stop_trial([(0.7, 0.7)], others)  # second of five trials, though fifth of eight networks
 
 
 @settings(deadline=None)
-@given(SETS, st.integers(0, 7).map(lambda n: n / 6))
+@given(VECTORS_OF_TRIALS, st.integers(0, 7).map(lambda n: n / 6))
 def test_what_forgets_too_much_counts_for_a_trial_alone_that_has_nothing_else(trials, floor):
     mine, *others = trials
-    enough = [[vector for vector in vectors if vector[0] >= floor] for vectors in trials]
-    if enough[0]:
-        assert would_stop(mine, others, floor) == should_stop_trial(enough[0], [kept for kept in enough[1:] if kept])
+
+    sufficient_of_trials = []
+    for vectors in trials:
+        sufficient_of_trials.append([vector for vector in vectors if vector[0] >= floor])
+    sufficient, *sufficient_of_others = sufficient_of_trials
+
+    if sufficient:
+        trials_with_any = [vectors for vectors in sufficient_of_others if vectors]
+        assert would_stop(mine, others, floor) == should_stop_trial(sufficient, trials_with_any)
     else:
         assert would_stop(mine, others, floor) == should_stop_trial(mine, others)
 
@@ -125,14 +144,20 @@ def test_what_forgets_too_much_counts_for_a_trial_alone_that_has_nothing_else(tr
 @settings(deadline=None)
 @given(VECTORS)
 def test_ranks_follow_their_definition(vectors):
-    points, left, rank = np.array(vectors), set(vectors), 0
-    expected = {}
+    # Definition: rank 0 is the front of all vectors, rank 1 that of the rest, and so on.
+    rank_of_vector = {}
+    left = set(vectors)
+    rank = 0
     while left:
-        front = {v for v in left if not any(dominates(o, v) for o in left)}
-        expected |= dict.fromkeys(front, rank)
-        left, rank = left - front, rank + 1
+        front = {vector for vector in left if not is_dominated(vector, [left])}
+        for vector in front:
+            rank_of_vector[vector] = rank
+        left = left - front
+        rank += 1
 
-    assert list(non_domination_ranks(points)) == [expected[v] for v in vectors]
+    ranks = non_domination_ranks(np.array(vectors))
+
+    assert list(ranks) == [rank_of_vector[vector] for vector in vectors]
 
 
 @settings(deadline=None)
@@ -144,7 +169,11 @@ def test_the_order_of_the_others_does_not_matter(vectors):
 @pytest.mark.parametrize("eta", [2, 3, 5])
 def test_one_of_eta_goes_on_along_a_chain(eta):
     chain = [(n / 30, n / 30) for n in range(30)]
-    stopped = [should_stop(mine, [v for v in chain if v != mine], eta) for mine in chain]
+
+    stopped = []
+    for mine in chain:
+        others = [vector for vector in chain if vector != mine]
+        stopped.append(should_stop(mine, others, eta))
 
     assert stopped == [True] * (30 - 30 // eta) + [False] * (30 // eta)
     assert not should_stop(chain[0], chain[1 : eta - 1], eta)
@@ -153,11 +182,14 @@ def test_one_of_eta_goes_on_along_a_chain(eta):
 def test_crowding_distances_are_what_counting_by_hand_gives():
     points = np.array([(0.0, 1.0), (0.2, 0.8), (0.9, 0.1), (1.0, 0.0)])
     assert list(crowding_distances(points)) == [np.inf, 0.9 + 0.9, 0.8 + 0.8, np.inf]
-    assert rank_position(points, 0) == 0 and rank_position(points, 2) == 3
+    assert rank_position(points, 0) == 0
+    assert rank_position(points, 2) == 3
 
 
 def test_the_priority_is_the_position_and_not_the_index_of_a_sorted_list():
-    best, worst = (0.9, 0.9), (0.1, 0.1)
+    best = (0.9, 0.9)
+    worst = (0.1, 0.1)
+
     assert not should_stop(best, [worst, worst, worst])
     assert should_stop(worst, [best, best, best])
 
@@ -166,12 +198,16 @@ def test_the_priority_is_the_position_and_not_the_index_of_a_sorted_list():
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.sets(st.sampled_from(SHARES[:-1])), st.integers(2, 4))
 def test_with_any_rungs_and_workers_what_stops_was_dominated_at_its_rung(seed, workers, rungs, eta):
     rng = np.random.default_rng(seed)
-    count, steps = int(rng.integers(1, 25)), len(SHARES)
+    count = int(rng.integers(1, 25))
+    steps = len(SHARES)
+
     # Few values, so that equals are common; some steps take no time.
-    courses = [
-        Course(rng.integers(0, 7, (steps, 2)) / 6, np.cumsum(rng.integers(0, 9, steps)).astype(float))
-        for _ in range(count)
-    ]
+    courses = []
+    for _ in range(count):
+        accuracies = rng.integers(0, 7, (steps, 2)) / 6
+        seconds = np.cumsum(rng.integers(0, 9, steps)).astype(float)
+        courses.append(Course(accuracies, seconds))
+
     stopped = []
 
     def rule(trial, share, mine, before):
@@ -182,24 +218,30 @@ def test_with_any_rungs_and_workers_what_stops_was_dominated_at_its_rung(seed, w
         return stops
 
     told = []
-    found = simulate(
+    simulation = simulate(
         lambda number, seed: courses[number],
         lambda index: (index, index),
         lambda index, vector, state, seconds: told.append((index, state)),
         Plan(count, 0, workers, rule, sorted(rungs)),
     )  # fmt: skip
+
     assert sorted(index for index, _ in told) == list(range(count))  # every trial ends once
     assert [state for _, state in told].count("stopped") == len(stopped)
 
-    clocks = [clock for clock, *_ in found.ends]
+    clocks = [clock for clock, *_ in simulation.ends]
     assert clocks == sorted(clocks)
 
 
 def test_patience_counts_from_the_last_growth_of_the_hypervolume():
-    better, worse = (0.6, 0.6), (0.5, 0.5)
-    trials = [made_trial(0, DONE, worse), made_trial(1, DONE, better), made_trial(2, DONE, worse)]
-
-    trials += [made_trial(3, STOPPED), made_trial(4, FAILED)]
+    better = (0.6, 0.6)
+    worse = (0.5, 0.5)
+    trials = [
+        made_trial(0, DONE, worse),
+        made_trial(1, DONE, better),
+        made_trial(2, DONE, worse),
+        made_trial(3, STOPPED),
+        made_trial(4, FAILED),
+    ]
 
     assert trials_since_growth(trials, (0.1, 0.1)) == 1  # what was stopped or failed is not finished
     assert trials_since_growth(trials[::-1], (0.1, 0.1)) == 1

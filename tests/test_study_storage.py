@@ -13,7 +13,7 @@ import pytest
 
 from fer.config import AdaptationConfig
 from fer.errors import InputError
-from study.execution.worker_process import worker_process
+from study.execution.worker_process import start_worker_process
 from study.machine import is_stuck
 from study.pipeline.resume import list_drift, write_record
 from study.record import StudyRecord
@@ -216,6 +216,6 @@ def test_the_parent_of_processes_passes_the_url_where_nobody_reads_it(monkeypatc
         "import os, sys; sys.exit(os.environ['STUDY_STORAGE'] != 'postgresql://me:s3cr3t@host/db' or len(sys.argv) > 1)"
     )
 
-    process = worker_process([sys.executable, "-c", code], "postgresql://me:s3cr3t@host/db")
+    process = start_worker_process([sys.executable, "-c", code], "postgresql://me:s3cr3t@host/db")
 
     assert process.wait(30) == 0 and "STUDY_STORAGE" not in os.environ

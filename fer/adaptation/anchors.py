@@ -64,13 +64,16 @@ def _output_penalty(draws: Draws, schedule: Schedule) -> Penalty:
     baseline_outputs = open_baseline_outputs(draws, domain, schedule, cut)
 
     def penalty(step: int, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        # A batch holds its target samples first.
+        # The domain's rows of the batch, which holds target samples first and source samples after them.
         target_images, _ = schedule.target[step]
         targets = len(target_images)
-        rows = slice(targets, None) if domain == "source" else slice(targets)
-        if not len(logits[rows]):
+        rows = slice(0, targets) if domain == "target" else slice(targets, None)
+        features = features[rows]
+        logits = logits[rows]
+        if not len(logits):
             return logits.new_zeros(())
-        distance = _output_distance(config, features[rows], logits[rows], baseline_outputs(step))
+
+        distance = _output_distance(config, features, logits, baseline_outputs(step))
         return config.anchor_weight * distance
 
     return penalty

@@ -58,8 +58,11 @@ def cross_validate(
     Raises:
         Diverged: In one of the folds, see `fer.adaptation.procedure.adapt`.
     """
+    # Without folds there is nothing to merge.
     if len(tasks) == 1:
         return adapt(tasks[0], config, seed, on_rung, plan)
+
+    # One training after the other.
     plan_of_fold = replace(plan or EvaluationPlan(), would_join_front=None)
     folds: list[Adapted] = []
     for number, task in enumerate(tasks, 1):
@@ -120,9 +123,13 @@ def merge_interpolated(tasks: Sequence[AdaptationTask], folds: Sequence[Adapted]
         folds: What the adaptation of each left behind; there may be fewer of them than tasks.
     """
     labels, before = _labels_and_baseline(tasks[: len(folds)])
-    for networks in zip(*(fold.interpolated for fold in folds), strict=True):
+    interpolated_of_folds = [fold.interpolated for fold in folds]
+
+    # Each step has the networks of all folds at one interpolation point.
+    for networks in zip(*interpolated_of_folds, strict=True):
         logits = join_folds(network.logits for network in networks)
-        yield replace(networks[0], logits=logits, measures=evaluate(labels, before, logits))
+        measures = evaluate(labels, before, logits)
+        yield replace(networks[0], logits=logits, measures=measures)
 
 
 def _merge(tasks: Sequence[AdaptationTask], folds: Sequence[Adapted], stopped: bool) -> Adapted:

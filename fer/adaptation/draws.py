@@ -12,22 +12,22 @@ from fer.config import ALL, AdaptationConfig
 from fer.datasets import Split
 from fer.errors import InputError
 from fer.features.schedule import Schedule, Steps, choose_target_images, draw_schedule, with_equal_epochs
-from fer.features.sources import FeatureSource
 from fer.seeding import generator
 from fer.training import penalties
+from fer.training.loop import LabelledSource
 
 # Samples from which batch-norm statistics are estimated, at most, and samples of a batch of them. More of them move
 # accuracies by less than one image in a hundred.
 _NORM_SAMPLES = 256
 _NORM_BATCH = 128
 
-LabelledSources = dict[str, tuple[FeatureSource, np.ndarray]]
-"""For each domain that is drawn from, its features and the labels (n,) of its training split."""
+LabelledSources = dict[str, LabelledSource]
+"""Where the samples of each domain come from that is drawn from."""
 
 
 @dataclass
 class Draws:
-    """The training samples of one adaptation.
+    """The training samples of one adaptation: which are drawn, and where their features come from.
 
     Attributes:
         task: Baseline, datasets, runtime, cache.
@@ -113,14 +113,26 @@ def _join(steps: Steps) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _first_batches(sources: LabelledSources, schedule: Schedule) -> Iterator[torch.Tensor]:
-    """Yields the first samples that a schedule draws, in batches that hold both domains as the schedule mixes them."""
-    samples_per_step = len(schedule.target[0][0]) + len(schedule.source[0][0])
+    """Yields the features of the first samples of a schedule, for the estimation of batch-norm statistics.
+
+    A batch joins the samples of several steps, so that it mixes the domains as the schedule does.
+
+    Args:
+        sources: Where the features of each domain come from.
+        schedule: The samples.
+    """
+    # How many steps suffice, and how many of them a batch joins.
+    first_target_images, _ = schedule.target[0]
+    first_source_images, _ = schedule.source[0]
+    samples_per_step = len(first_target_images) + len(first_source_images)
     steps = min(schedule.boundaries[-1], max(1, _NORM_SAMPLES // samples_per_step))
     steps_per_batch = max(1, _NORM_BATCH // samples_per_step)
-    for first in range(0, steps, steps_per_batch):
-        batches = []
+
+    for first_step in range(0, steps, steps_per_batch):
+        features_of_domains = []
         for domain, (source, _) in sources.items():
-            images, views = _join(schedule.samples(domain)[first : first + steps_per_batch])
+            steps_of_batch = schedule.samples(domain)[first_step : first_step + steps_per_batch]
+            images, views = _join(steps_of_batch)
             if len(images):
-                batches.append(source.batch(images, views))
-        yield torch.cat(batches)
+                features_of_domains.append(source.batch(images, views))
+        yield torch.cat(features_of_domains)

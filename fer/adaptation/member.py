@@ -22,8 +22,8 @@ from fer.training.loop import TrainingHooks, TrainingJob, fit
 
 
 @dataclass
-class Course:
-    """The course of one adaptation, which its members continue one after the other.
+class AdaptationRun:
+    """One adaptation while it runs, which its members continue one after the other.
 
     Attributes:
         draws: The training samples.
@@ -49,7 +49,7 @@ class Course:
         """Deletes the checkpoints: no process will resume from them."""
         for checkpoints in self.checkpoints:
             checkpoints.clear()
-        # They refer to this course, whose maps of features would otherwise wait for the garbage collector.
+        # They refer to this run, whose maps of features would otherwise wait for the garbage collector.
         self.checkpoints.clear()
 
 
@@ -64,11 +64,11 @@ def start_network(draws: Draws, seed: int) -> nn.Sequential:
     return network.eval().requires_grad_(False)
 
 
-def train_member(course: Course, number: int) -> nn.Sequential:
+def train_member(run: AdaptationRun, number: int) -> nn.Sequential:
     """Trains one member with its share of the budget.
 
     Args:
-        course: The course of the adaptation, which is continued.
+        run: The adaptation, which is continued.
         number: Number of the member, from 0.
 
     Returns:
@@ -77,31 +77,35 @@ def train_member(course: Course, number: int) -> nn.Sequential:
     Raises:
         Diverged: See `fer.training.loop.fit` and `Scorer.evaluate`.
     """
-    draws = course.draws
-    seed = seed_from(draws.seed, "member", number) if number else draws.seed
+    draws = run.draws
+    is_first = number == 0
+
+    # The network that it starts from. The first member has the adaptation's own seed.
+    seed = draws.seed if is_first else seed_from(draws.seed, "member", number)
     network = start_network(draws, seed)
 
     # The samples; the first member's serve the estimation of batch-norm statistics as well.
-    if number:
+    if is_first:
+        schedule, sources = draws.of_first_member
+    else:
         schedule = draws.draw(seed)
         sources = draws.open_sources(schedule, draws.cut)
-    else:
-        schedule, sources = draws.of_first_member
 
-    # What the training loop reports to.
-    member = _Member(course, network, len(course.curve), len(schedule.boundaries))
+    # What the training loop calls: rungs and the curve, the anchor's penalty, checkpoints.
+    member = _Member(run, network, len(run.curve), len(schedule.boundaries))
     torch.manual_seed(seed_from(seed, "dropout"))
     penalty = make_penalty(draws, network, schedule)
-    checkpoints = _checkpoints_of(course, seed)
+    checkpoints = _open_checkpoints(member, seed)
     if checkpoints is not None:
-        checkpoints.notes = member.rows
-        checkpoints.restore = member.restore
-        course.checkpoints.append(checkpoints)
+        run.checkpoints.append(checkpoints)
 
+    # The training itself. A CUDA graph computes neither a penalty, which differs from step to step, nor `sam`.
     runtime = draws.task.runtime
     job = TrainingJob(network, draws.cut, sources, schedule, draws.config, runtime)
-    with capturing_graphs(runtime, network, penalty is None and not draws.config.sam) as graphs:
-        fit(job, TrainingHooks(member.end_epoch, penalty=penalty, checkpoints=checkpoints, graphs=graphs))
+    fits_graphs = penalty is None and not draws.config.sam
+    with capturing_graphs(runtime, network, fits_graphs) as graphs:
+        hooks = TrainingHooks(member.end_epoch, penalty=penalty, checkpoints=checkpoints, graphs=graphs)
+        fit(job, hooks)
     return network.eval().requires_grad_(False)
 
 
@@ -110,54 +114,76 @@ class _Member:
     """One member in training.
 
     Attributes:
-        course: The course of the adaptation.
+        run: The adaptation that the member is part of.
         network: The network in training.
         first_row: Number of the member's first row in the curve.
         epochs: Number of the member's epochs.
     """
 
-    course: Course
+    run: AdaptationRun
     network: nn.Sequential
     first_row: int
     epochs: int
 
     def end_epoch(self, epoch: int, loss: float) -> bool:
-        """Adds an epoch's row to the curve, evaluates at rungs, and returns whether the adaptation stops."""
-        course = self.course
-        config = course.draws.config
-        passes_per_epoch = config.epochs / config.members / self.epochs
+        """Adds an epoch's row to the curve, and evaluates the network where a rung lies at the epoch's end.
+
+        Args:
+            epoch: Number of the member's epoch, from 1.
+            loss: The mean loss of the epoch.
+
+        Returns:
+            Whether the adaptation stops.
+        """
+        run = self.run
+        config = run.draws.config
+
+        # The row's "epoch" counts passes over the target's images, those of earlier members included.
+        passes_per_member = config.epochs / config.members
+        passes_per_epoch = passes_per_member / self.epochs
         row: dict[str, float] = {"epoch": (self.first_row + epoch) * passes_per_epoch, "loss": loss}
-        course.curve.append(row)
-        if config.members > 1:  # several members have no rungs
-            return False
-        if epoch not in {math.ceil(rung * self.epochs) for rung in course.plan.rungs}:
+        run.curve.append(row)
+
+        # Only an adaptation of a single member has rungs.
+        rung_epochs = {math.ceil(rung * self.epochs) for rung in run.plan.rungs}
+        if config.members > 1 or epoch not in rung_epochs:
             return False
 
+        # The end is evaluated on all validation images, an earlier rung on some of them.
         is_end = epoch == self.epochs
-        network = course.scorer.make_result([self.network])
-        course.evaluation = course.scorer.evaluate(network, None if is_end else course.draws.task.rung_images)
-        row |= course.evaluation.accuracies
-        if course.on_rung and not is_end:
-            course.stopped = course.on_rung(epoch / self.epochs, row, course.scorer.prospects(network, row))
-        return course.stopped
+        images = None if is_end else run.draws.task.rung_images
+        network = run.scorer.make_result([self.network])
+        run.evaluation = run.scorer.evaluate(network, images)
+        row.update(run.evaluation.accuracies)
+
+        # Before the end, `on_rung` decides whether the adaptation goes on.
+        if run.on_rung and not is_end:
+            prospects = run.scorer.prospects(network, row)
+            run.stopped = run.on_rung(epoch / self.epochs, row, prospects)
+        return run.stopped
 
     def rows(self) -> list[dict[str, float]]:
         """Returns the member's rows of the curve, which a checkpoint keeps."""
-        return self.course.curve[self.first_row :]
+        return self.run.curve[self.first_row :]
 
     def restore(self, rows: list[dict[str, float]]) -> None:
         """Takes the member's rows from a checkpoint and reports its rungs again; the adaptation went on after each."""
-        course = self.course
-        course.curve[self.first_row :] = rows
+        run = self.run
+        run.curve[self.first_row :] = rows
         for epoch, row in enumerate(rows, 1):
-            if course.on_rung and "source_val" in row and epoch < self.epochs:
-                course.on_rung(epoch / self.epochs, row, course.scorer.restored_prospects(row))
+            if run.on_rung and "source_val" in row and epoch < self.epochs:
+                run.on_rung(epoch / self.epochs, row, run.scorer.restored_prospects(row))
 
 
-def _checkpoints_of(course: Course, seed: int) -> Checkpoints | None:
-    """Returns where the training of one member resumes after a crash, when there is a cache."""
-    draws = course.draws
-    plan = course.plan
+def _open_checkpoints(member: _Member, seed: int) -> Checkpoints | None:
+    """Returns where the training of one member resumes after a crash; None where there is no cache.
+
+    Args:
+        member: Its rows of the curve are stored with each checkpoint.
+        seed: The member's seed.
+    """
+    draws = member.run.draws
+    plan = member.run.plan
     task = draws.task
     if task.cache is None:
         return None
@@ -167,4 +193,10 @@ def _checkpoints_of(course: Course, seed: int) -> Checkpoints | None:
         json.dumps(to_flat(draws.config), sort_keys=True), seed, draws.cut, task.runtime.device,
         task.runtime.precision, str(evaluations),
     )  # fmt: skip
-    return Checkpoints(task.cache / "checkpoints", f"{key:016x}", checkpoint.EVERY_SECONDS)
+    return Checkpoints(
+        task.cache / "checkpoints",
+        f"{key:016x}",
+        checkpoint.EVERY_SECONDS,
+        notes=member.rows,
+        restore=member.restore,
+    )

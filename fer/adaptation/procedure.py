@@ -10,7 +10,7 @@ from torch import nn
 
 from fer.adaptation.draws import Draws
 from fer.adaptation.evaluation import feature_cut
-from fer.adaptation.member import Course, start_network, train_member
+from fer.adaptation.member import AdaptationRun, start_network, train_member
 from fer.adaptation.plan import Adapted, EvaluationPlan, Interpolated, OnRung
 from fer.adaptation.scoring import Evaluation, Scorer, without_interpolation
 from fer.adaptation.task import AdaptationTask
@@ -41,71 +41,77 @@ def adapt(
     Raises:
         Diverged: The loss, a weight or a logit became NaN or infinite.
     """
+    # What is evaluated: nothing lies between the baseline and a network from scratch.
     plan = plan or EvaluationPlan()
     if config.init == "scratch":
         plan = replace(plan, interpolation_points=())
+
+    # The adaptation as it starts.
     draws = Draws(task, config, seed, feature_cut(task, config), plan.equal_epochs)
-    course = Course(draws, Scorer(draws, plan), plan, on_rung)
+    run = AdaptationRun(draws, Scorer(draws, plan), plan, on_rung)
+
+    # Its checkpoints are deleted where no process will resume it; after any other error they stay for one that does.
     try:
-        adapted = _run(course)
+        adapted = _train_and_evaluate(run)
     except Diverged:
-        course.delete_checkpoints()
+        run.delete_checkpoints()
         raise
-    course.delete_checkpoints()
+    run.delete_checkpoints()
     return adapted
 
 
-def _run(course: Course) -> Adapted:
+def _train_and_evaluate(run: AdaptationRun) -> Adapted:
     """Trains all members of an adaptation and evaluates what comes out."""
-    config = course.draws.config
+    config = run.draws.config
 
     # Training.
     if config.trains:
-        networks = [train_member(course, number) for number in range(config.members)]
+        networks = [train_member(run, number) for number in range(config.members)]
     else:
-        networks = [start_network(course.draws, course.draws.seed)]
-    network = course.scorer.make_result(networks)
+        networks = [start_network(run.draws, run.draws.seed)]
+    network = run.scorer.make_result(networks)
 
     # Evaluation of the end.
-    evaluation = _evaluate_end(course, network)
+    evaluation = _evaluate_end(run, network)
     measures = evaluation.measures
     baseline_accuracy = measures["source_val"] - measures["backward_transfer"]
-    accuracies = [row["source_val"] for row in course.curve if "source_val" in row]
+    accuracies = [row["source_val"] for row in run.curve if "source_val" in row]
     measures["forgetting"] = forgetting([baseline_accuracy, *accuracies])
 
     # Evaluation of interpolated networks.
     interpolated: list[Interpolated] = []
-    if config.trains and not course.stopped:
-        interpolated = _evaluate_interpolated(course, network, measures)
+    if config.trains and not run.stopped:
+        interpolated = _evaluate_interpolated(run, network, measures)
 
-    curve = [without_interpolation(row) for row in course.curve]
-    return Adapted(network, curve, measures, course.stopped, interpolated, evaluation.confusion, evaluation.logits)
+    curve = [without_interpolation(row) for row in run.curve]
+    return Adapted(network, curve, measures, run.stopped, interpolated, evaluation.confusion, evaluation.logits)
 
 
-def _evaluate_end(course: Course, network: nn.Sequential) -> Evaluation:
+def _evaluate_end(run: AdaptationRun, network: nn.Sequential) -> Evaluation:
     """Returns the evaluation of the adapted network, that of the last rung where the rung was the end."""
-    if not course.curve or "source_val" not in course.curve[-1]:
-        evaluation = course.scorer.evaluate(network)
-        spent = course.curve[-1]["epoch"] if course.curve else 0.0
-        course.curve.append({"epoch": spent} | evaluation.accuracies)
+    if not run.curve or "source_val" not in run.curve[-1]:
+        evaluation = run.scorer.evaluate(network)
+        spent = run.curve[-1]["epoch"] if run.curve else 0.0
+        run.curve.append({"epoch": spent} | evaluation.accuracies)
         return evaluation
-    if course.evaluation is None:
+    if run.evaluation is None:
         # The training was resumed from its last epoch's checkpoint, which holds the row of the curve alone.
-        return course.scorer.evaluate(network)
-    return course.evaluation
+        return run.scorer.evaluate(network)
+    return run.evaluation
 
 
-def _evaluate_interpolated(course: Course, network: nn.Sequential, measures: dict[str, float]) -> list[Interpolated]:
+def _evaluate_interpolated(
+    run: AdaptationRun, network: nn.Sequential, measures: dict[str, float]
+) -> list[Interpolated]:
     """Evaluates the interpolation points that the plan asks for."""
-    would_join_front = course.plan.would_join_front
+    scorer = run.scorer
+    would_join_front = run.plan.would_join_front
     interpolated: list[Interpolated] = []
-    for alpha, slope in course.plan.interpolation_points:
+    for alpha, slope in run.plan.interpolation_points:
         if would_join_front is not None and len(interpolated) < 2:
-            if interpolated:
-                first = interpolated[0].measures
-            else:
-                first = course.scorer.optimistic_estimate(measures, alpha, slope)
+            # Of the first point there is an estimate, until it is evaluated.
+            first = interpolated[0].measures if interpolated else scorer.optimistic_estimate(measures, alpha, slope)
             if not would_join_front([measures, first]):
                 break
-        interpolated.append(course.scorer.evaluate_interpolated(network, alpha, slope))
+        interpolated.append(scorer.evaluate_interpolated(network, alpha, slope))
     return interpolated

@@ -143,7 +143,8 @@ class Scorer:
         """Returns both accuracies of an interpolated network on the rung's images, and writes them into the row."""
         evaluation = self.evaluate(self.interpolate(network, alpha, slope), self.task.rung_images)
         accuracies = list(evaluation.accuracies.values())
-        row |= dict(zip(_columns(alpha, slope), accuracies, strict=True))
+        for column, accuracy in zip(_columns(alpha, slope), accuracies, strict=True):
+            row[column] = accuracy
         return accuracies
 
     def restored_prospects(self, row: dict[str, float]) -> Iterator[Prospect]:

@@ -5,16 +5,16 @@ import shutil
 import stat
 import tarfile
 import zipfile
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from fer.datasets.copy_files import MOST_FILE, DatasetCopy, Skipped, list_copy, path_inside
+from fer.datasets.copy_files import MOST_FILE, DatasetCopy, list_copy, path_inside
 from fer.datasets.data_folder import without_suffix
 from fer.datasets.scratch import scratch_folder
+from fer.datasets.skipped import Skipped, add_skipped, new_skipped
 from fer.errors import InputError
 from fer.expressions import parse_expression
 from fer.files import size_text
@@ -47,17 +47,19 @@ def open_copy(path: Path, scratch: Path) -> Iterator[DatasetCopy]:
         path: The folder or archive.
         scratch: Where an archive is unpacked for the time of reading.
     """
+    # A folder of files.
     archives = [path] if path.is_file() else _only_archives(path)
     if not archives:
-        yield list_copy(_inner(path))
+        yield list_copy(_innermost_folder(path))
         return
+
+    # Archives, which are unpacked into one folder.
     with scratch_folder(scratch, "unpacked") as folder:
-        skipped: Skipped = defaultdict(list)
+        skipped = new_skipped()
         for archive in archives:
             unpack(archive, folder, skipped)
-        copy = list_copy(_inner(folder))
-        for reason, names in skipped.items():
-            copy.skipped[reason] += names
+        copy = list_copy(_innermost_folder(folder))
+        add_skipped(copy.skipped, skipped)
         yield copy
 
 
@@ -73,7 +75,7 @@ def _only_archives(folder: Path) -> list[Path]:
     return paths if are_archives else []
 
 
-def _inner(folder: Path) -> Path:
+def _innermost_folder(folder: Path) -> Path:
     """Returns the innermost of folders that hold nothing but one folder; an expression's folder is none of them."""
     while True:
         paths = [path for path in _list_visible(folder) if path.name != "__MACOSX"]

@@ -2,14 +2,13 @@
 
 import hashlib
 import re
-from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from fer.datasets.copy_files import DatasetCopy, Skipped, reason_of
+from fer.datasets.copy_files import DatasetCopy, reason_of
 from fer.datasets.layouts import SPLIT_WORDS, Layout
+from fer.datasets.skipped import Skipped
 from fer.errors import InputError
 from fer.expressions import parse_expression, spell_label
 
@@ -104,19 +103,3 @@ class ReadContext:
 def hash_bytes(data: bytes) -> bytes:
     """Returns the hash of a file's content, 16 bytes."""
     return hashlib.blake2b(data, digest_size=16).digest()
-
-
-def new_skipped() -> Skipped:
-    """Returns an empty list of what is left out."""
-    return defaultdict(list)
-
-
-def add_skipped(skipped: Skipped, others: Mapping[str, list[str]]) -> None:
-    """Adds what another step left out."""
-    for reason, names in others.items():
-        skipped[reason] += names
-
-
-def summarise_skipped(skipped: Mapping[str, list[str]]) -> str:
-    """Returns the reasons with their counts in one line."""
-    return "; ".join(f"{len(names):,} × {reason}" for reason, names in skipped.items())

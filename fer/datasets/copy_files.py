@@ -1,18 +1,14 @@
 """The files of a user's copy of a dataset, listed and read without leaving its folder."""
 
 import os
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from fer.datasets.skipped import Skipped, new_skipped
 from fer.errors import InputError
 from fer.files import read_regular
 
 MOST_FILE = 2**30  # bytes of one file; FER2013's csv file, the largest known that is read, has 300 MB
-
-
-Skipped = defaultdict[str, list[str]]
-"""Names of the files that were left out, by the reason."""
 
 _SYSTEM_NAMES = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
@@ -34,7 +30,7 @@ class DatasetCopy:
 
     root: Path
     stats: dict[str, tuple[int, int]]
-    skipped: Skipped = field(default_factory=lambda: defaultdict(list))
+    skipped: Skipped = field(default_factory=new_skipped)
 
     def read(self, name: str, most_bytes: int = MOST_FILE) -> bytes:
         """Reads one file.
@@ -53,7 +49,7 @@ def list_copy(root: Path) -> DatasetCopy:
     """
     root = Path(os.path.realpath(root))
     stats: dict[str, tuple[int, int]] = {}
-    skipped: Skipped = defaultdict(list)
+    skipped = new_skipped()
     folders = [""]
     while folders:
         folder = folders.pop()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fer.datasets.arrays import SPLITS, Split
-from fer.datasets.copies import copy_groups
+from fer.datasets.duplicates import copy_groups
 from fer.datasets.report import DatasetReport
 from fer.datasets.splits import assign_folds
 from fer.errors import InputError
@@ -153,7 +153,7 @@ class Dataset:
         return self._read("test")
 
     def signatures(self) -> dict[str, np.ndarray]:
-        """Returns every split's signatures, float32 (n, 256), see `fer.datasets.copies`.
+        """Returns every split's signatures, float32 (n, 256), see `fer.datasets.duplicates`.
 
         They were taken when the dataset was prepared, so no test image is opened.
         """

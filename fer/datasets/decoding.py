@@ -17,7 +17,7 @@ _BATCH = 4096  # images that are decoded at a time: hundreds of thousands would 
 _USUAL_AFTER = 5  # detected faces of a dataset that tell where in its portraits faces lie
 _MOST_THREADS = 8
 
-Frame = tuple[float, float, float]
+FacePlace = tuple[float, float, float]
 """Where a face lies: its centre as shares of the image's width and height, and its side as a share of the shorter."""
 
 
@@ -29,32 +29,34 @@ class DecodedImages:
         images: uint8 (n, 48, 48).
         rows: The n rows.
         detected: Number of faces that were detected.
-        cropped: Names of the portraits in which no face was detected.
-        framed: These were cropped where the other portraits' faces lie; otherwise in the centre.
+        undetected: Names of the portraits in which no face was detected.
+        cropped_as_usual: Whether these were cropped where the other portraits' faces lie; otherwise in the centre.
     """
 
     images: np.ndarray
     rows: list[Row]
     detected: int
-    cropped: list[str]
-    framed: bool
+    undetected: list[str]
+    cropped_as_usual: bool
 
 
 @dataclass(frozen=True)
-class _Decoded:
-    """One row's image.
+class _DecodedRow:
+    """What decoding one row gave: a face, or the reason why there is none.
 
     Attributes:
-        digest: Hash of the file; empty where the pixels came from a table.
-        face: uint8 (48, 48), or the reason why there is none.
+        digest: Hash of the file; empty where the file could not be read, and where the pixels came from a table.
+        face: uint8 (48, 48); None where the row has to be left out.
+        reason: Why the row has to be left out.
         detected: Whether a face was detected; None where none was sought.
-        frame: Where a detected face lies.
+        place: Where a detected face lies.
     """
 
     digest: bytes
-    face: np.ndarray | str
+    face: np.ndarray | None
+    reason: str = ""
     detected: bool | None = None
-    frame: Frame | None = None
+    place: FacePlace | None = None
 
 
 def decode_rows(context: ReadContext, rows: Sequence[Row]) -> DecodedImages:
@@ -66,67 +68,82 @@ def decode_rows(context: ReadContext, rows: Sequence[Row]) -> DecodedImages:
     """
     images = np.empty((len(rows), SIZE, SIZE), np.uint8)
     usable: list[Row] = []
-    missed: list[int] = []  # portraits without a detected face, as positions in `usable`
-    frames: list[Frame] = []
+    undetected: list[int] = []  # portraits without a detected face, as positions in `usable`
+    places: list[FacePlace] = []
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        # Decode the rows, a batch at a time.
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
-            for row, decoded in zip(batch, pool.map(_decode_row, batch, repeat(context.copy)), strict=True):
+            decoded_rows = pool.map(_decode_row, batch, repeat(context.copy))
+            for row, decoded in zip(batch, decoded_rows, strict=True):
                 if row.pixels is None:
                     context.hashes[row.name] = decoded.digest
-                if isinstance(decoded.face, str):
-                    context.skipped[decoded.face].append(row.name)
+
+                # A row without a face is left out, with the reason.
+                if decoded.face is None:
+                    context.skipped[decoded.reason].append(row.name)
                     continue
+
                 if decoded.detected is False:
-                    missed.append(len(usable))
-                if decoded.frame is not None:
-                    frames.append(decoded.frame)
+                    undetected.append(len(usable))
+                if decoded.place is not None:
+                    places.append(decoded.place)
                 images[len(usable)] = decoded.face
                 usable.append(row)
 
-        # Portraits without a detected face are framed as the others are.
-        is_framed = len(frames) >= _USUAL_AFTER
-        if is_framed:
-            usual = tuple(np.median(frames, axis=0))
-            portraits = [usable[index] for index in missed]
-            crops = pool.map(_crop_as_usual, portraits, repeat(context.copy), repeat(usual))
-            for index, face in zip(missed, crops, strict=True):
+        # Portraits without a detected face are cropped where the others' faces lie.
+        has_usual_place = len(places) >= _USUAL_AFTER
+        if has_usual_place:
+            usual_place = tuple(np.median(places, axis=0))
+            portraits = [usable[index] for index in undetected]
+            crops = pool.map(_crop_at, portraits, repeat(context.copy), repeat(usual_place))
+            for index, face in zip(undetected, crops, strict=True):
                 images[index] = face
-    cropped = [usable[index].name for index in missed]
-    return DecodedImages(images[: len(usable)], usable, len(frames), cropped, is_framed)
+
+    return DecodedImages(
+        images=images[: len(usable)],
+        rows=usable,
+        detected=len(places),
+        undetected=[usable[index].name for index in undetected],
+        cropped_as_usual=has_usual_place,
+    )
 
 
-def _decode_row(row: Row, copy: DatasetCopy) -> _Decoded:
-    """Reads one image and cuts the face out."""
+def _decode_row(row: Row, copy: DatasetCopy) -> _DecodedRow:
+    """Reads one image and cuts the face out; a file that is damaged or no image gives the reason instead."""
+    # The table holds the pixels.
     if row.pixels is not None:
-        return _Decoded(b"", row.pixels)
+        return _DecodedRow(b"", row.pixels)
+
+    # Read and decode the file.
     try:
         data = copy.read(row.name, faces.MOST_BYTES)
     except OSError as error:
-        return _Decoded(b"", f"unreadable file ({reason_of(error)})")
+        return _DecodedRow(b"", None, reason=f"unreadable file ({reason_of(error)})")
     digest = hash_bytes(data)
     try:
         grey = faces.decode(data)
     except faces.UnreadableImage as error:
-        return _Decoded(digest, str(error))
+        return _DecodedRow(digest, None, reason=str(error))
 
     # The table says where the face is.
     if row.box and _box_fits(row.box, grey):
-        return _Decoded(digest, faces.resize_face(faces.crop_square(grey, row.box)))
+        return _DecodedRow(digest, faces.resize_face(faces.crop_square(grey, row.box)))
 
-    # The image is the face.
+    # The image is the face. A box that does not fit counts as a face that was not detected.
     if not row.portrait or min(grey.shape) <= SIZE:
-        return _Decoded(digest, faces.resize_face(grey), detected=False if row.box else None)
+        detected = False if row.box else None
+        return _DecodedRow(digest, faces.resize_face(grey), detected=detected)
 
     # The face has to be detected.
     box = faces.find_face(grey)
     if box is None:
-        return _Decoded(digest, faces.resize_face(grey), detected=False)
+        return _DecodedRow(digest, faces.resize_face(grey), detected=False)
     crop = faces.resize_face(faces.crop_square(grey, box))
-    return _Decoded(digest, crop, detected=True, frame=_frame_of(box, grey))
+    return _DecodedRow(digest, crop, detected=True, place=_place_of(box, grey))
 
 
-def _frame_of(box: Sequence[float], grey: np.ndarray) -> Frame:
+def _place_of(box: Sequence[float], grey: np.ndarray) -> FacePlace:
     """Returns where a detected face lies in its image."""
     x, y, width, height = box
     image_height, image_width = grey.shape
@@ -134,13 +151,14 @@ def _frame_of(box: Sequence[float], grey: np.ndarray) -> Frame:
     return (x + width / 2) / image_width, (y + height / 2) / image_height, side
 
 
-def _crop_as_usual(row: Row, copy: DatasetCopy, usual: Frame) -> np.ndarray:
-    """Cuts the face out where it usually lies."""
+def _crop_at(row: Row, copy: DatasetCopy, place: FacePlace) -> np.ndarray:
+    """Reads one image again and cuts the face out at a place."""
     grey = faces.decode(copy.read(row.name, faces.MOST_BYTES))
     image_height, image_width = grey.shape
-    side = usual[2] * min(grey.shape)
-    x = usual[0] * image_width - side / 2
-    y = usual[1] * image_height - side / 2
+    centre_x, centre_y, relative_side = place
+    side = relative_side * min(grey.shape)
+    x = centre_x * image_width - side / 2
+    y = centre_y * image_height - side / 2
     return faces.resize_face(faces.crop_square(grey, (x, y, side, side)))
 
 

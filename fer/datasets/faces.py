@@ -63,13 +63,15 @@ def decode(data: bytes) -> np.ndarray:
     except Image.UnidentifiedImageError:
         raise UnreadableImage(f"not an image ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders of damaged files raise anything
-        raise UnreadableImage(f"damaged image ({_reason(error)})") from error
+        raise UnreadableImage(f"damaged image ({_decoder_message(error)})") from error
 
 
-def _reason(error: Exception) -> str:
-    """Returns a few words of what a decoder says."""
+def _decoder_message(error: Exception) -> str:
+    """Returns a few words of what a decoder says of a damaged file."""
     text = str(error).split("(")[0].strip().split("\n")[0]
-    return "truncated" if "truncated" in text.lower() else (text or type(error).__name__)[:60]
+    if "truncated" in text.lower():
+        return "truncated"
+    return (text or type(error).__name__)[:60]
 
 
 def _grey(image: Image.Image) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fer.datasets.arrays import SPLITS, TEST, TRAIN, VALIDATION
-from fer.datasets.copies import pixel_groups
+from fer.datasets.duplicates import pixel_groups
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def find_leaked(split_index: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
     Args:
         split_index: int64 (n,), index into `SPLITS`.
-        groups: int64 (n,), equal for copies, see `fer.datasets.copies.copy_groups`.
+        groups: int64 (n,), equal for copies, see `fer.datasets.duplicates.copy_groups`.
 
     Returns:
         bool (n,): training images with a copy in validation or test, and validation images with a copy in test.
@@ -71,7 +71,7 @@ def count_hazards(images: np.ndarray, labels: np.ndarray, split_index: np.ndarra
         images: uint8 (n, 48, 48).
         labels: int64 (n,).
         split_index: int64 (n,), index into `SPLITS`.
-        groups: int64 (n,), equal for copies, see `fer.datasets.copies.copy_groups`.
+        groups: int64 (n,), equal for copies, see `fer.datasets.duplicates.copy_groups`.
     """
     # Groups of equal images, their labels, and the near-copies that join them.
     pixels = pixel_groups(images)

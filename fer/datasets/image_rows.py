@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from fer.datasets.context import ReadContext, Row, add_skipped, new_skipped
-from fer.datasets.copy_files import Skipped
+from fer.datasets.context import ReadContext, Row
 from fer.datasets.layouts import FOLDERS, IMAGE, Frames
+from fer.datasets.skipped import Skipped, add_skipped, new_skipped
 from fer.expressions import EXPRESSIONS
 
 SequenceLabels = Mapping[tuple[str, str], str]  # a label's text by subject and sequence
@@ -27,14 +27,16 @@ def read_image_rows(context: ReadContext) -> list[Row]:
     """
     names = list(_list_images(context))
     labels = _read_sequence_labels(context)
-    arrangements = (*context.layout.images, (FOLDERS,))  # at last, a folder per expression
+
+    # The first arrangement that matches any image; a folder per expression is tried last.
+    arrangements = (*context.layout.images, (FOLDERS,))
     for patterns in arrangements:
         left_out = new_skipped()
         rows = list(_match_names(context, patterns, names, labels, left_out))
         if rows:
             break
 
-    # Of all arrangements, the last one that was tried says what is left out.
+    # The arrangement that was taken, or else the last one, says what is left out; those before it say nothing.
     add_skipped(context.skipped, left_out)
     return _take_frames(context.layout.frames, rows, context.skipped)
 
@@ -82,7 +84,15 @@ def _read_sequence_labels(context: ReadContext) -> SequenceLabels:
 def _match_names(
     context: ReadContext, patterns: Sequence[str], names: Sequence[str], labels: SequenceLabels, skipped: Skipped
 ) -> Iterator[Row]:
-    """Yields a row for each image whose path matches a pattern and has one of the seven expressions."""
+    """Yields a row for each image whose path matches a pattern and has one of the seven expressions.
+
+    Args:
+        context: The reading.
+        patterns: One arrangement of the layout.
+        names: Paths of the images.
+        labels: The labels of sequences, where they are not in the paths.
+        skipped: Gets the names of the images that have no row, by reason.
+    """
     compiled = [re.compile(pattern, re.IGNORECASE) for pattern in patterns]
     for name in names:
         matched = _match_first(compiled, name)

@@ -13,9 +13,9 @@ from filelock import FileLock  # comes with torch
 
 from fer.datasets import synthetic
 from fer.datasets.archives import open_copy
-from fer.datasets.copies import near_pairs
 from fer.datasets.copy_files import reason_of, stat_lines
 from fer.datasets.dataset import Dataset
+from fer.datasets.duplicates import near_pairs
 from fer.datasets.layouts import Layout
 from fer.datasets.lookup import check_available, find_copy, find_layout
 from fer.datasets.prepared import PreparedImages, check_images, divide_faces, draw_images, finish_images
@@ -56,12 +56,15 @@ def load(
     """
     if kind not in KINDS:
         raise InputError(f"a data kind is one of {', '.join(KINDS)}", kind, "Choose one of them.")
+
+    # The user's copy, if there is one and it is wanted.
     path = None
     if data_dir is not None and kind != "synthetic":
         path = find_copy(name, data_dir)
     check_available(name, path, data_dir, kind)
     layout = find_layout(name, path)
 
+    # Open what was prepared before, or prepare it.
     _make_folder(cache_dir)
     clear_leftovers(cache_dir)
     if path is not None:
@@ -69,6 +72,7 @@ def load(
     else:
         dataset = _load_synthetic(layout, options, scale, cache_dir)
 
+    # Where its files are damaged later, the dataset is loaded once more, of the kind that it has now.
     restore = functools.partial(
         load, name, data_dir=data_dir, kind=dataset.kind, cache_dir=cache_dir, options=options, scale=scale
     )
@@ -99,8 +103,8 @@ def near_copies(dataset: Dataset, other_dataset: Dataset) -> dict[str, int]:
         other_dataset: Whose validation and test images they are compared with.
 
     Returns:
-        For "train" and "validation", the number of copies and near-copies, see `fer.datasets.copies`. Synthetic faces
-        have no signatures, and are copies of nothing.
+        For "train" and "validation", the number of copies and near-copies, see `fer.datasets.duplicates`. Synthetic
+        faces have no signatures, and are copies of nothing.
     """
     if "synthetic" in (dataset.kind, other_dataset.kind):
         return {"train": 0, "validation": 0}
@@ -141,9 +145,10 @@ def _load_synthetic(layout: Layout, options: ReaderOptions, scale: float, cache_
         started = time.monotonic()
         drawn_as = layout.part_of or layout.name
         content = _digest("drawn", synthetic.VERSION, drawn_as, options.seed, scale)
-        prepared = finish_images(draw_images(drawn_as, content, options, scale))
+        synthetic_images = draw_images(drawn_as, content, options, scale)
+        prepared = finish_images(synthetic_images)
         _write(layout, digest, prepared, started, cache_dir)
-    return _require(layout, "synthetic", digest, cache_dir)
+    return _open_written(layout, "synthetic", digest, cache_dir)
 
 
 def _load_copy(layout: Layout, path: Path, options: ReaderOptions, cache_dir: Path) -> Dataset:
@@ -165,20 +170,24 @@ def _load_copy(layout: Layout, path: Path, options: ReaderOptions, cache_dir: Pa
         digest = _prepare_copy(layout, path, options, cache_dir)
         key.parent.mkdir(exist_ok=True)
         write_atomically(key, digest.encode())
-    return _require(layout, "real", digest, cache_dir)
+    return _open_written(layout, "real", digest, cache_dir)
 
 
 def _prepare_copy(layout: Layout, path: Path, options: ReaderOptions, cache_dir: Path) -> str:
     """Reads the copy and writes its arrays, unless one of the same content was prepared; returns the digest."""
     # OpenCV and Pillow, which a process that only opens prepared datasets does without.
-    from fer.datasets.reader import read  # noqa: PLC0415
+    from fer.datasets.reader import read_copy  # noqa: PLC0415
 
+    # Read the files. What cannot be decoded is left out here, and its names go by reason into the report.
     started = time.monotonic()
     with open_copy(path, cache_dir) as copy:
-        faces = read(layout, copy)
+        faces = read_copy(layout, copy)
+
+    # Write the arrays, unless files of the same content were prepared before.
     digest = _digest("real", VERSION, layout.name, options.digest_text(), faces.content)
     if open_prepared(layout.name, "real", digest, cache_dir) is None:
-        prepared = check_images(layout, finish_images(divide_faces(layout, faces, options)))
+        divided = divide_faces(layout, faces, options)
+        prepared = check_images(layout, finish_images(divided))
         place = _digest("place", os.path.realpath(path))
         report = replace(prepared.report, copy=printable(path), place=place)
         _write(layout, digest, replace(prepared, report=report), started, cache_dir)
@@ -211,7 +220,7 @@ def _open_by_key(key: Path, layout: Layout, cache_dir: Path) -> Dataset | None:
     return open_prepared(layout.name, "real", digest, cache_dir)
 
 
-def _require(layout: Layout, kind: str, digest: str, cache_dir: Path) -> Dataset:
+def _open_written(layout: Layout, kind: str, digest: str, cache_dir: Path) -> Dataset:
     """Returns the dataset that this process or another has just prepared."""
     dataset = open_prepared(layout.name, kind, digest, cache_dir)
     assert dataset is not None, "the folder was written under the lock"

@@ -8,7 +8,7 @@ import numpy as np
 
 from fer.datasets import synthetic
 from fer.datasets.arrays import SPLITS, TEST, TRAIN, VALIDATION
-from fer.datasets.copies import copy_groups, signatures
+from fer.datasets.duplicates import copy_groups, signatures
 from fer.datasets.hazards import count_hazards, find_leaked
 from fer.datasets.layouts import Layout
 from fer.datasets.report import DatasetReport, FaceCounts, ReaderOptions, SkippedFiles
@@ -35,8 +35,8 @@ class PreparedImages:
         labels: int64 (n,), indices into `EXPRESSIONS`.
         subjects: int64 (n,), one number per person; -1 where unknown.
         split_index: int64 (n,), index into `SPLITS`.
-        groups: int64 (n,), equal for copies, see `fer.datasets.copies.copy_groups`.
-        signatures: float32 (n, 256), see `fer.datasets.copies`; None of synthetic faces.
+        groups: int64 (n,), equal for copies, see `fer.datasets.duplicates.copy_groups`.
+        signatures: float32 (n, 256), see `fer.datasets.duplicates`; None of synthetic faces.
         report: What is known of the dataset so far.
     """
 
@@ -124,7 +124,7 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
     assigned = assign_splits(faces.labels, known_subjects, groups, faces.splits, wanted, seed)
     split_index = assigned.split_index
 
-    # Images outside the dataset's own splits are left out.
+    # Images outside the dataset's own splits are left out, as are the files that the reader skipped.
     in_split = split_index >= 0
     skipped = _shorten_skipped(faces.skipped)
     if not in_split.all():
@@ -137,7 +137,7 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
         rule=assigned.rule,
         aimed=dict(zip(SPLITS, wanted, strict=True)) if assigned.seeded else None,
         skipped=skipped,
-        faces=FaceCounts(faces.detected, len(faces.cropped), _shorten_names(faces.cropped)),
+        faces=FaceCounts(faces.detected, len(faces.undetected), _shorten_names(faces.undetected)),
         people={split: _list_people(people, subjects[split_index == index]) for index, split in enumerate(SPLITS)},
         notices=_write_notices(layout, faces, has_people=bool(people)),
     )
@@ -164,10 +164,10 @@ def _write_notices(layout: Layout, faces: "Faces", has_people: bool) -> list[str
     notices = []
     if layout.people and not has_people:
         notices.append(f"{layout.title}'s subjects are not in this copy's names: people may be in several splits")
-    if faces.cropped:
-        portraits = len(faces.cropped) + faces.detected
-        how = "cropped where the others' faces lie" if faces.framed else "centre-cropped"
-        notices.append(f"no face detected in {len(faces.cropped):,} of {portraits:,} portraits: {how}")
+    if faces.undetected:
+        portraits = len(faces.undetected) + faces.detected
+        how = "cropped where the others' faces lie" if faces.cropped_as_usual else "centre-cropped"
+        notices.append(f"no face detected in {len(faces.undetected):,} of {portraits:,} portraits: {how}")
     return notices
 
 
@@ -180,9 +180,11 @@ def _list_people(people: Mapping[str, int], subjects: np.ndarray) -> list[str]:
 
 def _shorten_skipped(skipped: Mapping[str, list[str]]) -> dict[str, SkippedFiles]:
     """Returns the commonest reasons with their counts and a few names each: reports go into every study's record."""
-    ranked = sorted(skipped.items(), key=lambda item: -len(item[1]))
-    entries = ranked[:REASONS_KEPT]
-    rest = [name for _, names in ranked[REASONS_KEPT:] for name in names]
+    commonest_first = sorted(skipped.items(), key=lambda item: -len(item[1]))
+    entries = commonest_first[:REASONS_KEPT]
+
+    # All other reasons are counted together.
+    rest = [name for _, names in commonest_first[REASONS_KEPT:] for name in names]
     if rest:
         entries.append(("other reasons", rest))
     return {_shorten_name(reason): SkippedFiles(len(names), _shorten_names(names)) for reason, names in entries}
@@ -202,28 +204,40 @@ def _shorten_name(name: str) -> str:
 
 
 def finish_images(prepared: PreparedImages) -> PreparedImages:
-    """Equalises, counts the hazards and drops what a later split holds too: of training first, then of validation."""
+    """Returns the images as they are written, with the report's hazards, sizes and counts.
+
+    Images are equalised if the options say so. Training images that validation or test hold too, and validation images
+    that test holds too, are counted and dropped, unless the options keep duplicates.
+    """
     options = prepared.report.options
     if options.equalise:
         # OpenCV, which a process that only opens prepared datasets does without.
         from fer.datasets.faces import equalise  # noqa: PLC0415
 
         prepared = replace(prepared, images=equalise(prepared.images))
+
+    # Count the hazards, before anything is dropped.
     hazards = count_hazards(prepared.images, prepared.labels, prepared.split_index, prepared.groups)
 
     # Drop the images that a later split holds too.
-    leaked = find_leaked(prepared.split_index, prepared.groups)
-    dropped = np.zeros_like(leaked) if options.keep_duplicates else leaked
-    rest = prepared.select(~dropped)
+    is_dropped = find_leaked(prepared.split_index, prepared.groups)
+    if options.keep_duplicates:
+        is_dropped = np.zeros_like(is_dropped)
+    rest = prepared.select(~is_dropped)
 
-    # Describe what is left.
-    in_test = np.isin(rest.groups, rest.groups[rest.split_index == TEST])
+    # Add to the hazards what was dropped, and which rows of validation test holds nevertheless.
+    split_of_dropped = prepared.split_index[is_dropped]
+    groups_of_validation = rest.groups[rest.split_index == VALIDATION]
+    groups_of_test = rest.groups[rest.split_index == TEST]
+    in_test = np.isin(groups_of_validation, groups_of_test)
     hazards = replace(
         hazards,
-        dropped_from_train=int((dropped & (prepared.split_index == TRAIN)).sum()),
-        dropped_from_validation=int((dropped & (prepared.split_index == VALIDATION)).sum()),
-        rows_of_validation_in_test=np.flatnonzero(in_test[rest.split_index == VALIDATION]).tolist(),
+        dropped_from_train=int((split_of_dropped == TRAIN).sum()),
+        dropped_from_validation=int((split_of_dropped == VALIDATION).sum()),
+        rows_of_validation_in_test=np.flatnonzero(in_test).tolist(),
     )
+
+    # Describe what is left.
     report = _describe_splits(replace(rest.report, hazards=hazards), rest)
     return replace(rest, report=report)
 
@@ -252,21 +266,26 @@ def check_images(layout: Layout, prepared: PreparedImages) -> PreparedImages:
         InputError: A split is empty, or expressions are missing.
     """
     report = prepared.report
+
+    # Each split needs images.
     for split, size in report.sizes.items():
         if not size:
             rule = f"each split of {layout.title} holds images that no split after it holds too"
             fix = "Add images, see why it shrank, or keep copies with --keep-duplicates."
             raise InputError(rule, f"none in {split}, of {len(prepared.split_index)} in all", fix)
 
+    # Training needs two expressions, and all seven of a dataset that is known to have them.
     counts = report.counts["train"]
+    present = [expression for expression in EXPRESSIONS if counts[expression]]
     absent = [expression for expression in EXPRESSIONS if not counts[expression]]
-    if len(absent) > len(EXPRESSIONS) - 2:
-        present = ", ".join(set(EXPRESSIONS) - set(absent))
+    if len(present) < 2:
         rule = f"{layout.title} has two expressions or more"
-        raise InputError(rule, f"only {present}", "Add folders or rows of others.")
+        raise InputError(rule, f"only {', '.join(present)}", "Add folders or rows of others.")
     if absent and layout.complete:
         rule = f"{layout.title} has training images of all seven expressions"
         raise InputError(rule, f"none of {', '.join(absent)}", "Complete the copy.")
+
+    # Where a dataset may lack some, the report says which.
     if not absent:
         return prepared
     notice = f"no training image of {', '.join(absent)}"

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer.datasets.context import ReadContext, add_skipped, new_skipped, summarise_skipped
+from fer.datasets.context import ReadContext
 from fer.datasets.copy_files import DatasetCopy
 from fer.datasets.decoding import decode_rows
 from fer.datasets.image_rows import read_image_rows
 from fer.datasets.layouts import Layout
+from fer.datasets.skipped import add_skipped, new_skipped, summarise_skipped
 from fer.datasets.table_rows import find_table, read_table_rows
 from fer.errors import InputError
 
@@ -26,8 +27,8 @@ class Faces:
         splits: n split words, None where the dataset does not say.
         skipped: Names of what was left out, by reason.
         detected: Number of faces that the detector saw.
-        cropped: Names of the portraits in which it saw none.
-        framed: These were cropped where the other portraits' faces lie; otherwise in the centre.
+        undetected: Names of the portraits in which it saw none.
+        cropped_as_usual: Whether these were cropped where the other portraits' faces lie; otherwise in the centre.
         content: Hash of names and bytes of all files that were read.
     """
 
@@ -37,12 +38,12 @@ class Faces:
     splits: list[str | None]
     skipped: Mapping[str, list[str]]
     detected: int
-    cropped: list[str]
-    framed: bool
+    undetected: list[str]
+    cropped_as_usual: bool
     content: str
 
 
-def read(layout: Layout, copy: DatasetCopy) -> Faces:
+def read_copy(layout: Layout, copy: DatasetCopy) -> Faces:
     """Reads a copy of a dataset.
 
     Args:
@@ -52,6 +53,7 @@ def read(layout: Layout, copy: DatasetCopy) -> Faces:
     Raises:
         InputError: A label file breaks a rule, or no face is left.
     """
+    # What was left out while the files were listed comes first; every step that follows adds to it.
     context = ReadContext(layout, copy, new_skipped())
     add_skipped(context.skipped, copy.skipped)
 
@@ -59,6 +61,7 @@ def read(layout: Layout, copy: DatasetCopy) -> Faces:
     table = find_table(layout, copy)
     rows = read_image_rows(context) if table is None else read_table_rows(context, table)
 
+    # Files that cannot be decoded are left out; a copy of which nothing is left is refused.
     decoded = decode_rows(context, rows)
     if not decoded.rows:
         raise InputError(
@@ -73,8 +76,8 @@ def read(layout: Layout, copy: DatasetCopy) -> Faces:
         splits=[row.split for row in decoded.rows],
         skipped=context.skipped,
         detected=decoded.detected,
-        cropped=decoded.cropped,
-        framed=decoded.framed,
+        undetected=decoded.undetected,
+        cropped_as_usual=decoded.cropped_as_usual,
         content=_hash_content(context.hashes),
     )
 

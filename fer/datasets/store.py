@@ -72,8 +72,8 @@ def write_prepared(prepared: PreparedImages, report: DatasetReport, folder: Path
         if prepared.signatures is not None:
             by_split = [prepared.signatures[prepared.split_index == index] for index in range(len(SPLITS))]
             np.save(partial / SIGNATURES, np.concatenate(by_split).astype(np.float16))
-        (partial / REPORT).write_text(json.dumps(report.to_json(), indent=1))
-        (partial / SUMS).write_text(json.dumps(_compute_sums(partial)))
+        (partial / REPORT).write_text(json.dumps(report.to_json(), indent=1), encoding="utf-8")
+        (partial / SUMS).write_text(json.dumps(_compute_sums(partial)), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # what is there was cut short or is damaged
         partial.rename(folder)
 

@@ -43,16 +43,21 @@ def split_by_subject(labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[
     Returns:
         int64 (n,), each image's part; 0 for what is left.
     """
+    # Each person's images per expression.
     people, person_of_image = np.unique(subjects, return_inverse=True)
-    images = np.zeros((len(people), len(EXPRESSIONS)))  # each person's images per expression
+    images = np.zeros((len(people), len(EXPRESSIONS)))
     np.add.at(images, (person_of_image, labels), 1)
 
+    # Random orders of the people, and the assignment that each gives.
     rng = generator("split by subject", seed)
     candidates = int(np.clip(_MOST_CELLS // len(people), _FEWEST_CANDIDATES, _CANDIDATES))
     orders = rng.permuted(np.tile(np.arange(len(people)), (candidates, 1)), axis=1)
     assignments = _fill_parts(orders, images.sum(1), wanted)
-    drawn = rng.choice(_find_good(assignments, images, wanted))
-    return assignments[drawn][person_of_image].astype(np.int64)
+
+    # One of the good assignments.
+    number = rng.choice(_select_good(assignments, images, wanted))
+    part_of_person = assignments[number]
+    return part_of_person[person_of_image].astype(np.int64)
 
 
 def _fill_parts(orders: np.ndarray, images: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
@@ -90,29 +95,39 @@ def _fill_parts(orders: np.ndarray, images: np.ndarray, wanted: Sequence[int]) -
     return assignments
 
 
-def _find_good(assignments: np.ndarray, images: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
-    """Returns the numbers of the good assignments, see `split_by_subject`.
+def _select_good(assignments: np.ndarray, images: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+    """Returns the indices of the good assignments by the three criteria of `split_by_subject`.
 
     Args:
         assignments: int64 (candidates, people), each person's part.
         images: float64 (people, 7), each person's images per expression.
-        wanted: Sizes of parts 1, 2, …
-    """
-    # Measures of each assignment, added up over its parts.
-    shares = images.sum(0) / images.sum()
-    lacking = np.zeros(len(assignments))  # expressions that a part lacks
-    distance = np.zeros(len(assignments))  # of the sizes from the wanted ones, in images
-    imbalance = np.zeros(len(assignments))  # difference of the expressions' shares from those among all images
-    for part, size in enumerate([None, *wanted]):
-        counts = (assignments == part).astype(float) @ images
-        sizes = counts.sum(1)
-        lacking += ((counts == 0) & (shares > 0)).sum(1)
-        imbalance += np.abs(counts / np.maximum(sizes, 1)[:, None] - shares).sum(1)
-        if size is not None:
-            distance += np.abs(sizes - size)
+        wanted: Sizes of parts 1, 2, …; part 0, which takes the other people, has no wanted size.
 
-    # One criterion after the other.
+    Returns:
+        int64 (good assignments,).
+    """
+    shares = images.sum(0) / images.sum()  # of each expression among all images, (7,)
+
+    # Three measures of each assignment (candidates,), added up over its parts.
+    lacking = np.zeros(len(assignments))  # expressions that a part lacks
+    distance = np.zeros(len(assignments))  # of the parts' sizes from the wanted ones, in images
+    imbalance = np.zeros(len(assignments))  # difference of the expressions' shares in a part from `shares`
+    for part in range(1 + len(wanted)):
+        counts = (assignments == part).astype(float) @ images  # per expression, (candidates, 7)
+        sizes = counts.sum(1)
+        is_lacking = (counts == 0) & (shares > 0)
+        lacking += is_lacking.sum(1)
+        shares_in_part = counts / np.maximum(sizes, 1)[:, None]
+        imbalance += np.abs(shares_in_part - shares).sum(1)
+        if part > 0:
+            distance += np.abs(sizes - wanted[part - 1])
+
+    # The criteria one after the other: expressions, sizes, proportions.
     good = np.flatnonzero(lacking == lacking.min())
-    slack = max(1.0, SLACK * images.sum() / len(images))
+
+    images_per_person = images.sum() / len(images)
+    slack = max(1.0, SLACK * images_per_person)
     good = good[distance[good] <= distance[good].min() + slack]
-    return good[imbalance[good] <= np.quantile(imbalance[good], _BALANCED)]
+
+    largest_imbalance = np.quantile(imbalance[good], _BALANCED)
+    return good[imbalance[good] <= largest_imbalance]

@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fer.datasets.arrays import SIZE
-from fer.datasets.context import ReadContext, Row, add_skipped, new_skipped, summarise_skipped
-from fer.datasets.copy_files import DatasetCopy, Skipped, path_inside
+from fer.datasets.context import ReadContext, Row
+from fer.datasets.copy_files import DatasetCopy, path_inside
 from fer.datasets.layouts import MANIFEST, SPLIT_WORDS, Layout, Table
+from fer.datasets.skipped import Skipped, add_skipped, new_skipped, summarise_skipped
 from fer.errors import InputError
 
 MOST_BAD_ROWS = 0.1  # a csv file with a larger share of bad rows is refused: something is wrong with all of it
@@ -42,7 +43,7 @@ class _LabelFile:
     table: Table
     name: str
     lines: Sequence[_Line]
-    bad: Skipped
+    skipped: Skipped
 
 
 def find_table(layout: Layout, copy: DatasetCopy) -> Table | None:
@@ -85,16 +86,16 @@ def _read_file(context: ReadContext, table: Table, name: str) -> list[Row]:
         _check_share_of_bad_rows(file)
     else:
         rows = list(_path_rows(context, file))
-    add_skipped(context.skipped, file.bad)
+    add_skipped(context.skipped, file.skipped)
     return rows
 
 
 def _check_share_of_bad_rows(file: _LabelFile) -> None:
     """Refuses a file of pixels with too many bad rows; labels of other expressions are not bad."""
-    broken = sum(len(names) for reason, names in file.bad.items() if "none of the seven" not in reason)
+    broken = sum(len(names) for reason, names in file.skipped.items() if "none of the seven" not in reason)
     if broken > MOST_BAD_ROWS * len(file.lines):
         rule = f"{file.name} has one label and {_PIXELS} pixels from 0 to 255 in each row"
-        value = f"{broken:,} bad of {len(file.lines):,} rows: {summarise_skipped(file.bad)}"
+        value = f"{broken:,} bad of {len(file.lines):,} rows: {summarise_skipped(file.skipped)}"
         raise InputError(rule, value, "Fetch or export it again.")
 
 
@@ -156,34 +157,49 @@ def _check_columns(file: str, table: Table, columns: Sequence[str]) -> None:
 # Rows with pixels.
 
 
+class _UnreadablePixels(ValueError):
+    """Pixels of a row that is skipped; the message is the reason."""
+
+
 def _pixel_rows(context: ReadContext, file: _LabelFile) -> Iterator[Row]:
-    """Yields the rows of a file that holds the pixels; what is left out is noted in the file's `bad`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # numpy only warns of text that is no number
-        for line in file.lines:
-            name = f"{file.name}:{line.number}"
-            label = context.parse_label(line.cell(file.table.expression), name, file.bad)
-            if label is None:
-                continue
-            try:
-                pixels = np.fromstring(line.cell(file.table.pixels), dtype=np.int64, sep=" ")
-            except (ValueError, DeprecationWarning):
-                file.bad["pixels that are no numbers"].append(name)
-                continue
-            if pixels.size != _PIXELS:
-                file.bad[f"not {_PIXELS} pixels"].append(name)
-            elif pixels.min() < 0 or pixels.max() > 255:
-                file.bad["pixels outside 0 to 255"].append(name)
-            else:
-                split = context.parse_split(line.cell(file.table.split))
-                yield Row(name, label, split=split, pixels=pixels.astype(np.uint8).reshape(SIZE, SIZE))
+    """Yields the rows of a file that holds the pixels; what is left out is noted in the file's `skipped`."""
+    for line in file.lines:
+        name = f"{file.name}:{line.number}"
+        label = context.parse_label(line.cell(file.table.expression), name, file.skipped)
+        if label is None:
+            continue
+        try:
+            pixels = _parse_pixels(line.cell(file.table.pixels))
+        except _UnreadablePixels as error:
+            file.skipped[str(error)].append(name)
+            continue
+        split = context.parse_split(line.cell(file.table.split))
+        yield Row(name, label, split=split, pixels=pixels)
+
+
+def _parse_pixels(text: str) -> np.ndarray:
+    """Returns the image, uint8 (48, 48), that a row holds.
+
+    Raises:
+        _UnreadablePixels: The text is not the numbers of one image.
+    """
+    try:
+        with warnings.catch_warnings(action="error"):  # numpy only warns of text that is no number
+            pixels = np.fromstring(text, dtype=np.int64, sep=" ")
+    except (ValueError, DeprecationWarning):
+        raise _UnreadablePixels("pixels that are no numbers") from None
+    if pixels.size != _PIXELS:
+        raise _UnreadablePixels(f"not {_PIXELS} pixels")
+    if pixels.min() < 0 or pixels.max() > 255:
+        raise _UnreadablePixels("pixels outside 0 to 255")
+    return pixels.astype(np.uint8).reshape(SIZE, SIZE)
 
 
 # Rows with paths.
 
 
 def _path_rows(context: ReadContext, file: _LabelFile) -> Iterator[Row]:
-    """Yields the rows of a file that names the images; what is left out is noted in the file's `bad`."""
+    """Yields the rows of a file that names the images; what is left out is noted in the file's `skipped`."""
     table = file.table
     if table.strict:
         _check_manifest(context.copy, file)
@@ -193,9 +209,9 @@ def _path_rows(context: ReadContext, file: _LabelFile) -> Iterator[Row]:
         name = str(path_inside(_path_cell(line, table), f"a path in {file.name}"))
         place = _locate(name, table, places)
         if place is None:
-            file.bad[f"named in {file_name} but not there"].append(name)
+            file.skipped[f"named in {file_name} but not there"].append(name)
             continue
-        label = context.parse_label(line.cell(table.expression), name, file.bad)
+        label = context.parse_label(line.cell(table.expression), name, file.skipped)
         if label is None:
             continue
         yield Row(

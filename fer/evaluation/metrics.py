@@ -77,9 +77,11 @@ def per_class_retention(labels: np.ndarray, before: np.ndarray, after: np.ndarra
         before: The classes that the baseline predicts.
         after: The classes that the adapted network predicts.
     """
-    first = per_class_recall(labels, before)
-    last = per_class_recall(labels, after)
-    return np.divide(last, first, out=np.full(len(EXPRESSIONS), np.nan), where=np.nan_to_num(first) > 0)
+    recall_before = per_class_recall(labels, before)
+    recall_after = per_class_recall(labels, after)
+    is_defined = np.nan_to_num(recall_before) > 0
+    undefined = np.full(len(EXPRESSIONS), np.nan)
+    return np.divide(recall_after, recall_before, out=undefined, where=is_defined)
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
@@ -90,18 +92,22 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 def calibration_error(labels: np.ndarray, logits: np.ndarray, bins: int = 15) -> float:
     """Returns the expected calibration error (Guo et al. 2017, arXiv 1706.04599).
 
-    Σ n_b / n · |accuracy_b − confidence_b| over equally wide bins of the largest probability, closed above.
+    It is Σ n_b / n · |accuracy_b − confidence_b| over equally wide bins b of the largest probability. A bin includes
+    its upper limit, not its lower one.
 
     Args:
-        labels: The true classes.
-        logits: Of a network.
+        labels: The true classes (n,).
+        logits: A network's logits (n, 7).
         bins: Number of bins.
     """
     shares = probabilities(logits)
     confidence = shares.max(1)
-    right = shares.argmax(1) == labels
-    bin_of = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    return float(np.abs(np.bincount(bin_of, right - confidence, bins)).sum() / len(labels))
+    is_right = shares.argmax(1) == labels
+    bin_of_image = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+
+    # n_b · (accuracy_b − confidence_b) is the sum of the differences of a bin's images.
+    gaps = np.bincount(bin_of_image, is_right - confidence, bins)
+    return float(np.abs(gaps).sum() / len(labels))
 
 
 def drift(before: np.ndarray, after: np.ndarray) -> float:

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from fer.features.feature_file import FeatureFile
-from fer.features.sources import DeviceCache, ImageSource, Steps, keep_on_device
+from fer.features.schedule import Steps
+from fer.features.sources import DeviceCache, ImageSource, keep_on_device
 from fer.layers import LAYERS
 from fer.model.vgg import channels_last, cut_shapes
 from fer.runtime import Runtime
@@ -154,20 +155,29 @@ class FeatureCache:
         # which of them were cached before.
         padded = np.resize(slots, _FILL_BATCH)
 
-        # Start from the deepest cut that holds all of them, or else from the images.
-        lower_cuts = [cut for cut in self.files if cut < self.cut]
-        reached = next((cut for cut in reversed(lower_cuts) if self.files[cut].is_valid(slots).all()), 0)
-        if reached:
-            features = self.files[reached].read(padded)
+        # Start from the deepest lower cut whose file holds all slots, or else from the images, at cut 0.
+        first_cut = self._deepest_lower_cut(slots)
+        if first_cut:
+            features = self.files[first_cut].read(padded)
         else:
             images, views = np.divmod(padded, self.views_per_image)
             features = channels_last(self.image_source.batch(images, views))
 
-        # Compute up from there, and keep what each cut gives.
-        for cut in [cut for cut in self.files if cut > reached]:
-            features = frozen_features(self.network, reached, cut, features, self.runtime).to(self.runtime.dtype)
-            self.files[cut].write(slots, features)
-            reached = cut
+        # Go up from cut to cut, and write what is computed at each.
+        below = first_cut
+        for cut, file in self.files.items():
+            if cut <= first_cut:
+                continue
+            features = frozen_features(self.network, below, cut, features, self.runtime).to(self.runtime.dtype)
+            file.write(slots, features)
+            below = cut
+
+    def _deepest_lower_cut(self, slots: np.ndarray) -> int:
+        """Returns the deepest cut below this one whose file holds all slots (n,); 0 where there is none."""
+        for cut in reversed(self.files):
+            if cut < self.cut and self.files[cut].is_valid(slots).all():
+                return cut
+        return 0
 
     def batches_for(self, steps: Steps) -> Callable[[int], torch.Tensor]:
         """Returns a function from a step to its features, see `FeatureSource`."""

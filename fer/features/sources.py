@@ -11,6 +11,7 @@ import torch
 
 from fer.config import ViewRecipe
 from fer.datasets import Split
+from fer.features.schedule import Steps
 from fer.features.views import render
 from fer.model.vgg import SIZE, to_tensor
 from fer.runtime import Runtime
@@ -27,9 +28,6 @@ _SOURCES_PER_ADAPTATION = 4
 
 _DRAWN_AT_ONCE = 1024
 _MOST_VIEWS = 1 << 20  # of an image: slot numbers are images times this, plus views
-
-Steps = Sequence[tuple[np.ndarray, np.ndarray]]
-"""Images (n,) and views (n,) of every step."""
 
 
 class FeatureSource(Protocol):
@@ -143,7 +141,7 @@ class ImageSource:
         return torch.from_numpy(np.array(self.split.images)).to(self.runtime.device)
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
-        """Draws these views where there is room for them; where not, `batch` draws them."""
+        """Draws the views and keeps them on the device; where they have no room there, `batch` draws them later."""
         self.resident = None
         # On a CPU the images themselves need no copy: they are mapped from a file.
         if not self.runtime.on_gpu and not views.any():

@@ -1,7 +1,7 @@
 """Augmentation: a finite number V of seeded views per image.
 
-View v of image i is a pure function of (recipe, dataset digest, split, i, v): flip, shift, small rotation and scale,
-brightness and contrast, erasing. Cached and uncached training therefore see the very same pixels, and a cache of
+View v of image i is a pure function of (recipe, dataset digest, split, i, v): flip, shift, small rotation and zoom, and
+a square that is erased. Cached and uncached training therefore see the very same pixels, and a cache of
 frozen features is exact. View 0 is the image itself.
 """
 
@@ -19,12 +19,17 @@ def _uniform(seed: int, images: np.ndarray, views: np.ndarray, columns: int) -> 
     state, and all views of a batch are computed at once.
     """
     with np.errstate(over="ignore"):
+        # A key for each number.
         key = images.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         key += views.astype(np.uint64) * np.uint64(0xD1B54A32D192ED03) + np.uint64(seed)
         key = key[:, None] + np.arange(1, columns + 1, dtype=np.uint64) * np.uint64(0x8CB92BA72F3D8DD7)
+
+        # The key's hash.
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             key = (key ^ (key >> np.uint64(shift))) * np.uint64(factor)
         key ^= key >> np.uint64(31)
+
+    # The upper 53 bits are as many as a double holds.
     return (key >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
@@ -42,15 +47,24 @@ def render(pixels: torch.Tensor, images: np.ndarray, views: np.ndarray, recipe: 
     Returns:
         uint8 (n, 48, 48) on the same device.
     """
-    u = torch.from_numpy(_uniform(seed, images, views, 9).astype(np.float32)).to(pixels.device)
     n = len(pixels)
     size = pixels.shape[-1]
 
+    # Nine uniform numbers for each view: one each for rotation, zoom and flip, two for the shift, four for erasing.
+    uniform = torch.from_numpy(_uniform(seed, images, views, 9).astype(np.float32)).to(pixels.device)
+    for_rotation = uniform[:, 0]
+    for_zoom = uniform[:, 1]
+    for_flip = uniform[:, 2]
+    for_shift = uniform[:, 3:5]
+    for_erasing = uniform[:, 5:9]
+
+    # What each view does to its image; a width is 2 in the affine map's units.
+    angle = (2 * for_rotation - 1) * np.deg2rad(recipe.rotation)
+    zoom = 1 + (2 * for_zoom - 1) * recipe.scale
+    mirror = torch.where(for_flip < recipe.flip, -1.0, 1.0)
+    shift = (2 * for_shift - 1) * (2 * recipe.shift / size)
+
     # Rotation, zoom, flip and shift as one affine map of each image, (n, 2, 3).
-    angle = (2 * u[:, 0] - 1) * np.deg2rad(recipe.rotation)
-    zoom = 1 + (2 * u[:, 1] - 1) * recipe.scale
-    mirror = torch.where(u[:, 2] < recipe.flip, -1.0, 1.0)
-    shift = (2 * u[:, 3:5] - 1) * (2 * recipe.shift / size)
     cos = torch.cos(angle) * zoom
     sin = torch.sin(angle) * zoom
     theta = torch.stack([cos * mirror, -sin, shift[:, 0], sin * mirror, cos, shift[:, 1]], 1).view(n, 2, 3)
@@ -59,25 +73,36 @@ def render(pixels: torch.Tensor, images: np.ndarray, views: np.ndarray, recipe: 
         pixels.unsqueeze(1).float(), grid, mode="bilinear", padding_mode="border", align_corners=False
     ).squeeze(1)
 
-    transformed = _erase(transformed, u[:, 5:9], recipe.erase).round_().clamp_(0, 255).to(torch.uint8)
+    # Erasing comes last, in floating point.
+    erased = _erase(transformed, for_erasing, recipe.erase)
+    rendered = erased.round_().clamp_(0, 255).to(torch.uint8)
 
+    # View 0 is the image itself.
     is_original = torch.from_numpy(views == 0).to(pixels.device).view(n, 1, 1)
-    return torch.where(is_original, pixels, transformed)
+    return torch.where(is_original, pixels, rendered)
 
 
-def _erase(images: torch.Tensor, u: torch.Tensor, chance: float) -> torch.Tensor:
+def _erase(images: torch.Tensor, uniform: torch.Tensor, chance: float) -> torch.Tensor:
     """Replaces a square by the image's mean grey, with a given probability.
 
     Args:
         images: float32 (n, 48, 48).
-        u: Uniform numbers (n, 4): whether to erase, the square's length, and its centre's row and column.
+        uniform: Uniform numbers (n, 4): whether to erase, the square's length, and its centre's row and column.
         chance: The probability.
+
+    Returns:
+        float32 (n, 48, 48).
     """
+    # The square, in pixels: an edge of 25 to 40 % of the image's, and a centre anywhere.
     size = images.shape[-1]
-    length = size * (0.25 + 0.15 * u[:, 1])
-    centre = u[:, 2:4] * size
-    line = torch.arange(size, device=images.device) + 0.5
-    inside_y = (line[None, :] - centre[:, :1]).abs() < length[:, None] / 2
-    inside_x = (line[None, :] - centre[:, 1:]).abs() < length[:, None] / 2
-    erased = inside_y[:, :, None] & inside_x[:, None, :] & (u[:, :1, None] < chance)
-    return torch.where(erased, images.mean((1, 2), keepdim=True), images)
+    edge = size * (0.25 + 0.15 * uniform[:, 1])
+    centre = uniform[:, 2:4] * size
+
+    # Which rows and columns it covers, (n, 48) each.
+    pixel_centres = torch.arange(size, device=images.device) + 0.5
+    in_rows = (pixel_centres[None, :] - centre[:, :1]).abs() < edge[:, None] / 2
+    in_columns = (pixel_centres[None, :] - centre[:, 1:]).abs() < edge[:, None] / 2
+
+    is_chosen = uniform[:, :1, None] < chance
+    is_erased = in_rows[:, :, None] & in_columns[:, None, :] & is_chosen
+    return torch.where(is_erased, images.mean((1, 2), keepdim=True), images)

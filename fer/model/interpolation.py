@@ -69,13 +69,14 @@ def estimate_batch_norm(
         batches: Features at the cut, (n, *shape) each.
         runtime: Device and precision.
     """
+    # The batch-norms of these layers, and the highest layer that has one.
     norms: list[nn.BatchNorm2d] = []
-    last = 0
+    highest = 0
     for layer in layers:
-        norms_of_layer = [module for module in network[layer].modules() if isinstance(module, nn.BatchNorm2d)]
-        norms += norms_of_layer
-        if norms_of_layer:
-            last = max(last, layer)
+        for module in network[layer].modules():
+            if isinstance(module, nn.BatchNorm2d):
+                norms.append(module)
+                highest = max(highest, layer)
     if not norms:
         return
 
@@ -87,10 +88,10 @@ def estimate_batch_norm(
         norm.momentum = None
         norm.train()
 
-    # Forward passes update the statistics; they end at the last layer that has any.
+    # Forward passes update the statistics; no layer above the highest is needed.
     with torch.no_grad(), runtime.autocast():
         for inputs in batches:
-            network[cut : last + 1](channels_last(inputs))
+            network[cut : highest + 1](channels_last(inputs))
 
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -19,6 +19,7 @@ from torch import nn
 
 from fer.tensor_files import DamagedTensorFile
 from fer.tensors import load_tensors, save_tensors
+from fer.training.optimisers import parameters_of
 
 EVERY_SECONDS = 60.0
 """Time between two checkpoints, at least; a shorter training writes none."""
@@ -53,14 +54,14 @@ class Checkpoints:
     last: float = field(default_factory=monotonic)
 
     def resume(
-        self, network: nn.Sequential, optimiser: torch.optim.Optimizer, mixing: np.random.Generator | None
+        self, network: nn.Sequential, optimiser: torch.optim.Optimizer, mixup_rng: np.random.Generator | None
     ) -> tuple[int, int]:
         """Puts network, optimiser and generators into the state of the last intact checkpoint.
 
         Args:
             network: Changed in place.
             optimiser: Of the network, new; changed in place.
-            mixing: The generator of mixup, if it is used; changed in place.
+            mixup_rng: The generator of mixup, if it is used; changed in place.
 
         Returns:
             The next step and the number of finished epochs; both 0 without a checkpoint.
@@ -78,7 +79,7 @@ class Checkpoints:
 
         # Restore network and optimiser.
         network.load_state_dict(_named_below(_NETWORK, tensors))
-        parameters = _parameters_of(optimiser)
+        parameters = parameters_of(optimiser)
         for name, tensor in _named_below(_OPTIMISER, tensors).items():
             index, _, state_name = name.partition(".")
             parameter = parameters[int(index)]
@@ -88,8 +89,8 @@ class Checkpoints:
         torch.set_rng_state(tensors[_CPU_RANDOM])
         if _GPU_RANDOM in tensors:
             torch.cuda.set_rng_state(tensors[_GPU_RANDOM], parameters[0].device)
-        if mixing is not None:
-            mixing.bit_generator.state = header["mixing"]
+        if mixup_rng is not None:
+            mixup_rng.bit_generator.state = header["mixing"]
         self.restore(header["notes"])
         return header["step"], epoch
 
@@ -99,7 +100,7 @@ class Checkpoints:
         epoch: int,
         network: nn.Sequential,
         optimiser: torch.optim.Optimizer,
-        mixing: np.random.Generator | None,
+        mixup_rng: np.random.Generator | None,
     ) -> None:
         """Writes a checkpoint after an epoch, unless the last one is more recent than `every` seconds.
 
@@ -108,7 +109,7 @@ class Checkpoints:
             epoch: Number of finished epochs.
             network: The network that trains.
             optimiser: Of the network.
-            mixing: The generator of mixup, if it is used.
+            mixup_rng: The generator of mixup, if it is used.
 
         Raises:
             OSError: The disk is full.
@@ -118,7 +119,7 @@ class Checkpoints:
 
         # Network and optimiser.
         tensors = {f"{_NETWORK}{name}": tensor for name, tensor in network.state_dict().items()}
-        parameters = _parameters_of(optimiser)
+        parameters = parameters_of(optimiser)
         for index, parameter in enumerate(parameters):
             for state_name, value in optimiser.state.get(parameter, {}).items():
                 if isinstance(value, torch.Tensor):
@@ -128,9 +129,9 @@ class Checkpoints:
         tensors[_CPU_RANDOM] = torch.get_rng_state()
         if parameters[0].is_cuda:
             tensors[_GPU_RANDOM] = torch.cuda.get_rng_state(parameters[0].device)
-        mixing_state = mixing.bit_generator.state if mixing is not None else None
+        mixup_state = mixup_rng.bit_generator.state if mixup_rng is not None else None
 
-        self._write(epoch, tensors, {"step": step, "mixing": mixing_state, "notes": self.notes()})
+        self._write(epoch, tensors, {"step": step, "mixing": mixup_state, "notes": self.notes()})
         self.last = monotonic()
 
     def clear(self) -> None:
@@ -169,11 +170,6 @@ class Checkpoints:
 def _named_below(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Returns the tensors whose names begin with a prefix, under names without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _parameters_of(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """Returns the parameters that an optimiser trains, in its order."""
-    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
 def _laid_out_like(parameter: nn.Parameter, tensor: torch.Tensor) -> torch.Tensor:

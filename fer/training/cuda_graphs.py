@@ -117,7 +117,7 @@ class StepGraphs:
         """
         key = (kind, inputs.shape, inputs.dtype, labels.shape, labels.dtype)
 
-        # A new kind of step is captured when it comes often enough.
+        # A kind of step without a graph is captured when it has come often enough; until then it runs as usual.
         if key not in self.graphs:
             self.seen[key] += 1
             if self.broken or self.seen[key] < _OCCURRENCES:
@@ -126,6 +126,7 @@ class StepGraphs:
             if len(self.graphs) > _MOST:
                 self.graphs.popitem(last=False)
 
+        # A kind whose capture failed or gave other numbers has None, and always runs as usual.
         self.graphs.move_to_end(key)
         captured = self.graphs[key]
         if captured is None:

@@ -20,7 +20,7 @@ from fer.model.vgg import channels_last
 from fer.runtime import Runtime
 from fer.training.checkpoint import Checkpoints
 from fer.training.cuda_graphs import StepGraphs
-from fer.training.optimisers import make_optimiser
+from fer.training.optimisers import make_optimiser, parameters_of
 from fer.training.regularisers import mix, sharpen, smooth
 
 
@@ -109,34 +109,35 @@ class _Training:
         """Prepares network, optimiser, random generators and samples; resumes from a checkpoint if there is one."""
         self.job = job
         self.hooks = hooks
-        self.config = config = job.config
+        self.config = job.config
+        config = job.config
         self.steps = job.schedule.boundaries[-1]
         self.head_steps = round(config.head_first * self.steps)
 
         # Layers and their optimiser.
-        self.active: Sequence[int] = config.trained
-        _activate(job.network, self.active, config)
+        self.trained_layers: Sequence[int] = config.trained
+        _train_only(job.network, self.trained_layers, config)
         self.optimiser = make_optimiser(job.network, config)
-        self.parameters: list[nn.Parameter] = [p for group in self.optimiser.param_groups for p in group["params"]]
-        self.start = [p.detach().clone() for p in self.parameters] if config.averaging else []
+        self.parameters = parameters_of(self.optimiser)
+        self.start_weights = [p.detach().clone() for p in self.parameters] if config.averaging else []
 
         # What a step computes above the frozen prefix.
         self.body = job.network[config.leading : HEAD]
         self.head = job.network[HEAD:]
-        self.in_blocks = job.runtime.onednn_dtype is not None and _fits_blocks(job.network, config)
-        if self.in_blocks:
+        self.in_onednn_layout = job.runtime.onednn_dtype is not None and _suits_onednn_layout(job.network, config)
+        if self.in_onednn_layout:
             self.body = to_onednn_layout(self.body, job.runtime.dtype)
 
         # The generator's seed is drawn before a checkpoint restores torch's own generator.
-        self.mixing = np.random.default_rng(int(torch.randint(2**31, ()))) if config.mixup else None
+        self.mixup_rng = np.random.default_rng(int(torch.randint(2**31, ()))) if config.mixup else None
         self.first_step = 0
         self.epoch = 0
         if hooks.checkpoints is not None:
-            self.first_step, self.epoch = hooks.checkpoints.resume(job.network, self.optimiser, self.mixing)
+            self.first_step, self.epoch = hooks.checkpoints.resume(job.network, self.optimiser, self.mixup_rng)
 
         # The samples of all steps.
-        self.labels = _labels(job)
-        self.inputs_of = _inputs(job)
+        self.labels = _labels_by_step(job)
+        self.inputs_of = _inputs_by_step(job)
 
         # The losses since the last end of an epoch.
         self.loss_sum = torch.zeros((), device=job.runtime.device)
@@ -147,12 +148,13 @@ class _Training:
         """Takes one step of the optimiser."""
         config = self.config
 
-        # With `head_first`, the last layer is trained alone until the other layers join.
+        # With `head_first`, the last layer is trained alone until the others join. Which layers train is set at the
+        # first step, wherever a checkpoint resumes the training, and at the step at which the others join.
         if self.head_steps and step in (self.first_step, self.head_steps):
-            self.active = [HEAD] if step < self.head_steps else config.trained
-            _activate(self.job.network, self.active, config)
+            self.trained_layers = [HEAD] if step < self.head_steps else config.trained
+            _train_only(self.job.network, self.trained_layers, config)
 
-        # The gradient of the loss.
+        # The samples of the step, and the gradient of their loss.
         inputs, target = self._samples(step)
         self.loss_sum += self._compute_gradients(step, inputs, target)
         self.loss_count += 1
@@ -168,7 +170,7 @@ class _Training:
         # Averaging with the start (SFA), ten times in a training.
         if config.averaging and _passes_tenth(step + 1, self.steps):
             with torch.no_grad():
-                for parameter, origin in zip(self.parameters, self.start, strict=True):
+                for parameter, origin in zip(self.parameters, self.start_weights, strict=True):
                     parameter.lerp_(origin, config.averaging)
 
     def end_epochs(self, steps_taken: int) -> bool:
@@ -188,43 +190,54 @@ class _Training:
             if self.hooks.on_epoch(self.epoch, self.mean_loss):
                 return True
 
-            is_last_end = boundaries[self.epoch : self.epoch + 1] != [steps_taken]
-            if self.hooks.checkpoints is not None and is_last_end:
-                self.hooks.checkpoints.offer(steps_taken, self.epoch, self.job.network, self.optimiser, self.mixing)
+            # A checkpoint is offered once all epochs that end at this step have ended.
+            goes_on_here = self.epoch < len(boundaries) and boundaries[self.epoch] == steps_taken
+            if self.hooks.checkpoints is not None and not goes_on_here:
+                self.hooks.checkpoints.offer(steps_taken, self.epoch, self.job.network, self.optimiser, self.mixup_rng)
         return False
 
     def _samples(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the inputs of the trained layers and the targets, labels (n,) or class shares (n, 7)."""
         job = self.job
         inputs = channels_last(self.inputs_of(step))
+
+        # The sources deliver at the cut; the frozen layers above it are computed now.
         inputs = frozen_features(job.network, job.cut, self.config.leading, inputs, job.runtime)
-        if self.mixing is None:
+
+        if self.mixup_rng is None:
             return inputs, self.labels[step]
-        return mix(inputs, self.labels[step], self.config.mixup, self.mixing)
+        return mix(inputs, self.labels[step], self.config.mixup, self.mixup_rng)
 
     def _compute_gradients(self, step: int, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Computes the gradients of all trained parameters and returns the loss."""
         config = self.config
         graphs = self.hooks.graphs
+
+        # How the labels are smoothed.
         smoothing = config.label_smoothing
         if graphs is not None and smoothing:
             # Smoothed in the labels, or every strength would need a graph of its own.
             target = smooth(target, smoothing)
             smoothing = 0.0
-        backward = partial(self._backward, step, smoothing)
+        backward = partial(self._run_forward_and_backward, step, smoothing)
 
+        # One forward and backward pass, which a CUDA graph may replay.
         self.optimiser.zero_grad(set_to_none=True)
         if graphs is None:
             loss = backward(inputs, target)
         else:
-            kernels = (config.leading, *self.active, config.bn, self.job.runtime.precision)
+            kernels = (config.leading, *self.trained_layers, config.bn, self.job.runtime.precision)
             loss = graphs.step(kernels, self.job.network, inputs, target, backward)
+
+        # With `sam`, another pass from the worst point near by; its gradients take the place of the first pass's.
         if config.sam:
             sharpen(self.job.network, self.parameters, config.sam, partial(backward, inputs, target))
         return loss
 
-    def _backward(self, step: int, smoothing: float, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Runs one forward and backward pass and returns the loss."""
+    def _run_forward_and_backward(
+        self, step: int, smoothing: float, inputs: torch.Tensor, target: torch.Tensor
+    ) -> torch.Tensor:
+        """Runs one forward and backward pass and returns the loss; leaves the gradients at the parameters."""
         with self.job.runtime.autocast():
             features = self.body(inputs)
             logits = self.head(features)
@@ -253,11 +266,11 @@ class _Training:
         if not math.isfinite(self.mean_loss):
             raise Diverged(f"the loss became {self.mean_loss} {place}")
         # In oneDNN's layout, weights that are not finite may leave the loss finite.
-        if self.in_blocks and not all_finite(self.job.network):
+        if self.in_onednn_layout and not all_finite(self.job.network):
             raise Diverged(f"weights became NaN or infinite {place}")
 
 
-def _activate(network: nn.Sequential, layers: Sequence[int], config: AdaptationConfig) -> None:
+def _train_only(network: nn.Sequential, layers: Sequence[int], config: AdaptationConfig) -> None:
     """Puts some layers into training mode and freezes all others."""
     network.eval().requires_grad_(False)
     for layer in layers:
@@ -267,7 +280,7 @@ def _activate(network: nn.Sequential, layers: Sequence[int], config: AdaptationC
                 norm.eval()
 
 
-def _fits_blocks(network: nn.Sequential, config: AdaptationConfig) -> bool:
+def _suits_onednn_layout(network: nn.Sequential, config: AdaptationConfig) -> bool:
     """Returns whether the trained convolutions can be computed in oneDNN's layout, and are quicker in it.
 
     The layout is quicker for large images in batches of some size, by a tenth for a whole network of the laptop's
@@ -285,7 +298,7 @@ def _passes_tenth(step: int, steps: int) -> bool:
     return step * 10 // steps > (step - 1) * 10 // steps
 
 
-def _inputs(job: TrainingJob) -> Callable[[int], torch.Tensor]:
+def _inputs_by_step(job: TrainingJob) -> Callable[[int], torch.Tensor]:
     """Returns a function from a step to its samples, in the order of `job.sources`."""
     domains = []
     for domain, (source, _) in job.sources.items():
@@ -303,7 +316,7 @@ def _inputs(job: TrainingJob) -> Callable[[int], torch.Tensor]:
     return inputs_of
 
 
-def _labels(job: TrainingJob) -> tuple[torch.Tensor, ...]:
+def _labels_by_step(job: TrainingJob) -> tuple[torch.Tensor, ...]:
     """Returns the labels (n,) of every step, moved to the device at once."""
     labels_of_steps = []
     for step in range(job.schedule.boundaries[-1]):
@@ -312,5 +325,5 @@ def _labels(job: TrainingJob) -> tuple[torch.Tensor, ...]:
             images, _ = job.schedule.samples(domain)[step]
             labels_of_domains.append(labels[images])
         labels_of_steps.append(np.concatenate(labels_of_domains))
-    together = torch.from_numpy(np.concatenate(labels_of_steps)).to(job.runtime.device)
-    return together.split([len(labels) for labels in labels_of_steps])
+    all_labels = torch.from_numpy(np.concatenate(labels_of_steps)).to(job.runtime.device)
+    return all_labels.split([len(labels) for labels in labels_of_steps])

@@ -33,15 +33,25 @@ def make_optimiser(network: nn.Sequential, config: AdaptationConfig) -> torch.op
     return sgd
 
 
+def parameters_of(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """Returns the parameters that an optimiser trains, in its order."""
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
 def _parameter_groups(network: nn.Sequential, config: AdaptationConfig) -> list[dict[str, Any]]:
-    """Returns the trained parameters, layer by layer if the layers have different rates, else together."""
-    parameters = {layer: list(network[layer].parameters()) for layer in config.trained}
+    """Returns the trained parameters, in one group per layer if the layers have different rates, else in one group."""
     if config.layer_decay == 1:
-        together = [parameter for of_layer in parameters.values() for parameter in of_layer]
-        return [{"params": together, "share": 1.0}]
-    return [
-        {"params": of_layer, "share": config.layer_decay ** (HEAD - layer)} for layer, of_layer in parameters.items()
-    ]
+        parameters: list[nn.Parameter] = []
+        for layer in config.trained:
+            parameters += network[layer].parameters()
+        return [{"params": parameters, "share": 1.0}]
+
+    # The head has the full rate, and each layer below it a rate smaller by the factor `layer_decay`.
+    groups: list[dict[str, Any]] = []
+    for layer in config.trained:
+        share = config.layer_decay ** (HEAD - layer)
+        groups.append({"params": list(network[layer].parameters()), "share": share})
+    return groups
 
 
 def _start_momentum(sgd: torch.optim.Optimizer) -> None:

@@ -92,11 +92,15 @@ class ConfirmationJob:
         return any(point.front for point in self.interpolation_points)
 
     def add_front_point(self, point: InterpolationPoint, trial: int) -> "ConfirmationJob":
-        """Returns the job with one more network of the front, and the name of the first trial that gave one.
+        """Returns the job with one more network of the front.
 
-        A point of the front at the end takes the place of the named strategy's own.
+        Args:
+            point: The network.
+            trial: Number of the trial that trained it. The job is named after the first such trial.
         """
         name = self.name if self.name.startswith("trial") else f"trial {trial}"
+
+        # A named strategy's job has a point of the adapted network; the front's point of that network replaces it.
         earlier_points = self.interpolation_points
         if point.alpha == 1:
             earlier_points = tuple(earlier for earlier in earlier_points if earlier.front or not earlier.is_end)

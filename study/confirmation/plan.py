@@ -25,7 +25,7 @@ from study.record import DOMAINS, StudyRecord
 from study.reporting.paper_table import AMOUNTS
 from study.storage.backend import trials_of
 from study.trial_attributes import TrialAttributes
-from study.trials import readable, trials_table
+from study.trials import read_counted_trials, trials_table
 
 if TYPE_CHECKING:
     import optuna
@@ -42,16 +42,19 @@ def begin_confirmation(study: "optuna.Study", seeds: int, again: bool) -> Confir
     Raises:
         InputError: The test images were evaluated before, and a second time was not asked for.
     """
+    # The first confirmation.
     attribute = study.user_attrs.get(CONFIRMATION_ATTRIBUTE)
     if attribute is None:
         return Confirmation(seeds, plan_jobs(study))
 
+    # One that was cut off goes on, unless its record is damaged.
     stored = attribute if isinstance(attribute, Mapping) else {}
     was_cut_off = not stored.get("finished") and stored.get("seeds") == seeds
     if was_cut_off:
-        with contextlib.suppress(KeyError, TypeError, ValueError):  # a damaged one cannot go on
+        with contextlib.suppress(KeyError, TypeError, ValueError):
             return Confirmation.from_json(stored)
 
+    # Another one, if it is asked for; it records when the test images were evaluated before.
     evaluated = str(stored.get("opened", "at an unknown time"))
     if not again:
         raise InputError(
@@ -65,7 +68,7 @@ def begin_confirmation(study: "optuna.Study", seeds: int, again: bool) -> Confir
 
 
 def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
-    """Returns what is trained again: a job per configuration, with its networks that count.
+    """Returns what is trained again: a job per configuration, with each of its networks that is confirmed.
 
     The baseline comes first, because all others are compared with it; then the front, then the named strategies that
     are not on it.
@@ -80,11 +83,13 @@ def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
     if front.empty:
         raise InputError("a study to confirm has a finished trial", study.study_name, "Let it go on with study.run.")
 
+    # The named strategies, by the fingerprint of the configuration; then the front's networks join them.
     jobs = plan_named_strategies(record)
     configs = readable_configs(trials)
     networks = candidate_networks(table)
     networks["model"] = model_names(networks)
-    for row in networks[networks["model"].isin(front["model"])].to_dict("records"):
+    networks_on_front = networks[networks["model"].isin(front["model"])]
+    for row in networks_on_front.to_dict("records"):
         number = row["number"]
         if number not in configs:
             print(f"warning: trial {number} cannot be confirmed: its configuration cannot be read", file=sys.stderr)
@@ -95,9 +100,10 @@ def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
         key = fingerprint(config)
         job = jobs.get(key) or ConfirmationJob("", "", row["strategy"], to_flat(config), ())
         validation = {domain: row[f"{domain}_val"] for domain in DOMAINS}
-        point = InterpolationPoint(row["share"], row["slope"], row["model"], True, validation)
+        point = InterpolationPoint(row["search_alpha"], row["search_slope"], row["model"], True, validation)
         jobs[key] = job.add_front_point(point, number)
 
+    # The order; sorting is stable, so it stays within the front and within the named strategies.
     baseline, *others = jobs.values()
     others.sort(key=lambda job: not job.is_on_front)
     return (baseline, *others)
@@ -122,7 +128,7 @@ def plan_named_strategies(record: StudyRecord) -> dict[str, ConfirmationJob]:
 def readable_configs(trials: "Sequence[optuna.trial.FrozenTrial]") -> dict[int, AdaptationConfig]:
     """Returns the configurations of the trials that count, by number; what cannot be read is left out."""
     configs = {}
-    for trial in readable(trials).value:
+    for trial in read_counted_trials(trials).value:
         with contextlib.suppress(KeyError, TypeError, ValueError):
             config = TrialAttributes.of(trial).config
             if config is not None:

@@ -115,7 +115,13 @@ def write_line(process: subprocess.Popen, message: Mapping[str, Any]) -> None:
 
 
 def error_of(message: Mapping[str, Any] | None, process: subprocess.Popen) -> Exception:
-    """Returns the error that a process sent, or that it ended without sending one."""
+    """Returns the error with which a training process ended.
+
+    Args:
+        message: What the process sent last: an error that the user can mend ("error"), one of the machine, such as a
+            full disk ("stuck"), or anything else.
+        process: The process.
+    """
     if message is not None and "error" in message:
         return InputError(*message["error"])
     if message is not None and "stuck" in message:

@@ -62,15 +62,20 @@ def evaluate(context: "TrialContext", job: ConfirmationJob, seed: int, adapted: 
         adapted: What the training gave; None where it diverged, which gives NaN.
 
     Returns:
-        For each domain and number of an interpolation point, logits (n, 7) on the test images, "target-0", and (m, 7)
-        on the validation images, "target-val-0"; the labels of the latter, "target-val-labels" (m,); for the first seed
-        "cka-0" and "probe-0" of each network, see `measure_similarity`.
+        Arrays by name. For the target, and likewise for the source:
+
+        - "target-val-labels" (m,), the labels of the validation images;
+        - "target-0", "target-1", ...: for each interpolation point by its number, logits (n, 7) on the test images;
+        - "target-val-0", "target-val-1", ...: the same (m, 7) on the validation images.
+
+        With the first seed also "cka-0" and "probe-0" of each network, see `measure_similarity`.
     """
     task = divide_target(context, seed)
     labels = validation_labels(task)
     networks = _networks_by_place(adapted)
     answers: Arrays = {f"{domain}-val-labels": labels[domain] for domain in DOMAINS}
     for number, point in enumerate(job.interpolation_points):
+        # A training that diverged has no networks.
         if (point.alpha, point.slope) not in networks:
             for domain in DOMAINS:
                 answers[f"{domain}-{number}"] = _missing_logits(count_test_images(task.dataset(domain)))

@@ -178,9 +178,9 @@ def record_evaluation(
     datasets: Mapping[str, "Dataset"],
     out: str,
 ) -> Confirmation:
-    """Records that the test images are evaluated and for what, then who evaluated the same images before.
+    """Records that the test images are about to be evaluated, and finds out which studies evaluated them before.
 
-    The study's record comes first: nothing reads a test image, not even for its digest, before that is written.
+    The study's own record is written first: before that nothing reads a test image, not even for its digest.
 
     Args:
         study: Whose confirmation it is.
@@ -192,10 +192,12 @@ def record_evaluation(
     Returns:
         The confirmation with what was recorded.
     """
+    # The study's record: when its test images are evaluated. A confirmation that was cut off has it.
     if confirmation.evaluated is None:
         confirmation = dataclasses.replace(confirmation, evaluated=time_now())
         study.set_user_attr(CONFIRMATION_ATTRIBUTE, confirmation.to_json())
 
+    # The output folder's record: each test set by its digest, with all studies that evaluated it.
     if confirmation.test_sets is None:
         evaluation = {"study": record.name, "id": record.id, "opened": str(confirmation.evaluated)}
         test_sets = {}
@@ -207,6 +209,5 @@ def record_evaluation(
         study.set_user_attr(CONFIRMATION_ATTRIBUTE, confirmation.to_json())
 
     with_confirmation = dataclasses.replace(record, confirmation=confirmation.to_json())
-    earlier_ones = evaluated_before(with_confirmation)
-    print(f"the test sets are opened.{earlier_ones}", flush=True)
+    print(f"the test sets are opened.{evaluated_before(with_confirmation)}", flush=True)
     return confirmation

@@ -5,15 +5,17 @@ up, as the second trial of any place is (`study.storage.slots`).
 """
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from fer.seeding import seed_from
 from study.options import current_sampler
 from study.search.promotion import find_promotions
-from study.search.samplers import SamplerView, make_sampler, take_trial, waiting_trials
-from study.storage.backend import trials_of
-from study.storage.optuna_private import open_trial, storage_of
-from study.storage.slots import ENDED, discard_trial, enqueue_promoted, place_of, place_owners
+from study.search.samplers import SamplerView, make_sampler
+from study.storage.backend import one_change_at_a_time, trials_of
+from study.storage.leases import identity_of_process
+from study.storage.optuna_private import open_trial, storage_number, storage_of
+from study.storage.slots import ENDED, discard_trial, enqueue_promoted, place_of, place_owners, rung_of
+from study.trial_attributes import TrialAttributes
 
 
 def claim_trial(study: optuna.Study, sampler: str, seed: int, rungs: int = 1) -> optuna.Trial | None:
@@ -34,6 +36,7 @@ def claim_trial(study: optuna.Study, sampler: str, seed: int, rungs: int = 1) ->
     sampler = current_sampler(sampler)
     enqueue_promotion(study, rungs)
     for waiting in waiting_trials(study):
+        # Another process may be faster.
         if not take_trial(study, waiting):
             continue
 
@@ -43,6 +46,7 @@ def claim_trial(study: optuna.Study, sampler: str, seed: int, rungs: int = 1) ->
             discard_trial(study, waiting, "one too many", TrialState.RUNNING)
             continue
 
+        # Nothing is suggested yet: the search space will ask the trial, and the trial this sampler.
         storage, _ = storage_of(study)
         seeded = make_sampler(sampler, seed_from(seed, waiting.number))
         return open_trial(SamplerView(study.study_name, storage, seeded), waiting)
@@ -55,3 +59,27 @@ def enqueue_promotion(study: optuna.Study, rungs: int) -> None:
         return
     for promotion in find_promotions(trials_of(study), rungs)[:1]:
         enqueue_promoted(study, promotion.trial, promotion.rung)
+
+
+def waiting_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the waiting trials in the order in which they are claimed.
+
+    Promoted ones come first, those of the highest rung before the others; then initial trials of the user's.
+    """
+    storage, study_id = storage_of(study)
+    waiting = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,))
+    return sorted(waiting, key=lambda trial: (-rung_of(trial), TrialAttributes.of(trial).prior is None))
+
+
+def take_trial(study: optuna.Study, waiting: FrozenTrial) -> bool:
+    """Turns a waiting trial into a running one of this process; False where another process was faster."""
+    storage, _ = storage_of(study)
+    number = storage_number(waiting)
+    try:
+        with one_change_at_a_time(storage):
+            if not storage.set_trial_state_values(number, TrialState.RUNNING):
+                return False
+        storage.set_trial_user_attr(number, "worker", identity_of_process())
+    except optuna.exceptions.UpdateFinishedTrialError:  # another process finished it, or the parent withdrew it
+        return False
+    return True

@@ -14,29 +14,32 @@ from study.trials import OBJECTIVES, counted_trials, model_file, objective_vecto
 
 
 def mark_non_dominated(trial: optuna.Trial, measures: Sequence[dict[str, float]]) -> list[bool]:
-    """Marks the networks that neither each other nor the networks of a finished trial dominate.
+    """Marks those of a running trial's networks that no network of a finished trial dominates, nor one of its own.
 
     Args:
-        trial: A trial of the study whose finished trials count.
-        measures: The metrics of each network, with both objectives.
+        trial: The running trial.
+        measures: The metrics of each of its networks, with both objectives.
 
     Returns:
-        For each network whether no other dominates it.
+        For each network whether none dominates it.
     """
+    # The trial's own networks come first: of equal points the first is not dominated.
     points = [[values[name] for name in OBJECTIVES] for values in measures]
-    for finished in counted_trials(trials_of(trial.study)):
-        if finished.state == TrialState.COMPLETE:
-            points += objective_vectors(finished)
-    return non_dominated(points)[: len(measures)].tolist()
+    for ended in counted_trials(trials_of(trial.study)):
+        if ended.state == TrialState.COMPLETE:
+            points += objective_vectors(ended)
+
+    is_non_dominated = non_dominated(points)
+    return is_non_dominated[: len(measures)].tolist()
 
 
 def would_join_front(trial: optuna.Trial, context: TrialContext, measures: Sequence[dict[str, float]]) -> bool:
     """Returns whether any of these networks would join the front of the finished trials.
 
     Args:
-        trial: A trial of the study.
-        context: Says which source accuracy a network must have.
-        measures: The metrics of each network, with both objectives.
+        trial: The running trial.
+        context: Has the source accuracy below which no network joins the front.
+        measures: The metrics of each of its networks, with both objectives.
     """
     source_objective = OBJECTIVES[0]
     sufficient = [values for values in measures if values[source_objective] >= context.min_source_accuracy]
@@ -44,7 +47,7 @@ def would_join_front(trial: optuna.Trial, context: TrialContext, measures: Seque
 
 
 def save_if_on_front(trial: optuna.Trial, adapted: Adapted, context: TrialContext, strategy: str) -> None:
-    """Saves each network that no finished trial's dominates: the final front's networks are then all there.
+    """Saves those of a trial's networks that no finished trial's network dominates: only these can end on the front.
 
     Args:
         trial: The running trial.
@@ -52,11 +55,12 @@ def save_if_on_front(trial: optuna.Trial, adapted: Adapted, context: TrialContex
         context: The study's folder, and where else networks go.
         strategy: Name of the trial's strategy, for the file's header.
     """
-    # The adapted network is the point at which nothing of the baseline is left.
+    # The adapted network counts as interpolated all the way: alpha 1, slope 0.
     networks = [Interpolated(1.0, 0.0, adapted.network, adapted.measures, adapted.logits)]
     networks += adapted.interpolated
     on_front = mark_non_dominated(trial, [network.measures for network in networks])
 
+    # What each file's header says of the trial.
     header = {"width": str(context.task.baseline.width), "strategy": strategy, "trial": str(trial.number)}
     if context.folds:
         header["fold"] = f"the first of {context.folds}"
@@ -66,7 +70,7 @@ def save_if_on_front(trial: optuna.Trial, adapted: Adapted, context: TrialContex
             continue
         path = context.folder / model_file(trial.number, network.alpha, network.slope)
         path.parent.mkdir(parents=True, exist_ok=True)
-        point = {"alpha": str(network.alpha), "slope": str(network.slope)}
-        weights.save_network(network.network, path, header | point)
+        place = {"alpha": str(network.alpha), "slope": str(network.slope)}
+        weights.save_network(network.network, path, header | place)
         if context.upload is not None:
             context.upload(path)

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fer.config import AdaptationConfig
 from fer.expressions import CHANCE
 from study.execution.progress import Progress
-from study.execution.worker_process import Spawn, Worker, reason_of, spawn_worker
+from study.execution.worker_process import Spawn, Worker, reason_of
 from study.exit_code import ExitCode
 from study.options import StudyOptions
 from study.search.early_stopping import trials_since_growth
@@ -42,7 +42,7 @@ def supervise(
     options: StudyOptions,
     base: AdaptationConfig,
     progress: Progress,
-    spawn: Spawn | None = None,
+    spawn: Spawn,
 ) -> str:
     """Runs workers until the study has tried its configurations and promoted the best; returns why it ended.
 
@@ -58,9 +58,12 @@ def supervise(
     Raises:
         GaveUp: Workers end, or trials fail, one after the other.
     """
+    # What the user sees counts the trials that ended before, and measures hypervolume from the user's reference.
+    supervisor = _Supervisor(study, options, base, progress, spawn)
     progress.reference = options.reference
-    supervisor = _Supervisor(study, options, base, progress, spawn or spawn_worker)
     progress.begin(options.wanted, len(supervisor.earlier), options.rung_count)
+
+    # Step by step until the study ends. However it ends, no worker outlives this call.
     try:
         with progress:
             while True:
@@ -135,8 +138,9 @@ class _Supervisor:
 
         # Workers for the trials that wait, and for promotions.
         states = [trial.state for trial in trials]
+        waiting = states.count(TrialState.WAITING)
         running = states.count(TrialState.RUNNING)
-        self.left = states.count(TrialState.WAITING)
+        self.left = waiting
         if not self.end_reason:
             self.left += len(find_promotions(trials, self.options.rung_count))
         self.start_workers(self.left, running)

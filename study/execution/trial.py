@@ -17,7 +17,7 @@ from fer.config import AdaptationConfig, fingerprint, to_flat
 from fer.evaluation.intervals import estimate, one_per_image
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
-from search_spaces import choose
+from search_spaces import suggest_adaptation
 from study.execution.front_networks import save_if_on_front, would_join_front
 from study.execution.trial_context import TrialContext
 from study.machine import OUT_OF_MEMORY, DeviceCrowded, is_out_of_memory, is_stuck
@@ -28,11 +28,11 @@ from study.storage.backend import trials_of
 from study.storage.slots import DIVERGED, has_diverged, rung_of
 from study.trial_attributes import TrialAttributes, write_attributes
 from study.trials import (
-    CONSTRAINT,
-    ERROR,
     INTERPOLATED_COLUMN,
-    MIN_SOURCE_ACCURACY,
+    MIN_SOURCE_MEASURE,
     OBJECTIVES,
+    RETENTION_CONSTRAINT,
+    TARGET_ERROR_MEASURE,
     counted_trials,
     interpolation_name,
 )
@@ -89,7 +89,7 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> TrialState:
         tell_outcome(trial, outcome, context.min_source_accuracy, started)
         return outcome.state
     except Exception as error:  # whatever it is: the trial fails, and the study goes on
-        reason = explain_failure(error, context)
+        reason = explain_failure(error, context)  # raises where the error is not the trial's
         tell_failure(trial, reason, started)
         return TrialState.FAIL
 
@@ -100,22 +100,24 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
     Raises:
         Diverged: The training diverged, or that of its duplicate did.
     """
-    # What to train: also recorded where the training fails.
-    rung = rung_of(trial)
-    strategy, config = choose(context.space, trial, context.base)
-    config = replace(config, epochs=config.epochs * budget_factor(rung))
+    # The configuration. It is recorded before the training, so that a trial that fails has it as well.
+    strategy, config = suggest_adaptation(context.space, trial, context.base)
+    config = replace(config, epochs=config.epochs * budget_factor(rung_of(trial)))
     replicate = TrialAttributes.of(trial).replicate or 0
     seed = seed_from(context.seed, "adapt", replicate)
     key = f"{seed} {fingerprint(config)}"
     write_attributes(trial, strategy=strategy, config=to_flat(config), key=key, seed=seed)
 
-    # The same training would have the same result.
+    # A trial of the same configuration and seed has the result already.
     duplicate = find_duplicate(trial, key)
     if duplicate is not None:
         return copy_outcome(duplicate)
 
+    # The training, and what it measured of the adapted network and of the interpolated ones.
     adapted = train_to_rungs(trial, context, config, seed)
     measures = adapted.measures | interpolation_objectives(adapted) | target_errors(context, adapted)
+
+    # The outcome; networks that may be on the final front are saved before it counts.
     if adapted.stopped:
         reason = f"dominated after {describe_rung(adapted, context.folds)}"
         return TrialOutcome(TrialState.PRUNED, measures, adapted.curve, adapted.confusion, reason)
@@ -124,28 +126,16 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
     return TrialOutcome(TrialState.COMPLETE, measures, adapted.curve, adapted.confusion)
 
 
-def train_to_rungs(trial: optuna.Trial, context: TrialContext, config: AdaptationConfig, seed: int) -> Adapted:
-    """Trains a trial's network from rung to rung; over folds, a trial stops between two trainings instead."""
-    stops_at_rungs = context.early_stop and not context.folds
-    plan = EvaluationPlan(
-        rungs=RUNGS if stops_at_rungs else (1.0,),
-        interpolation_points=context.interpolation_points,
-        would_join_front=lambda measures: would_join_front(trial, context, measures),
-    )
-    return cross_validate(
-        context.tasks,
-        config,
-        seed,
-        on_rung=lambda share, row, prospects: report_rung(trial, context, share, row, prospects),
-        plan=plan,
-    )
+# A trial of the same configuration.
 
 
-def describe_rung(adapted: Adapted, folds: int) -> str:
-    """Returns in words where a training was stopped."""
-    if folds:
-        return f"the first half of {folds} folds"
-    return f"epoch {adapted.curve[-1]['epoch']:g}"
+def find_duplicate(trial: optuna.Trial, key: str) -> FrozenTrial | None:
+    """Returns a trial of the same configuration and seed that finished or diverged, None where there is none."""
+    for candidate in counted_trials(trials_of(trial.study)):
+        has_result = candidate.state == TrialState.COMPLETE or has_diverged(candidate)
+        if has_result and TrialAttributes.of(candidate).key == key:
+            return candidate
+    return None
 
 
 def copy_outcome(duplicate: FrozenTrial) -> TrialOutcome:
@@ -168,61 +158,26 @@ def copy_outcome(duplicate: FrozenTrial) -> TrialOutcome:
     )
 
 
-def tell_outcome(trial: optuna.Trial, outcome: TrialOutcome, min_source_accuracy: float, started: float) -> None:
-    """Writes an outcome into the storage and ends the trial.
+# Training, with early stopping at rungs.
 
-    Args:
-        trial: The running trial.
-        outcome: How its adaptation ended.
-        min_source_accuracy: The source accuracy below which no network is an answer; 0 where every one is.
-        started: When the trial began, in seconds of `time.perf_counter`.
+
+def train_to_rungs(trial: optuna.Trial, context: TrialContext, config: AdaptationConfig, seed: int) -> Adapted:
+    """Trains and evaluates a trial's network; asks at each rung whether the trial stops.
+
+    Without folds this is one training, which may stop at half of its budget. Over folds the trial may stop after the
+    first half of them, and none of the trainings stops by itself.
     """
-    measures = outcome.measures
-    if min_source_accuracy:
-        measures = measures | {MIN_SOURCE_ACCURACY: min_source_accuracy}
-        # One of the trial's networks suffices, and interpolated networks forget less than the adapted one.
-        source_accuracies = [value for name, value in measures.items() if name.partition("/")[0] == OBJECTIVES[0]]
-        trial.set_constraint(CONSTRAINT, min_source_accuracy - max(source_accuracies))
-
-    write_attributes(
-        trial,
-        curve=outcome.curve,
-        measures=measures,
-        confusion=outcome.confusion,
-        reason=outcome.reason,
-        twin_of=outcome.duplicate_of,
-        seconds=time.perf_counter() - started,
+    stops_at_rungs = context.early_stop and not context.folds
+    plan = EvaluationPlan(
+        rungs=RUNGS if stops_at_rungs else (1.0,),
+        interpolation_points=context.interpolation_points,
+        would_join_front=lambda measures: would_join_front(trial, context, measures),
     )
-    trial.study.tell(trial, outcome.objectives, outcome.state)
 
+    def on_rung(share: float, row: dict[str, float], prospects: Iterable[Prospect]) -> bool:
+        return report_rung(trial, context, share, row, prospects)
 
-def explain_failure(error: Exception, context: TrialContext) -> str:
-    """Returns the reason of a failed trial; prints the traceback of an error that nobody expects.
-
-    Raises:
-        OSError: The error is not the trial's: no other trial would fare better here.
-        DeviceCrowded: The error is not the trial's: workers share the device, and its memory does not suffice.
-    """
-    if is_stuck(error):
-        raise OSError(one_line(error)) from error
-
-    if is_out_of_memory(error):
-        if context.shares_device and context.task.runtime.on_gpu:
-            raise DeviceCrowded(one_line(error)) from error
-        return OUT_OF_MEMORY
-
-    if not isinstance(error, Diverged | optuna.exceptions.UpdateFinishedTrialError):
-        traceback.print_exception(error)
-    return f"{type(error).__name__}: {error}"
-
-
-def tell_failure(trial: optuna.Trial, reason: str, started: float) -> None:
-    """Ends a trial as failed, with its reason; does nothing where another process has ended it."""
-    # Another process may have taken the trial for lost; then its copy counts, and not this trial.
-    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-        seconds = time.perf_counter() - started
-        write_attributes(trial, reason=hide_secrets(reason)[:LONGEST_REASON], seconds=seconds)
-        trial.study.tell(trial, state=TrialState.FAIL)
+    return cross_validate(context.tasks, config, seed, on_rung, plan)
 
 
 def report_rung(
@@ -272,29 +227,31 @@ def report_rung(
     return stops
 
 
-def find_duplicate(trial: optuna.Trial, key: str) -> FrozenTrial | None:
-    """Returns a trial of the same configuration and seed that finished or diverged, None where there is none."""
-    for candidate in counted_trials(trials_of(trial.study)):
-        has_result = candidate.state == TrialState.COMPLETE or has_diverged(candidate)
-        if has_result and TrialAttributes.of(candidate).key == key:
-            return candidate
-    return None
+def describe_rung(adapted: Adapted, folds: int) -> str:
+    """Returns in words where a training was stopped."""
+    if folds:
+        return f"the first half of {folds} folds"
+    return f"epoch {adapted.curve[-1]['epoch']:g}"
+
+
+# What the trained networks reach.
 
 
 def interpolation_objectives(adapted: Adapted) -> dict[str, float]:
-    """Returns the objectives of interpolated networks, under the names that the table of trials gives them."""
+    """Returns both objectives of each interpolated network, by name: "source_val/0.50", "target_val/0.50"."""
     objectives = {}
     for step in adapted.interpolated:
-        point = interpolation_name(step.alpha, step.slope)
+        interpolation = interpolation_name(step.alpha, step.slope)
         for name in OBJECTIVES:
-            objectives[INTERPOLATED_COLUMN.format(name, point)] = step.measures[name]
+            objectives[INTERPOLATED_COLUMN.format(name, interpolation)] = step.measures[name]
     return objectives
 
 
 def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
-    """Returns the standard error of each network's target accuracy for other people, as the table names it.
+    """Returns how far each network's target accuracy would move with other people: its standard error, by name.
 
-    Nothing for a trial that stopped, and nothing where validation shows one person.
+    The names are "target_val_error" for the adapted network and "target_val_error/0.50" for an interpolated one. Empty
+    for a trial that stopped, and where the validation images show one person.
     """
     if adapted.stopped:
         return {}
@@ -303,10 +260,10 @@ def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
     labels = np.concatenate([split.labels for split in splits])
     people = one_per_image(np.concatenate([split.subjects for split in splits]))
 
-    logits = {ERROR: adapted.logits["target"]}
+    logits = {TARGET_ERROR_MEASURE: adapted.logits["target"]}
     for step in adapted.interpolated:
-        point = interpolation_name(step.alpha, step.slope)
-        logits[INTERPOLATED_COLUMN.format(ERROR, point)] = step.logits["target"]
+        interpolation = interpolation_name(step.alpha, step.slope)
+        logits[INTERPOLATED_COLUMN.format(TARGET_ERROR_MEASURE, interpolation)] = step.logits["target"]
 
     errors = {}
     for name, predicted in logits.items():
@@ -314,3 +271,65 @@ def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
         if math.isfinite(error):
             errors[name] = error
     return errors
+
+
+# The end of a trial.
+
+
+def tell_outcome(trial: optuna.Trial, outcome: TrialOutcome, min_source_accuracy: float, started: float) -> None:
+    """Writes an outcome into the storage and ends the trial.
+
+    Args:
+        trial: The running trial.
+        outcome: How its adaptation ended.
+        min_source_accuracy: The source accuracy below which no network is an answer; 0 where every one is.
+        started: When the trial began, in seconds of `time.perf_counter`.
+    """
+    # For samplers: whether any network of the trial, adapted ("source_val") or interpolated ("source_val/0.50"), keeps
+    # enough of the source.
+    measures = outcome.measures
+    if min_source_accuracy:
+        measures = measures | {MIN_SOURCE_MEASURE: min_source_accuracy}
+        source_accuracies = [value for name, value in measures.items() if name.partition("/")[0] == OBJECTIVES[0]]
+        trial.set_constraint(RETENTION_CONSTRAINT, min_source_accuracy - max(source_accuracies))
+
+    # Attributes first: once it is told, a trial takes no more of them.
+    write_attributes(
+        trial,
+        curve=outcome.curve,
+        measures=measures,
+        confusion=outcome.confusion,
+        reason=outcome.reason,
+        twin_of=outcome.duplicate_of,
+        seconds=time.perf_counter() - started,
+    )
+    trial.study.tell(trial, outcome.objectives, outcome.state)
+
+
+def explain_failure(error: Exception, context: TrialContext) -> str:
+    """Returns the reason of a failed trial; prints the traceback of an error that nobody expects.
+
+    Raises:
+        OSError: The error is not the trial's: no other trial would fare better here.
+        DeviceCrowded: The error is not the trial's: workers share the device, and its memory does not suffice.
+    """
+    if is_stuck(error):
+        raise OSError(one_line(error)) from error
+
+    if is_out_of_memory(error):
+        if context.shares_device and context.task.runtime.on_gpu:
+            raise DeviceCrowded(one_line(error)) from error
+        return OUT_OF_MEMORY
+
+    if not isinstance(error, Diverged | optuna.exceptions.UpdateFinishedTrialError):
+        traceback.print_exception(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def tell_failure(trial: optuna.Trial, reason: str, started: float) -> None:
+    """Ends a trial as failed, with its reason; does nothing where another process has ended it."""
+    # Another process may have taken the trial for lost; then its copy counts, and not this trial.
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        seconds = time.perf_counter() - started
+        write_attributes(trial, reason=hide_secrets(reason)[:LONGEST_REASON], seconds=seconds)
+        trial.study.tell(trial, state=TrialState.FAIL)

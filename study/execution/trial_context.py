@@ -67,21 +67,24 @@ def open_trial_context(record: StudyRecord, args: argparse.Namespace) -> TrialCo
     options = record.options | {"out": args.out, "data": args.data}
     assert record.baseline.source_val is not None, "a complete record has the baseline's source accuracy"
 
-    # Data and baseline.
+    # Device, data and baseline.
     device = args.device or record.baseline.device
     runtime = make_runtime(device, record.baseline.precision, getattr(args, "threads", 1))
     source = reopen_dataset(record.source, options)
     target = reopen_dataset(record.target, options)
-    trained = reopen_baseline(record, options, source, runtime)
-    rung_images = options.get("rung_images", 0) or None
-    task = AdaptationTask(trained, source, target, runtime, cache_folder(args.out), rung_images)
+    baseline = reopen_baseline(record, options, source, runtime)
 
+    # What all adaptations share.
+    rung_images = options.get("rung_images", 0) or None  # 0 stands for all of them, as None does in a task
+    task = AdaptationTask(baseline, source, target, runtime, cache_folder(args.out), rung_images)
+
+    # What the trials follow.
     return TrialContext(
-        task,
-        options["space"],
-        base_config(record),
-        options["seed"],
-        Path(args.out) / record.name,
+        task=task,
+        space=options["space"],
+        base=base_config(record),
+        seed=options["seed"],
+        folder=Path(args.out) / record.name,
         early_stop=options["early_stop"] == "on",
         interpolation_points=INTERPOLATION_POINTS if options["interpolate"] == "on" else (),
         shares_device=getattr(args, "beside", False),

@@ -29,9 +29,11 @@ def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None =
     Returns:
         The number of trials that it ran.
     """
-    # A parent has reached this storage a moment ago, so a server that does not answer will soon.
+    # A parent that started this worker reached the storage a moment ago: a server that is silent will answer soon.
+    # Workers on a Ray cluster, which upload networks, are started by a parent as well.
     started_by_parent = args.parent or upload is not None
-    study = load_study(args.study, Path(args.out), args.storage, SECONDS_TO_RETRY if started_by_parent else 0.0)
+    seconds_to_retry = SECONDS_TO_RETRY if started_by_parent else 0.0
+    study = load_study(args.study, Path(args.out), args.storage, seconds_to_retry)
     record = StudyRecord.from_json(required_record(study.user_attrs.get("study"), args.study))
     enqueue_promotion(study, rung_count(record.options))
     if not has_waiting_trial(study):
@@ -41,6 +43,7 @@ def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None =
     from study.execution.trial import run_trial  # noqa: PLC0415
     from study.execution.trial_context import open_trial_context  # noqa: PLC0415
 
+    # What all trials need is opened once; then the trials follow.
     context = dataclasses.replace(open_trial_context(record, args), upload=upload)
     return run_trials(study, record.options, lambda trial: run_trial(trial, context), args.until)
 
@@ -58,6 +61,8 @@ def run_trials(
 ) -> int:
     """Claims trials and runs them, one after the other, each under a lease; returns how many.
 
+    A trial that an error below ends goes back to the study: the error is not the trial's fault.
+
     Args:
         study: The study.
         options: The study's options, with sampler and seed.
@@ -65,8 +70,7 @@ def run_trials(
         until: When to stop, on the monotonic clock; no trial is begun after it.
 
     Raises:
-        OSError: No other trial would fare better here, as on a full disk. The trial goes back to the study, as it does
-            after the next two.
+        OSError: No other trial would fare better here, as on a full disk.
         DeviceCrowded: The device has too little memory for all workers that share it.
         KeyboardInterrupt: The worker was interrupted.
     """
@@ -78,7 +82,7 @@ def run_trials(
         try:
             with holding_lease(study, trial):
                 run(trial)
-        except (KeyboardInterrupt, OSError, DeviceCrowded):  # not the trial's fault
+        except (KeyboardInterrupt, OSError, DeviceCrowded):
             give_trial_back(study, study.trials[trial.number], blame=False)
             raise
         finished += 1

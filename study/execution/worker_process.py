@@ -54,10 +54,10 @@ def spawn_worker(options: StudyOptions, name: str, until: float, threads: int = 
         command += ["--data", options.data]
     if int(options.workers) > 1:
         command += ["--beside"]
-    return worker_process(command, options.storage)
+    return start_worker_process(command, options.storage)
 
 
-def worker_process(command: list[str], storage: str | None) -> "WorkerProcess":
+def start_worker_process(command: list[str], storage: str | None) -> "WorkerProcess":
     """Starts a command with a worker's environment; the storage's URL, which may hold a password, is part of that."""
     environment = worker_environment()
     if storage:

@@ -45,13 +45,14 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
     study = running.study
     options = running.options
     record = running.record.to_json()
-    networks = networks and options.preset != "tiny" and tracking_uri(options) != "none"
+    wants_networks = networks and options.preset != "tiny" and tracking_uri(options) != "none"
 
-    # Networks are logged while the exports are written, if MLflow has the run that they belong to.
+    # Networks are logged to the study's run while the exports are written, if MLflow answers and has the run.
     running.follower.wait()
-    ready = networks and running.follower.catch_up(study, record)
+    ready = wants_networks and running.follower.catch_up(study, record)
     logging = _logging_front(running) if ready else contextlib.nullcontext()
     with logging:
+        # The study's files, then MLflow's copies of them.
         export(record | confirmation_of(study), trials_of(study), running.folder)
         delete_dominated_networks(study, running.folder)
         complete = running.follower.finish(study, record, running.folder)
@@ -60,7 +61,7 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
     if not complete:
         command = sync_command(running.name, options)
         running.progress.warn(f"MLflow lacks a part of the study; add it later: {command}")
-    elif networks and not ready:  # MLflow was away before the export and is there again
+    elif wants_networks and not ready:  # MLflow was away before the export and is there again
         with _logging_front(running):
             pass
 

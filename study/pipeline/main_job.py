@@ -36,7 +36,7 @@ from study.trials import counted_trials
 
 
 def run_main_job(options: StudyOptions) -> int:
-    """Does what `python -m study.run` is for, from the data to the report.
+    """Does the work of `python -m study.run`, from the data to the report.
 
     Args:
         options: What the user asked for.
@@ -51,14 +51,14 @@ def run_main_job(options: StudyOptions) -> int:
     # Connecting takes seconds, so it begins now; a server that the user named must answer.
     follower = Follower(options.tracking_uri, required=options.tracking_uri is not None)
     try:
-        _run_with_follower(options, progress, follower)
+        _prepare_search_finish(options, progress, follower)
     finally:
         follower.wait()  # a database whose making is cut off stays unusable
     return ExitCode.DONE
 
 
-def _run_with_follower(options: StudyOptions, progress: Progress, follower: Follower) -> None:
-    """Prepares the study, runs it, and adds what the user wants at its end."""
+def _prepare_search_finish(options: StudyOptions, progress: Progress, follower: Follower) -> None:
+    """Prepares the study, searches, and adds what the user wants at its end; MLflow follows."""
     # Room on the disk.
     freed = trim_features(options.out)
     if freed:
@@ -75,11 +75,12 @@ def _run_with_follower(options: StudyOptions, progress: Progress, follower: Foll
         require_folders(folder)
 
         # The study, with its baseline.
-        new = make_record(name, options, source, target)
-        study, record = begin_or_resume(new, options, progress, follower)
+        new_record = make_record(name, options, source, target)
+        study, record = begin_or_resume(new_record, options, progress, follower)
         running = RunningStudy(study, record, options, progress, follower)
 
         with _exclusive_in_storage(running):
+            # Its record and its workers, before the first trial.
             write_record(study, record)
             running = settle_workers(running)
             show_study(running)
@@ -109,40 +110,44 @@ def search_and_export(running: RunningStudy) -> None:
 
     # Slots for the trials that are still to be finished.
     requeue_expired(study)
-    guesses = initial_trials(dataclasses.asdict(options), base)
-    reason_of_end = reason_to_end(counted_trials(trials_of(study)), options)
+    priors = initial_trials(dataclasses.asdict(options), base)
+    end_reason = reason_to_end(counted_trials(trials_of(study)), options)
     unfinished = 0
-    if not reason_of_end:
+    if not end_reason:
         study.set_user_attr(ENDED, None)  # a study that a shorter patience ended goes on
-        unfinished = fill_slots(study, options.wanted, options.space, base, guesses)
+        unfinished = fill_slots(study, options.wanted, options.space, base, priors)
 
     # A study with all its trials and exports needs no more than a summary.
-    promotions = [] if reason_of_end else find_promotions(trials_of(study), options.rung_count)
-    is_complete = not (unfinished or promotions or has_waiting_trial(study))
-    if is_complete and is_exported(trials_of(study), running.folder):
-        print_summary(running, reason_of_end or "nothing to do: all trials are there")
+    promotions = [] if end_reason else find_promotions(trials_of(study), options.rung_count)
+    has_all_trials = not (unfinished or promotions or has_waiting_trial(study))
+    if has_all_trials and is_exported(trials_of(study), running.folder):
+        print_summary(running, end_reason or "nothing to do: all trials are there")
         return
 
-    # Search.
+    # Search, with MLflow following.
     running.follower.check()
     running.follower.follow(study, running.record.to_json())
-    reason = None
+    is_complete = False
     try:
-        reason = _search(running, base)
+        end_reason = _search(running, base)
+        is_complete = True
     finally:
         # Also after Ctrl-C or a failure, then without the networks in MLflow, which take longest.
-        finish_study(running, networks=reason is not None)
-    print_summary(running, reason)
+        finish_study(running, networks=is_complete)
+    print_summary(running, end_reason)
 
 
 def _search(running: RunningStudy, base: AdaptationConfig) -> str:
     """Runs workers, on this machine or on a Ray cluster, until the study ends; returns why it ended."""
     study = running.study
     options = running.options
+
+    # Workers are processes of this machine.
     if not options.ray:
         spawn = partial(spawn_worker, threads=running.threads)
         return supervise(study, options, base, running.progress, spawn)
 
+    # Workers are tasks on a Ray cluster, which says how many there are.
     workers = RayWorkers(options, running.record)
     try:
         options = dataclasses.replace(options, workers=str(workers.workers))

@@ -50,12 +50,16 @@ def read_data(options: StudyOptions, progress: Progress) -> tuple[Dataset, Datas
     Raises:
         InputError: A dataset cannot be used, or the two cannot be used together.
     """
+    # Read them, or find what was read before.
     asked = dataclasses.asdict(options)
     source = prepare_dataset(options.source, asked, options.data_kind)
     target = prepare_dataset(options.target, asked, options.data_kind)
+
+    # Whether they can be used together.
     check_folds(target, options)
     check_domains_differ(source, target, options)
 
+    # What the user should know of them; copies across the two are noted in the source's report as well.
     for dataset in (source, target):
         _show_dataset(dataset, progress)
     source = note_copies(source, target, progress.warn)
@@ -65,7 +69,10 @@ def read_data(options: StudyOptions, progress: Progress) -> tuple[Dataset, Datas
 
 
 def _show_dataset(dataset: Dataset, progress: Progress) -> None:
-    """Prints what a dataset holds, and a warning where it is synthetic."""
+    """Prints what a dataset holds, and a warning where it is synthetic.
+
+    Files that were skipped are in the dataset's report; `python -m study.datasets NAME` prints them.
+    """
     sizes = " / ".join(f"{len(dataset.open(split)):,}" for split in ("train", "validation"))
     progress.say(f"  {dataset.name}: {dataset.kind}, {sizes} training / validation images, hash {dataset.digest}")
     if dataset.kind == "synthetic":

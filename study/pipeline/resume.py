@@ -40,7 +40,8 @@ def begin_or_resume(
         InputError: The study cannot go on with these options and data; or a guess, or the server that the user named,
             cannot be used.
     """
-    # Before minutes of training: wrong guesses, or a server that is not there, end it here.
+    # Wrong guesses, or a server that is not there, are refused before minutes of training. What the guesses become is
+    # not used here: the search reads them again.
     initial_trials(dataclasses.asdict(options), base_config(new))
     storage = open_storage(options.storage, Path(options.out) / new.name)
     if options.tracking_uri is not None:
@@ -115,10 +116,12 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
     stored = study.user_attrs.get("study")
     if stored is None:
         return None
+    # Its record; an earlier version may have called the sampler by another name.
     earlier = StudyRecord.from_json(required_record(stored, new.name))
     sampler = current_sampler(earlier.options.get("sampler", StudyOptions.sampler))
     earlier = dataclasses.replace(earlier, options=earlier.options | {"sampler": sampler})
 
+    # What must be the same, and what --force lets change.
     _check_same_options(earlier, options)
     _check_same_space(study, options)
     drifted = list_drift(earlier, new)

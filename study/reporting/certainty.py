@@ -10,7 +10,7 @@ from study.record import DOMAINS, StudyRecord, number
 from study.reporting.significance import SIGNIFICANCE, describe_change
 from study.reporting.wording import count_seeds, dataset_label, format_percent, interval_text
 from study.stored_results import Row
-from study.trials import ERROR, INTERPOLATED_COLUMN, finished_trials, interpolation_name
+from study.trials import INTERPOLATED_COLUMN, TARGET_ERROR_MEASURE, finished_trials, interpolation_name
 
 
 def describe_certainty(record: StudyRecord, table: pd.DataFrame, knee: pd.Series) -> str:
@@ -92,9 +92,9 @@ def _describe_unconfirmed(record: StudyRecord, table: pd.DataFrame, knee: pd.Ser
 
 
 def validation_counts(record: StudyRecord) -> tuple[int, int]:
-    """Returns how many target images, and of how many people, an objective was measured on; 0 where unknown.
+    """Returns on how many target images, and of how many people, target accuracy was measured; 0 where unknown.
 
-    Over folds that is training and validation.
+    Those are the validation images; over folds also the training images, each of which validates in one fold.
     """
     has_folds = record.options.get("folds")
     splits = ("train", "validation") if has_folds else ("validation",)
@@ -135,8 +135,8 @@ def _recorded_error(table: pd.DataFrame, knee: pd.Series) -> float | None:
     network = networks[is_knee].iloc[0]
 
     # An interpolated network has a column of its own.
-    column = ERROR
-    if (network["share"], network["slope"]) != (1, 0):
-        interpolation = interpolation_name(network["share"], network["slope"])
+    column = TARGET_ERROR_MEASURE
+    if (network["search_alpha"], network["search_slope"]) != (1, 0):
+        interpolation = interpolation_name(network["search_alpha"], network["search_slope"])
         column = INTERPOLATED_COLUMN.format(column, interpolation)
     return number(network.get(column))

@@ -19,7 +19,7 @@ from study.reporting.paper_table import as_table, study_paper_table, title_of
 from study.reporting.tables import Table, to_latex, to_markdown
 from study.reporting.trial_details import collect_trial_details
 from study.stored_values import notice
-from study.trials import readable, trials_table
+from study.trials import read_counted_trials, trials_table
 
 
 def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[FrozenTrial]) -> dict[str, bytes]:
@@ -29,15 +29,17 @@ def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[Froze
         stored_record: The study's record as its storage holds it.
         stored_trials: All Optuna trials of the study.
     """
-    readable_json, trials = _read(stored_record, stored_trials)
+    # What the storage holds, and the tables that follow from it.
+    readable_json, trials = _read_storage(stored_record, stored_trials)
     record = StudyRecord.from_json(readable_json)
     table = trials_table(trials)
     paper = study_paper_table(record, table)
     tables = list_tables(record, table, paper)
 
-    # Figures first: the report holds them.
+    # Figures before reports: the page holds them as SVG.
     files, notes = figures.draw_figures(record, table, trials)
-    vectors = {name.removesuffix(".svg"): content.decode() for name, content in files.items() if name.endswith(".svg")}
+    svg_files = {name: content for name, content in files.items() if name.endswith(".svg")}
+    svg_pictures = {name.removesuffix(".svg"): content.decode() for name, content in svg_files.items()}
 
     # Data.
     files["study.json"] = (json.dumps(readable_json, indent=1, ensure_ascii=False, default=str) + "\n").encode()
@@ -47,8 +49,8 @@ def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[Froze
         files["confirm.csv"] = _csv(pd.DataFrame(record.results.points))
 
     # Reports and tables.
-    details = collect_trial_details(record, table, trials)
-    files["report.html"] = render_html(record, table, vectors, notes, paper, details).encode()
+    trial_details = collect_trial_details(record, table, trials)
+    files["report.html"] = render_html(record, table, svg_pictures, notes, paper, trial_details).encode()
     files["report.md"] = render_markdown(record, table, tables).encode()
     if tables:
         files["tables.tex"] = "\n".join(to_latex(each) for each in tables).encode()
@@ -57,12 +59,12 @@ def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[Froze
     return files
 
 
-def _read(
+def _read_storage(
     stored_record: Mapping[str, Any], stored_trials: Iterable[FrozenTrial]
 ) -> tuple[dict[str, Any], list[FrozenTrial]]:
     """Returns what can be relied on of a stored record, without passwords, and of trials; warns of what is left out."""
     record_reading = readable_record(stored_record)
-    trials_reading = readable(stored_trials)
+    trials_reading = read_counted_trials(stored_trials)
     readable_json = hide_secrets(record_reading.value)
 
     warning = notice([*trials_reading.odd, *(f"the study's {name}" for name in record_reading.odd)])

@@ -23,14 +23,14 @@ class StrategyNetworks:
         strategy: The strategy's name.
         points: Source and target accuracy in per cent (n, 2).
         on_front: Which of them are on the front (n,).
-        is_end: Which of them are the end of a training and not interpolated (n,).
+        is_adapted: Which of them are adapted networks (n,); the others are interpolated.
         networks: Their rows of `study.fronts.candidate_networks`.
     """
 
     strategy: str
     points: np.ndarray
     on_front: np.ndarray
-    is_end: np.ndarray
+    is_adapted: np.ndarray
     networks: pd.DataFrame
 
 
@@ -40,7 +40,7 @@ class FrontFigure:
 
     Attributes:
         groups: The networks by strategy.
-        border: Corners (m, 2), in per cent, of the border of what the front dominates.
+        border: Corners (m, 2), in per cent, of the staircase that bounds what the front dominates.
         baseline: Source and target accuracy of the baseline in per cent, None where unknown.
         axis_labels: Of the source's and of the target's axis.
     """
@@ -167,14 +167,21 @@ def build_figure_data(
 
 
 def build_front_figure(record: StudyRecord, table: pd.DataFrame) -> FrontFigure:
-    """Returns the figure of all networks and the front."""
+    """Returns the figure of all networks and the front.
+
+    Args:
+        record: The study's record.
+        table: Trials, of `study.trials.trials_table`.
+    """
     front = front_table(table)
+
+    # A point for each network that competes for the front.
     groups = []
     for strategy, networks in group_by_strategy(candidate_networks(table)):
         points = 100 * networks[OBJECTIVES].to_numpy(float)
         on_front = is_on_front(networks, front)
-        is_end = (networks["share"] == 1).to_numpy()
-        groups.append(StrategyNetworks(strategy, points, on_front, is_end, networks))
+        is_adapted = (networks["search_alpha"] == 1).to_numpy()
+        groups.append(StrategyNetworks(strategy, points, on_front, is_adapted, networks))
     return FrontFigure(groups, front_border(front), _baseline_in_percent(record), _objective_labels(record))
 
 
@@ -215,7 +222,9 @@ def group_by_strategy(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def front_border(front: pd.DataFrame) -> np.ndarray:
-    """Returns the corners (m, 2), in per cent, of the border of what a front dominates above chance.
+    """Returns the corners (m, 2), in per cent, of the staircase that bounds what a front dominates above chance.
+
+    It begins at chance, left of the first point, and ends at chance, below the last one.
 
     Args:
         front: Of `study.fronts.front_table`, sorted by source accuracy.
@@ -225,7 +234,7 @@ def front_border(front: pd.DataFrame) -> np.ndarray:
     points = 100 * front[OBJECTIVES].to_numpy(float)
     chance = 100 * CHANCE
 
-    # A step down at each point to the height of the next; the last goes down to chance.
+    # A step down at each point to the height of the next one; the last step goes down to chance.
     heights = [*points[1:, 1], min(chance, points[-1, 0])]
     corners = [(min(chance, points[0, 0]), points[0, 1])]
     for point, next_height in zip(points, heights, strict=True):

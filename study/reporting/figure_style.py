@@ -1,6 +1,7 @@
 """Names, titles, colours and markers of the figures."""
 
 import zlib
+from typing import NamedTuple
 
 NAMES = ("pareto", "hypervolume", "strategies", "importance", "parallel")
 CONFIRMED = "confirmed"
@@ -18,24 +19,40 @@ FORMATS = ("png", "svg", "pdf", "html")
 INK = "#1a1a1a"
 DOMAIN_COLOURS = {"source": "#0072B2", "target": "#E69F00"}
 
-# The colours of Okabe and Ito, which differ for any colour vision, without the yellow that is lost on white. Each
-# strategy keeps its colour and marker in every study: (colour, matplotlib marker, plotly symbol).
+
+class StrategyStyle(NamedTuple):
+    """How the networks of a strategy look, the same in every study.
+
+    Attributes:
+        colour: Their colour, as hexadecimal RGB.
+        marker: matplotlib's marker.
+        symbol: plotly's symbol, of the same shape.
+    """
+
+    colour: str
+    marker: str
+    symbol: str
+
+
+# The colours of Okabe and Ito, which differ for any colour vision, without the yellow that is lost on white.
 _STYLES = {
-    "BL": ("#000000", "X", "x"),
-    "FC": ("#E69F00", "o", "circle"),
-    "FC+CL": ("#D55E00", "s", "square"),
-    "RE": ("#0072B2", "^", "triangle-up"),
-    "FU": ("#009E73", "D", "diamond"),
+    "BL": StrategyStyle("#000000", "X", "x"),
+    "FC": StrategyStyle("#E69F00", "o", "circle"),
+    "FC+CL": StrategyStyle("#D55E00", "s", "square"),
+    "RE": StrategyStyle("#0072B2", "^", "triangle-up"),
+    "FU": StrategyStyle("#009E73", "D", "diamond"),
 }
 _FURTHER_COLOURS = ("#CC79A7", "#56B4E9", "#999999")
 _FURTHER_MARKERS = (("v", "triangle-down"), ("P", "cross"), ("p", "pentagon"), ("h", "hexagon"), ("*", "star"))
 
 
-def style_of(strategy: str) -> tuple[str, str, str]:
-    """Returns a strategy's colour, matplotlib marker and plotly symbol, which follow from its name alone."""
+def style_of(strategy: str) -> StrategyStyle:
+    """Returns the style of a strategy, which follows from its name alone."""
     if strategy in _STYLES:
         return _STYLES[strategy]
+
+    # Any other name picks a further marker and colour by its checksum.
     code = zlib.crc32(strategy.encode())
     marker_code, colour_code = divmod(code, len(_FURTHER_COLOURS))
     marker, symbol = _FURTHER_MARKERS[marker_code % len(_FURTHER_MARKERS)]
-    return _FURTHER_COLOURS[colour_code], marker, symbol
+    return StrategyStyle(_FURTHER_COLOURS[colour_code], marker, symbol)

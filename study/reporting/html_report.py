@@ -43,30 +43,31 @@ FOLDER = Path(__file__).parent
 def render_html(
     record: StudyRecord,
     table: pd.DataFrame,
-    vectors: dict[str, str],
+    svg_pictures: dict[str, str],
     notes: dict[str, str],
     paper: pd.DataFrame | None,
-    details: dict[str, Any] | None = None,
+    trial_details: dict[str, Any] | None = None,
 ) -> str:
     """Returns the report.
 
     Args:
         record: The study's record, without passwords.
         table: Trials, of `study.trials.trials_table`.
-        vectors: The pictures as SVG, by name.
+        svg_pictures: The pictures as SVG, by name, such as "pareto" for the front.
         notes: What could not be drawn, and why, by name of picture.
         paper: The paper's table, where the study has one.
-        details: What a click on the front shows, of `trial_details.collect_trial_details`.
+        trial_details: What a click on the front shows, of `trial_details.collect_trial_details`.
     """
     content = {
         **_page_content(record),
         **_search_content(record, table),
         **_confirmation_content(record),
         **_record_content(record),
-        "pictures": {name: _data_address(vector) for name, vector in vectors.items()},
+        "pictures": {name: _data_address(svg) for name, svg in svg_pictures.items()},
         "notes": notes,
+        # Where the front could not be drawn as a picture, it has no chart either.
         "front_chart": None if "pareto" in notes else _front_chart(record, table),
-        "trial_details": {"trials": {}, "first": None} | (details or {}),
+        "trial_details": {"trials": {}, "first": None} | (trial_details or {}),
         "paper_table": None if paper is None else as_table(paper),
     }
     return _environment().get_template("report.html.j2").render(content)
@@ -183,6 +184,8 @@ def _plain_facts_first(facts: Mapping[str, Any]) -> dict[str, Any]:
 def _front_chart(record: StudyRecord, table: pd.DataFrame) -> Markup:
     """Returns the interactive front as HTML with plotly.js inside; `plotly_charts` escapes its labels."""
     chart = plotly_charts.draw_chart(build_front_figure(record, table))
+
+    # The page has its own background and, where it is dark, recolours ink and grid (page.js).
     chart.update_layout(
         template="plotly_white",
         margin={"t": 40, "l": 56, "r": 12, "b": 40},
@@ -193,7 +196,7 @@ def _front_chart(record: StudyRecord, table: pd.DataFrame) -> Markup:
     return Markup(chart.to_html(full_html=False, include_plotlyjs=True, config=plotly_charts.CONFIG, div_id="front"))
 
 
-def _data_address(vector: str) -> str:
+def _data_address(svg: str) -> str:
     """Returns an SVG as an address that holds the picture itself."""
-    encoded = base64.b64encode(vector.encode()).decode()
+    encoded = base64.b64encode(svg.encode()).decode()
     return f"data:image/svg+xml;base64,{encoded}"

@@ -94,7 +94,9 @@ def _draw_front(figure: Figure, data: FrontFigure) -> None:
     axes = figure.add_subplot()
     for group in data.groups:
         _draw_networks(axes, group)
-    if not all(group.is_end.all() for group in data.groups):
+
+    # For the legend, where a network is hollow.
+    if not all(group.is_adapted.all() for group in data.groups):
         axes.scatter([], [], s=32, linewidths=1.2, facecolors="white", edgecolors=QUIET, label="interpolated")
 
     # The view is that of the networks; the border's ends at chance lie outside of it.
@@ -116,12 +118,12 @@ def _draw_front(figure: Figure, data: FrontFigure) -> None:
 
 def _draw_networks(axes: Axes, group: StrategyNetworks) -> None:
     """Draws one strategy's networks: interpolated ones hollow, those off the front faint and small."""
-    colour, marker, _ = style_of(group.strategy)
-    filled: dict[str, Any] = {"marker": marker, "color": colour}
-    hollow: dict[str, Any] = {"marker": marker, "facecolors": "white", "edgecolors": colour}
+    style = style_of(group.strategy)
+    filled: dict[str, Any] = {"marker": style.marker, "color": style.colour}
+    hollow: dict[str, Any] = {"marker": style.marker, "facecolors": "white", "edgecolors": style.colour}
 
-    adapted = group.is_end
-    interpolated = ~group.is_end
+    adapted = group.is_adapted
+    interpolated = ~group.is_adapted
     _scatter(axes, group, ~group.on_front & adapted, filled | {"s": 22, "alpha": 0.38, "linewidths": 0})
     _scatter(axes, group, ~group.on_front & interpolated, hollow | {"s": 12, "alpha": 0.3, "linewidths": 0.7})
     on_front = {"linewidths": 0.9, "edgecolors": INK, "zorder": 4}
@@ -162,8 +164,8 @@ def _draw_confirmed(figure: Figure, data: ConfirmedFigure) -> None:
         _draw_confirmed_point(axes, point)
         if point.strategy not in named:
             named.add(point.strategy)
-            colour, marker, _ = style_of(point.strategy)
-            axes.scatter([], [], s=36, marker=marker, color=colour, label=_escape(point.strategy))
+            style = style_of(point.strategy)
+            axes.scatter([], [], s=36, marker=style.marker, color=style.colour, label=_escape(point.strategy))
     axes.scatter([], [], s=26, facecolors="white", edgecolors=QUIET, label="on validation")
     axes.scatter([], [], s=40, facecolors="#bbbbbb", edgecolors=INK, label="of the front")
     x_label, y_label = data.axis_labels
@@ -174,7 +176,8 @@ def _draw_confirmed(figure: Figure, data: ConfirmedFigure) -> None:
 
 def _draw_confirmed_point(axes: Axes, point: ConfirmedFigurePoint) -> None:
     """Draws a network with its intervals, and a dotted line from where validation had put it."""
-    colour, marker, _ = style_of(point.strategy)
+    colour = style_of(point.strategy).colour
+    marker = style_of(point.strategy).marker
     x, y = point.test
     x_error = [[x - point.lower[0]], [point.upper[0] - x]]
     y_error = [[y - point.lower[1]], [point.upper[1] - y]]
@@ -208,7 +211,7 @@ def _draw_strategies(figure: Figure, data: StrategiesFigure) -> None:
     # The first strategy stands at the top.
     groups = data.groups[::-1]
     names = [_escape(strategy) for strategy, _ in groups]
-    left_axes = None
+    left_axes = None  # the source's panel; the target's shares its rows
     for column, domain in enumerate(DOMAINS):
         axes = figure.add_subplot(1, 2, column + 1, sharey=left_axes)
         left_axes = axes
@@ -228,10 +231,13 @@ def _draw_strategies(figure: Figure, data: StrategiesFigure) -> None:
 
 def _draw_distribution(axes: Axes, row: int, strategy: str, accuracies: np.ndarray) -> None:
     """Draws a strategy's accuracies in per cent (n,) around a row, with median and quartiles."""
-    colour, marker, _ = style_of(strategy)
-    # Multiples of the golden ratio spread points evenly, and equally in each drawing.
+    # A point for each trial. Multiples of the golden ratio spread points evenly, and equally in each drawing.
+    style = style_of(strategy)
     offsets = np.arange(len(accuracies)) * GOLDEN_RATIO % 1 - 0.5
-    axes.scatter(accuracies, row + 0.5 * offsets, s=14, marker=marker, color=colour, alpha=0.45, linewidths=0)
+    rows = row + 0.5 * offsets
+    axes.scatter(accuracies, rows, s=14, marker=style.marker, color=style.colour, alpha=0.45, linewidths=0)
+
+    # Quartiles and median.
     lower_quartile, median, upper_quartile = np.percentile(accuracies, [25, 50, 75])
     axes.plot([lower_quartile, upper_quartile], [row, row], color=INK, linewidth=1.2)
     axes.plot([median, median], [row - 0.24, row + 0.24], color=INK, linewidth=2)
@@ -244,7 +250,7 @@ def _draw_parallel(figure: Figure, data: ParallelFigure) -> None:
     for trial, strategy in enumerate(data.strategies):
         places = [axis.places[trial] for axis in data.axes]
         style = bold if data.on_front[trial] else faint
-        axes.plot(places, color=style_of(strategy)[0], **style)
+        axes.plot(places, color=style_of(strategy).colour, **style)
     for column, axis in enumerate(data.axes):
         _draw_axis(axes, column, axis)
     names = [_escape(axis.name) for axis in data.axes]
@@ -260,7 +266,7 @@ def _draw_axis(axes: Axes, column: int, axis: Axis) -> None:
     box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6}
     axes.axvline(column, color=INK, linewidth=0.8, zorder=4)
     for place, label in zip(axis.ticks, axis.labels, strict=True):
-        colour = INK if column else style_of(label)[0]
+        colour = INK if column else style_of(label).colour
         axes.annotate(
             _escape(label), (column, place), xytext=(3, 0), textcoords="offset points", fontsize=7.5, va="center",
             zorder=5, bbox=box, color=colour,

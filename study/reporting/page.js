@@ -51,7 +51,7 @@
     });
     chart.data.forEach(function (trace, index) {
       const change = trace.mode === "lines" ? {"line.color": inkColour()} : {"marker.line.color": inkColour()};
-      // What is black on white would be lost on black.
+      // The strategy BL and the baseline's cross are black, which would be lost on a dark page.
       if (trace.name === "BL" || trace.name === "Baseline") {
         change["marker.color"] = inkColour();
         change["textfont.color"] = inkColour();

@@ -204,7 +204,13 @@ def as_table(paper: pd.DataFrame, title: str = "") -> Table:
 
 
 def _cell(paper: pd.DataFrame, row: Mapping[Any, Any], name: str) -> str:
-    """Returns the cell of one row of `paper_table` and one of its columns."""
+    """Returns what a cell shows: a difference with its sign, a tested accuracy with its interval, else the number.
+
+    Args:
+        paper: Of `paper_table`, whose rows also hold the ends of the intervals.
+        row: The row of `paper_table`.
+        name: Its column: a strategy, such as "FC_50".
+    """
     value = number(row[name])
     if value is None:
         return "–"
@@ -213,6 +219,7 @@ def _cell(paper: pd.DataFrame, row: Mapping[Any, Any], name: str) -> str:
     if row["figures"] != TESTED:
         return f"{value:.2f}"
 
+    # The interval's ends are rows of the same domain.
     of_domain = paper[paper["domain"] == row["domain"]]
     lower, upper = (of_domain.loc[of_domain["figures"] == end, name].iloc[0] for end in (LOWER, UPPER))
     return f"{value:.1f} [{lower:.1f}, {upper:.1f}]"

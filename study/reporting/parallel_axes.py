@@ -85,19 +85,20 @@ def _build_axis(name: str, values: pd.Series) -> Axis:
         name: The hyperparameter.
         values: One of each trial, missing where it has none; index 0 to n - 1.
     """
+    # An axis of numbers alone.
     label = name.replace("_", " ")
     numbers = pd.to_numeric(values, errors="coerce")
     words = values[numbers.isna() & values.notna()].map(format_value)
     if words.empty:
         return _build_numeric_axis(label, numbers.to_numpy(float), format_value)
 
-    # Words, in the order of the alphabet.
+    # Where each word stands, in the order of the alphabet; of many words only some are written.
     has_numbers = bool(numbers.notna().any())
     choices = sorted(words.unique())
     place_of = dict(zip(choices, _word_places(len(choices), has_numbers), strict=True))
     labelled = choices[:: math.ceil(len(choices) / MOST_LABELS)]
 
-    # Numbers below the words, and what is absent below both.
+    # Numbers stand below the words: their axis, 0 to 1, is shrunk to make room. What is absent stands below both.
     places = np.full(len(values), ABSENT)
     ticks: list[float] = []
     labels: list[str] = []
@@ -110,8 +111,11 @@ def _build_axis(name: str, values: pd.Series) -> Axis:
     elif values.isna().any():
         ticks = [ABSENT]
         labels = ["–"]
+
+    # The words.
     places[words.index] = words.map(place_of)
-    return Axis(label, places, [*ticks, *(place_of[word] for word in labelled)], [*labels, *labelled])
+    word_ticks = [place_of[word] for word in labelled]
+    return Axis(label, places, [*ticks, *word_ticks], [*labels, *labelled])
 
 
 def _word_places(count: int, has_numbers: bool) -> list[float]:

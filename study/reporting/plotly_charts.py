@@ -74,22 +74,30 @@ def draw_chart(data: FigureData) -> go.Figure:
 
 
 def hover_texts(networks: pd.DataFrame) -> list[str]:
-    """Returns what hovering shows of each row: number, strategy, both objectives and every hyperparameter.
+    """Returns what hovering shows of each row, line by line.
+
+    The first line has the trial's number, the strategy and the interpolation point, the second both objectives; each
+    hyperparameter has a line of its own.
 
     Args:
         networks: Rows of `study.trials.trials_table`, or of `study.fronts.candidate_networks`.
     """
+    # As on the front, no hyperparameter is called "trial".
     names = [name for name in hyperparameter_names(networks) if name != "trial"]
+
     texts = []
     for network in networks.to_dict("records"):
+        # A row of the table of trials has no search_alpha: it stands for the adapted network.
         interpolation = ""
-        if network.get("share", 1) != 1:
-            interpolation = f", at alpha {interpolation_name(network['share'], network['slope'])}"
+        if network.get("search_alpha", 1) != 1:
+            interpolation = f", at alpha {interpolation_name(network['search_alpha'], network['search_slope'])}"
         strategy = _escape(network["strategy"] or "unknown")
         head = f"<b>Trial {network['number']} · {strategy}{interpolation}</b>"
+
         source, target = (format_percent(network[objective]) for objective in OBJECTIVES)
-        values = [f"{_escape(name)}: {_escape(format_value(network[name]))}" for name in names]
-        texts.append("<br>".join([head, f"source {source} % · target {target} %", *values]))
+        objectives = f"source {source} % · target {target} %"
+        hyperparameters = [f"{_escape(name)}: {_escape(format_value(network[name]))}" for name in names]
+        texts.append("<br>".join([head, objectives, *hyperparameters]))
     return texts
 
 
@@ -98,6 +106,8 @@ def hover_texts(networks: pd.DataFrame) -> list[str]:
 
 def _draw_front(data: FrontFigure) -> go.Figure:
     chart = go.Figure()
+
+    # From back to front: the border, the networks, the baseline.
     line = {"color": INK, "width": 2}
     chart.add_scatter(x=data.border[:, 0], y=data.border[:, 1], mode="lines", name="Front", line=line, hoverinfo="skip")
     for group in data.groups:
@@ -105,7 +115,7 @@ def _draw_front(data: FrontFigure) -> go.Figure:
     if data.baseline is not None:
         _add_baseline(chart, data.baseline)
 
-    # All points are in view, with some room around them.
+    # The axes: all points are in view, with some room around them; the border may leave the view.
     points = np.vstack([np.empty((0, 2)), *(group.points for group in data.groups)])
     if data.baseline is not None:
         points = np.vstack([points, data.baseline])
@@ -121,19 +131,26 @@ def _draw_front(data: FrontFigure) -> go.Figure:
 
 def _add_networks(chart: go.Figure, group: StrategyNetworks) -> None:
     """Adds one strategy's networks: interpolated ones hollow, those off the front faint and small."""
-    colour, _, symbol = style_of(group.strategy)
-    # Widths stay 0 off the front, so that a page may recolour the outlines for a dark background.
+    style = style_of(group.strategy)
+
+    # The outline: ink around an adapted network, the strategy's colour around a hollow one. Off the front an adapted
+    # network's has width 0, so that the page may recolour all outlines for a dark background.
+    width_off_front = np.where(group.is_adapted, 0, 1)
     outline = {
-        "width": np.where(group.on_front, 1.4, np.where(group.is_end, 0, 1)),
-        "color": np.where(group.is_end, INK, colour),
+        "width": np.where(group.on_front, 1.4, width_off_front),
+        "color": np.where(group.is_adapted, INK, style.colour),
     }
+
+    # Shape and colour say the strategy, filled or hollow the kind of network, size and opacity the front.
     marker = {
-        "color": colour,
-        "symbol": np.where(group.is_end, symbol, f"{symbol}-open"),
+        "color": style.colour,
+        "symbol": np.where(group.is_adapted, style.symbol, f"{style.symbol}-open"),
         "size": np.where(group.on_front, 12, 8),
         "opacity": np.where(group.on_front, 1.0, 0.45),
         "line": outline,
     }
+
+    # The page finds a clicked point's trial by `customdata`.
     chart.add_scatter(
         x=group.points[:, 0],
         y=group.points[:, 1],
@@ -175,7 +192,7 @@ def _draw_confirmed(data: ConfirmedFigure) -> go.Figure:
 
 
 def _add_confirmed_point(chart: go.Figure, point: ConfirmedFigurePoint) -> None:
-    colour, _, symbol = style_of(point.strategy)
+    style = style_of(point.strategy)
     errors = []
     intervals = []
     for domain, mean, low, high in zip(DOMAINS, point.test, point.lower, point.upper, strict=True):
@@ -191,7 +208,7 @@ def _add_confirmed_point(chart: go.Figure, point: ConfirmedFigurePoint) -> None:
         mode="markers",
         name=label,
         hoverinfo="text",
-        marker={"color": colour, "symbol": symbol, "size": 12, "line": outline},
+        marker={"color": style.colour, "symbol": style.symbol, "size": 12, "line": outline},
         hovertext=f"<b>{label} · alpha {_escape(point.alpha)}</b><br>{'<br>'.join(intervals)}",
     )
 
@@ -219,7 +236,7 @@ def _add_distribution(
     chart: go.Figure, strategy: str, trials: pd.DataFrame, domain: str, panel: dict[str, Any]
 ) -> None:
     """Adds the accuracies of one strategy's trials as a box with all points."""
-    colour, _, symbol = style_of(strategy)
+    style = style_of(strategy)
     name = _escape(strategy)
     chart.add_box(
         x=100 * trials[f"{domain}_val"],
@@ -229,7 +246,7 @@ def _add_distribution(
         boxpoints="all",
         jitter=0.5,
         pointpos=0,
-        marker={"color": colour, "symbol": symbol, "size": 5},
+        marker={"color": style.colour, "symbol": style.symbol, "size": 5},
         hovertext=hover_texts(trials),
         hoverinfo="text",
         showlegend=False,
@@ -242,7 +259,7 @@ def _draw_parallel(data: ParallelFigure) -> go.Figure:
     names = sorted(set(data.strategies))
     steps = []
     for index, name in enumerate(names):
-        colour = style_of(name)[0]
+        colour = style_of(name).colour
         steps += [[index / len(names), colour], [(index + 1) / len(names), colour]]
     codes = pd.Series(data.strategies).map(names.index)
     line = {"color": codes, "colorscale": steps, "cmin": -0.5, "cmax": len(names) - 0.5}

@@ -133,7 +133,7 @@ def _search_cards(record: StudyRecord, table: pd.DataFrame) -> list[Card]:
     front_size = len(front_table(table))
     cards = [Card("Search", f"{len(table)} trials", f"{count_states(table)}; {front_size} on the front")]
 
-    has_interpolated = (candidate_networks(table)["share"] < 1).any()
+    has_interpolated = (candidate_networks(table)["search_alpha"] < 1).any()
     if has_interpolated:
         reference = hypervolume_reference(record)
         of_all = hypervolume_over_trials(table, reference)[-1]

@@ -103,7 +103,7 @@ def build_retention_table(record: StudyRecord, table: pd.DataFrame) -> Table | N
 
 def _network_cells(network: pd.Series) -> list[Any]:
     """Returns a network's strategy, trial, place between the baseline and the trial's end, and both accuracies."""
-    alpha = interpolation_name(network["share"], network["slope"])
+    alpha = interpolation_name(network["search_alpha"], network["search_slope"])
     accuracies = [format_percent(network[objective]) for objective in OBJECTIVES]
     return [network["strategy"], network["number"], alpha, *accuracies]
 

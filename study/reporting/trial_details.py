@@ -96,9 +96,9 @@ def _interpolated_by_number(table: pd.DataFrame, front: pd.DataFrame) -> dict[in
     networks = candidate_networks(table)
     networks = networks.assign(on_front=is_on_front(networks, front))
     by_number: dict[int, list[dict[str, Any]]] = {}
-    for network in networks[networks["share"] < 1].to_dict("records"):
+    for network in networks[networks["search_alpha"] < 1].to_dict("records"):
         shown = {
-            "alpha": describe_interpolation(network["share"], network["slope"]),
+            "alpha": describe_interpolation(network["search_alpha"], network["search_slope"]),
             "source": _round(network["source_val"]),
             "target": _round(network["target_val"]),
             "front": bool(network["on_front"]),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from study.pareto import crowding_distances, hypervolume, non_dominated, non_domination_ranks
-from study.reading import ON_THE_WAY, RUNG, readable_attributes
+from study.reading import INTERPOLATED_RUNG, RUNG, readable_attributes
 from study.trial_attributes import TrialAttributes
 from study.trials import objective_vectors
 
@@ -71,39 +71,46 @@ def rung_name(share: float) -> str:
 
 def interpolated_rung_name(share: float) -> str:
     """Returns the trial attribute that holds, at a rung, the vectors of interpolated networks."""
-    return f"{ON_THE_WAY}{share:.3f}"
+    return f"{INTERPOLATED_RUNG}{share:.3f}"
 
 
 def vectors_at_rung(trials: Iterable[Any], share: float, without: int) -> list[list[Vector]]:
-    """Returns what trials wrote at a rung: for each a list of vectors, that of its own network first.
+    """Returns the vectors that each trial wrote at a rung, for trials that were there.
 
-    A trial that was lost or diverged later counts for nothing, nor does what this program would not have written.
+    Trials that were lost or failed later are left out, and so are attributes of a form that no trial writes.
 
     Args:
-        trials: Of a study.
-        share: Of the budget, that is spent at the rung.
+        trials: The study's trials.
+        share: Share of the budget that is spent at the rung.
         without: Number of the trial that is left out.
+
+    Returns:
+        A list per trial: the vector of its adapted network first, then those of its interpolated networks.
     """
     name = rung_name(share)
     interpolated_name = interpolated_rung_name(share)
-    vectors = []
+    vectors_of_trials = []
     for trial in trials:
+        # Trials that count.
         if trial.number == without or trial.state.name == "FAIL":
             continue
         attributes = TrialAttributes.of(trial)
         if attributes.lost:
             continue
+
+        # What they wrote, as far as it can be read.
         readable, _ = readable_attributes(attributes.subset((name, interpolated_name)))
         if name in readable:
-            vectors.append([readable[name], *readable.get(interpolated_name, [])])
-    return vectors
+            interpolated = readable.get(interpolated_name, [])
+            vectors_of_trials.append([readable[name], *interpolated])
+    return vectors_of_trials
 
 
 def would_stop(vectors: Sequence[Vector], others: Iterable[Sequence[Vector]], min_source_accuracy: float) -> bool:
     """Decides at a rung as `should_stop_trial` does, among vectors with enough source accuracy.
 
-    A network that forgets too much cannot be recommended, so it stops no trial that has one that can. Where no vector
-    of the trial has enough source accuracy, all vectors count, as if there were no minimum.
+    A network with too little source accuracy cannot be recommended, so it stops no trial that has a network with
+    enough. Where no vector of the trial has enough, all vectors count, as if there were no minimum.
 
     Args:
         vectors: (source, target) of each of the trial's networks.
@@ -117,8 +124,12 @@ def would_stop(vectors: Sequence[Vector], others: Iterable[Sequence[Vector]], mi
     if not sufficient:
         return should_stop_trial(vectors, list(others))
 
-    others_sufficient = [_with_source_accuracy(min_source_accuracy, theirs) for theirs in others]
-    return should_stop_trial(sufficient, [theirs for theirs in others_sufficient if theirs])
+    others_sufficient = []
+    for vectors_of_other in others:
+        sufficient_of_other = _with_source_accuracy(min_source_accuracy, vectors_of_other)
+        if sufficient_of_other:
+            others_sufficient.append(sufficient_of_other)
+    return should_stop_trial(sufficient, others_sufficient)
 
 
 def _with_source_accuracy(least: float, vectors: Sequence[Vector]) -> list[Vector]:
@@ -140,7 +151,8 @@ def should_stop_trial(mine: Sequence[Vector], others: Sequence[Sequence[Vector]]
         eta: The best 1/eta go on.
 
     Returns:
-        Whether the trial stops; never for one with a vector that no other trial's dominates, nor among fewer than eta.
+        Whether the trial stops. It goes on if a vector of it is dominated by no other trial's, if there are fewer than
+        eta trials, or if it is among the best 1/eta.
     """
     trials = [mine, *others]
     if len(trials) < eta:

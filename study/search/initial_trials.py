@@ -264,7 +264,7 @@ class _GivenTrial(FixedTrial):
             with warnings.catch_warnings(action="error", category=UserWarning):  # which a value out of range gets
                 yield
         except (ValueError, UserWarning):
-            raise _out_of_range(name, self.given.get(key, self.answers[name]), distribution) from None
+            raise _range_error(name, self.given.get(key, self.answers[name]), distribution) from None
 
     def _key_of(self, name: str) -> str:
         """Returns the name under which the user gives a hyperparameter: its own, or what users call it."""
@@ -275,7 +275,7 @@ class _GivenTrial(FixedTrial):
     def _fixed_value(self, name: str, key: str, distribution: BaseDistribution) -> CategoricalChoiceType:
         """Returns the value that the sampler has no say in: as given, as implied, or the method's; None if none is."""
         if key in self.given:
-            return _read(self.given[key], distribution)
+            return _parse_value(self.given[key], distribution)
         implied = _implied_choice(name, distribution, self.given)
         if implied is not None:
             return implied
@@ -321,18 +321,23 @@ def _implied_choice(name: str, distribution: BaseDistribution, given: Mapping[st
     return next((choice for choice in distribution.choices if choice in _ON), None)
 
 
-def _read(text: str, distribution: BaseDistribution) -> CategoricalChoiceType:
-    """Returns a given value in its hyperparameter's type; the text itself, which is then refused, where it is none."""
+def _parse_value(text: str, distribution: BaseDistribution) -> CategoricalChoiceType:
+    """Returns the value that a text stands for: a choice in any case of letters, or a number.
+
+    A text that stands for no value is returned as it is; `FixedTrial` then refuses it.
+    """
     if isinstance(distribution, CategoricalDistribution):
-        by_name = {str(choice).lower(): choice for choice in distribution.choices}
-        return by_name.get(text.lower(), text)
+        choice_of_name = {str(choice).lower(): choice for choice in distribution.choices}
+        return choice_of_name.get(text.lower(), text)
+
+    number_type = int if isinstance(distribution, IntDistribution) else float
     try:
-        return int(text) if isinstance(distribution, IntDistribution) else float(text)
+        return number_type(text)
     except ValueError:
         return text
 
 
-def _out_of_range(name: str, value: object, distribution: BaseDistribution) -> InputError:
+def _range_error(name: str, value: object, distribution: BaseDistribution) -> InputError:
     """Returns the error that says which values a hyperparameter may have."""
     if isinstance(distribution, CategoricalDistribution):
         choices = ", ".join(str(choice) for choice in distribution.choices)

@@ -1,4 +1,4 @@
-"""The samplers that suggest hyperparameters, the study as a sampler sees it, and the order of waiting trials."""
+"""The samplers that suggest hyperparameters, and the study as a sampler sees it."""
 
 import copy
 
@@ -7,12 +7,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.machine import OUT_OF_MEMORY
 from study.record import StudyRecord
-from study.storage.backend import one_change_at_a_time
-from study.storage.leases import identity_of_process
-from study.storage.optuna_private import StudyView, storage_number, storage_of
-from study.storage.slots import has_diverged, rung_of
+from study.storage.optuna_private import StudyView
+from study.storage.slots import has_diverged
 from study.trial_attributes import TrialAttributes
-from study.trials import CONSTRAINT, hypervolume_reference, objective_vectors
+from study.trials import RETENTION_CONSTRAINT, hypervolume_reference, objective_vectors
 
 
 class SamplerView(StudyView):
@@ -67,7 +65,7 @@ def as_worst(trial: FrozenTrial, constrained: bool) -> FrozenTrial:
     worst = _finished_with(trial, [0.0, 0.0])
     if constrained:
         worst.system_attrs = dict(trial.system_attrs)  # the copy would share them with the trial
-        worst.set_constraint(CONSTRAINT, 1.0)
+        worst.set_constraint(RETENTION_CONSTRAINT, 1.0)
     return worst
 
 
@@ -96,30 +94,6 @@ def _finished_with(trial: FrozenTrial, objectives: list[float]) -> FrozenTrial:
     finished.state = TrialState.COMPLETE
     finished.values = objectives
     return finished
-
-
-def waiting_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the waiting trials in the order in which they are claimed.
-
-    Promoted ones come first, those of the highest rung before the others; then initial trials of the user's.
-    """
-    storage, study_id = storage_of(study)
-    waiting = storage.get_all_trials(study_id, deepcopy=False, states=(TrialState.WAITING,))
-    return sorted(waiting, key=lambda trial: (-rung_of(trial), TrialAttributes.of(trial).prior is None))
-
-
-def take_trial(study: optuna.Study, waiting: FrozenTrial) -> bool:
-    """Turns a waiting trial into a running one of this process; False where another process was faster."""
-    storage, _ = storage_of(study)
-    number = storage_number(waiting)
-    try:
-        with one_change_at_a_time(storage):
-            if not storage.set_trial_state_values(number, TrialState.RUNNING):
-                return False
-        storage.set_trial_user_attr(number, "worker", identity_of_process())
-    except optuna.exceptions.UpdateFinishedTrialError:  # another process finished it, or the parent withdrew it
-        return False
-    return True
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:

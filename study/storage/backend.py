@@ -119,7 +119,11 @@ class _Unconnected:
     url: str
 
     def connect(self) -> BaseStorage:
-        """Connects. Processes that make a database's tables at once fail, all but one, and then find them made."""
+        """Connects, if need be again after a pause.
+
+        When several processes make the tables of a new database at once, one of them succeeds and the others fail; a
+        second attempt then finds the tables.
+        """
         for pause in (0.5, 1.0, 2.0):
             try:
                 return _connect(self.url)

@@ -69,8 +69,9 @@ def _birth(pid: int) -> float:
     """
     try:
         # After the command's name, which may hold anything: field 22 of the line (proc_pid_stat(5)).
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return float(fields[19])
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        _, _, after_name = line.rpartition(")")
+        return float(after_name.split()[19])
     except (OSError, IndexError):
         return psutil.Process(pid).create_time()
 
@@ -108,7 +109,12 @@ class LeaseMonitor:
         self.signs: dict[int, tuple[Any, float]] = {}  # of each trial its last sign of life, and the seconds since
 
     def expired(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-        """Returns those of a study's trials, as they are now, that nobody works at any more."""
+        """Returns the running trials that nobody works at any more.
+
+        Args:
+            trials: All trials of the study, as they are now.
+        """
+        # The time that is added to every silence since the last call.
         now = self.clock()
         passed = min(max(0.0, now - self.last_check), LONGEST_STEP)
         self.last_check = now
@@ -128,6 +134,7 @@ class LeaseMonitor:
             silent = silent + passed if sign == last_sign else 0.0
             self.signs[trial.number] = sign, silent
 
+            # Its lease has run out, or its process on this machine has ended.
             longest = self.lease if worker else self.unsigned
             if silent >= longest or (worker and is_gone(worker)):
                 expired.append(trial)
@@ -143,7 +150,7 @@ def requeue_expired(study: optuna.Study, monitor: LeaseMonitor | None = None, bl
         blame: Whether the death counts against the trial; not when its worker was ended on purpose.
 
     Returns:
-        How many there were.
+        The number of trials that were replaced.
     """
     monitor = monitor or LeaseMonitor()
     expired = monitor.expired(trials_of(study))

@@ -60,32 +60,45 @@ class RetryingStorage:
         return functools.partial(self._repeat, member) if callable(member) else member
 
     def _repeat(self, call: Callable[Arguments, Answer], *args: Arguments.args, **options: Arguments.kwargs) -> Answer:
-        """Calls, and calls again while the server is away.
+        """Calls the storage, again and again while its server is away, and returns the answer.
 
         Raises:
-            StorageRefused: The storage answers that it does not do this.
+            StorageRefused: The storage answers that it does not do what the call asks.
             StorageLost: The server has been away for too long.
+            Exception: Any other error of the call.
         """
-        pause = 0.25
+        pause = 0.25  # seconds
         while True:
             try:
                 answer = call(*args, **options)
                 self._away_since = None
                 return answer
             except Exception as error:
-                if not _may_pass(error):
-                    if _is_refusal(error):
-                        raise StorageRefused(f"{self._url} refuses this ({first_line(error)})") from None
+                # An error that a later call would get as well.
+                may_pass = _may_pass(error)
+                if not may_pass and _is_refusal(error):
+                    raise StorageRefused(f"{self._url} refuses this ({first_line(error)})") from None
+                if not may_pass:
                     raise
 
-                # The server is away: wait, but not for ever.
-                now = time.monotonic()
-                self._away_since = self._away_since or now
-                if now - self._away_since >= self._patience:
-                    away = f"{now - self._away_since:.0f} s"
-                    raise StorageLost(f"{self._url} has not answered for {away} ({first_line(error)})") from None
+                # The server is away.
+                self._check_patience(error)
+
+            # Twice as long each time, and at random, so that workers do not all come back at once.
             time.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(2 * pause, 10.0)
+
+    def _check_patience(self, error: Exception) -> None:
+        """Notes that the server is away; raises StorageLost where it has been so for too long.
+
+        Args:
+            error: What the last call raised.
+        """
+        now = time.monotonic()
+        self._away_since = self._away_since or now
+        seconds = now - self._away_since
+        if seconds >= self._patience:
+            raise StorageLost(f"{self._url} has not answered for {seconds:.0f} s ({first_line(error)})") from None
 
 
 def _may_pass(error: BaseException | None) -> bool:

@@ -14,7 +14,7 @@ not matter: of the trials of a place that are not lost, the one with the lowest 
 another gives it up at once. When the later one is claimed the earlier is there to be seen, so a place counts once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import count, islice
 
 import optuna
@@ -108,52 +108,69 @@ def fill_slots(
     """
     trials = on_first_rung(trials_of(study))
     owners = slot_owners(trials)
-    priors_of_slots = _priors_of_slots(trials)
-    new_priors = [prior for prior in priors if prior.prior not in priors_of_slots.values()]
+    prior_origins = _prior_origins(trials)
+    new_priors = [prior for prior in priors if prior.prior not in prior_origins.values()]
 
-    # Free trials give way to priors that would have no slot.
+    # Where there are more priors than empty slots, free trials that wait give up theirs.
     empty = max(0, total - len(owners))
     _withdraw_free(study, owners, most=len(new_priors) - empty)
 
-    # Fill the empty slots, lowest number first.
-    empty_slots = (slot for slot in count() if slot not in owners)
-    for slot in islice(empty_slots, max(0, total - len(owners))):
-        earlier = [trial for trial in trials if slot_of(trial) == slot]
-        if earlier and not (new_priors and is_free(earlier[-1])):
-            _copy(study, earlier[-1])
-        elif new_priors:
-            initial = new_priors.pop(0)
-            initial.enqueue(study, slot)
-            priors_of_slots[slot] = initial.prior
+    # Fill the empty slots, the lowest number first.
+    for slot in _empty_slots(owners, total):
+        last_trial = _last_trial_of(trials, slot)
+        yields_to_prior = bool(new_priors) and (last_trial is None or is_free(last_trial))
+        if yields_to_prior:
+            prior = new_priors.pop(0)
+            prior.enqueue(study, slot)
+            prior_origins[slot] = prior.prior
+        elif last_trial is not None:
+            _copy(study, last_trial)
         else:
-            # The space counts its own trials: slots of priors are none of them.
-            index = slot - sum(prior_slot < slot for prior_slot in priors_of_slots)
-            SPACES[space].initial_trial(base, index).enqueue(study, slot)
+            # The space counts its own trials alone, without the priors.
+            priors_before = sum(prior_slot < slot for prior_slot in prior_origins)
+            SPACES[space].initial_trial(base, slot - priors_before).enqueue(study, slot)
 
-    # Withdraw what is too much, free trials first.
-    waiting = [trial for trial in owners.values() if trial.state == TrialState.WAITING]
+    # Where more slots are held than wanted, withdraw waiting trials: free ones first, of these the latest first.
     surplus = max(0, len(owners) - total)
-    for trial in sorted(_last_first(waiting), key=lambda trial: not is_free(trial))[:surplus]:
+    waiting = _waiting_last_first(owners)
+    free = [trial for trial in waiting if is_free(trial)]
+    not_free = [trial for trial in waiting if not is_free(trial)]
+    for trial in (free + not_free)[:surplus]:
         discard_trial(study, trial, "withdrawn")
 
     ended = on_first_rung(counted_trials(trials_of(study)))
     return max(0, total - len(ended))
 
 
-def _priors_of_slots(trials: Iterable[FrozenTrial]) -> dict[int, str]:
+def _empty_slots(owners: Mapping[int, FrozenTrial], total: int) -> list[int]:
+    """Returns the lowest numbers of slots that nobody holds, as many as are missing from `total` held slots."""
+    missing = max(0, total - len(owners))
+    empty_slots = (slot for slot in count() if slot not in owners)
+    return list(islice(empty_slots, missing))
+
+
+def _last_trial_of(trials: Iterable[FrozenTrial], slot: int) -> FrozenTrial | None:
+    """Returns the last of a slot's trials, lost ones included; None where the slot never had one."""
+    last = None
+    for trial in trials:
+        if slot_of(trial) == slot:
+            last = trial
+    return last
+
+
+def _prior_origins(trials: Iterable[FrozenTrial]) -> dict[int, str]:
     """Returns for each slot that had an initial trial of the user where this trial came from."""
-    priors = {}
+    origins = {}
     for trial in trials:
         prior = TrialAttributes.of(trial).prior
         if prior is not None:
-            priors[slot_of(trial)] = prior
-    return priors
+            origins[slot_of(trial)] = prior
+    return origins
 
 
 def _withdraw_free(study: optuna.Study, owners: dict[int, FrozenTrial], most: int) -> None:
     """Withdraws the latest free trials that wait, at most `most`, and takes them from the owners of slots."""
-    waiting = [trial for trial in owners.values() if trial.state == TrialState.WAITING]
-    free = [trial for trial in _last_first(waiting) if is_free(trial)]
+    free = [trial for trial in _waiting_last_first(owners) if is_free(trial)]
     for trial in free[: max(0, most)]:
         if discard_trial(study, trial, "withdrawn"):
             del owners[slot_of(trial)]
@@ -166,9 +183,10 @@ def is_free(trial: FrozenTrial) -> bool:
     return not parameters and not attributes.subset(("keep", "named", "prior"))
 
 
-def _last_first(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Returns trials by number, the highest first."""
-    return sorted(trials, key=lambda trial: -trial.number)
+def _waiting_last_first(owners: Mapping[int, FrozenTrial]) -> list[FrozenTrial]:
+    """Returns the waiting trials among the owners of slots, by number, the highest first."""
+    waiting = [trial for trial in owners.values() if trial.state == TrialState.WAITING]
+    return sorted(waiting, key=lambda trial: trial.number, reverse=True)
 
 
 def has_waiting_trial(study: optuna.Study) -> bool:
@@ -228,7 +246,17 @@ def has_diverged(trial: FrozenTrial) -> bool:
 def discard_trial(
     study: optuna.Study, trial: FrozenTrial, reason: str, expected: TrialState = TrialState.WAITING
 ) -> bool:
-    """Takes a trial that has not ended out of every count; False when it has changed its state meanwhile."""
+    """Takes a trial that has not ended out of every count.
+
+    Args:
+        study: The trial's study.
+        trial: The trial as it was seen last.
+        reason: Why it is lost.
+        expected: The state that the trial must still have.
+
+    Returns:
+        Whether this call did it; False where the trial's state has changed meanwhile.
+    """
     storage, _ = storage_of(study)
     try:
         with one_change_at_a_time(storage):

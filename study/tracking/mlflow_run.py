@@ -20,7 +20,7 @@ from study.record import StudyRecord
 from study.redaction import hide_secrets, one_line
 from study.tracking import client as mlflow_client
 from study.tracking import models, payloads
-from study.trials import counted_trials, readable, trials_table
+from study.trials import counted_trials, read_counted_trials, trials_table
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -136,7 +136,7 @@ class MlflowRun:
             return 0
 
         record = _read_record(stored_record)
-        readable_trials = readable(counted).value
+        readable_trials = read_counted_trials(counted).value
         added: list[int] = []
         self._guard(partial(self._add_children, record, readable_trials, logged, added), force)
         logged.update(added)
@@ -157,7 +157,7 @@ class MlflowRun:
             Whether MLflow has it all.
         """
         record = _read_record(stored_record)
-        return self._guard(partial(self._end, record, readable(trials).value, logged, folder), force=True)
+        return self._guard(partial(self._end, record, read_counted_trials(trials).value, logged, folder), force=True)
 
     def log_models(
         self, stored_record: Mapping[str, Any], trials: "Iterable[FrozenTrial]", folder: Path, register: str | None
@@ -240,16 +240,19 @@ class MlflowRun:
 
     def _find_or_create_parent(self, record: StudyRecord) -> str:
         """Returns the id of the study's run, found by its tag or created, and reads which children it has."""
+        # What the last call found.
         study = payloads.study_id(record)
         if self.parent is not None and self.study == study:
             return self.parent
 
+        # The run: an earlier process may have created it, and ended it or gone away before it was described.
         client = self.connect()
         query = f"tags.study_id = '{study}' and tags.role = 'study'"
         runs = client.search_runs([self.experiment], query, max_results=1)
         if runs:
             run = runs[0].info.run_id
-            if not runs[0].data.params:  # a server that went away may have left the run without its description
+            has_description = bool(runs[0].data.params)
+            if not has_description:
                 mlflow_client.describe_parent(client, run, record)
             client.update_run(run, status="RUNNING")
             mlflow_client.add_changed_options(client, client.get_run(run), record)
@@ -257,6 +260,7 @@ class MlflowRun:
             run = self._create_parent(record)
             mlflow_client.describe_parent(client, run, record)
 
+        # Its children, of which those that ended are complete.
         self.children = dict(mlflow_client.search_children(client, self.experiment, run))
         self.logged = {number for number, child in self.children.items() if child.info.status in payloads.ENDED}
         self.parent = run
@@ -289,7 +293,8 @@ class MlflowRun:
         logged.update(self.logged)
 
     def _add_child(self, parent: str, record: StudyRecord, trial: "FrozenTrial") -> None:
-        """Adds one trial; one that an earlier call left half-written is written again, which changes nothing twice."""
+        """Adds one trial as a child run; logs everything again where an earlier call was cut off within it."""
+        # The child run, which an earlier call may have created.
         start, end = payloads.trial_times(trial)
         run = self.children.get(trial.number)
         if run is None:
@@ -297,6 +302,7 @@ class MlflowRun:
             name = payloads.trial_name(trial)
             run = self.client.create_run(self.experiment, start_time=start, tags=tags, run_name=name)
 
+        # What the trial has; logging the same values twice changes nothing.
         run_id = run.info.run_id
         mlflow_client.log_values(self.client, run_id, payloads.trial_params(trial), payloads.trial_metrics(trial))
         self.client.set_terminated(run_id, payloads.STATUS[trial.state.name], end)

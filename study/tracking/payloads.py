@@ -262,11 +262,12 @@ def _metrics(values: dict[str, Any], at: int, step: int = 0) -> list[Metric]:
 def split_into_batches(
     params: dict[str, str] | None = None, metrics: list[Metric] | None = None
 ) -> Iterator[dict[str, list]]:
-    """Splits what is to be logged into requests within the limits: one, for all but the longest curves."""
+    """Splits what is to be logged into requests within MLflow's limits; only the longest curves need more than one."""
     all_params = list((params or {}).items())
     all_metrics = metrics or []
 
-    # 1,000 items in all and 1 MB: a hundred parameters may be long, so they count fully.
+    # A request takes 1,000 items in all and 1 MB. Each leaves room for as many parameters as it may have, also where it
+    # has fewer: a hundred long ones fill much of the megabyte.
     metrics_per_request = METRICS - PARAMS
     requests = max(math.ceil(len(all_params) / PARAMS), math.ceil(len(all_metrics) / metrics_per_request))
     for index in range(requests):

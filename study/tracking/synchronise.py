@@ -13,7 +13,7 @@ from study.redaction import hide_secrets
 from study.storage.records import open_study
 from study.stored_values import notice
 from study.tracking.mlflow_run import open_tracking
-from study.trials import readable
+from study.trials import read_counted_trials
 
 
 def synchronise(args: argparse.Namespace) -> ExitCode:
@@ -32,7 +32,7 @@ def synchronise(args: argparse.Namespace) -> ExitCode:
     out = Path(args.out)
     folder = out / args.study
     stored_record, trials = open_study(args.study, out, args.storage)
-    readable_trials = readable(trials)
+    readable_trials = read_counted_trials(trials)
     odd_entries = [f"the study's {name}" for name in readable_record(stored_record).odd]
     warning = notice([*readable_trials.odd, *odd_entries])
     if warning:

@@ -8,7 +8,7 @@ from PIL import Image
 
 import made_faces
 from fer.datasets import (
-    copies,
+    duplicates,
     faces,
     near_copies,
 )
@@ -60,8 +60,8 @@ def test_a_picture_that_was_redone_is_a_near_copy_and_another_picture_is_none(ho
     originals = made_faces.portraits(60)
     other = np.stack([redone(image, how) for image in originals])
 
-    signatures = [copies.signatures(framed(images, frame)) for images in (originals, other)]
-    pairs = copies.near_pairs(*signatures)
+    signatures = [duplicates.signatures(framed(images, frame)) for images in (originals, other)]
+    pairs = duplicates.near_pairs(*signatures)
 
     each_with_its_own = np.stack([np.arange(60)] * 2, axis=1)
     np.testing.assert_array_equal(pairs, each_with_its_own)
@@ -71,20 +71,20 @@ def test_images_without_contrast_are_near_copies_of_nothing() -> None:
     noise = np.random.default_rng(0).integers(0, 2, (3, 48, 48), dtype=np.uint8)
     flat = np.full((3, 48, 48), 90, np.uint8) + noise
 
-    signed = copies.signatures(flat)
+    signed = duplicates.signatures(flat)
 
-    assert not len(copies.near_pairs(signed, signed)) and not len(copies.near_pairs(signed[:0], signed))
-    assert len(np.unique(copies.copy_groups(flat, "real"))) == 3
+    assert not len(duplicates.near_pairs(signed, signed)) and not len(duplicates.near_pairs(signed[:0], signed))
+    assert len(np.unique(duplicates.copy_groups(flat, "real"))) == 3
 
 
 def test_near_copies_join_in_chains_and_drawn_faces_only_where_they_are_equal() -> None:
     images = made_faces.portraits(20)
     chain = np.concatenate([images, images[:1], [redone(images[0], "cropped")], [redone(images[0], "marked")]])
 
-    groups = copies.copy_groups(chain, "real")
+    groups = duplicates.copy_groups(chain, "real")
 
     assert len(np.unique(groups)) == len(images) and len(np.unique(groups[[0, -3, -2, -1]])) == 1
-    assert len(np.unique(copies.copy_groups(chain, "synthetic"))) == 22
+    assert len(np.unique(duplicates.copy_groups(chain, "synthetic"))) == 22
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -124,8 +124,8 @@ def test_near_copies_stay_on_one_side_of_splits_and_folds(tmp_path: Path, read: 
     assert found["train_near_held_out"] == found["validation_near_test"] == 0
     for number in range(3):
         fold = dataset.divided(number, 3, 0)
-        parts = [copies.signatures(fold.open(split).images) for split in ("train", "validation")]
-        assert not len(copies.near_pairs(*parts))
+        parts = [duplicates.signatures(fold.open(split).images) for split in ("train", "validation")]
+        assert not len(duplicates.near_pairs(*parts))
 
 
 def test_a_validation_split_that_the_test_split_holds_too_is_refused(tmp_path: Path, read: Loader) -> None:

@@ -24,14 +24,21 @@ _BLOCK = 1024  # images that are compared with all others at a time
 
 
 def signatures(images: np.ndarray) -> np.ndarray:
-    """Returns the images' signatures, float32 (n, 256), of uint8 (n, 48, 48): a discrete cosine transform's corner."""
-    signed = np.empty((len(images), _FREQUENCIES**2), np.float32)
+    """Returns the images' signatures: the 16 × 16 lowest frequencies of the discrete cosine transform.
+
+    Args:
+        images: uint8 (n, 48, 48).
+
+    Returns:
+        float32 (n, 256).
+    """
+    all_signatures = np.empty((len(images), _FREQUENCIES**2), np.float32)
     cosines = _cosines()
     for start in range(0, len(images), _BLOCK):
         pixels = np.asarray(images[start : start + _BLOCK], np.float32)
-        spectrum = cosines @ pixels @ cosines.T
-        signed[start : start + _BLOCK] = spectrum.reshape(len(pixels), -1)
-    return signed
+        spectrum = cosines @ pixels @ cosines.T  # (block, 16, 16)
+        all_signatures[start : start + _BLOCK] = spectrum.reshape(len(pixels), -1)
+    return all_signatures
 
 
 @functools.cache
@@ -43,15 +50,28 @@ def _cosines() -> np.ndarray:
     return rows.astype(np.float32)
 
 
-def _directions(signed: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Returns signatures less the mean face's, weighted and of length 1; 0 where hardly anything is left."""
-    steps = np.arange(_FREQUENCIES)
-    weights = np.hypot(steps[:, None], steps).astype(np.float32).ravel()
-    rest = (signed - mean) * (weights > 0)  # an image's brightness is no part of it
-    faint = np.linalg.norm(rest, axis=1) < _FAINTEST * SIZE
-    rest *= weights
-    lengths = np.linalg.norm(rest, axis=1, keepdims=True)
-    return np.where(faint[:, None], 0, rest / np.maximum(lengths, 1e-9)).astype(np.float32)
+def _directions(image_signatures: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Returns the directions in which images differ from the mean face; their products are the images' cosines.
+
+    Args:
+        image_signatures: float32 (n, 256).
+        mean: The mean face's signature, float32 (256,).
+
+    Returns:
+        float32 (n, 256), each row of length 1, or 0 where an image hardly differs from the mean face.
+    """
+    frequencies = np.arange(_FREQUENCIES)
+    weights = np.hypot(frequencies[:, None], frequencies).astype(np.float32).ravel()
+
+    # The difference from the mean face, without brightness, which is the frequency of weight 0.
+    difference = (image_signatures - mean) * (weights > 0)
+    is_faint = np.linalg.norm(difference, axis=1) < _FAINTEST * SIZE
+
+    # Each frequency weighted by itself, and the length made 1.
+    difference *= weights
+    lengths = np.linalg.norm(difference, axis=1, keepdims=True)
+    directions = difference / np.maximum(lengths, 1e-9)
+    return np.where(is_faint[:, None], 0, directions).astype(np.float32)
 
 
 def near_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -89,30 +109,40 @@ def merge_near(groups: np.ndarray, images: np.ndarray) -> np.ndarray:
     Returns:
         int64 (n,), equal for images that a chain of near-copies joins.
     """
-    firsts = np.unique(groups, return_index=True)[1]
-    signed = signatures(images[firsts])
-    directions = _directions(signed, signed.mean(axis=0))
-    parents = np.arange(len(firsts))
+    # One image of each group stands for it.
+    _, first_images = np.unique(groups, return_index=True)
+    group_signatures = signatures(images[first_images])
+    directions = _directions(group_signatures, group_signatures.mean(axis=0))
+
+    # Joined groups form trees (union-find): a group has a parent in its tree, and a root is its own parent.
+    parents = np.arange(len(first_images))
 
     def root(group: int) -> int:
         while parents[group] != group:
-            parents[group] = parents[parents[group]]
+            parents[group] = parents[parents[group]]  # shortens the path for later calls
             group = parents[group]
         return group
 
-    # Join the two groups of each pair under the lower number; each pair is met once.
+    # Join the trees of both groups of each pair, under the root of the lower number.
     for start in range(0, len(directions), _BLOCK):
-        for row, column in _alike_pairs(directions[start : start + _BLOCK], directions[start:]):
+        # Pairs of this block with itself and later blocks; those with earlier blocks were met there.
+        pairs = _alike_pairs(directions[start : start + _BLOCK], directions[start:])
+        for row, column in pairs:
             low, high = sorted((root(row + start), root(column + start)))
             parents[high] = low
-    merged = np.array([root(group) for group in range(len(parents))], dtype=np.int64)
-    return np.unique(merged[groups], return_inverse=True)[1].astype(np.int64)
+
+    # Number the trees from 0 on, and each image by its tree.
+    roots = np.array([root(group) for group in range(len(parents))], dtype=np.int64)
+    _, numbers = np.unique(roots[groups], return_inverse=True)
+    return numbers.astype(np.int64)
 
 
 def pixel_groups(images: np.ndarray) -> np.ndarray:
     """Numbers images so that exactly equal ones share a number: uint8 (n, 48, 48) to int64 (n,)."""
-    hashes = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
-    return np.unique(np.frombuffer(b"".join(hashes), dtype=np.uint64), return_inverse=True)[1].astype(np.int64)
+    digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
+    hashes = np.frombuffer(b"".join(digests), dtype=np.uint64)
+    _, numbers = np.unique(hashes, return_inverse=True)
+    return numbers.astype(np.int64)
 
 
 def copy_groups(images: np.ndarray, kind: str) -> np.ndarray:
@@ -120,7 +150,7 @@ def copy_groups(images: np.ndarray, kind: str) -> np.ndarray:
 
     Args:
         images: uint8 (n, 48, 48).
-        kind: Of "real" images near-copies count as well, see `fer.datasets.copies`. Synthetic faces are alike by
+        kind: Of "real" images near-copies count as well, see `fer.datasets.duplicates`. Synthetic faces are alike by
             nature; of these only equal ones are copies.
 
     Returns:
