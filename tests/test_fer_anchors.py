@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from conftest import TINY
+from fer.adaptation.methods import named
 from fer.adaptation.procedure import adapt
 from fer.model.vgg import build
 from fer.training import penalties
+from made_networks import distance
 
 SMALL = replace(TINY, replay_size="all", epochs=2)
 
@@ -104,16 +106,11 @@ def test_importance_is_the_mean_of_each_samples_gradient_and_changes_nothing(bas
 
 
 def test_importances_are_computed_once_per_baseline(setting, monkeypatch):
-    config = preset("EWC")
+    config = named("EWC", SMALL)
     first = adapt(setting, config, 5)
     monkeypatch.setattr(penalties, "importance", lambda *_: pytest.fail("computed again"))
 
     assert adapt(setting, config, 5).curve == first.curve
-
-
-def distance(network: torch.nn.Sequential, baseline) -> float:
-    pairs = zip(network.parameters(), baseline.network.parameters(), strict=True)
-    return float(sum((p - q).square().sum() for p, q in pairs) ** 0.5)
 
 
 @pytest.mark.parametrize("anchor", ["weights", "fisher", "mas"])

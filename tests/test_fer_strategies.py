@@ -22,6 +22,7 @@ from fer.layers import LAYERS
 from fer.model import interpolation
 from fer.runtime import Runtime
 from fer.training import penalties
+from made_networks import distance
 
 NAMES = list(METHODS)
 SMALL = replace(TINY, replay_size="all", epochs=2)
