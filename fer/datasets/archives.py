@@ -49,13 +49,13 @@ def open_copy(path: Path, scratch: Path) -> Iterator[DatasetCopy]:
     """
     archives = [path] if path.is_file() else _only_archives(path)
     if not archives:
-        yield list_copy(_inner(path))
+        yield _list_inner(path)
         return
     with scratch_folder(scratch, "unpacked") as folder:
         skipped: Skipped = defaultdict(list)
         for archive in archives:
             unpack(archive, folder, skipped)
-        copy = list_copy(_inner(folder))
+        copy = _list_inner(folder)
         for reason, names in skipped.items():
             copy.skipped[reason] += names
         yield copy
@@ -71,6 +71,13 @@ def _only_archives(folder: Path) -> list[Path]:
     paths = _list_visible(folder)
     are_archives = all(path.is_file() and without_suffix(path.name) for path in paths)
     return paths if are_archives else []
+
+
+def _list_inner(folder: Path) -> DatasetCopy:
+    """Lists a folder's files from the innermost folder on, and keeps in mind where that lies."""
+    inner = _inner(folder)
+    outer = "".join(f"{part}/" for part in inner.relative_to(folder).parts)
+    return list_copy(inner, outer)
 
 
 def _inner(folder: Path) -> Path:
