@@ -65,13 +65,14 @@ def test_output_distances_are_their_closed_forms_and_zero_at_the_baseline():
     assert float(logit_distance) == pytest.approx(t**2 * kl, rel=1e-6)
     assert float(feature_distance) == pytest.approx(0.5 * np.mean(np.sum((z - z0) ** 2, 1)))
     assert float(replay_distance) == pytest.approx(np.mean((z - z0) ** 2))
-    for distance in (
+
+    for distance_of in (
         lambda a, b: penalties.logit_distance(a, b, t),
         penalties.feature_distance,
         penalties.replay_distance,
     ):
-        assert float(distance(logits, logits)) == pytest.approx(0.0, abs=1e-12)
-        assert float(distance(logits, baseline_logits)) > 0
+        assert float(distance_of(logits, logits)) == pytest.approx(0.0, abs=1e-12)
+        assert float(distance_of(logits, baseline_logits)) > 0
 
 
 @pytest.mark.parametrize("kind", ["fisher", "mas"])
