@@ -74,6 +74,23 @@ def size_text(count: int) -> str:
 
 
 @contextmanager
+def naming_place(path: str | Path) -> Iterator[None]:
+    """Lets an error of writing name the file or folder that is written: that of a full disk names none.
+
+    Raises:
+        OSError: The block's, with `path` where the error named no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if type(error) is not OSError or error.filename is not None:
+            raise
+        if error.errno is None:  # NumPy's, of a file that was cut short
+            raise OSError(f"{path} cannot be written: {error}") from error
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+@contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives the path of a temporary file, which replaces `path` when the block ends without an error.
 
@@ -82,13 +99,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Args:
         path: The file to write; the temporary file lies in its folder.
+
+    Raises:
+        OSError: It could not be written, see `naming_place`.
     """
     path = Path(path)
     # Two writers of one file need different temporary files: by process, and within a process by chance.
     partial = path.with_name(f".{path.name[:80]}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        yield partial
-        partial.replace(path)
+        with naming_place(path):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

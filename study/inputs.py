@@ -55,7 +55,8 @@ def _prepare_again(record: DatasetRecord, options: Mapping[str, Any]) -> Dataset
         raise InputError(
             "a study's workers need the data it was started with",
             f"{dataset.name} with hash {dataset.digest} instead of {record.digest}",
-            "Point --data at the same copy, or start a new study with --study NAME.",
+            "Point --data at the same copy; after an update that reads copies otherwise, start a new study with "
+            "--study NAME.",
         )
     return dataset
 

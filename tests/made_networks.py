@@ -46,3 +46,9 @@ def network_bytes(network: torch.nn.Sequential, tmp_path_factory: pytest.TempPat
     path = tmp_path_factory.mktemp("network") / "n.safetensors"
     weights.save_network(network, path, {"width": str(TINY_WIDTH), "strategy": "FC"})
     return path.read_bytes()
+
+
+def distance(network: torch.nn.Sequential, baseline: weights.Baseline) -> float:
+    """Returns how far a network's weights are from the baseline's."""
+    pairs = zip(network.parameters(), baseline.network.parameters(), strict=True)
+    return float(sum((p - q).square().sum() for p, q in pairs) ** 0.5)

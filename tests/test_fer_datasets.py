@@ -19,6 +19,7 @@ from fer.datasets import (
     survey,
 )
 from fer.datasets.report import DatasetReport, FaceCounts
+from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
 from made_data import Loader, images_in, open_split, skipped, with_duplicates
 from made_faces import MADE, labels_of
@@ -122,6 +123,43 @@ def test_preprocessed_copies_are_no_originals(folder: str, tmp_path: Path, read:
 
     assert images_in(dataset) == 4 * 6 * 4
     assert skipped(dataset)["preprocessed copy of an original"] == 4 * 6 * 6
+
+
+@pytest.mark.parametrize("packed", ["folder", "zip"])
+@pytest.mark.parametrize(
+    ("usual", "part", "reason"),
+    [
+        ("oulu/OriginalImg/VL/Strong", "PreProcess Img/VL_Acropped/Strong", "preprocessed copy of an original"),
+        ("oulu/OriginalImg/VL/Strong", "OriginalImg/NI/Strong", "near infrared"),
+        ("oulu/OriginalImg/VL/Strong", "OriginalImg/VL/Weak", "weak or dark light"),
+        ("tfeid/dfh_all/dfh_un-rimmed", "dfh_all/dfh_rimmed", "the same photograph with a rim"),
+    ],
+)
+def test_a_folder_says_what_its_images_are_where_it_is_the_only_one(
+    usual: str, part: str, reason: str, packed: str, tmp_path: Path, read: Loader
+) -> None:
+    name = usual.split("/")[0]
+    folder = tmp_path / "data" / name
+    MADE[name].writer(tmp_path / name)
+    shutil.copytree(tmp_path / usual, folder / part)
+    if packed == "zip":
+        shutil.make_archive(str(folder), "zip", folder)
+        shutil.rmtree(folder)
+
+    with pytest.raises(InputError, match=f"× {reason}"):
+        read(name)
+
+
+def test_portraits_and_faces_of_equal_bytes_are_different_datasets(tmp_path: Path, read: Loader) -> None:
+    root = tmp_path / "data/rafdb"
+    made_faces.plain_folders(root / "faces")
+    faces_alone = read("rafdb")
+
+    (root / "faces").rename(root / "original")  # of whole pictures, in which the face is to be detected
+    whole_pictures = read("rafdb")
+
+    assert images_in(faces_alone) == images_in(whole_pictures)
+    assert faces_alone.digest != whole_pictures.digest
 
 
 @pytest.mark.parametrize("first", [0, 1, 2, 9])

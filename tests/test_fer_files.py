@@ -1,5 +1,6 @@
 """Files are read where they are regular and bounded, and written whole or not at all."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -127,3 +128,16 @@ def test_a_seed_is_the_same_in_every_process():
     code = "from fer.seeding import seed_from; print(seed_from('a', 1, 0.5, None))"
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(other.stdout) == seed_from("a", 1, 0.5, None) == seed_from("a", np.int64(1), np.float64(0.5), None)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "No space left on device"), OSError("1152000 requested and 614272 written")],
+    ids=["the system's", "NumPy's"],
+)
+def test_an_error_of_the_disk_names_the_file_that_could_not_be_written(error: OSError, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="trials") as caught, replacing(tmp_path / "trials"):
+        raise error
+
+    assert caught.value.errno == error.errno and error.args[-1] in str(caught.value)
+    assert not list(tmp_path.iterdir())

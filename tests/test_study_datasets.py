@@ -66,3 +66,15 @@ def test_bad_input_is_one_line(arguments: list[str], tmp_path: Path, capsys: pyt
     said = capsys.readouterr()
     assert said.err.startswith("error: ") and said.err.count("\n") == 1 and not said.out
     assert not (tmp_path / "out/datasets").exists()
+
+
+def test_only_the_notice_says_how_a_portrait_without_a_detected_face_was_cropped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_faces.jaffe(tmp_path / "data/jaffe")
+    made_faces.write(tmp_path / "data/jaffe/KA.AN1.1.tiff", 0, size=90)
+
+    assert main(["jaffe", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "runs")]) == 0
+
+    shown = capsys.readouterr().out
+    assert "faces: 0 detected, in 1 portraits none\n" in shown and shown.count("centre-cropped") == 1

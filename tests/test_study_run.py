@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from commands import NAME, run, study, trials_of
+import made_faces
+from commands import NAME, SHORT_RUN, run, study, trials_of
 from fer.datasets import load
 from fer.datasets.dataset import SUMS
 from fer.predict import load_network, predict_images
@@ -222,3 +223,17 @@ def test_folds_judge_every_trial_on_all_images_of_training_and_validation(tmp_pa
     assert accuracies.iloc[0] == pytest.approx(record["baseline"]["target_val"])
     assert len(list((tmp_path / "runs/.cache/features").glob("tfeid-pool-*"))) == 2
     assert {"source_test", "target_test"} <= set(pd.read_csv(folder / "front.csv").columns)
+
+
+def test_a_search_says_what_was_left_out_of_a_copy(tmp_path):
+    copy = tmp_path / "data/mine"
+    made_faces.manifest(copy)
+    with (copy / "manifest.csv").open("a") as file:
+        file.write("pictures/damaged.png,happiness,p0\npictures/none.png,happiness,p0\n")
+    (copy / "pictures/damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
+
+    out = run("run", *SHORT_RUN, "--target", "mine", "--data", "data", folder=tmp_path)
+
+    (line,) = [line for line in out.splitlines() if "left out of mine" in line]
+    assert "1 damaged image" in line and "1 named in manifest.csv but not there" in line
+    assert "study.datasets mine" in line

@@ -50,7 +50,7 @@ def open_copy(path: Path, scratch: Path) -> Iterator[DatasetCopy]:
     # A folder of files.
     archives = [path] if path.is_file() else _only_archives(path)
     if not archives:
-        yield list_copy(_innermost_folder(path))
+        yield _list_inner(path)
         return
 
     # Archives, which are unpacked into one folder.
@@ -58,7 +58,7 @@ def open_copy(path: Path, scratch: Path) -> Iterator[DatasetCopy]:
         skipped = new_skipped()
         for archive in archives:
             unpack(archive, folder, skipped)
-        copy = list_copy(_innermost_folder(folder))
+        copy = _list_inner(folder)
         add_skipped(copy.skipped, skipped)
         yield copy
 
@@ -73,6 +73,13 @@ def _only_archives(folder: Path) -> list[Path]:
     paths = _list_visible(folder)
     are_archives = all(path.is_file() and without_suffix(path.name) for path in paths)
     return paths if are_archives else []
+
+
+def _list_inner(folder: Path) -> DatasetCopy:
+    """Lists a folder's files from the innermost folder on, and keeps in mind where that lies."""
+    inner = _innermost_folder(folder)
+    outer = "".join(f"{part}/" for part in inner.relative_to(folder).parts)
+    return list_copy(inner, outer)
 
 
 def _innermost_folder(folder: Path) -> Path:

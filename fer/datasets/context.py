@@ -72,7 +72,7 @@ class ReadContext:
     def is_portrait(self, name: str) -> bool:
         """Returns whether an image shows more than a face, so that its face has to be detected."""
         pattern = self.layout.portraits
-        return pattern is not None and re.search(pattern, name, re.IGNORECASE) is not None
+        return pattern is not None and re.search(pattern, self.copy.whole_name(name), re.IGNORECASE) is not None
 
     def parse_split(self, text: str | None) -> str | None:
         """Returns the split that a dataset's word stands for; None where it says nothing."""

@@ -26,11 +26,17 @@ class DatasetCopy:
         root: Their folder.
         stats: Size and time of each, by path relative to the root, sorted.
         skipped: Names of what was left out while listing, by reason.
+        outer: Path of the root in what the user has, with a slash at its end; empty where they are the same.
     """
 
     root: Path
     stats: dict[str, tuple[int, int]]
     skipped: Skipped = field(default_factory=new_skipped)
+    outer: str = ""
+
+    def whole_name(self, name: str) -> str:
+        """Returns a file's path with the folders around the root, whose names may say what the files are."""
+        return self.outer + name
 
     def read(self, name: str, most_bytes: int = MOST_FILE) -> bytes:
         """Reads one file.
@@ -41,8 +47,12 @@ class DatasetCopy:
         return read_regular(self.root / name, most_bytes)
 
 
-def list_copy(root: Path) -> DatasetCopy:
+def list_copy(root: Path, outer: str = "") -> DatasetCopy:
     """Lists a folder's files; links that leave the folder and special files are skipped.
+
+    Args:
+        root: The folder.
+        outer: Its path in what the user has.
 
     Raises:
         InputError: A folder in it cannot be read.
@@ -71,7 +81,7 @@ def list_copy(root: Path) -> DatasetCopy:
         except OSError as error:
             rule = "every folder of a dataset must be readable"
             raise InputError(rule, f"{root / folder} ({reason_of(error)})", "Change its permissions.") from error
-    return DatasetCopy(root, dict(sorted(stats.items())), skipped)
+    return DatasetCopy(root, dict(sorted(stats.items())), skipped, outer)
 
 
 def _stays(link: os.DirEntry[str], root: Path) -> bool:

@@ -180,7 +180,7 @@ class Dataset:
                 raise InputError(
                     "data that is prepared again comes from the copy that it came from before",
                     f"{self.name} with hash {restored.digest} instead of {self.stored_digest}",
-                    "Point --data at the same copy.",
+                    "Point --data at the same copy; after an update that reads copies otherwise, start a new study.",
                 ) from None
             for name in names:
                 _verify(self.folder / name)

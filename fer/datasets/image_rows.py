@@ -45,7 +45,7 @@ def _list_images(context: ReadContext) -> Iterator[str]:
     """Yields the paths of all images that the layout does not leave out."""
     layout = context.layout
     for name in context.copy.stats:
-        reason = _find_ignored(layout.ignored, name)
+        reason = _find_ignored(layout.ignored, context.copy.whole_name(name))
         if reason is not None:
             context.skipped[reason].append(name)
         elif re.search(IMAGE, name, re.IGNORECASE):

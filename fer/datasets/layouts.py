@@ -1,6 +1,7 @@
 """Every known dataset's layout as data; `fer.datasets.reader` is the one reader of them all.
 
 Paths are relative to the dataset's folder, with forward slashes; every pattern is searched in them ignoring case.
+Folders around the only folder in them are left out of the paths, but `ignored` and `portraits` see them.
 """
 
 from dataclasses import dataclass

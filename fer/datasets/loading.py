@@ -25,7 +25,7 @@ from fer.datasets.store import folder_of, open_prepared, write_prepared
 from fer.errors import InputError, printable
 from fer.files import read_regular, write_atomically
 
-VERSION = "2"  # of the reader: part of every digest, raised whenever the same files would give other arrays
+VERSION = "3"  # of the reader: part of every digest, raised whenever the same files would give other arrays
 KINDS = ("auto", "real", "synthetic")
 DEFAULT_OPTIONS = ReaderOptions()
 _MOST_KEY = 100  # bytes of a file that holds a digest

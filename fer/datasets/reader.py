@@ -1,7 +1,7 @@
 """The one reader of all layouts: from a copy's files to faces with labels, subjects and split words."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ class Faces:
         detected: Number of faces that the detector saw.
         undetected: Names of the portraits in which it saw none.
         cropped_as_usual: Whether these were cropped where the other portraits' faces lie; otherwise in the centre.
-        content: Hash of names and bytes of all files that were read.
+        content: Hash of names and bytes of all files that were read, and of which are portraits.
     """
 
     images: np.ndarray
@@ -78,13 +78,19 @@ def read_copy(layout: Layout, copy: DatasetCopy) -> Faces:
         detected=decoded.detected,
         undetected=decoded.undetected,
         cropped_as_usual=decoded.cropped_as_usual,
-        content=_hash_content(context.hashes),
+        content=_hash_content(context.hashes, {row.name for row in decoded.rows if row.portrait}),
     )
 
 
-def _hash_content(hashes: Mapping[str, bytes]) -> str:
-    """Returns one hash of the names and contents of all files, 32 hex digits."""
+def _hash_content(hashes: Mapping[str, bytes], portraits: Set[str]) -> str:
+    """Returns one hash of the names and contents of all files, 32 hex digits.
+
+    Args:
+        hashes: Each file's hash, by its name.
+        portraits: Names of those that are portraits. Folders that are in no name may say so.
+    """
     content = hashlib.blake2b(digest_size=16)
     for name in sorted(hashes):
-        content.update(name.encode("utf-8", "surrogateescape") + b"\0" + hashes[name])
+        kind = b"portrait" if name in portraits else b"face"
+        content.update(name.encode("utf-8", "surrogateescape") + b"\0" + kind + b"\0" + hashes[name])
     return content.hexdigest()

@@ -13,7 +13,7 @@ from fer.datasets.dataset import SIGNATURES, SUMS, DamagedDataset, Dataset, file
 from fer.datasets.prepared import PreparedImages
 from fer.datasets.report import DatasetReport
 from fer.datasets.scratch import scratch_folder
-from fer.files import read_regular
+from fer.files import naming_place, read_regular
 
 REPORT = "report.json"
 _LONGEST_FOLDER = 100  # bytes of a dataset's name in the name of its prepared folder
@@ -64,7 +64,7 @@ def write_prepared(prepared: PreparedImages, report: DatasetReport, folder: Path
         folder: From `folder_of`.
     """
     arrays = (prepared.images, prepared.labels, prepared.subjects)
-    with scratch_folder(folder.parent, "partial") as partial:
+    with naming_place(folder), scratch_folder(folder.parent, "partial") as partial:
         for index, split in enumerate(SPLITS):
             rows = prepared.split_index == index
             for name, array in zip(file_names(split), arrays, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fer.datasets import Dataset, same_files
+from fer.datasets import Dataset, DatasetReport, same_files
 from fer.errors import InputError
 from fer.files import holding_lock
 from study.execution.progress import Progress
@@ -69,12 +69,14 @@ def read_data(options: StudyOptions, progress: Progress) -> tuple[Dataset, Datas
 
 
 def _show_dataset(dataset: Dataset, progress: Progress) -> None:
-    """Prints what a dataset holds, and a warning where it is synthetic.
-
-    Files that were skipped are in the dataset's report; `python -m study.datasets NAME` prints them.
-    """
+    """Prints what a dataset holds, which files were left out, and a warning where it is synthetic."""
     sizes = " / ".join(f"{len(dataset.open(split)):,}" for split in ("train", "validation"))
     progress.say(f"  {dataset.name}: {dataset.kind}, {sizes} training / validation images, hash {dataset.digest}")
+    skipped = DatasetReport.from_json(dataset.report).skipped
+    if skipped:
+        commonest_first = sorted(skipped.items(), key=lambda item: -item[1].count)
+        reasons = "; ".join(f"{files.count:,} {reason}" for reason, files in commonest_first)
+        progress.say(f"  left out of {dataset.name}: {reasons} (python -m study.datasets {dataset.name} names them)")
     if dataset.kind == "synthetic":
         progress.warn(
             f"no copy of {dataset.name} was found: DRAWN STAND-IN FACES take its place, and its numbers say "

@@ -99,7 +99,7 @@ def _print_counts(dataset: Dataset, console: Console) -> None:
     console.print(f"splits: {escape(report.rule)}")
     faces = report.faces
     if faces.detected or faces.centre_cropped:
-        console.print(f"faces: {faces.detected:,} detected, {faces.centre_cropped:,} centre-cropped")
+        console.print(f"faces: {faces.detected:,} detected, in {faces.centre_cropped:,} portraits none")
 
 
 def _with_total(counts: list[int]) -> list[str]:
