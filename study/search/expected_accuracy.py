@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer.evaluation.intervals import Estimate, estimate
-from study.search.answers import Comparison, Differences, source_differences, target_differences
-from study.search.gain_model import SOURCE_PRIOR, TARGET_PRIOR, GainPosterior, draw_gains
+from study.search.answers import Comparison
+from study.search.differences import Differences, source_differences, target_differences
+from study.search.gain_posterior import SOURCE_PRIOR, TARGET_PRIOR, GainPosterior, draw_gains
 
 BETWEEN_PEOPLE = 0.15
 """Standard deviation of the baseline's accuracy between people, where there is one person and nothing shows it."""

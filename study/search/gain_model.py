@@ -9,18 +9,14 @@ The difference that network c of trial j shows on fold f, in units of the networ
 Each term is normal. Kinds are known up to a wide distribution, trial and network have a common spread, which is
 estimated from all networks: this is empirical Bayes, so the best of many networks is drawn to the others as far as
 their noise demands. Trials are independent of each other given kinds, covariates and folds, so every trial is a small
-matrix, and all of them are computed side by side.
-
-The sizes of the terms are not known. They are drawn from their posterior by importance sampling around its mode, and
-the gains are drawn given each; so few people or few networks make wide intervals.
+matrix, and trials of one shape are computed side by side.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 
-from study.search.answers import Contrast, Differences
+from study.search.differences import Contrast, Differences
 
 _WIDE = 1.0
 """Standard deviation of the mean of all kinds, in units; differences lie within -1 and 1 of most units."""
@@ -28,21 +24,12 @@ _WIDE = 1.0
 _BETWEEN_KINDS = 0.3
 """Standard deviation of the kinds about their mean, and of covariates' slopes, in units."""
 
-_LARGEST = 4.0
-"""How many of their prior's standard deviations sizes may lie from its centre."""
-
 _RESPONSE_POWER = 0.6
 """Gains, people and trainings weigh the more on a network the more answers it changed: as its unit, once in counting in
 units and again to this power. Chosen so that a trial's interpolated networks fit with their adapted one."""
 
 _JITTER = 1e-12
 """Added to variances that may vanish."""
-
-_PROPOSALS = 24
-"""Drawn sizes; the drawn gains are divided among them by their weights."""
-
-_STEP = 0.05
-"""Of finite differences, in standard deviations of the prior."""
 
 
 @dataclass(frozen=True)
@@ -65,145 +52,7 @@ class Sizes:
     common: float
 
 
-@dataclass(frozen=True)
-class Prior:
-    """Normal distributions of the sizes: of their logarithms, of the correlation's logit.
-
-    Attributes:
-        centres: Medians, in the order of `Sizes`.
-        widths: Standard deviations of logarithms or logits.
-    """
-
-    centres: Sizes
-    widths: tuple[float, float, float, float, float]
-
-    def sizes(self, position: np.ndarray) -> Sizes:
-        """Returns the sizes at a position (5,), in standard deviations from the medians."""
-        steps = np.clip(position, -_LARGEST, _LARGEST) * np.array(self.widths)
-        centres = self.centres
-        return Sizes(
-            spread=centres.spread * np.exp(steps[0]),
-            kinship=_move_share(centres.kinship, steps[1]),
-            training=centres.training * np.exp(steps[2]),
-            interaction=centres.interaction * np.exp(steps[3]),
-            common=centres.common * np.exp(steps[4]),
-        )
-
-
-TARGET_PRIOR = Prior(Sizes(0.15, 0.9, 0.07, 0.12, 0.2), (0.8, 1.0, 0.5, 0.6, 0.6))
-"""Medians and widths as seen on real faces: trainings differ by 1.5 to 7 points, people by some 5 to 20."""
-
-SOURCE_PRIOR = Prior(Sizes(0.1, 0.9, 0.04, 1e-3, 0.03), (1.0, 1.0, 0.8, 0.01, 0.8))
-"""People of the source are unknown, so their two terms stand for the folds' training images alone."""
-
-
-@dataclass(frozen=True)
-class GainPosterior:
-    """What is known of the gains.
-
-    Attributes:
-        draws: (draws, networks) gains from the posterior, as accuracies.
-        sizes: The most probable sizes of the model's terms.
-        noise: (networks, folds) standard deviation of what one more training on a fold would show, as accuracy.
-        repeated: (networks,) the part of it that differs between seeds on one fold.
-    """
-
-    draws: np.ndarray
-    sizes: Sizes
-    noise: np.ndarray
-    repeated: np.ndarray
-
-
-def draw_gains(
-    differences: Differences,
-    trials: np.ndarray,
-    kinds: np.ndarray,
-    covariates: np.ndarray,
-    prior: Prior,
-    draws: int,
-    rng: np.random.Generator,
-) -> GainPosterior:
-    """Draws the expected gains of all networks over the baseline, together.
-
-    Args:
-        differences: Of one domain.
-        trials: (networks,) int.
-        kinds: (networks,) int.
-        covariates: (networks, k) what the expected gain may depend on linearly, standardised; k may be 0.
-        prior: Of the sizes.
-        draws: How many.
-        rng: Of the draws; equal generators give equal draws.
-    """
-    model = _Model(differences, trials, kinds, covariates)
-    mode = _find_mode(model, prior)
-    positions, weights = _propose(model, prior, mode, rng)
-    counts = rng.multinomial(draws, weights)
-
-    parts = []
-    for position, count in zip(positions, counts, strict=True):
-        if count:
-            parts.append(model.draw(prior.sizes(position), int(count), rng))
-    sizes = prior.sizes(mode)
-    response = model.response[:, None]
-    of_training = np.square(response) * (sizes.training**2 + sizes.interaction**2 * differences.people_weight)
-    variance = of_training + differences.fold_noise
-    return GainPosterior(
-        draws=np.concatenate(parts) * differences.units,
-        sizes=sizes,
-        noise=differences.units[:, None] * np.sqrt(variance),
-        repeated=differences.units * model.response * sizes.training,
-    )
-
-
-def _move_share(share: float, step: float) -> float:
-    """Returns a share moved by a step of its logit."""
-    return float(1 / (1 + (1 / share - 1) * np.exp(-step)))
-
-
-def _log_posterior(model: "_Model", prior: Prior, position: np.ndarray) -> float:
-    """Returns the logarithm of the sizes' posterior density at a position, up to a constant."""
-    return model.log_likelihood(prior.sizes(position)) - 0.5 * float(np.square(position).sum())
-
-
-def _find_mode(model: "_Model", prior: Prior) -> np.ndarray:
-    """Returns the position of the most probable sizes."""
-
-    def loss(position: np.ndarray) -> float:
-        return -_log_posterior(model, prior, position)
-
-    bounds = [(-_LARGEST, _LARGEST)] * len(prior.widths)
-    options = {"maxiter": 25, "eps": 1e-3, "ftol": 1e-6}
-    return minimize(loss, np.zeros(len(prior.widths)), method="L-BFGS-B", bounds=bounds, options=options).x
-
-
-def _propose(
-    model: "_Model", prior: Prior, mode: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns positions (proposals, 5) about the mode, and their weights, which sum to 1."""
-    # The curvature along each axis; at least half that of the prior, so that no axis runs away.
-    at_mode = _log_posterior(model, prior, mode)
-    curvature = np.empty(len(mode))
-    for axis in range(len(mode)):
-        step = np.zeros(len(prior.widths))
-        step[axis] = 4 * _STEP
-        both = _log_posterior(model, prior, mode + step) + _log_posterior(model, prior, mode - step)
-        curvature[axis] = (2 * at_mode - both) / step[axis] ** 2
-    widths = 1 / np.sqrt(np.clip(curvature, 0.5, None))
-
-    # In pairs of opposite sides of the mode.
-    half = rng.standard_normal((_PROPOSALS // 2, len(mode)))
-    standard = np.concatenate([half, -half])
-    positions = mode + 1.1 * widths * standard
-    log_target = np.array([_log_posterior(model, prior, position) for position in positions])
-    log_weights = log_target + 0.5 * np.square(standard).sum(1)
-    # Not more than thrice the mean weight each: a few proposals are not to stand for all.
-    weights = np.exp(log_weights - log_weights.max())
-    for _ in range(10):
-        weights = np.minimum(weights / weights.sum(), 3 / _PROPOSALS)
-    return positions, weights / weights.sum()
-
-
-class _Model:
+class GainModel:
     """The model's matrices, trials of one shape side by side.
 
     Args:
@@ -314,7 +163,7 @@ class _TrialBatch:
         rows: (trials, evaluations of each) indices.
     """
 
-    def __init__(self, model: _Model, members: np.ndarray, rows: np.ndarray) -> None:
+    def __init__(self, model: GainModel, members: np.ndarray, rows: np.ndarray) -> None:
         differences = model.differences
         network = differences.networks[rows]
         fold = differences.folds[rows]

@@ -144,8 +144,11 @@ def _choose_fold(
     open_folds = np.flatnonzero(fold_exists & (done < rules.max_seeds))
     if not len(open_folds):
         return None, variance
-    # The fold with the fewest seeds; another one divides what seeds add to this fold's share of the mean.
+    # The fold with the fewest seeds. Another one divides what seeds add to the variance of what the network showed,
+    # of which the posterior's variance is the shrunken rest.
     fold = int(open_folds[np.argmin(done[open_folds])])
+    seen = np.flatnonzero(fold_exists)
+    shown = np.square(expected.target.noise[np.ix_(networks, seen)]).sum(1) / len(seen) ** 2
     seeds = done[fold]
-    less = np.square(expected.target.repeated[networks]) / (seeds * (seeds + 1)) / fold_exists.sum() ** 2
-    return fold, less / (variance + less)
+    less = np.square(expected.target.repeated[networks]) / (seeds * (seeds + 1)) / len(seen) ** 2
+    return fold, np.minimum(1, variance * less / np.square(shown))

@@ -1,8 +1,8 @@
 """Which network the user is told to take, by a rule that holds on test images.
 
 It is the network of the best expected target accuracy among those that probably keep enough of the source, that surely
-gain on the target, and in which no expression has died. Being sure is a matter of the posterior of all networks
-together, so having compared many is allowed for.
+gain on the target, and in which no expression has died. To be sure of a gain is to have the lower end of a simultaneous
+interval above 0: one that holds for all networks together, so having compared many is allowed for.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,9 @@ from fer.expressions import CHANCE, EXPRESSIONS
 from study.pareto import non_dominated
 from study.search.answers import Comparison
 from study.search.expected_accuracy import ExpectedAccuracies
+
+_SMALLEST_ERROR = 1e-9
+"""Of a gain; avoids dividing by 0 for a network that never differs from the baseline."""
 
 
 class Obstacle(StrEnum):
@@ -33,13 +36,14 @@ class RecommendationRules:
     Attributes:
         keep: Share of the baseline's source accuracy that it keeps.
         kept_probability: How probable that must be.
-        gain_probability: How probable it must be that its expected target accuracy exceeds the baseline's.
+        gain_level: The probability with which the simultaneous lower bounds of all networks' gains on the target hold
+            together; a recommended network's bound is above 0.
         died_level: Significance of the loss of an expression that counts as dead.
     """
 
     keep: float = 0.95
     kept_probability: float = 0.9
-    gain_probability: float = 0.975
+    gain_level: float = 0.9
     died_level: float = 0.01
 
 
@@ -53,7 +57,8 @@ class Choice:
         learns_more: The next one that learns more of the target.
         obstacle: Why nothing is recommended; None where something is.
         kept: (networks,) probability that each keeps the wanted share of the source.
-        gains: (networks,) probability that each exceeds the baseline on the target.
+        gains: (networks,) probability that each exceeds the baseline on the target, for itself.
+        least_gains: (networks,) simultaneous lower bounds of the gains on the target.
         died: (networks,) the expressions that each has lost, on either domain.
     """
 
@@ -63,6 +68,7 @@ class Choice:
     obstacle: Obstacle | None
     kept: np.ndarray
     gains: np.ndarray
+    least_gains: np.ndarray
     died: tuple[tuple[str, ...], ...]
 
 
@@ -78,12 +84,13 @@ def recommend(comparison: Comparison, expected: ExpectedAccuracies, rules: Recom
     source = expected.source
     kept = (source.gains >= (rules.keep - 1) * source.baseline).mean(0)
     gains = (expected.target.gains > 0).mean(0)
+    least_gains = simultaneous_bounds(expected.target.gains, rules.gain_level)
     died = find_dead_expressions(comparison, rules.died_level)
 
     is_evaluated = np.isfinite(expected.target.observed)
     keeps_enough = is_evaluated & (kept >= rules.kept_probability)
     is_alive = keeps_enough & np.array([not names for names in died])
-    is_better = is_alive & (gains >= rules.gain_probability)
+    is_better = is_alive & (least_gains > 0)
     for obstacle, passes in (
         (Obstacle.NOT_EVALUATED, is_evaluated),
         (Obstacle.FORGETS, keeps_enough),
@@ -91,7 +98,7 @@ def recommend(comparison: Comparison, expected: ExpectedAccuracies, rules: Recom
         (Obstacle.NO_GAIN, is_better),
     ):
         if not passes.any():
-            return Choice(None, None, None, obstacle, kept, gains, died)
+            return Choice(None, None, None, obstacle, kept, gains, least_gains, died)
 
     # The best expected target accuracy; of equal ones the better source.
     points = expected.points
@@ -99,7 +106,23 @@ def recommend(comparison: Comparison, expected: ExpectedAccuracies, rules: Recom
     best = int(order[-1])
     alive = is_evaluated & np.array([not names for names in died])
     keeps_more, learns_more = _find_neighbours(points, best, alive)
-    return Choice(best, keeps_more, learns_more, None, kept, gains, died)
+    return Choice(best, keeps_more, learns_more, None, kept, gains, least_gains, died)
+
+
+def simultaneous_bounds(gains: np.ndarray, level: float) -> np.ndarray:
+    """Returns lower bounds (networks,) that hold for all networks together with a probability.
+
+    Each lies as many standard errors below its mean; how many follows from the largest deviation over networks in each
+    draw, so networks whose errors go together count as fewer (Westfall and Young 1993, on draws from a posterior).
+
+    Args:
+        gains: (draws, networks) from the joint posterior.
+        level: The probability.
+    """
+    mean = gains.mean(0)
+    error = np.maximum(gains.std(0), _SMALLEST_ERROR)
+    deviations = ((gains - mean) / error).max(1)
+    return mean - np.quantile(deviations, level) * error
 
 
 def find_dead_expressions(comparison: Comparison, level: float = 0.01) -> tuple[tuple[str, ...], ...]:
