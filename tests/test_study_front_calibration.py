@@ -95,7 +95,7 @@ def test_what_is_probably_on_the_front_is():
 
 def test_the_best_expected_accuracy_is_not_optimistic_as_the_best_observed_is():
     off = []
-    for seed in range(30):
+    for seed in range(20):
         world = World(71000 + seed, people=8, images=200, trials=30, points=(1.0,))
         accuracies = conclude(world, world.one_fold_each(), draws=200).expected.target
         gains = world.truth[:, 1] - world.baseline_truth[1]
@@ -108,7 +108,7 @@ def test_the_best_expected_accuracy_is_not_optimistic_as_the_best_observed_is():
         )
     of_observed, of_expected = np.mean(off, 0)
     assert of_observed > 0.1
-    assert abs(of_expected) < 0.04
+    assert abs(of_expected) < 0.05
 
 
 @pytest.mark.slow

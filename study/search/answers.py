@@ -75,10 +75,11 @@ class Comparison:
     Attributes:
         target: The target's images.
         source: The source's images.
-        trials: (networks,) int, the trial of each network; networks of one trial are alike and err alike.
-        kinds: (networks,) int, networks that are expected to be equally good before they are seen; for instance one
-            kind for each pair of rung and interpolation point.
-        evaluations: The trainings so far.
+        trials: (networks,) int from 0 on, the trial of each network; networks of one trial are alike and err alike.
+        kinds: (networks,) int from 0 on, networks that are expected to be equally good before they are seen; for
+            instance one kind for each pair of rung and interpolation point.
+        evaluations: The answers so far, each on a fold that has images; those of one trial, fold and seed come from one
+            training.
     """
 
     target: TargetImages

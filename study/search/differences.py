@@ -98,8 +98,8 @@ def target_differences(comparison: Comparison) -> Differences:
         trainings = len(np.unique(comparison.trials[networks[rows]]))
         if trainings:
             answers = np.stack([scaled[row] for row in rows])
-            trainings_of = _training_of(comparison, networks[rows], seeds[rows])
-            by_fold.append(_FoldSums.of(answers, target.people[images[fold]], trainings, trainings_of))
+            training_of = _training_of(comparison, networks[rows], fold_of[rows], seeds[rows])
+            by_fold.append(_FoldSums.of(answers, target.people[images[fold]], trainings, training_of))
     image_noise = _image_noise(by_fold)
     common_variance = _common_image_variance(by_fold, image_noise)
 
@@ -141,7 +141,7 @@ def source_differences(comparison: Comparison) -> Differences:
         residual = scaled - scaled.mean(0) - scaled.mean(1, keepdims=True) + scaled.mean()
         image_noise = float(np.square(residual).sum() / (len(raw) - 1) / max(1, len(baseline) - 1))
         common_variance = float(scaled.mean(0).var())
-        training_of = _training_of(comparison, networks, seeds + 1000 * fold_of)
+        training_of = _training_of(comparison, networks, fold_of, seeds)
         likeness = _likeness(*_kin_products(residual, training_of))
     return Differences(
         networks=networks,
@@ -249,19 +249,20 @@ class _FoldSums:
         return Contrast(mean_square, people - 1, noise)
 
 
-def _training_of(comparison: Comparison, networks: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+def _training_of(comparison: Comparison, networks: np.ndarray, folds: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Returns the index (evaluations,) of the training that each evaluation comes from."""
-    pairs = np.stack([comparison.trials[networks], seeds], 1)
-    return np.unique(pairs, axis=0, return_inverse=True)[1].ravel()
+    trainings = np.stack([comparison.trials[networks], folds, seeds], 1)
+    return np.unique(trainings, axis=0, return_inverse=True)[1].ravel()
 
 
 def _kin_products(residual: np.ndarray, training_of: np.ndarray) -> tuple[float, float]:
-    """Returns the mean product of residuals (evaluations, images) over pairs of one training, and the mean square.
+    """Returns the sum of products of residuals (evaluations, images) over pairs of one training, and of squares.
 
-    Both are sums over as many pairs, so that they may be added over folds.
+    There are as many squares as products, so their ratio is a correlation, also after adding both over folds.
     """
+    order = np.argsort(training_of, kind="stable")
     counts = np.bincount(training_of)
-    sums = np.stack([np.bincount(training_of, column) for column in residual.T], 1)
+    sums = np.add.reduceat(residual[order], np.cumsum(counts) - counts, axis=0)
     squares = np.bincount(training_of, np.square(residual).sum(1))
     products = np.square(sums).sum(1) - squares
     return float(products.sum()), float((squares * (counts - 1)).sum())

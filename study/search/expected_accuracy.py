@@ -13,11 +13,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 
 from fer.evaluation.intervals import Estimate, estimate
 from study.search.answers import Comparison
 from study.search.differences import Differences, source_differences, target_differences
 from study.search.gain_posterior import SOURCE_PRIOR, TARGET_PRIOR, GainPosterior, draw_gains
+
+_NETWORKS_FOR_COVARIATES = 8
+"""The fewest networks whose target gains are related to what they keep of the source."""
 
 BETWEEN_PEOPLE = 0.15
 """Standard deviation of the baseline's accuracy between people, where there is one person and nothing shows it."""
@@ -144,11 +148,16 @@ def expect_accuracies(comparison: Comparison, draws: int = 1000, seed: int = 0) 
 
 
 def _covariates(source_gain: np.ndarray) -> np.ndarray:
-    """Returns the standardised source gain and its square, (networks, 2); target gains bend with it."""
-    spread = source_gain.std()
-    if len(source_gain) < 8 or spread < 1e-9:
-        return np.zeros((len(source_gain), 0))
-    standardised = np.clip((source_gain - source_gain.mean()) / spread, -3, 3)
+    """Returns the rank of source gains and its square, both standardised, (networks, 2); nothing for a few networks.
+
+    What forgets more has often learnt more, and what has lost most has learnt little. Ranks leave extreme networks no
+    more weight than others; with the gains themselves the best expected network came out optimistic.
+    """
+    count = len(source_gain)
+    if count < _NETWORKS_FOR_COVARIATES:
+        return np.zeros((count, 0))
+    ranks = (rankdata(source_gain) - 0.5) / count
+    standardised = np.sqrt(12) * (ranks - 0.5)
     return np.stack([standardised, np.square(standardised) - 1], 1)
 
 

@@ -22,7 +22,10 @@ _WIDE = 1.0
 """Standard deviation of the mean of all kinds, in units; differences lie within -1 and 1 of most units."""
 
 _BETWEEN_KINDS = 0.3
-"""Standard deviation of the kinds about their mean, and of covariates' slopes, in units."""
+"""Standard deviation of the kinds about their mean, in units."""
+
+_SLOPES = 0.05
+"""Standard deviation of the slopes of standardised covariates, in units; wide ones make the best network optimistic."""
 
 _RESPONSE_POWER = 0.6
 """Gains, people and trainings weigh the more on a network the more answers it changed: as its unit, once in counting in
@@ -94,7 +97,9 @@ class GainModel:
         size = self.of_network.shape[1]
         covariance = np.zeros((size, size))
         covariance[: self.kinds, : self.kinds] = _WIDE**2
-        covariance[: self.slopes, : self.slopes] += _BETWEEN_KINDS**2 * np.eye(self.slopes)
+        covariance[: self.kinds, : self.kinds] += _BETWEEN_KINDS**2 * np.eye(self.kinds)
+        slopes = slice(self.kinds, self.slopes)
+        covariance[slopes, slopes] = _SLOPES**2 * np.eye(self.slopes - self.kinds)
         covariance[self.slopes, self.slopes] = self.differences.lasting_common + 1e-9
         # On the source a fold has no people, but its training images move all networks.
         of_people = np.where(self.differences.people_weight > 0, self.differences.people_weight, 1.0)

@@ -21,6 +21,12 @@ _PROPOSALS = 24
 _LARGEST_WEIGHT = 3.0
 """The most that drawn sizes count, in mean weights: a few are not to stand for all."""
 
+_WIDENING = 1.1
+"""How much wider than the curvature at the mode says sizes are drawn, which weights then correct."""
+
+_SMALLEST_CURVATURE = 0.5
+"""Along each axis, the prior's being 1; no axis runs away."""
+
 _STEP = 0.2
 """Of finite differences for the curvature, in standard deviations of the prior."""
 
@@ -140,7 +146,7 @@ def _propose(
     model: GainModel, prior: Prior, mode: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns positions (proposals, 5) about the mode, and their weights, which sum to 1."""
-    # The curvature along each axis; at least half that of the prior, so that no axis runs away.
+    # The curvature along each axis.
     at_mode = _log_posterior(model, prior, mode)
     curvature = np.empty(len(mode))
     for axis in range(len(mode)):
@@ -148,15 +154,15 @@ def _propose(
         step[axis] = _STEP
         both = _log_posterior(model, prior, mode + step) + _log_posterior(model, prior, mode - step)
         curvature[axis] = (2 * at_mode - both) / step[axis] ** 2
-    widths = 1 / np.sqrt(np.clip(curvature, 0.5, None))
+    widths = 1 / np.sqrt(np.maximum(curvature, _SMALLEST_CURVATURE))
 
     # In pairs of opposite sides of the mode.
     half = rng.standard_normal((_PROPOSALS // 2, len(mode)))
     standard = np.concatenate([half, -half])
-    positions = mode + 1.1 * widths * standard
+    positions = mode + _WIDENING * widths * standard
     log_target = np.array([_log_posterior(model, prior, position) for position in positions])
     log_weights = log_target + 0.5 * np.square(standard).sum(1)
     weights = np.exp(log_weights - log_weights.max())
-    for _ in range(10):
+    for _ in range(10):  # cutting large weights raises the others, so again
         weights = np.minimum(weights / weights.sum(), _LARGEST_WEIGHT / _PROPOSALS)
     return positions, weights / weights.sum()
