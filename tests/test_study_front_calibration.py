@@ -118,11 +118,24 @@ def test_of_points_said_to_be_on_the_front_with_80_per_cent_75_to_85_are():
         for place, sizes in enumerate(SIZES)
         for seed, trials in enumerate([6] * 14 + [12] * 14 + [40] * 4)
     ]
-    stated, true = pool(promote(world) for world in worlds)
+    outcomes = [promote(world) for world in worlds]
+    for name, fewest, most in (("one person", 1, 1), ("2 or 3", 2, 3), ("5 to 10", 5, 10), ("20 or 30", 20, 30)):
+        stated, true = pool(outcome for outcome in outcomes if fewest <= len(outcome.world.person) <= most)
+        print(name, *(describe(stated, true, *edges) for edges in ((0.05, 0.2), (0.2, 0.5), (0.5, 0.7), (0.7, 0.9))))
+
+    stated, true = pool(outcomes)
     is_meant = (stated >= 0.7) & (stated < 0.9)
-    print(f"{is_meant.sum()} points, stated {stated[is_meant].mean():.3f}, true {true[is_meant].mean():.3f}")
+    print("all", describe(stated, true, 0.7, 0.9))
     assert is_meant.sum() > 150
     assert 0.75 <= true[is_meant].mean() <= 0.85
+
+
+def describe(stated: np.ndarray, true: np.ndarray, low: float, high: float) -> str:
+    """Returns the mean stated probability and the true share of networks between two probabilities: "0.80: 0.78"."""
+    is_meant = (stated >= low) & (stated < high)
+    if not is_meant.any():
+        return "-"
+    return f"{stated[is_meant].mean():.2f}: {true[is_meant].mean():.2f} of {is_meant.sum()};"
 
 
 @pytest.mark.slow
