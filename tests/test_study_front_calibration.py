@@ -1,6 +1,6 @@
 """Whether stated probabilities, intervals and recommendations hold where the truth is planted.
 
-Constants of `study.search` were chosen on seeds below 40000; those here are others.
+Constants of `study.search` were chosen on other seeds than these.
 """
 
 from collections.abc import Callable, Iterable
@@ -96,7 +96,7 @@ def test_what_is_probably_on_the_front_is():
 def test_the_best_expected_accuracy_is_not_optimistic_as_the_best_observed_is():
     off = []
     for seed in range(20):
-        world = World(71000 + seed, people=8, images=200, trials=30, points=(1.0,))
+        world = World(78000 + seed, people=8, images=200, trials=30, points=(1.0,))
         accuracies = conclude(world, world.one_fold_each(), draws=200).expected.target
         gains = world.truth[:, 1] - world.baseline_truth[1]
         observed, expected = int(np.nanargmax(accuracies.observed)), int(np.argmax(accuracies.mean))
