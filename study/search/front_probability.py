@@ -1,0 +1,81 @@
+"""How probably each network is on the front, and the front and hypervolume of expected beside observed accuracies."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from study.pareto import hypervolume, non_dominated
+from study.search.expected_accuracy import ExpectedAccuracies
+
+
+@dataclass(frozen=True)
+class ExpectedFront:
+    """The front of expected accuracies, and how sure it is. The baseline competes as well.
+
+    Attributes:
+        probabilities: (networks,) that each is on the front.
+        baseline_probability: That the baseline is.
+        on_front: (networks,) whether each is on the front of expected accuracies.
+        baseline_on_front: Whether the baseline is.
+        hypervolume: Of the front of expected accuracies.
+        observed_hypervolume: Of the front of observed accuracies; what it has more is optimism.
+    """
+
+    probabilities: np.ndarray
+    baseline_probability: float
+    on_front: np.ndarray
+    baseline_on_front: bool
+    hypervolume: float
+    observed_hypervolume: float
+
+    @property
+    def optimism(self) -> float:
+        """How much larger the observed hypervolume is than the expected one."""
+        return self.observed_hypervolume - self.hypervolume
+
+
+def find_expected_front(expected: ExpectedAccuracies, reference: tuple[float, float]) -> ExpectedFront:
+    """Returns the front of expected accuracies with each network's probability of being on it.
+
+    Args:
+        expected: The accuracies.
+        reference: Source and target accuracy from which hypervolumes are measured.
+    """
+    baseline = np.array([expected.baseline])
+    points = np.vstack([baseline, expected.points])
+    observed = np.vstack([baseline, expected.observed])
+    on_front = non_dominated(points)
+    probabilities = front_probabilities(_with_baseline(expected.source.gains), _with_baseline(expected.target.gains))
+    return ExpectedFront(
+        probabilities=probabilities[1:],
+        baseline_probability=float(probabilities[0]),
+        on_front=on_front[1:],
+        baseline_on_front=bool(on_front[0]),
+        hypervolume=hypervolume(points, reference),
+        observed_hypervolume=hypervolume(observed, reference),
+    )
+
+
+def front_probabilities(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns the share of draws in which each point is non-dominated, (points,).
+
+    Args:
+        first: (draws, points) the first objective, maximised.
+        second: (draws, points) the second objective, maximised.
+    """
+    # Best first objective first, of equal ones the best second: a point is dominated if its second objective does not
+    # exceed the best of those before it.
+    order = np.lexsort((-second, -first), axis=1)
+    sorted_second = np.take_along_axis(second, order, 1)
+    best = np.maximum.accumulate(sorted_second, axis=1)
+    leads = np.ones_like(sorted_second, bool)
+    leads[:, 1:] = sorted_second[:, 1:] > best[:, :-1]
+
+    is_on_front = np.empty_like(leads)
+    np.put_along_axis(is_on_front, order, leads, 1)
+    return is_on_front.mean(0)
+
+
+def _with_baseline(gains: np.ndarray) -> np.ndarray:
+    """Returns gains (draws, 1 + networks) with the baseline's, which is 0, before them."""
+    return np.concatenate([np.zeros((len(gains), 1)), gains], 1)
