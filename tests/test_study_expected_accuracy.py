@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_answers import Noise, World
 from scipy.stats import norm
 
 from fer.expressions import EXPRESSIONS
+from made_answers import Noise, World
 from study.pareto import hypervolume, non_dominated
 from study.search.answers import Comparison, Evaluation, SourceImages, TargetImages
 from study.search.differences import source_differences, target_differences

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from made_answers import World
 
+from made_answers import World
 from study.pareto import hypervolume, non_dominated
 from study.search.answers import Comparison
 from study.search.expected_accuracy import ExpectedAccuracies, expect_accuracies
