@@ -71,7 +71,7 @@ class World:
         noise: Of the margins.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # each argument is a property of the world
         self,
         seed: int,
         people: int,

@@ -87,7 +87,9 @@ def test_draws_have_the_mean_and_covariance_of_the_dense_posterior():
 
 def test_gains_are_counted_as_accuracies():
     differences = made_differences(np.random.default_rng(3))
-    posterior = draw_gains(differences, TRIALS, KINDS, np.zeros((6, 0)), TARGET_PRIOR, 500, np.random.default_rng(0))
+    posterior = draw_gains(
+        GainModel(differences, TRIALS, KINDS, np.zeros((6, 0))), TARGET_PRIOR, 500, np.random.default_rng(0)
+    )
     assert posterior.draws.shape == (500, 6)
     assert posterior.noise.shape == (6, 3)
     assert (posterior.repeated[:, None] < posterior.noise).all()

@@ -18,6 +18,7 @@ from scipy.stats import rankdata
 from fer.evaluation.intervals import Estimate, estimate
 from study.search.answers import Comparison
 from study.search.differences import Differences, source_differences, target_differences
+from study.search.gain_model import GainModel
 from study.search.gain_posterior import SOURCE_PRIOR, TARGET_PRIOR, GainPosterior, draw_gains
 
 _NETWORKS_FOR_COVARIATES = 8
@@ -136,10 +137,10 @@ def expect_accuracies(comparison: Comparison, draws: int = 1000, seed: int = 0) 
     # The source first: what a network keeps of it says something of what it has learnt.
     source = source_differences(comparison)
     nothing = np.zeros((comparison.networks, 0))
-    source_gains = draw_gains(source, trials, kinds, nothing, SOURCE_PRIOR, draws, rng)
+    source_gains = draw_gains(GainModel(source, trials, kinds, nothing), SOURCE_PRIOR, draws, rng)
     target = target_differences(comparison)
     covariates = _covariates(source_gains.draws.mean(0))
-    target_gains = draw_gains(target, trials, kinds, covariates, TARGET_PRIOR, draws, rng)
+    target_gains = draw_gains(GainModel(target, trials, kinds, covariates), TARGET_PRIOR, draws, rng)
 
     return ExpectedAccuracies(
         source=_assemble(comparison.source.baseline_right, None, source, source_gains, rng),

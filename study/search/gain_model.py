@@ -62,7 +62,7 @@ class GainModel:
         differences: Of one domain.
         trials: (networks,) int.
         kinds: (networks,) int.
-        covariates: (networks, k).
+        covariates: (networks, k) what the expected gain may depend on linearly, standardised; k may be 0.
     """
 
     def __init__(self, differences: Differences, trials: np.ndarray, kinds: np.ndarray, covariates: np.ndarray) -> None:

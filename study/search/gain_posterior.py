@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from study.search.differences import Differences
 from study.search.gain_model import GainModel, Sizes
 
 _LARGEST = 4.0
@@ -80,27 +79,15 @@ class GainPosterior:
     repeated: np.ndarray
 
 
-def draw_gains(
-    differences: Differences,
-    trials: np.ndarray,
-    kinds: np.ndarray,
-    covariates: np.ndarray,
-    prior: Prior,
-    draws: int,
-    rng: np.random.Generator,
-) -> GainPosterior:
+def draw_gains(model: GainModel, prior: Prior, draws: int, rng: np.random.Generator) -> GainPosterior:
     """Draws the expected gains of all networks over the baseline, together.
 
     Args:
-        differences: Of one domain.
-        trials: (networks,) int.
-        kinds: (networks,) int.
-        covariates: (networks, k) what the expected gain may depend on linearly, standardised; k may be 0.
+        model: Of one domain.
         prior: Of the sizes.
         draws: How many.
         rng: Of the draws; equal generators give equal draws.
     """
-    model = GainModel(differences, trials, kinds, covariates)
     mode = _find_mode(model, prior)
     positions, weights = _propose(model, prior, mode, rng)
     counts = rng.multinomial(draws, weights)

@@ -63,7 +63,7 @@ def has_settled(front: ExpectedFront, rules: RaceRules | None = None) -> bool:
     return bool(wrong <= rules.settled_at * probabilities.sum())
 
 
-def choose_next_job(
+def choose_next_job(  # noqa: PLR0913  # the state of a race and its rules
     comparison: Comparison,
     expected: ExpectedAccuracies,
     front: ExpectedFront,
