@@ -96,6 +96,7 @@ def draw_gains(model: GainModel, prior: Prior, draws: int, rng: np.random.Genera
     for position, count in zip(positions, counts, strict=True):
         if count:
             parts.append(model.draw(prior.sizes(position), int(count), rng))
+    differences = model.differences
     sizes = prior.sizes(mode)
     response = model.response[:, None]
     of_training = np.square(response) * (sizes.training**2 + sizes.interaction**2 * differences.people_weight)
