@@ -55,6 +55,18 @@ def test_no_dominated_configuration_is_promoted_before_one_that_dominates_it(see
         assert not any((points[worse] >= points[better]).all() for worse in order[place + 1 :])
 
 
+@pytest.mark.parametrize("rungs", [2, 3])
+def test_of_configurations_that_are_equally_good_a_third_is_promoted_although_they_end_one_after_the_other(rungs):
+    trials: list[FrozenTrial] = []
+    for slot in range(27):
+        trials.append(make_trial(len(trials), [0.3, 0.4], slot=slot))
+        while promotions := find_promotions(trials, rungs):
+            slot_promoted, rung = place_of(promotions[0].trial)[0], promotions[0].rung
+            trials.append(make_trial(len(trials), [0.5, 0.6], slot=slot_promoted, rung=rung))
+    expected = {1: 27, 2: 9, 3: 3}
+    assert Counter(map(rung_of, trials)) == {rung: expected[rung] for rung in range(1, rungs + 1)}
+
+
 def test_both_ends_of_the_front_are_promoted_before_its_middle():
     source = np.linspace(0, 1, 9)
     trials = make_rung(np.column_stack([source, 1 - source**2]))
