@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import asdict
 
 import numpy as np
 import optuna
@@ -13,10 +14,24 @@ from fer.config import AdaptationConfig
 from slots import study  # noqa: F401  # a fixture
 from study.execution.claim import claim_trial, enqueue_promotion
 from study.execution.progress import trials_left
+from study.execution.supervisor import reason_to_end
+from study.options import StudyOptions
 from study.pareto import non_dominated
+from study.pipeline.prepare import rungs_of_new_study
+from study.pipeline.resume import resumed_options
+from study.record import StudyRecord
 from study.search.promotion import ETA, FACTOR, budget_factor, find_promotions, order_by_networks
 from study.storage import backend
-from study.storage.slots import ENDED, discard_trial, fill_slots, give_trial_back, on_first_rung, place_of, rung_of
+from study.storage.slots import (
+    ENDED,
+    discard_trial,
+    fill_slots,
+    give_trial_back,
+    on_first_rung,
+    place_of,
+    rung_of,
+    withdraw_above,
+)
 from study.trial_attributes import TrialAttributes
 
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -185,6 +200,35 @@ def test_a_withdrawn_promotion_is_due_again(study):  # noqa: F811
     enqueue_promotion(study, 2)
     discard_trial(study, backend.trials_of(study)[-1], "withdrawn")
     assert len(find_promotions(backend.trials_of(study), 2)) == 1
+
+
+def test_with_fewer_rungs_nothing_waits_above_them_and_with_more_it_is_due_again(study):  # noqa: F811
+    fill_slots(study, 9, "card", AdaptationConfig())
+    run_all(study, rungs=1)
+    enqueue_promotion(study, 2)
+
+    withdraw_above(study, 1)
+    assert run_all(study, rungs=1) == []
+
+    places = run_all(study, rungs=2)
+    assert len(places) == len(set(places)) == 3
+
+
+def test_patience_ends_a_study_until_its_last_promotion_and_not_after_it():
+    trials = make_rung(np.full((9, 2), 0.5))
+    options = StudyOptions("tfeid", trials=9, rungs=2, patience=3)
+    assert "--patience 3" in reason_to_end(trials, options)
+
+    promoted = [make_trial(9 + slot, [0.5, 0.5], slot=slot, rung=2) for slot in range(3)]
+    assert reason_to_end([*trials, *promoted], options) == ""
+
+
+@pytest.mark.parametrize(("asked", "before", "expected"), [(None, {}, 1), (2, {}, 2), (None, {"rungs": 2}, 3)])
+def test_a_study_that_began_without_rungs_goes_on_without_unless_it_is_asked(asked, before, expected):
+    options = StudyOptions("tfeid", rungs=asked)
+    new = StudyRecord.from_json({"options": asdict(options) | {"rungs": rungs_of_new_study(options)}})
+    earlier = StudyRecord.from_json({"options": before})
+    assert resumed_options(earlier, new, options)["rungs"] == expected
 
 
 def test_a_study_that_its_patience_ended_promotes_nothing(study):  # noqa: F811
