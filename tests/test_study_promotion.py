@@ -19,8 +19,9 @@ from study.options import StudyOptions
 from study.pareto import non_dominated
 from study.pipeline.prepare import rungs_of_new_study
 from study.pipeline.resume import resumed_options
+from study.presets import FACTOR, budget_factor
 from study.record import StudyRecord
-from study.search.promotion import ETA, FACTOR, budget_factor, find_promotions, order_by_networks
+from study.search.promotion import ETA, find_promotions, order_by_networks
 from study.storage import backend
 from study.storage.slots import (
     ENDED,

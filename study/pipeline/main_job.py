@@ -47,7 +47,7 @@ def run_main_job(options: StudyOptions) -> int:
     """
     options = resolve_auto(options)
     progress = Progress()
-    progress.say(f"{options.source} → {options.target}: {options.wanted} trials, space {options.space}")
+    progress.say(f"{options.source} → {options.target}: {options.wanted} configurations, space {options.space}")
 
     # Connecting takes seconds, so it begins now; a server that the user named must answer.
     follower = Follower(options.tracking_uri, required=options.tracking_uri is not None)
