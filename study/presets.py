@@ -3,8 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+FACTOR = 4
+"""How many times the budget of the rung below a rung has."""
 MOST_RUNGS = 6
-"""Each has four times the budget of the one below: the sixth has a thousand times that of the first."""
+"""The sixth rung has a thousand times the budget of the first."""
+
+
+def budget_factor(rung: int) -> int:
+    """Returns how many times the budget of the first rung a rung has."""
+    return FACTOR ** (rung - 1)
 
 
 @dataclass(frozen=True)

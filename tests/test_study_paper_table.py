@@ -46,6 +46,12 @@ def test_a_paper_table_averages_repeats_and_shows_gaps():
     assert paper_table.paper_table(trials_table([]), "mine")["BL"].isna().all()
 
 
+def test_a_promoted_point_of_the_grid_has_another_budget_and_stays_out_of_the_table():
+    promoted = made_trial(9, values=(0.3, 0.9), strategy="FC", config={"lr": 0.1, "amount": 1.0}, rung=2)
+    found = paper_table.paper_table(trials_table([*paper_trials(), promoted]), "tfeid")
+    pd.testing.assert_frame_equal(found, paper_table.paper_table(trials_table(paper_trials()), "tfeid"))
+
+
 def test_published_figures_stand_beside_real_data_only():
     table, real = trials_table(paper_trials()), {"kind": "real"}
     info = made_info(options={"space": "paper"})

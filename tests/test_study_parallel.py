@@ -98,3 +98,17 @@ def test_rungs_survive_the_csv(tmp_path):
 
     assert np.array_equal(again["source_val@0.500"], table["source_val@0.500"])
     assert hyperparameter_names(again) == hyperparameter_names(table)
+
+
+def test_rungs_are_judged_among_trials_of_one_budget():
+    # On each budget the order at half was the opposite of that at the end; between the budgets it was the same.
+    small = [
+        made_trial(number, values=(0.1 * number, 0.1), **{"rung:0.500": [0.3 - 0.1 * number, 0.1]})
+        for number in range(4)
+    ]
+    large = [
+        made_trial(4 + number, values=(0.6 + 0.1 * number, 0.1), rung=2, **{"rung:0.500": [0.9 - 0.1 * number, 0.1]})
+        for number in range(4)
+    ]
+    found = build_rungs_table(trials_table([*small, *large]))
+    assert [row[:3] for row in found.rows] == [["50 % on rung 1", 4, "-1.00"], ["50 % on rung 2", 4, "-1.00"]]

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import asdict
 
 import numpy as np
 import optuna
@@ -13,10 +14,25 @@ from fer.config import AdaptationConfig
 from slots import study  # noqa: F401  # a fixture
 from study.execution.claim import claim_trial, enqueue_promotion
 from study.execution.progress import trials_left
+from study.execution.supervisor import reason_to_end
+from study.options import StudyOptions
 from study.pareto import non_dominated
-from study.search.promotion import ETA, FACTOR, budget_factor, find_promotions, order_by_networks
+from study.pipeline.prepare import rungs_of_new_study
+from study.pipeline.resume import resumed_options
+from study.presets import FACTOR, budget_factor
+from study.record import StudyRecord
+from study.search.promotion import ETA, find_promotions, order_by_networks
 from study.storage import backend
-from study.storage.slots import ENDED, discard_trial, fill_slots, give_trial_back, on_first_rung, place_of, rung_of
+from study.storage.slots import (
+    ENDED,
+    discard_trial,
+    fill_slots,
+    give_trial_back,
+    on_first_rung,
+    place_of,
+    rung_of,
+    withdraw_above,
+)
 from study.trial_attributes import TrialAttributes
 
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -53,6 +69,18 @@ def test_no_dominated_configuration_is_promoted_before_one_that_dominates_it(see
     order = [trial.number for trial in order_by_networks(make_rung(points))]
     for place, better in enumerate(order):
         assert not any((points[worse] >= points[better]).all() for worse in order[place + 1 :])
+
+
+@pytest.mark.parametrize("rungs", [2, 3])
+def test_of_configurations_that_are_equally_good_a_third_is_promoted_although_they_end_one_after_the_other(rungs):
+    trials: list[FrozenTrial] = []
+    for slot in range(27):
+        trials.append(make_trial(len(trials), [0.3, 0.4], slot=slot))
+        while promotions := find_promotions(trials, rungs):
+            slot_promoted, rung = place_of(promotions[0].trial)[0], promotions[0].rung
+            trials.append(make_trial(len(trials), [0.5, 0.6], slot=slot_promoted, rung=rung))
+    expected = {1: 27, 2: 9, 3: 3}
+    assert Counter(map(rung_of, trials)) == {rung: expected[rung] for rung in range(1, rungs + 1)}
 
 
 def test_both_ends_of_the_front_are_promoted_before_its_middle():
@@ -173,6 +201,35 @@ def test_a_withdrawn_promotion_is_due_again(study):  # noqa: F811
     enqueue_promotion(study, 2)
     discard_trial(study, backend.trials_of(study)[-1], "withdrawn")
     assert len(find_promotions(backend.trials_of(study), 2)) == 1
+
+
+def test_with_fewer_rungs_nothing_waits_above_them_and_with_more_it_is_due_again(study):  # noqa: F811
+    fill_slots(study, 9, "card", AdaptationConfig())
+    run_all(study, rungs=1)
+    enqueue_promotion(study, 2)
+
+    withdraw_above(study, 1)
+    assert run_all(study, rungs=1) == []
+
+    places = run_all(study, rungs=2)
+    assert len(places) == len(set(places)) == 3
+
+
+def test_patience_ends_a_study_until_its_last_promotion_and_not_after_it():
+    trials = make_rung(np.full((9, 2), 0.5))
+    options = StudyOptions("tfeid", trials=9, rungs=2, patience=3)
+    assert "--patience 3" in reason_to_end(trials, options)
+
+    promoted = [make_trial(9 + slot, [0.5, 0.5], slot=slot, rung=2) for slot in range(3)]
+    assert reason_to_end([*trials, *promoted], options) == ""
+
+
+@pytest.mark.parametrize(("asked", "before", "expected"), [(None, {}, 1), (2, {}, 2), (None, {"rungs": 2}, 3)])
+def test_a_study_that_began_without_rungs_goes_on_without_unless_it_is_asked(asked, before, expected):
+    options = StudyOptions("tfeid", rungs=asked)
+    new = StudyRecord.from_json({"options": asdict(options) | {"rungs": rungs_of_new_study(options)}})
+    earlier = StudyRecord.from_json({"options": before})
+    assert resumed_options(earlier, new, options)["rungs"] == expected
 
 
 def test_a_study_that_its_patience_ended_promotes_nothing(study):  # noqa: F811

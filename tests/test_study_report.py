@@ -116,6 +116,18 @@ def test_the_front_says_which_layers_go_how_far():
     assert [row[2] for row in build_front_table(StudyRecord.from_json(made_info()), table).rows] == ["1", "0 to 1"]
 
 
+def test_rungs_are_said_where_there_are_any():
+    trials = [made_trial(0), made_trial(1), made_trial(2), made_trial(3, slot=0, rung=2, promoted_from=0)]
+    plain = made_info()
+    with_rungs = made_info(options=plain["options"] | {"rungs": 3})
+
+    said = report_of(with_rungs, trials).text
+    assert "4 trials of 3 configurations" in said and "rungs of 4, 16 times that budget" in said
+
+    unsaid = report_of(plain, trials[:3]).text
+    assert "3 trials" in unsaid and "configurations" not in unsaid and "rungs" not in unsaid
+
+
 def test_folds_are_said_where_they_count():
     found = report_of(made_info(options={"folds": 7}), made_trials(5)).text
 

@@ -13,6 +13,7 @@ from study.search.early_stopping import (
     should_stop,
     should_stop_trial,
     trial_position,
+    trial_positions,
     trials_since_growth,
     would_stop,
 )
@@ -164,6 +165,14 @@ def test_ranks_follow_their_definition(vectors):
 @given(VECTORS)
 def test_the_order_of_the_others_does_not_matter(vectors):
     assert should_stop(vectors[0], vectors[1:]) == should_stop(vectors[0], vectors[:0:-1])
+
+
+@settings(deadline=None)
+@given(VECTORS)
+def test_equal_trials_share_a_position(vectors):
+    positions = trial_positions(np.array(vectors), np.arange(len(vectors)))
+    of_vector = dict(zip(vectors, positions, strict=True))
+    assert positions.tolist() == [of_vector[vector] for vector in vectors]
 
 
 @pytest.mark.parametrize("eta", [2, 3, 5])

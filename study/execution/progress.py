@@ -15,9 +15,10 @@ from fer.errors import printable
 from fer.expressions import CHANCE
 from study.fronts import find_knee, front_table
 from study.pareto import hypervolume, non_dominated
+from study.presets import FACTOR
 from study.record import DOMAINS, StudyRecord
 from study.reporting.wording import SYNTHETIC, dataset_label, format_percent
-from study.search.promotion import ETA, FACTOR
+from study.search.promotion import ETA
 from study.storage.slots import on_first_rung, rung_of
 from study.trial_attributes import TrialAttributes
 from study.trials import OBJECTIVES, objective_vectors
@@ -117,16 +118,17 @@ class Progress:
         front_size = int(non_dominated(points).sum()) if points else 0
         volume = hypervolume(points, self.reference or (CHANCE, CHANCE)) if points else 0.0
 
+        # With rungs a configuration has several trials.
         tried = on_first_rung(ended)
+        counted = f"{len(tried)}/{self.total} trials"
+        if self.rungs > 1:
+            counted = f"{len(tried)}/{self.total} configurations, {len(ended) - len(tried)} promotions"
         phrases = [
-            f"{len(tried)}/{self.total} trials: {states.count('COMPLETE')} finished, "
+            f"{counted}: {states.count('COMPLETE')} finished, "
             f"{states.count('PRUNED')} stopped, {states.count('FAIL')} failed",
             f"front {front_size}",
             f"hypervolume {volume:.4f}",
         ]
-        promoted = len(ended) - len(tried)
-        if promoted:
-            phrases.insert(1, f"{promoted} promoted")
 
         # The time that is left, from the pace of this call of the command.
         elapsed = time.monotonic() - self.started

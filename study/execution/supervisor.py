@@ -95,6 +95,8 @@ class _Supervisor:
         earlier: Numbers of the trials that had ended before this call of the command.
         ended_here: The other ended trials.
         left: How many trials wait, or are to be enqueued as promotions.
+        due: How many promotions are due.
+        due_after: How many trials there were, and how many had ended, when that was counted.
         end_reason: Why the study ends before its last trial; empty where it does not.
     """
 
@@ -121,6 +123,8 @@ class _Supervisor:
         self.earlier = {trial.number for trial in self.ended_trials}
         self.ended_here: list[FrozenTrial] = []
         self.left = 0
+        self.due = 0
+        self.due_after = (0, 0)
         self.end_reason = ""
 
     def step(self) -> str:
@@ -142,7 +146,7 @@ class _Supervisor:
         running = states.count(TrialState.RUNNING)
         self.left = waiting
         if not self.end_reason:
-            self.left += len(find_promotions(trials, self.options.rung_count))
+            self.left += self.count_due(trials)
         self.start_workers(self.left, running)
         return self.find_outcome(running)
 
@@ -215,6 +219,14 @@ class _Supervisor:
         self.study.set_user_attr(ENDED, self.end_reason)
         withdraw_waiting(self.study)
         return True
+
+    def count_due(self, trials: list[FrozenTrial]) -> int:
+        """Returns how many promotions are due; counts anew only where a trial came or ended, as it costs much."""
+        ended = sum(trial.state.is_finished() for trial in trials)
+        if (len(trials), ended) != self.due_after:
+            self.due = len(find_promotions(trials, self.options.rung_count))
+            self.due_after = len(trials), ended
+        return self.due
 
     def start_workers(self, waiting: int, running: int) -> None:
         """Starts workers for the trials that wait, until the time is up.
@@ -290,7 +302,7 @@ def order_by_end(before: list[FrozenTrial], ended: list[FrozenTrial]) -> list[Fr
 def reason_to_end(ended: list[FrozenTrial], options: StudyOptions) -> str:
     """Returns why --patience ends a study with these trials, nothing when it does not.
 
-    A study that has all its trials has ended anyway.
+    A study that has all its trials, and all promotions, has ended anyway.
 
     Args:
         ended: The ended trials, in the order of their ends.
@@ -298,7 +310,8 @@ def reason_to_end(ended: list[FrozenTrial], options: StudyOptions) -> str:
     """
     if not options.patience or len(ended) <= options.patience:
         return ""
-    if options.rung_count == 1 and len(ended) >= options.wanted:
+    has_all_configurations = len(on_first_rung(ended)) >= options.wanted
+    if has_all_configurations and not find_promotions(ended, options.rung_count):
         return ""
     since = trials_since_growth(ended, options.reference or (CHANCE, CHANCE))
     if since < options.patience:

@@ -21,9 +21,9 @@ from search_spaces import suggest_adaptation
 from study.execution.front_networks import save_if_on_front, would_join_front
 from study.execution.trial_context import TrialContext
 from study.machine import OUT_OF_MEMORY, DeviceCrowded, is_out_of_memory, is_stuck
+from study.presets import budget_factor
 from study.redaction import hide_secrets, one_line
 from study.search.early_stopping import WARM_UP, interpolated_rung_name, rung_name, vectors_at_rung, would_stop
-from study.search.promotion import budget_factor
 from study.storage.backend import trials_of
 from study.storage.slots import DIVERGED, has_diverged, rung_of
 from study.trial_attributes import TrialAttributes, write_attributes

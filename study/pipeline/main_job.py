@@ -10,6 +10,7 @@ from study.arguments import check_study_name
 from study.execution.progress import Progress
 from study.execution.ray_workers import RayWorkers
 from study.execution.supervisor import reason_to_end, supervise
+from study.execution.worker_loop import rung_count
 from study.execution.worker_process import spawn_worker
 from study.exit_code import ExitCode
 from study.inputs import base_config, trim_features
@@ -30,7 +31,7 @@ from study.search.initial_trials import initial_trials
 from study.search.promotion import find_promotions
 from study.storage.backend import trials_of
 from study.storage.leases import exclusive_parent, requeue_expired
-from study.storage.slots import ENDED, fill_slots, has_waiting_trial
+from study.storage.slots import ENDED, fill_slots, has_waiting_trial, withdraw_above
 from study.tracking.follower import Follower
 from study.trials import counted_trials
 
@@ -46,7 +47,7 @@ def run_main_job(options: StudyOptions) -> int:
     """
     options = resolve_auto(options)
     progress = Progress()
-    progress.say(f"{options.source} → {options.target}: {options.wanted} trials, space {options.space}")
+    progress.say(f"{options.source} → {options.target}: {options.wanted} configurations, space {options.space}")
 
     # Connecting takes seconds, so it begins now; a server that the user named must answer.
     follower = Follower(options.tracking_uri, required=options.tracking_uri is not None)
@@ -77,6 +78,7 @@ def _prepare_search_finish(options: StudyOptions, progress: Progress, follower: 
         # The study, with its baseline.
         new_record = make_record(name, options, source, target)
         study, record = begin_or_resume(new_record, options, progress, follower)
+        options = dataclasses.replace(options, rungs=rung_count(record.options))
         running = RunningStudy(study, record, options, progress, follower)
 
         with _exclusive_in_storage(running):
@@ -110,6 +112,7 @@ def search_and_export(running: RunningStudy) -> None:
 
     # Slots for the trials that are still to be finished.
     requeue_expired(study)
+    withdraw_above(study, options.rung_count)
     priors = initial_trials(dataclasses.asdict(options), base)
     end_reason = reason_to_end(counted_trials(trials_of(study)), options)
     unfinished = 0

@@ -22,7 +22,7 @@ from study.stored_values import encodable
 
 
 def resolve_auto(options: StudyOptions) -> StudyOptions:
-    """Returns the options with a device and a preset in place of "auto", and a number of rungs.
+    """Returns the options with a device and a preset in place of "auto".
 
     Raises:
         InputError: This machine lacks the device.
@@ -31,11 +31,15 @@ def resolve_auto(options: StudyOptions) -> StudyOptions:
     preset = options.preset
     if preset == "auto":
         preset = "laptop" if device == "cpu" else "paper"
-    rungs = options.rungs
-    if rungs is None:
-        # Preset tiny is to be quick, and the paper's grid is trained as it is.
-        rungs = 1 if preset == "tiny" or options.space == "paper" else DEFAULT_RUNGS
-    return dataclasses.replace(options, device=device, preset=preset, rungs=rungs)
+    return dataclasses.replace(options, device=device, preset=preset)
+
+
+def rungs_of_new_study(options: StudyOptions) -> int:
+    """Returns how many rungs a study has that begins with these options."""
+    if options.rungs is not None:
+        return options.rungs
+    # Preset tiny is to be quick, and the paper's grid is trained as it is.
+    return 1 if options.preset == "tiny" or options.space == "paper" else DEFAULT_RUNGS
 
 
 # Data.
@@ -129,7 +133,7 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
 
 def make_record(name: str, options: StudyOptions, source: Dataset, target: Dataset) -> StudyRecord:
     """Returns the record of a new study, which study.json holds, without its baseline."""
-    asked = dataclasses.asdict(options) | {"trials": options.wanted}
+    asked = dataclasses.asdict(options) | {"trials": options.wanted, "rungs": rungs_of_new_study(options)}
     for with_password in ("storage", "tracking_uri", "ray"):
         asked[with_password] = hide_secrets(asked[with_password])
     return StudyRecord(

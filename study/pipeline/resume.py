@@ -54,7 +54,7 @@ def begin_or_resume(
     else:
         progress.say(f"resuming {new.name}, started {earlier.created}")
         _restore_baseline(earlier, new, progress)
-        record = _resume(earlier, new, progress)
+        record = _resume(earlier, new, options, progress)
     return create_study(new.name, storage), record
 
 
@@ -83,12 +83,11 @@ def _restore_baseline(earlier: StudyRecord, new: StudyRecord, progress: Progress
         )
 
 
-def _resume(earlier: StudyRecord, new: StudyRecord, progress: Progress) -> StudyRecord:
+def _resume(earlier: StudyRecord, new: StudyRecord, options: StudyOptions, progress: Progress) -> StudyRecord:
     """Returns an earlier study's record with the data, versions and resumable options of today."""
     changes = list_drift(earlier, new)
     if changes:
         progress.warn(f"goes on although this changed: {'; '.join(changes)}")
-    resumable = {name: new.options[name] for name in RESUMABLE_OPTIONS}
 
     # An entry that is younger than the study comes from the new record.
     merged = StudyRecord.from_json(new.to_json() | earlier.to_json())
@@ -97,9 +96,23 @@ def _resume(earlier: StudyRecord, new: StudyRecord, progress: Progress) -> Study
         source=new.source,
         target=new.target,
         versions=new.versions,
-        options=earlier.options | resumable,
+        options=earlier.options | resumed_options(earlier, new, options),
         changes=[*earlier.changes, *changes],
     )
+
+
+def resumed_options(earlier: StudyRecord, new: StudyRecord, options: StudyOptions) -> dict[str, Any]:
+    """Returns the resumable options of today; a study that a version without rungs began has one, unless asked.
+
+    Args:
+        earlier: The study's record so far.
+        new: The record that the study would have if it began now.
+        options: What the user asked for.
+    """
+    resumed = {name: new.options[name] for name in RESUMABLE_OPTIONS}
+    if options.rungs is None and "rungs" not in earlier.options:
+        resumed["rungs"] = 1
+    return resumed
 
 
 def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storages.BaseStorage) -> StudyRecord | None:

@@ -7,6 +7,7 @@ from study.execution.progress import Progress
 from study.machine import cores, usual_workers
 from study.options import cache_folder
 from study.pipeline.running_study import RunningStudy
+from study.presets import budget_factor
 from study.record import number
 from study.redaction import hide_secrets
 
@@ -84,7 +85,10 @@ def show_study(running: RunningStudy) -> None:
 
     # The budget and the places.
     folds = f", in each of {options.folds} folds" if options.folds else ""
-    say(f"  budget of every trial: {record.budget_epochs:g} passes over {record.target.name}'s training images{folds}")
+    passes = record.budget_epochs or float("nan")
+    budgets = [f"{passes * budget_factor(rung):g}" for rung in range(1, options.rung_count + 1)]
+    whose = "of every trial" if len(budgets) == 1 else "by rung"
+    say(f"  budget {whose}: {', '.join(budgets)} passes over {record.target.name}'s training images{folds}")
 
     storage = hide_secrets(options.storage) if options.storage else running.folder / "journal.log"
     say(f"  storage: {storage}; workers: {options.workers} of {running.threads} thread(s); study: {record.name}")

@@ -34,6 +34,7 @@ from study.reporting.wording import (
     folds_sentence,
     format_value,
     limits_sentence,
+    rungs_sentence,
 )
 from study.trials import hyperparameter_names
 
@@ -114,7 +115,7 @@ def _page_content(record: StudyRecord) -> dict[str, Any]:
         "synthetic": record.is_synthetic,
         "synthetic_mark": SYNTHETIC,
         "synthetic_sentence": SYNTHETIC_SENTENCE,
-        "method_notes": folds_sentence(record) + limits_sentence(record),
+        "method_notes": rungs_sentence(record) + folds_sentence(record) + limits_sentence(record),
     }
 
 

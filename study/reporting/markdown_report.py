@@ -12,9 +12,11 @@ from study.reporting.wording import (
     SYNTHETIC,
     SYNTHETIC_SENTENCE,
     dataset_label,
+    describe_total,
     folds_sentence,
     format_percent,
     limits_sentence,
+    rungs_sentence,
 )
 
 METHOD = """
@@ -78,7 +80,7 @@ def _head_lines(record: StudyRecord, table: pd.DataFrame) -> list[str]:
     lines = [f"# {source} to {target}", ""]
     if record.is_synthetic:
         lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
-    return [*lines, f"Study `{record.name or 'study'}`, {len(table)} trials.", ""]
+    return [*lines, f"Study `{record.name or 'study'}`, {describe_total(table)}.", ""]
 
 
 def _recommendation_lines(record: StudyRecord, knee: pd.Series) -> list[str]:
@@ -98,7 +100,7 @@ def _table_lines(record: StudyRecord, table: Table) -> list[str]:
 
 
 def _method_lines(record: StudyRecord) -> list[str]:
-    method = METHOD.strip() + folds_sentence(record) + limits_sentence(record)
+    method = METHOD.strip() + rungs_sentence(record) + folds_sentence(record) + limits_sentence(record)
     versions = ", ".join(f"{name} {value}" for name, value in record.versions.items())
     software = f"Software: {versions}." if versions else ""
     return ["## Method", "", method, "", software, ""]

@@ -118,7 +118,10 @@ def _about_row(figures: str, domain: str, names: Mapping[str, str]) -> Row:
 
 def _validation_accuracies(table: pd.DataFrame, domain: str) -> dict[str, float]:
     """Returns the mean accuracy in per cent of each point's finished trials, by column; NaN where there are none."""
+    # A promoted trial is the same point with another budget.
     finished = finished_trials(table)
+    if "rung" in finished:
+        finished = finished[finished["rung"] == 1]
     accuracy = 100 * finished[f"{domain}_val"]
     all_of_it = pd.Series(1.0, index=finished.index)
     amount = pd.to_numeric(finished["amount"]) if "amount" in finished else all_of_it

@@ -9,7 +9,7 @@ from study.record import DOMAINS, StudyRecord
 from study.reporting.certainty import describe_certainty
 from study.reporting.significance import change_text
 from study.reporting.tables import varied_hyperparameters
-from study.reporting.wording import dataset_label, describe_interpolation, format_percent, format_value
+from study.reporting.wording import dataset_label, describe_interpolation, describe_total, format_percent, format_value
 from study.stored_results import Row
 from study.trials import STATES, hypervolume_reference
 
@@ -131,7 +131,7 @@ def _tested_card(record: StudyRecord, point: Row, domain: str) -> Card:
 def _search_cards(record: StudyRecord, table: pd.DataFrame) -> list[Card]:
     """Returns what the search cost, and what interpolated networks added where there are any."""
     front_size = len(front_table(table))
-    cards = [Card("Search", f"{len(table)} trials", f"{count_states(table)}; {front_size} on the front")]
+    cards = [Card("Search", describe_total(table), f"{count_states(table)}; {front_size} on the front")]
 
     has_interpolated = (candidate_networks(table)["search_alpha"] < 1).any()
     if has_interpolated:

@@ -28,7 +28,13 @@ def build_rungs_table(table: pd.DataFrame) -> Table | None:
     Args:
         table: Trials, of `study.trials.trials_table`.
     """
-    rows = [_rung_row(table, share) for share in rung_shares(table)]
+    # Trials of different budgets differ by more than early stopping sees, as it compares those of one budget.
+    rows = []
+    of_rungs = list(table.groupby("rung", sort=True))
+    for rung, trials in of_rungs:
+        on_rung = "" if len(of_rungs) == 1 else f" on rung {rung}"
+        reached = trials.dropna(axis="columns", how="all")
+        rows += [_rung_row(trials, share, on_rung) for share in rung_shares(reached)]
     caption = (
         "Spearman's rank correlation of accuracies at a share of the budget with those at its end, over the finished "
         "trials that were evaluated there. Stopped trials have no end: the correlation over all would differ."
@@ -37,7 +43,7 @@ def build_rungs_table(table: pd.DataFrame) -> Table | None:
     return Table("rungs", caption, head, rows) if rows else None
 
 
-def _rung_row(table: pd.DataFrame, share: str) -> list[Any]:
+def _rung_row(table: pd.DataFrame, share: str, on_rung: str) -> list[Any]:
     columns = _rung_columns(share)
     finished = finished_trials(table).dropna(subset=columns)
     correlations = []
@@ -51,7 +57,7 @@ def _rung_row(table: pd.DataFrame, share: str) -> list[Any]:
     reached = table[columns].notna().all(axis=1)
     ended = table[later].isna().all(axis=1)
     stopped_here = int((is_stopped & reached & ended).sum())
-    return [f"{100 * float(share):.0f} %", len(finished), *correlations, stopped_here]
+    return [f"{100 * float(share):.0f} %{on_rung}", len(finished), *correlations, stopped_here]
 
 
 def _rung_columns(share: str) -> list[str]:

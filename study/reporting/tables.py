@@ -8,6 +8,7 @@ import pandas as pd
 from study.fronts import front_table, strategies_table
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.wording import (
+    count_rungs,
     dataset_label,
     describe_interpolation,
     evaluated_before,
@@ -175,9 +176,16 @@ def build_confirmed_table(record: StudyRecord) -> Table:
         f"Accuracy on test images in per cent, mean over {seeds} seeds, and its change from the baseline in points, "
         "with 95 % intervals for other people and seeds; p of the change alone, and corrected for all comparisons "
         "(Holm). Again: validation accuracy of the new trainings, which nothing was chosen by."
-        f"{evaluated_before(record)}"
+        f"{_budget_note(record)}{evaluated_before(record)}"
     )
     return Table("confirmed", caption, head, [_confirmed_row(point) for point in record.results.points])
+
+
+def _budget_note(record: StudyRecord) -> str:
+    """Returns whose budgets differ in a confirmation, with a space before; nothing for a study with one rung."""
+    if count_rungs(record) == 1:
+        return ""
+    return " Named strategies have the budget of the first rung; trials have that of the rung they were trained on."
 
 
 def _confirmed_row(point: Row) -> list[Any]:

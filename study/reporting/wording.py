@@ -3,9 +3,13 @@
 import math
 from collections.abc import Iterable
 
+import pandas as pd
+
 from fer.errors import printable, shorten
+from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord, number
 from study.stored_results import Row
+from study.stored_values import is_rung
 
 _LABELS = {
     "fer2013": "FER2013",
@@ -67,6 +71,39 @@ def folds_sentence(record: StudyRecord) -> str:
         f"{folds} networks. Dominated trials stop after the first half of the folds. The networks kept are those of "
         "the first fold."
     )
+
+
+def count_rungs(record: StudyRecord) -> int:
+    """Returns how many rungs a study has; one where its record says none, or nothing readable."""
+    rungs = record.options.get("rungs")
+    return rungs if is_rung(rungs) else 1
+
+
+def rungs_sentence(record: StudyRecord) -> str:
+    """Returns what is to be said about the method of a study with rungs, with a space before; nothing for others."""
+    rungs = count_rungs(record)
+    if rungs == 1:
+        return ""
+    factors = ", ".join(str(budget_factor(rung)) for rung in range(2, rungs + 1))
+    return (
+        " Every configuration was trained with the budget of the first rung; whatever was among the best third of a "
+        f"rung, by non-domination, was trained again on the next (rungs of {factors} times that budget). Each of these "
+        "trainings is a trial, all compete for the front, and only trials of one rung had equal budgets. A "
+        "confirmation trains a network of the front with the budget that it had, and a named strategy with that of the "
+        "first rung: where the front's budget is larger, their difference is one of budgets as well."
+    )
+
+
+def describe_total(table: pd.DataFrame) -> str:
+    """Returns how many trials a table has, and of how many configurations where these are fewer.
+
+    Args:
+        table: Of `study.trials.trials_table`.
+    """
+    configurations = int((table["rung"] == 1).sum())
+    if configurations == len(table):
+        return f"{len(table)} trials"
+    return f"{len(table)} trials of {configurations} configurations"
 
 
 def limits_sentence(record: StudyRecord) -> str:

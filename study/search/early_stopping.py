@@ -189,11 +189,14 @@ def trial_positions(points: np.ndarray, owners: np.ndarray) -> np.ndarray:
         points: Of all trials, (n, 2), both maximised; sorted by rank and then by crowding distance.
         owners: The trial of each point (n,), trials numbered from 0; each has a point.
     """
-    ranks = non_domination_ranks(points)
-    crowding = np.zeros(len(points))
+    # Equal points share one distance: of several at an end of a rank only one would be infinitely far from others.
+    unique, inverse = np.unique(points, axis=0, return_inverse=True)
+    ranks = non_domination_ranks(unique)
+    crowding = np.zeros(len(unique))
     for rank in np.unique(ranks):
         members = ranks == rank
-        crowding[members] = crowding_distances(points[members])
+        crowding[members] = crowding_distances(unique[members])
+    ranks, crowding = ranks[inverse.ravel()], crowding[inverse.ravel()]
 
     # The first point of each trial in this order is its best.
     order = np.lexsort((-crowding, ranks))

@@ -1,12 +1,12 @@
 """Promotion: which configurations are trained again with a larger budget.
 
 A study trains every configuration with a small budget, that of the first rung. The best 1/ETA of a rung's
-configurations are trained again on the next rung, which has FACTOR times the budget. This is asynchronous successive
-halving (ASHA; Li et al. 2020, arXiv 1810.05934): a configuration is promoted as soon as it is among the best 1/ETA of
-those that have ended on its rung, so no worker waits for the others. Configurations are ordered by the non-domination
-rank of their networks and then by crowding distance (MO-ASHA; Schmucker et al. 2021, arXiv 2106.12639), so they are
-promoted along the whole front. By one number, the target accuracy for instance, those would be promoted that forget
-most; and a small budget flatters what hardly learns, because it hardly forgets.
+configurations are trained again on the next rung, which has four times the budget (`study.presets.FACTOR`). This is
+asynchronous successive halving (ASHA; Li et al. 2020, arXiv 1810.05934): a configuration is promoted as soon as it is
+among the best 1/ETA of those that have ended on its rung, so no worker waits for the others. Configurations are ordered
+by the non-domination rank of their networks and then by crowding distance (MO-ASHA; Schmucker et al. 2021, arXiv
+2106.12639), so they are promoted along the whole front. By one number, the target accuracy for instance, those would be
+promoted that forget most; and a small budget flatters what hardly learns, because it hardly forgets.
 
 Each rung trains from the baseline again, with the learning rate annealed over its own budget. What comes of a rung is
 thereby one training that a confirmation can repeat, and a finished network that competes for the front.
@@ -25,8 +25,6 @@ from study.trials import objective_vectors
 
 ETA = 3
 """The best 1/ETA of the configurations on a rung are promoted."""
-FACTOR = 4
-"""How many times the budget of the rung below a rung has."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +38,6 @@ class Promotion:
 
     trial: FrozenTrial
     rung: int
-
-
-def budget_factor(rung: int) -> int:
-    """Returns how many times the budget of the first rung a rung has."""
-    return FACTOR ** (rung - 1)
 
 
 def find_promotions(trials: Sequence[FrozenTrial], rungs: int) -> list[Promotion]:

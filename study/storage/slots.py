@@ -275,6 +275,13 @@ def withdraw_waiting(study: optuna.Study) -> None:
             discard_trial(study, trial, "withdrawn")
 
 
+def withdraw_above(study: optuna.Study, rung: int) -> None:
+    """Takes the trials that wait on a rung above this one out of every count, as after --rungs became less."""
+    for trial in trials_of(study):
+        if trial.state == TrialState.WAITING and rung_of(trial) > rung:
+            discard_trial(study, trial, "withdrawn")
+
+
 def fail_trial(study: optuna.Study, trial: FrozenTrial, reason: str) -> None:
     """Marks an unfinished trial as failed, with the reason."""
     storage, _ = storage_of(study)
