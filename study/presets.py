@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+MOST_BASELINE_EPOCHS = 60
+"""Passes over a small source, after which another pass shows the baseline little that it has not seen."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -10,7 +13,7 @@ class Preset:
 
     Attributes:
         width: Of the network; 1.0 is the paper's 19.18 M parameters.
-        baseline_epochs: Passes over the source's training set.
+        baseline_images: How many training images the baseline's training draws at most, see `baseline_epochs`.
         baseline_processes: Among which a CPU divides the baseline's training; starting a second takes seconds.
         images: Budget of an adaptation: how many training images it draws, rounded to whole passes over the target's
             training set, and two passes at least.
@@ -19,15 +22,19 @@ class Preset:
     """
 
     width: float
-    baseline_epochs: int
+    baseline_images: int
     baseline_processes: int
     images: int
     synthetic_scale: float
     purpose: str
 
+    def baseline_epochs(self, images: int) -> int:
+        """Returns the most passes of the baseline's training over a source of so many training images."""
+        return max(1, min(MOST_BASELINE_EPOCHS, round(self.baseline_images / images)))
+
 
 PRESETS: Mapping[str, Preset] = {
-    "paper": Preset(1.0, 60, 2, 12_000, 1.0, "the paper's network, for a GPU"),
-    "laptop": Preset(0.25, 5, 2, 1_600, 1.0, "the same layers at a quarter of the width"),
-    "tiny": Preset(1 / 16, 4, 1, 120, 0.1, "seconds instead of minutes, to see it work; the numbers mean nothing"),
+    "paper": Preset(1.0, 1_700_000, 2, 12_000, 1.0, "the paper's network, for a GPU"),
+    "laptop": Preset(0.25, 860_000, 2, 1_600, 1.0, "the same layers at a quarter of the width"),
+    "tiny": Preset(1 / 16, 2_000, 1, 120, 0.1, "seconds instead of minutes, to see it work; the numbers mean nothing"),
 }

@@ -38,6 +38,17 @@ def test_the_contract_of_the_folder_holds(done):
     assert "SYNTHETIC" in (folder / "runs" / NAME / "report.html").read_text().upper()
 
 
+def test_the_record_keeps_the_course_of_the_baselines_training(done):
+    folder, said = done
+    kept = json.loads((folder / "runs" / NAME / "study.json").read_text())["baseline"]
+
+    assert len(kept["course"]) == kept["epochs"] and kept["seconds"] > 0
+    assert kept["course"][-1] == pytest.approx(kept["source_val"], abs=0.005)
+    for number in range(1, kept["epochs"] + 1):
+        assert f"baseline pass {number} of at most" in said
+    assert "ended because" in said
+
+
 def test_every_trial_counts_and_the_front_has_its_networks(done):
     folder, _ = done
     trials = trials_of(folder)

@@ -51,6 +51,7 @@ class TrainingJob:
         schedule: The samples of every step.
         config: Hyperparameters of the training.
         runtime: Device and precision.
+        rate: The learning rate of a step, from its number, the number of all steps and the peak rate.
     """
 
     network: nn.Sequential
@@ -59,6 +60,7 @@ class TrainingJob:
     schedule: Schedule
     config: AdaptationConfig
     runtime: Runtime
+    rate: Callable[[int, int, float], float] = learning_rate
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class TrainingHooks:
 
     Attributes:
         on_epoch: Called after each epoch with its number from 1 and its mean loss; True stops the training.
+        on_step: Called after each step of the optimiser.
         reduce_gradients: Called after each backward pass to average gradients with other processes.
         penalty: Added to the loss of a step.
         checkpoints: Where the training resumes after a crash.
@@ -75,6 +78,7 @@ class TrainingHooks:
     """
 
     on_epoch: Callable[[int, float], bool]
+    on_step: Callable[[], None] | None = None
     reduce_gradients: Callable[[list[nn.Parameter]], None] | None = None
     penalty: Penalty | None = None
     checkpoints: Checkpoints | None = None
@@ -160,7 +164,7 @@ class _Training:
             self.hooks.reduce_gradients(self.parameters)
 
         # The step along the gradient.
-        rate = learning_rate(step, self.steps, config.lr)
+        rate = self.job.rate(step, self.steps, config.lr)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
         self.optimiser.step()
@@ -170,6 +174,9 @@ class _Training:
             with torch.no_grad():
                 for parameter, origin in zip(self.parameters, self.start, strict=True):
                     parameter.lerp_(origin, config.averaging)
+
+        if self.hooks.on_step is not None:
+            self.hooks.on_step()
 
     def end_epochs(self, steps_taken: int) -> bool:
         """Ends every epoch that ends after this many steps; a short budget may have several ends at one step.
