@@ -33,7 +33,7 @@ from fer.training.checkpoint import Checkpoints
 from fer.training.cuda_graphs import capturing_graphs
 from fer.training.loop import TrainingHooks, TrainingJob, fit
 
-Ending = Literal["growth", "passes", "time"]
+Ending = Literal["plateau", "passes", "time"]
 """Why a training ended: the accuracy grew no more, the most passes were taken, or the time was used."""
 
 WARM_UP_STEPS = 100
@@ -348,7 +348,7 @@ class _Watch:
         accuracies = self.course.accuracies
         before, since = accuracies[: -config.patience], accuracies[-config.patience :]
         if before and max(since) <= max(before):
-            return "growth"
+            return "plateau"
         if number >= config.epochs:
             return "passes"
         if self.course.seconds + seconds_per_pass > 60 * config.minutes:

@@ -82,13 +82,13 @@ def test_it_ends_with_the_first_pass_that_had_no_growth_in_as_many_passes_as_its
         return max(since) <= max(before)
 
     ends = [passes for passes in range(patience + 1, len(course.accuracies) + 1) if is_exhausted(passes)]
-    assert ends == ([len(course.accuracies)] if course.ended_by == "growth" else [])
-    assert course.ended_by == "growth" or len(course.accuracies) == 40
+    assert ends == ([len(course.accuracies)] if course.ended_by == "plateau" else [])
+    assert course.ended_by == "plateau" or len(course.accuracies) == 40
 
 
 def test_a_training_that_cannot_learn_ends_by_its_patience(source):
     _, course = train(source, lr=1e-12, patience=2, epochs=40)
-    assert course.ended_by == "growth" and len(course.accuracies) < 40
+    assert course.ended_by == "plateau" and len(course.accuracies) < 40
 
 
 def test_it_makes_at_most_so_many_passes(source):

@@ -129,7 +129,7 @@ def baseline_config(options: Mapping[str, Any], source: Dataset, runtime: Runtim
     return BaselineConfig(
         preset.width,
         options["seed"],
-        options["baseline_epochs"] or preset.baseline_epochs(len(source.open("train"))),
+        options["baseline_epochs"] or preset.baseline_epochs(len(source.open("train")), source.kind == "synthetic"),
         processes=1 if runtime.device.startswith("cuda") else preset.baseline_processes,
         minutes=options.get("baseline_time", StudyOptions.baseline_time),
     )

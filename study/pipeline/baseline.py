@@ -95,7 +95,7 @@ def _describe_ending(training: Mapping[str, Any]) -> str | None:
     passes = training["epochs"]
     gain = training["last_gain"]
     reason = {
-        "growth": "its accuracy on validation images grew no more",
+        "plateau": "its accuracy on validation images grew no more",
         "passes": "these are the most, see --baseline-epochs",
         "time": "its time was used; the result depends on the machine, and --baseline-time MINUTES gives it more",
     }[ended_by]
