@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer.adaptation.evaluation import predict
 from fer.config import AdaptationConfig, ViewRecipe
@@ -38,6 +37,9 @@ Ending = Literal["plateau", "passes", "time"]
 
 WARM_UP_STEPS = 100
 """Steps until the learning rate is reached."""
+
+
+Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ def _train_part(job: BaselineJob, rank: _Rank, on_pass: OnPass) -> tuple[nn.Sequ
     seed = seed_from(config.seed, "baseline")
     network = build(config.width, seed).to(runtime.device).to(memory_format=torch.channels_last)
     steps_averaged = max(1, round(config.averaged * len(job.train) / config.batch_size))
-    average = AveragedModel(network, multi_avg_fn=partial(_move_average, steps_averaged), use_buffers=True)
+    average = _make_average(network, steps_averaged)
     schedule = _part_of_schedule(job, rank, seed)
     pixels = ImageSource(job.train, training.views, seed_from(job.name, "train"), runtime)
     torch.manual_seed(seed_from(seed, "dropout", rank.index))
@@ -250,24 +252,23 @@ def _part_of_schedule(job: BaselineJob, rank: _Rank, seed: int) -> Schedule:
     return Schedule(part, schedule.source, schedule.boundaries)
 
 
-@torch.no_grad()
-def _move_average(
-    length: int, averages: list[torch.Tensor], values: list[torch.Tensor], averaged: torch.Tensor
-) -> None:
-    """Moves averages towards the values of a step.
+def _make_average(network: nn.Sequential, length: int) -> AveragedModel:
+    """Returns the exponential moving average of a network's weights and batch-norm statistics.
 
     Args:
-        length: Number of steps over which the average goes; the first steps are averaged over fewer, so that the
-            initial weights soon have no part in it.
-        averages: Changed in place.
-        values: Of the same shapes.
-        averaged: Number of steps averaged so far.
+        network: In its initial state.
+        length: Number of steps over which the average goes; at first over fewer, a quarter of those that were taken,
+            so that the initial weights soon have no part in it.
     """
-    if not averages[0].is_floating_point():  # batch-norm's counters of steps
-        torch._foreach_copy_(averages, values)
-        return
-    share = 1 / min(length, 1 + int(averaged) / 4)
-    torch._foreach_lerp_(averages, values, share)
+
+    def move(averages: Tensors, values: Tensors, steps: torch.Tensor | int) -> None:
+        # The counter of the module lies on the CPU; to read that of the device would wait for it at every step.
+        steps_taken = int(average.n_averaged)
+        share = 1 / min(length, 1 + steps_taken / 4)
+        get_ema_multi_avg_fn(1 - share)(averages, values, steps)
+
+    average = AveragedModel(network, multi_avg_fn=move, use_buffers=True)
+    return average
 
 
 class _Watch:
@@ -379,10 +380,12 @@ def _share_statistics(network: nn.Module) -> None:
 
 
 def _average(tensors: list[torch.Tensor]) -> None:
-    """Replaces each tensor by its mean over the processes."""
-    for tensor in tensors:
-        torch.distributed.all_reduce(tensor)
-    torch._foreach_div_(tensors, torch.distributed.get_world_size())
+    """Replaces each tensor by its mean over the processes; as one vector, because each exchange takes time."""
+    vector = torch.cat([tensor.flatten() for tensor in tensors])
+    torch.distributed.all_reduce(vector)
+    vector /= torch.distributed.get_world_size()
+    for tensor, mean in zip(tensors, vector.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
 
 
 def _minimum(number: int) -> int:
