@@ -1,8 +1,8 @@
 """Trains a baseline until its accuracy on validation images stops growing.
 
-The network takes steps at a constant rate, and the baseline is the exponential moving average of its weights. The
-average does what an annealed rate does, after every pass and not only at an end that is fixed beforehand
-(docs/experiments.md; Morales-Brotons et al. 2024, arXiv 2411.18704). So the training may end after any pass.
+The rate is annealed over the most passes, and the baseline is the exponential moving average of the weights. While the
+rate is still high the average does what annealing would do (docs/experiments.md; Morales-Brotons et al. 2024, arXiv
+2411.18704), so a training may end after any pass: when accuracy grows no more, or when its time is used.
 """
 
 import datetime
@@ -35,9 +35,6 @@ from fer.training.loop import TrainingHooks, TrainingJob, fit
 Ending = Literal["plateau", "passes", "time"]
 """Why a training ended: the accuracy grew no more, the most passes were taken, or the time was used."""
 
-WARM_UP_STEPS = 100
-"""Steps until the learning rate is reached."""
-
 
 Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
 
@@ -55,7 +52,7 @@ class BaselineConfig:
         minutes: The most time. No pass begins that would end later, but one pass is always made.
         patience: Passes without growth after which the training ends.
         averaged: Number of passes over which weights are averaged.
-        lr: Learning rate.
+        lr: Peak learning rate.
         batch_size: Samples per step, over all processes.
     """
 
@@ -64,7 +61,7 @@ class BaselineConfig:
     epochs: int = 28
     processes: int = 2
     minutes: float = 15.0
-    patience: int = 3
+    patience: int = 5
     averaged: float = 1.0
     lr: float = 0.002
     batch_size: int = 64
@@ -233,15 +230,10 @@ def _train_part(job: BaselineJob, rank: _Rank, on_pass: OnPass) -> tuple[nn.Sequ
             checkpoints=watch.checkpoints(),
             graphs=graphs,
         )
-        fit(TrainingJob(network, 0, sources, schedule, training, runtime, _rate), hooks)
+        fit(TrainingJob(network, 0, sources, schedule, training, runtime), hooks)
     if is_shared:
         torch.distributed.destroy_process_group()
     return watch.network.eval().requires_grad_(False), watch.course
-
-
-def _rate(step: int, steps: int, peak: float) -> float:
-    """Returns the learning rate at a step: a linear warm-up, then constant."""
-    return peak * min(1.0, (step + 1) / WARM_UP_STEPS)
 
 
 def _part_of_schedule(job: BaselineJob, rank: _Rank, seed: int) -> Schedule:

@@ -51,7 +51,6 @@ class TrainingJob:
         schedule: The samples of every step.
         config: Hyperparameters of the training.
         runtime: Device and precision.
-        rate: The learning rate of a step, from its number, the number of all steps and the peak rate.
     """
 
     network: nn.Sequential
@@ -60,7 +59,6 @@ class TrainingJob:
     schedule: Schedule
     config: AdaptationConfig
     runtime: Runtime
-    rate: Callable[[int, int, float], float] = learning_rate
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ class _Training:
             self.hooks.reduce_gradients(self.parameters)
 
         # The step along the gradient.
-        rate = self.job.rate(step, self.steps, config.lr)
+        rate = learning_rate(step, self.steps, config.lr)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["share"]
         self.optimiser.step()
