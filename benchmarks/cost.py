@@ -31,9 +31,10 @@ from fer.config import AdaptationConfig
 from fer.datasets import Dataset, Split
 from fer.model import weights
 from fer.runtime import make_runtime
+from study.execution.study_baseline import baseline_config
 from study.inputs import prepare_dataset
 from study.machine import hardware, versions
-from study.options import PRESETS, StudyOptions
+from study.options import StudyOptions
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "cost.json"
@@ -138,8 +139,7 @@ def prepare(args: argparse.Namespace, out: Path) -> AdaptationTask:
     target = prepare_dataset("mug", options, "synthetic")
 
     runtime = make_runtime("cpu", "fp32")
-    preset = PRESETS["laptop"]
-    config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
+    config = baseline_config(options, source, runtime)
     file = args.baseline or baseline.find_or_train(source, config, runtime, out / "baselines")
     return shrink(AdaptationTask(weights.load_network(file, runtime), source, target, runtime, out), 435)
 

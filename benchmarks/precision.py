@@ -34,9 +34,10 @@ from fer.runtime import digest_of, make_runtime
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
 from search_spaces import SPACES, suggest_adaptation
+from study.execution.study_baseline import baseline_config
 from study.inputs import budget_epochs, prepare_dataset
 from study.machine import hardware, versions
-from study.options import PRESETS, StudyOptions
+from study.options import StudyOptions
 
 RESULTS = Path(__file__).parent / "results"
 OBJECTIVES = ("source_val", "target_val")
@@ -96,9 +97,8 @@ def measure(args: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
     target = prepare_dataset(args.target, options, "synthetic")
 
     # One task for each precision, and the control's.
-    preset = PRESETS[args.preset]
     single = make_runtime(args.device, "fp32")
-    recipe = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
+    recipe = baseline_config(options, source, single)
     trained = weights.load_network(baseline.find_or_train(source, recipe, single, out / "baselines"), single)
     tasks = {
         precision: AdaptationTask(trained, source, target, make_runtime(args.device, precision), out)

@@ -25,6 +25,7 @@ import fer.adaptation.procedure
 from fer import baseline
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.task import AdaptationTask
+from fer.baseline_training import BaselineConfig
 from fer.config import AdaptationConfig
 from fer.datasets import Dataset, Split, load
 from fer.model import weights
@@ -58,7 +59,7 @@ ENGINE = 2
 """The arithmetic of training that rows come from; rows of 1 are older than dropout before a layer."""
 
 WIDTH = 0.125
-BASELINE_EPOCHS = 8.0
+BASELINE_EPOCHS = 8
 SAMPLES = 512
 VALIDATION = 200
 
@@ -142,7 +143,7 @@ def make_task(cache: Path) -> AdaptationTask:
     fer2013 = synthetic("fer2013")
     source = FewerValidationImages(fer2013.name, fer2013.kind, fer2013.digest + "f", fer2013.folder, fer2013.report)
     cpu = make_runtime("cpu", "fp32")
-    recipe = baseline.BaselineConfig(WIDTH, 0, BASELINE_EPOCHS, 1)
+    recipe = BaselineConfig(WIDTH, 0, BASELINE_EPOCHS, 1)
     file = baseline.find_or_train(source, recipe, cpu, cache / "baselines")
     return AdaptationTask(weights.load_network(file, cpu), source, synthetic("kdef"), cpu, cache)
 

@@ -33,9 +33,10 @@ from fer.model import weights
 from fer.runtime import make_runtime
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
+from study.execution.study_baseline import baseline_config
 from study.inputs import prepare_dataset
 from study.machine import hardware, versions, worker_environment
-from study.options import PRESETS, StudyOptions
+from study.options import StudyOptions
 from study.pareto import hypervolume
 from study.record import DOMAINS
 
@@ -129,8 +130,7 @@ def run_share(args: argparse.Namespace) -> int:
     if args.baseline:
         file = Path(args.baseline)
     else:
-        preset = PRESETS[args.preset]
-        config = baseline.BaselineConfig(preset.width, 0, preset.baseline_epochs, preset.baseline_processes)
+        config = baseline_config(options, source, runtime)
         file = baseline.find_or_train(source, config, runtime, args.out / "baselines")
     task = AdaptationTask(weights.load_network(file, runtime), source, target, runtime, args.out)
     if args.share < 0:

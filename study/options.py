@@ -214,10 +214,18 @@ class StudyOptions:
         check=partial(check_path, "--baseline"),
     )  # fmt: skip
     baseline_epochs: int | None = option(
-        None, "passes over the source", group="training", parse=integer, metavar="E",
+        None, "most passes over the source; fewer where accuracy grows no more", group="training", parse=integer,
+        metavar="E",
         check=must(
             "--baseline-epochs is between 1 and 10000", lambda epochs: 1 <= epochs <= 10_000,
             "Leave it out for the preset's.",
+        ),
+    )  # fmt: skip
+    baseline_time: float = option(
+        15.0, "most time for training the baseline (default: %(default)g)", group="training", parse=decimal,
+        metavar="MINUTES",
+        check=must(
+            "--baseline-time is between 0 and 100000", lambda minutes: 0 < minutes <= 100_000, "Give minutes."
         ),
     )  # fmt: skip
     device: str = option(

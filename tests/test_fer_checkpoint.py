@@ -19,7 +19,7 @@ from fer.adaptation.methods import named
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
-from fer.baseline import BaselineConfig
+from fer.baseline_training import BaselineConfig
 from fer.config import AdaptationConfig
 from fer.model import weights
 from fer.model.vgg import build
@@ -209,14 +209,16 @@ def test_processes_go_on_from_the_epoch_that_all_have(checkpoints):
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(source, tmp_path, processes):
-    config = BaselineConfig(width=TINY_WIDTH, epochs=30, processes=processes, batch_size=20)
+    config = BaselineConfig(width=TINY_WIDTH, epochs=30, processes=processes, batch_size=20, patience=100)
     undisturbed = weights.load_network(baseline.find_or_train(source, config, Runtime(), tmp_path / "whole"), Runtime())
     code = (
-        "import sys; from pathlib import Path; from fer.baseline import BaselineConfig, find_or_train\n"
+        "import sys; from pathlib import Path; from fer.baseline import find_or_train\n"
+        "from fer.baseline_training import BaselineConfig\n"
         "from fer.datasets import Dataset; from fer.runtime import Runtime\n"
         "if __name__ == '__main__':\n"
         f"    source = Dataset('source', 'synthetic', {source.digest!r}, Path({str(source.folder)!r}), {{}})\n"
-        f"    find_or_train(source, {config!r}, Runtime(), Path(sys.argv[1]), lambda *row: print(*row, flush=True))\n"
+        f"    say = lambda report: print(report.number, flush=True)\n"
+        f"    find_or_train(source, {config!r}, Runtime(), Path(sys.argv[1]), say)\n"
     )
     script = tmp_path / "train.py"
     script.write_text(code)
@@ -230,7 +232,7 @@ def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(sourc
     assert process.stdout is not None
 
     for line in process.stdout:
-        if line.startswith("7 "):
+        if line.startswith("7\n"):
             break
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

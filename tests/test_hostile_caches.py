@@ -17,7 +17,7 @@ from fer import baseline, tensor_files
 from fer.adaptation.methods import named
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import open_source
-from fer.baseline import BaselineConfig
+from fer.baseline_training import BaselineConfig, Course
 from fer.config import ViewRecipe
 from fer.model import weights
 from fer.runtime import Runtime
@@ -33,6 +33,7 @@ from study.tracking import models
 from study.trials import pd, trials_table
 
 CONFIG = BaselineConfig(width=TINY_WIDTH, epochs=1, processes=1)
+COURSE = Course([0.5], 1.0, "passes")
 
 
 def without_checksum(path: Path) -> None:
@@ -63,7 +64,7 @@ HARMS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("harm", HARMS)
 def test_a_damaged_cached_baseline_is_trained_again_with_a_warning(harm, source, network, tmp_path, monkeypatch):
-    train = Recorder(lambda *_: network)
+    train = Recorder(lambda *_: (network, COURSE))
     monkeypatch.setattr(baseline, "train_baseline", train)
     warned = []
 
@@ -153,25 +154,28 @@ TOLD = {
     "list": "[]",
     "null": "null",
     "depth": "[" * 10**5,
-    "no configuration": '{"seconds": 1}',
-    "configuration list": '{"config": [], "seconds": 1}',
-    "texts": '{"config": {"epochs": "many"}, "seconds": "\\u001b[2J"}',
-    "infinity": '{"config": {"epochs": Infinity}, "seconds": NaN}',
-    "lists": '{"config": {"epochs": []}, "seconds": {}}',
+    "no course": '{"seconds": 1, "ended_by": "passes"}',
+    "empty course": '{"course": [], "seconds": 1, "ended_by": "passes"}',
+    "course of texts": '{"course": ["many"], "seconds": 1, "ended_by": "passes"}',
+    "course of truths": '{"course": [true], "seconds": 1, "ended_by": "passes"}',
+    "no seconds": '{"course": [0.5], "seconds": NaN, "ended_by": "passes"}',
+    "infinity": '{"course": [Infinity], "seconds": 1, "ended_by": "passes"}',
+    "lists": '{"course": [[0.5]], "seconds": {}, "ended_by": []}',
+    "another ending": '{"course": [0.5], "seconds": 1, "ended_by": "\\u001b[2J"}',
 }
 
 
 @pytest.mark.parametrize("case", TOLD)
-def test_what_a_users_network_tells_of_its_training_is_numbers_or_nothing(case, network, tmp_path):
+def test_what_a_users_network_tells_of_its_training_is_a_course_or_nothing(case, network, tmp_path):
     path = tmp_path / "n.safetensors"
     save_file(network.state_dict(), path, {"baseline": TOLD[case]})
-    assert baseline.training_of(path) == (None, None)
+    assert baseline.course_of(path) is None
 
 
 def test_what_the_own_baseline_tells_of_its_training_is_read(source, network, tmp_path, monkeypatch):
-    monkeypatch.setattr(baseline, "train_baseline", lambda *_: network)
-    epochs, seconds = baseline.training_of(baseline.find_or_train(source, CONFIG, Runtime(), tmp_path))
-    assert epochs == 1 and seconds is not None and seconds >= 0
+    course = Course([0.25, 0.5], 7.0, "passes")
+    monkeypatch.setattr(baseline, "train_baseline", lambda *_: (network, course))
+    assert baseline.course_of(baseline.find_or_train(source, CONFIG, Runtime(), tmp_path)) == course
 
 
 # Features and other caches that disappear while they are used.
@@ -267,9 +271,9 @@ def test_a_baseline_whose_folder_is_deleted_while_it_trains_is_kept_all_the_same
 ):
     folder = tmp_path / "baselines"
 
-    def train(*_: object) -> torch.nn.Sequential:
+    def train(*_: object) -> tuple[torch.nn.Sequential, Course]:
         shutil.rmtree(folder)
-        return network
+        return network, COURSE
 
     monkeypatch.setattr(baseline, "train_baseline", train)
 

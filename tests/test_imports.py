@@ -51,7 +51,7 @@ ROWS = {
         },
     ),
     "fer": (
-        {"predict", "baseline"},
+        {"predict", "baseline", "baseline_training"},
         {"adaptation"},
         {"training"},
         {"features", "evaluation"},

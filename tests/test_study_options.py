@@ -12,6 +12,7 @@ from study.declared_options import add_options, check_values, declared, must, op
 from study.exit_code import ExitCode
 from study.option_parsers import build_parser, parse_options
 from study.options import RESUMABLE_OPTIONS, StudyOptions, identity_options
+from study.presets import MOST_BASELINE_EPOCHS, PRESETS
 
 OPTIONS = declared(StudyOptions)
 
@@ -113,3 +114,17 @@ def test_a_records_options_are_read_with_defaults_of_younger_ones_and_without_th
     assert StudyOptions.from_json(stored | {"threads": 2}) == options
     del stored["folds"]
     assert StudyOptions.from_json(stored) == dataclasses.replace(options, folds=0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_larger_source_has_fewer_passes_of_the_baselines_training_and_no_more_images_than_the_preset_says(name):
+    preset = PRESETS[name]
+    sizes = (10, 500, 5000, 28_709, 300_000, 10_000_000)
+
+    passes = [preset.baseline_epochs(size, is_synthetic=False) for size in sizes]
+
+    assert passes == sorted(passes, reverse=True)
+    assert all(
+        count == 1 or (count - 0.5) * size <= preset.baseline_images for count, size in zip(passes, sizes, strict=True)
+    )
+    assert passes[0] == MOST_BASELINE_EPOCHS and passes[-1] == 1

@@ -41,6 +41,18 @@ def test_the_contract_of_the_folder_holds(finished_study):
     assert "SYNTHETIC" in (folder / "runs" / NAME / "report.html").read_text().upper()
 
 
+def test_the_record_keeps_the_course_of_the_baselines_training(finished_study):
+    folder, output = finished_study
+    stored = json.loads((folder / "runs" / NAME / "study.json").read_text())["baseline"]
+
+    assert len(stored["course"]) == stored["epochs"]
+    assert stored["seconds"] > 0
+    assert stored["course"][-1] == pytest.approx(stored["source_val"], abs=0.005)
+    for number in range(1, stored["epochs"] + 1):
+        assert f"baseline pass {number} of at most" in output
+    assert "ended because" in output
+
+
 def test_every_trial_counts_and_the_front_has_its_networks(finished_study):
     folder, _ = finished_study
     trials = trials_of(folder)

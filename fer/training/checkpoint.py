@@ -25,6 +25,7 @@ EVERY_SECONDS = 60.0
 """Time between two checkpoints, at least; a shorter training writes none."""
 
 _NETWORK = "network."
+_COMPANION = "companion."
 _OPTIMISER = "optimiser."
 _CPU_RANDOM = "random.cpu"
 _GPU_RANDOM = "random.cuda"
@@ -40,6 +41,7 @@ class Checkpoints:
         every: Seconds between two checkpoints, at least.
         notes: Returns what the caller wants to have stored, as JSON values.
         restore: Called with these notes when the training goes on.
+        companion: A module that changes with the network, such as an average of its weights; stored and restored, too.
         agree: From the last epoch that this process has a checkpoint of to the last that all processes of the training
             have.
         last: When the last checkpoint was written, or else when this was made, by the monotonic clock.
@@ -50,6 +52,7 @@ class Checkpoints:
     every: float = EVERY_SECONDS
     notes: Callable[[], Any] = lambda: None
     restore: Callable[[Any], None] = lambda notes: None
+    companion: nn.Module | None = None
     agree: Callable[[int], int] = lambda epoch: epoch
     last: float = field(default_factory=monotonic)
 
@@ -79,6 +82,8 @@ class Checkpoints:
 
         # Restore network and optimiser.
         network.load_state_dict(_named_below(_NETWORK, tensors))
+        if self.companion is not None:
+            self.companion.load_state_dict(_named_below(_COMPANION, tensors))
         parameters = parameters_of(optimiser)
         for name, tensor in _named_below(_OPTIMISER, tensors).items():
             index, _, state_name = name.partition(".")
@@ -119,6 +124,8 @@ class Checkpoints:
 
         # Network and optimiser.
         tensors = {f"{_NETWORK}{name}": tensor for name, tensor in network.state_dict().items()}
+        if self.companion is not None:
+            tensors |= {f"{_COMPANION}{name}": tensor for name, tensor in self.companion.state_dict().items()}
         parameters = parameters_of(optimiser)
         for index, parameter in enumerate(parameters):
             for state_name, value in optimiser.state.get(parameter, {}).items():

@@ -67,6 +67,7 @@ class TrainingHooks:
 
     Attributes:
         on_epoch: Called after each epoch with its number from 1 and its mean loss; True stops the training.
+        on_step: Called after each step of the optimiser.
         reduce_gradients: Called after each backward pass to average gradients with other processes.
         penalty: Added to the loss of a step.
         checkpoints: Where the training resumes after a crash.
@@ -75,6 +76,7 @@ class TrainingHooks:
     """
 
     on_epoch: Callable[[int, float], bool]
+    on_step: Callable[[], None] | None = None
     reduce_gradients: Callable[[list[nn.Parameter]], None] | None = None
     penalty: Penalty | None = None
     checkpoints: Checkpoints | None = None
@@ -172,6 +174,9 @@ class _Training:
             with torch.no_grad():
                 for parameter, origin in zip(self.parameters, self.start_weights, strict=True):
                     parameter.lerp_(origin, config.averaging)
+
+        if self.hooks.on_step is not None:
+            self.hooks.on_step()
 
     def end_epochs(self, steps_taken: int) -> bool:
         """Ends every epoch that ends after this many steps; a short budget may have several ends at one step.

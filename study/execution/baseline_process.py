@@ -1,14 +1,15 @@
 """Finds or trains the baseline in a process of its own, for `study.run`; not a command for people.
 
-Reads the study's record so far from standard input and prints JSON lines: {"epoch", "of", "loss"} while it
-trains, at last {"baseline": {...}}, {"error": [rule, value, fix]} or {"stuck": "..."}. The parent stays free of torch
+Reads the study's record so far from standard input and prints JSON lines: {"pass": {...}} while it trains, at
+last {"baseline": {...}}, {"error": [rule, value, fix]} or {"stuck": "..."}. The parent stays free of torch
 that way, and the process has the environment that fast training needs.
 """
 
 import json
 import os
 import sys
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
 from study.cli import describe_failure, leave
@@ -16,21 +17,18 @@ from study.exit_code import ExitCode
 from study.machine import exit_with_parent, keep_private
 from study.record import StudyRecord
 
+if TYPE_CHECKING:  # torch is not imported yet
+    from fer.baseline_training import PassReport
+
 
 def send(message: dict[str, Any]) -> None:
     """Prints one JSON line for the parent."""
     print(json.dumps(message), flush=True)
 
 
-def send_epoch(epoch: int, epochs: float, loss: float) -> None:
-    """Tells the parent that an epoch has ended.
-
-    Args:
-        epoch: Its number, from 1.
-        epochs: The number of epochs of the training.
-        loss: The epoch's mean loss.
-    """
-    send({"epoch": epoch, "of": epochs, "loss": loss})
+def send_pass(report: "PassReport") -> None:
+    """Tells the parent that a pass has ended."""
+    send({"pass": asdict(report)})
 
 
 def answer_parent() -> int:
@@ -41,7 +39,7 @@ def answer_parent() -> int:
         from study.execution.study_baseline import prepare_baseline  # noqa: PLC0415
 
         record = StudyRecord.from_json(json.load(sys.stdin.buffer))
-        send({"baseline": prepare_baseline(record, send_epoch)})
+        send({"baseline": prepare_baseline(record, send_pass)})
         return ExitCode.DONE
     except InputError as error:
         send({"error": [error.rule, str(error.value), error.fix]})

@@ -1,7 +1,7 @@
 """The baseline of a study: found by its hash or trained, evaluated, and opened again by workers. Imports torch."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from fer import baseline
 from fer.adaptation.cross_validation import divide_into_folds, join_folds
 from fer.adaptation.evaluation import baseline_logits, untrained_accuracy, validation_labels
 from fer.adaptation.task import AdaptationTask
-from fer.baseline import BaselineConfig
+from fer.baseline_training import BaselineConfig, Course, OnPass
 from fer.datasets import Dataset
 from fer.errors import InputError, printable
 from fer.evaluation.metrics import confusion_matrices, evaluate, forward_transfer
@@ -20,19 +20,16 @@ from fer.model.weights import Baseline
 from fer.predict import UnusableNetwork
 from fer.runtime import Runtime, make_runtime
 from study.inputs import reopen_dataset
-from study.options import PRESETS, cache_folder
+from study.options import PRESETS, StudyOptions, cache_folder
 from study.record import StudyRecord
 
-OnEpoch = Callable[[int, float, float], None]
-"""Called after each epoch of a baseline's training with its number from 1, the number of epochs and the mean loss."""
 
-
-def prepare_baseline(record: StudyRecord, on_epoch: OnEpoch) -> dict[str, Any]:
+def prepare_baseline(record: StudyRecord, on_pass: OnPass) -> dict[str, Any]:
     """Finds or trains the baseline of a new study, and evaluates it on the study's validation images.
 
     Args:
         record: The study's record, without its baseline.
-        on_epoch: Tells how far the training is.
+        on_pass: Called after each pass of the training.
 
     Returns:
         What the study's record keeps of its baseline, see `study.record.BaselineRecord`.
@@ -47,9 +44,8 @@ def prepare_baseline(record: StudyRecord, on_epoch: OnEpoch) -> dict[str, Any]:
     target = reopen_dataset(record.target, options)
 
     # The network.
-    path = _network_file(source, options, runtime, on_epoch)
+    path = _network_file(source, options, runtime, on_pass)
     trained = weights.load_network(path, runtime)
-    epochs, seconds = baseline.training_of(path)
 
     # What it reaches.
     task = AdaptationTask(trained, source, target, runtime, cache_folder(options["out"]))
@@ -60,29 +56,41 @@ def prepare_baseline(record: StudyRecord, on_epoch: OnEpoch) -> dict[str, Any]:
         "digest": trained.digest,
         "width": trained.width,
         "parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
-        "epochs": epochs,
-        "seconds": seconds,
         "source_val": measures["source_val"],
         "target_val": measures["target_val"],
         "measures": measures,
         "confusion": confusion,
         "device": runtime.device,
         "precision": runtime.precision,
+        **_describe_course(baseline.course_of(path)),
     }
 
 
-def _network_file(source: Dataset, options: Mapping[str, Any], runtime: Runtime, on_epoch: OnEpoch) -> Path:
+def _describe_course(course: Course | None) -> dict[str, Any]:
+    """Returns what the record keeps of the baseline's training; nothing of a network that was trained elsewhere."""
+    if course is None:
+        return {}
+    return {
+        "epochs": len(course.accuracies),
+        "seconds": course.seconds,
+        "course": course.accuracies,
+        "last_gain": course.last_gain,
+        "ended_by": course.ended_by,
+    }
+
+
+def _network_file(source: Dataset, options: Mapping[str, Any], runtime: Runtime, on_pass: OnPass) -> Path:
     """Returns the file of the baseline: the user's own, or one that is found by its hash or trained now."""
     if options["baseline"]:
         return Path(options["baseline"])
 
-    config = baseline_config(options, runtime)
+    config = baseline_config(options, source, runtime)
     return baseline.find_or_train(
         source,
         config,
         runtime,
         cache_folder(options["out"]) / "baselines",
-        on_epoch=lambda epoch, loss: on_epoch(epoch, config.epochs, loss),
+        on_pass=on_pass,
         on_damage=lambda text: print(f"warning: {printable(text)}", file=sys.stderr, flush=True),
     )
 
@@ -115,15 +123,15 @@ def _evaluate_on_folds(
     return measures, confusion_matrices(labels, logits)
 
 
-def baseline_config(options: Mapping[str, Any], runtime: Runtime) -> BaselineConfig:
-    """Returns how a study with these options trains its baseline."""
+def baseline_config(options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> BaselineConfig:
+    """Returns how a study with these options trains its baseline on its source."""
     preset = PRESETS[options["preset"]]
     return BaselineConfig(
         preset.width,
         options["seed"],
-        options["baseline_epochs"] or preset.baseline_epochs,
+        options["baseline_epochs"] or preset.baseline_epochs(len(source.open("train")), source.kind == "synthetic"),
         processes=1 if runtime.device.startswith("cuda") else preset.baseline_processes,
-        sam=options.get("baseline_sam", 0.0),  # of studies that an older version began
+        minutes=options.get("baseline_time", StudyOptions.baseline_time),
     )
 
 
@@ -152,8 +160,8 @@ def reopen_baseline(record: StudyRecord, options: Mapping[str, Any], source: Dat
             raise
         # As the study trained it, wherever this process computes.
         trained_on = make_runtime(record.baseline.device, record.baseline.precision)
-        config = baseline_config(options, trained_on)
-        if path.name != f"{source.name}-{baseline.baseline_digest(source, config, trained_on)}.safetensors":
+        config = baseline_config(options, source, trained_on)
+        if path.name not in baseline.baseline_files(source, config, trained_on):
             raise
         print(f"the baseline {path} is missing or damaged: it is trained again", file=sys.stderr, flush=True)
         path = baseline.find_or_train(source, config, trained_on, folder)

@@ -4,11 +4,11 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
-from typing import IO
+from collections.abc import Mapping
+from typing import IO, Any
 
 from fer.errors import InputError
-from study.execution.progress import Progress
+from study.execution.progress import Progress, clock
 from study.machine import exit_text, worker_environment
 from study.record import BaselineRecord, StudyRecord
 
@@ -18,7 +18,7 @@ def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineR
 
     Args:
         record: Of the study: its options and datasets.
-        progress: Prints the epochs of a training.
+        progress: Prints the passes of a training.
 
     Raises:
         InputError: The baseline that the user gave cannot be used, or the data is not the study's.
@@ -34,6 +34,9 @@ def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineR
             raise
     if baseline is None:
         raise RuntimeError(f"the baseline's process {exit_text(process.returncode)}")
+    ending = _describe_ending(baseline.more)
+    if ending is not None:
+        progress.say(ending)
     return baseline
 
 
@@ -53,8 +56,7 @@ def _start_baseline_process(record: StudyRecord) -> "subprocess.Popen[bytes]":
 
 
 def _read_baseline(lines: IO[bytes], progress: Progress) -> BaselineRecord | None:
-    """Shows the epochs that the baseline's process reports; returns its baseline, None where it ended without one."""
-    started = time.monotonic()
+    """Shows the passes that the baseline's process reports; returns its baseline, None where it ended without one."""
     for line in lines:
         if not line.startswith(b"{"):  # of a library
             continue
@@ -65,9 +67,37 @@ def _read_baseline(lines: IO[bytes], progress: Progress) -> BaselineRecord | Non
             raise InputError(*message["error"])
         if "stuck" in message:
             raise RuntimeError(f"the baseline cannot be had: {message['stuck']}")
-        if "epoch" in message:
-            seconds = time.monotonic() - started
-            progress.say(
-                f"  baseline epoch {message['epoch']}/{message['of']}: loss {message['loss']:.3f}, {seconds:.0f} s"
-            )
+        if "pass" in message:
+            progress.say(_describe_pass(message["pass"]))
     return None
+
+
+def _describe_pass(report: Mapping[str, Any]) -> str:
+    """Returns the line about a pass of the training, given the entries of `fer.baseline_training.PassReport`."""
+    line = (
+        f"  baseline pass {report['number']} of at most {report['most']}: validation {100 * report['accuracy']:.1f} %, "
+        f"loss {report['loss']:.3f} · {clock(report['seconds'])} so far"
+    )
+    if report["seconds_left"]:
+        line += f", {clock(report['seconds_left'])} left at most"
+    return line
+
+
+def _describe_ending(training: Mapping[str, Any]) -> str | None:
+    """Returns the line about why a baseline's training ended; None for a network that was trained elsewhere.
+
+    Args:
+        training: What `study.execution.study_baseline` says of it.
+    """
+    ended_by = training.get("ended_by")
+    if ended_by is None:
+        return None
+    passes = training["epochs"]
+    gain = training["last_gain"]
+    reason = {
+        "plateau": "its accuracy on validation images grew no more",
+        "passes": "these are the most, see --baseline-epochs",
+        "time": "its time was used; the result depends on the machine, and --baseline-time MINUTES gives it more",
+    }[ended_by]
+    last = "" if gain is None else f", the last of which gained {100 * gain:+.1f} points"
+    return f"  baseline: {passes} passes{last}; ended because {reason}"
