@@ -76,6 +76,7 @@ def run_study(
         "--preset": args.preset,
         "--space": args.space,
         "--trials": trials,
+        "--rungs": 1,  # a script of one's own trains every configuration once
         "--seed": seed,
         "--study": name,
         "--out": out,

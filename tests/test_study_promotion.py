@@ -22,7 +22,9 @@ from study.pipeline.resume import resumed_options
 from study.presets import FACTOR, budget_factor
 from study.record import StudyRecord
 from study.search.promotion import ETA, find_promotions, order_by_networks
+from study.search.samplers import SamplerView
 from study.storage import backend
+from study.storage.optuna_private import storage_of
 from study.storage.slots import (
     ENDED,
     discard_trial,
@@ -237,6 +239,24 @@ def test_a_study_that_its_patience_ended_promotes_nothing(study):  # noqa: F811
     run_all(study, rungs=1)
     study.set_user_attr(ENDED, "ended by --patience 1")
     assert run_all(study, rungs=2) == []
+
+
+def test_samplers_see_a_configuration_once_on_the_highest_rung_that_ended(study):  # noqa: F811
+    fill_slots(study, 9, "card", AdaptationConfig())
+    run_all(study, rungs=2)
+    enqueue_promotion(study, 3)  # waits
+
+    view = SamplerView(study.study_name, storage_of(study)[0])
+    shown = [trial for trial in view.get_trials(deepcopy=False) if trial.state == COMPLETE]
+
+    trials = backend.trials_of(study)
+    highest = {}
+    for trial in trials:
+        if trial.state == COMPLETE:
+            slot, rung = place_of(trial)
+            highest[slot] = max(rung, highest.get(slot, 1))
+    assert {place_of(trial) for trial in shown} == set(highest.items())
+    assert len(shown) == 9
 
 
 def test_the_time_that_is_left_counts_the_promotions_that_are_to_come():

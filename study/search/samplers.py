@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 from study.machine import OUT_OF_MEMORY
 from study.record import StudyRecord
 from study.storage.optuna_private import StudyView
-from study.storage.slots import has_diverged
+from study.storage.slots import has_diverged, is_lost, rung_of, slot_of
 from study.trial_attributes import TrialAttributes
 from study.trials import RETENTION_CONSTRAINT, hypervolume_reference, objective_vectors
 
@@ -23,6 +23,9 @@ class SamplerView(StudyView):
     largest area between its objectives and the study's reference. With the objectives of adapted networks alone, TPE
     drew 40 trials of 170 next to one that interpolated networks had long dominated.
 
+    A configuration counts once, by its trial on the highest rung that ended. Seen on every rung it would be two or
+    three observations at one point, and one that is trained again would count as bad while it runs.
+
     A trial that its parameters made fail has finished with the worst objectives there are. Samplers ignore failed
     trials and would suggest what diverges again and again, 20 times in a row in a study of 110 trials.
     """
@@ -32,8 +35,11 @@ class SamplerView(StudyView):
         record = StudyRecord.from_json(self.user_attrs.get("study"))
         constrained = bool(record.options.get("min_retention"))
         reference = hypervolume_reference(record)
+        highest_rung = _highest_finished_rung(trials)
         shown = []
         for trial in trials:
+            if rung_of(trial) != highest_rung.get(slot_of(trial), 1) and not is_lost(trial):
+                continue
             if not trial.state.is_finished():
                 shown.append(trial)
             elif not trial.params:
@@ -45,6 +51,15 @@ class SamplerView(StudyView):
             else:
                 shown.append(trial)
         return shown
+
+
+def _highest_finished_rung(trials: list[FrozenTrial]) -> dict[int, int]:
+    """Returns for each slot the highest rung on which its configuration finished."""
+    highest: dict[int, int] = {}
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE:
+            highest[slot_of(trial)] = max(rung_of(trial), highest.get(slot_of(trial), 1))
+    return highest
 
 
 def failed_by_its_parameters(trial: FrozenTrial) -> bool:
