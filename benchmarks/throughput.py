@@ -234,7 +234,7 @@ class Comparison:
     def study(self, name: str, workers: int, trials: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Runs a study through its command; returns its record and its trials by number."""
         args = self.args
-        words = ["-m", "study.run", "--target", args.target, "--trials", str(trials), "--study", name]
+        words = ["-m", "study.run", "--target", args.target, "--trials", str(trials), "--study", name, "--rungs", "1"]
         words += ["--sampler", "random", "--early-stop", "off", "--interpolate", "off", "--preset", args.preset]
         words += ["--tracking-uri", args.tracking_uri, "--out", str(self.folder / "runs"), "--workers", str(workers)]
         words += ["--device", args.device, "--precision", self.precision]
