@@ -200,7 +200,7 @@ def _draw_hypervolume(figure: Figure, data: HypervolumeFigure) -> None:
     last = data.numbers[-1], data.volumes[-1]
     axes.step(data.numbers, data.volumes, where="post", color="#0072B2", linewidth=1.8)
     axes.plot(*last, "o", color="#0072B2", markersize=4.5)
-    axes.annotate(f"{last[1]:.3f}", last, xytext=(-2, -6), textcoords="offset points", ha="right", va="top")
+    axes.annotate(f"{last[1]:.3f}", last, xytext=(-2, 6), textcoords="offset points", ha="right", va="bottom")
     axes.set(xlabel="Trial number", ylabel=f"Area dominated above\n{data.reference}")
     axes.margins(y=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
