@@ -238,10 +238,15 @@ def _train_part(job: BaselineJob, rank: _Rank, on_pass: OnPass) -> tuple[nn.Sequ
 
 def _part_of_schedule(job: BaselineJob, rank: _Rank, seed: int) -> Schedule:
     """Returns the samples of every step that fall to one process."""
-    images = len(job.train)
-    schedule = draw_schedule(job.config.training, np.arange(images), np.empty(0, int), images, seed)
-    part = [(images[rank.index :: rank.count], views[rank.index :: rank.count]) for images, views in schedule.target]
-    return Schedule(part, schedule.source, schedule.boundaries)
+    # The baseline's own images take the target's place in the schedule; no other domain is drawn from.
+    image_count = len(job.train)
+    no_images = np.empty(0, int)
+    schedule = draw_schedule(job.config.training, np.arange(image_count), no_images, image_count, seed)
+
+    # With two processes, one takes every other sample of each step, beginning with the first, and so on.
+    of_process = slice(rank.index, None, rank.count)
+    samples = [(images[of_process], views[of_process]) for images, views in schedule.target]
+    return Schedule(samples, schedule.source, schedule.boundaries)
 
 
 def _make_average(network: nn.Sequential, length: int) -> AveragedModel:

@@ -113,12 +113,17 @@ def crop_square(grey: np.ndarray, box: Sequence[float], margin: float = MARGIN) 
         box: x, y, width, height.
         margin: By how much the square is larger than the box, as a share of the box's longer side.
     """
+    # The square has the box's centre.
     x, y, width, height = box
     side = max(1, round(max(width, height) * (1 + margin)))
     left = round(x + (width - side) / 2)
     top = round(y + (height - side) / 2)
-    rows = np.clip(np.arange(top, top + side), 0, grey.shape[0] - 1)
-    columns = np.clip(np.arange(left, left + side), 0, grey.shape[1] - 1)
+
+    # Rows and columns beyond the image are those of its edge.
+    last_row = grey.shape[0] - 1
+    last_column = grey.shape[1] - 1
+    rows = np.clip(np.arange(top, top + side), 0, last_row)
+    columns = np.clip(np.arange(left, left + side), 0, last_column)
     return grey[rows[:, None], columns[None, :]]
 
 

@@ -110,12 +110,18 @@ def _draw_people(domain: Domain, count: int, rng: np.random.Generator) -> dict[s
         Arrays (count,) by name, those of `FaceParameters` among them; and "habits", (count, units): how strongly a
         person moves each action unit, as a factor.
     """
+    # The shape of the face, around what is usual in the dataset.
     people = {}
     for name, (mean, deviation) in PERSON.items():
-        people[name] = mean + domain.person.get(name, 0.0) + domain.variety * deviation * _bell(rng, count)
+        usual = mean + domain.person.get(name, 0.0)
+        people[name] = usual + domain.variety * deviation * _bell(rng, count)
+
+    # Tones of skin and hair, neither black nor white; hair is darker than skin.
     for name, (mean, deviation) in {"skin": domain.skin, "hair": domain.hair}.items():
         people[name] = np.clip(mean + deviation * _bell(rng, count), 0.05, 0.92)
     people["hair"] = np.minimum(people["hair"], people["skin"] - 0.2)
+
+    # How dark a beard is and how dark glasses are, 0 where there are none; and how a person moves.
     people["bearded"] = (rng.random(count) < domain.beard) * rng.uniform(0.15, 0.5, count)
     people["glasses"] = (rng.random(count) < domain.glasses) * rng.uniform(0.4, 0.9, count)
     people["habits"] = np.exp(0.25 * _bell(rng, count, len(UNITS)))

@@ -178,8 +178,13 @@ def _draw_folds(
         face: What the faces depend on.
         half_width: Half the width of the mouth, (n, 1, 1).
     """
+    # How far down the fold a height is: from 0, beside the nose, to 1, beside the mouth.
     start_y = face.nose_y - 0.04
-    along = (v - start_y) / (face.mouth_y + 0.04 - start_y)  # from 0, beside the nose, to 1, beside the mouth
+    along = (v - start_y) / (face.mouth_y + 0.04 - start_y)
+
+    # Where the fold is at that height, further out towards the mouth.
     path = face.nose_width + 0.05 + (half_width - face.nose_width + 0.05) * np.clip(along, 0, 1.2)
+    on_fold = bump(from_middle - path, 0.065) * soft_mask(np.abs(along - 0.5) - 0.5, 0.5)
+
     depth = 0.1 * face.age + 0.22 * face.corner_up + 0.22 * face.lip_up + 0.2 * face.nose_wrinkle
-    shade(image, bump(from_middle - path, 0.065) * soft_mask(np.abs(along - 0.5) - 0.5, 0.5), depth)
+    shade(image, on_fold, depth)

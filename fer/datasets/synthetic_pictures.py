@@ -130,9 +130,12 @@ def _draw_cover(image: np.ndarray, x: np.ndarray, y: np.ndarray, face: FaceParam
 
 def _block_cosines() -> np.ndarray:
     """Returns the matrix of six 8-point cosine transforms (DCT-II), orthogonal and block-diagonal, float32 (48, 48)."""
+    # One transform: a row for each frequency, scaled to length 1.
     frequency, place = np.mgrid[0:8, 0:8]
     scale = np.where(frequency == 0, np.sqrt(1 / 8), np.sqrt(2 / 8))
     block = np.cos(np.pi * (place + 0.5) * frequency / 8) * scale
+
+    # The same for each eight points of a line.
     return np.kron(np.eye(SIZE // 8), block).astype(np.float32)
 
 

@@ -112,6 +112,7 @@ def clone(module: Module) -> Module:
     `copy.deepcopy` takes more than ten times as long, because it copies a dozen dictionaries of hooks for each module.
     Here the copy shares the hooks; these networks have none.
     """
+    # A module may have registered a parameter, a buffer or a child as None.
     members = members_of(module)
     parameters = {name: _clone_parameter(parameter) for name, parameter in members.parameters.items()}
     buffers = {name: None if buffer is None else buffer.clone() for name, buffer in members.buffers.items()}

@@ -100,7 +100,9 @@ def _table_lines(record: StudyRecord, table: Table) -> list[str]:
 
 
 def _method_lines(record: StudyRecord) -> list[str]:
+    # The method in general, then what holds for this study alone.
     method = METHOD.strip() + rungs_sentence(record) + folds_sentence(record) + limits_sentence(record)
+
     versions = ", ".join(f"{name} {value}" for name, value in record.versions.items())
     software = f"Software: {versions}." if versions else ""
     return ["## Method", "", method, "", software, ""]

@@ -60,7 +60,7 @@ def find_promotions(trials: Sequence[FrozenTrial], rungs: int) -> list[Promotion
 def order_by_networks(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Returns trials by non-domination rank and then crowding distance of their networks, the best first.
 
-    Trials that a larger budget would not change are left out: those that train nothing, that repeat another trial, that
+    Trials that a larger budget would not change are left out: the baseline's, and those that repeat another trial,
     stopped or failed.
 
     Args:

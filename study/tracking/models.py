@@ -89,8 +89,9 @@ def damaged_networks(front: pd.DataFrame, folder: Path) -> dict[str, str]:
 
 def damage_warning(damaged: dict[str, str]) -> str:
     """Returns a line that names damaged networks, the first few of them with the reason."""
-    named = ", ".join(f"{model} ({reason})" for model, reason in list(damaged.items())[:MOST_NAMED])
-    left_out = len(damaged) - MOST_NAMED
+    phrases = [f"{model} ({reason})" for model, reason in damaged.items()]
+    named = ", ".join(phrases[:MOST_NAMED])
+    left_out = len(phrases) - MOST_NAMED
     more = f" and {left_out} more" if left_out > 0 else ""
     return printable(f"networks of the front are damaged and not to be used: {named}{more}")
 
