@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from fer.expressions import CHANCE
 from study.reading import RUNG, readable_attributes, readable_trials
 from study.record import StudyRecord
-from study.stored_values import Reading, is_number
+from study.stored_values import Reading, is_number, is_rung
 from study.trial_attributes import TrialAttributes
 
 STATES = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed"}
@@ -197,6 +197,12 @@ def hypervolume_reference(record: StudyRecord) -> tuple[float, float]:
     """Returns the corner that a study's hypervolume is measured from: what its user named, or chance."""
     source, target = record.options.get("reference") or (CHANCE, CHANCE)
     return source, target
+
+
+def count_rungs(record: StudyRecord) -> int:
+    """Returns how many rungs a study has; one where its record says none, or nothing readable."""
+    rungs = record.options.get("rungs")
+    return rungs if is_rung(rungs) else 1
 
 
 def describe_reference(record: StudyRecord) -> str:

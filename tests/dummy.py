@@ -69,7 +69,7 @@ def run_parent(args: argparse.Namespace) -> None:
         target="x", trials=args.trials, workers=str(args.workers), out=args.out,
         storage=os.environ.get("STUDY_STORAGE"),
     )  # fmt: skip
-    supervise(study, options, AdaptationConfig(), Progress(quiet=True), partial(spawn_dummy, args.seconds))
+    supervise(study, options, AdaptationConfig(), Progress(), partial(spawn_dummy, args.seconds))
 
 
 def kill_one(study: optuna.Study, rng: random.Random) -> bool:

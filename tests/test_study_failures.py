@@ -239,7 +239,7 @@ def test_a_study_that_gives_up_takes_the_trials_of_its_ended_workers_back_and_bl
 
     options = StudyOptions("tfeid", trials=1, workers="1")
     with pytest.raises(GaveUp, match="a worker cannot go on"):
-        supervise(found, options, AdaptationConfig(), Progress(quiet=True), lambda *_: Stuck())
+        supervise(found, options, AdaptationConfig(), Progress(), lambda *_: Stuck())
 
     first, copy = trials_of(found)
     assert first.user_attrs["lost"] == "interrupted" and copy.state == TrialState.WAITING

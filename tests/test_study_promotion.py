@@ -33,7 +33,7 @@ from study.storage.slots import (
     on_first_rung,
     place_of,
     rung_of,
-    withdraw_above,
+    withdraw_waiting,
 )
 from study.trial_attributes import TrialAttributes
 
@@ -210,7 +210,7 @@ def test_with_fewer_rungs_nothing_waits_above_them_and_with_more_it_is_due_again
     run_all(study, rungs=1)
     enqueue_promotion(study, 2)
 
-    withdraw_above(study, 1)
+    withdraw_waiting(study, above_rung=1)
     assert run_all(study, rungs=1) == []
 
     places = run_all(study, rungs=2)

@@ -81,7 +81,7 @@ def test_a_studys_end_logs_its_networks_beside_the_export(study_run, store, base
         return start(*words, **how)
 
     monkeypatch.setattr(subprocess, "Popen", start_and_note)
-    running = RunningStudy(study, StudyRecord.from_json(info), options, Progress(quiet=True), follower)
+    running = RunningStudy(study, StudyRecord.from_json(info), options, Progress(), follower)
     finish_study(running, networks=True)
 
     (parent,) = parents(study_run, info)

@@ -77,7 +77,7 @@ def test_networks_that_a_studys_end_cannot_log_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(Progress, "warn", warn)
     options = StudyOptions(target="tfeid", out=str(tmp_path))
 
-    with finish.logging_networks("absent", options, Progress(quiet=True), ["--models"], alone=True):
+    with finish.logging_networks("absent", options, Progress(), ["--models"], alone=True):
         pass
 
     first, second = (text for (text,) in warn.calls)

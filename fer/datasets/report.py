@@ -102,6 +102,11 @@ class DatasetReport:
     hazards: Hazards = field(default_factory=Hazards)
     seconds: float = 0.0
 
+    @property
+    def skipped_commonest_first(self) -> list[tuple[str, SkippedFiles]]:
+        """The reasons for which files were left out, with the files, the commonest reason first."""
+        return sorted(self.skipped.items(), key=lambda item: -item[1].count)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the report as it is stored: without the fields that its kind of dataset lacks."""
         lacking = _OF_SYNTHETIC if self.kind == "real" else _OF_A_COPY

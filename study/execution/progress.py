@@ -30,16 +30,13 @@ PLAIN_EVERY = 15.0
 class Progress:
     """Prints messages, and the state of the search in a line that stays or is printed now and then.
 
-    Args:
-        quiet: Whether to print plain lines on a terminal, too.
-
     Attributes:
         reference: Source and target accuracy from which the hypervolume is measured; None for chance.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
-        self.is_live = self.console.is_terminal and not quiet
+        self.is_live = self.console.is_terminal
         self.live: Live | None = None
         self.reference: tuple[float, float] | None = None
 

@@ -10,7 +10,6 @@ from study.arguments import check_study_name
 from study.execution.progress import Progress
 from study.execution.ray_workers import RayWorkers
 from study.execution.supervisor import reason_to_end, supervise
-from study.execution.worker_loop import rung_count
 from study.execution.worker_process import spawn_worker
 from study.exit_code import ExitCode
 from study.inputs import base_config, trim_features
@@ -31,9 +30,9 @@ from study.search.initial_trials import initial_trials
 from study.search.promotion import find_promotions
 from study.storage.backend import trials_of
 from study.storage.leases import exclusive_parent, requeue_expired
-from study.storage.slots import ENDED, fill_slots, has_waiting_trial, withdraw_above
+from study.storage.slots import ENDED, fill_slots, has_waiting_trial, withdraw_waiting
 from study.tracking.follower import Follower
-from study.trials import counted_trials
+from study.trials import count_rungs, counted_trials
 
 
 def run_main_job(options: StudyOptions) -> int:
@@ -78,7 +77,7 @@ def _prepare_search_finish(options: StudyOptions, progress: Progress, follower: 
         # The study, with its baseline.
         new_record = make_record(name, options, source, target)
         study, record = begin_or_resume(new_record, options, progress, follower)
-        options = dataclasses.replace(options, rungs=rung_count(record.options))
+        options = dataclasses.replace(options, rungs=count_rungs(record))
         running = RunningStudy(study, record, options, progress, follower)
 
         with _exclusive_in_storage(running):
@@ -112,7 +111,7 @@ def search_and_export(running: RunningStudy) -> None:
 
     # Slots for the trials that are still to be finished.
     requeue_expired(study)
-    withdraw_above(study, options.rung_count)
+    withdraw_waiting(study, above_rung=options.rung_count)  # where --rungs became less
     priors = initial_trials(dataclasses.asdict(options), base)
     end_reason = reason_to_end(counted_trials(trials_of(study)), options)
     unfinished = 0

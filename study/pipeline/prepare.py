@@ -76,10 +76,9 @@ def _show_dataset(dataset: Dataset, progress: Progress) -> None:
     """Prints what a dataset holds, which files were left out, and a warning where it is synthetic."""
     sizes = " / ".join(f"{len(dataset.open(split)):,}" for split in ("train", "validation"))
     progress.say(f"  {dataset.name}: {dataset.kind}, {sizes} training / validation images, hash {dataset.digest}")
-    skipped = DatasetReport.from_json(dataset.report).skipped
+    skipped = DatasetReport.from_json(dataset.report).skipped_commonest_first
     if skipped:
-        commonest_first = sorted(skipped.items(), key=lambda item: -item[1].count)
-        reasons = "; ".join(f"{files.count:,} {reason}" for reason, files in commonest_first)
+        reasons = "; ".join(f"{files.count:,} {reason}" for reason, files in skipped)
         progress.say(f"  left out of {dataset.name}: {reasons} (python -m study.datasets {dataset.name} names them)")
     if dataset.kind == "synthetic":
         progress.warn(

@@ -132,8 +132,7 @@ def _print_skipped(report: DatasetReport, console: Console) -> None:
     table.add_column("reason")
     table.add_column("files", justify="right")
     table.add_column("such as")
-    commonest_first = sorted(report.skipped.items(), key=lambda item: -item[1].count)
-    for reason, files in commonest_first:
+    for reason, files in report.skipped_commonest_first:
         names = ", ".join(files.names[:NAMES_SHOWN])
         if files.count > NAMES_SHOWN:
             names += " …"

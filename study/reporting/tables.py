@@ -8,7 +8,6 @@ import pandas as pd
 from study.fronts import front_table, strategies_table
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.wording import (
-    count_rungs,
     dataset_label,
     describe_interpolation,
     evaluated_before,
@@ -18,7 +17,7 @@ from study.reporting.wording import (
     points_text,
 )
 from study.stored_results import Row
-from study.trials import OBJECTIVES, hyperparameter_names
+from study.trials import OBJECTIVES, count_rungs, hyperparameter_names
 
 LEVELS = (0.98, 0.95, 0.9, 0.8)
 """Shares of the baseline's source accuracy that a user may want to keep."""

@@ -9,7 +9,7 @@ from fer.errors import printable, shorten
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord, number
 from study.stored_results import Row
-from study.stored_values import is_rung
+from study.trials import count_rungs
 
 _LABELS = {
     "fer2013": "FER2013",
@@ -71,12 +71,6 @@ def folds_sentence(record: StudyRecord) -> str:
         f"{folds} networks. Dominated trials stop after the first half of the folds. The networks kept are those of "
         "the first fold."
     )
-
-
-def count_rungs(record: StudyRecord) -> int:
-    """Returns how many rungs a study has; one where its record says none, or nothing readable."""
-    rungs = record.options.get("rungs")
-    return rungs if is_rung(rungs) else 1
 
 
 def rungs_sentence(record: StudyRecord) -> str:

@@ -224,17 +224,25 @@ def _count_deaths(study: optuna.Study, place: Place) -> int:
 
 def enqueue_promoted(study: optuna.Study, trial: FrozenTrial, rung: int) -> None:
     """Enqueues the configuration of an ended trial again, on another rung."""
-    attributes = TrialAttributes.of(trial).subset(SLOT_ATTRIBUTES)
-    attributes |= {"slot": slot_of(trial), "rung": rung, "promoted_from": trial.number}
-    study.enqueue_trial(dict(trial.params), user_attrs=attributes)
+    _enqueue_again(study, trial, rung=rung, promoted_from=trial.number)
 
 
 def _copy(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Enqueues a trial again for its place, with its hyperparameters and nothing else of what it left."""
-    attributes = TrialAttributes.of(trial).subset(SLOT_ATTRIBUTES)
-    attributes |= {"slot": slot_of(trial), "copy_of": trial.number}
+    """Enqueues a trial again for its place."""
+    _enqueue_again(study, trial, copy_of=trial.number)
+
+
+def _enqueue_again(study: optuna.Study, trial: FrozenTrial, **attributes: int) -> None:
+    """Enqueues a trial with another's hyperparameters and slot, and nothing else of what that one left.
+
+    Args:
+        study: The study.
+        trial: The other trial.
+        attributes: What the new trial has besides, or in place of what it takes over.
+    """
+    taken_over = TrialAttributes.of(trial).subset(SLOT_ATTRIBUTES) | {"slot": slot_of(trial)}
     parameters = enqueued_parameters(trial) | trial.params
-    study.enqueue_trial(parameters, user_attrs=attributes)
+    study.enqueue_trial(parameters, user_attrs=taken_over | attributes)
 
 
 def has_diverged(trial: FrozenTrial) -> bool:
@@ -268,17 +276,15 @@ def discard_trial(
         return False
 
 
-def withdraw_waiting(study: optuna.Study) -> None:
-    """Takes all trials that wait out of every count: no worker begins another."""
-    for trial in trials_of(study):
-        if trial.state == TrialState.WAITING:
-            discard_trial(study, trial, "withdrawn")
+def withdraw_waiting(study: optuna.Study, above_rung: int = 0) -> None:
+    """Takes trials that wait out of every count: no worker begins them.
 
-
-def withdraw_above(study: optuna.Study, rung: int) -> None:
-    """Takes the trials that wait on a rung above this one out of every count, as after --rungs became less."""
+    Args:
+        study: The study.
+        above_rung: The trials on rungs above this one are meant; above 0, all are.
+    """
     for trial in trials_of(study):
-        if trial.state == TrialState.WAITING and rung_of(trial) > rung:
+        if trial.state == TrialState.WAITING and rung_of(trial) > above_rung:
             discard_trial(study, trial, "withdrawn")
 
 
