@@ -153,11 +153,17 @@ def trials_left(ended: list[FrozenTrial], total: int, rungs: int) -> float:
         seconds = [number for number in of_rung if number is not None]
         durations.append(float(np.mean(seconds)) if seconds else FACTOR * durations[-1])
 
-    # What is left on each rung.
+    # What is left on each rung: of all that are expected there, those that have not ended.
     left = 0.0
+    expected = total
     for rung in range(1, rungs + 1):
-        missing = total // ETA ** (rung - 1) - sum(rung_of(trial) == rung for trial in ended)
-        left += max(0, missing) * durations[rung]
+        ended_here = sum(rung_of(trial) == rung for trial in ended)
+        left += max(0, expected - ended_here) * durations[rung]
+
+        # At least 1/ETA is promoted; more, where more was promoted so far.
+        ended_above = sum(rung_of(trial) == rung + 1 for trial in ended)
+        promoted_share = ended_above / ended_here if ended_here else 0.0
+        expected = max(expected // ETA, round(expected * promoted_share))
 
     mean = float(np.mean([TrialAttributes.of(trial).seconds or 0.0 for trial in ended])) if ended else 0.0
     if not mean:
