@@ -32,7 +32,7 @@ from fer.config import AdaptationConfig
 from fer.model import weights
 from fer.model.weights import Baseline
 from study.execution.trial_context import open_trial_context
-from study.fronts import find_knee, front_table
+from study.fronts import find_recommended, front_table
 from study.machine import hardware, versions
 from study.pareto import hypervolume
 from study.record import DOMAINS, StudyRecord
@@ -158,7 +158,7 @@ def evaluate(args: argparse.Namespace, target: str, contender: str, division: in
     of_baseline = test_accuracies(task, task.baseline)
 
     # The recommended one: what validation says, and what test images say.
-    knee = find_knee(front)
+    knee = find_recommended(front)
     expected = None if knee is None else [float(knee[f"{domain}_val"]) for domain in DOMAINS]
     recommended = None if knee is None else accuracies[knee["model"]]
 

@@ -24,6 +24,6 @@ class InitialTrial:
         """Where the user's own initial trial comes from; empty for one of the search space."""
         return self.user_attrs.get("prior") or ""
 
-    def enqueue(self, study: "Study", slot: int) -> None:
-        """Enqueues the trial for a slot."""
-        study.enqueue_trial(self.params, user_attrs=self.user_attrs | {"slot": slot})
+    def enqueue(self, study: "Study", slot: int, fold: int = 0) -> None:
+        """Enqueues the trial for a slot, to be validated on a fold."""
+        study.enqueue_trial(self.params, user_attrs=self.user_attrs | {"slot": slot, "fold": fold})

@@ -16,21 +16,53 @@ from study.trials import (
     evaluated_interpolations,
     finished_trials,
     hyperparameter_names,
+    interpolation_name,
     model_file,
     parse_interpolation_name,
 )
+
+EXPECTED = "expected/{}/{}"
+"""The column of what a search says of a network, by a name of EXPECTED_VALUES and the network's interpolation point; in
+the row of the recipe's first trial (`study.search.expected_table`)."""
+INTERVALS = ("source_lower", "source_upper", "target_lower", "target_upper")
+EXPECTED_VALUES = (
+    *OBJECTIVES, *INTERVALS, "observed_source_val", "observed_target_val", "probability", "folds", "trainings", "role",
+)  # fmt: skip
+"""What a search says of a network: expected accuracies with their 90 % intervals, what it showed, how probably it is on
+the front, on how many folds and how often it was trained, and its role."""
+RECOMMENDED, KEEPS_MORE, LEARNS_MORE = "recommended", "keeps more", "learns more"
+"""The roles of the recommended network and of its neighbours on the front; other networks have the role ""."""
 
 
 def candidate_networks(table: pd.DataFrame) -> pd.DataFrame:
     """Returns the networks that compete for the front: adapted ones of finished trials, then interpolated ones.
 
-    A network that forgets more of the source than its study allows does not compete.
+    A network that forgets more of the source than its study allows does not compete. Where the table says what is
+    expected of networks, a network that was trained several times competes once, with its expected accuracies.
 
     Columns: those of the table, with the network's own objectives; search_alpha and search_slope, where the search
-    interpolated it (see `study.trials.model_file`), 1 and 0 for an adapted network. The table's alpha is a
-    hyperparameter instead, by which a trial interpolates its own result.
+    interpolated it (see `study.trials.model_file`), 1 and 0 for an adapted network; of EXPECTED_VALUES, those besides
+    the objectives, where the table has them. The table's alpha is a hyperparameter instead, by which a trial
+    interpolates its own result.
     """
     finished = finished_trials(table)
+    networks = _expected_networks(finished) if has_expectations(table) else _observed_networks(finished)
+
+    # A trial that did not evaluate a point has no objectives there.
+    networks = networks.dropna(subset=OBJECTIVES)
+    if MIN_SOURCE_MEASURE in networks:
+        forgets = networks["source_val"] < networks[MIN_SOURCE_MEASURE]
+        networks = networks[~forgets]
+    return networks.reset_index(drop=True)
+
+
+def has_expectations(table: pd.DataFrame) -> bool:
+    """Returns whether a table says what is expected of its networks."""
+    return EXPECTED.format(OBJECTIVES[0], interpolation_name(1.0, 0.0)) in table
+
+
+def _observed_networks(finished: pd.DataFrame) -> pd.DataFrame:
+    """Returns the networks of finished trials with the accuracies that each showed."""
     adapted = finished.assign(search_alpha=1.0, search_slope=0.0)
 
     # Interpolated networks: for each interpolation point a row of each trial, with the point's objectives.
@@ -40,13 +72,19 @@ def candidate_networks(table: pd.DataFrame) -> pd.DataFrame:
         columns = {objective: INTERPOLATED_COLUMN.format(objective, interpolation) for objective in OBJECTIVES}
         objectives = {objective: finished[column] for objective, column in columns.items()}
         interpolated.append(finished.assign(search_alpha=alpha, search_slope=slope, **objectives))
+    return pd.concat([adapted, *interpolated])
 
-    # A trial that did not evaluate a point has no objectives there.
-    networks = pd.concat([adapted, *interpolated]).dropna(subset=OBJECTIVES)
-    if MIN_SOURCE_MEASURE in networks:
-        forgets = networks["source_val"] < networks[MIN_SOURCE_MEASURE]
-        networks = networks[~forgets]
-    return networks.reset_index(drop=True)
+
+def _expected_networks(finished: pd.DataFrame) -> pd.DataFrame:
+    """Returns the networks of recipes with what is expected of each."""
+    start = EXPECTED.format(OBJECTIVES[0], "")
+    points = [column.removeprefix(start) for column in finished.columns if column.startswith(start)]
+    networks = []
+    for point in points:
+        alpha, slope = parse_interpolation_name(point)
+        values = {name: finished[EXPECTED.format(name, point)] for name in EXPECTED_VALUES}
+        networks.append(finished.assign(search_alpha=alpha, search_slope=slope, **values))
+    return pd.concat(networks)
 
 
 def hypervolume_over_trials(
@@ -80,22 +118,27 @@ def hypervolume_over_trials(
 
 
 def front_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns the non-dominated networks, sorted by source_val.
+    """Returns the non-dominated networks, sorted by source_val, and the networks with a role that are not among them.
 
     Columns: trial, alpha (how far the network is from the baseline, 1 is the adapted network itself), strategy, every
-    other hyperparameter, source_val, target_val, model (its file in the study's folder).
+    other hyperparameter, source_val, target_val, where they are known those of EXPECTED_VALUES and the rung, model (its
+    file in the study's folder).
 
     Args:
         table: Of `study.trials.trials_table`.
     """
     networks = candidate_networks(table)
     on_front = non_dominated(networks[OBJECTIVES].to_numpy(float))
+    has_roles = "role" in networks
+    if has_roles:
+        on_front |= (networks["role"] != "").to_numpy()
     rows = networks[on_front].sort_values("source_val", kind="stable")
 
     # Columns: alpha follows below, and "trial" is the number, whatever hyperparameter a foreign storage calls so.
     names = hyperparameter_names(table)
     others = [name for name in names if name not in ("alpha", "trial")]
-    result = rows[["number", "strategy", *others, *OBJECTIVES]].rename(columns={"number": "trial"})
+    known = ["rung", *EXPECTED_VALUES[len(OBJECTIVES) :]] if has_roles else []
+    result = rows[["number", "strategy", *others, *OBJECTIVES, *known]].rename(columns={"number": "trial"})
 
     # A network may be interpolated twice: by the trial itself, with its hyperparameters alpha and alpha_slope, and then
     # by the search. The front shows where it lies after both.
@@ -126,6 +169,21 @@ def model_names(networks: pd.DataFrame) -> list[str]:
         networks: Rows of `candidate_networks`.
     """
     return [model_file(*row) for row in networks[["number", "search_alpha", "search_slope"]].itertuples(index=False)]
+
+
+def find_recommended(front: pd.DataFrame) -> pd.Series | None:
+    """Returns the network that the user is told to take, None where there is none to recommend.
+
+    It is the one that a search's rule names (`study.search.recommendation_rule`); on the front of an older study, whose
+    trials kept no answers per image, the knee.
+
+    Args:
+        front: Of `front_table`.
+    """
+    if "role" not in front:
+        return find_knee(front)
+    recommended = front[front["role"] == RECOMMENDED]
+    return None if recommended.empty else recommended.iloc[0]
 
 
 def find_knee(front: pd.DataFrame) -> pd.Series | None:
@@ -175,7 +233,8 @@ def strategies_table(
         for state in STATES.values():
             row[state] = int((group["state"] == state).sum())
 
-        finished = finished_trials(group)
+        networks = candidate_networks(group)
+        finished = networks[networks["search_alpha"] == 1]
         best_first = finished.sort_values(["target_val", "source_val"], ascending=False, kind="stable")
         row["best_target"] = _first(best_first["target_val"])
         row["source_there"] = _first(best_first["source_val"])

@@ -27,6 +27,7 @@ MOST_WORKERS = 1024
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 DEFAULT_TRIALS = 200
 DEFAULT_RUNGS = 3
+DEFAULT_RACE = 0.3
 PAPER_TRIALS = 9
 """Points of the paper's grid."""
 
@@ -164,13 +165,27 @@ class StudyOptions:
             "Leave it out to run all trials.",
         ),
     )  # fmt: skip
-    folds: int = option(
-        0, "judge each trial by K trainings, every image of the target in validation once; K times the price",
+    folds: int | None = option(
+        None,
+        "parts of the target's people, of which each trial leaves one out and is judged by it, in turn; 1: the same "
+        "people judge every trial (default: from the target's people, 5 at most; preset tiny and the paper's space: 1)",
         group="search", parse=integer, metavar="K",
         check=must(
-            "--folds is two at least", lambda folds: folds == 0 or 2 <= folds <= 1000,
+            "--folds is between 1 and 100", lambda folds: 1 <= folds <= 100,
             "Give the number of folds, or leave it out.",
         ),
+    )  # fmt: skip
+    race: float | None = option(
+        None,
+        "what training finalists on further folds and with further seeds may cost, as a share of the search's cost; "
+        f"0: nothing (default: {DEFAULT_RACE:g}; preset tiny and the paper's space: 0)",
+        group="search", parse=decimal, metavar="SHARE", resumable=True,
+        check=must("--race is a share from 0 to 10", lambda share: 0 <= share <= 10, "Try 0.5, or leave it out."),
+    )  # fmt: skip
+    keep: float = option(
+        0.95, "share of the baseline's source accuracy that the recommended network keeps (default: %(default)g)",
+        group="search", parse=decimal, metavar="SHARE", resumable=True, everyday=True,
+        check=must("--keep is a share from 0 to 1", lambda share: 0 <= share <= 1, "Try 0.95, or leave it out."),
     )  # fmt: skip
     seed: int = option(
         0, "of everything random (default: 0)", group="search", parse=integer, metavar="N", everyday=True,
@@ -313,7 +328,7 @@ def study_name(options: StudyOptions, source: str, target: str, synthetic: bool)
     parts += [options.space, options.preset]
     if options.amount == 0.5:
         parts.append("half")
-    if options.folds != 0:
+    if options.folds is not None:
         parts.append(f"folds{options.folds}")
     if options.seed != 0:
         parts.append(f"seed{options.seed}")

@@ -20,6 +20,7 @@ from study.stored_values import (
     encodable,
     is_confusion,
     is_count,
+    is_fold,
     is_name,
     is_number,
     is_plain,
@@ -137,6 +138,28 @@ def _is_vector(value: object) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
 
 
+def _is_course(value: object) -> bool:
+    """Returns whether a value is what a race knew: numbers by name."""
+    return isinstance(value, Mapping) and all(map(is_number, value.values()))
+
+
+def _is_list_of_points(value: object) -> bool:
+    """Returns whether a value is a list of interpolation points, each alpha and slope."""
+    return isinstance(value, list | tuple) and all(map(_is_vector, value))
+
+
+def _are_counts(value: object) -> bool:
+    """Returns whether a value is a list of whole numbers that count something."""
+    return isinstance(value, list | tuple) and all(map(is_count, value))
+
+
+def _are_answers(value: object) -> bool:
+    """Returns whether a value holds answers: by interpolation point, for each domain a text."""
+    if not isinstance(value, Mapping):
+        return False
+    return all(isinstance(of_point, Mapping) and all(map(is_text, of_point.values())) for of_point in value.values())
+
+
 def _is_decimal(text: str) -> bool:
     """Returns whether a text is a plain number from 0 to 1, as names of rungs and of interpolated networks hold it."""
     units, _, decimals = text.partition(".")
@@ -179,5 +202,12 @@ _ATTRIBUTES: Mapping[str, Callable[[object], bool]] = {
     "copy_of": is_count,
     "slot": is_count,
     "rung": is_rung,
+    "fold": is_fold,
+    "repeat": is_count,
+    "race": _is_course,
+    "handed_over": _is_list_of_points,
+    "recipe_of": is_count,
+    "parts": _are_counts,
+    "answers": _are_answers,
     "promoted_from": is_count,
 }

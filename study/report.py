@@ -39,8 +39,8 @@ def export_again(arguments: list[str] | None) -> int:
     from study.fronts import front_table  # noqa: PLC0415
     from study.reporting.export import export  # noqa: PLC0415
     from study.reporting.terminal import for_terminal  # noqa: PLC0415
+    from study.search.expected_table import expected_table  # noqa: PLC0415
     from study.tracking.models import damage_warning, damaged_networks  # noqa: PLC0415
-    from study.trials import trials_table  # noqa: PLC0415
 
     # Export.
     stored_record, trials = open_study(args.study, Path(args.out), args.storage)
@@ -48,7 +48,7 @@ def export_again(arguments: list[str] | None) -> int:
     written = export(stored_record, trials, folder)
 
     # Say what the user should know.
-    rows = trials_table(trials)
+    rows = expected_table(StudyRecord.from_json(stored_record), trials)
     damaged = damaged_networks(front_table(rows), folder)
     if damaged:
         print(f"warning: {damage_warning(damaged)}", file=sys.stderr)

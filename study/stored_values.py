@@ -10,8 +10,8 @@ from fer.expressions import EXPRESSIONS
 from study.presets import MOST_RUNGS
 from study.record import DOMAINS
 
-LONGEST_TEXT = 20_000
-"""Characters of a text: more than this program writes by far."""
+LONGEST_TEXT = 1_000_000
+"""Characters of a text: more than this program writes, which is the answers on some million images."""
 DEEPEST = 12
 """Levels of nesting: more than this program writes by far."""
 LARGEST_INTEGER = 2**63 - 1
@@ -69,6 +69,11 @@ def is_count(value: object) -> TypeGuard[int]:
 def is_rung(value: object) -> TypeGuard[int]:
     """Returns whether a value is the number of a rung, from 1."""
     return is_count(value) and 1 <= value <= MOST_RUNGS
+
+
+def is_fold(value: object) -> TypeGuard[int]:
+    """Returns whether a value is the number of a fold, from 0, or -1 where none is held out."""
+    return value == -1 or is_count(value)
 
 
 def is_share(value: object) -> TypeGuard[int | float]:

@@ -71,6 +71,24 @@ class TrialAttributes:
     promoted_from = _Attribute[int]()
     """The number of the trial with the same configuration on the rung below."""
 
+    fold = _Attribute[int]()
+    """The fold of the target that the trial validates on, from 0; -1 where none is held out. Older trials have none."""
+
+    repeat = _Attribute[int]()
+    """How many trainings of its configuration came before on the same rung and fold; each trains with another seed."""
+
+    race = _Attribute[dict[str, Any]]()
+    """Of a trial that the race asked for: what was known when it was asked for (`study.search.race_course`)."""
+
+    handed_over = _Attribute[list[list[float]]]()
+    """Of a trial that makes networks to hand over: alpha and slope of each."""
+
+    recipe_of = _Attribute[int]()
+    """Of such a trial: the number of the trial by which its recipe is called."""
+
+    parts = _Attribute[list[int]]()
+    """Of such a trial: the numbers of the trials whose networks it averages."""
+
     prior = _Attribute[str]()
     """Where an initial trial of the user comes from: its --try, or a trial of an earlier study."""
 
@@ -113,6 +131,9 @@ class TrialAttributes:
     confusion = _Attribute[dict[str, list[list[int]]]]()
     """The confusion matrix of each domain."""
 
+    answers = _Attribute[dict[str, dict[str, str]]]()
+    """By interpolation point and domain, the images on which its network is right (`study.search.stored_answers`)."""
+
     seconds = _Attribute[float]()
     """How long it took."""
 
@@ -138,7 +159,10 @@ class TrialAttributes:
 NAMES = frozenset(name for name, value in vars(TrialAttributes).items() if isinstance(value, _Attribute))
 """The stored names of all attributes."""
 
-SLOT_ATTRIBUTES = ("slot", "named", "keep", "replicate", "rung", "promoted_from", "prior")
+SLOT_ATTRIBUTES = (
+    "slot", "named", "keep", "replicate", "rung", "promoted_from", "fold", "repeat", "race", "handed_over", "recipe_of",
+    "parts", "prior",
+)  # fmt: skip
 """What a slot gives to each of its trials; all else is what became of one of them."""
 
 

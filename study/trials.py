@@ -34,13 +34,21 @@ RETENTION_CONSTRAINT = "retention"
 it is broken."""
 
 # The columns that every table has.
-_FIXED = ("number", "state", "rung", "promoted_from", "strategy", *OBJECTIVES, "seconds", "reason")
+_FIXED = ("number", "state", "rung", "promoted_from", "fold", "repeat", "strategy", *OBJECTIVES, "seconds", "reason")
 
 
 def counted_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Returns the trials that count, by number: ended ones, without those that a clean copy replaced."""
-    ended = [trial for trial in trials if trial.state.name in STATES and not TrialAttributes.of(trial).lost]
-    return sorted(ended, key=lambda trial: trial.number)
+    """Returns the trials that count, by number: ended ones that judge a network.
+
+    Left out are those that a clean copy replaced, and those that made networks to hand over.
+    """
+    counted = []
+    for trial in trials:
+        attributes = TrialAttributes.of(trial)
+        judges = not attributes.lost and attributes.handed_over is None
+        if trial.state.name in STATES and judges:
+            counted.append(trial)
+    return sorted(counted, key=lambda trial: trial.number)
 
 
 def read_counted_trials(trials: Iterable[FrozenTrial]) -> Reading:
@@ -56,8 +64,10 @@ def trials_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
     """Returns one row per counted trial.
 
     Columns: number, state (finished, stopped or failed), rung (from 1), promoted_from (the number of the trial with the
-    same configuration on the rung below; empty on the first), strategy, every hyperparameter, source_val, target_val,
-    the other measures, both objectives at each share of the budget where they were measured, seconds, reason.
+    same configuration on the rung below; empty on the first), fold (of the target, by which the trial is judged, from
+    0), repeat (how many trainings of the configuration came before on this rung and fold), strategy, every
+    hyperparameter, source_val, target_val, the other measures, both objectives at each share of the budget where they
+    were measured, seconds, reason.
     Hyperparameters are the columns between strategy and source_val (`hyperparameter_names`), so that a table read back
     from its csv still knows them. Values are untouched: floats round-trip exactly.
     """
@@ -79,6 +89,8 @@ def trials_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
         "state": [STATES[trial.state.name] for trial in counted],
         "rung": [each.rung or 1 for each in attributes],
         "promoted_from": [each.promoted_from for each in attributes],
+        "fold": [each.fold or 0 for each in attributes],
+        "repeat": [each.repeat or 0 for each in attributes],
         "strategy": [each.strategy for each in attributes],
     }
     columns |= {name: [row.get(name) for row in configs] for name in config_names}

@@ -4,6 +4,7 @@ An adaptation freezes layers, draws its whole schedule of samples beforehand fro
 features of exactly these samples are in the feature cache, and then trains the remaining layers on them.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import nn
@@ -11,11 +12,12 @@ from torch import nn
 from fer.adaptation.draws import Draws
 from fer.adaptation.evaluation import feature_cut
 from fer.adaptation.member import AdaptationRun, start_network, train_member
-from fer.adaptation.plan import Adapted, EvaluationPlan, Interpolated, OnRung
+from fer.adaptation.plan import Adapted, EvaluationPlan, Interpolated, InterpolationPoint, OnRung
 from fer.adaptation.scoring import Evaluation, Scorer, without_interpolation
 from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig
 from fer.evaluation.metrics import forgetting
+from fer.model.interpolation import average
 from fer.training.loop import Diverged
 
 
@@ -58,6 +60,30 @@ def adapt(
         raise
     run.delete_checkpoints()
     return adapted
+
+
+def average_adapted(
+    task: AdaptationTask,
+    config: AdaptationConfig,
+    seed: int,
+    networks: Sequence[nn.Sequential],
+    interpolation_points: Sequence[InterpolationPoint] = (),
+) -> Adapted:
+    """Averages networks that one configuration made on several folds, and interpolates from the baseline to that.
+
+    Args:
+        task: In which the average and the interpolated networks are evaluated.
+        config: Hyperparameters of the networks' adaptation.
+        seed: Of the samples from which batch-norm statistics of interpolated networks are estimated.
+        networks: One at least.
+        interpolation_points: Of the interpolated networks.
+    """
+    draws = Draws(task, config, seed, feature_cut(task, config))
+    scorer = Scorer(draws, EvaluationPlan(interpolation_points=interpolation_points))
+    network = networks[0] if len(networks) == 1 else average(networks)
+    evaluation = scorer.evaluate(network)
+    interpolated = [scorer.evaluate_interpolated(network, alpha, slope) for alpha, slope in interpolation_points]
+    return Adapted(network, [], evaluation.measures, False, interpolated, evaluation.confusion, evaluation.logits)
 
 
 def _train_and_evaluate(run: AdaptationRun) -> Adapted:

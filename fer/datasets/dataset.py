@@ -38,13 +38,14 @@ class Division:
     """How training and validation images are divided again.
 
     Attributes:
-        number: Of the fold that is validation, 0…count - 1; the others are training.
-        count: Folds, by subject where subjects are known.
+        number: Of the fold that is validation, 0…count - 1; the others are training. None where all images are
+            training, and validation is as on disk.
+        count: Folds, by subject where subjects are known; 1 where all images are training.
         seed: Of the folds.
         stored_digest: The digest of the dataset on disk, whose images all divisions share.
     """
 
-    number: int
+    number: int | None
     count: int
     seed: int
     stored_digest: str
@@ -101,6 +102,14 @@ class Dataset:
         digest = f"{seed_from(self.digest, 'division', number, count, seed):016x}"
         return replace(self, digest=digest, division=Division(number, count, seed, self.digest))
 
+    def united(self) -> "Dataset":
+        """Returns this dataset with its validation images among the training images.
+
+        Its validation split stays as on disk: accuracies on it are those of images that were trained on.
+        """
+        digest = f"{seed_from(self.digest, 'united'):016x}"
+        return replace(self, digest=digest, division=Division(None, 1, 0, self.digest))
+
     def divisions(self) -> int:
         """Returns the number of folds of training and validation images of which each is as large as validation is."""
         train = self._read("train")
@@ -125,6 +134,19 @@ class Dataset:
         rows = self.rows(split)
         return Split(pool.images[rows], pool.labels[rows], pool.subjects[rows])
 
+    def fold_of_images(self, count: int, seed: int) -> np.ndarray:
+        """Returns the number of the fold that each image of the pool is in, int64 (n,).
+
+        Args:
+            count: Folds, by subject where subjects are known.
+            seed: Of the folds.
+
+        Raises:
+            InputError: There are fewer subjects or images than folds.
+        """
+        self._pool()
+        return _folds(self.folder, self.kind, count, seed)
+
     def pool(self) -> Split:
         """Returns the training and validation images together, which all divisions share."""
         return self._pool()[0]
@@ -135,9 +157,13 @@ class Dataset:
             return None
         _, groups = self._pool()
         division = self.division
-        held_out = _folds(self.folder, self.kind, division.count, division.seed) == division.number
+        if division.number is None:
+            held_out = np.zeros(len(groups), bool)
+        else:
+            held_out = _folds(self.folder, self.kind, division.count, division.seed) == division.number
         if split == "validation":
-            return np.flatnonzero(held_out)
+            on_disk = np.arange(len(self._read("train")), len(groups))
+            return on_disk if division.number is None else np.flatnonzero(held_out)
 
         # Training is without copies of what is in validation or in test, unless copies are kept.
         report = self.parse_report()

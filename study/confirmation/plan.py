@@ -23,9 +23,10 @@ from study.inputs import base_config
 from study.options import StudyOptions
 from study.record import DOMAINS, StudyRecord
 from study.reporting.paper_table import AMOUNTS
+from study.search.expected_table import expected_table
 from study.storage.backend import trials_of
 from study.trial_attributes import TrialAttributes
-from study.trials import read_counted_trials, trials_table
+from study.trials import read_counted_trials
 
 if TYPE_CHECKING:
     import optuna
@@ -78,7 +79,7 @@ def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
     """
     record = StudyRecord.from_json(study.user_attrs["study"])
     trials = trials_of(study)
-    table = trials_table(trials)
+    table = expected_table(record, trials)
     front = front_table(table)
     if front.empty:
         raise InputError("a study to confirm has a finished trial", study.study_name, "Let it go on with study.run.")

@@ -32,7 +32,7 @@ def divide_target(context: "TrialContext", seed: int) -> "AdaptationTask":
     paired.
     """
     task = context.task
-    count = count_divisions(task.target, context.folds)
+    count = count_divisions(task.target, context.plan.folds)
     rounds, fold = divmod(seed, count)
     return replace(task, target=task.target.divided(fold, count, context.seed + rounds))
 

@@ -123,7 +123,7 @@ def _confirm(study: "optuna.Study", record: StudyRecord, options: ConfirmationOp
     confirmation = train_and_evaluate(assignment, trainings, workers, record_now)
 
     # What the answers say.
-    truth = read_ground_truth(datasets, study_options.folds)
+    truth = read_ground_truth(datasets, study_options.folds or 1)
     results = collect_results(confirmation, folder, truth)
     return dataclasses.replace(confirmation, finished=time_now(), results=results.to_json())
 

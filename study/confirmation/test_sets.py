@@ -34,7 +34,7 @@ def read_ground_truth(datasets: Mapping[str, "Dataset"], folds: int) -> GroundTr
 
     Args:
         datasets: By domain.
-        folds: Of the study, 0 for none.
+        folds: Of the study, 1 for none.
     """
     tests = {domain: datasets[domain].open_test() for domain in DOMAINS}
     labels = {domain: np.asarray(split.labels) for domain, split in tests.items()}
@@ -49,7 +49,7 @@ def count_test_images(dataset: "Dataset") -> int:
 
 def count_divisions(target: "Dataset", folds: int) -> int:
     """Returns how many divisions seeds take in turn: the study's folds, or as many as the validation split fits in."""
-    return folds or target.divisions()
+    return folds if folds > 1 else target.divisions()
 
 
 def describe_test_set(dataset: "Dataset") -> dict[str, Any]:

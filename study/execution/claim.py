@@ -1,7 +1,6 @@
 """How a worker gets its next trial: it claims a waiting one, and a sampler suggests its hyperparameters.
 
-A promotion that is due is enqueued first. Two workers may both enqueue it: then the one that is claimed second is given
-up, as the second trial of any place is (`study.storage.slots`).
+What is due, a promotion for instance, is enqueued first (`study.search.next_training`).
 """
 
 import optuna
@@ -9,16 +8,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fer.seeding import seed_from
 from study.options import current_sampler
-from study.search.promotion import find_promotions
+from study.search.next_training import find_due_trainings
+from study.search.plan import SearchPlan
 from study.search.samplers import SamplerView, make_sampler
 from study.storage.backend import one_change_at_a_time, trials_of
 from study.storage.leases import identity_of_process
 from study.storage.optuna_private import open_trial, storage_number, storage_of
-from study.storage.slots import ENDED, discard_trial, enqueue_promoted, place_of, place_owners, rung_of
+from study.storage.slots import ENDED, RACE_ENDED, discard_trial, enqueue_again, place_of, place_owners, rung_of
 from study.trial_attributes import TrialAttributes
 
 
-def claim_trial(study: optuna.Study, sampler: str, seed: int, rungs: int = 1) -> optuna.Trial | None:
+def claim_trial(study: optuna.Study, sampler: str, seed: int, plan: SearchPlan | None = None) -> optuna.Trial | None:
     """Takes the next waiting trial for this process, or returns None when no trial is left.
 
     The sampler is made again for each trial, with a seed from the study's seed and the trial's number: a resumed study
@@ -28,13 +28,14 @@ def claim_trial(study: optuna.Study, sampler: str, seed: int, rungs: int = 1) ->
         study: The study.
         sampler: The sampler's name, as on the command line or in the record of an older study.
         seed: The study's seed.
-        rungs: How many rungs the study has.
+        plan: The course of the study's search; None for one budget and nothing after it.
 
     Raises:
         InputError: The sampler is one that this version no longer has.
     """
     sampler = current_sampler(sampler)
-    enqueue_promotion(study, rungs)
+    plan = plan or SearchPlan()
+    enqueue_due(study, plan)
     for waiting in waiting_trials(study):
         # Another process may be faster.
         if not take_trial(study, waiting):
@@ -49,16 +50,16 @@ def claim_trial(study: optuna.Study, sampler: str, seed: int, rungs: int = 1) ->
         # Nothing is suggested yet: the search space will ask the trial, and the trial this sampler.
         storage, _ = storage_of(study)
         seeded = make_sampler(sampler, seed_from(seed, waiting.number))
-        return open_trial(SamplerView(study.study_name, storage, seeded), waiting)
+        return open_trial(SamplerView(study.study_name, storage, seeded, plan), waiting)
     return None
 
 
-def enqueue_promotion(study: optuna.Study, rungs: int) -> None:
-    """Enqueues the promotion that is due first, where one is; none once the study has ended by --patience."""
-    if rungs == 1 or study.user_attrs.get(ENDED):
-        return
-    for promotion in find_promotions(trials_of(study), rungs)[:1]:
-        enqueue_promoted(study, promotion.trial, promotion.rung)
+def enqueue_due(study: optuna.Study, plan: SearchPlan) -> None:
+    """Enqueues the trainings that are due next, where any are."""
+    ended = study.user_attrs.get(ENDED)
+    race_ended = study.user_attrs.get(RACE_ENDED)
+    for due in find_due_trainings(trials_of(study), plan, has_ended=bool(ended), is_over=bool(race_ended)):
+        enqueue_again(study, due.trial, due.place, **due.attributes)
 
 
 def waiting_trials(study: optuna.Study) -> list[FrozenTrial]:

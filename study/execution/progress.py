@@ -13,15 +13,17 @@ from rich.text import Text
 
 from fer.errors import printable
 from fer.expressions import CHANCE
-from study.fronts import find_knee, front_table
+from study.fronts import find_recommended, front_table
 from study.pareto import hypervolume, non_dominated
 from study.presets import FACTOR
 from study.record import DOMAINS, StudyRecord
 from study.reporting.wording import SYNTHETIC, dataset_label, format_percent
+from study.search.fold_effects import comparable_vectors
+from study.search.plan import SearchPlan
 from study.search.promotion import ETA
-from study.storage.slots import on_first_rung, rung_of
+from study.storage.slots import is_of_search, on_first_rung, rung_of
 from study.trial_attributes import TrialAttributes
-from study.trials import OBJECTIVES, objective_vectors
+from study.trials import OBJECTIVES
 
 PLAIN_EVERY = 15.0
 """Seconds between two plain lines."""
@@ -42,7 +44,7 @@ class Progress:
 
         # How far the search is, on the monotonic clock.
         self.total = 0
-        self.rungs = 1
+        self.plan = SearchPlan()
         self.ended_before = 0
         self.started = time.monotonic()
         self.printed = self.started
@@ -60,16 +62,16 @@ class Progress:
         """Prints anything that rich can draw."""
         self.console.print(thing)
 
-    def begin(self, total: int, before: int, rungs: int = 1) -> None:
+    def begin(self, total: int, before: int, plan: SearchPlan | None = None) -> None:
         """Starts the clock of a search.
 
         Args:
             total: How many configurations the study is to try.
             before: How many trials have ended already.
-            rungs: How many rungs the study has.
+            plan: The course of the study's search.
         """
         self.total = total
-        self.rungs = rungs
+        self.plan = plan or SearchPlan()
         self.ended_before = before
         self.started = time.monotonic()
 
@@ -105,21 +107,25 @@ class Progress:
         Args:
             ended: The trials that count.
         """
-        # The front of all networks of finished trials.
+        # The front of all networks of the search, each as its own fold shows it, without what the fold adds.
         states = [trial.state.name for trial in ended]
+        finished = [trial for trial in ended if trial.state.name == "COMPLETE" and is_of_search(trial)]
         points = []
-        for trial in ended:
-            if trial.state.name == "COMPLETE":
-                points += objective_vectors(trial)
+        for vectors in comparable_vectors(finished, self.plan).values():
+            points += vectors
 
         front_size = int(non_dominated(points).sum()) if points else 0
         volume = hypervolume(points, self.reference or (CHANCE, CHANCE)) if points else 0.0
 
         # With rungs a configuration has several trials.
         tried = on_first_rung(ended)
+        raced = [trial for trial in ended if not is_of_search(trial)]
         counted = f"{len(tried)}/{self.total} trials"
-        if self.rungs > 1:
-            counted = f"{len(tried)}/{self.total} configurations, {len(ended) - len(tried)} promotions"
+        if self.plan.rungs > 1 or raced:
+            promotions = len(ended) - len(tried) - len(raced)
+            counted = f"{len(tried)}/{self.total} configurations, {promotions} promotions"
+        if raced:
+            counted += f", {len(raced)} in the race"
         phrases = [
             f"{counted}: {states.count('COMPLETE')} finished, "
             f"{states.count('PRUNED')} stopped, {states.count('FAIL')} failed",
@@ -132,20 +138,21 @@ class Progress:
         ended_here = len(ended) - self.ended_before
         if ended_here:
             pace = elapsed / ended_here
-            left = pace * trials_left(ended, self.total, self.rungs)
+            left = pace * trials_left(ended, self.total, self.plan)
             phrases += [f"{pace:.1f} s/trial", f"{clock(left)} left"]
         phrases.append(f"{clock(elapsed)} so far")
         return " · ".join(phrases)
 
 
-def trials_left(ended: list[FrozenTrial], total: int, rungs: int) -> float:
+def trials_left(ended: list[FrozenTrial], total: int, plan: SearchPlan) -> float:
     """Returns how many trials of the mean duration so far take as long as what is left of a search.
 
     Args:
         ended: The trials that count.
         total: How many configurations the study is to try.
-        rungs: How many rungs the study has.
+        plan: The course of the study's search.
     """
+    rungs = plan.rungs
     # The mean duration on each rung; where none has ended, a multiple of that on the rung below.
     durations = [0.0]
     for rung in range(1, rungs + 1):
@@ -155,20 +162,24 @@ def trials_left(ended: list[FrozenTrial], total: int, rungs: int) -> float:
 
     # What is left on each rung: of all that are expected there, those that have not ended.
     left = 0.0
+    whole = 0.0
     expected = total
     for rung in range(1, rungs + 1):
-        ended_here = sum(rung_of(trial) == rung for trial in ended)
+        ended_here = sum(rung_of(trial) == rung and is_of_search(trial) for trial in ended)
         left += max(0, expected - ended_here) * durations[rung]
+        whole += expected * durations[rung]
+        expected //= ETA
+    left += max(0.0, plan.race_share * whole - sum(_seconds(trial) for trial in ended if not is_of_search(trial)))
 
-        # At least 1/ETA is promoted; more, where more was promoted so far.
-        ended_above = sum(rung_of(trial) == rung + 1 for trial in ended)
-        promoted_share = ended_above / ended_here if ended_here else 0.0
-        expected = max(expected // ETA, round(expected * promoted_share))
-
-    mean = float(np.mean([TrialAttributes.of(trial).seconds or 0.0 for trial in ended])) if ended else 0.0
+    mean = float(np.mean([_seconds(trial) for trial in ended])) if ended else 0.0
     if not mean:
         return float(max(0, total - len(on_first_rung(ended))))
     return left / mean
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    """Returns how long a trial took; 0 where it does not say."""
+    return TrialAttributes.of(trial).seconds or 0.0
 
 
 def clock(seconds: float) -> str:
@@ -189,7 +200,7 @@ def front_rich_table(record: StudyRecord, rows: pd.DataFrame, most: int = 15) ->
         most: Rows to show. Of a longer front the points are evenly chosen; front.csv has them all.
     """
     front = front_table(rows)
-    knee = find_knee(front)
+    knee = find_recommended(front)
 
     # Title and columns.
     title = f"{len(front)} non-dominated networks"

@@ -2,14 +2,14 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fer import baseline
-from fer.adaptation.cross_validation import divide_into_folds, join_folds
-from fer.adaptation.evaluation import baseline_logits, untrained_accuracy, validation_labels
+from fer.adaptation.evaluation import baseline_logits, untrained_accuracy
 from fer.adaptation.task import AdaptationTask
 from fer.baseline_training import BaselineConfig, Course, OnPass
 from fer.datasets import Dataset
@@ -22,6 +22,8 @@ from fer.runtime import Runtime, make_runtime
 from study.inputs import reopen_dataset
 from study.options import PRESETS, StudyOptions, cache_folder
 from study.record import StudyRecord
+from study.search.answers import SourceImages, TargetImages
+from study.search.stored_answers import ValidationImages
 
 
 def prepare_baseline(record: StudyRecord, on_pass: OnPass) -> dict[str, Any]:
@@ -49,17 +51,18 @@ def prepare_baseline(record: StudyRecord, on_pass: OnPass) -> dict[str, Any]:
 
     # What it reaches.
     task = AdaptationTask(trained, source, target, runtime, cache_folder(options["out"]))
-    measures, confusion = _evaluate_on_folds(task, options.get("folds", 0), options["seed"], path)
+    evaluation = _evaluate(task, options.get("folds") or 1, options["seed"], path)
 
     return {
         "file": str(path),
         "digest": trained.digest,
         "width": trained.width,
         "parameters": sum(parameter.numel() for parameter in trained.network.parameters()),
-        "source_val": measures["source_val"],
-        "target_val": measures["target_val"],
-        "measures": measures,
-        "confusion": confusion,
+        "source_val": evaluation.measures["source_val"],
+        "target_val": evaluation.measures["target_val"],
+        "measures": evaluation.measures,
+        "confusion": evaluation.confusion,
+        "answers": evaluation.images.to_json(),
         "device": runtime.device,
         "precision": runtime.precision,
         **_describe_course(baseline.course_of(path)),
@@ -95,32 +98,66 @@ def _network_file(source: Dataset, options: Mapping[str, Any], runtime: Runtime,
     )
 
 
-def _evaluate_on_folds(
-    task: AdaptationTask, count: int, seed: int, path: Path
-) -> tuple[dict[str, float], dict[str, list[list[int]]]]:
-    """Returns the baseline's metrics, and its confusion matrix (7, 7) of each domain, on the images of all folds.
+@dataclass(frozen=True)
+class _Evaluation:
+    """What the baseline is on validation images.
+
+    Attributes:
+        measures: Its metrics.
+        confusion: Its confusion matrix (7, 7) of each domain.
+        images: The images, with its answers.
+    """
+
+    measures: dict[str, float]
+    confusion: dict[str, list[list[int]]]
+    images: ValidationImages
+
+
+def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evaluation:
+    """Evaluates the baseline on the images that judge a study's networks.
 
     Args:
         task: Baseline, datasets and runtime.
-        count: The number of folds; 0 is the target's own division.
+        folds: The number of the target's folds; 1 is the target's own division.
         seed: The study's seed, which divides the target into folds.
         path: The baseline's file, which an error names.
 
     Raises:
         UnusableNetwork: Its logits are NaN or infinite.
     """
-    folds = divide_into_folds(task, count, seed)
-    logits = join_folds(map(baseline_logits, folds))
-    labels = join_folds(map(validation_labels, folds))
+    # The target's images fold by fold, in the order in which they are stored; the source's are the same for all folds.
+    judged = [task]
+    fold_of_image = np.zeros(len(task.target.open("validation")), np.int64)
+    if folds > 1:
+        judged = [replace(task, target=task.target.divided(fold, folds, seed)) for fold in range(folds)]
+        fold_of_image = task.target.fold_of_images(folds, seed)
+
+    logits_of_folds = [baseline_logits(each) for each in judged]
+    splits = [each.target.open("validation") for each in judged]
+    order = np.argsort(np.argsort(fold_of_image, kind="stable"), kind="stable")
+    logits = {
+        "target": np.concatenate([of_fold["target"] for of_fold in logits_of_folds])[order],
+        "source": logits_of_folds[0]["source"],
+    }
+    labels = {
+        "target": np.concatenate([split.labels for split in splits])[order].astype(np.int64),
+        "source": np.asarray(task.source.open("validation").labels, np.int64),
+    }
+    subjects = np.concatenate([split.subjects for split in splits])[order].astype(np.int64)
     if not all(np.isfinite(values).all() for values in logits.values()):
         raise UnusableNetwork(path)
-    measures = evaluate(labels, logits, logits)
 
     # Each fold counts as much as it has images.
-    sizes = [len(fold.target.open("validation")) for fold in folds]
-    untrained = float(np.average([untrained_accuracy(fold) for fold in folds], weights=sizes))
+    measures = evaluate(labels, logits, logits)
+    untrained = float(np.average([untrained_accuracy(each) for each in judged], weights=[len(each) for each in splits]))
     measures["forward_transfer"] = forward_transfer(measures["target_val"], untrained)
-    return measures, confusion_matrices(labels, logits)
+
+    right = {domain: values.argmax(1) == labels[domain] for domain, values in logits.items()}
+    images = ValidationImages(
+        TargetImages(labels["target"], subjects, fold_of_image, right["target"]),
+        SourceImages(labels["source"], right["source"]),
+    )
+    return _Evaluation(measures, confusion_matrices(labels, logits), images)
 
 
 def baseline_config(options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> BaselineConfig:

@@ -16,10 +16,21 @@ from study.execution.worker_process import Spawn, Worker, reason_of
 from study.exit_code import ExitCode
 from study.options import StudyOptions
 from study.search.early_stopping import trials_since_growth
+from study.search.fold_effects import comparable_vectors
+from study.search.next_training import find_due_trainings
+from study.search.plan import SearchPlan
 from study.search.promotion import find_promotions
 from study.storage.backend import trials_of
 from study.storage.leases import LeaseMonitor, requeue_expired
-from study.storage.slots import ENDED, fill_slots, has_diverged, on_first_rung, withdraw_waiting
+from study.storage.slots import (
+    ENDED,
+    RACE_ENDED,
+    fill_slots,
+    has_diverged,
+    is_of_search,
+    on_first_rung,
+    withdraw_waiting,
+)
 from study.trial_attributes import TrialAttributes
 from study.trials import counted_trials
 
@@ -31,6 +42,10 @@ CHECK_LEASES_EVERY = 5.0
 """Seconds between two checks of the leases."""
 STEP_EVERY = 0.3
 """Seconds between two steps of the supervisor."""
+SEARCH_UNTIL = 0.65
+"""The share of --timeout after which no configuration is tried or promoted, where a race follows."""
+RACE_UNTIL = 0.9
+"""The share of --timeout after which only what is handed over is trained."""
 
 
 class GaveUp(RuntimeError):
@@ -43,8 +58,11 @@ def supervise(
     base: AdaptationConfig,
     progress: Progress,
     spawn: Spawn,
+    plan: SearchPlan | None = None,
 ) -> str:
-    """Runs workers until the study has tried its configurations and promoted the best; returns why it ended.
+    """Runs workers until the study has done all that is due in it; returns why it ended.
+
+    That is to try its configurations, to promote the best, to race among finalists, and to train what is handed over.
 
     It waits for trials that run on other machines, as long as their workers give signs of life.
 
@@ -54,14 +72,16 @@ def supervise(
         base: The hyperparameters that the space leaves alone.
         progress: What the user sees.
         spawn: Starts a worker, given the options, the study's name and the end on the monotonic clock.
+        plan: The course of the study's search; None for one budget and nothing after it.
 
     Raises:
         GaveUp: Workers end, or trials fail, one after the other.
     """
     # What the user sees counts the trials that ended before, and measures hypervolume from the user's reference.
-    supervisor = _Supervisor(study, options, base, progress, spawn)
+    plan = plan or SearchPlan(rungs=options.rung_count)
+    supervisor = _Supervisor(study, options, base, progress, spawn, plan)
     progress.reference = options.reference
-    progress.begin(options.wanted, len(supervisor.earlier), options.rung_count)
+    progress.begin(options.wanted, len(supervisor.earlier), plan)
 
     # Step by step until the study ends. However it ends, no worker outlives this call.
     try:
@@ -84,6 +104,7 @@ class _Supervisor:
         base: The hyperparameters that the space leaves alone.
         progress: What the user sees.
         spawn: Starts a worker.
+        plan: The course of the study's search.
 
     Attributes:
         until: When to start no more workers, on the monotonic clock.
@@ -94,21 +115,30 @@ class _Supervisor:
         ended_trials: The trials that count, in the order in which they were seen to have ended.
         earlier: Numbers of the trials that had ended before this call of the command.
         ended_here: The other ended trials.
-        left: How many trials wait, or are to be enqueued as promotions.
-        due: How many promotions are due.
+        left: How many trials wait, or are to be enqueued.
+        due: How many trainings are due that nobody has enqueued, as many as there may be workers at most.
         due_after: How many trials there were, and how many had ended, when that was counted.
-        end_reason: Why the study ends before its last trial; empty where it does not.
+        end_reason: Why the search ends before its last trial; empty where it does not.
+        race_is_over: Whether the time of the race is up.
     """
 
-    def __init__(
-        self, study: optuna.Study, options: StudyOptions, base: AdaptationConfig, progress: Progress, spawn: Spawn
+    def __init__(  # what a supervisor keeps going, and with what
+        self,
+        study: optuna.Study,
+        options: StudyOptions,
+        base: AdaptationConfig,
+        progress: Progress,
+        spawn: Spawn,
+        plan: SearchPlan,
     ) -> None:
         self.study = study
         self.options = options
         self.base = base
         self.progress = progress
         self.spawn = spawn
-        self.until = time.monotonic() + options.timeout if options.timeout else math.inf
+        self.plan = plan
+        self.started = time.monotonic()
+        self.until = self.started + options.timeout if options.timeout else math.inf
 
         self.workers: list[Worker] = []
         self.spared: list[Worker] = []
@@ -126,6 +156,7 @@ class _Supervisor:
         self.due = 0
         self.due_after = (0, 0)
         self.end_reason = ""
+        self.race_is_over = False
 
     def step(self) -> str:
         """Does once what is due; returns why the study ended, nothing while it goes on."""
@@ -140,12 +171,12 @@ class _Supervisor:
         if self.decide_about_end():
             trials = trials_of(self.study)
 
-        # Workers for the trials that wait, and for promotions.
+        # Workers for the trials that wait, and for what is due besides.
         states = [trial.state for trial in trials]
         waiting = states.count(TrialState.WAITING)
         running = states.count(TrialState.RUNNING)
         self.left = waiting
-        if not self.end_reason:
+        if len(self.workers) < int(self.options.workers):
             self.left += self.count_due(trials)
         self.start_workers(self.left, running)
         return self.find_outcome(running)
@@ -195,7 +226,7 @@ class _Supervisor:
         given_back = requeue_expired(self.study, self.leases)
         self.crashes_in_a_row += max(0, crashed - given_back)
         if not self.end_reason:
-            fill_slots(self.study, self.options.wanted, self.options.space, self.base)
+            fill_slots(self.study, self.options.wanted, self.options.space, self.base, folds=self.plan.folds)
 
     def note_progress(self, trials: list[FrozenTrial]) -> None:
         """Shows which trials have ended; a trial that ended since the last step proves that workers can work."""
@@ -209,10 +240,21 @@ class _Supervisor:
         self.ended_here = ended_here
 
     def decide_about_end(self) -> bool:
-        """Withdraws the waiting trials where --patience ends the study now, and returns whether it does."""
+        """Ends the search, or the race, where --patience or --timeout does now; returns whether the search ends.
+
+        Trials that wait are withdrawn then.
+        """
+        spent = (time.monotonic() - self.started) / self.options.timeout if self.options.timeout else 0.0
+        if not self.race_is_over and spent > RACE_UNTIL:
+            self.race_is_over = True
+            self.study.set_user_attr(RACE_ENDED, f"ended by --timeout {self.options.timeout:g}")
         if self.end_reason:
             return False
-        self.end_reason = reason_to_end(self.ended_trials, self.options)
+
+        self.end_reason = reason_to_end(self.ended_trials, self.options, self.plan)
+        search_until = SEARCH_UNTIL if self.plan.race_share else RACE_UNTIL
+        if spent > search_until:
+            self.end_reason = f"stopped by --timeout {self.options.timeout:g}"
         if not self.end_reason:
             return False
 
@@ -221,10 +263,13 @@ class _Supervisor:
         return True
 
     def count_due(self, trials: list[FrozenTrial]) -> int:
-        """Returns how many promotions are due; counts anew only where a trial came or ended, as it costs much."""
+        """Returns how many trainings are due; counts anew only where a trial came or ended, as it costs much."""
         ended = sum(trial.state.is_finished() for trial in trials)
         if (len(trials), ended) != self.due_after:
-            self.due = len(find_promotions(trials, self.options.rung_count))
+            due = find_due_trainings(
+                trials, self.plan, int(self.options.workers), bool(self.end_reason), self.race_is_over
+            )
+            self.due = len(due)
             self.due_after = len(trials), ended
         return self.due
 
@@ -247,14 +292,13 @@ class _Supervisor:
         Args:
             running: Trials that run, on this machine or others.
         """
-        if self.workers:
+        if self.workers or running:
             return ""
-        if len(on_first_rung(self.ended_trials)) >= self.options.wanted and not (self.left or running):
-            return "done"
-        if running:
-            return ""
-        if self.end_reason:
-            return self.end_reason
+        if not self.left:
+            if self.end_reason:
+                return self.end_reason
+            if len(on_first_rung(self.ended_trials)) >= self.options.wanted:
+                return "done"
         if time.monotonic() >= self.until:
             return f"stopped by --timeout {self.options.timeout:g}"
         return ""
@@ -299,7 +343,7 @@ def order_by_end(before: list[FrozenTrial], ended: list[FrozenTrial]) -> list[Fr
     return [*before, *(trial for trial in ended if trial.number not in seen)]
 
 
-def reason_to_end(ended: list[FrozenTrial], options: StudyOptions) -> str:
+def reason_to_end(ended: list[FrozenTrial], options: StudyOptions, plan: SearchPlan | None = None) -> str:
     """Returns why --patience ends a study with these trials, nothing when it does not.
 
     A study that has all its trials, and all promotions, has ended anyway.
@@ -307,13 +351,17 @@ def reason_to_end(ended: list[FrozenTrial], options: StudyOptions) -> str:
     Args:
         ended: The ended trials, in the order of their ends.
         options: The study's options.
+        plan: The course of its search.
     """
+    plan = plan or SearchPlan(rungs=options.rung_count)
+    ended = [trial for trial in ended if is_of_search(trial)]
     if not options.patience or len(ended) <= options.patience:
         return ""
     has_all_configurations = len(on_first_rung(ended)) >= options.wanted
-    if has_all_configurations and not find_promotions(ended, options.rung_count):
+    if has_all_configurations and not find_promotions(ended, plan):
         return ""
-    since = trials_since_growth(ended, options.reference or (CHANCE, CHANCE))
+    vectors = comparable_vectors([trial for trial in ended if trial.state == TrialState.COMPLETE], plan)
+    since = trials_since_growth(ended, options.reference or (CHANCE, CHANCE), vectors)
     if since < options.patience:
         return ""
     return f"ended by --patience {options.patience}: hypervolume has not grown for {since} finished trials"

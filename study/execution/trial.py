@@ -1,38 +1,39 @@
 """One trial: from the hyperparameters that the sampler suggests to the outcome in the storage."""
 
 import contextlib
-import math
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fer.adaptation.cross_validation import cross_validate
+from fer.adaptation.evaluation import validation_labels
 from fer.adaptation.plan import RUNGS, Adapted, EvaluationPlan, Prospect
+from fer.adaptation.procedure import adapt
+from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig, fingerprint, to_flat
-from fer.evaluation.intervals import estimate, one_per_image
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
 from search_spaces import suggest_adaptation
-from study.execution.front_networks import save_if_on_front, would_join_front
+from study.execution.front_networks import would_join_front
+from study.execution.handed_over import hand_over, save_baseline, save_part, seed_of_repeat
 from study.execution.trial_context import TrialContext
 from study.machine import OUT_OF_MEMORY, DeviceCrowded, is_out_of_memory, is_stuck
 from study.presets import budget_factor
 from study.redaction import hide_secrets, one_line
 from study.search.early_stopping import WARM_UP, interpolated_rung_name, rung_name, vectors_at_rung, would_stop
+from study.search.fold_effects import target_effects
+from study.search.stored_answers import pack_network
 from study.storage.backend import trials_of
-from study.storage.slots import DIVERGED, has_diverged, rung_of
+from study.storage.slots import DIVERGED, HANDED_OVER, has_diverged, is_of_search, place_of, rung_of
 from study.trial_attributes import TrialAttributes, write_attributes
 from study.trials import (
     INTERPOLATED_COLUMN,
     MIN_SOURCE_MEASURE,
     OBJECTIVES,
     RETENTION_CONSTRAINT,
-    TARGET_ERROR_MEASURE,
     counted_trials,
     interpolation_name,
 )
@@ -50,6 +51,7 @@ class TrialOutcome:
         measures: Metrics on the validation images, those of interpolated networks included.
         curve: A row per epoch, see `fer.adaptation.plan.Adapted`; None where a duplicate has none.
         confusion: The confusion matrix of each domain; None where a duplicate has none.
+        answers: On which validation images its networks are right; None where it stopped or is a duplicate.
         reason: Why it was stopped early.
         duplicate_of: The number of the trial whose result this is, where the configuration had been trained before.
     """
@@ -58,6 +60,7 @@ class TrialOutcome:
     measures: dict[str, float]
     curve: list[dict[str, float]] | None = None
     confusion: dict[str, list[list[int]]] | None = None
+    answers: dict[str, dict[str, str]] | None = None
     reason: str | None = None
     duplicate_of: int | None = None
 
@@ -86,7 +89,7 @@ def run_trial(trial: optuna.Trial, context: TrialContext) -> TrialState:
     started = time.perf_counter()
     try:
         outcome = evaluate_trial(trial, context)
-        tell_outcome(trial, outcome, context.min_source_accuracy, started)
+        tell_outcome(trial, outcome, context.plan.min_source, started)
         return outcome.state
     except Exception as error:  # whatever it is: the trial fails, and the study goes on
         reason = explain_failure(error, context)  # raises where the error is not the trial's
@@ -101,12 +104,20 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
         Diverged: The training diverged, or that of its duplicate did.
     """
     # The configuration. It is recorded before the training, so that a trial that fails has it as well.
+    place = place_of(trial)
     strategy, config = suggest_adaptation(context.space, trial, context.base)
-    config = replace(config, epochs=config.epochs * budget_factor(rung_of(trial)))
-    replicate = TrialAttributes.of(trial).replicate or 0
-    seed = seed_from(context.seed, "adapt", replicate)
+    config = replace(config, epochs=config.epochs * budget_factor(place.rung))
+    first_seed = seed_from(context.seed, "adapt", TrialAttributes.of(trial).replicate or 0)
+    seed = seed_of_repeat(first_seed, place.repeat)
     key = f"{seed} {fingerprint(config)}"
+    if context.plan.folds > 1:
+        key = f"{key} fold {place.fold}"
     write_attributes(trial, strategy=strategy, config=to_flat(config), key=key, seed=seed)
+
+    # Networks that are handed over are averaged and saved; no image of the target is left that could judge them.
+    if place.fold == HANDED_OVER:
+        measures = hand_over(trial, context, config, first_seed, strategy)
+        return TrialOutcome(TrialState.PRUNED, measures, reason="averaged over folds and saved")
 
     # A trial of the same configuration and seed has the result already.
     duplicate = find_duplicate(trial, key)
@@ -114,16 +125,19 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
         return copy_outcome(duplicate)
 
     # The training, and what it measured of the adapted network and of the interpolated ones.
-    adapted = train_to_rungs(trial, context, config, seed)
-    measures = adapted.measures | interpolation_objectives(adapted) | target_errors(context, adapted)
-
-    # The outcome; networks that may be on the final front are saved before it counts.
+    task = context.task_of(place.fold)
+    adapted = train_to_rungs(trial, context, task, config, seed)
+    measures = adapted.measures | interpolation_objectives(adapted)
     if adapted.stopped:
-        reason = f"dominated after {describe_rung(adapted, context.folds)}"
-        return TrialOutcome(TrialState.PRUNED, measures, adapted.curve, adapted.confusion, reason)
+        reason = f"dominated after epoch {adapted.curve[-1]['epoch']:g}"
+        return TrialOutcome(TrialState.PRUNED, measures, adapted.curve, adapted.confusion, reason=reason)
 
-    save_if_on_front(trial, adapted, context, strategy)
-    return TrialOutcome(TrialState.COMPLETE, measures, adapted.curve, adapted.confusion)
+    if strategy == "BL":
+        save_baseline(trial, context)
+    elif not is_of_search(trial) or place.rung == context.plan.rungs:
+        save_part(trial, context, adapted.network)
+    answers = answers_by_network(adapted, task)
+    return TrialOutcome(TrialState.COMPLETE, measures, adapted.curve, adapted.confusion, answers)
 
 
 # A trial of the same configuration.
@@ -154,6 +168,7 @@ def copy_outcome(duplicate: FrozenTrial) -> TrialOutcome:
         attributes.measures or {},
         attributes.curve,
         attributes.confusion,
+        attributes.answers,
         duplicate_of=duplicate.number,
     )
 
@@ -161,23 +176,26 @@ def copy_outcome(duplicate: FrozenTrial) -> TrialOutcome:
 # Training, with early stopping at rungs.
 
 
-def train_to_rungs(trial: optuna.Trial, context: TrialContext, config: AdaptationConfig, seed: int) -> Adapted:
-    """Trains and evaluates a trial's network; asks at each rung whether the trial stops.
+def train_to_rungs(
+    trial: optuna.Trial, context: TrialContext, task: AdaptationTask, config: AdaptationConfig, seed: int
+) -> Adapted:
+    """Trains and evaluates a trial's network; a trial of the search may stop at half of its budget.
 
-    Without folds this is one training, which may stop at half of its budget. Over folds the trial may stop after the
-    first half of them, and none of the trainings stops by itself.
+    On the highest of several rungs, and in a race, every interpolated network is evaluated. Elsewhere only where an
+    optimistic estimate puts it on the front, since evaluating it costs as much as a small training.
     """
-    stops_at_rungs = context.early_stop and not context.folds
+    is_first = is_of_search(trial)
+    is_final = not is_first or (context.plan.rungs > 1 and rung_of(trial) == context.plan.rungs)
     plan = EvaluationPlan(
-        rungs=RUNGS if stops_at_rungs else (1.0,),
+        rungs=RUNGS if context.early_stop and is_first else (1.0,),
         interpolation_points=context.interpolation_points,
-        would_join_front=lambda measures: would_join_front(trial, context, measures),
+        would_join_front=None if is_final else lambda measures: would_join_front(trial, context.plan, measures),
     )
 
     def on_rung(share: float, row: dict[str, float], prospects: Iterable[Prospect]) -> bool:
         return report_rung(trial, context, share, row, prospects)
 
-    return cross_validate(context.tasks, config, seed, on_rung, plan)
+    return adapt(task, config, seed, on_rung, plan)
 
 
 def report_rung(
@@ -205,19 +223,28 @@ def report_rung(
     """
     objectives = [[row["source_val"], row["target_val"]]]
     trial.set_user_attr(rung_name(share), objectives[0])
-    if not context.early_stop or share < WARM_UP or TrialAttributes.of(trial).keep:
+    if not context.early_stop or share < WARM_UP or TrialAttributes.of(trial).keep or not is_of_search(trial):
         return False
 
-    comparable = [trained for trained in trials_of(trial.study) if rung_of(trained) == rung_of(trial)]
-    others = vectors_at_rung(comparable, share, trial.number)
-    stops = would_stop(objectives, others, context.min_source_accuracy)
+    # The others at this point of the same budget, all without what their folds add.
+    trials = trials_of(trial.study)
+    effects = target_effects(trials, context.plan)
+    effect = effects[trial.number]
+    of_rung = [other for other in trials if rung_of(other) == rung_of(trial) and is_of_search(other)]
+    others = vectors_at_rung(of_rung, share, trial.number, effects)
+
+    def stops_with(vectors: Sequence[Sequence[float]]) -> bool:
+        comparable = [(source, target - effect) for source, target in vectors]
+        return would_stop(comparable, others, context.plan.min_source)
+
+    stops = stops_with(objectives)
     if not stops:
         return False
 
     for prospect in prospects:
-        if not would_stop([prospect.optimistic_estimate], others, context.min_source_accuracy):
+        if not stops_with([prospect.optimistic_estimate]):
             objectives.append(prospect.score())
-            stops = would_stop(objectives, others, context.min_source_accuracy)
+            stops = stops_with(objectives)
         if not stops:
             break
 
@@ -225,13 +252,6 @@ def report_rung(
     if interpolated:
         trial.set_user_attr(interpolated_rung_name(share), interpolated)
     return stops
-
-
-def describe_rung(adapted: Adapted, folds: int) -> str:
-    """Returns in words where a training was stopped."""
-    if folds:
-        return f"the first half of {folds} folds"
-    return f"epoch {adapted.curve[-1]['epoch']:g}"
 
 
 # What the trained networks reach.
@@ -247,30 +267,13 @@ def interpolation_objectives(adapted: Adapted) -> dict[str, float]:
     return objectives
 
 
-def target_errors(context: TrialContext, adapted: Adapted) -> dict[str, float]:
-    """Returns how far each network's target accuracy would move with other people: its standard error, by name.
-
-    The names are "target_val_error" for the adapted network and "target_val_error/0.50" for an interpolated one. Empty
-    for a trial that stopped, and where the validation images show one person.
-    """
-    if adapted.stopped:
-        return {}
-
-    splits = [task.target.open("validation") for task in context.tasks]
-    labels = np.concatenate([split.labels for split in splits])
-    people = one_per_image(np.concatenate([split.subjects for split in splits]))
-
-    logits = {TARGET_ERROR_MEASURE: adapted.logits["target"]}
+def answers_by_network(adapted: Adapted, task: AdaptationTask) -> dict[str, dict[str, str]]:
+    """Returns for each of a trial's networks, by interpolation point, on which validation images it is right."""
+    labels = validation_labels(task)
+    answers = {interpolation_name(1.0, 0.0): pack_network(adapted.logits, labels)}
     for step in adapted.interpolated:
-        interpolation = interpolation_name(step.alpha, step.slope)
-        logits[INTERPOLATED_COLUMN.format(TARGET_ERROR_MEASURE, interpolation)] = step.logits["target"]
-
-    errors = {}
-    for name, predicted in logits.items():
-        error = estimate(predicted.argmax(1) == labels, people).error
-        if math.isfinite(error):
-            errors[name] = error
-    return errors
+        answers[interpolation_name(step.alpha, step.slope)] = pack_network(step.logits, labels)
+    return answers
 
 
 # The end of a trial.
@@ -288,7 +291,7 @@ def tell_outcome(trial: optuna.Trial, outcome: TrialOutcome, min_source_accuracy
     # For samplers: whether any network of the trial, adapted ("source_val") or interpolated ("source_val/0.50"), keeps
     # enough of the source.
     measures = outcome.measures
-    if min_source_accuracy:
+    if min_source_accuracy and measures:
         measures = measures | {MIN_SOURCE_MEASURE: min_source_accuracy}
         source_accuracies = [value for name, value in measures.items() if name.partition("/")[0] == OBJECTIVES[0]]
         trial.set_constraint(RETENTION_CONSTRAINT, min_source_accuracy - max(source_accuracies))
@@ -299,6 +302,7 @@ def tell_outcome(trial: optuna.Trial, outcome: TrialOutcome, min_source_accuracy
         curve=outcome.curve,
         measures=measures,
         confusion=outcome.confusion,
+        answers=outcome.answers,
         reason=outcome.reason,
         twin_of=outcome.duplicate_of,
         seconds=time.perf_counter() - started,

@@ -2,10 +2,9 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fer.adaptation.cross_validation import divide_into_folds
 from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig
 from fer.runtime import make_runtime
@@ -13,6 +12,7 @@ from study.execution.study_baseline import reopen_baseline
 from study.inputs import base_config, reopen_dataset
 from study.options import INTERPOLATION_POINTS, cache_folder
 from study.record import StudyRecord
+from study.search.plan import SearchPlan
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,9 @@ class TrialContext:
         folder: Folder of the study, whose models/ takes the networks on the front.
         early_stop: Whether dominated trials stop at rungs; if not, none is evaluated before its end.
         interpolation_points: Alpha and slope of each interpolated network that a trial may evaluate, see
-            `study.options.INTERPOLATION_POINTS`. Without folds a trial evaluates a point only where an optimistic
-            estimate puts it on the front (`fer.adaptation.procedure.adapt`); over folds it evaluates all points.
+            `study.options.INTERPOLATION_POINTS`.
         upload: Called with each network's file, where it does not stay on this machine.
-        min_source_accuracy: The source accuracy, 0 to 1, below which no network may be recommended or join the front.
-        folds: Trainings per trial, each of which validates on another fold of the target; 0 is a single training.
+        plan: The course of the study's search.
         shares_device: Whether workers share the device; then a want of its memory is not the trial's fault.
     """
 
@@ -43,14 +41,19 @@ class TrialContext:
     early_stop: bool = False
     interpolation_points: tuple[tuple[float, float], ...] = ()
     upload: Callable[[Path], None] | None = None
-    min_source_accuracy: float = 0.0
-    folds: int = 0
+    plan: SearchPlan = field(default_factory=SearchPlan)
     shares_device: bool = False
 
+    def task_of(self, fold: int) -> AdaptationTask:
+        """Returns the adaptation task in which a fold of the target validates."""
+        if self.plan.folds == 1:
+            return self.task
+        return replace(self.task, target=self.task.target.divided(fold, self.plan.folds, self.seed))
+
     @property
-    def tasks(self) -> list[AdaptationTask]:
-        """The adaptation task of each fold; a single one without folds."""
-        return divide_into_folds(self.task, self.folds, self.seed)
+    def task_of_all_images(self) -> AdaptationTask:
+        """The adaptation task in which all of the target's training and validation images are trained on."""
+        return replace(self.task, target=self.task.target.united())
 
 
 def open_trial_context(record: StudyRecord, args: argparse.Namespace) -> TrialContext:
@@ -65,7 +68,6 @@ def open_trial_context(record: StudyRecord, args: argparse.Namespace) -> TrialCo
         InputError: The data or the baseline is not the study's, or cannot be had.
     """
     options = record.options | {"out": args.out, "data": args.data}
-    assert record.baseline.source_val is not None, "a complete record has the baseline's source accuracy"
 
     # Device, data and baseline.
     device = args.device or record.baseline.device
@@ -88,6 +90,5 @@ def open_trial_context(record: StudyRecord, args: argparse.Namespace) -> TrialCo
         early_stop=options["early_stop"] == "on",
         interpolation_points=INTERPOLATION_POINTS if options["interpolate"] == "on" else (),
         shares_device=getattr(args, "beside", False),
-        folds=options.get("folds", 0),
-        min_source_accuracy=options.get("min_retention", 0.0) * record.baseline.source_val,
+        plan=SearchPlan.of(record),
     )

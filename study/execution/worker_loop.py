@@ -9,15 +9,15 @@ from typing import Any
 
 import optuna
 
-from study.execution.claim import claim_trial, enqueue_promotion
+from study.execution.claim import claim_trial, enqueue_due
 from study.machine import DeviceCrowded
 from study.reading_record import required_record
 from study.record import StudyRecord
+from study.search.plan import SearchPlan
 from study.storage.backend import load_study
 from study.storage.leases import holding_lease
 from study.storage.retry import SECONDS_TO_RETRY
 from study.storage.slots import give_trial_back, has_waiting_trial
-from study.trials import count_rungs
 
 
 def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None = None) -> int:
@@ -36,8 +36,8 @@ def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None =
     seconds_to_retry = SECONDS_TO_RETRY if started_by_parent else 0.0
     study = load_study(args.study, Path(args.out), args.storage, seconds_to_retry)
     record = StudyRecord.from_json(required_record(study.user_attrs.get("study"), args.study))
-    rungs = count_rungs(record)
-    enqueue_promotion(study, rungs)
+    plan = SearchPlan.of(record)
+    enqueue_due(study, plan)
     if not has_waiting_trial(study):
         return 0
 
@@ -47,7 +47,7 @@ def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None =
 
     # What all trials need is opened once; then the trials follow.
     context = dataclasses.replace(open_trial_context(record, args), upload=upload)
-    return run_trials(study, record.options, lambda trial: run_trial(trial, context), args.until, rungs)
+    return run_trials(study, record.options, lambda trial: run_trial(trial, context), args.until, plan)
 
 
 def run_trials(
@@ -55,7 +55,7 @@ def run_trials(
     options: Mapping[str, Any],
     run: Callable[[optuna.Trial], object],
     until: float = float("inf"),
-    rungs: int = 1,
+    plan: SearchPlan | None = None,
 ) -> int:
     """Claims trials and runs them, one after the other, each under a lease; returns how many.
 
@@ -66,7 +66,7 @@ def run_trials(
         options: The study's options, with sampler and seed.
         run: Runs a trial and tells its outcome.
         until: When to stop, on the monotonic clock; no trial is begun after it.
-        rungs: How many rungs the study has.
+        plan: The course of the study's search.
 
     Raises:
         OSError: No other trial would fare better here, as on a full disk.
@@ -75,7 +75,7 @@ def run_trials(
     """
     finished = 0
     while time.monotonic() < until:
-        trial = claim_trial(study, options["sampler"], options["seed"], rungs)
+        trial = claim_trial(study, options["sampler"], options["seed"], plan)
         if trial is None:
             break
         try:

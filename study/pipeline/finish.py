@@ -2,11 +2,11 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.cli import ERROR, command_line, python
@@ -20,13 +20,14 @@ from study.record import section
 from study.redaction import hide_secrets
 from study.reporting.export import export
 from study.reporting.terminal import for_terminal
+from study.search.expected_table import expected_table
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
+from study.storage.slots import PARTS
 from study.trial_attributes import TrialAttributes
-from study.trials import trials_table
 
 if TYPE_CHECKING:
-    import optuna
+    pass
 
 WARNING = "warning: "
 """How the line of a warning begins, as `study.cli.ERROR` of an error."""
@@ -54,7 +55,7 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
     with logging:
         # The study's files, then MLflow's copies of them.
         export(record | confirmation_of(study), trials_of(study), running.folder)
-        delete_dominated_networks(study, running.folder)
+        delete_other_networks(running, is_complete=networks)
         complete = running.follower.finish(study, record, running.folder)
 
     # What MLflow lacks.
@@ -66,13 +67,21 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
             pass
 
 
-def delete_dominated_networks(study: "optuna.Study", folder: Path) -> None:
-    """Deletes the networks of trials that later ones dominate."""
-    front = front_table(trials_table(trials_of(study)))
-    on_front = {folder / model for model in front["model"]}
-    for path in (folder / "models").glob("trial-*.safetensors"):
+def delete_other_networks(running: RunningStudy, is_complete: bool) -> None:
+    """Deletes the networks that are not on the front, and once the study is complete those that were averaged.
+
+    Args:
+        running: The study.
+        is_complete: Whether it has done all that was due.
+    """
+    models = running.folder / "models"
+    front = front_table(expected_table(running.record, trials_of(running.study)))
+    on_front = {running.folder / model for model in front["model"]}
+    for path in models.glob("trial-*.safetensors"):
         if path not in on_front:
             path.unlink()
+    if is_complete:
+        shutil.rmtree(running.folder / PARTS, ignore_errors=True)
 
 
 # MLflow.
@@ -188,7 +197,7 @@ def print_summary(running: RunningStudy, reason: str) -> None:
         reason: Why it ended.
     """
     progress = running.progress
-    rows = trials_table(trials_of(running.study))
+    rows = expected_table(running.record, trials_of(running.study))
 
     # Results.
     progress.say(reason)
@@ -198,7 +207,7 @@ def print_summary(running: RunningStudy, reason: str) -> None:
         progress.show(paper_table)
 
     # Places.
-    elsewhere = count_networks_elsewhere(running.study, running.folder)
+    elsewhere = count_networks_elsewhere(running)
     if elsewhere:
         hosts = ", ".join(elsewhere)
         progress.warn(f"{elsewhere.total()} networks of the front are where they were trained: models/ on {hosts}")
@@ -210,14 +219,14 @@ def print_summary(running: RunningStudy, reason: str) -> None:
         progress.say(f"MLflow: {python()} -m mlflow ui --backend-store-uri {uri}")
 
 
-def count_networks_elsewhere(study: "optuna.Study", folder: Path) -> Counter[str]:
+def count_networks_elsewhere(running: RunningStudy) -> Counter[str]:
     """Returns how many networks of the front are not in the study's folder, by the machine that trained them."""
-    trials = trials_of(study)
+    trials = trials_of(running.study)
+    makers = {attributes.recipe_of: attributes for attributes in map(TrialAttributes.of, trials)}
     by_host: Counter[str] = Counter()
-    for row in front_table(trials_table(trials)).to_dict("records"):
-        attributes = TrialAttributes.of(trials[row["trial"]])
-        has_network = attributes.twin_of is None
-        if has_network and not (folder / row["model"]).exists():
-            worker = attributes.worker or {}
+    for row in front_table(expected_table(running.record, trials)).to_dict("records"):
+        maker = makers.get(row["trial"]) or TrialAttributes.of(trials[row["trial"]])
+        if not (running.folder / row["model"]).exists():
+            worker = maker.worker or {}
             by_host[str(worker.get("host", "an unknown machine"))] += 1
     return by_host

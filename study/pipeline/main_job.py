@@ -27,10 +27,11 @@ from study.pipeline.running_study import RunningStudy
 from study.pipeline.workers import settle_workers, show_study
 from study.reporting.export import is_exported, require_folders
 from study.search.initial_trials import initial_trials
-from study.search.promotion import find_promotions
+from study.search.next_training import find_due_trainings
+from study.search.plan import SearchPlan
 from study.storage.backend import trials_of
 from study.storage.leases import exclusive_parent, requeue_expired
-from study.storage.slots import ENDED, fill_slots, has_waiting_trial, withdraw_waiting
+from study.storage.slots import ENDED, RACE_ENDED, fill_slots, has_waiting_trial, withdraw_waiting
 from study.tracking.follower import Follower
 from study.trials import count_rungs, counted_trials
 
@@ -111,17 +112,19 @@ def search_and_export(running: RunningStudy) -> None:
 
     # Slots for the trials that are still to be finished.
     requeue_expired(study)
+    plan = SearchPlan.of(running.record)
     withdraw_waiting(study, above_rung=options.rung_count)  # where --rungs became less
     priors = initial_trials(dataclasses.asdict(options), base)
-    end_reason = reason_to_end(counted_trials(trials_of(study)), options)
+    end_reason = reason_to_end(counted_trials(trials_of(study)), options, plan)
     unfinished = 0
     if not end_reason:
-        study.set_user_attr(ENDED, None)  # a study that a shorter patience ended goes on
-        unfinished = fill_slots(study, options.wanted, options.space, base, priors)
+        study.set_user_attr(ENDED, None)  # a study that a shorter patience or time limit ended goes on
+        study.set_user_attr(RACE_ENDED, None)
+        unfinished = fill_slots(study, options.wanted, options.space, base, priors, plan.folds)
 
     # A study with all its trials and exports needs no more than a summary.
-    promotions = [] if end_reason else find_promotions(trials_of(study), options.rung_count)
-    has_all_trials = not (unfinished or promotions or has_waiting_trial(study))
+    due = find_due_trainings(trials_of(study), plan, has_ended=bool(end_reason))
+    has_all_trials = not (unfinished or due or has_waiting_trial(study))
     if has_all_trials and is_exported(trials_of(study), running.folder):
         print_summary(running, end_reason or "nothing to do: all trials are there")
         return
@@ -131,7 +134,7 @@ def search_and_export(running: RunningStudy) -> None:
     running.follower.follow(study, running.record.to_json())
     is_complete = False
     try:
-        end_reason = _search(running, base)
+        end_reason = _search(running, base, plan)
         is_complete = True
     finally:
         # Also after Ctrl-C or a failure, then without the networks in MLflow, which take longest.
@@ -139,7 +142,7 @@ def search_and_export(running: RunningStudy) -> None:
     print_summary(running, end_reason)
 
 
-def _search(running: RunningStudy, base: AdaptationConfig) -> str:
+def _search(running: RunningStudy, base: AdaptationConfig, plan: SearchPlan) -> str:
     """Runs workers, on this machine or on a Ray cluster, until the study ends; returns why it ended."""
     study = running.study
     options = running.options
@@ -147,12 +150,12 @@ def _search(running: RunningStudy, base: AdaptationConfig) -> str:
     # Workers are processes of this machine.
     if not options.ray:
         spawn = partial(spawn_worker, threads=running.threads)
-        return supervise(study, options, base, running.progress, spawn)
+        return supervise(study, options, base, running.progress, spawn, plan)
 
     # Workers are tasks on a Ray cluster, which says how many there are.
     workers = RayWorkers(options, running.record)
     try:
         options = dataclasses.replace(options, workers=str(workers.workers))
-        return supervise(study, options, base, running.progress, workers.spawn)
+        return supervise(study, options, base, running.progress, workers.spawn, plan)
     finally:
         workers.close()

@@ -6,6 +6,9 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from fer.datasets import Dataset, DatasetReport, same_files
 from fer.errors import InputError
@@ -13,10 +16,16 @@ from fer.files import holding_lock
 from study.execution.progress import Progress
 from study.inputs import budget_epochs, dataset_record, note_copies, prepare_dataset
 from study.machine import hardware, required_device, versions
-from study.options import DEFAULT_RUNGS, StudyOptions
+from study.options import DEFAULT_RACE, DEFAULT_RUNGS, StudyOptions
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
 from study.stored_values import encodable
+
+FOLDS = 5
+"""Of a target, unless it is large or shows fewer people."""
+LARGE_TARGET = 3000
+"""Training and validation images from which a target has FOLDS_OF_LARGE folds."""
+FOLDS_OF_LARGE = 3
 
 # Options.
 
@@ -34,12 +43,29 @@ def resolve_auto(options: StudyOptions) -> StudyOptions:
     return dataclasses.replace(options, device=device, preset=preset)
 
 
-def rungs_of_new_study(options: StudyOptions) -> int:
-    """Returns how many rungs a study has that begins with these options."""
-    if options.rungs is not None:
-        return options.rungs
+def course_of_new_study(options: StudyOptions, target: Dataset) -> dict[str, Any]:
+    """Returns the options of a new study's course, with what follows from its target where the user says nothing."""
     # Preset tiny is to be quick, and the paper's grid is trained as it is.
-    return 1 if options.preset == "tiny" or options.space == "paper" else DEFAULT_RUNGS
+    is_plain = options.preset == "tiny" or options.space == "paper"
+    course = {
+        "rungs": 1 if is_plain else DEFAULT_RUNGS,
+        "race": 0.0 if is_plain else DEFAULT_RACE,
+        "folds": 1 if is_plain else usual_folds(target),
+    }
+    asked = {name: getattr(options, name) for name in course if getattr(options, name) is not None}
+    return course | asked
+
+
+def usual_folds(target: Dataset) -> int:
+    """Returns how many folds a target has unless the user says otherwise.
+
+    Many images tell enough with fewer folds, of which each takes less from training. One person makes no folds.
+    """
+    pool = target.pool()
+    most = FOLDS_OF_LARGE if len(pool) > LARGE_TARGET else FOLDS
+    has_people = pool.subjects.min() >= 0
+    units = len(np.unique(pool.subjects)) if has_people else len(pool)
+    return max(1, min(most, units))
 
 
 # Data.
@@ -60,7 +86,8 @@ def read_data(options: StudyOptions, progress: Progress) -> tuple[Dataset, Datas
     target = prepare_dataset(options.target, asked, options.data_kind)
 
     # Whether they can be used together.
-    check_folds(target, options)
+    if options.folds is not None:
+        check_folds(target, options.folds, options.seed)
     check_domains_differ(source, target, options)
 
     # What the user should know of them; copies across the two are noted in the source's report as well.
@@ -92,15 +119,17 @@ def any_synthetic(source: Dataset, target: Dataset) -> bool:
     return "synthetic" in (source.kind, target.kind)
 
 
-def check_folds(target: Dataset, options: StudyOptions) -> None:
+def check_folds(target: Dataset, folds: int, seed: int) -> None:
     """Raises InputError where a fold of the target would be empty, in training or in validation."""
-    for number in range(options.folds):
-        fold = target.divided(number, options.folds, options.seed)
+    if folds == 1:
+        return
+    for number in range(folds):
+        fold = target.divided(number, folds, seed)
         sizes = {split: len(fold.open(split)) for split in ("train", "validation")}
         if not all(sizes.values()):
             raise InputError(
                 "--folds leaves every fold images for training and for validation",
-                f"{sizes['train']} and {sizes['validation']} of {target.name} in fold {number + 1} of {options.folds}",
+                f"{sizes['train']} and {sizes['validation']} of {target.name} in fold {number + 1} of {folds}",
                 "Ask for fewer folds, or leave --folds out.",
             )
 
@@ -132,7 +161,7 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
 
 def make_record(name: str, options: StudyOptions, source: Dataset, target: Dataset) -> StudyRecord:
     """Returns the record of a new study, which study.json holds, without its baseline."""
-    asked = dataclasses.asdict(options) | {"trials": options.wanted, "rungs": rungs_of_new_study(options)}
+    asked = dataclasses.asdict(options) | {"trials": options.wanted} | course_of_new_study(options, target)
     for with_password in ("storage", "tracking_uri", "ray"):
         asked[with_password] = hide_secrets(asked[with_password])
     return StudyRecord(

@@ -102,7 +102,9 @@ def _resume(earlier: StudyRecord, new: StudyRecord, options: StudyOptions, progr
 
 
 def resumed_options(earlier: StudyRecord, new: StudyRecord, options: StudyOptions) -> dict[str, Any]:
-    """Returns the resumable options of today; a study that a version without rungs began has one, unless asked.
+    """Returns the resumable options of today; those of its course stay as they were, unless asked.
+
+    A study that a version without rungs began has one rung, and one from before the race has none.
 
     Args:
         earlier: The study's record so far.
@@ -110,8 +112,9 @@ def resumed_options(earlier: StudyRecord, new: StudyRecord, options: StudyOption
         options: What the user asked for.
     """
     resumed = {name: new.options[name] for name in RESUMABLE_OPTIONS}
-    if options.rungs is None and "rungs" not in earlier.options:
-        resumed["rungs"] = 1
+    for name, before in (("rungs", 1), ("race", 0.0)):
+        if getattr(options, name) is None:
+            resumed[name] = earlier.options.get(name, before)
     return resumed
 
 
@@ -133,6 +136,12 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
     earlier = StudyRecord.from_json(required_record(stored, new.name))
     sampler = current_sampler(earlier.options.get("sampler", StudyOptions.sampler))
     earlier = dataclasses.replace(earlier, options=earlier.options | {"sampler": sampler})
+    if not earlier.baseline.answers:
+        raise InputError(
+            "a study goes on with the version that began it, or with one that judges networks alike",
+            f"{new.name}, whose trials kept no answers per image",
+            "Start a new one with --study NAME; with --warm-start it tries the front of this one first.",
+        )
 
     # What must be the same, and what --force lets change.
     _check_same_options(earlier, options)
@@ -150,6 +159,8 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
 def _check_same_options(earlier: StudyRecord, options: StudyOptions) -> None:
     """Raises InputError where options that make a study what it is have changed."""
     before = identity_options(StudyOptions.from_json(earlier.options))
+    if options.folds is None:
+        options = dataclasses.replace(options, folds=before["folds"])
     changed = _list_changes(before, identity_options(options))
     if changed:
         raise InputError(

@@ -18,6 +18,7 @@ from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.paper_table import as_table, study_paper_table, title_of
 from study.reporting.tables import Table, to_latex, to_markdown
 from study.reporting.trial_details import collect_trial_details
+from study.search.expected_table import expected_table
 from study.stored_values import notice
 from study.trials import read_counted_trials, trials_table
 
@@ -32,7 +33,7 @@ def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[Froze
     # What the storage holds, and the tables that follow from it.
     readable_json, trials = _read_storage(stored_record, stored_trials)
     record = StudyRecord.from_json(readable_json)
-    table = trials_table(trials)
+    table = expected_table(record, trials)
     paper = study_paper_table(record, table)
     tables = list_tables(record, table, paper)
 
@@ -43,7 +44,7 @@ def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[Froze
 
     # Data.
     files["study.json"] = (json.dumps(readable_json, indent=1, ensure_ascii=False, default=str) + "\n").encode()
-    files["trials.csv"] = _csv(table)
+    files["trials.csv"] = _csv(trials_table(trials))
     files["front.csv"] = _csv(confirmed_front(front_table(table), record))
     if record.results.points:
         files["confirm.csv"] = _csv(pd.DataFrame(record.results.points))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from study.fronts import candidate_networks, find_knee, front_table
+from study.fronts import candidate_networks, find_recommended, front_table
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.certainty import describe_certainty
 from study.reporting.result_tables import (
@@ -58,7 +58,7 @@ def list_findings(record: StudyRecord, table: pd.DataFrame) -> list[Finding]:
         record: The study's record.
         table: Trials, of `study.trials.trials_table`.
     """
-    knee = find_knee(front_table(table))
+    knee = find_recommended(front_table(table))
     if knee is None:
         return []
     certainty = Finding("How sure is the recommendation?", describe_certainty(record, table, knee), None)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from study.fronts import find_knee, front_table
+from study.fronts import find_recommended, front_table
 from study.record import DOMAINS, StudyRecord
 from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table, title_of
@@ -54,7 +54,7 @@ def render_markdown(record: StudyRecord, table: pd.DataFrame, tables: list[Table
         tables: Of `list_tables`; those that belong to an answer follow it.
     """
     lines = _head_lines(record, table)
-    knee = find_knee(front_table(table))
+    knee = find_recommended(front_table(table))
     if knee is None:
         return "\n".join([*lines, "No trial has finished yet.", ""])
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from study.fronts import candidate_networks, find_knee, front_table, hypervolume_over_trials
+from study.fronts import candidate_networks, find_recommended, front_table, hypervolume_over_trials
 from study.record import DOMAINS, StudyRecord
 from study.reporting.certainty import describe_certainty
 from study.reporting.significance import change_text
@@ -57,7 +57,7 @@ def build_recommendation(record: StudyRecord, table: pd.DataFrame) -> Recommenda
         record: The study's record.
         table: Trials, of `study.trials.trials_table`.
     """
-    knee = find_knee(front_table(table))
+    knee = find_recommended(front_table(table))
     if knee is None:
         return None
     alpha = describe_interpolation(knee["alpha"], knee.get("alpha_slope", 0.0))

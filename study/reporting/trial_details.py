@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
-from study.fronts import candidate_networks, find_knee, front_table, is_on_front
+from study.fronts import candidate_networks, find_recommended, front_table, is_on_front
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import dataset_label, describe_interpolation, format_value
@@ -31,7 +31,7 @@ def collect_trial_details(record: StudyRecord, table: pd.DataFrame, trials: Iter
         trials: The Optuna trials themselves, whose curves and confusion matrices no table has.
     """
     front = front_table(table)
-    knee = find_knee(front)
+    knee = find_recommended(front)
     return {
         "labels": {domain: dataset_label(record, domain) for domain in DOMAINS},
         "expressions": list(EXPRESSIONS),

@@ -11,7 +11,7 @@ variant of ASHA (Li et al. 2020, arXiv 1810.05934) with the ordering of MO-ASHA 
 2106.12639); the order of positions is used here, not the order of indices.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from study.pareto import crowding_distances, hypervolume, non_dominated, non_dom
 from study.reading import INTERPOLATED_RUNG, RUNG, readable_attributes
 from study.trial_attributes import TrialAttributes
 from study.trials import objective_vectors
+
+Vector = Sequence[float]
+"""Source and target accuracy of a network, both maximised."""
 
 ETA = 3
 """The best 1/ETA of the trials at a rung go on.
@@ -34,16 +37,16 @@ Source accuracy starts high and decays, so early rungs flatter trials
 that hardly learn: ranks at a quarter correlate with those at the end at 0.46 and 0.58, at half at 0.63 and 0.75.
 """
 
-Vector = Sequence[float]
-"""Source and target accuracy of a network, both maximised."""
 
-
-def trials_since_growth(trials: Iterable[Any], reference: tuple[float, float]) -> int:
+def trials_since_growth(
+    trials: Iterable[Any], reference: tuple[float, float], vectors: Mapping[int, Sequence[Vector]] | None = None
+) -> int:
     """Returns how many finished trials have passed since one made the hypervolume grow.
 
     Args:
         trials: In the order of their ends.
         reference: Source and target accuracy from which the hypervolume is measured.
+        vectors: Of each finished trial's networks, by its number; those that it stored where there are none.
     """
     front = np.empty((0, 2))
     volume = 0.0
@@ -53,7 +56,8 @@ def trials_since_growth(trials: Iterable[Any], reference: tuple[float, float]) -
             continue
         since += 1
 
-        points = np.reshape(objective_vectors(trial), (-1, 2))
+        of_trial = objective_vectors(trial) if vectors is None else vectors[trial.number]
+        points = np.reshape(of_trial, (-1, 2))
         front = np.vstack([front, points])
         front = front[non_dominated(front)]
 
@@ -74,7 +78,9 @@ def interpolated_rung_name(share: float) -> str:
     return f"{INTERPOLATED_RUNG}{share:.3f}"
 
 
-def vectors_at_rung(trials: Iterable[Any], share: float, without: int) -> list[list[Vector]]:
+def vectors_at_rung(
+    trials: Iterable[Any], share: float, without: int, effects: Mapping[int, float] | None = None
+) -> list[Sequence[Vector]]:
     """Returns the vectors that each trial wrote at a rung, for trials that were there.
 
     Trials that were lost or failed later are left out, and so are attributes of a form that no trial writes.
@@ -83,13 +89,14 @@ def vectors_at_rung(trials: Iterable[Any], share: float, without: int) -> list[l
         trials: The study's trials.
         share: Share of the budget that is spent at the rung.
         without: Number of the trial that is left out.
+        effects: By a trial's number, what its fold adds to its target accuracy, which is subtracted.
 
     Returns:
         A list per trial: the vector of its adapted network first, then those of its interpolated networks.
     """
     name = rung_name(share)
     interpolated_name = interpolated_rung_name(share)
-    vectors_of_trials = []
+    vectors_of_trials: list[Sequence[Vector]] = []
     for trial in trials:
         # Trials that count.
         if trial.number == without or trial.state.name == "FAIL":
@@ -102,7 +109,9 @@ def vectors_at_rung(trials: Iterable[Any], share: float, without: int) -> list[l
         readable, _ = readable_attributes(attributes.subset((name, interpolated_name)))
         if name in readable:
             interpolated = readable.get(interpolated_name, [])
-            vectors_of_trials.append([readable[name], *interpolated])
+            effect = (effects or {}).get(trial.number, 0.0)
+            vectors = [readable[name], *interpolated]
+            vectors_of_trials.append([[source, target - effect] for source, target in vectors])
     return vectors_of_trials
 
 

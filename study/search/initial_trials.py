@@ -27,9 +27,9 @@ from search_spaces.initial_trials import InitialTrial
 from study.fronts import front_table
 from study.record import StudyRecord
 from study.search.compatibility import fits
+from study.search.expected_table import expected_table
 from study.storage.backend import load_study, trials_of
 from study.trial_attributes import TrialAttributes
-from study.trials import trials_table
 
 _ALIASES = {
     "sgd_lr": "lr",
@@ -89,7 +89,8 @@ def front_as_initial_trials(study: optuna.Study, space: str) -> list[InitialTria
     Raises:
         InputError: It was searched in another space or an earlier form of this one, or has no finished trial.
     """
-    earlier_space = StudyRecord.from_json(study.user_attrs.get("study")).options.get("space")
+    record = StudyRecord.from_json(study.user_attrs.get("study"))
+    earlier_space = record.options.get("space")
     if earlier_space != space:
         raise InputError(
             "--warm-start needs a study of the same space",
@@ -99,7 +100,7 @@ def front_as_initial_trials(study: optuna.Study, space: str) -> list[InitialTria
 
     # A front may hold several networks of one trial.
     trials = trials_of(study)
-    front = front_table(trials_table(trials))
+    front = front_table(expected_table(record, trials))
     best_first = front["trial"].tolist()[::-1]
     numbers = list(dict.fromkeys(best_first))
     if not numbers:

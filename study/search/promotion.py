@@ -2,11 +2,15 @@
 
 A study trains every configuration with a small budget, that of the first rung. The best 1/ETA of a rung's
 configurations are trained again on the next rung, which has four times the budget (`study.presets.FACTOR`). This is
-asynchronous successive halving (ASHA; Li et al. 2020, arXiv 1810.05934): a configuration is promoted as soon as it is
-among the best 1/ETA of those that have ended on its rung, so no worker waits for the others. Configurations are ordered
+asynchronous successive halving (ASHA; Li et al. 2020, arXiv 1810.05934): no worker waits for the others. Whenever ETA
+more configurations have ended on a rung, the best of it that was not promoted yet is: at any time a rung has at most
+1/ETA as many configurations as the one below, although early ones may have fallen behind. Configurations are ordered
 by the non-domination rank of their networks and then by crowding distance (MO-ASHA; Schmucker et al. 2021, arXiv
 2106.12639), so they are promoted along the whole front. By one number, the target accuracy for instance, those would be
 promoted that forget most; and a small budget flatters what hardly learns, because it hardly forgets.
+
+On a target with folds each rung validates on another one; accuracies are compared without what the folds add to them
+(`study.search.fold_effects`).
 
 Each rung trains from the baseline again, with the learning rate annealed over its own budget. What comes of a rung is
 thereby one training that a confirmation can repeat, and a finished network that competes for the front.
@@ -19,9 +23,10 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from study.search.early_stopping import trial_positions
-from study.storage.slots import place_owners, rung_of, slot_of
+from study.search.fold_effects import comparable_vectors
+from study.search.plan import SearchPlan
+from study.storage.slots import Place, fold_in_turn, is_of_search, place_owners, rung_of, slot_of
 from study.trial_attributes import TrialAttributes
-from study.trials import objective_vectors
 
 ETA = 3
 """The best 1/ETA of the configurations on a rung are promoted."""
@@ -33,31 +38,39 @@ class Promotion:
 
     Attributes:
         trial: The ended trial of the configuration on the rung below.
-        rung: The rung that it is promoted to, from 2.
+        place: That it is promoted to.
     """
 
     trial: FrozenTrial
-    rung: int
+    place: Place
 
 
-def find_promotions(trials: Sequence[FrozenTrial], rungs: int) -> list[Promotion]:
+def find_promotions(trials: Sequence[FrozenTrial], plan: SearchPlan) -> list[Promotion]:
     """Returns the promotions that are due: to the highest rung first, and there the best configuration first.
 
     Args:
         trials: All trials of a study.
-        rungs: How many rungs the study has.
+        plan: Of the study.
     """
-    owners = place_owners(trials)
+    owners = place_owners(trials).values()
+    of_search = [trial for trial in owners if is_of_search(trial)]
     promotions = []
-    for rung in range(rungs, 1, -1):
-        below = [trial for trial in owners.values() if rung_of(trial) == rung - 1]
+    for rung in range(plan.rungs, 1, -1):
+        promoted = {slot_of(trial) for trial in of_search if rung_of(trial) == rung}
+        below = [trial for trial in of_search if rung_of(trial) == rung - 1]
         ended = [trial for trial in below if trial.state.is_finished()]
-        best = order_by_networks(ended)[: len(ended) // ETA]
-        promotions += [Promotion(trial, rung) for trial in best if (slot_of(trial), rung) not in owners]
+        left = len(ended) // ETA - len(promoted)
+        if left <= 0:
+            continue
+
+        candidates = [trial for trial in order_by_networks(ended, plan) if slot_of(trial) not in promoted]
+        for trial in candidates[:left]:
+            slot = slot_of(trial)
+            promotions.append(Promotion(trial, Place(slot, rung, fold_in_turn(slot, rung, plan.folds))))
     return promotions
 
 
-def order_by_networks(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def order_by_networks(trials: Sequence[FrozenTrial], plan: SearchPlan) -> list[FrozenTrial]:
     """Returns trials by non-domination rank and then crowding distance of their networks, the best first.
 
     Trials that a larger budget would not change are left out: the baseline's, and those that repeat another trial,
@@ -65,8 +78,9 @@ def order_by_networks(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
     Args:
         trials: Ended trials of one rung.
+        plan: Of the study.
     """
-    vectors = {trial.number: objective_vectors(trial) for trial in trials if _gains_by_budget(trial)}
+    vectors = comparable_vectors([trial for trial in trials if _gains_by_budget(trial)], plan)
     candidates = [trial for trial in trials if vectors.get(trial.number)]
     if not candidates:
         return []

@@ -1,16 +1,19 @@
 """The samplers that suggest hyperparameters, and the study as a sampler sees it."""
 
 import copy
+from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from study.machine import OUT_OF_MEMORY
 from study.record import StudyRecord
+from study.search.fold_effects import comparable_vectors
+from study.search.plan import SearchPlan
 from study.storage.optuna_private import StudyView
-from study.storage.slots import has_diverged, is_lost, rung_of, slot_of
+from study.storage.slots import has_diverged, is_lost, is_of_search, rung_of, slot_of
 from study.trial_attributes import TrialAttributes
-from study.trials import RETENTION_CONSTRAINT, hypervolume_reference, objective_vectors
+from study.trials import RETENTION_CONSTRAINT, hypervolume_reference
 
 
 class SamplerView(StudyView):
@@ -24,20 +27,35 @@ class SamplerView(StudyView):
     drew 40 trials of 170 next to one that interpolated networks had long dominated.
 
     A configuration counts once, by its trial on the highest rung that ended. Seen on every rung it would be two or
-    three observations at one point, and one that is trained again would count as bad while it runs.
+    three observations at one point, and one that is trained again would count as bad while it runs. Trainings of the
+    race and of networks that are handed over are left out. On a target with folds, accuracies are without what each
+    fold adds to them (`study.search.fold_effects`).
 
     A trial that its parameters made fail has finished with the worst objectives there are. Samplers ignore failed
     trials and would suggest what diverges again and again, 20 times in a row in a study of 110 trials.
     """
+
+    def __init__(
+        self,
+        study_name: str,
+        storage: optuna.storages.BaseStorage,
+        sampler: optuna.samplers.BaseSampler,
+        plan: SearchPlan,
+    ) -> None:
+        super().__init__(study_name, storage, sampler)
+        self.plan = plan
 
     def show(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """Returns the trials as the sampler should see them."""
         record = StudyRecord.from_json(self.user_attrs.get("study"))
         constrained = bool(record.options.get("min_retention"))
         reference = hypervolume_reference(record)
-        highest_rung = _highest_finished_rung(trials)
+        of_search = [trial for trial in trials if is_of_search(trial)]
+        highest_rung = _highest_finished_rung(of_search)
+        finished = [trial for trial in of_search if trial.state == TrialState.COMPLETE and not is_lost(trial)]
+        vectors = comparable_vectors(finished, self.plan)
         shown = []
-        for trial in trials:
+        for trial in of_search:
             if rung_of(trial) != highest_rung.get(slot_of(trial), 1) and not is_lost(trial):
                 continue
             if not trial.state.is_finished():
@@ -47,7 +65,7 @@ class SamplerView(StudyView):
             elif failed_by_its_parameters(trial):
                 shown.append(as_worst(trial, constrained))
             elif trial.state == TrialState.COMPLETE:
-                shown.append(as_best_network(trial, reference))
+                shown.append(as_best_network(trial, vectors.get(trial.number, []), reference))
             else:
                 shown.append(trial)
         return shown
@@ -84,11 +102,14 @@ def as_worst(trial: FrozenTrial, constrained: bool) -> FrozenTrial:
     return worst
 
 
-def as_best_network(trial: FrozenTrial, reference: tuple[float, float]) -> FrozenTrial:
+def as_best_network(
+    trial: FrozenTrial, candidates: Sequence[list[float]], reference: tuple[float, float]
+) -> FrozenTrial:
     """Returns a finished trial with the objectives of its best network.
 
     Args:
         trial: The finished trial.
+        candidates: Source and target accuracy of each of its networks, its adapted one first.
         reference: Source and target accuracy from which areas are measured.
     """
 
@@ -96,7 +117,6 @@ def as_best_network(trial: FrozenTrial, reference: tuple[float, float]) -> Froze
         source, target = objectives
         return max(0.0, source - reference[0]) * max(0.0, target - reference[1])
 
-    candidates = objective_vectors(trial)
     if not candidates:
         return trial  # each network forgets too much, which the trial's constraint tells
     best = max(candidates, key=area)  # the first of equals, which is the adapted network

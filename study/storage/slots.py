@@ -6,8 +6,8 @@ can overshoot. A trial whose worker died is marked lost, which takes it out of e
 enqueued for the same slot.
 
 A slot is one configuration. It has a trial on each rung that the configuration came to: the parent enqueues that of the
-first rung, and whoever claims a trial first enqueues the promotions that are due (`study.search.promotion`). Slot and
-rung together are a place.
+first rung, and whoever claims a trial first enqueues what is due: promotions, then trainings of the race, then those of
+the networks that are handed over (`study.search.next_training`). Slot, rung, fold and repeat together are a place.
 
 No storage can make "look what is missing and enqueue it" one step, so two processes may fill one slot twice. It does
 not matter: of the trials of a place that are not lost, the one with the lowest number holds it, and whoever claims
@@ -16,6 +16,7 @@ another gives it up at once. When the later one is claimed the earlier is there 
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count, islice
+from typing import NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -25,7 +26,7 @@ from search_spaces import SPACES
 from search_spaces.initial_trials import InitialTrial
 from study.storage.backend import one_change_at_a_time, trials_of
 from study.storage.optuna_private import enqueued_parameters, storage_number, storage_of
-from study.stored_values import is_count, is_rung
+from study.stored_values import is_count, is_fold, is_rung
 from study.trial_attributes import SLOT_ATTRIBUTES, TrialAttributes
 from study.trials import counted_trials
 
@@ -37,10 +38,32 @@ DIVERGED = "Diverged: "
 """How the reason of a trial begins that failed with `fer.training.loop.Diverged`."""
 
 ENDED = "ended"
-"""The study's attribute that says why --patience ended it."""
+"""The study's attribute that says why its search ended before its last trial."""
+RACE_ENDED = "race ended"
+"""The study's attribute that says why its race ended before it had decided."""
 
-Place = tuple[int, int]
-"""A slot's number, from 0, and a rung, from 1."""
+HANDED_OVER = -1
+"""Stands in a place for a fold, where a network is trained on all of the target's images, to be handed over."""
+
+
+PARTS = "models/parts"
+"""Where the networks lie, relative to the study's folder, that may become part of one that is handed over."""
+
+
+class Place(NamedTuple):
+    """What one training of a study is.
+
+    Attributes:
+        slot: The number of its configuration, from 0.
+        rung: The rung whose budget it has, from 1.
+        fold: The fold of the target that it validates on, from 0; HANDED_OVER where no fold is held out.
+        repeat: How many trainings of the configuration came before on the same rung and fold.
+    """
+
+    slot: int
+    rung: int = 1
+    fold: int = 0
+    repeat: int = 0
 
 
 def is_lost(trial: FrozenTrial) -> bool:
@@ -48,7 +71,7 @@ def is_lost(trial: FrozenTrial) -> bool:
     return bool(TrialAttributes.of(trial).lost)
 
 
-def slot_of(trial: FrozenTrial) -> int:
+def slot_of(trial: FrozenTrial | optuna.Trial) -> int:
     """Returns the number of a trial's slot; a trial that says none, or nothing readable, has its own."""
     slot = TrialAttributes.of(trial).slot
     if slot is None or not is_count(slot):
@@ -64,9 +87,23 @@ def rung_of(trial: FrozenTrial | optuna.Trial) -> int:
     return rung
 
 
-def place_of(trial: FrozenTrial) -> Place:
-    """Returns a trial's slot and rung."""
-    return slot_of(trial), rung_of(trial)
+def place_of(trial: FrozenTrial | optuna.Trial) -> Place:
+    """Returns a trial's place; one that says no fold or repeat, or nothing readable, has the first."""
+    attributes = TrialAttributes.of(trial)
+    fold = attributes.fold if is_fold(attributes.fold) else 0
+    repeat = attributes.repeat if is_count(attributes.repeat) else 0
+    return Place(slot_of(trial), rung_of(trial), fold, repeat)
+
+
+def fold_in_turn(slot: int, rung: int, folds: int) -> int:
+    """Returns the fold on which a configuration is trained first on a rung; each rung has the next fold."""
+    return (slot + rung - 1) % folds
+
+
+def is_of_search(trial: FrozenTrial | optuna.Trial) -> bool:
+    """Returns whether a trial is the first training of a configuration on a rung, neither a race's nor handed over."""
+    attributes = TrialAttributes.of(trial)
+    return attributes.race is None and attributes.handed_over is None
 
 
 def place_owners(trials: Iterable[FrozenTrial]) -> dict[Place, FrozenTrial]:
@@ -79,17 +116,22 @@ def place_owners(trials: Iterable[FrozenTrial]) -> dict[Place, FrozenTrial]:
 
 
 def on_first_rung(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Returns the trials of the first rung; those that have ended are as many as configurations were tried."""
-    return [trial for trial in trials if rung_of(trial) == 1]
+    """Returns each configuration's first trial; those that have ended are as many as configurations were tried."""
+    return [trial for trial in trials if rung_of(trial) == 1 and is_of_search(trial)]
 
 
 def slot_owners(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
     """Returns for each slot the trial that holds it on the first rung."""
-    return {slot: owner for (slot, _), owner in place_owners(on_first_rung(trials)).items()}
+    return {place.slot: owner for place, owner in place_owners(on_first_rung(trials)).items()}
 
 
-def fill_slots(
-    study: optuna.Study, total: int, space: str, base: AdaptationConfig, priors: Sequence[InitialTrial] = ()
+def fill_slots(  # what a study is filled with
+    study: optuna.Study,
+    total: int,
+    space: str,
+    base: AdaptationConfig,
+    priors: Sequence[InitialTrial] = (),
+    folds: int = 1,
 ) -> int:
     """Fills slots or withdraws waiting trials, so that finished, running and waiting configurations make `total`.
 
@@ -102,6 +144,7 @@ def fill_slots(
         base: The hyperparameters that the space leaves alone.
         priors: The user's own initial trials (`study.search.initial_trials`). Each is enqueued once, before what the
             space itself has next, and takes the place of a free trial that waits.
+        folds: The number of folds, on which configurations are trained in turn.
 
     Returns:
         The number of configurations that are still to end their first trial.
@@ -121,14 +164,15 @@ def fill_slots(
         yields_to_prior = bool(new_priors) and (last_trial is None or is_free(last_trial))
         if yields_to_prior:
             prior = new_priors.pop(0)
-            prior.enqueue(study, slot)
+            prior.enqueue(study, slot, fold_in_turn(slot, 1, folds))
             prior_origins[slot] = prior.prior
         elif last_trial is not None:
             _copy(study, last_trial)
         else:
             # The space counts its own trials alone, without the priors.
             priors_before = sum(prior_slot < slot for prior_slot in prior_origins)
-            SPACES[space].initial_trial(base, slot - priors_before).enqueue(study, slot)
+            initial_trial = SPACES[space].initial_trial(base, slot - priors_before)
+            initial_trial.enqueue(study, slot, fold_in_turn(slot, 1, folds))
 
     # Where more slots are held than wanted, withdraw waiting trials: free ones first, of these the latest first.
     surplus = max(0, len(owners) - total)
@@ -222,9 +266,16 @@ def _count_deaths(study: optuna.Study, place: Place) -> int:
     return sum(place_of(trial) == place for trial in lost)
 
 
-def enqueue_promoted(study: optuna.Study, trial: FrozenTrial, rung: int) -> None:
-    """Enqueues the configuration of an ended trial again, on another rung."""
-    _enqueue_again(study, trial, rung=rung, promoted_from=trial.number)
+def enqueue_again(study: optuna.Study, trial: FrozenTrial, place: Place, **attributes: object) -> None:
+    """Enqueues the configuration of an ended trial for another place.
+
+    Args:
+        study: The study.
+        trial: The ended trial.
+        place: Of the new trial.
+        attributes: What else the new trial has: why it is enqueued.
+    """
+    _enqueue_again(study, trial, rung=place.rung, fold=place.fold, repeat=place.repeat, **attributes)
 
 
 def _copy(study: optuna.Study, trial: FrozenTrial) -> None:
@@ -232,7 +283,7 @@ def _copy(study: optuna.Study, trial: FrozenTrial) -> None:
     _enqueue_again(study, trial, copy_of=trial.number)
 
 
-def _enqueue_again(study: optuna.Study, trial: FrozenTrial, **attributes: int) -> None:
+def _enqueue_again(study: optuna.Study, trial: FrozenTrial, **attributes: object) -> None:
     """Enqueues a trial with another's hyperparameters and slot, and nothing else of what that one left.
 
     Args:

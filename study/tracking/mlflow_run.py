@@ -18,9 +18,10 @@ from study.fronts import front_table
 from study.reading_record import readable_record
 from study.record import StudyRecord
 from study.redaction import hide_secrets, one_line
+from study.search.expected_table import expected_table
 from study.tracking import client as mlflow_client
 from study.tracking import models, payloads
-from study.trials import counted_trials, read_counted_trials, trials_table
+from study.trials import counted_trials, read_counted_trials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -174,7 +175,7 @@ class MlflowRun:
             Whether MLflow has them all.
         """
         record = _read_record(stored_record)
-        networks = front_table(trials_table(trials))
+        networks = front_table(expected_table(record, trials))
         damaged = models.damaged_networks(networks, folder)
         if damaged:
             print(f"warning: {models.damage_warning(damaged)}", file=sys.stderr)
@@ -234,7 +235,7 @@ class MlflowRun:
             client.set_tag(run, "mlflow.note.content", "\n## ".join(first_sections))
 
         # What the study reached.
-        metrics = payloads.search_metrics(trials_table(trials), record) + payloads.confirmed_metrics(record)
+        metrics = payloads.search_metrics(expected_table(record, trials), record) + payloads.confirmed_metrics(record)
         mlflow_client.log_values(client, run, metrics=metrics)
         client.set_terminated(run, "FINISHED")
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from fer.errors import printable
 from fer.tensor_files import damage_of
-from study.fronts import find_knee
+from study.fronts import find_recommended
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -134,7 +134,7 @@ def _register(client: "MlflowClient", run: str, front: pd.DataFrame, register: s
 
 def aliases(front: pd.DataFrame) -> dict[str, str]:
     """Returns which network of a front has which alias in the registry."""
-    knee = find_knee(front)
+    knee = find_recommended(front)
     if knee is None:
         return {}
     networks = front.to_dict("records")

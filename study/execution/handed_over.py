@@ -1,0 +1,117 @@
+"""The networks that a study hands over: of each recipe of the front the average of what was trained on the folds.
+
+The search judges a recipe by networks each of which saw all of the target but one fold. The average of their weights
+has seen every training and validation image, and on test images it was better than a new training on all of them, on
+the source as well (docs/experiments.md). So trainings that may be part of an average keep their networks until the end.
+"""
+
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+from torch import nn
+
+from fer.adaptation.plan import Adapted, EvaluationPlan, Interpolated
+from fer.adaptation.procedure import adapt, average_adapted
+from fer.config import AdaptationConfig
+from fer.errors import InputError
+from fer.model import weights
+from fer.seeding import seed_from
+from study.execution.trial_context import TrialContext
+from study.storage.backend import trials_of
+from study.storage.slots import PARTS, place_of
+from study.trial_attributes import TrialAttributes
+from study.trials import INTERPOLATED_COLUMN, OBJECTIVES, interpolation_name, model_file
+
+
+def part_file(number: int) -> str:
+    """Returns the file of a trial's adapted network, relative to the study's folder."""
+    return f"{PARTS}/trial-{number:04d}.safetensors"
+
+
+def save_part(trial: optuna.Trial, context: TrialContext, network: nn.Sequential) -> None:
+    """Saves a trial's adapted network until the study ends."""
+    path = context.folder / part_file(trial.number)
+    _save(network, path, context, {"trial": str(trial.number)})
+
+
+def save_baseline(trial: optuna.Trial, context: TrialContext) -> None:
+    """Saves the baseline as the network of its trial."""
+    path = context.folder / model_file(trial.number)
+    _save(context.task.baseline.network, path, context, {"trial": str(trial.number), "strategy": "BL"})
+    _upload(path, context)
+
+
+def hand_over(
+    trial: optuna.Trial, context: TrialContext, config: AdaptationConfig, study_seed: int, strategy: str
+) -> dict[str, float]:
+    """Averages the networks of a recipe over folds, and saves the interpolated ones that the trial names.
+
+    Args:
+        trial: The running trial.
+        context: The study's folder, and where else networks go.
+        config: Hyperparameters of the adaptation.
+        study_seed: The seed of trainings that are no repeats.
+        strategy: Name of the trial's strategy, for the files' headers.
+
+    Returns:
+        The source accuracy of each saved network on all validation images, by name: "source_val/0.50".
+
+    Raises:
+        Diverged: See `fer.adaptation.procedure.adapt`.
+    """
+    # The networks of the folds; one whose file is not here is trained again.
+    attributes = TrialAttributes.of(trial)
+    trials = trials_of(trial.study)
+    parts = [trials[number] for number in attributes.parts or []]
+    networks = [_open_part(part, context, config, study_seed) for part in parts]
+
+    # Their average, and the networks between it and the baseline.
+    points = [(alpha, slope) for alpha, slope in attributes.handed_over or []]
+    interpolated = [point for point in points if point != (1.0, 0.0)]
+    adapted = average_adapted(context.task_of_all_images, config, study_seed, networks, interpolated)
+
+    number = attributes.recipe_of
+    assert number is not None, "a network that is handed over has a recipe"
+    header = {"strategy": strategy, "trial": str(number), "averaged": str(len(networks))}
+    accuracies = {}
+    for network in _networks_of(adapted):
+        if (network.alpha, network.slope) not in points:
+            continue
+        path = context.folder / model_file(number, network.alpha, network.slope)
+        place = {"alpha": str(network.alpha), "slope": str(network.slope)}
+        _save(network.network, path, context, header | place)
+        _upload(path, context)
+        name = interpolation_name(network.alpha, network.slope)
+        accuracies[INTERPOLATED_COLUMN.format(OBJECTIVES[0], name)] = network.measures[OBJECTIVES[0]]
+    return accuracies
+
+
+def _networks_of(adapted: Adapted) -> list[Interpolated]:
+    """Returns all networks of an adaptation; the adapted one counts as interpolated all the way."""
+    return [Interpolated(1.0, 0.0, adapted.network, adapted.measures, adapted.logits), *adapted.interpolated]
+
+
+def _open_part(part: FrozenTrial, context: TrialContext, config: AdaptationConfig, study_seed: int) -> nn.Sequential:
+    """Returns the adapted network of a trial: as it was saved here, else trained again."""
+    try:
+        return weights.load_network(context.folder / part_file(part.number), context.task.runtime).network
+    except InputError:
+        place = place_of(part)
+        seed = seed_of_repeat(study_seed, place.repeat)
+        return adapt(context.task_of(place.fold), config, seed, plan=EvaluationPlan(rungs=(1.0,))).network
+
+
+def seed_of_repeat(seed: int, repeat: int) -> int:
+    """Returns the seed of a training, given that of the first training on its fold, and how many came before it."""
+    return seed_from(seed, "repeat", repeat) if repeat else seed
+
+
+def _save(network: nn.Sequential, path: Path, context: TrialContext, header: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights.save_network(network, path, {"width": str(context.task.baseline.width)} | header)
+
+
+def _upload(path: Path, context: TrialContext) -> None:
+    if context.upload is not None:
+        context.upload(path)

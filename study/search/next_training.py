@@ -1,0 +1,220 @@
+"""Which trainings are due in a study, in the order of its course.
+
+1. Promotions: the best configurations of a rung are trained on the next (`study.search.promotion`).
+2. The race: once no configuration is left to try, networks that may be on the front are trained on further folds and
+   with further seeds, each time what decides most (`study.search.race`), until the front has settled or the race has
+   cost its share.
+3. Finalists: the recommended network and its neighbours are trained on each fold that they lack.
+4. Networks that are handed over: those of each recipe of the front, averaged over its trainings, and saved.
+
+Whoever claims a trial enqueues what is due. Two workers may both enqueue it; then the one that is claimed second is
+given up, as the second trial of any place is (`study.storage.slots`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial, TrialState
+
+from study.presets import budget_factor
+from study.search.competing_networks import Recipe
+from study.search.plan import SearchPlan
+from study.search.promotion import find_promotions
+from study.search.race import Job, RaceRules, choose_next_job
+from study.search.verdict import Verdict, reach_verdict
+from study.storage.slots import HANDED_OVER, Place, is_of_search, place_of, place_owners
+from study.trial_attributes import TrialAttributes
+
+MOST_VERDICTS = 3
+"""How many recommended networks in turn are trained on the folds they lack: each training may change which it is."""
+
+
+@dataclass(frozen=True)
+class DueTraining:
+    """A training that is to be enqueued.
+
+    Attributes:
+        trial: The ended trial whose configuration it has.
+        place: Of the training.
+        attributes: What its trial has besides: why it is enqueued.
+    """
+
+    trial: FrozenTrial
+    place: Place
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def find_due_trainings(
+    trials: Sequence[FrozenTrial], plan: SearchPlan, most: int = 1, has_ended: bool = False, is_over: bool = False
+) -> list[DueTraining]:
+    """Returns the trainings that are due, the most important first.
+
+    Args:
+        trials: All trials of a study.
+        plan: Of the study.
+        most: How many are wanted at most, of those that are chosen one by one.
+        has_ended: Whether the search ended before its last promotion.
+        is_over: Whether the race is over, whatever it has decided.
+    """
+    promotions = [] if has_ended else find_promotions(trials, plan)
+    if promotions:
+        return [
+            DueTraining(promotion.trial, promotion.place, {"promoted_from": promotion.trial.number})
+            for promotion in promotions[:most]
+        ]
+
+    # Configurations that wait come before all that follows.
+    live = list(place_owners(trials).values())
+    if plan.images is None or any(trial.state == TrialState.WAITING for trial in live):
+        return []
+    verdict = reach_verdict(live, plan)
+    if verdict is None:
+        return []
+    running = [trial for trial in live if trial.state == TrialState.RUNNING]
+    if not is_over:
+        raced = find_race_trainings(live, verdict, plan, most)
+        if raced:
+            return raced
+    if running:
+        return []  # each may change what follows
+    return find_missing_folds(live, verdict, plan) or find_trainings_to_hand_over(live, verdict)
+
+
+# The race.
+
+
+def find_race_trainings(
+    live: Sequence[FrozenTrial], verdict: Verdict, plan: SearchPlan, most: int
+) -> list[DueTraining]:
+    """Returns the trainings that decide most, one after the other, as if those before had been done already.
+
+    Args:
+        live: The trials that hold places.
+        verdict: What is known so far.
+        plan: Of the study.
+        most: How many at most.
+    """
+    competition = verdict.competition
+    costs = [float(budget_factor(recipe.rung)) for recipe in competition.recipes]
+    budget = plan.race_share * _cost_of(trial for trial in live if is_of_search(trial))
+    spent = _cost_of(trial for trial in live if TrialAttributes.of(trial).race is not None)
+
+    # Trainings that run, and those that gave no answers, count as done: none of them is asked for again.
+    silent = [trial for trial in live if trial.state != TrialState.COMPLETE]
+    jobs = [job for trial in silent if (job := _as_job(trial, verdict)) is not None]
+    trainings: list[DueTraining] = []
+    while len(trainings) < most:
+        job = choose_next_job(
+            competition.comparison, verdict.expected, verdict.front, competition.comparison.trials, costs, jobs
+        )
+        if job is None or spent + costs[job.training] > budget:
+            break
+        spent += costs[job.training]
+        jobs.append(job)
+        recipe = competition.recipes[job.training]
+        place = Place(recipe.slot, recipe.rung, job.fold, job.seed)
+        course = describe_race(verdict) | {"value": job.value}
+        trainings.append(DueTraining(competition.first_trials[job.training], place, {"race": course}))
+    return trainings
+
+
+def describe_race(verdict: Verdict) -> dict[str, float]:
+    """Returns how far a race is: the expected sizes of front and error, networks that are still in, hypervolume."""
+    front = verdict.front
+    probabilities = np.append(front.probabilities, front.baseline_probability)
+    return {
+        "front": float(probabilities.sum()),
+        "undecided": float(np.minimum(probabilities, 1 - probabilities).sum()),
+        "networks": float((front.probabilities >= RaceRules().out_below).sum()),
+        "hypervolume": front.hypervolume,
+        "optimism": front.optimism,
+    }
+
+
+def _cost_of(trials: Iterable[FrozenTrial]) -> float:
+    """Returns what trials cost, in budgets of the first rung."""
+    return float(sum(budget_factor(place_of(trial).rung) for trial in trials))
+
+
+def _as_job(trial: FrozenTrial, verdict: Verdict) -> Job | None:
+    """Returns a trial as a job of the race; None where its networks do not compete yet."""
+    place = place_of(trial)
+    for index, recipe in enumerate(verdict.competition.recipes):
+        if recipe == (place.slot, place.rung) and place.fold >= 0:
+            return Job(index, place.fold, place.repeat, (), 0.0)
+    return None
+
+
+# What follows the race.
+
+
+def find_missing_folds(live: Sequence[FrozenTrial], verdict: Verdict, plan: SearchPlan) -> list[DueTraining]:
+    """Returns a training for each fold that the recommended network and its neighbours have not been trained on.
+
+    None in a study without a race, and none once MOST_VERDICTS recommended networks had theirs.
+
+    Args:
+        live: The trials that hold places; none of them runs.
+        verdict: What is known so far.
+        plan: Of the study.
+    """
+    competition = verdict.competition
+    completed = {
+        place_of(trial)[:2]
+        for trial in live
+        if TrialAttributes.of(trial).race is not None and "finalist" in (TrialAttributes.of(trial).race or {})
+    }
+    choice = verdict.choice
+    if not plan.race_share or choice.network is None or len(completed) >= 3 * MOST_VERDICTS:
+        return []
+
+    held = {place_of(trial) for trial in live}
+    trainings = []
+    for index in (choice.network, choice.keeps_more, choice.learns_more):
+        if index is None:
+            continue
+        recipe = competition.networks[index].recipe
+        first = competition.first_trials[competition.recipes.index(recipe)]
+        for fold in range(plan.folds):
+            place = Place(recipe.slot, recipe.rung, fold)
+            if place not in held:
+                held.add(place)
+                course = describe_race(verdict) | {"finalist": 1.0}
+                trainings.append(DueTraining(first, place, {"race": course}))
+    return trainings
+
+
+def find_trainings_to_hand_over(live: Sequence[FrozenTrial], verdict: Verdict) -> list[DueTraining]:
+    """Returns a trial for each recipe of the front whose networks have not been averaged and saved.
+
+    Args:
+        live: The trials that hold places; none of them runs.
+        verdict: What the search says at its end.
+    """
+    competition = verdict.competition
+    points_of: dict[Recipe, list[list[float]]] = {}
+    for index in verdict.wanted:
+        network = competition.networks[index]
+        points_of.setdefault(network.recipe, []).append([network.alpha, network.slope])
+
+    due = []
+    for recipe, points in points_of.items():
+        of_recipe = [trial for trial in live if place_of(trial)[:2] == recipe]
+        earlier = [trial for trial in of_recipe if place_of(trial).fold == HANDED_OVER]
+        parts = [trial.number for trial in of_recipe if TrialAttributes.of(trial).answers]
+        if any(_has_handed_over(trial, points, parts) for trial in earlier):
+            continue
+        first = competition.first_trials[competition.recipes.index(recipe)]
+        place = Place(recipe.slot, recipe.rung, HANDED_OVER, len(earlier))
+        attributes = {"handed_over": points, "recipe_of": first.number, "parts": parts}
+        due.append(DueTraining(first, place, attributes))
+    return due
+
+
+def _has_handed_over(trial: FrozenTrial, points: Sequence[list[float]], parts: Sequence[int]) -> bool:
+    """Returns whether a trial made networks at these points out of these parts."""
+    attributes = TrialAttributes.of(trial)
+    made = [list(point) for point in attributes.handed_over or []]
+    return sorted(attributes.parts or []) == sorted(parts) and all(point in made for point in points)

@@ -1,0 +1,66 @@
+"""What a study's record says about the course of its search: rungs, folds, the race, what is recommended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from study.record import StudyRecord
+from study.search.stored_answers import ValidationImages
+from study.stored_values import is_share
+from study.trials import count_rungs, hypervolume_reference
+
+KEEP = 0.95
+"""The share of the baseline's source accuracy that the recommended network keeps, unless the user says otherwise."""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """The course of a study's search.
+
+    Attributes:
+        rungs: The number of budgets.
+        race_share: What the race may cost, as a share of what the search cost; 0 for no race.
+        keep: Share of the baseline's source accuracy that a recommended network keeps.
+        min_source: Source accuracy below which no network is an answer.
+        reference: Source and target accuracy from which hypervolumes are measured.
+        images: The images that networks are judged by; None in a study from before answers were stored.
+    """
+
+    rungs: int = 1
+    race_share: float = 0.0
+    keep: float = KEEP
+    min_source: float = 0.0
+    reference: tuple[float, float] = (0.0, 0.0)
+    images: ValidationImages | None = None
+
+    @classmethod
+    def of(cls, record: StudyRecord) -> "SearchPlan":
+        """Returns the plan of a study."""
+        min_retention = record.options.get("min_retention")
+        source_accuracy = record.baseline.source_val
+        race_share = record.options.get("race")
+        keep = record.options.get("keep")
+        return cls(
+            rungs=count_rungs(record),
+            race_share=race_share if isinstance(race_share, int | float) else 0.0,
+            keep=keep if is_share(keep) else KEEP,
+            min_source=min_retention * source_accuracy if is_share(min_retention) and source_accuracy else 0.0,
+            reference=hypervolume_reference(record),
+            images=ValidationImages.from_json(record.baseline.answers),
+        )
+
+    @property
+    def folds(self) -> int:
+        """The number of the target's folds; one where the target's own validation split is the only one."""
+        return self.images.folds if self.images else 1
+
+    @property
+    def baseline_of_folds(self) -> Sequence[float]:
+        """The baseline's accuracy on each fold of the target."""
+        return self.images.baseline_of_folds if self.images else (0.0,)
+
+    @property
+    def baseline_target(self) -> float:
+        """The baseline's accuracy on the target's images of all folds."""
+        return float(np.mean(self.images.target.baseline_right)) if self.images else 0.0

@@ -1,0 +1,54 @@
+"""What a search says of its networks: what each is expected to reach, the front, and which one is recommended."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial
+
+from study.search.competing_networks import Competition, find_competition
+from study.search.expected_accuracy import ExpectedAccuracies, expect_accuracies
+from study.search.front_probability import ExpectedFront, find_expected_front
+from study.search.plan import SearchPlan
+from study.search.recommendation_rule import Choice, RecommendationRules, recommend
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of the networks that compete, each by its index.
+
+    Attributes:
+        competition: The networks and their answers.
+        expected: What each is expected to reach with other people and other trainings.
+        front: How probably each is on the front.
+        choice: Which one is recommended, and its neighbours.
+    """
+
+    competition: Competition
+    expected: ExpectedAccuracies
+    front: ExpectedFront
+    choice: Choice
+
+    @property
+    def wanted(self) -> list[int]:
+        """The networks that a user may want: those on the front, the recommended one and its neighbours."""
+        chosen = (self.choice.network, self.choice.keeps_more, self.choice.learns_more)
+        named = {index for index in chosen if index is not None}
+        return [index for index, is_on_front in enumerate(self.front.on_front) if is_on_front or index in named]
+
+
+def reach_verdict(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Verdict | None:
+    """Returns what the trials of a study say so far; None where none has stored its answers.
+
+    Equal trials give an equal verdict.
+
+    Args:
+        trials: All trials of the study.
+        plan: Of the study.
+    """
+    competition = find_competition(trials, plan)
+    if competition is None:
+        return None
+    expected = expect_accuracies(competition.comparison)
+    front = find_expected_front(expected, plan.reference)
+    choice = recommend(competition.comparison, expected, RecommendationRules(keep=plan.keep))
+    return Verdict(competition, expected, front, choice)
