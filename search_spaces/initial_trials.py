@@ -25,5 +25,6 @@ class InitialTrial:
         return self.user_attrs.get("prior") or ""
 
     def enqueue(self, study: "Study", slot: int, fold: int = 0) -> None:
-        """Enqueues the trial for a slot, to be validated on a fold."""
-        study.enqueue_trial(self.params, user_attrs=self.user_attrs | {"slot": slot, "fold": fold})
+        """Enqueues the trial for a slot, to be validated on a fold; a trial that says none is on the first."""
+        place = {"slot": slot, "fold": fold} if fold else {"slot": slot}
+        study.enqueue_trial(self.params, user_attrs=self.user_attrs | place)

@@ -150,18 +150,18 @@ import os, sys
 
 if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
     import torch
-    import fer.adaptation.cross_validation
+    import study.execution.trial
     import fer.runtime
 
     fer.runtime.Runtime.on_gpu = property(lambda self: True)
-    adapt = fer.adaptation.cross_validation.adapt
+    adapt = study.execution.trial.adapt
 
     def crowded(*arguments, **options):
         if "--beside" in sys.orig_argv:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return adapt(*arguments, **options)
 
-    fer.adaptation.cross_validation.adapt = crowded
+    study.execution.trial.adapt = crowded
 """
 
 
@@ -186,7 +186,7 @@ def test_a_configuration_is_trained_once_and_its_twin_answered_from_the_record(s
     bench = TrialContext(setting, "card", TINY, 0, tmp_path)
     assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
 
-    monkeypatch.setattr(one, "cross_validate", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(one, "adapt", lambda *_: pytest.fail("trained again"))
     assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
 
     first, second = trials_of(found)
@@ -204,7 +204,7 @@ def test_what_diverged_diverges_again_without_training(setting, tmp_path, monkey
         trained.append(config.lr)
         raise Diverged("the loss became nan")
 
-    monkeypatch.setattr(one, "cross_validate", diverges)
+    monkeypatch.setattr(one, "adapt", diverges)
 
     assert [one.run_trial(claim_trial(found, "random", 0), bench) for _ in range(3)] == [TrialState.FAIL] * 3
     assert trained == [0.01, 0.02] and all(has_diverged(trial) for trial in trials_of(found))

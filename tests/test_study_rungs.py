@@ -18,6 +18,7 @@ from study.search.early_stopping import (
     rung_name,
     vectors_at_rung,
 )
+from study.search.plan import SearchPlan
 from study.storage.backend import open_storage, trials_of
 from study.storage.slots import discard_trial, fill_slots
 from study.trials import RETENTION_CONSTRAINT, rung_shares, trials_table
@@ -29,7 +30,7 @@ def test_at_a_rung_a_trial_stops_for_those_that_were_there_and_count(tmp_path, s
     study = optuna.create_study(storage=open_storage(url, tmp_path), directions=["maximize"] * 2)
 
     def stops(source: float, target: float, share: float = 0.5, early_stop: bool = True, **attrs: bool) -> bool:
-        context = SimpleNamespace(early_stop=early_stop, min_source_accuracy=0.0)
+        context = SimpleNamespace(early_stop=early_stop, plan=SearchPlan())
         trial = study.ask()
         for name, value in attrs.items():
             trial.set_user_attr(name, value)
@@ -57,7 +58,7 @@ def test_at_a_rung_a_trial_stops_for_those_that_were_there_and_count(tmp_path, s
 
 def test_networks_on_the_way_are_made_while_the_trial_would_stop_and_may_hope(tmp_path):
     study = optuna.create_study(storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
-    context = SimpleNamespace(early_stop=True, min_source_accuracy=0.0)
+    context = SimpleNamespace(early_stop=True, plan=SearchPlan())
     made = []
 
     def prospect(hoped: float, *accuracies: float) -> Prospect:
@@ -122,7 +123,7 @@ def test_what_forgets_too_much_stops_nothing_that_does_not(tmp_path):
     study = optuna.create_study(storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
 
     def stops(source: float, target: float, floor: float) -> bool:
-        context = SimpleNamespace(early_stop=True, min_source_accuracy=floor)
+        context = SimpleNamespace(early_stop=True, plan=SearchPlan(min_source=floor))
         return report_rung(study.ask(), context, 0.5, {"source_val": source, "target_val": target})
 
     for target in np.linspace(0.5, 0.9, 12):  # a front of trials that forget more the more they learn

@@ -168,7 +168,6 @@ def copy_outcome(duplicate: FrozenTrial) -> TrialOutcome:
         attributes.measures or {},
         attributes.curve,
         attributes.confusion,
-        attributes.answers,
         duplicate_of=duplicate.number,
     )
 

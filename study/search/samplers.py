@@ -39,11 +39,11 @@ class SamplerView(StudyView):
         self,
         study_name: str,
         storage: optuna.storages.BaseStorage,
-        sampler: optuna.samplers.BaseSampler,
-        plan: SearchPlan,
+        sampler: optuna.samplers.BaseSampler | None = None,
+        plan: SearchPlan | None = None,
     ) -> None:
         super().__init__(study_name, storage, sampler)
-        self.plan = plan
+        self.plan = plan or SearchPlan()
 
     def show(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """Returns the trials as the sampler should see them."""
