@@ -69,12 +69,20 @@ def test_the_quantile_of_two_variances_is_the_mean_of_theirs():
     assert found.interval_of_difference(0.95)[1] == pytest.approx(0.2 * quantile)
 
 
-@pytest.mark.parametrize("p_value", [0.9, 0.05, 1e-3, 1e-9])
-def test_the_p_value_of_two_variances_is_where_their_quantile_meets_the_mean(p_value):
-    variances = (Variance(0.03, 9), Variance(0.01, 4))
-    quantile = 0.75 * stats.t.isf(p_value / 2, 9) + 0.25 * stats.t.isf(p_value / 2, 4)
-    assert Estimate(0.2 * quantile, 0.2, variances, 10).p_value == pytest.approx(p_value)
-    assert Estimate(-0.2 * quantile, 0.2, variances, 10).p_value == pytest.approx(p_value)
+@pytest.mark.parametrize("freedoms", [(9, 4), (2, 1), (1e5, 4), (7, 7)], ids=str)
+@pytest.mark.parametrize("share", [0.0, 1e-9, 0.25, 1.0])
+@pytest.mark.parametrize("p_value", [1.0, 0.9, 0.05, 1e-3, 1e-9, 1e-14])
+def test_the_p_value_of_two_variances_is_where_their_quantile_meets_the_mean(p_value, share, freedoms):
+    variances = (Variance(0.04 * (1 - share), freedoms[0]), Variance(0.04 * share, freedoms[1]))
+    quantiles = stats.t.isf(p_value / 2, freedoms)
+    mean = 0.2 * ((1 - share) * quantiles[0] + share * quantiles[1])
+    assert Estimate(mean, 0.2, variances, 10).p_value == pytest.approx(p_value, rel=1e-9, abs=0)
+    assert Estimate(-mean, 0.2, variances, 10).p_value == pytest.approx(p_value, rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize("errors_away", [1e3, 1e300])
+def test_a_p_value_of_two_variances_has_a_smallest_value(errors_away):
+    assert Estimate(errors_away, 1.0, (Variance(0.5, 59), Variance(0.5, 59)), 60).p_value == 1e-15
 
 
 @pytest.mark.parametrize("people, seeds", [(3, 2), (3, 5), (6, 3), (40, 5)])

@@ -23,9 +23,10 @@ from recorder import Recorder
 OPTIMISERS = """
 import sys, torch
 from fer.config import AdaptationConfig
-from fer.model.vgg import build
+from fer.model.vgg import blueprint, build
 from fer.training.optimisers import make_optimiser
 
+blueprint(1 / 16)
 for name, plain in (("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)):
     network = build(1 / 16)
     optimiser = make_optimiser(network, AdaptationConfig(optimiser=name))
@@ -37,7 +38,7 @@ print("torch._dynamo" in sys.modules)
 """
 
 
-def test_optimisers_import_no_compiler():
+def test_neither_a_networks_blueprint_nor_its_optimiser_imports_the_compiler():
     done = subprocess.run([sys.executable, "-c", OPTIMISERS], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
 

@@ -150,11 +150,11 @@ def test_help_imports_nothing_heavy(command):
     assert "usage:" in answer.stdout and answer.stdout.rstrip().endswith("LOADED []")
 
 
-def test_the_parent_of_a_study_needs_no_torch():
+def test_the_parent_of_a_study_needs_neither_torch_nor_scikit_learn():
     code = (
         "import sys, study.run, study.inputs, study.search.samplers, study.report, study.tracking.follower\n"
-        "import study.execution.progress, study.pipeline.main_job, fer.datasets\n"
-        "print('torch' in sys.modules)"
+        "import study.execution.progress, study.pipeline.main_job, study.reporting.figures, fer.datasets\n"
+        "print('torch' in sys.modules or 'sklearn' in sys.modules)"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert answer.stdout.strip() == "False", answer.stderr

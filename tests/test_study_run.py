@@ -244,7 +244,7 @@ def test_a_search_says_what_was_left_out_of_a_copy(tmp_path):
         file.write("pictures/damaged.png,happiness,p0\npictures/none.png,happiness,p0\n")
     (copy / "pictures/damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
 
-    out = run("run", *SHORT_RUN, "--target", "mine", "--data", "data", folder=tmp_path)
+    out = run("run", *SHORT_RUN, "--target", "mine", "--data", "data", "--workers", "1", folder=tmp_path)
 
     (line,) = [line for line in out.splitlines() if "left out of mine" in line]
     assert "1 damaged image" in line and "1 named in manifest.csv but not there" in line

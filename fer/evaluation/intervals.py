@@ -17,6 +17,9 @@ from scipy.special import stdtr, stdtrit
 _SMALLEST_P = 1e-15
 """Of a test with several variances; smaller ones are not computed."""
 
+_ROUNDING = 1e-6
+"""By how much of itself a p-value that bounds another is moved outwards; quantiles are exact to 1e-13 of themselves."""
+
 _NO_VARIANCE = 1e-15
 """Below that, a variance of shares is a rounding error; one answer more of a million gives 1e-12."""
 
@@ -59,10 +62,16 @@ class Estimate:
         if len(self.variances) == 1:
             return float(2 * stdtr(self.variances[0].freedom, -errors_away))
 
-        # Of several variances the quantile alone has a closed form; the p-value is where it meets the mean.
-        if self._upper_quantile(_SMALLEST_P / 2) <= errors_away:
+        # Of several variances the quantile alone has a closed form; the p-value is where it meets the mean. That lies
+        # between the p-values that each variance alone would give.
+        alone = [float(2 * stdtr(variance.freedom, -errors_away)) for variance in self.variances]
+        if min(alone) < _SMALLEST_P and self._upper_quantile(_SMALLEST_P / 2) <= errors_away:
             return _SMALLEST_P
-        log_p = brentq(lambda log_p: self._upper_quantile(math.exp(log_p) / 2) - errors_away, math.log(_SMALLEST_P), 0)
+        lowest = max(min(alone) * (1 - _ROUNDING), _SMALLEST_P)
+        highest = min(max(alone) * (1 + _ROUNDING), 1.0)
+        log_p = brentq(
+            lambda log_p: self._upper_quantile(math.exp(log_p) / 2) - errors_away, math.log(lowest), math.log(highest)
+        )
         return math.exp(log_p)
 
     def interval_of_difference(self, level: float) -> tuple[float, float]:
@@ -116,9 +125,9 @@ class Estimate:
         It is the mean of each variance's quantile of Student's t, weighted by the variances (Cochran and Cox 1950). It
         errs on the wide side, where Satterthwaite's degrees of freedom are too many if one variance rests on two seeds.
         """
-        sizes = [variance.size for variance in self.variances]
-        quantiles = [-stdtrit(variance.freedom, probability) for variance in self.variances]
-        return float(np.average(quantiles, weights=sizes))
+        size = sum(variance.size for variance in self.variances)
+        weighted = sum(-stdtrit(variance.freedom, probability) * variance.size for variance in self.variances)
+        return float(weighted / size)
 
 
 def estimate(values: np.ndarray, subjects: np.ndarray) -> Estimate:

@@ -68,7 +68,9 @@ def blueprint(width: float) -> nn.Sequential:
 def _convolution(inputs: int, outputs: int, pooled: bool) -> nn.Sequential:
     """Builds a convolution with batch-norm and ReLU, and with a 2×2 max-pool if it is pooled."""
     conv = nn.Conv2d(inputs, outputs, 3, padding=PADDING, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    # A blueprint has no weights to draw; for drawing them all the same, torch would import its compiler: a second.
+    if not conv.weight.is_meta:
+        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     # In place, because batch-norm's backward pass does not need its output: one activation less to write.
     relu = nn.ReLU(inplace=True)
     modules: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, norm=nn.BatchNorm2d(outputs), relu=relu)

@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 import optuna
 import pandas as pd
-from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial
 
 from study.record import DOMAINS
@@ -40,14 +39,13 @@ def compute_importances(trials: list[FrozenTrial]) -> tuple[pd.DataFrame | None,
     # Each objective alone, its importances as shares of their sum.
     study = _copy_study(finished)
     quantile = max(BEST_SHARE, MIN_BEST_TRIALS / len(finished))
-    evaluator = PedAnovaImportanceEvaluator(target_quantile=quantile)
     columns: dict[str, dict[str, float]] = {}
     notes = []
     for axis, domain in enumerate(DOMAINS):
         if np.ptp([trial.values[axis] for trial in finished]) == 0:
             notes.append(f"the {domain} objective is the same in all finished trials")
             continue
-        importances = _importances_for(study, evaluator, axis)
+        importances = _importances_for(study, quantile, axis)
         total = sum(importances.values())
         if total > 0:
             columns[domain] = {name: importance / total for name, importance in importances.items()}
@@ -63,8 +61,16 @@ def compute_importances(trials: list[FrozenTrial]) -> tuple[pd.DataFrame | None,
     return ranking.loc[order].reset_index(), note
 
 
-def _importances_for(study: optuna.Study, evaluator: PedAnovaImportanceEvaluator, axis: int) -> dict[str, float]:
-    """Returns the importance of each hyperparameter for one objective, by its place in a trial's values."""
+def _importances_for(study: optuna.Study, quantile: float, axis: int) -> dict[str, float]:
+    """Returns the importance of each hyperparameter for one objective, by its place in a trial's values.
+
+    Args:
+        study: Holds the finished trials alone.
+        quantile: The share of trials that count as the best.
+        axis: The objective's place.
+    """
+    # Optuna loads this part of itself, and scikit-learn with it, when it is first named: a second in every process.
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
 
     def loss(trial: FrozenTrial) -> float:
         # The evaluator takes lower for better, whatever the study's directions are.
