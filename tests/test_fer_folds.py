@@ -1,20 +1,20 @@
-"""Adaptation over folds: every image judged once by a network that did not see its person, banks shared, rungs."""
+"""Folds of a target: each image validates once, unseen by its network; features are shared; folds are averaged."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import TINY
-from fer.adaptation.cross_validation import cross_validate, divide_into_folds, merge_curves
 from fer.adaptation.methods import named
-from fer.adaptation.plan import EvaluationPlan, Prospect
-from fer.adaptation.procedure import adapt
+from fer.adaptation.plan import EvaluationPlan
+from fer.adaptation.procedure import adapt, average_adapted
 from fer.adaptation.task import AdaptationTask
 from fer.config import ViewRecipe
 from fer.errors import InputError
 from fer.features.sources import ImageSource, Subset
+from fer.model.interpolation import average
 from fer.runtime import Runtime
 
 FOLDS = 3
@@ -23,71 +23,70 @@ CONFIG = replace(named("FC", TINY), epochs=2.0)
 
 
 @pytest.fixture(scope="module")
-def parts(setting_of_module):
-    """The folds one by one, each by itself."""
-    settings = divide_into_folds(setting_of_module, FOLDS, 0)
-    return settings, [adapt(setting, CONFIG, 5, plan=PLAN) for setting in settings]
-
-
-@pytest.fixture(scope="module")
 def setting_of_module(baseline, source, target, tmp_path_factory):
     return AdaptationTask(baseline, source, target, Runtime(), tmp_path_factory.mktemp("cache"))
 
 
-def test_objectives_are_of_all_folds_images_together(setting_of_module, parts):
-    settings, alone = parts
-    found = cross_validate(settings, CONFIG, 5, plan=PLAN)
-    people = np.concatenate([setting.target.open("validation").subjects for setting in settings])
-    labels = np.concatenate([setting.target.open("validation").labels for setting in settings])
-    guesses = np.concatenate([part.logits["target"].argmax(1) for part in alone])
-    assert len(guesses) == len(people) == 56
-    assert found.measures["target_val"] == pytest.approx(np.mean(labels == guesses))
-    assert found.measures["source_val"] == pytest.approx(np.mean([part.measures["source_val"] for part in alone]))
-    assert np.sum(found.confusion["target"]) == 56
+@pytest.fixture(scope="module")
+def parts(setting_of_module):
+    """The tasks of the folds, and an adaptation on each."""
+    target = setting_of_module.target
+    tasks = [replace(setting_of_module, target=target.divided(fold, FOLDS, 0)) for fold in range(FOLDS)]
+    return tasks, [adapt(task, CONFIG, 5, plan=PLAN) for task in tasks]
 
-    halves = [part.interpolated[0].measures["source_val"] for part in alone]
-    assert found.interpolated[0].measures["source_val"] == pytest.approx(np.mean(halves))
-    assert found.curve == merge_curves(alone)
-    assert found.curve[-1]["target_val"] == pytest.approx(found.measures["target_val"])
+
+def test_each_image_validates_in_one_fold_and_its_person_trains_in_none_of_it(setting_of_module, parts):
+    tasks, _ = parts
+    pool = setting_of_module.target.pool()
+    fold_of_image = setting_of_module.target.fold_of_images(FOLDS, 0)
+    assert len(fold_of_image) == len(pool) == 56
+    for fold, task in enumerate(tasks):
+        validation = task.target.open("validation")
+        assert np.array_equal(validation.subjects, pool.subjects[fold_of_image == fold])
+        assert not set(validation.subjects) & set(task.target.open("train").subjects)
+
+
+def test_a_united_target_trains_on_all_images_and_leaves_validation_and_test_as_they_are(target):
+    united = target.united()
+    assert len(united.open("train")) == len(target.open("train")) + len(target.open("validation"))
+    assert np.array_equal(united.open("validation").images, target.open("validation").images)
+    assert np.array_equal(united.open_test().images, target.open_test().images)
+    assert united.digest != target.digest and united.stored_digest == target.digest
+
+
+def test_the_average_of_folds_has_their_mean_weights_and_is_scored_as_a_network_of_its_own(setting_of_module, parts):
+    _, adapted = parts
+    united = replace(setting_of_module, target=setting_of_module.target.united())
+
+    made = average_adapted(united, CONFIG, 5, [each.network for each in adapted], [(0.5, 0.0)])
+
+    states = [each.network.state_dict() for each in adapted]
+    for name, tensor in made.network.state_dict().items():
+        if tensor.is_floating_point():
+            assert torch.allclose(tensor, torch.stack([state[name] for state in states]).mean(0))
+    assert [(step.alpha, step.slope) for step in made.interpolated] == [(0.5, 0.0)]
+    networks = (setting_of_module.baseline.network, made.network, made.interpolated[0].network)
+    baseline, end, half_way = (next(iter(network[-1].parameters())) for network in networks)
+    assert torch.allclose(half_way, (baseline + end) / 2, atol=1e-6)
+
+
+def test_the_average_of_one_network_is_that_network(parts, setting_of_module):
+    _, adapted = parts
+    alone = average_adapted(setting_of_module, CONFIG, 5, [adapted[0].network])
+    assert alone.network is adapted[0].network
+    one = average([adapted[0].network])
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), adapted[0].network.parameters(), strict=True))
 
 
 def test_folds_take_their_features_from_one_bank(setting_of_module, parts):
-    settings, _ = parts
+    tasks, _ = parts
     banks = [path.name for path in (setting_of_module.cache / "features").glob("target-*")]
-    assert sorted(name.rsplit("-", 1)[0] for name in banks) == [
-        "target-pool-views1",
-        f"target-pool-views{CONFIG.views.count}",
-    ]
+    of_folds = {name.rsplit("-", 1)[0] for name in banks if "validation" not in name}
+    assert of_folds == {"target-pool-views1", f"target-pool-views{CONFIG.views.count}"}
 
-    uncached = replace(settings[1], cache=None)
-    one, other = (adapt(where, CONFIG, 5) for where in (settings[1], uncached))
+    uncached = replace(tasks[1], cache=None)
+    one, other = (adapt(where, CONFIG, 5) for where in (tasks[1], uncached))
     np.testing.assert_allclose([r["loss"] for r in one.curve], [r["loss"] for r in other.curve], atol=1e-5)
-
-
-def test_a_dominated_trial_stops_after_the_first_half_of_the_folds(parts):
-    told, half_way = [], []
-
-    def on_rung(share: float, row: dict[str, float], ways: Iterator[Prospect]) -> bool:
-        told.append((share, row["source_val"], row["target_val"]))
-        half_way.extend(prospect.score() for prospect in ways)
-        return True
-
-    settings, alone = parts
-    found = cross_validate(settings, CONFIG, 5, on_rung, PLAN)
-    assert found.stopped and found.interpolated == [] and np.sum(found.confusion["target"]) < 56
-    assert told == [(2 / 3, found.measures["source_val"], pytest.approx(found.measures["target_val"]))]
-    assert found.curve == merge_curves(alone[:2])
-
-    labels = np.concatenate([setting.target.open("validation").labels for setting in settings[:2]])
-    guesses = np.concatenate([part.interpolated[0].logits["target"].argmax(1) for part in alone[:2]])
-    source = np.mean([part.interpolated[0].measures["source_val"] for part in alone[:2]])
-    assert half_way == [[pytest.approx(source), pytest.approx(np.mean(labels == guesses))]]
-
-
-def test_without_folds_it_is_one_adaptation(setting_of_module):
-    assert divide_into_folds(setting_of_module, 0, 0) == [setting_of_module]
-    plain = adapt(setting_of_module, CONFIG, 5)
-    assert cross_validate([setting_of_module], CONFIG, 5).curve == plain.curve
 
 
 def test_some_of_a_feed_has_numbers_of_its_own(setting_of_module):
@@ -102,4 +101,4 @@ def test_some_of_a_feed_has_numbers_of_its_own(setting_of_module):
 
 def test_more_folds_than_subjects_are_refused_before_anything_is_trained(setting_of_module):
     with pytest.raises(InputError, match="no more than there are subjects"):
-        divide_into_folds(setting_of_module, 100, 0)[0].target.open("validation")
+        setting_of_module.target.divided(0, 100, 0).open("validation")

@@ -58,7 +58,7 @@ def test_a_trial_without_memory_fails_with_that_reason_and_the_next_one_runs(set
     fill_slots(found, 2, "card", AdaptationConfig())
     bench = TrialContext(setting, "card", TINY, 0, tmp_path)
     with monkeypatch.context() as starved:
-        starved.setattr(one, "cross_validate", lambda *_, **__: ask_too_much()["device"]())
+        starved.setattr(one, "adapt", lambda *_, **__: ask_too_much()["device"]())
         assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.FAIL
     assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
 
@@ -150,18 +150,18 @@ import os, sys
 
 if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
     import torch
-    import study.execution.trial
+    import fer.adaptation.procedure
     import fer.runtime
 
     fer.runtime.Runtime.on_gpu = property(lambda self: True)
-    adapt = study.execution.trial.adapt
+    adapt = fer.adaptation.procedure.adapt
 
     def crowded(*arguments, **options):
         if "--beside" in sys.orig_argv:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return adapt(*arguments, **options)
 
-    study.execution.trial.adapt = crowded
+    fer.adaptation.procedure.adapt = crowded
 """
 
 

@@ -140,7 +140,7 @@ def test_samplers_hear_whether_a_trial_s_best_kept_network_keeps_enough(setting,
     study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path), directions=["maximize"] * 2)
     study.enqueue_trial({"strategy": "RE", "lr": 0.05})
     context = TrialContext(
-        setting, "card", TINY, 0, tmp_path, interpolation_points=((0.5, 0.0),), min_source_accuracy=0.01
+        setting, "card", TINY, 0, tmp_path, interpolation_points=((0.5, 0.0),), plan=SearchPlan(min_source=0.01)
     )
 
     run_trial(claim_trial(study, "random", 0), context)

@@ -78,7 +78,9 @@ def test_a_study_of_a_sampler_that_is_gone_is_refused_in_one_line_and_none_of_it
 
 def test_a_study_that_an_older_version_began_is_resumed_or_refused_by_its_sampler():
     def record_of(sampler: str) -> dict:
-        return made_info(options=asdict(StudyOptions("tfeid", sampler=sampler)))
+        info = made_info(options=asdict(StudyOptions("tfeid", sampler=sampler)))
+        info["baseline"]["answers"] = {"target": {}, "source": {}}
+        return info
 
     found = find_in(record_of("auto"), StudyOptions("tfeid"))
 

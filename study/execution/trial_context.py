@@ -52,7 +52,9 @@ class TrialContext:
 
     @property
     def task_of_all_images(self) -> AdaptationTask:
-        """The adaptation task in which all of the target's training and validation images are trained on."""
+        """The adaptation task in which all of the target's images train that networks of the folds have seen."""
+        if self.plan.folds == 1:
+            return self.task
         return replace(self.task, target=self.task.target.united())
 
 

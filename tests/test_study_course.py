@@ -1,0 +1,342 @@
+"""The course of a search: folds in turn, promotions, a race among finalists, and what is handed over at its end."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from commands import NAME, run
+from fer.config import AdaptationConfig
+from made_answers import World
+from slots import study  # noqa: F401  # a fixture
+from study.execution.claim import claim_trial
+from study.search.competing_networks import find_competition
+from study.search.expected_table import expected_table
+from study.search.fold_effects import comparable_vectors, target_effects
+from study.search.next_training import find_due_trainings
+from study.search.plan import SearchPlan
+from study.search.stored_answers import ValidationImages, pack_answers, unpack_answers
+from study.search.verdict import reach_verdict
+from study.storage.backend import trials_of
+from study.storage.slots import HANDED_OVER, RACE_ENDED, Place, fill_slots, fold_in_turn, is_of_search, place_of
+from study.trial_attributes import TrialAttributes, write_attributes
+from study.trials import counted_trials, interpolation_name
+
+FOLDS = 4
+BASE = AdaptationConfig()
+
+
+# --- answers per image
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 1000])
+def test_answers_are_read_as_they_were_stored(count):
+    right = np.random.default_rng(count).random(count) < 0.5
+    assert np.array_equal(unpack_answers(pack_answers(right), count), right)
+
+
+@pytest.mark.parametrize("odd", ["", "AAAA", "§", "A" * 9, None, 5])
+def test_text_that_does_not_hold_as_many_answers_is_refused(odd):
+    with pytest.raises(ValueError):
+        unpack_answers(odd, 9)
+
+
+def images_of(world: World) -> ValidationImages:
+    return ValidationImages(world.target, world.source)
+
+
+def test_images_are_read_as_they_were_stored():
+    images = images_of(World(1, people=8, images=60, trials=3, folds=FOLDS))
+    stored = json.loads(json.dumps(images.to_json()))
+    again = ValidationImages.from_json(stored)
+    assert again.folds == FOLDS and again.baseline_of_folds == images.baseline_of_folds
+    for name in ("labels", "subjects", "folds", "baseline_right"):
+        assert np.array_equal(getattr(again.target, name), getattr(images.target, name))
+
+
+@pytest.mark.parametrize("odd", [None, {}, 5, {"target": {}}, {"target": {"labels": [0.5]}, "source": {}}])
+def test_images_that_are_none_are_nothing(odd):
+    assert ValidationImages.from_json(odd) is None
+
+
+# --- folds in turn
+
+
+def test_every_fold_judges_as_many_configurations_and_a_configuration_meets_another_on_each_rung():
+    assert Counter(fold_in_turn(slot, 1, 5) for slot in range(200)) == dict.fromkeys(range(5), 40)
+    assert [fold_in_turn(3, rung, 5) for rung in (1, 2, 3)] == [3, 4, 0]
+
+
+def make_trial(number: int, values: list[float], place: Place, **attributes: object) -> FrozenTrial:
+    where = {"slot": place.slot, "rung": place.rung, "fold": place.fold, "repeat": place.repeat}
+    trial = create_trial(values=values, user_attrs=where | {"strategy": "RE"} | attributes)
+    trial.number = number
+    return trial
+
+
+def test_what_the_baseline_shows_on_a_fold_is_taken_off_and_what_all_gain_there_as_far_as_there_are_enough():
+    world = World(2, people=12, images=300, trials=3, folds=3)
+    plan = SearchPlan(images=images_of(world))
+    easy = np.array(plan.baseline_of_folds)
+
+    # Every network gains 0.1 and on the second fold 0.3.
+    gains = [0.1, 0.3, 0.1]
+    trials = [
+        make_trial(slot, [0.5, easy[slot % 3] + gains[slot % 3]], Place(slot, 1, slot % 3)) for slot in range(300)
+    ]
+    targets = [vectors[0][1] for vectors in comparable_vectors(trials, plan).values()]
+    assert np.ptp(targets) < 0.01
+
+    # Alone, a trial on the second fold keeps most of its luck: it may be its own.
+    alone = make_trial(0, [0.5, easy[1] + 0.3], Place(0, 1, 1))
+    expected = easy[1] - plan.baseline_target
+    assert target_effects([alone], plan)[0] == pytest.approx(expected)
+
+
+def test_with_one_fold_nothing_is_taken_off():
+    trials = [make_trial(slot, [0.5, slot / 10], Place(slot)) for slot in range(4)]
+    assert [vectors[0] for vectors in comparable_vectors(trials, SearchPlan()).values()] == [
+        [0.5, slot / 10] for slot in range(4)
+    ]
+
+
+# --- a whole search, whose networks are planted
+
+
+class Planted:
+    """A study whose configurations are those of a planted world; each trial ends at once.
+
+    Args:
+        study: The study, empty.
+        trials: Configurations.
+        race: What the race may cost.
+        world: With one trial per recipe: slot and rung.
+        fails: Whether the training of a place ends without a result.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,  # noqa: F811
+        trials: int,
+        race: float = 1.0,
+        rungs: int = 1,
+        fails: Callable[[Place], bool] = lambda place: False,
+    ) -> None:
+        self.study, self.trials, self.fails = study, trials, fails
+        self.world = World(3, people=20, images=300, trials=trials * rungs, folds=FOLDS)
+        self.plan = SearchPlan(rungs=rungs, race_share=race, reference=(1 / 7, 1 / 7), images=images_of(self.world))
+        self.places: list[Place] = []
+
+    def fill(self) -> None:
+        fill_slots(self.study, self.trials, "full", BASE, folds=self.plan.folds)
+
+    def run(self, most: int = 10_000) -> None:
+        """Claims and ends trials as one worker does."""
+        while most and (trial := claim_trial(self.study, "random", 1, self.plan)) is not None:
+            most -= 1
+            self.end(trial)
+
+    def end(self, trial: optuna.Trial) -> None:
+        place = place_of(trial)
+        self.places.append(place)
+        if place.fold == HANDED_OVER:
+            trial.study.tell(trial, state=TrialState.PRUNED)
+            return
+        if self.fails(place):
+            trial.study.tell(trial, state=TrialState.FAIL)
+            return
+        evaluations = self.world.train(place.slot * self.plan.rungs + place.rung - 1, place.fold, place.repeat)
+        answers, measures = {}, {}
+        for share, evaluation in zip(self.world.points, evaluations, strict=True):
+            name = interpolation_name(share, 0.0)
+            right = {"source": evaluation.source_right, "target": evaluation.target_right}
+            answers[name] = {domain: pack_answers(values) for domain, values in right.items()}
+            suffix = "" if share == 1 else f"/{name}"
+            measures |= {f"{domain}_val{suffix}": float(values.mean()) for domain, values in right.items()}
+        write_attributes(trial, strategy="RE", measures=measures, answers=answers)
+        trial.study.tell(trial, [measures["source_val"], measures["target_val"]])
+
+    @property
+    def raced(self) -> list[FrozenTrial]:
+        return [trial for trial in trials_of(self.study) if TrialAttributes.of(trial).race is not None]
+
+    @property
+    def handed_over(self) -> list[FrozenTrial]:
+        return [trial for trial in trials_of(self.study) if TrialAttributes.of(trial).handed_over is not None]
+
+
+def in_memory() -> optuna.Study:
+    return optuna.create_study(directions=["maximize"] * 2)
+
+
+@pytest.fixture(scope="module")
+def searched() -> Planted:
+    """A search that has ended, on twelve configurations."""
+    planted = Planted(in_memory(), 12, race=0.5)
+    planted.fill()
+    planted.run()
+    return planted
+
+
+def test_a_search_tries_promotes_races_and_hands_over_in_this_order(study):  # noqa: F811
+    planted = Planted(study, 18, rungs=2)
+    planted.fill()
+    planted.run()
+
+    kinds = []
+    for trial in trials_of(study):
+        attributes = TrialAttributes.of(trial)
+        kind = "race" if attributes.race is not None else f"rung {place_of(trial).rung}"
+        kinds.append("handed over" if attributes.handed_over is not None else kind)
+    order = [kind for number, kind in enumerate(kinds) if number == 0 or kinds[number - 1] != kind]
+    assert order == ["rung 1", "rung 2", "race", "handed over"]
+    assert Counter(kinds)["rung 2"] == 6 and planted.raced and planted.handed_over
+    assert len(planted.places) == len(set(planted.places))
+
+
+def test_the_race_trains_on_folds_that_a_recipe_lacks_before_seeds_and_never_exceeds_its_share():
+    planted = Planted(in_memory(), 12, race=2.0)
+    planted.fill()
+    planted.run()
+    raced = [trial for trial in planted.raced if "finalist" not in TrialAttributes.of(trial).race]
+    assert 0 < len(raced) <= 24
+    for trial in planted.raced:
+        place = place_of(trial)
+        if place.repeat:
+            earlier = [other[:3] for other in planted.places[: planted.places.index(place)]]
+            assert all((place.slot, place.rung, fold) in earlier for fold in range(FOLDS))
+
+
+def test_equal_studies_have_equal_courses(tmp_path):
+    courses = []
+    for _ in range(2):
+        planted = Planted(in_memory(), 9)
+        planted.fill()
+        planted.run()
+        courses.append((planted.places, [TrialAttributes.of(trial).race for trial in planted.raced]))
+    assert courses[0] == courses[1]
+
+
+def test_a_finished_search_has_nothing_due_and_goes_on_when_it_is_given_more():
+    planted = Planted(in_memory(), 6)
+    planted.fill()
+    planted.run()
+    assert find_due_trainings(trials_of(planted.study), planted.plan) == []
+
+    planted.world = World(3, people=20, images=300, trials=12, folds=FOLDS)
+    planted.trials = 12
+    planted.fill()
+    planted.run()
+    first = [place for place in planted.places if place.fold == fold_in_turn(place.slot, 1, FOLDS)]
+    assert {place.slot for place in first} == set(range(12))
+
+
+def test_the_recommended_network_was_trained_on_every_fold_and_is_handed_over(searched):
+    verdict = reach_verdict(trials_of(searched.study), searched.plan)
+    network = verdict.competition.networks[verdict.choice.network]
+    folds = {place.fold for place in searched.places if (place.slot, place.rung) == network.recipe}
+    assert folds >= set(range(FOLDS)) | {HANDED_OVER}
+
+    handed_over = {TrialAttributes.of(trial).recipe_of for trial in searched.handed_over}
+    on_front = {each.trial for each in (verdict.competition.networks[index] for index in verdict.wanted)}
+    assert handed_over >= on_front
+    for trial in searched.handed_over:
+        parts = TrialAttributes.of(trial).parts
+        assert {place_of(trials_of(searched.study)[part])[:2] for part in parts} == {place_of(trial)[:2]}
+
+
+def test_trainings_that_fail_in_the_race_are_not_asked_for_again():
+    planted = Planted(in_memory(), 9, race=3.0, fails=lambda place: place.fold != fold_in_turn(place.slot, 1, FOLDS))
+    planted.fill()
+    planted.run(most=400)
+    assert len(planted.places) < 400 and len(planted.places) == len(set(planted.places))
+
+
+def test_without_a_race_the_front_is_handed_over_at_once_and_a_race_whose_time_is_up_asks_for_no_more():
+    planted = Planted(in_memory(), 9, race=0.0)
+    planted.fill()
+    planted.run()
+    assert not planted.raced and planted.handed_over
+
+    planted = Planted(in_memory(), 9, race=5.0)
+    planted.fill()
+    planted.study.set_user_attr(RACE_ENDED, "ended by --timeout 5")
+    planted.run()
+    assert all("finalist" in TrialAttributes.of(trial).race for trial in planted.raced)
+
+
+def test_two_workers_may_ask_for_the_same_training_and_it_is_done_once():
+    planted = Planted(in_memory(), 9)
+    planted.fill()
+    planted.run(most=9)
+    (due,) = find_due_trainings(trials_of(planted.study), planted.plan)
+    for _ in range(2):
+        place = {"slot": due.place.slot, "fold": due.place.fold, "repeat": due.place.repeat, "rung": due.place.rung}
+        planted.study.enqueue_trial({}, user_attrs=place | {"race": {}, "strategy": "RE"})
+    planted.run()
+    assert planted.places.count(due.place) == 1
+
+
+def test_what_is_handed_over_is_no_trial_of_the_table_and_the_race_teaches_samplers_nothing(searched):
+    trials = trials_of(searched.study)
+    counted = counted_trials(trials)
+    assert not {trial.number for trial in searched.handed_over} & {trial.number for trial in counted}
+    assert sum(map(is_of_search, counted)) == 12
+
+
+# --- what is made of it
+
+
+def test_a_recipe_competes_as_one_network_per_point_with_all_its_answers(searched):
+    competition = find_competition(trials_of(searched.study), searched.plan)
+    assert len(competition.networks) == 12 * len(searched.world.points)
+    judged = [place for place in searched.places if place.fold != HANDED_OVER]
+    assert len(competition.comparison.evaluations) == len(judged) * len(searched.world.points)
+
+
+def test_networks_that_keep_less_than_the_study_allows_do_not_compete(searched):
+    all_networks = find_competition(trials_of(searched.study), searched.plan)
+    least = float(np.median([evaluation.source_right.mean() for evaluation in all_networks.comparison.evaluations]))
+    strict = SearchPlan(min_source=least, images=searched.plan.images)
+    kept = find_competition(trials_of(searched.study), strict)
+    assert 0 < len(kept.networks) < len(all_networks.networks)
+    assert kept.comparison.trials.max() == len(kept.recipes) - 1
+
+
+def test_the_table_says_of_every_network_what_is_expected_and_of_one_that_it_is_recommended(searched):
+    record = made_record(searched)
+    table = expected_table(record, trials_of(searched.study))
+    roles = pd.concat([table[column] for column in table if column.startswith("expected/role/")]).dropna()
+    assert len(roles) == 12 * len(searched.world.points) and (roles == "recommended").sum() == 1
+    lower, value, upper = (table[f"expected/target_{name}/1.00"] for name in ("lower", "val", "upper"))
+    assert (lower.dropna() <= value.dropna()).all() and (value.dropna() <= upper.dropna()).all()
+
+
+def made_record(planted: Planted) -> object:
+    from study.record import StudyRecord  # beside its one use
+
+    answers = planted.plan.images.to_json()
+    baseline = {"source_val": 0.5, "target_val": 0.4, "answers": answers}
+    return StudyRecord.from_json({"baseline": baseline, "options": {"rungs": planted.plan.rungs, "race": 1.0}})
+
+
+# --- the real command
+
+
+def test_a_real_search_with_folds_and_a_race_hands_over_the_networks_of_its_front(tmp_path):
+    words = ("--target", "tfeid", "--preset", "tiny", "--trials", "9", "--rungs", "2", "--folds", "3", "--race", "0.5")
+    words += ("--workers", "1", "--tracking-uri", "none", "--study", NAME)
+    out = run("run", *words, folder=tmp_path)
+    folder = tmp_path / "runs" / NAME
+    front, trials = pd.read_csv(folder / "front.csv"), pd.read_csv(folder / "trials.csv")
+    assert "in the race" in out and set(trials["fold"]) == {0, 1, 2}
+    assert all((folder / model).exists() for model in front["model"])
+    assert not (folder / "models" / "parts").exists()
+    assert {path.name for path in (folder / "models").iterdir()} == {model.split("/")[1] for model in front["model"]}
+
+    assert "nothing to do" in run("run", *words, folder=tmp_path)
