@@ -10,7 +10,8 @@ _ACCURACY = ("test", "lower", "upper", "optimism")
 _CHANGE = ("change", "change_lower", "change_upper", "p_alone", "detectable")
 _CORRECTED = ("p",)
 _VALIDATION = ("val_again",)
-_FIGURES = (*_ACCURACY, *_CHANGE, *_CORRECTED, *_VALIDATION)
+_HANDED_OVER = ("handed_over", "handed_over_lower", "handed_over_upper")
+_FIGURES = (*_ACCURACY, *_CHANGE, *_CORRECTED, *_VALIDATION, *_HANDED_OVER)
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class DomainFigures:
         detectable: The true change that the corrected test would find four times in five.
         p: The p-value of the change, corrected for all comparisons (Holm); 1 for the baseline.
         val_again: The accuracy of the new trainings on validation images; None where no seed changes the network.
+        handed_over: The accuracy of the very network that the study hands over; None where it has no file here.
+        handed_over_lower: Where its interval for other people begins.
+        handed_over_upper: Where that ends.
     """
 
     test: float
@@ -43,6 +47,9 @@ class DomainFigures:
     detectable: float | None = None
     p: float = 1.0
     val_again: float | None = None
+    handed_over: float | None = None
+    handed_over_lower: float | None = None
+    handed_over_upper: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ class ConfirmedRow:
         stored |= {"alpha": self.alpha, "seeds": self.seeds}
         for names in (_ACCURACY, _CHANGE, _CORRECTED):
             stored |= self._flat(names)
-        return stored | dict(self.measures) | self._flat(_VALIDATION)
+        return stored | dict(self.measures) | self._flat(_VALIDATION) | self._flat(_HANDED_OVER)
 
     def _flat(self, names: Iterable[str]) -> dict[str, float]:
         """Returns some figures of each domain under names that begin with it, without what is None."""

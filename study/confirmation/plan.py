@@ -21,6 +21,7 @@ from study.confirmation.jobs import (
 from study.fronts import candidate_networks, front_table, model_names
 from study.inputs import base_config
 from study.options import StudyOptions
+from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord
 from study.reporting.paper_table import AMOUNTS
 from study.search.expected_table import expected_table
@@ -30,6 +31,7 @@ from study.trials import read_counted_trials
 
 if TYPE_CHECKING:
     import optuna
+    import pandas as pd
 
 
 def begin_confirmation(study: "optuna.Study", seeds: int, again: bool) -> Confirmation:
@@ -85,7 +87,7 @@ def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
         raise InputError("a study to confirm has a finished trial", study.study_name, "Let it go on with study.run.")
 
     # The named strategies, by the fingerprint of the configuration; then the front's networks join them.
-    jobs = plan_named_strategies(record)
+    jobs = plan_named_strategies(record, highest_rung(table, front))
     configs = readable_configs(trials)
     networks = candidate_networks(table)
     networks["model"] = model_names(networks)
@@ -110,11 +112,29 @@ def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
     return (baseline, *others)
 
 
-def plan_named_strategies(record: StudyRecord) -> dict[str, ConfirmationJob]:
-    """Returns a job per named strategy, by the fingerprint of its configuration; the baseline comes first."""
+def highest_rung(table: "pd.DataFrame", front: "pd.DataFrame") -> int:
+    """Returns the highest rung from which a network of the front comes.
+
+    Args:
+        table: Of `study.trials.trials_table`.
+        front: Of `study.fronts.front_table`.
+    """
+    on_front = table["number"].isin(front["trial"])
+    return int(table.loc[on_front, "rung"].max())
+
+
+def plan_named_strategies(record: StudyRecord, rung: int = 1) -> dict[str, ConfirmationJob]:
+    """Returns a job per named strategy, by the fingerprint of its configuration; the baseline comes first.
+
+    Args:
+        record: Of the study.
+        rung: Whose budget the strategies have: the largest of the front, so that no network is compared with a
+            strategy that was trained for less.
+    """
     images = [record.dataset(domain).count_images("train") for domain in DOMAINS]
     jobs = {}
-    for name, strategy, config in reference_adaptations(record):
+    for name, strategy, base_budget in reference_adaptations(record):
+        config = replace(base_budget, epochs=base_budget.epochs * budget_factor(rung))
         jobs[fingerprint(config)] = ConfirmationJob(
             name=name,
             named=name,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fer.evaluation.intervals import Estimate, estimate, one_per_image
 from study.confirmation.answers import Arrays, read_answers
 from study.confirmation.jobs import Confirmation, ConfirmationJob, Training
 from study.confirmation.points import ConfirmedPoint
@@ -48,11 +49,13 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
     # The answers, network by network.
     points: list[ConfirmedPoint] = []
     validations: list[dict[str, float]] = []
+    handed_over: list[dict[str, Estimate]] = []
     for index, job in enumerate(confirmation.jobs):
         stored = [read_answers(folder, confirmation, index, seed) for seed in range(confirmation.seeds)]
         answers = [training for training in stored if training is not None]
         for place in range(len(job.interpolation_points)):
             points.append(collect_point(job, place, answers, truth))
+            handed_over.append(_judge_file(place, answers[0], truth))
             # What no seed changes was validated on the first seed's division alone: no match for means over all.
             has_every_seed = len(answers) == confirmation.seeds
             validations.append(validation_accuracies(answers, place) if has_every_seed else {})
@@ -61,8 +64,13 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
     results = judge_points(points, truth.subjects, LEVEL)
     measures = measures_on_test(points, truth.labels)
     rows = []
-    for row, row_measures, validation in zip(results.points, measures, validations, strict=True):
+    for row, row_measures, validation, of_file in zip(results.points, measures, validations, handed_over, strict=True):
         figures = {domain: replace(row.figures[domain], val_again=validation.get(domain)) for domain in DOMAINS}
+        for domain, accuracy in of_file.items():
+            low, high = accuracy.interval_of_share(LEVEL)
+            figures[domain] = replace(
+                figures[domain], handed_over=accuracy.mean, handed_over_lower=low, handed_over_upper=high
+            )
         rows.append(replace(row, figures=figures, measures=row_measures))
     return replace(
         results,
@@ -107,6 +115,23 @@ def collect_point(job: ConfirmationJob, place: int, answers: Sequence[Arrays], t
         cka=answers[0].get(f"cka-{place}"),
         probe=None if probe is None else float(probe),
     )
+
+
+def _judge_file(place: int, answers: Arrays, truth: GroundTruth) -> dict[str, Estimate]:
+    """Returns by domain the test accuracy of the network that the study hands over; nothing where it was not here.
+
+    Args:
+        place: The number of its interpolation point.
+        answers: Of the job's first training.
+        truth: Of the test images.
+    """
+    judged = {}
+    for domain in DOMAINS:
+        logits = answers.get(f"{domain}-file-{place}")
+        if logits is not None:
+            right = predicted_expressions(logits) == truth.labels[domain]
+            judged[domain] = estimate(right, one_per_image(truth.subjects[domain]))
+    return judged
 
 
 def validation_accuracies(answers: Sequence[Arrays], place: int) -> dict[str, float]:

@@ -9,7 +9,10 @@ import numpy as np
 from fer.adaptation.evaluation import logits_on_test, validation_labels
 from fer.adaptation.plan import Adapted, EvaluationPlan
 from fer.adaptation.procedure import adapt
+from fer.config import AdaptationConfig
+from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
+from fer.model.weights import load_network
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
 from study.confirmation.answers import Arrays
@@ -17,6 +20,9 @@ from study.confirmation.jobs import END, ConfirmationJob
 from study.confirmation.similarity import measure_similarity
 from study.confirmation.test_sets import count_divisions, count_test_images
 from study.record import DOMAINS
+
+WHOLE = AdaptationConfig(frozen_layers=0)
+"""Stands for any network in evaluation: no layer of it is known to be the baseline's, so it takes images."""
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,7 +74,8 @@ def evaluate(context: "TrialContext", job: ConfirmationJob, seed: int, adapted: 
         - "target-0", "target-1", ...: for each interpolation point by its number, logits (n, 7) on the test images;
         - "target-val-0", "target-val-1", ...: the same (m, 7) on the validation images.
 
-        With the first seed also "cka-0" and "probe-0" of each network, see `measure_similarity`.
+        With the first seed also "cka-0" and "probe-0" of each network, see `measure_similarity`, and of each whose file
+        is there "target-file-0", the logits of the network that the study hands over, on the test images.
     """
     task = divide_target(context, seed)
     labels = validation_labels(task)
@@ -89,6 +96,23 @@ def evaluate(context: "TrialContext", job: ConfirmationJob, seed: int, adapted: 
         if seed == 0:
             for name, values in measure_similarity(task, network).items():
                 answers[f"{name}-{number}"] = values
+    if seed == 0:
+        answers |= _answers_of_files(context, job)
+    return answers
+
+
+def _answers_of_files(context: "TrialContext", job: ConfirmationJob) -> Arrays:
+    """Returns the logits (n, 7) on test images of the networks that the study hands over, as far as they are here."""
+    answers: Arrays = {}
+    for number, point in enumerate(job.interpolation_points):
+        if not point.model:
+            continue
+        try:
+            saved = load_network(context.folder / point.model, context.task.runtime)
+        except InputError:  # it lies on another machine, or is damaged: the report says so
+            continue
+        for domain in DOMAINS:
+            answers[f"{domain}-file-{number}"] = logits_on_test(context.task, WHOLE, saved.network, domain)
     return answers
 
 
