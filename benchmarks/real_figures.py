@@ -20,6 +20,9 @@ LEAST_RATIOS = {OLD: GAIN, **dict.fromkeys(FIVE, 1.0), RANDOM: 1.0}
 
 LEAST_DIVISIONS = 3
 
+LEAST_TIME = 0.95
+"""The share of the default's wall time that random configurations are to have had, at least."""
+
 SCRIPT_TIME = 10
 """How many times a default study's wall time the script is to need, at least, for that study's hypervolume."""
 
@@ -91,6 +94,9 @@ def compare_default(target: str, outcomes: Sequence[Outcome]) -> Figures:
         name = f"{target}: default against {contender}"
         figures[name] = round(ours / theirs, 4)
         figures[f"{name}, divisions"] = len(divisions)
+        if CONTENDERS[contender].after == DEFAULT:
+            spent = sum(other[division].seconds for division in divisions)
+            figures[f"{name}, time of the other"] = round(spent / sum(default[each].seconds for each in divisions), 3)
     return figures
 
 
@@ -186,6 +192,7 @@ def shortfalls(outcomes: Sequence[Outcome]) -> list[str]:
             name = f"{target}: default against {contender}"
             wanted[name] = ("at least", ratio)
             wanted[f"{name}, divisions"] = ("at least", LEAST_DIVISIONS)
+        wanted[f"{target}: default against {RANDOM}, time of the other"] = ("at least", LEAST_TIME)
         lines += script_shortfalls(target, figures)
 
     wanted["recommended: optimism on the target, points"] = ("at most", MOST_OPTIMISM)

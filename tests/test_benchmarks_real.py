@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import real_script
 from benchmarks.processes import plain
 from benchmarks.real_contenders import (
     CONTENDERS,
@@ -22,13 +25,16 @@ from benchmarks.real_contenders import (
     read_bounds,
     study_words,
 )
-from benchmarks.real_data import Places, is_seeded, link_others, write_divided
+from benchmarks.real_data import Places, is_seeded, link_others, open_task, write_divided
 from benchmarks.real_figures import FIVE, NEVER, markdown_table, shortfalls, summarise
 from benchmarks.real_outcomes import Outcome, Recommended, find_outcome, merge_outcomes, run_name, save_outcome
 from benchmarks.real_run_log import RunLog
 from benchmarks.real_script import changed_fronts
+from fer.adaptation.evaluation import baseline_logits, validation_labels
 from fer.datasets import ReaderOptions, load
 from fer.files import checksum
+from fer.model import weights
+from fer.model.vgg import build
 
 SETTING = {"preset": "laptop", "baseline": "b", "source test": "s", "target test": "t"}
 RECOMMENDED = Recommended("models/a", [0.66, 0.40], [0.64, 0.60], [0.63, 0.60], [0.60, 0.50], [0.66, 0.70])
@@ -164,7 +170,7 @@ def test_means_are_compared_over_the_divisions_of_both(good):
 def test_what_was_not_measured_is_short_of_its_target(good):
     default_alone = [each for each in good if each.contender == DEFAULT and each.target == "jaffe"]
     lines = shortfalls(default_alone)
-    assert len(lines) == 2 * 5 + 1  # ratio and divisions of five contenders, and the script
+    assert len(lines) == 2 * 5 + 1 + 1  # ratio and divisions of five contenders, random's time, the script
     assert "jaffe: the script was not measured" in lines
 
 
@@ -173,6 +179,11 @@ def test_the_script_is_as_good_when_its_front_first_is(good):
     figures = summarise(changed(good, SCRIPT, course=course, seconds=1200.0))
     assert figures["jaffe, 1: the script, times the study's time"] == 11
     assert figures["ck+48, 1: the script, times the study's time"] == NEVER
+
+
+def test_random_configurations_that_had_less_time_are_no_contender(good):
+    lines = shortfalls(changed(good, RANDOM, seconds=90.0))
+    assert lines == ["jaffe: default against random, time of the other is 0.9, at least 0.95 wanted"]
 
 
 def test_outcomes_of_other_test_images_are_not_compared(good):
@@ -312,6 +323,62 @@ def test_fronts_are_those_of_the_trials_that_had_ended():
     points = [[0.5, 0.5], [0.4, 0.4], [0.6, 0.4], [0.6, 0.6], [0.6, 0.6], [0.3, 0.7]]
     assert changed_fronts(points) == [(1, [0]), (3, [0, 2]), (4, [3]), (6, [3, 5])]
     assert changed_fronts([]) == []
+
+
+@pytest.mark.slow
+def test_the_script_goes_on_where_it_ended_and_keeps_the_networks_of_its_fronts(tmp_path, monkeypatch):
+    # A network that knows nothing, and a study that is never reached: both sessions run to their end.
+    baseline = tmp_path / "baseline.safetensors"
+    weights.save_network(build(1 / 16, 0), baseline, {"width": str(1 / 16)})
+    places = Places(None, tmp_path / "runs", "tiny", baseline)
+    study = replace(made("jaffe", 0, SHORT_DEFAULT, 2.0), seconds=1.0)
+    job = Job(places, "jaffe", 0, SCRIPT, replace(CONTENDERS[SCRIPT], budget=1), study)  # trials of a second
+    monkeypatch.setattr(real_script, "SESSIONS", 2)
+
+    outcome = real_script.measure_script(job)
+
+    trials = real_script.ended_trials(places.out / job.run_name)
+    clocks = [[trial.user_attrs["seconds"] for trial in trials if trial.user_attrs["worker"] == w] for w in (0, 1)]
+    assert outcome.trials == len(trials) and outcome.seconds == max(map(max, clocks))
+    assert all(clock == sorted(clock) and clock[-1] >= 10 for clock in clocks)
+    assert len({tuple(trial.params.items()) for trial in trials}) == len(trials)
+    assert [seconds for seconds, _ in outcome.course] == sorted(seconds for seconds, _ in outcome.course)
+
+    # The networks that were kept are those of the trials.
+    task = open_task(places, "jaffe", 0)
+    labels = validation_labels(task)
+    for name in outcome.networks:
+        network = weights.load_network(places.out / job.run_name / name, task.runtime)
+        logits = baseline_logits(replace(task, baseline=network, cache=None))
+        (values,) = [trial.values for trial in trials if real_script.network_name(trial.number) == name]
+        for domain, value in zip(("source", "target"), values, strict=True):
+            accuracy = np.mean(logits[domain].argmax(1) == labels[domain])
+            assert accuracy == pytest.approx(value, abs=0.03)  # the script computes otherwise, perhaps in bf16
+
+    # What came to its end ends at once.
+    assert real_script.measure_script(job).course == outcome.course
+
+
+# The command.
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_with_what_it_has_and_measures_what_is_missing(tmp_path):
+    words = [sys.executable, "-m", "benchmarks.real", "--quick", "--out", str(tmp_path / "runs"), "--workers", "1"]
+    words += ["--trials", "3", "--contenders"]
+
+    first = subprocess.run([*words, "default"], **plain(), capture_output=True, text=True, check=True).stdout
+    second = subprocess.run([*words, "default", "five at 1"], **plain(), capture_output=True, text=True, check=True)
+
+    assert "jaffe, 0, default: hypervolume" in first
+    assert "jaffe, 0, default: hypervolume" not in second.stdout
+    assert "jaffe, 0, five at 1: hypervolume" in second.stdout
+    assert sorted(path.name for path in (tmp_path / "runs" / "outcomes").iterdir()) == [
+        "jaffe-default-0.json",
+        "jaffe-five-at-1-0.json",
+    ]
+    figures = json.loads(second.stdout[second.stdout.index("{\n") :])
+    assert figures["jaffe: default against five at 1, divisions"] == 1
 
 
 # The source.
