@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import real_script
+from benchmarks import real, real_script
+from benchmarks.checking import code_in_use
 from benchmarks.processes import plain
 from benchmarks.real_contenders import (
     CONTENDERS,
@@ -151,6 +152,11 @@ def test_intervals_are_counted_by_domain_and_those_that_are_not_stated_are_missi
     assert figures["recommended: intervals that hold on the source"] == 1
     assert figures["recommended: intervals that hold on the target"] == 0.5
 
+    below = replace(RECOMMENDED, upper=[0.62, 0.70])  # the source's ends below the 63 % on test
+    figures = summarise(changed(good, DEFAULT, recommended=below))
+    assert figures["recommended: intervals that hold on the source"] == 0.5
+    assert figures["recommended: intervals that hold on the target"] == 1
+
     silent = replace(RECOMMENDED, lower=None, upper=None)
     figures = summarise(changed(good, DEFAULT, recommended=silent))
     assert figures["recommended: intervals on the target"] == 3
@@ -229,6 +235,24 @@ def test_an_outcome_is_found_again_unless_definition_or_setting_differ(good, tmp
     assert find_outcome(tmp_path, outcome.key, outcome.definition | {"trials": 3}, SETTING) is None
     assert find_outcome(tmp_path, outcome.key, outcome.definition, SETTING | {"preset": "tiny"}) is None
     assert find_outcome(tmp_path, good[1].key, good[1].definition, SETTING) is None
+
+
+def test_the_record_grows_by_what_is_measured_and_is_checked_as_it_is_written(good, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(real, "RESULTS", tmp_path / "real.json")
+    present = [replace(each, code=[CONTENDERS[each.contender].commit[:12] or code_in_use()]) for each in good]
+    real.write_record(present[:5])
+    real.write_record(present[5:])
+    outcomes = real.outcomes_in(json.loads(real.RESULTS.read_text()))
+    assert {each.key: each for each in outcomes} == {each.key: each for each in present}
+
+    assert real.check(outcomes) == 0
+    assert "earlier code" not in capsys.readouterr().out
+
+    earlier = changed(outcomes, RANDOM, code=["earlier"], hypervolume=0.4)
+    assert real.check(earlier) == 1
+    printed = capsys.readouterr().out
+    assert "random: 3 of 6 outcomes are of earlier code, or of several" in printed
+    assert "jaffe: default against random is 0.75, at least 1.0 wanted" in printed
 
 
 def test_no_two_outcomes_of_a_record_share_a_file(good):
