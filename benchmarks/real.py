@@ -6,7 +6,8 @@ rest (`--divisions`, seeds of studies), all from one baseline:
 - `default`: the default study; its recommended network as well, against what the study expects of it.
 - `old`: the default study of the commit before trials had several budgets.
 - `five at 1`, `at 4`, `at 16`: the paper's five strategies, each trained once with so many times the base budget.
-- `random`: random configurations with the default study's wall time; `random at 4`: the same at four times the budget.
+- `random`: the old study with random configurations and the default study's wall time; `random at 4`: the same at
+  four times the budget.
 - `script`: a hand-written Optuna script, for ten times the wall time of a default study of 40 trials, or until its
   front is as good; in the first division alone.
 

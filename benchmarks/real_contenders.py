@@ -10,7 +10,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,14 +86,15 @@ OLD = "old"
 SHORT_DEFAULT = "default of 40"
 SCRIPT = "script"
 
-_RANDOM_OPTIONS = ("--sampler", "random", "--rungs", "1")
+_RANDOM = Contender("study", ANY_NUMBER, ("--sampler", "random"), OLD_COMMIT, after=DEFAULT)
+"""The old study with random configurations: it does not change with the present one."""
 
 CONTENDERS: Mapping[str, Contender] = {
     DEFAULT: Contender("study", TRIALS),
     OLD: Contender("study", TRIALS, commit=OLD_COMMIT),
     **{f"five at {factor}": Contender("five", budget=factor) for factor in FACTORS},
-    RANDOM: Contender("study", ANY_NUMBER, _RANDOM_OPTIONS, after=DEFAULT),
-    RANDOM_AT_4: Contender("study", ANY_NUMBER, _RANDOM_OPTIONS, budget=4, after=DEFAULT),
+    RANDOM: _RANDOM,
+    RANDOM_AT_4: replace(_RANDOM, budget=4),
     SHORT_DEFAULT: Contender("study", 40, first_division_only=True),
     SCRIPT: Contender("script", budget=16, after=SHORT_DEFAULT, times=10, first_division_only=True),
 }
@@ -290,7 +291,7 @@ def find_recommended(front: pd.DataFrame) -> "pd.Series[Any] | None":
 
 def read_bounds(row: "pd.Series[Any]", end: str) -> list[float] | None:
     """Returns one end of the intervals of both expected accuracies; None where the front has none."""
-    bounds = [row.get(f"{domain}_val_{end}", np.nan) for domain in DOMAINS]
+    bounds = [row.get(f"{domain}_{end}", np.nan) for domain in DOMAINS]
     return None if pd.isna(bounds).any() else [float(bound) for bound in bounds]
 
 

@@ -333,7 +333,7 @@ def test_the_recommended_network_is_the_one_of_that_role_or_the_knee_where_no_ro
 
 
 def test_intervals_are_read_where_both_domains_have_them():
-    bounds = {"source_val_lower": [0.4, 0.5, 0.6], "target_val_lower": [0.6, np.nan, 0.3]}
+    bounds = {"source_lower": [0.4, 0.5, 0.6], "target_lower": [0.6, np.nan, 0.3]}
     with_bounds = FRONT.assign(**bounds)
     assert read_bounds(with_bounds.iloc[0], "lower") == [0.4, 0.6]
     assert read_bounds(with_bounds.iloc[1], "lower") is None
