@@ -145,6 +145,8 @@ def summarise_recommended(outcomes: Sequence[Outcome]) -> Figures:
     for index, domain in enumerate(DOMAINS):
         optimism = statistics.mean(optimism_of(outcome, index) for outcome in recommending)
         figures[f"recommended: optimism on the {domain}, points"] = round(100 * optimism, 2)
+        of_gains = statistics.mean(optimism_of_gain(outcome, index) for outcome in recommending)
+        figures[f"recommended: optimism of the gain on the {domain}, points"] = round(100 * of_gains, 2)
         held = [holds for outcome in recommending if (holds := interval_holds(outcome, index)) is not None]
         if held:
             figures[f"recommended: intervals that hold on the {domain}"] = round(statistics.mean(held), 3)
@@ -168,6 +170,13 @@ def optimism_of(outcome: Outcome, index: int) -> float:
     """Returns by how much the expected accuracy exceeds that on test images; index 0 is the source, 1 the target."""
     assert outcome.recommended is not None
     return outcome.recommended.expected[index] - outcome.recommended.tested[index]
+
+
+def optimism_of_gain(outcome: Outcome, index: int) -> float:
+    """Returns the same of the gain over the baseline, which depends less on how hard the people of test are."""
+    assert outcome.recommended is not None
+    of_baseline = outcome.recommended.baseline[index] - outcome.baseline[index]
+    return optimism_of(outcome, index) - of_baseline
 
 
 def interval_holds(outcome: Outcome, index: int) -> bool | None:

@@ -146,6 +146,17 @@ def test_optimism_is_a_mean_over_all_divisions_in_which_pessimism_makes_up_for_i
     assert shortfalls(balanced) == []
 
 
+def test_the_optimism_of_gains_leaves_out_how_hard_the_people_of_test_are(good):
+    # Everybody is easier by 10 points on test, and by 1 point less for the recommended network.
+    easier = replace(RECOMMENDED, baseline=[0.66, 0.40], expected=[0.64, 0.60], tested=[0.63, 0.69])
+    outcomes = [
+        replace(each, recommended=easier, baseline=[0.64, 0.50]) if each.contender == DEFAULT else each for each in good
+    ]
+    figures = summarise(outcomes)
+    assert figures["recommended: optimism on the target, points"] == -9
+    assert figures["recommended: optimism of the gain on the target, points"] == 1
+
+
 def test_intervals_are_counted_by_domain_and_those_that_are_not_stated_are_missing(good):
     outside = replace(RECOMMENDED, lower=[0.60, 0.61])  # the target's lies above the 60 % on test
     figures = summarise(changed(good, DEFAULT, recommended=outside))
