@@ -122,6 +122,17 @@ def train(
     Returns:
         Both validation accuracies at the end.
     """
+    model = fit(config, data, state, args, log)
+    values = score(model, data, args)
+    trains = int(config["frozen_layers"]) < len(model)
+    log(values, round(config["epochs"]) if trains else 0)
+    return values
+
+
+def fit(
+    config: dict[str, Any], data: dict[str, Faces], state: dict[str, torch.Tensor], args: argparse.Namespace, log: Log
+) -> nn.Sequential:
+    """Returns the network of `train`; takes the same, and logs both accuracies before the end alone."""
     frozen = int(config["frozen_layers"])
     model = load_model(state, args)
     model[:frozen].requires_grad_(False)
@@ -151,9 +162,7 @@ def train(
             schedule.step()
         if args.evaluate == "epochs" and epoch + 1 < epochs:
             log(score(model, data, args), epoch + 1)
-    values = score(model, data, args)
-    log(values, epochs)
-    return values
+    return model
 
 
 def score(model: torch.nn.Module, data: dict[str, Faces], args: argparse.Namespace) -> tuple[float, float]:

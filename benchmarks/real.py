@@ -1,248 +1,193 @@
 """Does the search's answer hold on test images of real faces?
 
-`python -m benchmarks.real --data DIR` runs studies from FER2013 to each target, once per contender and division of the
-target's people into test and rest (`--divisions`, seeds of studies), all from one baseline. Then it evaluates, on test
-images, the networks of each study's front as they were saved, and the baseline. Nothing chooses by these images. It
-writes benchmarks/results/real.json; `--check` compares the record with its targets. Studies are kept in `--out` and
-resumed, so that a run that was cut off goes on.
+`python -m benchmarks.real --data DIR --write` measures, for each target and each division of its people into test and
+rest (`--divisions`, seeds of studies), all from one baseline:
 
-Decisions about the search are to be made on other divisions than those whose figures are quoted: `--divisions 1 2 3`
-are quoted, 11 and above are free.
+- `default`: the default study; its recommended network as well, against what the study expects of it.
+- `old`: the default study of the commit before trials had several budgets.
+- `five at 1`, `at 4`, `at 16`: the paper's five strategies, each trained once with so many times the base budget.
+- `random`: the old study with random configurations and the default study's wall time; `random at 4`: the same at
+  four times the budget.
+- `script`: a hand-written Optuna script, for ten times the wall time of a default study of 40 trials, or until its
+  front is as good; in the first division alone.
+
+What counts is the hypervolume on test images of a contender's front, as it was chosen and saved, the baseline counted.
+Nothing chooses by these images. Every outcome is kept under `--out` as soon as it is measured, and what was cut off
+goes on with the same command, on another day too. `--write` merges outcomes into benchmarks/results/real.json, and
+keeps the recorded ones whose contender and baseline are the same. To measure later code, give another `--out`.
+
+`--check` compares the record with the targets, `--table` prints it for README, `--quick` measures a little with the
+smallest preset, on synthetic faces unless there is `--data`, and writes nothing.
+
+Decisions about the search are made on other divisions than those whose figures are quoted: `--divisions 1 2 3` are
+quoted, 11 and above are free.
 """
 
 import argparse
 import json
-import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
-from benchmarks.processes import ROOT
-from fer.adaptation.evaluation import logits_on_test
-from fer.adaptation.task import AdaptationTask
-from fer.config import AdaptationConfig
-from fer.model import weights
-from fer.model.weights import Baseline
-from study.execution.trial_context import open_trial_context
-from study.fronts import find_recommended, front_table
-from study.machine import hardware, versions
-from study.pareto import hypervolume
-from study.record import DOMAINS, StudyRecord
-from study.storage.backend import load_study
-from study.worker import build_parser
+from benchmarks.checking import code_in_use, recorded
+from benchmarks.real_contenders import CONTENDERS, Contender, Job, measure_five, measure_study
+from benchmarks.real_data import Places, open_task, prepare_places, setting_of
+from benchmarks.real_figures import markdown_table, shortfalls, summarise
+from benchmarks.real_outcomes import Outcome, find_outcome, merge_outcomes, save_outcome, write_json
+from benchmarks.real_script import measure_script
+from study.exit_code import ExitCode
 
 RESULTS = Path(__file__).parent / "results" / "real.json"
-CONTENDERS = {
-    "default": (),
-    "one budget": ("--rungs", "1"),
-}
-"""The options of `study.run` that each kind of study adds."""
 
-GAIN = 1.15
-"""How much larger the default's hypervolume on test images is to be than that of studies of one budget."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a study's front is worth on test images.
-
-    Attributes:
-        target: Name of the target.
-        contender: Of CONTENDERS.
-        division: The study's seed, by which people fall to test and the rest.
-        trials: Ended trials, promotions included.
-        seconds: That the command took, without the baseline's training.
-        hypervolume: From chance, of the front's networks and the baseline, on test images.
-        front: Source and target accuracy of each of the front's networks on test images, by its file.
-        expected: Source and target accuracy of the recommended network on validation images; None where there is none.
-        recommended: The same on test images.
-        baseline: Source and target accuracy of the baseline on test images.
-        test_images: Target's test images.
-        test_people: People whom they show.
-    """
-
-    target: str
-    contender: str
-    division: int
-    trials: int
-    seconds: float
-    hypervolume: float
-    front: dict[str, list[float]]
-    expected: list[float] | None
-    recommended: list[float] | None
-    baseline: list[float]
-    test_images: int
-    test_people: int
+MEASURES = {"study": measure_study, "five": measure_five, "script": measure_script}
+"""How each kind of contender is measured."""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.real", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="compare the committed figures with the targets")
-    parser.add_argument("--data", type=Path, help="one folder per dataset")
-    parser.add_argument("--targets", nargs="+", default=["jaffe", "ck+48"], help="(default: %(default)s)")
-    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
-    parser.add_argument("--divisions", nargs="+", type=int, default=[1, 2, 3], help="seeds (default: %(default)s)")
-    parser.add_argument("--trials", type=int, default=200, help="of each study (default: %(default)s)")
-    parser.add_argument("--baseline", type=Path, help="a source-trained network; without it, the first study trains it")
-    parser.add_argument("--out", type=Path, default=Path("runs-real"), help="keeps the studies (default: %(default)s)")
-    parser.add_argument("--write", action="store_true", help="write the record")
-    args = parser.parse_args()
-    if args.check:
-        result = recorded(RESULTS)
-        return check(result) if result else 1
-    if args.data is None:
-        parser.error("--data is needed to measure")
+    args = parse_arguments()
+    if args.check or args.table:
+        record = recorded(RESULTS)
+        if record is None:
+            return 1
+        outcomes = outcomes_in(record)
+        if args.check:
+            return check(outcomes)
+        print(markdown_table(outcomes))
+        return 0
 
-    outcomes = []
-    baseline = args.baseline
-    for target in args.targets:
-        for division in args.divisions:
-            for contender in args.contenders:
-                name = run_study(args, target, contender, division, baseline)
-                outcome = evaluate(args, target, contender, division, name)
-                print(json.dumps({key: value for key, value in asdict(outcome).items() if key != "front"}), flush=True)
-                outcomes.append(outcome)
-                baseline = baseline or Path(record_of(args.out, name).baseline.file)
-
-    result = summarise(outcomes)
-    print(json.dumps(result["figures"], indent=1))
+    places = prepare_places(Places(args.data, args.out, args.preset, Path(), workers=args.workers), args.baseline)
+    outcomes = list(measure_all(args, places))
+    print(json.dumps(summarise(outcomes), indent=1))
     if args.write:
-        RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+        write_record(outcomes)
     return 0
 
 
-def run_study(args: argparse.Namespace, target: str, contender: str, division: int, baseline: Path | None) -> str:
-    """Runs a study, or goes on with one that was cut off; returns its name, beside whose folder its seconds stand."""
-    name = f"{target}-{contender}-{division}".replace(" ", "-").replace("+", "")
-    words = ["--target", target, "--data", args.data, "--data-kind", "real", "--trials", args.trials, "--study", name]
-    words += ["--seed", division, "--out", args.out, "--tracking-uri", "none", *CONTENDERS[contender]]
-    if baseline is not None:
-        words += ["--baseline", baseline]
-
-    seconds_file = args.out / f"{name}.seconds"
-    if seconds_file.exists():
-        return name
-    started = time.monotonic()
-    command = [sys.executable, "-m", "study.run", *map(str, words)]
-    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
-    seconds_file.write_text(str(round(time.monotonic() - started, 1)))
-    return name
-
-
-def record_of(out: Path, name: str) -> StudyRecord:
-    """Returns a study's record."""
-    return StudyRecord.from_json(load_study(name, out, None).user_attrs["study"])
-
-
-def evaluate(args: argparse.Namespace, target: str, contender: str, division: int, name: str) -> Outcome:
-    """Evaluates the networks on a study's front, and its baseline, on test images."""
-    record = record_of(args.out, name)
-    places = build_parser().parse_args(["--study", name, "--out", str(args.out), "--data", str(args.data)])
-    task = open_trial_context(record, places).task
-
-    # The networks on the front, as the study saved them.
-    table = pd.read_csv(args.out / name / "trials.csv")
-    front = front_table(table)
-    accuracies = {}
-    for model in front["model"]:
-        network = weights.load_network(args.out / name / model, task.runtime, needs_checksum=True)
-        accuracies[model] = test_accuracies(task, network)
-    of_baseline = test_accuracies(task, task.baseline)
-
-    # The recommended one: what validation says, and what test images say.
-    knee = find_recommended(front)
-    expected = None if knee is None else [float(knee[f"{domain}_val"]) for domain in DOMAINS]
-    recommended = None if knee is None else accuracies[knee["model"]]
-
-    test = task.target.open_test()
-    return Outcome(
-        target=target,
-        contender=contender,
-        division=division,
-        trials=len(table),
-        seconds=float((args.out / f"{name}.seconds").read_text()),
-        hypervolume=round(hypervolume([*accuracies.values(), of_baseline]), 4),
-        front=accuracies,
-        expected=expected,
-        recommended=recommended,
-        baseline=of_baseline,
-        test_images=len(test),
-        test_people=len(np.unique(test.subjects)),
+def parse_arguments() -> argparse.Namespace:
+    """Returns the options of this command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.real", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--check", action="store_true", help="compare the record with its targets")
+    parser.add_argument("--table", action="store_true", help="print the record as README shows it")
+    parser.add_argument("--quick", action="store_true", help="a little, in minutes; writes nothing")
+    parser.add_argument("--data", type=Path, help="one folder per dataset")
+    parser.add_argument("--targets", nargs="+", default=["jaffe", "ck+48"], help="(default: %(default)s)")
+    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS, metavar="NAME")
+    parser.add_argument("--divisions", nargs="+", type=int, default=[1, 2, 3], help="seeds (default: %(default)s)")
+    parser.add_argument("--baseline", type=Path, help="a source-trained network; without it, one is trained first")
+    parser.add_argument("--out", type=Path, default=Path("runs-real"), help="keeps everything (default: %(default)s)")
+    parser.add_argument("--preset", default="laptop", help="of the studies (default: %(default)s)")
+    parser.add_argument("--workers", default="auto", help="processes of a study (default: %(default)s)")
+    parser.add_argument("--trials", type=int, help="most of a study, to try this command; not for the record")
+    parser.add_argument("--write", action="store_true", help="merge the outcomes into the record")
+    args = parser.parse_args()
+
+    if args.quick:
+        args.preset = "tiny"
+        args.trials = args.trials or 6
+        args.divisions = [0]  # the synthetic source is drawn by the seed, and the baseline is that of seed 0
+        args.targets = args.targets[:1]
+    if args.write and args.trials:
+        parser.error("--write records the contenders as they are defined: leave out --trials and --quick")
+    needs_data = not (args.check or args.table or args.quick)
+    if needs_data and args.data is None:
+        parser.error("--data is needed to measure")
+    return args
 
 
-def test_accuracies(task: AdaptationTask, network: Baseline) -> list[float]:
-    """Returns a network's source and target accuracy on test images."""
-    accuracies = []
-    for domain in DOMAINS:
-        labels = task.dataset(domain).open_test().labels
-        predicted = logits_on_test(task, AdaptationConfig(), network.network, domain).argmax(1)
-        accuracies.append(round(float(np.mean(predicted == labels)), 4))
-    return accuracies
+# Measuring.
 
 
-def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Returns the record: every outcome, and by target and contender the mean over divisions."""
-    figures: dict[str, Any] = {}
-    for target in dict.fromkeys(outcome.target for outcome in outcomes):
-        for contender in dict.fromkeys(outcome.contender for outcome in outcomes):
-            chosen = [one for one in outcomes if (one.target, one.contender) == (target, contender)]
-            if chosen:
-                means = summarise_divisions(chosen)
-                figures |= {f"{target}, {contender}: {name}": value for name, value in means.items()}
-
-        # How much larger the default's hypervolume is than that of one budget.
-        default = figures.get(f"{target}, default: hypervolume")
-        one_budget = figures.get(f"{target}, one budget: hypervolume")
-        if default and one_budget:
-            figures[f"{target}: gain"] = round(default / one_budget, 3)
-    return {
-        "figures": figures,
-        "outcomes": [asdict(outcome) for outcome in outcomes],
-        "hardware": hardware(),
-        "versions": versions(),
-        "measured_code": code_in_use(),
-    }
+def measure_all(args: argparse.Namespace, places: Places) -> Iterator[Outcome]:
+    """Yields the outcome of each contender in each division of each target, measured now or before."""
+    contenders = {name: with_trials(contender, args.trials) for name, contender in CONTENDERS.items()}
+    for target in args.targets:
+        for division in args.divisions:
+            for name in args.contenders:
+                is_first = division == args.divisions[0]
+                if is_first or not contenders[name].first_division_only:
+                    yield find_or_measure(places, contenders, target, division, name)
 
 
-def summarise_divisions(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Returns means over divisions of one target and contender, and the spread of the hypervolume."""
-    volumes = [outcome.hypervolume for outcome in outcomes]
-    figures = {
-        "divisions": len(outcomes),
-        "hypervolume": round(statistics.mean(volumes), 4),
-        "hypervolume, least": min(volumes),
-        "hypervolume, most": max(volumes),
-        "seconds": round(statistics.mean(outcome.seconds for outcome in outcomes)),
-    }
-
-    # How far the recommended network is from what validation said, in points.
-    tested = [(one.expected, one.recommended) for one in outcomes if one.expected and one.recommended]
-    for index, domain in enumerate(DOMAINS):
-        differences = [100 * (recommended[index] - expected[index]) for expected, recommended in tested]
-        figures[f"recommended, {domain}: test less validation, points"] = round(statistics.mean(differences), 1)
-        figures[f"recommended, {domain}"] = round(statistics.mean(one[index] for _, one in tested), 4)
-        figures[f"baseline, {domain}"] = round(statistics.mean(one.baseline[index] for one in outcomes), 4)
-    return figures
+def with_trials(contender: Contender, most: int | None) -> Contender:
+    """Returns a contender whose studies have no more trials than `most`; the same where that is None."""
+    return contender if most is None else replace(contender, trials=min(most, contender.trials))
 
 
-def check(result: dict[str, Any]) -> int:
-    """Prints the figures, and each that misses its target."""
-    note_earlier_code(result)
-    print(json.dumps(result["figures"], indent=1))
-    gains = {name: ("at least", GAIN) for name in result["figures"] if name.endswith(": gain")}
-    lines = misses(result["figures"].get, gains)
+def find_or_measure(
+    places: Places, contenders: Mapping[str, Contender], target: str, division: int, name: str
+) -> Outcome:
+    """Returns an outcome that was kept, or measures and keeps it, after the contender that it is limited by."""
+    contender = contenders[name]
+    after = None
+    if contender.after:
+        after = find_or_measure(places, contenders, target, division, contender.after)
+
+    setting = setting_of(places, open_task(places, target, division))
+    outcome = find_outcome(places.out, (target, division, name), contender.definition, setting)
+    if outcome is None:
+        job = Job(places, target, division, name, contender, after)
+        outcome = MEASURES[contender.kind](job)
+        save_outcome(places.out, outcome)
+        print(outcome_line(outcome), flush=True)
+    return outcome
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """Returns an outcome in a line."""
+    target, division, contender = outcome.key
+    text = f"{target}, {division}, {contender}: hypervolume {outcome.hypervolume} after {outcome.seconds:.0f} s"
+    recommended = outcome.recommended
+    if recommended is not None:
+        text += f"; recommended: expected {recommended.expected}, on test {recommended.tested}"
+    return f"{text}; baseline {outcome.baseline}"
+
+
+# The record.
+
+
+def outcomes_in(record: Mapping[str, Any]) -> list[Outcome]:
+    """Returns the outcomes of a record."""
+    return [Outcome.from_json(stored) for stored in record["outcomes"]]
+
+
+def write_record(new: list[Outcome]) -> None:
+    """Merges outcomes into the record."""
+    earlier = outcomes_in(json.loads(RESULTS.read_text())) if RESULTS.exists() else []
+    definitions = {name: contender.definition for name, contender in CONTENDERS.items()}
+    merged = merge_outcomes(earlier, new, definitions)
+    write_json(RESULTS, {"figures": summarise(merged), "outcomes": [outcome.to_json() for outcome in merged]})
+
+
+def check(outcomes: list[Outcome]) -> int:
+    """Prints the figures, which contenders are of earlier code, and each target that is missed."""
+    print(json.dumps(summarise(outcomes), indent=1))
+    for line in notes_on_code(outcomes):
+        print(line)
+    lines = shortfalls(outcomes)
     print("\n".join(lines) or "all targets are met")
     return int(bool(lines))
 
 
+def notes_on_code(outcomes: list[Outcome]) -> list[str]:
+    """Returns a line for each contender that was measured with other code than the present one, or with several."""
+    present = code_in_use()
+    lines = []
+    for name, contender in CONTENDERS.items():
+        chosen = [outcome for outcome in outcomes if outcome.contender == name]
+        wanted = [contender.commit[:12] or present]
+        differing = [outcome for outcome in chosen if outcome.code != wanted]
+        if differing:
+            lines.append(f"{name}: {len(differing)} of {len(chosen)} outcomes are of earlier code, or of several")
+    return lines
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        sys.exit(ExitCode.INTERRUPTED)
