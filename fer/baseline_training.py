@@ -1,4 +1,6 @@
-"""Trains a baseline until its accuracy on validation images stops growing.
+"""Trains a baseline until its accuracy on validation images stops growing; or, by the same recipe, a fused network.
+
+A fused network is trained from scratch on the source's and the target's images together, so it never forgets.
 
 The rate is annealed over the most passes, and the baseline is the exponential moving average of the weights. While the
 rate is still high the average does what annealing would do (docs/experiments.md; Morales-Brotons et al. 2024, arXiv
@@ -9,7 +11,7 @@ import datetime
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +32,7 @@ from fer.runtime import Runtime
 from fer.seeding import seed_from
 from fer.training.checkpoint import Checkpoints
 from fer.training.cuda_graphs import capturing_graphs
-from fer.training.loop import TrainingHooks, TrainingJob, fit
+from fer.training.loop import LabelledSource, TrainingHooks, TrainingJob, fit
 
 Ending = Literal["plateau", "passes", "time"]
 """Why a training ended: the accuracy grew no more, the most passes were taken, or the time was used."""
@@ -127,6 +129,21 @@ class Course:
 
 
 @dataclass(frozen=True)
+class FusedImages:
+    """The target's images that a fused network learns beside the source's.
+
+    Attributes:
+        train: Images and labels.
+        name: Name of the dataset, which seeds its views.
+        share: Their share of all samples that are drawn, 0 to 1; "natural" is their share of both training sets.
+    """
+
+    train: Split
+    name: str
+    share: float | Literal["natural"]
+
+
+@dataclass(frozen=True)
 class BaselineJob:
     """What a baseline learns, how, and where.
 
@@ -137,6 +154,7 @@ class BaselineJob:
         config: Hyperparameters of the training.
         runtime: Device and precision.
         checkpoints: Folder of the checkpoints from which the training goes on; None keeps none.
+        fused: The target's images of a fused network; None for a baseline.
     """
 
     train: Split
@@ -145,6 +163,26 @@ class BaselineJob:
     config: BaselineConfig
     runtime: Runtime
     checkpoints: Path | None = None
+    fused: FusedImages | None = None
+
+    @property
+    def training(self) -> AdaptationConfig:
+        """The hyperparameters of the training loop.
+
+        The source's images take the target's place in it, and the images that are fused with them the source's.
+        """
+        training = self.config.training
+        if self.fused is None:
+            return training
+        return replace(training, fusion_ratio=self.fused.share, source_views=training.views.count)
+
+    @property
+    def samples_per_pass(self) -> int:
+        """How many samples a pass draws: on average each image of the source once, and the target's beside them."""
+        if self.fused is None:
+            return len(self.train)
+        target_share = self.training.source_share(len(self.fused.train), len(self.train))
+        return round(len(self.train) / (1 - target_share))
 
 
 def train_baseline(job: BaselineJob, on_pass: OnPass = lambda report: None) -> tuple[nn.Sequential, Course]:
@@ -159,7 +197,7 @@ def train_baseline(job: BaselineJob, on_pass: OnPass = lambda report: None) -> t
     """
     count = job.config.processes
     if count == 1:
-        return _train_part(job, _Rank(0, 1), on_pass)
+        return _train_part(job, Rank(0, 1), on_pass)
 
     with tempfile.TemporaryDirectory() as rendezvous:
         store = f"file://{rendezvous}/store"
@@ -167,7 +205,7 @@ def train_baseline(job: BaselineJob, on_pass: OnPass = lambda report: None) -> t
             _train_other, (job, store), nprocs=count - 1, join=False, start_method="spawn"
         )
         try:
-            trained = _train_part(job, _Rank(0, count, store), on_pass)
+            trained = _train_part(job, Rank(0, count, store), on_pass)
             others.join()
         finally:
             for process in others.processes:
@@ -176,7 +214,7 @@ def train_baseline(job: BaselineJob, on_pass: OnPass = lambda report: None) -> t
 
 
 @dataclass(frozen=True)
-class _Rank:
+class Rank:
     """The place of one process among those that train together.
 
     Attributes:
@@ -193,14 +231,14 @@ class _Rank:
 def _train_other(number: int, job: BaselineJob, store: str) -> None:
     """Trains the part of a process that was started for it, the number-th from 0."""
     torch.set_num_threads(1)
-    _train_part(job, _Rank(number + 1, job.config.processes, store), lambda report: None)
+    _train_part(job, Rank(number + 1, job.config.processes, store), lambda report: None)
 
 
-def _train_part(job: BaselineJob, rank: _Rank, on_pass: OnPass) -> tuple[nn.Sequential, Course]:
+def _train_part(job: BaselineJob, rank: Rank, on_pass: OnPass) -> tuple[nn.Sequential, Course]:
     """Trains on this process's part of every batch; network and course are the same in all processes."""
     started = time.monotonic()
     config = job.config
-    training = config.training
+    training = job.training
     runtime = job.runtime
     is_shared = rank.count > 1
     if is_shared:
@@ -212,16 +250,14 @@ def _train_part(job: BaselineJob, rank: _Rank, on_pass: OnPass) -> tuple[nn.Sequ
     # The network, its average, and the samples that this process draws.
     seed = seed_from(config.seed, "baseline")
     network = build(config.width, seed).to(runtime.device).to(memory_format=torch.channels_last)
-    steps_averaged = max(1, round(config.averaged * len(job.train) / config.batch_size))
+    steps_averaged = max(1, round(config.averaged * job.samples_per_pass / config.batch_size))
     average = _make_average(network, steps_averaged)
-    schedule = _part_of_schedule(job, rank, seed)
-    pixels = ImageSource(job.train, training.views, seed_from(job.name, "train"), runtime)
+    schedule = part_of_schedule(job, rank, seed)
+    sources = _open_sources(job, schedule)
     torch.manual_seed(seed_from(seed, "dropout", rank.index))
-    pixels.prepare(*(np.concatenate(drawn) for drawn in zip(*schedule.target, strict=True)))
 
     # The training.
     watch = _Watch(job, rank, average, on_pass, started)
-    sources = {"target": (pixels, np.asarray(job.train.labels))}
     with capturing_graphs(runtime, network, True) as graphs:
         hooks = TrainingHooks(
             on_epoch=watch.end_pass,
@@ -236,17 +272,50 @@ def _train_part(job: BaselineJob, rank: _Rank, on_pass: OnPass) -> tuple[nn.Sequ
     return watch.network.eval().requires_grad_(False), watch.course
 
 
-def _part_of_schedule(job: BaselineJob, rank: _Rank, seed: int) -> Schedule:
-    """Returns the samples of every step that fall to one process."""
-    # The baseline's own images take the target's place in the schedule; no other domain is drawn from.
-    image_count = len(job.train)
-    no_images = np.empty(0, int)
-    schedule = draw_schedule(job.config.training, np.arange(image_count), no_images, image_count, seed)
+def part_of_schedule(job: BaselineJob, rank: Rank, seed: int) -> Schedule:
+    """Draws the samples of every step, and returns those that fall to one process.
 
-    # With two processes, one takes every other sample of each step, beginning with the first, and so on.
-    of_process = slice(rank.index, None, rank.count)
-    samples = [(images[of_process], views[of_process]) for images, views in schedule.target]
-    return Schedule(samples, schedule.source, schedule.boundaries)
+    Args:
+        job: What is trained.
+        rank: The place of the process.
+        seed: Of order and views.
+
+    Returns:
+        The samples of the source in the place of the target's, and those of a fused target in the place of the
+        source's.
+    """
+    source_images = np.arange(len(job.train))
+    target_images = np.arange(len(job.fused.train) if job.fused is not None else 0)
+    schedule = draw_schedule(job.training, source_images, target_images, job.samples_per_pass, seed)
+
+    # The processes take the target's samples in turn, so that each gets its share of a small target. At every step the
+    # source's samples go on where the target's end, so that no process has more than one sample more than another.
+    source_part = []
+    target_part = []
+    target_samples = 0
+    for (images, views), (fused_images, fused_views) in zip(schedule.target, schedule.source, strict=True):
+        of_process = slice((rank.index - target_samples) % rank.count, None, rank.count)
+        target_part.append((fused_images[of_process], fused_views[of_process]))
+
+        target_samples += len(fused_images)
+        of_process = slice((rank.index - target_samples) % rank.count, None, rank.count)
+        source_part.append((images[of_process], views[of_process]))
+    return Schedule(source_part, target_part, schedule.boundaries)
+
+
+def _open_sources(job: BaselineJob, schedule: Schedule) -> dict[str, LabelledSource]:
+    """Returns where the samples of a schedule come from, by their place in the schedule."""
+    splits = {"target": (job.train, job.name)}
+    if job.fused is not None:
+        splits["source"] = (job.fused.train, job.fused.name)
+
+    sources: dict[str, LabelledSource] = {}
+    for place, (split, name) in splits.items():
+        pixels = ImageSource(split, job.training.views, seed_from(name, "train"), job.runtime)
+        images, views = (np.concatenate(drawn) for drawn in zip(*schedule.samples(place), strict=True))
+        pixels.prepare(images, views)
+        sources[place] = pixels, np.asarray(split.labels)
+    return sources
 
 
 def _make_average(network: nn.Sequential, length: int) -> AveragedModel:
@@ -283,7 +352,7 @@ class _Watch:
         network: The averaged network.
     """
 
-    def __init__(self, job: BaselineJob, rank: _Rank, average: AveragedModel, on_pass: OnPass, started: float) -> None:
+    def __init__(self, job: BaselineJob, rank: Rank, average: AveragedModel, on_pass: OnPass, started: float) -> None:
         self.job = job
         self.rank = rank
         assert isinstance(average.module, nn.Sequential)
@@ -392,7 +461,7 @@ def _minimum(number: int) -> int:
     return int(minimum)
 
 
-def _of_first_process(rank: _Rank, number: float) -> float:
+def _of_first_process(rank: Rank, number: float) -> float:
     """Returns the first process's number, in all processes."""
     if rank.count == 1:
         return number

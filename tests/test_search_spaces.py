@@ -76,7 +76,7 @@ def test_the_fusion_ratio_is_searched_on_a_log_scale_from_one_in_a_hundred(space
 @pytest.mark.parametrize("amount", paper.AMOUNTS)
 def test_the_papers_space_reaches_fusion_from_scratch_with_the_budget_of_all_others(amount):
     study = optuna.create_study(directions=["maximize"] * 2)
-    study.enqueue_trial({"strategy": paper.FROM_SCRATCH, "amount": amount})
+    study.enqueue_trial({"strategy": paper.FROM_BASELINE, "amount": amount})
 
     strategy, config = suggest_adaptation("paper", study.ask(), BASE)
 

@@ -133,4 +133,4 @@ def test_a_study_of_an_older_space_is_refused_with_one_line_even_by_force(tmp_pa
 
     said = str(caught.value)
     assert "search space paper has changed since study s began" in said and "--study NAME" in said
-    assert "\n" not in said and paper.FROM_SCRATCH not in said
+    assert "\n" not in said and paper.FROM_BASELINE not in said

@@ -111,7 +111,8 @@ def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
 
 def plan_named_strategies(record: StudyRecord) -> dict[str, ConfirmationJob]:
     """Returns a job per named strategy, by the fingerprint of its configuration; the baseline comes first."""
-    images = [record.dataset(domain).count_images("train") for domain in DOMAINS]
+    source_images, target_images = (record.dataset(domain).count_images("train") for domain in DOMAINS)
+    fused_passes = record.baseline.passes or 1.0
     jobs = {}
     for name, strategy, config in reference_adaptations(record):
         jobs[fingerprint(config)] = ConfirmationJob(
@@ -120,7 +121,7 @@ def plan_named_strategies(record: StudyRecord) -> dict[str, ConfirmationJob]:
             strategy=strategy,
             config=to_flat(config),
             interpolation_points=(InterpolationPoint(*END),),
-            target_passes=config.target_passes(*images),
+            target_passes=config.target_passes(source_images, target_images, fused_passes),
         )
     return jobs
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fer import baseline
 from fer.adaptation.cross_validation import divide_into_folds, join_folds
 from fer.adaptation.evaluation import baseline_logits, untrained_accuracy, validation_labels
 from fer.adaptation.task import AdaptationTask
+from fer.baseline import FusedNetworks
 from fer.baseline_training import BaselineConfig, Course, OnPass
 from fer.datasets import Dataset
 from fer.errors import InputError, printable
@@ -91,8 +93,13 @@ def _network_file(source: Dataset, options: Mapping[str, Any], runtime: Runtime,
         runtime,
         cache_folder(options["out"]) / "baselines",
         on_pass=on_pass,
-        on_damage=lambda text: print(f"warning: {printable(text)}", file=sys.stderr, flush=True),
+        on_damage=_warn,
     )
+
+
+def _warn(text: str) -> None:
+    """Prints a warning."""
+    print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def _evaluate_on_folds(
@@ -133,6 +140,33 @@ def baseline_config(options: Mapping[str, Any], source: Dataset, runtime: Runtim
         processes=1 if runtime.device.startswith("cuda") else preset.baseline_processes,
         minutes=options.get("baseline_time", StudyOptions.baseline_time),
     )
+
+
+FUSED_TIME = 2.0
+"""How many times the core time of a baseline's training that of a fused network may take: it draws the target's samples
+as well, and shares the machine with other workers."""
+
+
+def fused_networks(record: StudyRecord, options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> FusedNetworks:
+    """Returns what trains a study's fused networks: by the recipe of its baseline, for as many passes as that had.
+
+    A worker trains alone, in one process, since the other cores have workers of their own.
+
+    Args:
+        record: The study's record, with its baseline.
+        options: The study's options, with the `out` of this command.
+        source: The dataset that the baseline was trained on.
+        runtime: Device and precision of the process.
+    """
+    recipe = baseline_config(options, source, runtime)
+    passes = record.baseline.passes
+    recipe = replace(
+        recipe,
+        epochs=recipe.epochs if passes is None else max(1, round(passes)),
+        processes=1,
+        minutes=FUSED_TIME * recipe.processes * recipe.minutes,
+    )
+    return FusedNetworks(recipe, cache_folder(options["out"]) / "baselines", _warn)
 
 
 def reopen_baseline(record: StudyRecord, options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> Baseline:

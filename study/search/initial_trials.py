@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FixedTrial
 
-from fer.adaptation.methods import METHODS
+from fer.adaptation.methods import LIBRARY, ON_REQUEST
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from search_spaces import SPACES
@@ -139,6 +139,13 @@ def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> Initia
     given = _parse_pairs(text)
     attributes: dict[str, Any] = {"prior": f"--try {text}", "keep": True}
 
+    # A method that is tried only on request is no point of any space.
+    requested = given.get("strategy", "")
+    if requested in ON_REQUEST:
+        if len(given) > 1:
+            raise _not_a_point(requested, space, text)
+        return InitialTrial(user_attrs=attributes | {"named": requested})
+
     # A named method gives the values of all that the other pairs leave open.
     method: dict[str, Any] = {}
     if hasattr(SPACES[space], "method_as_parameters") and "strategy" in given:
@@ -194,16 +201,21 @@ def _parameters_of(
     Raises:
         InputError: There is no such method, or it is no point of the space and cannot be changed.
     """
-    if name not in METHODS:
-        raise InputError("--try: strategy is one of " + ", ".join(METHODS), name, "Choose one of them.")
+    if name not in LIBRARY:
+        raise InputError("--try: strategy is one of " + ", ".join(LIBRARY), name, "Choose one of them.")
     parameters = SPACES[space].method_as_parameters(name, base)
     if parameters is None and changed:
-        raise InputError(
-            f"--try: {name} is no point of the space {space}, so no knob of it can be changed",
-            text,
-            f"Give strategy={name} alone.",
-        )
+        raise _not_a_point(name, space, text)
     return parameters or {}
+
+
+def _not_a_point(name: str, space: str, text: str) -> InputError:
+    """Returns the error that says that no hyperparameter of a named method can be changed in a space."""
+    return InputError(
+        f"--try: {name} is no point of the space {space}, so no knob of it can be changed",
+        text,
+        f"Give strategy={name} alone.",
+    )
 
 
 class _GivenTrial(FixedTrial):
