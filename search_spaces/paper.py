@@ -4,7 +4,8 @@ FU is the paper's here: a network trained from scratch on both datasets as they 
 baseline's recipe and for as many passes over the source (`fer.baseline.FusedNetworks`). FC, FC+CL and RE start from the
 baseline, and are trained until they learn no more (`study.inputs.CONVERGED_PASSES`). FU-baseline, a fusion at the
 natural ratio that starts from the baseline, is a point of the space beside the grid, and is reached by
-`--try strategy=FU-baseline,amount=1.0`.
+`--try strategy=FU-baseline,amount=1.0`. It has the budget of the others, of which a small target gets next to nothing:
+give `--epochs` as many passes over the target as are one pass over both training sets.
 """
 
 from collections.abc import Mapping

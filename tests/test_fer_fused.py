@@ -313,7 +313,8 @@ def without_adaptation(config: AdaptationConfig) -> bool:
 @pytest.mark.parametrize(
     ("change", "is_same"),
     [
-        ({"epochs": 64.0}, True), ({"batch_size": 8}, True), ({"fusion_ratio": 0.5}, True), ({"frozen_layers": 3}, True),
+        ({"epochs": 64.0}, True), ({"batch_size": 8}, True), ({"fusion_ratio": 0.5}, True),
+        ({"frozen_layers": 3}, True),
         ({"frozen_layers": 13, "lr": 0.1}, True), ({"lr": 0.01}, False), ({"fused_share": 0.2}, False),
         ({"amount": 0.5}, False), ({"bn": "recompute"}, False), ({"init": "scratch"}, False),
     ],

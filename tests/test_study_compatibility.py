@@ -70,7 +70,8 @@ def test_a_trial_that_died_while_it_was_asked_fits(space, asked):
 @pytest.mark.parametrize(
     ("space", "text"),
     [("card", "fusion_ratio=0.3"), ("card", "lr=0.01"), ("full", "bn=frozen"), ("full", "replay_weight=0.5"),
-     ("full", "mixup=0.2"), ("full", "strategy=DER++"), ("full", "strategy=soup"), ("paper", "strategy=FU-scratch")],
+     ("full", "mixup=0.2"), ("full", "strategy=DER++"), ("full", "strategy=soup"), ("paper", "strategy=FU-baseline"),
+     ("card", "strategy=FU-first"), ("full", "strategy=FU-first"), ("paper", "strategy=FU-first")],
 )  # fmt: skip
 def test_a_guess_that_waits_fits(space, text):
     study = new_study()

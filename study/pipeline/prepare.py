@@ -143,7 +143,7 @@ def make_record(name: str, options: StudyOptions, source: Dataset, target: Datas
         target=_encodable_record(target),
         synthetic=any_synthetic(source, target),
         options=asked,
-        budget_epochs=budget_epochs(asked, len(source.open("train")), len(target.open("train"))),
+        budget_epochs=budget_epochs(asked, len(target.open("train"))),
         network={"name": "VGG-13, 48×48 grey (arXiv 1905.12082)"},
         versions=versions(),
         hardware=Hardware.from_json(hardware()),
