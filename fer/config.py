@@ -52,7 +52,7 @@ class AdaptationConfig:
     Attributes:
         init: "baseline" starts from the source-trained network, "scratch" from new weights, and "fused" from a network
             that was trained from scratch on both datasets by the baseline's recipe (`fer.baseline.FusedNetworks`);
-            with a learning rate of 0, that network is the result.
+            with a learning rate of 0, that network is the result; else an adaptation goes on from it.
         frozen_layers: Number of layers that stay fixed, parameters and batch-norm statistics alike (0…13), from
             `frozen_from` on.
         frozen_from: First frozen layer. 0 freezes leading layers, whose features can be cached; otherwise the layers

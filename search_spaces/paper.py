@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FROM_BASELINE = "FU-baseline"
 FUSIONS: Mapping[str, Mapping[str, Any]] = {
-    "FU": {"init": "fused", "fused_share": NATURAL, "lr": 0.0},
+    "FU": {"init": "fused", "fused_share": NATURAL, "fusion_ratio": NATURAL, "lr": 0.0},
     FROM_BASELINE: {"fusion_ratio": NATURAL},
 }
 """What this space's fusions set, where the other spaces' FU draws half of each batch from the source."""

@@ -38,7 +38,7 @@ def test_the_papers_strategies_come_first_and_exactly(space):
     assert seen == {name: named_in(space, name, BASE) for name in STRATEGIES}
 
 
-FROM_SCRATCH = {"init": "fused", "fused_share": NATURAL, "lr": 0.0}
+FROM_SCRATCH = {"init": "fused", "fused_share": NATURAL, "fusion_ratio": NATURAL, "lr": 0.0}
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_a_confirmation_knows_how_often_its_fusions_draw_the_target(space, passe
     fusions = [job for job in plan_jobs(study) if job.named.startswith("FU")]
     assert [job.target_passes for job in fusions] == pytest.approx(passes, abs=0.06)
 
-    natural = [job.config.get("fused_share") == "natural" for job in fusions]
+    natural = [job.config["fusion_ratio"] == "natural" for job in fusions]
     assert natural == [space == "paper"] * len(fusions)
 
 

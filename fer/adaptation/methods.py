@@ -127,7 +127,7 @@ METHODS: Mapping[str, Method] = {**STRATEGIES, **_LITERATURE}
 
 ON_REQUEST: Mapping[str, Method] = {
     "FU-first": Method(
-        {"init": "fused", "fused_share": TENTH, "lr": 0.0},
+        {"init": "fused", "fused_share": TENTH, "fusion_ratio": 1 - TENTH, "lr": 0.0},
         "from scratch on both datasets, a tenth of the samples from the target; as long as a baseline's training",
         "arXiv 1905.12082, whose mixture is not weighted",
     ),
