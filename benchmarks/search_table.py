@@ -25,7 +25,7 @@ import fer.adaptation.procedure
 from fer import baseline
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.task import AdaptationTask
-from fer.baseline_training import BaselineConfig
+from fer.baseline_job import BaselineConfig
 from fer.config import AdaptationConfig
 from fer.datasets import Dataset, Split, load
 from fer.model import weights

@@ -17,7 +17,8 @@ from filelock import FileLock
 from torch import nn
 
 from fer.adaptation.task import AdaptationTask
-from fer.baseline_training import BaselineConfig, BaselineJob, Course, Ending, FusedImages, OnPass, train_baseline
+from fer.baseline_job import BaselineConfig, BaselineJob, Course, Ending, FusedImages, OnPass
+from fer.baseline_training import train_baseline
 from fer.config import AdaptationConfig, to_flat
 from fer.datasets import Dataset, Split
 from fer.errors import InputError

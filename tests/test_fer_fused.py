@@ -14,7 +14,7 @@ from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
 from fer.baseline import FusedNetworks, Fusion, baseline_digest, course_of
-from fer.baseline_training import BaselineConfig, BaselineJob, FusedImages, PassReport, Rank, part_of_schedule
+from fer.baseline_job import BaselineConfig, BaselineJob, FusedImages, PassReport, Rank, part_of_schedule
 from fer.config import NATURAL, AdaptationConfig, canonical, fingerprint, from_flat, to_flat
 from fer.datasets import Dataset
 from fer.errors import InputError

@@ -11,7 +11,7 @@ from conftest import TINY, TINY_WIDTH
 from fer import baseline
 from fer.adaptation.task import AdaptationTask
 from fer.baseline import FusedNetworks
-from fer.baseline_training import BaselineConfig
+from fer.baseline_job import BaselineConfig
 from fer.config import to_flat
 from fer.runtime import Runtime
 from made_study import made_info

@@ -13,7 +13,7 @@ from fer.adaptation.cross_validation import divide_into_folds, join_folds
 from fer.adaptation.evaluation import baseline_logits, untrained_accuracy, validation_labels
 from fer.adaptation.task import AdaptationTask
 from fer.baseline import FusedNetworks
-from fer.baseline_training import BaselineConfig, Course, OnPass
+from fer.baseline_job import BaselineConfig, Course, OnPass
 from fer.datasets import Dataset
 from fer.errors import InputError, printable
 from fer.evaluation.metrics import confusion_matrices, evaluate, forward_transfer

@@ -139,16 +139,10 @@ def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> Initia
     given = _parse_pairs(text)
     attributes: dict[str, Any] = {"prior": f"--try {text}", "keep": True}
 
-    # A method that is tried only on request is no point of any space.
-    requested = given.get("strategy", "")
-    if requested in ON_REQUEST:
-        if len(given) > 1:
-            raise _not_a_point(requested, space, text)
-        return InitialTrial(user_attrs=attributes | {"named": requested})
-
     # A named method gives the values of all that the other pairs leave open.
     method: dict[str, Any] = {}
-    if hasattr(SPACES[space], "method_as_parameters") and "strategy" in given:
+    has_methods = hasattr(SPACES[space], "method_as_parameters")
+    if "strategy" in given and (has_methods or given["strategy"] in ON_REQUEST):
         name = given.pop("strategy")
         method = _parameters_of(name, space, base, changed=given, text=text)
         if not given:
@@ -203,19 +197,14 @@ def _parameters_of(
     """
     if name not in LIBRARY:
         raise InputError("--try: strategy is one of " + ", ".join(LIBRARY), name, "Choose one of them.")
-    parameters = SPACES[space].method_as_parameters(name, base)
+    parameters = None if name in ON_REQUEST else SPACES[space].method_as_parameters(name, base)
     if parameters is None and changed:
-        raise _not_a_point(name, space, text)
+        raise InputError(
+            f"--try: {name} is no point of the space {space}, so no knob of it can be changed",
+            text,
+            f"Give strategy={name} alone.",
+        )
     return parameters or {}
-
-
-def _not_a_point(name: str, space: str, text: str) -> InputError:
-    """Returns the error that says that no hyperparameter of a named method can be changed in a space."""
-    return InputError(
-        f"--try: {name} is no point of the space {space}, so no knob of it can be changed",
-        text,
-        f"Give strategy={name} alone.",
-    )
 
 
 class _GivenTrial(FixedTrial):
