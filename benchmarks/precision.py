@@ -107,7 +107,7 @@ def measure(args: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
     tasks[CONTROL] = replace(tasks["fp32"], baseline=nudge(trained))
 
     # The configurations of a study that draws at random.
-    base = AdaptationConfig(epochs=budget_epochs(options, len(source.open("train")), len(target.open("train"))))
+    base = AdaptationConfig(epochs=budget_epochs(options, len(target.open("train"))))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     rows = []
     for number in range(args.trials):

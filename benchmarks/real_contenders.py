@@ -138,8 +138,7 @@ class Job:
 
     def base_budget(self, task: AdaptationTask) -> float:
         """Returns the budget of a study's first rung, in passes over the target's training images."""
-        sizes = [len(task.dataset(domain).open("train")) for domain in DOMAINS]
-        return budget_epochs(self.places.options(self.target, self.division), *sizes)
+        return budget_epochs(self.places.options(self.target, self.division), len(task.target.open("train")))
 
 
 def make_outcome(job: Job, task: AdaptationTask, log: RunLog, networks: dict[str, list[float]], **more: Any) -> Outcome:  # noqa: ANN401  fields of Outcome

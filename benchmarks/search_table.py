@@ -25,14 +25,14 @@ import fer.adaptation.procedure
 from fer import baseline
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.task import AdaptationTask
-from fer.baseline_training import BaselineConfig
+from fer.baseline_job import BaselineConfig
 from fer.config import AdaptationConfig
 from fer.datasets import Dataset, Split, load
 from fer.model import weights
 from fer.runtime import make_runtime
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
-from search_spaces import full, named_in
+from search_spaces import full, named_in, paper
 from study.machine import worker_environment
 
 PACKED = Path(__file__).parent / "results" / "search-table.csv.gz"
@@ -151,7 +151,9 @@ def make_task(cache: Path) -> AdaptationTask:
 def draw(number: int, base: AdaptationConfig) -> tuple[str, AdaptationConfig, int]:
     """Returns the method's name, the configuration and the training seed of a row."""
     if number < len(NAMED):
-        return NAMED[number], named_in("paper", NAMED[number], base), 0  # whose FU was every space's then
+        name = NAMED[number]
+        config = named_in("paper", paper.FROM_BASELINE if name == "FU" else name, base)  # which was every FU then
+        return name, config, 0
 
     if number % REPEAT == REPEAT - 1:
         method, config, _ = draw(number - 1, base)

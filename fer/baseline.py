@@ -1,19 +1,28 @@
-"""The source-trained baseline: trained once per source and configuration, kept as safetensors, then reused."""
+"""The source-trained baseline: trained once per source and configuration, kept as safetensors, then reused.
+
+Beside the baselines lie the fused networks, which the same recipe trains on the source and a target together.
+"""
 
 import json
 import math
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
+import numpy as np
 from filelock import FileLock
+from torch import nn
 
-from fer.baseline_training import BaselineConfig, BaselineJob, Course, Ending, OnPass, train_baseline
-from fer.config import to_flat
-from fer.datasets import Dataset
+from fer.adaptation.task import AdaptationTask
+from fer.baseline_job import BaselineConfig, BaselineJob, Course, Ending, FusedImages, OnPass
+from fer.baseline_training import train_baseline
+from fer.config import AdaptationConfig, to_flat
+from fer.datasets import Dataset, Split
 from fer.errors import InputError
+from fer.features.schedule import choose_target_images
 from fer.model.weights import load_network, save_network
 from fer.runtime import Runtime
 from fer.seeding import seed_from
@@ -23,23 +32,49 @@ VERSION = "5"
 """Changes when training changes, so that a baseline of older code is not taken for one of today's."""
 
 
-def baseline_digest(source: Dataset, config: BaselineConfig, runtime: Runtime) -> str:
-    """Returns the hash, 16 hex digits, of all that a baseline depends on, if its time suffices."""
+@dataclass(frozen=True)
+class Fusion:
+    """The target's part in the training of a fused network.
+
+    Attributes:
+        target: The dataset whose training images are learned beside the source's. Its digest names its division.
+        share: The target's share of all samples that are drawn, 0 to 1; "natural" is its share of both training sets.
+        amount: Share of the target's training images that are drawn from, see `fer.config.AdaptationConfig`.
+    """
+
+    target: Dataset
+    share: float | Literal["natural"]
+    amount: float = 1.0
+
+    def images(self, seed: int) -> FusedImages:
+        """Returns the images that are drawn from; the seed chooses them where `amount` leaves some out."""
+        train = self.target.open("train")
+        chosen = choose_target_images(np.asarray(train.labels), self.amount, seed, np.asarray(train.subjects))
+        images = Split(train.images[chosen], train.labels[chosen], train.subjects[chosen])
+        return FusedImages(images, self.target.digest, self.share)
+
+
+def baseline_digest(source: Dataset, config: BaselineConfig, runtime: Runtime, fusion: Fusion | None = None) -> str:
+    """Returns the hash, 16 hex digits, of all that a baseline or a fused network depends on, if its time suffices."""
+    fused = [] if fusion is None else [fusion.target.digest, fusion.share, fusion.amount]
     key = seed_from(
         VERSION, source.digest, config.width, config.seed, config.processes, config.patience, config.averaged,
         json.dumps(to_flat(config.training), sort_keys=True), runtime.device.split(":")[0],
-        runtime.precision,
+        runtime.precision, *fused,
     )  # fmt: skip
     return f"{key:016x}"
 
 
-def baseline_files(source: Dataset, config: BaselineConfig, runtime: Runtime) -> tuple[str, str]:
-    """Returns the names of a baseline's file: of a finished training, and of one that its time ended.
+def baseline_files(
+    source: Dataset, config: BaselineConfig, runtime: Runtime, fusion: Fusion | None = None
+) -> tuple[str, str]:
+    """Returns the names of a network's file: of a finished training, and of one that its time ended.
 
     What a training reaches in a given time depends on the machine. So a baseline that its time ended has a name of its
     own, which says the time, and is never taken for a finished one or for one of another time.
     """
-    name = f"{source.name}-{baseline_digest(source, config, runtime)}"
+    datasets = source.name if fusion is None else f"{source.name}+{fusion.target.name}"
+    name = f"{datasets}-{baseline_digest(source, config, runtime, fusion)}"
     return f"{name}.safetensors", f"{name}-{config.minutes:g}min.safetensors"
 
 
@@ -66,7 +101,76 @@ def find_or_train(
     Returns:
         The safetensors file; its header holds the configuration and the course of its training.
     """
-    finished, timed = (folder / name for name in baseline_files(source, config, runtime))
+    return _find_or_train(_Training(source, config, runtime), folder, on_pass, on_damage)
+
+
+@dataclass(frozen=True)
+class FusedNetworks:
+    """Finds fused networks by their hash, or trains them: one per division of the target, share, amount and seed.
+
+    A training is resumed and limited in time as a baseline's is; the files lie beside the baselines.
+
+    Attributes:
+        recipe: How the baseline is trained. Of it, width and seed are replaced by those of each network, and the
+            training makes all passes of the recipe, unless its time ends: the source's accuracy alone, by which a
+            baseline's training ends, does not say whether the target is learned.
+        folder: Folder of all baselines.
+        on_damage: Called with a warning where a cached file is damaged.
+    """
+
+    recipe: BaselineConfig
+    folder: Path
+    on_damage: Callable[[str], None] = warnings.warn
+
+    def find_or_train(self, task: AdaptationTask, config: AdaptationConfig, seed: int) -> nn.Sequential:
+        """Returns the network that an adaptation with `init="fused"` starts from.
+
+        Args:
+            task: Datasets and runtime; the baseline gives the width.
+            config: Its `fused_share` and `amount` say what is drawn of the target.
+            seed: Of weights, order, views, dropout, and of the target images that `amount` keeps.
+
+        Raises:
+            Diverged: The loss or a weight became NaN or infinite.
+        """
+        path = self._find_or_train_file(task, config, seed)
+        return load_network(path, task.runtime).network
+
+    def _find_or_train_file(self, task: AdaptationTask, config: AdaptationConfig, seed: int) -> Path:
+        """Returns the file of that network; its header holds the configuration and the course of its training."""
+        recipe = replace(self.recipe, width=task.baseline.width, seed=seed, patience=self.recipe.epochs)
+        fusion = Fusion(task.target, config.fused_share, config.amount)
+        training = _Training(task.source, recipe, task.runtime, fusion)
+        return _find_or_train(training, self.folder, lambda report: None, self.on_damage)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A training whose network is kept by its hash; without fusion, a baseline's."""
+
+    source: Dataset
+    config: BaselineConfig
+    runtime: Runtime
+    fusion: Fusion | None = None
+
+    @property
+    def what(self) -> str:
+        """What comes out, as a warning calls it."""
+        return "baseline" if self.fusion is None else "fused network"
+
+    def job(self, checkpoints: Path) -> BaselineJob:
+        """Returns what is trained, with the images opened."""
+        train = self.source.open("train")
+        validation = self.source.open("validation")
+        fused = None if self.fusion is None else self.fusion.images(self.config.seed)
+        return BaselineJob(train, validation, self.source.digest, self.config, self.runtime, checkpoints, fused)
+
+
+def _find_or_train(training: _Training, folder: Path, on_pass: OnPass, on_damage: Callable[[str], None]) -> Path:
+    """Finds a network by its hash, or trains it; see `find_or_train`."""
+    config = training.config
+    names = baseline_files(training.source, config, training.runtime, training.fusion)
+    finished, timed = (folder / name for name in names)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(finished.with_suffix(".lock")):
         for path in (finished, timed):
@@ -74,23 +178,26 @@ def find_or_train(
                 reason = _damage_of(path)
                 if reason is None:
                     return path
-                on_damage(f"the cached baseline is damaged and is trained again ({reason})")
+                on_damage(f"the cached {training.what} is damaged and is trained again ({reason})")
                 path.unlink()
 
         checkpoints = folder / "checkpoints" / finished.stem
-        job = BaselineJob(source.open("train"), source.open("validation"), source.digest, config, runtime, checkpoints)
+        job = training.job(checkpoints)
         network, course = train_baseline(job, on_pass)
 
         path = timed if course.ended_by == "time" else finished
         header = {
-            "config": to_flat(config.training),
+            "config": to_flat(job.training),
             "seed": config.seed,
-            "source": source.digest,
+            "source": training.source.digest,
             "minutes": config.minutes,
             "seconds": course.seconds,
             "course": course.accuracies,
             "ended_by": course.ended_by,
         }
+        if training.fusion is not None:
+            header["target"] = training.fusion.target.digest
+            header["amount"] = training.fusion.amount
         save_network(network, path, {"width": str(config.width), "baseline": json.dumps(header)})
         if path == finished:
             shutil.rmtree(checkpoints, ignore_errors=True)

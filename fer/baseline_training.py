@@ -1,4 +1,6 @@
-"""Trains a baseline until its accuracy on validation images stops growing.
+"""Trains a baseline until its accuracy on validation images stops growing; or, by the same recipe, a fused network.
+
+A fused network is trained from scratch on the source's and the target's images together.
 
 The rate is annealed over the most passes, and the baseline is the exponential moving average of the weights. While the
 rate is still high the average does what annealing would do (docs/experiments.md; Morales-Brotons et al. 2024, arXiv
@@ -8,10 +10,6 @@ rate is still high the average does what annealing would do (docs/experiments.md
 import datetime
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,130 +19,16 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fer.adaptation.evaluation import predict
-from fer.config import AdaptationConfig, ViewRecipe
-from fer.datasets import Split
-from fer.features.schedule import Schedule, draw_schedule
+from fer.baseline_job import BaselineJob, Course, Ending, OnPass, PassReport, Rank, part_of_schedule
+from fer.features.schedule import Schedule
 from fer.features.sources import ImageSource
 from fer.model.vgg import build
-from fer.runtime import Runtime
 from fer.seeding import seed_from
 from fer.training.checkpoint import Checkpoints
 from fer.training.cuda_graphs import capturing_graphs
-from fer.training.loop import TrainingHooks, TrainingJob, fit
-
-Ending = Literal["plateau", "passes", "time"]
-"""Why a training ended: the accuracy grew no more, the most passes were taken, or the time was used."""
-
+from fer.training.loop import LabelledSource, TrainingHooks, TrainingJob, fit
 
 Tensors = tuple[torch.Tensor, ...] | list[torch.Tensor]
-
-
-@dataclass(frozen=True)
-class BaselineConfig:
-    """How the baseline is trained.
-
-    Attributes:
-        width: Width of the network, see `fer.model.vgg.build`.
-        seed: Seed of weights, order, views and dropout.
-        epochs: The most passes over the source's training set.
-        processes: Number of processes among which each batch is divided, each with batch-norm statistics of its own
-            part. Two by default whatever the machine has, because the result depends on it.
-        minutes: The most time. No pass begins that would end later, but one pass is always made.
-        patience: Passes without growth after which the training ends.
-        averaged: Number of passes over which weights are averaged.
-        lr: Peak learning rate.
-        batch_size: Samples per step, over all processes.
-    """
-
-    width: float = 0.25
-    seed: int = 0
-    epochs: int = 28
-    processes: int = 2
-    minutes: float = 15.0
-    patience: int = 5
-    averaged: float = 1.0
-    lr: float = 0.002
-    batch_size: int = 64
-
-    @property
-    def training(self) -> AdaptationConfig:
-        """The hyperparameters of the training loop; views are not limited to a feature cache."""
-        return AdaptationConfig(
-            init="scratch",
-            optimiser="adamw",
-            lr=self.lr,
-            weight_decay=0.01,
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-            views=ViewRecipe(count=1 << 20),
-        )
-
-
-@dataclass(frozen=True)
-class PassReport:
-    """How far a training is after a pass.
-
-    Attributes:
-        number: Of the pass, from 1.
-        most: The most passes.
-        loss: Mean training loss of the pass.
-        accuracy: Of the averaged network on validation images, 0 to 1.
-        seconds: The training's time so far, that before a crash included.
-        seconds_left: The most time left, by the passes and the time that are left.
-    """
-
-    number: int
-    most: int
-    loss: float
-    accuracy: float
-    seconds: float
-    seconds_left: float
-
-
-OnPass = Callable[[PassReport], None]
-
-
-@dataclass
-class Course:
-    """The course of a training.
-
-    Attributes:
-        accuracies: Of the averaged network on validation images after each pass, 0 to 1.
-        seconds: The training's time.
-        ended_by: Why it ended; None while it goes on.
-    """
-
-    accuracies: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    ended_by: Ending | None = None
-
-    @property
-    def last_gain(self) -> float | None:
-        """By how much the last pass raised the accuracy; None after a single pass."""
-        if len(self.accuracies) < 2:
-            return None
-        return self.accuracies[-1] - self.accuracies[-2]
-
-
-@dataclass(frozen=True)
-class BaselineJob:
-    """What a baseline learns, how, and where.
-
-    Attributes:
-        train: Images and labels to learn.
-        validation: Images and labels by which the training ends.
-        name: Name of the dataset, which seeds its views.
-        config: Hyperparameters of the training.
-        runtime: Device and precision.
-        checkpoints: Folder of the checkpoints from which the training goes on; None keeps none.
-    """
-
-    train: Split
-    validation: Split
-    name: str
-    config: BaselineConfig
-    runtime: Runtime
-    checkpoints: Path | None = None
 
 
 def train_baseline(job: BaselineJob, on_pass: OnPass = lambda report: None) -> tuple[nn.Sequential, Course]:
@@ -159,7 +43,7 @@ def train_baseline(job: BaselineJob, on_pass: OnPass = lambda report: None) -> t
     """
     count = job.config.processes
     if count == 1:
-        return _train_part(job, _Rank(0, 1), on_pass)
+        return _train_part(job, Rank(0, 1), on_pass)
 
     with tempfile.TemporaryDirectory() as rendezvous:
         store = f"file://{rendezvous}/store"
@@ -167,7 +51,7 @@ def train_baseline(job: BaselineJob, on_pass: OnPass = lambda report: None) -> t
             _train_other, (job, store), nprocs=count - 1, join=False, start_method="spawn"
         )
         try:
-            trained = _train_part(job, _Rank(0, count, store), on_pass)
+            trained = _train_part(job, Rank(0, count, store), on_pass)
             others.join()
         finally:
             for process in others.processes:
@@ -175,32 +59,17 @@ def train_baseline(job: BaselineJob, on_pass: OnPass = lambda report: None) -> t
         return trained
 
 
-@dataclass(frozen=True)
-class _Rank:
-    """The place of one process among those that train together.
-
-    Attributes:
-        index: Number of the process, from 0.
-        count: Number of processes.
-        store: Address at which the processes meet; empty for one process.
-    """
-
-    index: int
-    count: int
-    store: str = ""
-
-
 def _train_other(number: int, job: BaselineJob, store: str) -> None:
     """Trains the part of a process that was started for it, the number-th from 0."""
     torch.set_num_threads(1)
-    _train_part(job, _Rank(number + 1, job.config.processes, store), lambda report: None)
+    _train_part(job, Rank(number + 1, job.config.processes, store), lambda report: None)
 
 
-def _train_part(job: BaselineJob, rank: _Rank, on_pass: OnPass) -> tuple[nn.Sequential, Course]:
+def _train_part(job: BaselineJob, rank: Rank, on_pass: OnPass) -> tuple[nn.Sequential, Course]:
     """Trains on this process's part of every batch; network and course are the same in all processes."""
     started = time.monotonic()
     config = job.config
-    training = config.training
+    training = job.training
     runtime = job.runtime
     is_shared = rank.count > 1
     if is_shared:
@@ -212,16 +81,14 @@ def _train_part(job: BaselineJob, rank: _Rank, on_pass: OnPass) -> tuple[nn.Sequ
     # The network, its average, and the samples that this process draws.
     seed = seed_from(config.seed, "baseline")
     network = build(config.width, seed).to(runtime.device).to(memory_format=torch.channels_last)
-    steps_averaged = max(1, round(config.averaged * len(job.train) / config.batch_size))
+    steps_averaged = max(1, round(config.averaged * job.samples_per_pass / config.batch_size))
     average = _make_average(network, steps_averaged)
-    schedule = _part_of_schedule(job, rank, seed)
-    pixels = ImageSource(job.train, training.views, seed_from(job.name, "train"), runtime)
+    schedule = part_of_schedule(job, rank, seed)
+    sources = _open_sources(job, schedule)
     torch.manual_seed(seed_from(seed, "dropout", rank.index))
-    pixels.prepare(*(np.concatenate(drawn) for drawn in zip(*schedule.target, strict=True)))
 
     # The training.
     watch = _Watch(job, rank, average, on_pass, started)
-    sources = {"target": (pixels, np.asarray(job.train.labels))}
     with capturing_graphs(runtime, network, True) as graphs:
         hooks = TrainingHooks(
             on_epoch=watch.end_pass,
@@ -236,17 +103,19 @@ def _train_part(job: BaselineJob, rank: _Rank, on_pass: OnPass) -> tuple[nn.Sequ
     return watch.network.eval().requires_grad_(False), watch.course
 
 
-def _part_of_schedule(job: BaselineJob, rank: _Rank, seed: int) -> Schedule:
-    """Returns the samples of every step that fall to one process."""
-    # The baseline's own images take the target's place in the schedule; no other domain is drawn from.
-    image_count = len(job.train)
-    no_images = np.empty(0, int)
-    schedule = draw_schedule(job.config.training, np.arange(image_count), no_images, image_count, seed)
+def _open_sources(job: BaselineJob, schedule: Schedule) -> dict[str, LabelledSource]:
+    """Returns where the samples of a schedule come from, by their place in the schedule."""
+    splits = {"target": (job.train, job.name)}
+    if job.fused is not None:
+        splits["source"] = (job.fused.train, job.fused.name)
 
-    # With two processes, one takes every other sample of each step, beginning with the first, and so on.
-    of_process = slice(rank.index, None, rank.count)
-    samples = [(images[of_process], views[of_process]) for images, views in schedule.target]
-    return Schedule(samples, schedule.source, schedule.boundaries)
+    sources: dict[str, LabelledSource] = {}
+    for place, (split, name) in splits.items():
+        pixels = ImageSource(split, job.training.views, seed_from(name, "train"), job.runtime)
+        images, views = (np.concatenate(drawn) for drawn in zip(*schedule.samples(place), strict=True))
+        pixels.prepare(images, views)
+        sources[place] = pixels, np.asarray(split.labels)
+    return sources
 
 
 def _make_average(network: nn.Sequential, length: int) -> AveragedModel:
@@ -283,7 +152,7 @@ class _Watch:
         network: The averaged network.
     """
 
-    def __init__(self, job: BaselineJob, rank: _Rank, average: AveragedModel, on_pass: OnPass, started: float) -> None:
+    def __init__(self, job: BaselineJob, rank: Rank, average: AveragedModel, on_pass: OnPass, started: float) -> None:
         self.job = job
         self.rank = rank
         assert isinstance(average.module, nn.Sequential)
@@ -392,7 +261,7 @@ def _minimum(number: int) -> int:
     return int(minimum)
 
 
-def _of_first_process(rank: _Rank, number: float) -> float:
+def _of_first_process(rank: Rank, number: float) -> float:
     """Returns the first process's number, in all processes."""
     if rank.count == 1:
         return number

@@ -14,6 +14,9 @@ from fer.layers import LAYERS
 
 NATURAL: Literal["natural"] = "natural"
 ALL: Literal["all"] = "all"
+TENTH = 0.1
+"""A fused network that draws a tenth of its samples from the target learns the target in few passes over the source,
+where the natural ratio of a small target needs many."""
 HEAD = len(LAYERS) - 1
 
 Anchor = Literal["none", "weights", "fisher", "mas", "features", "logits", "replay"]
@@ -47,7 +50,9 @@ class AdaptationConfig:
     """How one network is adapted; every field is a hyperparameter, and every default switches it off.
 
     Attributes:
-        init: "baseline" starts from the source-trained network, "scratch" from new weights.
+        init: "baseline" starts from the source-trained network, "scratch" from new weights, and "fused" from a network
+            that was trained from scratch on both datasets by the baseline's recipe (`fer.baseline.FusedNetworks`);
+            with a learning rate of 0, that network is the result; else an adaptation goes on from it.
         frozen_layers: Number of layers that stay fixed, parameters and batch-norm statistics alike (0…13), from
             `frozen_from` on.
         frozen_from: First frozen layer. 0 freezes leading layers, whose features can be cached; otherwise the layers
@@ -79,11 +84,13 @@ class AdaptationConfig:
         batch_size: Samples per step, source and target together.
         epochs: Budget in samples, counted in passes over the whole target training set. It does not depend on
             the strategy or on `amount`: every adaptation draws the same number of samples.
+        fused_share: The target's share of the samples that a fused network was trained on, above 0 and up to 0.95, or
+            "natural": the target's share of both training sets.
         source_views: Views per source image; the source has many images, so few views serve.
         views: The augmentation, and the number of views per target image.
     """
 
-    init: Literal["baseline", "scratch"] = "baseline"
+    init: Literal["baseline", "scratch", "fused"] = "baseline"
     frozen_layers: int = 0
     frozen_from: int = 0
     head_first: float = 0.0
@@ -108,6 +115,7 @@ class AdaptationConfig:
     momentum: float = 0.9
     batch_size: int = 32
     epochs: float = 8.0
+    fused_share: float | Literal["natural"] = TENTH
     source_views: int = 2
     views: ViewRecipe = field(default_factory=ViewRecipe)
 
@@ -116,7 +124,7 @@ class AdaptationConfig:
             if not is_valid:
                 raise InputError(f"{name} is out of range", getattr(self, name), f"See {type(self).__name__}.")
         self._check_mixup()
-        self._check_scratch()
+        self._check_start()
 
     def _check_mixup(self) -> None:
         """Refuses mixup beside an anchor on outputs."""
@@ -127,18 +135,21 @@ class AdaptationConfig:
                 "Choose one of them.",
             )
 
-    def _check_scratch(self) -> None:
-        """Refuses what needs a baseline where the network starts from scratch."""
-        if self.init != "scratch":
-            return
-        for name in ("anchor_weight", "averaging", "alpha_slope", "frozen_layers", "alpha"):
+    def _check_start(self) -> None:
+        """Refuses what needs the baseline, or trained weights, where the network starts without."""
+        rules = {
+            "baseline": ("", ()),
+            "scratch": (
+                "a network from scratch has no layers worth freezing and no baseline to stay near",
+                ("anchor_weight", "averaging", "alpha_slope", "frozen_layers", "alpha"),
+            ),
+            "fused": ("a fused network has no baseline to stay near", ("anchor_weight", "alpha_slope", "alpha")),
+        }
+        rule, excluded = rules[self.init]
+        for name in excluded:
             value = getattr(self, name)
             if value != getattr(AdaptationConfig, name):
-                raise InputError(
-                    "a network from scratch has no layers worth freezing and no baseline to stay near",
-                    f"{name} = {value}",
-                    "Leave it at its default.",
-                )
+                raise InputError(rule, f"{name} = {value}", "Leave it at its default.")
 
     @property
     def leading(self) -> int:
@@ -169,24 +180,36 @@ class AdaptationConfig:
             return source_images / (source_images + target_images)
         return float(self.fusion_ratio)
 
-    def target_passes(self, source_images: int, target_images: int) -> float:
-        """Returns how often each target image that may be drawn is drawn on average.
+    def target_passes(self, source_images: int, target_images: int, fused_passes: float = 1.0) -> float:
+        """Returns how often each target image that may be drawn is drawn on average, in the start's training as well.
 
         Args:
             source_images: Size of the source's training set.
             target_images: Size of the whole target's training set, of which `amount` may be drawn.
+            fused_passes: How many passes over the source the training of a fused network makes, at least.
         """
-        if not self.trains:
-            return 0.0
-        target_share = 1 - self.source_share(source_images, round(self.amount * target_images))
-        return self.epochs * target_share / self.amount
+        passes = 0.0
+        if self.init == "fused":
+            passes += fused_passes * self._target_passes_per_source_pass(source_images, target_images)
+        if self.trains:
+            target_share = 1 - self.source_share(source_images, round(self.amount * target_images))
+            passes += self.epochs * target_share / self.amount
+        return passes
+
+    def _target_passes_per_source_pass(self, source_images: int, target_images: int) -> float:
+        """Returns how often a fused network's training draws each target image in a pass over the source."""
+        if self.fused_share == NATURAL:
+            return 1.0
+        share = float(self.fused_share)
+        return share / (1 - share) * source_images / (self.amount * target_images)
 
 
 def _range_checks(config: AdaptationConfig) -> dict[str, bool]:
     """Returns for each field whether its value is in range."""
     is_share = not isinstance(config.fusion_ratio, str) and 0 <= config.fusion_ratio <= 0.95
+    is_fused_share = not isinstance(config.fused_share, str) and 0 < config.fused_share <= 0.95
     return {
-        "init": config.init in ("baseline", "scratch"),
+        "init": config.init in ("baseline", "scratch", "fused"),
         "frozen_layers": 0 <= config.frozen_layers <= len(LAYERS),
         "frozen_from": 0 <= config.frozen_from <= len(LAYERS) - config.frozen_layers,
         "head_first": 0 <= config.head_first < 1 and (not config.head_first or HEAD in config.trained),
@@ -211,12 +234,15 @@ def _range_checks(config: AdaptationConfig) -> dict[str, bool]:
         "momentum": 0 <= config.momentum < 1,
         "batch_size": config.batch_size >= 1,
         "epochs": 0 < config.epochs < float("inf"),
+        "fused_share": config.fused_share == NATURAL or is_fused_share,
         "source_views": 1 <= config.source_views <= config.views.count,
     }
 
 
 def canonical(config: AdaptationConfig) -> AdaptationConfig:
     """Resets the hyperparameters that change nothing, so that equal adaptations have equal configurations."""
+    if config.init == "fused" and not config.trains and config.bn != "recompute":
+        return AdaptationConfig(init="fused", fused_share=config.fused_share, amount=config.amount, lr=0.0)
     if not config.trained:
         return AdaptationConfig(frozen_layers=config.frozen_layers, lr=0.0, epochs=config.epochs, views=config.views)
     changes: dict[str, Any] = {}
@@ -232,8 +258,13 @@ def canonical(config: AdaptationConfig) -> AdaptationConfig:
 
 
 def to_flat(config: AdaptationConfig) -> dict[str, Any]:
-    """Returns the hyperparameters as a flat, JSON-able dict, the form that records keep."""
+    """Returns the hyperparameters as a flat, JSON-able dict, the form that records keep.
+
+    `fused_share` is there for a fused start alone, so that records and hashes of all others stay what they were.
+    """
     flat = asdict(config)
+    if config.init != "fused":
+        del flat["fused_share"]
     flat.update({f"views_{name}": value for name, value in flat.pop("views").items()})
     return flat
 
@@ -241,7 +272,10 @@ def to_flat(config: AdaptationConfig) -> dict[str, Any]:
 def from_flat(flat: Mapping[str, Any]) -> AdaptationConfig:
     """Rebuilds the configuration of which `to_flat` made a flat dict."""
     recipe = {f.name: flat[f"views_{f.name}"] for f in fields(ViewRecipe)}
-    values = {f.name: flat[f.name] for f in fields(AdaptationConfig) if f.name != "views"}
+    optional = {"views", "fused_share"}
+    values = {f.name: flat[f.name] for f in fields(AdaptationConfig) if f.name not in optional}
+    if "fused_share" in flat:
+        values["fused_share"] = flat["fused_share"]
     return AdaptationConfig(**values, views=ViewRecipe(**recipe))
 
 

@@ -1,8 +1,11 @@
 """The paper's own grid, exactly: BL, and FC, FC+CL, RE, FU at 50 % and 100 % of the target's training set.
 
-FU is the paper's here: it draws both datasets as they are, at their natural ratio. Whether the paper trained it from
-the baseline or from scratch is not published. The grid's FU starts from the baseline. FU-scratch, the other reading, is
-a point of the space beside the grid, with the same budget, and is reached by `--try strategy=FU-scratch,amount=1.0`.
+FU is the paper's here: a network trained from scratch on both datasets as they are, at their natural ratio, by the
+baseline's recipe and for as many passes over the source (`fer.baseline.FusedNetworks`). FC, FC+CL and RE start from the
+baseline, and are trained until they learn no more (`study.inputs.CONVERGED_PASSES`). FU-baseline, a fusion at the
+natural ratio that starts from the baseline, is a point of the space beside the grid, and is reached by
+`--try strategy=FU-baseline,amount=1.0`. It has the budget of the others, of which a small target gets next to nothing:
+give `--epochs` as many passes over the target as are one pass over both training sets.
 """
 
 from collections.abc import Mapping
@@ -18,10 +21,10 @@ from search_spaces.initial_trials import InitialTrial
 if TYPE_CHECKING:
     from optuna import Trial
 
-FROM_SCRATCH = "FU-scratch"
+FROM_BASELINE = "FU-baseline"
 FUSIONS: Mapping[str, Mapping[str, Any]] = {
-    "FU": {"fusion_ratio": NATURAL},
-    FROM_SCRATCH: {"fusion_ratio": NATURAL, "init": "scratch"},
+    "FU": {"init": "fused", "fused_share": NATURAL, "fusion_ratio": NATURAL, "lr": 0.0},
+    FROM_BASELINE: {"fusion_ratio": NATURAL},
 }
 """What this space's fusions set, where the other spaces' FU draws half of each batch from the source."""
 
@@ -43,7 +46,7 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
     Returns:
         The strategy's name, and the adaptation.
     """
-    strategy = trial.suggest_categorical("strategy", [*ADAPTING, FROM_SCRATCH])
+    strategy = trial.suggest_categorical("strategy", [*ADAPTING, FROM_BASELINE])
     amount = trial.suggest_categorical("amount", AMOUNTS)
     return strategy, named(strategy, replace(base, amount=amount))
 

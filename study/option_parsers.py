@@ -2,7 +2,7 @@
 
 import argparse
 
-from fer.adaptation.methods import METHODS
+from fer.adaptation.methods import LIBRARY
 from fer.errors import InputError
 from study.arguments import Parser, check_path, check_storage, check_study_name
 from study.declared_options import add_options, read_options
@@ -79,8 +79,8 @@ class _ListStrategies(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        width = max(map(len, METHODS))
-        for name, method in METHODS.items():
+        width = max(map(len, LIBRARY))
+        for name, method in LIBRARY.items():
             listed = ", ".join(f"{hyperparameter} {value}" for hyperparameter, value in method.settings.items())
             print(f"{name:{width}} {method}")
             print(f"{'':{width}} {listed}")

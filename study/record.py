@@ -188,6 +188,11 @@ class BaselineRecord(_Record):
         """How long its training took; None where this program did not train it."""
         return number(self.more.get("seconds"))
 
+    @property
+    def passes(self) -> float | None:
+        """How many passes over the source its training made; None where this program did not train it."""
+        return number(self.more.get("epochs"))
+
 
 @dataclass(frozen=True)
 class Hardware(_Record):

@@ -11,7 +11,8 @@ import torch
 from conftest import TINY_WIDTH
 from fer.adaptation.evaluation import predict
 from fer.baseline import baseline_digest, course_of, find_or_train
-from fer.baseline_training import BaselineConfig, BaselineJob, Course, OnPass, train_baseline
+from fer.baseline_job import BaselineConfig, BaselineJob, Course, OnPass
+from fer.baseline_training import train_baseline
 from fer.config import ViewRecipe
 from fer.datasets import Dataset
 from fer.errors import InputError

@@ -19,7 +19,7 @@ from fer.adaptation.methods import named
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
-from fer.baseline_training import BaselineConfig
+from fer.baseline_job import BaselineConfig
 from fer.config import AdaptationConfig
 from fer.model import weights
 from fer.model.vgg import build
@@ -213,7 +213,7 @@ def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(sourc
     undisturbed = weights.load_network(baseline.find_or_train(source, config, Runtime(), tmp_path / "whole"), Runtime())
     code = (
         "import sys; from pathlib import Path; from fer.baseline import find_or_train\n"
-        "from fer.baseline_training import BaselineConfig\n"
+        "from fer.baseline_job import BaselineConfig\n"
         "from fer.datasets import Dataset; from fer.runtime import Runtime\n"
         "if __name__ == '__main__':\n"
         f"    source = Dataset('source', 'synthetic', {source.digest!r}, Path({str(source.folder)!r}), {{}})\n"

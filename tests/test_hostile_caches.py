@@ -17,7 +17,7 @@ from fer import baseline, tensor_files
 from fer.adaptation.methods import named
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import open_source
-from fer.baseline_training import BaselineConfig, Course
+from fer.baseline_job import BaselineConfig, Course
 from fer.config import ViewRecipe
 from fer.model import weights
 from fer.runtime import Runtime

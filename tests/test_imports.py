@@ -52,7 +52,7 @@ ROWS = {
         },
     ),
     "fer": (
-        {"predict", "baseline", "baseline_training"},
+        {"predict", "baseline", "baseline_job", "baseline_training"},
         {"adaptation"},
         {"training"},
         {"features", "evaluation"},

@@ -7,11 +7,12 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 
-from fer.adaptation.methods import HALF, METHODS, STRATEGIES, named
+from fer.adaptation.methods import HALF, METHODS, ON_REQUEST, STRATEGIES, named
 from fer.config import NATURAL, AdaptationConfig, canonical, fingerprint, from_flat, to_flat
 from fer.errors import InputError
 from search_spaces import SPACES, full, named_in, paper, suggest_adaptation
 from search_spaces.initial_trials import InitialTrial
+from study.search.initial_trials import parse_initial_trial
 
 BASE = AdaptationConfig()
 
@@ -37,9 +38,15 @@ def test_the_papers_strategies_come_first_and_exactly(space):
     assert seen == {name: named_in(space, name, BASE) for name in STRATEGIES}
 
 
-@pytest.mark.parametrize(("space", "ratio"), [("card", HALF), ("full", HALF), ("paper", NATURAL)])
-def test_fusion_draws_one_half_from_the_source_and_the_papers_own_mixture_in_its_space_alone(space, ratio):
-    assert named_in(space, "FU", BASE) == replace(BASE, fusion_ratio=ratio)
+FROM_SCRATCH = {"init": "fused", "fused_share": NATURAL, "fusion_ratio": NATURAL, "lr": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("space", "settings"),
+    [("card", {"fusion_ratio": HALF}), ("full", {"fusion_ratio": HALF}), ("paper", FROM_SCRATCH)],
+)
+def test_fusion_draws_one_half_from_the_source_and_the_papers_own_is_from_scratch_in_its_space_alone(space, settings):
+    assert named_in(space, "FU", BASE) == replace(BASE, **settings)
     others = [named_in(space, name, BASE) for name in STRATEGIES if name != "FU"]
     assert others == [named(name, BASE) for name in STRATEGIES if name != "FU"]
 
@@ -74,14 +81,34 @@ def test_the_fusion_ratio_is_searched_on_a_log_scale_from_one_in_a_hundred(space
 
 
 @pytest.mark.parametrize("amount", paper.AMOUNTS)
-def test_the_papers_space_reaches_fusion_from_scratch_with_the_budget_of_all_others(amount):
+def test_the_papers_space_reaches_fusion_from_the_baseline_with_the_budget_of_all_others(amount):
     study = optuna.create_study(directions=["maximize"] * 2)
-    study.enqueue_trial({"strategy": paper.FROM_SCRATCH, "amount": amount})
+    study.enqueue_trial({"strategy": paper.FROM_BASELINE, "amount": amount})
 
     strategy, config = suggest_adaptation("paper", study.ask(), BASE)
 
-    assert strategy == "FU-scratch"
-    assert config == replace(BASE, amount=amount, init="scratch", fusion_ratio=NATURAL)
+    assert strategy == "FU-baseline"
+    assert config == replace(BASE, amount=amount, fusion_ratio=NATURAL)
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("name", ON_REQUEST)
+def test_a_method_on_request_is_tried_in_every_space_where_it_is_asked_for_and_nowhere_else(space, name):
+    enqueued = [SPACES[space].initial_trial(BASE, index) for index in range(300)]
+    assert name not in {trial.user_attrs.get("named") for trial in enqueued}
+    assert name not in {trial.params.get("strategy") for trial in enqueued}
+
+    study = optuna.create_study(directions=["maximize"] * 2)
+    initial = parse_initial_trial(f"strategy={name}", space, BASE)
+    initial.enqueue(study, slot=0)
+
+    assert initial.user_attrs["keep"] and initial.params == {}
+    assert suggest_adaptation(space, study.ask(), BASE) == (name, named(name, BASE))
+
+
+def test_fusion_from_the_first_step_draws_a_tenth_of_its_samples_from_the_target_and_adapts_no_further():
+    config = named("FU-first", BASE)
+    assert (config.init, config.fused_share, config.trains) == ("fused", 0.1, False)
 
 
 @pytest.mark.parametrize(

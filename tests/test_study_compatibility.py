@@ -70,7 +70,8 @@ def test_a_trial_that_died_while_it_was_asked_fits(space, asked):
 @pytest.mark.parametrize(
     ("space", "text"),
     [("card", "fusion_ratio=0.3"), ("card", "lr=0.01"), ("full", "bn=frozen"), ("full", "replay_weight=0.5"),
-     ("full", "mixup=0.2"), ("full", "strategy=DER++"), ("full", "strategy=soup"), ("paper", "strategy=FU-scratch")],
+     ("full", "mixup=0.2"), ("full", "strategy=DER++"), ("full", "strategy=soup"), ("paper", "strategy=FU-baseline"),
+     ("card", "strategy=FU-first"), ("full", "strategy=FU-first"), ("paper", "strategy=FU-first")],
 )  # fmt: skip
 def test_a_guess_that_waits_fits(space, text):
     study = new_study()
@@ -120,6 +121,7 @@ def test_a_study_of_an_older_space_is_refused_with_one_line_even_by_force(tmp_pa
     study = new_study(storage)
     options = StudyOptions("jaffe", space="paper", force=force)
     record = made_info(name="s", options=asdict(options), versions={})
+    record["baseline"]["answers"] = {"target": {}, "source": {}}
     study.set_user_attr("study", record)
     new = StudyRecord.from_json(record)
     monkeypatch.setattr("study.pipeline.resume.identity_options", lambda options: {})
@@ -133,4 +135,4 @@ def test_a_study_of_an_older_space_is_refused_with_one_line_even_by_force(tmp_pa
 
     said = str(caught.value)
     assert "search space paper has changed since study s began" in said and "--study NAME" in said
-    assert "\n" not in said and paper.FROM_SCRATCH not in said
+    assert "\n" not in said and paper.FROM_BASELINE not in said

@@ -113,7 +113,7 @@ def test_a_records_options_are_read_with_defaults_of_younger_ones_and_without_th
 
     assert StudyOptions.from_json(stored | {"threads": 2}) == options
     del stored["folds"]
-    assert StudyOptions.from_json(stored) == dataclasses.replace(options, folds=0)
+    assert StudyOptions.from_json(stored) == dataclasses.replace(options, folds=None)
 
 
 @pytest.mark.parametrize("name", PRESETS)

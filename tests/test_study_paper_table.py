@@ -25,17 +25,17 @@ def test_a_paper_table_has_the_papers_layout():
     assert found.loc[3, ["domain", "BL", "FU_100"]].tolist() == ["target", 31.03, 86.21]
 
 
-def test_fusion_from_scratch_gets_rows_of_its_own_where_it_was_tried_and_nothing_published_beside_it():
-    scratch = made_trial(9, values=(0.3, 0.4), strategy="FU", config={"lr": 0.1, "amount": 1.0})
-    scratch.user_attrs["strategy"] = "FU-scratch"
-    found = paper_table.paper_table(trials_table([*paper_trials(), scratch]), "tfeid", published=True)
+def test_fusion_from_the_baseline_gets_rows_of_its_own_where_it_was_tried_and_nothing_published_beside_it():
+    other = made_trial(9, values=(0.3, 0.4), strategy="FU", config={"lr": 0.1, "amount": 1.0})
+    other.user_attrs["strategy"] = "FU-baseline"
+    found = paper_table.paper_table(trials_table([*paper_trials(), other]), "tfeid", published=True)
     plain = paper_table.paper_table(trials_table(paper_trials()), "tfeid", published=True)
 
     pd.testing.assert_frame_equal(found[plain.columns], plain)
-    assert found.columns[-2:].tolist() == ["FU-scratch_50", "FU-scratch_100"]
-    assert found["FU-scratch_100"].tolist()[:2] == [30, 40] and found["FU-scratch_100"][2:].isna().all()
-    assert found["FU-scratch_50"].isna().all()
-    assert [row[0] for row in paper_table.as_table(found).rows][-2:] == ["FU-scratch 50 %", "FU-scratch 100 %"]
+    assert found.columns[-2:].tolist() == ["FU-baseline_50", "FU-baseline_100"]
+    assert found["FU-baseline_100"].tolist()[:2] == [30, 40] and found["FU-baseline_100"][2:].isna().all()
+    assert found["FU-baseline_50"].isna().all()
+    assert [row[0] for row in paper_table.as_table(found).rows][-2:] == ["FU-baseline 50 %", "FU-baseline 100 %"]
 
 
 def test_a_paper_table_averages_repeats_and_shows_gaps():

@@ -12,6 +12,7 @@ from fer.adaptation.draws import Draws
 from fer.adaptation.plan import EvaluationPlan, OnRung
 from fer.adaptation.scoring import Evaluation, Scorer
 from fer.config import to_flat
+from fer.errors import InputError
 from fer.features import cache
 from fer.model.vgg import build, clone
 from fer.seeding import seed_from
@@ -54,10 +55,22 @@ class AdaptationRun:
 
 
 def start_network(draws: Draws, seed: int) -> nn.Sequential:
-    """Returns the network that a training starts from: the baseline, or new weights by the seed."""
-    baseline = draws.task.baseline
+    """Returns the network that a training starts from: the baseline, new weights by the seed, or the fused network.
+
+    All members of an adaptation start from one fused network, that of the adaptation's own seed.
+
+    Raises:
+        InputError: The adaptation starts from a fused network, and its task does not say how one is trained.
+        Diverged: The training of the fused network diverged.
+    """
+    task = draws.task
+    baseline = task.baseline
     if draws.config.init == "scratch":
         network = build(baseline.width, seed_from(seed, "weights"))
+    elif draws.config.init == "fused":
+        if task.find_fused is None:
+            raise InputError("a fused start needs a recipe for its training", "none", "Set find_fused of the task.")
+        network = clone(task.find_fused(task, draws.config, draws.seed))
     else:
         network = clone(baseline.network)
     network = network.to(draws.task.runtime.device).to(memory_format=torch.channels_last)

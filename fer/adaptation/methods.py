@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fer.config import HEAD, AdaptationConfig
+from fer.config import HEAD, TENTH, AdaptationConfig
 from fer.errors import InputError
 from fer.layers import LAYERS
 
@@ -123,11 +123,23 @@ _LITERATURE: Mapping[str, Method] = {
 
 
 METHODS: Mapping[str, Method] = {**STRATEGIES, **_LITERATURE}
-"""All named methods: the paper's strategies, then those of the literature."""
+"""The named methods that a study tries: the paper's strategies, then those of the literature."""
+
+ON_REQUEST: Mapping[str, Method] = {
+    "FU-first": Method(
+        {"init": "fused", "fused_share": TENTH, "fusion_ratio": 1 - TENTH, "lr": 0.0},
+        "from scratch on both datasets, a tenth of the samples from the target; as long as a baseline's training",
+        "arXiv 1905.12082, whose mixture is not weighted",
+    ),
+}
+"""Named methods that are tried only where a user asks: each of their trials costs what a baseline's training costs."""
+
+LIBRARY: Mapping[str, Method] = {**METHODS, **ON_REQUEST}
+"""All named methods."""
 
 
 def named(name: str, base: AdaptationConfig) -> AdaptationConfig:
     """Returns the configuration of a named method, with `base` for all that the method leaves open."""
-    if name not in METHODS:
-        raise InputError("the strategy is one of " + ", ".join(METHODS), name, "Choose one of them.")
-    return replace(base, **METHODS[name].settings)
+    if name not in LIBRARY:
+        raise InputError("the strategy is one of " + ", ".join(LIBRARY), name, "Choose one of them.")
+    return replace(base, **LIBRARY[name].settings)

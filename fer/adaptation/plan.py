@@ -20,7 +20,8 @@ class EvaluationPlan:
     Attributes:
         rungs: Shares of the budget after which the network is evaluated, each at the next end of an epoch.
         interpolation_points: The networks between the baseline and the adapted one that are evaluated as well: after
-            the whole budget, and at a rung as far as `on_rung` asks for them. A network from scratch has none.
+            the whole budget, and at a rung as far as `on_rung` asks for them. A network that did not start from the
+            baseline has none.
         equal_epochs: How many epochs of equal length the budget has; None: an epoch is a pass over the target.
         would_join_front: Returns whether any of several networks, by their measures, would enter the front. The first
             interpolation point is evaluated if the adapted network would, or an optimistic estimate of the point; the

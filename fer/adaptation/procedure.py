@@ -42,10 +42,11 @@ def adapt(
 
     Raises:
         Diverged: The loss, a weight or a logit became NaN or infinite.
+        InputError: It starts from a fused network, and the task has none.
     """
-    # What is evaluated: nothing lies between the baseline and a network from scratch.
+    # What is evaluated: no network of use lies between the baseline and one that did not start from it.
     plan = plan or EvaluationPlan()
-    if config.init == "scratch":
+    if config.init != "baseline":
         plan = replace(plan, interpolation_points=())
 
     # The adaptation as it starts.

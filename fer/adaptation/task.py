@@ -1,9 +1,12 @@
 """What all adaptations of a study share, and where the features of its datasets come from."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fer.config import ViewRecipe
+from torch import nn
+
+from fer.config import AdaptationConfig, ViewRecipe
 from fer.datasets import Dataset, Split
 from fer.features import cache
 from fer.features.cache import FeatureCache
@@ -41,6 +44,8 @@ class AdaptationTask:
         runtime: Device and precision.
         cache: The folder of feature caches; None trains and evaluates from the images, with the same results.
         rung_images: How many validation images of each dataset are evaluated at a rung, at most; None: all of them.
+        find_fused: Finds or trains the network that an adaptation with `init="fused"` starts from, for this task, the
+            adaptation's configuration and its seed; None where no adaptation does.
     """
 
     baseline: Baseline
@@ -49,6 +54,7 @@ class AdaptationTask:
     runtime: Runtime
     cache: Path | None = None
     rung_images: int | None = None
+    find_fused: "Callable[[AdaptationTask, AdaptationConfig, int], nn.Sequential] | None" = None
 
     def dataset(self, domain: str) -> Dataset:
         """Returns the dataset of "source" or "target"."""

@@ -147,8 +147,8 @@ def intransigence(fusion: float, after: float, target_passes: float) -> float:
     """Returns how far a network stays behind one that was trained on both datasets together, on the target.
 
     After Chaudhry et al. 2018 (arXiv 1801.10112), whose reference has seen all data. Here the reference is the study's
-    own FU, on the same images and with the same budget as the network: in the spaces `card` and `full` half of its
-    samples are the target's, in `paper` the target's share of both training sets, which is one pass over the target.
+    own FU, on the same images: in the spaces `card` and `full` it has the network's budget, and half of its samples are
+    the target's; in `paper` it is trained from scratch on both datasets together, for as many passes as the baseline.
 
     Args:
         fusion: The reference's target accuracy.

@@ -131,7 +131,8 @@ def plan_named_strategies(record: StudyRecord, rung: int = 1) -> dict[str, Confi
         rung: Whose budget the strategies have: the largest of the front, so that no network is compared with a
             strategy that was trained for less.
     """
-    images = [record.dataset(domain).count_images("train") for domain in DOMAINS]
+    source_images, target_images = (record.dataset(domain).count_images("train") for domain in DOMAINS)
+    fused_passes = record.baseline.passes or 1.0
     jobs = {}
     for name, strategy, base_budget in reference_adaptations(record):
         config = replace(base_budget, epochs=base_budget.epochs * budget_factor(rung))
@@ -141,7 +142,7 @@ def plan_named_strategies(record: StudyRecord, rung: int = 1) -> dict[str, Confi
             strategy=strategy,
             config=to_flat(config),
             interpolation_points=(InterpolationPoint(*END),),
-            target_passes=config.target_passes(*images),
+            target_passes=config.target_passes(source_images, target_images, fused_passes),
         )
     return jobs
 

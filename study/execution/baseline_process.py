@@ -18,7 +18,7 @@ from study.machine import exit_with_parent, keep_private
 from study.record import StudyRecord
 
 if TYPE_CHECKING:  # torch is not imported yet
-    from fer.baseline_training import PassReport
+    from fer.baseline_job import PassReport
 
 
 def send(message: dict[str, Any]) -> None:

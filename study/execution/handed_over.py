@@ -60,20 +60,26 @@ def hand_over(
     Raises:
         Diverged: See `fer.adaptation.procedure.adapt`.
     """
-    # The networks of the folds; one whose file is not here is trained again.
     attributes = TrialAttributes.of(trial)
     trials = trials_of(trial.study)
     parts = [trials[number] for number in attributes.parts or []]
-    networks = [_open_part(part, context, config, study_seed) for part in parts]
-
-    # Their average, and the networks between it and the baseline.
     points = [(alpha, slope) for alpha, slope in attributes.handed_over or []]
-    interpolated = [point for point in points if point != (1.0, 0.0)]
-    adapted = average_adapted(context.task_of_all_images, config, study_seed, networks, interpolated)
+
+    if config.init == "baseline":
+        # The networks of the folds; one whose file is not here is trained again. Then their average, and the networks
+        # between it and the baseline.
+        networks = [_open_part(part, context, config, study_seed) for part in parts]
+        interpolated = [point for point in points if point != (1.0, 0.0)]
+        adapted = average_adapted(context.task_of_all_images, config, study_seed, networks, interpolated)
+    else:
+        # Networks from scratch have no start in common, so their average has learned nothing: one is trained on all
+        # images.
+        adapted = adapt(context.task_of_all_images, config, study_seed, plan=EvaluationPlan(rungs=(1.0,)))
 
     number = attributes.recipe_of
     assert number is not None, "a network that is handed over has a recipe"
-    header = {"strategy": strategy, "trial": str(number), "averaged": str(len(networks))}
+    averaged = len(parts) if config.init == "baseline" else 1
+    header = {"strategy": strategy, "trial": str(number), "averaged": str(averaged)}
     accuracies = {}
     for network in _networks_of(adapted):
         if (network.alpha, network.slope) not in points:

@@ -11,7 +11,8 @@ import numpy as np
 from fer import baseline
 from fer.adaptation.evaluation import baseline_logits, untrained_accuracy
 from fer.adaptation.task import AdaptationTask
-from fer.baseline_training import BaselineConfig, Course, OnPass
+from fer.baseline import FusedNetworks
+from fer.baseline_job import BaselineConfig, Course, OnPass
 from fer.datasets import Dataset
 from fer.errors import InputError, printable
 from fer.evaluation.metrics import confusion_matrices, evaluate, forward_transfer
@@ -94,8 +95,13 @@ def _network_file(source: Dataset, options: Mapping[str, Any], runtime: Runtime,
         runtime,
         cache_folder(options["out"]) / "baselines",
         on_pass=on_pass,
-        on_damage=lambda text: print(f"warning: {printable(text)}", file=sys.stderr, flush=True),
+        on_damage=_warn,
     )
+
+
+def _warn(text: str) -> None:
+    """Prints a warning."""
+    print(f"warning: {printable(text)}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -170,6 +176,33 @@ def baseline_config(options: Mapping[str, Any], source: Dataset, runtime: Runtim
         processes=1 if runtime.device.startswith("cuda") else preset.baseline_processes,
         minutes=options.get("baseline_time", StudyOptions.baseline_time),
     )
+
+
+FUSED_TIME = 2.0
+"""How many times the core time of a baseline's training that of a fused network may take: it draws the target's samples
+as well, and shares the machine with other workers."""
+
+
+def fused_networks(record: StudyRecord, options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> FusedNetworks:
+    """Returns what trains a study's fused networks: by the recipe of its baseline, for as many passes as that had.
+
+    A worker trains alone, in one process, since the other cores have workers of their own.
+
+    Args:
+        record: The study's record, with its baseline.
+        options: The study's options, with the `out` of this command.
+        source: The dataset that the baseline was trained on.
+        runtime: Device and precision of the process.
+    """
+    recipe = baseline_config(options, source, runtime)
+    passes = record.baseline.passes
+    recipe = replace(
+        recipe,
+        epochs=recipe.epochs if passes is None else max(1, round(passes)),
+        processes=1,
+        minutes=FUSED_TIME * recipe.processes * recipe.minutes,
+    )
+    return FusedNetworks(recipe, cache_folder(options["out"]) / "baselines", _warn)
 
 
 def reopen_baseline(record: StudyRecord, options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> Baseline:

@@ -8,7 +8,7 @@ from pathlib import Path
 from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig
 from fer.runtime import make_runtime
-from study.execution.study_baseline import reopen_baseline
+from study.execution.study_baseline import fused_networks, reopen_baseline
 from study.inputs import base_config, reopen_dataset
 from study.options import INTERPOLATION_POINTS, cache_folder
 from study.record import StudyRecord
@@ -80,7 +80,8 @@ def open_trial_context(record: StudyRecord, args: argparse.Namespace) -> TrialCo
 
     # What all adaptations share.
     rung_images = options.get("rung_images", 0) or None  # 0 stands for all of them, as None does in a task
-    task = AdaptationTask(baseline, source, target, runtime, cache_folder(args.out), rung_images)
+    find_fused = fused_networks(record, options, source, runtime).find_or_train
+    task = AdaptationTask(baseline, source, target, runtime, cache_folder(args.out), rung_images, find_fused)
 
     # What the trials follow.
     return TrialContext(

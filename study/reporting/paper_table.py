@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from search_spaces.paper import ADAPTING, AMOUNTS, FROM_SCRATCH
+from search_spaces.paper import ADAPTING, AMOUNTS, FROM_BASELINE
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import Table
 from study.reporting.wording import SYNTHETIC
@@ -126,10 +126,10 @@ def _validation_accuracies(table: pd.DataFrame, domain: str) -> dict[str, float]
     all_of_it = pd.Series(1.0, index=finished.index)
     amount = pd.to_numeric(finished["amount"]) if "amount" in finished else all_of_it
 
-    # The paper's table has one FU; training from scratch, the other reading of it, gets rows where it was tried.
+    # The paper's table has one FU, from scratch; the other, from the baseline, gets rows where it was tried.
     strategies = list(ADAPTING)
-    if FROM_SCRATCH in set(finished["strategy"]):
-        strategies.append(FROM_SCRATCH)
+    if FROM_BASELINE in set(finished["strategy"]):
+        strategies.append(FROM_BASELINE)
 
     accuracies = {"BL": accuracy[finished["strategy"] == "BL"].mean()}
     for strategy in strategies:

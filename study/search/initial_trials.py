@@ -19,7 +19,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FixedTrial
 
-from fer.adaptation.methods import METHODS
+from fer.adaptation.methods import LIBRARY, ON_REQUEST
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from search_spaces import SPACES
@@ -142,7 +142,8 @@ def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> Initia
 
     # A named method gives the values of all that the other pairs leave open.
     method: dict[str, Any] = {}
-    if hasattr(SPACES[space], "method_as_parameters") and "strategy" in given:
+    has_methods = hasattr(SPACES[space], "method_as_parameters")
+    if "strategy" in given and (has_methods or given["strategy"] in ON_REQUEST):
         name = given.pop("strategy")
         method = _parameters_of(name, space, base, changed=given, text=text)
         if not given:
@@ -195,9 +196,9 @@ def _parameters_of(
     Raises:
         InputError: There is no such method, or it is no point of the space and cannot be changed.
     """
-    if name not in METHODS:
-        raise InputError("--try: strategy is one of " + ", ".join(METHODS), name, "Choose one of them.")
-    parameters = SPACES[space].method_as_parameters(name, base)
+    if name not in LIBRARY:
+        raise InputError("--try: strategy is one of " + ", ".join(LIBRARY), name, "Choose one of them.")
+    parameters = None if name in ON_REQUEST else SPACES[space].method_as_parameters(name, base)
     if parameters is None and changed:
         raise InputError(
             f"--try: {name} is no point of the space {space}, so no knob of it can be changed",

@@ -11,6 +11,7 @@ Whoever claims a trial enqueues what is due. Two workers may both enqueue it; th
 given up, as the second trial of any place is (`study.storage.slots`).
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,7 +98,10 @@ def find_race_trainings(
         most: How many at most.
     """
     competition = verdict.competition
-    costs = [float(budget_factor(recipe.rung)) for recipe in competition.recipes]
+    costs = [
+        math.inf if is_trained_from_scratch(first) else float(budget_factor(recipe.rung))
+        for recipe, first in zip(competition.recipes, competition.first_trials, strict=True)
+    ]
     budget = plan.race_share * _cost_of(trial for trial in live if is_of_search(trial))
     spent = _cost_of(trial for trial in live if TrialAttributes.of(trial).race is not None)
 
@@ -109,7 +113,7 @@ def find_race_trainings(
         job = choose_next_job(
             competition.comparison, verdict.expected, verdict.front, competition.comparison.trials, costs, jobs
         )
-        if job is None or spent + costs[job.training] > budget:
+        if job is None or not job.value or spent + costs[job.training] > budget:
             break
         spent += costs[job.training]
         jobs.append(job)
@@ -118,6 +122,12 @@ def find_race_trainings(
         course = describe_race(verdict) | {"value": job.value}
         trainings.append(DueTraining(competition.first_trials[job.training], place, {"race": course}))
     return trainings
+
+
+def is_trained_from_scratch(trial: FrozenTrial) -> bool:
+    """Returns whether a trial's network takes the training of a baseline, which no race can pay for."""
+    config = TrialAttributes.of(trial).config or {}
+    return config.get("init") in ("scratch", "fused")
 
 
 def describe_race(verdict: Verdict) -> dict[str, float]:
@@ -177,6 +187,8 @@ def find_missing_folds(live: Sequence[FrozenTrial], verdict: Verdict, plan: Sear
             continue
         recipe = competition.networks[index].recipe
         first = competition.first_trials[competition.recipes.index(recipe)]
+        if is_trained_from_scratch(first):
+            continue
         for fold in range(plan.folds):
             place = Place(recipe.slot, recipe.rung, fold)
             if place not in held:

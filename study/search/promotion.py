@@ -73,8 +73,8 @@ def find_promotions(trials: Sequence[FrozenTrial], plan: SearchPlan) -> list[Pro
 def order_by_networks(trials: Sequence[FrozenTrial], plan: SearchPlan) -> list[FrozenTrial]:
     """Returns trials by non-domination rank and then crowding distance of their networks, the best first.
 
-    Trials that a larger budget would not change are left out: the baseline's, and those that repeat another trial,
-    stopped or failed.
+    Trials that a larger budget would not change are left out: the baseline's and others that train nothing, and those
+    that repeat another trial, stopped or failed.
 
     Args:
         trials: Ended trials of one rung.
@@ -98,5 +98,5 @@ def order_by_networks(trials: Sequence[FrozenTrial], plan: SearchPlan) -> list[F
 def _gains_by_budget(trial: FrozenTrial) -> bool:
     """Returns whether a trial finished with a result of its own that a larger budget would change."""
     attributes = TrialAttributes.of(trial)
-    is_baseline = attributes.strategy == "BL"
-    return trial.state == TrialState.COMPLETE and attributes.twin_of is None and not is_baseline
+    trains_nothing = attributes.strategy == "BL" or (attributes.config or {}).get("lr") == 0
+    return trial.state == TrialState.COMPLETE and attributes.twin_of is None and not trains_nothing
