@@ -13,14 +13,13 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
 from benchmarks.checking import code_in_use
 from benchmarks.peak import costs
 from benchmarks.processes import run_python
-from benchmarks.search_table import rows_of
 from study.machine import hardware, versions
 
 RESULTS = Path(__file__).parent / "results" / "limit.json"
@@ -50,6 +49,7 @@ def limits(folder: Path, workers: int) -> dict[str, float]:
     peak = json.loads(run_python(["-m", "benchmarks.peak", str(width), baseline["precision"], baseline["device"]]))
     own = peak["training_images_per_second_convolutions_alone"] * peak["training_gflop"]
     trained = table[table["seconds"] > 0.1]  # the others have the results of duplicates
+    rows = cast(list[dict[str, Any]], trained.to_dict("records"))
     figures = {
         "trials": float(len(trained)),
         "stopped": float((trained["state"] == "stopped").sum()),
@@ -58,7 +58,7 @@ def limits(folder: Path, workers: int) -> dict[str, float]:
         "own_convolutions_gflops": own,
     }
     for name, to_end in (("as it went", False), ("none stopped", True)):
-        work = sum(gflop(row, record, width, to_end) for row in rows_of(trained))
+        work = sum(gflop(row, record, width, to_end) for row in rows)
         figures |= {
             f"{name}: tflop": work / 1000,
             f"{name}: seconds at the best convolution": work / peak["convolution_gflops"] / workers,

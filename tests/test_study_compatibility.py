@@ -124,7 +124,7 @@ def test_a_study_of_an_older_space_is_refused_with_one_line_even_by_force(tmp_pa
     record["baseline"]["answers"] = {"target": {}, "source": {}}
     study.set_user_attr("study", record)
     new = StudyRecord.from_json(record)
-    monkeypatch.setattr("study.pipeline.resume.identity_options", lambda options: {})
+    monkeypatch.setattr("study.pipeline.resume.identity_options", lambda options: {"folds": 1})
     fill_slots(study, 3, "paper", BASE)
     assert find_record(new, options, storage).name == "s"
 

@@ -11,6 +11,7 @@ baseline's accuracy is taken to vary between people by `BETWEEN_PEOPLE`.
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import rankdata
@@ -52,17 +53,17 @@ class ExpectedAccuracy:
     repeated: np.ndarray
     baseline_draws: np.ndarray
 
-    @property
+    @cached_property
     def mean(self) -> np.ndarray:
         """(networks,) expected accuracies."""
         return self.baseline + self.gains.mean(0)
 
-    @property
+    @cached_property
     def error(self) -> np.ndarray:
         """(networks,) standard errors of the expected accuracies, that of the baseline included."""
         return self.draws.std(0)
 
-    @property
+    @cached_property
     def gain_error(self) -> np.ndarray:
         """(networks,) standard errors of the gains over the baseline."""
         return self.gains.std(0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from optuna.trial import FrozenTrial
 
@@ -20,13 +21,18 @@ class Verdict:
         competition: The networks and their answers.
         expected: What each is expected to reach with other people and other trainings.
         front: How probably each is on the front.
-        choice: Which one is recommended, and its neighbours.
+        keep: Share of the baseline's source accuracy that a recommended network keeps.
     """
 
     competition: Competition
     expected: ExpectedAccuracies
     front: ExpectedFront
-    choice: Choice
+    keep: float
+
+    @cached_property
+    def choice(self) -> Choice:
+        """Which network is recommended, and its neighbours."""
+        return recommend(self.competition.comparison, self.expected, RecommendationRules(keep=self.keep))
 
     @property
     def wanted(self) -> list[int]:
@@ -50,5 +56,4 @@ def reach_verdict(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Verdict | 
         return None
     expected = expect_accuracies(competition.comparison)
     front = find_expected_front(expected, plan.reference)
-    choice = recommend(competition.comparison, expected, RecommendationRules(keep=plan.keep))
-    return Verdict(competition, expected, front, choice)
+    return Verdict(competition, expected, front, plan.keep)
