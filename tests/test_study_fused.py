@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -136,10 +137,11 @@ def test_what_is_handed_over_is_trained_on_all_images_and_is_no_average(context,
     trial = study.ask()
     config = named_in("paper", "FU", TINY)
 
-    hand_over(trial, context, config, study_seed=5, strategy="FU")
+    with_folds = replace(context, plan=SimpleNamespace(folds=3))
+    hand_over(trial, with_folds, config, study_seed=5, strategy="FU")
 
     (job, _) = trainings.calls[-1]
-    united = context.task_of_all_images
+    united = with_folds.task_of_all_images
     assert len(job.fused.train) == len(united.target.open("train")) == 56
     handed_over = load_network(context.folder / model_file(0), Runtime())
     assert handed_over.digest == digest_of(united.find_fused(united, config, 5).state_dict())
