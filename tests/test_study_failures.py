@@ -18,8 +18,9 @@ from fer.training.loop import Diverged
 from made_study import FAILED, made_trial
 from study.execution import trial as one
 from study.execution.claim import claim_trial
+from study.execution.endings import MOST_FAILURES_IN_A_ROW, GaveUp, give_up_if_hopeless
 from study.execution.progress import Progress
-from study.execution.supervisor import MOST_FAILURES_IN_A_ROW, GaveUp, give_up_if_hopeless, supervise
+from study.execution.supervisor import supervise
 from study.execution.trial_context import TrialContext
 from study.exit_code import ExitCode
 from study.machine import is_out_of_memory

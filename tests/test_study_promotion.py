@@ -13,8 +13,8 @@ from commands import NAME, run, trials_of
 from fer.config import AdaptationConfig
 from slots import study  # noqa: F401  # a fixture
 from study.execution.claim import claim_trial, enqueue_due
+from study.execution.endings import reason_to_end
 from study.execution.progress import trials_left
-from study.execution.supervisor import reason_to_end
 from study.options import DEFAULT_RUNGS, StudyOptions
 from study.pareto import non_dominated
 from study.pipeline.resume import resumed_options

@@ -4,40 +4,29 @@ import dataclasses
 import math
 import subprocess
 import time
-from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.config import AdaptationConfig
-from fer.expressions import CHANCE
+from study.execution.endings import GaveUp, give_up_if_hopeless, reason_to_end
 from study.execution.progress import Progress
 from study.execution.worker_process import Spawn, Worker, reason_of
 from study.exit_code import ExitCode
 from study.options import StudyOptions
-from study.search.early_stopping import trials_since_growth
-from study.search.fold_effects import comparable_vectors
 from study.search.next_training import find_due_trainings
 from study.search.plan import SearchPlan
-from study.search.promotion import find_promotions
 from study.storage.backend import trials_of
 from study.storage.leases import LeaseMonitor, requeue_expired
 from study.storage.slots import (
     ENDED,
     RACE_ENDED,
     fill_slots,
-    has_diverged,
-    is_of_search,
     on_first_rung,
     withdraw_waiting,
 )
-from study.trial_attributes import TrialAttributes
 from study.trials import counted_trials
 
-MOST_CRASHES_IN_A_ROW = 5
-"""Workers that end before their first trial, one after the other, until a study gives up; more with many workers."""
-MOST_FAILURES_IN_A_ROW = 20
-"""Trials that fail, one after the other, until a study gives up."""
 CHECK_LEASES_EVERY = 5.0
 """Seconds between two checks of the leases."""
 STEP_EVERY = 0.3
@@ -46,10 +35,6 @@ SEARCH_UNTIL = 0.65
 """The share of --timeout after which no configuration is tried or promoted, where a race follows."""
 RACE_UNTIL = 0.9
 """The share of --timeout after which only what is handed over is trained."""
-
-
-class GaveUp(RuntimeError):
-    """The study cannot go on by itself; the message is the reason."""
 
 
 def supervise(
@@ -341,55 +326,6 @@ def order_by_end(before: list[FrozenTrial], ended: list[FrozenTrial]) -> list[Fr
     """Returns ended trials, those that were seen before first."""
     seen = {trial.number for trial in before}
     return [*before, *(trial for trial in ended if trial.number not in seen)]
-
-
-def reason_to_end(ended: list[FrozenTrial], options: StudyOptions, plan: SearchPlan | None = None) -> str:
-    """Returns why --patience ends a study with these trials, nothing when it does not.
-
-    A study that has all its trials, and all promotions, has ended anyway.
-
-    Args:
-        ended: The ended trials, in the order of their ends.
-        options: The study's options.
-        plan: The course of its search.
-    """
-    plan = plan or SearchPlan(rungs=options.rung_count)
-    ended = [trial for trial in ended if is_of_search(trial)]
-    if not options.patience or len(ended) <= options.patience:
-        return ""
-    has_all_configurations = len(on_first_rung(ended)) >= options.wanted
-    if has_all_configurations and not find_promotions(ended, plan):
-        return ""
-    vectors = comparable_vectors([trial for trial in ended if trial.state == TrialState.COMPLETE], plan)
-    since = trials_since_growth(ended, options.reference or (CHANCE, CHANCE), vectors)
-    if since < options.patience:
-        return ""
-    return f"ended by --patience {options.patience}: hypervolume has not grown for {since} finished trials"
-
-
-def give_up_if_hopeless(crashes: int, ended_here: list[FrozenTrial], workers: int, reasons: Sequence[str] = ()) -> None:
-    """Gives up when workers keep ending before their first trial, or when every trial fails.
-
-    Args:
-        crashes: Workers in a row that ended before their first trial.
-        ended_here: The ended trials of this call of the command, in the order of their ends.
-        workers: How many workers there may be.
-        reasons: Why workers ended, the latest last.
-
-    Raises:
-        GaveUp: There were too many.
-    """
-    # All workers twice, or a machine that went away.
-    if crashes >= max(MOST_CRASHES_IN_A_ROW, 2 * workers):
-        latest_reason = reasons[-1] if reasons else "no reason given"
-        raise GaveUp(f"{crashes} workers in a row ended before their first trial, at last because: {latest_reason}")
-
-    latest = ended_here[-MOST_FAILURES_IN_A_ROW:]
-    all_failed = len(latest) == MOST_FAILURES_IN_A_ROW and all(trial.state == TrialState.FAIL for trial in latest)
-    # A sampler may propose diverging rates for long, as random draws do in a narrow space: nothing is broken then.
-    if all_failed and not all(has_diverged(trial) for trial in latest):
-        reason = TrialAttributes.of(latest[-1]).reason
-        raise GaveUp(f"the last {len(latest)} trials failed, at last because: {reason}")
 
 
 def _stop(study: optuna.Study, workers: list[Worker]) -> None:

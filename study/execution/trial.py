@@ -180,14 +180,17 @@ def train_to_rungs(
 ) -> Adapted:
     """Trains and evaluates a trial's network; a trial of the search may stop at half of its budget.
 
-    On the highest of several rungs, and in a race, every interpolated network is evaluated. Elsewhere only where an
-    optimistic estimate puts it on the front, since evaluating it costs as much as a small training.
+    Evaluating a network costs as much as a small training. So on the first of several rungs no interpolated network is
+    evaluated, and on the highest, as in a race, all are; elsewhere one where an optimistic estimate puts it on the
+    front.
     """
     is_first = is_of_search(trial)
-    is_final = not is_first or (context.plan.rungs > 1 and rung_of(trial) == context.plan.rungs)
+    has_rungs = context.plan.rungs > 1
+    is_lowest = has_rungs and is_first and rung_of(trial) == 1
+    is_final = not is_first or (has_rungs and rung_of(trial) == context.plan.rungs)
     plan = EvaluationPlan(
         rungs=RUNGS if context.early_stop and is_first else (1.0,),
-        interpolation_points=context.interpolation_points,
+        interpolation_points=() if is_lowest else context.interpolation_points,
         would_join_front=None if is_final else lambda measures: would_join_front(trial, context.plan, measures),
     )
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from fer.config import AdaptationConfig
 from study.arguments import check_study_name
+from study.execution.endings import reason_to_end
 from study.execution.progress import Progress
 from study.execution.ray_workers import RayWorkers
-from study.execution.supervisor import reason_to_end, supervise
+from study.execution.supervisor import supervise
 from study.execution.worker_process import spawn_worker
 from study.exit_code import ExitCode
 from study.inputs import base_config, trim_features

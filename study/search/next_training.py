@@ -4,7 +4,7 @@
 2. The race: once no configuration is left to try, networks that may be on the front are trained on further folds and
    with further seeds, each time what decides most (`study.search.race`), until the front has settled or the race has
    cost its share.
-3. Finalists: the recommended network and its neighbours are trained on each fold that they lack.
+3. The recommended network is trained on each fold that it lacks.
 4. Networks that are handed over: those of each recipe of the front, averaged over its trainings, and saved.
 
 Whoever claims a trial enqueues what is due. Two workers may both enqueue it; then the one that is claimed second is
@@ -28,8 +28,10 @@ from study.search.verdict import Verdict, reach_verdict
 from study.storage.slots import HANDED_OVER, Place, is_of_search, place_of, place_owners
 from study.trial_attributes import TrialAttributes
 
-MOST_VERDICTS = 3
-"""How many recommended networks in turn are trained on the folds they lack: each training may change which it is."""
+MOST_FINALISTS = 3
+"""How many recommended recipes in turn are trained on the folds they lack: their answers may change which it is."""
+FINALIST = "finalist"
+"""The entry by which a trial of the race says that it was due for the recommended network."""
 
 
 @dataclass(frozen=True)
@@ -161,41 +163,28 @@ def _as_job(trial: FrozenTrial, verdict: Verdict) -> Job | None:
 
 
 def find_missing_folds(live: Sequence[FrozenTrial], verdict: Verdict, plan: SearchPlan) -> list[DueTraining]:
-    """Returns a training for each fold that the recommended network and its neighbours have not been trained on.
+    """Returns a training for each fold that the recommended network has not been trained on.
 
-    None in a study without a race, and none once MOST_VERDICTS recommended networks had theirs.
+    None in a study without a race, and none once MOST_FINALISTS recipes had theirs.
 
     Args:
         live: The trials that hold places; none of them runs.
         verdict: What is known so far.
         plan: Of the study.
     """
+    if not plan.race_share or verdict.choice.network is None:
+        return []
+    finalists = {place_of(trial)[:2] for trial in live if FINALIST in (TrialAttributes.of(trial).race or {})}
     competition = verdict.competition
-    completed = {
-        place_of(trial)[:2]
-        for trial in live
-        if TrialAttributes.of(trial).race is not None and "finalist" in (TrialAttributes.of(trial).race or {})
-    }
-    choice = verdict.choice
-    if not plan.race_share or choice.network is None or len(completed) >= 3 * MOST_VERDICTS:
+    recipe = competition.networks[verdict.choice.network].recipe
+    first = competition.first_trials[competition.recipes.index(recipe)]
+    if len(finalists | {recipe}) > MOST_FINALISTS or is_trained_from_scratch(first):
         return []
 
     held = {place_of(trial) for trial in live}
-    trainings = []
-    for index in (choice.network, choice.keeps_more, choice.learns_more):
-        if index is None:
-            continue
-        recipe = competition.networks[index].recipe
-        first = competition.first_trials[competition.recipes.index(recipe)]
-        if is_trained_from_scratch(first):
-            continue
-        for fold in range(plan.folds):
-            place = Place(recipe.slot, recipe.rung, fold)
-            if place not in held:
-                held.add(place)
-                course = describe_race(verdict) | {"finalist": 1.0}
-                trainings.append(DueTraining(first, place, {"race": course}))
-    return trainings
+    places = [Place(recipe.slot, recipe.rung, fold) for fold in range(plan.folds)]
+    course = describe_race(verdict) | {FINALIST: 1.0}
+    return [DueTraining(first, place, {"race": course}) for place in places if place not in held]
 
 
 def find_trainings_to_hand_over(live: Sequence[FrozenTrial], verdict: Verdict) -> list[DueTraining]:
