@@ -123,7 +123,7 @@ def test_nothing_is_wider_than_the_screen(opened):
 
 def test_the_order_of_the_report_begins_with_the_recommendation(opened):
     headings = opened.locator("h2").all_inner_texts()
-    assert headings[:4] == ["Recommendation", "Front", "Confirmed on test images", "Answers"]
+    assert headings[:4] == ["Recommended network", "Front", "Confirmed on test images", "Answers"]
 
 
 def test_ink_and_ground_contrast_in_both_schemes(opened):

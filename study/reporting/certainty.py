@@ -7,21 +7,29 @@ import pandas as pd
 from fer.evaluation.intervals import Estimate, Variance
 from study.fronts import candidate_networks, front_table, model_names
 from study.record import DOMAINS, StudyRecord, number
+from study.reporting.expectations import describe_expected, has_expectations
 from study.reporting.significance import SIGNIFICANCE, describe_change
 from study.reporting.wording import count_seeds, dataset_label, format_percent, interval_text
+from study.search.summary import SearchSummary
 from study.stored_results import Row
 from study.trials import INTERPOLATED_COLUMN, TARGET_ERROR_MEASURE, finished_trials, interpolation_name
 
 
-def describe_certainty(record: StudyRecord, table: pd.DataFrame, knee: pd.Series) -> str:
+def describe_certainty(
+    record: StudyRecord, table: pd.DataFrame, knee: pd.Series, summary: SearchSummary | None = None
+) -> str:
     """Returns sentences about how much the recommended network can be relied on.
 
     Args:
         record: The study's record.
         table: Trials, of `study.trials.trials_table`.
-        knee: The recommended network, of `study.fronts.find_knee`.
+        knee: The recommended network, of `study.fronts.find_recommended`.
+        summary: What the search found; None for a study whose trials stored no answers.
     """
     point = record.results.find_point(knee["model"])
+    if point is None and summary is not None and has_expectations(knee):
+        test = f"python -m study.confirm {record.name or 'STUDY'} tests it on images that the search never saw."
+        return f"{describe_expected(record, knee, summary)} {test}"
     if point is None:
         return _describe_unconfirmed(record, table, knee)
 
