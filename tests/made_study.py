@@ -159,7 +159,7 @@ def answered_trial(world: World, number: int, place: Place, **attrs: Any) -> Fro
     lr = float(10 ** np.random.default_rng(place.slot).uniform(-4, -1))
     given = {
         "strategy": STRATEGIES[1 + place.slot % 4],
-        "config": {"init": "baseline", "frozen_layers": place.slot % 14, "lr": lr, "fusion_ratio": 0.5},
+        "config": {"init": "baseline", "frozen_layers": place.slot % 14, "lr": lr, "fusion_ratio": 0.5, "amount": 1.0},
         "measures": measures,
         "answers": answers,
         **place._asdict(),

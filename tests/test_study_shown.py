@@ -33,6 +33,7 @@ from study.reporting.figure_style import RACE
 from study.reporting.findings import OBSTACLE, list_findings
 from study.reporting.importance import compute_importances
 from study.reporting.markdown_report import list_tables, render_markdown
+from study.reporting.paper_table import OURS, paper_table
 from study.reporting.recommendation import build_recommendation
 from study.reporting.tables import build_front_table, to_latex
 from study.reporting.terminal import describe_outcome, front_rich_table
@@ -134,15 +135,15 @@ def test_people_whom_nobody_knows_are_not_counted():
     _, summary = read_search(record, trials)
     judged = summary.recommended or summary.nearest
     assert judged.people is None
-    assert "images of unknown people. No network was trained on an image" in expectations.describe_evidence(
-        record, judged
+    assert (
+        "images of unknown people, and 1,000 FER2013 stand-in images. No network was trained on an image"
+        in expectations.describe_evidence(record, judged)
     )
 
 
 @pytest.mark.parametrize(
     ("people", "said"),
-    [(1, "of 1 person. No network was trained on a person that it answered on. One person says nothing about others"),
-     (2, "of 2 people. No network was trained on a person")],
+    [(1, "that it answered on. One person says nothing about others"), (2, "of 2 people, and 1,000 FER2013")],
 )  # fmt: skip
 def test_one_person_is_said_to_say_nothing_of_others(people, said):
     record, _, _, summary = read_made(FOUND)
@@ -223,7 +224,8 @@ def test_the_recommended_network_stands_on_top_with_intervals_and_their_source()
     for domain in DOMAINS:
         mean, low, high = (f"{100 * network[f'{domain}_{name}']:.1f}" for name in ("val", "lower", "upper"))
         assert f"{mean} [{low}, {high}] %" in top and f"{low} to {high} % (90 % interval)" in top
-    assert "3 trainings on 3 folds: 600 TFEID stand-in images of 15 people. No network was trained on a person" in top
+    assert "3 trainings on 3 folds: 600 TFEID stand-in images of 15 people, and 1,000 FER2013" in top
+    assert "No network was trained on a person of TFEID stand-in that it answered on" in top
     assert f"{100 * network['probability']:.0f} %" in top
     assert "at least 80 % of the baseline's accuracy" in top and "(--keep)" in top
     assert network["model"] in top and "study.predict" in top
@@ -453,6 +455,19 @@ def test_a_dominated_network_with_a_role_leaves_the_border_a_staircase():
     front = front_table(trials_table(trials))
     dominated = front.iloc[[0]].assign(source_val=0.25, target_val=0.4)
     np.testing.assert_array_equal(front_border(pd.concat([dominated, front])), front_border(front))
+
+
+def test_the_papers_table_compares_with_the_baseline_on_the_same_images():
+    record, _, table, _ = read_made(FOUND)
+    networks = candidate_networks(table)
+    of_re = networks[(networks["strategy"] == "RE") & (networks["rung"] == 1) & (networks["search_alpha"] == 1)]
+
+    shown = paper_table(table, "tfeid").set_index(["figures", "domain"])
+
+    for domain in DOMAINS:
+        found = shown.loc[(OURS, domain)]
+        assert found["RE_100"] == pytest.approx(100 * of_re[f"observed_{domain}_val"].mean(), abs=1e-6)
+        assert found["BL"] == pytest.approx(100 * getattr(record.baseline, f"{domain}_val"), abs=1e-6)
 
 
 # --- figures

@@ -83,15 +83,17 @@ def describe_evidence(record: StudyRecord, network: NetworkSummary) -> str:
     """Returns from how many trainings, images and people a network's expected accuracies come."""
     target = dataset_label(record, "target")
     trainings = f"{count_of(network.trainings, 'training')} on {count_of(network.folds, 'fold')}"
-    images = f"{count_of(network.images, f'{target} image')}"
+    images = count_of(network.images, f"{target} image")
+    source_images = count_of(network.source_images, f"{dataset_label(record, 'source')} image")
     if network.people is None:
         return (
-            f"This comes from {trainings}: {images} of unknown people. No network was trained on an image that it "
-            "answered on."
+            f"This comes from {trainings}: {images} of unknown people, and {source_images}. No network was trained on "
+            "an image that it answered on."
         )
+    people = count_of(network.people, "person", "people")
     words = (
-        f"This comes from {trainings}: {images} of {count_of(network.people, 'person', 'people')}. No network was "
-        "trained on a person that it answered on."
+        f"This comes from {trainings}: {images} of {people}, and {source_images}. No network was trained on a person "
+        f"of {target} that it answered on."
     )
     if network.people == 1:
         words += " One person says nothing about others: how much people differ is assumed."

@@ -12,6 +12,7 @@ from study.fronts import (
     find_recommended,
     first_rung_networks,
     front_table,
+    has_expectations,
     hypervolume_over_trials,
     is_on_front,
 )
@@ -128,7 +129,7 @@ class HypervolumeFigure:
     Attributes:
         numbers: The trials' numbers (n,).
         volumes: Hypervolume of all trials up to each (n,).
-        reference: The corner that it is measured from, in words.
+        reference: The corner that it is measured from, in words, and of which accuracies it is.
     """
 
     numbers: np.ndarray
@@ -219,7 +220,10 @@ def build_figure_data(
         return build_confirmed_figure(record)
     if name == "hypervolume":
         volumes = hypervolume_over_trials(table, hypervolume_reference(record))
-        return HypervolumeFigure(table["number"].to_numpy(), volumes, describe_reference(record))
+        reference = describe_reference(record)
+        if has_expectations(table):
+            reference += ", by expected accuracies"
+        return HypervolumeFigure(table["number"].to_numpy(), volumes, reference)
     if name == "strategies":
         groups = group_by_strategy(first_rung_networks(table))
         return StrategiesFigure(groups, _baseline_in_percent(record), _objective_labels(record), _rung_note(table))

@@ -9,6 +9,7 @@ import pandas as pd
 from fer.errors import printable, shorten
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord, number
+from study.search.stored_answers import ValidationImages
 from study.stored_results import Row
 from study.trials import count_rungs
 
@@ -65,7 +66,7 @@ def objective_label(record: StudyRecord, domain: str) -> str:
 
 def has_stored_answers(record: StudyRecord) -> bool:
     """Returns whether a study's networks are judged by their answers to each image; those of older studies are not."""
-    return bool(record.baseline.answers)
+    return ValidationImages.from_json(record.baseline.answers) is not None
 
 
 def folds_sentence(record: StudyRecord) -> str:
