@@ -21,7 +21,7 @@ from study.fronts import (
     strategies_table,
 )
 from study.record import StudyRecord
-from study.reporting.figures import draw_figures
+from study.reporting import figures
 from study.search.plan import SearchPlan
 from study.trials import (
     MIN_SOURCE_MEASURE,
@@ -226,12 +226,13 @@ def test_a_network_leads_where_it_keeps_the_source_and_none_dominates_it():
     assert not would_join_front(trial, SearchPlan(min_source=0.9), [dominated])
 
 
-def test_a_front_with_networks_on_the_way_is_drawn():
+def test_a_front_with_networks_on_the_way_is_drawn(monkeypatch):
+    monkeypatch.setattr(figures, "NAMES", ("pareto",))
     ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6}
     trials = made_trials(6)
     trials[-1] = made_trial(5, values=(0.5, 0.7), measures={"source_val": 0.5, "target_val": 0.7} | ways)
 
-    files, notes = draw_figures(StudyRecord.from_json(made_info()), trials_table(trials), trials)
+    files, notes = figures.draw_figures(StudyRecord.from_json(made_info()), trials_table(trials), trials)
 
     assert "pareto" not in notes and {"pareto.png", "pareto.html"} <= set(files)
 

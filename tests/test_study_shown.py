@@ -298,8 +298,8 @@ def test_a_dead_expression_is_marked():
     ("obstacle", "said"),
     [
         (Obstacle.NO_GAIN, ("so use the baseline", "Images of more people", "--race", "--trials", "--keep")),
-        (Obstacle.FORGETS, ("No network keeps 80 %", "lower --keep", "--trials")),
-        (Obstacle.DIED, ("no longer recognises disgust", "more --trials")),
+        (Obstacle.FORGETS, ("No network keeps 80 %", "so use the baseline", "lower --keep", "--trials")),
+        (Obstacle.DIED, ("no longer recognises disgust", "So use the baseline", "more --trials")),
         (Obstacle.NOT_EVALUATED, ("Go on with the command",)),
     ],
 )
@@ -357,6 +357,8 @@ def test_after_a_confirmation_test_figures_are_told():
             if model:
                 point |= {f"{domain}_change": place / 100, f"{domain}_change_lower": 0.0,
                           f"{domain}_change_upper": 0.1, f"{domain}_p": 0.5, f"{domain}_p_alone": 0.04}  # fmt: skip
+            point |= {f"{domain}_handed_over": test + 0.1, f"{domain}_handed_over_lower": test + 0.05,
+                      f"{domain}_handed_over_upper": test + 0.15, f"{domain}_optimism": 0.034}  # fmt: skip
         points.append(point)
     info["confirmation"] = {"opened": "2026-01-01", "finished": "2026-01-01", "seeds": 5, "results": {"points": points}}
 
@@ -366,6 +368,14 @@ def test_after_a_confirmation_test_figures_are_told():
     recommended = find_recommended(front)
     tested = next(point for point in points if point["model"] == recommended["model"])
     assert f"{100 * tested['target_test']:.1f} [" in top and "tested on images that the search never saw" in top
+    in_file = " and ".join(
+        f"{100 * tested[f'{domain}_handed_over']:.1f} [{100 * tested[f'{domain}_handed_over_lower']:.1f}, "
+        f"{100 * tested[f'{domain}_handed_over_upper']:.1f}] % on {name} stand-in"
+        for domain, name in zip(DOMAINS, ("FER2013", "TFEID"), strict=True)
+    )
+    assert f"The network in the file itself reaches {in_file}." in top
+    assert "The search had expected 3.4 points more on TFEID stand-in." in top
+    assert "FER2013 stand-in % in the file" in text and "what the search expected minus the test mean" in text
     assert "not tested" not in top and f"{100 * recommended['target_val']:.1f} [" not in top
     for model in wanted["model"]:
         point = next(point for point in points if point["model"] == model)

@@ -169,17 +169,17 @@ def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: d
 
     if summary.obstacle == Obstacle.FORGETS:
         return (
-            f"No network keeps {keep} of the baseline's accuracy on {source} with a probability of 90 %. Most likely "
-            f"to is {name}: {format_percent(nearest.kept, 0)} %. Accept more forgetting with a lower --keep, or let "
-            "the search go on with more --trials."
+            f"No network keeps {keep} of the baseline's accuracy on {source} with a probability of 90 %, so use the "
+            f"baseline. The likeliest to keep it is {name}, with {format_percent(nearest.kept, 0)} %. Accept more "
+            "forgetting with a lower --keep, or let the search go on with more --trials."
         )
     if summary.obstacle == Obstacle.DIED:
         dead = sorted({change.expression for change in nearest.expressions if change.has_died})
         lost = f"; {name} no longer recognises {' and '.join(dead)}" if dead else ""
         return (
             f"Each network that keeps {keep} of the baseline's accuracy on {source} has lost an expression that the "
-            f"baseline recognises{lost}. Use a network of the front only where that expression does not matter; more "
-            f"images of it in {target}, or more --trials, may help."
+            f"baseline recognises{lost}. So use the baseline, or a network of the front where that expression does not "
+            f"matter; more images of it in {target}, or more --trials, may help."
         )
     gain = nearest.gains["target"]
     return (

@@ -193,7 +193,7 @@ def _draw_confirmed(figure: Figure, data: ConfirmedFigure) -> None:
             named.add(point.strategy)
             style = style_of(point.strategy)
             axes.scatter([], [], s=36, marker=style.marker, color=style.colour, label=_escape(point.strategy))
-    axes.scatter([], [], s=26, facecolors="white", edgecolors=QUIET, label="on validation")
+    axes.scatter([], [], s=26, facecolors="white", edgecolors=QUIET, label="as the search judged it")
     axes.scatter([], [], s=40, facecolors="#bbbbbb", edgecolors=INK, label="of the front")
     x_label, y_label = data.axis_labels
     axes.set(xlabel=_escape(x_label), ylabel=_escape(y_label))
@@ -202,7 +202,7 @@ def _draw_confirmed(figure: Figure, data: ConfirmedFigure) -> None:
 
 
 def _draw_confirmed_point(axes: Axes, point: ConfirmedFigurePoint) -> None:
-    """Draws a network with its intervals, and a dotted line from where validation had put it."""
+    """Draws a network with its intervals, and a dotted line from where the search had put it."""
     colour = style_of(point.strategy).colour
     marker = style_of(point.strategy).marker
     x, y = point.test

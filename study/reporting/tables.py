@@ -12,6 +12,7 @@ from study.reporting.wording import (
     describe_interpolation,
     evaluated_before,
     expected_text,
+    file_interval_text,
     format_percent,
     format_value,
     interval_text,
@@ -217,14 +218,22 @@ def build_confirmed_table(record: StudyRecord) -> Table:
         "(Holm). Again: validation accuracy of the new trainings, which nothing was chosen by."
         f"{_budget_note(record)}{evaluated_before(record)}"
     )
-    return Table("confirmed", caption, head, [_confirmed_row(point) for point in record.results.points])
+    rows = [_confirmed_row(point) for point in record.results.points]
+
+    # The very networks that the study hands over, where they were tested.
+    of_files = [[file_interval_text(point, domain) or "–" for domain in DOMAINS] for point in record.results.points]
+    if any(cell != "–" for cells in of_files for cell in cells):
+        head += [f"{label} in the file" for label in accuracy_labels]
+        rows = [row + cells for row, cells in zip(rows, of_files, strict=True)]
+        caption += " In the file: the very network that the study hands over."
+    return Table("confirmed", caption, head, rows)
 
 
 def _budget_note(record: StudyRecord) -> str:
     """Returns whose budgets differ in a confirmation, with a space before; nothing for a study with one rung."""
     if count_rungs(record) == 1:
         return ""
-    return " Named strategies have the budget of the first rung; trials have that of the rung they were trained on."
+    return " Named strategies have the largest budget on the front; trials have that of the rung they were trained on."
 
 
 def _confirmed_row(point: Row) -> list[Any]:

@@ -120,9 +120,8 @@ def rungs_sentence(record: StudyRecord) -> str:
         f"rung, by non-domination, was trained again on the next (rungs of {factors} times that budget). Networks of "
         "all rungs compete for the front, and only trainings of one rung had equal budgets, so comparisons of "
         "strategies, freezing and the importance of hyperparameters are those of the first rung, which every "
-        "configuration was trained on. A "
-        "confirmation trains a network of the front with the budget that it had, and a named strategy with that of the "
-        "first rung: where the front's budget is larger, their difference is one of budgets as well."
+        "configuration was trained on. A confirmation trains a network of the front with the budget that it had, and a "
+        "named strategy with the largest budget on the front."
     )
 
 
@@ -230,6 +229,16 @@ def interval_text(point: Row, domain: str) -> str:
     """Returns "61.2 [58.0, 64.1]", a confirmed point's test accuracy in per cent with its interval."""
     mean, low, high = (100 * point[f"{domain}_{name}"] for name in ("test", "lower", "upper"))
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def file_interval_text(point: Row, domain: str) -> str:
+    """Returns "61.2 [58.0, 64.1]", the test accuracy of the very network that is handed over; empty if not tested."""
+    names = ("handed_over", "handed_over_lower", "handed_over_upper")
+    values = [number(point.get(f"{domain}_{name}")) for name in names]
+    if any(value is None for value in values):
+        return ""
+    mean, low, high = (format_percent(value) for value in values)
+    return f"{mean} [{low}, {high}]"
 
 
 def expected_text(network: Mapping[Any, Any] | pd.Series, domain: str) -> str:
