@@ -73,14 +73,6 @@ def compute_importances(trials: list[FrozenTrial], plan: SearchPlan | None = Non
     return ranking.loc[order].reset_index(), note
 
 
-def _without_effect(trial: FrozenTrial, effect: float) -> FrozenTrial:
-    """Returns a trial without what its fold adds to its target accuracy."""
-    source, target = trial.values
-    comparable = copy.copy(trial)
-    comparable.values = [source, target - effect]
-    return comparable
-
-
 def _importances_for(study: optuna.Study, evaluator: PedAnovaImportanceEvaluator, axis: int) -> dict[str, float]:
     """Returns the importance of each hyperparameter for one objective, by its place in a trial's values."""
 
@@ -103,3 +95,11 @@ def _copy_study(trials: list[FrozenTrial]) -> optuna.Study:
     finally:
         optuna.logging.set_verbosity(verbosity)
     return study
+
+
+def _without_effect(trial: FrozenTrial, effect: float) -> FrozenTrial:
+    """Returns a trial without what its fold adds to its target accuracy."""
+    source, target = trial.values
+    comparable = copy.copy(trial)
+    comparable.values = [source, target - effect]
+    return comparable
