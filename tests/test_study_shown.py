@@ -154,7 +154,7 @@ def test_one_person_is_said_to_say_nothing_of_others(people, said):
 
 
 def test_a_race_has_a_state_before_each_training_and_after_the_last():
-    _, trials, _, summary = read_made(FOUND)
+    _, trials, table, summary = read_made(FOUND)
     raced = [trial for trial in trials if "race" in trial.user_attrs]
     race = summary.race
 
@@ -166,6 +166,11 @@ def test_a_race_has_a_state_before_each_training_and_after_the_last():
             trial.user_attrs["race"]["undecided"],
         )
     assert race.end == RaceEnd.SHARE_USED
+
+    # The last state is that of all answers, the baseline's place included.
+    probabilities = candidate_networks(table)["probability"].to_numpy(float)
+    assert race.states[-1].front == pytest.approx(probabilities.sum())
+    assert race.states[-1].undecided == pytest.approx(np.minimum(probabilities, 1 - probabilities).sum())
 
     figure = build_race_figure(race)
     assert figure.undecided.tolist() == [state.undecided for state in race.states]
