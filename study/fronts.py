@@ -87,6 +87,22 @@ def _expected_networks(finished: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(networks)
 
 
+def first_rung_networks(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the adapted networks of the first rung, which every configuration was trained on with an equal budget.
+
+    Each has its expected accuracies where the table knows them. Higher rungs hold the best configurations alone, with
+    larger budgets, so that comparing what strategies or hyperparameters reach there compares budgets as well.
+
+    Args:
+        table: Of `study.trials.trials_table`.
+    """
+    if not has_expectations(table):
+        finished = finished_trials(table)
+        return finished[finished["rung"] == 1]
+    networks = candidate_networks(table)
+    return networks[(networks["search_alpha"] == 1) & (networks["rung"] == 1)]
+
+
 def hypervolume_over_trials(
     table: pd.DataFrame, reference: tuple[float, float] = (CHANCE, CHANCE), with_interpolated: bool = True
 ) -> np.ndarray:
@@ -150,6 +166,11 @@ def front_table(table: pd.DataFrame) -> pd.DataFrame:
 
     result["model"] = model_names(rows)
     return result.astype({"alpha": "float64"}).reset_index(drop=True)
+
+
+def count_non_dominated(front: pd.DataFrame) -> int:
+    """Returns how many networks of a `front_table` are non-dominated; those that have a role alone are not."""
+    return int(non_dominated(front[OBJECTIVES].to_numpy(float)).sum())
 
 
 def is_on_front(networks: pd.DataFrame, front: pd.DataFrame) -> np.ndarray:

@@ -34,7 +34,9 @@ RETENTION_CONSTRAINT = "retention"
 it is broken."""
 
 # The columns that every table has.
-_FIXED = ("number", "state", "rung", "promoted_from", "fold", "repeat", "strategy", *OBJECTIVES, "seconds", "reason")
+_FIXED = (
+    "number", "state", "rung", "promoted_from", "fold", "repeat", "race", "strategy", *OBJECTIVES, "seconds", "reason",
+)  # fmt: skip
 
 
 def counted_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
@@ -65,9 +67,9 @@ def trials_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
 
     Columns: number, state (finished, stopped or failed), rung (from 1), promoted_from (the number of the trial with the
     same configuration on the rung below; empty on the first), fold (of the target, by which the trial is judged, from
-    0), repeat (how many trainings of the configuration came before on this rung and fold), strategy, every
-    hyperparameter, source_val, target_val, the other measures, both objectives at each share of the budget where they
-    were measured, seconds, reason.
+    0), repeat (how many trainings of the configuration came before on this rung and fold), race (whether the race asked
+    for it), strategy, every hyperparameter, source_val, target_val, the other measures, both objectives at each share
+    of the budget where they were measured, seconds, reason.
     Hyperparameters are the columns between strategy and source_val (`hyperparameter_names`), so that a table read back
     from its csv still knows them. Values are untouched: floats round-trip exactly.
     """
@@ -91,6 +93,7 @@ def trials_table(trials: Iterable[FrozenTrial]) -> pd.DataFrame:
         "promoted_from": [each.promoted_from for each in attributes],
         "fold": [each.fold or 0 for each in attributes],
         "repeat": [each.repeat or 0 for each in attributes],
+        "race": [each.race is not None for each in attributes],
         "strategy": [each.strategy for each in attributes],
     }
     columns |= {name: [row.get(name) for row in configs] for name in config_names}

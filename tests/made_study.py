@@ -15,12 +15,18 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
+from made_answers import World
 from study.confirmation.points import ConfirmedPoint
 from study.confirmation.statistics import judge_points, measures_on_test, per_class_results, strategy_differences
 from study.fronts import front_table
 from study.record import StudyRecord
 from study.reporting import export, figures
-from study.trials import trials_table
+from study.search.next_training import find_missing_folds, find_race_trainings
+from study.search.plan import SearchPlan
+from study.search.stored_answers import ValidationImages, pack_answers
+from study.search.verdict import reach_verdict
+from study.storage.slots import Place
+from study.trials import INTERPOLATED_COLUMN, OBJECTIVES, interpolation_name, trials_table
 
 STRATEGIES = ["BL", "FC", "FC+CL", "RE", "FU"]
 DONE, STOPPED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
@@ -121,6 +127,79 @@ def made_pictures() -> tuple[dict, list[FrozenTrial], dict[str, bytes], dict[str
     return info, trials, *figures.draw_figures(StudyRecord.from_json(info), trials_table(trials), trials)
 
 
+def answered_info(world: World, **options: Any) -> dict[str, Any]:
+    """A record of a study whose networks answer in a planted world."""
+    images = ValidationImages(world.target, world.source)
+    info = made_info()
+    info["options"] |= {"folds": world.folds, "rungs": 2, "race": 0.5, "keep": 0.8} | options
+    info["baseline"] |= {
+        "source_val": float(world.source.baseline_right.mean()),
+        "target_val": float(world.target.baseline_right.mean()),
+        "answers": images.to_json(),
+    }
+    return info
+
+
+def answered_trial(world: World, number: int, place: Place, **attrs: Any) -> FrozenTrial:
+    """A finished trial whose configuration is the world's of its slot, with the answers of its networks.
+
+    On the second rung a configuration is that of the world's trial after those of the slots.
+    """
+    slots = world.trials // 2
+    of_world = place.slot + slots * (place.rung - 1)
+    measures = {}
+    answers = {}
+    for share, evaluation in zip(world.points, world.train(of_world, place.fold, place.repeat), strict=True):
+        name = interpolation_name(share, 0.0)
+        right = {"source": evaluation.source_right, "target": evaluation.target_right}
+        answers[name] = {domain: pack_answers(values) for domain, values in right.items()}
+        for objective, values in zip(OBJECTIVES, right.values(), strict=True):
+            column = objective if share == 1 else INTERPOLATED_COLUMN.format(objective, name)
+            measures[column] = float(values.mean())
+    lr = float(10 ** np.random.default_rng(place.slot).uniform(-4, -1))
+    given = {
+        "strategy": STRATEGIES[1 + place.slot % 4],
+        "config": {"init": "baseline", "frozen_layers": place.slot % 14, "lr": lr, "fusion_ratio": 0.5, "amount": 1.0},
+        "measures": measures,
+        "answers": answers,
+        **place._asdict(),
+    }
+    return made_trial(number, values=[measures[name] for name in OBJECTIVES], **(given | attrs))
+
+
+@functools.cache
+def made_answered(seed: int = 3, equal: bool = False, race: float = 0.5) -> tuple[dict[str, Any], list[FrozenTrial]]:
+    """A record and trials with answers: a baseline, configurations on two rungs, and what a race asked for after them.
+
+    Args:
+        seed: Of the planted world.
+        equal: Whether all networks are as good as the baseline.
+        race: What the race may cost.
+    """
+    world = World(seed, people=15, images=600, trials=24, folds=3, equal=equal)
+    info = answered_info(world, race=race)
+    plan = SearchPlan.of(StudyRecord.from_json(info))
+    baseline = [info["baseline"][name] for name in OBJECTIVES]
+    trials = [made_trial(0, values=baseline, strategy="BL", measures=dict(zip(OBJECTIVES, baseline, strict=True)))]
+
+    # The search: every configuration on the first rung, a third of them on the second.
+    for slot in range(1, 12):
+        trials.append(answered_trial(world, len(trials), Place(slot, 1, slot % world.folds)))
+    for slot in range(1, 12, 3):
+        place = Place(slot, 2, (slot + 1) % world.folds)
+        trials.append(answered_trial(world, len(trials), place, promoted_from=slot))
+
+    # The race, then the folds that finalists lack, one training at a time.
+    while True:
+        verdict = reach_verdict(trials, plan)
+        assert verdict is not None
+        due = find_race_trainings(trials, verdict, plan, 1) or find_missing_folds(trials, verdict, plan)
+        if not due:
+            return info, trials
+        for training in due:
+            trials.append(answered_trial(world, len(trials), training.place, **training.attributes))
+
+
 def made_study(trials: list[FrozenTrial], storage: Any = None, name: str = "made") -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(storage=storage, study_name=name, directions=["maximize", "maximize"])
@@ -209,7 +288,7 @@ def sound_trials() -> list[FrozenTrial]:
 @pytest.fixture
 def export_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any, list[FrozenTrial]], Path]:
     """Exports without pictures, which take seconds."""
-    monkeypatch.setattr(figures, "draw_figures", lambda info, table, trials: ({}, {"pareto": "not drawn here"}))
+    monkeypatch.setattr(figures, "draw_figures", lambda *_: ({}, {"pareto": "not drawn here"}))
 
     def write(info: Any, trials: list[FrozenTrial]) -> Path:
         folder = tmp_path / "exported"

@@ -6,7 +6,7 @@ from study.record import StudyRecord
 from study.reporting import figure_style, paper_table
 from study.reporting.html_report import render_html
 from study.reporting.trial_details import collect_trial_details
-from study.trials import trials_table
+from study.search.summary import read_search
 
 WITHOUT_END = ("meta", "img", "br")
 
@@ -41,9 +41,9 @@ class Page(HTMLParser):
 def report_of(info: dict, trials: list, notes: dict | None = None) -> Page:
     """Returns the page of a study whose figures are left out, each with its note."""
     record = StudyRecord.from_json(info)
-    table = trials_table(trials)
+    table, summary = read_search(record, trials)
     if notes is None:
         notes = dict.fromkeys(figure_style.NAMES, "left out")
     paper = paper_table.study_paper_table(record, table)
     details = collect_trial_details(record, table, trials)
-    return Page(render_html(record, table, {}, notes, paper, details))
+    return Page(render_html(record, table, {}, notes, paper, details, summary))

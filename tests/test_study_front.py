@@ -22,6 +22,7 @@ from study.fronts import (
 )
 from study.record import StudyRecord
 from study.reporting import figures
+from study.search.plan import SearchPlan
 from study.trials import (
     MIN_SOURCE_MEASURE,
     OBJECTIVES,
@@ -210,19 +211,19 @@ def test_networks_on_the_way_compete_and_are_told_apart():
 def test_a_network_leads_where_it_keeps_the_source_and_none_dominates_it():
     ways = {"source_val/0.50": 0.55, "target_val/0.50": 0.6}
     done = made_trial(0, values=(0.5, 0.7), measures={"source_val": 0.5, "target_val": 0.7} | ways)
-    trial = SimpleNamespace(study=made_study([done, made_trial(1, STOPPED, (0.9, 0.9))]))
+    trial = SimpleNamespace(study=made_study([done, made_trial(1, STOPPED, (0.9, 0.9))]), number=1)
     dominated = {"source_val": 0.1, "target_val": 0.1}
 
     for source, target, floor, expected in (
         (0.56, 0.6, 0.0, True), (0.55, 0.61, 0.0, True), (0.54, 0.6, 0.0, False), (0.4, 0.9, 0.0, True),
         (0.4, 0.9, 0.45, False),
     ):  # fmt: skip
-        context = SimpleNamespace(min_source_accuracy=floor)
+        plan = SearchPlan(min_source=floor)
         network = {"source_val": source, "target_val": target}
         for networks in ([network], [network, dominated], [dominated, network]):
-            assert would_join_front(trial, context, networks) is expected
+            assert would_join_front(trial, plan, networks) is expected
 
-    assert not would_join_front(trial, SimpleNamespace(min_source_accuracy=0.9), [dominated])
+    assert not would_join_front(trial, SearchPlan(min_source=0.9), [dominated])
 
 
 def test_a_front_with_networks_on_the_way_is_drawn(monkeypatch):

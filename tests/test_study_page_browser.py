@@ -1,14 +1,16 @@
 """The report in a real browser: no console error, no request, hovering and clicking work, nothing is cut off."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from browsers import MARKS, launched
 
-from made_study import made_confirmed
+from made_study import made_answered, made_confirmed
 from study.fronts import front_table
 from study.record import StudyRecord
-from study.reporting import figures
+from study.reporting import export, figures
 from study.reporting.html_report import render_html
 from study.reporting.trial_details import collect_trial_details
 from study.trials import trials_table
@@ -37,6 +39,13 @@ def report(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def searched(tmp_path_factory) -> Path:
+    """The page of a study whose search recommends a network by expected accuracies."""
+    info, trials = made_answered()
+    return export.export(info, trials, tmp_path_factory.mktemp("searched"))[0].parent / "report.html"
+
+
+@pytest.fixture(scope="module")
 def browser():
     with launched() as browser:
         yield browser
@@ -44,7 +53,16 @@ def browser():
 
 @pytest.fixture(params=[(390, "light"), (1280, "light"), (390, "dark"), (1280, "dark")], ids=str)
 def opened(request, browser, report):
-    width, scheme = request.param
+    yield from open_page(browser, report, *request.param)
+
+
+@pytest.fixture(params=[(390, "light"), (1280, "dark")], ids=str)
+def opened_search(request, browser, searched):
+    yield from open_page(browser, searched, *request.param)
+
+
+def open_page(browser, report: Path, width: int, scheme: str) -> Iterator[Any]:
+    """Yields a page in a tab, and afterwards sees that it made no error and asked for nothing."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
     tab = context.new_page()
     errors: list[str] = []
@@ -123,7 +141,7 @@ def test_nothing_is_wider_than_the_screen(opened):
 
 def test_the_order_of_the_report_begins_with_the_recommendation(opened):
     headings = opened.locator("h2").all_inner_texts()
-    assert headings[:4] == ["Recommendation", "Front", "Confirmed on test images", "Answers"]
+    assert headings[:4] == ["Recommended network", "Front", "Confirmed on test images", "Answers"]
 
 
 def test_ink_and_ground_contrast_in_both_schemes(opened):
@@ -139,3 +157,20 @@ def test_ink_and_ground_contrast_in_both_schemes(opened):
     }"""
     assert opened.evaluate(ratio, "main p.lead") >= 7
     assert opened.evaluate(ratio, "#front .xtick text") >= 3
+
+
+def test_a_search_shows_its_recommended_network_and_race(opened_search):
+    tab = opened_search
+    assert tab.locator("h2").first.inner_text() == "Recommended network"
+    assert tab.locator("main pre").first.inner_text().startswith("python")
+    assert tab.locator("img[alt='race of the study']").count() == 1
+    assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+    # The panel begins with the recommended network's trial, and says where it was trained.
+    assert " · rung " in tab.locator("#detail h3").inner_text() and "fold " in tab.locator("#detail h3").inner_text()
+    assert "Expected from" in tab.locator("#detail").inner_text()
+
+    # The ring has the ink of the page, which the dark scheme changes.
+    ink = tab.evaluate("getComputedStyle(document.body).color.match(/[0-9]+/)[0] > 128")
+    ring = tab.evaluate("document.getElementById('front').data.find((t) => t.name === 'Recommended').marker.color")
+    assert ring == ("#ececec" if ink else "#1a1a1a")

@@ -16,6 +16,7 @@ from fer.errors import InputError
 from made_study import (
     FAILED,
     STOPPED,
+    made_answered,
     made_confirmed,
     made_info,
     made_pictures,
@@ -129,13 +130,20 @@ def test_rungs_are_said_where_there_are_any():
 
 
 def test_folds_are_said_where_they_count():
-    found = report_of(made_info(options={"folds": 7}), made_trials(5)).text
+    with_answers, trials = made_answered()
+    found = report_of(with_answers, trials).text
+    assert "are divided into 3 folds" in found and "Every trial is one training" in found
+    assert objective_label(StudyRecord.from_json(with_answers), "target").startswith("Expected target accuracy (%)")
 
-    assert "Every trial was 7 trainings" in found and "of the first fold" in found
-    assert "Every trial was" not in report_of(made_info(), made_trials(5)).text
+    # An older study, whose trials were each trained on every fold.
+    older = report_of(made_info(options={"folds": 7}), made_trials(5)).text
+    assert "Every trial was 7 trainings" in older and "of the first fold" in older
     assert objective_label(StudyRecord.from_json(made_info(options={"folds": 7})), "target").startswith(
         "Target validation accuracy (%), 7 folds"
     )
+
+    without = report_of(made_info(), made_trials(5)).text
+    assert "Every trial was" not in without and "Every trial is" not in without
 
 
 def test_stand_in_is_said_and_real_data_is_not_called_one():

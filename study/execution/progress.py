@@ -4,26 +4,20 @@ import time
 from types import TracebackType
 
 import numpy as np
-import pandas as pd
 from optuna.trial import FrozenTrial
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from fer.errors import printable
 from fer.expressions import CHANCE
-from study.fronts import find_recommended, front_table
 from study.pareto import hypervolume, non_dominated
 from study.presets import FACTOR
-from study.record import DOMAINS, StudyRecord
-from study.reporting.wording import SYNTHETIC, dataset_label, format_percent
 from study.search.fold_effects import comparable_vectors
 from study.search.plan import SearchPlan
 from study.search.promotion import ETA
 from study.storage.slots import is_of_search, on_first_rung, rung_of
 from study.trial_attributes import TrialAttributes
-from study.trials import OBJECTIVES
 
 PLAIN_EVERY = 15.0
 """Seconds between two plain lines."""
@@ -189,53 +183,3 @@ def clock(seconds: float) -> str:
     if hours:
         return f"{hours}:{minutes:02d}:{seconds:02d}"
     return f"{minutes}:{seconds:02d}"
-
-
-def front_rich_table(record: StudyRecord, rows: pd.DataFrame, most: int = 15) -> Table:
-    """Returns the front of a study as a table for the terminal, an arrow at its knee, at most `most` rows of it.
-
-    Args:
-        record: The study's record.
-        rows: The table of its trials, `study.trials.trials_table`.
-        most: Rows to show. Of a longer front the points are evenly chosen; front.csv has them all.
-    """
-    front = front_table(rows)
-    knee = find_recommended(front)
-
-    # Title and columns.
-    title = f"{len(front)} non-dominated networks"
-    if record.is_synthetic:
-        title += f" ({SYNTHETIC})"
-    table = Table(title=title, title_justify="left", title_style="bold")
-    columns = ["trial", "strategy", "frozen layers", "learning rate", "fusion ratio"]
-    columns += [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
-    for column in columns:
-        table.add_column(column, justify="right" if column != "strategy" else "left", overflow="fold")
-
-    # Rows.
-    evenly_spaced = np.linspace(0, len(front) - 1, min(most, len(front)))
-    for index in np.unique(evenly_spaced.round().astype(int)):
-        network = front.iloc[index]
-        is_knee = knee is not None and network["model"] == knee["model"]
-        table.add_row(*_front_cells(network, is_knee), style="bold" if is_knee else None)
-    return table
-
-
-def _front_cells(network: pd.Series, is_knee: bool) -> list[str]:
-    """Returns the cells of a network in the terminal's table of the front.
-
-    Args:
-        network: A row of `study.fronts.front_table`.
-        is_knee: Whether an arrow marks the row.
-    """
-    arrow = "→ " if is_knee else ""
-    point = "" if network["alpha"] == 1 else f" at {network['alpha']:g}"
-    ratio = network.get("fusion_ratio", "")
-    return [
-        f"{arrow}{network['trial']}{point}",
-        printable(network["strategy"]),
-        str(network.get("frozen_layers", "")),
-        f"{network.get('lr', float('nan')):.2g}",
-        ratio if isinstance(ratio, str) else f"{ratio:.2f}",
-        *(format_percent(network[objective]) for objective in OBJECTIVES),
-    ]

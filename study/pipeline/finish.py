@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 from study.cli import ERROR, command_line, python
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.confirmation.runner import ConfirmationOptions, run_confirmation
-from study.execution.progress import Progress, front_rich_table
+from study.execution.progress import Progress
 from study.fronts import front_table
 from study.options import DEFAULT_TRACKING, StudyOptions
 from study.pipeline.running_study import RunningStudy
 from study.record import section
 from study.redaction import hide_secrets
 from study.reporting.export import export
-from study.reporting.terminal import for_terminal
+from study.reporting.terminal import describe_outcome, for_terminal, front_rich_table
 from study.search.expected_table import expected_table
+from study.search.summary import read_search
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
 from study.storage.slots import PARTS
@@ -197,11 +198,13 @@ def print_summary(running: RunningStudy, reason: str) -> None:
         reason: Why it ended.
     """
     progress = running.progress
-    rows = expected_table(running.record, trials_of(running.study))
+    rows, summary = read_search(running.record, trials_of(running.study))
 
     # Results.
     progress.say(reason)
     progress.show(front_rich_table(running.record, rows))
+    for line in describe_outcome(running.record, rows, summary):
+        progress.say(line)
     paper_table = for_terminal(running.record, rows)
     if paper_table is not None:
         progress.show(paper_table)

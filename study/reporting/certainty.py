@@ -7,35 +7,69 @@ import pandas as pd
 from fer.evaluation.intervals import Estimate, Variance
 from study.fronts import candidate_networks, front_table, model_names
 from study.record import DOMAINS, StudyRecord, number
+from study.reporting.expectations import describe_expected, has_expectations
 from study.reporting.significance import SIGNIFICANCE, describe_change
-from study.reporting.wording import count_seeds, dataset_label, format_percent, interval_text
+from study.reporting.wording import (
+    count_seeds,
+    dataset_label,
+    file_interval_text,
+    format_percent,
+    interval_text,
+)
+from study.search.summary import SearchSummary
 from study.stored_results import Row
 from study.trials import INTERPOLATED_COLUMN, TARGET_ERROR_MEASURE, finished_trials, interpolation_name
 
 
-def describe_certainty(record: StudyRecord, table: pd.DataFrame, knee: pd.Series) -> str:
+def describe_certainty(
+    record: StudyRecord, table: pd.DataFrame, knee: pd.Series, summary: SearchSummary | None = None
+) -> str:
     """Returns sentences about how much the recommended network can be relied on.
 
     Args:
         record: The study's record.
         table: Trials, of `study.trials.trials_table`.
-        knee: The recommended network, of `study.fronts.find_knee`.
+        knee: The recommended network, of `study.fronts.find_recommended`.
+        summary: What the search found; None for a study whose trials stored no answers.
     """
     point = record.results.find_point(knee["model"])
+    if point is None and summary is not None and has_expectations(knee):
+        test = f"python -m study.confirm {record.name or 'STUDY'} tests it on images that the search never saw."
+        return f"{describe_expected(record, knee, summary)} {test}"
     if point is None:
         return _describe_unconfirmed(record, table, knee)
 
     source, target = (dataset_label(record, domain) for domain in DOMAINS)
     changes = " ".join(describe_change(record, point, domain) for domain in DOMAINS)
     rivals = _describe_rivals(record, knee, len(front_table(table)))
+    optimism = _describe_expectation(point, target) if has_expectations(knee) else _describe_optimism(point, target)
     return (
         f"Trained again with {count_seeds(point['seeds'])} and tested on images that the search never saw, it reaches "
         f"{interval_text(point, 'source')} % on {source} and {interval_text(point, 'target')} % on {target}. "
-        f"{changes}{_describe_optimism(point, target)} {rivals}"
+        f"{_describe_file(record, point)}{changes}{optimism} {rivals}"
     )
 
 
 # Where it was confirmed.
+
+
+def _describe_file(record: StudyRecord, point: Row) -> str:
+    """Returns what the very network that is handed over reaches, with a space after; empty where it was not tested."""
+    accuracies = []
+    for domain in DOMAINS:
+        accuracy = file_interval_text(point, domain)
+        if accuracy:
+            accuracies.append(f"{accuracy} % on {dataset_label(record, domain)}")
+    return f"The network in the file itself reaches {' and '.join(accuracies)}. " if accuracies else ""
+
+
+def _describe_expectation(point: Row, target: str) -> str:
+    """Returns by how much the search's expectation differs from the test, with a space before; empty if unknown."""
+    optimism = number(point.get("target_optimism"))
+    if optimism is None:
+        return ""
+    direction = "more" if optimism > 0 else "less"
+    return f" The search had expected {abs(100 * optimism):.1f} points {direction} on {target}."
 
 
 def _describe_optimism(point: Row, target: str) -> str:

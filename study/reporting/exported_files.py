@@ -18,7 +18,7 @@ from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.paper_table import as_table, study_paper_table, title_of
 from study.reporting.tables import Table, to_latex, to_markdown
 from study.reporting.trial_details import collect_trial_details
-from study.search.expected_table import expected_table
+from study.search.summary import read_search
 from study.stored_values import notice
 from study.trials import read_counted_trials, trials_table
 
@@ -33,12 +33,13 @@ def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[Froze
     # What the storage holds, and the tables that follow from it.
     readable_json, trials = _read_storage(stored_record, stored_trials)
     record = StudyRecord.from_json(readable_json)
-    table = expected_table(record, trials)
+    table, summary = read_search(record, trials)
     paper = study_paper_table(record, table)
-    tables = list_tables(record, table, paper)
+    tables = list_tables(record, table, paper, summary)
+    race = None if summary is None else summary.race
 
     # Figures before reports: the page holds them as SVG.
-    files, notes = figures.draw_figures(record, table, trials)
+    files, notes = figures.draw_figures(record, table, trials, race)
     svg_files = {name: content for name, content in files.items() if name.endswith(".svg")}
     svg_pictures = {name.removesuffix(".svg"): content.decode() for name, content in svg_files.items()}
 
@@ -51,8 +52,8 @@ def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[Froze
 
     # Reports and tables.
     trial_details = collect_trial_details(record, table, trials)
-    files["report.html"] = render_html(record, table, svg_pictures, notes, paper, trial_details).encode()
-    files["report.md"] = render_markdown(record, table, tables).encode()
+    files["report.html"] = render_html(record, table, svg_pictures, notes, paper, trial_details, summary).encode()
+    files["report.md"] = render_markdown(record, table, tables, summary).encode()
     if tables:
         files["tables.tex"] = "\n".join(to_latex(each) for each in tables).encode()
     if paper is not None:

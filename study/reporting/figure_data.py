@@ -6,13 +6,24 @@ import numpy as np
 import pandas as pd
 
 from fer.expressions import CHANCE
-from study.fronts import candidate_networks, front_table, hypervolume_over_trials, is_on_front
+from study.fronts import (
+    INTERVALS,
+    candidate_networks,
+    find_recommended,
+    first_rung_networks,
+    front_table,
+    has_expectations,
+    hypervolume_over_trials,
+    is_on_front,
+)
+from study.pareto import non_dominated
 from study.record import DOMAINS, StudyRecord
 from study.reporting.figure_style import CONFIRMED
 from study.reporting.parallel_axes import ParallelFigure, build_parallel_figure
 from study.reporting.wording import dataset_label, objective_label
+from study.search.race_course import RaceCourse
 from study.stored_results import Row
-from study.trials import OBJECTIVES, describe_reference, finished_trials, hypervolume_reference
+from study.trials import OBJECTIVES, describe_reference, hypervolume_reference
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,26 @@ class StrategyNetworks:
 
 
 @dataclass(frozen=True)
+class RecommendedPoint:
+    """The recommended network; all accuracies are (source, target) in per cent.
+
+    Attributes:
+        point: Its accuracies.
+        lower: Lower ends of their 90 % intervals; None where they are not known.
+        upper: Upper ends.
+    """
+
+    point: tuple[float, float]
+    lower: tuple[float, float] | None
+    upper: tuple[float, float] | None
+
+    @property
+    def ends(self) -> list[tuple[float, float]]:
+        """Everything of it that is to be seen: its point and the ends of its intervals."""
+        return [self.point, *(end for end in (self.lower, self.upper) if end is not None)]
+
+
+@dataclass(frozen=True)
 class FrontFigure:
     """The networks of a study by their accuracies on validation images.
 
@@ -42,12 +73,14 @@ class FrontFigure:
         groups: The networks by strategy.
         border: Corners (m, 2), in per cent, of the staircase that bounds what the front dominates.
         baseline: Source and target accuracy of the baseline in per cent, None where unknown.
+        recommended: The recommended network; None where nothing is recommended.
         axis_labels: Of the source's and of the target's axis.
     """
 
     groups: list[StrategyNetworks]
     border: np.ndarray
     baseline: tuple[float, float] | None
+    recommended: RecommendedPoint | None
     axis_labels: tuple[str, str]
 
 
@@ -96,7 +129,7 @@ class HypervolumeFigure:
     Attributes:
         numbers: The trials' numbers (n,).
         volumes: Hypervolume of all trials up to each (n,).
-        reference: The corner that it is measured from, in words.
+        reference: The corner that it is measured from, in words, and of which accuracies it is.
     """
 
     numbers: np.ndarray
@@ -106,17 +139,19 @@ class HypervolumeFigure:
 
 @dataclass(frozen=True)
 class StrategiesFigure:
-    """The accuracies that each strategy's finished trials reached.
+    """The accuracies that each strategy's configurations reached on the first rung, with equal budgets.
 
     Attributes:
-        groups: Finished trials by strategy.
+        groups: Adapted networks of the first rung by strategy.
         baseline: Source and target accuracy of the baseline in per cent, None where unknown.
         axis_labels: Of the source's and of the target's panel.
+        note: That it is the first rung alone; empty where there are no others.
     """
 
     groups: list[tuple[str, pd.DataFrame]]
     baseline: tuple[float, float] | None
     axis_labels: tuple[str, str]
+    note: str
 
 
 @dataclass(frozen=True)
@@ -126,13 +161,43 @@ class ImportanceFigure:
     Attributes:
         ranking: Of `importance.compute_importances`.
         labels: What each objective is called in the legend, by domain.
+        note: That it is about the first rung alone; empty where there are no others.
     """
 
     ranking: pd.DataFrame
     labels: dict[str, str]
+    note: str
 
 
-FigureData = FrontFigure | ConfirmedFigure | HypervolumeFigure | StrategiesFigure | ImportanceFigure | ParallelFigure
+@dataclass(frozen=True)
+class RaceFigure:
+    """The front over the trainings of a race.
+
+    Attributes:
+        trainings: How many trainings had ended (n,), from 0 on.
+        front: Expected number of networks on the front (n,).
+        undecided: Expected number of networks on the wrong side of it (n,).
+        finalists_from: After how many trainings the folds followed that the recommended network and its neighbours
+            lacked; None where there were none.
+    """
+
+    trainings: np.ndarray
+    front: np.ndarray
+    undecided: np.ndarray
+    finalists_from: int | None
+
+
+FigureData = (
+    FrontFigure
+    | ConfirmedFigure
+    | HypervolumeFigure
+    | StrategiesFigure
+    | ImportanceFigure
+    | ParallelFigure
+    | RaceFigure
+)
+FIRST_RUNG = "first rung alone: equal budgets"
+"""What figures say that leave out higher rungs."""
 
 
 def build_figure_data(
@@ -155,15 +220,33 @@ def build_figure_data(
         return build_confirmed_figure(record)
     if name == "hypervolume":
         volumes = hypervolume_over_trials(table, hypervolume_reference(record))
-        return HypervolumeFigure(table["number"].to_numpy(), volumes, describe_reference(record))
+        reference = describe_reference(record)
+        if has_expectations(table):
+            reference += ", by expected accuracies"
+        return HypervolumeFigure(table["number"].to_numpy(), volumes, reference)
     if name == "strategies":
-        groups = group_by_strategy(finished_trials(table))
-        return StrategiesFigure(groups, _baseline_in_percent(record), _objective_labels(record))
+        groups = group_by_strategy(first_rung_networks(table))
+        return StrategiesFigure(groups, _baseline_in_percent(record), _objective_labels(record), _rung_note(table))
     if name == "parallel":
         return build_parallel_figure(table)
     if ranking is None:
         raise ValueError("the figure of importance needs a ranking")
-    return ImportanceFigure(ranking, {domain: f"{domain}: {dataset_label(record, domain)}" for domain in DOMAINS})
+    labels = {domain: f"{domain}: {dataset_label(record, domain)}" for domain in DOMAINS}
+    return ImportanceFigure(ranking, labels, _rung_note(table))
+
+
+def _rung_note(table: pd.DataFrame) -> str:
+    return FIRST_RUNG if table["rung"].nunique() > 1 else ""
+
+
+def build_race_figure(race: RaceCourse) -> RaceFigure:
+    """Returns the figure of a race's course."""
+    return RaceFigure(
+        trainings=np.arange(len(race.states)),
+        front=np.array([state.front for state in race.states]),
+        undecided=np.array([state.undecided for state in race.states]),
+        finalists_from=race.trainings if race.finalists else None,
+    )
 
 
 def build_front_figure(record: StudyRecord, table: pd.DataFrame) -> FrontFigure:
@@ -182,7 +265,26 @@ def build_front_figure(record: StudyRecord, table: pd.DataFrame) -> FrontFigure:
         on_front = is_on_front(networks, front)
         is_adapted = (networks["search_alpha"] == 1).to_numpy()
         groups.append(StrategyNetworks(strategy, points, on_front, is_adapted, networks))
-    return FrontFigure(groups, front_border(front), _baseline_in_percent(record), _objective_labels(record))
+    return FrontFigure(
+        groups=groups,
+        border=front_border(front),
+        baseline=_baseline_in_percent(record),
+        recommended=_recommended_point(front),
+        axis_labels=_objective_labels(record),
+    )
+
+
+def _recommended_point(front: pd.DataFrame) -> RecommendedPoint | None:
+    """Returns where a front's recommended network lies, None where nothing is recommended."""
+    network = find_recommended(front)
+    if network is None:
+        return None
+    source, target = (100 * float(network[objective]) for objective in OBJECTIVES)
+    if not all(name in network for name in INTERVALS):
+        return RecommendedPoint((source, target), None, None)
+    lower = 100 * network["source_lower"], 100 * network["target_lower"]
+    upper = 100 * network["source_upper"], 100 * network["target_upper"]
+    return RecommendedPoint((source, target), lower, upper)
 
 
 def build_confirmed_figure(record: StudyRecord) -> ConfirmedFigure:
@@ -229,9 +331,10 @@ def front_border(front: pd.DataFrame) -> np.ndarray:
     Args:
         front: Of `study.fronts.front_table`, sorted by source accuracy.
     """
-    if front.empty:
-        return np.empty((0, 2))
     points = 100 * front[OBJECTIVES].to_numpy(float)
+    points = points[non_dominated(points)]
+    if not len(points):
+        return np.empty((0, 2))
     chance = 100 * CHANCE
 
     # A step down at each point to the height of the next one; the last step goes down to chance.

@@ -6,6 +6,8 @@ from typing import NamedTuple
 NAMES = ("pareto", "hypervolume", "strategies", "importance", "parallel")
 CONFIRMED = "confirmed"
 """The figure of a confirmed study."""
+RACE = "race"
+"""The figure of a study with a race."""
 TITLES = {
     "pareto": "Pareto front",
     "hypervolume": "Hypervolume",
@@ -13,10 +15,18 @@ TITLES = {
     "importance": "Which hyperparameter matters (PED-ANOVA)",
     "parallel": "Every finished trial",
     CONFIRMED: "Confirmed on test images",
+    RACE: "The course of the race",
 }
 FORMATS = ("png", "svg", "pdf", "html")
 """What each figure is written as; html is the interactive one."""
 INK = "#1a1a1a"
+QUIET = "#555555"
+
+# The words of the figure of a race.
+FRONT_LABEL = "networks expected on the front"
+UNDECIDED_LABEL = "undecided: networks expected to be placed wrongly"
+FINALISTS_LABEL = "missing folds of the recommended network"
+
 DOMAIN_COLOURS = {"source": "#0072B2", "target": "#E69F00"}
 
 

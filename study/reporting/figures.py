@@ -10,11 +10,13 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from study.record import StudyRecord
-from study.reporting.figure_data import FigureData, build_figure_data
-from study.reporting.figure_style import CONFIRMED, NAMES
+from study.reporting.figure_data import FigureData, build_figure_data, build_race_figure
+from study.reporting.figure_style import CONFIRMED, NAMES, RACE
 from study.reporting.importance import compute_importances
 from study.reporting.matplotlib_plots import draw_plot
 from study.reporting.plotly_charts import render_chart_page
+from study.search.plan import SearchPlan
+from study.search.race_course import RaceCourse
 from study.trials import finished_trials
 
 STYLE: Any = {
@@ -31,7 +33,7 @@ DOTS_PER_INCH = 160
 
 
 def draw_figures(
-    record: StudyRecord, table: pd.DataFrame, trials: list[FrozenTrial]
+    record: StudyRecord, table: pd.DataFrame, trials: list[FrozenTrial], race: RaceCourse | None = None
 ) -> tuple[dict[str, bytes], dict[str, str]]:
     """Draws every figure; one that cannot be drawn never stops the others.
 
@@ -39,6 +41,7 @@ def draw_figures(
         record: The study's record.
         table: Trials, of `study.trials.trials_table`.
         trials: The Optuna trials themselves.
+        race: The course of the study's race; None where there was none.
 
     Returns:
         Files by name (png, svg, pdf and html of each figure), and by figure a note on what is missing in it, which
@@ -46,10 +49,14 @@ def draw_figures(
     """
     files: dict[str, bytes] = {}
     notes: dict[str, str] = {}
-    names = (*NAMES, CONFIRMED) if record.results.points else NAMES
+    names = list(NAMES)
+    if record.results.points:
+        names.append(CONFIRMED)
+    if race is not None:
+        names.append(RACE)
     for name in names:
         try:
-            drawn, note = _draw_figure(name, record, table, trials)
+            drawn, note = _draw_figure(name, record, table, trials, race)
         except Exception as error:  # reported, not hidden: a figure must not cost the report
             reason = f"not drawn: {type(error).__name__}: {error}"
             note = " ".join(reason.split())[:200]
@@ -62,7 +69,7 @@ def draw_figures(
 
 
 def _draw_figure(
-    name: str, record: StudyRecord, table: pd.DataFrame, trials: list[FrozenTrial]
+    name: str, record: StudyRecord, table: pd.DataFrame, trials: list[FrozenTrial], race: RaceCourse | None
 ) -> tuple[dict[str, bytes], str]:
     """Returns a figure's files, none where the study has too little for it, and a note on what is missing."""
     if finished_trials(table).empty:
@@ -70,10 +77,10 @@ def _draw_figure(
     ranking = None
     note = ""
     if name == "importance":
-        ranking, note = compute_importances(trials)
+        ranking, note = compute_importances(trials, SearchPlan.of(record))
         if ranking is None:
             return {}, note
-    data = build_figure_data(name, record, table, ranking)
+    data = build_race_figure(race) if name == RACE and race else build_figure_data(name, record, table, ranking)
     files = render_plots(name, record, data)
     files[f"{name}.html"] = render_chart_page(name, record, data).encode()
     return files, note

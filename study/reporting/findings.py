@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from study.fronts import candidate_networks, find_recommended, front_table
+from study.fronts import candidate_networks, find_recommended, front_table, has_expectations
 from study.record import DOMAINS, StudyRecord, number
+from study.reporting import expectations
 from study.reporting.certainty import describe_certainty
 from study.reporting.result_tables import (
     best_on_target,
@@ -19,6 +20,7 @@ from study.reporting.result_tables import (
 from study.reporting.significance import SIGNIFICANCE, count_units
 from study.reporting.tables import LEVELS, Table
 from study.reporting.wording import dataset_label, points_text
+from study.search.summary import SearchSummary
 from study.stored_results import Row
 
 
@@ -37,6 +39,9 @@ class Finding:
     table: Table | None
 
 
+SURENESS = "How sure is the recommendation?"
+OBSTACLE = "Why is no network recommended?"
+
 # Answers that are the same in every study: how to read the table below them.
 
 RUNGS = (
@@ -51,24 +56,30 @@ INSIDE = (
 )
 
 
-def list_findings(record: StudyRecord, table: pd.DataFrame) -> list[Finding]:
+def list_findings(record: StudyRecord, table: pd.DataFrame, summary: SearchSummary | None = None) -> list[Finding]:
     """Returns what the study answers; a question that it has no numbers for is left out.
 
     Args:
         record: The study's record.
         table: Trials, of `study.trials.trials_table`.
+        summary: What the search found; None for a study whose trials stored no answers.
     """
-    knee = find_recommended(front_table(table))
-    if knee is None:
+    front = front_table(table)
+    if front.empty:
         return []
-    certainty = Finding("How sure is the recommendation?", describe_certainty(record, table, knee), None)
+    knee = find_recommended(front)
+    if knee is not None:
+        certainty = Finding(SURENESS, describe_certainty(record, table, knee, summary), None)
+    else:
+        certainty = Finding(OBSTACLE, describe_nothing(record, table, summary), None)
     with_tables = [
         Finding(
             "Which strategy, for how much of the source?",
             describe_retention(record, table),
             build_retention_table(record, table),
         ),
-        describe_expressions(record, table, knee),
+        describe_optimism(record, front, summary),
+        describe_expressions(record, table, knee, summary),
         Finding("What does freezing buy?", describe_freezing(record), build_freezing_table(table)),
         Finding("What do the strategies differ in?", describe_differences(record), build_differences_table(record)),
         Finding("Could early stopping know the end?", RUNGS, build_rungs_table(table)),
@@ -95,16 +106,63 @@ def describe_retention(record: StudyRecord, table: pd.DataFrame) -> str:
         return "No network kept as much as the least of these shares."
 
     untested = "Each is the best of many single trainings on the images it was chosen by, which is no test."
+    measured = "On validation images"
+    if has_expectations(table):
+        untested = "Which strategy is best is itself uncertain where intervals overlap; their budgets may differ."
+        measured = "By expected accuracy"
     strategies = set(leaders.values())
     if len(strategies) == 1:
-        return f"On validation images the best network came from {strategies.pop()} at every share. {untested}"
+        return f"{measured} the best network came from {strategies.pop()} at every share. {untested}"
     origins = ", ".join(f"from {strategy} where {level} must stay" for level, strategy in leaders.items())
-    return f"On validation images the best network on the target came {origins}. {untested}"
+    return f"{measured} the best network on the target came {origins}. {untested}"
 
 
-def describe_expressions(record: StudyRecord, table: pd.DataFrame, knee: pd.Series) -> Finding:
-    """Returns which expressions the recommended network recognised less often than the baseline."""
-    question = "What did each expression lose?"
+def describe_nothing(record: StudyRecord, table: pd.DataFrame, summary: SearchSummary | None) -> str:
+    """Returns why nothing is recommended, and what to do.
+
+    Args:
+        record: The study's record.
+        table: Trials, of `study.trials.trials_table`.
+        summary: What the search found; None where that is not known.
+    """
+    if summary is None or summary.obstacle is None:
+        return "No network passed the rule of the recommendation."
+    strategies = dict(zip(table["number"], table["strategy"].fillna("unknown"), strict=True))
+    return expectations.describe_obstacle(record, summary, strategies)
+
+
+def describe_optimism(record: StudyRecord, front: pd.DataFrame, summary: SearchSummary | None) -> Finding:
+    """Returns how much better validation images make the front and the recommended network look than is expected."""
+    question = "How much of what was observed was luck?"
+    if summary is None:
+        return Finding(question, "", None)
+    words = (
+        f"The observed front has a hypervolume of {summary.observed_hypervolume:.4f}, the front of expected accuracies "
+        f"{summary.hypervolume:.4f}. The best of {summary.networks} networks on the images that they were chosen by "
+        "had luck as well; the figures of this report are the expected ones unless they are called observed."
+    )
+    return Finding(question, words, expectations.build_optimism_table(record, front, summary))
+
+
+def describe_expressions(
+    record: StudyRecord, table: pd.DataFrame, knee: pd.Series | None, summary: SearchSummary | None = None
+) -> Finding:
+    """Returns which expressions the recommended network gained and lost; no table where nothing is recommended.
+
+    Args:
+        record: The study's record.
+        table: Trials, of `study.trials.trials_table`.
+        knee: The recommended network, of `study.fronts.find_recommended`.
+        summary: What the search found; None for a study whose trials stored no answers.
+    """
+    question = "What did each expression gain and lose?"
+    if knee is None:
+        return Finding(question, "", None)
+    is_tested = record.results.find_recalls(knee["model"]) is not None
+    if summary is not None and summary.recommended is not None and not is_tested:
+        expressions = summary.recommended.expressions
+        words = expectations.describe_expressions(record, expressions)
+        return Finding(question, words, expectations.build_expressions_table(record, expressions))
     trial = table[table["number"] == knee["trial"]].iloc[0].to_dict()
     recalls = build_expressions_table(record, knee["model"], trial)
     if recalls is None:
@@ -161,7 +219,8 @@ def describe_freezing(record: StudyRecord) -> str:
     freezing = [row for row in record.results.differences if (row["one"], row["other"]) == ("FC", "RE")]
     if not freezing:
         return (
-            "On validation images, where trials differ in more than what they freeze; a confirmation would compare FC, "
+            "On validation images, where configurations differ in more than what they freeze, all with the budget of "
+            "the first rung; a confirmation would compare FC, "
             "FC+CL and RE on test images, seed by seed."
         )
     gains = []
@@ -172,5 +231,5 @@ def describe_freezing(record: StudyRecord) -> str:
         gains.append(f"{points_text(mean, low, high)} points on {dataset_label(record, domain)}{note}")
     return (
         f"Freezing all ten convolutions (FC) instead of none (RE) gave {' and '.join(gains)}, on test images. The "
-        "table is of validation images, where trials differ in more than what they freeze."
+        "table is of validation images, where configurations differ in more than what they freeze."
     )

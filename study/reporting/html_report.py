@@ -15,6 +15,7 @@ from markupsafe import Markup
 from study.fronts import front_table
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting import plotly_charts
+from study.reporting.expectations import describe_race
 from study.reporting.figure_data import build_front_figure
 from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table
@@ -36,18 +37,20 @@ from study.reporting.wording import (
     limits_sentence,
     rungs_sentence,
 )
+from study.search.summary import SearchSummary
 from study.trials import hyperparameter_names
 
 FOLDER = Path(__file__).parent
 
 
-def render_html(
+def render_html(  # noqa: PLR0913  # the parts of the page
     record: StudyRecord,
     table: pd.DataFrame,
     svg_pictures: dict[str, str],
     notes: dict[str, str],
     paper: pd.DataFrame | None,
     trial_details: dict[str, Any] | None = None,
+    summary: SearchSummary | None = None,
 ) -> str:
     """Returns the report.
 
@@ -58,10 +61,11 @@ def render_html(
         notes: What could not be drawn, and why, by name of picture.
         paper: The paper's table, where the study has one.
         trial_details: What a click on the front shows, of `trial_details.collect_trial_details`.
+        summary: What the search found; None for a study whose trials stored no answers.
     """
     content = {
         **_page_content(record),
-        **_search_content(record, table),
+        **_search_content(record, table, summary),
         **_confirmation_content(record),
         **_record_content(record),
         "pictures": {name: _data_address(svg) for name, svg in svg_pictures.items()},
@@ -119,17 +123,27 @@ def _page_content(record: StudyRecord) -> dict[str, Any]:
     }
 
 
-def _search_content(record: StudyRecord, table: pd.DataFrame) -> dict[str, Any]:
+def _search_content(record: StudyRecord, table: pd.DataFrame, summary: SearchSummary | None) -> dict[str, Any]:
     """Returns what the search found on validation images."""
     front = front_table(table)
-    findings = list_findings(record, table)
+    recommendation = build_recommendation(record, table, summary)
+
+    # The recommended network shows the finding that has no table, and before a confirmation what became of each
+    # expression, which is part of the rule.
+    findings = [finding for finding in list_findings(record, table, summary) if finding.table is not None]
+    expressions = []
+    if summary is not None and not record.results.points:
+        expressions = [finding for finding in findings if finding.table and finding.table.name == "expressions"]
+    race = None if summary is None else summary.race
     return {
         "counts": count_states(table),
-        "recommendation": build_recommendation(record, table),
+        "recommendation": recommendation,
+        "expressions": expressions[0] if expressions else None,
+        "about_race": "" if race is None else describe_race(race),
+        "has_expectations": summary is not None,
         "front_table": None if front.empty else build_front_table(record, table),
         "constant_hyperparameters": "" if front.empty else _constant_hyperparameters(front, table),
-        # The recommendation itself shows the finding that has no table.
-        "findings": [finding for finding in findings if finding.table is not None],
+        "findings": [finding for finding in findings if finding not in expressions],
         "strategies_table": None if table.empty else build_strategies_table(record, table),
         "unfinished_table": build_unfinished_table(table),
     }
@@ -178,8 +192,9 @@ def _record_content(record: StudyRecord) -> dict[str, Any]:
 
 
 def _plain_facts_first(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns facts with what is nested, as metrics and confusion matrices, after all else."""
-    return dict(sorted(facts.items(), key=lambda fact: _is_nested(fact[1])))
+    """Returns facts with what is nested, as metrics and confusion matrices, after all else; answers are no reading."""
+    shown = {name: value for name, value in facts.items() if name != "answers"}
+    return dict(sorted(shown.items(), key=lambda fact: _is_nested(fact[1])))
 
 
 def _front_chart(record: StudyRecord, table: pd.DataFrame) -> Markup:

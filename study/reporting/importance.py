@@ -1,5 +1,6 @@
 """Which hyperparameter matters for which objective: PED-ANOVA over the finished trials."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -8,6 +9,9 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from study.record import DOMAINS
+from study.search.fold_effects import target_effects
+from study.search.plan import SearchPlan
+from study.storage.slots import on_first_rung
 from study.trials import counted_trials
 
 MIN_TRIALS = 20
@@ -17,27 +21,33 @@ MIN_BEST_TRIALS = 5
 """How many count as the best where the best tenth are fewer."""
 
 
-def compute_importances(trials: list[FrozenTrial]) -> tuple[pd.DataFrame | None, str]:
+def compute_importances(trials: list[FrozenTrial], plan: SearchPlan | None = None) -> tuple[pd.DataFrame | None, str]:
     """Returns how important each hyperparameter is for reaching the best tenth of the finished trials.
 
-    PED-ANOVA (arXiv 2304.10255); of few trials the best five count as the best.
+    PED-ANOVA (arXiv 2304.10255); of few trials the best five count as the best. Of a study with rungs the trials of the
+    first one count, which every configuration has with an equal budget. What a trial's fold adds to its target accuracy
+    is removed.
 
     Args:
         trials: All Optuna trials of the study.
+        plan: Of the study; None for one whose trials all validate on the same images.
 
     Returns:
         A table (hyperparameter, source, target; each objective's column sums to 1, the most important first), None
         where nothing can be said, and a note on what is missing.
     """
-    finished = [trial for trial in counted_trials(trials) if trial.state.name == "COMPLETE"]
+    plan = plan or SearchPlan()
+    finished = [trial for trial in on_first_rung(counted_trials(trials)) if trial.state.name == "COMPLETE"]
     if len(finished) < MIN_TRIALS:
-        return None, f"importance needs {MIN_TRIALS} finished trials; there are {len(finished)}"
+        on_rung = " on the first rung" if plan.rungs > 1 else ""
+        return None, f"importance needs {MIN_TRIALS} finished trials{on_rung}; there are {len(finished)}"
     distributions = [distribution for trial in finished for distribution in trial.distributions.values()]
     if all(distribution.single() for distribution in distributions):
         return None, "importance needs a hyperparameter that varies; none does"
 
     # Each objective alone, its importances as shares of their sum.
-    study = _copy_study(finished)
+    effects = target_effects(finished, plan)
+    study = _copy_study([_without_effect(trial, effects[trial.number]) for trial in finished])
     quantile = max(BEST_SHARE, MIN_BEST_TRIALS / len(finished))
     columns: dict[str, dict[str, float]] = {}
     notes = []
@@ -91,3 +101,11 @@ def _copy_study(trials: list[FrozenTrial]) -> optuna.Study:
     finally:
         optuna.logging.set_verbosity(verbosity)
     return study
+
+
+def _without_effect(trial: FrozenTrial, effect: float) -> FrozenTrial:
+    """Returns a trial without what its fold adds to its target accuracy."""
+    source, target = trial.values
+    comparable = copy.copy(trial)
+    comparable.values = [source, target - effect]
+    return comparable

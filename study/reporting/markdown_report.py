@@ -4,6 +4,14 @@ import pandas as pd
 
 from study.fronts import find_recommended, front_table
 from study.record import DOMAINS, StudyRecord
+from study.reporting.expectations import (
+    describe_accuracy,
+    describe_neighbours,
+    describe_race,
+    describe_rule,
+    has_expectations,
+    name_row,
+)
 from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table, title_of
 from study.reporting.significance import describe_front_differences, describe_intervals
@@ -18,6 +26,7 @@ from study.reporting.wording import (
     limits_sentence,
     rungs_sentence,
 )
+from study.search.summary import SearchSummary
 
 METHOD = """
 Objectives are accuracies on the validation images of source and target. The front holds the networks that no other
@@ -28,45 +37,53 @@ arXiv 1905.12082, 2019.
 """
 
 
-def list_tables(record: StudyRecord, table: pd.DataFrame, paper: pd.DataFrame | None) -> list[Table]:
+def list_tables(
+    record: StudyRecord, table: pd.DataFrame, paper: pd.DataFrame | None, summary: SearchSummary | None = None
+) -> list[Table]:
     """Returns every table of the report that has a row.
 
     Args:
         record: The study's record.
         table: Trials, of `study.trials.trials_table`.
         paper: The paper's table, where the study has one.
+        summary: What the search found; None for a study whose trials stored no answers.
     """
     tables = [build_front_table(record, table)]
     if record.results.points:
         tables.append(build_confirmed_table(record))
-    tables += [finding.table for finding in list_findings(record, table) if finding.table is not None]
+    tables += [finding.table for finding in list_findings(record, table, summary) if finding.table is not None]
     if paper is not None:
         tables.append(as_table(paper, title_of(record)))
     return [each for each in tables if each.rows]
 
 
-def render_markdown(record: StudyRecord, table: pd.DataFrame, tables: list[Table]) -> str:
+def render_markdown(
+    record: StudyRecord, table: pd.DataFrame, tables: list[Table], summary: SearchSummary | None = None
+) -> str:
     """Returns the report in Markdown.
 
     Args:
         record: The study's record, without passwords.
         table: Trials, of `study.trials.trials_table`.
         tables: Of `list_tables`; those that belong to an answer follow it.
+        summary: What the search found; None for a study whose trials stored no answers.
     """
     lines = _head_lines(record, table)
-    knee = find_recommended(front_table(table))
-    if knee is None:
+    front = front_table(table)
+    if front.empty:
         return "\n".join([*lines, "No trial has finished yet.", ""])
 
     # The recommendation, then each answer with its table.
-    lines += _recommendation_lines(record, knee)
-    findings = list_findings(record, table)
+    lines += _recommendation_lines(record, front, summary)
+    findings = list_findings(record, table, summary)
     for finding in findings:
         lines += [f"## {finding.question}", "", finding.words, ""]
         if finding.table is not None:
             lines.append(to_markdown(finding.table))
 
-    # The tables that belong to no answer.
+    # The race, and the tables that belong to no answer.
+    if summary is not None and summary.race is not None:
+        lines += ["## The race", "", describe_race(summary.race), ""]
     shown_names = {finding.table.name for finding in findings if finding.table is not None}
     for further in tables:
         if further.name not in shown_names:
@@ -83,13 +100,39 @@ def _head_lines(record: StudyRecord, table: pd.DataFrame) -> list[str]:
     return [*lines, f"Study `{record.name or 'study'}`, {describe_total(table)}.", ""]
 
 
-def _recommendation_lines(record: StudyRecord, knee: pd.Series) -> list[str]:
-    accuracies = [f"{format_percent(knee[f'{domain}_val'])} % on {dataset_label(record, domain)}" for domain in DOMAINS]
-    words = (
-        f"**{knee['strategy']}** (trial {knee['trial']}, alpha {knee['alpha']:g}): {', '.join(accuracies)}, on the "
-        f"validation images it was chosen by. Network: `{knee['model']}`."
-    )
-    return ["## Recommendation", "", words, ""]
+def _recommendation_lines(record: StudyRecord, front: pd.DataFrame, summary: SearchSummary | None) -> list[str]:
+    """Returns the section of the recommended network: what it is, its neighbours, and the rule."""
+    network = find_recommended(front)
+    lines = ["## Recommended network", ""]
+    if network is None:
+        lines += ["None, as the next section explains.", ""]
+    else:
+        lines += [_describe_recommended(record, network), ""]
+    for neighbour in describe_neighbours(record, front):
+        lines.append(f"- {neighbour}")
+    if lines[-1]:
+        lines.append("")
+    if summary is not None:
+        lines += [describe_rule(record, summary), ""]
+    return lines
+
+
+def _describe_recommended(record: StudyRecord, network: pd.Series) -> str:
+    """Returns which network is recommended, with its accuracies and its file."""
+    has_intervals = has_expectations(network)
+    accuracies = []
+    for domain in DOMAINS:
+        if has_intervals:
+            accuracies.append(describe_accuracy(record, network, domain))
+        else:
+            accuracies.append(f"{format_percent(network[f'{domain}_val'])} % on {dataset_label(record, domain)}")
+    measured = "on the validation images it was chosen by"
+    if has_intervals and record.results.find_point(network["model"]) is not None:
+        measured = "on test images (95 % intervals)"
+    elif has_intervals:
+        measured = "as expected with other people (90 % intervals)"
+    name = name_row(network)
+    return f"**{name[0].upper()}{name[1:]}**: {', '.join(accuracies)}, {measured}. Network: `{network['model']}`."
 
 
 def _table_lines(record: StudyRecord, table: Table) -> list[str]:

@@ -15,15 +15,25 @@ from study.reporting.figure_data import (
     FrontFigure,
     HypervolumeFigure,
     ImportanceFigure,
+    RaceFigure,
+    RecommendedPoint,
     StrategiesFigure,
     StrategyNetworks,
 )
-from study.reporting.figure_style import DOMAIN_COLOURS, INK, TITLES, style_of
+from study.reporting.figure_style import (
+    DOMAIN_COLOURS,
+    FINALISTS_LABEL,
+    FRONT_LABEL,
+    INK,
+    QUIET,
+    TITLES,
+    UNDECIDED_LABEL,
+    style_of,
+)
 from study.reporting.parallel_axes import Axis, ParallelFigure
 from study.reporting.wording import SYNTHETIC
 
 GOLDEN_RATIO = 0.618034
-QUIET = "#555555"
 
 
 def draw_plot(name: str, record: StudyRecord, data: FigureData) -> Figure:
@@ -54,7 +64,7 @@ def draw_plot(name: str, record: StudyRecord, data: FigureData) -> Figure:
 def _size_in_inches(data: FigureData) -> tuple[float, float]:
     if isinstance(data, FrontFigure | ConfirmedFigure):
         return 5.4, 4.8
-    if isinstance(data, HypervolumeFigure):
+    if isinstance(data, HypervolumeFigure | RaceFigure):
         return 5.4, 3.3
     if isinstance(data, ParallelFigure):
         return 9.6, 4.6
@@ -73,6 +83,8 @@ def _draw_content(figure: Figure, data: FigureData) -> None:
         _draw_strategies(figure, data)
     elif isinstance(data, ParallelFigure):
         _draw_parallel(figure, data)
+    elif isinstance(data, RaceFigure):
+        _draw_race(figure, data)
     else:
         _draw_importance(figure, data)
 
@@ -108,6 +120,11 @@ def _draw_front(figure: Figure, data: FrontFigure) -> None:
         _draw_baseline(axes, x, y)
         x_limits = _widen(x_limits, x)
         y_limits = _widen(y_limits, y)
+    if data.recommended is not None:
+        _draw_recommended(axes, data.recommended)
+        for x, y in data.recommended.ends:
+            x_limits = _widen(x_limits, x)
+            y_limits = _widen(y_limits, y)
 
     x_label, y_label = data.axis_labels
     axes.set(xlim=x_limits, ylim=y_limits, xlabel=_escape(x_label), ylabel=_escape(y_label))
@@ -139,6 +156,16 @@ def _scatter(axes: Axes, group: StrategyNetworks, chosen: np.ndarray, style: dic
     axes.scatter(group.points[chosen, 0], group.points[chosen, 1], **style)
 
 
+def _draw_recommended(axes: Axes, recommended: RecommendedPoint) -> None:
+    """Draws a ring around the recommended network, with its intervals where they are known."""
+    x, y = recommended.point
+    if recommended.lower is not None and recommended.upper is not None:
+        x_error = [[x - recommended.lower[0]], [recommended.upper[0] - x]]
+        y_error = [[y - recommended.lower[1]], [recommended.upper[1] - y]]
+        axes.errorbar(x, y, xerr=x_error, yerr=y_error, color=QUIET, linewidth=0.9, capsize=3, zorder=3)
+    axes.scatter(x, y, s=190, facecolors="none", edgecolors=INK, linewidths=1.6, zorder=5, label="recommended")
+
+
 def _draw_baseline(axes: Axes, x: float, y: float) -> None:
     box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
     axes.plot(x, y, "+", color=INK, markersize=15, markeredgewidth=2.2, zorder=5)
@@ -166,7 +193,7 @@ def _draw_confirmed(figure: Figure, data: ConfirmedFigure) -> None:
             named.add(point.strategy)
             style = style_of(point.strategy)
             axes.scatter([], [], s=36, marker=style.marker, color=style.colour, label=_escape(point.strategy))
-    axes.scatter([], [], s=26, facecolors="white", edgecolors=QUIET, label="on validation")
+    axes.scatter([], [], s=26, facecolors="white", edgecolors=QUIET, label="as the search judged it")
     axes.scatter([], [], s=40, facecolors="#bbbbbb", edgecolors=INK, label="of the front")
     x_label, y_label = data.axis_labels
     axes.set(xlabel=_escape(x_label), ylabel=_escape(y_label))
@@ -175,7 +202,7 @@ def _draw_confirmed(figure: Figure, data: ConfirmedFigure) -> None:
 
 
 def _draw_confirmed_point(axes: Axes, point: ConfirmedFigurePoint) -> None:
-    """Draws a network with its intervals, and a dotted line from where validation had put it."""
+    """Draws a network with its intervals, and a dotted line from where the search had put it."""
     colour = style_of(point.strategy).colour
     marker = style_of(point.strategy).marker
     x, y = point.test
@@ -226,7 +253,8 @@ def _draw_strategies(figure: Figure, data: StrategiesFigure) -> None:
         label = data.axis_labels[column].replace(" accuracy", "\naccuracy")
         axes.set_xlabel(_escape(label), fontsize=8.5)
         _add_grid(axes, "x")
-    figure.supxlabel("Bars: median and quartiles; dashed: baseline", fontsize=8, color=QUIET)
+    note = f"; {data.note}" if data.note else ""
+    figure.supxlabel(f"Bars: median and quartiles; dashed: baseline{note}", fontsize=8, color=QUIET)
 
 
 def _draw_distribution(axes: Axes, row: int, strategy: str, accuracies: np.ndarray) -> None:
@@ -273,6 +301,23 @@ def _draw_axis(axes: Axes, column: int, axis: Axis) -> None:
         )  # fmt: skip
 
 
+def _draw_race(figure: Figure, data: RaceFigure) -> None:
+    axes = figure.add_subplot()
+    lines = (
+        (FRONT_LABEL, data.front, DOMAIN_COLOURS["source"]),
+        (UNDECIDED_LABEL, data.undecided, DOMAIN_COLOURS["target"]),
+    )
+    for label, values, colour in lines:
+        axes.plot(data.trainings, values, "o-", color=colour, markersize=3, linewidth=1.8, label=label)
+    if data.finalists_from is not None:
+        axes.axvline(data.finalists_from, color=QUIET, linewidth=1, linestyle=(0, (3, 3)), label=FINALISTS_LABEL)
+    axes.set(xlabel="Trainings of the race", ylabel="Networks")
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _add_grid(axes)
+    figure.legend(loc="outside lower center", ncols=1, fontsize=9, handletextpad=0.6)
+
+
 def _draw_importance(figure: Figure, data: ImportanceFigure) -> None:
     axes = figure.add_subplot()
     rows = np.arange(len(data.ranking))[::-1]
@@ -283,7 +328,8 @@ def _draw_importance(figure: Figure, data: ImportanceFigure) -> None:
         label = _escape(data.labels[domain])
         axes.barh(centres, data.ranking[domain], height * 0.92, color=DOMAIN_COLOURS[domain], label=label)
     axes.set_yticks(rows, [_escape(name) for name in data.ranking["hyperparameter"]])
-    axes.set_xlabel("Share of importance for the best tenth of trials")
+    note = f"\n{data.note}" if data.note else ""
+    axes.set_xlabel(f"Share of importance for the best tenth of trials{note}")
     axes.set_xlim(left=0)
     _add_grid(axes, "x")
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)

@@ -51,8 +51,8 @@
     });
     chart.data.forEach(function (trace, index) {
       const change = trace.mode === "lines" ? {"line.color": inkColour()} : {"marker.line.color": inkColour()};
-      // The strategy BL and the baseline's cross are black, which would be lost on a dark page.
-      if (trace.name === "BL" || trace.name === "Baseline") {
+      // The strategy BL, the baseline's cross and the ring are black, which would be lost on a dark page.
+      if (trace.name === "BL" || trace.name === "Baseline" || trace.name === "Recommended") {
         change["marker.color"] = inkColour();
         change["textfont.color"] = inkColour();
       }
@@ -64,11 +64,19 @@
 
   function addAccuracies(trial) {
     const describe = function (domain) {
-      const before = data.baseline[domain];
+      const before = baselineOf(trial, domain);
       const comparison = before === null ? "" : " (baseline " + percent(before) + ")";
       return data.labels[domain] + " " + percent(trial[domain]) + comparison;
     };
-    addElement(panel, "p", DOMAINS.map(describe).join(", ") + ", on validation images.");
+    const images = trial.place.includes("fold") ? ", on the validation images of its fold." : ", on validation images.";
+    addElement(panel, "p", DOMAINS.map(describe).join(", ") + images);
+    if (trial.expected) addElement(panel, "p", trial.expected);
+  }
+
+  // A trial's target accuracy is that on its fold, so it is compared with the baseline's there.
+  function baselineOf(trial, domain) {
+    const ofFold = domain === "target" ? trial.baseline_target : null;
+    return isMissing(ofFold) ? data.baseline[domain] : ofFold;
   }
 
   function addHyperparameters(trial) {
@@ -92,7 +100,7 @@
     const plot = addElement(part, "div", null, "plot");
 
     // Loss on the left axis, accuracies on the right one, which begin with the baseline's at epoch 0.
-    const traces = DOMAINS.map((domain) => accuracyTrace(domain, epochs, rows[domain + "_val"]));
+    const traces = DOMAINS.map((domain) => accuracyTrace(trial, domain, epochs));
     if (rows.loss.some((value) => value !== null)) {
       traces.unshift({
         x: epochs,
@@ -120,8 +128,9 @@
     Plotly.newPlot(plot, traces, layout, {displayModeBar: false, responsive: true});
   }
 
-  function accuracyTrace(domain, epochs, accuracies) {
-    const points = [[0, data.baseline[domain]]].concat(epochs.map((epoch, index) => [epoch, accuracies[index]]));
+  function accuracyTrace(trial, domain, epochs) {
+    const accuracies = trial.curve[domain + "_val"];
+    const points = [[0, baselineOf(trial, domain)]].concat(epochs.map((epoch, index) => [epoch, accuracies[index]]));
     const measured = points.filter(([, accuracy]) => !isMissing(accuracy));
     return {
       x: measured.map(([epoch]) => epoch),
@@ -211,7 +220,7 @@
     shownNumber = number;
     list.value = number;
     panel.textContent = "";
-    addElement(panel, "h3", "Trial " + number + " · " + trial.strategy);
+    addElement(panel, "h3", "Trial " + number + " · " + trial.strategy + (trial.place ? " · " + trial.place : ""));
     addAccuracies(trial);
     addHyperparameters(trial);
     addInterpolatedNetworks(trial);
@@ -226,7 +235,8 @@
   Object.keys(data.trials).forEach(function (number) {
     const trial = data.trials[number];
     const mark = trial.front ? " · front" : "";
-    addElement(list, "option", number + " · " + trial.strategy + mark).value = number;
+    const place = trial.place ? " · " + trial.place : "";
+    addElement(list, "option", number + " · " + trial.strategy + place + mark).value = number;
   });
   list.addEventListener("change", () => showTrial(list.value));
 

@@ -65,11 +65,13 @@ def build_parallel_figure(table: pd.DataFrame) -> ParallelFigure:
     trials = finished_trials(table).reset_index(drop=True)
     trials = trials.assign(strategy=trials["strategy"].fillna("unknown").astype(str))
 
-    # Strategy and both objectives have axes; hyperparameters share the others.
+    # Strategy, rung and both objectives have axes; hyperparameters share the others.
     varied = [name for name in hyperparameter_names(trials) if trials[name].nunique() > 1]
     by_count = sorted(varied, key=lambda name: -trials[name].count())
-    most_common = by_count[: MOST_AXES - 3]
+    most_common = by_count[: MOST_AXES - 4]
     names = ["strategy", *(name for name in varied if name in most_common)]
+    if trials["rung"].nunique() > 1:
+        names.insert(1, "rung")
 
     axes = [_build_axis(name, trials[name]) for name in names]
     for objective, label in zip(OBJECTIVES, ("source %", "target %"), strict=True):

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from study.record import DOMAINS, StudyRecord
+from study.record import DOMAINS, StudyRecord, number
 from study.reporting.figure_data import (
     ConfirmedFigure,
     ConfirmedFigurePoint,
@@ -16,12 +16,23 @@ from study.reporting.figure_data import (
     FrontFigure,
     HypervolumeFigure,
     ImportanceFigure,
+    RaceFigure,
+    RecommendedPoint,
     StrategiesFigure,
     StrategyNetworks,
 )
-from study.reporting.figure_style import DOMAIN_COLOURS, INK, TITLES, style_of
+from study.reporting.figure_style import (
+    DOMAIN_COLOURS,
+    FINALISTS_LABEL,
+    FRONT_LABEL,
+    INK,
+    QUIET,
+    TITLES,
+    UNDECIDED_LABEL,
+    style_of,
+)
 from study.reporting.parallel_axes import ABSENT, ParallelFigure
-from study.reporting.wording import SYNTHETIC, format_percent, format_value
+from study.reporting.wording import SYNTHETIC, count_of, expected_text, format_percent, format_value
 from study.trials import OBJECTIVES, hyperparameter_names, interpolation_name
 
 # Only buttons that work offline: plotly's own set has some that send the chart to a server.
@@ -70,6 +81,8 @@ def draw_chart(data: FigureData) -> go.Figure:
         return _draw_strategies(data)
     if isinstance(data, ParallelFigure):
         return _draw_parallel(data)
+    if isinstance(data, RaceFigure):
+        return _draw_race(data)
     return _draw_importance(data)
 
 
@@ -96,9 +109,20 @@ def hover_texts(networks: pd.DataFrame) -> list[str]:
 
         source, target = (format_percent(network[objective]) for objective in OBJECTIVES)
         objectives = f"source {source} % · target {target} %"
+        if number(network.get("target_lower")) is not None:
+            source, target = (expected_text(network, domain) for domain in DOMAINS)
+            probability = format_percent(network["probability"], 0)
+            objectives = f"expected: source {source} % · target {target} % · on the front {probability} %"
+            objectives += f"<br>rung {network['rung']}, {_describe_trainings(network)}"
         hyperparameters = [f"{_escape(name)}: {_escape(format_value(network[name]))}" for name in names]
         texts.append("<br>".join([head, objectives, *hyperparameters]))
     return texts
+
+
+def _describe_trainings(network: dict[Any, Any]) -> str:
+    """Returns "5 trainings on 3 folds", by which a network was judged."""
+    trainings = count_of(int(network["trainings"]), "training")
+    return f"{trainings} on {count_of(int(network['folds']), 'fold')}"
 
 
 # The front.
@@ -114,11 +138,15 @@ def _draw_front(data: FrontFigure) -> go.Figure:
         _add_networks(chart, group)
     if data.baseline is not None:
         _add_baseline(chart, data.baseline)
+    if data.recommended is not None:
+        _add_recommended(chart, data.recommended)
 
     # The axes: all points are in view, with some room around them; the border may leave the view.
     points = np.vstack([np.empty((0, 2)), *(group.points for group in data.groups)])
     if data.baseline is not None:
         points = np.vstack([points, data.baseline])
+    if data.recommended is not None:
+        points = np.vstack([points, *data.recommended.ends])
     low = points.min(axis=0)
     high = points.max(axis=0)
     room = np.maximum(0.06 * (high - low), 1)
@@ -180,6 +208,26 @@ def _add_baseline(chart: go.Figure, baseline: tuple[float, float]) -> None:
     )
 
 
+def _add_recommended(chart: go.Figure, recommended: RecommendedPoint) -> None:
+    """Adds a ring around the recommended network, with its intervals where they are known."""
+    errors: dict[str, Any] = {}
+    if recommended.lower is not None and recommended.upper is not None:
+        for axis, mean, low, high in zip(
+            ("error_x", "error_y"), recommended.point, recommended.lower, recommended.upper, strict=True
+        ):
+            errors[axis] = {"array": [high - mean], "arrayminus": [mean - low], "thickness": 1, "color": QUIET}
+    marker = {"symbol": "circle-open", "size": 24, "color": INK, "line": {"width": 2.4, "color": INK}}
+    chart.add_scatter(
+        x=[recommended.point[0]],
+        y=[recommended.point[1]],
+        mode="markers",
+        name="Recommended",
+        marker=marker,
+        hoverinfo="skip",
+        **errors,
+    )
+
+
 # The other figures.
 
 
@@ -228,6 +276,8 @@ def _draw_strategies(data: StrategiesFigure) -> go.Figure:
         if data.baseline is not None:
             chart.add_vline(x=data.baseline[column], line={"dash": "dash", "width": 1}, **panel)
         label = _escape(data.axis_labels[column]).replace(" accuracy", "<br>accuracy")
+        if data.note:
+            label += f"<br>{data.note}"
         chart.update_xaxes(title=label, **panel)
     return chart.update_yaxes(autorange="reversed")
 
@@ -276,6 +326,20 @@ def _draw_parallel(data: ParallelFigure) -> go.Figure:
     return go.Figure(lines).update_layout(font={"size": 11})
 
 
+def _draw_race(data: RaceFigure) -> go.Figure:
+    chart = go.Figure()
+    for name, values, colour in (
+        (FRONT_LABEL, data.front, DOMAIN_COLOURS["source"]),
+        (UNDECIDED_LABEL, data.undecided, DOMAIN_COLOURS["target"]),
+    ):
+        line = {"color": colour, "width": 2}
+        chart.add_scatter(x=data.trainings, y=values, mode="lines+markers", name=name, line=line, marker={"size": 5})
+    if data.finalists_from is not None:
+        chart.add_vline(x=data.finalists_from, line={"dash": "dash", "width": 1}, annotation_text=FINALISTS_LABEL)
+    chart.update_layout(legend={"orientation": "h", "y": -0.16, "yanchor": "top"})
+    return chart.update_layout(xaxis_title="Trainings of the race", yaxis_title="Networks", yaxis_rangemode="tozero")
+
+
 def _draw_importance(data: ImportanceFigure) -> go.Figure:
     names = [_escape(name) for name in data.ranking["hyperparameter"]]
     chart = go.Figure()
@@ -283,5 +347,8 @@ def _draw_importance(data: ImportanceFigure) -> go.Figure:
         if domain in data.ranking:
             label = _escape(data.labels[domain])
             chart.add_bar(x=data.ranking[domain], y=names, orientation="h", name=label, marker_color=colour)
-    chart.update_layout(barmode="group", xaxis_title="Share of importance for the best tenth of trials")
+    title = "Share of importance for the best tenth of trials"
+    if data.note:
+        title += f"<br>{data.note}"
+    chart.update_layout(barmode="group", xaxis_title=title)
     return chart.update_yaxes(autorange="reversed")

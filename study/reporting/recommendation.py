@@ -1,17 +1,42 @@
 """The recommended network as report.html shows it: what it is, how sure that is, and its figures on cards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
-from study.fronts import candidate_networks, find_recommended, front_table, hypervolume_over_trials
+from study.cli import command_line
+from study.fronts import (
+    candidate_networks,
+    count_non_dominated,
+    find_recommended,
+    front_table,
+    hypervolume_over_trials,
+)
 from study.record import DOMAINS, StudyRecord
 from study.reporting.certainty import describe_certainty
+from study.reporting.expectations import describe_file, describe_neighbours, describe_rule, has_expectations
+from study.reporting.findings import describe_nothing
 from study.reporting.significance import change_text
 from study.reporting.tables import varied_hyperparameters
-from study.reporting.wording import dataset_label, describe_interpolation, describe_total, format_percent, format_value
+from study.reporting.wording import (
+    dataset_label,
+    describe_interpolation,
+    describe_total,
+    format_percent,
+    format_value,
+    points_text,
+)
+from study.search.summary import SearchSummary
 from study.stored_results import Row
 from study.trials import STATES, hypervolume_reference
+
+KNEE_RULE = (
+    "The recommendation is the knee of the front: the trial that stands out furthest above the line between the "
+    "front's two ends, or, where none does, dominates most. It is a single training, chosen as the best of many on "
+    "validation images, and so tends to look better than it is."
+)
+"""The rule of a study whose trials stored no answers."""
 
 
 @dataclass(frozen=True)
@@ -31,44 +56,79 @@ class Card:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The network that the report tells the user to take.
+    """The network that the report tells the user to take, or why it names none.
 
     Attributes:
-        strategy: Its strategy.
-        trial: Number of the trial that trained it.
+        strategy: Its strategy; empty where nothing is recommended, as are the next three.
+        trial: Number of the trial that trained it; None where nothing is recommended.
         interpolation: Where it lies between the baseline and the trial's end; empty at the end.
         hyperparameters: Those that vary over the study, with their values, in a line.
-        certainty: How much it can be relied on, in sentences.
+        certainty: How much it can be relied on, in sentences; where nothing is recommended, why and what to do.
         cards: Its figures, and the study's.
+        rule: The rule by which it is chosen.
+        file: Its file, relative to the study's folder; empty where nothing is recommended.
+        about_file: What the file holds, in a sentence; empty where that is not known.
+        command: The command that has it recognise expressions; empty where nothing is recommended.
+        neighbours: A sentence for each of its neighbours on the front.
     """
 
     strategy: str
-    trial: int
+    trial: int | None
     interpolation: str
     hyperparameters: str
     certainty: str
     cards: list[Card]
+    rule: str
+    file: str = ""
+    about_file: str = ""
+    command: str = ""
+    neighbours: list[str] = field(default_factory=list)
 
 
-def build_recommendation(record: StudyRecord, table: pd.DataFrame) -> Recommendation | None:
-    """Returns the recommended network, None where no trial has finished.
+def build_recommendation(
+    record: StudyRecord, table: pd.DataFrame, summary: SearchSummary | None = None
+) -> Recommendation | None:
+    """Returns the recommended network, or why there is none; None where no trial has finished.
 
     Args:
         record: The study's record.
         table: Trials, of `study.trials.trials_table`.
+        summary: What the search found; None for a study whose trials stored no answers.
     """
-    knee = find_recommended(front_table(table))
-    if knee is None:
+    front = front_table(table)
+    if front.empty:
         return None
-    alpha = describe_interpolation(knee["alpha"], knee.get("alpha_slope", 0.0))
+    rule = KNEE_RULE if summary is None else describe_rule(record, summary)
+    search_cards = _search_cards(record, table, summary)
+    network = find_recommended(front)
+    if network is None:
+        why = describe_nothing(record, table, summary)
+        return Recommendation("", None, "", "", why, search_cards, rule)
+
+    alpha = describe_interpolation(network["alpha"], network.get("alpha_slope", 0.0))
     return Recommendation(
-        strategy=knee["strategy"],
-        trial=knee["trial"],
+        strategy=network["strategy"],
+        trial=network["trial"],
         interpolation="" if alpha == "1" else alpha,
-        hyperparameters=_varied_hyperparameters(knee, table),
-        certainty=describe_certainty(record, table, knee),
-        cards=[*_accuracy_cards(record, knee), *_search_cards(record, table)],
+        hyperparameters=_varied_hyperparameters(network, table),
+        certainty=describe_certainty(record, table, network, summary),
+        cards=[*_accuracy_cards(record, network, summary), *search_cards],
+        rule=rule,
+        file=network["model"],
+        about_file="" if summary is None else describe_file(network, summary),
+        command=_predict_command(record, network["model"]),
+        neighbours=describe_neighbours(record, front),
     )
+
+
+def _predict_command(record: StudyRecord, model: str) -> str:
+    """Returns the command by which a network recognises expressions, from where the study was run."""
+    out = record.options.get("out")
+    folder = Path(out if isinstance(out, str) else "runs") / (record.name or "STUDY")
+    words = [str(folder / model), "FACE.png"]
+    if record.options.get("equalise") is True:
+        words.append("--equalise")
+    return command_line("study.predict", words)
 
 
 def count_states(table: pd.DataFrame) -> str:
@@ -77,22 +137,24 @@ def count_states(table: pd.DataFrame) -> str:
     return ", ".join(counts)
 
 
-def _varied_hyperparameters(knee: pd.Series, table: pd.DataFrame) -> str:
+def _varied_hyperparameters(network: pd.Series, table: pd.DataFrame) -> str:
     """Returns the hyperparameters that vary over the study; the others are no choice."""
     names = varied_hyperparameters(table)
-    values = [f"{name} {format_value(knee[name])}" for name in names if name in knee]
+    values = [f"{name} {format_value(network[name])}" for name in names if name in network]
     return ", ".join(values) or "no hyperparameter varied"
 
 
-def _accuracy_cards(record: StudyRecord, knee: pd.Series) -> list[Card]:
-    """Returns a card for each domain: on test images where the network was confirmed, else on validation images."""
-    point = record.results.find_point(knee["model"])
+def _accuracy_cards(record: StudyRecord, network: pd.Series, summary: SearchSummary | None) -> list[Card]:
+    """Returns a card for each domain: on test images where the network was confirmed, else what validation says."""
+    point = record.results.find_point(network["model"])
     if point is not None and "target_change" in point:
         return [_tested_card(record, point, domain) for domain in DOMAINS]
+    if summary is not None and has_expectations(network):
+        return _expected_cards(record, network, summary)
 
     source, target = (dataset_label(record, domain) for domain in DOMAINS)
-    source_accuracy = f"{format_percent(knee['source_val'])} %"
-    target_accuracy = f"{format_percent(knee['target_val'])} %"
+    source_accuracy = f"{format_percent(network['source_val'])} %"
+    target_accuracy = f"{format_percent(network['target_val'])} %"
     baseline = record.baseline.accuracies
     if baseline is None:
         return [
@@ -101,8 +163,8 @@ def _accuracy_cards(record: StudyRecord, knee: pd.Series) -> list[Card]:
         ]
 
     baseline_source, baseline_target = baseline
-    retention = knee["source_val"] / baseline_source if baseline_source else None
-    change = 100 * (knee["target_val"] - baseline_target)
+    retention = network["source_val"] / baseline_source if baseline_source else None
+    change = 100 * (network["target_val"] - baseline_target)
     return [
         Card(
             f"{source} kept, on validation",
@@ -128,16 +190,37 @@ def _tested_card(record: StudyRecord, point: Row, domain: str) -> Card:
     )
 
 
-def _search_cards(record: StudyRecord, table: pd.DataFrame) -> list[Card]:
-    """Returns what the search cost, and what interpolated networks added where there are any."""
-    front_size = len(front_table(table))
+def _expected_cards(record: StudyRecord, network: pd.Series, summary: SearchSummary) -> list[Card]:
+    """Returns what is expected of the recommended network on both domains, and how sure its place on the front is."""
+    cards = []
+    baselines = {"source": record.baseline.source_val, "target": record.baseline.target_val}
+    for domain in DOMAINS:
+        low, high = (format_percent(network[f"{domain}_{end}"]) for end in ("lower", "upper"))
+        detail = f"{low} to {high} % (90 % interval); baseline {format_percent(baselines[domain])} %"
+        if summary.recommended is not None:
+            gain = summary.recommended.gains[domain]
+            detail += f", change {points_text(gain.mean, gain.lower, gain.upper)} points"
+        title = f"{dataset_label(record, domain)} expected"
+        cards.append(Card(title, f"{format_percent(network[f'{domain}_val'])} %", f"{detail}; not tested"))
+    probability = f"{format_percent(network['probability'], 0)} %"
+    cards.append(Card("On the front", probability, "probability that no other network is better on both"))
+    return cards
+
+
+def _search_cards(record: StudyRecord, table: pd.DataFrame, summary: SearchSummary | None) -> list[Card]:
+    """Returns what the search cost and reached, and what interpolated networks added where there are any."""
+    front_size = count_non_dominated(front_table(table))
     cards = [Card("Search", describe_total(table), f"{count_states(table)}; {front_size} on the front")]
+    if summary is not None:
+        detail = f"observed {summary.observed_hypervolume:.4f}: {summary.optimism:+.4f} of optimism"
+        cards.append(Card("Hypervolume of the expected front", f"{summary.hypervolume:.4f}", detail))
 
     has_interpolated = (candidate_networks(table)["search_alpha"] < 1).any()
     if has_interpolated:
         reference = hypervolume_reference(record)
         of_all = hypervolume_over_trials(table, reference)[-1]
         of_ends = hypervolume_over_trials(table, reference, with_interpolated=False)[-1]
-        detail = f"to the hypervolume of {of_ends:.4f} of the trials' ends, on validation"
+        measured = "on validation" if summary is None else "as expected"
+        detail = f"to the hypervolume of {of_ends:.4f} of the trials' ends, {measured}"
         cards.append(Card("Interpolation added", f"{of_all - of_ends:.4f}", detail))
     return cards

@@ -7,12 +7,18 @@ import pandas as pd
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
-from study.fronts import candidate_networks, model_names
+from study.fronts import candidate_networks, first_rung_networks, has_expectations, model_names
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import LEVELS, Table
-from study.reporting.wording import dataset_label, format_percent, interval_text, points_text
+from study.reporting.wording import (
+    dataset_label,
+    describe_interpolation,
+    format_percent,
+    interval_text,
+    points_text,
+)
 from study.stored_results import Row
-from study.trials import OBJECTIVES, RUNG_COLUMN, finished_trials, interpolation_name, rung_shares
+from study.trials import OBJECTIVES, RUNG_COLUMN, finished_trials, rung_shares
 
 SHOWN_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
 """The last convolution of each block, and the layer before the last."""
@@ -104,12 +110,17 @@ def build_retention_table(record: StudyRecord, table: pd.DataFrame) -> Table | N
         "The best on the target by how much of the source accuracy must stay, chosen on validation images, which "
         "flatters what is chosen."
     )
+    if has_expectations(table):
+        caption = (
+            "The best expected accuracy on the target by how much of the source accuracy must stay, over networks of "
+            "all rungs, whose budgets differ."
+        )
     return Table("retention", caption, head, rows)
 
 
 def _network_cells(network: pd.Series) -> list[Any]:
     """Returns a network's strategy, trial, place between the baseline and the trial's end, and both accuracies."""
-    alpha = interpolation_name(network["search_alpha"], network["search_slope"])
+    alpha = describe_interpolation(network["search_alpha"], network["search_slope"])
     accuracies = [format_percent(network[objective]) for objective in OBJECTIVES]
     return [network["strategy"], network["number"], alpha, *accuracies]
 
@@ -163,8 +174,8 @@ def _expression_row(name: str, before: Row, after: Row) -> list[str]:
 
 
 def build_freezing_table(table: pd.DataFrame) -> Table | None:
-    """Returns what trials reached by how many layers they froze; None where all froze equally many."""
-    finished = finished_trials(table)
+    """Returns what the first rung reached by how many layers were frozen; None where all froze equally many."""
+    finished = first_rung_networks(table)
     if "frozen_layers" not in finished or finished["frozen_layers"].nunique() < 2:
         return None
     bins = pd.cut(pd.to_numeric(finished["frozen_layers"]), list(FREEZING_BINS))
@@ -178,11 +189,13 @@ def build_freezing_table(table: pd.DataFrame) -> Table | None:
         for objective in OBJECTIVES:
             accuracies += [format_percent(group[objective].median()), format_percent(group[objective].max())]
         rows.append([label, len(group), *accuracies])
-    head = ["Frozen layers", "Trials", "Source % median", "best", "Target % median", "best"]
+    head = ["Frozen layers", "Configurations", "Source % median", "best", "Target % median", "best"]
     caption = (
-        "Accuracy on validation images by how many layers were frozen; trials differ in other hyperparameters as well, "
-        "and the best of more trials is higher."
+        "Accuracy on validation images by how many layers were frozen; configurations differ in other hyperparameters "
+        "as well, and the best of more is higher."
     )
+    if table["rung"].nunique() > 1:
+        caption += " First rung alone, where all had the same budget."
     return Table("freezing", caption, head, rows)
 
 

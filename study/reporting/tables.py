@@ -5,12 +5,14 @@ from typing import Any
 
 import pandas as pd
 
-from study.fronts import front_table, strategies_table
+from study.fronts import front_table, has_expectations, strategies_table
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.wording import (
     dataset_label,
     describe_interpolation,
     evaluated_before,
+    expected_text,
+    file_interval_text,
     format_percent,
     format_value,
     interval_text,
@@ -108,6 +110,13 @@ def build_strategies_table(record: StudyRecord, table: pd.DataFrame) -> Table:
     head = [_strategy_heading(str(column)) for column in strategies.columns]
     rows = [[_strategy_cell(value) for value in row] for row in strategies.itertuples(index=False)]
     caption = "On validation images; each is the best of its strategy's trials, and the best of more trials is higher."
+    if has_expectations(table):
+        caption = (
+            "Expected accuracies of adapted networks; each is the best of its strategy's, and the best of more is "
+            "higher."
+        )
+    if table["rung"].nunique() > 1:
+        caption += " Networks of all rungs count, whose budgets differ."
     return Table("strategies", caption, head, rows)
 
 
@@ -146,10 +155,12 @@ def build_unfinished_table(table: pd.DataFrame) -> Table | None:
 
 
 def build_front_table(record: StudyRecord, table: pd.DataFrame) -> Table:
-    """Returns the front on validation images, with the hyperparameters that vary over the study."""
+    """Returns the front with the hyperparameters that vary over the study; with what is expected of its networks."""
     front = front_table(table)
     on_front = hyperparameter_names(front)
     varied = [name for name in on_front if name in varied_hyperparameters(table)]
+    if "role" in front:
+        return _expected_front_table(record, front, varied)
 
     rows: list[list[Any]] = []
     for network in front.to_dict("records"):
@@ -161,6 +172,36 @@ def build_front_table(record: StudyRecord, table: pd.DataFrame) -> Table:
     accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
     head = ["Trial", "Strategy", "Alpha", *accuracy_labels, *(name.replace("_", " ") for name in varied)]
     return Table("front", "The front: accuracy on validation images, and the hyperparameters that varied.", head, rows)
+
+
+def _expected_front_table(record: StudyRecord, front: pd.DataFrame, varied: list[str]) -> Table:
+    """Returns a front with expected accuracies, their intervals and how sure each network's place is.
+
+    Args:
+        record: The study's record.
+        front: Of `study.fronts.front_table`.
+        varied: The hyperparameters that vary over the study.
+    """
+    rows: list[list[Any]] = []
+    for network in front.to_dict("records"):
+        alpha = describe_interpolation(network["alpha"], network.get("alpha_slope", 0.0))
+        accuracies = [expected_text(network, domain) for domain in DOMAINS]
+        probability = format_percent(network["probability"], 0)
+        counts = [network["rung"], int(network["folds"]), int(network["trainings"])]
+        values = [format_value(network[name]) for name in varied]
+        role = network["role"] or "–"
+        rows.append([network["trial"], network["strategy"], alpha, role, *accuracies, probability, *counts, *values])
+
+    accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
+    head = ["Trial", "Strategy", "Alpha", "Role", *accuracy_labels, "On front %", "Rung", "Folds", "Trainings"]
+    head += [name.replace("_", " ") for name in varied]
+    caption = (
+        "The front of expected accuracies, with 90 % intervals for other people and trainings. On front: the "
+        "probability that no other network is better on both datasets. Rung: of the budget; folds and trainings: what "
+        "the expectation rests on (the baseline, BL, needs none). Role: the recommended network and its neighbours. "
+        "Then the hyperparameters that varied."
+    )
+    return Table("front", caption, head, rows)
 
 
 def build_confirmed_table(record: StudyRecord) -> Table:
@@ -177,14 +218,22 @@ def build_confirmed_table(record: StudyRecord) -> Table:
         "(Holm). Again: validation accuracy of the new trainings, which nothing was chosen by."
         f"{_budget_note(record)}{evaluated_before(record)}"
     )
-    return Table("confirmed", caption, head, [_confirmed_row(point) for point in record.results.points])
+    rows = [_confirmed_row(point) for point in record.results.points]
+
+    # The very networks that the study hands over, where they were tested.
+    of_files = [[file_interval_text(point, domain) or "–" for domain in DOMAINS] for point in record.results.points]
+    if any(cell != "–" for cells in of_files for cell in cells):
+        head += [f"{label} in the file" for label in accuracy_labels]
+        rows = [row + cells for row, cells in zip(rows, of_files, strict=True)]
+        caption += " In the file: the very network that the study hands over."
+    return Table("confirmed", caption, head, rows)
 
 
 def _budget_note(record: StudyRecord) -> str:
     """Returns whose budgets differ in a confirmation, with a space before; nothing for a study with one rung."""
     if count_rungs(record) == 1:
         return ""
-    return " Named strategies have the budget of the first rung; trials have that of the rung they were trained on."
+    return " Named strategies have the largest budget on the front; trials have that of the rung they were trained on."
 
 
 def _confirmed_row(point: Row) -> list[Any]:

@@ -11,7 +11,15 @@ from fer.layers import LAYERS
 from study.fronts import candidate_networks, find_recommended, front_table, is_on_front
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import varied_hyperparameters
-from study.reporting.wording import dataset_label, describe_interpolation, format_value
+from study.reporting.wording import (
+    count_of,
+    dataset_label,
+    describe_interpolation,
+    expected_text,
+    format_percent,
+    format_value,
+)
+from study.search.plan import SearchPlan
 from study.trial_attributes import TrialAttributes
 from study.trials import counted_trials, finished_trials, model_file
 
@@ -31,7 +39,9 @@ def collect_trial_details(record: StudyRecord, table: pd.DataFrame, trials: Iter
         trials: The Optuna trials themselves, whose curves and confusion matrices no table has.
     """
     front = front_table(table)
-    knee = find_recommended(front)
+    recommended = find_recommended(front)
+    if recommended is None and not front.empty:
+        recommended = front.iloc[-1]
     return {
         "labels": {domain: dataset_label(record, domain) for domain in DOMAINS},
         "expressions": list(EXPRESSIONS),
@@ -41,7 +51,7 @@ def collect_trial_details(record: StudyRecord, table: pd.DataFrame, trials: Iter
             "target": record.baseline.target_val,
             "confusion": record.baseline.confusion,
         },
-        "first": None if knee is None else int(knee["trial"]),
+        "first": None if recommended is None else int(recommended["trial"]),
         "trials": _details_by_number(record, table, front, trials),
     }
 
@@ -51,7 +61,10 @@ def _details_by_number(
 ) -> dict[str, dict[str, Any]]:
     trial_by_number = {trial.number: trial for trial in counted_trials(trials)}
     interpolated = _interpolated_by_number(table, front)
+    expected = _expected_by_number(record, table)
     names = varied_hyperparameters(table)
+    plan = SearchPlan.of(record)
+    has_rungs = table["rung"].nunique() > 1
 
     # The front's trials come first where there are too many.
     finished = finished_trials(table)
@@ -63,6 +76,10 @@ def _details_by_number(
         trial_number = row["number"]
         trial_details = _trial_details(row, trial_by_number[trial_number], names, record)
         trial_details["interpolated"] = interpolated.get(trial_number, [])
+        trial_details["expected"] = expected.get(trial_number)
+        trial_details["place"] = _describe_place(row, plan, has_rungs)
+        if plan.images is not None and 0 <= row["fold"] < plan.folds:
+            trial_details["baseline_target"] = _round(plan.baseline_of_folds[row["fold"]])
         details[str(trial_number)] = trial_details
     return details
 
@@ -89,6 +106,43 @@ def _trial_details(row: Mapping[Any, Any], trial: FrozenTrial, names: list[str],
         "retention": [_round(row.get(f"retention_{name}")) for name in EXPRESSIONS],
         "cka": record.results.find_layer_similarity(model_file(row["number"])),
     }
+
+
+def _describe_place(row: Mapping[Any, Any], plan: SearchPlan, has_rungs: bool) -> str:
+    """Returns "rung 2, fold 1 of 5, repeat 1, of the race", as far as the study has these.
+
+    Args:
+        row: The trial's row of the table by column.
+        plan: Of the study.
+        has_rungs: Whether the study's trials are on several rungs.
+    """
+    words = []
+    if has_rungs:
+        words.append(f"rung {row['rung']}")
+    if plan.folds > 1:
+        words.append(f"fold {row['fold'] + 1} of {plan.folds}")
+    if row["repeat"]:
+        words.append(f"repeat {row['repeat']}")
+    if row["race"]:
+        words.append("of the race")
+    return ", ".join(words)
+
+
+def _expected_by_number(record: StudyRecord, table: pd.DataFrame) -> dict[int, str]:
+    """Returns what is expected of the adapted network of each recipe, by the number of its first trial."""
+    networks = candidate_networks(table)
+    if "probability" not in networks:
+        return {}
+    sentences = {}
+    is_trained = (networks["search_alpha"] == 1) & (networks["trainings"] > 0)
+    for network in networks[is_trained].to_dict("records"):
+        accuracies = [f"{dataset_label(record, domain)} {expected_text(network, domain)} %" for domain in DOMAINS]
+        sentences[network["number"]] = (
+            f"Expected from {count_of(int(network['trainings']), 'training')} on "
+            f"{count_of(int(network['folds']), 'fold')}: {', '.join(accuracies)}; on the front with a probability of "
+            f"{format_percent(network['probability'], 0)} %."
+        )
+    return sentences
 
 
 def _interpolated_by_number(table: pd.DataFrame, front: pd.DataFrame) -> dict[int, list[dict[str, Any]]]:

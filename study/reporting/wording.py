@@ -1,13 +1,15 @@
 """How a study's facts are put into words, the same in figures, pages, on the terminal and in MLflow."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
 from fer.errors import printable, shorten
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord, number
+from study.search.stored_answers import ValidationImages
 from study.stored_results import Row
 from study.trials import count_rungs
 
@@ -51,25 +53,59 @@ def dataset_label(record: StudyRecord, domain: str) -> str:
 
 def objective_label(record: StudyRecord, domain: str) -> str:
     """Returns what an axis with the objective on "source" or "target" is called, with how it was measured."""
+    label = dataset_label(record, domain)
+    if has_stored_answers(record):
+        return f"Expected {domain} accuracy (%) — {label}"
     folds = record.options.get("folds")
     over = f", {folds} folds" if folds else ""
-    return f"{domain.capitalize()} validation accuracy (%){over} — {dataset_label(record, domain)}"
+    return f"{domain.capitalize()} validation accuracy (%){over} — {label}"
 
 
 # Sentences about a study.
 
 
+def has_stored_answers(record: StudyRecord) -> bool:
+    """Returns whether a study's networks are judged by their answers to each image; those of older studies are not."""
+    return ValidationImages.from_json(record.baseline.answers) is not None
+
+
 def folds_sentence(record: StudyRecord) -> str:
     """Returns what is to be said about the method of a study with folds, with a space before; nothing for others."""
     folds = record.options.get("folds")
+    if has_stored_answers(record):
+        return _expectations_sentence(folds if isinstance(folds, int) else 1)
     if not folds:
         return ""
+    # An older study, each of whose trials was trained on every fold.
     return (
         f" Every trial was {folds} trainings, each with the whole budget and another fold of the target's training and "
         "validation images, divided by subject where subjects are known, in validation: target accuracy is the share "
         "of all these images that a network which saw nobody of them got right, source accuracy the mean of the "
         f"{folds} networks. Dominated trials stop after the first half of the folds. The networks kept are those of "
         "the first fold."
+    )
+
+
+def _expectations_sentence(folds: int) -> str:
+    """Returns how a study with answers to each image judges its networks, with a space before.
+
+    Args:
+        folds: Of the target; 1 where its own validation images judge.
+    """
+    divided = ""
+    if folds > 1:
+        divided = (
+            f" The target's training and validation images are divided into {folds} folds, by subject where subjects "
+            "are known. Every trial is one training, which leaves one fold out and is judged by it; the folds take "
+            "turns. A configuration on a rung is one recipe, whatever folds and seeds it was trained on. The "
+            "baseline's accuracy on the target is that on the images of all folds."
+        )
+    return (
+        f"{divided} Expected accuracies are the baseline's plus the gain that a network showed on the same images, "
+        "freed of what folds add to all networks and drawn to what other networks gained as far as the noise demands; "
+        "intervals (90 %) are about other people and other trainings. The front, its hypervolume and the "
+        "recommendation are those of expected accuracies. The network in a file is the average of the weights of its "
+        "recipe's trainings."
     )
 
 
@@ -81,20 +117,23 @@ def rungs_sentence(record: StudyRecord) -> str:
     factors = ", ".join(str(budget_factor(rung)) for rung in range(2, rungs + 1))
     return (
         " Every configuration was trained with the budget of the first rung; whatever was among the best third of a "
-        f"rung, by non-domination, was trained again on the next (rungs of {factors} times that budget). Each of these "
-        "trainings is a trial, all compete for the front, and only trials of one rung had equal budgets. A "
-        "confirmation trains a network of the front with the budget that it had, and a named strategy with that of the "
-        "first rung: where the front's budget is larger, their difference is one of budgets as well."
+        f"rung, by non-domination, was trained again on the next (rungs of {factors} times that budget). Networks of "
+        "all rungs compete for the front, and only trainings of one rung had equal budgets, so comparisons of "
+        "strategies, freezing and the importance of hyperparameters are those of the first rung, which every "
+        "configuration was trained on. A confirmation trains a network of the front with the budget that it had, and a "
+        "named strategy with the largest budget on the front."
     )
 
 
 def describe_total(table: pd.DataFrame) -> str:
     """Returns how many trials a table has, and of how many configurations where these are fewer.
 
+    Every configuration has one trial on the first rung that no race asked for.
+
     Args:
         table: Of `study.trials.trials_table`.
     """
-    configurations = int((table["rung"] == 1).sum())
+    configurations = int(((table["rung"] == 1) & ~table["race"].astype(bool)).sum())
     if configurations == len(table):
         return f"{len(table)} trials"
     return f"{len(table)} trials of {configurations} configurations"
@@ -192,6 +231,38 @@ def interval_text(point: Row, domain: str) -> str:
     return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
 
 
+def file_interval_text(point: Row, domain: str) -> str:
+    """Returns "61.2 [58.0, 64.1]", the test accuracy of the very network that is handed over; empty if not tested."""
+    names = ("handed_over", "handed_over_lower", "handed_over_upper")
+    values = [number(point.get(f"{domain}_{name}")) for name in names]
+    if any(value is None for value in values):
+        return ""
+    mean, low, high = (format_percent(value) for value in values)
+    return f"{mean} [{low}, {high}]"
+
+
+def expected_text(network: Mapping[Any, Any] | pd.Series, domain: str) -> str:
+    """Returns "61.2 [58.0, 64.1]", a network's expected accuracy in per cent with its 90 % interval.
+
+    Args:
+        network: A row of `study.fronts.front_table` with what is expected of the network.
+        domain: "source" or "target".
+    """
+    mean, low, high = (format_percent(network[f"{domain}_{name}"]) for name in ("val", "lower", "upper"))
+    return f"{mean} [{low}, {high}]"
+
+
 def count_seeds(seeds: int) -> str:
     """Returns "1 seed", or "5 seeds"."""
-    return "1 seed" if seeds == 1 else f"{seeds} seeds"
+    return count_of(seeds, "seed")
+
+
+def count_of(number_of: int, noun: str, plural: str | None = None) -> str:
+    """Returns a number with its noun: "1 seed", "1,200 images", "2 people".
+
+    Args:
+        number_of: How many.
+        noun: What one is called.
+        plural: What several are called; by default the noun with an s.
+    """
+    return f"1 {noun}" if number_of == 1 else f"{number_of:,} {plural or noun + 's'}"

@@ -19,6 +19,7 @@ from study.reading_record import readable_record
 from study.record import StudyRecord
 from study.redaction import hide_secrets, one_line
 from study.search.expected_table import expected_table
+from study.search.summary import read_search
 from study.tracking import client as mlflow_client
 from study.tracking import models, payloads
 from study.trials import counted_trials, read_counted_trials
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 RETRY_SECONDS = 30.0
 """How long nothing is tried after a failure."""
 EXPORTS = ("pareto.html", "pareto.png", "pareto.svg", "hypervolume.png", "strategies.png", "importance.png",
-           "confirmed.png", "confirmed.html", "trials.csv", "front.csv", "confirm.csv", "paper_table.csv", "study.json",
-           "report.md", "report.html", "tables.tex")  # fmt: skip
+           "race.png", "confirmed.png", "confirmed.html", "trials.csv", "front.csv", "confirm.csv", "paper_table.csv",
+           "study.json", "report.md", "report.html", "tables.tex")  # fmt: skip
 """Files of a study's folder that its run gets."""
 
 
@@ -235,8 +236,11 @@ class MlflowRun:
             client.set_tag(run, "mlflow.note.content", "\n## ".join(first_sections))
 
         # What the study reached.
-        metrics = payloads.search_metrics(expected_table(record, trials), record) + payloads.confirmed_metrics(record)
+        table, summary = read_search(record, trials)
+        metrics = payloads.search_metrics(table, record, summary) + payloads.confirmed_metrics(record)
         mlflow_client.log_values(client, run, metrics=metrics)
+        for name, value in payloads.recommendation_tags(table, summary).items():
+            client.set_tag(run, name, value)
         client.set_terminated(run, "FINISHED")
 
     def _find_or_create_parent(self, record: StudyRecord) -> str:

@@ -31,7 +31,7 @@ MOST_NAMED = 3
 def log_models(
     client: "MlflowClient", uri: str, run: str, front: pd.DataFrame, folder: Path, register: str | None
 ) -> list[str]:
-    """Logs each network of a front to the study's run, and gives the front's ends and its knee their aliases.
+    """Logs each network of a front to the study's run, and gives its ends and the recommended one their aliases.
 
     What was logged before is left: the run's tags say what is there. So is a file that does not match its checksum, see
     `damaged_networks`.
@@ -133,15 +133,20 @@ def _register(client: "MlflowClient", run: str, front: pd.DataFrame, register: s
 
 
 def aliases(front: pd.DataFrame) -> dict[str, str]:
-    """Returns which network of a front has which alias in the registry."""
-    knee = find_recommended(front)
-    if knee is None:
+    """Returns which network of a front has which alias in the registry.
+
+    Of an older study, whose trials stored no answers, the knee has the alias "knee" as well.
+    """
+    if front.empty:
         return {}
     networks = front.to_dict("records")
     best_retention = max(networks, key=lambda network: network["source_val"])
     best_target = max(networks, key=lambda network: network["target_val"])
-    return {
-        "best-retention": str(best_retention["model"]),
-        "best-target": str(best_target["model"]),
-        "knee": str(knee["model"]),
-    }
+    found = {"best-retention": str(best_retention["model"]), "best-target": str(best_target["model"])}
+
+    recommended = find_recommended(front)
+    if recommended is not None:
+        found["recommended"] = str(recommended["model"])
+        if "role" not in front:
+            found["knee"] = str(recommended["model"])
+    return found

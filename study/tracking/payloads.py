@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from study.fronts import front_table, hypervolume_over_trials
+from study.fronts import INTERVALS, count_non_dominated, find_recommended, front_table, hypervolume_over_trials
 from study.record import DOMAINS, StudyRecord, number
 from study.redaction import hide_secrets
+from study.search.summary import SearchSummary
 from study.trial_attributes import TrialAttributes
 from study.trials import OBJECTIVES, STATES, hypervolume_reference
 
@@ -23,7 +24,7 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 """MLflow's state of a run by Optuna's of a trial."""
 ENDED = frozenset(STATUS.values())
 """MLflow's states of a run that has ended."""
-TAGGED_ATTRIBUTES = ("strategy", "reason", "worker", "seed", "twin_of", "copy_of")
+TAGGED_ATTRIBUTES = ("strategy", "rung", "fold", "repeat", "reason", "worker", "seed", "twin_of", "copy_of")
 """What a trial's run has as tags."""
 
 # MLflow's limits: items of one request, characters of one name or text.
@@ -142,14 +143,16 @@ def datasets(record: StudyRecord) -> list[tuple[str, dict[str, str]]]:
     return described
 
 
-def search_metrics(table: "pd.DataFrame", record: StudyRecord) -> list[Metric]:
-    """Returns hypervolume by trial, and how the trials ended, as metrics of the study's run.
+def search_metrics(table: "pd.DataFrame", record: StudyRecord, summary: SearchSummary | None = None) -> list[Metric]:
+    """Returns hypervolume by trial, how the trials ended and what is recommended, as metrics of the study's run.
 
-    Their times follow from the step, so that writing them again makes no second copy.
+    Their times follow from the step, so that writing them again makes no second copy. Hypervolume is that of expected
+    accuracies where these are known.
 
     Args:
         table: Of `study.trials.trials_table`.
         record: The study's record.
+        summary: What the search found; None for a study whose trials stored no answers.
     """
     if table.empty:
         return []
@@ -163,9 +166,55 @@ def search_metrics(table: "pd.DataFrame", record: StudyRecord) -> list[Metric]:
         step = int(trial)
         metrics.append(("hypervolume", float(volume), start + step, step))
 
-    counts = {f"trials/{state}": int((table["state"] == state).sum()) for state in STATES.values()}
-    counts["front_size"] = len(front_table(table))
-    return metrics + _metrics(counts, start + last, last)
+    front = front_table(table)
+    figures: dict[str, Any] = {f"trials/{state}": int((table["state"] == state).sum()) for state in STATES.values()}
+    figures["front_size"] = count_non_dominated(front)
+    figures |= _recommended_figures(front)
+    if summary is not None:
+        figures["optimism"] = summary.optimism
+        figures["observed_hypervolume"] = summary.observed_hypervolume
+    return metrics + _metrics(figures, start + last, last) + _race_metrics(summary, start)
+
+
+def _recommended_figures(front: "pd.DataFrame") -> dict[str, Any]:
+    """Returns the accuracies of a front's recommended network with what else is known of it, by metric's name."""
+    network = find_recommended(front)
+    if network is None:
+        return {}
+    names = [name for name in (*OBJECTIVES, *INTERVALS, "probability") if name in network]
+    figures = {f"recommended/{name}": network[name] for name in names}
+    for objective in OBJECTIVES:
+        observed = f"observed_{objective}"
+        if observed in network:
+            figures[f"recommended/{observed}"] = network[observed]
+    return figures
+
+
+def _race_metrics(summary: SearchSummary | None, start: int) -> list[Metric]:
+    """Returns a race's course as metrics by how many of its trainings had ended; none where there was no race."""
+    if summary is None or summary.race is None:
+        return []
+    metrics = []
+    for step, state in enumerate(summary.race.states):
+        figures = {"race/front": state.front, "race/undecided": state.undecided, "race/networks": state.networks}
+        metrics += _metrics(figures, start + step, step)
+    return metrics
+
+
+def recommendation_tags(table: "pd.DataFrame", summary: SearchSummary | None) -> dict[str, str]:
+    """Returns the tags of the study's run that name the recommended network and its trial, or say why there is none.
+
+    Args:
+        table: Of `study.trials.trials_table`.
+        summary: What the search found; None for a study whose trials stored no answers.
+    """
+    network = find_recommended(front_table(table))
+    if network is not None:
+        return _tags({"recommended": network["model"], "recommended.trial": network["trial"]})
+    obstacle = "no trial has finished"
+    if summary is not None and summary.obstacle is not None:
+        obstacle = str(summary.obstacle)
+    return _tags({"recommended": f"none: {obstacle}", "recommended.trial": "none"})
 
 
 def confirmed_metrics(record: StudyRecord) -> list[Metric]:
@@ -207,8 +256,10 @@ def trial_tags(record: StudyRecord, trial: "FrozenTrial", parent: str) -> dict[s
     """
     tags = {"mlflow.parentRunId": parent, "role": "trial", "trial": trial.number} | _shared_tags(record)
     tags["state"] = STATES[trial.state.name]
-    attributes = TrialAttributes.of(trial).subset(TAGGED_ATTRIBUTES)
-    tags |= {name: value for name, value in attributes.items() if value is not None}
+    attributes = TrialAttributes.of(trial)
+    given = attributes.subset(TAGGED_ATTRIBUTES)
+    tags |= {name: value for name, value in given.items() if value is not None}
+    tags["race"] = str(attributes.race is not None).lower()
     return _tags(tags)
 
 

@@ -1,0 +1,317 @@
+"""What a search expects of its networks, in words and tables: the recommended one, its neighbours, luck, the race."""
+
+from typing import Any
+
+import pandas as pd
+
+from study.fronts import KEEPS_MORE, LEARNS_MORE, find_recommended
+from study.record import DOMAINS, StudyRecord, number
+from study.reporting.tables import Table
+from study.reporting.wording import (
+    count_of,
+    dataset_label,
+    describe_interpolation,
+    expected_text,
+    format_percent,
+    interval_text,
+    points_text,
+)
+from study.search.recommendation_rule import Obstacle
+from study.search.summary import ExpressionChange, NetworkSummary, RaceCourse, SearchSummary
+from study.trials import OBJECTIVES
+
+_ROLES_IN_WORDS = {KEEPS_MORE: "Keeps more of the source", LEARNS_MORE: "Learns more of the target"}
+
+
+# Names of networks.
+
+
+def name_network(trial: int, strategy: str, alpha: float, slope: float) -> str:
+    """Returns "trial 12 (FU)", or "trial 12 (FU) at alpha 0.5" for an interpolated network."""
+    place = "" if (alpha, slope) == (1, 0) else f" at alpha {describe_interpolation(alpha, slope)}"
+    return f"trial {trial} ({strategy}){place}"
+
+
+def name_row(network: pd.Series) -> str:
+    """Returns the name of a network by its row of `study.fronts.front_table`."""
+    slope = network.get("alpha_slope", 0.0)
+    return name_network(network["trial"], network["strategy"], network["alpha"], number(slope) or 0.0)
+
+
+def has_expectations(network: pd.Series) -> bool:
+    """Returns whether a row of a front says what is expected of the network."""
+    return number(network.get("target_lower")) is not None
+
+
+# The recommended network.
+
+
+def describe_rule(record: StudyRecord, summary: SearchSummary) -> str:
+    """Returns the rule by which a network is recommended."""
+    source, target = (dataset_label(record, domain) for domain in DOMAINS)
+    return (
+        f"Recommended is the network with the best expected accuracy on {target} among those that keep at least "
+        f"{100 * summary.keep:g} % of the baseline's accuracy on {source} with a probability of 90 % (--keep), whose "
+        f"gain on {target} is significant although {summary.networks} networks were compared, and in which no "
+        "expression has died: none that the baseline recognises has fallen to chance."
+    )
+
+
+def describe_expected(record: StudyRecord, network: pd.Series, summary: SearchSummary) -> str:
+    """Returns which accuracies are expected of the recommended network, and what that rests on.
+
+    Args:
+        record: The study's record.
+        network: Its row of `study.fronts.front_table`.
+        summary: What the search found, with a recommended network.
+    """
+    accuracies = " and ".join(
+        f"{expected_text(network, domain)} % on {dataset_label(record, domain)}" for domain in DOMAINS
+    )
+    words = f"Expected with other people and another training: {accuracies} (90 % intervals)."
+    if summary.recommended is not None:
+        words += f" {describe_evidence(record, summary.recommended)}"
+
+    observed = [format_percent(network[f"observed_{objective}"]) for objective in OBJECTIVES]
+    return (
+        f"{words} On these images it reached {observed[0]} and {observed[1]} %; what is expected leaves out what its "
+        f"folds and luck added. It is on the front with a probability of {format_percent(network['probability'], 0)} %."
+    )
+
+
+def describe_evidence(record: StudyRecord, network: NetworkSummary) -> str:
+    """Returns from how many trainings, images and people a network's expected accuracies come."""
+    target = dataset_label(record, "target")
+    trainings = f"{count_of(network.trainings, 'training')} on {count_of(network.folds, 'fold')}"
+    images = count_of(network.images, f"{target} image")
+    source_images = count_of(network.source_images, f"{dataset_label(record, 'source')} image")
+    if network.people is None:
+        return (
+            f"This comes from {trainings}: {images} of unknown people, and {source_images}. No network was trained on "
+            "an image that it answered on."
+        )
+    people = count_of(network.people, "person", "people")
+    words = (
+        f"This comes from {trainings}: {images} of {people}, and {source_images}. No network was trained on a person "
+        f"of {target} that it answered on."
+    )
+    if network.people == 1:
+        words += " One person says nothing about others: how much people differ is assumed."
+    return words
+
+
+def describe_file(network: pd.Series, summary: SearchSummary) -> str:
+    """Returns what the file of the recommended network holds."""
+    trainings = summary.recommended.trainings if summary.recommended else number(network.get("trainings")) or 0
+    if trainings == 1:
+        return "The file holds the network of its only training."
+    return f"The file holds the average of the weights of its {trainings:g} trainings."
+
+
+def describe_neighbours(record: StudyRecord, front: pd.DataFrame) -> list[str]:
+    """Returns a sentence for each neighbour of the recommended network, which keeps more or learns more.
+
+    Args:
+        record: The study's record.
+        front: Of `study.fronts.front_table`.
+    """
+    recommended = find_recommended(front)
+    if recommended is None or "role" not in front:
+        return []
+    sentences = []
+    for role, words in _ROLES_IN_WORDS.items():
+        for _, network in front[front["role"] == role].iterrows():
+            changes = [_compare(record, network, recommended, domain) for domain in DOMAINS]
+            sentences.append(f"{words}: {name_row(network)}, {' and '.join(changes)}. File: {network['model']}.")
+    return sentences
+
+
+def describe_accuracy(record: StudyRecord, network: pd.Series, domain: str) -> str:
+    """Returns "61.2 [58.0, 64.1] % on TFEID": on test images where the network was confirmed, else as expected.
+
+    Args:
+        record: The study's record.
+        network: A row of `study.fronts.front_table` with what is expected of the network.
+        domain: "source" or "target".
+    """
+    point = record.results.find_point(network["model"])
+    accuracy = expected_text(network, domain) if point is None else interval_text(point, domain)
+    return f"{accuracy} % on {dataset_label(record, domain)}"
+
+
+def _compare(record: StudyRecord, network: pd.Series, recommended: pd.Series, domain: str) -> str:
+    """Returns a neighbour's accuracy, and how much more it is than that of the recommended network."""
+    tested = [record.results.find_point(each["model"]) for each in (network, recommended)]
+    if tested[0] is not None and tested[1] is not None:
+        change = tested[0][f"{domain}_test"] - tested[1][f"{domain}_test"]
+    else:
+        change = network[f"{domain}_val"] - recommended[f"{domain}_val"]
+    return f"{describe_accuracy(record, network, domain)} ({100 * change:+.1f} points)"
+
+
+# What nothing being recommended means.
+
+
+def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: dict[int, str]) -> str:
+    """Returns why nothing is recommended, and what to do.
+
+    Args:
+        record: The study's record.
+        summary: What the search found, with an obstacle.
+        strategies: The strategy of each trial by its number.
+    """
+    source, target = (dataset_label(record, domain) for domain in DOMAINS)
+    keep = f"{100 * summary.keep:g} %"
+    nearest = summary.nearest
+    if nearest is None or summary.obstacle in (None, Obstacle.NOT_EVALUATED):
+        return "No network has been evaluated yet. Go on with the command that started the study."
+    name = name_network(nearest.trial, strategies.get(nearest.trial, "unknown"), nearest.alpha, nearest.slope)
+
+    if summary.obstacle == Obstacle.FORGETS:
+        return (
+            f"No network keeps {keep} of the baseline's accuracy on {source} with a probability of 90 %, so use the "
+            f"baseline. The likeliest to keep it is {name}, with {format_percent(nearest.kept, 0)} %. Accept more "
+            "forgetting with a lower --keep, or let the search go on with more --trials."
+        )
+    if summary.obstacle == Obstacle.DIED:
+        dead = sorted({change.expression for change in nearest.expressions if change.has_died})
+        lost = f"; {name} no longer recognises {' and '.join(dead)}" if dead else ""
+        return (
+            f"Each network that keeps {keep} of the baseline's accuracy on {source} has lost an expression that the "
+            f"baseline recognises{lost}. So use the baseline, or a network of the front where that expression does not "
+            f"matter; more images of it in {target}, or more --trials, may help."
+        )
+    gain = nearest.gains["target"]
+    return (
+        f"No network that keeps {keep} of the baseline's accuracy on {source} is surely better than the baseline on "
+        f"{target}, so use the baseline. Nearest comes {name}: its expected gain on {target} is "
+        f"{points_text(gain.mean, gain.lower, gain.upper)} points (90 % interval of it alone), which is not "
+        f"significant among {summary.networks} networks. {_describe_evidence_shortly(nearest)} Images of more people "
+        "would tell most; else a longer race (--race), more --trials, or a lower --keep."
+    )
+
+
+def _describe_evidence_shortly(network: NetworkSummary) -> str:
+    images = count_of(network.images, "image")
+    if network.people is None:
+        return f"It was judged by {images}."
+    return f"It was judged by {images} of {count_of(network.people, 'person', 'people')}."
+
+
+# Expressions.
+
+
+def build_expressions_table(record: StudyRecord, changes: tuple[ExpressionChange, ...]) -> Table | None:
+    """Returns what a network gained and lost on each expression of both domains; None without images.
+
+    Args:
+        record: The study's record.
+        changes: Of `study.search.summary.compare_expressions`.
+    """
+    if not changes:
+        return None
+    by_expression: dict[str, dict[str, ExpressionChange]] = {}
+    for change in changes:
+        by_expression.setdefault(change.expression, {})[change.domain] = change
+
+    rows = []
+    for name, of_domain in by_expression.items():
+        cells = [name]
+        for domain in DOMAINS:
+            cells += _expression_cells(of_domain.get(domain))
+        rows.append(cells)
+
+    head = ["Expression"]
+    for domain in DOMAINS:
+        label = dataset_label(record, domain)
+        head += [f"{label} before %", f"{label} after %", f"{label} Δ", f"{label} images"]
+    caption = (
+        "Share of each expression's images that the baseline and the recommended network have right, and the change in "
+        "points, over the validation images of all its folds. † has died: recognised by the baseline, at chance now."
+    )
+    return Table("expressions", caption, head, rows)
+
+
+def _expression_cells(change: ExpressionChange | None) -> list[str]:
+    if change is None:
+        return ["–", "–", "–", "0"]
+    mark = " †" if change.has_died else ""
+    difference = f"{100 * (change.after - change.before):+.1f}"
+    before, after = (format_percent(share) for share in (change.before, change.after))
+    return [before, after + mark, difference, str(change.images)]
+
+
+def describe_expressions(record: StudyRecord, changes: tuple[ExpressionChange, ...]) -> str:
+    """Returns on which expression the recommended network gained and lost most, on each domain."""
+    sentences = []
+    for domain in DOMAINS:
+        of_domain = [change for change in changes if change.domain == domain]
+        if not of_domain:
+            continue
+        differences = {change.expression: 100 * (change.after - change.before) for change in of_domain}
+        best = max(differences, key=lambda name: differences[name])
+        worst = min(differences, key=lambda name: differences[name])
+        parts = []
+        if differences[best] > 0:
+            parts.append(f"gained most on {best} ({differences[best]:+.1f} points)")
+        if differences[worst] < 0:
+            parts.append(f"lost most on {worst} ({differences[worst]:+.1f} points)")
+        found = " and ".join(parts) or "changed on no expression"
+        sentences.append(f"On {dataset_label(record, domain)} the recommended network {found}.")
+    sentences.append("An expression with few images moves by many points by chance; these changes were not tested.")
+    return " ".join(sentences)
+
+
+# Expected beside observed.
+
+
+def build_optimism_table(record: StudyRecord, front: pd.DataFrame, summary: SearchSummary) -> Table:
+    """Returns observed beside expected figures, of the hypervolume and of the recommended network.
+
+    Args:
+        record: The study's record.
+        front: Of `study.fronts.front_table`.
+        summary: What the search found.
+    """
+    volumes = [f"{value:.4f}" for value in (summary.observed_hypervolume, summary.hypervolume)]
+    rows: list[list[Any]] = [["Hypervolume of the front", *volumes, f"{summary.optimism:+.4f}"]]
+    recommended = find_recommended(front)
+    if recommended is not None:
+        for domain in DOMAINS:
+            observed = recommended[f"observed_{domain}_val"]
+            expected = recommended[f"{domain}_val"]
+            cells = [format_percent(observed), format_percent(expected), f"{100 * (observed - expected):+.1f}"]
+            rows.append([f"Recommended network, {dataset_label(record, domain)} %", *cells])
+    caption = (
+        "Observed: what validation images showed, with the luck for which networks were chosen. Expected: with other "
+        "people and other trainings. Their difference is optimism; accuracies in per cent and points."
+    )
+    return Table("optimism", caption, ["", "Observed", "Expected", "Optimism"], rows)
+
+
+# The race.
+
+
+def describe_race(race: RaceCourse) -> str:
+    """Returns what a race did and why it ended."""
+    trained = f"{count_of(race.trainings, 'training')} of {count_of(race.configurations, 'configuration')}"
+    words = (
+        "After the search a race trained the networks in doubt on folds they lacked or with new seeds, always where "
+        f"one more training decides most: {trained}, which together with what followed cost "
+        f"{format_percent(race.cost, 0)} % of the search."
+    )
+    if not race.trainings:
+        words = "The race chose no training."
+    else:
+        first, last = race.states[0], race.states[race.trainings]
+        words += (
+            f" When it began, {first.front:.1f} networks were expected on the front and {first.undecided:.1f} were "
+            f"expected to be placed wrongly, on it or off it; when it ended, {last.front:.1f} and {last.undecided:.1f}."
+        )
+    words += f" It ended because {race.end}."
+    if race.finalists:
+        words += (
+            f" Then {count_of(race.finalists, 'training')} gave the recommended network and its neighbours the folds "
+            "they lacked."
+        )
+    return words

@@ -1,0 +1,251 @@
+"""What a search found, as reports and MLflow say it: what is recommended or why nothing is, how sure, and the race."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from optuna.trial import FrozenTrial
+
+from fer.expressions import EXPRESSIONS
+from study.record import DOMAINS, StudyRecord
+from study.search.answers import Comparison
+from study.search.expected_accuracy import ExpectedAccuracy
+from study.search.expected_table import LEVEL, add_expectations
+from study.search.plan import SearchPlan
+from study.search.race_course import RaceCourse, find_race_course
+from study.search.recommendation_rule import Obstacle
+from study.search.verdict import Verdict, reach_verdict
+from study.trials import read_counted_trials, trials_table
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much more accurate than the baseline a network is expected to be; all shares, with the LEVEL interval.
+
+    Attributes:
+        mean: The expected gain.
+        lower: Lower end of its interval.
+        upper: Upper end of its interval.
+    """
+
+    mean: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class ExpressionChange:
+    """What a network gained and lost on the images of one expression, on one domain.
+
+    Attributes:
+        domain: "source" or "target".
+        expression: Its name.
+        images: How many of its images the network answered on.
+        before: Share of these that the baseline has right.
+        after: Share that the network has right; several trainings on one image are averaged.
+        has_died: Whether the network has lost the expression, see `recommendation_rule.find_dead_expressions`.
+    """
+
+    domain: str
+    expression: str
+    images: int
+    before: float
+    after: float
+    has_died: bool
+
+
+@dataclass(frozen=True)
+class NetworkSummary:
+    """What the expectations of one network rest on.
+
+    Attributes:
+        trial: The number of its recipe's first trial.
+        alpha: Where its first layer lies between the baseline's, 0, and the adapted network's, 1.
+        slope: How much further the last layer lies.
+        folds: On how many folds it was evaluated.
+        trainings: By how many trainings.
+        images: How many of the target's images it answered on, each by a network that was not trained on it.
+        people: Whom they show; None where nobody knows.
+        source_images: How many of the source's images it answered on.
+        gains: By domain.
+        kept: The probability that it keeps the wanted share of the source's accuracy.
+        expressions: Source before target, expressions in the order of `fer.expressions.EXPRESSIONS`; those without
+            images are left out.
+    """
+
+    trial: int
+    alpha: float
+    slope: float
+    folds: int
+    trainings: int
+    images: int
+    people: int | None
+    source_images: int
+    gains: dict[str, Gain]
+    kept: float
+    expressions: tuple[ExpressionChange, ...]
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """What a search found.
+
+    Attributes:
+        keep: Share of the baseline's source accuracy that a recommended network keeps.
+        networks: How many networks were compared.
+        folds: The number of the target's folds.
+        recommended: The recommended network; None where nothing is recommended.
+        obstacle: Why nothing is recommended; None where something is.
+        nearest: Where nothing is recommended, the network that came nearest to passing the rule that none passed.
+        hypervolume: Of the front of expected accuracies.
+        observed_hypervolume: Of the front of observed accuracies; what it has more is optimism.
+        race: The race's course; None where there was no race.
+    """
+
+    keep: float
+    networks: int
+    folds: int
+    recommended: NetworkSummary | None
+    obstacle: Obstacle | None
+    nearest: NetworkSummary | None
+    hypervolume: float
+    observed_hypervolume: float
+    race: RaceCourse | None
+
+    @property
+    def optimism(self) -> float:
+        """How much larger the observed hypervolume is than the expected one."""
+        return self.observed_hypervolume - self.hypervolume
+
+
+def read_search(record: StudyRecord, trials: Iterable[FrozenTrial]) -> tuple[pd.DataFrame, SearchSummary | None]:
+    """Returns the table of a study's trials, as `expected_table` does, and what the search found.
+
+    The summary is None for a study whose trials stored no answers.
+
+    Args:
+        record: Of the study.
+        trials: All trials of the study.
+    """
+    readable = list(read_counted_trials(trials).value)
+    table = trials_table(readable)
+    plan = SearchPlan.of(record)
+    verdict = reach_verdict(readable, plan)
+    if verdict is None:
+        return table, None
+    return add_expectations(table, verdict), summarise(readable, verdict, plan)
+
+
+def summarise(trials: Iterable[FrozenTrial], verdict: Verdict, plan: SearchPlan) -> SearchSummary:
+    """Returns what a search found.
+
+    Args:
+        trials: All trials of the study.
+        verdict: What they say.
+        plan: Of the study.
+    """
+    choice = verdict.choice
+    nearest = None
+    if choice.network is None:
+        nearest = summarise_network(verdict, _find_nearest(verdict))
+    return SearchSummary(
+        keep=plan.keep,
+        networks=len(verdict.competition.networks),
+        folds=plan.folds,
+        recommended=None if choice.network is None else summarise_network(verdict, choice.network),
+        obstacle=choice.obstacle,
+        nearest=nearest,
+        hypervolume=verdict.front.hypervolume,
+        observed_hypervolume=verdict.front.observed_hypervolume,
+        race=find_race_course(trials, verdict, plan),
+    )
+
+
+def _find_nearest(verdict: Verdict) -> int:
+    """Returns the network that came nearest to passing the rule that none passed.
+
+    Where all forget too much, the one that most probably keeps enough; else, of those that most probably do, the one
+    with the largest lower bound of its gain.
+    """
+    choice = verdict.choice
+    if choice.obstacle in (Obstacle.FORGETS, Obstacle.NOT_EVALUATED):
+        return int(np.argmax(choice.kept))
+    keeps_enough = choice.kept >= min(0.9, float(choice.kept.max()))
+    return int(np.argmax(np.where(keeps_enough, choice.least_gains, -np.inf)))
+
+
+def summarise_network(verdict: Verdict, index: int) -> NetworkSummary:
+    """Returns what is expected of one network, and what that rests on.
+
+    Args:
+        verdict: What the search says.
+        index: Of the network.
+    """
+    network = verdict.competition.networks[index]
+    comparison = verdict.competition.comparison
+    evaluations = [evaluation for evaluation in comparison.evaluations if evaluation.network == index]
+    folds = {evaluation.fold for evaluation in evaluations}
+
+    # Whose images it answered on.
+    answered = np.isin(comparison.target.folds, list(folds))
+    subjects = np.asarray(comparison.target.subjects)[answered]
+    people = None if (subjects < 0).any() else len(np.unique(subjects))
+
+    domains = {"source": verdict.expected.source, "target": verdict.expected.target}
+    return NetworkSummary(
+        trial=network.trial,
+        alpha=network.alpha,
+        slope=network.slope,
+        folds=len(folds),
+        trainings=len(evaluations),
+        images=int(answered.sum()),
+        people=people,
+        source_images=len(comparison.source.labels),
+        gains={name: _gain(domains[name], index) for name in DOMAINS},
+        kept=float(verdict.choice.kept[index]),
+        expressions=tuple(compare_expressions(comparison, index, verdict.choice.died[index])),
+    )
+
+
+def _gain(expected: ExpectedAccuracy, index: int) -> Gain:
+    lower, upper = expected.gain_interval(LEVEL)
+    return Gain(float(expected.gains[:, index].mean()), float(lower[index]), float(upper[index]))
+
+
+def compare_expressions(comparison: Comparison, network: int, died: tuple[str, ...] = ()) -> list[ExpressionChange]:
+    """Returns what a network gained and lost on each expression, on the source and then on the target.
+
+    Args:
+        comparison: All networks' answers.
+        network: The index of the network.
+        died: The expressions that it has lost, on either domain.
+    """
+    evaluations = [evaluation for evaluation in comparison.evaluations if evaluation.network == network]
+    source, target = comparison.source, comparison.target
+
+    # How often each image was answered, and how often rightly.
+    answered = {"source": np.zeros(len(source.labels)), "target": np.zeros(len(target.labels))}
+    right = {domain: np.zeros_like(counts) for domain, counts in answered.items()}
+    for evaluation in evaluations:
+        answered["source"] += 1
+        right["source"] += evaluation.source_right
+        images = target.images_of(evaluation.fold)
+        answered["target"][images] += 1
+        right["target"][images] += evaluation.target_right
+
+    changes = []
+    labels_of = {"source": source.labels, "target": target.labels}
+    baseline_of = {"source": source.baseline_right, "target": target.baseline_right}
+    for domain in DOMAINS:
+        labels = np.asarray(labels_of[domain])
+        baseline = np.asarray(baseline_of[domain], float)
+        for code, name in enumerate(EXPRESSIONS):
+            images = np.flatnonzero((labels == code) & (answered[domain] > 0))
+            if not len(images):
+                continue
+            after = float((right[domain][images] / answered[domain][images]).mean())
+            before = float(baseline[images].mean())
+            has_died = name in died and after < before
+            changes.append(ExpressionChange(domain, name, len(images), before, after, has_died))
+    return changes
