@@ -48,10 +48,10 @@ class RunLog:
         stored: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
         log = cls(file, **stored)
         if not log.is_complete:
-            log._note_code(commit or code_in_use(), commit or commit_in_use())
+            log.note_code(commit or code_in_use(), commit or commit_in_use())
         return log
 
-    def _note_code(self, code: str, commit: str) -> None:
+    def note_code(self, code: str, commit: str) -> None:
         """Adds the code of this session, where it is not what the measurement was begun with."""
         if code not in self.code:
             self.code.append(code)

@@ -168,8 +168,8 @@ def test_one_dataset_is_refused_as_source_and_target_however_it_is_spelt():
 
 
 def test_a_fold_without_images_is_refused(target):
-    check_folds(target, SimpleNamespace(folds=0, seed=0))
-    check_folds(target, SimpleNamespace(folds=3, seed=0))
+    check_folds(target, 1, 0)
+    check_folds(target, 3, 0)
 
     def divide(number: int, *_: object) -> SimpleNamespace:
         images = range(number % 2)  # none where the number is even
@@ -177,7 +177,7 @@ def test_a_fold_without_images_is_refused(target):
 
     empty = SimpleNamespace(name="x", divided=divide)
     with pytest.raises(InputError, match="fold 1 of 3"):
-        check_folds(empty, SimpleNamespace(folds=3, seed=0))
+        check_folds(empty, 3, 0)
 
 
 def test_what_a_record_keeps_can_be_written():
