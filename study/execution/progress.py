@@ -44,6 +44,11 @@ class Progress:
         self.printed = self.started
         self.last_line = ""
 
+        # The front, and after how many ended trials it was measured.
+        self.front_size = 0
+        self.volume = 0.0
+        self.measured_after = 0
+
     def say(self, text: str) -> None:
         """Prints a line, in which nothing is left that a terminal obeys."""
         self.console.print(printable(text), markup=False)
@@ -101,17 +106,13 @@ class Progress:
         Args:
             ended: The trials that count.
         """
-        # The front of all networks of the search, each as its own fold shows it, without what the fold adds.
-        states = [trial.state.name for trial in ended]
-        finished = [trial for trial in ended if trial.state.name == "COMPLETE" and is_of_search(trial)]
-        points = []
-        for vectors in comparable_vectors(finished, self.plan).values():
-            points += vectors
-
-        front_size = int(non_dominated(points).sum()) if points else 0
-        volume = hypervolume(points, self.reference or (CHANCE, CHANCE)) if points else 0.0
+        # Measured anew where a trial has ended: this is asked for several times in a second.
+        if len(ended) != self.measured_after:
+            self.front_size, self.volume = self._measure_front(ended)
+            self.measured_after = len(ended)
 
         # With rungs a configuration has several trials.
+        states = [trial.state.name for trial in ended]
         tried = on_first_rung(ended)
         raced = [trial for trial in ended if not is_of_search(trial)]
         counted = f"{len(tried)}/{self.total} trials"
@@ -123,8 +124,8 @@ class Progress:
         phrases = [
             f"{counted}: {states.count('COMPLETE')} finished, "
             f"{states.count('PRUNED')} stopped, {states.count('FAIL')} failed",
-            f"front {front_size}",
-            f"hypervolume {volume:.4f}",
+            f"front {self.front_size}",
+            f"hypervolume {self.volume:.4f}",
         ]
 
         # The time that is left, from the pace of this call of the command.
@@ -136,6 +137,16 @@ class Progress:
             phrases += [f"{pace:.1f} s/trial", f"{clock(left)} left"]
         phrases.append(f"{clock(elapsed)} so far")
         return " · ".join(phrases)
+
+    def _measure_front(self, ended: list[FrozenTrial]) -> tuple[int, float]:
+        """Returns size and hypervolume of the front of the search's networks, each without what its fold adds."""
+        finished = [trial for trial in ended if trial.state.name == "COMPLETE" and is_of_search(trial)]
+        points = []
+        for vectors in comparable_vectors(finished, self.plan).values():
+            points += vectors
+        if not points:
+            return 0, 0.0
+        return int(non_dominated(points).sum()), hypervolume(points, self.reference or (CHANCE, CHANCE))
 
 
 def trials_left(ended: list[FrozenTrial], total: int, plan: SearchPlan) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class SearchPlan:
         """The baseline's accuracy on each fold of the target."""
         return self.images.baseline_of_folds if self.images else (0.0,)
 
-    @property
+    @cached_property
     def baseline_target(self) -> float:
         """The baseline's accuracy on the target's images of all folds."""
         return float(np.mean(self.images.target.baseline_right)) if self.images else 0.0

@@ -8,6 +8,7 @@ import base64
 import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,12 @@ class ValidationImages:
     target: TargetImages
     source: SourceImages
 
-    @property
+    @cached_property
     def folds(self) -> int:
         """The number of the target's folds."""
         return int(self.target.folds.max(initial=0)) + 1
 
-    @property
+    @cached_property
     def baseline_of_folds(self) -> tuple[float, ...]:
         """The baseline's accuracy on each fold of the target."""
         right = self.target.baseline_right
