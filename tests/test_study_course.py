@@ -1,8 +1,14 @@
 """The course of a search: folds in turn, promotions, a race among finalists, and what is handed over at its end."""
 
+import contextlib
 import json
+import os
+import random
+import signal
+import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -10,11 +16,14 @@ import pandas as pd
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from commands import NAME, run
+from commands import NAME, command, run
 from fer.config import AdaptationConfig
 from made_answers import World
 from slots import study  # noqa: F401  # a fixture
 from study.execution.claim import claim_trial
+from study.execution.progress import Progress
+from study.execution.supervisor import RACE_UNTIL, SEARCH_UNTIL, _Supervisor
+from study.options import StudyOptions
 from study.search.competing_networks import find_competition
 from study.search.expected_table import expected_table
 from study.search.fold_effects import comparable_vectors, target_effects
@@ -22,12 +31,16 @@ from study.search.next_training import find_due_trainings
 from study.search.plan import SearchPlan
 from study.search.stored_answers import ValidationImages, pack_answers, unpack_answers
 from study.search.verdict import reach_verdict
-from study.storage.backend import trials_of
+from study.storage.backend import load_study, trials_of
 from study.storage.slots import HANDED_OVER, RACE_ENDED, Place, fill_slots, fold_in_turn, is_of_search, place_of
 from study.trial_attributes import TrialAttributes, write_attributes
 from study.trials import counted_trials, interpolation_name
 
 FOLDS = 4
+WORDS = (
+    "--target", "tfeid", "--preset", "tiny", "--trials", "24", "--rungs", "3", "--folds", "3", "--race", "0.5",
+    "--tracking-uri", "none", "--study", NAME,
+)  # fmt: skip
 BASE = AdaptationConfig()
 
 
@@ -289,6 +302,25 @@ def test_what_is_handed_over_is_no_trial_of_the_table_and_the_race_teaches_sampl
     assert sum(map(is_of_search, counted)) == 12
 
 
+@pytest.mark.parametrize(("race", "until"), [(0.5, SEARCH_UNTIL), (0.0, RACE_UNTIL)])
+def test_the_time_limit_ends_the_search_and_then_the_race_and_leaves_time_to_hand_over(race, until):
+    limited = in_memory()
+    fill_slots(limited, 9, "card", BASE)
+    options = StudyOptions("tfeid", trials=9, timeout=1000.0)
+    supervisor = _Supervisor(limited, options, BASE, Progress(), spawn=None, plan=SearchPlan(race_share=race))
+
+    supervisor.started = time.monotonic() - 1000 * (until - 0.01)
+    assert not supervisor.decide_about_end() and not supervisor.end_reason
+
+    supervisor.started = time.monotonic() - 1000 * (until + 0.01)
+    assert supervisor.decide_about_end() and "--timeout 1000" in supervisor.end_reason
+    assert not any(trial.state == TrialState.WAITING for trial in trials_of(limited))
+
+    supervisor.started = time.monotonic() - 1000 * (RACE_UNTIL + 0.01)
+    supervisor.decide_about_end()
+    assert supervisor.race_is_over and limited.user_attrs[RACE_ENDED]
+
+
 # --- what is made of it
 
 
@@ -340,3 +372,63 @@ def test_a_real_search_with_folds_and_a_race_hands_over_the_networks_of_its_fron
     assert {path.name for path in (folder / "models").iterdir()} == {model.split("/")[1] for model in front["model"]}
 
     assert "nothing to do" in run("run", *words, folder=tmp_path)
+
+
+@pytest.mark.slow
+def test_equal_commands_of_one_worker_give_equal_studies(tmp_path):
+    files = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        run("run", *WORDS, "--workers", "1", folder=tmp_path / name, seconds=600)
+        folder = tmp_path / name / "runs" / NAME
+        trials = pd.read_csv(folder / "trials.csv").drop(columns="seconds")
+        networks = {path.name: path.read_bytes() for path in sorted((folder / "models").iterdir())}
+        files.append((trials.to_csv(), (folder / "front.csv").read_text(), networks))
+    assert files[0] == files[1]
+
+
+@pytest.mark.slow
+def test_twenty_killed_workers_and_a_killed_parent_lose_nothing_at_any_rung_in_the_race_or_at_the_end(tmp_path):
+    rng = random.Random(1)
+    kills = 0
+    parents_killed = 0
+    out, code = "", None
+    while code is None:
+        process = command("run", *WORDS, "--workers", "2", folder=tmp_path)
+        while (code := process.poll()) is None:
+            time.sleep(rng.uniform(0.5, 4))
+            kills += kills < 20 and kill_one_worker(process.pid, rng)
+            if kills == 10 and not parents_killed:
+                parents_killed += 1
+                process.kill()
+                process.wait()
+                break
+        out = "".join(process.communicate()) if code is not None else out
+    assert code == 0, out
+    assert kills == 20 and parents_killed == 1
+
+    # Each place counts once, every configuration was tried, and the networks of the front are there.
+    folder = tmp_path / "runs" / NAME
+    trials = trials_of(load_study(NAME, tmp_path / "runs", None))
+    held = [trial for trial in trials if not TrialAttributes.of(trial).lost]
+    assert len({place_of(trial) for trial in held}) == len(held)
+    assert all(trial.state.is_finished() for trial in trials)
+    assert {place_of(trial).slot for trial in held if is_of_search(trial)} == set(range(24))
+    front = pd.read_csv(folder / "front.csv")
+    assert all((folder / model).exists() for model in front["model"])
+
+
+def kill_one_worker(parent: int, rng: random.Random) -> bool:
+    """Kills one of a parent's workers, as the kernel would for want of memory; returns whether there was one."""
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    with contextlib.suppress(OSError, ProcessLookupError):
+        workers = [int(pid) for pid in children.read_text().split() if is_worker(int(pid))]
+        if workers:
+            os.kill(rng.choice(workers), signal.SIGKILL)
+            return True
+    return False
+
+
+def is_worker(pid: int) -> bool:
+    """Returns whether a process is a worker of a study."""
+    return b"study.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
