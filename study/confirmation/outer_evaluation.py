@@ -60,10 +60,21 @@ def evaluate_part(study: "optuna.Study", options: StudyOptions) -> PartResult:
     assert part is not None, "a search of nested cross-validation has a part"
     folder = Path(options.out) / record.name
     with exclusive_confirmation(folder):
-        earlier = read_part(study)
-        if earlier is None:
-            return _evaluate(study, record, part, options)
-        return earlier
+        result = read_part(study)
+        if result is None:
+            result = _evaluate(study, record, part, options)
+        _finish(study, result)
+    return result
+
+
+def _finish(study: "optuna.Study", result: PartResult) -> None:
+    """Records that a part's evaluation has ended, once its result is stored."""
+    stored = study.user_attrs.get(CONFIRMATION_ATTRIBUTE)
+    if not isinstance(stored, Mapping):
+        return
+    is_of_part = stored.get("opened") == result.evaluated
+    if is_of_part and not stored.get("finished"):
+        study.set_user_attr(CONFIRMATION_ATTRIBUTE, {**stored, "finished": time_now()})
 
 
 def is_opened(study: "optuna.Study") -> bool:
@@ -72,10 +83,10 @@ def is_opened(study: "optuna.Study") -> bool:
 
 
 def _evaluate(study: "optuna.Study", record: StudyRecord, part: OuterPart, options: StudyOptions) -> PartResult:
-    """Tests a search's recommended network, records that, and returns the result."""
+    """Tests a search's recommended network, stores the result and returns it."""
     # What is tested.
     recommended = find_network(study, record)
-    confirmation = _begin(study, recommended)
+    confirmation = begin_evaluation(study, recommended)
     datasets = reopen_datasets(record, options.out, options.data)
 
     # Its answers, once their evaluation is recorded.
@@ -99,7 +110,6 @@ def _evaluate(study: "optuna.Study", record: StudyRecord, part: OuterPart, optio
 
     result = PartResult(record.name, part, str(confirmation.evaluated), recommended, answers)
     study.set_user_attr(OUTER_ATTRIBUTE, result.to_json())
-    study.set_user_attr(CONFIRMATION_ATTRIBUTE, replace(confirmation, finished=time_now()).to_json())
     return result
 
 
@@ -119,7 +129,7 @@ def find_network(study: "optuna.Study", record: StudyRecord) -> RecommendedNetwo
     )
 
 
-def _begin(study: "optuna.Study", recommended: RecommendedNetwork | None) -> Confirmation:
+def begin_evaluation(study: "optuna.Study", recommended: RecommendedNetwork | None) -> Confirmation:
     """Returns the confirmation of the baseline and the recommended network: new, or one that was cut off and goes on.
 
     Raises:

@@ -78,16 +78,10 @@ def summarise(results: Sequence[PartResult]) -> OuterSummary:
         results: Of each part once.
 
     Raises:
-        InputError: The searches were not tested on the same source images.
+        InputError: The searches were not tested on the same source images, or a person was tested by several.
     """
     in_order = tuple(sorted(results, key=lambda result: result.part.number))
-    tested = {len(result.answers["source"].subjects) for result in in_order}
-    if len(tested) > 1:
-        raise InputError(
-            "the searches of --outer are tested on the same source images",
-            " and ".join(f"{count:,} images" for count in sorted(tested)),
-            "Give the new searches a name with --study NAME.",
-        )
+    _check_tests(in_order)
     networks = [result.recommended for result in in_order if result.recommended is not None]
     kinds = Counter(network.kind for network in networks)
     return OuterSummary(
@@ -98,6 +92,29 @@ def summarise(results: Sequence[PartResult]) -> OuterSummary:
         without=len(in_order) - len(networks),
         optimism=_optimism(in_order),
     )
+
+
+def _check_tests(results: Sequence[PartResult]) -> None:
+    """Raises InputError where the searches' test images cannot be summed up; with --force data may have changed."""
+    tested = {len(result.answers["source"].subjects) for result in results}
+    if len(tested) > 1:
+        raise InputError(
+            "the searches of --outer are tested on the same source images",
+            " and ".join(f"{count:,} images" for count in sorted(tested)),
+            "Give the new searches a name with --study NAME.",
+        )
+
+    # Each person once, as far as people are known.
+    times = Counter[int]()
+    for result in results:
+        times.update(set(result.answers["target"].subjects.tolist()) - {-1})
+    repeated = sum(count > 1 for count in times.values())
+    if repeated:
+        raise InputError(
+            "the searches of --outer test each person once",
+            f"{repeated} people whom several tested",
+            "Give the new searches a name with --study NAME.",
+        )
 
 
 def summarise_domain(results: Sequence[PartResult], domain: str) -> DomainSummary:
