@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from made_domains import write_bars
 from rich.console import Console
 
-from commands import command, run
+from commands import assert_one_safe_line, call, command, run
 from fer.config import AdaptationConfig, to_flat
 from fer.datasets import Dataset, ReaderOptions, load
 from fer.datasets.arrays import TEST, TRAIN, VALIDATION
@@ -27,12 +27,14 @@ from made_study import made_info, made_trial
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.confirmation.outer_evaluation import begin_evaluation
 from study.confirmation.outer_part import OUTER_ATTRIBUTE, PartAnswers, PartResult, RecommendedNetwork, read_part
+from study.exit_code import ExitCode
 from study.inputs import OuterPart, dataset_record, prepare_dataset, reopen_dataset
 from study.option_parsers import parse_options
 from study.outer.export import export_outer
 from study.outer.summary import summarise
 from study.outer.tables import outer_rich_table
 from study.record import DOMAINS, StudyRecord
+from study.run import main
 
 # --- parts of people
 
@@ -166,6 +168,34 @@ def test_a_part_that_is_gone_is_prepared_again_as_it_was(tmp_path):
 def test_options_that_contradict_nested_cross_validation_are_refused(words, rule):
     with pytest.raises(InputError, match=rule):
         parse_options(["--target", "tfeid", *words])
+
+
+REFUSED = {
+    "more parts than people": (["--outer", "7"], "7 parts of 6 people. Ask for --outer 6 or fewer"),
+    "more folds than people of a search": (["--outer", "2", "--folds", "6"], "no more than there are subjects"),
+    "the folder of a study": (
+        ["--outer", "2", "--study", "taken"],
+        "the results of --outer have a folder of their own",
+    ),
+    "a name that is too long": (["--outer", "2", "--study", "n" * 199], "a study's name is at most 200 bytes"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_no_search_could_be_run_with_is_refused_before_any(case, empty_folder, capsys):
+    write_bars(empty_folder / "data" / "small", people=6, images=14, seed=1, upright=True)
+    write_bars(empty_folder / "data" / "large", people=6, images=14, seed=2, upright=False)
+    (empty_folder / "runs" / "taken-outer").mkdir(parents=True)
+    (empty_folder / "runs" / "taken-outer" / "study.json").write_text("{}")
+    words, rule = REFUSED[case]
+
+    usual = ["--target", "small", "--source", "large", "--data", "data", "--preset", "tiny", "--tracking-uri", "none"]
+    code = call(main, *usual, *words)
+
+    told = capsys.readouterr().err
+    assert code == ExitCode.WRONG_USE and rule in told
+    assert_one_safe_line(told)
+    assert not list((empty_folder / "runs").glob("*-outer-*"))
 
 
 # --- what the searches say together
