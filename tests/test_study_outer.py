@@ -32,7 +32,7 @@ from study.inputs import OuterPart, dataset_record, prepare_dataset, reopen_data
 from study.option_parsers import parse_options
 from study.outer.export import export_outer
 from study.outer.summary import summarise
-from study.outer.tables import outer_rich_table
+from study.outer.tables import describe_findings, outer_rich_table
 from study.record import DOMAINS, StudyRecord
 from study.run import main
 
@@ -246,6 +246,11 @@ def test_what_was_recommended_is_counted_and_compared_with_what_was_expected():
 
     assert summary.kinds == (("FU, rung 2, 50 % frozen", 2),) and summary.without == 1
     assert summary.optimism == pytest.approx(0.75 - tested.mean())
+
+    findings = " ".join(describe_findings(summary, StudyRecord.from_json(made_info(options={"keep": 0.9}))))
+    kept = summary.pooled["source"].accuracy.mean / summary.pooled["source"].baseline
+    for words in ("11 people, 55 images", "in 2 of 3 searches; nothing in 1", f"{kept:.1%}", "--keep asked for 90.0%"):
+        assert words in findings
 
 
 def test_one_person_and_the_baseline_itself_have_no_interval():

@@ -10,7 +10,7 @@ from rich.table import Table as RichTable
 
 from study.options import LEVEL
 from study.outer.summary import DomainSummary, Interval, OuterSummary
-from study.record import DOMAINS, StudyRecord
+from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import Table
 from study.reporting.wording import SYNTHETIC, dataset_label, format_percent
 
@@ -102,6 +102,7 @@ def describe_findings(summary: OuterSummary, record: StudyRecord) -> list[str]:
     return [
         f"{target} ({tested}, each tested once by a search that never saw it): {_accuracy_and_gain(on_target)}.",
         f"{source}, over the {searches} networks: {_accuracy_and_gain(summary.pooled['source'])}.",
+        *_describe_kept(summary, record, source),
         f"Recommended: {_describe_kinds(summary)}.",
         *_describe_optimism(summary, target),
     ]
@@ -109,6 +110,16 @@ def describe_findings(summary: OuterSummary, record: StudyRecord) -> list[str]:
 
 def _accuracy_and_gain(summary: DomainSummary) -> str:
     return f"{_percent(summary.accuracy)} %, {_points(summary.gain)} points from the baseline's test accuracy"
+
+
+def _describe_kept(summary: OuterSummary, record: StudyRecord, source: str) -> list[str]:
+    """Returns which share of the baseline's source accuracy was kept, beside what was asked for."""
+    on_source = summary.pooled["source"]
+    asked = number(record.options.get("keep"))
+    if asked is None or not on_source.baseline:
+        return []
+    kept = on_source.accuracy.mean / on_source.baseline
+    return [f"That keeps {kept:.1%} of the baseline's accuracy on {source}; --keep asked for {asked:.1%}."]
 
 
 def _describe_kinds(summary: OuterSummary) -> str:
