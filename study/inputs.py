@@ -3,13 +3,13 @@
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fer.config import AdaptationConfig
-from fer.datasets import Dataset, ReaderOptions, load, near_copies
+from fer.datasets import Dataset, DatasetReport, ReaderOptions, load, near_copies
 from fer.datasets.loading import folder_of
 from fer.errors import InputError
 from study.options import PRESETS, cache_folder
@@ -19,14 +19,35 @@ MOST_FEATURES_GIB = 20.0
 """GiB of features of frozen layers that a run leaves on the disk."""
 
 
-def prepare_dataset(name: str, options: Mapping[str, Any], kind: str) -> Dataset:
-    """Reads a dataset, or finds what was read before."""
+@dataclass(frozen=True)
+class OuterPart:
+    """One of the parts into which nested cross-validation divides the target's people.
+
+    Attributes:
+        number: From 1 on.
+        count: Of all parts.
+    """
+
+    number: int
+    count: int
+
+
+def prepare_dataset(name: str, options: Mapping[str, Any], kind: str, part: OuterPart | None = None) -> Dataset:
+    """Reads a dataset, or finds what was read before.
+
+    Args:
+        name: Of the dataset.
+        options: Of the study, by name.
+        kind: "auto", "real" or "synthetic".
+        part: The people who are its test set; None for the usual test set.
+    """
+    number, count = (0, 0) if part is None else (part.number, part.count)
     return load(
         name,
         data_dir=Path(options["data"]) if options["data"] else None,
         kind=kind,
         cache_dir=cache_folder(options["out"]) / "datasets",
-        options=ReaderOptions(options["equalise"], options["keep_duplicates"], options["seed"]),
+        options=ReaderOptions(options["equalise"], options["keep_duplicates"], options["seed"], number, count),
         scale=PRESETS[options["preset"]].synthetic_scale,
     )
 
@@ -49,10 +70,18 @@ def reopen_dataset(record: DatasetRecord, options: Mapping[str, Any]) -> Dataset
     return Dataset(record.name, record.kind, record.digest, folder, record.report, restore=restore)
 
 
+def part_of(record: DatasetRecord) -> OuterPart | None:
+    """Returns the part of all people that is a dataset's test set, None where that is the usual one."""
+    reader_options = DatasetReport.from_json(record.report).options
+    if not reader_options.parts:
+        return None
+    return OuterPart(reader_options.part, reader_options.parts)
+
+
 def _prepare_again(record: DatasetRecord, options: Mapping[str, Any]) -> Dataset:
     of_reader = record.report.get("options") or {}
     seed = of_reader.get("seed", options["seed"])
-    dataset = prepare_dataset(record.name, {**options, "seed": seed}, record.kind)
+    dataset = prepare_dataset(record.name, {**options, "seed": seed}, record.kind, part_of(record))
     if dataset.digest != record.digest:
         raise InputError(
             "a study's workers need the data it was started with",

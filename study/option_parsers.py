@@ -68,8 +68,32 @@ def check_combinations(options: StudyOptions) -> None:
             "no --storage",
             "Give --storage postgresql://… or grpc://….",
         )
+    if options.outer is not None:
+        _check_outer(options)
     if options.data_kind == "real" and options.data is None:
         raise InputError("--data-kind real needs a place to look", "no --data and no FER_DATA", "Give --data DIR.")
+
+
+def _check_outer(options: StudyOptions) -> None:
+    """Raises InputError for options that nested cross-validation contradicts."""
+    if options.confirm:
+        raise InputError(
+            "--outer tests what each of its searches recommends, once, which contradicts --confirm",
+            options.confirm,
+            "Leave one of them out.",
+        )
+    if options.warm_start:
+        raise InputError(
+            "--outer tests each search with people whom it never saw, but an earlier study may have seen them",
+            f"--warm-start {options.warm_start}",
+            "Leave one of them out.",
+        )
+    if options.register:
+        raise InputError(
+            "--outer judges the search and hands over no network of its own, so there is none to register",
+            f"--register {options.register}",
+            "Leave it out, and register the networks of a study without --outer.",
+        )
 
 
 class _ListStrategies(argparse.Action):

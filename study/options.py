@@ -24,6 +24,8 @@ from study.presets import MOST_RUNGS, PRESETS
 
 MOST_TRIALS = 1_000_000
 MOST_WORKERS = 1024
+MOST_PARTS = 1000
+"""Of nested cross-validation, each of which takes a whole search."""
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 DEFAULT_TRIALS = 200
 DEFAULT_RUNGS = 3
@@ -200,6 +202,17 @@ class StudyOptions:
         resumable=True, everyday=True,
         check=must(
             "--confirm is a number of seeds", lambda seeds: 0 <= seeds <= 1000, "Give 5, or 0 to skip it."
+        ),
+    )  # fmt: skip
+    outer: int | None = option(
+        None,
+        "nested cross-validation: divide the target's people into K parts, search K times, each time without one of "
+        "the parts, and test what is recommended on it (studies NAME-outer-1 … NAME-outer-K; --trials and --timeout "
+        "are of each search)",
+        group="search", parse=integer, metavar="K",
+        check=must(
+            f"--outer is between 2 and {MOST_PARTS}", lambda parts: 2 <= parts <= MOST_PARTS,
+            "Give the number of parts, or leave it out.",
         ),
     )  # fmt: skip
 

@@ -15,8 +15,9 @@ def parse_and_run(arguments: list[str] | None) -> int:
 
     # Not before: what the main job imports would keep --help waiting.
     from study.pipeline.main_job import run_main_job  # noqa: PLC0415
+    from study.pipeline.outer_job import run_outer_job  # noqa: PLC0415
 
-    return run_main_job(options)
+    return run_main_job(options) if options.outer is None else run_outer_job(options)
 
 
 if __name__ == "__main__":

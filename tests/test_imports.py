@@ -21,6 +21,7 @@ ROWS = {
     "study": (
         {"run", "report", "confirm", "worker", "datasets", "sync", "predict"},
         {"pipeline"},
+        {"outer"},
         {"confirmation"},
         {"execution"},
         {"tracking", "reporting"},

@@ -12,7 +12,7 @@ from fer.datasets.duplicates import copy_groups, signatures
 from fer.datasets.hazards import count_hazards, find_leaked
 from fer.datasets.layouts import Layout
 from fer.datasets.report import DatasetReport, FaceCounts, ReaderOptions, SkippedFiles
-from fer.datasets.splits import assign_splits, wanted_sizes
+from fer.datasets.splits import HeldOutPart, SplitAssignment, assign_splits, hold_out_part, wanted_sizes
 from fer.errors import InputError, printable, shorten
 from fer.expressions import EXPRESSIONS
 from fer.seeding import seed_from
@@ -70,8 +70,11 @@ def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: floa
     Args:
         drawn_as: The name of the dataset whose faces are imitated.
         content: Hash of what the drawing depends on.
-        options: For their seed.
+        options: For their seed, and for the part that is the test set.
         scale: Factor on the number of images.
+
+    Raises:
+        InputError: There are too few people for the parts.
     """
     split_of_name = synthetic.draw(drawn_as, options.seed, scale)
     splits = [split_of_name[name] for name in SPLITS]
@@ -79,20 +82,24 @@ def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: floa
     labels = np.concatenate([split.labels for split in splits])
     subjects = np.concatenate([split.subjects for split in splits])
     split_index = np.repeat(np.arange(len(SPLITS)), [len(split) for split in splits])
+    groups = copy_groups(images, "synthetic")
+    assigned = SplitAssignment(split_index, "drawn per split, people in one split only")
+    if options.parts:
+        part = HeldOutPart(options.part, options.parts, seed_from("parts", drawn_as, options.seed))
+        assigned = hold_out_part(assigned, labels, subjects, groups, part)
     report = DatasetReport(
         kind="synthetic",
         options=options,
         scale=scale,
         layout="drawn stand-in",
         content=content,
-        rule="drawn per split, people in one split only",
+        rule=assigned.rule,
     )
-    groups = copy_groups(images, "synthetic")
     return PreparedImages(
         images=images,
         labels=labels.astype(np.int64),
         subjects=subjects.astype(np.int64),
-        split_index=split_index,
+        split_index=assigned.split_index,
         groups=groups,
         signatures=None,
         report=report,
@@ -108,7 +115,7 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
     Args:
         layout: How the copy is laid out.
         faces: What was read of it.
-        options: For their seed.
+        options: For their seed, and for the part that is the test set.
 
     Raises:
         InputError: The dataset's own splits break a rule, or there are too few subjects.
@@ -122,6 +129,9 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
     wanted = wanted_sizes(len(faces.labels), layout.sizes)
     seed = seed_from("splits", layout.name, options.seed)
     assigned = assign_splits(faces.labels, known_subjects, groups, faces.splits, wanted, seed)
+    if options.parts:
+        part = HeldOutPart(options.part, options.parts, seed_from("parts", layout.name, options.seed))
+        assigned = hold_out_part(assigned, faces.labels, known_subjects, groups, part)
     split_index = assigned.split_index
 
     # Images outside the dataset's own splits are left out, as are the files that the reader skipped.

@@ -18,15 +18,20 @@ class ReaderOptions:
         equalise: Every image's histogram is equalised.
         keep_duplicates: Images stay though a later split holds a copy of them.
         seed: Of the splits and of synthetic faces.
+        part: The part of all people that is the test set, from 1 on; 0 where the test set is the usual one.
+        parts: Into how many parts the people are divided; 0 where they are not.
     """
 
     equalise: bool = False
     keep_duplicates: bool = False
     seed: int = 0
+    part: int = 0
+    parts: int = 0
 
     def digest_text(self) -> str:
         """Returns the options as they enter digests; another text would make every prepared dataset another one."""
-        return f"_Options(equalise={self.equalise}, keep_duplicates={self.keep_duplicates}, seed={self.seed})"
+        text = f"_Options(equalise={self.equalise}, keep_duplicates={self.keep_duplicates}, seed={self.seed})"
+        return f"{text}, part {self.part} of {self.parts}" if self.parts else text
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,80 @@ def assign_splits(
     return SplitAssignment(split_index, rule)
 
 
+@dataclass(frozen=True)
+class HeldOutPart:
+    """One of several parts of all people, which is the test set.
+
+    Attributes:
+        number: From 1 on.
+        count: Of all parts, 2 at least.
+        seed: Of the parts and of the division of those outside this one.
+    """
+
+    number: int
+    count: int
+    seed: int
+
+
+def hold_out_part(
+    assigned: SplitAssignment,
+    labels: np.ndarray,
+    subjects: np.ndarray | None,
+    groups: np.ndarray,
+    part: HeldOutPart,
+) -> SplitAssignment:
+    """Makes one of several parts of all people the test set, and divides the others into training and validation.
+
+    The parts are those of `assign_folds`, so that over all parts every image is in the test set once. Of the images
+    outside a part validation has the share that it has without parts.
+
+    Args:
+        assigned: The usual splits; images that are in none of them stay outside.
+        labels: int64 (n,).
+        subjects: int64 (n,), or None where unknown: then images are divided, copies together.
+        groups: int64 (n,), equal for copies.
+        part: The part that becomes the test set.
+
+    Raises:
+        InputError: There are fewer people than parts, or fewer than two outside one of the parts.
+    """
+    # The images of the dataset, and whose they are.
+    inside = np.flatnonzero(assigned.split_index >= 0)
+    inside_subjects = None if subjects is None else subjects[inside]
+    units = groups[inside] if inside_subjects is None else inside_subjects
+
+    # The parts; each of them must leave someone to train with and someone to validate with.
+    noun = "different images" if subjects is None else "people"
+    count = len(np.unique(units))
+    if count < part.count:
+        rule = f"each part of --outer has {noun} of its own"
+        raise InputError(rule, f"{part.count} parts of {count} {noun}", f"Ask for --outer {count} or fewer.")
+    part_of_image = assign_folds(labels[inside], inside_subjects, groups[inside], part.count, part.seed)
+    for number in range(part.count):
+        left = len(np.unique(units[part_of_image != number]))
+        if left < 2:
+            rule = f"outside each part of --outer there are {noun} for training and others for validation"
+            raise InputError(
+                rule, f"{left} outside one of {part.count} parts of {count}", f"Add {noun}, or leave it out."
+            )
+
+    # The people of one part are the test set; those of the others are divided.
+    is_outside = part_of_image != part.number - 1
+    rest = inside[is_outside]
+    rest_subjects = None if subjects is None else subjects[rest]
+    usual = np.bincount(assigned.split_index[inside], minlength=len(SPLITS))
+    share = usual[VALIDATION] / (usual[TRAIN] + usual[VALIDATION])
+    wanted = max(1, round(len(rest) * share))
+    is_validation = _divide(labels[rest], rest_subjects, groups[rest], [wanted], part.seed) == 1
+
+    split_index = np.full_like(assigned.split_index, -1)
+    split_index[inside] = TEST
+    split_index[rest] = np.where(is_validation, VALIDATION, TRAIN)
+    how = _BY_IMAGE if subjects is None else _BY_SUBJECT
+    rule = f"part {part.number} of {part.count} is the test set; parts and the rest seeded, {how}"
+    return SplitAssignment(split_index, rule)
+
+
 def _check_number_of_subjects(subjects: np.ndarray) -> None:
     """Refuses fewer subjects than splits."""
     count = len(np.unique(subjects))

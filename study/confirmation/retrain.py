@@ -111,9 +111,14 @@ def _answers_of_files(context: "TrialContext", job: ConfirmationJob) -> Arrays:
             saved = load_network(context.folder / point.model, context.task.runtime)
         except InputError:  # it lies on another machine, or is damaged: the report says so
             continue
-        for domain in DOMAINS:
-            answers[f"{domain}-file-{number}"] = logits_on_test(context.task, WHOLE, saved.network, domain)
+        for domain, logits in answer_test_images(context, saved.network).items():
+            answers[f"{domain}-file-{number}"] = logits
     return answers
+
+
+def answer_test_images(context: "TrialContext", network: "nn.Sequential") -> Arrays:
+    """Returns the logits (n, 7) of a network as it is on the test images of each domain."""
+    return {domain: logits_on_test(context.task, WHOLE, network, domain) for domain in DOMAINS}
 
 
 def _networks_by_place(

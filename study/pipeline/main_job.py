@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from fer.config import AdaptationConfig
+from fer.datasets import Dataset
 from study.arguments import check_study_name
 from study.execution.endings import reason_to_end
 from study.execution.progress import Progress
@@ -49,26 +51,47 @@ def run_main_job(options: StudyOptions) -> int:
     options = resolve_auto(options)
     progress = Progress()
     progress.say(f"{options.source} → {options.target}: {options.wanted} configurations, space {options.space}")
-
-    # Connecting takes seconds, so it begins now; a server that the user named must answer.
-    follower = Follower(options.tracking_uri, required=options.tracking_uri is not None)
-    try:
-        _prepare_search_finish(options, progress, follower)
-    finally:
-        follower.wait()  # a database whose making is cut off stays unusable
+    with following(options) as follower:
+        free_room(options, progress)
+        source, target = read_data(options, progress)
+        name = study_name(options, source.name, target.name, any_synthetic(source, target))
+        run_study(name, options, progress, follower, source, target)
     return ExitCode.DONE
 
 
-def _prepare_search_finish(options: StudyOptions, progress: Progress, follower: Follower) -> None:
-    """Prepares the study, searches, and adds what the user wants at its end; MLflow follows."""
-    # Room on the disk.
+@contextlib.contextmanager
+def following(options: StudyOptions) -> Iterator[Follower]:
+    """Connects to MLflow, which takes seconds, so it begins now; a server that the user named must answer."""
+    follower = Follower(options.tracking_uri, required=options.tracking_uri is not None)
+    try:
+        yield follower
+    finally:
+        follower.wait()  # a database whose making is cut off stays unusable
+
+
+def free_room(options: StudyOptions, progress: Progress) -> None:
+    """Makes room on the disk."""
     freed = trim_features(options.out)
     if freed:
         progress.say(f"  {freed:.1f} GiB of features that no study used for long were deleted")
 
-    # Data, and the name that follows from it.
-    source, target = read_data(options, progress)
-    name = study_name(options, source.name, target.name, any_synthetic(source, target))
+
+def run_study(
+    name: str, options: StudyOptions, progress: Progress, follower: Follower, source: Dataset, target: Dataset
+) -> RunningStudy:
+    """Prepares a study, searches, and adds what the user wants at its end; MLflow follows.
+
+    Args:
+        name: Of the study.
+        options: What the user asked for.
+        progress: Prints how far it is.
+        follower: Connects to MLflow.
+        source: What the baseline is trained on.
+        target: What it is adapted to.
+
+    Returns:
+        The study at its end.
+    """
     check_study_name(name)
     folder = Path(options.out) / name
 
@@ -96,6 +119,7 @@ def _prepare_search_finish(options: StudyOptions, progress: Progress, follower: 
                 confirm_once(running)
             if options.register:
                 register_networks(running)
+    return running
 
 
 def _exclusive_in_storage(running: RunningStudy) -> contextlib.AbstractContextManager[None]:

@@ -14,7 +14,7 @@ from fer.datasets import Dataset, DatasetReport, same_files
 from fer.errors import InputError
 from fer.files import holding_lock
 from study.execution.progress import Progress
-from study.inputs import budget_epochs, dataset_record, note_copies, prepare_dataset
+from study.inputs import OuterPart, budget_epochs, dataset_record, note_copies, prepare_dataset
 from study.machine import hardware, required_device, versions
 from study.options import DEFAULT_RACE, DEFAULT_RUNGS, StudyOptions
 from study.record import DatasetRecord, Hardware, StudyRecord
@@ -74,8 +74,13 @@ def usual_folds(target: Dataset) -> int:
 # Data.
 
 
-def read_data(options: StudyOptions, progress: Progress) -> tuple[Dataset, Dataset]:
+def read_data(options: StudyOptions, progress: Progress, part: OuterPart | None = None) -> tuple[Dataset, Dataset]:
     """Reads source and target; says loudly where synthetic faces take their place.
+
+    Args:
+        options: What the user asked for.
+        progress: Prints what was read.
+        part: Of the target's people, who are its test set; None for the usual test set.
 
     Returns:
         Source and target.
@@ -86,7 +91,7 @@ def read_data(options: StudyOptions, progress: Progress) -> tuple[Dataset, Datas
     # Read them, or find what was read before.
     asked = dataclasses.asdict(options)
     source = prepare_dataset(options.source, asked | {"seed": SOURCE_SEED}, options.data_kind)
-    target = prepare_dataset(options.target, asked, options.data_kind)
+    target = prepare_dataset(options.target, asked, options.data_kind, part)
 
     # Whether they can be used together.
     if options.folds is not None:
