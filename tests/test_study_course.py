@@ -1,10 +1,7 @@
 """The course of a search: folds in turn, promotions, a race among finalists, and what is handed over at its end."""
 
-import contextlib
 import json
-import os
 import random
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,8 +13,12 @@ import pandas as pd
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+import dummy
 from commands import NAME, command, run
 from fer.config import AdaptationConfig
+from fer.errors import InputError
+from fer.model.weights import load_network
+from fer.runtime import Runtime
 from made_answers import World
 from slots import study  # noqa: F401  # a fixture
 from study.execution.claim import claim_trial
@@ -382,7 +383,7 @@ def test_equal_commands_of_one_worker_give_equal_studies(tmp_path):
         run("run", *WORDS, "--workers", "1", folder=tmp_path / name, seconds=600)
         folder = tmp_path / name / "runs" / NAME
         trials = pd.read_csv(folder / "trials.csv").drop(columns="seconds")
-        networks = {path.name: path.read_bytes() for path in sorted((folder / "models").iterdir())}
+        networks = {path.name: load_network(path, Runtime()).digest for path in sorted((folder / "models").iterdir())}
         files.append((trials.to_csv(), (folder / "front.csv").read_text(), networks))
     assert files[0] == files[1]
 
@@ -390,45 +391,42 @@ def test_equal_commands_of_one_worker_give_equal_studies(tmp_path):
 @pytest.mark.slow
 def test_twenty_killed_workers_and_a_killed_parent_lose_nothing_at_any_rung_in_the_race_or_at_the_end(tmp_path):
     rng = random.Random(1)
-    kills = 0
-    parents_killed = 0
-    out, code = "", None
-    while code is None:
-        process = command("run", *WORDS, "--workers", "2", folder=tmp_path)
-        while (code := process.poll()) is None:
-            time.sleep(rng.uniform(0.5, 4))
-            kills += kills < 20 and kill_one_worker(process.pid, rng)
-            if kills == 10 and not parents_killed:
-                parents_killed += 1
-                process.kill()
-                process.wait()
-                break
-        out = "".join(process.communicate()) if code is not None else out
-    assert code == 0, out
-    assert kills == 20 and parents_killed == 1
+    kills, parents_killed = 0, 0
+    process = command("run", *WORDS, "--workers", "2", folder=tmp_path)
+    while process.poll() is None:
+        time.sleep(0.1)
+        ended = count_ended(tmp_path)
+
+        # Spread over the trials, of which there are some forty, and not over the clock.
+        if kills < 20 and ended >= 2 * kills:
+            kills += dummy.kill_one(load_study(NAME, tmp_path / "runs", None), rng)
+        if ended >= 20 and not parents_killed:
+            parents_killed += 1
+            process.kill()
+            process.wait()
+            process = command("run", *WORDS, "--workers", "2", folder=tmp_path)
+    out = "".join(process.communicate())
+    assert process.returncode == 0, out
+    assert kills >= 15 and parents_killed == 1
 
     # Each place counts once, every configuration was tried, and the networks of the front are there.
-    folder = tmp_path / "runs" / NAME
     trials = trials_of(load_study(NAME, tmp_path / "runs", None))
     held = [trial for trial in trials if not TrialAttributes.of(trial).lost]
     assert len({place_of(trial) for trial in held}) == len(held)
     assert all(trial.state.is_finished() for trial in trials)
     assert {place_of(trial).slot for trial in held if is_of_search(trial)} == set(range(24))
+    folder = tmp_path / "runs" / NAME
     front = pd.read_csv(folder / "front.csv")
     assert all((folder / model).exists() for model in front["model"])
+    assert "nothing to do" in run("run", *WORDS, "--workers", "2", folder=tmp_path)
 
 
-def kill_one_worker(parent: int, rng: random.Random) -> bool:
-    """Kills one of a parent's workers, as the kernel would for want of memory; returns whether there was one."""
-    children = Path(f"/proc/{parent}/task/{parent}/children")
-    with contextlib.suppress(OSError, ProcessLookupError):
-        workers = [int(pid) for pid in children.read_text().split() if is_worker(int(pid))]
-        if workers:
-            os.kill(rng.choice(workers), signal.SIGKILL)
-            return True
-    return False
-
-
-def is_worker(pid: int) -> bool:
-    """Returns whether a process is a worker of a study."""
-    return b"study.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+def count_ended(folder: Path) -> int:
+    """Returns how many trials of the study have ended; 0 before it begins."""
+    if not (folder / "runs" / NAME / "journal.log").exists():
+        return 0
+    try:
+        study = load_study(NAME, folder / "runs", None)
+    except (KeyError, InputError):
+        return 0
+    return sum(trial.state.is_finished() for trial in trials_of(study))
