@@ -398,7 +398,7 @@ def test_twenty_killed_workers_and_a_killed_parent_lose_nothing_at_any_rung_in_t
         ended = count_ended(tmp_path)
 
         # Spread over the trials, of which there are some forty, and not over the clock.
-        if kills < 20 and ended >= 2 * kills:
+        if kills < 20 and ended > 2 * kills:
             kills += dummy.kill_one(load_study(NAME, tmp_path / "runs", None), rng)
         if ended >= 20 and not parents_killed:
             parents_killed += 1

@@ -134,10 +134,24 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
 
     if strategy == "BL":
         save_baseline(trial, context)
-    elif not is_of_search(trial) or place.rung == context.plan.rungs:
+    elif may_be_handed_over(trial, context, adapted):
         save_part(trial, context, adapted.network)
     answers = answers_by_network(adapted, task)
     return TrialOutcome(TrialState.COMPLETE, measures, adapted.curve, adapted.confusion, answers)
+
+
+def may_be_handed_over(trial: optuna.Trial, context: TrialContext, adapted: Adapted) -> bool:
+    """Returns whether a trial's network is kept, since it may become part of one that is handed over.
+
+    Those of the highest rung and of the race are; where every trial is on the highest rung, those that may be on the
+    front. Any other that is wanted at the end is trained again.
+    """
+    if not is_of_search(trial):
+        return True
+    if rung_of(trial) < context.plan.rungs:
+        return False
+    networks = [adapted.measures, *(step.measures for step in adapted.interpolated)]
+    return context.plan.rungs > 1 or would_join_front(trial, context.plan, networks)
 
 
 # A trial of the same configuration.
