@@ -17,9 +17,10 @@ from fer.config import AdaptationConfig
 from fer.errors import InputError
 from fer.model import weights
 from fer.seeding import seed_from
+from study.execution.front_networks import would_join_front
 from study.execution.trial_context import TrialContext
 from study.storage.backend import trials_of
-from study.storage.slots import PARTS, place_of
+from study.storage.slots import PARTS, is_of_search, place_of, rung_of
 from study.trial_attributes import TrialAttributes
 from study.trials import INTERPOLATED_COLUMN, OBJECTIVES, interpolation_name, model_file
 
@@ -27,6 +28,20 @@ from study.trials import INTERPOLATED_COLUMN, OBJECTIVES, interpolation_name, mo
 def part_file(number: int) -> str:
     """Returns the file of a trial's adapted network, relative to the study's folder."""
     return f"{PARTS}/trial-{number:04d}.safetensors"
+
+
+def may_be_handed_over(trial: optuna.Trial, context: TrialContext, adapted: Adapted) -> bool:
+    """Returns whether a trial's network is kept, since it may become part of one that is handed over.
+
+    Those of the highest rung and of the race are; where every trial is on the highest rung, those that may be on the
+    front. Any other that is wanted at the end is trained again.
+    """
+    if not is_of_search(trial):
+        return True
+    if rung_of(trial) < context.plan.rungs:
+        return False
+    networks = [adapted.measures, *(step.measures for step in adapted.interpolated)]
+    return context.plan.rungs > 1 or would_join_front(trial, context.plan, networks)
 
 
 def save_part(trial: optuna.Trial, context: TrialContext, network: nn.Sequential) -> None:

@@ -18,7 +18,7 @@ from fer.seeding import seed_from
 from fer.training.loop import Diverged
 from search_spaces import suggest_adaptation
 from study.execution.front_networks import would_join_front
-from study.execution.handed_over import hand_over, save_baseline, save_part, seed_of_repeat
+from study.execution.handed_over import hand_over, may_be_handed_over, save_baseline, save_part, seed_of_repeat
 from study.execution.trial_context import TrialContext
 from study.machine import OUT_OF_MEMORY, DeviceCrowded, is_out_of_memory, is_stuck
 from study.presets import budget_factor
@@ -138,20 +138,6 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
         save_part(trial, context, adapted.network)
     answers = answers_by_network(adapted, task)
     return TrialOutcome(TrialState.COMPLETE, measures, adapted.curve, adapted.confusion, answers)
-
-
-def may_be_handed_over(trial: optuna.Trial, context: TrialContext, adapted: Adapted) -> bool:
-    """Returns whether a trial's network is kept, since it may become part of one that is handed over.
-
-    Those of the highest rung and of the race are; where every trial is on the highest rung, those that may be on the
-    front. Any other that is wanted at the end is trained again.
-    """
-    if not is_of_search(trial):
-        return True
-    if rung_of(trial) < context.plan.rungs:
-        return False
-    networks = [adapted.measures, *(step.measures for step in adapted.interpolated)]
-    return context.plan.rungs > 1 or would_join_front(trial, context.plan, networks)
 
 
 # A trial of the same configuration.
