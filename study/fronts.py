@@ -273,3 +273,26 @@ def strategies_table(
 def _first(values: pd.Series) -> float:
     """Returns the first value, NaN where there is none."""
     return values.iloc[0] if len(values) else np.nan
+
+
+def front_border(front: pd.DataFrame) -> np.ndarray:
+    """Returns the corners (m, 2), in per cent, of the staircase that bounds what a front dominates above chance.
+
+    It begins at chance, left of the first point, and ends at chance, below the last one.
+
+    Args:
+        front: Of `study.fronts.front_table`, sorted by source accuracy.
+    """
+    points = 100 * front[OBJECTIVES].to_numpy(float)
+    points = points[non_dominated(points)]
+    if not len(points):
+        return np.empty((0, 2))
+    chance = 100 * CHANCE
+
+    # A step down at each point to the height of the next one; the last step goes down to chance.
+    heights = [*points[1:, 1], min(chance, points[-1, 1])]
+    corners = [(min(chance, points[0, 0]), points[0, 1])]
+    for point, next_height in zip(points, heights, strict=True):
+        corners.append((point[0], point[1]))
+        corners.append((point[0], next_height))
+    return np.array(corners)

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fer.errors import InputError
 from study.arguments import (
     check_dataset_name,
     check_path,
@@ -351,27 +350,6 @@ def study_name(options: StudyOptions, source: str, target: str, synthetic: bool)
 def identity_options(options: StudyOptions) -> dict[str, Any]:
     """Returns the options that make a study what it is; a resumed study must have the same."""
     return {name: value for name, value in dataclasses.asdict(options).items() if name not in RESUMABLE_OPTIONS}
-
-
-def current_sampler(name: str) -> str:
-    """Returns what a study's sampler is called today.
-
-    `auto`, the default before there was one sampler, was `tpe` until 200 trials had ended and then another one.
-
-    Args:
-        name: From the command line, or from the record of a study that an older version began.
-
-    Raises:
-        InputError: The sampler is gone, and no other one is like it.
-    """
-    present = "tpe" if name == "auto" else name
-    if present not in SAMPLERS:
-        raise InputError(
-            f"a study goes on with the sampler it was started with, one of {', '.join(SAMPLERS)}",
-            f"one started with --sampler {name}, which is gone",
-            "Start a new one with --study NAME; with --warm-start it tries the front of this one first.",
-        )
-    return present
 
 
 def cache_folder(out: str | Path) -> Path:

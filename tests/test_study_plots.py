@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from made_study import FAILED, made_confirmed, made_info, made_pictures, made_trial, made_trials
-from study.fronts import front_table
+from study.fronts import front_border, front_table
 from study.record import StudyRecord
 from study.reporting import figure_style, figures, matplotlib_plots, plotly_charts
-from study.reporting.figure_data import build_figure_data, front_border
+from study.reporting.figure_data import build_figure_data
+from study.reporting.hover import hover_texts
 from study.reporting.importance import compute_importances
 from study.trials import trials_table
 
@@ -70,7 +71,7 @@ def test_the_label_is_gone_on_real_data():
 
 def test_hover_shows_every_knob_escaped():
     trial = made_trial(7, config={"lr": 0.003, "note": "<script>"})
-    (text,) = plotly_charts.hover_texts(trials_table([trial]).assign(strategy="<i>"))
+    (text,) = hover_texts(trials_table([trial]).assign(strategy="<i>"))
     assert "Trial 7" in text and "lr: 0.003" in text and "note: &lt;script&gt;" in text and "<i>" not in text
 
 

@@ -22,15 +22,17 @@ from study.fronts import (
     candidate_networks,
     find_recommended,
     first_rung_networks,
+    front_border,
     front_table,
 )
 from study.record import DOMAINS, StudyRecord
 from study.reporting import expectations, export, figures, matplotlib_plots, plotly_charts
 from study.reporting.certainty import describe_certainty
 from study.reporting.exported_files import render_files
-from study.reporting.figure_data import build_figure_data, build_race_figure, front_border
+from study.reporting.figure_data import build_figure_data, build_race_figure
 from study.reporting.figure_style import RACE
 from study.reporting.findings import OBSTACLE, list_findings
+from study.reporting.hover import hover_texts
 from study.reporting.importance import compute_importances
 from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.paper_table import OURS, paper_table
@@ -527,7 +529,7 @@ def test_an_export_writes_the_race(tmp_path):
 def test_hovering_tells_what_is_expected():
     _, _, table, _ = read_made(FOUND)
     networks = candidate_networks(table)
-    text = plotly_charts.hover_texts(networks[networks["trainings"] > 1].head(1))[0]
+    text = hover_texts(networks[networks["trainings"] > 1].head(1))[0]
     assert re.search(r"expected: source [\d.]+ \[[\d.]+, [\d.]+\] %", text) and "on the front" in text
     assert re.search(r"rung \d, \d trainings on \d folds?", text)
 

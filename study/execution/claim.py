@@ -7,10 +7,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.seeding import seed_from
-from study.options import current_sampler
 from study.search.next_training import find_due_trainings
 from study.search.plan import SearchPlan
-from study.search.samplers import SamplerView, make_sampler
+from study.search.samplers import SamplerView, current_sampler, make_sampler
 from study.storage.backend import one_change_at_a_time, trials_of
 from study.storage.leases import identity_of_process
 from study.storage.optuna_private import open_trial, storage_number, storage_of

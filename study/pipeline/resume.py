@@ -12,12 +12,13 @@ from fer.errors import InputError
 from fer.tensor_files import damage_of
 from study.execution.progress import Progress
 from study.inputs import base_config
-from study.options import RESUMABLE_OPTIONS, StudyOptions, current_sampler, identity_options
+from study.options import RESUMABLE_OPTIONS, StudyOptions, identity_options
 from study.pipeline.baseline import find_or_train_baseline
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
 from study.search.compatibility import fits
 from study.search.initial_trials import initial_trials
+from study.search.samplers import current_sampler
 from study.storage.backend import open_storage, trials_of
 from study.tracking.follower import Follower
 

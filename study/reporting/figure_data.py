@@ -5,18 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fer.expressions import CHANCE
 from study.fronts import (
     INTERVALS,
     candidate_networks,
     find_recommended,
     first_rung_networks,
+    front_border,
     front_table,
     has_expectations,
     hypervolume_over_trials,
     is_on_front,
 )
-from study.pareto import non_dominated
 from study.record import DOMAINS, StudyRecord
 from study.reporting.figure_style import CONFIRMED
 from study.reporting.parallel_axes import ParallelFigure, build_parallel_figure
@@ -321,29 +320,6 @@ def group_by_strategy(rows: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """Returns rows of trials or networks by strategy, sorted by its name."""
     strategies = rows["strategy"].fillna("unknown").astype(str)
     return [(str(strategy), group) for strategy, group in rows.groupby(strategies, sort=True)]
-
-
-def front_border(front: pd.DataFrame) -> np.ndarray:
-    """Returns the corners (m, 2), in per cent, of the staircase that bounds what a front dominates above chance.
-
-    It begins at chance, left of the first point, and ends at chance, below the last one.
-
-    Args:
-        front: Of `study.fronts.front_table`, sorted by source accuracy.
-    """
-    points = 100 * front[OBJECTIVES].to_numpy(float)
-    points = points[non_dominated(points)]
-    if not len(points):
-        return np.empty((0, 2))
-    chance = 100 * CHANCE
-
-    # A step down at each point to the height of the next one; the last step goes down to chance.
-    heights = [*points[1:, 1], min(chance, points[-1, 0])]
-    corners = [(min(chance, points[0, 0]), points[0, 1])]
-    for point, next_height in zip(points, heights, strict=True):
-        corners.append((point[0], point[1]))
-        corners.append((point[0], next_height))
-    return np.array(corners)
 
 
 def _baseline_in_percent(record: StudyRecord) -> tuple[float, float] | None:

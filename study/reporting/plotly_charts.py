@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from study.record import DOMAINS, StudyRecord, number
+from study.record import DOMAINS, StudyRecord
 from study.reporting.figure_data import (
     ConfirmedFigure,
     ConfirmedFigurePoint,
@@ -31,9 +31,9 @@ from study.reporting.figure_style import (
     UNDECIDED_LABEL,
     style_of,
 )
+from study.reporting.hover import escape_for_plotly, hover_texts
 from study.reporting.parallel_axes import ABSENT, ParallelFigure
-from study.reporting.wording import SYNTHETIC, count_of, expected_text, format_percent, format_value
-from study.trials import OBJECTIVES, hyperparameter_names, interpolation_name
+from study.reporting.wording import SYNTHETIC
 
 # Only buttons that work offline: plotly's own set has some that send the chart to a server.
 BUTTONS = ["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]
@@ -60,13 +60,8 @@ def render_chart_page(name: str, record: StudyRecord, data: FigureData) -> str:
 
 def _title(name: str, record: StudyRecord) -> dict[str, Any]:
     mark = f"<b style='color:#B03A00'>{SYNTHETIC}</b> · " if record.is_synthetic else ""
-    study = _escape(record.name or "study")
+    study = escape_for_plotly(record.name or "study")
     return {"text": f"<b>{TITLES[name]}</b><br><sup>{mark}{study}</sup>", "x": 0.02}
-
-
-def _escape(value: object) -> str:
-    """Returns a value as a label; plotly reads a little HTML in every label."""
-    return escape(str(value), quote=False)
 
 
 def draw_chart(data: FigureData) -> go.Figure:
@@ -84,45 +79,6 @@ def draw_chart(data: FigureData) -> go.Figure:
     if isinstance(data, RaceFigure):
         return _draw_race(data)
     return _draw_importance(data)
-
-
-def hover_texts(networks: pd.DataFrame) -> list[str]:
-    """Returns what hovering shows of each row, line by line.
-
-    The first line has the trial's number, the strategy and the interpolation point, the second both objectives; each
-    hyperparameter has a line of its own.
-
-    Args:
-        networks: Rows of `study.trials.trials_table`, or of `study.fronts.candidate_networks`.
-    """
-    # As on the front, no hyperparameter is called "trial".
-    names = [name for name in hyperparameter_names(networks) if name != "trial"]
-
-    texts = []
-    for network in networks.to_dict("records"):
-        # A row of the table of trials has no search_alpha: it stands for the adapted network.
-        interpolation = ""
-        if network.get("search_alpha", 1) != 1:
-            interpolation = f", at alpha {interpolation_name(network['search_alpha'], network['search_slope'])}"
-        strategy = _escape(network["strategy"] or "unknown")
-        head = f"<b>Trial {network['number']} · {strategy}{interpolation}</b>"
-
-        source, target = (format_percent(network[objective]) for objective in OBJECTIVES)
-        objectives = f"source {source} % · target {target} %"
-        if number(network.get("target_lower")) is not None:
-            source, target = (expected_text(network, domain) for domain in DOMAINS)
-            probability = format_percent(network["probability"], 0)
-            objectives = f"expected: source {source} % · target {target} % · on the front {probability} %"
-            objectives += f"<br>rung {network['rung']}, {_describe_trainings(network)}"
-        hyperparameters = [f"{_escape(name)}: {_escape(format_value(network[name]))}" for name in names]
-        texts.append("<br>".join([head, objectives, *hyperparameters]))
-    return texts
-
-
-def _describe_trainings(network: dict[Any, Any]) -> str:
-    """Returns "5 trainings on 3 folds", by which a network was judged."""
-    trainings = count_of(int(network["trainings"]), "training")
-    return f"{trainings} on {count_of(int(network['folds']), 'fold')}"
 
 
 # The front.
@@ -151,7 +107,7 @@ def _draw_front(data: FrontFigure) -> go.Figure:
     high = points.max(axis=0)
     room = np.maximum(0.06 * (high - low), 1)
     for column, axis in enumerate(("xaxis", "yaxis")):
-        title = _escape(data.axis_labels[column])
+        title = escape_for_plotly(data.axis_labels[column])
         view = [low[column] - room[column], high[column] + room[column]]
         chart.update_layout({axis: {"title": title, "range": view}})
     return chart.update_layout(legend={"orientation": "h", "y": -0.16, "yanchor": "top"}, hovermode="closest")
@@ -183,7 +139,7 @@ def _add_networks(chart: go.Figure, group: StrategyNetworks) -> None:
         x=group.points[:, 0],
         y=group.points[:, 1],
         mode="markers",
-        name=_escape(group.strategy),
+        name=escape_for_plotly(group.strategy),
         marker=marker,
         hovertext=hover_texts(group.networks),
         hoverinfo="text",
@@ -235,7 +191,7 @@ def _draw_confirmed(data: ConfirmedFigure) -> go.Figure:
     chart = go.Figure()
     for point in data.points:
         _add_confirmed_point(chart, point)
-    x_label, y_label = (_escape(label) for label in data.axis_labels)
+    x_label, y_label = (escape_for_plotly(label) for label in data.axis_labels)
     return chart.update_layout(xaxis_title=x_label, yaxis_title=y_label)
 
 
@@ -246,7 +202,7 @@ def _add_confirmed_point(chart: go.Figure, point: ConfirmedFigurePoint) -> None:
     for domain, mean, low, high in zip(DOMAINS, point.test, point.lower, point.upper, strict=True):
         errors.append({"array": [high - mean], "arrayminus": [mean - low], "thickness": 1})
         intervals.append(f"{domain} {mean:.1f} [{low:.1f}, {high:.1f}] %")
-    label = _escape(f"{point.name} · {point.strategy}")
+    label = escape_for_plotly(f"{point.name} · {point.strategy}")
     outline = {"width": 1.4 if point.on_front else 0, "color": INK}
     chart.add_scatter(
         x=[point.test[0]],
@@ -257,7 +213,7 @@ def _add_confirmed_point(chart: go.Figure, point: ConfirmedFigurePoint) -> None:
         name=label,
         hoverinfo="text",
         marker={"color": style.colour, "symbol": style.symbol, "size": 12, "line": outline},
-        hovertext=f"<b>{label} · alpha {_escape(point.alpha)}</b><br>{'<br>'.join(intervals)}",
+        hovertext=f"<b>{label} · alpha {escape_for_plotly(point.alpha)}</b><br>{'<br>'.join(intervals)}",
     )
 
 
@@ -275,7 +231,7 @@ def _draw_strategies(data: StrategiesFigure) -> go.Figure:
             _add_distribution(chart, strategy, trials, domain, panel)
         if data.baseline is not None:
             chart.add_vline(x=data.baseline[column], line={"dash": "dash", "width": 1}, **panel)
-        label = _escape(data.axis_labels[column]).replace(" accuracy", "<br>accuracy")
+        label = escape_for_plotly(data.axis_labels[column]).replace(" accuracy", "<br>accuracy")
         if data.note:
             label += f"<br>{data.note}"
         chart.update_xaxes(title=label, **panel)
@@ -287,7 +243,7 @@ def _add_distribution(
 ) -> None:
     """Adds the accuracies of one strategy's trials as a box with all points."""
     style = style_of(strategy)
-    name = _escape(strategy)
+    name = escape_for_plotly(strategy)
     chart.add_box(
         x=100 * trials[f"{domain}_val"],
         y=[name for _ in range(len(trials))],
@@ -316,9 +272,9 @@ def _draw_parallel(data: ParallelFigure) -> go.Figure:
 
     dimensions = []
     for axis in data.axes:
-        labels = [_escape(label) for label in axis.labels]
+        labels = [escape_for_plotly(label) for label in axis.labels]
         dimensions.append(
-            {"label": _escape(axis.name), "values": axis.places, "tickvals": axis.ticks, "ticktext": labels,
+            {"label": escape_for_plotly(axis.name), "values": axis.places, "tickvals": axis.ticks, "ticktext": labels,
              "range": [ABSENT, 1.0]}
         )  # fmt: skip
     faint = {"line": {"opacity": 0.05}}
@@ -341,11 +297,11 @@ def _draw_race(data: RaceFigure) -> go.Figure:
 
 
 def _draw_importance(data: ImportanceFigure) -> go.Figure:
-    names = [_escape(name) for name in data.ranking["hyperparameter"]]
+    names = [escape_for_plotly(name) for name in data.ranking["hyperparameter"]]
     chart = go.Figure()
     for domain, colour in DOMAIN_COLOURS.items():
         if domain in data.ranking:
-            label = _escape(data.labels[domain])
+            label = escape_for_plotly(data.labels[domain])
             chart.add_bar(x=data.ranking[domain], y=names, orientation="h", name=label, marker_color=colour)
     title = "Share of importance for the best tenth of trials"
     if data.note:

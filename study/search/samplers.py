@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from fer.errors import InputError
 from study.machine import OUT_OF_MEMORY
+from study.options import SAMPLERS
 from study.record import StudyRecord
 from study.search.fold_effects import comparable_vectors
 from study.search.plan import SearchPlan
@@ -129,6 +131,27 @@ def _finished_with(trial: FrozenTrial, objectives: list[float]) -> FrozenTrial:
     finished.state = TrialState.COMPLETE
     finished.values = objectives
     return finished
+
+
+def current_sampler(name: str) -> str:
+    """Returns what a study's sampler is called today.
+
+    `auto`, the default before there was one sampler, was `tpe` until 200 trials had ended and then another one.
+
+    Args:
+        name: From the command line, or from the record of a study that an older version began.
+
+    Raises:
+        InputError: The sampler is gone, and no other one is like it.
+    """
+    present = "tpe" if name == "auto" else name
+    if present not in SAMPLERS:
+        raise InputError(
+            f"a study goes on with the sampler it was started with, one of {', '.join(SAMPLERS)}",
+            f"one started with --sampler {name}, which is gone",
+            "Start a new one with --study NAME; with --warm-start it tries the front of this one first.",
+        )
+    return present
 
 
 def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
