@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -15,6 +16,10 @@ from fer.config import AdaptationConfig
 from made_answers import World
 from slots import study  # noqa: F401  # a fixture
 from study.execution.claim import claim_trial
+from study.execution.progress import Progress
+from study.execution.supervisor import supervise
+from study.exit_code import ExitCode
+from study.options import StudyOptions
 from study.search.competing_networks import find_competition
 from study.search.expected_table import expected_table
 from study.search.fold_effects import comparable_vectors, target_effects
@@ -257,6 +262,63 @@ def test_trainings_that_fail_in_the_race_are_not_asked_for_again():
     assert len(planted.places) < 400 and len(planted.places) == len(set(planted.places))
 
 
+def answers_of(right: dict[str, np.ndarray]) -> dict[str, str]:
+    return {domain: pack_answers(values) for domain, values in right.items()}
+
+
+def end_with_answers(planted: Planted, trial: optuna.Trial, source_of_points: dict[str, float]) -> None:
+    """Ends a trial whose networks keep these shares of the source and answer every image of the target rightly."""
+    place = place_of(trial)
+    planted.places.append(place)
+    if place.fold == HANDED_OVER:
+        trial.study.tell(trial, state=TrialState.PRUNED)
+        return
+    count = len(planted.world.source.labels)
+    target = np.ones(len(planted.world.target.images_of(place.fold)), bool)
+    answers = {
+        name: answers_of({"source": np.arange(count) < share * count, "target": target})
+        for name, share in source_of_points.items()
+    }
+    write_attributes(trial, strategy="RE", answers=answers)
+    trial.study.tell(trial, [source_of_points["1.00"], 1.0])
+
+
+def test_trainings_of_the_race_that_repeat_another_trial_are_not_asked_for_again():
+    def end(trial: optuna.Trial) -> None:
+        if TrialAttributes.of(trial).race is None:
+            Planted.end(planted, trial)
+            return
+        planted.places.append(place_of(trial))
+        write_attributes(trial, strategy="RE", twin_of=0)
+        trial.study.tell(trial, [0.5, 0.5])
+
+    planted = Planted(in_memory(), 9, race=3.0)
+    planted.end = end
+    planted.fill()
+    for _ in range(20):
+        planted.run(most=40)
+    assert planted.raced and len(planted.places) == len(set(planted.places))
+    assert len(trials_of(planted.study)) == len(planted.places)
+    assert find_due_trainings(trials_of(planted.study), planted.plan) == []
+
+
+def test_a_fold_whose_networks_no_longer_compete_is_not_asked_for_again():
+    # A first training shows its end alone. In the race the end forgets too much, and the network half-way does not.
+    def end(trial: optuna.Trial) -> None:
+        is_first = TrialAttributes.of(trial).race is None
+        end_with_answers(planted, trial, {"1.00": 0.6} if is_first else {"1.00": 0.2, "0.50": 0.6})
+
+    planted = Planted(in_memory(), 2, race=20.0)
+    planted.plan = replace(planted.plan, min_source=0.5)
+    planted.end = end
+    planted.fill()
+    for _ in range(20):
+        planted.run(most=40)
+    assert planted.raced and len(planted.places) == len(set(planted.places))
+    assert len(trials_of(planted.study)) == len(planted.places)
+    assert find_due_trainings(trials_of(planted.study), planted.plan) == []
+
+
 def test_without_a_race_the_front_is_handed_over_at_once_and_a_race_whose_time_is_up_asks_for_no_more():
     planted = Planted(in_memory(), 9, race=0.0)
     planted.fill()
@@ -268,6 +330,40 @@ def test_without_a_race_the_front_is_handed_over_at_once_and_a_race_whose_time_i
     planted.study.set_user_attr(RACE_ENDED, "ended by --timeout 5")
     planted.run()
     assert all("finalist" in TrialAttributes.of(trial).race for trial in planted.raced)
+
+
+def test_a_parent_sees_no_more_due_than_its_workers_do():
+    # The race's time was up in an earlier call of the command; workers are started no more than trials are left.
+    planted = Planted(in_memory(), 9, race=5.0)
+    planted.fill()
+    planted.study.set_user_attr(RACE_ENDED, "ended by --timeout 5")
+    spawned = []
+
+    class Worker:
+        """A worker that has run all trials when it is asked for the first time."""
+
+        def poll(self) -> int:
+            planted.run()
+            return ExitCode.DONE
+
+        def terminate(self) -> None: ...
+
+        def kill(self) -> None: ...
+
+        def wait(self, timeout: float | None = None) -> int:
+            return ExitCode.DONE
+
+        def last_words(self) -> str:
+            return ""
+
+    def spawn(*_: object) -> Worker:
+        spawned.append(Worker())
+        assert len(spawned) < 5
+        return spawned[-1]
+
+    options = StudyOptions("tfeid", trials=9, workers="1")
+    assert supervise(planted.study, options, BASE, Progress(), spawn, planted.plan) == "done"
+    assert planted.handed_over
 
 
 def test_two_workers_may_ask_for_the_same_training_and_it_is_done_once():

@@ -9,12 +9,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.config import AdaptationConfig
+from study.execution.claim import find_due
 from study.execution.endings import GaveUp, give_up_if_hopeless, reason_to_end
 from study.execution.progress import Progress
 from study.execution.worker_process import Spawn, Worker, reason_of
 from study.exit_code import ExitCode
 from study.options import StudyOptions
-from study.search.next_training import find_due_trainings
 from study.search.plan import SearchPlan
 from study.storage.backend import trials_of
 from study.storage.leases import LeaseMonitor, requeue_expired
@@ -102,7 +102,7 @@ class _Supervisor:
         ended_here: The other ended trials.
         left: How many trials wait, or are to be enqueued.
         due: How many trainings are due that nobody has enqueued, as many as there may be workers at most.
-        due_after: How many trials there were, and how many had ended, when that was counted.
+        due_after: What it was counted from: how many trials there were, how many had ended, and what was over.
         end_reason: Why the search ends before its last trial; empty where it does not.
         race_is_over: Whether the time of the race is up.
     """
@@ -139,7 +139,7 @@ class _Supervisor:
         self.ended_here: list[FrozenTrial] = []
         self.left = 0
         self.due = 0
-        self.due_after = (0, 0)
+        self.due_after = (0, 0, False, False)
         self.end_reason = ""
         self.race_is_over = False
 
@@ -248,14 +248,15 @@ class _Supervisor:
         return True
 
     def count_due(self, trials: list[FrozenTrial]) -> int:
-        """Returns how many trainings are due; counts anew only where a trial came or ended, as it costs much."""
+        """Returns how many trainings are due; counts anew only where a trial or a part of the course came or ended.
+
+        It costs much.
+        """
         ended = sum(trial.state.is_finished() for trial in trials)
-        if (len(trials), ended) != self.due_after:
-            due = find_due_trainings(
-                trials, self.plan, int(self.options.workers), bool(self.end_reason), self.race_is_over
-            )
-            self.due = len(due)
-            self.due_after = len(trials), ended
+        counted_from = len(trials), ended, bool(self.end_reason), self.race_is_over
+        if counted_from != self.due_after:
+            self.due = len(find_due(self.study, trials, self.plan, int(self.options.workers)))
+            self.due_after = counted_from
         return self.due
 
     def start_workers(self, waiting: int, running: int) -> None:

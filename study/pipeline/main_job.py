@@ -118,9 +118,9 @@ def search_and_export(running: RunningStudy) -> None:
     priors = initial_trials(dataclasses.asdict(options), base)
     end_reason = reason_to_end(counted_trials(trials_of(study)), options, plan)
     unfinished = 0
+    study.set_user_attr(RACE_ENDED, None)  # a time limit is this call's alone
     if not end_reason:
         study.set_user_attr(ENDED, None)  # a study that a shorter patience or time limit ended goes on
-        study.set_user_attr(RACE_ENDED, None)
         unfinished = fill_slots(study, options.wanted, options.space, base, priors, plan.folds)
 
     # A study with all its trials and exports needs no more than a summary.

@@ -107,9 +107,8 @@ def find_race_trainings(
     budget = plan.race_share * _cost_of(trial for trial in live if is_of_search(trial))
     spent = _cost_of(trial for trial in live if TrialAttributes.of(trial).race is not None)
 
-    # Trainings that run, and those that gave no answers, count as done: none of them is asked for again.
-    silent = [trial for trial in live if trial.state != TrialState.COMPLETE]
-    jobs = [job for trial in silent if (job := _as_job(trial, verdict)) is not None]
+    # Whoever holds a place has been asked for, whether it runs, gave no answers, or gave answers that do not compete.
+    jobs = [job for trial in live if (job := _as_job(trial, verdict)) is not None]
     trainings: list[DueTraining] = []
     while len(trainings) < most:
         job = choose_next_job(
