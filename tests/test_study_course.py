@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -15,11 +16,14 @@ from commands import NAME, run
 from fer.config import AdaptationConfig
 from made_answers import World
 from slots import study  # noqa: F401  # a fixture
-from study.execution.claim import claim_trial
+from study.execution.claim import claim_trial, find_due
 from study.execution.progress import Progress
 from study.execution.supervisor import supervise
 from study.exit_code import ExitCode
+from study.fronts import front_table
 from study.options import StudyOptions
+from study.pipeline.finish import delete_other_networks
+from study.record import StudyRecord
 from study.search.competing_networks import find_competition
 from study.search.expected_table import expected_table
 from study.search.fold_effects import comparable_vectors, target_effects
@@ -28,9 +32,18 @@ from study.search.plan import SearchPlan
 from study.search.stored_answers import ValidationImages, pack_answers, unpack_answers
 from study.search.verdict import reach_verdict
 from study.storage.backend import trials_of
-from study.storage.slots import HANDED_OVER, RACE_ENDED, Place, fill_slots, fold_in_turn, is_of_search, place_of
+from study.storage.slots import (
+    DELETED,
+    HANDED_OVER,
+    RACE_ENDED,
+    Place,
+    fill_slots,
+    fold_in_turn,
+    is_of_search,
+    place_of,
+)
 from study.trial_attributes import TrialAttributes, write_attributes
-from study.trials import counted_trials, interpolation_name
+from study.trials import counted_trials, interpolation_name, model_file
 
 FOLDS = 4
 BASE = AdaptationConfig()
@@ -385,6 +398,39 @@ def test_what_is_handed_over_is_no_trial_of_the_table_and_the_race_teaches_sampl
     assert sum(map(is_of_search, counted)) == 12
 
 
+def test_a_network_that_was_deleted_is_made_again_where_it_comes_back_to_the_front(tmp_path):
+    planted = Planted(in_memory(), 6)
+    planted.fill()
+    planted.run()
+
+    # All networks that were handed over lie in the folder, and one that is on the front no longer.
+    trials = trials_of(planted.study)
+    (tmp_path / "models" / "parts").mkdir(parents=True)
+    for trial in planted.handed_over:
+        for alpha, slope in TrialAttributes.of(trial).handed_over:
+            (tmp_path / model_file(TrialAttributes.of(trial).recipe_of, alpha, slope)).touch()
+    gone = planted.handed_over[0]
+    recipe = place_of(gone)[:2]
+    running = SimpleNamespace(study=planted.study, folder=tmp_path, record=made_record(planted))
+    delete_other_networks(running)
+    front = front_table(expected_table(running.record, trials))
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {model[7:] for model in front["model"]}
+    assert planted.study.user_attrs[DELETED] == [] and not find_due(planted.study, trials, planted.plan)
+
+    # While others dominate it, the recipe's network goes.
+    dominated = front[~front["trial"].isin([TrialAttributes.of(gone).recipe_of])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("study.pipeline.finish.front_table", lambda table: dominated)
+        delete_other_networks(running)
+    deleted = planted.study.user_attrs[DELETED]
+    assert deleted == [[gone.number, *point] for point in TrialAttributes.of(gone).handed_over]
+
+    (due,) = find_due(planted.study, trials, planted.plan)
+    assert due.place[:3] == (*recipe, HANDED_OVER)
+    planted.run()
+    assert not find_due(planted.study, trials_of(planted.study), planted.plan)
+
+
 # --- what is made of it
 
 
@@ -404,6 +450,12 @@ def test_networks_that_keep_less_than_the_study_allows_do_not_compete(searched):
     assert kept.comparison.trials.max() == len(kept.recipes) - 1
 
 
+@pytest.mark.parametrize(("keep", "min_retention", "kept"), [(0.95, 0.0, 0.95), (0.95, 0.99, 0.99), (0.95, 0.9, 0.95)])
+def test_what_is_recommended_keeps_what_every_answer_must(keep, min_retention, kept):
+    record = StudyRecord.from_json({"options": {"keep": keep, "min_retention": min_retention}})
+    assert SearchPlan.of(record).keep == kept
+
+
 def test_the_table_says_of_every_network_what_is_expected_and_of_one_that_it_is_recommended(searched):
     record = made_record(searched)
     table = expected_table(record, trials_of(searched.study))
@@ -414,8 +466,6 @@ def test_the_table_says_of_every_network_what_is_expected_and_of_one_that_it_is_
 
 
 def made_record(planted: Planted) -> object:
-    from study.record import StudyRecord  # beside its one use
-
     answers = planted.plan.images.to_json()
     baseline = {"source_val": 0.5, "target_val": 0.4, "answers": answers}
     return StudyRecord.from_json({"baseline": baseline, "options": {"rungs": planted.plan.rungs, "race": 1.0}})

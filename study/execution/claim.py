@@ -16,7 +16,16 @@ from study.search.samplers import SamplerView, make_sampler
 from study.storage.backend import one_change_at_a_time, trials_of
 from study.storage.leases import identity_of_process
 from study.storage.optuna_private import open_trial, storage_number, storage_of
-from study.storage.slots import ENDED, RACE_ENDED, discard_trial, enqueue_again, place_of, place_owners, rung_of
+from study.storage.slots import (
+    DELETED,
+    ENDED,
+    RACE_ENDED,
+    discard_trial,
+    enqueue_again,
+    place_of,
+    place_owners,
+    rung_of,
+)
 from study.trial_attributes import TrialAttributes
 
 
@@ -73,8 +82,15 @@ def find_due(study: optuna.Study, trials: Sequence[FrozenTrial], plan: SearchPla
         plan: The course of its search.
         most: How many are wanted at most, of those that are chosen one by one.
     """
-    ended = study.user_attrs
-    return find_due_trainings(trials, plan, most, bool(ended.get(ENDED)), bool(ended.get(RACE_ENDED)))
+    said = study.user_attrs
+    return find_due_trainings(
+        trials,
+        plan,
+        most,
+        has_ended=bool(said.get(ENDED)),
+        is_over=bool(said.get(RACE_ENDED)),
+        deleted={(number, alpha, slope) for number, alpha, slope in said.get(DELETED) or []},
+    )
 
 
 def waiting_trials(study: optuna.Study) -> list[FrozenTrial]:
