@@ -1,6 +1,7 @@
 """The course of a search: folds in turn, promotions, a race among finalists, and what is handed over at its end."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,6 +35,7 @@ from study.search.verdict import reach_verdict
 from study.storage.backend import trials_of
 from study.storage.slots import (
     DELETED,
+    ENDED,
     HANDED_OVER,
     RACE_ENDED,
     Place,
@@ -345,38 +347,58 @@ def test_without_a_race_the_front_is_handed_over_at_once_and_a_race_whose_time_i
     assert all("finalist" in TrialAttributes.of(trial).race for trial in planted.raced)
 
 
+class InlineWorker:
+    """A worker that runs a planted study's trials, as many as `most`, when it is asked whether it has ended."""
+
+    def __init__(self, planted: Planted, most: int = 10_000, not_before: float = 0.0) -> None:
+        self.planted, self.most, self.not_before = planted, most, not_before
+
+    def poll(self) -> int | None:
+        if time.monotonic() < self.not_before:
+            return None
+        self.planted.run(self.most)
+        return ExitCode.DONE
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        return ExitCode.DONE
+
+    def last_words(self) -> str:
+        return ""
+
+
 def test_a_parent_sees_no_more_due_than_its_workers_do():
-    # The race's time was up in an earlier call of the command; workers are started no more than trials are left.
+    # The race's time was up in an earlier call of the command.
     planted = Planted(in_memory(), 9, race=5.0)
     planted.fill()
     planted.study.set_user_attr(RACE_ENDED, "ended by --timeout 5")
     spawned = []
 
-    class Worker:
-        """A worker that has run all trials when it is asked for the first time."""
-
-        def poll(self) -> int:
-            planted.run()
-            return ExitCode.DONE
-
-        def terminate(self) -> None: ...
-
-        def kill(self) -> None: ...
-
-        def wait(self, timeout: float | None = None) -> int:
-            return ExitCode.DONE
-
-        def last_words(self) -> str:
-            return ""
-
-    def spawn(*_: object) -> Worker:
-        spawned.append(Worker())
+    def spawn(*_: object) -> InlineWorker:
+        spawned.append(InlineWorker(planted))
         assert len(spawned) < 5
         return spawned[-1]
 
     options = StudyOptions("tfeid", trials=9, workers="1")
     assert supervise(planted.study, options, BASE, Progress(), spawn, planted.plan) == "done"
     assert planted.handed_over
+
+
+def test_a_time_limit_does_not_end_a_search_that_has_tried_and_promoted_all(tmp_path):
+    planted = Planted(in_memory(), 9)
+    planted.fill()
+    planted.run(most=9)
+    start, limit = time.monotonic(), 1.5
+
+    def spawn(*_: object) -> InlineWorker:
+        return InlineWorker(planted, not_before=start + 0.8 * limit)
+
+    options = StudyOptions("tfeid", trials=9, workers="1", timeout=limit)
+    assert supervise(planted.study, options, BASE, Progress(), spawn, planted.plan) == "done"
+    assert planted.handed_over and planted.study.user_attrs.get(ENDED) is None
 
 
 def test_two_workers_may_ask_for_the_same_training_and_it_is_done_once():
