@@ -420,6 +420,26 @@ def test_what_is_handed_over_is_no_trial_of_the_table_and_the_race_teaches_sampl
     assert sum(map(is_of_search, counted)) == 12
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("has_baseline", [True, False])
+def test_what_is_handed_over_is_the_front_that_the_table_shows(seed, has_baseline):
+    planted = Planted(in_memory(), 6, race=0.0)
+    planted.world = World(seed, people=20, images=300, trials=6, folds=FOLDS)
+    planted.plan = replace(planted.plan, images=images_of(planted.world))
+    if has_baseline:
+        planted.study.add_trial(make_trial(0, list(map(float, planted.world.baseline_truth)), Place(6), strategy="BL"))
+    planted.fill()
+    planted.run()
+
+    front = front_table(expected_table(made_record(planted), trials_of(planted.study)))
+    adapted = front[front["strategy"] != "BL"]
+    handed_over = set()
+    for trial in planted.handed_over:
+        attributes = TrialAttributes.of(trial)
+        handed_over |= {model_file(attributes.recipe_of, *point) for point in attributes.handed_over}
+    assert set(adapted["model"]) == handed_over
+
+
 def test_a_network_that_was_deleted_is_made_again_where_it_comes_back_to_the_front(tmp_path):
     planted = Planted(in_memory(), 6)
     planted.fill()

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from optuna.trial import FrozenTrial
 
+from study.pareto import non_dominated
 from study.search.competing_networks import Competition, find_competition
 from study.search.expected_accuracy import ExpectedAccuracies, expect_accuracies
 from study.search.front_probability import ExpectedFront, find_expected_front
@@ -36,10 +37,14 @@ class Verdict:
 
     @property
     def wanted(self) -> list[int]:
-        """The networks that a user may want: those on the front, the recommended one and its neighbours."""
+        """The networks that a user may want: those on the front, the recommended one and its neighbours.
+
+        Where no trial of the baseline finished, it is not there to take a network's place on the front.
+        """
+        on_front = self.front.on_front if self.competition.has_baseline else non_dominated(self.expected.points)
         chosen = (self.choice.network, self.choice.keeps_more, self.choice.learns_more)
         named = {index for index in chosen if index is not None}
-        return [index for index, is_on_front in enumerate(self.front.on_front) if is_on_front or index in named]
+        return [index for index, is_leading in enumerate(on_front) if is_leading or index in named]
 
 
 def reach_verdict(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Verdict | None:
