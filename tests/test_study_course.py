@@ -45,7 +45,7 @@ from study.storage.slots import (
     place_of,
 )
 from study.trial_attributes import TrialAttributes, write_attributes
-from study.trials import counted_trials, interpolation_name, model_file
+from study.trials import MIN_SOURCE_MEASURE, counted_trials, interpolation_name, model_file
 
 FOLDS = 4
 BASE = AdaptationConfig()
@@ -178,6 +178,8 @@ class Planted:
             answers[name] = {domain: pack_answers(values) for domain, values in right.items()}
             suffix = "" if share == 1 else f"/{name}"
             measures |= {f"{domain}_val{suffix}": float(values.mean()) for domain, values in right.items()}
+        if self.plan.min_source:
+            measures[MIN_SOURCE_MEASURE] = self.plan.min_source
         write_attributes(trial, strategy="RE", measures=measures, answers=answers)
         trial.study.tell(trial, [measures["source_val"], measures["target_val"]])
 
@@ -422,16 +424,22 @@ def test_what_is_handed_over_is_no_trial_of_the_table_and_the_race_teaches_sampl
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("has_baseline", [True, False])
-def test_what_is_handed_over_is_the_front_that_the_table_shows(seed, has_baseline):
+@pytest.mark.parametrize("least", [0.0, 0.86])
+def test_what_is_handed_over_is_the_front_that_the_table_shows(seed, has_baseline, least):
     planted = Planted(in_memory(), 6, race=0.0)
     planted.world = World(seed, people=20, images=300, trials=6, folds=FOLDS)
-    planted.plan = replace(planted.plan, images=images_of(planted.world))
+    images = images_of(planted.world)
+    of_baseline = float(images.source.baseline_right.mean())
+    planted.plan = replace(planted.plan, images=images, min_source=least * of_baseline)
     if has_baseline:
         planted.study.add_trial(make_trial(0, list(map(float, planted.world.baseline_truth)), Place(6), strategy="BL"))
     planted.fill()
     planted.run()
 
-    front = front_table(expected_table(made_record(planted), trials_of(planted.study)))
+    record = made_record(planted)
+    baseline = replace(record.baseline, source_val=of_baseline)
+    record = replace(record, baseline=baseline, options=record.options | {"min_retention": least})
+    front = front_table(expected_table(record, trials_of(planted.study)))
     adapted = front[front["strategy"] != "BL"]
     handed_over = set()
     for trial in planted.handed_over:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from optuna.trial import FrozenTrial
 
 from study.pareto import non_dominated
@@ -23,12 +24,14 @@ class Verdict:
         expected: What each is expected to reach with other people and other trainings.
         front: How probably each is on the front.
         keep: Share of the baseline's source accuracy that a recommended network keeps.
+        min_source: Expected source accuracy below which no network is an answer.
     """
 
     competition: Competition
     expected: ExpectedAccuracies
     front: ExpectedFront
     keep: float
+    min_source: float = 0.0
 
     @cached_property
     def choice(self) -> Choice:
@@ -44,7 +47,8 @@ class Verdict:
         on_front = self.front.on_front if self.competition.has_baseline else non_dominated(self.expected.points)
         chosen = (self.choice.network, self.choice.keeps_more, self.choice.learns_more)
         named = {index for index in chosen if index is not None}
-        return [index for index, is_leading in enumerate(on_front) if is_leading or index in named]
+        keeps_enough = self.expected.points[:, 0] >= self.min_source
+        return [index for index in np.flatnonzero(keeps_enough).tolist() if on_front[index] or index in named]
 
 
 def reach_verdict(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Verdict | None:
@@ -61,4 +65,4 @@ def reach_verdict(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Verdict | 
         return None
     expected = expect_accuracies(competition.comparison)
     front = find_expected_front(expected, plan.reference)
-    return Verdict(competition, expected, front, plan.keep)
+    return Verdict(competition, expected, front, plan.keep, plan.min_source)
