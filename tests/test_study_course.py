@@ -5,7 +5,9 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -21,10 +23,14 @@ from fer.model.weights import load_network
 from fer.runtime import Runtime
 from made_answers import World
 from slots import study  # noqa: F401  # a fixture
-from study.execution.claim import claim_trial
+from study.execution.claim import claim_trial, find_due
 from study.execution.progress import Progress
-from study.execution.supervisor import RACE_UNTIL, SEARCH_UNTIL, _Supervisor
+from study.execution.supervisor import RACE_UNTIL, SEARCH_UNTIL, _Supervisor, supervise
+from study.exit_code import ExitCode
+from study.fronts import front_table
 from study.options import StudyOptions
+from study.pipeline.finish import delete_other_networks
+from study.record import StudyRecord
 from study.search.competing_networks import find_competition
 from study.search.expected_table import expected_table
 from study.search.fold_effects import comparable_vectors, target_effects
@@ -33,9 +39,19 @@ from study.search.plan import SearchPlan
 from study.search.stored_answers import ValidationImages, pack_answers, unpack_answers
 from study.search.verdict import reach_verdict
 from study.storage.backend import load_study, trials_of
-from study.storage.slots import HANDED_OVER, RACE_ENDED, Place, fill_slots, fold_in_turn, is_of_search, place_of
+from study.storage.slots import (
+    DELETED,
+    ENDED,
+    HANDED_OVER,
+    RACE_ENDED,
+    Place,
+    fill_slots,
+    fold_in_turn,
+    is_of_search,
+    place_of,
+)
 from study.trial_attributes import TrialAttributes, write_attributes
-from study.trials import counted_trials, interpolation_name
+from study.trials import MIN_SOURCE_MEASURE, counted_trials, interpolation_name, model_file
 
 FOLDS = 4
 WORDS = (
@@ -172,6 +188,8 @@ class Planted:
             answers[name] = {domain: pack_answers(values) for domain, values in right.items()}
             suffix = "" if share == 1 else f"/{name}"
             measures |= {f"{domain}_val{suffix}": float(values.mean()) for domain, values in right.items()}
+        if self.plan.min_source:
+            measures[MIN_SOURCE_MEASURE] = self.plan.min_source
         write_attributes(trial, strategy="RE", measures=measures, answers=answers)
         trial.study.tell(trial, [measures["source_val"], measures["target_val"]])
 
@@ -271,6 +289,63 @@ def test_trainings_that_fail_in_the_race_are_not_asked_for_again():
     assert len(planted.places) < 400 and len(planted.places) == len(set(planted.places))
 
 
+def answers_of(right: dict[str, np.ndarray]) -> dict[str, str]:
+    return {domain: pack_answers(values) for domain, values in right.items()}
+
+
+def end_with_answers(planted: Planted, trial: optuna.Trial, source_of_points: dict[str, float]) -> None:
+    """Ends a trial whose networks keep these shares of the source and answer every image of the target rightly."""
+    place = place_of(trial)
+    planted.places.append(place)
+    if place.fold == HANDED_OVER:
+        trial.study.tell(trial, state=TrialState.PRUNED)
+        return
+    count = len(planted.world.source.labels)
+    target = np.ones(len(planted.world.target.images_of(place.fold)), bool)
+    answers = {
+        name: answers_of({"source": np.arange(count) < share * count, "target": target})
+        for name, share in source_of_points.items()
+    }
+    write_attributes(trial, strategy="RE", answers=answers)
+    trial.study.tell(trial, [source_of_points["1.00"], 1.0])
+
+
+def test_trainings_of_the_race_that_repeat_another_trial_are_not_asked_for_again():
+    def end(trial: optuna.Trial) -> None:
+        if TrialAttributes.of(trial).race is None:
+            Planted.end(planted, trial)
+            return
+        planted.places.append(place_of(trial))
+        write_attributes(trial, strategy="RE", twin_of=0)
+        trial.study.tell(trial, [0.5, 0.5])
+
+    planted = Planted(in_memory(), 9, race=3.0)
+    planted.end = end
+    planted.fill()
+    for _ in range(20):
+        planted.run(most=40)
+    assert planted.raced and len(planted.places) == len(set(planted.places))
+    assert len(trials_of(planted.study)) == len(planted.places)
+    assert find_due_trainings(trials_of(planted.study), planted.plan) == []
+
+
+def test_a_fold_whose_networks_no_longer_compete_is_not_asked_for_again():
+    # A first training shows its end alone. In the race the end forgets too much, and the network half-way does not.
+    def end(trial: optuna.Trial) -> None:
+        is_first = TrialAttributes.of(trial).race is None
+        end_with_answers(planted, trial, {"1.00": 0.6} if is_first else {"1.00": 0.2, "0.50": 0.6})
+
+    planted = Planted(in_memory(), 2, race=20.0)
+    planted.plan = replace(planted.plan, min_source=0.5)
+    planted.end = end
+    planted.fill()
+    for _ in range(20):
+        planted.run(most=40)
+    assert planted.raced and len(planted.places) == len(set(planted.places))
+    assert len(trials_of(planted.study)) == len(planted.places)
+    assert find_due_trainings(trials_of(planted.study), planted.plan) == []
+
+
 def test_without_a_race_the_front_is_handed_over_at_once_and_a_race_whose_time_is_up_asks_for_no_more():
     planted = Planted(in_memory(), 9, race=0.0)
     planted.fill()
@@ -282,6 +357,60 @@ def test_without_a_race_the_front_is_handed_over_at_once_and_a_race_whose_time_i
     planted.study.set_user_attr(RACE_ENDED, "ended by --timeout 5")
     planted.run()
     assert all("finalist" in TrialAttributes.of(trial).race for trial in planted.raced)
+
+
+class InlineWorker:
+    """A worker that runs a planted study's trials, as many as `most`, when it is asked whether it has ended."""
+
+    def __init__(self, planted: Planted, most: int = 10_000, not_before: float = 0.0) -> None:
+        self.planted, self.most, self.not_before = planted, most, not_before
+
+    def poll(self) -> int | None:
+        if time.monotonic() < self.not_before:
+            return None
+        self.planted.run(self.most)
+        return ExitCode.DONE
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        return ExitCode.DONE
+
+    def last_words(self) -> str:
+        return ""
+
+
+def test_a_parent_sees_no_more_due_than_its_workers_do():
+    # The race's time was up in an earlier call of the command.
+    planted = Planted(in_memory(), 9, race=5.0)
+    planted.fill()
+    planted.study.set_user_attr(RACE_ENDED, "ended by --timeout 5")
+    spawned = []
+
+    def spawn(*_: object) -> InlineWorker:
+        spawned.append(InlineWorker(planted))
+        assert len(spawned) < 5
+        return spawned[-1]
+
+    options = StudyOptions("tfeid", trials=9, workers="1")
+    assert supervise(planted.study, options, BASE, Progress(), spawn, planted.plan) == "done"
+    assert planted.handed_over
+
+
+def test_a_time_limit_does_not_end_a_search_that_has_tried_and_promoted_all(tmp_path):
+    planted = Planted(in_memory(), 9)
+    planted.fill()
+    planted.run(most=9)
+    start, limit = time.monotonic(), 1.5
+
+    def spawn(*_: object) -> InlineWorker:
+        return InlineWorker(planted, not_before=start + 0.8 * limit)
+
+    options = StudyOptions("tfeid", trials=9, workers="1", timeout=limit)
+    assert supervise(planted.study, options, BASE, Progress(), spawn, planted.plan) == "done"
+    assert planted.handed_over and planted.study.user_attrs.get(ENDED) is None
 
 
 def test_two_workers_may_ask_for_the_same_training_and_it_is_done_once():
@@ -322,6 +451,65 @@ def test_the_time_limit_ends_the_search_and_then_the_race_and_leaves_time_to_han
     assert supervisor.race_is_over and limited.user_attrs[RACE_ENDED]
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("has_baseline", [True, False])
+@pytest.mark.parametrize("least", [0.0, 0.86])
+def test_what_is_handed_over_is_the_front_that_the_table_shows(seed, has_baseline, least):
+    planted = Planted(in_memory(), 6, race=0.0)
+    planted.world = World(seed, people=20, images=300, trials=6, folds=FOLDS)
+    images = images_of(planted.world)
+    of_baseline = float(images.source.baseline_right.mean())
+    planted.plan = replace(planted.plan, images=images, min_source=least * of_baseline)
+    if has_baseline:
+        planted.study.add_trial(make_trial(0, list(map(float, planted.world.baseline_truth)), Place(6), strategy="BL"))
+    planted.fill()
+    planted.run()
+
+    record = made_record(planted)
+    baseline = replace(record.baseline, source_val=of_baseline)
+    record = replace(record, baseline=baseline, options=record.options | {"min_retention": least})
+    front = front_table(expected_table(record, trials_of(planted.study)))
+    adapted = front[front["strategy"] != "BL"]
+    handed_over = set()
+    for trial in planted.handed_over:
+        attributes = TrialAttributes.of(trial)
+        handed_over |= {model_file(attributes.recipe_of, *point) for point in attributes.handed_over}
+    assert set(adapted["model"]) == handed_over
+
+
+def test_a_network_that_was_deleted_is_made_again_where_it_comes_back_to_the_front(tmp_path):
+    planted = Planted(in_memory(), 6)
+    planted.fill()
+    planted.run()
+
+    # All networks that were handed over lie in the folder, and one that is on the front no longer.
+    trials = trials_of(planted.study)
+    (tmp_path / "models" / "parts").mkdir(parents=True)
+    for trial in planted.handed_over:
+        for alpha, slope in TrialAttributes.of(trial).handed_over:
+            (tmp_path / model_file(TrialAttributes.of(trial).recipe_of, alpha, slope)).touch()
+    gone = planted.handed_over[0]
+    recipe = place_of(gone)[:2]
+    running = SimpleNamespace(study=planted.study, folder=tmp_path, record=made_record(planted))
+    delete_other_networks(running)
+    front = front_table(expected_table(running.record, trials))
+    assert {path.name for path in (tmp_path / "models").iterdir()} == {model[7:] for model in front["model"]}
+    assert planted.study.user_attrs[DELETED] == [] and not find_due(planted.study, trials, planted.plan)
+
+    # While others dominate it, the recipe's network goes.
+    dominated = front[~front["trial"].isin([TrialAttributes.of(gone).recipe_of])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("study.pipeline.finish.front_table", lambda table: dominated)
+        delete_other_networks(running)
+    deleted = planted.study.user_attrs[DELETED]
+    assert deleted == [[gone.number, *point] for point in TrialAttributes.of(gone).handed_over]
+
+    (due,) = find_due(planted.study, trials, planted.plan)
+    assert due.place[:3] == (*recipe, HANDED_OVER)
+    planted.run()
+    assert not find_due(planted.study, trials_of(planted.study), planted.plan)
+
+
 # --- what is made of it
 
 
@@ -341,6 +529,12 @@ def test_networks_that_keep_less_than_the_study_allows_do_not_compete(searched):
     assert kept.comparison.trials.max() == len(kept.recipes) - 1
 
 
+@pytest.mark.parametrize(("keep", "min_retention", "kept"), [(0.95, 0.0, 0.95), (0.95, 0.99, 0.99), (0.95, 0.9, 0.95)])
+def test_what_is_recommended_keeps_what_every_answer_must(keep, min_retention, kept):
+    record = StudyRecord.from_json({"options": {"keep": keep, "min_retention": min_retention}})
+    assert SearchPlan.of(record).keep == kept
+
+
 def test_the_table_says_of_every_network_what_is_expected_and_of_one_that_it_is_recommended(searched):
     record = made_record(searched)
     table = expected_table(record, trials_of(searched.study))
@@ -351,8 +545,6 @@ def test_the_table_says_of_every_network_what_is_expected_and_of_one_that_it_is_
 
 
 def made_record(planted: Planted) -> object:
-    from study.record import StudyRecord  # beside its one use
-
     answers = planted.plan.images.to_json()
     baseline = {"source_val": 0.5, "target_val": 0.4, "answers": answers}
     return StudyRecord.from_json({"baseline": baseline, "options": {"rungs": planted.plan.rungs, "race": 1.0}})

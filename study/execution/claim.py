@@ -3,17 +3,28 @@
 What is due, a promotion for instance, is enqueued first (`study.search.next_training`).
 """
 
+from collections.abc import Sequence
+
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.seeding import seed_from
-from study.search.next_training import find_due_trainings
+from study.search.next_training import DueTraining, find_due_trainings
 from study.search.plan import SearchPlan
 from study.search.samplers import SamplerView, current_sampler, make_sampler
 from study.storage.backend import one_change_at_a_time, trials_of
 from study.storage.leases import identity_of_process
 from study.storage.optuna_private import open_trial, storage_number, storage_of
-from study.storage.slots import ENDED, RACE_ENDED, discard_trial, enqueue_again, place_of, place_owners, rung_of
+from study.storage.slots import (
+    DELETED,
+    ENDED,
+    RACE_ENDED,
+    discard_trial,
+    enqueue_again,
+    place_of,
+    place_owners,
+    rung_of,
+)
 from study.trial_attributes import TrialAttributes
 
 
@@ -55,10 +66,30 @@ def claim_trial(study: optuna.Study, sampler: str, seed: int, plan: SearchPlan |
 
 def enqueue_due(study: optuna.Study, plan: SearchPlan) -> None:
     """Enqueues the trainings that are due next, where any are."""
-    ended = study.user_attrs.get(ENDED)
-    race_ended = study.user_attrs.get(RACE_ENDED)
-    for due in find_due_trainings(trials_of(study), plan, has_ended=bool(ended), is_over=bool(race_ended)):
+    for due in find_due(study, trials_of(study), plan):
         enqueue_again(study, due.trial, due.place, **due.attributes)
+
+
+def find_due(study: optuna.Study, trials: Sequence[FrozenTrial], plan: SearchPlan, most: int = 1) -> list[DueTraining]:
+    """Returns the trainings that are due, the most important first.
+
+    Workers and their parent both ask here: a parent that saw more due than its workers do would start workers for ever.
+
+    Args:
+        study: The study, whose attributes say whether its search or its race has ended.
+        trials: All its trials.
+        plan: The course of its search.
+        most: How many are wanted at most, of those that are chosen one by one.
+    """
+    said = study.user_attrs
+    return find_due_trainings(
+        trials,
+        plan,
+        most,
+        has_ended=bool(said.get(ENDED)),
+        is_over=bool(said.get(RACE_ENDED)),
+        deleted={(number, alpha, slope) for number, alpha, slope in said.get(DELETED) or []},
+    )
 
 
 def waiting_trials(study: optuna.Study) -> list[FrozenTrial]:

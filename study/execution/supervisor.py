@@ -9,19 +9,21 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.config import AdaptationConfig
+from study.execution.claim import find_due
 from study.execution.endings import GaveUp, give_up_if_hopeless, reason_to_end
 from study.execution.progress import Progress
 from study.execution.worker_process import Spawn, Worker, reason_of
 from study.exit_code import ExitCode
 from study.options import StudyOptions
-from study.search.next_training import find_due_trainings
 from study.search.plan import SearchPlan
+from study.search.promotion import find_promotions
 from study.storage.backend import trials_of
 from study.storage.leases import LeaseMonitor, requeue_expired
 from study.storage.slots import (
     ENDED,
     RACE_ENDED,
     fill_slots,
+    is_of_search,
     on_first_rung,
     withdraw_waiting,
 )
@@ -102,7 +104,7 @@ class _Supervisor:
         ended_here: The other ended trials.
         left: How many trials wait, or are to be enqueued.
         due: How many trainings are due that nobody has enqueued, as many as there may be workers at most.
-        due_after: How many trials there were, and how many had ended, when that was counted.
+        due_after: What it was counted from: how many trials there were, how many had ended, and what was over.
         end_reason: Why the search ends before its last trial; empty where it does not.
         race_is_over: Whether the time of the race is up.
     """
@@ -139,7 +141,7 @@ class _Supervisor:
         self.ended_here: list[FrozenTrial] = []
         self.left = 0
         self.due = 0
-        self.due_after = (0, 0)
+        self.due_after = (0, 0, False, False)
         self.end_reason = ""
         self.race_is_over = False
 
@@ -153,7 +155,7 @@ class _Supervisor:
 
         # Whether to go on.
         give_up_if_hopeless(self.crashes_in_a_row, self.ended_here, int(self.options.workers), self.crash_reasons)
-        if self.decide_about_end():
+        if self.decide_about_end(trials):
             trials = trials_of(self.study)
 
         # Workers for the trials that wait, and for what is due besides.
@@ -224,10 +226,13 @@ class _Supervisor:
             self.crashes_in_a_row = 0
         self.ended_here = ended_here
 
-    def decide_about_end(self) -> bool:
+    def decide_about_end(self, trials: list[FrozenTrial]) -> bool:
         """Ends the search, or the race, where --patience or --timeout does now; returns whether the search ends.
 
-        Trials that wait are withdrawn then.
+        Trials that wait are withdrawn then. A search that has done all it was to do is not ended: it has.
+
+        Args:
+            trials: All trials of the study.
         """
         spent = (time.monotonic() - self.started) / self.options.timeout if self.options.timeout else 0.0
         if not self.race_is_over and spent > RACE_UNTIL:
@@ -238,7 +243,7 @@ class _Supervisor:
 
         self.end_reason = reason_to_end(self.ended_trials, self.options, self.plan)
         search_until = SEARCH_UNTIL if self.plan.race_share else RACE_UNTIL
-        if spent > search_until:
+        if spent > search_until and self.is_searching(trials):
             self.end_reason = f"stopped by --timeout {self.options.timeout:g}"
         if not self.end_reason:
             return False
@@ -247,15 +252,27 @@ class _Supervisor:
         withdraw_waiting(self.study)
         return True
 
+    def is_searching(self, trials: list[FrozenTrial]) -> bool:
+        """Returns whether a configuration is still to be tried or promoted.
+
+        Args:
+            trials: All trials of the study.
+        """
+        if len(on_first_rung(self.ended_trials)) < self.options.wanted:
+            return True
+        is_open = any(is_of_search(trial) and not trial.state.is_finished() for trial in trials)
+        return is_open or bool(find_promotions(trials, self.plan))
+
     def count_due(self, trials: list[FrozenTrial]) -> int:
-        """Returns how many trainings are due; counts anew only where a trial came or ended, as it costs much."""
+        """Returns how many trainings are due; counts anew only where a trial or a part of the course came or ended.
+
+        It costs much.
+        """
         ended = sum(trial.state.is_finished() for trial in trials)
-        if (len(trials), ended) != self.due_after:
-            due = find_due_trainings(
-                trials, self.plan, int(self.options.workers), bool(self.end_reason), self.race_is_over
-            )
-            self.due = len(due)
-            self.due_after = len(trials), ended
+        counted_from = len(trials), ended, bool(self.end_reason), self.race_is_over
+        if counted_from != self.due_after:
+            self.due = len(find_due(self.study, trials, self.plan, int(self.options.workers)))
+            self.due_after = counted_from
         return self.due
 
     def start_workers(self, waiting: int, running: int) -> None:

@@ -119,8 +119,9 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
         measures = hand_over(trial, context, config, first_seed, strategy)
         return TrialOutcome(TrialState.PRUNED, measures, reason="averaged over folds and saved")
 
-    # A trial of the same configuration and seed has the result already.
-    duplicate = find_duplicate(trial, key)
+    # A trial of the same configuration and seed has the result already. A training that the race asked for is done
+    # nevertheless: its answers and its network become its recipe's own.
+    duplicate = find_duplicate(trial, key) if is_of_search(trial) else None
     if duplicate is not None:
         return copy_outcome(duplicate)
 

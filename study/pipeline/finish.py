@@ -24,8 +24,9 @@ from study.search.expected_table import expected_table
 from study.search.summary import read_search
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
-from study.storage.slots import PARTS
+from study.storage.slots import DELETED, PARTS
 from study.trial_attributes import TrialAttributes
+from study.trials import model_file
 
 if TYPE_CHECKING:
     pass
@@ -56,7 +57,8 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
     with logging:
         # The study's files, then MLflow's copies of them.
         export(record | confirmation_of(study), trials_of(study), running.folder)
-        delete_other_networks(running, is_complete=networks)
+        if networks:
+            delete_other_networks(running)
         complete = running.follower.finish(study, record, running.folder)
 
     # What MLflow lacks.
@@ -68,21 +70,32 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
             pass
 
 
-def delete_other_networks(running: RunningStudy, is_complete: bool) -> None:
-    """Deletes the networks that are not on the front, and once the study is complete those that were averaged.
+def delete_other_networks(running: RunningStudy) -> None:
+    """Deletes the networks of a complete study that are not on its front, and those that were averaged.
 
-    Args:
-        running: The study.
-        is_complete: Whether it has done all that was due.
+    The storage keeps which of those that were handed over are gone: a study that goes on makes them again where they
+    come back to the front.
     """
-    models = running.folder / "models"
-    front = front_table(expected_table(running.record, trials_of(running.study)))
-    on_front = {running.folder / model for model in front["model"]}
-    for path in models.glob("trial-*.safetensors"):
-        if path not in on_front:
-            path.unlink()
-    if is_complete:
-        shutil.rmtree(running.folder / PARTS, ignore_errors=True)
+    study = running.study
+    trials = trials_of(study)
+    front = front_table(expected_table(running.record, trials))
+    others = set((running.folder / "models").glob("trial-*.safetensors"))
+    others -= {running.folder / model for model in front["model"]}
+
+    # Noted before they are deleted: a network that is noted and there is made once more, one that is gone must be.
+    deleted = list(study.user_attrs.get(DELETED) or [])
+    for trial in trials:
+        attributes = TrialAttributes.of(trial)
+        for alpha, slope in attributes.handed_over or []:
+            network = [trial.number, alpha, slope]
+            is_other = running.folder / model_file(attributes.recipe_of or 0, alpha, slope) in others
+            if is_other and network not in deleted:
+                deleted.append(network)
+    study.set_user_attr(DELETED, deleted)
+
+    for path in others:
+        path.unlink()
+    shutil.rmtree(running.folder / PARTS, ignore_errors=True)
 
 
 # MLflow.

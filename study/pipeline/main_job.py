@@ -9,6 +9,7 @@ from pathlib import Path
 from fer.config import AdaptationConfig
 from fer.datasets import Dataset
 from study.arguments import check_study_name
+from study.execution.claim import find_due
 from study.execution.endings import reason_to_end
 from study.execution.progress import Progress
 from study.execution.ray_workers import RayWorkers
@@ -30,7 +31,6 @@ from study.pipeline.running_study import RunningStudy
 from study.pipeline.workers import settle_workers, show_study
 from study.reporting.export import is_exported, require_folders
 from study.search.initial_trials import initial_trials
-from study.search.next_training import find_due_trainings
 from study.search.plan import SearchPlan
 from study.storage.backend import trials_of
 from study.storage.leases import exclusive_parent, requeue_expired
@@ -142,13 +142,13 @@ def search_and_export(running: RunningStudy) -> None:
     priors = initial_trials(dataclasses.asdict(options), base)
     end_reason = reason_to_end(counted_trials(trials_of(study)), options, plan)
     unfinished = 0
+    study.set_user_attr(RACE_ENDED, None)
+    study.set_user_attr(ENDED, end_reason or None)  # a study that a shorter patience or time limit ended goes on
     if not end_reason:
-        study.set_user_attr(ENDED, None)  # a study that a shorter patience or time limit ended goes on
-        study.set_user_attr(RACE_ENDED, None)
         unfinished = fill_slots(study, options.wanted, options.space, base, priors, plan.folds)
 
     # A study with all its trials and exports needs no more than a summary.
-    due = find_due_trainings(trials_of(study), plan, has_ended=bool(end_reason))
+    due = find_due(study, trials_of(study), plan)
     has_all_trials = not (unfinished or due or has_waiting_trial(study))
     if has_all_trials and is_exported(trials_of(study), running.folder):
         print_summary(running, end_reason or "nothing to do: all trials are there")

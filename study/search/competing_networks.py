@@ -57,12 +57,14 @@ class Competition:
         comparison: Their answers; network i is `networks[i]`, and trial i of the comparison is `recipes[i]`.
         recipes: The recipes, in the order of their first trials.
         first_trials: The first trial of each recipe.
+        has_baseline: Whether a trial of the baseline finished, which then competes as a network of the study's.
     """
 
     networks: list[CompetingNetwork]
     comparison: Comparison
     recipes: list[Recipe]
     first_trials: list[FrozenTrial]
+    has_baseline: bool
 
 
 def find_competition(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Competition | None:
@@ -77,8 +79,9 @@ def find_competition(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Competi
     """
     if plan.images is None:
         return None
+    owners = list(place_owners(trials).values())
     trials_of_recipe: dict[Recipe, list[FrozenTrial]] = {}
-    for trial in sorted(_competing(trials), key=lambda trial: trial.number):
+    for trial in sorted(_competing(owners), key=lambda trial: trial.number):
         trials_of_recipe.setdefault(_recipe_of(trial), []).append(trial)
 
     # The networks of each recipe, which is called by its first trial.
@@ -113,13 +116,19 @@ def find_competition(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Competi
         ),
         recipes=recipes,
         first_trials=[trials_of_recipe[recipe][0] for recipe in recipes],
+        has_baseline=any(_is_of_baseline(trial) for trial in owners),
     )
 
 
-def _competing(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Returns the trials whose networks compete."""
+def _is_of_baseline(trial: FrozenTrial) -> bool:
+    """Returns whether a trial finished that is the baseline's."""
+    return trial.state == TrialState.COMPLETE and TrialAttributes.of(trial).strategy == "BL"
+
+
+def _competing(owners: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Returns of the trials that hold places those whose networks compete."""
     competing = []
-    for trial in place_owners(trials).values():
+    for trial in owners:
         attributes = TrialAttributes.of(trial)
         is_own = attributes.twin_of is None and attributes.handed_over is None and attributes.strategy != "BL"
         if is_own and trial.state == TrialState.COMPLETE and attributes.answers:

@@ -105,8 +105,8 @@ class ExpectedAccuracies:
 
     @property
     def points(self) -> np.ndarray:
-        """(networks, 2) expected source and target accuracy."""
-        return np.stack([self.source.mean, self.target.mean], 1)
+        """(networks, 2) expected source and target accuracy, within 0 and 1."""
+        return np.stack([self.source.mean, self.target.mean], 1).clip(0, 1)
 
     @property
     def observed(self) -> np.ndarray:

@@ -68,8 +68,8 @@ def network_values(verdict: Verdict) -> pd.DataFrame:
     folds, trainings = _count_trainings(verdict.competition.comparison)
     return pd.DataFrame(
         {
-            "source_val": expected.points[:, 0].clip(0, 1),
-            "target_val": expected.points[:, 1].clip(0, 1),
+            "source_val": expected.points[:, 0],
+            "target_val": expected.points[:, 1],
             "source_lower": source_lower,
             "source_upper": source_upper,
             "target_lower": target_lower,

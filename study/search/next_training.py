@@ -12,7 +12,7 @@ given up, as the second trial of any place is (`study.storage.slots`).
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,8 +49,13 @@ class DueTraining:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def find_due_trainings(
-    trials: Sequence[FrozenTrial], plan: SearchPlan, most: int = 1, has_ended: bool = False, is_over: bool = False
+def find_due_trainings(  # what a storage says of a study
+    trials: Sequence[FrozenTrial],
+    plan: SearchPlan,
+    most: int = 1,
+    has_ended: bool = False,
+    is_over: bool = False,
+    deleted: Collection[tuple[int, float, float]] = (),
 ) -> list[DueTraining]:
     """Returns the trainings that are due, the most important first.
 
@@ -60,6 +65,8 @@ def find_due_trainings(
         most: How many are wanted at most, of those that are chosen one by one.
         has_ended: Whether the search ended before its last promotion.
         is_over: Whether the race is over, whatever it has decided.
+        deleted: Networks that were handed over and are gone: of each the number of the trial that made it, alpha and
+            slope.
     """
     promotions = [] if has_ended else find_promotions(trials, plan)
     if promotions:
@@ -82,7 +89,7 @@ def find_due_trainings(
             return raced
     if running:
         return []  # each may change what follows
-    return find_missing_folds(live, verdict, plan) or find_trainings_to_hand_over(live, verdict)
+    return find_missing_folds(live, verdict, plan) or find_trainings_to_hand_over(live, verdict, deleted)
 
 
 # The race.
@@ -107,9 +114,8 @@ def find_race_trainings(
     budget = plan.race_share * _cost_of(trial for trial in live if is_of_search(trial))
     spent = _cost_of(trial for trial in live if TrialAttributes.of(trial).race is not None)
 
-    # Trainings that run, and those that gave no answers, count as done: none of them is asked for again.
-    silent = [trial for trial in live if trial.state != TrialState.COMPLETE]
-    jobs = [job for trial in silent if (job := _as_job(trial, verdict)) is not None]
+    # Whoever holds a place has been asked for, whether it runs, gave no answers, or gave answers that do not compete.
+    jobs = [job for trial in live if (job := _as_job(trial, verdict)) is not None]
     trainings: list[DueTraining] = []
     while len(trainings) < most:
         job = choose_next_job(
@@ -187,12 +193,15 @@ def find_missing_folds(live: Sequence[FrozenTrial], verdict: Verdict, plan: Sear
     return [DueTraining(first, place, {"race": course}) for place in places if place not in held]
 
 
-def find_trainings_to_hand_over(live: Sequence[FrozenTrial], verdict: Verdict) -> list[DueTraining]:
+def find_trainings_to_hand_over(
+    live: Sequence[FrozenTrial], verdict: Verdict, deleted: Collection[tuple[int, float, float]] = ()
+) -> list[DueTraining]:
     """Returns a trial for each recipe of the front whose networks have not been averaged and saved.
 
     Args:
         live: The trials that hold places; none of them runs.
         verdict: What the search says at its end.
+        deleted: Networks that were saved and are gone, see `find_due_trainings`.
     """
     competition = verdict.competition
     points_of: dict[Recipe, list[list[float]]] = {}
@@ -205,7 +214,7 @@ def find_trainings_to_hand_over(live: Sequence[FrozenTrial], verdict: Verdict) -
         of_recipe = [trial for trial in live if place_of(trial)[:2] == recipe]
         earlier = [trial for trial in of_recipe if place_of(trial).fold == HANDED_OVER]
         parts = [trial.number for trial in of_recipe if TrialAttributes.of(trial).answers]
-        if any(_has_handed_over(trial, points, parts) for trial in earlier):
+        if any(_has_handed_over(trial, points, parts, deleted) for trial in earlier):
             continue
         first = competition.first_trials[competition.recipes.index(recipe)]
         place = Place(recipe.slot, recipe.rung, HANDED_OVER, len(earlier))
@@ -214,8 +223,14 @@ def find_trainings_to_hand_over(live: Sequence[FrozenTrial], verdict: Verdict) -
     return due
 
 
-def _has_handed_over(trial: FrozenTrial, points: Sequence[list[float]], parts: Sequence[int]) -> bool:
-    """Returns whether a trial made networks at these points out of these parts."""
+def _has_handed_over(
+    trial: FrozenTrial,
+    points: Sequence[list[float]],
+    parts: Sequence[int],
+    deleted: Collection[tuple[int, float, float]],
+) -> bool:
+    """Returns whether a trial made networks at these points out of these parts, and none of them was deleted."""
     attributes = TrialAttributes.of(trial)
-    made = [list(point) for point in attributes.handed_over or []]
+    saved = [(alpha, slope) for alpha, slope in attributes.handed_over or []]
+    made = [[alpha, slope] for alpha, slope in saved if (trial.number, alpha, slope) not in deleted]
     return sorted(attributes.parts or []) == sorted(parts) and all(point in made for point in points)

@@ -22,7 +22,8 @@ class SearchPlan:
     Attributes:
         rungs: The number of budgets.
         race_share: What the race may cost, as a share of what the search cost; 0 for no race.
-        keep: Share of the baseline's source accuracy that a recommended network keeps.
+        keep: Share of the baseline's source accuracy that a recommended network keeps; not less than every network
+            must keep to be an answer.
         min_source: Source accuracy below which no network is an answer.
         reference: Source and target accuracy from which hypervolumes are measured.
         images: The images that networks are judged by; None in a study from before answers were stored.
@@ -41,12 +42,14 @@ class SearchPlan:
         min_retention = record.options.get("min_retention")
         source_accuracy = record.baseline.source_val
         race_share = record.options.get("race")
+        least = min_retention if is_share(min_retention) else 0.0
         keep = record.options.get("keep")
+        keep = keep if is_share(keep) else KEEP
         return cls(
             rungs=count_rungs(record),
             race_share=race_share if isinstance(race_share, int | float) else 0.0,
-            keep=keep if is_share(keep) else KEEP,
-            min_source=min_retention * source_accuracy if is_share(min_retention) and source_accuracy else 0.0,
+            keep=max(keep, least),
+            min_source=least * source_accuracy if source_accuracy else 0.0,
             reference=hypervolume_reference(record),
             images=ValidationImages.from_json(record.baseline.answers),
         )

@@ -4,8 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from optuna.trial import FrozenTrial
 
+from study.pareto import non_dominated
 from study.search.competing_networks import Competition, find_competition
 from study.search.expected_accuracy import ExpectedAccuracies, expect_accuracies
 from study.search.front_probability import ExpectedFront, find_expected_front
@@ -22,12 +24,14 @@ class Verdict:
         expected: What each is expected to reach with other people and other trainings.
         front: How probably each is on the front.
         keep: Share of the baseline's source accuracy that a recommended network keeps.
+        min_source: Expected source accuracy below which no network is an answer.
     """
 
     competition: Competition
     expected: ExpectedAccuracies
     front: ExpectedFront
     keep: float
+    min_source: float = 0.0
 
     @cached_property
     def choice(self) -> Choice:
@@ -36,10 +40,15 @@ class Verdict:
 
     @property
     def wanted(self) -> list[int]:
-        """The networks that a user may want: those on the front, the recommended one and its neighbours."""
+        """The networks that a user may want: those on the front, the recommended one and its neighbours.
+
+        Where no trial of the baseline finished, it is not there to take a network's place on the front.
+        """
+        on_front = self.front.on_front if self.competition.has_baseline else non_dominated(self.expected.points)
         chosen = (self.choice.network, self.choice.keeps_more, self.choice.learns_more)
         named = {index for index in chosen if index is not None}
-        return [index for index, is_on_front in enumerate(self.front.on_front) if is_on_front or index in named]
+        keeps_enough = self.expected.points[:, 0] >= self.min_source
+        return [index for index in np.flatnonzero(keeps_enough).tolist() if on_front[index] or index in named]
 
 
 def reach_verdict(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Verdict | None:
@@ -56,4 +65,4 @@ def reach_verdict(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Verdict | 
         return None
     expected = expect_accuracies(competition.comparison)
     front = find_expected_front(expected, plan.reference)
-    return Verdict(competition, expected, front, plan.keep)
+    return Verdict(competition, expected, front, plan.keep, plan.min_source)

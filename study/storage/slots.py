@@ -41,6 +41,9 @@ ENDED = "ended"
 """The study's attribute that says why its search ended before its last trial."""
 RACE_ENDED = "race ended"
 """The study's attribute that says why its race ended before it had decided."""
+DELETED = "deleted networks"
+"""The study's attribute that lists networks that were handed over and then deleted, because the front had gone past
+them: of each the number of the trial that made it, alpha and slope."""
 
 HANDED_OVER = -1
 """Stands in a place for a fold, where a network is trained on all of the target's images, to be handed over."""
