@@ -440,14 +440,14 @@ def test_the_time_limit_ends_the_search_and_then_the_race_and_leaves_time_to_han
     supervisor = _Supervisor(limited, options, BASE, Progress(), spawn=None, plan=SearchPlan(race_share=race))
 
     supervisor.started = time.monotonic() - 1000 * (until - 0.01)
-    assert not supervisor.decide_about_end() and not supervisor.end_reason
+    assert not supervisor.decide_about_end(trials_of(limited)) and not supervisor.end_reason
 
     supervisor.started = time.monotonic() - 1000 * (until + 0.01)
-    assert supervisor.decide_about_end() and "--timeout 1000" in supervisor.end_reason
+    assert supervisor.decide_about_end(trials_of(limited)) and "--timeout 1000" in supervisor.end_reason
     assert not any(trial.state == TrialState.WAITING for trial in trials_of(limited))
 
     supervisor.started = time.monotonic() - 1000 * (RACE_UNTIL + 0.01)
-    supervisor.decide_about_end()
+    supervisor.decide_about_end(trials_of(limited))
     assert supervisor.race_is_over and limited.user_attrs[RACE_ENDED]
 
 

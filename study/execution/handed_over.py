@@ -1,6 +1,6 @@
 """The networks that a study hands over: of each recipe of the front the average of what was trained on the folds.
 
-The search judges a recipe by networks each of which saw all of the target but one fold. The average of their weights
+The search judges a recipe by networks each of which saw all of the target but one fold. The average of several of them
 has seen every training and validation image, and on test images it was better than a new training on all of them, on
 the source as well (docs/experiments.md). So trainings that may be part of an average keep their networks until the end.
 """

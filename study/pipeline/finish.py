@@ -24,7 +24,7 @@ from study.search.expected_table import expected_table
 from study.search.summary import read_search
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
-from study.storage.slots import DELETED, PARTS
+from study.storage.slots import DELETED, ENDED, PARTS, RACE_ENDED
 from study.trial_attributes import TrialAttributes
 from study.trials import model_file
 
@@ -95,7 +95,11 @@ def delete_other_networks(running: RunningStudy) -> None:
 
     for path in others:
         path.unlink()
-    shutil.rmtree(running.folder / PARTS, ignore_errors=True)
+
+    # A study that a time limit cut short averages them again when it goes on.
+    limited = study.user_attrs.get(RACE_ENDED) or "--timeout" in (study.user_attrs.get(ENDED) or "")
+    if not limited:
+        shutil.rmtree(running.folder / PARTS, ignore_errors=True)
 
 
 # MLflow.

@@ -64,7 +64,7 @@ def find_due_trainings(  # what a storage says of a study
         plan: Of the study.
         most: How many are wanted at most, of those that are chosen one by one.
         has_ended: Whether the search ended before its last promotion.
-        is_over: Whether the race is over, whatever it has decided.
+        is_over: Whether the time for the race and its finalists is up, whatever it has decided.
         deleted: Networks that were handed over and are gone: of each the number of the trial that made it, alpha and
             slope.
     """
@@ -89,7 +89,8 @@ def find_due_trainings(  # what a storage says of a study
             return raced
     if running:
         return []  # each may change what follows
-    return find_missing_folds(live, verdict, plan) or find_trainings_to_hand_over(live, verdict, deleted)
+    missing = [] if is_over else find_missing_folds(live, verdict, plan)
+    return missing or find_trainings_to_hand_over(live, verdict, deleted)
 
 
 # The race.
