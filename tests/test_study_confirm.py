@@ -4,7 +4,6 @@ import io
 
 import numpy as np
 import optuna
-import pandas as pd
 import pytest
 from rich.console import Console
 
@@ -21,6 +20,7 @@ from study.confirmation.test_sets import GroundTruth
 from study.record import DOMAINS, StudyRecord
 from study.reporting.paper_table import TESTED, study_paper_table
 from study.reporting.terminal import confirmed_rich_table
+from study.trials import trials_table
 
 
 def answers(right: int, count: int) -> np.ndarray:
@@ -62,7 +62,7 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
         "options": {"space": "paper"},
         "confirmation": confirmation.to_json() | {"results": found, "finished": "now"},
     }
-    empty = pd.DataFrame({name: [] for name in ("number", "state", "strategy", "source_val", "target_val", "amount")})
+    empty = trials_table([])
     table = study_paper_table(StudyRecord.from_json(info), empty).set_index(["figures", "domain"])
     assert table.loc[(TESTED, "target"), "FC_50"] == pytest.approx(80)
 

@@ -30,6 +30,7 @@ from study.exit_code import ExitCode
 from study.fronts import front_table
 from study.options import StudyOptions
 from study.pipeline.finish import delete_other_networks
+from study.presets import FACTOR
 from study.record import StudyRecord
 from study.search.competing_networks import find_competition
 from study.search.expected_table import expected_table
@@ -560,6 +561,10 @@ def test_a_real_search_with_folds_and_a_race_hands_over_the_networks_of_its_fron
     folder = tmp_path / "runs" / NAME
     front, trials = pd.read_csv(folder / "front.csv"), pd.read_csv(folder / "trials.csv")
     assert "in the race" in out and set(trials["fold"]) == {0, 1, 2}
+    promoted = trials[trials["promoted_from"].notna() & ~trials["race"]].iloc[0]
+    origin = trials[trials["number"] == promoted["promoted_from"]].iloc[0]
+    assert promoted["epochs"] == FACTOR * origin["epochs"] and promoted["lr"] == origin["lr"]
+    assert promoted["fold"] == (origin["fold"] + 1) % 3
     assert all((folder / model).exists() for model in front["model"])
     assert not (folder / "models" / "parts").exists()
     assert {path.name for path in (folder / "models").iterdir()} == {model.split("/")[1] for model in front["model"]}

@@ -273,6 +273,7 @@ def test_the_time_that_is_left_counts_the_promotions_that_are_to_come():
 # --- the real command
 
 
+@pytest.mark.slow
 def test_a_study_with_rungs_ends_with_its_promotions_and_promotes_no_more_when_it_is_resumed(tmp_path):
     arguments = ("--target", "tfeid", "--preset", "tiny", "--trials", "9", "--rungs", "2", "--tracking-uri", "none")
     arguments += ("--workers", "1", "--early-stop", "off")

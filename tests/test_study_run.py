@@ -9,10 +9,14 @@ import pandas as pd
 import pytest
 
 import made_faces
-from commands import NAME, SHORT_RUN, run, study, trials_of
+from commands import NAME, run, study, trials_of
 from fer.datasets import load
 from fer.datasets.dataset import SUMS
 from fer.predict import load_network, predict_images
+from recorder import Recorder
+from study.execution.progress import Progress
+from study.options import StudyOptions
+from study.pipeline.prepare import read_data
 
 # More trials than the sampler draws at random, by one worker, so that a second study can be compared with it.
 TRIALS = 12
@@ -238,15 +242,18 @@ def test_folds_judge_every_trial_on_all_images_of_training_and_validation(tmp_pa
     assert {"source_test", "target_test"} <= set(pd.read_csv(folder / "front.csv").columns)
 
 
-def test_a_search_says_what_was_left_out_of_a_copy(tmp_path):
+def test_a_search_says_what_was_left_out_of_a_copy(tmp_path, monkeypatch):
     copy = tmp_path / "data/mine"
     made_faces.manifest(copy)
     with (copy / "manifest.csv").open("a") as file:
         file.write("pictures/damaged.png,happiness,p0\npictures/none.png,happiness,p0\n")
     (copy / "pictures/damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n nothing")
 
-    out = run("run", *SHORT_RUN, "--target", "mine", "--data", "data", "--workers", "1", folder=tmp_path)
+    said = Recorder()
+    monkeypatch.setattr(Progress, "say", said)
+    options = StudyOptions("mine", preset="tiny", data=str(tmp_path / "data"), out=str(tmp_path / "runs"))
+    read_data(options, Progress())
 
-    (line,) = [line for line in out.splitlines() if "left out of mine" in line]
+    (line,) = [line for (line,) in said.calls if "left out of mine" in line]
     assert "1 damaged image" in line and "1 named in manifest.csv but not there" in line
     assert "study.datasets mine" in line

@@ -117,8 +117,18 @@ def test_a_baseline_without_knobs_does_not_make_optunas_samplers_draw_at_random(
     assert first and second and first != second  # NSGA-II leaves out what it mutates
 
 
-@pytest.mark.parametrize("options", [{}, {"min_retention": 0.9}, {"reference": [0.5, 0.3]}], ids=str)
-@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+@pytest.mark.parametrize(
+    ("sampler", "options"),
+    [
+        ("tpe", {}),
+        ("tpe", {"min_retention": 0.9}),
+        ("tpe", {"reference": [0.5, 0.3]}),
+        ("gp", {"min_retention": 0.9}),
+        pytest.param("gp", {}, marks=pytest.mark.slow),
+        pytest.param("gp", {"reference": [0.5, 0.3]}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_samplers_keep_away_from_what_diverges(tmp_path, sampler, options):
     latest = []
     for seed in range(1 if sampler == "gp" else 3):  # GP asks for seconds, and hardly varies

@@ -57,7 +57,8 @@ def test_the_fronts_networks_are_models_with_aliases(study_run, baseline, tmp_pa
     assert parent.info.status == "FINISHED"
 
 
-@pytest.mark.parametrize("away", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("away", [False, True])
 def test_a_studys_end_logs_its_networks_beside_the_export(study_run, store, baseline, tmp_path, monkeypatch, away):
     folder = tmp_path / "made"
     trials = [made_trial(0, values=(0.6, 0.3)), made_trial(1, values=(0.3, 0.5))]
