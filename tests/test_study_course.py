@@ -452,7 +452,7 @@ def test_the_time_limit_ends_the_search_and_then_the_race_and_leaves_time_to_han
     assert supervisor.race_is_over and limited.user_attrs[RACE_ENDED]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("has_baseline", [True, False])
 @pytest.mark.parametrize("least", [0.0, 0.86])
 def test_what_is_handed_over_is_the_front_that_the_table_shows(seed, has_baseline, least):
@@ -568,8 +568,6 @@ def test_a_real_search_with_folds_and_a_race_hands_over_the_networks_of_its_fron
     assert all((folder / model).exists() for model in front["model"])
     assert not (folder / "models" / "parts").exists()
     assert {path.name for path in (folder / "models").iterdir()} == {model.split("/")[1] for model in front["model"]}
-
-    assert "nothing to do" in run("run", *words, folder=tmp_path)
 
 
 @pytest.mark.slow
