@@ -554,6 +554,7 @@ def made_record(planted: Planted) -> object:
 # --- the real command
 
 
+@pytest.mark.slow
 def test_a_real_search_with_folds_and_a_race_hands_over_the_networks_of_its_front(tmp_path):
     words = ("--target", "tfeid", "--preset", "tiny", "--trials", "9", "--rungs", "2", "--folds", "3", "--race", "0.5")
     words += ("--workers", "1", "--tracking-uri", "none", "--study", NAME)

@@ -42,7 +42,7 @@ def values_after(folder: Path, *stages: tuple[int, str]) -> list[float]:
     return [trial.params["x"] for trial in trials_of(study)]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random", pytest.param("gp", marks=pytest.mark.slow)])
 def test_equal_seeds_suggest_equal_trials_and_a_resumed_study_does_not_repeat_itself(tmp_path, sampler):
     at_once = values_after(tmp_path / "a", (14, sampler))
     resumed = values_after(tmp_path / "b", (5, sampler), (14, sampler))
@@ -123,7 +123,7 @@ def test_a_baseline_without_knobs_does_not_make_optunas_samplers_draw_at_random(
         ("tpe", {}),
         ("tpe", {"min_retention": 0.9}),
         ("tpe", {"reference": [0.5, 0.3]}),
-        ("gp", {"min_retention": 0.9}),
+        pytest.param("gp", {"min_retention": 0.9}, marks=pytest.mark.slow),
         pytest.param("gp", {}, marks=pytest.mark.slow),
         pytest.param("gp", {"reference": [0.5, 0.3]}, marks=pytest.mark.slow),
     ],
