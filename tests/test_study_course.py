@@ -311,6 +311,14 @@ def end_with_answers(planted: Planted, trial: optuna.Trial, source_of_points: di
     trial.study.tell(trial, [source_of_points["1.00"], 1.0])
 
 
+def assert_it_ends_without_asking_twice(planted: Planted) -> None:
+    for _ in range(20):
+        planted.run(most=40)
+    assert planted.raced and len(planted.places) == len(set(planted.places))
+    assert len(trials_of(planted.study)) == len(planted.places)
+    assert find_due_trainings(trials_of(planted.study), planted.plan) == []
+
+
 def test_trainings_of_the_race_that_repeat_another_trial_are_not_asked_for_again():
     def end(trial: optuna.Trial) -> None:
         if TrialAttributes.of(trial).race is None:
@@ -323,11 +331,7 @@ def test_trainings_of_the_race_that_repeat_another_trial_are_not_asked_for_again
     planted = Planted(in_memory(), 9, race=3.0)
     planted.end = end
     planted.fill()
-    for _ in range(20):
-        planted.run(most=40)
-    assert planted.raced and len(planted.places) == len(set(planted.places))
-    assert len(trials_of(planted.study)) == len(planted.places)
-    assert find_due_trainings(trials_of(planted.study), planted.plan) == []
+    assert_it_ends_without_asking_twice(planted)
 
 
 def test_a_fold_whose_networks_no_longer_compete_is_not_asked_for_again():
@@ -340,11 +344,7 @@ def test_a_fold_whose_networks_no_longer_compete_is_not_asked_for_again():
     planted.plan = replace(planted.plan, min_source=0.5)
     planted.end = end
     planted.fill()
-    for _ in range(20):
-        planted.run(most=40)
-    assert planted.raced and len(planted.places) == len(set(planted.places))
-    assert len(trials_of(planted.study)) == len(planted.places)
-    assert find_due_trainings(trials_of(planted.study), planted.plan) == []
+    assert_it_ends_without_asking_twice(planted)
 
 
 def test_without_a_race_the_front_is_handed_over_at_once_and_a_race_whose_time_is_up_asks_for_no_more():

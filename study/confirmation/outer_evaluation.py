@@ -4,9 +4,6 @@ It is recorded as a confirmation is: a study's test images are opened once, and 
 """
 
 import contextlib
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fer.errors import InputError
+from study.confirmation.child_process import error_of, read_messages, start_child, write_line
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE, END, Confirmation, InterpolationPoint
 from study.confirmation.outer_part import (
     OUTER_ATTRIBUTE,
@@ -25,12 +23,10 @@ from study.confirmation.outer_part import (
     read_part,
 )
 from study.confirmation.plan import plan_jobs, time_now
-from study.confirmation.process_pool import error_of, write_line
 from study.confirmation.runner import exclusive_confirmation, record_evaluation, reopen_datasets
 from study.confirmation.test_sets import read_ground_truth
 from study.fronts import find_recommended, front_table
 from study.inputs import OuterPart, part_of
-from study.machine import worker_environment
 from study.options import StudyOptions
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
@@ -173,37 +169,19 @@ def _let_answer(
         InputError: The process found the device, the data, the baseline or the network wrong.
         RuntimeError: It could not go on.
     """
-    with subprocess.Popen(
-        [sys.executable, "-m", "study.confirmation.outer_process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        env=worker_environment(),
-        start_new_session=True,
-    ) as process:
+    with start_child("study.confirmation.outer_process", assignment) as process:
+        messages = read_messages(process)
         try:
-            write_line(process, assignment)
-            message = _read_message(process)
+            message = next(messages, None)
             if message is None or "ready" not in message:
                 raise error_of(message, process)
 
             # From here on the test images are read.
             confirmation = record_now()
             write_line(process, {"evaluate": True})
-            message = _read_message(process)
+            message = next(messages, None)
             if message is None or "answers" not in message:
                 raise error_of(message, process)
             return confirmation, message["answers"]
         finally:
             process.kill()
-
-
-def _read_message(process: subprocess.Popen) -> dict[str, Any] | None:
-    """Returns the next message of a process, None where it has ended."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        with contextlib.suppress(ValueError):  # a line that a library printed
-            message = json.loads(line)
-            if isinstance(message, dict):
-                return message
-    return None

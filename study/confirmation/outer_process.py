@@ -6,20 +6,13 @@ Reads one JSON line, its assignment, from its standard input. When data, baselin
 """
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from fer.errors import InputError
-from study.cli import leave
+from study.confirmation.child_process import run_child, send
 from study.confirmation.statistics import predicted_expressions
-from study.confirmation.training_process import send
-from study.exit_code import ExitCode
-from study.machine import exit_with_parent, is_out_of_memory, keep_private
 from study.record import StudyRecord
-from study.redaction import one_line
 
 
 def answer(assignment: Mapping[str, Any]) -> None:
@@ -53,22 +46,5 @@ def answer(assignment: Mapping[str, Any]) -> None:
     send({"answers": answers})
 
 
-def run_process() -> int:
-    """Does what standard input assigns; returns the exit code."""
-    try:
-        answer(json.loads(sys.stdin.readline()))
-    except InputError as error:
-        send({"error": [error.rule, str(error.value), error.fix]})
-        return ExitCode.WRONG_USE
-    except Exception as error:
-        if not (isinstance(error, OSError) or is_out_of_memory(error)):
-            raise
-        send({"stuck": one_line(error)})
-        return ExitCode.STUCK
-    return ExitCode.DONE
-
-
 if __name__ == "__main__":
-    exit_with_parent(os.getppid())
-    keep_private()
-    leave(run_process())
+    run_child(answer)

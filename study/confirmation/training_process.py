@@ -7,21 +7,16 @@ confirmation; only then does it read test images. It prints {"error": [...]} or 
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer.errors import InputError
-from study.cli import leave
 from study.confirmation.answers import write_answers
+from study.confirmation.child_process import run_child, send
 from study.confirmation.jobs import Confirmation, ConfirmationJob, Training
-from study.exit_code import ExitCode
-from study.machine import exit_with_parent, is_out_of_memory, keep_private
 from study.record import StudyRecord
-from study.redaction import one_line
 
 
 @dataclass(frozen=True)
@@ -86,27 +81,5 @@ def train_part(assignment: Assignment) -> None:
         write_answers(Path(assignment.folder), confirmation, index, seed, answers)
 
 
-def send(message: dict[str, Any]) -> None:
-    """Prints one JSON line for the parent."""
-    print(json.dumps(message), flush=True)
-
-
-def run_process() -> int:
-    """Does what standard input assigns; returns the exit code."""
-    try:
-        train_part(Assignment.from_json(json.loads(sys.stdin.readline())))
-    except InputError as error:
-        send({"error": [error.rule, str(error.value), error.fix]})
-        return ExitCode.WRONG_USE
-    except Exception as error:
-        if not (isinstance(error, OSError) or is_out_of_memory(error)):
-            raise
-        send({"stuck": one_line(error)})
-        return ExitCode.STUCK
-    return ExitCode.DONE
-
-
 if __name__ == "__main__":
-    exit_with_parent(os.getppid())
-    keep_private()
-    leave(run_process())
+    run_child(lambda sent: train_part(Assignment.from_json(sent)))

@@ -109,7 +109,7 @@ class _Supervisor:
         race_is_over: Whether the time of the race is up.
     """
 
-    def __init__(  # what a supervisor keeps going, and with what
+    def __init__(
         self,
         study: optuna.Study,
         options: StudyOptions,

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from fer.files import write_atomically
@@ -13,6 +12,7 @@ from study.outer.tables import METHOD, build_outer_table, describe_findings, sum
 from study.record import DOMAINS, StudyRecord
 from study.redaction import hide_secrets
 from study.reporting.tables import to_markdown
+from study.reporting.templates import template_environment
 from study.reporting.wording import SYNTHETIC, SYNTHETIC_SENTENCE, dataset_label
 
 FOLDER = Path(__file__).parent
@@ -68,14 +68,6 @@ def render_markdown(name: str, summary: OuterSummary, record: StudyRecord) -> st
 
 def render_html(name: str, summary: OuterSummary, record: StudyRecord) -> str:
     """Returns the findings as a page that needs no other file."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     content = {
         "style": Markup(STYLE.read_text(encoding="utf-8")),  # a file of this program
         "title": _title(record),
@@ -87,7 +79,7 @@ def render_html(name: str, summary: OuterSummary, record: StudyRecord) -> str:
         "searches": [result.study for result in summary.results],
         "method": METHOD,
     }
-    return environment.get_template("outer.html.j2").render(content)
+    return template_environment(FOLDER).get_template("outer.html.j2").render(content)
 
 
 def _title(record: StudyRecord) -> str:

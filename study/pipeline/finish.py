@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from study.cli import ERROR, command_line, python
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.confirmation.runner import ConfirmationOptions, run_confirmation
@@ -227,7 +229,7 @@ def print_summary(running: RunningStudy, reason: str) -> None:
         progress.show(paper_table)
 
     # Places.
-    elsewhere = count_networks_elsewhere(running)
+    elsewhere = count_networks_elsewhere(running, front_table(rows))
     if elsewhere:
         hosts = ", ".join(elsewhere)
         progress.warn(f"{elsewhere.total()} networks of the front are where they were trained: models/ on {hosts}")
@@ -239,12 +241,12 @@ def print_summary(running: RunningStudy, reason: str) -> None:
         progress.say(f"MLflow: {python()} -m mlflow ui --backend-store-uri {uri}")
 
 
-def count_networks_elsewhere(running: RunningStudy) -> Counter[str]:
-    """Returns how many networks of the front are not in the study's folder, by the machine that trained them."""
+def count_networks_elsewhere(running: RunningStudy, front: pd.DataFrame) -> Counter[str]:
+    """Returns how many networks of a study's front are not in its folder, by the machine that trained them."""
     trials = trials_of(running.study)
     makers = {attributes.recipe_of: attributes for attributes in map(TrialAttributes.of, trials)}
     by_host: Counter[str] = Counter()
-    for row in front_table(expected_table(running.record, trials)).to_dict("records"):
+    for row in front.to_dict("records"):
         maker = makers.get(row["trial"]) or TrialAttributes.of(trials[row["trial"]])
         if not (running.folder / row["model"]).exists():
             worker = maker.worker or {}

@@ -141,9 +141,10 @@ def describe_accuracy(record: StudyRecord, network: pd.Series, domain: str) -> s
 
 def _compare(record: StudyRecord, network: pd.Series, recommended: pd.Series, domain: str) -> str:
     """Returns a neighbour's accuracy, and how much more it is than that of the recommended network."""
-    tested = [record.results.find_point(each["model"]) for each in (network, recommended)]
-    if tested[0] is not None and tested[1] is not None:
-        change = tested[0][f"{domain}_test"] - tested[1][f"{domain}_test"]
+    tested = record.results.find_point(network["model"])
+    recommended_tested = record.results.find_point(recommended["model"])
+    if tested is not None and recommended_tested is not None:
+        change = tested[f"{domain}_test"] - recommended_tested[f"{domain}_test"]
     else:
         change = network[f"{domain}_val"] - recommended[f"{domain}_val"]
     return f"{describe_accuracy(record, network, domain)} ({100 * change:+.1f} points)"

@@ -28,6 +28,7 @@ from study.reporting.tables import (
     build_unfinished_table,
     varied_hyperparameters,
 )
+from study.reporting.templates import template_environment
 from study.reporting.wording import (
     SYNTHETIC,
     SYNTHETIC_SENTENCE,
@@ -79,15 +80,8 @@ def render_html(  # noqa: PLR0913  # the parts of the page
 
 
 def _environment() -> jinja2.Environment:
-    """Returns the environment of the template, which escapes every value that is not marked as Markup."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    """Returns the environment of the report's template, with the filters and tests that it uses."""
+    environment = template_environment(FOLDER)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     environment.filters["fact"] = _format_fact
     environment.tests["nested"] = _is_nested

@@ -4,7 +4,7 @@ A configuration on a rung is a recipe: it was trained on one fold or on several.
 interpolated ones compete as one network each, whatever folds and seeds they were trained on.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -178,9 +178,3 @@ def _numbered(values: Iterable[object]) -> np.ndarray:
     listed = list(values)
     numbers = {value: number for number, value in enumerate(dict.fromkeys(listed))}
     return np.array([numbers[value] for value in listed], int)
-
-
-def networks_of(competition: Competition, recipe: int) -> Sequence[int]:
-    """Returns the indices of a recipe's networks."""
-    wanted = competition.recipes[recipe]
-    return [index for index, network in enumerate(competition.networks) if network.recipe == wanted]

@@ -49,7 +49,7 @@ class DueTraining:
     attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def find_due_trainings(  # what a storage says of a study
+def find_due_trainings(
     trials: Sequence[FrozenTrial],
     plan: SearchPlan,
     most: int = 1,
@@ -232,6 +232,9 @@ def _has_handed_over(
 ) -> bool:
     """Returns whether a trial made networks at these points out of these parts, and none of them was deleted."""
     attributes = TrialAttributes.of(trial)
-    saved = [(alpha, slope) for alpha, slope in attributes.handed_over or []]
-    made = [[alpha, slope] for alpha, slope in saved if (trial.number, alpha, slope) not in deleted]
-    return sorted(attributes.parts or []) == sorted(parts) and all(point in made for point in points)
+    if sorted(attributes.parts or []) != sorted(parts):
+        return False
+
+    made = [[alpha, slope] for alpha, slope in attributes.handed_over or []]
+    there = [point for point in made if (trial.number, *point) not in deleted]
+    return all(point in there for point in points)

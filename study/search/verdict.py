@@ -44,11 +44,18 @@ class Verdict:
 
         Where no trial of the baseline finished, it is not there to take a network's place on the front.
         """
-        on_front = self.front.on_front if self.competition.has_baseline else non_dominated(self.expected.points)
-        chosen = (self.choice.network, self.choice.keeps_more, self.choice.learns_more)
-        named = {index for index in chosen if index is not None}
-        keeps_enough = self.expected.points[:, 0] >= self.min_source
-        return [index for index in np.flatnonzero(keeps_enough).tolist() if on_front[index] or index in named]
+        # The front.
+        points = self.expected.points
+        is_wanted = self.front.on_front.copy() if self.competition.has_baseline else non_dominated(points)
+
+        # The networks that the choice names.
+        for index in (self.choice.network, self.choice.keeps_more, self.choice.learns_more):
+            if index is not None:
+                is_wanted[index] = True
+
+        # Without those that forget more than the study allows.
+        keeps_enough = points[:, 0] >= self.min_source
+        return np.flatnonzero(is_wanted & keeps_enough).tolist()
 
 
 def reach_verdict(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Verdict | None:

@@ -128,7 +128,7 @@ def slot_owners(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
     return {place.slot: owner for place, owner in place_owners(on_first_rung(trials)).items()}
 
 
-def fill_slots(  # what a study is filled with
+def fill_slots(
     study: optuna.Study,
     total: int,
     space: str,
