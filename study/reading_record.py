@@ -53,6 +53,8 @@ _TESTED = ("test", "lower", "upper")
 """Numbers that every confirmed point has for both domains."""
 _FIGURES = ("_p", "_alone", "_change", "_detectable", *(f"_{name}" for name in _TESTED))
 """How the names of all its figures for a domain end."""
+_HANDED_OVER = "_handed_over"
+"""What the names of the figures of a network that is handed over have after the domain."""
 
 
 def readable_record(stored: object) -> Reading:
@@ -155,8 +157,12 @@ def _is_list_of(rule: Callable[[object], bool], value: object) -> bool:
 
 
 def _figures(point: Mapping[str, Any]) -> set[str]:
-    """Returns the names of a confirmed point's figures that tables show for both domains."""
-    return {name for name in point if name.startswith(DOMAINS) and name.endswith(_FIGURES)}
+    """Returns the names of a confirmed point's figures that tables show for both domains.
+
+    Those of a network that is handed over are not among them: a named strategy has none.
+    """
+    of_domains = {name for name in point if name.startswith(DOMAINS) and name.endswith(_FIGURES)}
+    return {name for name in of_domains if _HANDED_OVER not in name}
 
 
 def _is_all_or_nothing(values: Mapping[str, Any], rules: Mapping[str, Callable[[Any], bool]]) -> bool:

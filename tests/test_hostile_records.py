@@ -13,7 +13,7 @@ from fer.errors import InputError
 from hostile import MISSING, ODD, changed, mark_slow_but_every, nested, odd_cases, paths_in
 from made_study import made_confirmed, made_info, made_trials, rich_info, whole_record
 from study import reading_record
-from study.record import StudyRecord
+from study.record import DOMAINS, StudyRecord
 from study.tracking import payloads
 
 
@@ -83,3 +83,17 @@ def test_training_needs_a_whole_record(path, odd):
     with pytest.raises(InputError, match="record") as refused:
         reading_record.required_record(info, "made")
     assert ".".join(path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_confirmation_whose_front_alone_has_networks_that_were_handed_over_is_read_whole():
+    info, _ = made_confirmed()
+    points = info["confirmation"]["results"]["points"]
+    for point in points:
+        if point["front"]:
+            names = [f"{domain}_handed_over{end}" for domain in DOMAINS for end in ("", "_lower", "_upper")]
+            point |= dict.fromkeys(names, 0.5)
+    assert any(point["front"] for point in points) and not all(point["front"] for point in points)
+
+    reading = reading_record.readable_record(info)
+
+    assert reading.odd == [] and reading.value == info
