@@ -3,6 +3,7 @@
 A part of the cases runs by default, all of them with `-m "slow or not slow"`.
 """
 
+import copy
 import math
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_training_needs_a_whole_record(path, odd):
 
 
 def test_a_confirmation_whose_front_alone_has_networks_that_were_handed_over_is_read_whole():
-    info, _ = made_confirmed()
+    info = copy.deepcopy(made_confirmed()[0])
     points = info["confirmation"]["results"]["points"]
     for point in points:
         if point["front"]:
