@@ -6,10 +6,13 @@ rest (`--divisions`, seeds of studies), all from one baseline:
 - `default`: the default study; its recommended network as well, against what the study expects of it.
 - `old`: the default study of the commit before trials had several budgets.
 - `five at 1`, `at 4`, `at 16`: the paper's five strategies, each trained once with so many times the base budget.
-- `random`: the old study with random configurations and the default study's wall time; `random at 4`: the same at
+- `random`: the old study with random configurations and the default study's time; `random at 4`: the same at
   four times the budget.
-- `script`: a hand-written Optuna script, for ten times the wall time of a default study of 40 trials, or until its
+- `script`: a hand-written Optuna script, for ten times the time of a default study of 40 trials, or until its
   front is as good; in the first division alone.
+
+Times that limit a contender are those on processors, and a fifth is added to them: other work on the machine then
+changes nothing, and a study's workers that wait for one another are no handicap of the others.
 
 What counts is the hypervolume on test images of a contender's front, as it was chosen and saved, the baseline counted.
 Nothing chooses by these images. Every outcome is kept under `--out` as soon as it is measured, and what was cut off
@@ -139,7 +142,8 @@ def find_or_measure(
 def outcome_line(outcome: Outcome) -> str:
     """Returns an outcome in a line."""
     target, division, contender = outcome.key
-    text = f"{target}, {division}, {contender}: hypervolume {outcome.hypervolume} after {outcome.seconds:.0f} s"
+    text = f"{target}, {division}, {contender}: hypervolume {outcome.hypervolume} after {outcome.seconds:.0f} s, "
+    text += f"{outcome.processor_seconds:.0f} s on processors"
     recommended = outcome.recommended
     if recommended is not None:
         text += f"; recommended: expected {recommended.expected}, on test {recommended.tested}"

@@ -45,6 +45,9 @@ FACTORS = (1, 4, 16)
 ANY_NUMBER = 2000
 """Trials of a study that its time ends."""
 
+IDLE = 0.2
+"""The share by which contenders that a study's time limits get more: a study's workers wait now and then."""
+
 OLD_COMMIT = "0af4038a0035af43484513976e85dd5168647f38"
 """The last one in which every trial of a study had one and the same budget."""
 
@@ -59,8 +62,8 @@ class Contender:
         options: Further options of `study.run`.
         commit: The commit whose study is run; "" is the present code.
         budget: How many times the base budget each training has.
-        after: The contender whose wall time limits this one, and which the script is compared with.
-        times: How many times that wall time it has.
+        after: The contender whose time on processors limits this one, and which the script is compared with.
+        times: How many times that time it has.
         first_division_only: Whether one division of each target suffices.
     """
 
@@ -70,7 +73,7 @@ class Contender:
     commit: str = ""
     budget: int = 1
     after: str = ""
-    times: int = 1
+    times: float = 1
     first_division_only: bool = False
 
     @property
@@ -86,7 +89,7 @@ OLD = "old"
 SHORT_DEFAULT = "default of 40"
 SCRIPT = "script"
 
-_RANDOM = Contender("study", ANY_NUMBER, ("--sampler", "random"), OLD_COMMIT, after=DEFAULT)
+_RANDOM = Contender("study", ANY_NUMBER, ("--sampler", "random"), OLD_COMMIT, after=DEFAULT, times=1 + IDLE)
 """The old study with random configurations: it does not change with the present one."""
 
 CONTENDERS: Mapping[str, Contender] = {
@@ -94,9 +97,9 @@ CONTENDERS: Mapping[str, Contender] = {
     OLD: Contender("study", TRIALS, commit=OLD_COMMIT),
     **{f"five at {factor}": Contender("five", budget=factor) for factor in FACTORS},
     RANDOM: _RANDOM,
-    RANDOM_AT_4: replace(_RANDOM, budget=4),
+    RANDOM_AT_4: replace(_RANDOM, budget=4, first_division_only=True),
     SHORT_DEFAULT: Contender("study", 40, first_division_only=True),
-    SCRIPT: Contender("script", budget=16, after=SHORT_DEFAULT, times=10, first_division_only=True),
+    SCRIPT: Contender("script", budget=16, after=SHORT_DEFAULT, times=10 * (1 + IDLE), first_division_only=True),
 }
 """By name, in the order in which they are measured."""
 
@@ -129,8 +132,8 @@ class Job:
 
     @property
     def limit(self) -> float | None:
-        """The seconds that it has; None where nothing limits it."""
-        return None if self.after is None else self.contender.times * self.after.seconds
+        """The seconds on processors that it has; None where nothing limits it."""
+        return None if self.after is None else self.contender.times * self.after.processor_seconds
 
     def open_log(self) -> RunLog:
         """Opens the log of what was measured of it before."""
@@ -162,6 +165,7 @@ def make_outcome(job: Job, task: AdaptationTask, log: RunLog, networks: dict[str
         networks=networks,
         baseline=of_baseline,
         seconds=log.seconds,
+        processor_seconds=log.processor_seconds,
         test_images=len(task.target.open_test()),
         test_people=count_test_people(task),
         code=log.code,
@@ -188,7 +192,10 @@ def measure_study(job: Job) -> Outcome:
     # The command itself.
     out.mkdir(parents=True, exist_ok=True)
     if not log.is_complete:
-        log.run(["-m", "study.run", *study_words(job, task, out, log)], process, out / f"{job.run_name}.txt")
+        output = out / f"{job.run_name}.txt"
+        log.run(["-m", "study.run", *study_words(job, task, out)], process, output, job.limit)
+        if job.limit is not None:  # it was interrupted, and exports what it has
+            log.run(["-m", "study.report", job.run_name, "--out", str(out.resolve())], process, output)
         log.complete()
 
     # The networks of its front.
@@ -206,8 +213,8 @@ def measure_study(job: Job) -> Outcome:
     return make_outcome(job, task, log, networks, trials=trials, recommended=recommended)
 
 
-def study_words(job: Job, task: AdaptationTask, out: Path, log: RunLog) -> list[str]:
-    """Returns the options of a study's command; of one that was cut off, with the time that it has left."""
+def study_words(job: Job, task: AdaptationTask, out: Path) -> list[str]:
+    """Returns the options of a study's command."""
     contender = job.contender
     options: dict[str, Any] = {
         "--target": job.target,
@@ -225,8 +232,6 @@ def study_words(job: Job, task: AdaptationTask, out: Path, log: RunLog) -> list[
         options["--data"] = job.places.data.resolve()
     if contender.budget != 1:
         options["--epochs"] = contender.budget * job.base_budget(task)
-    if job.limit is not None:
-        options["--timeout"] = max(1.0, round(job.limit - log.seconds, 1))
     words = [str(word) for pair in options.items() for word in pair]
     return [*words, *contender.options]
 
@@ -308,12 +313,13 @@ def measure_five(job: Job) -> Outcome:
     for strategy in STRATEGIES:
         file = folder / f"{strategy}.safetensors"
         if not file.exists():
-            started = time.monotonic()
+            started, processor_started = time.monotonic(), time.process_time()
             seed = seed_from("the paper's five", job.target, job.division, job.contender.budget, strategy)
             adapted = adapt(task, named(strategy, base), seed, plan=EvaluationPlan(rungs=(1.0,)))
             file.parent.mkdir(parents=True, exist_ok=True)
             weights.save_network(adapted.network, file, {"width": str(task.baseline.width)})
             log.seconds = round(log.seconds + time.monotonic() - started, 1)
+            log.processor_seconds = round(log.processor_seconds + time.process_time() - processor_started, 1)
             log.save()
         network: Baseline = weights.load_network(file, task.runtime, needs_checksum=True)
         networks[strategy] = accuracies_on_test(task, network)

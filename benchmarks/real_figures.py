@@ -21,10 +21,10 @@ LEAST_RATIOS = {OLD: GAIN, **dict.fromkeys(FIVE, 1.0), RANDOM: 1.0}
 LEAST_DIVISIONS = 3
 
 LEAST_TIME = 0.95
-"""The share of the default's wall time that random configurations are to have had, at least."""
+"""The share of the default's time on processors that random configurations are to have had, at least."""
 
 SCRIPT_TIME = 10
-"""How many times a default study's wall time the script is to need, at least, for that study's hypervolume."""
+"""How many times a default study's time on processors the script is to need, at least, for that study's hypervolume."""
 
 LOST_SHARE = 0.02
 """How much less of the baseline's source accuracy the recommended network may keep than its study expects."""
@@ -74,7 +74,9 @@ def summarise_contenders(target: str, outcomes: Sequence[Outcome]) -> Figures:
             f"{target}, {contender}: hypervolume": round(statistics.mean(volumes), 4),
             f"{target}, {contender}: hypervolume, least": min(volumes),
             f"{target}, {contender}: hypervolume, most": max(volumes),
-            f"{target}, {contender}: seconds": round(statistics.mean(outcome.seconds for outcome in chosen)),
+            f"{target}, {contender}: processor seconds": round(
+                statistics.mean(outcome.processor_seconds for outcome in chosen)
+            ),
         }
     return figures
 
@@ -95,8 +97,9 @@ def compare_default(target: str, outcomes: Sequence[Outcome]) -> Figures:
         figures[name] = round(ours / theirs, 4)
         figures[f"{name}, divisions"] = len(divisions)
         if CONTENDERS[contender].after == DEFAULT:
-            spent = sum(other[division].seconds for division in divisions)
-            figures[f"{name}, time of the other"] = round(spent / sum(default[each].seconds for each in divisions), 3)
+            spent = sum(other[division].processor_seconds for division in divisions)
+            allowed = sum(default[division].processor_seconds for division in divisions)
+            figures[f"{name}, time of the other"] = round(spent / allowed, 3)
     return figures
 
 
@@ -110,7 +113,7 @@ def refuse_mixture(outcomes: Iterable[Outcome]) -> None:
 
 
 def compare_script(target: str, outcomes: Sequence[Outcome]) -> Figures:
-    """Returns for how many times a study's wall time the script ran, and after how many it was as good on test."""
+    """Returns for how many times a study's time the script ran, and after how many it was as good on test."""
     figures: Figures = {}
     for division, script in by_division(outcomes, SCRIPT).items():
         study = by_division(outcomes, CONTENDERS[SCRIPT].after).get(division)
@@ -119,8 +122,10 @@ def compare_script(target: str, outcomes: Sequence[Outcome]) -> Figures:
         refuse_mixture([script, study])
         reached = [seconds for seconds, volume in script.course if volume >= study.hypervolume]
         name = f"{target}, {division}: the script"
-        figures[f"{name}, times the study's time"] = round(reached[0] / study.seconds, 2) if reached else NEVER
-        figures[f"{name}, ran for"] = round(script.seconds / study.seconds, 2)
+        figures[f"{name}, times the study's time"] = (
+            round(reached[0] / study.processor_seconds, 2) if reached else NEVER
+        )
+        figures[f"{name}, ran for"] = round(script.processor_seconds / study.processor_seconds, 2)
         figures[f"{name}, hypervolume at its end against the study's"] = round(
             script.hypervolume / study.hypervolume, 3
         )
@@ -296,13 +301,13 @@ def baseline_cell(outcomes: Iterable[Outcome], target: str) -> str:
 
 
 def contender_cell(figures: Figures, name: str) -> str:
-    """Returns a contender's hypervolume and wall time on one target; "" where it was not measured."""
+    """Returns a contender's hypervolume and minutes on processors on one target; "" where it was not measured."""
     if f"{name}: hypervolume" not in figures:
         return ""
     mean, least, most = (figures[f"{name}: hypervolume{end}"] for end in ("", ", least", ", most"))
     divisions = figures[f"{name}: divisions"]
     extent = f"{least:.3f} to {most:.3f}, n = {divisions}" if divisions > 1 else "n = 1"
-    return f"{mean:.3f} ({extent}); {figures[f'{name}: seconds']:,} s"
+    return f"{mean:.3f} ({extent}); {figures[f'{name}: processor seconds'] / 60:.0f} min"
 
 
 def recommended_row(outcome: Outcome) -> str:

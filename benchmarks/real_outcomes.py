@@ -52,10 +52,12 @@ class Outcome:
         hypervolume: From chance, of the contender's networks and the baseline, on test images.
         networks: Source and target accuracy of each of its networks on test images, by its name.
         baseline: Source and target accuracy of the baseline on test images.
-        seconds: Wall time without the baseline's training; restarts after interruptions included.
+        seconds: Wall time without the baseline's training; restarts after interruptions included. Other work on the
+            same machine may have lengthened it.
+        processor_seconds: The same on processors, of all processes together: what contenders are compared by.
         trials: Ended trials, promotions included.
         recommended: The study's recommended network; None where a contender recommends none.
-        course: Seconds and hypervolume of the script's front as it changed; empty for all others.
+        course: Seconds on processors, and hypervolume of the script's front as it changed; empty for all others.
         test_images: The target's test images.
         test_people: People whom they show; 0 where they are not known.
         code: Hashes of the code by which it was measured, the first at its beginning.
@@ -73,6 +75,7 @@ class Outcome:
     networks: dict[str, list[float]]
     baseline: list[float]
     seconds: float
+    processor_seconds: float
     trials: int
     recommended: Recommended | None = None
     course: list[list[float]] = field(default_factory=list)

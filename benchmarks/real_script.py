@@ -2,8 +2,8 @@
 
 Two processes share one storage. Each trial is trained as `benchmarks.idiomatic` does, in the studies' precision, with
 hyperparameters from the studies' default space and no strategies of its own to begin with. A trial that no earlier one
-equals or betters on validation images has its network kept. Each process has a clock that counts from its first trial
-and stands still between sessions, so that neither start-up nor interruptions count against the script.
+equals or betters on validation images has its network kept. Each process has a clock of its time on processors, which
+counts from its first trial and stands still between sessions: neither start-up nor other work count against the script.
 
 `python -m benchmarks.real_script FOLDER --worker N --until SECONDS` is one of the processes.
 """
@@ -65,10 +65,12 @@ def measure_script(job: Job) -> Outcome:
     course: list[list[float]] = []
 
     for session in range(1, SESSIONS + 1):
-        run_session(folder, job.limit * session / SESSIONS)
+        run_session(folder, job.limit / WORKERS * session / SESSIONS)
         trials = ended_trials(folder)
         course, networks = course_on_test(folder, trials, task)
-        log.seconds = max(clock_of(trials, worker) for worker in range(WORKERS))
+        clocks = [clock_of(trials, worker) for worker in range(WORKERS)]
+        log.seconds = max(clocks)
+        log.processor_seconds = sum(clocks)
         log.save()
         print(f"{job.run_name}: {len(trials)} trials, {log.seconds:.0f} s, {course[-1:]}", flush=True)
         if any(volume >= job.after.hypervolume for _, volume in course):
@@ -149,7 +151,7 @@ def course_on_test(
                 tested[name] = accuracies_on_test(task, weights.load_network(folder / name, task.runtime))
 
         # The clocks of the processes differ by less than a trial; the course's goes forward.
-        seconds = max(trial.user_attrs["seconds"] for trial in trials[:ended])
+        seconds = WORKERS * max(trial.user_attrs["seconds"] for trial in trials[:ended])
         accuracies = [tested[name] for name in names]
         course.append([seconds, round(hypervolume([*accuracies, of_baseline]), 4)])
     write_json(file, tested)
@@ -178,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.real_script", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--worker", type=int, required=True)
-    parser.add_argument("--until", type=float, required=True, help="seconds on this process's clock")
+    parser.add_argument("--until", type=float, required=True, help="seconds on its clock")
     args = parser.parse_args()
     exit_with_parent(os.getppid())
     torch.set_num_threads(1)
@@ -220,10 +222,10 @@ def run_trials(folder: Path, worker: int, before: float, until: float) -> None:
     ended = len(ended_trials(folder))
     sampler = TPESampler(seed=seed_from(job["seed"], worker, ended) % 2**32)
     study = optuna.load_study(study_name="script", storage=open_storage(folder), sampler=sampler)
-    started = time.monotonic()
+    started = time.process_time()
 
     def clock() -> float:
-        return before + time.monotonic() - started
+        return before + time.process_time() - started
 
     def objective(trial: optuna.Trial) -> tuple[float, float]:
         _, config = card.suggest(trial, base)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import real, real_script
+from benchmarks import real, real_run_log, real_script
 from benchmarks.checking import code_in_use
 from benchmarks.processes import plain
 from benchmarks.real_contenders import (
@@ -53,7 +53,8 @@ def made(target: str, division: int, contender: str, hypervolume: float, **more)
         hypervolume=hypervolume,
         networks={"models/a": [0.63, 0.60]},
         baseline=[0.64, 0.41],
-        seconds=more.pop("seconds", 100.0),
+        seconds=100.0,
+        processor_seconds=more.pop("processor_seconds", 180.0),
         trials=200,
         **more,
     )
@@ -69,7 +70,7 @@ def good():
             outcomes.append(made(target, division, OLD, 0.25))
             outcomes += [made(target, division, contender, 0.29) for contender in (*FIVE, RANDOM)]
         outcomes.append(made(target, 1, SHORT_DEFAULT, 0.28))
-        outcomes.append(made(target, 1, SCRIPT, 0.27, seconds=1000.0, course=[[50.0, 0.2], [900.0, 0.27]]))
+        outcomes.append(made(target, 1, SCRIPT, 0.27, processor_seconds=1800.0, course=[[50.0, 0.2], [900.0, 0.27]]))
     return outcomes
 
 
@@ -95,12 +96,12 @@ def test_outcomes_that_meet_every_target_miss_none(good):
         (RANDOM, {"hypervolume": 0.31}, "jaffe: default against random is 0.9677, at least 1.0 wanted"),
         (
             SCRIPT,
-            {"course": [[400.0, 0.28]]},
+            {"course": [[720.0, 0.28]]},
             "jaffe, 1: the script, times the study's time is 4.0, at least 10 wanted",
         ),
         (
             SCRIPT,
-            {"seconds": 500.0},
+            {"processor_seconds": 900.0},
             "jaffe, 1: the script, times the study's time: not reached, but it ran for 5.0 only, 10 wanted",
         ),
     ],
@@ -192,14 +193,14 @@ def test_what_was_not_measured_is_short_of_its_target(good):
 
 
 def test_the_script_is_as_good_when_its_front_first_is(good):
-    course = [[100.0, 0.2], [1100.0, 0.281], [1200.0, 0.279]]
-    figures = summarise(changed(good, SCRIPT, course=course, seconds=1200.0))
+    course = [[100.0, 0.2], [1980.0, 0.281], [2160.0, 0.279]]
+    figures = summarise(changed(good, SCRIPT, course=course, processor_seconds=2160.0))
     assert figures["jaffe, 1: the script, times the study's time"] == 11
     assert figures["ck+48, 1: the script, times the study's time"] == NEVER
 
 
 def test_random_configurations_that_had_less_time_are_no_contender(good):
-    lines = shortfalls(changed(good, RANDOM, seconds=90.0))
+    lines = shortfalls(changed(good, RANDOM, processor_seconds=162.0))
     assert lines == ["jaffe: default against random, time of the other is 0.9, at least 0.95 wanted"]
 
 
@@ -210,9 +211,9 @@ def test_outcomes_of_other_test_images_are_not_compared(good):
 
 def test_the_table_has_a_row_for_each_contender_and_each_division(good):
     rows = markdown_table(good).splitlines()
-    same = "0.300 (0.300 to 0.300, n = 3); 100 s"
+    same = "0.300 (0.300 to 0.300, n = 3); 3 min"
     assert f"| **the default study** | {same} | {same} |" in rows
-    assert "| the default study with 40 trials | 0.280 (n = 1); 100 s | 0.280 (n = 1); 100 s |" in rows
+    assert "| the default study with 40 trials | 0.280 (n = 1); 3 min | 0.280 (n = 1); 3 min |" in rows
     assert "| jaffe, 2 | 64.0 / 41.0 | 64.0 (60.0 to 66.0) / 60.0 (50.0 to 70.0) | 63.0 / 60.0 |" in rows
     assert len(rows) == 3 + 8 + 1 + 2 + 6
     assert len({row.count("|") for row in rows[:11]}) == 1
@@ -303,15 +304,40 @@ def job_of(name: str, after: Outcome | None = None) -> Job:
     return Job(places, "jaffe", 1, name, CONTENDERS[name], after)
 
 
-@pytest.mark.parametrize(("spent", "timeout"), [(0.0, "100.0"), (99.5, "1.0"), (30.0, "70.0")])
-def test_random_configurations_have_the_time_of_the_default_and_a_cut_off_study_what_is_left(tmp_path, spent, timeout):
-    log = RunLog(tmp_path / "log.json", seconds=spent)
-    words = study_words(job_of(RANDOM, made("jaffe", 1, DEFAULT, 0.3)), None, tmp_path, log)
-    assert words[words.index("--timeout") + 1] == timeout
+def test_random_configurations_have_the_time_of_the_default_and_a_fifth_more():
+    assert job_of(RANDOM, made("jaffe", 1, DEFAULT, 0.3)).limit == pytest.approx(1.2 * 180)
+    assert job_of(DEFAULT).limit is None
+
+
+SPEND = "import time\nwhile time.process_time() < {seconds}: pass\n"
+
+
+def test_time_on_processors_is_that_of_a_command_with_its_children_and_its_childrens_children(tmp_path):
+    log = RunLog.open(tmp_path / "log.json")
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {SPEND.format(seconds=0.4)!r}])"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+
+    log.run(["-c", parent], plain())
+    log.run(["-c", "import time; time.sleep(0.5)"], plain())
+
+    assert 0.4 <= log.processor_seconds < 2
+    assert log.seconds >= 0.9
+
+
+def test_a_command_is_interrupted_when_its_time_on_processors_is_over_and_that_is_no_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(real_run_log, "SAVED_EVERY", 0.1)
+    log = RunLog.open(tmp_path / "log.json")
+    ends_in_order = "import signal, sys\nsignal.signal(signal.SIGINT, lambda *_: sys.exit(130))\nwhile True: pass\n"
+
+    log.run(["-c", ends_in_order], plain(), limit=0.5)
+    assert 0.5 <= log.processor_seconds < 2
+
+    log.run(["-c", ends_in_order], plain(), limit=1.0)  # another session: what was spent before counts
+    assert 1.0 <= log.processor_seconds < 3
 
 
 def test_the_default_study_is_the_command_with_no_option_of_the_search(tmp_path):
-    words = study_words(job_of(DEFAULT), None, tmp_path, RunLog(tmp_path / "log.json"))
+    words = study_words(job_of(DEFAULT), None, tmp_path)
     options = {word for word in words if word.startswith("--")}
     places = {"--data", "--data-kind", "--out", "--study", "--tracking-uri", "--workers", "--preset", "--baseline"}
     assert options - places == {"--target", "--trials", "--seed"}
@@ -366,7 +392,7 @@ def test_the_script_goes_on_where_it_ended_and_keeps_the_networks_of_its_fronts(
     baseline = tmp_path / "baseline.safetensors"
     weights.save_network(build(1 / 16, 0), baseline, {"width": str(1 / 16)})
     places = Places(None, tmp_path / "runs", "tiny", baseline)
-    study = replace(made("jaffe", 0, SHORT_DEFAULT, 2.0), seconds=1.0)
+    study = replace(made("jaffe", 0, SHORT_DEFAULT, 2.0), processor_seconds=2.0)
     job = Job(places, "jaffe", 0, SCRIPT, replace(CONTENDERS[SCRIPT], budget=1), study)  # trials of a second
     monkeypatch.setattr(real_script, "SESSIONS", 2)
 
@@ -375,6 +401,7 @@ def test_the_script_goes_on_where_it_ended_and_keeps_the_networks_of_its_fronts(
     trials = real_script.ended_trials(places.out / job.run_name)
     clocks = [[trial.user_attrs["seconds"] for trial in trials if trial.user_attrs["worker"] == w] for w in (0, 1)]
     assert outcome.trials == len(trials) and outcome.seconds == max(map(max, clocks))
+    assert outcome.processor_seconds == sum(map(max, clocks))
     assert all(clock == sorted(clock) and clock[-1] >= 10 for clock in clocks)
     assert len({tuple(trial.params.items()) for trial in trials}) == len(trials)
     assert [seconds for seconds, _ in outcome.course] == sorted(seconds for seconds, _ in outcome.course)
