@@ -34,13 +34,13 @@ from search_spaces import suggest_adaptation
 from study.execution.claim import claim_trial
 from study.machine import hardware, versions
 from study.options import DEFAULT_RACE, DEFAULT_RUNGS, INTERPOLATION_POINTS, StudyOptions
-from study.search.answers import SourceImages, TargetImages
-from study.search.plan import SearchPlan
-from study.search.stored_answers import ValidationImages, pack_answers
 from study.storage.backend import open_storage, trials_of
 from study.storage.slots import Place, fill_slots, is_of_search, place_of
 from study.trial_attributes import write_attributes
 from study.trials import INTERPOLATED_COLUMN, interpolation_name
+from study.tuning.answers import SourceImages, TargetImages
+from study.tuning.plan import SearchPlan
+from study.tuning.stored_answers import ValidationImages, pack_answers
 
 RESULTS = Path(__file__).parent / "results" / "search_latency.json"
 

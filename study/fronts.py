@@ -23,7 +23,7 @@ from study.trials import (
 
 EXPECTED = "expected/{}/{}"
 """The column of what a search says of a network, by a name of EXPECTED_VALUES and the network's interpolation point; in
-the row of the recipe's first trial (`study.search.expected_table`)."""
+the row of the recipe's first trial (`study.tuning.expected_table`)."""
 INTERVALS = ("source_lower", "source_upper", "target_lower", "target_upper")
 EXPECTED_VALUES = (
     *OBJECTIVES, *INTERVALS, "observed_source_val", "observed_target_val", "probability", "folds", "trainings", "role",
@@ -195,7 +195,7 @@ def model_names(networks: pd.DataFrame) -> list[str]:
 def find_recommended(front: pd.DataFrame) -> pd.Series | None:
     """Returns the network that the user is told to take, None where there is none to recommend.
 
-    It is the one that a search's rule names (`study.search.recommendation_rule`); on the front of an older study, whose
+    It is the one that a search's rule names (`study.tuning.recommendation_rule`); on the front of an older study, whose
     trials kept no answers per image, the knee.
 
     Args:

@@ -159,7 +159,7 @@ class BaselineRecord(_Record):
         target_val: Validation accuracy on the target, 0 to 1; None where it is not recorded.
         measures: Its other metrics on validation images.
         confusion: Its confusion matrices (7, 7) by domain.
-        answers: The validation images and on which it is right, see `study.search.stored_answers.ValidationImages`.
+        answers: The validation images and on which it is right, see `study.tuning.stored_answers.ValidationImages`.
         width: Of its network, as a share of the paper's.
         parameters: How many its network has.
         more: Every other stored entry, as it is.

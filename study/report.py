@@ -39,8 +39,8 @@ def export_again(arguments: list[str] | None) -> int:
     from study.fronts import front_table  # noqa: PLC0415
     from study.reporting.export import export  # noqa: PLC0415
     from study.reporting.terminal import for_terminal  # noqa: PLC0415
-    from study.search.expected_table import expected_table  # noqa: PLC0415
     from study.tracking.models import damage_warning, damaged_networks  # noqa: PLC0415
+    from study.tuning.expected_table import expected_table  # noqa: PLC0415
 
     # Export.
     stored_record, trials = open_study(args.study, Path(args.out), args.storage)

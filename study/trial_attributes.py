@@ -45,7 +45,7 @@ class TrialAttributes:
     """The user attributes of a trial, which are read from the trial only when they are asked for.
 
     Each attribute is None where the trial does not have it. Two more attributes, whose names end with a share of the
-    budget, hold what a trial reached at a rung (`study.search.early_stopping`).
+    budget, hold what a trial reached at a rung (`study.tuning.early_stopping`).
 
     Args:
         stored: The attributes by their stored names.
@@ -66,7 +66,7 @@ class TrialAttributes:
     """How many trials of the same configuration came before; each trains with another seed."""
 
     rung = _Attribute[int]()
-    """The rung whose budget the trial has, from 1 (`study.search.promotion`); trials of older studies have none."""
+    """The rung whose budget the trial has, from 1 (`study.tuning.promotion`); trials of older studies have none."""
 
     promoted_from = _Attribute[int]()
     """The number of the trial with the same configuration on the rung below."""
@@ -78,7 +78,7 @@ class TrialAttributes:
     """How many trainings of its configuration came before on the same rung and fold; each trains with another seed."""
 
     race = _Attribute[dict[str, Any]]()
-    """Of a trial that the race asked for: what was known when it was asked for (`study.search.race_course`)."""
+    """Of a trial that the race asked for: what was known when it was asked for (`study.tuning.race_course`)."""
 
     handed_over = _Attribute[list[list[float]]]()
     """Of a trial that makes networks to hand over: alpha and slope of each."""
@@ -132,7 +132,7 @@ class TrialAttributes:
     """The confusion matrix of each domain."""
 
     answers = _Attribute[dict[str, dict[str, str]]]()
-    """By interpolation point and domain, the images on which its network is right (`study.search.stored_answers`)."""
+    """By interpolation point and domain, the images on which its network is right (`study.tuning.stored_answers`)."""
 
     seconds = _Attribute[float]()
     """How long it took."""

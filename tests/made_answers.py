@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from study.search.answers import Comparison, Evaluation, SourceImages, TargetImages
+from study.tuning.answers import Comparison, Evaluation, SourceImages, TargetImages
 
 POINTS = (1.0, 0.67, 0.33)
 """The shares of an adapted network in it and its interpolated ones."""

@@ -21,12 +21,12 @@ from study.confirmation.statistics import judge_points, measures_on_test, per_cl
 from study.fronts import front_table
 from study.record import StudyRecord
 from study.reporting import export, figures
-from study.search.next_training import find_missing_folds, find_race_trainings
-from study.search.plan import SearchPlan
-from study.search.stored_answers import ValidationImages, pack_answers
-from study.search.verdict import reach_verdict
 from study.storage.slots import Place
 from study.trials import INTERPOLATED_COLUMN, OBJECTIVES, interpolation_name, trials_table
+from study.tuning.next_training import find_missing_folds, find_race_trainings
+from study.tuning.plan import SearchPlan
+from study.tuning.stored_answers import ValidationImages, pack_answers
+from study.tuning.verdict import reach_verdict
 
 STRATEGIES = ["BL", "FC", "FC+CL", "RE", "FU"]
 DONE, STOPPED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL

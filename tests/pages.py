@@ -6,7 +6,7 @@ from study.record import StudyRecord
 from study.reporting import figure_style, paper_table
 from study.reporting.html_report import render_html
 from study.reporting.trial_details import collect_trial_details
-from study.search.summary import read_search
+from study.tuning.summary import read_search
 
 WITHOUT_END = ("meta", "img", "br")
 

@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks import search_latency
 from benchmarks.search_latency import FOLDS, POINTS, SOURCE_IMAGES, TARGET_IMAGES, make_ended_trials, make_plan
-from study.search.competing_networks import find_competition
 from study.storage.slots import is_of_search, rung_of
 from study.trial_attributes import TrialAttributes
+from study.tuning.competing_networks import find_competition
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,10 @@ from study.fronts import front_table, hypervolume_over_trials
 from study.record import StudyRecord
 from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.trial_details import collect_trial_details
-from study.search.early_stopping import vectors_at_rung
 from study.storage.slots import slot_owners
 from study.tracking import payloads
 from study.trials import objective_vectors, read_counted_trials, trials_table
+from study.tuning.early_stopping import vectors_at_rung
 
 ATTRIBUTES = ("strategy", "config", "measures", "curve", "seconds", "reason", "confusion", "rung:0.500", "rung:x",
               "rung on the way:0.500", "twin_of", "key", "worker", "seed", "copy_of", "slot", "unheard of",

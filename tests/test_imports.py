@@ -25,7 +25,7 @@ ROWS = {
         {"confirmation"},
         {"execution"},
         {"tracking", "reporting"},
-        {"search"},
+        {"tuning"},
         {"storage"},
         {"fronts", "inputs"},
         {"trials"},
@@ -153,7 +153,7 @@ def test_help_imports_nothing_heavy(command):
 
 def test_the_parent_of_a_study_needs_neither_torch_nor_scikit_learn():
     code = (
-        "import sys, study.run, study.inputs, study.search.samplers, study.report, study.tracking.follower\n"
+        "import sys, study.run, study.inputs, study.tuning.samplers, study.report, study.tracking.follower\n"
         "import study.execution.progress, study.pipeline.main_job, study.reporting.figures, fer.datasets\n"
         "print('torch' in sys.modules or 'sklearn' in sys.modules)"
     )

@@ -12,7 +12,7 @@ from fer.config import NATURAL, AdaptationConfig, canonical, fingerprint, from_f
 from fer.errors import InputError
 from search_spaces import SPACES, full, named_in, paper, suggest_adaptation
 from search_spaces.initial_trials import InitialTrial
-from study.search.initial_trials import parse_initial_trial
+from study.tuning.initial_trials import parse_initial_trial
 
 BASE = AdaptationConfig()
 

@@ -14,10 +14,10 @@ from search_spaces import SPACES, paper, suggest_adaptation
 from study.options import StudyOptions
 from study.pipeline.resume import find_record
 from study.record import StudyRecord
-from study.search.compatibility import fits
-from study.search.initial_trials import parse_initial_trial
 from study.storage.backend import open_storage, trials_of
 from study.storage.slots import discard_trial, fill_slots
+from study.tuning.compatibility import fits
+from study.tuning.initial_trials import parse_initial_trial
 
 BASE = AdaptationConfig(epochs=5.0)
 CARD = CategoricalDistribution(["FC", "FC+CL", "RE", "FT", "FU"])

@@ -32,13 +32,6 @@ from study.options import StudyOptions
 from study.pipeline.finish import delete_other_networks
 from study.presets import FACTOR
 from study.record import StudyRecord
-from study.search.competing_networks import find_competition
-from study.search.expected_table import expected_table
-from study.search.fold_effects import comparable_vectors, target_effects
-from study.search.next_training import find_due_trainings
-from study.search.plan import SearchPlan
-from study.search.stored_answers import ValidationImages, pack_answers, unpack_answers
-from study.search.verdict import reach_verdict
 from study.storage.backend import load_study, trials_of
 from study.storage.slots import (
     DELETED,
@@ -53,6 +46,13 @@ from study.storage.slots import (
 )
 from study.trial_attributes import TrialAttributes, write_attributes
 from study.trials import MIN_SOURCE_MEASURE, counted_trials, interpolation_name, model_file
+from study.tuning.competing_networks import find_competition
+from study.tuning.expected_table import expected_table
+from study.tuning.fold_effects import comparable_vectors, target_effects
+from study.tuning.next_training import find_due_trainings
+from study.tuning.plan import SearchPlan
+from study.tuning.stored_answers import ValidationImages, pack_answers, unpack_answers
+from study.tuning.verdict import reach_verdict
 
 FOLDS = 4
 WORDS = (

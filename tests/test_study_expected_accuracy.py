@@ -10,12 +10,12 @@ from scipy.stats import norm
 from fer.expressions import EXPRESSIONS
 from made_answers import Noise, World
 from study.pareto import hypervolume, non_dominated
-from study.search.answers import Comparison, Evaluation, SourceImages, TargetImages
-from study.search.differences import source_differences, target_differences
-from study.search.expected_accuracy import ExpectedAccuracies, ExpectedAccuracy, expect_accuracies
-from study.search.front_probability import ExpectedFront, find_expected_front, front_probabilities
-from study.search.race import Job, RaceRules, choose_next_job, has_settled
-from study.search.recommendation_rule import (
+from study.tuning.answers import Comparison, Evaluation, SourceImages, TargetImages
+from study.tuning.differences import source_differences, target_differences
+from study.tuning.expected_accuracy import ExpectedAccuracies, ExpectedAccuracy, expect_accuracies
+from study.tuning.front_probability import ExpectedFront, find_expected_front, front_probabilities
+from study.tuning.race import Job, RaceRules, choose_next_job, has_settled
+from study.tuning.recommendation_rule import (
     Choice,
     Obstacle,
     RecommendationRules,

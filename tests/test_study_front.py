@@ -22,7 +22,6 @@ from study.fronts import (
 )
 from study.record import StudyRecord
 from study.reporting import figures
-from study.search.plan import SearchPlan
 from study.trials import (
     MIN_SOURCE_MEASURE,
     OBJECTIVES,
@@ -34,6 +33,7 @@ from study.trials import (
     objective_vectors,
     trials_table,
 )
+from study.tuning.plan import SearchPlan
 
 # Few distinct values, so that ties and equal points are common.
 COORDINATE = st.sampled_from([0.0, 0.1, 1 / 7, 0.2, 0.5, 0.5000001, 0.9, 1.0, float("nan")])

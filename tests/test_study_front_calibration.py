@@ -1,6 +1,6 @@
 """Whether stated probabilities, intervals and recommendations hold where the truth is planted.
 
-Constants of `study.search` were chosen on other seeds than these.
+Constants of `study.tuning` were chosen on other seeds than these.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,11 +11,11 @@ import pytest
 
 from made_answers import World
 from study.pareto import hypervolume, non_dominated
-from study.search.answers import Comparison
-from study.search.expected_accuracy import ExpectedAccuracies, expect_accuracies
-from study.search.front_probability import ExpectedFront, find_expected_front
-from study.search.race import Job, choose_next_job
-from study.search.recommendation_rule import recommend
+from study.tuning.answers import Comparison
+from study.tuning.expected_accuracy import ExpectedAccuracies, expect_accuracies
+from study.tuning.front_probability import ExpectedFront, find_expected_front
+from study.tuning.race import Job, choose_next_job
+from study.tuning.recommendation_rule import recommend
 
 REFERENCE = (1 / 7, 1 / 7)
 SIZES = ((1, 20), (1, 200), (2, 60), (3, 60), (3, 300), (5, 200), (7, 140), (10, 200), (20, 400), (30, 700))

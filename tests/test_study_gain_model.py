@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from study.search.differences import Contrast, Differences
-from study.search.gain_model import GainModel, Sizes
-from study.search.gain_posterior import TARGET_PRIOR, draw_gains
+from study.tuning.differences import Contrast, Differences
+from study.tuning.gain_model import GainModel, Sizes
+from study.tuning.gain_posterior import TARGET_PRIOR, draw_gains
 
 SIZES = Sizes(spread=0.15, kinship=0.7, training=0.08, interaction=0.12, common=0.2)
 NOTHING = Contrast(0.0, 0.0, 0.0)

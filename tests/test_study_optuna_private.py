@@ -13,7 +13,6 @@ import pytest
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from study.search.samplers import make_sampler
 from study.storage import optuna_private
 from study.storage.backend import open_storage
 from study.storage.optuna_private import (
@@ -24,6 +23,7 @@ from study.storage.optuna_private import (
     storage_number,
     storage_of,
 )
+from study.tuning.samplers import make_sampler
 
 ROOT = Path(__file__).parent.parent
 STORAGES = {

@@ -10,9 +10,9 @@ from fer.errors import InputError
 from made_study import made_info, made_trial
 from search_spaces import SPACES, full, suggest_adaptation
 from study.execution.claim import claim_trial
-from study.search.initial_trials import front_as_initial_trials, initial_trials, parse_initial_trial
 from study.storage.backend import trials_of
 from study.storage.slots import fill_slots
+from study.tuning.initial_trials import front_as_initial_trials, initial_trials, parse_initial_trial
 
 BASE = AdaptationConfig(epochs=5.0)
 

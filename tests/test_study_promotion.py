@@ -20,9 +20,6 @@ from study.pareto import non_dominated
 from study.pipeline.resume import resumed_options
 from study.presets import FACTOR, budget_factor
 from study.record import StudyRecord
-from study.search.plan import SearchPlan
-from study.search.promotion import ETA, find_promotions, order_by_networks
-from study.search.samplers import SamplerView
 from study.storage import backend
 from study.storage.optuna_private import storage_of
 from study.storage.slots import (
@@ -37,6 +34,9 @@ from study.storage.slots import (
     withdraw_waiting,
 )
 from study.trial_attributes import TrialAttributes
+from study.tuning.plan import SearchPlan
+from study.tuning.promotion import ETA, find_promotions, order_by_networks
+from study.tuning.samplers import SamplerView
 
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 

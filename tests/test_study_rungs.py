@@ -12,16 +12,16 @@ from made_study import made_trial
 from study.execution.claim import claim_trial
 from study.execution.trial import report_rung, run_trial
 from study.execution.trial_context import TrialContext
-from study.search.early_stopping import (
+from study.storage.backend import open_storage, trials_of
+from study.storage.slots import discard_trial, fill_slots
+from study.trials import RETENTION_CONSTRAINT, rung_shares, trials_table
+from study.tuning.early_stopping import (
     WARM_UP,
     interpolated_rung_name,
     rung_name,
     vectors_at_rung,
 )
-from study.search.plan import SearchPlan
-from study.storage.backend import open_storage, trials_of
-from study.storage.slots import discard_trial, fill_slots
-from study.trials import RETENTION_CONSTRAINT, rung_shares, trials_table
+from study.tuning.plan import SearchPlan
 
 
 @pytest.mark.parametrize("storage", ["journal", "sqlite"])

@@ -15,11 +15,11 @@ from study.execution.claim import claim_trial
 from study.options import SAMPLERS, StudyOptions
 from study.pipeline.resume import find_record
 from study.record import StudyRecord
-from study.search.samplers import SamplerView, make_sampler
 from study.storage.backend import open_storage, trials_of
 from study.storage.optuna_private import storage_of
 from study.storage.slots import discard_trial, fail_trial, fill_slots
 from study.trials import MIN_SOURCE_MEASURE, RETENTION_CONSTRAINT
+from study.tuning.samplers import SamplerView, make_sampler
 
 
 def view_of(study: optuna.Study) -> SamplerView:

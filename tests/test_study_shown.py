@@ -40,14 +40,14 @@ from study.reporting.recommendation import build_recommendation
 from study.reporting.tables import build_front_table, to_latex
 from study.reporting.terminal import describe_outcome, front_rich_table
 from study.reporting.trial_details import collect_trial_details
-from study.search.plan import SearchPlan
-from study.search.race_course import RaceEnd, RaceState, find_race_course
-from study.search.recommendation_rule import Obstacle
-from study.search.summary import SearchSummary, compare_expressions, read_search
-from study.search.verdict import reach_verdict
 from study.stored_results import Row
 from study.tracking import models, payloads
 from study.trials import counted_trials, trials_table
+from study.tuning.plan import SearchPlan
+from study.tuning.race_course import RaceEnd, RaceState, find_race_course
+from study.tuning.recommendation_rule import Obstacle
+from study.tuning.summary import SearchSummary, compare_expressions, read_search
+from study.tuning.verdict import reach_verdict
 from tracked import children, parents
 
 FOUND = ()

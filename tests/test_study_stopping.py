@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from made_study import DONE, FAILED, STOPPED, made_trial
 from study.pareto import crowding_distances, non_domination_ranks
-from study.search.early_stopping import (
+from study.tuning.early_stopping import (
     should_stop,
     should_stop_trial,
     trial_position,

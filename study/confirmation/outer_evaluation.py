@@ -30,8 +30,8 @@ from study.inputs import OuterPart, part_of
 from study.options import StudyOptions
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
-from study.search.expected_table import expected_table
 from study.storage.backend import trials_of
+from study.tuning.expected_table import expected_table
 
 if TYPE_CHECKING:
     import optuna

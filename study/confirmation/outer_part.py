@@ -9,7 +9,7 @@ import numpy as np
 from fer.layers import LAYERS
 from study.inputs import OuterPart
 from study.record import DOMAINS
-from study.search.stored_answers import pack_answers, unpack_answers
+from study.tuning.stored_answers import pack_answers, unpack_answers
 
 if TYPE_CHECKING:
     import optuna

@@ -24,10 +24,10 @@ from study.options import StudyOptions
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord
 from study.reporting.paper_table import AMOUNTS
-from study.search.expected_table import expected_table
 from study.storage.backend import trials_of
 from study.trial_attributes import TrialAttributes
 from study.trials import read_counted_trials
+from study.tuning.expected_table import expected_table
 
 if TYPE_CHECKING:
     import optuna

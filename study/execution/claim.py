@@ -1,6 +1,6 @@
 """How a worker gets its next trial: it claims a waiting one, and a sampler suggests its hyperparameters.
 
-What is due, a promotion for instance, is enqueued first (`study.search.next_training`).
+What is due, a promotion for instance, is enqueued first (`study.tuning.next_training`).
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,6 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.seeding import seed_from
-from study.search.next_training import DueTraining, find_due_trainings
-from study.search.plan import SearchPlan
-from study.search.samplers import SamplerView, current_sampler, make_sampler
 from study.storage.backend import one_change_at_a_time, trials_of
 from study.storage.leases import identity_of_process
 from study.storage.optuna_private import open_trial, storage_number, storage_of
@@ -26,6 +23,9 @@ from study.storage.slots import (
     rung_of,
 )
 from study.trial_attributes import TrialAttributes
+from study.tuning.next_training import DueTraining, find_due_trainings
+from study.tuning.plan import SearchPlan
+from study.tuning.samplers import SamplerView, current_sampler, make_sampler
 
 
 def claim_trial(study: optuna.Study, sampler: str, seed: int, plan: SearchPlan | None = None) -> optuna.Trial | None:

@@ -6,12 +6,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fer.expressions import CHANCE
 from study.options import StudyOptions
-from study.search.early_stopping import trials_since_growth
-from study.search.fold_effects import comparable_vectors
-from study.search.plan import SearchPlan
-from study.search.promotion import find_promotions
 from study.storage.slots import has_diverged, is_of_search, on_first_rung
 from study.trial_attributes import TrialAttributes
+from study.tuning.early_stopping import trials_since_growth
+from study.tuning.fold_effects import comparable_vectors
+from study.tuning.plan import SearchPlan
+from study.tuning.promotion import find_promotions
 
 MOST_CRASHES_IN_A_ROW = 5
 """Workers that end before their first trial, one after the other, until a study gives up; more with many workers."""

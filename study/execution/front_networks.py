@@ -6,11 +6,11 @@ import optuna
 from optuna.trial import TrialState
 
 from study.pareto import non_dominated
-from study.search.fold_effects import comparable_vectors, target_effects
-from study.search.plan import SearchPlan
 from study.storage.backend import trials_of
 from study.storage.slots import is_of_search
 from study.trials import OBJECTIVES, counted_trials
+from study.tuning.fold_effects import comparable_vectors, target_effects
+from study.tuning.plan import SearchPlan
 
 
 def would_join_front(trial: optuna.Trial, plan: SearchPlan, measures: Sequence[dict[str, float]]) -> bool:

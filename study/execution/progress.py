@@ -13,11 +13,11 @@ from fer.errors import printable
 from fer.expressions import CHANCE
 from study.pareto import hypervolume, non_dominated
 from study.presets import FACTOR
-from study.search.fold_effects import comparable_vectors
-from study.search.plan import SearchPlan
-from study.search.promotion import ETA
 from study.storage.slots import is_of_search, on_first_rung, rung_of
 from study.trial_attributes import TrialAttributes
+from study.tuning.fold_effects import comparable_vectors
+from study.tuning.plan import SearchPlan
+from study.tuning.promotion import ETA
 
 PLAIN_EVERY = 15.0
 """Seconds between two plain lines."""

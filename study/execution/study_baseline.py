@@ -23,8 +23,8 @@ from fer.runtime import Runtime, make_runtime
 from study.inputs import reopen_dataset
 from study.options import PRESETS, StudyOptions, cache_folder
 from study.record import StudyRecord
-from study.search.answers import SourceImages, TargetImages
-from study.search.stored_answers import ValidationImages
+from study.tuning.answers import SourceImages, TargetImages
+from study.tuning.stored_answers import ValidationImages
 
 
 def prepare_baseline(record: StudyRecord, on_pass: OnPass) -> dict[str, Any]:

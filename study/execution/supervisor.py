@@ -15,8 +15,6 @@ from study.execution.progress import Progress
 from study.execution.worker_process import Spawn, Worker, reason_of
 from study.exit_code import ExitCode
 from study.options import StudyOptions
-from study.search.plan import SearchPlan
-from study.search.promotion import find_promotions
 from study.storage.backend import trials_of
 from study.storage.leases import LeaseMonitor, requeue_expired
 from study.storage.slots import (
@@ -28,6 +26,8 @@ from study.storage.slots import (
     withdraw_waiting,
 )
 from study.trials import counted_trials
+from study.tuning.plan import SearchPlan
+from study.tuning.promotion import find_promotions
 
 CHECK_LEASES_EVERY = 5.0
 """Seconds between two checks of the leases."""

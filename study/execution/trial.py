@@ -23,9 +23,6 @@ from study.execution.trial_context import TrialContext
 from study.machine import OUT_OF_MEMORY, DeviceCrowded, is_out_of_memory, is_stuck
 from study.presets import budget_factor
 from study.redaction import hide_secrets, one_line
-from study.search.early_stopping import WARM_UP, interpolated_rung_name, rung_name, vectors_at_rung, would_stop
-from study.search.fold_effects import target_effects
-from study.search.stored_answers import pack_network
 from study.storage.backend import trials_of
 from study.storage.slots import DIVERGED, HANDED_OVER, has_diverged, is_of_search, place_of, rung_of
 from study.trial_attributes import TrialAttributes, write_attributes
@@ -37,6 +34,9 @@ from study.trials import (
     counted_trials,
     interpolation_name,
 )
+from study.tuning.early_stopping import WARM_UP, interpolated_rung_name, rung_name, vectors_at_rung, would_stop
+from study.tuning.fold_effects import target_effects
+from study.tuning.stored_answers import pack_network
 
 LONGEST_REASON = 500
 """Characters of a failed trial's reason that are recorded."""

@@ -12,7 +12,7 @@ from study.execution.study_baseline import fused_networks, reopen_baseline
 from study.inputs import base_config, reopen_dataset
 from study.options import INTERPOLATION_POINTS, cache_folder
 from study.record import StudyRecord
-from study.search.plan import SearchPlan
+from study.tuning.plan import SearchPlan
 
 
 @dataclass(frozen=True)

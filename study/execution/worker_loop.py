@@ -13,11 +13,11 @@ from study.execution.claim import claim_trial, enqueue_due
 from study.machine import DeviceCrowded
 from study.reading_record import required_record
 from study.record import StudyRecord
-from study.search.plan import SearchPlan
 from study.storage.backend import load_study
 from study.storage.leases import holding_lease
 from study.storage.retry import SECONDS_TO_RETRY
 from study.storage.slots import give_trial_back, has_waiting_trial
+from study.tuning.plan import SearchPlan
 
 
 def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None = None) -> int:

@@ -22,13 +22,13 @@ from study.record import section
 from study.redaction import hide_secrets
 from study.reporting.export import export
 from study.reporting.terminal import describe_outcome, for_terminal, front_rich_table
-from study.search.expected_table import expected_table
-from study.search.summary import read_search
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
 from study.storage.slots import DELETED, ENDED, PARTS, RACE_ENDED
 from study.trial_attributes import TrialAttributes
 from study.trials import model_file
+from study.tuning.expected_table import expected_table
+from study.tuning.summary import read_search
 
 if TYPE_CHECKING:
     pass

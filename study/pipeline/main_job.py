@@ -30,13 +30,13 @@ from study.pipeline.resume import begin_or_resume, write_record
 from study.pipeline.running_study import RunningStudy
 from study.pipeline.workers import settle_workers, show_study
 from study.reporting.export import is_exported, require_folders
-from study.search.initial_trials import initial_trials
-from study.search.plan import SearchPlan
 from study.storage.backend import trials_of
 from study.storage.leases import exclusive_parent, requeue_expired
 from study.storage.slots import ENDED, RACE_ENDED, fill_slots, has_waiting_trial, withdraw_waiting
 from study.tracking.follower import Follower
 from study.trials import count_rungs, counted_trials
+from study.tuning.initial_trials import initial_trials
+from study.tuning.plan import SearchPlan
 
 
 def run_main_job(options: StudyOptions) -> int:

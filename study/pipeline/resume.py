@@ -16,11 +16,11 @@ from study.options import RESUMABLE_OPTIONS, StudyOptions, identity_options
 from study.pipeline.baseline import find_or_train_baseline
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
-from study.search.compatibility import fits
-from study.search.initial_trials import initial_trials
-from study.search.samplers import current_sampler
 from study.storage.backend import open_storage, trials_of
 from study.tracking.follower import Follower
+from study.tuning.compatibility import fits
+from study.tuning.initial_trials import initial_trials
+from study.tuning.samplers import current_sampler
 
 DECISIVE = ("torch", "numpy", "optuna", "opencv-python-headless")
 """Packages whose version numbers and suggestions depend on; others change no result."""

@@ -16,9 +16,9 @@ from study.reporting.wording import (
     format_percent,
     interval_text,
 )
-from study.search.summary import SearchSummary
 from study.stored_results import Row
 from study.trials import INTERPOLATED_COLUMN, TARGET_ERROR_MEASURE, finished_trials, interpolation_name
+from study.tuning.summary import SearchSummary
 
 
 def describe_certainty(

@@ -16,9 +16,9 @@ from study.reporting.wording import (
     interval_text,
     points_text,
 )
-from study.search.recommendation_rule import Obstacle
-from study.search.summary import ExpressionChange, NetworkSummary, RaceCourse, SearchSummary
 from study.trials import OBJECTIVES
+from study.tuning.recommendation_rule import Obstacle
+from study.tuning.summary import ExpressionChange, NetworkSummary, RaceCourse, SearchSummary
 
 _ROLES_IN_WORDS = {KEEPS_MORE: "Keeps more of the source", LEARNS_MORE: "Learns more of the target"}
 
@@ -207,7 +207,7 @@ def build_expressions_table(record: StudyRecord, changes: tuple[ExpressionChange
 
     Args:
         record: The study's record.
-        changes: Of `study.search.summary.compare_expressions`.
+        changes: Of `study.tuning.summary.compare_expressions`.
     """
     if not changes:
         return None

@@ -18,9 +18,9 @@ from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.paper_table import as_table, study_paper_table, title_of
 from study.reporting.tables import Table, to_latex, to_markdown
 from study.reporting.trial_details import collect_trial_details
-from study.search.summary import read_search
 from study.stored_values import notice
 from study.trials import read_counted_trials, trials_table
+from study.tuning.summary import read_search
 
 
 def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[FrozenTrial]) -> dict[str, bytes]:

@@ -20,9 +20,9 @@ from study.record import DOMAINS, StudyRecord
 from study.reporting.figure_style import CONFIRMED
 from study.reporting.parallel_axes import ParallelFigure, build_parallel_figure
 from study.reporting.wording import dataset_label, objective_label
-from study.search.race_course import RaceCourse
 from study.stored_results import Row
 from study.trials import OBJECTIVES, describe_reference, hypervolume_reference
+from study.tuning.race_course import RaceCourse
 
 
 @dataclass(frozen=True)

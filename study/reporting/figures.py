@@ -15,9 +15,9 @@ from study.reporting.figure_style import CONFIRMED, NAMES, RACE
 from study.reporting.importance import compute_importances
 from study.reporting.matplotlib_plots import draw_plot
 from study.reporting.plotly_charts import render_chart_page
-from study.search.plan import SearchPlan
-from study.search.race_course import RaceCourse
 from study.trials import finished_trials
+from study.tuning.plan import SearchPlan
+from study.tuning.race_course import RaceCourse
 
 STYLE: Any = {
     "font.size": 9.5,

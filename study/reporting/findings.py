@@ -20,8 +20,8 @@ from study.reporting.result_tables import (
 from study.reporting.significance import SIGNIFICANCE, count_units
 from study.reporting.tables import LEVELS, Table
 from study.reporting.wording import dataset_label, points_text
-from study.search.summary import SearchSummary
 from study.stored_results import Row
+from study.tuning.summary import SearchSummary
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ from study.reporting.wording import (
     limits_sentence,
     rungs_sentence,
 )
-from study.search.summary import SearchSummary
 from study.trials import hyperparameter_names
+from study.tuning.summary import SearchSummary
 
 FOLDER = Path(__file__).parent
 

@@ -9,10 +9,10 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from study.record import DOMAINS
-from study.search.fold_effects import target_effects
-from study.search.plan import SearchPlan
 from study.storage.slots import on_first_rung
 from study.trials import counted_trials
+from study.tuning.fold_effects import target_effects
+from study.tuning.plan import SearchPlan
 
 MIN_TRIALS = 20
 """Finished trials below which nothing is said."""

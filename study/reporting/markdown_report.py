@@ -26,7 +26,7 @@ from study.reporting.wording import (
     limits_sentence,
     rungs_sentence,
 )
-from study.search.summary import SearchSummary
+from study.tuning.summary import SearchSummary
 
 METHOD = """
 Objectives are accuracies on the validation images of source and target. The front holds the networks that no other

@@ -27,9 +27,9 @@ from study.reporting.wording import (
     format_value,
     points_text,
 )
-from study.search.summary import SearchSummary
 from study.stored_results import Row
 from study.trials import STATES, hypervolume_reference
+from study.tuning.summary import SearchSummary
 
 KNEE_RULE = (
     "The recommendation is the knee of the front: the trial that stands out furthest above the line between the "

@@ -24,8 +24,8 @@ from study.reporting.wording import (
     format_value,
     interval_text,
 )
-from study.search.summary import SearchSummary
 from study.trials import OBJECTIVES
+from study.tuning.summary import SearchSummary
 
 MOST_ROWS = 15
 """Networks of a front that the terminal shows; front.csv has them all."""

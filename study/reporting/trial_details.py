@@ -19,9 +19,9 @@ from study.reporting.wording import (
     format_percent,
     format_value,
 )
-from study.search.plan import SearchPlan
 from study.trial_attributes import TrialAttributes
 from study.trials import counted_trials, finished_trials, model_file
+from study.tuning.plan import SearchPlan
 
 MOST_TRIALS = 1500
 """Trials that are shown; of more, the front's and the latest, so that the page stays a few megabytes."""

@@ -9,9 +9,9 @@ import pandas as pd
 from fer.errors import printable, shorten
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord, number
-from study.search.stored_answers import ValidationImages
 from study.stored_results import Row
 from study.trials import count_rungs
+from study.tuning.stored_answers import ValidationImages
 
 _LABELS = {
     "fer2013": "FER2013",

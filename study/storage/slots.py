@@ -7,7 +7,7 @@ enqueued for the same slot.
 
 A slot is one configuration. It has a trial on each rung that the configuration came to: the parent enqueues that of the
 first rung, and whoever claims a trial first enqueues what is due: promotions, then trainings of the race, then those of
-the networks that are handed over (`study.search.next_training`). Slot, rung, fold and repeat together are a place.
+the networks that are handed over (`study.tuning.next_training`). Slot, rung, fold and repeat together are a place.
 
 No storage can make "look what is missing and enqueue it" one step, so two processes may fill one slot twice. It does
 not matter: of the trials of a place that are not lost, the one with the lowest number holds it, and whoever claims
@@ -145,7 +145,7 @@ def fill_slots(
         total: How many configurations it is to have.
         space: Name of the search space.
         base: The hyperparameters that the space leaves alone.
-        priors: The user's own initial trials (`study.search.initial_trials`). Each is enqueued once, before what the
+        priors: The user's own initial trials (`study.tuning.initial_trials`). Each is enqueued once, before what the
             space itself has next, and takes the place of a free trial that waits.
         folds: The number of folds, on which configurations are trained in turn.
 

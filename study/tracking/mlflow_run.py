@@ -18,11 +18,11 @@ from study.fronts import front_table
 from study.reading_record import readable_record
 from study.record import StudyRecord
 from study.redaction import hide_secrets, one_line
-from study.search.expected_table import expected_table
-from study.search.summary import read_search
 from study.tracking import client as mlflow_client
 from study.tracking import models, payloads
 from study.trials import counted_trials, read_counted_trials
+from study.tuning.expected_table import expected_table
+from study.tuning.summary import read_search
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

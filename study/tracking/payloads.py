@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from study.fronts import INTERVALS, count_non_dominated, find_recommended, front_table, hypervolume_over_trials
 from study.record import DOMAINS, StudyRecord, number
 from study.redaction import hide_secrets
-from study.search.summary import SearchSummary
 from study.trial_attributes import TrialAttributes
 from study.trials import OBJECTIVES, STATES, hypervolume_reference
+from study.tuning.summary import SearchSummary
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,8 @@ from scipy.stats import binom
 
 from fer.expressions import CHANCE, EXPRESSIONS
 from study.pareto import non_dominated
-from study.search.answers import Comparison
-from study.search.expected_accuracy import ExpectedAccuracies
+from study.tuning.answers import Comparison
+from study.tuning.expected_accuracy import ExpectedAccuracies
 
 _SMALLEST_ERROR = 1e-9
 """Of a gain; avoids dividing by 0 for a network that never differs from the baseline."""

@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 
 from study.record import StudyRecord
-from study.search.stored_answers import ValidationImages
 from study.stored_values import is_share
 from study.trials import count_rungs, hypervolume_reference
+from study.tuning.stored_answers import ValidationImages
 
 KEEP = 0.95
 """The share of the baseline's source accuracy that the recommended network keeps, unless the user says otherwise."""

@@ -7,12 +7,12 @@ from optuna.trial import FrozenTrial
 
 from study.fronts import EXPECTED, EXPECTED_VALUES, INTERVALS, KEEPS_MORE, LEARNS_MORE, RECOMMENDED
 from study.record import StudyRecord
-from study.search.answers import Comparison
-from study.search.expected_accuracy import ExpectedAccuracies
-from study.search.plan import SearchPlan
-from study.search.recommendation_rule import Choice
-from study.search.verdict import Verdict, reach_verdict
 from study.trials import OBJECTIVES, interpolation_name, read_counted_trials, trials_table
+from study.tuning.answers import Comparison
+from study.tuning.expected_accuracy import ExpectedAccuracies
+from study.tuning.plan import SearchPlan
+from study.tuning.recommendation_rule import Choice
+from study.tuning.verdict import Verdict, reach_verdict
 
 LEVEL = 0.9
 """The probability that the interval of an expected accuracy holds."""

@@ -10,7 +10,7 @@ by the non-domination rank of their networks and then by crowding distance (MO-A
 promoted that forget most; and a small budget flatters what hardly learns, because it hardly forgets.
 
 On a target with folds each rung validates on another one; accuracies are compared without what the folds add to them
-(`study.search.fold_effects`).
+(`study.tuning.fold_effects`).
 
 Each rung trains from the baseline again, with the learning rate annealed over its own budget. What comes of a rung is
 thereby one training that a confirmation can repeat, and a finished network that competes for the front.
@@ -22,11 +22,11 @@ from dataclasses import dataclass
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from study.search.early_stopping import trial_positions
-from study.search.fold_effects import comparable_vectors
-from study.search.plan import SearchPlan
 from study.storage.slots import Place, fold_in_turn, is_of_search, place_owners, rung_of, slot_of
 from study.trial_attributes import TrialAttributes
+from study.tuning.early_stopping import trial_positions
+from study.tuning.fold_effects import comparable_vectors
+from study.tuning.plan import SearchPlan
 
 ETA = 3
 """The best 1/ETA of the configurations on a rung are promoted."""

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from study.search.answers import Comparison, Evaluation
-from study.search.plan import SearchPlan
-from study.search.stored_answers import ValidationImages, unpack_answers
 from study.storage.slots import Place, place_of, place_owners
 from study.trial_attributes import TrialAttributes
 from study.trials import parse_interpolation_name
+from study.tuning.answers import Comparison, Evaluation
+from study.tuning.plan import SearchPlan
+from study.tuning.stored_answers import ValidationImages, unpack_answers
 
 
 class Recipe(NamedTuple):

@@ -9,14 +9,14 @@ from optuna.trial import FrozenTrial
 
 from fer.expressions import EXPRESSIONS
 from study.record import DOMAINS, StudyRecord
-from study.search.answers import Comparison
-from study.search.expected_accuracy import ExpectedAccuracy
-from study.search.expected_table import LEVEL, add_expectations
-from study.search.plan import SearchPlan
-from study.search.race_course import RaceCourse, find_race_course
-from study.search.recommendation_rule import Obstacle
-from study.search.verdict import Verdict, reach_verdict
 from study.trials import read_counted_trials, trials_table
+from study.tuning.answers import Comparison
+from study.tuning.expected_accuracy import ExpectedAccuracy
+from study.tuning.expected_table import LEVEL, add_expectations
+from study.tuning.plan import SearchPlan
+from study.tuning.race_course import RaceCourse, find_race_course
+from study.tuning.recommendation_rule import Obstacle
+from study.tuning.verdict import Verdict, reach_verdict
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from study.search.plan import SearchPlan
 from study.storage.slots import is_of_search, place_of
 from study.trials import objective_vectors
+from study.tuning.plan import SearchPlan
 
 _PSEUDO_TRIALS = 4.0
 """How many trials without an effect each fold's mean is drawn to."""

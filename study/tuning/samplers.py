@@ -10,12 +10,12 @@ from fer.errors import InputError
 from study.machine import OUT_OF_MEMORY
 from study.options import SAMPLERS
 from study.record import StudyRecord
-from study.search.fold_effects import comparable_vectors
-from study.search.plan import SearchPlan
 from study.storage.optuna_private import StudyView
 from study.storage.slots import has_diverged, is_lost, is_of_search, rung_of, slot_of
 from study.trial_attributes import TrialAttributes
 from study.trials import RETENTION_CONSTRAINT, hypervolume_reference
+from study.tuning.fold_effects import comparable_vectors
+from study.tuning.plan import SearchPlan
 
 
 class SamplerView(StudyView):
@@ -31,7 +31,7 @@ class SamplerView(StudyView):
     A configuration counts once, by its trial on the highest rung that ended. Seen on every rung it would be two or
     three observations at one point, and one that is trained again would count as bad while it runs. Trainings of the
     race and of networks that are handed over are left out. On a target with folds, accuracies are without what each
-    fold adds to them (`study.search.fold_effects`).
+    fold adds to them (`study.tuning.fold_effects`).
 
     A trial that its parameters made fail has finished with the worst objectives there are. Samplers ignore failed
     trials and would suggest what diverges again and again, 20 times in a row in a study of 110 trials.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.search.differences import Contrast, Differences
+from study.tuning.differences import Contrast, Differences
 
 _WIDE = 1.0
 """Standard deviation of the mean of all kinds, in units; differences lie within -1 and 1 of most units."""

@@ -2,7 +2,7 @@
 
 What a network showed on some folds is its expected accuracy plus luck, and the best of hundreds had the most luck. Here
 each network's gain over the baseline is estimated from paired answers, freed of what folds have in common, and drawn to
-the other networks as far as the noise demands (`study.search.gain_model`). The target's accuracy is the baseline's over
+the other networks as far as the noise demands (`study.tuning.gain_model`). The target's accuracy is the baseline's over
 all target images plus the gain.
 
 One person says nothing of how people differ. Then the sizes of those terms come from the prior alone, and the
@@ -17,10 +17,10 @@ import numpy as np
 from scipy.stats import rankdata
 
 from fer.evaluation.intervals import Estimate, estimate
-from study.search.answers import Comparison
-from study.search.differences import Differences, source_differences, target_differences
-from study.search.gain_model import GainModel
-from study.search.gain_posterior import SOURCE_PRIOR, TARGET_PRIOR, GainPosterior, draw_gains
+from study.tuning.answers import Comparison
+from study.tuning.differences import Differences, source_differences, target_differences
+from study.tuning.gain_model import GainModel
+from study.tuning.gain_posterior import SOURCE_PRIOR, TARGET_PRIOR, GainPosterior, draw_gains
 
 _NETWORKS_FOR_COVARIATES = 8
 """The fewest networks whose target gains are related to what they keep of the source."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from study.pareto import hypervolume, non_dominated
-from study.search.expected_accuracy import ExpectedAccuracies
+from study.tuning.expected_accuracy import ExpectedAccuracies
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Which trainings are due in a study, in the order of its course.
 
-1. Promotions: the best configurations of a rung are trained on the next (`study.search.promotion`).
+1. Promotions: the best configurations of a rung are trained on the next (`study.tuning.promotion`).
 2. The race: once no configuration is left to try, networks that may be on the front are trained on further folds and
-   with further seeds, each time what decides most (`study.search.race`), until the front has settled or the race has
+   with further seeds, each time what decides most (`study.tuning.race`), until the front has settled or the race has
    cost its share.
 3. The recommended network is trained on each fold that it lacks.
 4. Networks that are handed over: those of each recipe of the front, averaged over its trainings, and saved.
@@ -20,13 +20,13 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from study.presets import budget_factor
-from study.search.competing_networks import Recipe
-from study.search.plan import SearchPlan
-from study.search.promotion import find_promotions
-from study.search.race import Job, RaceRules, choose_next_job
-from study.search.verdict import Verdict, reach_verdict
 from study.storage.slots import HANDED_OVER, Place, is_of_search, place_of, place_owners
 from study.trial_attributes import TrialAttributes
+from study.tuning.competing_networks import Recipe
+from study.tuning.plan import SearchPlan
+from study.tuning.promotion import find_promotions
+from study.tuning.race import Job, RaceRules, choose_next_job
+from study.tuning.verdict import Verdict, reach_verdict
 
 MOST_FINALISTS = 3
 """How many recommended recipes in turn are trained on the folds they lack: their answers may change which it is."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.search.answers import Comparison, Evaluation
+from study.tuning.answers import Comparison, Evaluation
 
 _PSEUDO_IMAGES = 200
 """How many images' worth a network's share of changed answers is drawn to that of all networks of its kind."""

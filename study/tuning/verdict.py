@@ -8,11 +8,11 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from study.pareto import non_dominated
-from study.search.competing_networks import Competition, find_competition
-from study.search.expected_accuracy import ExpectedAccuracies, expect_accuracies
-from study.search.front_probability import ExpectedFront, find_expected_front
-from study.search.plan import SearchPlan
-from study.search.recommendation_rule import Choice, RecommendationRules, recommend
+from study.tuning.competing_networks import Competition, find_competition
+from study.tuning.expected_accuracy import ExpectedAccuracies, expect_accuracies
+from study.tuning.front_probability import ExpectedFront, find_expected_front
+from study.tuning.plan import SearchPlan
+from study.tuning.recommendation_rule import Choice, RecommendationRules, recommend
 
 
 @dataclass(frozen=True)

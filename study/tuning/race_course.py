@@ -10,12 +10,12 @@ from optuna.trial import FrozenTrial
 
 from study.presets import budget_factor
 from study.record import number
-from study.search.next_training import describe_race, find_race_trainings
-from study.search.plan import SearchPlan
-from study.search.race import RaceRules, has_settled
-from study.search.verdict import Verdict
 from study.storage.slots import is_of_search, place_of, place_owners
 from study.trial_attributes import TrialAttributes
+from study.tuning.next_training import describe_race, find_race_trainings
+from study.tuning.plan import SearchPlan
+from study.tuning.race import RaceRules, has_settled
+from study.tuning.verdict import Verdict
 
 
 class RaceEnd(StrEnum):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from study.search.answers import Comparison
-from study.search.expected_accuracy import ExpectedAccuracies
-from study.search.front_probability import ExpectedFront
+from study.tuning.answers import Comparison
+from study.tuning.expected_accuracy import ExpectedAccuracies
+from study.tuning.front_probability import ExpectedFront
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from study.search.answers import SourceImages, TargetImages
+from study.tuning.answers import SourceImages, TargetImages
 
 
 @dataclass(frozen=True)

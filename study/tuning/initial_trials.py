@@ -26,10 +26,10 @@ from search_spaces import SPACES
 from search_spaces.initial_trials import InitialTrial
 from study.fronts import front_table
 from study.record import StudyRecord
-from study.search.compatibility import fits
-from study.search.expected_table import expected_table
 from study.storage.backend import load_study, trials_of
 from study.trial_attributes import TrialAttributes
+from study.tuning.compatibility import fits
+from study.tuning.expected_table import expected_table
 
 _ALIASES = {
     "sgd_lr": "lr",

@@ -1,6 +1,6 @@
 """Draws of what networks gain over the baseline, the sizes of the model's terms being unknown.
 
-The sizes (`study.search.gain_model`) are drawn from their posterior by importance sampling around its mode, and the
+The sizes (`study.tuning.gain_model`) are drawn from their posterior by importance sampling around its mode, and the
 gains are drawn given each. So few people or few networks make wide intervals.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from study.search.gain_model import GainModel, Sizes
+from study.tuning.gain_model import GainModel, Sizes
 
 _LARGEST = 4.0
 """How many of their prior's standard deviations sizes may lie from its centre."""
