@@ -12,7 +12,8 @@ Light to import: `--help` must answer at once.
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Collection
+import difflib
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, TypeVar
 
 from fer.errors import InputError
@@ -187,3 +188,63 @@ def check_values(options: object) -> None:
         value = getattr(options, name)
         if declaration.check is not None and value is not None:
             declaration.check(value)
+
+
+# Values from Python.
+
+
+def options_from_values(options: type[Options], values: Mapping[str, Any]) -> Options:
+    """Returns a dataclass of options from values that Python code gives; each is read as a command line's would be.
+
+    Args:
+        options: The dataclass.
+        values: By the names of its fields; what is left out has its default, or that of its environment variable.
+
+    Raises:
+        InputError: A name is no option, or a value is one that the option cannot have.
+    """
+    declarations = declared(options)
+    unknown = [name for name in values if name not in declarations]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], declarations, n=1)
+        fix = f"Did you mean {near[0]}?" if near else f"There are {', '.join(declarations)}."
+        raise InputError("an option is one of those of the command line, with underscores", unknown[0], fix)
+
+    read = {}
+    for name, declaration in declarations.items():
+        if name in values:
+            read[name] = _read_value(name, declaration, values[name])
+        elif declaration.environment and from_environment(declaration.environment):
+            read[name] = from_environment(declaration.environment)
+    result = options(**read)
+    check_values(result)
+    return result
+
+
+def _read_value(name: str, declaration: Option, value: Any) -> Any:  # noqa: ANN401  # of the option's type
+    """Returns a value as a command line would have given it.
+
+    Raises:
+        InputError: It cannot be one of the option.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if declaration.takes_several:
+        members = [value] if isinstance(value, str) else value
+        return tuple(_read_text(name, declaration, member) for member in members)
+    return _read_text(name, declaration, value)
+
+
+def _read_text(name: str, declaration: Option, value: object) -> Any:  # noqa: ANN401  # of the option's type
+    """Returns the value that an option's text stands for.
+
+    Raises:
+        InputError: It stands for none.
+    """
+    try:
+        read = declaration.parse(str(value))
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"{name} must be such a value", f"{value} ({error})", declaration.help) from None
+    if declaration.choices is not None and read not in declaration.choices:
+        raise InputError(f"{name} is one of {', '.join(declaration.choices)}", value, "Give one of them.")
+    return read

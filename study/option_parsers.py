@@ -1,11 +1,12 @@
 """The parsers that the options of a study give. Light to import: `--help` must answer at once."""
 
 import argparse
+from typing import Any
 
 from fer.adaptation.methods import LIBRARY
 from fer.errors import InputError
 from study.arguments import Parser, check_path, check_storage, check_study_name
-from study.declared_options import add_options, read_options
+from study.declared_options import add_options, options_from_values, read_options
 from study.options import StudyOptions
 
 DATA_OPTIONS = ("data", "data_kind", "equalise", "keep_duplicates")
@@ -109,6 +110,23 @@ class _ListStrategies(argparse.Action):
             print(f"{name:{width}} {method}")
             print(f"{'':{width}} {listed}")
         parser.exit()
+
+
+# The options from Python.
+
+
+def options_from(**values: Any) -> StudyOptions:  # noqa: ANN401  # each option has a type of its own
+    """Returns the options of a study that is started from Python, read and checked as those of a command line.
+
+    Args:
+        **values: By the names of the command line's options, with underscores; what is left out has its default.
+
+    Raises:
+        InputError: An option is unknown, its value is one that no study can have, or options contradict each other.
+    """
+    options = options_from_values(StudyOptions, values)
+    check_combinations(options)
+    return options
 
 
 # Options that several commands share.

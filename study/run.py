@@ -1,6 +1,7 @@
 """`python -m study.run`: the main job, from the data to the report."""
 
 from study.cli import leave, run_command
+from study.exit_code import ExitCode
 from study.option_parsers import parse_options
 
 
@@ -17,7 +18,10 @@ def parse_and_run(arguments: list[str] | None) -> int:
     from study.pipeline.main_job import run_main_job  # noqa: PLC0415
     from study.pipeline.outer_job import run_outer_job  # noqa: PLC0415
 
-    return run_main_job(options) if options.outer is None else run_outer_job(options)
+    if options.outer is not None:
+        return run_outer_job(options)
+    run_main_job(options)
+    return ExitCode.DONE
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ FOREIGN = {
 # From the top down: what stands in a row may import what stands in lower rows, and its like.
 ROWS = {
     "study": (
+        {"api"},
         {"run", "report", "confirm", "worker", "datasets", "sync", "predict"},
         {"pipeline"},
         {"outer"},

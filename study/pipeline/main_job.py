@@ -15,7 +15,6 @@ from study.execution.progress import Progress
 from study.execution.ray_workers import RayWorkers
 from study.execution.supervisor import supervise
 from study.execution.worker_process import spawn_worker
-from study.exit_code import ExitCode
 from study.inputs import base_config, trim_features
 from study.options import StudyOptions, study_name
 from study.pipeline.finish import confirm_once, finish_study, print_summary, register_networks
@@ -39,14 +38,14 @@ from study.tuning.initial_trials import initial_trials
 from study.tuning.plan import SearchPlan
 
 
-def run_main_job(options: StudyOptions) -> int:
+def run_main_job(options: StudyOptions) -> Path:
     """Does the work of `python -m study.run`, from the data to the report.
 
     Args:
         options: What the user asked for.
 
     Returns:
-        The exit code.
+        The study's folder.
     """
     options = resolve_auto(options)
     progress = Progress()
@@ -55,8 +54,7 @@ def run_main_job(options: StudyOptions) -> int:
         free_room(options, progress)
         source, target = read_data(options, progress)
         name = study_name(options, source.name, target.name, any_synthetic(source, target))
-        run_study(name, options, progress, follower, source, target)
-    return ExitCode.DONE
+        return run_study(name, options, progress, follower, source, target).folder
 
 
 @contextlib.contextmanager
