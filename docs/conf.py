@@ -19,7 +19,8 @@ exclude_patterns = ["_build", "_generated", "house.md", "search.md"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-nitpicky = False
+default_role = "code"
+smartquotes = False
 
 html_theme = "furo"
 html_title = "memory-integrity"
