@@ -5,7 +5,7 @@ TRIALS ?= 200
 STUDY_ARGS ?=
 INSTALLED := .venv/.installed
 
-.PHONY: study test check audit
+.PHONY: study test check audit docs
 study: $(INSTALLED)
 	.venv/bin/python -m study.run --target $(TARGET) --trials $(TRIALS) $(STUDY_ARGS)
 
@@ -20,6 +20,11 @@ check: $(INSTALLED)
 # Known vulnerabilities of what is installed; says "not audited" where no database on the internet answers.
 audit: $(INSTALLED)
 	.venv/bin/python .ci/audit.py
+
+# The documentation as a site, docs/_build/index.html.
+docs: $(INSTALLED)
+	.venv/bin/python -m pip install --quiet --editable '.[docs]'
+	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=...") if sys.version_info < (3, 11) else None'
