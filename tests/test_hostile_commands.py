@@ -8,17 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 
 from commands import ESCAPE, ROOT, SECRET, assert_one_safe_line
+from fer.datasets import ReaderOptions, load
 from fer.datasets.report import DatasetReport
 from fer.errors import InputError
+from fer.expressions import EXPRESSIONS
 from study.arguments import Parser, check_storage
 from study.cli import OutputLost, run_command
 from study.execution.supervisor import workers_to_start
 from study.execution.worker_process import WorkerProcess
 from study.machine import exit_text, is_disk_full
-from study.pipeline.prepare import check_domains_differ, check_folds
+from study.pipeline.prepare import check_domains_differ, check_folds, usual_folds
 from study.stored_values import encodable
 
 # The guard.
@@ -178,6 +182,30 @@ def test_a_fold_without_images_is_refused(target):
     empty = SimpleNamespace(name="x", divided=divide)
     with pytest.raises(InputError, match="fold 1 of 3"):
         check_folds(empty, 3, 0)
+
+
+@pytest.mark.parametrize(("images", "least"), [(2, 1), (3, 1), (5, 1), (40, 5)])
+def test_a_target_of_few_images_and_unknown_people_has_folds_that_none_leaves_empty(images, least, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = ["path,expression,split"]
+    for number in range(3 * images):  # each image of training and validation has its copies
+        different = number % images
+        path = tmp_path / "data" / "mine" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        face = np.random.default_rng(different).integers(0, 256, (48, 48), dtype=np.uint8)
+        cv2.imwrite(str(path), face)
+        rows.append(f"{path.name},{EXPRESSIONS[different % 7]},train")
+    for split in ("validation", "test"):
+        cv2.imwrite(str(tmp_path / "data" / "mine" / f"{split}.png"), rng.integers(0, 256, (48, 48), dtype=np.uint8))
+        rows.append(f"{split}.png,anger,{split}")
+    (tmp_path / "data" / "mine" / "manifest.csv").write_text("\n".join(rows) + "\n")
+    options = ReaderOptions(keep_duplicates=True)
+    target = load("mine", data_dir=tmp_path / "data", kind="real", cache_dir=tmp_path / "cache", options=options)
+
+    found = usual_folds(target, seed=0)
+
+    assert least <= found <= 5
+    check_folds(target, found, 0)
 
 
 def test_what_a_record_keeps_can_be_written():

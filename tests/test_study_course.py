@@ -22,6 +22,7 @@ from fer.errors import InputError
 from fer.model.weights import load_network
 from fer.runtime import Runtime
 from made_answers import World
+from made_study import made_answered
 from slots import study  # noqa: F401  # a fixture
 from study.execution.claim import claim_trial, find_due
 from study.execution.progress import Progress
@@ -30,7 +31,7 @@ from study.exit_code import ExitCode
 from study.fronts import front_table
 from study.options import StudyOptions
 from study.pipeline.finish import delete_other_networks
-from study.presets import FACTOR
+from study.presets import FACTOR, budget_factor
 from study.record import StudyRecord
 from study.storage.backend import load_study, trials_of
 from study.storage.slots import (
@@ -49,8 +50,9 @@ from study.trials import MIN_SOURCE_MEASURE, counted_trials, interpolation_name,
 from study.tuning.competing_networks import find_competition
 from study.tuning.expected_table import expected_table
 from study.tuning.fold_effects import comparable_vectors, target_effects
-from study.tuning.next_training import find_due_trainings
+from study.tuning.next_training import FINALIST, find_due_trainings
 from study.tuning.plan import SearchPlan
+from study.tuning.race import has_settled
 from study.tuning.stored_answers import ValidationImages, pack_answers, unpack_answers
 from study.tuning.verdict import reach_verdict
 
@@ -243,6 +245,19 @@ def test_the_race_trains_on_folds_that_a_recipe_lacks_before_seeds_and_never_exc
         if place.repeat:
             earlier = [other[:3] for other in planted.places[: planted.places.index(place)]]
             assert all((place.slot, place.rung, fold) in earlier for fold in range(FOLDS))
+
+
+@pytest.mark.parametrize(("seed", "race"), [(3, 0.5), (4, 0.2)])
+def test_a_race_spends_its_share_on_cheaper_trainings_where_it_does_not_pay_for_the_best(seed, race):
+    info, trials = made_answered(seed, race=race)
+    verdict = reach_verdict(trials, SearchPlan.of(StudyRecord.from_json(info)))
+    searched = [place_of(trial).rung for trial in trials if is_of_search(trial)]
+    raced = [trial for trial in trials if TrialAttributes.of(trial).race and FINALIST not in trial.user_attrs["race"]]
+    left = race * sum(map(budget_factor, searched)) - sum(budget_factor(place_of(trial).rung) for trial in raced)
+
+    # A first-rung training costs 1; unless all is decided, some network of that rung could still be trained.
+    assert left >= 0
+    assert left < 1 or has_settled(verdict.front)
 
 
 def test_equal_studies_have_equal_courses(tmp_path):

@@ -53,22 +53,36 @@ def course_of_new_study(options: StudyOptions, target: Dataset) -> dict[str, Any
     course = {
         "rungs": 1 if is_plain else DEFAULT_RUNGS,
         "race": 0.0 if is_plain else DEFAULT_RACE,
-        "folds": 1 if is_plain else usual_folds(target),
+        "folds": 1 if is_plain else usual_folds(target, options.seed),
     }
     asked = {name: getattr(options, name) for name in course if getattr(options, name) is not None}
     return course | asked
 
 
-def usual_folds(target: Dataset) -> int:
+def usual_folds(target: Dataset, seed: int) -> int:
     """Returns how many folds a target has unless the user says otherwise.
 
-    Many images tell enough with fewer folds, of which each takes less from training. One person makes no folds.
+    Many images tell enough with fewer folds, of which each takes less from training. One person makes no folds, and
+    neither do so few images that a fold would be empty.
+
+    Args:
+        target: Its training and validation images are divided.
+        seed: Of the folds.
     """
     pool = target.pool()
     most = FOLDS_OF_LARGE if len(pool) > LARGE_TARGET else FOLDS
     has_people = pool.subjects.min() >= 0
     units = len(np.unique(pool.subjects)) if has_people else len(pool)
-    return max(1, min(most, units))
+    possible = (folds for folds in range(min(most, units), 1, -1) if is_divisible(target, folds, seed))
+    return next(possible, 1)
+
+
+def is_divisible(target: Dataset, folds: int, seed: int) -> bool:
+    """Returns whether each of some folds would have images for training and for validation."""
+    try:
+        return find_empty_fold(target, folds, seed) is None
+    except InputError:  # fewer people, or images that are no copies, than folds
+        return False
 
 
 # Data.
@@ -129,17 +143,31 @@ def any_synthetic(source: Dataset, target: Dataset) -> bool:
 
 def check_folds(target: Dataset, folds: int, seed: int) -> None:
     """Raises InputError where a fold of the target would be empty, in training or in validation."""
-    if folds == 1:
-        return
+    empty = None if folds == 1 else find_empty_fold(target, folds, seed)
+    if empty is not None:
+        number, training, validation = empty
+        raise InputError(
+            "--folds leaves every fold images for training and for validation",
+            f"{training} and {validation} of {target.name} in fold {number + 1} of {folds}",
+            "Ask for fewer folds, or leave --folds out.",
+        )
+
+
+def find_empty_fold(target: Dataset, folds: int, seed: int) -> tuple[int, int, int] | None:
+    """Returns the first fold without training or without validation images; None where all have both.
+
+    Returns:
+        Its number, and how many images it has for training and for validation.
+
+    Raises:
+        InputError: There are fewer people or images than folds.
+    """
     for number in range(folds):
         fold = target.divided(number, folds, seed)
-        sizes = {split: len(fold.open(split)) for split in ("train", "validation")}
-        if not all(sizes.values()):
-            raise InputError(
-                "--folds leaves every fold images for training and for validation",
-                f"{sizes['train']} and {sizes['validation']} of {target.name} in fold {number + 1} of {folds}",
-                "Ask for fewer folds, or leave --folds out.",
-            )
+        training, validation = (len(fold.open(split)) for split in ("train", "validation"))
+        if not training or not validation:
+            return number, training, validation
+    return None
 
 
 def check_domains_differ(source: Dataset, target: Dataset, options: StudyOptions) -> None:

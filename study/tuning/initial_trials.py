@@ -98,11 +98,14 @@ def front_as_initial_trials(study: optuna.Study, space: str) -> list[InitialTria
             f"Use --space {earlier_space}.",
         )
 
-    # A front may hold several networks of one trial.
+    # A front may hold several networks of one trial, and a configuration on several rungs.
     trials = trials_of(study)
     front = front_table(expected_table(record, trials))
-    best_first = front["trial"].tolist()[::-1]
-    numbers = list(dict.fromkeys(best_first))
+    of_configuration: dict[str, int] = {}
+    for number in front["trial"].tolist()[::-1]:
+        configuration = repr(sorted(trials[number].params.items()))
+        of_configuration.setdefault(configuration, number)
+    numbers = list(of_configuration.values())
     if not numbers:
         raise InputError(
             "--warm-start needs a study with finished trials", study.study_name, "Let it finish some, or leave it out."

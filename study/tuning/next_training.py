@@ -119,10 +119,12 @@ def find_race_trainings(
     jobs = [job for trial in live if (job := _as_job(trial, verdict)) is not None]
     trainings: list[DueTraining] = []
     while len(trainings) < most:
+        # What is left of the share may still pay for a cheaper training than the one that decides most.
+        affordable = [cost if spent + cost <= budget else math.inf for cost in costs]
         job = choose_next_job(
-            competition.comparison, verdict.expected, verdict.front, competition.comparison.trials, costs, jobs
+            competition.comparison, verdict.expected, verdict.front, competition.comparison.trials, affordable, jobs
         )
-        if job is None or not job.value or spent + costs[job.training] > budget:
+        if job is None or not job.value:
             break
         spent += costs[job.training]
         jobs.append(job)
