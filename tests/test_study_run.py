@@ -217,29 +217,34 @@ def test_a_confirmation_opens_the_test_sets_once(finished_study):
     assert (points["target_p"] <= 1).all()
 
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")
-    assert front[["source_test", "target_test", "target_lower", "target_upper"]].notna().all(axis=None)
+    tested = [f"{domain}_test{end}" for domain in ("source", "target") for end in ("", "_lower", "_upper")]
+    assert front[tested].notna().all(axis=None)
     assert "Confirmed on test images" in (folder / "runs" / NAME / "report.html").read_text()
     assert "opened once" in run("confirm", NAME, "--seeds", "2", folder=folder, code=2)
 
 
 @pytest.mark.slow
-def test_folds_judge_every_trial_on_all_images_of_training_and_validation(tmp_path):
+def test_folds_judge_trials_in_turn_each_on_the_images_of_its_own(tmp_path):
     output = study(tmp_path, "--folds", "3", "--trials", "6", "--confirm", "2", "--workers", "2")
     assert "in each of 3 folds" in output
 
     folder = tmp_path / "runs" / f"{NAME}-folds3"
     record = json.loads((folder / "study.json").read_text())
     trials = pd.read_csv(folder / "trials.csv")
-    accuracies = trials[trials["state"] == "finished"]["target_val"]
+    finished = trials[trials["state"] == "finished"]
 
-    # Accuracies are shares of the images of training and validation, not of those of validation alone.
-    sizes = record["target"]["report"]["sizes"]
-    right = accuracies * (sizes["train"] + sizes["validation"])
-    assert np.allclose(right, right.round())
-    assert not np.allclose(accuracies * sizes["validation"] % 1, 0)
+    # Accuracies are shares of the images of the fold that is left out; folds have all of training and validation.
+    target = load("tfeid", data_dir=None, kind="synthetic", cache_dir=tmp_path / "runs/.cache/datasets", scale=0.1)
+    sizes = [len(target.divided(fold, 3, 0).open("validation")) for fold in range(3)]
+    assert sum(sizes) == len(target.open("train")) + len(target.open("validation"))
+    assert set(finished["fold"]) == {0, 1, 2}
+    for fold, size in enumerate(sizes):
+        right = size * finished[finished["fold"] == fold]["target_val"]
+        assert np.allclose(right, right.round())
 
-    # The baseline's trial and the baseline's record are the same measurement.
-    assert accuracies.iloc[0] == pytest.approx(record["baseline"]["target_val"])
+    # The baseline is judged on all of them, none of which it was trained on.
+    right = sum(sizes) * record["baseline"]["target_val"]
+    assert right == pytest.approx(round(right))
     assert len(list((tmp_path / "runs/.cache/features").glob("tfeid-pool-*"))) == 2
     assert {"source_test", "target_test"} <= set(pd.read_csv(folder / "front.csv").columns)
 
