@@ -17,6 +17,7 @@ from fer.errors import InputError, printable, shorten
 from study.exit_code import ExitCode
 from study.interrupts import Interruptions
 from study.machine import is_disk_full, keep_private
+from study.program import DISTRIBUTION, is_console_script
 from study.redaction import hide_secrets, one_line
 
 ERROR = "error: "
@@ -238,8 +239,10 @@ def same_command(module: str, arguments: list[str] | None) -> str:
 
 
 def command_line(module: str, words: list[str]) -> str:
-    """Returns the line that calls one of the commands from this folder, without passwords."""
+    """Returns the line that calls one of the commands from this folder, as the user called one, without passwords."""
     hidden = [printable(word) for word in hide_secrets(words)]
+    if is_console_script():
+        return shlex.join([DISTRIBUTION, module.removeprefix("study."), *hidden])
     return shlex.join([python(), "-m", module, *hidden])
 
 

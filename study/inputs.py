@@ -12,7 +12,8 @@ from fer.config import AdaptationConfig
 from fer.datasets import Dataset, DatasetReport, ReaderOptions, load, near_copies
 from fer.datasets.loading import folder_of
 from fer.errors import InputError
-from study.options import PRESETS, cache_folder
+from study.options import cache_folder
+from study.presets import PRESETS
 from study.record import DatasetRecord, StudyRecord
 
 MOST_FEATURES_GIB = 20.0

@@ -13,8 +13,9 @@ import pytest
 from commands import ESCAPE, ROOT, SECRET, assert_one_safe_line
 from fer.datasets.report import DatasetReport
 from fer.errors import InputError
-from study.arguments import Parser, check_storage
+from study.arguments import check_storage
 from study.cli import OutputLost, run_command
+from study.command_parser import Parser
 from study.execution.supervisor import workers_to_start
 from study.execution.worker_process import WorkerProcess
 from study.machine import exit_text, is_disk_full

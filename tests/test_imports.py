@@ -19,6 +19,7 @@ FOREIGN = {
 # From the top down: what stands in a row may import what stands in lower rows, and its like.
 ROWS = {
     "study": (
+        {"__main__"},
         {"run", "report", "confirm", "worker", "datasets", "sync", "predict"},
         {"pipeline"},
         {"outer"},
@@ -40,8 +41,13 @@ ROWS = {
         },
         {
             "options",
+            "data_options",
+            "search_options",
+            "training_options",
             "option_parsers",
             "declared_options",
+            "command_parser",
+            "program",
             "presets",
             "arguments",
             "cli",

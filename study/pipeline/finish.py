@@ -16,7 +16,7 @@ from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.confirmation.runner import ConfirmationOptions, run_confirmation
 from study.execution.progress import Progress
 from study.fronts import front_table
-from study.options import DEFAULT_TRACKING, StudyOptions
+from study.options import StudyOptions
 from study.pipeline.running_study import RunningStudy
 from study.record import section
 from study.redaction import hide_secrets
@@ -27,6 +27,7 @@ from study.search.summary import read_search
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
 from study.storage.slots import DELETED, ENDED, PARTS, RACE_ENDED
+from study.training_options import DEFAULT_TRACKING
 from study.trial_attributes import TrialAttributes
 from study.trials import model_file
 
