@@ -69,7 +69,7 @@ def page() -> str:
         f"  {program('run')} --target tfeid --preset tiny --trials 6  # a minute",
         f"  {program('run')} --target tfeid                           # the whole job",
     ]
-    ending = "Every command explains itself with --help, and prints the version with --version."
+    ending = "Every command explains itself with --help; --version prints the version."
     return "\n".join([PURPOSE, "", usage, "", "commands:", *commands, "", "examples:", *examples, "", ending])
 
 

@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         program("confirm"),
         (__doc__ or "").split("\n\n")[1],
-        [("STUDY", "five trainings of each network, then the test images, once"), ("STUDY --seeds 3", "quicker")],
+        [("STUDY", "five trainings of each, then the test images"), ("STUDY --seeds 3", "quicker")],
         parents=[build_joining_parent()],
     )
     parser.add_argument("study", metavar="STUDY", help="name of the study")

@@ -9,7 +9,7 @@ from study.cli import leave, run_command
 from study.command_parser import Parser
 from study.exit_code import ExitCode
 from study.option_parsers import build_data_parent
-from study.options import cache_folder
+from study.options import make_cache_folder
 from study.program import program
 
 
@@ -68,7 +68,7 @@ def list_or_show(arguments: list[str] | None) -> int:
             name,
             data_dir=data_dir,
             kind=args.data_kind,
-            cache_dir=cache_folder(args.out) / "datasets",
+            cache_dir=make_cache_folder(args.out) / "datasets",
             options=ReaderOptions(args.equalise, args.keep_duplicates, args.seed),
         )
         show_dataset(dataset, console)

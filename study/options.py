@@ -1,5 +1,6 @@
 """The options of a study, each declared once, in groups. Light to import: `--help` must answer at once."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -99,3 +100,16 @@ def identity_options(options: StudyOptions) -> dict[str, Any]:
 def cache_folder(out: str | Path) -> Path:
     """Returns where datasets, baselines and features are kept for all studies of an output folder."""
     return Path(out) / ".cache"
+
+
+def make_cache_folder(out: str | Path) -> Path:
+    """Makes the folder of `cache_folder`, which nobody but its user may enter, and returns it.
+
+    It holds faces, whose owners' terms forbid most users to pass them on. Everything else that a study writes may be
+    read by whom the user's umask allows. A folder that exists stays as it is: who shares a cache opens it once.
+    """
+    folder = cache_folder(out)
+    with contextlib.suppress(OSError):  # whoever writes into it tells what is wrong
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder

@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         "control characters are printed as escapes, and ' comes before what a spreadsheet would run as a formula.",
         [
             ("runs/STUDY/models/MODEL.safetensors face.png", "which expression"),
-            ("runs/STUDY/models/MODEL.safetensors --export MODEL.onnx", "as ONNX"),
+            ("MODEL --export MODEL.onnx", "as ONNX"),
         ],
     )
     parser.add_argument("model", metavar="MODEL", help="a network of a front, such as runs/STUDY/models/*.safetensors")
