@@ -3,13 +3,13 @@
 import argparse
 from pathlib import PurePath
 
-from fer.adaptation.methods import LIBRARY
 from fer.errors import InputError, shorten
 from study.arguments import LONGEST_SHOWN, check_path, check_storage, check_study_name
 from study.command_parser import Parser
 from study.declared_options import add_options, declared, read_options
 from study.options import StudyOptions
 from study.program import program
+from study.strategy_list import format_strategies
 
 DATA_OPTIONS = ("data", "data_kind", "equalise", "keep_duplicates")
 
@@ -112,11 +112,7 @@ class _ListStrategies(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        width = max(map(len, LIBRARY))
-        for name, method in LIBRARY.items():
-            listed = ", ".join(f"{hyperparameter} {value}" for hyperparameter, value in method.settings.items())
-            print(f"{name:{width}} {method}")
-            print(f"{'':{width}} {listed}")
+        print(format_strategies())
         parser.exit()
 
 

@@ -48,6 +48,7 @@ ROWS = {
             "declared_options",
             "command_parser",
             "program",
+            "strategy_list",
             "presets",
             "arguments",
             "cli",

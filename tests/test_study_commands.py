@@ -15,6 +15,7 @@ import optuna
 import pytest
 
 from commands import ROOT, assert_one_safe_line, call, end, start
+from fer.adaptation.methods import LIBRARY
 from fer.datasets.layouts import LAYOUTS
 from fer.errors import InputError, closest, did_you_mean
 from made_study import whole_record
@@ -283,6 +284,14 @@ def test_the_first_help_explains_everyday_options_and_names_the_others():
 def test_help_all_prints_all(capsys):
     assert call(run.main, "--help-all") == 0
     assert capsys.readouterr().out == build_parser().format_full_help()
+
+
+def test_the_list_of_strategies_names_every_method_and_fits_eighty_columns(capsys):
+    assert call(run.main, "--list-strategies") == 0
+
+    said = capsys.readouterr().out
+    assert all(re.search(rf"^  {re.escape(name)} +\w", said, re.MULTILINE) for name in [*LIBRARY, "FT"])
+    assert max(map(len, said.splitlines())) < WIDTH
 
 
 # The page of commands, and versions.
