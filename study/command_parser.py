@@ -92,6 +92,7 @@ class Parser(argparse.ArgumentParser):
         self.everyday = set(everyday)
         self.unlisted: set[str] = set()
         self.aliases: dict[str, str] = {}
+        self._positionals.title = "arguments"
         self.endings = self.add_argument_group("help")
         self.endings.add_argument("-h", "--help", action="help", help="print this help and end")
         if everyday:

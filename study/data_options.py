@@ -46,7 +46,7 @@ class DataOptions:
     """Where the images are, and how they are read."""
 
     data: str | None = option(
-        None, "one folder per dataset (default: FER_DATA, else synthetic faces)", group="data", metavar="DIR",
+        None, "one folder per dataset (default: FER_DATA)", group="data", metavar="DIR",
         environment="FER_DATA", resumable=True, everyday=True, check=partial(check_path, "--data"),
     )  # fmt: skip
     data_kind: str = option(
