@@ -21,6 +21,7 @@ from benchmarks.checking import code_in_use
 from benchmarks.peak import costs
 from benchmarks.processes import run_python
 from study.machine import hardware, versions
+from study.options import is_on
 
 RESULTS = Path(__file__).parent / "results" / "limit.json"
 
@@ -82,7 +83,7 @@ def gflop(row: dict[str, Any], record: dict[str, Any], width: float, to_end: boo
 
     # Images evaluated at half of the budget.
     evaluated = 0
-    if options.get("early_stop", "on") == "on" and not to_end:
+    if is_on(options.get("early_stop", True)) and not to_end:
         most = options.get("rung_images")
         evaluated = sum(min(most or count, count) for count in counts)
 

@@ -33,7 +33,8 @@ from fer.config import AdaptationConfig
 from search_spaces import suggest_adaptation
 from study.execution.claim import claim_trial
 from study.machine import hardware, versions
-from study.options import DEFAULT_RACE, DEFAULT_RUNGS, INTERPOLATION_POINTS, StudyOptions
+from study.options import INTERPOLATION_POINTS, StudyOptions
+from study.search_options import DEFAULT_RACE, DEFAULT_RUNGS
 from study.storage.backend import open_storage, trials_of
 from study.storage.slots import Place, fill_slots, is_of_search, place_of
 from study.trial_attributes import write_attributes

@@ -235,7 +235,7 @@ class Comparison:
         """Runs a study through its command; returns its record and its trials by number."""
         args = self.args
         words = ["-m", "study.run", "--target", args.target, "--trials", str(trials), "--study", name, "--rungs", "1"]
-        words += ["--sampler", "random", "--early-stop", "off", "--interpolate", "off", "--preset", args.preset]
+        words += ["--sampler", "random", "--no-early-stop", "--no-interpolate", "--preset", args.preset]
         words += ["--tracking-uri", args.tracking_uri, "--out", str(self.folder / "runs"), "--workers", str(workers)]
         words += ["--device", args.device, "--precision", self.precision]
         words += ["--data", args.data] if args.data else ["--data-kind", "synthetic"]

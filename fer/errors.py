@@ -1,7 +1,11 @@
 """The one error that a user can mend, and text that is safe to show."""
 
+from collections.abc import Iterable
+
 LONGEST_VALUE = 300
 """Characters of a value that an error shows; a file may hold a name of a million."""
+LONGEST_WORD = 200
+"""Characters of a mistyped word that is compared with others."""
 
 
 class InputError(ValueError):
@@ -55,3 +59,25 @@ def shorten(text: str, most: int) -> str:
     end = most // 3
     start = most - end - len("...")
     return f"{text[:start]}...{text[-end:]}"
+
+
+def closest(word: str, candidates: Iterable[str]) -> str | None:
+    """Returns the candidate that is most like a mistyped word, None where none is much like it; case counts nothing.
+
+    >>> closest("lapto", ["paper", "laptop"])
+    'laptop'
+    """
+    import difflib  # noqa: PLC0415  only where something is wrong: --help need not wait for it
+
+    by_lower_case = {candidate.lower(): candidate for candidate in candidates}
+    similar = difflib.get_close_matches(shorten(word, LONGEST_WORD).lower(), by_lower_case, n=1)
+    return by_lower_case[similar[0]] if similar else None
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Returns the question whether a mistyped word was meant for one of the candidates, empty where none is like it.
+
+    The question ends with a space, so that it can stand before another sentence.
+    """
+    candidate = closest(word, candidates)
+    return f"Did you mean {candidate}? " if candidate is not None else ""

@@ -95,7 +95,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Gives the path of a temporary file, which replaces `path` when the block ends without an error.
 
     A reader, or a crash, never meets half of a file, and processes that write the same file do not disturb each other.
-    If the block raises, the old file stays, and nothing else is left.
+    If the block raises, the old file stays, and nothing else is left. The file may be read by whom the user's umask
+    allows, also where a library such as safetensors makes it for the user alone.
 
     Args:
         path: The file to write; the temporary file lies in its folder.
@@ -108,10 +109,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name[:80]}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         with naming_place(path):
+            mode = _mode_of_new_file(partial)
             yield partial
+            partial.chmod(mode)
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _mode_of_new_file(path: Path) -> int:
+    """Returns the permissions that the umask gives a new file, by making one there and deleting it.
+
+    Reading the umask means setting it, for all threads of the process.
+    """
+    path.touch(exist_ok=False)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    path.unlink()
+    return mode
 
 
 def write_atomically(path: str | Path, content: bytes) -> Path:

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
 __all__ = ["StudyNetwork", "StudyResults", "load_study", "search"]
 
+from study.program import is_console_script
+
 # `python -m study.X`: Python has not read the command yet (docs.python.org, sys.argv), and Ctrl-C may come any time.
-if sys.argv[:1] == ["-m"]:
+if sys.argv[:1] == ["-m"] or is_console_script():
     from study.interrupts import handle_interrupts
 
     handle_interrupts()

@@ -6,15 +6,11 @@ Light to import: `--help` must answer at once.
 import argparse
 import os
 import re
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, Protocol
 from urllib.parse import parse_qs
 
-from fer.errors import InputError, shorten
-from study.cli import tell_error
-from study.exit_code import ExitCode
+from fer.errors import InputError, did_you_mean, shorten
 from study.redaction import hide_secrets
 
 LONGEST_NUMBER = 40
@@ -32,27 +28,7 @@ LONGEST_PATH_BYTES = 3000
 MOST_THREADS = 1024
 
 
-class Writable(Protocol):
-    """What text can be written to."""
-
-    def write(self, text: str, /) -> object:
-        """Writes text."""
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that prints what is wrong as one line, with nothing in it that a terminal obeys."""
-
-    def print_help(self, file: "Writable | None" = None) -> None:
-        """Prints all options; argparse's own method ignores an output that cannot be written."""
-        (file or sys.stdout).write(self.format_help())
-
-    def error(self, message: str) -> NoReturn:
-        """Prints what is wrong and ends with exit code 2."""
-        tell_error(f"{shorten(message, 400)}; {self.prog} --help tells what there is")
-        sys.exit(ExitCode.WRONG_USE)
-
-
-# Numbers.
+# Numbers and choices.
 
 
 def integer(text: str) -> int:
@@ -61,7 +37,7 @@ def integer(text: str) -> int:
     Python's `int` takes "²" for no number where `str.isdigit` says it is one, and "١٢" and "1_000" for numbers.
     """
     if not re.fullmatch(r"[+-]?[0-9]+", text) or len(text) > LONGEST_NUMBER:
-        raise argparse.ArgumentTypeError(f"{shorten(text, LONGEST_SHOWN)!r} is no whole number, such as 20")
+        raise argparse.ArgumentTypeError(f"is a whole number, such as 20; got {shorten(text, LONGEST_SHOWN)!r}")
     return int(text)
 
 
@@ -72,7 +48,21 @@ def decimal(text: str) -> float:
         number = float(text)
         if abs(number) < float("inf"):
             return number
-    raise argparse.ArgumentTypeError(f"{shorten(text, LONGEST_SHOWN)!r} is no number, such as 0.5 or 1e-3")
+    raise argparse.ArgumentTypeError(f"is a number, such as 0.5 or 1e-3; got {shorten(text, LONGEST_SHOWN)!r}")
+
+
+def one_of(choices: Sequence[str]) -> Callable[[str], str]:
+    """Returns the `type=` of an option whose values can be listed; an error names the one that was probably meant."""
+
+    def choose(text: str) -> str:
+        if text in choices:
+            return text
+        shown = shorten(text, LONGEST_SHOWN)
+        listed = ", ".join(choices)
+        meant = did_you_mean(text, choices)
+        raise argparse.ArgumentTypeError(f"is one of {listed}; got {shown!r}. {meant}".rstrip())
+
+    return choose
 
 
 def is_count(text: str, most: int) -> bool:

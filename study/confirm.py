@@ -8,18 +8,21 @@ refused unless asked for with --again, and is then recorded.
 
 import argparse
 
-from study.arguments import Parser, integer
+from study.arguments import integer
 from study.cli import leave, run_command
+from study.command_parser import Parser
 from study.exit_code import ExitCode
 from study.option_parsers import build_joining_parent, check_places
 from study.options import SEEDS
+from study.program import program
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.confirm`."""
     parser = Parser(
-        prog="python -m study.confirm",
-        description=(__doc__ or "").split("\n\n")[1],
+        program("confirm"),
+        (__doc__ or "").split("\n\n")[1],
+        [("STUDY", "five trainings of each, then the test images"), ("STUDY --seeds 3", "quicker")],
         parents=[build_joining_parent()],
     )
     parser.add_argument("study", metavar="STUDY", help="name of the study")
@@ -27,9 +30,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--seeds", type=integer, default=SEEDS, metavar="K", help="trainings of each (default: %(default)s)"
     )
     parser.add_argument(
-        "--again", action="store_true", help="evaluate the test images a second time, which is recorded"
+        "--again",
+        action="store_true",
+        help="evaluate the test images a second time, which is recorded (default: refuse)",
     )
     parser.add_argument("--workers", type=integer, metavar="N", help="processes (default: cores, 4 at most on a GPU)")
+    parser.aliases["--n-jobs"] = "--workers"
     return parser
 
 

@@ -4,24 +4,35 @@ import argparse
 from pathlib import Path
 
 from fer.errors import printable
-from study.arguments import Parser, check_dataset_name, check_path, integer
+from study.arguments import check_dataset_name, check_path, integer
 from study.cli import leave, run_command
+from study.command_parser import Parser
 from study.exit_code import ExitCode
 from study.option_parsers import build_data_parent
-from study.options import cache_folder
+from study.options import make_cache_folder
+from study.program import program
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.datasets`."""
     parser = Parser(
-        prog="python -m study.datasets",
-        description="Lists the datasets that are found; with names, reads them, shows what is in them and what is "
+        program("datasets"),
+        "Lists the datasets that are found; with names, reads them, shows what is in them and what is "
         "wrong with them, and draws a contact sheet of their training faces.",
+        [("--data DIR", "what is found in DIR"), ("mine --data DIR", "how DIR/mine is read")],
         parents=[build_data_parent()],
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a dataset; none: list all")
-    parser.add_argument("--out", metavar="DIR", default="runs", help="for prepared data and contact sheets (runs)")
-    parser.add_argument("--seed", type=integer, default=0, metavar="N", help="of the splits and the stand-in (0)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a dataset (default: list all)")
+    parser.add_argument(
+        "--out", metavar="DIR", default="runs", help="for prepared data and contact sheets (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=integer,
+        default=0,
+        metavar="N",
+        help="of the splits and of synthetic faces (default: %(default)s)",
+    )
     return parser
 
 
@@ -57,7 +68,7 @@ def list_or_show(arguments: list[str] | None) -> int:
             name,
             data_dir=data_dir,
             kind=args.data_kind,
-            cache_dir=cache_folder(args.out) / "datasets",
+            cache_dir=make_cache_folder(args.out) / "datasets",
             options=ReaderOptions(args.equalise, args.keep_duplicates, args.seed),
         )
         show_dataset(dataset, console)

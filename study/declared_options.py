@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol, TypeVar
 
 from fer.errors import InputError
-from study.arguments import from_environment
+from study.arguments import from_environment, one_of
+from study.command_parser import Parser, Switch
 
 Check = Callable[[Any], None]
 """Raises InputError for a value that the option cannot have."""
@@ -48,6 +49,8 @@ class Option:
         check: Raises InputError for a value that no study can have; not called where there is no value.
         resumable: Whether it may change between two runs of a study without making it another study.
         everyday: Whether most users need it.
+        unlisted: Whether --help-all alone shows it, and --help does not even name it.
+        aliases: Further names, under which other programs have it.
     """
 
     help: str
@@ -61,6 +64,8 @@ class Option:
     check: Check | None = None
     resumable: bool = False
     everyday: bool = False
+    unlisted: bool = False
+    aliases: tuple[str, ...] = ()
 
     @property
     def takes_several(self) -> bool:
@@ -72,7 +77,8 @@ def option(default: Any, help: str, **settings: Any) -> Any:  # noqa: ANN401  # 
     """Declares a field of a dataclass as an option.
 
     Args:
-        default: Its value where it is not given; dataclasses.MISSING where it must be given. False makes it a switch.
+        default: Its value where it is not given; dataclasses.MISSING where it must be given. False makes it a
+            switch, True one that `--no-…` turns off.
         help: One line for --help.
         **settings: Attributes of `Option`.
 
@@ -90,6 +96,11 @@ def must(rule: str, holds: Callable[[Any], bool], fix: str) -> Check:
             raise InputError(rule, value, fix)
 
     return check
+
+
+def flag_of(name: str, declaration: Option) -> str:
+    """Returns how an option is written on a command line, given its field's name."""
+    return declaration.flag or f"--{name.replace('_', '-')}"
 
 
 def declared(options: type) -> dict[str, Option]:
@@ -118,17 +129,23 @@ def add_options(
     for field in dataclasses.fields(options):
         if names is not None and field.name not in names:
             continue
-        heading = field.metadata["option"].group if grouped else ""
+        declaration: Option = field.metadata["option"]
+        heading = declaration.group if grouped else ""
         if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)
         _add_option(groups[heading], field)
+
+        # What only a command's own parser knows, not one that lends it options.
+        if isinstance(parser, Parser):
+            parser.aliases |= dict.fromkeys(declaration.aliases, flag_of(field.name, declaration))
+            if declaration.unlisted:
+                parser.unlisted.add(field.name)
     return groups
 
 
 def _add_option(group: TakesArguments, field: dataclasses.Field) -> None:
     """Adds a field's option to a parser or to a group of it."""
     declaration: Option = field.metadata["option"]
-    flag = declaration.flag or f"--{field.name.replace('_', '-')}"
     settings: dict[str, Any] = {"dest": field.name, "help": declaration.help}
 
     # What it is worth where it is not given.
@@ -144,13 +161,17 @@ def _add_option(group: TakesArguments, field: dataclasses.Field) -> None:
     # How it is given.
     if field.default is False:
         settings["action"] = "store_true"
+    elif field.default is True:
+        settings["action"] = Switch
+    elif declaration.choices is not None:
+        settings |= {"type": one_of(declaration.choices), "metavar": f"{{{','.join(declaration.choices)}}}"}
     else:
-        settings |= {"type": declaration.parse, "metavar": declaration.metavar, "choices": declaration.choices}
+        settings |= {"type": declaration.parse, "metavar": declaration.metavar}
     if declaration.repeatable:
         settings["action"] = "append"
     if isinstance(declaration.metavar, tuple):
         settings["nargs"] = len(declaration.metavar)
-    group.add_argument(flag, **settings)
+    group.add_argument(flag_of(field.name, declaration), **settings)
 
 
 # Values.
@@ -174,7 +195,7 @@ def read_options(options: type[Options], parser: argparse.ArgumentParser, argume
         if not isinstance(values[name], list):
             continue
         if not declaration.takes_several:
-            parser.error(f"argument --{name.replace('_', '-')}: expected one argument")
+            parser.error(f"{flag_of(name, declaration)} needs a value")
         values[name] = tuple(values[name])
 
     parsed = options(**values)

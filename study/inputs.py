@@ -12,7 +12,8 @@ from fer.config import AdaptationConfig
 from fer.datasets import Dataset, DatasetReport, ReaderOptions, load, near_copies
 from fer.datasets.loading import folder_of
 from fer.errors import InputError
-from study.options import PRESETS, cache_folder
+from study.options import cache_folder, make_cache_folder
+from study.presets import PRESETS
 from study.record import DatasetRecord, StudyRecord
 
 MOST_FEATURES_GIB = 20.0
@@ -46,7 +47,7 @@ def prepare_dataset(name: str, options: Mapping[str, Any], kind: str, part: Oute
         name,
         data_dir=Path(options["data"]) if options["data"] else None,
         kind=kind,
-        cache_dir=cache_folder(options["out"]) / "datasets",
+        cache_dir=make_cache_folder(options["out"]) / "datasets",
         options=ReaderOptions(options["equalise"], options["keep_duplicates"], options["seed"], number, count),
         scale=PRESETS[options["preset"]].synthetic_scale,
     )

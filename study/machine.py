@@ -57,12 +57,6 @@ def worker_environment() -> dict[str, str]:
     return WORKER_ENVIRONMENT | os.environ | {"PYTHONUNBUFFERED": "1"}
 
 
-def keep_private() -> None:
-    """Lets nobody but the user read what this process writes: faces, and networks trained on them."""
-    users_mask = os.umask(0o077)  # the only way to ask for it
-    os.umask(users_mask | 0o077)
-
-
 def is_stuck(error: BaseException) -> bool:
     """Whether an error comes from the machine, as a full disk or a storage that is away, and would meet every trial."""
     read_only = isinstance(error, OSError) and error.errno == errno.EROFS

@@ -1,13 +1,16 @@
 """The parsers that the options of a study give. Light to import: `--help` must answer at once."""
 
 import argparse
+from pathlib import PurePath
 from typing import Any
 
-from fer.adaptation.methods import LIBRARY
-from fer.errors import InputError
-from study.arguments import Parser, check_path, check_storage, check_study_name
-from study.declared_options import add_options, options_from_values, read_options
+from fer.errors import InputError, shorten
+from study.arguments import LONGEST_SHOWN, check_path, check_storage, check_study_name
+from study.command_parser import Parser
+from study.declared_options import add_options, declared, options_from_values, read_options
 from study.options import StudyOptions
+from study.program import program
+from study.strategy_list import format_strategies
 
 DATA_OPTIONS = ("data", "data_kind", "equalise", "keep_duplicates")
 
@@ -32,13 +35,19 @@ def parse_options(arguments: list[str] | None = None) -> StudyOptions:
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.run`."""
     parser = Parser(
-        prog="python -m study.run",
-        description="Searches for the best way to adapt a facial-expression CNN to a small dataset without it "
-        "forgetting the large one. Running the same command again resumes the study.",
+        program("run"),
+        "Adapts a facial-expression network to a small dataset so that it forgets the large one least. The same "
+        "command again goes on where it stopped.",
+        [
+            ("--target tfeid", "the whole job"),
+            ("--target tfeid --preset tiny --trials 6", "a minute"),
+            ("--target mine --data DIR --confirm 5", "your faces"),
+        ],
+        everyday=[name for name, declaration in declared(StudyOptions).items() if declaration.everyday],
     )
-    groups = add_options(parser, StudyOptions)
-    groups["search"].add_argument(
-        "--list-strategies", action=_ListStrategies, help="print the known methods and their hyperparameters"
+    add_options(parser, StudyOptions)
+    parser.endings.add_argument(
+        "--list-strategies", action=_ListStrategies, help="print the known methods and their hyperparameters, and end"
     )
     return parser
 
@@ -104,11 +113,7 @@ class _ListStrategies(argparse.Action):
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        width = max(map(len, LIBRARY))
-        for name, method in LIBRARY.items():
-            listed = ", ".join(f"{hyperparameter} {value}" for hyperparameter, value in method.settings.items())
-            print(f"{name:{width}} {method}")
-            print(f"{'':{width}} {listed}")
+        print(format_strategies())
         parser.exit()
 
 
@@ -150,13 +155,25 @@ def build_joining_parent() -> argparse.ArgumentParser:
     """Returns the options of the commands that compute for an existing study."""
     parser = argparse.ArgumentParser(add_help=False, parents=[build_place_parent()])
     add_options(parser, StudyOptions, ("data",), grouped=False)
-    parser.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: the study's)")
+    parser.add_argument("--device", default=None, metavar="DEVICE", help="cpu, cuda, cuda:1 (default: the study's)")
     return parser
 
 
 def check_places(args: argparse.Namespace) -> None:
     """Raises InputError for a name, path or URL of `build_place_parent` that no study can have."""
+    _check_no_path(args.study)
     check_study_name(args.study)
     check_storage(args.storage)
     check_path("--out", args.out)
     check_path("--data", getattr(args, "data", None))
+
+
+def _check_no_path(study: str) -> None:
+    """Raises InputError for the path of a study's folder where its name belongs, as a shell completes it."""
+    folder = PurePath(study)
+    if folder.name and folder.name != study:
+        raise InputError(
+            "a study is called by its name, and the folder that holds it by --out",
+            repr(shorten(study, LONGEST_SHOWN)),
+            f"Give {shorten(folder.name, LONGEST_SHOWN)} --out {shorten(str(folder.parent), LONGEST_SHOWN)}.",
+        )

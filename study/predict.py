@@ -7,9 +7,10 @@ import sys
 
 from fer.errors import InputError, printable
 from fer.expressions import EXPRESSIONS
-from study.arguments import Parser
 from study.cli import leave, run_command
+from study.command_parser import Parser
 from study.exit_code import ExitCode
+from study.program import program
 
 # A formula's first character, where a spreadsheet may begin a cell.
 _FORMULA = re.compile(r"(^|[;,|])(\s*[=+\-@＝＋－＠])")
@@ -18,15 +19,23 @@ _FORMULA = re.compile(r"(^|[;,|])(\s*[=+\-@＝＋－＠])")
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.predict`."""
     parser = Parser(
-        prog="python -m study.predict",
-        description="Prints the expressions that a network sees in images, as CSV: a line for each, the likeliest "
+        program("predict"),
+        "Prints the expressions that a network sees in images, as CSV: a line for each, the likeliest "
         "expression and the probability of every one. The face is found as in the datasets. In an image's name, "
         "control characters are printed as escapes, and ' comes before what a spreadsheet would run as a formula.",
+        [
+            ("runs/STUDY/models/MODEL.safetensors face.png", "which expression"),
+            ("MODEL --export MODEL.onnx", "as ONNX"),
+        ],
     )
     parser.add_argument("model", metavar="MODEL", help="a network of a front, such as runs/STUDY/models/*.safetensors")
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, one face each")
-    parser.add_argument("--equalise", action="store_true", help="the study was run with --equalise")
-    parser.add_argument("--export", metavar="FILE", help="write the network as ONNX (needs the extra onnx)")
+    parser.add_argument(
+        "--equalise", action="store_true", help="the study was run with --equalise (default: it was not)"
+    )
+    parser.add_argument(
+        "--export", metavar="FILE", help="write the network as ONNX (needs the extra onnx; default: do not)"
+    )
     return parser
 
 

@@ -235,6 +235,11 @@ def _is_difference(row: object) -> bool:
     )
 
 
+def _is_switch(value: object) -> bool:
+    """Returns whether a value is an option's that is on or off, as this version or an earlier one stores it."""
+    return value in ("on", "off") or isinstance(value, bool)
+
+
 _REQUIRED: Mapping[tuple[str, ...], Callable[[Any], bool]] = {
     ("name",): is_name,
     ("id",): is_text,
@@ -244,8 +249,8 @@ _REQUIRED: Mapping[tuple[str, ...], Callable[[Any], bool]] = {
     ("options", "sampler"): is_name,
     ("options", "seed"): is_count,
     ("options", "preset"): is_name,
-    ("options", "early_stop"): is_name,
-    ("options", "interpolate"): is_name,
+    ("options", "early_stop"): _is_switch,
+    ("options", "interpolate"): _is_switch,
     ("options", "lr"): is_number,
     ("options", "amount"): is_share,
     ("options", "equalise"): lambda value: isinstance(value, bool),

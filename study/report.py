@@ -4,10 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from study.arguments import Parser
 from study.cli import leave, run_command
+from study.command_parser import Parser
 from study.exit_code import ExitCode
 from study.option_parsers import build_place_parent, check_places
+from study.program import program
 from study.record import StudyRecord
 from study.storage.records import open_study
 
@@ -15,8 +16,9 @@ from study.storage.records import open_study
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.report`."""
     parser = Parser(
-        prog="python -m study.report",
-        description="Exports a study's tables, pictures and report again.",
+        program("report"),
+        "Writes a study's tables, figures and report again from its storage, also while the study runs.",
+        [("STUDY", "into runs/STUDY"), ("STUDY --out DIR", "into DIR/STUDY")],
         parents=[build_place_parent()],
     )
     parser.add_argument("study", metavar="STUDY", help="name of the study")

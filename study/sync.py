@@ -3,27 +3,33 @@
 import argparse
 
 from fer.errors import InputError
-from study.arguments import Parser, check_path, check_tracking
+from study.arguments import check_path, check_tracking
 from study.cli import leave, run_command
+from study.command_parser import Parser
 from study.option_parsers import build_place_parent, check_places
+from study.program import program
+from study.training_options import DEFAULT_TRACKING
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.sync`."""
     parser = Parser(
-        prog="python -m study.sync",
-        description="Adds to MLflow whatever it lacks of a study; running it again adds nothing twice.",
+        program("sync"),
+        "Adds to MLflow whatever it lacks of a study; running it again adds nothing twice.",
+        [("STUDY", f"into {DEFAULT_TRACKING}"), ("STUDY --models --register NAME", "with its networks")],
         parents=[build_place_parent()],
     )
     parser.add_argument("study", metavar="STUDY", help="name of the study")
     parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow (default: MLFLOW_TRACKING_URI or sqlite:///mlruns/mlflow.db)"
+        "--tracking-uri", metavar="URI", help=f"MLflow (default: MLFLOW_TRACKING_URI, else {DEFAULT_TRACKING})"
     )
-    parser.add_argument("--models", action="store_true", help="log the front's networks as MLflow models as well")
+    parser.add_argument(
+        "--models", action="store_true", help="log the front's networks as MLflow models as well (default: do not)"
+    )
     parser.add_argument(
         "--register",
         metavar="NAME",
-        help="put them in MLflow's registry, with the aliases best-retention, best-target and knee",
+        help="put them in MLflow's registry, with the aliases best-retention, best-target and knee (default: do not)",
     )
     # What the parent of a study tells the process that logs its networks: the parent adds the rest itself.
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)

@@ -8,8 +8,9 @@ import os
 import sys
 
 from fer.errors import InputError
-from study.arguments import Parser, check_threads, decimal, integer
+from study.arguments import check_threads, decimal, integer
 from study.cli import OutputLost, leave, run_command, tell_error
+from study.command_parser import Parser
 from study.exit_code import ExitCode
 from study.machine import (
     WORKER_ENVIRONMENT,
@@ -21,15 +22,21 @@ from study.machine import (
     worker_environment,
 )
 from study.option_parsers import build_joining_parent, check_places
+from study.program import program
 from study.redaction import one_line
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.worker`."""
     parser = Parser(
-        prog="python -m study.worker", description="Joins a running study.", parents=[build_joining_parent()]
+        program("worker"),
+        "Joins a running study: trains its configurations, one after the other, until none is left. Any number may "
+        "join, on any machine that reaches the study's storage.",
+        [("--study STUDY --storage URL", "on another machine")],
+        parents=[build_joining_parent()],
     )
     parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
+    parser.aliases["--study-name"] = "--study"
     parser.add_argument(
         "--threads", type=integer, default=1, metavar="N", help="of this process (default: %(default)s)"
     )

@@ -21,7 +21,7 @@ from study.execution.progress import Progress
 from study.execution.supervisor import supervise
 from study.execution.worker_loop import run_trials
 from study.execution.worker_process import Worker, start_worker_process
-from study.machine import exit_with_parent, keep_private
+from study.machine import exit_with_parent
 from study.options import StudyOptions
 from study.storage.backend import load_study, open_storage, trials_of
 from study.storage.retry import SECONDS_TO_RETRY
@@ -133,7 +133,6 @@ if __name__ == "__main__":
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--parent", type=int)
     args = parser.parse_args()
-    keep_private()
     if args.parent:
         exit_with_parent(args.parent)
     {"worker": run_worker, "parent": run_parent}[args.role](args)

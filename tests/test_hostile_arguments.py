@@ -92,7 +92,7 @@ def test_every_command_heeds_the_storage_of_the_environment(name, empty_folder, 
 
 @pytest.mark.parametrize("text", ["²", "٣", "1_000", " 1", "1 ", "", "1.0", "1e3", "0x1", "9" * 41, "--1", "１"])
 def test_what_is_no_whole_number_in_ascii_is_none(text):
-    with pytest.raises(Exception, match="no whole number"):
+    with pytest.raises(Exception, match="is a whole number"):
         integer(text)
     assert not is_count(text, 10**9)
 
@@ -101,7 +101,7 @@ def test_what_is_no_whole_number_in_ascii_is_none(text):
     "text", ["²", "٣", "1_0.0", "nan", "inf", "-inf", "1e400", "0x1p3", "", ".", "e3", "1,5", "１"]
 )
 def test_what_is_no_finite_number_in_ascii_is_none(text):
-    with pytest.raises(Exception, match="no number"):
+    with pytest.raises(Exception, match="is a number"):
         decimal(text)
 
 

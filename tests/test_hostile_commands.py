@@ -17,8 +17,9 @@ from fer.datasets import ReaderOptions, load
 from fer.datasets.report import DatasetReport
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
-from study.arguments import Parser, check_storage
+from study.arguments import check_storage
 from study.cli import OutputLost, run_command
+from study.command_parser import Parser
 from study.execution.supervisor import workers_to_start
 from study.execution.worker_process import WorkerProcess
 from study.machine import exit_text, is_disk_full

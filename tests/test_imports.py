@@ -20,6 +20,7 @@ FOREIGN = {
 ROWS = {
     "study": (
         {"api"},
+        {"__main__"},
         {"run", "report", "confirm", "worker", "datasets", "sync", "predict"},
         {"pipeline"},
         {"outer"},
@@ -41,8 +42,14 @@ ROWS = {
         },
         {
             "options",
+            "data_options",
+            "search_options",
+            "training_options",
             "option_parsers",
             "declared_options",
+            "command_parser",
+            "program",
+            "strategy_list",
             "presets",
             "arguments",
             "cli",

@@ -1,17 +1,14 @@
 """What no line of the packages does, and what every command does first."""
 
 import ast
-import os
 import runpy
 from pathlib import Path
 
 import pytest
 
-from study.cli import run_command
-
 ROOT = Path(__file__).parent.parent
 FILES = [path for package in ("fer", "search_spaces", "study") for path in sorted((ROOT / package).rglob("*.py"))]
-COMMANDS = [path for path in FILES if "(main())" in path.read_text()]  # what these start inherits their umask
+COMMANDS = [path for path in FILES if "(main())" in path.read_text()]
 RUNS_CODE = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 CALLS = {"eval", "exec", "os.system", "os.popen", "torch.load", "pandas.read_pickle", "pd.read_pickle"}
 OPTIONS = {"shell", "allow_pickle", "weights_only"}
@@ -50,15 +47,6 @@ def test_every_command_goes_through_one_guard(path):
     (_, line) = main.body  # after its docstring
 
     assert ast.unparse(line).startswith("return run_command(")
-
-
-def test_every_command_writes_for_its_user_alone():
-    before = os.umask(0o022)
-    try:
-        run_command(lambda _: 0, [])
-        assert os.umask(0o022) & 0o077 == 0o077
-    finally:
-        os.umask(before)
 
 
 def test_an_audit_that_had_no_answer_is_none():

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from fer.errors import InputError
-from study.arguments import Parser, integer
+from study.arguments import integer
+from study.command_parser import Parser
 from study.declared_options import add_options, check_values, declared, must, option, read_options
 from study.exit_code import ExitCode
 from study.option_parsers import build_parser, parse_options

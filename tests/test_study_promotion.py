@@ -15,11 +15,12 @@ from slots import study  # noqa: F401  # a fixture
 from study.execution.claim import claim_trial, enqueue_due
 from study.execution.endings import reason_to_end
 from study.execution.progress import trials_left
-from study.options import DEFAULT_RUNGS, StudyOptions
+from study.options import StudyOptions
 from study.pareto import non_dominated
 from study.pipeline.resume import resumed_options
 from study.presets import FACTOR, budget_factor
 from study.record import StudyRecord
+from study.search_options import DEFAULT_RUNGS
 from study.storage import backend
 from study.storage.optuna_private import storage_of
 from study.storage.slots import (

@@ -12,9 +12,10 @@ from made_study import made_info, made_trial
 from search_spaces import suggest_adaptation
 from slots import BASE, states
 from study.execution.claim import claim_trial
-from study.options import SAMPLERS, StudyOptions
+from study.options import StudyOptions
 from study.pipeline.resume import find_record
 from study.record import StudyRecord
+from study.search_options import SAMPLERS
 from study.storage.backend import open_storage, trials_of
 from study.storage.optuna_private import storage_of
 from study.storage.slots import discard_trial, fail_trial, fill_slots

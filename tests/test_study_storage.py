@@ -2,7 +2,6 @@
 
 import errno
 import os
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -173,16 +172,6 @@ def test_a_long_torn_line_is_cut_to_the_last_whole_one(tmp_path):
     Journal(path)
 
     assert path.read_bytes() == b'{"op_code":9}\n'
-
-
-def test_what_a_study_writes_is_its_owners_alone(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from study.machine import keep_private; keep_private()\n"
-        "from study.storage.backend import open_storage; open_storage(None, Path(sys.argv[1]) / 'study')"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True, umask=0o022)
-    for path in (tmp_path / "study", tmp_path / "study" / "journal.log"):
-        assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), OSError(errno.EDQUOT, "quota"), StorageLost("away")])

@@ -37,7 +37,7 @@ would draw next to nothing of it: 7 images of JAFFE among 1,600."""
 STRATEGIES: Mapping[str, Method] = {
     "BL": Method({"frozen_layers": len(LAYERS)}, "the baseline as it is", "Tannugi et al. 2019, arXiv 1905.12082"),
     "FC": Method({"frozen_layers": 10}, "fully connected layers", "arXiv 1905.12082"),
-    "FC+CL": Method({"frozen_layers": 9}, "and the last convolution", "arXiv 1905.12082"),
+    "FC+CL": Method({"frozen_layers": 9}, "fully connected layers and the last convolution", "arXiv 1905.12082"),
     "RE": Method({"frozen_layers": 0}, "all layers", "arXiv 1905.12082"),
     "FU": Method(
         {"frozen_layers": 0, "fusion_ratio": HALF},
@@ -61,7 +61,7 @@ REPLAY: Mapping[str, Any] = {"fusion_ratio": HALF, "replay_size": 700}
 _LITERATURE: Mapping[str, Method] = {
     "LLRD": Method(LLRD, "each layer at 7/8 of the next one's rate, the first block fixed", "arXiv 1801.06146"),
     "FU+LLRD": Method(
-        {"fusion_ratio": HALF, **LLRD}, "the same, half of each batch from the source", "arXiv 1801.06146, 1905.12082"
+        {"fusion_ratio": HALF, **LLRD}, "LLRD, half of each batch from the source", "arXiv 1801.06146, 1905.12082"
     ),
     "replay+LLRD": Method(
         {**REPLAY, **LLRD}, "LLRD, half of each batch from 700 source images", "arXiv 1801.06146, 1902.10486"

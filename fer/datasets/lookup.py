@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fer.datasets.data_folder import find_dataset, list_entries, normalise, without_suffix
 from fer.datasets.layouts import LAYOUTS, Layout, own_layout
-from fer.errors import InputError
+from fer.errors import InputError, did_you_mean
 
 _NAME = r"\w[\w.+ -]*"
 
@@ -74,7 +74,11 @@ def check_available(name: str, path: Path | None, data_dir: Path | None, kind: s
         rule = f"the real {layout.title} is a folder or archive named {layout.name} in the data folder"
         raise InputError(rule, where, "Put your copy there, or use --data-kind synthetic.")
     rule = f"a dataset is one of {', '.join(LAYOUTS)}, or a folder or archive in the data folder"
-    raise InputError(rule, f"{name!r} with {where}", "Correct the name, or put the folder there.")
+    found = [entry for entry, _ in list_entries(data_dir)] if data_dir is not None else []
+    if found:
+        where = f"{where}, which has {', '.join(found)}"
+    meant = did_you_mean(name, [*LAYOUTS, *found])
+    raise InputError(rule, f"{name!r} with {where}", f"{meant}Correct the name, or put the folder there.")
 
 
 def survey(data_dir: Path | None) -> dict[str, Path | None]:

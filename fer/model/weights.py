@@ -34,7 +34,10 @@ class Baseline:
 MOST_WIDTH = 4
 _FIRST_WEIGHT = "conv1_1.conv.weight"
 _FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
-_FIX = "Give a safetensors file of fer.model.vgg.build(width).state_dict()."
+_FIX = (
+    "Give a network of a study, such as runs/STUDY/models/trial-0001.safetensors, or the state of "
+    "fer.model.vgg.build(width) as safetensors."
+)
 
 
 def save_network(network: nn.Sequential, path: Path, header: dict[str, str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from fer.errors import InputError
 from study.cli import leave
 from study.exit_code import ExitCode
-from study.machine import exit_with_parent, is_out_of_memory, keep_private, worker_environment
+from study.machine import exit_with_parent, is_out_of_memory, worker_environment
 from study.redaction import one_line
 
 # The parent's side.
@@ -91,7 +91,6 @@ def run_child(work: Callable[[Any], None]) -> NoReturn:
         work: Does it, given the assignment as it was sent.
     """
     exit_with_parent(os.getppid())
-    keep_private()
     leave(_exit_code_of(work))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fer.errors import InputError
 from study.cli import describe_failure, leave
 from study.exit_code import ExitCode
-from study.machine import exit_with_parent, keep_private
+from study.machine import exit_with_parent
 from study.record import StudyRecord
 
 if TYPE_CHECKING:  # torch is not imported yet
@@ -53,5 +53,4 @@ def answer_parent() -> int:
 
 if __name__ == "__main__":
     exit_with_parent(os.getppid())
-    keep_private()
     leave(answer_parent())

@@ -25,7 +25,7 @@ from fer.errors import InputError
 from fer.files import write_atomically
 from study.execution.worker_loop import run_worker
 from study.exit_code import ExitCode
-from study.machine import WORKER_ENVIRONMENT, keep_private
+from study.machine import WORKER_ENVIRONMENT
 from study.options import StudyOptions, cache_folder
 from study.record import DOMAINS, StudyRecord
 from study.redaction import hide_secrets, one_line
@@ -216,7 +216,6 @@ def _work(shipped: dict[str, bytes], home: "ActorHandle", study: dict[str, Any],
     """
     import ray  # noqa: PLC0415
 
-    keep_private()
     out = _unpack(shipped, study["id"])
 
     def upload(path: Path) -> None:

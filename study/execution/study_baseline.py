@@ -21,7 +21,8 @@ from fer.model.weights import Baseline
 from fer.predict import UnusableNetwork
 from fer.runtime import Runtime, make_runtime
 from study.inputs import reopen_dataset
-from study.options import PRESETS, StudyOptions, cache_folder
+from study.options import StudyOptions, cache_folder
+from study.presets import PRESETS
 from study.record import StudyRecord
 from study.tuning.answers import SourceImages, TargetImages
 from study.tuning.stored_answers import ValidationImages

@@ -10,7 +10,7 @@ from fer.config import AdaptationConfig
 from fer.runtime import make_runtime
 from study.execution.study_baseline import fused_networks, reopen_baseline
 from study.inputs import base_config, reopen_dataset
-from study.options import INTERPOLATION_POINTS, cache_folder
+from study.options import INTERPOLATION_POINTS, cache_folder, is_on
 from study.record import StudyRecord
 from study.tuning.plan import SearchPlan
 
@@ -90,8 +90,8 @@ def open_trial_context(record: StudyRecord, args: argparse.Namespace) -> TrialCo
         base=base_config(record),
         seed=options["seed"],
         folder=Path(args.out) / record.name,
-        early_stop=options["early_stop"] == "on",
-        interpolation_points=INTERPOLATION_POINTS if options["interpolate"] == "on" else (),
+        early_stop=is_on(options["early_stop"]),
+        interpolation_points=INTERPOLATION_POINTS if is_on(options["interpolate"]) else (),
         shares_device=getattr(args, "beside", False),
         plan=SearchPlan.of(record),
     )

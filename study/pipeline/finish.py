@@ -16,7 +16,7 @@ from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.confirmation.runner import ConfirmationOptions, run_confirmation
 from study.execution.progress import Progress
 from study.fronts import front_table
-from study.options import DEFAULT_TRACKING, StudyOptions
+from study.options import StudyOptions
 from study.pipeline.running_study import RunningStudy
 from study.record import section
 from study.redaction import hide_secrets
@@ -25,6 +25,7 @@ from study.reporting.terminal import describe_outcome, for_terminal, front_rich_
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
 from study.storage.slots import DELETED, ENDED, PARTS, RACE_ENDED
+from study.training_options import DEFAULT_TRACKING
 from study.trial_attributes import TrialAttributes
 from study.trials import model_file
 from study.tuning.expected_table import expected_table

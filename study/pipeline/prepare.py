@@ -16,9 +16,10 @@ from fer.files import holding_lock
 from study.execution.progress import Progress
 from study.inputs import OuterPart, budget_epochs, dataset_record, note_copies, prepare_dataset
 from study.machine import hardware, required_device, versions
-from study.options import DEFAULT_RACE, DEFAULT_RUNGS, StudyOptions
+from study.options import StudyOptions
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
+from study.search_options import DEFAULT_RACE, DEFAULT_RUNGS
 from study.stored_values import encodable
 
 SOURCE_SEED = 0

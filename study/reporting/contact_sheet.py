@@ -42,6 +42,6 @@ def draw_contact_sheet(dataset: Dataset, place: Path) -> None:
     axes.set_xticks([])
     axes.set_yticks([size * (row + 0.5) for row in range(len(EXPRESSIONS))], EXPRESSIONS)
     axes.spines[:].set_visible(False)
-    place.parent.mkdir(parents=True, exist_ok=True)
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # faces, as in the cache
     with replacing(place) as partial:
         figure.savefig(partial, format="png")

@@ -46,7 +46,7 @@ OBSTACLE = "Why is no network recommended?"
 
 RUNGS = (
     "Early stopping compares trials before their end. Near 1, the order there was the order at the end; near 0, it "
-    "said nothing about the end, and --early-stop off is worth a try."
+    "said nothing about the end, and --no-early-stop is worth a try."
 )
 INSIDE = (
     "One training of each point, without intervals: differences of a few points may be noise. Near 1, a layer's "

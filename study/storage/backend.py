@@ -12,7 +12,7 @@ from filelock import FileLock
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.trial import FrozenTrial
 
-from fer.errors import InputError
+from fer.errors import InputError, did_you_mean
 from study.arguments import check_storage, check_study_name
 from study.redaction import hide_secrets
 from study.storage.journal import JOURNAL, Journal, damaged_journal
@@ -148,14 +148,22 @@ def load_study(name: str, out: Path, storage: str | None, patience: float = 0.0)
     """
     check_study_name(name)
     folder = out / name
-    fix = "Start it with python -m study.run, or name the storage and --out it was started with."
     if storage is None and not (folder / JOURNAL).exists():
         names = sorted(path.parent.name for path in out.glob(f"*/{JOURNAL}"))
-        raise InputError("a study must exist", f"{name!r} in {out}/, which has {', '.join(names) or 'none'}", fix)
+        raise _missing_study(name, f"{out}/", names)
+    opened = open_storage(storage, folder, patience)
     try:
-        return optuna.load_study(study_name=name, storage=open_storage(storage, folder, patience))
+        return optuna.load_study(study_name=name, storage=opened)
     except KeyError:
-        raise InputError("a study must exist", f"{name!r} in {hide_secrets(storage or str(folder))}", fix) from None
+        names = sorted(study.study_name for study in opened.get_all_studies())
+        raise _missing_study(name, hide_secrets(storage or str(folder)), names) from None
+
+
+def _missing_study(name: str, place: str, names: list[str]) -> InputError:
+    """Returns the error of a study that is not in a place, given the names of those that are there."""
+    fix = "Start it with python -m study.run, or name the storage and --out it was started with."
+    value = f"{name!r} in {place}, which has {', '.join(names) or 'none'}"
+    return InputError("a study must exist", value, f"{did_you_mean(name, names)}{fix}")
 
 
 def trials_of(study: optuna.Study) -> list[FrozenTrial]:

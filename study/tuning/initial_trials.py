@@ -21,7 +21,7 @@ from optuna.trial import FixedTrial
 
 from fer.adaptation.methods import LIBRARY, ON_REQUEST
 from fer.config import AdaptationConfig
-from fer.errors import InputError
+from fer.errors import InputError, did_you_mean
 from search_spaces import SPACES
 from search_spaces.initial_trials import InitialTrial
 from study.fronts import front_table
@@ -159,16 +159,16 @@ def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> Initia
     unused = [name for name in given if name not in trial.used]
     if unused:
         raise InputError(
-            f"--try names knobs of the space {space}; with these it asks for {', '.join(trial.params)}",
+            f"--try names hyperparameters of the space {space}; with these it asks for {', '.join(trial.params)}",
             ", ".join(unused),
-            "Correct the name, or switch on what it belongs to.",
+            f"{did_you_mean(unused[0], trial.params)}Correct the name, or switch on what it belongs to.",
         )
     return InitialTrial(trial.fixed | trial.decisions(), attributes)
 
 
 def _parse_pairs(text: str) -> dict[str, str]:
     """Returns the pairs of "NAME=VALUE,NAME=VALUE" as text."""
-    rule = "--try is KNOB=VALUE,KNOB=VALUE, each knob once"
+    rule = "--try is NAME=VALUE,NAME=VALUE, each hyperparameter once"
     fix = "Try strategy=FU,lr=1e-3."
     given: dict[str, str] = {}
     for part in text.split(","):
@@ -204,7 +204,7 @@ def _parameters_of(
     parameters = None if name in ON_REQUEST else SPACES[space].method_as_parameters(name, base)
     if parameters is None and changed:
         raise InputError(
-            f"--try: {name} is no point of the space {space}, so no knob of it can be changed",
+            f"--try: {name} is no point of the space {space}, so no hyperparameter of it can be changed",
             text,
             f"Give strategy={name} alone.",
         )

@@ -8,8 +8,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fer.errors import InputError
 from study.machine import OUT_OF_MEMORY
-from study.options import SAMPLERS
 from study.record import StudyRecord
+from study.search_options import SAMPLERS
 from study.storage.optuna_private import StudyView
 from study.storage.slots import has_diverged, is_lost, is_of_search, rung_of, slot_of
 from study.trial_attributes import TrialAttributes
@@ -158,7 +158,7 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     """Returns the sampler of a name on the command line.
 
     Args:
-        name: One of `study.options.SAMPLERS`.
+        name: One of `study.search_options.SAMPLERS`.
         seed: The seed of all that the sampler draws.
     """
     seed %= 2**32

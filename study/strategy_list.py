@@ -1,0 +1,44 @@
+"""What `study.run --list-strategies` prints. Light to import: `--help` must answer at once."""
+
+import textwrap
+from collections.abc import Mapping
+
+from fer.adaptation.methods import LIBRARY, ON_REQUEST, STRATEGIES, Method
+from study.command_parser import WIDTH
+
+FREE_FINE_TUNING = "FT"
+"""What the search calls fine-tuning above a frozen prefix of its choice; it is no named method."""
+
+_NAME_COLUMN = 14
+
+
+def format_strategies() -> str:
+    """Returns the named methods with what each trains, sets and comes from, in lines of a terminal's width."""
+    literature = {name: method for name, method in LIBRARY.items() if name not in {*STRATEGIES, *ON_REQUEST}}
+    parts = [
+        "The paper's strategies, which a study tries first:",
+        _format_methods(STRATEGIES),
+        "\nWhat the search tries beside them, with every number of frozen layers:",
+        _format_row(FREE_FINE_TUNING, "fine-tuning: the layers above any number of frozen layers"),
+        "\nMethods of the literature, which --space full tries as well:",
+        _format_methods(literature),
+        "\nTried where a --try asks for it:",
+        _format_methods(ON_REQUEST),
+    ]
+    return "\n".join(parts)
+
+
+def _format_methods(methods: Mapping[str, Method]) -> str:
+    """Returns for each method what it does and comes from, and below it the hyperparameters that it sets."""
+    rows = []
+    for name, method in methods.items():
+        settings = ", ".join(f"{hyperparameter} {value}" for hyperparameter, value in method.settings.items())
+        rows += [_format_row(name, str(method)), _format_row("", settings)]
+    return "\n".join(rows)
+
+
+def _format_row(name: str, text: str) -> str:
+    """Returns a text beside a name, wrapped below itself."""
+    return textwrap.fill(
+        text, WIDTH - 1, initial_indent=f"  {name:{_NAME_COLUMN - 2}}", subsequent_indent=" " * _NAME_COLUMN
+    )
