@@ -13,7 +13,7 @@ from study.fronts import hypervolume_over_trials
 from study.record import hide_secrets
 from study.tracking import mlflow_run, payloads
 from study.trials import finished_trials, trials_table
-from tracked import children, parents
+from tracked import baselines, children, parents
 
 
 def test_a_study_is_a_parent_with_a_child_per_counted_trial(study_run, info):
@@ -24,7 +24,14 @@ def test_a_study_is_a_parent_with_a_child_per_counted_trial(study_run, info):
     (parent,) = parents(study_run, info)
     assert parent.info.run_id == study_run.parent and parent.info.run_name == info["name"]
     assert parent.data.tags["synthetic"] == "true" and parent.data.params["sampler"] == "tpe"
-    assert parent.data.metrics["baseline/source_val"] == 0.61
+
+    # The baseline has a run of its own, and the study's run none of its figures.
+    (baseline,) = baselines(study_run, info)
+    assert baseline.info.run_name == "baseline" and baseline.info.status == "FINISHED"
+    assert baseline.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert baseline.data.metrics["source_val"] == 0.61 and baseline.data.metrics["source_uar"] == 0.58
+    assert baseline.data.params["digest"] == "abc"
+    assert not [name for name in parent.data.metrics if "source" in name]
 
     inputs = {d.tags[0].value: (d.dataset.name, d.dataset.digest) for d in parent.inputs.dataset_inputs}
     assert inputs == {"source": ("fer2013", "0123456789abcdef"), "target": ("tfeid", "fedcba9876543210")}
@@ -111,7 +118,8 @@ def test_a_parent_left_without_its_description_is_given_it(study_run, store, inf
     assert fresh.sync(info, made_trials(1), set()) == 1
 
     (parent,) = parents(study_run, info)
-    assert parent.data.params["sampler"] == "tpe" and parent.data.metrics["baseline/source_val"] == 0.61
+    (baseline,) = baselines(study_run, info)
+    assert parent.data.params["sampler"] == "tpe" and baseline.data.metrics["source_val"] == 0.61
     assert len(parent.inputs.dataset_inputs) == 2 and not [tag for tag in parent.data.tags if tag.startswith("now.")]
 
 
@@ -137,7 +145,7 @@ def test_finish_adds_exports_and_hypervolume_once(study_run, info, tmp_path):
     assert parent.info.status == "FINISHED"
 
     found = {artifact.path for artifact in study_run.client.list_artifacts(parent.info.run_id)}
-    assert found == {"pareto.png", "pareto.html", "report.html", "trials.csv"}
+    assert found == {"pareto.png", "pareto.html", "report.html", "trials.csv", "front.json"}
 
     history = study_run.client.get_metric_history(parent.info.run_id, "hypervolume")
     assert [m.value for m in history] == hypervolume_over_trials(trials_table(trials)).tolist()

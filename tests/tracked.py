@@ -40,3 +40,8 @@ def children(study_run: MlflowRun, info: dict) -> list["Run"]:
 def parents(study_run: MlflowRun, info: dict) -> list["Run"]:
     query = f"tags.study_id = '{info['id']}' and tags.role = 'study'"
     return study_run.client.search_runs([study_run.experiment], query)
+
+
+def baselines(study_run: MlflowRun, info: dict) -> list["Run"]:
+    query = f"tags.study_id = '{info['id']}' and tags.role = 'baseline'"
+    return study_run.client.search_runs([study_run.experiment], query)
