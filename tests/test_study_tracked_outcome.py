@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -16,7 +17,7 @@ from study.tracking import mlflow_run, outcome, payloads
 from study.tracking.description import describe_start, describe_study
 from study.tracking.pages import describe_pages, page_of_experiment
 from study.trials import trials_table
-from tracked import baselines, children, parents
+from tracked import baselines, children, confirmed_front, parents, runs_of
 
 
 def own_tags(study_run, info):
@@ -80,7 +81,7 @@ def test_a_study_that_recommends_nothing_any_more_forgets_its_figures():
 
 
 def test_after_a_confirmation_the_recommended_networks_test_figures_are_metrics(study_run, tmp_path):
-    info, trials = made_confirmed()
+    info, trials = confirmed_front()
     info = info | {"id": "tested", "name": "tested"}
     assert study_run.finish(info, trials, set(), tmp_path)
 
@@ -97,11 +98,13 @@ def test_after_a_confirmation_the_recommended_networks_test_figures_are_metrics(
 
 
 def test_everything_again_changes_nothing(study_run, store, tmp_path):
-    info, trials = made_answered()
+    info, trials = confirmed_front()
     info = info | {"id": "again", "name": "again"}
 
     def everything():
-        runs = [*parents(study_run, info), *baselines(study_run, info), *children(study_run, info)]
+        runs = [
+            run for role in ("study", "baseline", "confirmation", "trial") for run in runs_of(study_run, info, role)
+        ]
         histories = [
             len(study_run.client.get_metric_history(runs[0].info.run_id, name)) for name in runs[0].data.metrics
         ]
@@ -272,14 +275,19 @@ def test_a_fronts_table_begins_with_what_a_network_is_and_reaches(make):
     assert table["network"][0].startswith(f"trial {front['trial'][0]} ({front['strategy'][0]})")
 
 
-def test_mlflow_shows_the_front_as_a_table(study_run, tmp_path):
-    info, trials = made_answered()
-    info = info | {"id": "as-table", "name": "as-table"}
+def test_mlflow_shows_the_front_as_a_table(study_run, info, tmp_path):
+    trials = made_trials(6)
     assert all(study_run.finish(info, trials, set(), tmp_path) for _ in range(2))
 
     (parent,) = parents(study_run, info)
-    shown = study_run.client.load_table(study_run.experiment, "front.json", run_ids=[parent.info.run_id])
+    shown = json.loads(artifact_of(study_run, parent.info.run_id, "front.json").read_text())
 
-    _, _, _, front = found_of(info, trials)
-    assert shown["model"].tolist() == front["model"].tolist()  # each network once
+    front = front_table(trials_table(trials))
+    models = [row[shown["columns"].index("model")] for row in shown["data"]]
+    assert models == front["model"].tolist()  # each network once
     assert json.loads(parent.data.tags[mlflow_client.LISTED_TABLES]) == [{"path": "front.json", "type": "table"}]
+
+
+def artifact_of(study_run, run, name):
+    """Returns the path of an artifact of a run."""
+    return Path(study_run.client.download_artifacts(run, name))

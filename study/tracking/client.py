@@ -125,32 +125,27 @@ def describe_parent(client: "MlflowClient", run: str, record: StudyRecord) -> No
     log_values(client, run, payloads.study_params(record))
 
 
-def add_baseline(client: "MlflowClient", experiment: str, parent: str, record: StudyRecord) -> None:
-    """Gives the baseline a run of its own beside those of the trials, where it has none that is whole.
+def log_child(client: "MlflowClient", experiment: str, parent: str, child: payloads.Child) -> None:
+    """Gives the study a child run that is no trial's, or completes it; again it adds nothing twice.
 
     Args:
         client: MLflow's.
         experiment: The id of the experiment.
         parent: The id of the study's run.
-        record: The study's record.
+        child: What the run holds.
     """
-    metrics = payloads.baseline_metrics(record)
-    if not metrics:
-        return
-    query = f"tags.mlflow.parentRunId = '{parent}' and tags.role = 'baseline'"
+    query = f"tags.mlflow.parentRunId = '{parent}' and tags.role = '{child.name}'"
     runs = client.search_runs([experiment], query, max_results=1)
-    if runs and runs[0].info.status in payloads.ENDED:
-        return
-
-    start = payloads.created_ms(record) or 0
     if runs:
-        run = runs[0]  # an earlier call was cut off within it
+        run = runs[0]
     else:
-        tags = payloads.baseline_tags(record, parent)
-        run = client.create_run(experiment, start_time=start, tags=tags, run_name=payloads.BASELINE_NAME)
-    log_values(client, run.info.run_id, payloads.baseline_params(record), metrics)
-    seconds = record.baseline.seconds or 0
-    client.set_terminated(run.info.run_id, "FINISHED", start + round(1000 * seconds))
+        run = client.create_run(experiment, start_time=child.start, tags=child.tags, run_name=child.name)
+
+    # The end comes last, so that a run which has it has all.
+    is_whole = run.info.status in payloads.ENDED and run.info.end_time == child.end
+    if not is_whole:
+        log_values(client, run.info.run_id, child.params, child.metrics)
+        client.set_terminated(run.info.run_id, "FINISHED", child.end)
 
 
 def change_tags(client: "MlflowClient", run: "Run", wanted: Mapping[str, str], unwanted: Iterable[str] = ()) -> None:

@@ -246,11 +246,13 @@ class MlflowRun:
         table, summary = read_search(record, trials)
         front = front_table(table)
         parent = client.get_run(run)
-        metrics = outcome.search_metrics(table, record, summary)
+        metrics = outcome.recommended_metrics(table, front, record, summary, parent.data.metrics)
         metrics += outcome.front_metrics(table, front, record)
-        metrics += outcome.recommended_metrics(table, front, record, summary, parent.data.metrics)
-        metrics += outcome.confirmed_metrics(record)
+        metrics += outcome.search_metrics(table, record, summary)
         mlflow_client.log_values(client, run, metrics=metrics)
+        confirmation = outcome.confirmation_run(record, run)
+        if confirmation is not None:
+            mlflow_client.log_child(client, self.experiment, run, confirmation)
         self._tag_trials(record, trials, front)
         if not front.empty:
             shown = table_of_front(front, record)
@@ -313,7 +315,9 @@ class MlflowRun:
         else:
             run = self._create_parent(record)
             mlflow_client.describe_parent(client, run, record)
-        mlflow_client.add_baseline(client, self.experiment, run, record)
+        baseline = payloads.baseline_run(record, run)
+        if baseline is not None:
+            mlflow_client.log_child(client, self.experiment, run, baseline)
 
         # Its children, of which those that ended are complete.
         children = dict(mlflow_client.search_children(client, self.experiment, run))

@@ -13,7 +13,7 @@ from study.record import DOMAINS, StudyRecord
 from study.reporting.expectations import has_expectations, name_row
 from study.search.summary import SearchSummary
 from study.stored_results import Row
-from study.tracking.payloads import Metric, as_metrics, as_tags, created_ms, milliseconds
+from study.tracking.payloads import Child, Metric, as_metrics, as_tags, child_tags, created_ms, milliseconds
 from study.trial_attributes import TrialAttributes
 from study.trials import STATES, hypervolume_reference, model_file
 
@@ -272,15 +272,35 @@ def _find_parts(model: str, trials: Iterable["FrozenTrial"]) -> list[int]:
 # The confirmation.
 
 
+def confirmation_run(record: StudyRecord, parent: str) -> Child | None:
+    """Returns the run of the study's confirmation; None before that.
+
+    Args:
+        record: The study's record.
+        parent: The id of the study's run.
+    """
+    metrics = confirmed_metrics(record)
+    if not metrics:
+        return None
+    finished = milliseconds(record.confirmation.get("finished")) or 0
+    opened = milliseconds(record.confirmation.get("opened")) or finished
+    note = (
+        "What test images, evaluated once, say of the front's networks and of the named strategies, each trained again "
+        "with several seeds. The study's run has the figures of the recommended network as `tested_…`."
+    )
+    tags = child_tags(record, parent, "confirmation", note)
+    return Child("confirmation", tags, {}, metrics, opened, finished)
+
+
 def confirmed_metrics(record: StudyRecord) -> list[Metric]:
-    """Returns what was confirmed as metrics of the study's run, `confirmed/<point>/<metric>`; nothing before that."""
+    """Returns what was confirmed as metrics of the confirmation's run, `<point>/<metric>`; nothing before that."""
     finished = milliseconds(record.confirmation.get("finished"))
     if finished is None:
         return []
     metrics = []
     for point in record.results.points:
         place = "" if point["alpha"] == "1" else f" at {point['alpha']}"
-        network = f"confirmed/{point['name']}{place}"
+        network = f"{point['name']}{place}"
         figures = {f"{network}/{name}": value for name, value in point.items() if isinstance(value, float)}
         metrics += as_metrics(figures, finished)
     return metrics

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,6 @@ ENDED = frozenset(STATUS.values())
 """MLflow's states of a run that has ended."""
 NOTE = "mlflow.note.content"
 """The tag that MLflow shows as the description, in Markdown, of a run or an experiment."""
-BASELINE_NAME = "baseline"
-"""The name of the baseline's run."""
 TAGGED_ATTRIBUTES = ("strategy", "rung", "fold", "repeat", "reason", "worker", "seed", "twin_of", "copy_of")
 """What a trial's run has as tags."""
 
@@ -119,25 +118,63 @@ def _flat(value: object) -> str:
     return json.dumps(shown, default=str) if isinstance(shown, dict | list) else str(shown)
 
 
-# The baseline.
+# Child runs of the study that are no trials'.
 
 
-def baseline_tags(record: StudyRecord, parent: str) -> dict[str, str]:
-    """Returns the tags of the baseline's run.
+@dataclass(frozen=True)
+class Child:
+    """A child run of the study that is no trial's.
+
+    Attributes:
+        name: The name, by which the run is found again: it is its role as well.
+        tags: Its tags.
+        params: Its parameters.
+        metrics: Its metrics.
+        start: When it began, in ms.
+        end: When it ended, in ms.
+    """
+
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: list[Metric]
+    start: int
+    end: int
+
+
+def child_tags(record: StudyRecord, parent: str, name: str, note: str) -> dict[str, str]:
+    """Returns the tags of a child run that is no trial's.
+
+    Args:
+        record: The study's record.
+        parent: The id of the study's run.
+        name: Of the child run.
+        note: Its description.
+    """
+    return as_tags({"mlflow.parentRunId": parent, "role": name, NOTE: note} | _shared_tags(record))
+
+
+def baseline_run(record: StudyRecord, parent: str) -> Child | None:
+    """Returns the run of the baseline; None where the record has no figure of it.
 
     Args:
         record: The study's record.
         parent: The id of the study's run.
     """
-    about = "The network that every trial adapts, as it is before any adaptation. It was not chosen among others."
-    tags = {"mlflow.parentRunId": parent, "role": "baseline", NOTE: about} | _shared_tags(record)
-    return as_tags(tags)
-
-
-def baseline_params(record: StudyRecord) -> dict[str, str]:
-    """Returns the parameters of the baseline's run: where its weights are, and what it was trained on and with."""
+    metrics = baseline_metrics(record)
+    if not metrics:
+        return None
+    note = "The network that every trial adapts, as it is before any adaptation. It was not chosen among others."
     entries = record.baseline.to_json()
-    return _params({name: value for name, value in entries.items() if isinstance(value, str)})
+    start = created_ms(record) or 0
+    return Child(
+        name="baseline",
+        tags=child_tags(record, parent, "baseline", note),
+        params=_params({name: value for name, value in entries.items() if isinstance(value, str)}),
+        metrics=metrics,
+        start=start,
+        end=start + round(1000 * (record.baseline.seconds or 0)),
+    )
 
 
 def baseline_metrics(record: StudyRecord) -> list[Metric]:
