@@ -140,7 +140,8 @@ def test_the_fronts_picture_is_drawn(site, tab):
 
 
 def test_the_registry_has_the_aliases(site, tab):
-    address, *_ = site
+    address, _, parent, _ = site
     tab.goto(f"{address}/models/faces")
-    for alias in ("best-retention", "best-target", "knee"):
+    has_recommended = not parent.data.tags["recommended_network"].startswith("none")
+    for alias in ("best-retention", "best-target", *(["recommended"] if has_recommended else [])):
         shows(tab, alias)
