@@ -12,7 +12,7 @@ import study.tracking.models
 from fer.model.weights import save_network
 from fer.predict import predict_images
 from hostile import flipped
-from made_study import made_info, made_study, made_trial, made_trials
+from made_study import FAILED, STOPPED, made_info, made_study, made_trial, made_trials
 from recorder import Recorder, raising
 from study.execution.progress import Progress
 from study.fronts import front_table
@@ -126,14 +126,16 @@ def test_a_model_has_its_own_trials_parameters_and_its_own_networks_metrics(stud
         for number, (pair, rate) in enumerate(zip([(0.6, 0.3), (0.3, 0.5)], rates, strict=True))
     ]
     trials[0].user_attrs["measures"] |= {"source_val/0.50": 0.61, "target_val/0.50": 0.25}
-    handed_over = made_trial(2, handed_over=[[0.5, 0.0]], recipe_of=0, parts=[0, 1], fold=-1)
+    handed_over = made_trial(2, STOPPED, handed_over=[[0.5, 0.0]], recipe_of=0, parts=[0, 1], fold=-1)
+    alone = made_trial(3, STOPPED, handed_over=[[1.0, 0.0]], recipe_of=1, parts=[1], fold=-1)
+    lost = made_trial(4, FAILED, handed_over=[[1.0, 0.0]], recipe_of=0, parts=[0, 1], fold=-1)
     networks = {model_file(0, 0.5): (0, 0.61, 50), model_file(0): (0, 0.6, 100), model_file(1): (1, 0.3, 100)}
     for model in networks:
         save_network(baseline.network, tmp_path / model, {"width": str(baseline.width)})
     study_run.sync(info, trials, set())
     before = {run.data.tags["trial"]: run for run in children(study_run, info)}
 
-    assert study_run.log_models(info, [*trials, handed_over], tmp_path, None)
+    assert study_run.log_models(info, [*trials, handed_over, alone, lost], tmp_path, None)
 
     # Each model comes from its trial's run.
     found = find_models(study_run, info)

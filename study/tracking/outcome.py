@@ -243,7 +243,7 @@ def network_metrics(network: "pd.Series", record: StudyRecord, at: int) -> list[
 
 
 def network_tags(network: "pd.Series", trials: Iterable["FrozenTrial"]) -> dict[str, str]:
-    """Returns what an MLflow model of a network is told by, and by which trials' networks it is the average of.
+    """Returns what an MLflow model of a network is told by, and of which trials' networks it is the average.
 
     Args:
         network: A row of `study.fronts.front_table`.
@@ -251,17 +251,21 @@ def network_tags(network: "pd.Series", trials: Iterable["FrozenTrial"]) -> dict[
     """
     tags = {"network": name_row(network), "trial": network["trial"], "strategy": network["strategy"]}
     parts = _find_parts(network["model"], trials)
-    if parts:
+    if len(parts) > 1:
         tags["averaged_of_trials"] = ", ".join(str(number) for number in parts)
     return as_tags(tags)
 
 
 def _find_parts(model: str, trials: Iterable["FrozenTrial"]) -> list[int]:
-    """Returns the trials whose networks' weights a file averages, by the last trial that made it; else nothing."""
+    """Returns the trials whose networks' weights a file averages, by the last trial that made it; else nothing.
+
+    A trial that makes networks to hand over reaches no objectives, so it ends as if it had been stopped.
+    """
     parts: list[int] = []
     for trial in trials:
         attributes = TrialAttributes.of(trial)
-        if trial.state.name != "COMPLETE" or attributes.recipe_of is None:
+        has_made_it = trial.state.name in ("COMPLETE", "PRUNED")
+        if not has_made_it or attributes.recipe_of is None:
             continue
         files = [model_file(attributes.recipe_of, *point) for point in attributes.handed_over or []]
         if model in files:
