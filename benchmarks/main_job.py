@@ -26,7 +26,7 @@ import psutil
 
 from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
 from study.machine import hardware, versions
-from study.tracking.models import model_name
+from study.tracking.models import FILE
 from study.trials import OBJECTIVES
 
 RESULTS = Path(__file__).parent / "results" / "main_job.json"
@@ -220,7 +220,7 @@ def mlflow_figures(folder: Path, trials: Path) -> dict[str, float]:
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     runs = client.search_runs(experiments, max_results=5000)
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    children = [run for run in runs if run.data.tags.get("role") == "trial"]
 
     # Both objectives of every trial, here and there.
     table = pd.read_csv(trials).set_index("number")[OBJECTIVES]
@@ -234,10 +234,10 @@ def mlflow_figures(folder: Path, trials: Path) -> dict[str, float]:
 
     # The front's networks.
     front = pd.read_csv(trials.with_name("front.csv"))["model"]
-    logged = {name for run in parents for name in run.data.tags}
+    logged = {model.tags.get(FILE) for model in client.search_logged_models(experiments)}
     return {
         "mlflow_parents": len(parents),
-        "mlflow_networks_missing": sum(f"model.{model_name(model)}" not in logged for model in front),
+        "mlflow_networks_missing": sum(model not in logged for model in front),
         "mlflow_children": len(children),
         "mlflow_children_missing": len(table) - len(children),
         "mlflow_children_unlike_trials_csv": int(unlike.sum()),

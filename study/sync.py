@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--register",
         metavar="NAME",
-        help="put them in MLflow's registry, with the aliases best-retention, best-target and knee (default: do not)",
+        help="put them in MLflow's registry, with the aliases recommended, best-retention and best-target",
     )
     # What the parent of a study tells the process that logs its networks: the parent adds the rest itself.
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)

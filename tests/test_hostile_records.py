@@ -15,7 +15,7 @@ from hostile import MISSING, ODD, changed, mark_slow_but_every, nested, odd_case
 from made_study import made_confirmed, made_info, made_trials, rich_info, whole_record
 from study import reading_record
 from study.record import DOMAINS, StudyRecord
-from study.tracking import payloads
+from study.tracking import outcome, payloads
 
 
 def record_cases(every: int) -> list[Any]:
@@ -45,7 +45,7 @@ def test_an_odd_record_is_reported_without_what_is_odd(path, value, export_to):
     told = [*payloads.study_tags(record).values(), *payloads.study_params(record).values()]
     assert "\n".join(told).encode()
     assert all(isinstance(value, float) for _, value, *_ in payloads.baseline_metrics(record))
-    assert all(math.isfinite(value) for _, value, *_ in payloads.confirmed_metrics(record))
+    assert all(math.isfinite(value) for _, value, *_ in outcome.confirmed_metrics(record))
     assert all("\n".join(fields.values()).encode() for _, fields in payloads.datasets(record))
 
 

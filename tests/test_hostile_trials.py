@@ -20,7 +20,7 @@ from study.record import StudyRecord
 from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.trial_details import collect_trial_details
 from study.storage.slots import slot_owners
-from study.tracking import payloads
+from study.tracking import outcome, payloads
 from study.trials import objective_vectors, read_counted_trials, trials_table
 from study.tuning.early_stopping import vectors_at_rung
 
@@ -65,7 +65,7 @@ def assert_all_is_written(table: pd.DataFrame, kept: list[FrozenTrial]) -> None:
     assert json.dumps(collect_trial_details(record, table, kept), allow_nan=False).encode()
     assert render_markdown(record, table, list_tables(record, table, None)).encode()
     assert hypervolume_over_trials(table).max() <= 1
-    assert payloads.search_metrics(table, record)
+    assert outcome.search_metrics(table, record)
     for trial in kept:
         if trial.state.name == "COMPLETE":
             assert all(len(vector) == 2 for vector in objective_vectors(trial))

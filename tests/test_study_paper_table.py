@@ -10,7 +10,7 @@ from made_study import made_info, made_trial, paper_trials
 from pages import report_of
 from study.fronts import front_table
 from study.record import StudyRecord
-from study.reporting import exported_files, paper_table, terminal
+from study.reporting import front_file, paper_table, terminal
 from study.trials import trials_table
 
 
@@ -117,7 +117,7 @@ def test_a_confirmed_paper_table_shows_intervals_and_differences_from_the_publis
 def test_a_front_of_which_no_point_was_confirmed_keeps_its_rows():
     front = front_table(trials_table(paper_trials()))
 
-    confirmed = exported_files.confirmed_front(front, StudyRecord.from_json(confirmed_info("paper")))
+    confirmed = front_file.add_test_accuracies(front, StudyRecord.from_json(confirmed_info("paper")))
 
     assert confirmed["model"].tolist() == front["model"].tolist()
     assert confirmed["target_test"].isna().all()

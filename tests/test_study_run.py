@@ -104,10 +104,12 @@ def test_mlflow_holds_the_parent_and_every_trial(finished_study):
     runs = client.search_runs(ids, max_results=1000)
 
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    below = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    children = [run for run in below if run.data.tags["role"] == "trial"]
+    assert [run.info.run_name for run in below if run not in children] == ["baseline"]
     assert len(parents) == 1
     assert len(children) == TRIALS
-    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+    assert {run.data.tags["mlflow.parentRunId"] for run in below} == {parents[0].info.run_id}
 
     expected = trials_of(folder).sort_values(objectives)[objectives].to_numpy()
     tracked = sorted([run.data.metrics[name] for name in objectives] for run in children)

@@ -41,7 +41,8 @@ from study.reporting.tables import build_front_table, to_latex
 from study.reporting.terminal import describe_outcome, front_rich_table
 from study.reporting.trial_details import collect_trial_details
 from study.stored_results import Row
-from study.tracking import models, payloads
+from study.tracking import models, outcome
+from study.tracking.description import describe_study
 from study.trials import counted_trials, trials_table
 from study.tuning.plan import SearchPlan
 from study.tuning.race_course import RaceEnd, RaceState, find_race_course
@@ -344,9 +345,13 @@ def test_no_reader_of_a_front_needs_a_recommendation(tmp_path):
     assert "→" not in text_of_terminal(record, table)
     assert describe_outcome(record, table, summary)[0].startswith("no network is recommended. No network that keeps")
     assert set(models.aliases(front)) == {"best-retention", "best-target"}
-    tags = payloads.recommendation_tags(table, summary)
-    assert tags["recommended"].startswith("none: no network that keeps enough")
-    assert not [name for name, *_ in payloads.search_metrics(table, record, summary) if name.startswith("recommended")]
+    tags = outcome.recommendation_tags(front, summary)
+    assert tags["recommended_network"].startswith("none: no network that keeps enough")
+    assert tags["recommended_trial"] == tags["recommended_file"] == "none"
+    assert not outcome.recommended_metrics(table, front, record, summary, {})
+    assert "**No network is recommended.** No network that keeps" in describe_study(
+        record, table, summary, tmp_path, None
+    )
 
 
 def test_after_a_confirmation_test_figures_are_told():
@@ -571,12 +576,27 @@ def test_the_parent_has_the_recommended_networks_figures_and_each_trial_its_plac
     # The study's run.
     (parent,) = parents(study_run, info)
     metrics = parent.data.metrics
-    for name in ("source_val", "target_val", "source_lower", "target_upper", "probability", "observed_target_val"):
-        assert metrics[f"recommended/{name}"] == pytest.approx(network[name])
+    record = StudyRecord.from_json(info)
+    gain = summary.recommended.gains["target"]
+    expected = {
+        "source": network["source_val"],
+        "target": network["target_val"],
+        "source_lower": network["source_lower"],
+        "target_upper": network["target_upper"],
+        "kept": network["source_val"] / record.baseline.source_val,
+        "gain": gain.mean,
+        "gain_lower": gain.lower,
+        "gain_upper": gain.upper,
+        "keeps_enough": summary.recommended.kept,
+        "on_front": network["probability"],
+    }
+    for name, value in expected.items():
+        assert metrics[f"recommended_{name}"] == pytest.approx(value)
     assert metrics["hypervolume"] == pytest.approx(summary.hypervolume)
     assert metrics["optimism"] == pytest.approx(summary.optimism)
-    assert parent.data.tags["recommended"] == network["model"]
-    assert parent.data.tags["recommended.trial"] == str(network["trial"])
+    assert parent.data.tags["recommended_file"] == network["model"]
+    assert parent.data.tags["recommended_trial"] == str(network["trial"])
+    assert parent.data.tags["recommended_strategy"] == network["strategy"]
     history = study_run.client.get_metric_history(parent.info.run_id, "race/undecided")
     assert [point.value for point in history] == [state.undecided for state in summary.race.states]
 
@@ -589,6 +609,7 @@ def test_the_parent_has_the_recommended_networks_figures_and_each_trial_its_plac
         assert [tags[name] for name in ("rung", "fold", "repeat")] == [
             str(attributes[name]) for name in ("rung", "fold", "repeat")
         ]
+        assert tags["configuration"] == str(attributes["slot"])
         assert tags["race"] == str("race" in attributes).lower()
 
 

@@ -1,19 +1,20 @@
 """A study in MLflow: a parent with a child per trial, whatever was lost, deleted or interrupted on the way."""
 
+import copy
 import time
 
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from made_study import FAILED, STOPPED, made_confirmed, made_study, made_trial, made_trials
+from made_study import FAILED, STOPPED, made_study, made_trial, made_trials
 from recorder import raising
 from study import sync
 from study.fronts import hypervolume_over_trials
 from study.record import hide_secrets
 from study.tracking import mlflow_run, payloads
 from study.trials import finished_trials, trials_table
-from tracked import children, parents
+from tracked import baselines, children, confirmed_front, parents, runs_of
 
 
 def test_a_study_is_a_parent_with_a_child_per_counted_trial(study_run, info):
@@ -24,7 +25,14 @@ def test_a_study_is_a_parent_with_a_child_per_counted_trial(study_run, info):
     (parent,) = parents(study_run, info)
     assert parent.info.run_id == study_run.parent and parent.info.run_name == info["name"]
     assert parent.data.tags["synthetic"] == "true" and parent.data.params["sampler"] == "tpe"
-    assert parent.data.metrics["baseline/source_val"] == 0.61
+
+    # The baseline has a run of its own, and the study's run none of its figures.
+    (baseline,) = baselines(study_run, info)
+    assert baseline.info.run_name == "baseline" and baseline.info.status == "FINISHED"
+    assert baseline.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert baseline.data.metrics["source_val"] == 0.61 and baseline.data.metrics["source_uar"] == 0.58
+    assert baseline.data.params["digest"] == "abc"
+    assert not [name for name in parent.data.metrics if "source" in name]
 
     inputs = {d.tags[0].value: (d.dataset.name, d.dataset.digest) for d in parent.inputs.dataset_inputs}
     assert inputs == {"source": ("fer2013", "0123456789abcdef"), "target": ("tfeid", "fedcba9876543210")}
@@ -111,7 +119,8 @@ def test_a_parent_left_without_its_description_is_given_it(study_run, store, inf
     assert fresh.sync(info, made_trials(1), set()) == 1
 
     (parent,) = parents(study_run, info)
-    assert parent.data.params["sampler"] == "tpe" and parent.data.metrics["baseline/source_val"] == 0.61
+    (baseline,) = baselines(study_run, info)
+    assert parent.data.params["sampler"] == "tpe" and baseline.data.metrics["source_val"] == 0.61
     assert len(parent.inputs.dataset_inputs) == 2 and not [tag for tag in parent.data.tags if tag.startswith("now.")]
 
 
@@ -137,7 +146,7 @@ def test_finish_adds_exports_and_hypervolume_once(study_run, info, tmp_path):
     assert parent.info.status == "FINISHED"
 
     found = {artifact.path for artifact in study_run.client.list_artifacts(parent.info.run_id)}
-    assert found == {"pareto.png", "pareto.html", "report.html", "trials.csv"}
+    assert found == {"pareto.png", "pareto.html", "report.html", "trials.csv", "front.json"}
 
     history = study_run.client.get_metric_history(parent.info.run_id, "hypervolume")
     assert [m.value for m in history] == hypervolume_over_trials(trials_table(trials)).tolist()
@@ -223,15 +232,33 @@ def test_sync_command_rebuilds_what_is_missing(study_run, tmp_path, capsys):
     assert sync.main(["made", "--tracking-uri", "none"]) == 2
 
 
-def test_confirmed_results_are_metrics_of_the_parent(study_run, tmp_path):
-    info, trials = made_confirmed()
+def test_confirmed_results_are_metrics_of_a_run_of_their_own(study_run, tmp_path):
+    info, trials = confirmed_front()
     info = info | {"id": "confirmed", "name": "confirmed"}
     (tmp_path / "trials.csv").write_text(trials_table(trials).to_csv(index=False))
     assert all(study_run.finish(info, trials, set(), tmp_path) for _ in range(2))
 
     (parent,) = parents(study_run, info)
+    (confirmation,) = runs_of(study_run, info, "confirmation")
+    assert confirmation.info.run_name == "confirmation" and confirmation.info.status == "FINISHED"
+    assert confirmation.data.tags["mlflow.parentRunId"] == parent.info.run_id
     for point in info["confirmation"]["results"]["points"]:
-        name = payloads.clean_key(f"confirmed/{point['name']}")
-        assert parent.data.metrics[f"{name}/target_test"] == point["target_test"]
-        assert parent.data.metrics[f"{name}/source_lower"] == point["source_lower"]
-    assert len(study_run.client.get_metric_history(parent.info.run_id, "confirmed/BL/target_test")) == 1
+        name = payloads.clean_key(point["name"])
+        assert confirmation.data.metrics[f"{name}/target_test"] == point["target_test"]
+        assert confirmation.data.metrics[f"{name}/source_lower"] == point["source_lower"]
+    assert len(study_run.client.get_metric_history(confirmation.info.run_id, "BL/target_test")) == 1
+    assert not [name for name in parent.data.metrics if name.endswith("target_test")]
+
+
+def test_a_second_confirmation_is_logged_over_the_first(study_run, tmp_path):
+    info, trials = confirmed_front()
+    info = info | {"id": "confirmed-again", "name": "confirmed-again"}
+    study_run.finish(info, trials, set(), tmp_path)
+    again = copy.deepcopy(info)
+    again["confirmation"]["finished"] = "2026-02-01T01:00:00+00:00"
+    again["confirmation"]["results"]["points"][0]["target_test"] = 0.123
+
+    study_run.finish(again, trials, set(), tmp_path)
+
+    (confirmation,) = runs_of(study_run, info, "confirmation")
+    assert confirmation.data.metrics["BL/target_test"] == 0.123

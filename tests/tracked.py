@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from made_study import made_info
+from made_study import made_confirmed, made_info
+from study.fronts import front_table
 from study.tracking import mlflow_run
 from study.tracking.mlflow_run import MlflowRun
+from study.trials import trials_table
 
 if TYPE_CHECKING:  # mlflow takes seconds, and most tests do without
     from mlflow.entities import Run
+    from optuna.trial import FrozenTrial
 
 
 @pytest.fixture(scope="session")
@@ -32,11 +35,26 @@ def info(request: pytest.FixtureRequest) -> dict:
     return made_info(id=f"id-{abs(hash(request.node.name))}", name=request.node.name)
 
 
-def children(study_run: MlflowRun, info: dict) -> list["Run"]:
-    query = f"tags.study_id = '{info['id']}' and tags.role = 'trial'"
+def runs_of(study_run: MlflowRun, info: dict, role: str) -> list["Run"]:
+    """Returns the runs of a study that have a role: study, trial, baseline, confirmation."""
+    query = f"tags.study_id = '{info['id']}' and tags.role = '{role}'"
     return study_run.client.search_runs([study_run.experiment], query)
+
+
+def children(study_run: MlflowRun, info: dict) -> list["Run"]:
+    return runs_of(study_run, info, "trial")
 
 
 def parents(study_run: MlflowRun, info: dict) -> list["Run"]:
-    query = f"tags.study_id = '{info['id']}' and tags.role = 'study'"
-    return study_run.client.search_runs([study_run.experiment], query)
+    return runs_of(study_run, info, "study")
+
+
+def baselines(study_run: MlflowRun, info: dict) -> list["Run"]:
+    return runs_of(study_run, info, "baseline")
+
+
+def confirmed_front() -> tuple[dict, list["FrozenTrial"]]:
+    """A confirmed study's record and the trials of its front: fewer make the tests quicker."""
+    info, trials = made_confirmed()
+    on_front = set(front_table(trials_table(trials))["trial"])
+    return info, [trial for trial in trials if trial.number in on_front]

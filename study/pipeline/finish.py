@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from study.cli import ERROR, command_line, python
+from study.cli import ERROR, command_line
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.confirmation.runner import ConfirmationOptions, run_confirmation
 from study.execution.progress import Progress
@@ -19,12 +19,12 @@ from study.fronts import front_table
 from study.options import StudyOptions
 from study.pipeline.running_study import RunningStudy
 from study.record import section
-from study.redaction import hide_secrets
 from study.reporting.export import export
 from study.reporting.terminal import describe_outcome, for_terminal, front_rich_table
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
 from study.storage.slots import DELETED, ENDED, PARTS, RACE_ENDED
+from study.tracking.pages import describe_pages
 from study.training_options import DEFAULT_TRACKING
 from study.trial_attributes import TrialAttributes
 from study.trials import model_file
@@ -235,11 +235,8 @@ def print_summary(running: RunningStudy, reason: str) -> None:
         hosts = ", ".join(elsewhere)
         progress.warn(f"{elsewhere.total()} networks of the front are where they were trained: models/ on {hosts}")
     progress.say(f"report: {running.folder / 'report.html'}")
-    uri = hide_secrets(tracking_uri(running.options))
-    if uri.startswith("http"):
-        progress.say(f"MLflow: open {uri}")
-    elif uri != "none":
-        progress.say(f"MLflow: {python()} -m mlflow ui --backend-store-uri {uri}")
+    for line in describe_pages(tracking_uri(running.options), running.follower.find_experiment()):
+        progress.say(line)
 
 
 def count_networks_elsewhere(running: RunningStudy, front: pd.DataFrame) -> Counter[str]:

@@ -10,9 +10,10 @@ from optuna.trial import FrozenTrial
 
 from study.fronts import front_table
 from study.reading_record import readable_record
-from study.record import DOMAINS, StudyRecord
+from study.record import StudyRecord
 from study.redaction import hide_secrets
 from study.reporting import figures
+from study.reporting.front_file import table_of_front
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.paper_table import as_table, study_paper_table, title_of
@@ -46,7 +47,7 @@ def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[Froze
     # Data.
     files["study.json"] = (json.dumps(readable_json, indent=1, ensure_ascii=False, default=str) + "\n").encode()
     files["trials.csv"] = _csv(trials_table(trials))
-    files["front.csv"] = _csv(confirmed_front(front_table(table), record))
+    files["front.csv"] = _csv(table_of_front(front_table(table), record))
     if record.results.points:
         files["confirm.csv"] = _csv(pd.DataFrame(record.results.points))
 
@@ -82,21 +83,6 @@ def _render_paper_table(paper: pd.DataFrame, shown: Table) -> dict[str, bytes]:
         "paper_table.md": to_markdown(shown).encode(),
         "paper_table.tex": to_latex(shown).encode(),
     }
-
-
-def confirmed_front(front: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
-    """Returns a front with the test accuracies that a confirmation found, their intervals beside them.
-
-    Args:
-        front: Of `study.fronts.front_table`.
-        record: The study's record.
-    """
-    points = record.results.points
-    if not points:
-        return front
-    accuracies = [f"{domain}_{name}" for domain in DOMAINS for name in ("test", "lower", "upper")]
-    tested = pd.DataFrame([point for point in points if point["front"]], columns=["model", *accuracies])
-    return front.merge(tested, on="model", how="left")
 
 
 def _csv(table: pd.DataFrame) -> bytes:

@@ -54,6 +54,14 @@ class Follower:
         self._stopping.set()
         self._thread.join()
 
+    def find_experiment(self) -> str:
+        """Returns the id of the experiment that holds all studies; "" where MLflow has not been reached.
+
+        Waits until no work on MLflow's side is under way.
+        """
+        self.wait()
+        return "" if self.run is None else self.run.experiment
+
     def follow(self, study: "optuna.Study", stored_record: dict[str, Any]) -> None:
         """Starts copying trials.
 

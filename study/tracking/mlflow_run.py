@@ -14,19 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer.errors import InputError
-from study.fronts import front_table
+from study.fronts import find_recommended, front_table
+from study.reading import readable_trials
 from study.reading_record import readable_record
 from study.record import StudyRecord
 from study.redaction import hide_secrets, one_line
+from study.reporting.front_file import SUMMARY_COLUMNS, table_of_front
 from study.tracking import client as mlflow_client
-from study.tracking import models, payloads
+from study.tracking import models, outcome, payloads
+from study.tracking.description import describe_start, describe_study
 from study.trials import counted_trials, read_counted_trials
-from study.tuning.expected_table import expected_table
-from study.tuning.summary import read_search
+from study.tuning.summary import SearchSummary, read_search
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
-    from mlflow.entities import Run
     from optuna.trial import FrozenTrial
 
 RETRY_SECONDS = 30.0
@@ -87,7 +89,7 @@ class MlflowRun:
         experiment: The id of the experiment.
         parent: The id of the study's run; None before it is found or created, and after a failure.
         study: The id of the study that `parent` belongs to.
-        children: The child run of each trial that had one when `parent` was found, by the trial's number.
+        children: The id of each trial's child run, by the trial's number.
         logged: Numbers of the trials that are completely in MLflow.
     """
 
@@ -98,7 +100,7 @@ class MlflowRun:
         self.experiment = ""
         self.parent: str | None = None
         self.study = ""
-        self.children: dict[int, Run] = {}
+        self.children: dict[int, str] = {}
         self.logged: set[int] = set()
 
         # For `_guard`: whether a failure was warned about, and until when nothing is tried again.
@@ -164,7 +166,7 @@ class MlflowRun:
     def log_models(
         self, stored_record: Mapping[str, Any], trials: "Iterable[FrozenTrial]", folder: Path, register: str | None
     ) -> bool:
-        """Logs the front's networks to the study's run as MLflow models; see `models`. Warns of damaged ones.
+        """Logs the front's networks as MLflow models, each from its trial's run; see `models`. Warns of damaged ones.
 
         Args:
             stored_record: The study's record as its storage holds it.
@@ -176,15 +178,24 @@ class MlflowRun:
             Whether MLflow has them all.
         """
         record = _read_record(stored_record)
-        networks = front_table(expected_table(record, trials))
+        all_trials = readable_trials(trials).value
+        table, summary = read_search(record, all_trials)
+        networks = front_table(table)
         damaged = models.damaged_networks(networks, folder)
         if damaged:
             print(f"warning: {models.damage_warning(damaged)}", file=sys.stderr)
 
         def log_networks() -> None:
+            # Each network comes from the run of its trial, so these are there first.
             client = self.connect()
+            self._add_children(record, counted_trials(all_trials), set(), [])
             run = self._find_or_create_parent(record)
-            models.log_models(client, self.uri, run, networks, folder, register)
+            place = models.Destination(client, self.uri, self.experiment, run, self.children)
+            models.log_models(place, record, all_trials, networks, folder, register)
+
+            # The description says how to load the recommended one.
+            note = self._describe(record, table, summary, folder)
+            mlflow_client.change_tags(client, client.get_run(run), {payloads.NOTE: note})
             client.set_terminated(run, "FINISHED")
 
         return self._guard(log_networks, force=True) and not damaged
@@ -226,22 +237,62 @@ class MlflowRun:
         client = self.connect()
         run = self._find_or_create_parent(record)
 
-        # The exports, and as the page's description what is recommended and how sure that is.
+        # The exports.
         for name in EXPORTS:
             if (folder / name).is_file():
                 client.log_artifact(run, str(folder / name))
-        if (folder / "report.md").exists():
-            report = (folder / "report.md").read_text(encoding="utf-8", errors="replace")
-            first_sections = report.split("\n## ")[:3]
-            client.set_tag(run, "mlflow.note.content", "\n## ".join(first_sections))
 
-        # What the study reached.
+        # What the search and the confirmation found.
         table, summary = read_search(record, trials)
-        metrics = payloads.search_metrics(table, record, summary) + payloads.confirmed_metrics(record)
+        front = front_table(table)
+        parent = client.get_run(run)
+        metrics = outcome.recommended_metrics(table, front, record, summary, parent.data.metrics)
+        metrics += outcome.front_metrics(table, front, record)
+        metrics += outcome.search_metrics(table, record, summary)
         mlflow_client.log_values(client, run, metrics=metrics)
-        for name, value in payloads.recommendation_tags(table, summary).items():
-            client.set_tag(run, name, value)
+        confirmation = outcome.confirmation_run(record, run)
+        if confirmation is not None:
+            mlflow_client.log_child(client, self.experiment, run, confirmation)
+        self._tag_trials(record, trials, front)
+        if not front.empty:
+            shown = table_of_front(front, record)
+            columns = [name for name in SUMMARY_COLUMNS if name in shown]
+            mlflow_client.log_table(client, parent, shown[columns], "front.json")
+
+        # What the study's page says, last.
+        tags = outcome.recommendation_tags(front, summary)
+        tags[payloads.NOTE] = self._describe(record, table, summary, folder)
+        mlflow_client.change_tags(client, parent, tags, outcome.EARLIER_TAGS)
         client.set_terminated(run, "FINISHED")
+
+    def _describe(self, record: StudyRecord, table: "pd.DataFrame", summary: SearchSummary | None, folder: Path) -> str:
+        """Returns the description of the study's run, with how to load the recommended network if MLflow has it."""
+        network = find_recommended(front_table(table))
+        uri = None
+        if network is not None:
+            logged = models.find_models(self.client, self.experiment, record).get(network["model"])
+            uri = None if logged is None else logged.model_uri
+        return describe_study(record, table, summary, folder, uri)[: payloads.TAG_TEXT]
+
+    def _tag_trials(self, record: StudyRecord, trials: list["FrozenTrial"], front: "pd.DataFrame") -> None:
+        """Gives the trials' runs the tags that follow from the front, and those that an earlier version did not write.
+
+        Args:
+            record: The study's record.
+            trials: Those that count.
+            front: Of `study.fronts.front_table`.
+        """
+        parent = self._find_or_create_parent(record)
+        of_outcome = outcome.trial_outcome_tags(front)
+        by_number = {trial.number: trial for trial in trials}
+        for number, run in mlflow_client.search_children(self.client, self.experiment, parent):
+            if number not in by_number:
+                continue
+            # Whose run it is and what made it are the first writer's to say.
+            tags = payloads.trial_tags(record, by_number[number], parent)
+            wanted = {name: value for name, value in tags.items() if not name.startswith("mlflow.")}
+            wanted |= of_outcome.get(number, {})
+            mlflow_client.change_tags(self.client, run, wanted, outcome.TRIAL_TAGS)
 
     def _find_or_create_parent(self, record: StudyRecord) -> str:
         """Returns the id of the study's run, found by its tag or created, and reads which children it has."""
@@ -264,10 +315,14 @@ class MlflowRun:
         else:
             run = self._create_parent(record)
             mlflow_client.describe_parent(client, run, record)
+        baseline = payloads.baseline_run(record, run)
+        if baseline is not None:
+            mlflow_client.log_child(client, self.experiment, run, baseline)
 
         # Its children, of which those that ended are complete.
-        self.children = dict(mlflow_client.search_children(client, self.experiment, run))
-        self.logged = {number for number, child in self.children.items() if child.info.status in payloads.ENDED}
+        children = dict(mlflow_client.search_children(client, self.experiment, run))
+        self.children = {number: child.info.run_id for number, child in children.items()}
+        self.logged = {number for number, child in children.items() if child.info.status in payloads.ENDED}
         self.parent = run
         self.study = study
         return run
@@ -276,7 +331,7 @@ class MlflowRun:
         run = self.client.create_run(
             self.experiment,
             start_time=payloads.created_ms(record),
-            tags=payloads.study_tags(record),
+            tags=payloads.study_tags(record) | {payloads.NOTE: describe_start(record)[: payloads.TAG_TEXT]},
             run_name=record.name or "study",
         )
         return run.info.run_id
@@ -301,14 +356,15 @@ class MlflowRun:
         """Adds one trial as a child run; logs everything again where an earlier call was cut off within it."""
         # The child run, which an earlier call may have created.
         start, end = payloads.trial_times(trial)
-        run = self.children.get(trial.number)
-        if run is None:
+        run_id = self.children.get(trial.number)
+        if run_id is None:
             tags = payloads.trial_tags(record, trial, parent)
             name = payloads.trial_name(trial)
             run = self.client.create_run(self.experiment, start_time=start, tags=tags, run_name=name)
+            run_id = run.info.run_id
+            self.children[trial.number] = run_id
 
         # What the trial has; logging the same values twice changes nothing.
-        run_id = run.info.run_id
         mlflow_client.log_values(self.client, run_id, payloads.trial_params(trial), payloads.trial_metrics(trial))
         self.client.set_terminated(run_id, payloads.STATUS[trial.state.name], end)
 

@@ -4,6 +4,8 @@ mlflow takes seconds to import, so functions import it.
 """
 
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +13,19 @@ import numpy as np
 import pandas as pd
 
 from fer.errors import printable
-from fer.tensor_files import damage_of
+from fer.files import checksum, read_regular
+from fer.tensor_files import MOST_BYTES, damage_of
 from study.fronts import find_recommended
+from study.record import StudyRecord
+from study.tracking import payloads
+from study.tracking.outcome import network_metrics, network_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
+    from optuna.trial import FrozenTrial
 
 REQUIREMENTS = ["torch", "torchvision", "numpy", "scikit-learn", "scipy", "opencv-python-headless", "safetensors",
                 "filelock", "pillow"]  # fmt: skip
@@ -24,22 +33,52 @@ REQUIREMENTS = ["torch", "torchvision", "numpy", "scikit-learn", "scipy", "openc
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 """What MLflow runs to serve a network."""
 ADAPTATION_PACKAGE = Path(__file__).parent.parent.parent / "fer"
+FILE = "file"
+"""The tag of an MLflow model that says which file of the study's folder it holds."""
+CONTENT = "checksum"
+"""The tag of an MLflow model with the hash of that file; models of earlier versions have none."""
+EARLIER_MODEL, EARLIER_VERSION = "model.", "registered."
+"""How tags of a study's run begin by which earlier versions knew its models and their versions in the registry."""
 MOST_NAMED = 3
 """Damaged networks that a warning names; of more, their number."""
 
 
-def log_models(
-    client: "MlflowClient", uri: str, run: str, front: pd.DataFrame, folder: Path, register: str | None
-) -> list[str]:
-    """Logs each network of a front to the study's run, and gives its ends and the recommended one their aliases.
+@dataclass(frozen=True)
+class Destination:
+    """Where in MLflow the networks of a study go.
 
-    What was logged before is left: the run's tags say what is there. So is a file that does not match its checksum, see
-    `damaged_networks`.
-
-    Args:
+    Attributes:
         client: Of MLflow.
         uri: Where it tracks.
-        run: The study's run.
+        experiment: The id of the experiment.
+        parent: The id of the study's run.
+        runs: The id of each trial's run, by the trial's number.
+    """
+
+    client: "MlflowClient"
+    uri: str
+    experiment: str
+    parent: str
+    runs: Mapping[int, str]
+
+
+def log_models(
+    place: Destination,
+    record: StudyRecord,
+    trials: Sequence["FrozenTrial"],
+    front: pd.DataFrame,
+    folder: Path,
+    register: str | None,
+) -> list[str]:
+    """Logs each network of a front from its trial's run, and gives its ends and the recommended one their aliases.
+
+    A network that is there already is left, unless its file has changed since: more trainings are averaged in it. One
+    whose file does not match its checksum is left out, see `damaged_networks`.
+
+    Args:
+        place: Where they go.
+        record: The study's record.
+        trials: All trials of the study.
         front: Of `study.fronts.front_table`.
         folder: The study's, which holds models/.
         register: A name in the registry; None registers nothing.
@@ -49,30 +88,108 @@ def log_models(
     """
     import mlflow  # noqa: PLC0415
 
-    mlflow.set_tracking_uri(uri)
-    tags = client.get_run(run).data.tags
+    mlflow.set_tracking_uri(place.uri)
+    _adopt_earlier_models(place, record)
+    there = find_models(place.client, place.experiment, record)
     damaged = damaged_networks(front, folder)
+    by_number = {trial.number: trial for trial in trials}
     added = []
-    for model in front["model"]:
-        name = model_name(model)
-        was_logged = f"model.{name}" in tags
-        if was_logged or model in damaged or not (folder / model).exists():
+    for _, network in front.iterrows():
+        file = folder / network["model"]
+        if network["model"] in damaged or not file.exists():
             continue
-        with mlflow.start_run(run_id=run), warnings.catch_warnings(action="ignore"):
-            logged = mlflow.pyfunc.log_model(
-                name=name,
-                python_model=str(SERVED_MODEL),
-                artifacts={"network": str(folder / model)},
-                signature=network_signature(),
-                input_example=example_faces(),
-                pip_requirements=REQUIREMENTS,
-                code_paths=[str(ADAPTATION_PACKAGE)],
-            )
-        client.set_tag(run, f"model.{name}", logged.model_uri)
-        added.append(name)
+        content = checksum(read_regular(file, MOST_BYTES))
+        logged = there.get(network["model"])
+        if logged is not None and logged.tags.get(CONTENT, content) == content:
+            continue
+        tags = network_tags(network, trials) | payloads.model_tags(record)
+        tags |= {FILE: network["model"], CONTENT: content}
+        there[network["model"]] = _log_network(place, record, by_number[network["trial"]], network, file, tags)
+        added.append(model_name(network["model"]))
     if register:
-        _register(client, run, front, register)
+        _register(place, front, there, register)
     return added
+
+
+def find_models(client: "MlflowClient", experiment: str, record: StudyRecord) -> dict[str, "LoggedModel"]:
+    """Returns the networks of a study that are MLflow models, by their file; of several, the last.
+
+    Args:
+        client: Of MLflow.
+        experiment: The id of the experiment.
+        record: The study's record.
+    """
+    query = f"tags.study_id = '{payloads.study_id(record)}'"
+    oldest_first = [{"field_name": "creation_timestamp", "ascending": True}]
+    found = {}
+    token = None
+    while True:
+        page = client.search_logged_models([experiment], query, order_by=oldest_first, page_token=token)
+        for model in page:
+            is_whole = model.status.name == "READY"
+            if is_whole and FILE in model.tags:
+                found[model.tags[FILE]] = model
+        token = page.token
+        if not token:
+            return found
+
+
+def _log_network(
+    place: Destination,
+    record: StudyRecord,
+    trial: "FrozenTrial",
+    network: pd.Series,
+    file: Path,
+    tags: dict[str, str],
+) -> "LoggedModel":
+    """Logs one network from its trial's run: with that trial's parameters and with its own metrics.
+
+    The model is made before its files are logged: else MLflow would give it all metrics of the run, of which those of
+    an interpolated network are few.
+    """
+    import mlflow  # noqa: PLC0415
+    from mlflow.entities import LoggedModelOutput, Metric  # noqa: PLC0415
+
+    # The model, as an output of the trial's run.
+    run = place.runs[trial.number]
+    model = place.client.create_logged_model(
+        place.experiment,
+        name=model_name(network["model"]),
+        source_run_id=run,
+        params=payloads.trial_params(trial) | payloads.place_params(network),
+        tags=tags,
+    )
+    place.client.log_outputs(run, [LoggedModelOutput(model.model_id, step=0)])
+    _, end = payloads.trial_times(trial)
+    metrics = [Metric(*row, model_id=model.model_id, run_id=run) for row in network_metrics(network, record, end)]
+    place.client.log_batch(run, metrics=metrics, synchronous=True)
+
+    # Its files.
+    with warnings.catch_warnings(action="ignore"):
+        mlflow.pyfunc.log_model(
+            model_id=model.model_id,
+            python_model=str(SERVED_MODEL),
+            artifacts={"network": str(file)},
+            signature=network_signature(),
+            input_example=example_faces(),
+            pip_requirements=REQUIREMENTS,
+            code_paths=[str(ADAPTATION_PACKAGE)],
+        )
+    return model
+
+
+def _adopt_earlier_models(place: Destination, record: StudyRecord) -> None:
+    """Gives the models of an earlier version the tags by which models are found, in place of tags of the study's run.
+
+    These models came from the study's run, which had a tag for each, and one for each that was registered.
+    """
+    tags = place.client.get_run(place.parent).data.tags
+    for name, uri in tags.items():
+        if name.startswith(EARLIER_MODEL):
+            found = {FILE: file_of_model(name.removeprefix(EARLIER_MODEL))} | payloads.model_tags(record)
+            place.client.set_logged_model_tags(uri.removeprefix("models:/"), found)
+        if name.startswith((EARLIER_MODEL, EARLIER_VERSION)):
+            place.client.delete_tag(place.parent, name)
 
 
 def damaged_networks(front: pd.DataFrame, folder: Path) -> dict[str, str]:
@@ -101,6 +218,11 @@ def model_name(model: str) -> str:
     return Path(model).name.removesuffix(".safetensors").replace(".", "_").replace("+", "-plus-")
 
 
+def file_of_model(name: str) -> str:
+    """Returns the file of a network, relative to the study's folder, by its `model_name`."""
+    return f"models/{name.replace('-plus-', '+').replace('_', '.')}.safetensors"
+
+
 def example_faces() -> np.ndarray:
     """Returns the input example: one grey face, uint8 (1, 48, 48)."""
     return np.full((1, 48, 48), 128, np.uint8)
@@ -115,21 +237,39 @@ def network_signature() -> "ModelSignature":
     return ModelSignature(Schema([faces]), Schema([TensorSpec(np.dtype("float32"), (-1, 7))]))
 
 
-def _register(client: "MlflowClient", run: str, front: pd.DataFrame, register: str) -> None:
-    """Registers the networks that have an alias, each once, and moves the aliases to them."""
+def _register(place: Destination, front: pd.DataFrame, there: "Mapping[str, LoggedModel]", register: str) -> None:
+    """Registers the networks that have an alias, each once, and moves the aliases to them.
+
+    Args:
+        place: Where the models are.
+        front: Of `study.fronts.front_table`.
+        there: The models by their file.
+        register: The name in the registry.
+    """
     import mlflow  # noqa: PLC0415
 
-    tags = client.get_run(run).data.tags
-    for alias, model in aliases(front).items():
-        name = model_name(model)
-        if f"model.{name}" not in tags:  # its file stays on the machine that trained it
+    versions = {version.source: version for version in _search_versions(place.client, register)}
+    for alias, file in aliases(front).items():
+        if file not in there:  # its file stays on the machine that trained it
             continue
-        version = tags.get(f"registered.{register}.{name}")
+        model = there[file]
+        version = versions.get(model.model_uri)
         if version is None:
-            version = mlflow.register_model(tags[f"model.{name}"], register).version
-            tags[f"registered.{register}.{name}"] = str(version)
-            client.set_tag(run, f"registered.{register}.{name}", version)
-        client.set_registered_model_alias(register, alias, version)
+            version = mlflow.register_model(model.model_uri, register, tags=payloads.version_tags(model.tags))
+            versions[model.model_uri] = version
+        place.client.set_registered_model_alias(register, alias, version.version)
+
+
+def _search_versions(client: "MlflowClient", register: str) -> "Iterator[ModelVersion]":
+    """Yields the versions under a name of the registry, page by page; none where the name is new."""
+    quoted = register.replace("'", "''")
+    token = None
+    while True:
+        page = client.search_model_versions(f"name='{quoted}'", page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def aliases(front: pd.DataFrame) -> dict[str, str]:

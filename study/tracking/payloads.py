@@ -6,15 +6,14 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from study.fronts import INTERVALS, count_non_dominated, find_recommended, front_table, hypervolume_over_trials
 from study.record import DOMAINS, StudyRecord, number
 from study.redaction import hide_secrets
 from study.trial_attributes import TrialAttributes
-from study.trials import OBJECTIVES, STATES, hypervolume_reference
-from study.tuning.summary import SearchSummary
+from study.trials import OBJECTIVES, STATES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +23,8 @@ STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 """MLflow's state of a run by Optuna's of a trial."""
 ENDED = frozenset(STATUS.values())
 """MLflow's states of a run that has ended."""
+NOTE = "mlflow.note.content"
+"""The tag that MLflow shows as the description, in Markdown, of a run or an experiment."""
 TAGGED_ATTRIBUTES = ("strategy", "rung", "fold", "repeat", "reason", "worker", "seed", "twin_of", "copy_of")
 """What a trial's run has as tags."""
 
@@ -57,10 +58,10 @@ def clean_key(name: str) -> str:
 
 def created_ms(record: StudyRecord) -> int | None:
     """Returns the study's birth in ms, None where it is not recorded."""
-    return _milliseconds(record.created)
+    return milliseconds(record.created)
 
 
-def _milliseconds(date: object) -> int | None:
+def milliseconds(date: object) -> int | None:
     """Returns an ISO 8601 date in ms; None where it is none, or one that no clock of this system can have had."""
     try:
         return int(datetime.fromisoformat(str(date)).timestamp() * 1000)
@@ -69,14 +70,14 @@ def _milliseconds(date: object) -> int | None:
 
 
 def study_tags(record: StudyRecord) -> dict[str, str]:
-    """Returns the tags of the study's run."""
+    """Returns the tags that the study's run is created with."""
     tags = {f"version.{name}": value for name, value in record.versions.items()}
     tags |= {"role": "study"} | _shared_tags(record)
-    return _tags(tags)
+    return as_tags(tags)
 
 
 def _shared_tags(record: StudyRecord) -> dict[str, Any]:
-    """Returns the tags that the study's run and its children have."""
+    """Returns the tags that the study's run, its children and its models have."""
     return {
         "study": record.name or "study",
         "study_id": study_id(record),
@@ -87,7 +88,8 @@ def _shared_tags(record: StudyRecord) -> dict[str, Any]:
     }
 
 
-def _tags(values: Mapping[str, Any]) -> dict[str, str]:
+def as_tags(values: Mapping[str, Any]) -> dict[str, str]:
+    """Returns values as tags within MLflow's limits, without passwords."""
     return {clean_key(name): _flat(value)[:TAG_TEXT] for name, value in values.items()}
 
 
@@ -116,12 +118,74 @@ def _flat(value: object) -> str:
     return json.dumps(shown, default=str) if isinstance(shown, dict | list) else str(shown)
 
 
+# Child runs of the study that are no trials'.
+
+
+@dataclass(frozen=True)
+class Child:
+    """A child run of the study that is no trial's.
+
+    Attributes:
+        name: The name, by which the run is found again: it is its role as well.
+        tags: Its tags.
+        params: Its parameters.
+        metrics: Its metrics.
+        start: When it began, in ms.
+        end: When it ended, in ms.
+    """
+
+    name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: list[Metric]
+    start: int
+    end: int
+
+
+def child_tags(record: StudyRecord, parent: str, name: str, note: str) -> dict[str, str]:
+    """Returns the tags of a child run that is no trial's.
+
+    Args:
+        record: The study's record.
+        parent: The id of the study's run.
+        name: Of the child run.
+        note: Its description.
+    """
+    return as_tags({"mlflow.parentRunId": parent, "role": name, NOTE: note} | _shared_tags(record))
+
+
+def baseline_run(record: StudyRecord, parent: str) -> Child | None:
+    """Returns the run of the baseline; None where the record has no figure of it.
+
+    Args:
+        record: The study's record.
+        parent: The id of the study's run.
+    """
+    metrics = baseline_metrics(record)
+    if not metrics:
+        return None
+    note = "The network that every trial adapts, as it is before any adaptation. It was not chosen among others."
+    entries = record.baseline.to_json()
+    start = created_ms(record) or 0
+    return Child(
+        name="baseline",
+        tags=child_tags(record, parent, "baseline", note),
+        params=_params({name: value for name, value in entries.items() if isinstance(value, str)}),
+        metrics=metrics,
+        start=start,
+        end=start + round(1000 * (record.baseline.seconds or 0)),
+    )
+
+
 def baseline_metrics(record: StudyRecord) -> list[Metric]:
-    """Returns the baseline's figures as metrics of the study's run."""
+    """Returns the baseline's figures as metrics of its run, under the names that those of trials have."""
     figures = record.baseline.to_json()
     figures.pop("measures", None)
     figures |= record.baseline.measures
-    return _metrics({f"baseline/{name}": value for name, value in figures.items()}, created_ms(record) or 0)
+    return as_metrics(figures, created_ms(record) or 0)
+
+
+# The study's data.
 
 
 def datasets(record: StudyRecord) -> list[tuple[str, dict[str, str]]]:
@@ -141,94 +205,6 @@ def datasets(record: StudyRecord) -> list[tuple[str, dict[str, str]]]:
         }
         described.append((domain, entity))
     return described
-
-
-def search_metrics(table: "pd.DataFrame", record: StudyRecord, summary: SearchSummary | None = None) -> list[Metric]:
-    """Returns hypervolume by trial, how the trials ended and what is recommended, as metrics of the study's run.
-
-    Their times follow from the step, so that writing them again makes no second copy. Hypervolume is that of expected
-    accuracies where these are known.
-
-    Args:
-        table: Of `study.trials.trials_table`.
-        record: The study's record.
-        summary: What the search found; None for a study whose trials stored no answers.
-    """
-    if table.empty:
-        return []
-    start = created_ms(record) or 0
-    last = int(table["number"].max())
-
-    reference = hypervolume_reference(record)
-    volumes = hypervolume_over_trials(table, reference)
-    metrics: list[Metric] = []
-    for trial, volume in zip(table["number"], volumes, strict=True):
-        step = int(trial)
-        metrics.append(("hypervolume", float(volume), start + step, step))
-
-    front = front_table(table)
-    figures: dict[str, Any] = {f"trials/{state}": int((table["state"] == state).sum()) for state in STATES.values()}
-    figures["front_size"] = count_non_dominated(front)
-    figures |= _recommended_figures(front)
-    if summary is not None:
-        figures["optimism"] = summary.optimism
-        figures["observed_hypervolume"] = summary.observed_hypervolume
-    return metrics + _metrics(figures, start + last, last) + _race_metrics(summary, start)
-
-
-def _recommended_figures(front: "pd.DataFrame") -> dict[str, Any]:
-    """Returns the accuracies of a front's recommended network with what else is known of it, by metric's name."""
-    network = find_recommended(front)
-    if network is None:
-        return {}
-    names = [name for name in (*OBJECTIVES, *INTERVALS, "probability") if name in network]
-    figures = {f"recommended/{name}": network[name] for name in names}
-    for objective in OBJECTIVES:
-        observed = f"observed_{objective}"
-        if observed in network:
-            figures[f"recommended/{observed}"] = network[observed]
-    return figures
-
-
-def _race_metrics(summary: SearchSummary | None, start: int) -> list[Metric]:
-    """Returns a race's course as metrics by how many of its trainings had ended; none where there was no race."""
-    if summary is None or summary.race is None:
-        return []
-    metrics = []
-    for step, state in enumerate(summary.race.states):
-        figures = {"race/front": state.front, "race/undecided": state.undecided, "race/networks": state.networks}
-        metrics += _metrics(figures, start + step, step)
-    return metrics
-
-
-def recommendation_tags(table: "pd.DataFrame", summary: SearchSummary | None) -> dict[str, str]:
-    """Returns the tags of the study's run that name the recommended network and its trial, or say why there is none.
-
-    Args:
-        table: Of `study.trials.trials_table`.
-        summary: What the search found; None for a study whose trials stored no answers.
-    """
-    network = find_recommended(front_table(table))
-    if network is not None:
-        return _tags({"recommended": network["model"], "recommended.trial": network["trial"]})
-    obstacle = "no trial has finished"
-    if summary is not None and summary.obstacle is not None:
-        obstacle = str(summary.obstacle)
-    return _tags({"recommended": f"none: {obstacle}", "recommended.trial": "none"})
-
-
-def confirmed_metrics(record: StudyRecord) -> list[Metric]:
-    """Returns what was confirmed as metrics of the study's run, `confirmed/<point>/<metric>`; nothing before that."""
-    finished = _milliseconds(record.confirmation.get("finished"))
-    if finished is None:
-        return []
-    metrics = []
-    for point in record.results.points:
-        place = "" if point["alpha"] == "1" else f" at {point['alpha']}"
-        network = f"confirmed/{point['name']}{place}"
-        figures = {f"{network}/{name}": value for name, value in point.items() if isinstance(value, float)}
-        metrics += _metrics(figures, finished)
-    return metrics
 
 
 def trial_times(trial: "FrozenTrial") -> tuple[int, int]:
@@ -259,8 +235,10 @@ def trial_tags(record: StudyRecord, trial: "FrozenTrial", parent: str) -> dict[s
     attributes = TrialAttributes.of(trial)
     given = attributes.subset(TAGGED_ATTRIBUTES)
     tags |= {name: value for name, value in given.items() if value is not None}
+    if attributes.slot is not None:
+        tags["configuration"] = attributes.slot
     tags["race"] = str(attributes.race is not None).lower()
-    return _tags(tags)
+    return as_tags(tags)
 
 
 def trial_params(trial: "FrozenTrial") -> dict[str, str]:
@@ -268,6 +246,27 @@ def trial_params(trial: "FrozenTrial") -> dict[str, str]:
     attributes = TrialAttributes.of(trial)
     hyperparameters = attributes.config if isinstance(attributes.config, dict) else {}
     return _params({"strategy": attributes.strategy} | hyperparameters)
+
+
+def model_tags(record: StudyRecord) -> dict[str, str]:
+    """Returns the tags that say which study an MLflow model belongs to."""
+    tags = _shared_tags(record)
+    return as_tags({name: tags[name] for name in ("study", "study_id", "synthetic")})
+
+
+def version_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Returns the tags of a version in the registry, by those of its model."""
+    return {name: tags[name] for name in ("study", "network", "synthetic") if name in tags}
+
+
+def place_params(network: "pd.Series") -> dict[str, str]:
+    """Returns where a network of the front lies between baseline and trained weights, as its model's parameters.
+
+    Args:
+        network: A row of `study.fronts.front_table`.
+    """
+    values = {"alpha": network["alpha"], "alpha_slope": network.get("alpha_slope")}
+    return _params({name: value for name, value in values.items() if value is not None})
 
 
 def trial_metrics(trial: "FrozenTrial") -> list[Metric]:
@@ -283,7 +282,7 @@ def trial_metrics(trial: "FrozenTrial") -> list[Metric]:
     measures: dict[str, Any] = dict(attributes.measures or {})
     if trial.values is not None and len(trial.values) == 2:
         measures |= dict(zip(OBJECTIVES, trial.values, strict=True))
-    metrics = _metrics(measures | {"seconds": attributes.seconds}, end)
+    metrics = as_metrics(measures | {"seconds": attributes.seconds}, end)
 
     # Its curve, spread evenly over its time.
     curve = [point for point in attributes.curve or [] if isinstance(point, dict)]
@@ -294,11 +293,11 @@ def trial_metrics(trial: "FrozenTrial") -> list[Metric]:
         values = {f"curve/{name}": value for name, value in point.items()}
         if has_only_full_epochs:
             values.pop("curve/epoch", None)
-        metrics += _metrics(values, at, step)
+        metrics += as_metrics(values, at, step)
     return metrics
 
 
-def _metrics(values: dict[str, Any], at: int, step: int = 0) -> list[Metric]:
+def as_metrics(values: Mapping[str, Any], at: int, step: int = 0) -> list[Metric]:
     """Returns the numbers among values as metrics; a loss that is NaN stays NaN."""
     metrics = []
     for name, value in values.items():

@@ -1,0 +1,40 @@
+"""Where a study is to be seen in MLflow: the addresses and commands that are printed."""
+
+from study.cli import python
+from study.redaction import hide_secrets
+
+LOCAL_ADDRESS = "http://127.0.0.1:5000"
+"""Where `mlflow ui` serves its pages unless it is told otherwise."""
+
+
+def describe_pages(uri: str, experiment: str) -> list[str]:
+    """Returns lines that say how to see an experiment's runs in MLflow; none where nothing is tracked.
+
+    Args:
+        uri: Of MLflow's server or database; "none" for nowhere.
+        experiment: Its id; "" where MLflow has not been reached.
+    """
+    shown = hide_secrets(uri)
+    if uri == "none":
+        return []
+    if uri.startswith("databricks"):
+        return [f"MLflow: {shown}"]
+    if uri.startswith("http"):
+        return [f"MLflow: open {page_of_experiment(shown, experiment)}"]
+    command = f"{python()} -m mlflow ui --backend-store-uri {shown}"
+    return [f"MLflow: {command}", f"  then open {page_of_experiment(LOCAL_ADDRESS, experiment)}"]
+
+
+def page_of_experiment(address: str, experiment: str) -> str:
+    """Returns the address of the table of an experiment's runs.
+
+    From MLflow 3.13 on, an experiment opens with the traces of language models unless its address says that it is about
+    machine learning; earlier versions ignore that part.
+
+    Args:
+        address: Of MLflow's server.
+        experiment: Its id; "" for the server's first page.
+    """
+    if not experiment:
+        return address
+    return f"{address.rstrip('/')}/#/experiments/{experiment}/runs?workflowType=machine_learning"
