@@ -1,6 +1,7 @@
 """What a reader of the report does next: use the network, go on, look a word up, compare, see that a test was small."""
 
 import copy
+import json
 import re
 import shlex
 
@@ -14,6 +15,7 @@ from study.fronts import candidate_networks, find_recommended, front_table, hype
 from study.predict import build_parser as predict_parser
 from study.record import DOMAINS, StudyRecord
 from study.report import build_parser as report_parser
+from study.reporting import export, figures
 from study.reporting.commands import (
     as_snippet,
     confirm_command,
@@ -129,6 +131,17 @@ def test_after_a_confirmation_the_search_is_folded_away_and_mlflow_comes_next():
     assert "What the search reached, on validation images" in page.text
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
     assert sections.index("confirmed") < sections.index("front-of-search")
+
+
+def test_a_study_that_was_moved_is_used_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "draw_figures", lambda *_: ({}, {"pareto": "not drawn here"}))
+    info, trials = made_info(name="moved"), made_trials(3)
+
+    export.export(info, trials, tmp_path / "else where" / "moved")
+
+    text = (tmp_path / "else where" / "moved" / "report.md").read_text()
+    assert f"--out '{tmp_path}/else where'" in text and f"'{tmp_path}/else where/moved/models/" in text
+    assert "out" not in json.loads((tmp_path / "else where" / "moved" / "study.json").read_text())["options"]
 
 
 # --- what the search bought, and what died

@@ -10,7 +10,7 @@ from study.reporting.expectations import name_network
 from study.reporting.wording import expected_text, format_percent, format_value
 from study.trials import OBJECTIVES
 
-LONGEST_LINE = 42
+LONGEST_LINE = 36
 """Characters of a line; a longer one is cut, and the page shows all of it where the point is clicked."""
 
 
@@ -40,7 +40,7 @@ def hover_texts(networks: pd.DataFrame, varied: Sequence[str], baseline_source: 
 
         # What it kept, and how sure its place on the front is.
         kept = format_percent(network["source_val"] / baseline_source) if baseline_source else "–"
-        fourth = f"kept {kept} % of the source"
+        fourth = f"kept {kept} %"
         if number(network.get("probability")) is not None:
             fourth += f" · on front {format_percent(network['probability'], 0)} %"
 

@@ -52,6 +52,7 @@
       "yaxis.zeroline": false,
       "hoverlabel.bgcolor": getComputedStyle(document.body).backgroundColor,
       "hoverlabel.font.color": inkColour(),
+      "hoverlabel.font.size": innerWidth < 600 ? 11 : 13,
       "modebar.bgcolor": "rgba(0,0,0,0)",
       "modebar.color": "#8a8a8a",
       "modebar.activecolor": inkColour(),
