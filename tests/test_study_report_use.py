@@ -19,6 +19,7 @@ from study.reporting import export, figures
 from study.reporting.commands import (
     as_snippet,
     confirm_command,
+    network_path,
     predict_command,
     python_lines,
     report_command,
@@ -76,7 +77,9 @@ def test_commands_are_read_by_their_own_parsers_with_the_places_of_the_study(opt
             assert args.data == wanted.get("data")
         if name == "sync":
             assert args.tracking_uri == wanted.get("tracking_uri")
-    predicted = predict_parser().parse_args(words_of(predict_command(record, "models/a.safetensors")))
+    predicted = predict_parser().parse_args(
+        words_of(predict_command(record, network_path(record, "models/a.safetensors")))
+    )
     assert predicted.model == f"{wanted['out']}/{record.name}/models/a.safetensors" and not predicted.equalise
 
 
@@ -91,7 +94,8 @@ def test_no_command_for_mlflow_where_the_study_used_none():
 
 
 def test_the_lines_of_python_are_three_and_are_python():
-    lines = python_lines(record_with(out="it's \\ here"), "models/a.safetensors")
+    record = record_with(out="it's \\ here")
+    lines = python_lines(record, network_path(record, "models/a.safetensors"))
     compile(lines, "lines", "exec")
     assert len(lines.splitlines()) == 3 and "it's" in eval(re.search(r"load_network\((.*)\)", lines)[1])
 
@@ -113,8 +117,9 @@ def test_the_top_of_the_page_has_file_command_python_and_what_comes_next():
     markdown = render_markdown(record, table, list_tables(record, table, None, summary), summary)
 
     assert len([tag for tag, attributes in page.tags if tag == "pre" and attributes.get("class") == "copy"]) == 5
-    python = " ".join(python_lines(record, network["model"]).split())
-    for text in (predict_command(record, network["model"]), python, confirm_command(record)):
+    path = network_path(record, network["model"])
+    python = " ".join(python_lines(record, path).split())
+    for text in (predict_command(record, path), python, confirm_command(record)):
         assert text in page.text
         assert text in " ".join(markdown.split())
 
@@ -131,6 +136,13 @@ def test_after_a_confirmation_the_search_is_folded_away_and_mlflow_comes_next():
     assert "What the search reached, on validation images" in page.text
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
     assert sections.index("confirmed") < sections.index("front-of-search")
+
+
+def test_where_nothing_beats_the_baseline_its_own_file_is_used():
+    info, trials = made_answered(1, True)
+    text = report_of(info, trials).text
+    assert "Nothing beats the baseline. No network that keeps" in text
+    assert predict_command(StudyRecord.from_json(info), info["baseline"]["file"]) in text
 
 
 def test_a_study_that_was_moved_is_used_where_it_is(tmp_path, monkeypatch):

@@ -32,27 +32,31 @@ def study_folder(record: StudyRecord) -> Path:
     return Path(_option(record, "out") or "runs") / (record.name or "STUDY")
 
 
-def predict_command(record: StudyRecord, model: str) -> str:
+def network_path(record: StudyRecord, model: str) -> str:
+    """Returns the path of a network by its file in the study's folder, relative to where the study was run."""
+    return str(study_folder(record) / model)
+
+
+def predict_command(record: StudyRecord, path: str) -> str:
     """Returns the command by which a network recognises expressions.
 
     Args:
         record: The study's record.
-        model: The network's file, relative to the study's folder.
+        path: Of the network, see `network_path`.
     """
-    words = [str(study_folder(record) / model), FACE]
+    words = [path, FACE]
     if record.options.get("equalise") is True:
         words.append("--equalise")
     return command_line("study.predict", words)
 
 
-def python_lines(record: StudyRecord, model: str) -> str:
+def python_lines(record: StudyRecord, path: str) -> str:
     """Returns three lines of Python by which a network recognises expressions.
 
     Args:
         record: The study's record.
-        model: The network's file, relative to the study's folder.
+        path: Of the network, see `network_path`.
     """
-    path = str(study_folder(record) / model)
     equalise = ", equalise=True" if record.options.get("equalise") is True else ""
     return (
         "from fer.predict import load_network, predict_image\n"

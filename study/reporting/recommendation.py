@@ -17,6 +17,7 @@ from study.reporting.commands import (
     Snippet,
     as_snippet,
     confirm_command,
+    network_path,
     predict_command,
     python_lines,
     sync_command,
@@ -127,7 +128,7 @@ def build_recommendation(
             cards=[],
             search_cards=search_cards,
             rule=rule,
-            snippets=_next_snippets(record),
+            snippets=[*_use_snippets(record, record.baseline.file), *_next_snippets(record)],
         )
 
     name = name_row(network)
@@ -138,7 +139,7 @@ def build_recommendation(
         cards=_accuracy_cards(record, network, summary),
         search_cards=search_cards,
         rule=rule,
-        snippets=[*_use_snippets(record, network["model"]), *_next_snippets(record)],
+        snippets=[*_use_snippets(record, network_path(record, network["model"])), *_next_snippets(record)],
         hyperparameters=_varied_hyperparameters(network, table),
         file=network["model"],
         about_file="" if summary is None else describe_file(network, summary),
@@ -167,11 +168,13 @@ def _name_nothing(summary: SearchSummary | None) -> str:
     return "No network is recommended"
 
 
-def _use_snippets(record: StudyRecord, model: str) -> list[Snippet]:
-    """Returns how a network is used, from the command line and in Python."""
+def _use_snippets(record: StudyRecord, path: str) -> list[Snippet]:
+    """Returns how a network is used, from the command line and in Python; nothing where its path is not known."""
+    if not path:
+        return []
     return [
-        as_snippet("Recognise expressions in your images", predict_command(record, model)),
-        as_snippet("The same in Python", python_lines(record, model)),
+        as_snippet("Recognise expressions in your images", predict_command(record, path)),
+        as_snippet("The same in Python", python_lines(record, path)),
     ]
 
 
