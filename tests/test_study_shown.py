@@ -537,7 +537,7 @@ def test_hovering_tells_in_five_short_lines_what_is_expected():
         assert re.fullmatch(r"source [\d.]+ \[[\d.]+, [\d.]+\] %", source)
         assert f"{100 * network['target_val']:.1f} [" in target
         assert f"kept {100 * network['source_val'] / baseline:.1f} %" in kept and "on front" in kept
-        assert hyperparameters.startswith("frozen layers ")
+        assert hyperparameters.startswith("frozen ")
         assert all(len(re.sub("<[^>]+>", "", line)) <= LONGEST_LINE for line in text.split("<br>"))
 
 

@@ -10,8 +10,11 @@ from study.reporting.expectations import name_network
 from study.reporting.wording import expected_text, format_percent, format_value
 from study.trials import OBJECTIVES
 
-LONGEST_LINE = 36
+LONGEST_LINE = 44
 """Characters of a line; a longer one is cut, and the page shows all of it where the point is clicked."""
+
+_SHORT = {"frozen_layers": "frozen", "fusion_ratio": "fusion"}
+"""What the longest names of common hyperparameters are called here."""
 
 
 def escape_for_plotly(value: object) -> str:
@@ -44,7 +47,7 @@ def hover_texts(networks: pd.DataFrame, varied: Sequence[str], baseline_source: 
         if number(network.get("probability")) is not None:
             fourth += f" · on front {format_percent(network['probability'], 0)} %"
 
-        values = [f"{name.replace('_', ' ')} {format_value(network[name])}" for name in varied if name in network]
+        values = [f"{_short(name)} {format_value(network[name])}" for name in varied if name in network]
         lines = [
             name[0].upper() + name[1:],
             f"source {accuracies[0]}",
@@ -55,6 +58,10 @@ def hover_texts(networks: pd.DataFrame, varied: Sequence[str], baseline_source: 
         first, *others = (escape_for_plotly(_cut(line)) for line in lines)
         texts.append("<br>".join([f"<b>{first}</b>", *others]))
     return texts
+
+
+def _short(name: str) -> str:
+    return _SHORT.get(name, name.replace("_", " "))
 
 
 def _cut(line: str) -> str:
