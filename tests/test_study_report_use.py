@@ -175,8 +175,9 @@ def test_the_search_is_measured_against_the_papers_five():
     assert summary.search_gain == pytest.approx(summary.hypervolume / summary.named_hypervolume - 1) and (
         summary.search_gain >= 0
     )
-    text = report_of(info, trials).text
-    assert f"{100 * summary.search_gain:+.1f} %" in text and "over the paper's five strategies alone" in text
+    cards = {card.title: card for card in build_recommendation(record, table, summary).search_cards}
+    assert cards["Bought by the search"].value == f"{100 * summary.search_gain:+.1f} %"
+    assert "over the paper's five strategies alone" in cards["Bought by the search"].detail
 
     # Trials that the user asked for are none of the five.
     trials[1].user_attrs["prior"] = "--try"
@@ -208,7 +209,8 @@ def test_an_expression_that_died_on_test_images_is_named(before, after, images, 
     words = describe_dead_expressions(StudyRecord.from_json(info), model, {})
 
     assert ("fear has died on TFEID stand-in test images" in words) is died
-    assert (words in report_of(info, trials).text and words != "") is died
+    recommendation = build_recommendation(StudyRecord.from_json(info), trials_table(trials))
+    assert recommendation.warning == words and (words != "") is died
     assert after <= CHANCE or not died
 
 
