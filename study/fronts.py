@@ -236,10 +236,10 @@ def find_knee(front: pd.DataFrame) -> pd.Series | None:
 def strategies_table(
     table: pd.DataFrame, baseline_source: float | None, levels: Sequence[float] = (0.98, 0.95, 0.9, 0.8)
 ) -> pd.DataFrame:
-    """Returns per strategy how many trials ended how and what it reached.
+    """Returns per strategy how many trials ended how and what its networks reached, interpolated ones included.
 
     Columns: strategy, finished, stopped, failed, best_target, source_there (at the best target) and, where
-    the baseline is known, target_at_R: the best target accuracy among trials that kept at least the share R
+    the baseline is known, target_at_R: the best target accuracy among networks that kept at least the share R
     of the baseline's source accuracy.
 
     Args:
@@ -255,8 +255,7 @@ def strategies_table(
             row[state] = int((group["state"] == state).sum())
 
         networks = candidate_networks(group)
-        finished = networks[networks["search_alpha"] == 1]
-        best_first = finished.sort_values(["target_val", "source_val"], ascending=False, kind="stable")
+        best_first = networks.sort_values(["target_val", "source_val"], ascending=False, kind="stable")
         row["best_target"] = _first(best_first["target_val"])
         row["source_there"] = _first(best_first["source_val"])
 

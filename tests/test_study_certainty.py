@@ -136,7 +136,7 @@ def test_a_confirmed_recommendation_shows_its_change_on_test_images_with_an_inte
 
     assert f"<b>{100 * point['target_change']:+.1f} [{low:+.1f}, {high:+.1f}] points</b>" in html
     assert f"p = {point['target_p']:.2g} corrected, {point['target_p_alone']:.2g} alone" in html
-    assert "points</b><span>" in html and "not tested" not in html[: html.index("Front</h2>")]
+    assert "points</b><span>" in html and "not tested" not in html[: html.index('<section id="front-of-search">')]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_confirmed_recommendation_shows_its_change_on_test_images_with_an_inte
         (40, 8, 0.05, "40 JAFFE validation images of 8 people is"),
         (20, 1, None, "20 JAFFE validation images show one person, who says nothing about others"),
         (40, 8, None, "40 JAFFE validation images show 8 people; how much they differ was not recorded"),
-        (None, 0, None, "Not sure: it is the best of 3 trainings on the images it was chosen by. python"),
+        (None, 0, None, "Not sure: it is the best of 3 trainings on the images it was chosen by. A confirmation"),
     ],
 )
 def test_an_unconfirmed_recommendation_says_how_sure_validation_makes_it(sizes, subjects, error, said):

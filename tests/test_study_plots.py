@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from made_study import FAILED, made_confirmed, made_info, made_pictures, made_trial, made_trials
-from study.fronts import front_border, front_table
+from study.fronts import candidate_networks, front_border, front_table
 from study.record import StudyRecord
 from study.reporting import figure_style, figures, matplotlib_plots, plotly_charts
 from study.reporting.figure_data import build_figure_data
-from study.reporting.hover import hover_texts
+from study.reporting.hover import LONGEST_LINE, hover_texts
 from study.reporting.importance import compute_importances
 from study.trials import trials_table
 
@@ -28,7 +28,8 @@ def test_every_picture_in_every_format(drawn):
     files, notes = drawn
 
     assert notes == {}
-    assert set(files) == {f"{name}.{kind}" for name in figure_style.NAMES for kind in ("png", "svg", "pdf", "html")}
+    drawn_files = {f"{name}.{kind}" for name in figure_style.NAMES for kind in ("png", "svg", "pdf")}
+    assert set(files) == drawn_files | {f"{name}.html" for name in figure_style.INTERACTIVE}
 
     for name, content in files.items():
         start = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF", "html": b"<!doctype html>"}[name.split(".")[1]]
@@ -37,7 +38,7 @@ def test_every_picture_in_every_format(drawn):
 
 def test_pages_need_no_network_and_escape_names(drawn):
     files, _ = drawn
-    for name in figure_style.NAMES:
+    for name in figure_style.INTERACTIVE:
         text = files[f"{name}.html"].decode()
         assert not re.search(r"<(script|link|img)[^>]+(src|href)=", text)
         assert "<b>&" not in text.split("<body>")[0] and "a $tudy &amp; &lt;b&gt;" in text.split("<body>")[0]
@@ -69,10 +70,41 @@ def test_the_label_is_gone_on_real_data():
     assert "SYNTHETIC STAND-IN" in texts
 
 
-def test_hover_shows_every_knob_escaped():
-    trial = made_trial(7, config={"lr": 0.003, "note": "<script>"})
-    (text,) = hover_texts(trials_table([trial]).assign(strategy="<i>"))
-    assert "Trial 7" in text and "lr: 0.003" in text and "note: &lt;script&gt;" in text and "<i>" not in text
+def test_hover_shows_the_hyperparameters_that_vary_escaped():
+    trial = made_trial(7, config={"lr": 0.003, "a_note": "<script>", "momentum": 0.9})
+    networks = candidate_networks(trials_table([trial])).assign(strategy="<i>")
+
+    (text,) = hover_texts(networks, ["lr", "a_note"], 0.61)
+
+    assert "Trial 7 (&lt;i&gt;)" in text and "<i>" not in text
+    assert text.endswith("<br>lr 0.003, a note &lt;script&gt;")
+
+
+def test_a_long_line_of_hover_is_cut():
+    names = [f"hyperparameter_{index}" for index in range(30)]
+    networks = candidate_networks(trials_table([made_trial(7, config=dict.fromkeys(names, 0.5))]))
+
+    (text,) = hover_texts(networks, names, None)
+
+    assert text.count("<br>") == 4 and text.endswith("…") and len(text.split("<br>")[-1]) <= LONGEST_LINE
+
+
+def test_every_network_of_the_front_is_found_by_the_pointer_before_what_lies_above_it():
+    table = trials_table(made_trials(30))
+    figure = build_figure_data("pareto", StudyRecord.from_json(made_info()), table)
+
+    traces = plotly_charts.draw_chart(figure).data
+
+    # plotly takes the smallest of markers that overlap: those for the front have a size of their own.
+    targets = [trace for trace in traces if isinstance(trace.marker.size, int) and trace.marker.size == 6]
+    assert {model for trace in targets for model in trace.customdata} == set(front_table(table)["model"])
+    sizes = [size for trace in traces if trace.hovertext is not None for size in np.atleast_1d(trace.marker.size)]
+    assert min(sizes) == 6
+
+    # The legend names every kind of marker.
+    named = {trace.name for trace in traces if trace.showlegend is not False}
+    kinds = {"Front", "Baseline", "Recommended", "adapted network", "interpolated network", "not on the front"}
+    assert kinds | {group.strategy for group in figure.groups} == named
 
 
 def test_step_line_runs_from_the_reference_through_the_front():
@@ -158,4 +190,3 @@ def test_a_confirmed_study_is_drawn_with_its_intervals():
         (across,), (up,) = (bar.get_segments() for bar in drawn.lines[2])
         np.testing.assert_allclose(across[:, 0], [100 * point["source_lower"], 100 * point["source_upper"]])
         np.testing.assert_allclose(up[:, 1], [100 * point["target_lower"], 100 * point["target_upper"]])
-    assert len(plotly_charts.draw_chart(data).data) == len(points)

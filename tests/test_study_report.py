@@ -53,8 +53,9 @@ def exported(tmp_path_factory):
 
 def test_export_writes_the_contract_and_nothing_half(exported):
     folder, written = exported
-    expected = {f"{name}.{kind}" for name in figure_style.NAMES for kind in ("png", "svg", "pdf", "html")}
+    expected = {f"{name}.{kind}" for name in figure_style.NAMES for kind in ("png", "svg", "pdf")}
 
+    expected |= {"pareto.html", "parallel.html"}
     expected |= {"trials.csv", "front.csv", "study.json", "report.html", "report.md", "tables.tex"}
 
     assert {path.name for path in written} == {path.name for path in folder.iterdir()} == expected
@@ -92,7 +93,7 @@ def test_recommendation_says_what_is_kept_and_gained(exported):
     page = Page((exported[0] / "report.html").read_text())
     knee = find_knee(front_table(trials_table(made_trials(30))))
 
-    assert f"{knee['strategy']} (trial {knee['trial']})" in page.text
+    assert f"Trial {knee['trial']} ({knee['strategy']})" in page.text
     assert f"{100 * knee['source_val'] / 0.61:.1f} %" in page.text
     assert f"{100 * (knee['target_val'] - 0.45):+.1f} points" in page.text
     assert "nothing here has been confirmed" in page.text
@@ -167,13 +168,14 @@ def test_everything_is_escaped():
     info = made_info(name=NASTY, source=data, target=data, options={NASTY: NASTY}, baseline={NASTY: [NASTY]})
     info |= {"created": NASTY, "versions": {NASTY: NASTY}}
     page = report_of(info, [trial, failed], dict.fromkeys(figure_style.NAMES, NASTY))
-    assert page.stack == [] and not [tag for tag, _ in page.tags if tag == "script"]
+    # Only the page's script for copying.
+    assert page.stack == [] and len([tag for tag, _ in page.tags if tag == "script"]) == 1
     assert page.text.count("alert('x')") >= 12
 
     drawn = report_of(info, [trial, failed], {})
-    # Only plotly's own scripts, the page's and its data: nothing that the study brought in.
+    # Only plotly's own scripts, the page's two and their data: nothing that the study brought in.
     assert drawn.stack == [] and "alert('x')" in drawn.text
-    assert len([tag for tag, _ in drawn.tags if tag == "script"]) <= 5
+    assert len([tag for tag, _ in drawn.tags if tag == "script"]) <= 6
 
 
 @pytest.mark.parametrize("trials", [[], [made_trial(0, FAILED, reason="no faces"), made_trial(1, STOPPED)]])
@@ -231,11 +233,11 @@ def test_answers_follow_the_studys_numbers():
     bare = {answer.question: answer for answer in list_findings(StudyRecord.from_json(made_info()), table)}
     assert bare["How sure is the recommendation?"].words.startswith("Not sure: it is the best of 24 trainings")
     assert (
-        "What do the strategies differ in?" not in bare
+        "Which strategies differ significantly?" not in bare
         and list_findings(StudyRecord.from_json(info), trials_table([])) == []
     )
 
-    retention = by["Which strategy, for how much of the source?"].table
+    retention = by["Which strategy is best for each share of the source that is kept?"].table
     levels = [float(row[0].split()[0]) / 100 for row in retention.rows]
     for level, row in zip(levels, retention.rows, strict=True):
         kept = table[(table["state"] == "finished") & (table["source_val"] >= level * 0.61)]

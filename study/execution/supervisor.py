@@ -4,6 +4,7 @@ import dataclasses
 import math
 import subprocess
 import time
+from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -15,6 +16,7 @@ from study.execution.progress import Progress
 from study.execution.worker_process import Spawn, Worker, reason_of
 from study.exit_code import ExitCode
 from study.options import StudyOptions
+from study.reporting.partial_report import PartialReport
 from study.storage.backend import trials_of
 from study.storage.leases import LeaseMonitor, requeue_expired
 from study.storage.slots import (
@@ -107,6 +109,7 @@ class _Supervisor:
         due_after: What it was counted from: how many trials there were, how many had ended, and what was over.
         end_reason: Why the search ends before its last trial; empty where it does not.
         race_is_over: Whether the time of the race is up.
+        report: The page that shows how far the study is.
     """
 
     def __init__(
@@ -132,6 +135,8 @@ class _Supervisor:
         self.crashes_in_a_row = 0
         self.crash_reasons: list[str] = []
 
+        folder = Path(options.out) / study.study_name
+        self.report = PartialReport(folder, options.wanted, progress.warn)
         self.leases = LeaseMonitor()
         self.leases_checked = 0.0
 
@@ -152,6 +157,7 @@ class _Supervisor:
         self.check_leases(crashed)
         trials = trials_of(self.study)
         self.note_progress(trials)
+        self.report.update(lambda: self.study.user_attrs.get("study") or {}, trials)
 
         # Whether to go on.
         give_up_if_hopeless(self.crashes_in_a_row, self.ended_here, int(self.options.workers), self.crash_reasons)

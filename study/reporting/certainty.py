@@ -34,8 +34,9 @@ def describe_certainty(
     """
     point = record.results.find_point(knee["model"])
     if point is None and summary is not None and has_expectations(knee):
-        test = f"python -m study.confirm {record.name or 'STUDY'} tests it on images that the search never saw."
-        return f"{describe_expected(record, knee, summary)} {test}"
+        return (
+            f"{describe_expected(record, knee, summary)} A confirmation tests it on images that the search never saw."
+        )
     if point is None:
         return _describe_unconfirmed(record, table, knee)
 
@@ -119,10 +120,12 @@ def _describe_unconfirmed(record: StudyRecord, table: pd.DataFrame, knee: pd.Ser
         text += (
             f" {format_percent(knee['target_val'])} % of {images} of {whom} is {format_percent(low)} to "
             f"{format_percent(high)} % at 95 % "
-            f"confidence for other people, even before counting that it was chosen; {rivals_within} of the front's "
-            f"{len(accuracies) - 1} other points lie within."
+            f"confidence for other people, even before counting that it was chosen."
         )
-    return f"{text} python -m study.confirm {record.name or 'STUDY'} would say more."
+        others = len(accuracies) - 1
+        if others:
+            text += f" Of the front's {others} other networks {rivals_within} lie within that interval."
+    return f"{text} A confirmation would say more."
 
 
 def validation_counts(record: StudyRecord) -> tuple[int, int]:

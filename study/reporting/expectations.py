@@ -11,6 +11,7 @@ from study.reporting.wording import (
     count_of,
     dataset_label,
     describe_interpolation,
+    describe_total,
     expected_text,
     format_percent,
     interval_text,
@@ -148,6 +149,19 @@ def _compare(record: StudyRecord, network: pd.Series, recommended: pd.Series, do
     else:
         change = network[f"{domain}_val"] - recommended[f"{domain}_val"]
     return f"{describe_accuracy(record, network, domain)} ({100 * change:+.1f} points)"
+
+
+def describe_search_gain(table: pd.DataFrame, summary: SearchSummary) -> str:
+    """Returns how much larger the search made the hypervolume that the paper's five strategies reach alone.
+
+    Args:
+        table: Trials, of `study.trials.trials_table`.
+        summary: What the search found, with the hypervolume of the five.
+    """
+    return (
+        "of hypervolume over the paper's five strategies alone "
+        f"({summary.named_hypervolume:.4f}, with their interpolated networks), by {describe_total(table)}, as expected"
+    )
 
 
 # What nothing being recommended means.

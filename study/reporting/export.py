@@ -33,7 +33,7 @@ def export(stored_record: Mapping[str, Any], trials: Iterable[FrozenTrial], fold
     # matplotlib and plotly take a second to load, which a study shall not wait for before it begins.
     from study.reporting.exported_files import render_files  # noqa: PLC0415
 
-    files = render_files(stored_record, trials)
+    files = render_files(stored_record, trials, folder)
     folder.mkdir(parents=True, exist_ok=True)
     _remove_stale_figures(folder, files)
     return [write_atomically(folder / name, content) for name, content in files.items()]

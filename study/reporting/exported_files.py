@@ -1,8 +1,10 @@
 """The content of each file that a study exports."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -24,16 +26,19 @@ from study.trials import read_counted_trials, trials_table
 from study.tuning.summary import read_search
 
 
-def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[FrozenTrial]) -> dict[str, bytes]:
+def render_files(
+    stored_record: Mapping[str, Any], stored_trials: Iterable[FrozenTrial], folder: Path | None = None
+) -> dict[str, bytes]:
     """Returns the content of each file by its name; what is odd in the storage is left out and named on stderr.
 
     Args:
         stored_record: The study's record as its storage holds it.
         stored_trials: All Optuna trials of the study.
+        folder: Where the study is now, which commands in the report name; None where it still is where it was run.
     """
     # What the storage holds, and the tables that follow from it.
     readable_json, trials = _read_storage(stored_record, stored_trials)
-    record = StudyRecord.from_json(readable_json)
+    record = _at_place(StudyRecord.from_json(readable_json), folder)
     table, summary = read_search(record, trials)
     paper = study_paper_table(record, table)
     tables = list_tables(record, table, paper, summary)
@@ -60,6 +65,13 @@ def render_files(stored_record: Mapping[str, Any], stored_trials: Iterable[Froze
     if paper is not None:
         files |= _render_paper_table(paper, as_table(paper, title_of(record)))
     return files
+
+
+def _at_place(record: StudyRecord, folder: Path | None) -> StudyRecord:
+    """Returns a record whose option --out is where the study is now: a folder may have been moved, or copied."""
+    if folder is None or folder.name != record.name:
+        return record
+    return dataclasses.replace(record, options=record.options | {"out": str(folder.parent)})
 
 
 def _read_storage(

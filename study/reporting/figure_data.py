@@ -19,6 +19,7 @@ from study.fronts import (
 from study.record import DOMAINS, StudyRecord
 from study.reporting.figure_style import CONFIRMED
 from study.reporting.parallel_axes import ParallelFigure, build_parallel_figure
+from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import dataset_label, objective_label
 from study.stored_results import Row
 from study.trials import OBJECTIVES, describe_reference, hypervolume_reference
@@ -74,6 +75,7 @@ class FrontFigure:
         baseline: Source and target accuracy of the baseline in per cent, None where unknown.
         recommended: The recommended network; None where nothing is recommended.
         axis_labels: Of the source's and of the target's axis.
+        varied: The hyperparameters that vary over the study.
     """
 
     groups: list[StrategyNetworks]
@@ -81,6 +83,7 @@ class FrontFigure:
     baseline: tuple[float, float] | None
     recommended: RecommendedPoint | None
     axis_labels: tuple[str, str]
+    varied: list[str]
 
 
 @dataclass(frozen=True)
@@ -270,6 +273,7 @@ def build_front_figure(record: StudyRecord, table: pd.DataFrame) -> FrontFigure:
         baseline=_baseline_in_percent(record),
         recommended=_recommended_point(front),
         axis_labels=_objective_labels(record),
+        varied=varied_hyperparameters(table),
     )
 
 

@@ -17,8 +17,10 @@ TITLES = {
     CONFIRMED: "Confirmed on test images",
     RACE: "The course of the race",
 }
+INTERACTIVE = ("pareto", "parallel")
+"""The figures that are written as HTML as well, each with plotly inside: those in which a pointer finds something."""
 FORMATS = ("png", "svg", "pdf", "html")
-"""What each figure is written as; html is the interactive one."""
+"""What figures are written as; html those of INTERACTIVE alone."""
 INK = "#1a1a1a"
 QUIET = "#555555"
 

@@ -10,10 +10,11 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from study.record import StudyRecord
-from study.reporting.figure_data import FigureData, build_figure_data, build_race_figure
+from study.reporting.figure_data import FigureData, FrontFigure, build_figure_data, build_race_figure
 from study.reporting.figure_style import CONFIRMED, NAMES, RACE
 from study.reporting.importance import compute_importances
 from study.reporting.matplotlib_plots import draw_plot
+from study.reporting.parallel_axes import ParallelFigure
 from study.reporting.plotly_charts import render_chart_page
 from study.trials import finished_trials
 from study.tuning.plan import SearchPlan
@@ -44,8 +45,8 @@ def draw_figures(
         race: The course of the study's race; None where there was none.
 
     Returns:
-        Files by name (png, svg, pdf and html of each figure), and by figure a note on what is missing in it, which
-        stderr gets too where a figure failed.
+        Files by name (png, svg and pdf of each figure, html of some), and by figure a note on what is missing in it,
+        which stderr gets too where a figure failed.
     """
     files: dict[str, bytes] = {}
     notes: dict[str, str] = {}
@@ -82,7 +83,8 @@ def _draw_figure(
             return {}, note
     data = build_race_figure(race) if name == RACE and race else build_figure_data(name, record, table, ranking)
     files = render_plots(name, record, data)
-    files[f"{name}.html"] = render_chart_page(name, record, data).encode()
+    if isinstance(data, FrontFigure | ParallelFigure):
+        files[f"{name}.html"] = render_chart_page(name, record, data).encode()
     return files, note
 
 

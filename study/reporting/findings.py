@@ -45,8 +45,9 @@ OBSTACLE = "Why is no network recommended?"
 # Answers that are the same in every study: how to read the table below them.
 
 RUNGS = (
-    "Early stopping compares trials before their end. Near 1, the order there was the order at the end; near 0, it "
-    "said nothing about the end, and --no-early-stop is worth a try."
+    "Early stopping compares trials before their end, where a trial that others dominate stops. A correlation near 1 "
+    "means that trials were already in their final order; near 0, that it was too early to tell, and --no-early-stop "
+    "is worth a try."
 )
 INSIDE = (
     "One training of each point, without intervals: differences of a few points may be noise. Near 1, a layer's "
@@ -74,15 +75,17 @@ def list_findings(record: StudyRecord, table: pd.DataFrame, summary: SearchSumma
         certainty = Finding(OBSTACLE, describe_nothing(record, table, summary), None)
     with_tables = [
         Finding(
-            "Which strategy, for how much of the source?",
+            "Which strategy is best for each share of the source that is kept?",
             describe_retention(record, table),
             build_retention_table(record, table),
         ),
         describe_optimism(record, front, summary),
         describe_expressions(record, table, knee, summary),
-        Finding("What does freezing buy?", describe_freezing(record), build_freezing_table(table)),
-        Finding("What do the strategies differ in?", describe_differences(record), build_differences_table(record)),
-        Finding("Could early stopping know the end?", RUNGS, build_rungs_table(table)),
+        Finding("What does freezing layers change?", describe_freezing(record), build_freezing_table(table)),
+        Finding(
+            "Which strategies differ significantly?", describe_differences(record), build_differences_table(record)
+        ),
+        Finding("Did half of a budget predict its end?", RUNGS, build_rungs_table(table)),
         Finding("What changed inside the networks?", INSIDE, build_similarity_table(record)),
     ]
     return [certainty, *(finding for finding in with_tables if finding.table is not None)]
@@ -133,7 +136,7 @@ def describe_nothing(record: StudyRecord, table: pd.DataFrame, summary: SearchSu
 
 def describe_optimism(record: StudyRecord, front: pd.DataFrame, summary: SearchSummary | None) -> Finding:
     """Returns how much better validation images make the front and the recommended network look than is expected."""
-    question = "How much of what was observed was luck?"
+    question = "How optimistic are the observed figures?"
     if summary is None:
         return Finding(question, "", None)
     words = (

@@ -1,13 +1,20 @@
-"""What hovering over a point of a figure shows."""
+"""What hovering over a network of the front shows: five short lines, which fit beside any point of a narrow chart."""
 
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 import pandas as pd
 
 from study.record import DOMAINS, number
-from study.reporting.wording import count_of, expected_text, format_percent, format_value
-from study.trials import OBJECTIVES, hyperparameter_names, interpolation_name
+from study.reporting.expectations import name_network
+from study.reporting.wording import expected_text, format_percent, format_value
+from study.trials import OBJECTIVES
+
+LONGEST_LINE = 44
+"""Characters of a line; a longer one is cut, and the page shows all of it where the point is clicked."""
+
+_SHORT = {"frozen_layers": "frozen", "fusion_ratio": "fusion"}
+"""What the longest names of common hyperparameters are called here."""
 
 
 def escape_for_plotly(value: object) -> str:
@@ -15,42 +22,48 @@ def escape_for_plotly(value: object) -> str:
     return escape(str(value), quote=False)
 
 
-def hover_texts(networks: pd.DataFrame) -> list[str]:
-    """Returns what hovering shows of each row, line by line.
+def hover_texts(networks: pd.DataFrame, varied: Sequence[str], baseline_source: float | None) -> list[str]:
+    """Returns what hovering shows of each network, in five lines.
 
-    The first line has the trial's number, the strategy and the interpolation point, the second both objectives; each
-    hyperparameter has a line of its own.
+    Its name; its accuracy on the source and on the target; the share kept of the baseline's source accuracy, with the
+    probability of being on the front where that is known; the hyperparameters that vary.
 
     Args:
-        networks: Rows of `study.trials.trials_table`, or of `study.fronts.candidate_networks`.
+        networks: Rows of `study.fronts.candidate_networks`.
+        varied: The hyperparameters that vary over the study.
+        baseline_source: The baseline's source accuracy, as a share; None where it is not known.
     """
-    # As on the front, no hyperparameter is called "trial".
-    names = [name for name in hyperparameter_names(networks) if name != "trial"]
-
     texts = []
     for network in networks.to_dict("records"):
-        # A row of the table of trials has no search_alpha: it stands for the adapted network.
-        interpolation = ""
-        if network.get("search_alpha", 1) != 1:
-            interpolation = f", at alpha {interpolation_name(network['search_alpha'], network['search_slope'])}"
-        strategy = escape_for_plotly(network["strategy"] or "unknown")
-        head = f"<b>Trial {network['number']} · {strategy}{interpolation}</b>"
-
-        source, target = (format_percent(network[objective]) for objective in OBJECTIVES)
-        objectives = f"source {source} % · target {target} %"
+        strategy = network["strategy"] or "unknown"
+        name = name_network(network["number"], strategy, network["search_alpha"], network["search_slope"])
+        accuracies = [f"{format_percent(network[objective])} %" for objective in OBJECTIVES]
         if number(network.get("target_lower")) is not None:
-            source, target = (expected_text(network, domain) for domain in DOMAINS)
-            probability = format_percent(network["probability"], 0)
-            objectives = f"expected: source {source} % · target {target} % · on the front {probability} %"
-            objectives += f"<br>rung {network['rung']}, {_describe_trainings(network)}"
-        hyperparameters = [
-            f"{escape_for_plotly(name)}: {escape_for_plotly(format_value(network[name]))}" for name in names
+            accuracies = [f"{expected_text(network, domain)} %" for domain in DOMAINS]
+
+        # What it kept, and how sure its place on the front is.
+        kept = format_percent(network["source_val"] / baseline_source) if baseline_source else "–"
+        fourth = f"kept {kept} %"
+        if number(network.get("probability")) is not None:
+            fourth += f" · on front {format_percent(network['probability'], 0)} %"
+
+        values = [f"{_short(name)} {format_value(network[name])}" for name in varied if name in network]
+        lines = [
+            name[0].upper() + name[1:],
+            f"source {accuracies[0]}",
+            f"target {accuracies[1]}",
+            fourth,
+            ", ".join(values) or "no hyperparameter varied",
         ]
-        texts.append("<br>".join([head, objectives, *hyperparameters]))
+        first, *others = (escape_for_plotly(_cut(line)) for line in lines)
+        texts.append("<br>".join([f"<b>{first}</b>", *others]))
     return texts
 
 
-def _describe_trainings(network: dict[Any, Any]) -> str:
-    """Returns "5 trainings on 3 folds", by which a network was judged."""
-    trainings = count_of(int(network["trainings"]), "training")
-    return f"{trainings} on {count_of(int(network['folds']), 'fold')}"
+def _short(name: str) -> str:
+    return _SHORT.get(name, name.replace("_", " "))
+
+
+def _cut(line: str) -> str:
+    """Returns a line of LONGEST_LINE characters at most."""
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1].rstrip(' ,')}…"

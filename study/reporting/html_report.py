@@ -15,13 +15,19 @@ from markupsafe import Markup
 from study.fronts import front_table
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting import plotly_charts
+from study.reporting.commands import as_snippet, confirm_command
+from study.reporting.data_tables import build_baseline_table, describe_baseline, summarise_data
+from study.reporting.dates import format_date
 from study.reporting.expectations import describe_race
 from study.reporting.figure_data import build_front_figure
 from study.reporting.findings import list_findings
+from study.reporting.glossary import GLOSSARY, GlossaryLinks
+from study.reporting.network_details import collect_network_details
 from study.reporting.paper_table import as_table
 from study.reporting.recommendation import build_recommendation, count_states
-from study.reporting.significance import describe_front_differences, describe_intervals
+from study.reporting.significance import build_pairs_table, describe_front_differences, describe_intervals
 from study.reporting.tables import (
+    build_confirmed_details_table,
     build_confirmed_table,
     build_front_table,
     build_strategies_table,
@@ -71,12 +77,10 @@ def render_html(  # noqa: PLR0913  # the parts of the page
         **_record_content(record),
         "pictures": {name: _data_address(svg) for name, svg in svg_pictures.items()},
         "notes": notes,
-        # Where the front could not be drawn as a picture, it has no chart either.
-        "front_chart": None if "pareto" in notes else _front_chart(record, table),
-        "trial_details": {"trials": {}, "first": None} | (trial_details or {}),
         "paper_table": None if paper is None else as_table(paper),
+        **_front_content(record, table, notes, trial_details, summary),
     }
-    return _environment().get_template("report.html.j2").render(content)
+    return _environment().get_template("report.html.j2").render(content).lstrip()
 
 
 def _environment() -> jinja2.Environment:
@@ -84,6 +88,7 @@ def _environment() -> jinja2.Environment:
     environment = template_environment(FOLDER)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
     environment.filters["fact"] = _format_fact
+    environment.filters["explain"] = GlossaryLinks()
     environment.tests["nested"] = _is_nested
     return environment
 
@@ -103,17 +108,19 @@ def _format_fact(value: object) -> str:
 def _page_content(record: StudyRecord) -> dict[str, Any]:
     """Returns the page's head and what is said of the whole study."""
     return {
-        # Both are files of this program.
+        # These are files of this program.
         "style": Markup((FOLDER / "report.css").read_text(encoding="utf-8")),
         "script": Markup((FOLDER / "page.js").read_text(encoding="utf-8")),
+        "copy_script": Markup((FOLDER / "copy.js").read_text(encoding="utf-8")),
         "name": record.name or "study",
-        "command_name": record.name or "STUDY",
-        "created": record.created,
+        "created": format_date(record.created),
         "labels": {domain: dataset_label(record, domain) for domain in DOMAINS},
         "synthetic": record.is_synthetic,
         "synthetic_mark": SYNTHETIC,
         "synthetic_sentence": SYNTHETIC_SENTENCE,
         "method_notes": rungs_sentence(record) + folds_sentence(record) + limits_sentence(record),
+        # A study of photographs needs no word for what is drawn.
+        "glossary": [term for term in GLOSSARY if record.is_synthetic or term.key != "synthetic"],
     }
 
 
@@ -153,35 +160,35 @@ def _constant_hyperparameters(front: pd.DataFrame, table: pd.DataFrame) -> str:
 def _confirmation_content(record: StudyRecord) -> dict[str, Any]:
     """Returns what was found on test images; nothing where the study was not confirmed."""
     if not record.results.points:
-        return {"confirmed_table": None}
+        return {"confirmed_table": None, "confirm_snippet": as_snippet("", confirm_command(record))}
     earlier = record.confirmation.get("earlier") or []
     return {
         "confirmed_table": build_confirmed_table(record),
+        "confirmed_details": build_confirmed_details_table(record),
+        "pairs_table": build_pairs_table(record),
         "front_differences": describe_front_differences(record),
         "about_intervals": describe_intervals(record),
-        "evaluated": record.confirmation["opened"],
+        "evaluated": format_date(str(record.confirmation["opened"])),
         "earlier_evaluations": len(earlier),
     }
 
 
 def _record_content(record: StudyRecord) -> dict[str, Any]:
-    """Returns what the record says of data, baseline, options, versions and hardware."""
-    datasets = {}
-    for domain in DOMAINS:
-        facts = record.dataset(domain).to_json()
-        report = facts.pop("report", {})
-        if facts or report:
-            datasets[domain] = facts | report
-    technical_facts = {
-        "options": record.options,
-        "network": record.network,
-        "versions": record.versions,
-        "hardware": record.hardware.to_json(),
+    """Returns what the record says of baseline and data, and everything that it holds, for whoever wants to know."""
+    recorded_facts = {
+        "Baseline": _plain_facts_first(record.baseline.to_json()),
+        "Source": _plain_facts_first(record.source.to_json()),
+        "Target": _plain_facts_first(record.target.to_json()),
+        "Options": record.options,
+        "Network": record.network,
+        "Versions": record.versions,
+        "Hardware": record.hardware.to_json(),
     }
     return {
-        "baseline": _plain_facts_first(record.baseline.to_json()),
-        "datasets": datasets,
-        "technical_facts": {title: facts for title, facts in technical_facts.items() if facts},
+        "about_baseline": describe_baseline(record),
+        "baseline_table": build_baseline_table(record),
+        "datasets": [summarise_data(record, domain) for domain in DOMAINS],
+        "recorded_facts": {title: facts for title, facts in recorded_facts.items() if facts},
     }
 
 
@@ -191,7 +198,24 @@ def _plain_facts_first(facts: Mapping[str, Any]) -> dict[str, Any]:
     return dict(sorted(shown.items(), key=lambda fact: _is_nested(fact[1])))
 
 
-def _front_chart(record: StudyRecord, table: pd.DataFrame) -> Markup:
+def _front_content(
+    record: StudyRecord,
+    table: pd.DataFrame,
+    notes: dict[str, str],
+    trial_details: dict[str, Any] | None,
+    summary: SearchSummary | None,
+) -> dict[str, Any]:
+    """Returns the interactive front, and what it shows of each network and trial; no chart where no picture is."""
+    if "pareto" in notes:
+        return {"front_chart": None, "trial_details": {}}
+    details = {"trials": {}} | (trial_details or {})
+    return {
+        "front_chart": _draw_front_chart(record, table),
+        "trial_details": details | collect_network_details(record, table, summary),
+    }
+
+
+def _draw_front_chart(record: StudyRecord, table: pd.DataFrame) -> Markup:
     """Returns the interactive front as HTML with plotly.js inside; `plotly_charts` escapes its labels."""
     chart = plotly_charts.draw_chart(build_front_figure(record, table))
 
@@ -199,7 +223,7 @@ def _front_chart(record: StudyRecord, table: pd.DataFrame) -> Markup:
     chart.update_layout(
         template="plotly_white",
         margin={"t": 40, "l": 56, "r": 12, "b": 40},
-        height=560,
+        height=600,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
     )

@@ -6,16 +6,23 @@ from study.fronts import find_recommended, front_table
 from study.record import DOMAINS, StudyRecord
 from study.reporting.expectations import (
     describe_accuracy,
-    describe_neighbours,
     describe_race,
     describe_rule,
+    describe_search_gain,
     has_expectations,
     name_row,
 )
 from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table, title_of
-from study.reporting.significance import describe_front_differences, describe_intervals
-from study.reporting.tables import Table, build_confirmed_table, build_front_table, to_markdown
+from study.reporting.recommendation import build_recommendation
+from study.reporting.significance import build_pairs_table, describe_front_differences, describe_intervals
+from study.reporting.tables import (
+    Table,
+    build_confirmed_details_table,
+    build_confirmed_table,
+    build_front_table,
+    to_markdown,
+)
 from study.reporting.wording import (
     SYNTHETIC,
     SYNTHETIC_SENTENCE,
@@ -37,6 +44,15 @@ arXiv 1905.12082, 2019.
 """
 
 
+_HEADINGS = {
+    "confirmed": "Confirmed on test images",
+    "confirmed-details": "Further figures on test images",
+    "pairs": "Which networks differ significantly",
+    "paper": "The paper's table",
+}
+"""Headings of tables that belong to no answer, by their names."""
+
+
 def list_tables(
     record: StudyRecord, table: pd.DataFrame, paper: pd.DataFrame | None, summary: SearchSummary | None = None
 ) -> list[Table]:
@@ -50,7 +66,10 @@ def list_tables(
     """
     tables = [build_front_table(record, table)]
     if record.results.points:
-        tables.append(build_confirmed_table(record))
+        tables += [build_confirmed_table(record), build_confirmed_details_table(record)]
+        pairs = build_pairs_table(record)
+        if pairs is not None:
+            tables.append(pairs)
     tables += [finding.table for finding in list_findings(record, table, summary) if finding.table is not None]
     if paper is not None:
         tables.append(as_table(paper, title_of(record)))
@@ -74,7 +93,7 @@ def render_markdown(
         return "\n".join([*lines, "No trial has finished yet.", ""])
 
     # The recommendation, then each answer with its table.
-    lines += _recommendation_lines(record, front, summary)
+    lines += _recommendation_lines(record, table, summary)
     findings = list_findings(record, table, summary)
     for finding in findings:
         lines += [f"## {finding.question}", "", finding.words, ""]
@@ -100,20 +119,32 @@ def _head_lines(record: StudyRecord, table: pd.DataFrame) -> list[str]:
     return [*lines, f"Study `{record.name or 'study'}`, {describe_total(table)}.", ""]
 
 
-def _recommendation_lines(record: StudyRecord, front: pd.DataFrame, summary: SearchSummary | None) -> list[str]:
-    """Returns the section of the recommended network: what it is, its neighbours, and the rule."""
+def _recommendation_lines(record: StudyRecord, table: pd.DataFrame, summary: SearchSummary | None) -> list[str]:
+    """Returns the section of the recommended network: what it is, how to use it, its neighbours, and the rule."""
+    front = front_table(table)
     network = find_recommended(front)
-    lines = ["## Recommended network", ""]
+    recommendation = build_recommendation(record, table, summary)
+    if recommendation is None:
+        return []
     if network is None:
-        lines += ["None, as the next section explains.", ""]
+        lines = ["## Use the baseline", "", f"{recommendation.name}, as the next section explains.", ""]
     else:
-        lines += [_describe_recommended(record, network), ""]
-    for neighbour in describe_neighbours(record, front):
-        lines.append(f"- {neighbour}")
+        lines = ["## Use this network", "", _describe_recommended(record, network), ""]
+    if recommendation.warning:
+        lines += [f"**{recommendation.warning}**", ""]
+    for snippet in recommendation.snippets:
+        lines += [f"{snippet.title}:", "", "```", snippet.text, "```", ""]
+        if snippet.note:
+            lines += [snippet.note, ""]
+
+    lines += [f"- {neighbour}" for neighbour in recommendation.neighbours]
     if lines[-1]:
         lines.append("")
     if summary is not None:
         lines += [describe_rule(record, summary), ""]
+        if summary.search_gain is not None:
+            gain = f"{100 * summary.search_gain:+.1f} %"
+            lines += [f"The search bought {gain} {describe_search_gain(table, summary)}.", ""]
     return lines
 
 
@@ -136,7 +167,7 @@ def _describe_recommended(record: StudyRecord, network: pd.Series) -> str:
 
 
 def _table_lines(record: StudyRecord, table: Table) -> list[str]:
-    lines = [f"## {table.name.capitalize()}", ""]
+    lines = [f"## {_HEADINGS.get(table.name, table.name.capitalize())}", ""]
     if table.name == "confirmed":
         lines += [describe_front_differences(record), "", describe_intervals(record), ""]
     return [*lines, to_markdown(table)]

@@ -1,16 +1,19 @@
-// The report's interactive front: below the chart, a panel shows the trial that was clicked or chosen from the list.
-// Plotly, the chart #front and the data #details (trial_details.py) are on the page; nothing is fetched.
+// The report's interactive front: a table compares the last two networks that were clicked or chosen from the lists, and
+// a panel shows the training of the second. Plotly, the chart #front and the data #details (trial_details.py,
+// network_details.py) are on the page; nothing is fetched.
 (function () {
   "use strict";
 
   const chart = document.getElementById("front");
   const panel = document.getElementById("detail");
-  const list = document.getElementById("pick");
+  const comparison = document.getElementById("compare");
+  const lists = [document.getElementById("pick-a"), document.getElementById("pick-b")];
   const data = JSON.parse(document.getElementById("details").textContent);
   const darkScheme = matchMedia("(prefers-color-scheme: dark)");
   const DOMAINS = ["source", "target"];
   const COLOURS = {source: "#0072B2", target: "#E69F00"};
-  let shownNumber = null;
+  const LETTERS = ["A", "B"];
+  let compared = data.compared.slice();
 
   // Values, elements and colours.
 
@@ -37,14 +40,19 @@
   // The chart: its ink follows the page's colour scheme, and a narrow screen gets smaller letters.
 
   function paintChart() {
+    const height = innerWidth < 600 ? 540 : 640;
+    chart.parentElement.style.height = height + "px";
     Plotly.relayout(chart, {
       "font.color": inkColour(),
       "font.size": innerWidth < 600 ? 11 : 13,
+      height,
       "xaxis.gridcolor": gridColour(),
       "yaxis.gridcolor": gridColour(),
       "xaxis.zeroline": false,
       "yaxis.zeroline": false,
-      "hoverlabel.align": "left",
+      "hoverlabel.bgcolor": getComputedStyle(document.body).backgroundColor,
+      "hoverlabel.font.color": inkColour(),
+      "hoverlabel.font.size": innerWidth < 600 ? 11 : 13,
       "modebar.bgcolor": "rgba(0,0,0,0)",
       "modebar.color": "#8a8a8a",
       "modebar.activecolor": inkColour(),
@@ -54,9 +62,66 @@
       // The strategy BL, the baseline's cross and the ring are black, which would be lost on a dark page.
       if (trace.name === "BL" || trace.name === "Baseline" || trace.name === "Recommended") {
         change["marker.color"] = inkColour();
-        change["textfont.color"] = inkColour();
       }
       Plotly.restyle(chart, change, [index]);
+    });
+  }
+
+  // The letters beside the two compared points; one point may have both.
+  function letterPoints() {
+    const places = new Map();
+    compared.forEach(function (key, index) {
+      const place = data.networks[key].place;
+      if (place) places.set(String(place), {place, letters: (places.get(String(place)) || {letters: ""}).letters + LETTERS[index]});
+    });
+    const annotations = [...places.values()].map(({place, letters}) => ({
+      x: place[0], y: place[1], text: "<b>" + letters + "</b>", showarrow: true, arrowhead: 0, arrowwidth: 1,
+      arrowcolor: inkColour(), ax: 16, ay: -22, standoff: 8, font: {color: inkColour(), size: 14}, captureevents: false,
+    }));
+    Plotly.relayout(chart, {annotations});
+  }
+
+  // The table of the two networks.
+
+  function addRow(table, title, cells, tag) {
+    const row = addElement(table, "tr");
+    const head = addElement(row, title ? "th" : "td", title);
+    if (title) head.scope = "row";
+    cells.forEach(function (cell) {
+      const element = addElement(row, tag || "td", cell);
+      if (tag === "th") element.scope = "col";
+    });
+  }
+
+  function compareNetworks() {
+    const pair = compared.map((key) => data.networks[key]);
+    comparison.textContent = "";
+    lists.forEach((list, index) => (list.value = compared[index]));
+
+    // What they are, and how accurate.
+    const facts = addElement(comparison, "table");
+    addRow(facts, "", LETTERS, "th");
+    addRow(facts, "Network", pair.map((network) => network.name));
+    const both = (property) => pair.every((network) => network[property]);
+    const domainRows = (title, property) => DOMAINS.forEach((domain, index) => addRow(
+      facts, data.labels[domain] + title, pair.map((network) => (network[property] ? network[property][index] : "–"))));
+    if (pair.some((network) => network.tested)) domainRows(" on test", "tested");
+    domainRows(data.expected ? " expected" : "", "accuracies");
+    addRow(facts, "Source kept", pair.map((network) => network.kept));
+    data.hyperparameters.forEach((name, index) => addRow(
+      facts, name, pair.map((network) => (network.hyperparameters ? network.hyperparameters[index] : "–"))));
+
+    // Each expression: on test images only where both were tested.
+    const property = both("test_recalls") ? "test_recalls" : "recalls";
+    if (!pair.some((network) => network[property])) return;
+    const images = property === "recalls" ? "validation" : "test";
+    addElement(comparison, "p", "Images of each expression that they have right, per cent, " + images + ":", "quiet");
+    const recalls = addElement(comparison, "table");
+    addRow(recalls, "", DOMAINS.flatMap((domain) => LETTERS.map((letter) => domain + " " + letter)), "th");
+    data.expressions.forEach(function (expression, index) {
+      const shares = DOMAINS.flatMap((_, domain) => pair.map((network) =>
+        (network[property] ? network[property][domain][index] : null)));
+      addRow(recalls, expression, shares.map((share) => (isMissing(share) ? "–" : (100 * share).toFixed(1))));
     });
   }
 
@@ -89,7 +154,7 @@
     if (!trial.interpolated.length) return;
     const describe = (network) => "alpha " + network.alpha + ": " + percent(network.source) + " and "
       + percent(network.target) + (network.front ? " (front)" : "");
-    addElement(panel, "p", "Between the baseline and it: " + trial.interpolated.map(describe).join("; ") + ".");
+    addElement(panel, "p", "Interpolated networks: " + trial.interpolated.map(describe).join("; ") + ".");
   }
 
   function addCurve(trial) {
@@ -147,8 +212,8 @@
     const before = data.baseline.confusion[domain];
     const after = trial.confusion[domain];
     if (!before && !after) return;
-    const part = addPart("What was taken for what: " + data.labels[domain],
-      "Rows: the true expression; columns: what the network saw; per cent of the row.");
+    const part = addPart("Confusion matrix: " + data.labels[domain],
+      "Rows: the true expression; columns: the network's answer; per cent of the row, on validation images.");
     const pair = addElement(part, "div", null, "pair");
     if (before) addMatrix(pair, "before", before);
     if (after) addMatrix(pair, "after", after);
@@ -161,9 +226,9 @@
     const table = addElement(figure, "table");
 
     const head = addElement(table, "tr");
-    addElement(head, "th", "");
+    addElement(head, "td", "");
     data.expressions.forEach(function (name) {
-      addElement(head, "th", name.slice(0, 3)).title = "taken for " + name;
+      addElement(head, "th", name.slice(0, 3)).title = "answer " + name;
     });
 
     counts.forEach(function (row, truth) {
@@ -174,9 +239,9 @@
       row.forEach(function (count, answer) {
         const share = total ? count / total : 0;
         const cell = addElement(cells, "td", total ? Math.round(100 * share) : "");
-        cell.style.background = "rgba(0,114,178," + share.toFixed(3) + ")";
-        if (share > 0.55) cell.style.color = "#fff";
-        cell.title = name + " taken for " + data.expressions[answer] + ": " + count + " of " + total;
+        // Never so dark that ink is lost on it.
+        cell.style.background = "rgba(0,114,178," + (0.6 * share).toFixed(3) + ")";
+        cell.title = name + " recognised as " + data.expressions[answer] + ": " + count + " of " + total;
       });
     });
   }
@@ -184,8 +249,8 @@
   function addRetention(trial) {
     const measured = trial.retention.filter((value) => value !== null);
     if (!measured.length) return;
-    const part = addPart("What each expression kept: " + data.labels.source,
-      "Recall after over recall before; – where the baseline recognised none. No bar is longer than 200 %.");
+    const part = addPart("Recall kept of each expression: " + data.labels.source,
+      "Recall after adaptation over recall before; – where the baseline recognised none. No bar is longer than 200 %.");
     // An expression that the baseline hardly knew would make all other bars stubs.
     const longest = Math.min(2, Math.max(1, ...measured));
     addBars(part, data.expressions, trial.retention, longest, percent);
@@ -195,7 +260,7 @@
     const note = trial.cka
       ? "Linear CKA with the baseline's layer, one confirming training, source images; 1 is unchanged."
       : "Measured where a confirmation trained this point again.";
-    const part = addPart("How alike the layers stayed", note);
+    const part = addPart("How similar the layers stayed", note);
     if (trial.cka) addBars(part, data.layers, trial.cka, 1, (value) => (value === null ? "–" : value.toFixed(2)));
   }
 
@@ -212,14 +277,13 @@
     });
   }
 
-  // The panel.
+  // The panel: the training of the second network; the baseline has none.
 
-  function showTrial(number) {
+  function showTrial() {
+    const number = data.networks[compared[1]].trial;
     const trial = data.trials[number];
-    if (!trial) return;
-    shownNumber = number;
-    list.value = number;
     panel.textContent = "";
+    if (!trial) return;
     addElement(panel, "h3", "Trial " + number + " · " + trial.strategy + (trial.place ? " · " + trial.place : ""));
     addAccuracies(trial);
     addHyperparameters(trial);
@@ -230,28 +294,39 @@
     addSimilarity(trial);
   }
 
-  // The list, clicks on the chart, and the colour scheme.
+  function showPair() {
+    compareNetworks();
+    letterPoints();
+    showTrial();
+  }
 
-  Object.keys(data.trials).forEach(function (number) {
-    const trial = data.trials[number];
-    const mark = trial.front ? " · front" : "";
-    const place = trial.place ? " · " + trial.place : "";
-    addElement(list, "option", number + " · " + trial.strategy + place + mark).value = number;
+  // The lists, clicks on the chart, and the colour scheme.
+
+  lists.forEach(function (list, index) {
+    Object.keys(data.networks).forEach(function (key) {
+      const network = data.networks[key];
+      const mark = key === data.recommended ? " · recommended" : network.front ? " · front" : "";
+      addElement(list, "option", network.name + mark).value = key;
+    });
+    list.addEventListener("change", function () {
+      compared[index] = list.value;
+      showPair();
+    });
   });
-  list.addEventListener("change", () => showTrial(list.value));
 
+  // The last two points that were clicked are compared. Nothing scrolls, so that the chart stays in view.
   chart.on("plotly_click", function (event) {
-    const number = event.points[0].customdata;
-    if (number === undefined) return;
-    showTrial(String(number));
-    panel.scrollIntoView({behavior: "smooth", block: "nearest"});
+    const key = event.points[0].customdata;
+    if (!data.networks[key]) return;
+    compared = [compared[1], key];
+    showPair();
   });
 
   darkScheme.addEventListener("change", function () {
     paintChart();
-    if (shownNumber !== null) showTrial(shownNumber);
+    showPair();
   });
 
   paintChart();
-  if (data.first !== null) showTrial(String(data.first));
+  showPair();
 })();

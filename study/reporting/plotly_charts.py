@@ -1,4 +1,4 @@
-"""The figures by plotly, interactive and offline: each function draws one kind of figure data."""
+"""The figures that are worth a pointer, by plotly, interactive and offline: the front, and all trials."""
 
 from html import escape
 from typing import Any
@@ -6,31 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from study.record import DOMAINS, StudyRecord
-from study.reporting.figure_data import (
-    ConfirmedFigure,
-    ConfirmedFigurePoint,
-    FigureData,
-    FrontFigure,
-    HypervolumeFigure,
-    ImportanceFigure,
-    RaceFigure,
-    RecommendedPoint,
-    StrategiesFigure,
-    StrategyNetworks,
-)
-from study.reporting.figure_style import (
-    DOMAIN_COLOURS,
-    FINALISTS_LABEL,
-    FRONT_LABEL,
-    INK,
-    QUIET,
-    TITLES,
-    UNDECIDED_LABEL,
-    style_of,
-)
+from study.fronts import model_names
+from study.record import StudyRecord
+from study.reporting.figure_data import FrontFigure, RecommendedPoint, StrategyNetworks
+from study.reporting.figure_style import INK, QUIET, TITLES, style_of
 from study.reporting.hover import escape_for_plotly, hover_texts
 from study.reporting.parallel_axes import ABSENT, ParallelFigure
 from study.reporting.wording import SYNTHETIC
@@ -40,11 +20,15 @@ BUTTONS = ["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"
 CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtons": [BUTTONS]}
 
 
-def render_chart_page(name: str, record: StudyRecord, data: FigureData) -> str:
+BASELINE = "baseline"
+"""By what the page finds the baseline where it is clicked, as other networks by their files."""
+
+
+def render_chart_page(name: str, record: StudyRecord, data: FrontFigure | ParallelFigure) -> str:
     """Returns one chart as a whole HTML page with plotly.js inside, so that it opens offline anywhere.
 
     Args:
-        name: One of `figure_style.NAMES`, or CONFIRMED.
+        name: One of `figure_style.INTERACTIVE`.
         record: The study's record.
         data: What it shows, of `figure_data.build_figure_data`.
     """
@@ -64,21 +48,9 @@ def _title(name: str, record: StudyRecord) -> dict[str, Any]:
     return {"text": f"<b>{TITLES[name]}</b><br><sup>{mark}{study}</sup>", "x": 0.02}
 
 
-def draw_chart(data: FigureData) -> go.Figure:
+def draw_chart(data: FrontFigure | ParallelFigure) -> go.Figure:
     """Returns a plotly figure without title or colours of a page."""
-    if isinstance(data, FrontFigure):
-        return _draw_front(data)
-    if isinstance(data, ConfirmedFigure):
-        return _draw_confirmed(data)
-    if isinstance(data, HypervolumeFigure):
-        return _draw_hypervolume(data)
-    if isinstance(data, StrategiesFigure):
-        return _draw_strategies(data)
-    if isinstance(data, ParallelFigure):
-        return _draw_parallel(data)
-    if isinstance(data, RaceFigure):
-        return _draw_race(data)
-    return _draw_importance(data)
+    return _draw_front(data) if isinstance(data, FrontFigure) else _draw_parallel(data)
 
 
 # The front.
@@ -87,15 +59,18 @@ def draw_chart(data: FigureData) -> go.Figure:
 def _draw_front(data: FrontFigure) -> go.Figure:
     chart = go.Figure()
 
-    # From back to front: the border, the networks, the baseline.
+    # From back to front: the border, the networks, the baseline, what hovering finds on the front.
     line = {"color": INK, "width": 2}
     chart.add_scatter(x=data.border[:, 0], y=data.border[:, 1], mode="lines", name="Front", line=line, hoverinfo="skip")
     for group in data.groups:
-        _add_networks(chart, group)
+        _add_networks(chart, group, data)
     if data.baseline is not None:
         _add_baseline(chart, data.baseline)
     if data.recommended is not None:
         _add_recommended(chart, data.recommended)
+    for group in data.groups:
+        _add_targets_of_pointer(chart, group, data)
+    _explain_markers(chart)
 
     # The axes: all points are in view, with some room around them; the border may leave the view.
     points = np.vstack([np.empty((0, 2)), *(group.points for group in data.groups)])
@@ -110,10 +85,12 @@ def _draw_front(data: FrontFigure) -> go.Figure:
         title = escape_for_plotly(data.axis_labels[column])
         view = [low[column] - room[column], high[column] + room[column]]
         chart.update_layout({axis: {"title": title, "range": view}})
-    return chart.update_layout(legend={"orientation": "h", "y": -0.16, "yanchor": "top"}, hovermode="closest")
+    legend = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom"}
+    label = {"align": "left", "bgcolor": "white", "font": {"color": INK}}
+    return chart.update_layout(legend=legend, hovermode="closest", hoverlabel=label)
 
 
-def _add_networks(chart: go.Figure, group: StrategyNetworks) -> None:
+def _add_networks(chart: go.Figure, group: StrategyNetworks, data: FrontFigure) -> None:
     """Adds one strategy's networks: interpolated ones hollow, those off the front faint and small."""
     style = style_of(group.strategy)
 
@@ -133,17 +110,46 @@ def _add_networks(chart: go.Figure, group: StrategyNetworks) -> None:
         "opacity": np.where(group.on_front, 1.0, 0.45),
         "line": outline,
     }
+    _add_hoverable(chart, group, np.ones(len(group.points), bool), data, marker=marker)
 
-    # The page finds a clicked point's trial by `customdata`.
+
+def _add_targets_of_pointer(chart: go.Figure, group: StrategyNetworks, data: FrontFigure) -> None:
+    """Adds small invisible points above one strategy's networks of the front, which the pointer finds first.
+
+    Of markers that overlap plotly takes the smallest, which would be one off the front.
+    """
+    marker = {"size": 6, "opacity": 0, "color": style_of(group.strategy).colour}
+    if group.on_front.any():
+        _add_hoverable(chart, group, group.on_front, data, marker=marker, showlegend=False)
+
+
+def _add_hoverable(
+    chart: go.Figure, group: StrategyNetworks, is_shown: np.ndarray, data: FrontFigure, **look: object
+) -> None:
+    """Adds networks of a strategy with their labels; a click on the legend hides all of a strategy at once.
+
+    Args:
+        chart: The chart.
+        group: The strategy's networks.
+        is_shown: Which of them are added (n,).
+        data: The figure.
+        look: Further properties of plotly's trace.
+    """
+    networks = group.networks[is_shown]
+    baseline_source = None if data.baseline is None else data.baseline[0] / 100
+    name = escape_for_plotly(group.strategy)
+
+    # The page finds a clicked point's network by `customdata`.
     chart.add_scatter(
-        x=group.points[:, 0],
-        y=group.points[:, 1],
+        x=group.points[is_shown, 0],
+        y=group.points[is_shown, 1],
         mode="markers",
-        name=escape_for_plotly(group.strategy),
-        marker=marker,
-        hovertext=hover_texts(group.networks),
+        name=name,
+        legendgroup=name,
+        hovertext=hover_texts(networks, data.varied, baseline_source),
         hoverinfo="text",
-        customdata=group.networks["number"],
+        customdata=model_names(networks),
+        **look,
     )
 
 
@@ -153,14 +159,12 @@ def _add_baseline(chart: go.Figure, baseline: tuple[float, float]) -> None:
     chart.add_scatter(
         x=[source],
         y=[target],
-        mode="markers+text",
-        text=["baseline"],
-        textposition="bottom left",
+        mode="markers",
         name="Baseline",
         marker=marker,
-        hovertext=f"<b>Baseline</b><br>source {source:.1f} % · target {target:.1f} %",
+        hovertext=f"<b>Baseline</b><br>source {source:.1f} %<br>target {target:.1f} %",
         hoverinfo="text",
-        showlegend=False,
+        customdata=[BASELINE],
     )
 
 
@@ -184,80 +188,18 @@ def _add_recommended(chart: go.Figure, recommended: RecommendedPoint) -> None:
     )
 
 
-# The other figures.
+def _explain_markers(chart: go.Figure) -> None:
+    """Adds an entry of the legend for each kind of marker, whatever its strategy."""
+    for name, symbol, size, opacity in (
+        ("adapted network", "circle", 12, 1.0),
+        ("interpolated network", "circle-open", 12, 1.0),
+        ("not on the front", "circle", 8, 0.45),
+    ):
+        marker = {"symbol": symbol, "size": size, "opacity": opacity, "color": "#888888", "line": {"width": 1.4}}
+        chart.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker, hoverinfo="skip")
 
 
-def _draw_confirmed(data: ConfirmedFigure) -> go.Figure:
-    chart = go.Figure()
-    for point in data.points:
-        _add_confirmed_point(chart, point)
-    x_label, y_label = (escape_for_plotly(label) for label in data.axis_labels)
-    return chart.update_layout(xaxis_title=x_label, yaxis_title=y_label)
-
-
-def _add_confirmed_point(chart: go.Figure, point: ConfirmedFigurePoint) -> None:
-    style = style_of(point.strategy)
-    errors = []
-    intervals = []
-    for domain, mean, low, high in zip(DOMAINS, point.test, point.lower, point.upper, strict=True):
-        errors.append({"array": [high - mean], "arrayminus": [mean - low], "thickness": 1})
-        intervals.append(f"{domain} {mean:.1f} [{low:.1f}, {high:.1f}] %")
-    label = escape_for_plotly(f"{point.name} · {point.strategy}")
-    outline = {"width": 1.4 if point.on_front else 0, "color": INK}
-    chart.add_scatter(
-        x=[point.test[0]],
-        y=[point.test[1]],
-        error_x=errors[0],
-        error_y=errors[1],
-        mode="markers",
-        name=label,
-        hoverinfo="text",
-        marker={"color": style.colour, "symbol": style.symbol, "size": 12, "line": outline},
-        hovertext=f"<b>{label} · alpha {escape_for_plotly(point.alpha)}</b><br>{'<br>'.join(intervals)}",
-    )
-
-
-def _draw_hypervolume(data: HypervolumeFigure) -> go.Figure:
-    line = {"color": "#0072B2", "shape": "hv", "width": 2}
-    chart = go.Figure(go.Scatter(x=data.numbers, y=data.volumes, mode="lines", line=line))
-    return chart.update_layout(xaxis_title="Trial number", yaxis_title=f"Area dominated above {data.reference}")
-
-
-def _draw_strategies(data: StrategiesFigure) -> go.Figure:
-    chart = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04)
-    for column, domain in enumerate(DOMAINS):
-        panel: dict[str, Any] = {"row": 1, "col": column + 1}
-        for strategy, trials in data.groups:
-            _add_distribution(chart, strategy, trials, domain, panel)
-        if data.baseline is not None:
-            chart.add_vline(x=data.baseline[column], line={"dash": "dash", "width": 1}, **panel)
-        label = escape_for_plotly(data.axis_labels[column]).replace(" accuracy", "<br>accuracy")
-        if data.note:
-            label += f"<br>{data.note}"
-        chart.update_xaxes(title=label, **panel)
-    return chart.update_yaxes(autorange="reversed")
-
-
-def _add_distribution(
-    chart: go.Figure, strategy: str, trials: pd.DataFrame, domain: str, panel: dict[str, Any]
-) -> None:
-    """Adds the accuracies of one strategy's trials as a box with all points."""
-    style = style_of(strategy)
-    name = escape_for_plotly(strategy)
-    chart.add_box(
-        x=100 * trials[f"{domain}_val"],
-        y=[name for _ in range(len(trials))],
-        orientation="h",
-        name=name,
-        boxpoints="all",
-        jitter=0.5,
-        pointpos=0,
-        marker={"color": style.colour, "symbol": style.symbol, "size": 5},
-        hovertext=hover_texts(trials),
-        hoverinfo="text",
-        showlegend=False,
-        **panel,
-    )
+# All trials.
 
 
 def _draw_parallel(data: ParallelFigure) -> go.Figure:
@@ -280,31 +222,3 @@ def _draw_parallel(data: ParallelFigure) -> go.Figure:
     faint = {"line": {"opacity": 0.05}}
     lines = go.Parcoords(line=line, dimensions=dimensions, labelside="bottom", labelangle=20, unselected=faint)
     return go.Figure(lines).update_layout(font={"size": 11})
-
-
-def _draw_race(data: RaceFigure) -> go.Figure:
-    chart = go.Figure()
-    for name, values, colour in (
-        (FRONT_LABEL, data.front, DOMAIN_COLOURS["source"]),
-        (UNDECIDED_LABEL, data.undecided, DOMAIN_COLOURS["target"]),
-    ):
-        line = {"color": colour, "width": 2}
-        chart.add_scatter(x=data.trainings, y=values, mode="lines+markers", name=name, line=line, marker={"size": 5})
-    if data.finalists_from is not None:
-        chart.add_vline(x=data.finalists_from, line={"dash": "dash", "width": 1}, annotation_text=FINALISTS_LABEL)
-    chart.update_layout(legend={"orientation": "h", "y": -0.16, "yanchor": "top"})
-    return chart.update_layout(xaxis_title="Trainings of the race", yaxis_title="Networks", yaxis_rangemode="tozero")
-
-
-def _draw_importance(data: ImportanceFigure) -> go.Figure:
-    names = [escape_for_plotly(name) for name in data.ranking["hyperparameter"]]
-    chart = go.Figure()
-    for domain, colour in DOMAIN_COLOURS.items():
-        if domain in data.ranking:
-            label = escape_for_plotly(data.labels[domain])
-            chart.add_bar(x=data.ranking[domain], y=names, orientation="h", name=label, marker_color=colour)
-    title = "Share of importance for the best tenth of trials"
-    if data.note:
-        title += f"<br>{data.note}"
-    chart.update_layout(barmode="group", xaxis_title=title)
-    return chart.update_yaxes(autorange="reversed")

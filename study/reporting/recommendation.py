@@ -1,11 +1,9 @@
 """The recommended network as report.html shows it: what it is, how sure that is, and its figures on cards."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pandas as pd
 
-from study.cli import command_line
 from study.fronts import (
     candidate_networks,
     count_non_dominated,
@@ -15,20 +13,39 @@ from study.fronts import (
 )
 from study.record import DOMAINS, StudyRecord
 from study.reporting.certainty import describe_certainty
-from study.reporting.expectations import describe_file, describe_neighbours, describe_rule, has_expectations
+from study.reporting.commands import (
+    Snippet,
+    as_snippet,
+    confirm_command,
+    network_path,
+    predict_command,
+    python_lines,
+    sync_command,
+)
+from study.reporting.dead_expressions import describe_dead_expressions
+from study.reporting.expectations import (
+    describe_file,
+    describe_neighbours,
+    describe_rule,
+    describe_search_gain,
+    has_expectations,
+    name_row,
+)
 from study.reporting.findings import describe_nothing
-from study.reporting.significance import change_text
+from study.reporting.significance import change_text, count_units
 from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import (
+    count_of,
     dataset_label,
-    describe_interpolation,
     describe_total,
     format_percent,
     format_value,
+    interval_text,
     points_text,
 )
 from study.stored_results import Row
-from study.trials import STATES, hypervolume_reference
+from study.trials import STATES, hypervolume_reference, model_file
+from study.tuning.recommendation_rule import Obstacle
 from study.tuning.summary import SearchSummary
 
 KNEE_RULE = (
@@ -59,29 +76,31 @@ class Recommendation:
     """The network that the report tells the user to take, or why it names none.
 
     Attributes:
-        strategy: Its strategy; empty where nothing is recommended, as are the next three.
-        trial: Number of the trial that trained it; None where nothing is recommended.
-        interpolation: Where it lies between the baseline and the trial's end; empty at the end.
-        hyperparameters: Those that vary over the study, with their values, in a line.
+        name: Its trial, strategy and interpolation point; where nothing is recommended, that in a sentence.
+        is_tested: Whether its figures are those of test images, after a confirmation.
         certainty: How much it can be relied on, in sentences; where nothing is recommended, why and what to do.
-        cards: Its figures, and the study's.
+        cards: Its figures by the best evidence there is.
+        search_cards: What the search cost, and what it expected on validation images.
         rule: The rule by which it is chosen.
+        snippets: Commands and lines of Python to copy: first of its use, then what comes next.
+        hyperparameters: Those that vary over the study, with their values, in a line.
         file: Its file, relative to the study's folder; empty where nothing is recommended.
         about_file: What the file holds, in a sentence; empty where that is not known.
-        command: The command that has it recognise expressions; empty where nothing is recommended.
+        warning: Which expressions it no longer recognises; empty where it lost none.
         neighbours: A sentence for each of its neighbours on the front.
     """
 
-    strategy: str
-    trial: int | None
-    interpolation: str
-    hyperparameters: str
+    name: str
+    is_tested: bool
     certainty: str
     cards: list[Card]
+    search_cards: list[Card]
     rule: str
+    snippets: list[Snippet]
+    hyperparameters: str = ""
     file: str = ""
     about_file: str = ""
-    command: str = ""
+    warning: str = ""
     neighbours: list[str] = field(default_factory=list)
 
 
@@ -102,33 +121,70 @@ def build_recommendation(
     search_cards = _search_cards(record, table, summary)
     network = find_recommended(front)
     if network is None:
-        why = describe_nothing(record, table, summary)
-        return Recommendation("", None, "", "", why, search_cards, rule)
+        return Recommendation(
+            name=_name_nothing(summary),
+            is_tested=False,
+            certainty=describe_nothing(record, table, summary),
+            cards=[],
+            search_cards=search_cards,
+            rule=rule,
+            snippets=[*_use_snippets(record, record.baseline.file), *_next_snippets(record)],
+        )
 
-    alpha = describe_interpolation(network["alpha"], network.get("alpha_slope", 0.0))
+    name = name_row(network)
     return Recommendation(
-        strategy=network["strategy"],
-        trial=network["trial"],
-        interpolation="" if alpha == "1" else alpha,
-        hyperparameters=_varied_hyperparameters(network, table),
+        name=name[0].upper() + name[1:],
+        is_tested=record.results.find_point(network["model"]) is not None,
         certainty=describe_certainty(record, table, network, summary),
-        cards=[*_accuracy_cards(record, network, summary), *search_cards],
+        cards=_accuracy_cards(record, network, summary),
+        search_cards=search_cards,
         rule=rule,
+        snippets=[*_use_snippets(record, network_path(record, network["model"])), *_next_snippets(record)],
+        hyperparameters=_varied_hyperparameters(network, table),
         file=network["model"],
         about_file="" if summary is None else describe_file(network, summary),
-        command=_predict_command(record, network["model"]),
+        warning=_warn_of_dead_expressions(record, table, network, summary),
         neighbours=describe_neighbours(record, front),
     )
 
 
-def _predict_command(record: StudyRecord, model: str) -> str:
-    """Returns the command by which a network recognises expressions, from where the study was run."""
-    out = record.options.get("out")
-    folder = Path(out if isinstance(out, str) else "runs") / (record.name or "STUDY")
-    words = [str(folder / model), "FACE.png"]
-    if record.options.get("equalise") is True:
-        words.append("--equalise")
-    return command_line("study.predict", words)
+def _warn_of_dead_expressions(
+    record: StudyRecord, table: pd.DataFrame, network: pd.Series, summary: SearchSummary | None
+) -> str:
+    """Returns which expressions the recommended network no longer recognises, by the best evidence; empty for none."""
+    # Before a confirmation the rule of the search has seen to it, and a trial's own recalls are its adapted network's.
+    is_tested = record.results.find_recalls(network["model"]) is not None
+    is_adapted = network["model"] == model_file(network["trial"])
+    if not is_tested and (summary is not None or not is_adapted):
+        return ""
+    trial = table[table["number"] == network["trial"]].iloc[0].to_dict()
+    return describe_dead_expressions(record, network["model"], trial)
+
+
+def _name_nothing(summary: SearchSummary | None) -> str:
+    """Returns in a sentence that nothing is recommended."""
+    if summary is not None and summary.obstacle == Obstacle.NO_GAIN:
+        return "Nothing beats the baseline"
+    return "No network is recommended"
+
+
+def _use_snippets(record: StudyRecord, path: str) -> list[Snippet]:
+    """Returns how a network is used, from the command line and in Python; nothing where its path is not known."""
+    if not path:
+        return []
+    return [
+        as_snippet("Recognise expressions in your images", predict_command(record, path)),
+        as_snippet("The same in Python", python_lines(record, path)),
+    ]
+
+
+def _next_snippets(record: StudyRecord) -> list[Snippet]:
+    """Returns the command that comes next: the confirmation, or after it the copy for MLflow."""
+    if not record.results.points:
+        title = "Next: test the front on images that the search never saw"
+        return [as_snippet(title, confirm_command(record))]
+    command = sync_command(record)
+    return [as_snippet("Next: bring the confirmation into MLflow", command)] if command else []
 
 
 def count_states(table: pd.DataFrame) -> str:
@@ -140,7 +196,7 @@ def count_states(table: pd.DataFrame) -> str:
 def _varied_hyperparameters(network: pd.Series, table: pd.DataFrame) -> str:
     """Returns the hyperparameters that vary over the study; the others are no choice."""
     names = varied_hyperparameters(table)
-    values = [f"{name} {format_value(network[name])}" for name in names if name in network]
+    values = [f"{name.replace('_', ' ')} {format_value(network[name])}" for name in names if name in network]
     return ", ".join(values) or "no hyperparameter varied"
 
 
@@ -183,10 +239,12 @@ def _tested_card(record: StudyRecord, point: Row, domain: str) -> Card:
     """Returns what the recommended network changed on test images, with the interval and both p-values."""
     p_corrected = point[f"{domain}_p"]
     p_alone = point[f"{domain}_p_alone"]
+    tested = f"; {count_units(record, domain)}" if record.results.tested.get(domain) else ""
     return Card(
         f"{dataset_label(record, domain)} on test",
         f"{change_text(point, domain)} points",
-        f"95 % interval; p = {p_corrected:.2g} corrected, {p_alone:.2g} alone",
+        f"from the baseline, to {interval_text(point, domain)} % (95 % intervals{tested}); p = {p_corrected:.2g} "
+        f"corrected, {p_alone:.2g} alone",
     )
 
 
@@ -200,6 +258,8 @@ def _expected_cards(record: StudyRecord, network: pd.Series, summary: SearchSumm
         if summary.recommended is not None:
             gain = summary.recommended.gains[domain]
             detail += f", change {points_text(gain.mean, gain.lower, gain.upper)} points"
+            if domain == "target" and summary.recommended.people is not None:
+                detail += f", {count_of(summary.recommended.people, 'person', 'people')}"
         title = f"{dataset_label(record, domain)} expected"
         cards.append(Card(title, f"{format_percent(network[f'{domain}_val'])} %", f"{detail}; not tested"))
     probability = f"{format_percent(network['probability'], 0)} %"
@@ -214,6 +274,9 @@ def _search_cards(record: StudyRecord, table: pd.DataFrame, summary: SearchSumma
     if summary is not None:
         detail = f"observed {summary.observed_hypervolume:.4f}: {summary.optimism:+.4f} of optimism"
         cards.append(Card("Hypervolume of the expected front", f"{summary.hypervolume:.4f}", detail))
+        if summary.search_gain is not None:
+            title = "Bought by the search"
+            cards.append(Card(title, f"{100 * summary.search_gain:+.1f} %", describe_search_gain(table, summary)))
 
     has_interpolated = (candidate_networks(table)["search_alpha"] < 1).any()
     if has_interpolated:
@@ -221,6 +284,6 @@ def _search_cards(record: StudyRecord, table: pd.DataFrame, summary: SearchSumma
         of_all = hypervolume_over_trials(table, reference)[-1]
         of_ends = hypervolume_over_trials(table, reference, with_interpolated=False)[-1]
         measured = "on validation" if summary is None else "as expected"
-        detail = f"to the hypervolume of {of_ends:.4f} of the trials' ends, {measured}"
-        cards.append(Card("Interpolation added", f"{of_all - of_ends:.4f}", detail))
+        detail = f"to the hypervolume of {of_ends:.4f} of the adapted networks, {measured}"
+        cards.append(Card("Interpolated networks added", f"{of_all - of_ends:.4f}", detail))
     return cards

@@ -137,13 +137,8 @@ def build_expressions_table(record: StudyRecord, model: str, trial: Row) -> Tabl
         model: The network's file, which finds its confirmation.
         trial: Its trial's row of `study.trials.trials_table` by column, whose measures are on validation images.
     """
-    recalls = record.results.find_recalls(model)
-    images = "test"
-    if recalls is None:
-        recalls = _validation_recalls(record.baseline.measures), _validation_recalls(trial)
-        images = "validation"
-
-    rows = [_expression_row(name, *recalls) for name in EXPRESSIONS]
+    before, after, images = find_recalls(record, model, trial)
+    rows = [_expression_row(name, before, after) for name in EXPRESSIONS]
     if all(cell == "–" for cells in rows for cell in cells[1:]):
         return None
     head = ["Expression"]
@@ -155,6 +150,22 @@ def build_expressions_table(record: StudyRecord, model: str, trial: Row) -> Tabl
         "was not tested."
     )
     return Table("expressions", caption, head, rows)
+
+
+def find_recalls(record: StudyRecord, model: str, trial: Row) -> tuple[Row, Row, str]:
+    """Returns the recalls of the baseline and of a network by domain and expression, and on which images they are.
+
+    Those are "test" images where the network was confirmed, else "validation" images.
+
+    Args:
+        record: The study's record.
+        model: The network's file.
+        trial: Its trial's row of `study.trials.trials_table` by column.
+    """
+    tested = record.results.find_recalls(model)
+    if tested is not None:
+        return *tested, "test"
+    return _validation_recalls(record.baseline.measures), _validation_recalls(trial), "validation"
 
 
 def _validation_recalls(measures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

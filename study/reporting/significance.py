@@ -1,6 +1,7 @@
 """What a confirmation's tests show: changes from the baseline, differences on the front, what intervals are about."""
 
 from study.record import DOMAINS, StudyRecord, number
+from study.reporting.tables import Table
 from study.reporting.wording import dataset_label, points_text
 from study.stored_results import Row
 
@@ -8,6 +9,8 @@ SIGNIFICANCE = 0.05
 """A corrected p-value below this is called significant; intervals have the level 1 - SIGNIFICANCE."""
 FEW_PEOPLE = 5
 """Up to so many people in a test set, the report warns that intervals are wide."""
+DIFFERENT, ALIKE = "≠", "·"
+"""How a pair of networks is marked that differs significantly, or does not."""
 _COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
 
 
@@ -95,12 +98,37 @@ def describe_front_differences(record: StudyRecord) -> str:
         return f"No two of the front's {count} points differ significantly on test images.{power}"
 
     distinct = sum(not others for others in indistinguishable.values())
-    verb = "differs" if distinct == 1 else "differ"
-    pairs = _list_indistinguishable_pairs(indistinguishable)
-    return (
-        f"{distinct} of the front's {count} points {verb} significantly from every other on test images. Not "
-        f"significantly different are {'; '.join(pairs)}.{power}"
+    subject = {0: f"None of the front's {count} points differs", 1: f"1 of the front's {count} points differs"}
+    start = subject.get(distinct, f"{distinct} of the front's {count} points differ")
+    return f"{start} significantly from every other on test images; which pairs do is in a table of its own.{power}"
+
+
+def build_pairs_table(record: StudyRecord) -> Table | None:
+    """Returns which pairs of the front's points differ significantly on test images, as a matrix.
+
+    None where all pairs do or none does, which a sentence says.
+    """
+    indistinguishable = record.results.indistinguishable
+    models = list(indistinguishable)
+    counts = {len(others) for others in indistinguishable.values()}
+    if counts <= {0} or counts == {len(models) - 1}:
+        return None
+
+    # Columns have the numbers of the rows, since names are too wide for a matrix.
+    rows = []
+    for index, model in enumerate(models):
+        cells = []
+        for other in models:
+            differs = other not in indistinguishable[model]
+            sign = DIFFERENT if differs else ALIKE
+            cells.append("" if other == model else sign)
+        rows.append([f"{index + 1}", _short_name(model), *cells])
+    head = ["", "Network", *(f"{index + 1}" for index in range(len(models)))]
+    caption = (
+        f"Pairs of the front's networks on test images: {DIFFERENT} differ significantly on at least one dataset, "
+        f"after correction for all pairs; {ALIKE} do not."
     )
+    return Table("pairs", caption, head, rows)
 
 
 def _describe_power_of_pairs(record: StudyRecord) -> str:
@@ -112,18 +140,6 @@ def _describe_power_of_pairs(record: StudyRecord) -> str:
         if domain in detectable
     ]
     return f" For the median of the pairs: {'; '.join(limits)}." if limits else ""
-
-
-def _list_indistinguishable_pairs(indistinguishable: dict[str, list[str]]) -> list[str]:
-    """Returns "trial 1 from trial 2, trial 3" for each network; a pair is named once, at its first network."""
-    pairs = []
-    named: set[str] = set()
-    for model, others in indistinguishable.items():
-        named.add(model)
-        later = [_short_name(other) for other in others if other not in named]
-        if later:
-            pairs.append(f"{_short_name(model)} from {', '.join(later)}")
-    return pairs
 
 
 def _short_name(model: str) -> str:

@@ -64,7 +64,7 @@ def _markdown_row(row: list[Any]) -> str:
 _LATEX = str.maketrans(
     {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
      "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "≥": r"$\geq$", "–": "--", "−": "$-$",
-     "→": r"$\to$", "Δ": r"$\Delta$", "×": r"$\times$", "…": r"\dots{}"}
+     "→": r"$\to$", "≠": r"$\neq$", "·": r"$\cdot$", "Δ": r"$\Delta$", "×": r"$\times$", "…": r"\dots{}"}
 )  # fmt: skip
 """LaTeX of what is special in it and of the report's signs; pandas escapes neither captions nor signs."""
 
@@ -109,11 +109,14 @@ def build_strategies_table(record: StudyRecord, table: pd.DataFrame) -> Table:
     strategies = strategies_table(table, baseline_source, LEVELS)
     head = [_strategy_heading(str(column)) for column in strategies.columns]
     rows = [[_strategy_cell(value) for value in row] for row in strategies.itertuples(index=False)]
-    caption = "On validation images; each is the best of its strategy's trials, and the best of more trials is higher."
+    caption = (
+        "On validation images, interpolated networks included; each is the best of its strategy's, and the best of "
+        "more is higher."
+    )
     if has_expectations(table):
         caption = (
-            "Expected accuracies of adapted networks; each is the best of its strategy's, and the best of more is "
-            "higher."
+            "Expected accuracies, interpolated networks included; each is the best of its strategy's, and the best of "
+            "more is higher."
         )
     if table["rung"].nunique() > 1:
         caption += " Networks of all rungs count, whose budgets differ."
@@ -122,9 +125,10 @@ def build_strategies_table(record: StudyRecord, table: pd.DataFrame) -> Table:
 
 def _strategy_heading(column: str) -> str:
     if column.startswith("target_at_"):
-        return f"Target % at source kept ≥ {column.removeprefix('target_at_')}"
-    headings = {"strategy": "Strategy", "best_target": "Best target %", "source_there": "Source % there"}
-    return headings.get(column, column)
+        level = float(column.removeprefix("target_at_"))
+        return f"Target %, source kept ≥ {100 * level:g} %"
+    headings = {"best_target": "Best target %", "source_there": "Source % there"}
+    return headings.get(column, column.capitalize())
 
 
 def _strategy_cell(value: object) -> object:
@@ -205,28 +209,38 @@ def _expected_front_table(record: StudyRecord, front: pd.DataFrame, varied: list
 
 
 def build_confirmed_table(record: StudyRecord) -> Table:
-    """Returns what test images show of the front and of the named strategies."""
+    """Returns what test images show of the front and of the named strategies: accuracies and their changes."""
     accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
     changes = ["Source change", "p alone", "p", "Target change", "p alone", "p"]
-    further = ["Retention %", "Flips %", "Target UAR %", "Target ECE %", "Target optimism"]
-    head = ["Point", "Strategy", "Alpha", *accuracy_labels, *changes, *further, "Target % again, validation"]
+    head = ["Point", "Strategy", "Alpha", *accuracy_labels, *changes]
 
     seeds = record.confirmation.get("seeds", "several")
     caption = (
         f"Accuracy on test images in per cent, mean over {seeds} seeds, and its change from the baseline in points, "
         "with 95 % intervals for other people and seeds; p of the change alone, and corrected for all comparisons "
-        "(Holm). Again: validation accuracy of the new trainings, which nothing was chosen by."
-        f"{_budget_note(record)}{evaluated_before(record)}"
+        f"(Holm).{_budget_note(record)}{evaluated_before(record)}"
     )
     rows = [_confirmed_row(point) for point in record.results.points]
+    return Table("confirmed", caption, head, rows)
+
+
+def build_confirmed_details_table(record: StudyRecord) -> Table:
+    """Returns what else test images show of the confirmed networks, and what the search had expected."""
+    head = ["Point", "Retention %", "Flips %", "Target UAR %", "Target ECE %", "Target optimism"]
+    head.append("Target % again, validation")
+    rows = [_confirmed_details_row(point) for point in record.results.points]
+    caption = (
+        "Further figures of the confirmed networks on test images. Again: validation accuracy of the new trainings, "
+        "which nothing was chosen by."
+    )
 
     # The very networks that the study hands over, where they were tested.
     of_files = [[file_interval_text(point, domain) or "–" for domain in DOMAINS] for point in record.results.points]
     if any(cell != "–" for cells in of_files for cell in cells):
-        head += [f"{label} in the file" for label in accuracy_labels]
+        head += [f"{dataset_label(record, domain)} % in the file" for domain in DOMAINS]
         rows = [row + cells for row, cells in zip(rows, of_files, strict=True)]
         caption += " In the file: the very network that the study hands over."
-    return Table("confirmed", caption, head, rows)
+    return Table("confirmed-details", caption, head, rows)
 
 
 def _budget_note(record: StudyRecord) -> str:
@@ -237,7 +251,6 @@ def _budget_note(record: StudyRecord) -> str:
 
 
 def _confirmed_row(point: Row) -> list[Any]:
-    optimism = "–" if "target_optimism" not in point else f"{100 * point['target_optimism']:+.1f}"
     return [
         point["name"],
         point["strategy"],
@@ -245,6 +258,13 @@ def _confirmed_row(point: Row) -> list[Any]:
         *(interval_text(point, domain) for domain in DOMAINS),
         *_change_cells(point, "source"),
         *_change_cells(point, "target"),
+    ]
+
+
+def _confirmed_details_row(point: Row) -> list[Any]:
+    optimism = "–" if "target_optimism" not in point else f"{100 * point['target_optimism']:+.1f}"
+    return [
+        point["name"],
         *(format_percent(point.get(name)) for name in ("retention", "negative_flips", "target_uar", "target_ece")),
         optimism,
         format_percent(point.get("target_val_again")),

@@ -128,15 +128,22 @@ def rungs_sentence(record: StudyRecord) -> str:
 def describe_total(table: pd.DataFrame) -> str:
     """Returns how many trials a table has, and of how many configurations where these are fewer.
 
-    Every configuration has one trial on the first rung that no race asked for.
+    Args:
+        table: Of `study.trials.trials_table`.
+    """
+    configurations = count_configurations(table)
+    if configurations == len(table):
+        return f"{len(table)} trials"
+    return f"{len(table)} trials of {configurations} configurations"
+
+
+def count_configurations(table: pd.DataFrame) -> int:
+    """Returns how many configurations were tried: each has one trial on the first rung that no race asked for.
 
     Args:
         table: Of `study.trials.trials_table`.
     """
-    configurations = int(((table["rung"] == 1) & ~table["race"].astype(bool)).sum())
-    if configurations == len(table):
-        return f"{len(table)} trials"
-    return f"{len(table)} trials of {configurations} configurations"
+    return int(((table["rung"] == 1) & ~table["race"].astype(bool)).sum())
 
 
 def limits_sentence(record: StudyRecord) -> str:

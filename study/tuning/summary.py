@@ -1,15 +1,18 @@
 """What a search found, as reports and MLflow say it: what is recommended or why nothing is, how sure, and the race."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial
 
+from fer.adaptation.methods import STRATEGIES
 from fer.expressions import EXPRESSIONS
+from study.pareto import hypervolume
 from study.record import DOMAINS, StudyRecord
-from study.trials import read_counted_trials, trials_table
+from study.trial_attributes import TrialAttributes
+from study.trials import model_file, read_counted_trials, trials_table
 from study.tuning.answers import Comparison
 from study.tuning.expected_accuracy import ExpectedAccuracy
 from study.tuning.expected_table import LEVEL, add_expectations
@@ -101,6 +104,9 @@ class SearchSummary:
         hypervolume: Of the front of expected accuracies.
         observed_hypervolume: Of the front of observed accuracies; what it has more is optimism.
         race: The race's course; None where there was no race.
+        named_hypervolume: Of the front of expected accuracies of the paper's five strategies alone, with which a search
+            begins, on the first rung; None where they were not all trained to their end.
+        expressions: What each network gained and lost on each expression, by the network's file.
     """
 
     keep: float
@@ -112,6 +118,15 @@ class SearchSummary:
     hypervolume: float
     observed_hypervolume: float
     race: RaceCourse | None
+    named_hypervolume: float | None = None
+    expressions: Mapping[str, tuple[ExpressionChange, ...]] = field(default_factory=dict)
+
+    @property
+    def search_gain(self) -> float | None:
+        """By which share the search enlarged the hypervolume of the paper's five; None where that is not known."""
+        if not self.named_hypervolume:
+            return None
+        return self.hypervolume / self.named_hypervolume - 1
 
     @property
     def optimism(self) -> float:
@@ -146,9 +161,17 @@ def summarise(trials: Iterable[FrozenTrial], verdict: Verdict, plan: SearchPlan)
         plan: Of the study.
     """
     choice = verdict.choice
+    readable = list(trials)
     nearest = None
     if choice.network is None:
         nearest = summarise_network(verdict, _find_nearest(verdict))
+
+    # Every network's expressions, by its file.
+    comparison = verdict.competition.comparison
+    expressions = {}
+    for index, network in enumerate(verdict.competition.networks):
+        file = model_file(network.trial, network.alpha, network.slope)
+        expressions[file] = tuple(compare_expressions(comparison, index, choice.died[index]))
     return SearchSummary(
         keep=plan.keep,
         networks=len(verdict.competition.networks),
@@ -158,8 +181,32 @@ def summarise(trials: Iterable[FrozenTrial], verdict: Verdict, plan: SearchPlan)
         nearest=nearest,
         hypervolume=verdict.front.hypervolume,
         observed_hypervolume=verdict.front.observed_hypervolume,
-        race=find_race_course(trials, verdict, plan),
+        race=find_race_course(readable, verdict, plan),
+        named_hypervolume=_hypervolume_of_named(readable, verdict, plan),
+        expressions=expressions,
     )
+
+
+def _hypervolume_of_named(trials: list[FrozenTrial], verdict: Verdict, plan: SearchPlan) -> float | None:
+    """Returns the hypervolume of the paper's five strategies alone; None where one was not trained to its end.
+
+    Their interpolated networks and the baseline count. A search begins with the five, on the first rung; trials that a
+    user asked for are none of them, even those with the same strategy.
+    """
+    competing = [network.trial for network in verdict.competition.networks]
+    strategy_of = {}
+    for trial in trials:
+        attributes = TrialAttributes.of(trial)
+        is_first = (attributes.rung or 1) == 1 and attributes.race is None
+        is_named = attributes.keep and is_first and not attributes.prior and attributes.strategy in STRATEGIES
+        if is_named and trial.number in competing:
+            strategy_of[trial.number] = attributes.strategy
+
+    # The baseline's accuracies are known without a trial.
+    if not set(STRATEGIES) - {"BL"} <= set(strategy_of.values()):
+        return None
+    points = verdict.expected.points[np.isin(competing, list(strategy_of))]
+    return hypervolume(np.vstack([[verdict.expected.baseline], points]), plan.reference)
 
 
 def _find_nearest(verdict: Verdict) -> int:

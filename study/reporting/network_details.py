@@ -1,0 +1,135 @@
+"""What the interactive front shows of each network when two of them are compared, as data for JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from fer.expressions import EXPRESSIONS
+from study.fronts import candidate_networks, find_recommended, front_table, is_on_front, model_names
+from study.record import DOMAINS, StudyRecord, number
+from study.reporting.expectations import name_network
+from study.reporting.plotly_charts import BASELINE
+from study.reporting.tables import varied_hyperparameters
+from study.reporting.wording import expected_text, format_percent, format_value, interval_text
+from study.stored_results import Row
+from study.trials import OBJECTIVES
+from study.tuning.summary import SearchSummary
+
+MOST_NETWORKS = 6000
+"""Networks that can be compared; of more, the front's and the latest, so that the page stays a few megabytes."""
+
+
+def collect_network_details(
+    record: StudyRecord, table: pd.DataFrame, summary: SearchSummary | None = None
+) -> dict[str, Any]:
+    """Returns what is compared of networks, by the file of each, and which two are compared at first.
+
+    Args:
+        record: The study's record.
+        table: Trials, of `study.trials.trials_table`.
+        summary: What the search found; None for a study whose trials stored no answers.
+    """
+    front = front_table(table)
+    networks = candidate_networks(table)
+    models = model_names(networks)
+    networks = networks.assign(model=models, on_front=is_on_front(networks, front))
+    networks = networks.sort_values(["on_front", "number"], ascending=False, kind="stable")[:MOST_NETWORKS]
+    varied = varied_hyperparameters(table)
+
+    details = {BASELINE: _baseline_details(record)}
+    for network in networks.to_dict("records"):
+        details[network["model"]] = _network_details(record, network, varied, summary)
+
+    # At first the recommended network beside the baseline.
+    recommended = find_recommended(front)
+    chosen = front.iloc[-1] if recommended is None and not front.empty else recommended
+    return {
+        "networks": details,
+        "compared": [BASELINE, BASELINE if chosen is None else chosen["model"]],
+        "recommended": None if recommended is None else recommended["model"],
+        "expected": summary is not None,
+        "hyperparameters": [name.replace("_", " ") for name in varied],
+    }
+
+
+def _network_details(
+    record: StudyRecord, network: dict[Any, Any], varied: list[str], summary: SearchSummary | None
+) -> Row:
+    """Returns what is shown of one network, texts as they are printed; recalls are shares."""
+    name = name_network(
+        network["number"], network["strategy"] or "unknown", network["search_alpha"], network["search_slope"]
+    )
+    accuracies = [f"{format_percent(network[objective])} %" for objective in OBJECTIVES]
+    if number(network.get("target_lower")) is not None:
+        accuracies = [f"{expected_text(network, domain)} %" for domain in DOMAINS]
+
+    baseline_source = record.baseline.source_val
+    kept = network["source_val"] / baseline_source if baseline_source else None
+    point = record.results.find_point(network["model"])
+    tested = record.results.find_recalls(network["model"])
+    return {
+        "name": name[0].upper() + name[1:],
+        "trial": int(network["number"]),
+        "strategy": str(network["strategy"]),
+        "front": bool(network["on_front"]),
+        "place": [round(100 * float(network[objective]), 4) for objective in OBJECTIVES],
+        "accuracies": accuracies,
+        "kept": f"{format_percent(kept)} %",
+        "tested": None if point is None else [f"{interval_text(point, domain)} %" for domain in DOMAINS],
+        "hyperparameters": [str(format_value(network[name])) for name in varied],
+        "recalls": _recalls_on_validation(network, summary),
+        "test_recalls": None if tested is None else _recalls_of(tested[1]),
+    }
+
+
+def _recalls_on_validation(
+    network: Mapping[Any, Any], summary: SearchSummary | None
+) -> list[list[float | None]] | None:
+    """Returns a network's recalls by domain and expression on validation images; None where they are not known."""
+    if summary is not None:
+        changes = summary.expressions.get(network["model"])
+        if changes is None:
+            return None
+        after = {(change.domain, change.expression): change.after for change in changes}
+        return [[_round(after.get((domain, name))) for name in EXPRESSIONS] for domain in DOMAINS]
+
+    # A trial's own measures are those of its adapted network.
+    is_adapted = (network["search_alpha"], network["search_slope"]) == (1, 0)
+    return _recalls_in(network) if is_adapted else None
+
+
+def _recalls_in(measures: Mapping[Any, Any]) -> list[list[float | None]]:
+    return [[_round(measures.get(f"{domain}_recall_{name}")) for name in EXPRESSIONS] for domain in DOMAINS]
+
+
+def _recalls_of(recalls: Row) -> list[list[float | None]]:
+    return [[_round(recalls.get(domain, {}).get(name)) for name in EXPRESSIONS] for domain in DOMAINS]
+
+
+def _baseline_details(record: StudyRecord) -> Row:
+    """Returns what is shown of the baseline."""
+    baseline = record.baseline
+    accuracies = {"source": baseline.source_val, "target": baseline.target_val}
+    results = record.results
+    point = results.points[0] if results.points else None
+    tested = results.class_results[0].get("recall") if results.class_results else None
+    place = [100 * value for value in accuracies.values() if value is not None]
+    return {
+        "name": "Baseline",
+        "trial": None,
+        "strategy": "BL",
+        "front": False,
+        "place": place if len(place) == len(DOMAINS) else None,
+        "accuracies": [f"{format_percent(accuracies[domain])} %" for domain in DOMAINS],
+        "kept": "100.0 %",
+        "tested": None if point is None else [f"{interval_text(point, domain)} %" for domain in DOMAINS],
+        "hyperparameters": None,
+        "recalls": _recalls_in(baseline.measures),
+        "test_recalls": _recalls_of(tested) if tested else None,
+    }
+
+
+def _round(value: object) -> float | None:
+    finite = number(value)
+    return None if finite is None else round(finite, 4)
