@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from study.cli import ERROR, command_line, python
+from study.cli import ERROR, command_line
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.confirmation.runner import ConfirmationOptions, run_confirmation
+from study.execution.phase import Phase
 from study.execution.progress import Progress
-from study.fronts import front_table
+from study.fronts import find_recommended, front_table
 from study.options import DEFAULT_TRACKING, StudyOptions
 from study.pipeline.running_study import RunningStudy
 from study.record import section
-from study.redaction import hide_secrets
 from study.reporting.export import export
+from study.reporting.next_commands import list_next_commands, place_words
 from study.reporting.terminal import describe_outcome, for_terminal, front_rich_table
 from study.search.expected_table import expected_table
 from study.search.summary import read_search
@@ -33,6 +34,8 @@ from study.trials import model_file
 if TYPE_CHECKING:
     pass
 
+WRITTEN = "writing tables, figures and the report"
+"""What an export does."""
 WARNING = "warning: "
 """How the line of a warning begins, as `study.cli.ERROR` of an error."""
 
@@ -56,7 +59,10 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
     running.follower.wait()
     ready = wants_networks and running.follower.catch_up(study, record)
     logging = _logging_front(running) if ready else contextlib.nullcontext()
-    with logging:
+    phase = Phase("export", counted=WRITTEN, after_interrupt="files that are written stay")
+    if ready:
+        phase.counted += "; logging the front's networks in MLflow"
+    with running.progress.phase(phase), logging:
         # The study's files, then MLflow's copies of them.
         export(record | confirmation_of(study), trials_of(study), running.folder)
         if networks:
@@ -114,14 +120,7 @@ def tracking_uri(options: StudyOptions) -> str:
 
 def sync_command(name: str, options: StudyOptions) -> str:
     """Returns the line that adds to MLflow what it lacks of the study, without passwords."""
-    words = [name]
-    if options.out != "runs":
-        words += ["--out", options.out]
-    if options.storage:
-        words += ["--storage", options.storage]
-    if options.tracking_uri:
-        words += ["--tracking-uri", options.tracking_uri]
-    return command_line("study.sync", words)
+    return command_line("study.sync", place_words(name, options, "tracking_uri"))
 
 
 def register_networks(running: RunningStudy) -> None:
@@ -202,7 +201,7 @@ def confirm_once(running: RunningStudy) -> None:
             data=options.data,
             workers=None if options.workers == "auto" else int(options.workers),
         )
-        run_confirmation(asked)
+        run_confirmation(asked, running.progress)
     running.follower.finish(study, running.record.to_json() | confirmation_of(study), running.folder)
 
 
@@ -228,17 +227,23 @@ def print_summary(running: RunningStudy, reason: str) -> None:
     if paper_table is not None:
         progress.show(paper_table)
 
-    # Places.
+    # What the user should know of places.
     elsewhere = count_networks_elsewhere(running, front_table(rows))
     if elsewhere:
         hosts = ", ".join(elsewhere)
         progress.warn(f"{elsewhere.total()} networks of the front are where they were trained: models/ on {hosts}")
     progress.say(f"report: {running.folder / 'report.html'}")
-    uri = hide_secrets(tracking_uri(running.options))
-    if uri.startswith("http"):
-        progress.say(f"MLflow: open {uri}")
-    elif uri != "none":
-        progress.say(f"MLflow: {python()} -m mlflow ui --backend-store-uri {uri}")
+
+    # What follows, to copy.
+    recommended = find_recommended(front_table(rows))
+    model = None if recommended is None else str(recommended["model"])
+    confirmation = section(confirmation_of(running.study), CONFIRMATION_ATTRIBUTE)
+    is_confirmed = bool(confirmation.get("finished")) or bool(running.options.confirm)
+    uri = tracking_uri(running.options)
+    progress.say("next:")
+    for purpose, command in list_next_commands(running.name, running.options, model, uri, is_confirmed):
+        progress.say(f"  {purpose}")
+        progress.show_command(f"    {command}")
 
 
 def count_networks_elsewhere(running: RunningStudy, front: pd.DataFrame) -> Counter[str]:

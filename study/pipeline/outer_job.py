@@ -55,6 +55,7 @@ def run_outer_job(options: StudyOptions) -> int:
     results = []
     for part in parts:
         progress.say(f"part {part.number} of {count}")
+        progress.part = f"part {part.number} of {count}"
         name, result = _search_and_test(part, options, progress)
         results.append(result)
 

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from study.record import DOMAINS, number
-from study.reporting.wording import count_of, expected_text, format_percent, format_value
-from study.trials import OBJECTIVES, hyperparameter_names, interpolation_name
+from study.reporting.wording import candidate_name, count_of, expected_text, format_percent, format_value
+from study.trials import OBJECTIVES, hyperparameter_names
 
 
 def escape_for_plotly(value: object) -> str:
@@ -18,8 +18,7 @@ def escape_for_plotly(value: object) -> str:
 def hover_texts(networks: pd.DataFrame) -> list[str]:
     """Returns what hovering shows of each row, line by line.
 
-    The first line has the trial's number, the strategy and the interpolation point, the second both objectives; each
-    hyperparameter has a line of its own.
+    The first line has the network's name, the second both objectives; each hyperparameter has a line of its own.
 
     Args:
         networks: Rows of `study.trials.trials_table`, or of `study.fronts.candidate_networks`.
@@ -29,12 +28,8 @@ def hover_texts(networks: pd.DataFrame) -> list[str]:
 
     texts = []
     for network in networks.to_dict("records"):
-        # A row of the table of trials has no search_alpha: it stands for the adapted network.
-        interpolation = ""
-        if network.get("search_alpha", 1) != 1:
-            interpolation = f", at alpha {interpolation_name(network['search_alpha'], network['search_slope'])}"
-        strategy = escape_for_plotly(network["strategy"] or "unknown")
-        head = f"<b>Trial {network['number']} · {strategy}{interpolation}</b>"
+        name = candidate_name(network)
+        head = f"<b>{escape_for_plotly(name[0].upper() + name[1:])}</b>"
 
         source, target = (format_percent(network[objective]) for objective in OBJECTIVES)
         objectives = f"source {source} % · target {target} %"

@@ -10,7 +10,6 @@ from study.reporting.expectations import (
     describe_race,
     describe_rule,
     has_expectations,
-    name_row,
 )
 from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table, title_of
@@ -24,6 +23,7 @@ from study.reporting.wording import (
     folds_sentence,
     format_percent,
     limits_sentence,
+    row_name,
     rungs_sentence,
 )
 from study.search.summary import SearchSummary
@@ -131,7 +131,7 @@ def _describe_recommended(record: StudyRecord, network: pd.Series) -> str:
         measured = "on test images (95 % intervals)"
     elif has_intervals:
         measured = "as expected with other people (90 % intervals)"
-    name = name_row(network)
+    name = row_name(network)
     return f"**{name[0].upper()}{name[1:]}**: {', '.join(accuracies)}, {measured}. Network: `{network['model']}`."
 
 

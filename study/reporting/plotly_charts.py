@@ -33,7 +33,7 @@ from study.reporting.figure_style import (
 )
 from study.reporting.hover import escape_for_plotly, hover_texts
 from study.reporting.parallel_axes import ABSENT, ParallelFigure
-from study.reporting.wording import SYNTHETIC
+from study.reporting.wording import SYNTHETIC, confirmed_name
 
 # Only buttons that work offline: plotly's own set has some that send the chart to a server.
 BUTTONS = ["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]
@@ -202,7 +202,8 @@ def _add_confirmed_point(chart: go.Figure, point: ConfirmedFigurePoint) -> None:
     for domain, mean, low, high in zip(DOMAINS, point.test, point.lower, point.upper, strict=True):
         errors.append({"array": [high - mean], "arrayminus": [mean - low], "thickness": 1})
         intervals.append(f"{domain} {mean:.1f} [{low:.1f}, {high:.1f}] %")
-    label = escape_for_plotly(f"{point.name} · {point.strategy}")
+    name = confirmed_name({"name": point.name, "strategy": point.strategy, "alpha": point.alpha})
+    label = escape_for_plotly(name)
     outline = {"width": 1.4 if point.on_front else 0, "color": INK}
     chart.add_scatter(
         x=[point.test[0]],
@@ -213,7 +214,7 @@ def _add_confirmed_point(chart: go.Figure, point: ConfirmedFigurePoint) -> None:
         name=label,
         hoverinfo="text",
         marker={"color": style.colour, "symbol": style.symbol, "size": 12, "line": outline},
-        hovertext=f"<b>{label} · alpha {escape_for_plotly(point.alpha)}</b><br>{'<br>'.join(intervals)}",
+        hovertext=f"<b>{label}</b><br>{'<br>'.join(intervals)}",
     )
 
 
