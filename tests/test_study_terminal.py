@@ -1,7 +1,9 @@
 """What a terminal shows: it fits, its estimates add up, Ctrl-C is answered, commands can be copied."""
 
 import math
+import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ import pytest
 from rich.console import Console
 from terminals import COLUMNS, ROWS, DrawnTerminal, TerminalProcess, lines_of
 
-from commands import ROOT
+from commands import ROOT, end, start
 from fer.config import AdaptationConfig, to_flat
 from made_study import STOPPED, made_answered, made_trial
 from study.command_lines import break_command
@@ -35,7 +37,7 @@ from study.execution.time_left import Course, OpenTrial, recent_speed, work_left
 from study.fronts import front_table
 from study.options import StudyOptions
 from study.record import StudyRecord
-from study.reporting.next_commands import list_next_commands
+from study.reporting.next_commands import EXAMPLE_IMAGE, list_next_commands
 from study.reporting.terminal import front_rich_table
 from study.reporting.wording import confirmed_name, network_name, row_name
 from study.search.plan import SearchPlan
@@ -438,3 +440,68 @@ def test_progress_prints_a_command_whole_where_there_is_no_terminal(capsys):
     command = "python -m study.report " + "x" * 200
     Progress().show_command(command)
     assert capsys.readouterr().out == command + "\n"
+
+
+# --- a whole study
+
+
+@pytest.mark.slow
+def test_a_whole_study_shows_each_phase_and_its_next_commands_run_as_they_are_printed(tmp_path):
+    words = ["-m", "study.run", "--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--trials", "9"]
+    course = ["--rungs", "2", "--folds", "2", "--race", "0.5", "--confirm", "1", "--out", "my runs"]
+    shown = TerminalProcess([*words, *course, "--study", "shown"], {}, tmp_path)
+    assert shown.end(300) == 0
+
+    # Each phase was seen, none is left, and all lines fit.
+    seen = {line.split(" · ")[0] for lines in shown.shots for line in lines if " so far" in line}
+    assert {"baseline", "search", "confirmation", "export"} <= seen
+    lines = shown.all_lines()
+    assert not any(" so far" in line for line in lines)
+    assert not any("…" in line for shot in shown.shots for line in shot)
+
+    # Commands are copied with their continuation lines.
+    printed = "\n".join(lines[lines.index("next:") + 1 :])
+    commands = [part for part in printed.replace("\\\n", "").splitlines() if " -m study." in part]
+    assert any("study.report" in command for command in commands)
+    environment = dict(os.environ)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment["PYTHONPATH"] = str(ROOT)
+    for command in commands:
+        if EXAMPLE_IMAGE not in command:
+            subprocess.run(["sh", "-c", command], check=True, cwd=tmp_path, env=environment)
+
+
+RUN = ("--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--trials", "60")
+ANSWERS = {
+    "baseline: looking": "interrupted: the baseline's training stops",
+    "workers: ": "interrupted: workers stop",
+}
+"""What Ctrl-C is answered, by what is said before a phase begins."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("started", ANSWERS)
+def test_ctrl_c_is_answered_within_a_second_in_a_studys_terminal(started, tmp_path):
+    shown = TerminalProcess(["-m", "study.run", *RUN], {}, tmp_path)
+    shown.wait_for(lambda lines: started in " ".join(lines), 120)
+    time.sleep(2)
+    shown.type(b"\x03")
+    assert shown.wait_for(lambda lines: ANSWERS[started] in " ".join(lines)) < 1
+    assert shown.end() == 130 and "-m study.run" in " ".join(shown.all_lines())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("started", ANSWERS)
+def test_ctrl_c_is_answered_within_a_second_without_a_terminal(started, tmp_path):
+    process = start("run", *RUN, folder=tmp_path)
+    assert process.stdout is not None and process.stderr is not None
+    while started not in process.stdout.readline():
+        assert process.poll() is None
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    assert process.stderr.readline() == "\n"
+    assert process.stderr.readline().startswith(ANSWERS[started]) and time.monotonic() - began < 1
+
+    code, out, err = end(process)
+    assert code == 130 and "-m study.run" in err and ESCAPE not in out + err

@@ -108,8 +108,11 @@ def run_confirmation(options: ConfirmationOptions, progress: Progress | None = N
         export(record.to_json() | confirmation_of(study), trials_of(study), folder)
     print_results(study, dataclasses.replace(record, confirmation=confirmation.to_json()), progress)
     progress.say(f"report: {folder / 'report.html'}")
-    progress.say("for MLflow:")
-    progress.show_command(f"  {command_line('study.sync', place_words(options.study, places))}")
+    tracking_uri = StudyOptions.from_json(record.options).tracking_uri
+    if tracking_uri != "none":
+        tracked = dataclasses.replace(places, tracking_uri=tracking_uri)
+        progress.say("MLflow has it after:")
+        progress.show_command(f"  {command_line('study.sync', place_words(options.study, tracked, 'tracking_uri'))}")
 
 
 def _confirm(

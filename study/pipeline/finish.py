@@ -72,7 +72,8 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
     # What MLflow lacks.
     if not complete:
         command = sync_command(running.name, options)
-        running.progress.warn(f"MLflow lacks a part of the study; add it later: {command}")
+        running.progress.warn("MLflow lacks a part of the study; add it later:")
+        running.progress.show_command(f"  {command}")
     elif wants_networks and not ready:  # MLflow was away before the export and is there again
         with _logging_front(running):
             pass
@@ -189,9 +190,9 @@ def confirm_once(running: RunningStudy) -> None:
     options = running.options
     confirmation = section(confirmation_of(study), CONFIRMATION_ATTRIBUTE)
     if confirmation.get("finished"):
-        running.progress.say(
-            f"confirmed before; to evaluate the test images again: study.confirm {study.study_name} --again"
-        )
+        words = [*place_words(running.name, options, "data"), "--again"]
+        running.progress.say("confirmed before; to evaluate the test images again:")
+        running.progress.show_command(f"  {command_line('study.confirm', words)}")
     else:
         asked = ConfirmationOptions(
             study=study.study_name,

@@ -6,6 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from fer.errors import printable, shorten
 from study.fronts import count_non_dominated, find_recommended, front_table
@@ -217,12 +218,12 @@ def paper_rich_table(paper: pd.DataFrame, title: str = "") -> Group:
         paper: Of `paper_table.paper_table`.
         title: What is written above, after the dataset's name.
     """
-    shown_tables = []
+    shown_tables: list[Text | Table] = []
     for _, rows in paper.groupby("domain", sort=True):
         dataset = str(rows["dataset"].iloc[0])
         content = as_table(rows)
         heading = f"{dataset}: {title}" if title else dataset
-        shown = Table(title=escape(heading), title_justify="left")
+        shown = Table()
 
         # The heading names the dataset, so the columns need not.
         for index, head in enumerate(content.head):
@@ -230,7 +231,8 @@ def paper_rich_table(paper: pd.DataFrame, title: str = "") -> Group:
             shown.add_column(escape(label), justify="right" if index else "left", no_wrap=True)
         for row in content.rows:
             shown.add_row(*(escape(cell) for cell in row))
-        shown_tables.append(shown)
+        # The heading is wider than its table, and a table's title would be broken to its width.
+        shown_tables += [Text(heading), shown]
     return Group(*shown_tables)
 
 
