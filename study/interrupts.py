@@ -32,6 +32,8 @@ class Interruptions:
         announce: Says at once what happens now; None where the end is near enough.
         pressed: When it was pressed last, on the monotonic clock.
         is_repeated: Whether the next signal repeats one that a finaliser swallowed.
+        is_held: Whether what is done now is done to its end first.
+        is_pending: Whether it was pressed meanwhile.
     """
 
     count = 0
@@ -39,6 +41,29 @@ class Interruptions:
     announce: Callable[[], None] | None = None
     pressed = 0.0
     is_repeated = False
+    is_held = False
+    is_pending = False
+
+
+class uninterrupted:  # read as a word: `with uninterrupted():`
+    """Does something short, such as printing, to its end before Ctrl-C raises KeyboardInterrupt; in the main thread.
+
+    What was half printed would be printed again later.
+    """
+
+    def __enter__(self) -> None:
+        is_main = threading.current_thread() is threading.main_thread()
+        self.holds = is_main and not Interruptions.is_held
+        if self.holds:
+            Interruptions.is_held = True
+
+    def __exit__(self, *_: object) -> None:
+        if not self.holds:
+            return
+        Interruptions.is_held = False
+        if Interruptions.is_pending:
+            Interruptions.is_pending = False
+            raise KeyboardInterrupt
 
 
 def handle_interrupts() -> None:
@@ -69,6 +94,9 @@ def _on_interrupt(*_: object) -> None:
     if Interruptions.raises:
         if Interruptions.announce is not None:
             Interruptions.announce()
+        if Interruptions.is_held:
+            Interruptions.is_pending = True
+            return
         raise KeyboardInterrupt
     os.write(2, b"interrupted\n")
     os._exit(ExitCode.INTERRUPTED)

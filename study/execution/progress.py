@@ -32,7 +32,7 @@ from study.execution.search_state import (
     part_of,
 )
 from study.execution.time_left import Course, OpenTrial, seconds_of, work_left
-from study.interrupts import Interruptions
+from study.interrupts import Interruptions, uninterrupted
 from study.record import StudyRecord
 from study.search.plan import SearchPlan
 
@@ -105,16 +105,19 @@ class Progress:
 
     def show(self, thing: RenderableType) -> None:
         """Prints anything that rich can draw."""
-        self.console.print(thing)
+        with uninterrupted():
+            self.console.print(thing)
 
     def show_command(self, line: str) -> None:
         """Prints a command so that it can be copied: on a terminal that it is too long for, with continuation lines."""
         width = self.console.width if self.console.is_terminal else sys.maxsize
-        for part in break_command(printable(line), width):
-            self.console.print(part, markup=False, soft_wrap=True)
+        with uninterrupted():
+            for part in break_command(printable(line), width):
+                self.console.print(part, markup=False, soft_wrap=True)
 
     def _print(self, text: str, style: str | None = None) -> None:
-        self.console.print(text, style=style, markup=False, soft_wrap=not self.console.is_terminal)
+        with uninterrupted():
+            self.console.print(text, style=style, markup=False, soft_wrap=not self.console.is_terminal)
 
     # Phases.
 
@@ -133,8 +136,9 @@ class Progress:
             self._start_display(phase)
             yield phase
         finally:
-            self._stop_display()
-            self.phase_now = None
+            with uninterrupted():
+                self._stop_display()
+                self.phase_now = None
             if self._teller is not None:
                 self._teller.join(LONGEST_TELLING)
 
@@ -149,7 +153,7 @@ class Progress:
             self.say(describe_phase(phase))
 
     def _start_display(self, phase: Phase) -> None:
-        with self._drawing:
+        with uninterrupted(), self._drawing:
             if self.is_live and self.live is None and not Interruptions.count:
                 self.live = LiveDisplay(self.console, phase)
                 self.live.start(refresh=True)

@@ -19,6 +19,8 @@ from study.trial_attributes import TrialAttributes
 
 LEAST_TRIALS = 10
 """Ended trials before which nothing is said: the first are the named strategies, which tell little about others."""
+LEAST_ON_HIGHEST = 3
+"""Ended trials on the highest rung before which nothing is said: there is where most of the time goes."""
 HALF_LIFE = 150
 """Trials of a rung after which a duration counts half: the search turns to configurations that take longer."""
 PSEUDO_TRIALS = 1.0
@@ -94,8 +96,9 @@ def _is_enough(course: Course) -> bool:
     """Returns whether so many trials have ended that an estimate is worth something, also on the highest rung."""
     if len(course.ended) < LEAST_TRIALS or not any(map(seconds_of, course.ended)):
         return False
-    highest = max(rung for rung, count in enumerate(expected_on_rungs(course.total, course.plan.rungs), 1) if count)
-    return course.search_is_over or any(rung_of(trial) == highest for trial in course.ended)
+    expected = [count for count in expected_on_rungs(course.total, course.plan.rungs) if count]
+    highest = sum(rung_of(trial) == len(expected) for trial in course.ended)
+    return course.search_is_over or highest >= min(LEAST_ON_HIGHEST, expected[-1])
 
 
 def recent_speed(ended: Sequence[FrozenTrial]) -> float:
