@@ -239,7 +239,9 @@ def print_summary(running: RunningStudy, reason: str) -> None:
     recommended = find_recommended(front_table(rows))
     model = None if recommended is None else str(recommended["model"])
     confirmation = section(confirmation_of(running.study), CONFIRMATION_ATTRIBUTE)
-    is_confirmed = bool(confirmation.get("finished")) or bool(running.options.confirm)
+    # A part of a nested cross-validation is tested by itself.
+    is_tested = running.options.confirm or running.options.outer is not None
+    is_confirmed = bool(confirmation.get("finished") or is_tested)
     uri = tracking_uri(running.options)
     progress.say("next:")
     for purpose, command in list_next_commands(running.name, running.options, model, uri, is_confirmed):
