@@ -8,7 +8,6 @@ import io
 import os
 import shlex
 import shutil
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, NoReturn, TextIO
 from fer.errors import InputError, printable, shorten
 from study.command_lines import break_command
 from study.exit_code import ExitCode
-from study.interrupts import Interruptions
+from study.interrupts import Interruptions, ignore_interrupts
 from study.machine import is_disk_full, keep_private
 from study.redaction import hide_secrets, one_line
 
@@ -267,6 +266,6 @@ def leave(code: int) -> NoReturn:
 
     The exit code is settled, so Ctrl-C means nothing any more: while Python ends, it would make a killed process of it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
     gc.freeze()
     sys.exit(code)

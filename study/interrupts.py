@@ -75,6 +75,14 @@ def handle_interrupts() -> None:
         sys.excepthook = _on_exception
 
 
+def ignore_interrupts() -> None:
+    """Makes Ctrl-C mean nothing any more: the exit code is settled."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A Ctrl-C that came while an extension module evaluated source text, as some do while they are imported, is noted
+    # by Python, which at its end kills itself by the signal. Evaluating any text takes the note back.
+    eval("0")
+
+
 def _on_interrupt(*_: object) -> None:
     """Raises KeyboardInterrupt while a command works; ends the process while modules are read, or after the end."""
     if Interruptions.is_repeated:
