@@ -511,8 +511,10 @@ def test_ctrl_c_is_answered_within_a_second_without_a_terminal(started, tmp_path
     assert code == 130 and "-m study.run" in err and ESCAPE not in out + err
 
 
-def test_ctrl_c_while_text_is_evaluated_leaves_the_exit_code_as_it_is():
+def test_ctrl_c_while_text_is_evaluated_leaves_the_exit_code_as_it_is(tmp_path):
     work = "def work(_): exec('raise KeyboardInterrupt')\n"
-    code = f"from study.cli import leave, run_command\n{work}leave(run_command(work, []))"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    (tmp_path / "odd.py").write_text(f"from study.cli import leave, run_command\n{work}leave(run_command(work, []))")
+    answer = subprocess.run(
+        [sys.executable, "-m", "odd"], capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
+    )
     assert answer.returncode == 130 and answer.stderr == "interrupted\n"
