@@ -7,15 +7,16 @@ import gc
 import io
 import os
 import shlex
-import signal
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from fer.errors import InputError, printable, shorten
+from study.command_lines import break_command
 from study.exit_code import ExitCode
-from study.interrupts import Interruptions
+from study.interrupts import Interruptions, ignore_interrupts
 from study.machine import is_disk_full
 from study.program import DISTRIBUTION, is_console_script
 from study.redaction import hide_secrets, one_line
@@ -184,7 +185,8 @@ def _end_without_output(error: OutputLost) -> int:
 def _end_interrupted(arguments: list[str] | None, resume: str, interrupted: str) -> int:
     """Prints that Ctrl-C ended the command and, where there is one, the command that resumes it."""
     if resume:
-        tell(f"\ninterrupted; the same command goes on from here:\n  {same_command(resume, arguments)}")
+        tell("\ninterrupted; the same command goes on from here:")
+        tell_command(same_command(resume, arguments))
     else:
         tell(interrupted)
     return ExitCode.INTERRUPTED
@@ -197,7 +199,7 @@ def _tell_failure(error: Exception, arguments: list[str] | None, resume: str) ->
         tell_error(reason)
         return
     tell_error(f"{reason}. Mended, it goes on with:")
-    tell(f"  {same_command(resume, arguments)}")
+    tell_command(same_command(resume, arguments))
 
 
 def describe_failure(error: Exception) -> str:
@@ -231,6 +233,14 @@ def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def tell_command(line: str) -> None:
+    """Prints a command on standard error so that it can be copied; a terminal gets no line that is too long for it."""
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    width = shutil.get_terminal_size().columns if is_terminal else sys.maxsize
+    for part in break_command(f"  {line}", width):
+        tell(part)
+
+
 def same_command(module: str, arguments: list[str] | None) -> str:
     """Returns the line that calls a command again, without passwords."""
     return command_line(module, sys.argv[1:] if arguments is None else arguments)
@@ -257,6 +267,6 @@ def leave(code: int) -> NoReturn:
 
     The exit code is settled, so Ctrl-C means nothing any more: while Python ends, it would make a killed process of it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_interrupts()
     gc.freeze()
     sys.exit(code)

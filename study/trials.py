@@ -188,11 +188,16 @@ def objective_vectors(trial: FrozenTrial) -> list[list[float]]:
 
     Networks that forget more of the source than their study allows are left out.
     """
+    return list(objectives_by_interpolation(trial).values())
+
+
+def objectives_by_interpolation(trial: FrozenTrial) -> dict[str, list[float]]:
+    """Returns `objective_vectors` by the names of the interpolation points."""
     # The adapted network, whose objectives are the trial's own.
     values = trial.values
     if values is None or len(values) != 2 or not all(map(is_number, values)):
-        return []
-    vectors = [list(values)]
+        return {}
+    vectors = {interpolation_name(1.0, 0.0): list(values)}
 
     # The interpolated networks, whose objectives are measures.
     stored = {"measures": TrialAttributes.of(trial).measures or {}}
@@ -201,11 +206,11 @@ def objective_vectors(trial: FrozenTrial) -> list[list[float]]:
     for interpolation in evaluated_interpolations(measures):
         vector = [measures[INTERPOLATED_COLUMN.format(objective, interpolation)] for objective in OBJECTIVES]
         if None not in vector:
-            vectors.append(vector)
+            vectors[interpolation] = vector
 
     # Those below the minimum go; NaN, which is not below it, stays.
     min_source_accuracy = measures.get(MIN_SOURCE_MEASURE) or 0.0
-    return [vector for vector in vectors if not vector[0] < min_source_accuracy]
+    return {name: vector for name, vector in vectors.items() if not vector[0] < min_source_accuracy}
 
 
 def hypervolume_reference(record: StudyRecord) -> tuple[float, float]:

@@ -54,6 +54,7 @@ ROWS = {
             "presets",
             "arguments",
             "cli",
+            "command_lines",
             "exit_code",
             "interrupts",
             "pareto",

@@ -95,7 +95,7 @@ def test_the_confirmed_table_is_read_whole_on_a_terminal_of_80_columns():
 
     text = console.file.getvalue()
 
-    assert "…" not in text and all(word in text for word in ("trial", "strategy", "FU+LLRD", "0 to", "again", "Holm"))
+    assert "…" not in text and all(word in text for word in ("network", "FU+LLRD 17 at 0 to 1", "again", "Holm"))
 
 
 @pytest.mark.parametrize("order", [["FU 50 %", "FU 100 %"], ["FU 100 %", "FU 50 %"]])

@@ -14,7 +14,6 @@ from fer.config import AdaptationConfig
 from slots import study  # noqa: F401  # a fixture
 from study.execution.claim import claim_trial, enqueue_due
 from study.execution.endings import reason_to_end
-from study.execution.progress import trials_left
 from study.options import StudyOptions
 from study.pareto import non_dominated
 from study.pipeline.resume import resumed_options
@@ -261,14 +260,6 @@ def test_samplers_see_a_configuration_once_on_the_highest_rung_that_ended(study)
             highest[slot] = max(rung, highest.get(slot, 1))
     assert {place_of(trial)[:2] for trial in shown} == set(highest.items())
     assert len(shown) == 9
-
-
-def test_the_time_that_is_left_counts_the_promotions_that_are_to_come():
-    trials = [make_trial(number, [0.5, 0.5], seconds=2.0) for number in range(9)]
-    assert trials_left(trials, total=9, plan=SearchPlan()) == 0
-    # Three promotions that take four times as long, and one of sixteen.
-    assert trials_left(trials, total=9, plan=SearchPlan(rungs=3)) == pytest.approx(3 * 4 + 16)
-    assert trials_left([], total=9, plan=SearchPlan()) == 9
 
 
 # --- the real command

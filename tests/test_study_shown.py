@@ -40,6 +40,7 @@ from study.reporting.recommendation import build_recommendation
 from study.reporting.tables import build_front_table, to_latex, varied_hyperparameters
 from study.reporting.terminal import describe_outcome, front_rich_table
 from study.reporting.trial_details import collect_trial_details
+from study.reporting.wording import row_name
 from study.stored_results import Row
 from study.tracking import models, outcome
 from study.tracking.description import describe_study
@@ -556,7 +557,7 @@ def test_the_terminal_holds_a_front_in_eighty_columns():
     lines = text_of_terminal(record, table).splitlines()
 
     (marked,) = [line for line in lines if "→" in line]
-    assert f"→ {network['trial']}" in marked
+    assert row_name(network, short=True) in marked
     for domain in DOMAINS:
         mean, low, high = (f"{100 * network[f'{domain}_{name}']:.1f}" for name in ("val", "lower", "upper"))
         assert f"{mean} [{low}, {high}]" in marked

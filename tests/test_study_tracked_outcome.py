@@ -14,7 +14,7 @@ from study.reporting.front_file import SUMMARY_COLUMNS, table_of_front
 from study.tracking import client as mlflow_client
 from study.tracking import mlflow_run, outcome, payloads
 from study.tracking.description import describe_start, describe_study
-from study.tracking.pages import describe_pages, page_of_experiment
+from study.tracking.pages import list_pages, page_of_experiment
 from study.trials import trials_table
 from study.tuning.summary import read_search
 from tracked import baselines, children, confirmed_front, parents, runs_of
@@ -247,11 +247,11 @@ def test_the_experiment_says_what_it_holds_and_keeps_what_its_owner_wrote(study_
         ("https://host/ml/", "12", "open https://host/ml/#/experiments/12/runs?workflowType=machine_learning"),
         ("https://me:s3cr3t@host", "1", "open https://***@host/#/experiments/1/runs"),
         ("postgresql://me:s3cr3t@host/db", "1", "--backend-store-uri postgresql://***@host/db"),
-        ("databricks", "1", "MLflow: databricks"),
+        ("databricks", "1", "MLflow, at databricks"),
     ],
 )
 def test_the_printed_lines_lead_to_the_runs_and_tell_no_password(uri, experiment, said):
-    lines = describe_pages(uri, experiment)
+    lines = [" ".join(pair) for pair in list_pages(uri, experiment)]
     assert said in "\n".join(lines) and "s3cr3t" not in "\n".join(lines)
     assert bool(lines) == (uri != "none")
     assert page_of_experiment("http://h", "") == "http://h"

@@ -20,6 +20,7 @@ def train_and_evaluate(
     trainings: Sequence[Training],
     workers: int,
     record_evaluation: Callable[[], Confirmation],
+    on_training: Callable[[Training], None],
 ) -> Confirmation:
     """Lets processes train their parts, records the evaluation when all are ready, and lets them evaluate.
 
@@ -28,6 +29,7 @@ def train_and_evaluate(
         trainings: What there is to do.
         workers: How many processes, no more than trainings.
         record_evaluation: Records that the test images are evaluated, and returns the confirmation; called once.
+        on_training: Called with each training that has ended.
 
     Returns:
         The confirmation whose evaluation was recorded.
@@ -61,6 +63,10 @@ def train_and_evaluate(
         running = set(range(workers))
         while running:
             number, message = messages.get()
+            if message is not None and "trained" in message:
+                index, seed = message["trained"]
+                on_training((index, seed))
+                continue
             if message is not None or processes[number].wait():
                 raise error_of(message, processes[number])
             running.discard(number)

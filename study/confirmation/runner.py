@@ -2,29 +2,32 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import rich
-
 from fer.errors import InputError
 from fer.files import holding_lock
+from study.cli import command_line
+from study.confirmation.course import ConfirmationCourse
 from study.confirmation.evaluations import note_evaluation
-from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE, Confirmation
+from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE, Confirmation, Training
 from study.confirmation.plan import begin_confirmation, time_now
 from study.confirmation.process_pool import train_and_evaluate
 from study.confirmation.results import collect_results, trainings_left
 from study.confirmation.test_sets import describe_test_set, read_ground_truth
 from study.confirmation.training_process import Assignment
+from study.execution.phase import Phase
+from study.execution.progress import Progress
 from study.inputs import reopen_dataset
 from study.machine import required_device, usual_workers
 from study.options import SEEDS, StudyOptions
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
 from study.reporting.export import export, require_folders
+from study.reporting.next_commands import place_words
 from study.reporting.terminal import confirmed_rich_table, for_terminal
 from study.reporting.wording import evaluated_before
 from study.storage.backend import load_study, trials_of
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
     from fer.datasets import Dataset
 
+AFTER_EXPORT = "the results are stored, and the same command writes the report"
+"""What Ctrl-C does to the export of a confirmation."""
 MOST_SEEDS = 1000
 MOST_WORKERS = 1024
 
@@ -65,7 +70,7 @@ class ConfirmationOptions:
     workers: int | None = None
 
 
-def run_confirmation(options: ConfirmationOptions) -> None:
+def run_confirmation(options: ConfirmationOptions, progress: Progress | None = None) -> None:
     """Confirms a study and writes its exports again.
 
     The evaluation of the test images is recorded when everything else has proved right: arguments, record, data,
@@ -73,6 +78,7 @@ def run_confirmation(options: ConfirmationOptions) -> None:
 
     Args:
         options: What is confirmed and where.
+        progress: Shows how far it is; None for one of its own.
 
     Raises:
         InputError: An option is out of its range, there is no such study, or it cannot be confirmed.
@@ -85,24 +91,40 @@ def run_confirmation(options: ConfirmationOptions) -> None:
     folder = Path(options.out) / options.study
     require_folders(folder)
 
+    # How far it is, and what Ctrl-C says.
+    places = StudyOptions(target="", out=options.out, storage=options.storage)
+    if progress is None:
+        progress = Progress()
+        progress.report_command = command_line("study.report", place_words(options.study, places))
+
     # The confirmation.
     with exclusive_confirmation(folder):
-        confirmation = _confirm(study, record, options)
+        confirmation = _confirm(study, record, options, progress)
         study.set_user_attr(CONFIRMATION_ATTRIBUTE, confirmation.to_json())
 
     # What the user sees of it.
-    export(record.to_json() | confirmation_of(study), trials_of(study), folder)
-    print_results(study, dataclasses.replace(record, confirmation=confirmation.to_json()))
-    print(f"report: {folder / 'report.html'}; for MLflow: python -m study.sync {options.study}")
+    phase = Phase("export", counted="writing tables, figures and the report", after_interrupt=AFTER_EXPORT)
+    with progress.phase(phase):
+        export(record.to_json() | confirmation_of(study), trials_of(study), folder)
+    print_results(study, dataclasses.replace(record, confirmation=confirmation.to_json()), progress)
+    progress.say(f"report: {folder / 'report.html'}")
+    tracking_uri = StudyOptions.from_json(record.options).tracking_uri
+    if tracking_uri != "none":
+        tracked = dataclasses.replace(places, tracking_uri=tracking_uri)
+        progress.say("MLflow has it after:")
+        progress.show_command(f"  {command_line('study.sync', place_words(options.study, tracked, 'tracking_uri'))}")
 
 
-def _confirm(study: "optuna.Study", record: StudyRecord, options: ConfirmationOptions) -> Confirmation:
+def _confirm(
+    study: "optuna.Study", record: StudyRecord, options: ConfirmationOptions, progress: Progress
+) -> Confirmation:
     """Trains and evaluates what is left to do, and returns the confirmation with its results.
 
     Args:
         study: Whose.
         record: Of the study.
         options: What is confirmed and where.
+        progress: Shows how far it is.
     """
     study_options = StudyOptions.from_json(record.options)
     device = required_device(record.baseline.device if options.device is None else options.device)
@@ -115,12 +137,15 @@ def _confirm(study: "optuna.Study", record: StudyRecord, options: ConfirmationOp
     trainings = trainings_left(confirmation, folder)
     workers = min(options.workers or usual_workers(device), len(trainings))
     jobs = f"{len(confirmation.jobs)} jobs with {options.seeds} seeds"
-    print(f"confirming {options.study}: {jobs}, {len(trainings)} trainings in {workers} processes", flush=True)
+    progress.say(f"confirming {options.study}: {jobs}, {len(trainings)} trainings in {workers} processes")
 
     # Training, and evaluation once it is recorded.
     assignment = Assignment(record, options.out, data, device, str(folder), confirmation.jobs)
-    record_now = partial(record_evaluation, study, record, confirmation, datasets, options.out)
-    confirmation = train_and_evaluate(assignment, trainings, workers, record_now)
+    record_now = partial(record_evaluation, study, record, confirmation, datasets, options.out, progress.say)
+    phase = Phase("confirmation", after_interrupt="trainings stop, those that have ended stay")
+    course = ConfirmationCourse(phase, confirmation, trainings)
+    with progress.phase(phase):
+        confirmation = train_and_evaluate(assignment, trainings, workers, record_now, partial(_note, course, progress))
 
     # What the answers say.
     truth = read_ground_truth(datasets, study_options.folds or 1)
@@ -128,17 +153,24 @@ def _confirm(study: "optuna.Study", record: StudyRecord, options: ConfirmationOp
     return dataclasses.replace(confirmation, finished=time_now(), results=results.to_json())
 
 
-def print_results(study: "optuna.Study", record: StudyRecord) -> None:
+def _note(course: ConfirmationCourse, progress: Progress, training: Training) -> None:
+    """Notes a training that has ended, and shows it."""
+    course.note(training)
+    progress.tell_state()
+
+
+def print_results(study: "optuna.Study", record: StudyRecord, progress: Progress) -> None:
     """Prints the confirmed points, and the paper's table where that is the space.
 
     Args:
         study: The study.
         record: Its record with its confirmation.
+        progress: Prints them.
     """
-    rich.print(confirmed_rich_table(record))
+    progress.show(confirmed_rich_table(record))
     paper = for_terminal(record, trials_table(trials_of(study)))
     if paper is not None:
-        rich.print(paper)
+        progress.show(paper)
 
 
 def check_options(options: ConfirmationOptions) -> None:
@@ -177,6 +209,7 @@ def record_evaluation(
     confirmation: Confirmation,
     datasets: Mapping[str, "Dataset"],
     out: str,
+    say: Callable[[str], None] = print,
 ) -> Confirmation:
     """Records that the test images are about to be evaluated, and finds out which studies evaluated them before.
 
@@ -188,6 +221,7 @@ def record_evaluation(
         confirmation: Planned, or cut off after its evaluation was recorded.
         datasets: By domain.
         out: The output folder.
+        say: Prints which studies these are.
 
     Returns:
         The confirmation with what was recorded.
@@ -209,5 +243,5 @@ def record_evaluation(
         study.set_user_attr(CONFIRMATION_ATTRIBUTE, confirmation.to_json())
 
     with_confirmation = dataclasses.replace(record, confirmation=confirmation.to_json())
-    print(f"the test sets are opened.{evaluated_before(with_confirmation)}", flush=True)
+    say(f"the test sets are opened.{evaluated_before(with_confirmation)}")
     return confirmation

@@ -2,7 +2,8 @@
 
 Reads one JSON line, its assignment, from its standard input. When its first training has ended, and with that device,
 memory, data and baseline have proved sufficient, it prints {"ready": true} and waits for a second line, the
-confirmation; only then does it read test images. It prints {"error": [...]} or {"stuck": "..."} where it cannot go on.
+confirmation; only then does it read test images. It prints {"trained": [job, seed]} after each training, and
+{"error": [...]} or {"stuck": "..."} where it cannot go on.
 """
 
 import argparse
@@ -79,6 +80,7 @@ def train_part(assignment: Assignment) -> None:
 
         answers = evaluate(context, job, seed, adapted)
         write_answers(Path(assignment.folder), confirmation, index, seed, answers)
+        send({"trained": [index, seed]})
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def supervise(
     plan = plan or SearchPlan(rungs=options.rung_count)
     supervisor = _Supervisor(study, options, base, progress, spawn, plan)
     progress.reference = options.reference
-    progress.begin(options.wanted, len(supervisor.earlier), plan)
+    progress.begin(options.wanted, supervisor.earlier, plan, options.timeout)
 
     # Step by step until the study ends. However it ends, no worker outlives this call.
     try:
@@ -223,10 +223,9 @@ class _Supervisor:
 
     def note_progress(self, trials: list[FrozenTrial]) -> None:
         """Shows which trials have ended; a trial that ended since the last step proves that workers can work."""
-        counted = counted_trials(trials)
-        self.progress.update(counted)
+        self.ended_trials = order_by_end(self.ended_trials, counted_trials(trials))
+        self.progress.update(self.ended_trials, trials, bool(self.end_reason), self.race_is_over)
 
-        self.ended_trials = order_by_end(self.ended_trials, counted)
         ended_here = [trial for trial in self.ended_trials if trial.number not in self.earlier]
         if len(ended_here) != len(self.ended_here):
             self.crashes_in_a_row = 0

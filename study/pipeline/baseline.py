@@ -4,13 +4,17 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from fer.errors import InputError
-from study.execution.progress import Progress, clock
+from study.execution.phase import Phase, clock
+from study.execution.progress import Progress
 from study.machine import exit_text, worker_environment
 from study.record import BaselineRecord, StudyRecord
+
+LOOKING = "looking for it, else training it once for all studies"
+"""What is shown before the first pass of a training has ended."""
 
 
 def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineRecord:
@@ -25,10 +29,13 @@ def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineR
         RuntimeError: It could not be trained.
     """
     progress.say("baseline: looking for it by its hash, else training it once for all studies")
-    with _start_baseline_process(record) as process:
+    phase = Phase("baseline", counted=LOOKING, after_interrupt="the baseline's training stops and would begin anew")
+    minutes = record.options.get("baseline_time")
+    limit = f"at most {minutes:g} min (--baseline-time)" if isinstance(minutes, int | float) else ""
+    with progress.phase(phase), _start_baseline_process(record) as process:
         assert process.stdout is not None
         try:
-            baseline = _read_baseline(process.stdout, progress)
+            baseline = _read_baseline(process.stdout, progress, phase, limit)
         except BaseException:
             process.terminate()
             raise
@@ -55,8 +62,16 @@ def _start_baseline_process(record: StudyRecord) -> "subprocess.Popen[bytes]":
         )
 
 
-def _read_baseline(lines: IO[bytes], progress: Progress) -> BaselineRecord | None:
-    """Shows the passes that the baseline's process reports; returns its baseline, None where it ended without one."""
+def _read_baseline(lines: IO[bytes], progress: Progress, phase: Phase, limit: str) -> BaselineRecord | None:
+    """Shows the passes that the baseline's process reports; returns its baseline, None where it ended without one.
+
+    Args:
+        lines: What the process prints.
+        progress: Prints a line for each pass where there is no display.
+        phase: Of the display.
+        limit: The most time that the training may take, in words; empty where that is not known.
+    """
+    accuracies: list[float] = []
     for line in lines:
         if not line.startswith(b"{"):  # of a library
             continue
@@ -68,8 +83,37 @@ def _read_baseline(lines: IO[bytes], progress: Progress) -> BaselineRecord | Non
         if "stuck" in message:
             raise RuntimeError(f"the baseline cannot be had: {message['stuck']}")
         if "pass" in message:
-            progress.say(_describe_pass(message["pass"]))
+            accuracies.append(message["pass"]["accuracy"])
+            _show_pass(message["pass"], accuracies, phase, limit)
+            if not progress.is_live:
+                progress.say(_describe_pass(message["pass"]))
     return None
+
+
+def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Phase, limit: str) -> None:
+    """Shows a pass of the training in its phase.
+
+    Args:
+        report: The entries of `fer.baseline_training.PassReport`.
+        accuracies: On validation images after each pass so far.
+        phase: Of the training.
+        limit: The most time that it may take, in words.
+    """
+    passes = f"{report['number']}/{report['most']} passes"
+    phase.counted = f"{passes} at most"
+    phase.done = report["number"]
+    phase.total = report["most"]
+    phase.expect(report["seconds_left"], is_most=True)
+
+    accuracy = f"{100 * accuracies[-1]:.1f} %"
+    if len(accuracies) > 1:
+        accuracy += f", {100 * (accuracies[-1] - accuracies[-2]):+.1f} points by the last pass"
+    ends = "when validation accuracy grows no more"
+    phase.facts = [
+        ("validation", accuracy),
+        ("loss", f"{report['loss']:.3f}"),
+        ("ends", f"{ends}, after {limit}" if limit else ends),
+    ]
 
 
 def _describe_pass(report: Mapping[str, Any]) -> str:

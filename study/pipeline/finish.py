@@ -14,17 +14,19 @@ import pandas as pd
 from study.cli import ERROR, command_line
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.confirmation.runner import ConfirmationOptions, run_confirmation
+from study.execution.phase import Phase
 from study.execution.progress import Progress
-from study.fronts import front_table
+from study.fronts import find_recommended, front_table
 from study.options import StudyOptions
 from study.pipeline.running_study import RunningStudy
 from study.record import section
 from study.reporting.export import export
+from study.reporting.next_commands import list_next_commands, place_words
 from study.reporting.terminal import describe_outcome, for_terminal, front_rich_table
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
 from study.storage.slots import DELETED, ENDED, PARTS, RACE_ENDED
-from study.tracking.pages import describe_pages
+from study.tracking.pages import list_pages
 from study.training_options import DEFAULT_TRACKING
 from study.trial_attributes import TrialAttributes
 from study.trials import model_file
@@ -34,6 +36,8 @@ from study.tuning.summary import read_search
 if TYPE_CHECKING:
     pass
 
+WRITTEN = "writing tables, figures and the report"
+"""What an export does."""
 WARNING = "warning: "
 """How the line of a warning begins, as `study.cli.ERROR` of an error."""
 
@@ -57,7 +61,10 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
     running.follower.wait()
     ready = wants_networks and running.follower.catch_up(study, record)
     logging = _logging_front(running) if ready else contextlib.nullcontext()
-    with logging:
+    phase = Phase("export", counted=WRITTEN, after_interrupt="files that are written stay")
+    if ready:
+        phase.counted += "; logging the front's networks in MLflow"
+    with running.progress.phase(phase), logging:
         # The study's files, then MLflow's copies of them.
         export(record | confirmation_of(study), trials_of(study), running.folder)
         if networks:
@@ -67,7 +74,8 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
     # What MLflow lacks.
     if not complete:
         command = sync_command(running.name, options)
-        running.progress.warn(f"MLflow lacks a part of the study; add it later: {command}")
+        running.progress.warn("MLflow lacks a part of the study; add it later:")
+        running.progress.show_command(f"  {command}")
     elif wants_networks and not ready:  # MLflow was away before the export and is there again
         with _logging_front(running):
             pass
@@ -115,14 +123,7 @@ def tracking_uri(options: StudyOptions) -> str:
 
 def sync_command(name: str, options: StudyOptions) -> str:
     """Returns the line that adds to MLflow what it lacks of the study, without passwords."""
-    words = [name]
-    if options.out != "runs":
-        words += ["--out", options.out]
-    if options.storage:
-        words += ["--storage", options.storage]
-    if options.tracking_uri:
-        words += ["--tracking-uri", options.tracking_uri]
-    return command_line("study.sync", words)
+    return command_line("study.sync", place_words(name, options, "tracking_uri"))
 
 
 def register_networks(running: RunningStudy) -> None:
@@ -191,9 +192,9 @@ def confirm_once(running: RunningStudy) -> None:
     options = running.options
     confirmation = section(confirmation_of(study), CONFIRMATION_ATTRIBUTE)
     if confirmation.get("finished"):
-        running.progress.say(
-            f"confirmed before; to evaluate the test images again: study.confirm {study.study_name} --again"
-        )
+        words = [*place_words(running.name, options, "data"), "--again"]
+        running.progress.say("confirmed before; to evaluate the test images again:")
+        running.progress.show_command(f"  {command_line('study.confirm', words)}")
     else:
         asked = ConfirmationOptions(
             study=study.study_name,
@@ -203,7 +204,7 @@ def confirm_once(running: RunningStudy) -> None:
             data=options.data,
             workers=None if options.workers == "auto" else int(options.workers),
         )
-        run_confirmation(asked)
+        run_confirmation(asked, running.progress)
     running.follower.finish(study, running.record.to_json() | confirmation_of(study), running.folder)
 
 
@@ -229,14 +230,27 @@ def print_summary(running: RunningStudy, reason: str) -> None:
     if paper_table is not None:
         progress.show(paper_table)
 
-    # Places.
+    # What the user should know of places.
     elsewhere = count_networks_elsewhere(running, front_table(rows))
     if elsewhere:
         hosts = ", ".join(elsewhere)
         progress.warn(f"{elsewhere.total()} networks of the front are where they were trained: models/ on {hosts}")
     progress.say(f"report: {running.folder / 'report.html'}")
-    for line in describe_pages(tracking_uri(running.options), running.follower.find_experiment()):
-        progress.say(line)
+
+    # What follows, to copy.
+    recommended = find_recommended(front_table(rows))
+    model = None if recommended is None else str(recommended["model"])
+    confirmation = section(confirmation_of(running.study), CONFIRMATION_ATTRIBUTE)
+    # A part of a nested cross-validation is tested by itself.
+    is_tested = running.options.confirm or running.options.outer is not None
+    is_confirmed = bool(confirmation.get("finished") or is_tested)
+    uri = tracking_uri(running.options)
+    commands = list_next_commands(running.name, running.options, model, is_confirmed)
+    commands += list_pages(uri, running.follower.find_experiment())
+    progress.say("next:")
+    for purpose, command in commands:
+        progress.say(f"  {purpose}")
+        progress.show_command(f"    {command}")
 
 
 def count_networks_elsewhere(running: RunningStudy, front: pd.DataFrame) -> Counter[str]:

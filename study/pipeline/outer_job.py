@@ -9,6 +9,7 @@ from fer.errors import InputError
 from study.arguments import check_study_name
 from study.confirmation.outer_evaluation import evaluate_part, is_opened
 from study.confirmation.outer_part import PartResult, read_part
+from study.execution.phase import Phase
 from study.execution.progress import Progress
 from study.exit_code import ExitCode
 from study.inputs import OuterPart, prepare_dataset
@@ -55,6 +56,7 @@ def run_outer_job(options: StudyOptions) -> int:
     results = []
     for part in parts:
         progress.say(f"part {part.number} of {count}")
+        progress.part = f"part {part.number} of {count}"
         name, result = _search_and_test(part, options, progress)
         results.append(result)
 
@@ -114,7 +116,8 @@ def _search_and_test(part: OuterPart, options: StudyOptions, progress: Progress)
             study = run_study(name, options, progress, follower, source, target).study
 
     is_tested = read_part(study) is not None
-    result = evaluate_part(study, options)
+    with progress.phase(Phase("test", counted=f"testing what is recommended on part {part.number}")):
+        result = evaluate_part(study, options)
     reached = summarise_domain([result], "target")
     progress.say(
         f"part {part.number} of {part.count} {'was' if is_tested else 'is'} tested: {reached.accuracy.mean:.1%} on "

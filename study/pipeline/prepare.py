@@ -13,6 +13,7 @@ import numpy as np
 from fer.datasets import Dataset, DatasetReport, same_files
 from fer.errors import InputError
 from fer.files import holding_lock
+from study.execution.phase import Phase
 from study.execution.progress import Progress
 from study.inputs import OuterPart, budget_epochs, dataset_record, note_copies, prepare_dataset
 from study.machine import hardware, required_device, versions
@@ -105,8 +106,11 @@ def read_data(options: StudyOptions, progress: Progress, part: OuterPart | None 
     """
     # Read them, or find what was read before.
     asked = dataclasses.asdict(options)
-    source = prepare_dataset(options.source, asked | {"seed": SOURCE_SEED}, options.data_kind)
-    target = prepare_dataset(options.target, asked, options.data_kind, part)
+    phase = Phase("data", counted=f"reading {options.source}", after_interrupt="a dataset that was read stays")
+    with progress.phase(phase):
+        source = prepare_dataset(options.source, asked | {"seed": SOURCE_SEED}, options.data_kind)
+        phase.counted = f"reading {options.target}"
+        target = prepare_dataset(options.target, asked, options.data_kind, part)
 
     # Whether they can be used together.
     if options.folds is not None:

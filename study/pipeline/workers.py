@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from study.execution.autotune import candidates, find_or_measure
+from study.execution.phase import Phase
 from study.execution.progress import Progress
 from study.machine import cores, usual_workers
 from study.options import cache_folder
@@ -34,7 +35,9 @@ def settle_workers(running: RunningStudy) -> RunningStudy:
 
     # Measurement.
     width = number(running.record.network.get("width")) or 1.0
-    measured = find_or_measure(cache_folder(options.out), width, running.record.baseline.precision)
+    phase = Phase("calibration", counted="measuring how many workers, of how many threads, train most on this machine")
+    with running.progress.phase(phase):
+        measured = find_or_measure(cache_folder(options.out), width, running.record.baseline.precision)
     record = replace(running.record, more=running.record.more | {"calibration": measured})
     running.study.set_user_attr("study", record.to_json())
     if any(measured["images_per_second"].values()):

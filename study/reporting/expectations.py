@@ -10,33 +10,19 @@ from study.reporting.tables import Table
 from study.reporting.wording import (
     count_of,
     dataset_label,
-    describe_interpolation,
     describe_total,
     expected_text,
     format_percent,
     interval_text,
+    network_name,
     points_text,
+    row_name,
 )
 from study.trials import OBJECTIVES
 from study.tuning.recommendation_rule import Obstacle
 from study.tuning.summary import ExpressionChange, NetworkSummary, RaceCourse, SearchSummary
 
 _ROLES_IN_WORDS = {KEEPS_MORE: "Keeps more of the source", LEARNS_MORE: "Learns more of the target"}
-
-
-# Names of networks.
-
-
-def name_network(trial: int, strategy: str, alpha: float, slope: float) -> str:
-    """Returns "trial 12 (FU)", or "trial 12 (FU) at alpha 0.5" for an interpolated network."""
-    place = "" if (alpha, slope) == (1, 0) else f" at alpha {describe_interpolation(alpha, slope)}"
-    return f"trial {trial} ({strategy}){place}"
-
-
-def name_row(network: pd.Series) -> str:
-    """Returns the name of a network by its row of `study.fronts.front_table`."""
-    slope = network.get("alpha_slope", 0.0)
-    return name_network(network["trial"], network["strategy"], network["alpha"], number(slope) or 0.0)
 
 
 def has_expectations(network: pd.Series) -> bool:
@@ -123,7 +109,7 @@ def describe_neighbours(record: StudyRecord, front: pd.DataFrame) -> list[str]:
     for role, words in _ROLES_IN_WORDS.items():
         for _, network in front[front["role"] == role].iterrows():
             changes = [_compare(record, network, recommended, domain) for domain in DOMAINS]
-            sentences.append(f"{words}: {name_row(network)}, {' and '.join(changes)}. File: {network['model']}.")
+            sentences.append(f"{words}: {row_name(network)}, {' and '.join(changes)}. File: {network['model']}.")
     return sentences
 
 
@@ -180,7 +166,7 @@ def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: d
     nearest = summary.nearest
     if nearest is None or summary.obstacle in (None, Obstacle.NOT_EVALUATED):
         return "No network has been evaluated yet. Go on with the command that started the study."
-    name = name_network(nearest.trial, strategies.get(nearest.trial, "unknown"), nearest.alpha, nearest.slope)
+    name = network_name(nearest.trial, strategies.get(nearest.trial, "unknown"), nearest.alpha, nearest.slope)
 
     if summary.obstacle == Obstacle.FORGETS:
         return (

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from study.record import DOMAINS, StudyRecord
-from study.reporting.expectations import name_row
+from study.reporting.wording import row_name
 
 _ACCURACIES = ("val", "lower", "upper", "test", "test_lower", "test_upper")
 SUMMARY_COLUMNS = (
@@ -22,7 +22,7 @@ def table_of_front(front: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
         record: The study's record.
     """
     front = add_test_accuracies(front, record)
-    names = [name_row(network) for _, network in front.iterrows()]
+    names = [row_name(network) for _, network in front.iterrows()]
     front = front.assign(network=pd.Series(names, index=front.index, dtype="object"))
     baseline = record.baseline.source_val
     if baseline:

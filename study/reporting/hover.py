@@ -6,8 +6,7 @@ from html import escape
 import pandas as pd
 
 from study.record import DOMAINS, number
-from study.reporting.expectations import name_network
-from study.reporting.wording import expected_text, format_percent, format_value
+from study.reporting.wording import candidate_name, expected_text, format_percent, format_value
 from study.trials import OBJECTIVES
 
 LONGEST_LINE = 44
@@ -35,8 +34,7 @@ def hover_texts(networks: pd.DataFrame, varied: Sequence[str], baseline_source: 
     """
     texts = []
     for network in networks.to_dict("records"):
-        strategy = network["strategy"] or "unknown"
-        name = name_network(network["number"], strategy, network["search_alpha"], network["search_slope"])
+        name = candidate_name(network)
         accuracies = [f"{format_percent(network[objective])} %" for objective in OBJECTIVES]
         if number(network.get("target_lower")) is not None:
             accuracies = [f"{expected_text(network, domain)} %" for domain in DOMAINS]

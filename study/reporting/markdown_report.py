@@ -10,7 +10,6 @@ from study.reporting.expectations import (
     describe_rule,
     describe_search_gain,
     has_expectations,
-    name_row,
 )
 from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table, title_of
@@ -31,6 +30,7 @@ from study.reporting.wording import (
     folds_sentence,
     format_percent,
     limits_sentence,
+    row_name,
     rungs_sentence,
 )
 from study.tuning.summary import SearchSummary
@@ -162,7 +162,7 @@ def _describe_recommended(record: StudyRecord, network: pd.Series) -> str:
         measured = "on test images (95 % intervals)"
     elif has_intervals:
         measured = "as expected with other people (90 % intervals)"
-    name = name_row(network)
+    name = row_name(network)
     return f"**{name[0].upper()}{name[1:]}**: {', '.join(accuracies)}, {measured}. Network: `{network['model']}`."
 
 

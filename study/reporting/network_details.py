@@ -8,10 +8,9 @@ import pandas as pd
 from fer.expressions import EXPRESSIONS
 from study.fronts import candidate_networks, find_recommended, front_table, is_on_front, model_names
 from study.record import DOMAINS, StudyRecord, number
-from study.reporting.expectations import name_network
 from study.reporting.plotly_charts import BASELINE
 from study.reporting.tables import varied_hyperparameters
-from study.reporting.wording import expected_text, format_percent, format_value, interval_text
+from study.reporting.wording import candidate_name, expected_text, format_percent, format_value, interval_text
 from study.stored_results import Row
 from study.trials import OBJECTIVES
 from study.tuning.summary import SearchSummary
@@ -57,9 +56,7 @@ def _network_details(
     record: StudyRecord, network: dict[Any, Any], varied: list[str], summary: SearchSummary | None
 ) -> Row:
     """Returns what is shown of one network, texts as they are printed; recalls are shares."""
-    name = name_network(
-        network["number"], network["strategy"] or "unknown", network["search_alpha"], network["search_slope"]
-    )
+    name = candidate_name(network)
     accuracies = [f"{format_percent(network[objective])} %" for objective in OBJECTIVES]
     if number(network.get("target_lower")) is not None:
         accuracies = [f"{expected_text(network, domain)} %" for domain in DOMAINS]

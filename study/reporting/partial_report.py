@@ -23,7 +23,6 @@ from study.record import DOMAINS, StudyRecord
 from study.redaction import hide_secrets
 from study.reporting.commands import as_snippet, report_command
 from study.reporting.dates import format_date
-from study.reporting.expectations import name_row
 from study.reporting.figure_data import FrontFigure, build_front_figure
 from study.reporting.figure_style import INK, style_of
 from study.reporting.findings import describe_nothing
@@ -38,6 +37,7 @@ from study.reporting.wording import (
     dataset_label,
     expected_text,
     format_percent,
+    row_name,
 )
 from study.trials import hypervolume_reference
 from study.tuning.summary import SearchSummary, read_search
@@ -155,7 +155,7 @@ def _describe_best(record: StudyRecord, table: pd.DataFrame, front: pd.DataFrame
         baseline = {"source": record.baseline.source_val, "target": record.baseline.target_val}[domain]
         accuracies.append(f"{accuracy} % on {dataset_label(record, domain)} (baseline {format_percent(baseline)} %)")
     measured = "on validation images" if summary is None else "as expected, with 90 % intervals"
-    name = name_row(network)
+    name = row_name(network)
     return f"Best so far: {name}, {' and '.join(accuracies)}, {measured}."
 
 

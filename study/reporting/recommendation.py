@@ -29,7 +29,6 @@ from study.reporting.expectations import (
     describe_rule,
     describe_search_gain,
     has_expectations,
-    name_row,
 )
 from study.reporting.findings import describe_nothing
 from study.reporting.significance import change_text, count_units
@@ -42,6 +41,7 @@ from study.reporting.wording import (
     format_value,
     interval_text,
     points_text,
+    row_name,
 )
 from study.stored_results import Row
 from study.trials import STATES, hypervolume_reference, model_file
@@ -131,7 +131,7 @@ def build_recommendation(
             snippets=[*_use_snippets(record, record.baseline.file), *_next_snippets(record)],
         )
 
-    name = name_row(network)
+    name = row_name(network)
     return Recommendation(
         name=name[0].upper() + name[1:],
         is_tested=record.results.find_point(network["model"]) is not None,

@@ -6,29 +6,43 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from fer.errors import printable
+from fer.errors import printable, shorten
 from study.fronts import count_non_dominated, find_recommended, front_table
 from study.options import LEVEL
 from study.record import DOMAINS, StudyRecord
-from study.reporting.expectations import describe_evidence, describe_neighbours, name_row
+from study.reporting.expectations import describe_evidence, describe_neighbours
 from study.reporting.findings import describe_nothing
 from study.reporting.paper_table import SHORT, as_table, study_paper_table, title_of
 from study.reporting.wording import (
+    INTERPOLATION_SENTENCE,
     SYNTHETIC,
+    confirmed_name,
+    count_of,
     count_seeds,
     dataset_label,
-    describe_interpolation,
     expected_text,
     format_percent,
-    format_value,
     interval_text,
+    row_name,
 )
-from study.trials import OBJECTIVES
 from study.tuning.summary import SearchSummary
 
 MOST_ROWS = 15
 """Networks of a front that the terminal shows; front.csv has them all."""
+TABLE_WIDTH = 80
+"""Columns that a table has."""
+GAP = 2
+"""Columns before and after each cell, together."""
+MARK_WIDTH = 6
+"""Columns of the mark of the recommended network, and of the gaps around it and the names."""
+LEAST_NAME, LEAST_STRATEGY = 12, 8
+"""Characters of a network's name, and of its strategy, that are left of longer ones."""
+LONGEST_NAME = 30
+"""Characters of a network's name in the confirmed table."""
+LONGEST_LABEL = 16
+"""Characters of a dataset's name above a column."""
 
 
 def describe_outcome(record: StudyRecord, rows: pd.DataFrame, summary: SearchSummary | None) -> list[str]:
@@ -45,7 +59,7 @@ def describe_outcome(record: StudyRecord, rows: pd.DataFrame, summary: SearchSum
     network = find_recommended(front)
     if network is None:
         return [f"no network is recommended. {describe_nothing(record, rows, summary)}"]
-    lines = [f"recommended: {name_row(network)}, {network['model']}"]
+    lines = [f"recommended: {row_name(network)}, {network['model']}"]
     if summary is None or summary.recommended is None:
         return lines
     accuracies = [f"{expected_text(network, domain)} % on {dataset_label(record, domain)}" for domain in DOMAINS]
@@ -55,7 +69,9 @@ def describe_outcome(record: StudyRecord, rows: pd.DataFrame, summary: SearchSum
 
 
 def front_rich_table(record: StudyRecord, rows: pd.DataFrame, most: int = MOST_ROWS) -> Table:
-    """Returns the front of a study as a table for the terminal, an arrow at the recommended network.
+    """Returns the front of a study as a table for the terminal, which eighty columns hold.
+
+    The baseline comes last where it is not on the front; an arrow marks the recommended network.
 
     Args:
         record: The study's record.
@@ -65,56 +81,128 @@ def front_rich_table(record: StudyRecord, rows: pd.DataFrame, most: int = MOST_R
     front = front_table(rows)
     recommended = find_recommended(front)
     has_roles = "role" in front
+    baselines = record.baseline.accuracies or (None, None)
 
-    # Title and columns; without vertical lines eighty columns of text hold them.
-    title = f"{count_non_dominated(front)} non-dominated networks"
+    # Columns, without vertical lines.
+    title = f"{count_of(count_non_dominated(front), 'non-dominated network')}"
     if record.is_synthetic:
         title += f" ({SYNTHETIC})"
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    columns = ["trial", "strategy", "rung", "folds"] if has_roles else ["trial", "strategy", "frozen", "rate", "fusion"]
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for domain in DOMAINS:
-        words = escape(f"{dataset_label(record, domain)} %").rsplit(" ", 2)
-        table.add_column("\n".join((words[0], " ".join(words[1:]))), justify="right", no_wrap=True)
-    if has_roles:
-        table.add_column("on\nfront", justify="right", no_wrap=True)
-        table.caption = "expected accuracies with 90 % intervals; on front: probability that no other is better on both"
-        table.caption_justify = "left"
+    table = _plain_table(title)
+    table.add_column("", no_wrap=True)
+    table.add_column("\nnetwork", no_wrap=True)
+    for domain, change in zip(DOMAINS, ("kept", "gain"), strict=True):
+        label = shorten(dataset_label(record, domain), LONGEST_LABEL)
+        table.add_column(escape(f"{label}\n{domain} %"), justify="right", no_wrap=True)
+        table.add_column(f"\n{change}", justify="right", no_wrap=True)
 
-    # Rows.
-    evenly_spaced = np.linspace(0, len(front) - 1, min(most, len(front)))
-    shown = set(evenly_spaced.round().astype(int).tolist())
-    if has_roles:
-        shown |= set(np.flatnonzero(front["role"] != "").tolist())
-    for index in sorted(shown):
+    # Rows; names have the room that the figures leave.
+    shown = _choose_rows(front, most)
+    rows_of_figures = [_figures_of(front.iloc[index], has_roles, baselines) for index in shown]
+    room = _room_for_names(rows_of_figures)
+    names = []
+    for index, figures in zip(shown, rows_of_figures, strict=True):
         network = front.iloc[index]
         is_recommended = recommended is not None and network["model"] == recommended["model"]
-        cells = _expected_cells(network) if has_roles else _observed_cells(network)
-        cells[0] = f"{'→ ' if is_recommended else ''}{cells[0]}"
+        names.append(_short_name(network, room))
+        cells = ["→" if is_recommended else "", names[-1], *figures]
         table.add_row(*(escape(printable(cell)) for cell in cells), style="bold" if is_recommended else None)
+    if None not in baselines and "BL" not in set(front["strategy"]):
+        accuracies = [format_percent(baseline) for baseline in baselines]
+        table.add_row("", "baseline", accuracies[0], "", accuracies[1], "", style="dim")
+
+    table.caption = _caption_of_front(has_roles, len(front) - len(shown), any(" at " in name for name in names))
     return table
 
 
-def _place(network: pd.Series) -> str:
-    """Returns a network's trial and where it lies between the baseline and that trial's end: "12 at 0.5"."""
-    alpha = describe_interpolation(network["alpha"], network.get("alpha_slope", 0.0))
-    return str(network["trial"]) if alpha == "1" else f"{network['trial']} at {alpha}"
+def _figures_of(network: pd.Series, is_expected: bool, baselines: tuple[float | None, float | None]) -> list[str]:
+    """Returns a network's source accuracy, what it keeps, its target accuracy and what it gains.
+
+    Args:
+        network: A row of `study.fronts.front_table`.
+        is_expected: Whether it says what is expected of the network.
+        baselines: The baseline's accuracies on source and target, where they are known.
+    """
+    return [
+        _accuracy_cell(network, "source", is_expected),
+        _kept_cell(network, baselines[0]),
+        _accuracy_cell(network, "target", is_expected),
+        _gain_cell(network, baselines[1]),
+    ]
 
 
-def _expected_cells(network: pd.Series) -> list[str]:
-    """Returns the cells of a network of which is known what to expect."""
-    accuracies = [expected_text(network, domain) for domain in DOMAINS]
-    probability = f"{format_percent(network['probability'], 0)} %"
-    budget = [str(network["rung"]), f"{network['folds']:.0f}"]
-    return [_place(network), str(network["strategy"]), *budget, *accuracies, probability]
+def _room_for_names(rows_of_figures: list[list[str]]) -> int:
+    """Returns how many characters a name may have, so that a table of names and figures fits the terminal."""
+    widths = [max(map(len, cells)) for cells in zip(*rows_of_figures, strict=True)]
+    of_figures = sum(width + GAP for width in widths)
+    return max(LEAST_NAME, TABLE_WIDTH - of_figures - MARK_WIDTH)
 
 
-def _observed_cells(network: pd.Series) -> list[str]:
-    """Returns the cells of a network of an older study."""
-    hyperparameters = [format_value(network.get(name)) for name in ("frozen_layers", "lr", "fusion_ratio")]
-    accuracies = [format_percent(network[objective]) for objective in OBJECTIVES]
-    return [_place(network), str(network["strategy"]), *hyperparameters, *accuracies]
+def _short_name(network: pd.Series, room: int) -> str:
+    """Returns a network's name; in one that is too long the strategy loses its middle, never the number."""
+    name = row_name(network, short=True)
+    excess = len(name) - room
+    if excess <= 0:
+        return name
+    strategy = str(network["strategy"])
+    shorter = shorten(strategy, max(LEAST_STRATEGY, len(strategy) - excess))
+    return row_name(network.to_dict() | {"strategy": shorter}, short=True)
+
+
+def _plain_table(title: str) -> Table:
+    """Returns an empty table without vertical lines, its title and caption on the left."""
+    return Table(
+        title=escape(title),
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def _choose_rows(front: pd.DataFrame, most: int) -> list[int]:
+    """Returns which rows of a front are shown: some, evenly spaced, and all that have a role."""
+    evenly_spaced = np.linspace(0, len(front) - 1, min(most, len(front)))
+    shown = set(evenly_spaced.round().astype(int).tolist())
+    if "role" in front:
+        shown |= set(np.flatnonzero(front["role"] != "").tolist())
+    return sorted(shown)
+
+
+def _accuracy_cell(network: pd.Series, domain: str, is_expected: bool) -> str:
+    """Returns an accuracy in per cent, with its interval where one is known."""
+    return expected_text(network, domain) if is_expected else format_percent(network[f"{domain}_val"])
+
+
+def _kept_cell(network: pd.Series, baseline: float | None) -> str:
+    """Returns the share of the baseline's source accuracy that a network keeps: "97 %"."""
+    return "–" if not baseline else f"{format_percent(network['source_val'] / baseline, 0)} %"
+
+
+def _gain_cell(network: pd.Series, baseline: float | None) -> str:
+    """Returns how many points a network is better on the target than the baseline: "+16.9"."""
+    return "–" if baseline is None else f"{100 * (network['target_val'] - baseline):+.1f}"
+
+
+def _caption_of_front(has_roles: bool, left_out: int, has_interpolated: bool) -> str:
+    """Returns what explains a table of a front.
+
+    Args:
+        has_roles: Whether it shows what is expected of networks.
+        left_out: How many networks of the front it does not show.
+        has_interpolated: Whether it shows any between the baseline and a trial's end.
+    """
+    sentences = []
+    if has_roles:
+        sentences.append("Expected with other people and trainings, 90 % intervals.")
+    else:
+        sentences.append("On validation images.")
+    sentences.append("Kept: share of the baseline's source accuracy; gain: points on the target.")
+    if has_interpolated:
+        sentences.append(INTERPOLATION_SENTENCE)
+    if left_out:
+        sentences.append(f"{count_of(left_out, 'more network')}: front.csv.")
+    return " ".join(sentences)
 
 
 def for_terminal(record: StudyRecord, table: pd.DataFrame) -> Group | None:
@@ -130,12 +218,12 @@ def paper_rich_table(paper: pd.DataFrame, title: str = "") -> Group:
         paper: Of `paper_table.paper_table`.
         title: What is written above, after the dataset's name.
     """
-    shown_tables = []
+    shown_tables: list[Text | Table] = []
     for _, rows in paper.groupby("domain", sort=True):
         dataset = str(rows["dataset"].iloc[0])
         content = as_table(rows)
         heading = f"{dataset}: {title}" if title else dataset
-        shown = Table(title=escape(heading), title_justify="left")
+        shown = Table()
 
         # The heading names the dataset, so the columns need not.
         for index, head in enumerate(content.head):
@@ -143,7 +231,8 @@ def paper_rich_table(paper: pd.DataFrame, title: str = "") -> Group:
             shown.add_column(escape(label), justify="right" if index else "left", no_wrap=True)
         for row in content.rows:
             shown.add_row(*(escape(cell) for cell in row))
-        shown_tables.append(shown)
+        # The heading is wider than its table, and a table's title would be broken to its width.
+        shown_tables += [Text(heading), shown]
     return Group(*shown_tables)
 
 
@@ -155,26 +244,28 @@ def confirmed_rich_table(record: StudyRecord) -> Table:
     """
     mark = f" ({SYNTHETIC})" if record.is_synthetic else ""
     seeds = count_seeds(record.confirmation["seeds"])
-    title = f"test accuracy in per cent, {seeds}{mark}"
 
-    # Columns; without vertical lines eighty columns of text hold them.
-    shown = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("point", "strategy", "alpha"):
-        shown.add_column(name, overflow="fold", min_width=len(name))
+    # Columns.
+    shown = _plain_table(f"test accuracy in per cent, {seeds}{mark}")
+    shown.add_column("\nnetwork", no_wrap=True)
     for domain in DOMAINS:
-        shown.add_column(f"{dataset_label(record, domain)},\n{LEVEL:.0%} interval", justify="right", no_wrap=True)
+        label = shorten(dataset_label(record, domain), LONGEST_LABEL)
+        shown.add_column(escape(f"{label},\n{LEVEL:.0%} interval"), justify="right", no_wrap=True)
     for name in ("again", "p"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.caption = (
-        "again: target validation accuracy of these trainings, which nothing was chosen by; p: of the change from BL "
-        "on the target, corrected by Holm"
-    )
-    shown.caption_justify = "left"
+        shown.add_column(f"\n{name}", justify="right", no_wrap=True)
 
     # Rows.
-    for point in record.results.points:
+    names = [confirmed_name(point) for point in record.results.points]
+    for name, point in zip(names, record.results.points, strict=True):
         intervals = [interval_text(point, domain) for domain in DOMAINS]
         again = format_percent(point.get("target_val_again"))
-        p_value = f"{point['target_p']:.3g}"
-        shown.add_row(point["name"], point["strategy"], point["alpha"], *intervals, again, p_value)
+        p_value = f"{point['target_p']:.2g}"
+        shown.add_row(escape(printable(shorten(name, LONGEST_NAME))), *intervals, again, p_value)
+
+    shown.caption = (
+        "Again: target validation accuracy of these trainings, which nothing was chosen by; p: of the change from BL "
+        "on the target, corrected by Holm."
+    )
+    if any(" at " in name for name in names):
+        shown.caption += f" {INTERPOLATION_SENTENCE}"
     return shown

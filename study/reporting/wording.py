@@ -227,6 +227,72 @@ def describe_interpolation(alpha: float, slope: float) -> str:
     return f"{alpha:g} to {alpha + slope:g}" if slope else f"{alpha:g}"
 
 
+INTERPOLATION_SENTENCE = (
+    "A network at 0.5 lies half-way between the baseline (0) and its trial's end (1); at 0 to 1 its share of the "
+    "trained weights grows from the first layer to the last."
+)
+"""What the names of interpolated networks mean, for where they first appear."""
+
+
+def network_name(trial: int, strategy: str, alpha: float = 1.0, slope: float = 0.0, short: bool = False) -> str:
+    """Returns what a network is called wherever one is named.
+
+    Args:
+        trial: The number of the trial that trained it.
+        strategy: The trial's strategy.
+        alpha: Where the first layer lies between the baseline's, 0, and that of the training's end, 1.
+        slope: How much further the last layer lies; alpha 1 and slope 0 are the adapted network itself.
+        short: Whether it stands in a column of a table: "FU 12 at 0.5".
+
+    Returns:
+        "trial 12 (FU)", of an interpolated network "trial 12 (FU) at alpha 0.5", by layer "… at alpha 0 to 1".
+    """
+    is_adapted = (alpha, slope) == (1, 0)
+    where = describe_interpolation(alpha, slope)
+    if short:
+        name = f"{strategy} {trial}"
+        return name if is_adapted else f"{name} at {where}"
+    name = f"trial {trial} ({strategy})"
+    return name if is_adapted else f"{name} at alpha {where}"
+
+
+def row_name(network: Mapping[Any, Any] | pd.Series, short: bool = False) -> str:
+    """Returns the name of a network by its row of `study.fronts.front_table`.
+
+    Args:
+        network: The row.
+        short: Whether it stands in a column of a table.
+    """
+    slope = number(network.get("alpha_slope")) or 0.0
+    return network_name(network["trial"], network["strategy"], network["alpha"], slope, short)
+
+
+def candidate_name(network: Mapping[Any, Any] | pd.Series, short: bool = False) -> str:
+    """Returns the name of a network by its row of `study.fronts.candidate_networks`.
+
+    A row of a table of trials, which has no interpolation point, stands for the adapted network.
+
+    Args:
+        network: The row.
+        short: Whether it stands in a column of a table.
+    """
+    alpha = network.get("search_alpha", 1.0)
+    slope = network.get("search_slope", 0.0)
+    return network_name(network["number"], network["strategy"] or "unknown", alpha, slope, short)
+
+
+def confirmed_name(point: Mapping[Any, Any]) -> str:
+    """Returns the name of a confirmed network: "FU 12 at 0.5", or that of a named strategy, "RE".
+
+    Args:
+        point: A row of a confirmation's results.
+    """
+    label, strategy, alpha = (str(point[name]) for name in ("name", "strategy", "alpha"))
+    trial = label.removeprefix("trial ")
+    name = label if trial == label else f"{strategy} {trial}"
+    return name if alpha == "1" else f"{name} at {alpha}"
+
+
 def points_text(mean: float, low: float, high: float) -> str:
     """Returns "+5.0 [-3.0, +13.0]", a difference between shares in points with its interval."""
     return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"

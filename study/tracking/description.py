@@ -9,7 +9,7 @@ from fer.errors import printable
 from study.cli import command_line
 from study.fronts import find_recommended, front_table
 from study.record import DOMAINS, StudyRecord, number
-from study.reporting.expectations import describe_accuracy, has_expectations, name_row
+from study.reporting.expectations import describe_accuracy, has_expectations
 from study.reporting.findings import describe_nothing
 from study.reporting.front_file import table_of_front
 from study.reporting.tables import Table, to_markdown
@@ -22,6 +22,7 @@ from study.reporting.wording import (
     expected_text,
     format_percent,
     points_text,
+    row_name,
 )
 from study.tracking.outcome import share_kept
 from study.trials import count_rungs
@@ -121,7 +122,7 @@ def _describe_recommended(record: StudyRecord, network: pd.Series, summary: Sear
         evidence = "on the validation images it was chosen by"
 
     accuracies = " and ".join(_accuracy_text(record, network, domain) for domain in DOMAINS)
-    words = f"**Recommended: {name_row(network)}.** It reaches {accuracies}, {evidence}."
+    words = f"**Recommended: {row_name(network)}.** It reaches {accuracies}, {evidence}."
     if kept is not None and gain:
         words += (
             f" That keeps {format_percent(kept)} % of the baseline's accuracy on {source} and gains {gain} points on "

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from study.fronts import count_non_dominated, find_recommended, hypervolume_over_trials
 from study.record import DOMAINS, StudyRecord
-from study.reporting.expectations import has_expectations, name_row
+from study.reporting.expectations import has_expectations
+from study.reporting.wording import row_name
 from study.stored_results import Row
 from study.tracking.payloads import Child, Metric, as_metrics, as_tags, child_tags, created_ms, milliseconds
 from study.trial_attributes import TrialAttributes
@@ -191,7 +192,7 @@ def recommendation_tags(front: "pd.DataFrame", summary: SearchSummary | None) ->
         return as_tags({"recommended_network": f"none: {obstacle}"} | missing)
     return as_tags(
         {
-            "recommended_network": name_row(network),
+            "recommended_network": row_name(network),
             "recommended_trial": network["trial"],
             "recommended_strategy": network["strategy"],
             "recommended_file": network["model"],
@@ -249,7 +250,7 @@ def network_tags(network: "pd.Series", trials: Iterable["FrozenTrial"]) -> dict[
         network: A row of `study.fronts.front_table`.
         trials: All trials of the study.
     """
-    tags = {"network": name_row(network), "trial": network["trial"], "strategy": network["strategy"]}
+    tags = {"network": row_name(network), "trial": network["trial"], "strategy": network["strategy"]}
     parts = _find_parts(network["model"], trials)
     if len(parts) > 1:
         tags["averaged_of_trials"] = ", ".join(str(number) for number in parts)

@@ -1,5 +1,7 @@
 """Where a study is to be seen in MLflow: the addresses and commands that are printed."""
 
+import shlex
+
 from study.cli import python
 from study.redaction import hide_secrets
 
@@ -7,8 +9,8 @@ LOCAL_ADDRESS = "http://127.0.0.1:5000"
 """Where `mlflow ui` serves its pages unless it is told otherwise."""
 
 
-def describe_pages(uri: str, experiment: str) -> list[str]:
-    """Returns lines that say how to see an experiment's runs in MLflow; none where nothing is tracked.
+def list_pages(uri: str, experiment: str) -> list[tuple[str, str]]:
+    """Returns how to see an experiment's runs in MLflow: commands and addresses, each with what it is for.
 
     Args:
         uri: Of MLflow's server or database; "none" for nowhere.
@@ -18,11 +20,14 @@ def describe_pages(uri: str, experiment: str) -> list[str]:
     if uri == "none":
         return []
     if uri.startswith("databricks"):
-        return [f"MLflow: {shown}"]
+        return [("see the study in MLflow, at", shown)]
     if uri.startswith("http"):
-        return [f"MLflow: open {page_of_experiment(shown, experiment)}"]
-    command = f"{python()} -m mlflow ui --backend-store-uri {shown}"
-    return [f"MLflow: {command}", f"  then open {page_of_experiment(LOCAL_ADDRESS, experiment)}"]
+        return [("see the study in MLflow: open", page_of_experiment(shown, experiment))]
+    command = f"{python()} -m mlflow ui --backend-store-uri {shlex.quote(shown)}"
+    return [
+        ("see the study in MLflow", command),
+        ("and open", page_of_experiment(LOCAL_ADDRESS, experiment)),
+    ]
 
 
 def page_of_experiment(address: str, experiment: str) -> str:
