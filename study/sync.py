@@ -29,7 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--register",
         metavar="NAME",
-        help="put them in MLflow's registry, with the aliases recommended, best-retention and best-target",
+        help="put them in MLflow's registry, with the aliases recommended, best-retention and best-target "
+        "(default: do not)",
     )
     # What the parent of a study tells the process that logs its networks: the parent adds the rest itself.
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)

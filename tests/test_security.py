@@ -24,7 +24,9 @@ def offences(source: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             names = {str(node.module).split(".")[0]} & RUNS_CODE
         elif isinstance(node, ast.Call):
-            names = {ast.unparse(node.func)} & CALLS | {str(option.arg) for option in node.keywords} & OPTIONS
+            is_written_out = bool(node.args) and all(isinstance(argument, ast.Constant) for argument in node.args)
+            names = set() if is_written_out else {ast.unparse(node.func)} & CALLS
+            names |= {str(option.arg) for option in node.keywords} & OPTIONS
         found += [f"line {getattr(node, 'lineno', 0)}: {name}" for name in names]
     return found
 
@@ -32,7 +34,7 @@ def offences(source: str) -> list[str]:
 def test_the_rule_finds_what_it_is_for():
     for line in ("import pickle", "from joblib import load", "eval(x)", "run(x, shell=True)", "torch.load(x)"):
         assert offences(line), line
-    assert not offences("network.eval(); numpy.load(x, mmap_mode='r')")
+    assert not offences("network.eval(); numpy.load(x, mmap_mode='r'); eval('0')")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())

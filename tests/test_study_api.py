@@ -87,9 +87,9 @@ def test_the_recommended_network_loads_and_predicts_faces_and_files_alike(folder
 
 def test_the_front_is_drawn_with_every_network_that_competes(folder):
     results = study.load_study(folder)
-    drawn = {
-        (round(x, 6), round(y, 6)) for trace in results.plot_front().data for x, y in zip(trace.x, trace.y, strict=True)
-    }
+    drawn = set()
+    for trace in results.plot_front().data:
+        drawn |= {(round(x, 6), round(y, 6)) for x, y in zip(trace.x, trace.y, strict=True) if x is not None}
     competing = candidate_networks(results.trials)[["source_val", "target_val"]]
     assert {(round(100 * source, 6), round(100 * target, 6)) for source, target in competing.to_numpy()} <= drawn
 

@@ -1,7 +1,5 @@
 """Where a study is to be seen in MLflow: the addresses and commands that are printed."""
 
-import shlex
-
 from study.cli import python
 from study.redaction import hide_secrets
 
@@ -23,7 +21,7 @@ def list_pages(uri: str, experiment: str) -> list[tuple[str, str]]:
         return [("see the study in MLflow, at", shown)]
     if uri.startswith("http"):
         return [("see the study in MLflow: open", page_of_experiment(shown, experiment))]
-    command = f"{python()} -m mlflow ui --backend-store-uri {shlex.quote(shown)}"
+    command = f"{python()} -m mlflow ui --backend-store-uri {shown}"
     return [
         ("see the study in MLflow", command),
         ("and open", page_of_experiment(LOCAL_ADDRESS, experiment)),
