@@ -65,6 +65,11 @@ class SearchPlan:
         return self.images.baseline_of_folds if self.images else (0.0,)
 
     @cached_property
+    def baseline_source(self) -> float:
+        """The baseline's accuracy on the source's validation images."""
+        return float(np.mean(self.images.source.baseline_right)) if self.images else 0.0
+
+    @cached_property
     def baseline_target(self) -> float:
         """The baseline's accuracy on the target's images of all folds."""
         return float(np.mean(self.images.target.baseline_right)) if self.images else 0.0

@@ -10,7 +10,10 @@ by the non-domination rank of their networks and then by crowding distance (MO-A
 promoted that forget most; and a small budget flatters what hardly learns, because it hardly forgets.
 
 On a target with folds each rung validates on another one; accuracies are compared without what the folds add to them
-(`study.tuning.fold_effects`).
+(`study.tuning.fold_effects`), and in whole points from the baseline's (`study.tuning.whole_points`).
+
+Named strategies are promoted before all others once a rung has places enough for them. One fold of a small target
+decides little, and what it puts last may be what is known to work.
 
 Each rung trains from the baseline again, with the learning rate annealed over its own budget. What comes of a rung is
 thereby one training that a confirmation can repeat, and a finished network that competes for the front.
@@ -27,9 +30,14 @@ from study.trial_attributes import TrialAttributes
 from study.tuning.early_stopping import trial_positions
 from study.tuning.fold_effects import comparable_vectors
 from study.tuning.plan import SearchPlan
+from study.tuning.whole_points import in_whole_points
 
 ETA = 3
 """The best 1/ETA of the configurations on a rung are promoted."""
+
+
+PLACES_PER_NAMED = 2
+"""A rung with at least so many places for each named strategy takes these first."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,11 @@ def find_promotions(trials: Sequence[FrozenTrial], plan: SearchPlan) -> list[Pro
         if left <= 0:
             continue
 
-        candidates = [trial for trial in order_by_networks(ended, plan) if slot_of(trial) not in promoted]
+        ordered = order_by_networks(ended, plan)
+        named = [trial for trial in ordered if TrialAttributes.of(trial).named is not None]
+        if len(ended) // ETA >= PLACES_PER_NAMED * len(named):
+            ordered = [*named, *(trial for trial in ordered if trial not in named)]
+        candidates = [trial for trial in ordered if slot_of(trial) not in promoted]
         for trial in candidates[:left]:
             slot = slot_of(trial)
             promotions.append(Promotion(trial, Place(slot, rung, fold_in_turn(slot, rung, plan.folds))))
@@ -80,7 +92,8 @@ def order_by_networks(trials: Sequence[FrozenTrial], plan: SearchPlan) -> list[F
         trials: Ended trials of one rung.
         plan: Of the study.
     """
-    vectors = comparable_vectors([trial for trial in trials if _gains_by_budget(trial)], plan)
+    of_folds = comparable_vectors([trial for trial in trials if _gains_by_budget(trial)], plan)
+    vectors = {number: in_whole_points(of_trial, plan) for number, of_trial in of_folds.items()}
     candidates = [trial for trial in trials if vectors.get(trial.number)]
     if not candidates:
         return []
