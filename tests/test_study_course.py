@@ -55,6 +55,7 @@ from study.tuning.plan import SearchPlan
 from study.tuning.race import has_settled
 from study.tuning.stored_answers import ValidationImages, pack_answers, unpack_answers
 from study.tuning.verdict import reach_verdict
+from study.tuning.whole_points import POINT, in_whole_points
 
 FOLDS = 4
 WORDS = (
@@ -62,6 +63,44 @@ WORDS = (
     "--tracking-uri", "none", "--study", NAME,
 )  # fmt: skip
 BASE = AdaptationConfig()
+
+
+# --- whole points
+
+
+@pytest.fixture(scope="module")
+def plan_with_baseline() -> SearchPlan:
+    return SearchPlan(images=images_of(World(2, people=12, images=300, trials=3, folds=3)))
+
+
+def test_what_is_no_better_than_the_baseline_stands_behind_all_that_is(plan_with_baseline):
+    baseline = np.array([plan_with_baseline.baseline_source, plan_with_baseline.baseline_target])
+    rng = np.random.default_rng(0)
+    no_better = baseline - rng.uniform(-0.004, 0.3, (200, 2))
+    better = baseline + rng.uniform([-0.5, 0.006], [0.1, 0.4], (200, 2))
+
+    behind = np.array(in_whole_points(no_better.tolist(), plan_with_baseline))
+    ahead = np.array(in_whole_points(better.tolist(), plan_with_baseline))
+
+    assert (behind[:, None] < ahead[None, :]).all()
+    # Among themselves both keep their order, as far as whole points tell it.
+    for given, compared in ((no_better, behind), (better, ahead)):
+        first, second = np.triu_indices(200, 1)
+        differences = given[first] - given[second]
+        of_compared = compared[first] - compared[second]
+        assert (np.sign(of_compared) * np.sign(differences) >= 0).all()
+        assert (np.abs(of_compared - differences) <= POINT + 1e-9).all()
+
+
+def test_differences_of_less_than_half_a_point_are_none(plan_with_baseline):
+    source, target = plan_with_baseline.baseline_source, plan_with_baseline.baseline_target
+    vectors = [[source - 0.02 + 0.004, target + 0.05 - 0.004], [source - 0.02 - 0.004, target + 0.05 + 0.004]]
+    first, second = in_whole_points(vectors, plan_with_baseline)
+    assert first == second == pytest.approx([source - 0.02, target + 0.05])
+
+
+def test_a_study_that_stored_no_answers_is_compared_as_it_is():
+    assert in_whole_points([[0.5, 0.3], [0.501, 0.3]], SearchPlan()) == [[0.5, 0.3], [0.501, 0.3]]
 
 
 # --- answers per image

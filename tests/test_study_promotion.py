@@ -86,6 +86,21 @@ def test_of_configurations_that_are_equally_good_a_third_is_promoted_although_th
     assert Counter(map(rung_of, trials)) == {rung: expected[rung] for rung in range(1, rungs + 1)}
 
 
+@pytest.mark.parametrize(("ended", "are_first"), [(12, False), (21, False), (24, True), (60, True)])
+def test_named_strategies_are_promoted_first_once_a_rung_has_two_places_for_each(ended, are_first):
+    names = ("FC", "FC+CL", "RE", "FU")
+    worst = [make_trial(number, [0.1, 0.1], named=name) for number, name in enumerate(names)]
+    others = [make_trial(number, [0.5, 0.2 + number / 100]) for number in range(len(names), ended)]
+
+    promoted = [promotion.trial for promotion in find_promotions([*worst, *others], SearchPlan(rungs=2))]
+
+    assert len(promoted) == ended // ETA
+    if are_first:
+        assert promoted[: len(names)] == worst
+    else:
+        assert not any(trial in promoted for trial in worst)
+
+
 def test_both_ends_of_the_front_are_promoted_before_its_middle():
     source = np.linspace(0, 1, 9)
     trials = make_rung(np.column_stack([source, 1 - source**2]))
