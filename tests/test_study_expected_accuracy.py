@@ -186,6 +186,26 @@ def test_probabilities_are_the_shares_of_draws_on_the_front():
     assert found == pytest.approx(np.mean(counted, 0))
 
 
+def test_equal_points_lead_together_where_one_of_them_does():
+    rng = np.random.default_rng(1)
+    first, second = rng.integers(0, 4, (2, 40, 10)).astype(float)
+    counted = []
+    for row in range(40):
+        points = np.stack([first[row], second[row]], 1)
+        as_good = (points[:, None] >= points[None]).all(2)
+        better = (points[:, None] > points[None]).any(2)
+        counted.append(~(as_good & better).any(0))
+    assert front_probabilities(first, second, equals_lead=True) == pytest.approx(np.mean(counted, 0))
+
+
+def test_what_is_useful_is_better_by_a_point_and_a_crowd_beside_the_baseline_is_not():
+    crowd = [(-0.001 * number, 0.0005 * number) for number in range(1, 9)]
+    front = find_expected_front(known_both([(-0.05, 0.1), *crowd]), CHANCE)
+    assert front.probabilities.tolist() == [1] * 9  # none dominates another
+    assert front.useful.tolist() == [1] + [0] * 8
+    assert front.baseline_useful == 1
+
+
 def test_sure_accuracies_have_the_front_and_hypervolume_of_their_points():
     expected = known_both([(-0.1, 0.2), (-0.2, 0.1), (0.1, -0.1)])
     front = find_expected_front(expected, CHANCE)
@@ -269,7 +289,7 @@ def test_the_race_ends_when_the_front_has_settled():
     settled = state([(-0.1, 0.2), (-0.3, -0.1)], 0.001, ONCE[:2])
     assert has_settled(settled[2])
     assert choose_next_job(*settled, np.arange(2), [1, 1]) is None
-    unsure = ExpectedFront(np.array([0.5, 0.5]), 1.0, np.ones(2, bool), True, 0.3, 0.3)
+    unsure = ExpectedFront(np.array([0.5, 0.5]), 1.0, np.array([0.5, 0.5]), 1.0, np.ones(2, bool), True, 0.3, 0.3)
     assert not has_settled(unsure)
     assert has_settled(unsure, RaceRules(settled_at=0.5))
 

@@ -158,7 +158,7 @@ def test_one_person_is_said_to_say_nothing_of_others(people, said):
 
 
 def test_a_race_has_a_state_before_each_training_and_after_the_last():
-    _, trials, table, summary = read_made(FOUND)
+    record, trials, _, summary = read_made(FOUND)
     raced = [trial for trial in trials if "race" in trial.user_attrs]
     race = summary.race
 
@@ -172,7 +172,8 @@ def test_a_race_has_a_state_before_each_training_and_after_the_last():
     assert race.end == RaceEnd.SHARE_USED
 
     # The last state is that of all answers, the baseline's place included.
-    probabilities = candidate_networks(table)["probability"].to_numpy(float)
+    front = reach_verdict(trials, SearchPlan.of(record)).front
+    probabilities = np.append(front.useful, front.baseline_useful)
     assert race.states[-1].front == pytest.approx(probabilities.sum())
     assert race.states[-1].undecided == pytest.approx(np.minimum(probabilities, 1 - probabilities).sum())
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from study.pareto import hypervolume, non_dominated
 from study.tuning.expected_accuracy import ExpectedAccuracies
+from study.tuning.whole_points import gains_in_whole_points
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,9 @@ class ExpectedFront:
     Attributes:
         probabilities: (networks,) that each is on the front.
         baseline_probability: That the baseline is.
+        useful: (networks,) how probably each is on the front where differences of less than a point are none, and is
+            better than the baseline in whole points; what a race decides about, see `study.tuning.whole_points`.
+        baseline_useful: How probably the baseline is on that front.
         on_front: (networks,) whether each is on the front of expected accuracies.
         baseline_on_front: Whether the baseline is.
         hypervolume: Of the front of expected accuracies.
@@ -23,6 +27,8 @@ class ExpectedFront:
 
     probabilities: np.ndarray
     baseline_probability: float
+    useful: np.ndarray
+    baseline_useful: float
     on_front: np.ndarray
     baseline_on_front: bool
     hypervolume: float
@@ -45,10 +51,15 @@ def find_expected_front(expected: ExpectedAccuracies, reference: tuple[float, fl
     points = np.vstack([baseline, expected.points])
     observed = np.vstack([baseline, expected.observed])
     on_front = non_dominated(points)
-    probabilities = front_probabilities(_with_baseline(expected.source.gains), _with_baseline(expected.target.gains))
+    source_gains = _with_baseline(expected.source.gains)
+    target_gains = _with_baseline(expected.target.gains)
+    probabilities = front_probabilities(source_gains, target_gains)
+    useful = front_probabilities(*gains_in_whole_points(source_gains, target_gains), equals_lead=True)
     return ExpectedFront(
         probabilities=probabilities[1:],
         baseline_probability=float(probabilities[0]),
+        useful=useful[1:],
+        baseline_useful=float(useful[0]),
         on_front=on_front[1:],
         baseline_on_front=bool(on_front[0]),
         hypervolume=hypervolume(points, reference),
@@ -56,12 +67,13 @@ def find_expected_front(expected: ExpectedAccuracies, reference: tuple[float, fl
     )
 
 
-def front_probabilities(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def front_probabilities(first: np.ndarray, second: np.ndarray, equals_lead: bool = False) -> np.ndarray:
     """Returns the share of draws in which each point is non-dominated, (points,).
 
     Args:
         first: (draws, points) the first objective, maximised.
         second: (draws, points) the second objective, maximised.
+        equals_lead: Whether all of several equal points are non-dominated where one is; else the first of them alone.
     """
     # Best first objective first, of equal ones the best second: a point is dominated if its second objective does not
     # exceed the best of those before it.
@@ -70,6 +82,14 @@ def front_probabilities(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     best = np.maximum.accumulate(sorted_second, axis=1)
     leads = np.ones_like(sorted_second, bool)
     leads[:, 1:] = sorted_second[:, 1:] > best[:, :-1]
+
+    # Equal points stand beside each other, and the first tells for all.
+    if equals_lead:
+        sorted_first = np.take_along_axis(first, order, 1)
+        is_new = np.ones_like(leads)
+        is_new[:, 1:] = (np.diff(sorted_first, axis=1) != 0) | (np.diff(sorted_second, axis=1) != 0)
+        places = np.where(is_new, np.arange(leads.shape[1]), 0)
+        leads = np.take_along_axis(leads, np.maximum.accumulate(places, axis=1), 1)
 
     is_on_front = np.empty_like(leads)
     np.put_along_axis(is_on_front, order, leads, 1)

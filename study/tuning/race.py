@@ -1,7 +1,9 @@
 """Which training decides most, given all answers so far: the next fold or seed of a race among networks.
 
 Networks that are improbable on the front are out. Among the others the training is worth most whose networks are
-neither surely on the front nor surely off it, and of whose uncertainty it removes the largest share, for its cost.
+neither surely on the front nor surely off it, and of whose uncertainty it removes the largest share, for its cost. The
+front is that of whole points (`study.tuning.whole_points`): a race about tenths of a point would be endless and of no
+use.
 """
 
 from collections.abc import Sequence
@@ -58,7 +60,7 @@ def has_settled(front: ExpectedFront, rules: RaceRules | None = None) -> bool:
         rules: The share that is allowed.
     """
     rules = rules or RaceRules()
-    probabilities = np.append(front.probabilities, front.baseline_probability)
+    probabilities = np.append(front.useful, front.baseline_useful)
     wrong = np.minimum(probabilities, 1 - probabilities).sum()
     return bool(wrong <= rules.settled_at * probabilities.sum())
 
@@ -93,7 +95,7 @@ def choose_next_job(  # noqa: PLR0913  # the state of a race and its rules
     best = None
     for training, cost in enumerate(costs):
         networks = np.flatnonzero(trainings == training)
-        probabilities = front.probabilities[networks]
+        probabilities = front.useful[networks]
         is_in = probabilities >= rules.out_below
         if not is_in.any():
             continue

@@ -13,6 +13,8 @@ Example:
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from study.tuning.plan import SearchPlan
 
 POINT = 0.01
@@ -29,6 +31,22 @@ def in_whole_points(vectors: Sequence[Sequence[float]], plan: SearchPlan) -> lis
         plan: Has the baseline's accuracies. Where it has none, in a study that stored no answers, nothing changes.
     """
     return [_in_whole_points(vector, plan) for vector in vectors]
+
+
+def gains_in_whole_points(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns gains over the baseline in whole points, behind all others where neither is positive.
+
+    The baseline's own gains, which are exactly 0 in both, stay.
+
+    Args:
+        source: Gains of any shape, as shares.
+        target: Gains of the same shape.
+    """
+    source_points, target_points = np.rint(source / POINT), np.rint(target / POINT)
+    is_baseline = (source == 0) & (target == 0)
+    is_behind = (source_points <= 0) & (target_points <= 0) & ~is_baseline
+    shift = np.where(is_behind, BEHIND / POINT, 0.0)
+    return source_points - shift, target_points - shift
 
 
 def _in_whole_points(vector: Sequence[float], plan: SearchPlan) -> list[float]:
