@@ -233,7 +233,7 @@ def test_confirmed_networks_are_numbered_as_the_caption_says():
     assert [text.xy for text in numbers] == [point.test for point in points]
 
     caption = describe_figures(record, trials_table(trials))[figure_style.CONFIRMED]
-    assert all(f"{index + 1} {point.name}" in caption for index, point in enumerate(points))
+    assert all(f"{index + 1}: {point.name}" in caption for index, point in enumerate(points))
     labels = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
     assert set(labels) == {*STRATEGIES, "on the front", "as the search had judged it", "recommended"}
 

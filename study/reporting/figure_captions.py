@@ -54,9 +54,10 @@ def describe_figures(record: StudyRecord, table: pd.DataFrame) -> dict[str, str]
         RACE: "Expected number of networks on the front, and of networks on the wrong side of it, over the race.",
     }
     if record.results.points:
-        key = ", ".join(f"{index + 1} {confirmed_name(point)}" for index, point in enumerate(record.results.points))
+        names = [f"{index + 1}: {confirmed_name(point)}" for index, point in enumerate(record.results.points)]
         captions[CONFIRMED] = (
-            f"Accuracies on test images with 95 % intervals, and where the search had seen them. The networks: {key}."
+            "Accuracies on test images with 95 % intervals, and where the search had seen them. The networks, by "
+            f"strategy, and of the front by trial: {'; '.join(names)}."
         )
     return captions
 

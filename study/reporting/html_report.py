@@ -19,6 +19,7 @@ from study.reporting.commands import as_snippet, confirm_command
 from study.reporting.data_tables import build_baseline_table, describe_baseline, summarise_data
 from study.reporting.dates import format_date
 from study.reporting.expectations import describe_race
+from study.reporting.figure_captions import TWO_COLUMN_FIGURES
 from study.reporting.figure_data import build_front_figure
 from study.reporting.findings import list_findings
 from study.reporting.glossary import GLOSSARY, GlossaryLinks
@@ -80,6 +81,7 @@ def render_html(  # noqa: PLR0913  # the parts of the page
         "pictures": {name: _data_address(svg) for name, svg in svg_pictures.items()},
         "notes": notes,
         "captions": captions or {},
+        "wide_pictures": TWO_COLUMN_FIGURES,
         "paper_table": None if paper is None else as_table(paper),
         **_front_content(record, table, notes, trial_details, summary),
     }

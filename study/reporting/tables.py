@@ -116,7 +116,7 @@ def to_latex(table: Table) -> str:
 
 def _width_in_latex(table: Table, column: int) -> int:
     """Returns how many characters a column is wide, its heading in lines."""
-    lines = textwrap.wrap(_keep_units(table.head[column]), LONGEST_HEADING) or [""]
+    lines = textwrap.wrap(_keep_units(table.head[column]), LONGEST_HEADING, break_on_hyphens=False) or [""]
     texts = [*lines, *(str(row[column]) for row in table.rows)]
     return max(len(text) for text in texts)
 
@@ -143,7 +143,7 @@ def _latex_cell(value: object) -> str:
 
 def _latex_heading(title: str, width: int, side: str) -> str:
     """Returns a column's heading as LaTeX, in lines where it is wider than its column."""
-    lines = textwrap.wrap(_keep_units(title), max(width, 1))
+    lines = textwrap.wrap(_keep_units(title), max(width, 1), break_on_hyphens=False)
     if len(title) <= LONGEST_HEADING or len(lines) < 2:
         return escape_latex(title)
     escaped = r" \\ ".join(escape_latex(line) for line in lines)

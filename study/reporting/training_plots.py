@@ -15,7 +15,7 @@ from study.reporting.figure_style import DOMAIN_COLOURS, INK, style_of
 from study.reporting.plot_parts import TYPE, add_grid, add_legend, wrap_label
 
 SHARES = LinearSegmentedColormap.from_list("shares", ["#ffffff", DOMAIN_COLOURS["source"]])
-DARK_CELL = 55.0
+DARK_CELL = 85.0
 """Per cent from which a cell is so dark that its number is white."""
 BOLD: dict[str, Any] = {"markersize": 4, "linewidth": 1.6, "markeredgecolor": INK, "markeredgewidth": 0.6}
 """The line of the recommended network's training."""
