@@ -53,9 +53,7 @@ def test_of_many_choices_some_are_written_and_all_have_places():
 
 def test_the_lines_of_the_front_are_bold_and_each_trial_has_one():
     table = trials_table(made_trials(40))
-    axes = matplotlib_plots.draw_plot(
-        "parallel", StudyRecord.from_json(made_info()), build_parallel_figure(table)
-    ).axes[0]
+    axes = matplotlib_plots.draw_plot(StudyRecord.from_json(made_info()), build_parallel_figure(table)).axes[0]
     lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
     assert len(lines) == len(finished_trials(table))
 

@@ -14,9 +14,8 @@ from study.trials import trials_table
 
 
 def draw_front_plot(info, table):
-    return matplotlib_plots.draw_plot(
-        "pareto", StudyRecord.from_json(info), build_figure_data("pareto", StudyRecord.from_json(info), table)
-    )
+    record = StudyRecord.from_json(info)
+    return matplotlib_plots.draw_plot(record, build_figure_data("pareto", record, table))
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +62,8 @@ def test_the_label_is_gone_on_real_data():
     assert "SYNTHETIC STAND-IN" not in texts
 
     axes = draw_front_plot(info, table).axes[0]
-    assert axes.get_xlabel() == "Source validation accuracy (%) — FER2013"
-    assert axes.get_ylabel() == "Target validation accuracy (%) — TFEID"
+    assert axes.get_xlabel() == "Source validation accuracy (%)\nFER2013"
+    assert axes.get_ylabel() == "Target validation accuracy (%)\nTFEID"
 
     texts = [t.get_text() for t in draw_front_plot(made_info(), table).texts]
     assert "SYNTHETIC STAND-IN" in texts
@@ -168,7 +167,7 @@ def test_nothing_finished_gives_notes_and_no_files():
 
 def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
     monkeypatch.setattr(figures, "NAMES", ("pareto", "hypervolume"))
-    monkeypatch.setattr(matplotlib_plots, "_draw_front", lambda *_: 1 / 0)
+    monkeypatch.setattr(matplotlib_plots, "draw_front", lambda *_: 1 / 0)
     trials = [made_trial(0), made_trial(1, values=(0.4, 0.7))]
 
     files, notes = figures.draw_figures(StudyRecord.from_json({}), trials_table(trials), trials)
@@ -181,9 +180,9 @@ def test_a_picture_that_fails_is_told_and_the_others_go_on(monkeypatch, capsys):
 def test_a_confirmed_study_is_drawn_with_its_intervals():
     info, trials = made_confirmed()
     data = build_figure_data(figure_style.CONFIRMED, StudyRecord.from_json(info), trials_table(trials))
-    axes = matplotlib_plots.draw_plot(figure_style.CONFIRMED, StudyRecord.from_json(info), data).axes[0]
+    axes = matplotlib_plots.draw_plot(StudyRecord.from_json(info), data).axes[0]
     points = info["confirmation"]["results"]["points"]
-    assert axes.get_xlabel() == "Source test accuracy (%) — FER2013 stand-in"
+    assert axes.get_xlabel() == "Source test accuracy (%)\nFER2013 stand-in"
     assert len(axes.containers) == len(points)
 
     for drawn, point in zip(axes.containers, points, strict=True):

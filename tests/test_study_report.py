@@ -55,7 +55,7 @@ def test_export_writes_the_contract_and_nothing_half(exported):
     folder, written = exported
     expected = {f"{name}.{kind}" for name in figure_style.NAMES for kind in ("png", "svg", "pdf")}
 
-    expected |= {"pareto.html", "parallel.html"}
+    expected |= {"pareto.html", "parallel.html", "figures.tex"}
     expected |= {"trials.csv", "front.csv", "study.json", "report.html", "report.md", "tables.tex"}
 
     assert {path.name for path in written} == {path.name for path in folder.iterdir()} == expected
@@ -115,7 +115,8 @@ def test_details_tell_the_networks_on_the_way_to_a_trial():
 def test_the_front_says_which_layers_go_how_far():
     slanted = {"source_val": 0.5, "target_val": 0.5, "source_val/0.00+1.00": 0.6, "target_val/0.00+1.00": 0.45}
     table = trials_table([made_trial(0, measures=slanted, config={"alpha": 1.0, "alpha_slope": 0.0})])
-    assert [row[2] for row in build_front_table(StudyRecord.from_json(made_info()), table).rows] == ["1", "0 to 1"]
+    names = [row[0] for row in build_front_table(StudyRecord.from_json(made_info()), table).rows]
+    assert names == ["FU 0", "FU 0 at 0 to 1"]
 
 
 def test_rungs_are_said_where_there_are_any():
@@ -241,7 +242,7 @@ def test_answers_follow_the_studys_numbers():
     levels = [float(row[0].split()[0]) / 100 for row in retention.rows]
     for level, row in zip(levels, retention.rows, strict=True):
         kept = table[(table["state"] == "finished") & (table["source_val"] >= level * 0.61)]
-        assert row[5] == f"{100 * kept['target_val'].max():.1f}"
+        assert row[3] == f"{100 * kept['target_val'].max():.1f}"
 
 
 @pytest.fixture

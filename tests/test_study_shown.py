@@ -30,7 +30,6 @@ from study.reporting import expectations, export, figures, matplotlib_plots, plo
 from study.reporting.certainty import describe_certainty
 from study.reporting.exported_files import render_files
 from study.reporting.figure_data import build_figure_data, build_race_figure
-from study.reporting.figure_style import RACE
 from study.reporting.findings import OBSTACLE, list_findings
 from study.reporting.hover import LONGEST_LINE, hover_texts
 from study.reporting.importance import compute_importances
@@ -336,7 +335,7 @@ def test_no_reader_of_a_front_needs_a_recommendation(tmp_path):
     figure = build_figure_data("pareto", record, table)
     assert figure.recommended is None
     assert "Recommended" not in {trace.name for trace in plotly_charts.draw_chart(figure).data}
-    assert matplotlib_plots.draw_plot("pareto", record, figure) is not None
+    assert matplotlib_plots.draw_plot(record, figure) is not None
     details = collect_trial_details(record, table, trials)
     assert details["first"] in set(front["trial"]) and str(details["first"]) in details["trials"]
 
@@ -507,7 +506,7 @@ def test_the_front_rings_the_recommended_network_with_its_intervals():
     (ring,) = [trace for trace in plotly_charts.draw_chart(figure).data if trace.name == "Recommended"]
     assert ring.x[0] + ring.error_x.array[0] == pytest.approx(100 * network["source_upper"])
     assert ring.y[0] - ring.error_y.arrayminus[0] == pytest.approx(100 * network["target_lower"])
-    labels = matplotlib_plots.draw_plot("pareto", record, figure).axes[0].get_legend_handles_labels()[1]
+    labels = matplotlib_plots.draw_plot(record, figure).axes[0].get_legend_handles_labels()[1]
     assert "recommended" in labels
 
 
@@ -515,7 +514,7 @@ def test_the_race_is_a_figure_of_its_own():
     record, _, _, summary = read_made(FOUND)
     data = build_race_figure(summary.race)
 
-    axes = matplotlib_plots.draw_plot(RACE, record, data).axes[0]
+    axes = matplotlib_plots.draw_plot(record, data).axes[0]
 
     front, undecided, _ = axes.get_lines()
     assert front.get_ydata().tolist() == data.front.tolist()

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from fer.errors import InputError
 from fer.files import write_atomically
-from study.reporting.figure_style import CONFIRMED, FORMATS, NAMES, RACE
+from study.reporting.figure_style import ALL_NAMES, FORMATS
 from study.trials import counted_trials
 
 END_OF_REPORT = b"</html>\n"
@@ -41,7 +41,7 @@ def export(stored_record: Mapping[str, Any], trials: Iterable[FrozenTrial], fold
 
 def _remove_stale_figures(folder: Path, files: Mapping[str, bytes]) -> None:
     """Removes figures of an earlier export that are not among these files."""
-    for name in (*NAMES, CONFIRMED, RACE):
+    for name in ALL_NAMES:
         for kind in FORMATS:
             file_name = f"{name}.{kind}"
             if file_name not in files:

@@ -15,6 +15,7 @@ from study.reading_record import readable_record
 from study.record import StudyRecord
 from study.redaction import hide_secrets
 from study.reporting import figures
+from study.reporting.figure_captions import describe_figures, render_figures_tex
 from study.reporting.front_file import table_of_front
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
@@ -48,6 +49,9 @@ def render_files(
     files, notes = figures.draw_figures(record, table, trials, race)
     svg_files = {name: content for name, content in files.items() if name.endswith(".svg")}
     svg_pictures = {name.removesuffix(".svg"): content.decode() for name, content in svg_files.items()}
+    captions = describe_figures(record, table)
+    if svg_pictures:
+        files["figures.tex"] = render_figures_tex(record, captions, list(svg_pictures)).encode()
 
     # Data.
     files["study.json"] = (json.dumps(readable_json, indent=1, ensure_ascii=False, default=str) + "\n").encode()
@@ -58,7 +62,8 @@ def render_files(
 
     # Reports and tables.
     trial_details = collect_trial_details(record, table, trials)
-    files["report.html"] = render_html(record, table, svg_pictures, notes, paper, trial_details, summary).encode()
+    page = render_html(record, table, svg_pictures, notes, paper, trial_details, summary, captions)
+    files["report.html"] = page.encode()
     files["report.md"] = render_markdown(record, table, tables, summary).encode()
     if tables:
         files["tables.tex"] = "\n".join(to_latex(each) for each in tables).encode()

@@ -17,10 +17,12 @@ from study.fronts import (
     is_on_front,
 )
 from study.record import DOMAINS, StudyRecord
+from study.reporting.confusion_figure import ConfusionFigure
+from study.reporting.curves_figure import CurvesFigure
 from study.reporting.figure_style import CONFIRMED
-from study.reporting.parallel_axes import ParallelFigure, build_parallel_figure
+from study.reporting.parallel_axes import PRINTED_AXES, ParallelFigure, build_parallel_figure
 from study.reporting.tables import varied_hyperparameters
-from study.reporting.wording import dataset_label, objective_label
+from study.reporting.wording import confirmed_name, dataset_label, objective_label
 from study.stored_results import Row
 from study.trials import OBJECTIVES, describe_reference, hypervolume_reference
 from study.tuning.race_course import RaceCourse
@@ -91,24 +93,24 @@ class ConfirmedFigurePoint:
     """A confirmed network; all accuracies are (source, target) in per cent.
 
     Attributes:
-        name: The point's name in tables.
+        name: Its name, see `study.reporting.wording.confirmed_name`.
         strategy: Its strategy.
-        alpha: Where it lies between the baseline and its training's end.
         test: Mean accuracy on test images.
         lower: Lower ends of the intervals.
         upper: Upper ends of the intervals.
         validation: Accuracy that the search had measured, None of a network that it did not choose.
         on_front: Whether it is one of the validation front's.
+        is_recommended: Whether it is the recommended network.
     """
 
     name: str
     strategy: str
-    alpha: str
     test: tuple[float, float]
     lower: tuple[float, float]
     upper: tuple[float, float]
     validation: tuple[float, float] | None
     on_front: bool
+    is_recommended: bool
 
 
 @dataclass(frozen=True)
@@ -197,42 +199,53 @@ FigureData = (
     | ImportanceFigure
     | ParallelFigure
     | RaceFigure
+    | ConfusionFigure
+    | CurvesFigure
 )
 FIRST_RUNG = "first rung alone: equal budgets"
 """What figures say that leave out higher rungs."""
 
 
-def build_figure_data(
-    name: str, record: StudyRecord, table: pd.DataFrame, ranking: pd.DataFrame | None = None
-) -> FigureData:
-    """Returns what a figure shows.
+def build_figure_data(name: str, record: StudyRecord, table: pd.DataFrame) -> FigureData:
+    """Returns what a figure shows that the table of trials says everything about.
 
     Args:
-        name: One of `figure_style.NAMES`, or CONFIRMED.
+        name: "pareto", "hypervolume", "strategies", "parallel", or CONFIRMED.
         record: The study's record.
         table: Trials, of `study.trials.trials_table`.
-        ranking: Of `importance.compute_importances`, which the figure of importance needs.
 
     Raises:
-        ValueError: The figure of importance is to be built without a ranking.
+        ValueError: There is no such figure.
     """
     if name == "pareto":
         return build_front_figure(record, table)
     if name == CONFIRMED:
-        return build_confirmed_figure(record)
+        return build_confirmed_figure(record, table)
     if name == "hypervolume":
         volumes = hypervolume_over_trials(table, hypervolume_reference(record))
-        reference = describe_reference(record)
-        if has_expectations(table):
-            reference += ", by expected accuracies"
-        return HypervolumeFigure(table["number"].to_numpy(), volumes, reference)
+        return HypervolumeFigure(table["number"].to_numpy(), volumes, describe_hypervolume(record, table))
     if name == "strategies":
         groups = group_by_strategy(first_rung_networks(table))
         return StrategiesFigure(groups, _baseline_in_percent(record), _objective_labels(record), _rung_note(table))
     if name == "parallel":
-        return build_parallel_figure(table)
-    if ranking is None:
-        raise ValueError("the figure of importance needs a ranking")
+        return build_parallel_figure(table, PRINTED_AXES)
+    raise ValueError(f"there is no figure {name!r}")
+
+
+def describe_hypervolume(record: StudyRecord, table: pd.DataFrame) -> str:
+    """Returns the corner that a study's hypervolume is measured from, in words, and of which accuracies it is."""
+    reference = describe_reference(record)
+    return f"{reference}, by expected accuracies" if has_expectations(table) else reference
+
+
+def build_importance_figure(record: StudyRecord, table: pd.DataFrame, ranking: pd.DataFrame) -> ImportanceFigure:
+    """Returns the figure of the importance of each hyperparameter.
+
+    Args:
+        record: The study's record.
+        table: Trials, of `study.trials.trials_table`.
+        ranking: Of `importance.compute_importances`.
+    """
     labels = {domain: f"{domain}: {dataset_label(record, domain)}" for domain in DOMAINS}
     return ImportanceFigure(ranking, labels, _rung_note(table))
 
@@ -290,29 +303,42 @@ def _recommended_point(front: pd.DataFrame) -> RecommendedPoint | None:
     return RecommendedPoint((source, target), lower, upper)
 
 
-def build_confirmed_figure(record: StudyRecord) -> ConfirmedFigure:
-    """Returns the figure of the confirmed networks."""
+def build_confirmed_figure(record: StudyRecord, table: pd.DataFrame) -> ConfirmedFigure:
+    """Returns the figure of the confirmed networks.
+
+    Args:
+        record: The study's record, with a confirmation.
+        table: Trials, of `study.trials.trials_table`, whose front says which network is recommended.
+    """
+    network = find_recommended(front_table(table))
+    recommended = "" if network is None else str(network["model"])
     source_label, target_label = (
         f"{domain.capitalize()} test accuracy (%) — {dataset_label(record, domain)}" for domain in DOMAINS
     )
-    points = [_confirmed_figure_point(point) for point in record.results.points]
+    points = [_confirmed_figure_point(point, recommended) for point in record.results.points]
     return ConfirmedFigure(points, (source_label, target_label))
 
 
-def _confirmed_figure_point(point: Row) -> ConfirmedFigurePoint:
+def _confirmed_figure_point(point: Row, recommended: str) -> ConfirmedFigurePoint:
+    """Returns a point of the figure.
+
+    Args:
+        point: A row of the confirmation's results.
+        recommended: The file of the recommended network, empty where there is none.
+    """
     validation = None
     if "source_optimism" in point:
         source, target = (100 * (point[f"{domain}_test"] + point[f"{domain}_optimism"]) for domain in DOMAINS)
         validation = source, target
     return ConfirmedFigurePoint(
-        name=str(point["name"]),
+        name=confirmed_name(point),
         strategy=str(point["strategy"]),
-        alpha=str(point["alpha"]),
         test=_pair_in_percent(point, "test"),
         lower=_pair_in_percent(point, "lower"),
         upper=_pair_in_percent(point, "upper"),
         validation=validation,
         on_front=bool(point["front"]),
+        is_recommended=bool(recommended) and point.get("model") == recommended,
     )
 
 

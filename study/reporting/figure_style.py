@@ -3,18 +3,24 @@
 import zlib
 from typing import NamedTuple
 
-NAMES = ("pareto", "hypervolume", "strategies", "importance", "parallel")
+NAMES = ("pareto", "hypervolume", "strategies", "curves", "importance", "parallel")
+"""The figures of every study."""
 CONFIRMED = "confirmed"
 """The figure of a confirmed study."""
 RACE = "race"
 """The figure of a study with a race."""
+CONFUSIONS = "confusions"
+"""The figure of a study whose recommended network has confusion matrices."""
+ALL_NAMES = (*NAMES, CONFIRMED, CONFUSIONS, RACE)
 TITLES = {
     "pareto": "Pareto front",
     "hypervolume": "Hypervolume",
     "strategies": "What each strategy reached",
+    "curves": "Training curves",
     "importance": "Which hyperparameter matters (PED-ANOVA)",
     "parallel": "Every finished trial",
     CONFIRMED: "Confirmed on test images",
+    CONFUSIONS: "Confusion matrices",
     RACE: "The course of the race",
 }
 INTERACTIVE = ("pareto", "parallel")
@@ -26,7 +32,7 @@ QUIET = "#555555"
 
 # The words of the figure of a race.
 FRONT_LABEL = "networks expected on the front"
-UNDECIDED_LABEL = "undecided: networks expected to be placed wrongly"
+UNDECIDED_LABEL = "undecided: expected to be placed wrongly"
 FINALISTS_LABEL = "missing folds of the recommended network"
 
 DOMAIN_COLOURS = {"source": "#0072B2", "target": "#E69F00"}

@@ -9,28 +9,26 @@ import matplotlib
 import pandas as pd
 from optuna.trial import FrozenTrial
 
+from fer.errors import printable
 from study.record import StudyRecord
-from study.reporting.figure_data import FigureData, FrontFigure, build_figure_data, build_race_figure
-from study.reporting.figure_style import CONFIRMED, NAMES, RACE
+from study.reporting.confusion_figure import build_confusion_figure
+from study.reporting.curves_figure import build_curves_figure
+from study.reporting.figure_data import (
+    FigureData,
+    FrontFigure,
+    build_figure_data,
+    build_importance_figure,
+    build_race_figure,
+)
+from study.reporting.figure_style import CONFIRMED, CONFUSIONS, NAMES, RACE, TITLES
 from study.reporting.importance import compute_importances
 from study.reporting.matplotlib_plots import draw_plot
-from study.reporting.parallel_axes import ParallelFigure
+from study.reporting.parallel_axes import ParallelFigure, build_parallel_figure
+from study.reporting.plot_parts import DOTS_PER_INCH, STYLE
 from study.reporting.plotly_charts import render_chart_page
 from study.trials import finished_trials
 from study.tuning.plan import SearchPlan
 from study.tuning.race_course import RaceCourse
-
-STYLE: Any = {
-    "font.size": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "axes.edgecolor": "#666666",
-    "svg.hashsalt": "study",
-    "pdf.fonttype": 42,
-}
-"""matplotlib's settings: letters stay text in PDF files, and equal figures have equal SVG files."""
-DOTS_PER_INCH = 160
 
 
 def draw_figures(
@@ -55,6 +53,8 @@ def draw_figures(
         names.append(CONFIRMED)
     if race is not None:
         names.append(RACE)
+    if not finished_trials(table).empty:
+        names.append(CONFUSIONS)
     for name in names:
         try:
             drawn, note = _draw_figure(name, record, table, trials, race)
@@ -72,30 +72,58 @@ def draw_figures(
 def _draw_figure(
     name: str, record: StudyRecord, table: pd.DataFrame, trials: list[FrozenTrial], race: RaceCourse | None
 ) -> tuple[dict[str, bytes], str]:
-    """Returns a figure's files, none where the study has too little for it, and a note on what is missing."""
+    """Returns a figure's files, none where the study has too little for it, and a note on what is missing.
+
+    Confusion matrices are not missed: those of an interpolated network are known after a confirmation alone.
+    """
     if finished_trials(table).empty:
         return {}, "no trial has finished yet"
-    ranking = None
-    note = ""
+    data, note = _build_data(name, record, table, trials, race)
+    if data is None:
+        return {}, note
+    files = render_plots(name, record, data)
+    if isinstance(data, FrontFigure):
+        files[f"{name}.html"] = render_chart_page(name, record, data).encode()
+    elif isinstance(data, ParallelFigure):
+        # A screen has room for more axes than a page of a paper.
+        files[f"{name}.html"] = render_chart_page(name, record, build_parallel_figure(table)).encode()
+    return files, note
+
+
+def _build_data(
+    name: str, record: StudyRecord, table: pd.DataFrame, trials: list[FrozenTrial], race: RaceCourse | None
+) -> tuple[FigureData | None, str]:
+    """Returns what a figure shows, None where the study has too little for it, and a note on what is missing."""
     if name == "importance":
         ranking, note = compute_importances(trials, SearchPlan.of(record))
-        if ranking is None:
-            return {}, note
-    data = build_race_figure(race) if name == RACE and race else build_figure_data(name, record, table, ranking)
-    files = render_plots(name, record, data)
-    if isinstance(data, FrontFigure | ParallelFigure):
-        files[f"{name}.html"] = render_chart_page(name, record, data).encode()
-    return files, note
+        return None if ranking is None else build_importance_figure(record, table, ranking), note
+    if name == "curves":
+        curves = build_curves_figure(record, table, trials)
+        return curves, "" if curves else "no training of the front was measured more than once"
+    if name == CONFUSIONS:
+        return build_confusion_figure(record, table, trials), ""
+    if name == RACE and race is not None:
+        return build_race_figure(race), ""
+    return build_figure_data(name, record, table), ""
 
 
 def render_plots(name: str, record: StudyRecord, data: FigureData) -> dict[str, bytes]:
     """Returns a figure's png, svg and pdf; equal data give equal files."""
+    title = f"{TITLES[name]}, {printable(record.name or 'study')}"
+    # No date inside, so that equal figures have equal files.
+    metadata: dict[str, Any] = {
+        "png": {"Title": title},
+        "svg": {"Title": title, "Date": None},
+        "pdf": {"Title": title, "CreationDate": None},
+    }
     files = {}
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = draw_plot(name, record, data)
-        # No date inside, so that equal figures have equal files.
-        metadata: dict[str, Any] = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+        figure = draw_plot(record, data)
+
+        # The layout is found once for all formats, which takes half of the time.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         for kind, stamp in metadata.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=DOTS_PER_INCH, facecolor="white", metadata=stamp)

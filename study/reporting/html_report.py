@@ -19,6 +19,7 @@ from study.reporting.commands import as_snippet, confirm_command
 from study.reporting.data_tables import build_baseline_table, describe_baseline, summarise_data
 from study.reporting.dates import format_date
 from study.reporting.expectations import describe_race
+from study.reporting.figure_captions import TWO_COLUMN_FIGURES
 from study.reporting.figure_data import build_front_figure
 from study.reporting.findings import list_findings
 from study.reporting.glossary import GLOSSARY, GlossaryLinks
@@ -58,6 +59,7 @@ def render_html(  # noqa: PLR0913  # the parts of the page
     paper: pd.DataFrame | None,
     trial_details: dict[str, Any] | None = None,
     summary: SearchSummary | None = None,
+    captions: Mapping[str, str] | None = None,
 ) -> str:
     """Returns the report.
 
@@ -69,6 +71,7 @@ def render_html(  # noqa: PLR0913  # the parts of the page
         paper: The paper's table, where the study has one.
         trial_details: What a click on the front shows, of `trial_details.collect_trial_details`.
         summary: What the search found; None for a study whose trials stored no answers.
+        captions: What each picture shows, by its name.
     """
     content = {
         **_page_content(record),
@@ -77,6 +80,8 @@ def render_html(  # noqa: PLR0913  # the parts of the page
         **_record_content(record),
         "pictures": {name: _data_address(svg) for name, svg in svg_pictures.items()},
         "notes": notes,
+        "captions": captions or {},
+        "wide_pictures": TWO_COLUMN_FIGURES,
         "paper_table": None if paper is None else as_table(paper),
         **_front_content(record, table, notes, trial_details, summary),
     }

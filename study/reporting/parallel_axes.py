@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 
 from study.fronts import front_table
-from study.reporting.wording import format_percent, format_value
+from study.reporting.wording import format_percent, format_value, hyperparameter_label
 from study.trials import OBJECTIVES, finished_trials, hyperparameter_names
 
 LOGARITHMIC_RATIO = 30.0
 """A positive hyperparameter whose largest value is this many times its smallest is drawn on a logarithmic axis."""
 MOST_AXES = 14
 """Axes that fit side by side; of more hyperparameters, those that most trials have a value of."""
+PRINTED_AXES = 10
+"""Axes that fit side by side in two columns of a paper."""
 MOST_LABELS = 12
 """Words that are written at one axis; of more, every second or third."""
 WORDS = 0.8
@@ -56,11 +58,12 @@ class ParallelFigure:
     on_front: list[bool]
 
 
-def build_parallel_figure(table: pd.DataFrame) -> ParallelFigure:
+def build_parallel_figure(table: pd.DataFrame, most_axes: int = MOST_AXES) -> ParallelFigure:
     """Returns the figure of a study's finished trials.
 
     Args:
         table: Trials, of `study.trials.trials_table`.
+        most_axes: How many axes there may be.
     """
     trials = finished_trials(table).reset_index(drop=True)
     trials = trials.assign(strategy=trials["strategy"].fillna("unknown").astype(str))
@@ -68,7 +71,7 @@ def build_parallel_figure(table: pd.DataFrame) -> ParallelFigure:
     # Strategy, rung and both objectives have axes; hyperparameters share the others.
     varied = [name for name in hyperparameter_names(trials) if trials[name].nunique() > 1]
     by_count = sorted(varied, key=lambda name: -trials[name].count())
-    most_common = by_count[: MOST_AXES - 4]
+    most_common = by_count[: most_axes - 4]
     names = ["strategy", *(name for name in varied if name in most_common)]
     if trials["rung"].nunique() > 1:
         names.insert(1, "rung")
@@ -88,7 +91,7 @@ def _build_axis(name: str, values: pd.Series) -> Axis:
         values: One of each trial, missing where it has none; index 0 to n - 1.
     """
     # An axis of numbers alone.
-    label = name.replace("_", " ")
+    label = hyperparameter_label(name)
     numbers = pd.to_numeric(values, errors="coerce")
     words = values[numbers.isna() & values.notna()].map(format_value)
     if words.empty:
@@ -147,10 +150,15 @@ def _build_numeric_axis(label: str, values: np.ndarray, write: Callable[[float],
     places = np.full(len(values), ABSENT)
     places[on_axis] = (scaled - low) / (extent or 1.0)
 
-    # Ticks stand evenly; one alone where all values are the same.
+    # Ticks stand evenly, one alone where all values are the same; those of whole numbers at whole numbers.
     shares = np.linspace(0, 1, TICKS) if extent > 0 else np.zeros(1)
     ends = low + shares * extent
     written = np.exp(ends) if is_logarithmic else ends
+    if np.array_equal(values[on_axis], np.round(values[on_axis])):
+        written = np.unique(np.round(written))
+        ends = np.log(written) if is_logarithmic else written
+        shares = (ends - low) / (extent or 1.0)
+
     ticks = shares.tolist()
     labels = [write(float(value)) for value in written]
     off_axis = sorted({"–" if np.isnan(value) else "0" for value in values[~on_axis]})

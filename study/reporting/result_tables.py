@@ -11,10 +11,12 @@ from study.fronts import candidate_networks, first_rung_networks, has_expectatio
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import LEVELS, Table
 from study.reporting.wording import (
+    candidate_name,
+    confirmed_name,
     dataset_label,
-    describe_interpolation,
     format_percent,
     interval_text,
+    p_value_text,
     points_text,
 )
 from study.stored_results import Row
@@ -96,13 +98,13 @@ def build_retention_table(record: StudyRecord, table: pd.DataFrame) -> Table | N
     networks["model"] = model_names(networks)
     tested = {point["model"]: point for point in record.results.points if point["model"]}
 
-    head = ["Source kept, at least", "Strategy", "Trial", "Alpha", "Source %", "Target %"]
+    head = ["Source kept, at least", "Network", "Source %", "Target %"]
     if tested:
         head.append("Target % on test")
     rows: list[list[Any]] = []
     for level in LEVELS:
         best = best_on_target(networks, level * baseline_source)
-        cells = ["none", "–", "–", "–", "–"] if best is None else _network_cells(best)
+        cells = ["none", "–", "–"] if best is None else _network_cells(best)
         if tested:
             cells.append("–" if best is None else _test_cell(tested.get(best["model"])))
         rows.append([f"{100 * level:.0f} %", *cells])
@@ -119,10 +121,9 @@ def build_retention_table(record: StudyRecord, table: pd.DataFrame) -> Table | N
 
 
 def _network_cells(network: pd.Series) -> list[Any]:
-    """Returns a network's strategy, trial, place between the baseline and the trial's end, and both accuracies."""
-    alpha = describe_interpolation(network["search_alpha"], network["search_slope"])
+    """Returns a network's name and both accuracies."""
     accuracies = [format_percent(network[objective]) for objective in OBJECTIVES]
-    return [network["strategy"], network["number"], alpha, *accuracies]
+    return [candidate_name(network, short=True), *accuracies]
 
 
 def _test_cell(point: Row | None) -> str:
@@ -230,7 +231,7 @@ def _difference_cells(difference: Row, domain: str) -> list[str]:
     """Returns a difference with its interval, its p-value alone and corrected, dashes where none was recorded."""
     mean, lower, upper = (difference[f"{domain}_{name}"] for name in ("mean", "lower", "upper"))
     p_values = [number(difference.get(f"{domain}_{name}")) for name in ("p_alone", "p")]
-    return [points_text(mean, lower, upper), *("–" if value is None else f"{value:.2g}" for value in p_values)]
+    return [points_text(mean, lower, upper), *("–" if value is None else p_value_text(value) for value in p_values)]
 
 
 def build_similarity_table(record: StudyRecord) -> Table | None:
@@ -245,10 +246,10 @@ def build_similarity_table(record: StudyRecord) -> Table | None:
         drift = number(point.get("target_drift"))
         probe_cell = "–" if probe_change is None else f"{100 * probe_change:+.1f}"
         drift_cell = "–" if drift is None else f"{drift:.2f}"
-        rows.append([point["name"], point["strategy"], point["alpha"], *layers, probe_cell, drift_cell])
+        rows.append([confirmed_name(point), *layers, probe_cell, drift_cell])
 
     layer_labels = [f"CKA {name}" for name in SHOWN_LAYERS]
-    head = ["Point", "Strategy", "Alpha", *layer_labels, "Linear probe, points", "Drift, nats"]
+    head = ["Network", *layer_labels, "Linear probe, points", "Drift, nats"]
     caption = (
         "Inside one training of each: linear CKA of layers with the baseline's and the change of a fresh linear probe, "
         "on source images; KL divergence from the baseline on target images, mean over seeds."

@@ -1,5 +1,7 @@
 """The report's tables as data, their Markdown and LaTeX, and the tables of all trials and of the front."""
 
+import re
+import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,15 +10,17 @@ import pandas as pd
 from study.fronts import front_table, has_expectations, strategies_table
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.wording import (
+    confirmed_name,
     dataset_label,
-    describe_interpolation,
     evaluated_before,
     expected_text,
     file_interval_text,
     format_percent,
     format_value,
     interval_text,
+    p_value_text,
     points_text,
+    row_name,
 )
 from study.stored_results import Row
 from study.trials import OBJECTIVES, count_rungs, hyperparameter_names
@@ -64,7 +68,9 @@ def _markdown_row(row: list[Any]) -> str:
 _LATEX = str.maketrans(
     {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
      "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "≥": r"$\geq$", "–": "--", "−": "$-$",
-     "→": r"$\to$", "≠": r"$\neq$", "·": r"$\cdot$", "Δ": r"$\Delta$", "×": r"$\times$", "…": r"\dots{}"}
+     "→": r"$\to$", "≠": r"$\neq$", "·": r"$\cdot$", "Δ": r"$\Delta$", "×": r"$\times$", "…": r"\dots{}",
+     "≤": r"$\leq$", "<": "$<$", ">": "$>$", "|": "$|$", "†": r"$\dagger$", "±": r"$\pm$", "—": "---",
+     "\N{NO-BREAK SPACE}": "~"}
 )  # fmt: skip
 """LaTeX of what is special in it and of the report's signs; pandas escapes neither captions nor signs."""
 
@@ -74,20 +80,74 @@ def escape_latex(value: object) -> str:
     return str(value).translate(_LATEX)
 
 
+_NUMBER = re.compile(r"[<+\-−]?\s?\d[\d.,]*(e[+-]?\d+)?(\s?%)?( †)?( \[[+\-−]?[\d.]+, [+\-−]?[\d.]+\])?")
+"""A cell with a number: with a sign, per cent, a mark or its interval."""
+DASH = "–"
+"""A cell without a value."""
+MOST_NARROW = 58
+"""Characters that a row in one column of a paper holds, one and a half for each space between columns; a wider table
+takes both columns."""
+LONGEST_HEADING = 14
+"""Characters of a heading's line in LaTeX."""
+
+
 def to_latex(table: Table) -> str:
-    """Returns a table in LaTeX, for the package booktabs."""
+    """Returns a table in LaTeX, for the package booktabs: numbers to the right, wide tables over two columns."""
+    widths = [_width_in_latex(table, column) for column in range(len(table.head))]
+    is_wide = sum(widths) + 1.5 * len(widths) > MOST_NARROW
+
     # Names of columns may repeat, which pandas cannot style, so columns are numbers until they are printed.
     cells = pd.DataFrame(table.rows, columns=range(len(table.head)), dtype=object)
-    styler = cells.style.hide(axis="index").format(escape_latex)
-    titles: dict[object, str] = {column: escape_latex(title) for column, title in enumerate(table.head)}
-    styler = styler.format_index(lambda column: titles[column], axis="columns")
-    return styler.to_latex(
+    sides = ["r" if _is_numeric(cells[column]) else "l" for column in cells.columns]
+    titles = [_latex_heading(*heading) for heading in zip(table.head, widths, sides, strict=True)]
+    styler = cells.style.hide(axis="index").format(_latex_cell)
+    styler = styler.format_index(lambda column: titles[int(str(column))], axis="columns")
+    source = styler.to_latex(
         caption=escape_latex(table.caption),
         label=f"tab:{table.name}",
-        column_format="l" * len(table.head),
+        column_format="".join(sides),
         position_float="centering",
         hrules=True,
+        environment="table*" if is_wide else "table",
     )
+    smaller = "\\centering\n\\footnotesize\n\\setlength{\\tabcolsep}{3pt}\n"
+    return source.replace("\\centering\n", smaller, 1)
+
+
+def _width_in_latex(table: Table, column: int) -> int:
+    """Returns how many characters a column is wide, its heading in lines."""
+    lines = textwrap.wrap(_keep_units(table.head[column]), LONGEST_HEADING, break_on_hyphens=False) or [""]
+    texts = [*lines, *(str(row[column]) for row in table.rows)]
+    return max(len(text) for text in texts)
+
+
+def _keep_units(title: str) -> str:
+    """Returns a heading in whose lines a number stays with its signs: "≥ 95 %"."""
+    return title.replace(" %", "\N{NO-BREAK SPACE}%").replace("≥ ", "≥\N{NO-BREAK SPACE}")
+
+
+def _is_numeric(cells: pd.Series) -> bool:
+    """Returns whether a column holds numbers alone, or nothing where it has no value."""
+    texts = [str(cell) for cell in cells]
+    values = [text for text in texts if text not in ("", DASH)]
+    return bool(values) and all(_NUMBER.fullmatch(text) for text in values)
+
+
+def _latex_cell(value: object) -> str:
+    """Returns a cell as LaTeX; minus signs of numbers are as long as plus signs."""
+    text = str(value)
+    if _NUMBER.fullmatch(text):
+        text = text.replace("-", "−")
+    return escape_latex(text)
+
+
+def _latex_heading(title: str, width: int, side: str) -> str:
+    """Returns a column's heading as LaTeX, in lines where it is wider than its column."""
+    lines = textwrap.wrap(_keep_units(title), max(width, 1), break_on_hyphens=False)
+    if len(title) <= LONGEST_HEADING or len(lines) < 2:
+        return escape_latex(title)
+    escaped = r" \\ ".join(escape_latex(line) for line in lines)
+    return rf"\shortstack[{side}]{{{escaped}}}"
 
 
 # Trials.
@@ -168,13 +228,12 @@ def build_front_table(record: StudyRecord, table: pd.DataFrame) -> Table:
 
     rows: list[list[Any]] = []
     for network in front.to_dict("records"):
-        alpha = describe_interpolation(network["alpha"], network.get("alpha_slope", 0.0))
         accuracies = [format_percent(network[objective]) for objective in OBJECTIVES]
         values = [format_value(network[name]) for name in varied]
-        rows.append([network["trial"], network["strategy"], alpha, *accuracies, *values])
+        rows.append([row_name(network, short=True), *accuracies, *values])
 
     accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
-    head = ["Trial", "Strategy", "Alpha", *accuracy_labels, *(name.replace("_", " ") for name in varied)]
+    head = ["Network", *accuracy_labels, *(name.replace("_", " ") for name in varied)]
     return Table("front", "The front: accuracy on validation images, and the hyperparameters that varied.", head, rows)
 
 
@@ -188,16 +247,15 @@ def _expected_front_table(record: StudyRecord, front: pd.DataFrame, varied: list
     """
     rows: list[list[Any]] = []
     for network in front.to_dict("records"):
-        alpha = describe_interpolation(network["alpha"], network.get("alpha_slope", 0.0))
         accuracies = [expected_text(network, domain) for domain in DOMAINS]
         probability = format_percent(network["probability"], 0)
         counts = [network["rung"], int(network["folds"]), int(network["trainings"])]
         values = [format_value(network[name]) for name in varied]
         role = network["role"] or "–"
-        rows.append([network["trial"], network["strategy"], alpha, role, *accuracies, probability, *counts, *values])
+        rows.append([row_name(network, short=True), role, *accuracies, probability, *counts, *values])
 
     accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
-    head = ["Trial", "Strategy", "Alpha", "Role", *accuracy_labels, "On front %", "Rung", "Folds", "Trainings"]
+    head = ["Network", "Role", *accuracy_labels, "On front %", "Rung", "Folds", "Trainings"]
     head += [name.replace("_", " ") for name in varied]
     caption = (
         "The front of expected accuracies, with 90 % intervals for other people and trainings. On front: the "
@@ -212,7 +270,7 @@ def build_confirmed_table(record: StudyRecord) -> Table:
     """Returns what test images show of the front and of the named strategies: accuracies and their changes."""
     accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
     changes = ["Source change", "p alone", "p", "Target change", "p alone", "p"]
-    head = ["Point", "Strategy", "Alpha", *accuracy_labels, *changes]
+    head = ["Network", *accuracy_labels, *changes]
 
     seeds = record.confirmation.get("seeds", "several")
     caption = (
@@ -226,7 +284,7 @@ def build_confirmed_table(record: StudyRecord) -> Table:
 
 def build_confirmed_details_table(record: StudyRecord) -> Table:
     """Returns what else test images show of the confirmed networks, and what the search had expected."""
-    head = ["Point", "Retention %", "Flips %", "Target UAR %", "Target ECE %", "Target optimism"]
+    head = ["Network", "Retention %", "Flips %", "Target UAR %", "Target ECE %", "Target optimism"]
     head.append("Target % again, validation")
     rows = [_confirmed_details_row(point) for point in record.results.points]
     caption = (
@@ -252,9 +310,7 @@ def _budget_note(record: StudyRecord) -> str:
 
 def _confirmed_row(point: Row) -> list[Any]:
     return [
-        point["name"],
-        point["strategy"],
-        point["alpha"],
+        confirmed_name(point),
         *(interval_text(point, domain) for domain in DOMAINS),
         *_change_cells(point, "source"),
         *_change_cells(point, "target"),
@@ -264,7 +320,7 @@ def _confirmed_row(point: Row) -> list[Any]:
 def _confirmed_details_row(point: Row) -> list[Any]:
     optimism = "–" if "target_optimism" not in point else f"{100 * point['target_optimism']:+.1f}"
     return [
-        point["name"],
+        confirmed_name(point),
         *(format_percent(point.get(name)) for name in ("retention", "negative_flips", "target_uar", "target_ece")),
         optimism,
         format_percent(point.get("target_val_again")),
@@ -277,4 +333,4 @@ def _change_cells(point: Row, domain: str) -> list[str]:
         return ["–", "–", "–"]
     mean = point[f"{domain}_change"]
     change = points_text(mean, point[f"{domain}_change_lower"], point[f"{domain}_change_upper"])
-    return [change, f"{point[f'{domain}_p_alone']:.2g}", f"{point[f'{domain}_p']:.2g}"]
+    return [change, p_value_text(point[f"{domain}_p_alone"]), p_value_text(point[f"{domain}_p"])]

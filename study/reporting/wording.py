@@ -28,6 +28,9 @@ _LABELS = {
 }
 """How the datasets' authors write their names, by the names that options take."""
 
+_HYPERPARAMETERS = {"lr": "learning rate"}
+"""What hyperparameters are called whose names are abbreviations."""
+
 SYNTHETIC = "SYNTHETIC STAND-IN"
 """What marks every figure, table and page of a study with synthetic faces."""
 SYNTHETIC_SENTENCE = (
@@ -222,6 +225,11 @@ def format_value(value: object) -> str:
     return f"{value:.0f}" if is_whole else f"{value:.3g}"
 
 
+def hyperparameter_label(name: str) -> str:
+    """Returns what a hyperparameter is called on an axis: "learning rate" for "lr"."""
+    return _HYPERPARAMETERS.get(name, name.replace("_", " "))
+
+
 def describe_interpolation(alpha: float, slope: float) -> str:
     """Returns where a network lies between the baseline (0) and its training's end (1): "0.5", or "0 to 1" by layer."""
     return f"{alpha:g} to {alpha + slope:g}" if slope else f"{alpha:g}"
@@ -291,6 +299,16 @@ def confirmed_name(point: Mapping[Any, Any]) -> str:
     trial = label.removeprefix("trial ")
     name = label if trial == label else f"{strategy} {trial}"
     return name if alpha == "1" else f"{name} at {alpha}"
+
+
+def p_value_text(p_value: float) -> str:
+    """Returns a p-value with two significant digits: "0.50", "0.034", "0.0012", "< 0.001"."""
+    if p_value < 0.001:
+        return "< 0.001"
+    decimals = 2
+    while decimals < 4 and p_value < 10.0 ** (1 - decimals):
+        decimals += 1
+    return f"{p_value:.{decimals}f}"
 
 
 def points_text(mean: float, low: float, high: float) -> str:

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 RETRY_SECONDS = 30.0
 """How long nothing is tried after a failure."""
-EXPORTS = ("pareto.html", "pareto.png", "pareto.svg", "hypervolume.png", "strategies.png", "importance.png",
-           "race.png", "confirmed.png", "confirmed.html", "trials.csv", "front.csv", "confirm.csv", "paper_table.csv",
-           "study.json", "report.md", "report.html", "tables.tex")  # fmt: skip
+EXPORTS = ("pareto.html", "pareto.png", "pareto.svg", "hypervolume.png", "strategies.png", "curves.png",
+           "importance.png", "race.png", "confirmed.png", "confusions.png", "trials.csv", "front.csv", "confirm.csv",
+           "paper_table.csv", "study.json", "report.md", "report.html", "tables.tex", "figures.tex")  # fmt: skip
 """Files of a study's folder that its run gets."""
 
 
