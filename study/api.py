@@ -240,4 +240,6 @@ def load_study(path: str | Path, storage: str | None = None) -> StudyResults:
     folder = Path(path)
     if folder.parent == Path() and not folder.is_dir():
         folder = Path("runs") / folder
+    if not folder.name:  # "." in a study's folder
+        folder = folder.resolve()
     return StudyResults(folder, storage)

@@ -13,7 +13,7 @@ Light to import: `--help` must answer at once.
 import argparse
 import dataclasses
 import difflib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from fer.errors import InputError
@@ -231,10 +231,11 @@ def options_from_values(options: type[Options], values: Mapping[str, Any]) -> Op
         fix = f"Did you mean {near[0]}?" if near else f"There are {', '.join(declarations)}."
         raise InputError("an option is one of those of the command line, with underscores", unknown[0], fix)
 
-    read = {}
+    fields = {field.name: field for field in dataclasses.fields(options)}  # type: ignore[arg-type]  # a dataclass
+    read: dict[str, Any] = {}
     for name, declaration in declarations.items():
         if name in values:
-            read[name] = _read_value(name, declaration, values[name])
+            read[name] = _read_value(fields[name], values[name])
         elif declaration.environment and from_environment(declaration.environment):
             read[name] = from_environment(declaration.environment)
     result = options(**read)
@@ -242,18 +243,43 @@ def options_from_values(options: type[Options], values: Mapping[str, Any]) -> Op
     return result
 
 
-def _read_value(name: str, declaration: Option, value: Any) -> Any:  # noqa: ANN401  # of the option's type
+def _read_value(field: dataclasses.Field, value: Any) -> Any:  # noqa: ANN401  # of the option's type
     """Returns a value as a command line would have given it.
 
     Raises:
         InputError: It cannot be one of the option.
     """
-    if value is None or isinstance(value, bool):
+    name, declaration = field.name, field.metadata["option"]
+    is_switch = isinstance(field.default, bool)
+    may_be_none = field.default is None
+    if is_switch:
+        return _read_switch(name, value)
+    if value is None or isinstance(value, bool) or (isinstance(value, Iterable) and not declaration.takes_several):
+        if value is None and may_be_none:
+            return None
+        if not isinstance(value, str):
+            raise InputError(f"{name} is a single value", repr(value), declaration.help)
+    if not declaration.takes_several:
+        return _read_text(name, declaration, value)
+
+    members = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+    if isinstance(declaration.metavar, tuple) and len(members) != len(declaration.metavar):
+        raise InputError(f"{name} is {len(declaration.metavar)} values", repr(value), declaration.help)
+    return tuple(_read_text(name, declaration, member) for member in members)
+
+
+def _read_switch(name: str, value: object) -> bool:
+    """Returns a switch's value, which may be written as on a command line.
+
+    Raises:
+        InputError: It is neither a bool nor one of these words.
+    """
+    if isinstance(value, bool):
         return value
-    if declaration.takes_several:
-        members = [value] if isinstance(value, str) else value
-        return tuple(_read_text(name, declaration, member) for member in members)
-    return _read_text(name, declaration, value)
+    words = {"on": True, "off": False}
+    if not isinstance(value, str) or value not in words:
+        raise InputError(f"{name} is True or False", repr(value), "Give one of them.")
+    return words[value]
 
 
 def _read_text(name: str, declaration: Option, value: object) -> Any:  # noqa: ANN401  # of the option's type

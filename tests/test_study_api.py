@@ -135,6 +135,8 @@ def test_options_from_python_are_those_of_the_same_command_line():
     assert options_from(target="jaffe", **VALUES) == parse_options(words)
     assert options_from(target="jaffe", tries=["strategy=FU", "lr=0.001"]).tries == ("strategy=FU", "lr=0.001")
     assert options_from(target="jaffe", tries="strategy=FU").tries == ("strategy=FU",)
+    assert options_from(target="jaffe", early_stop="off") == options_from(target="jaffe", early_stop=False)
+    assert options_from(target="jaffe", patience=None).patience is None
 
 
 @pytest.mark.parametrize("name", [name for name in declared(StudyOptions) if name != "target"])
@@ -154,6 +156,13 @@ def test_every_option_has_its_default_where_python_leaves_it_out(name, monkeypat
         ({"preset": "lapto"}, "preset is one of"),
         ({"data_kind": "real"}, "--data-kind real needs"),
         ({"outer": 5, "confirm": 5}, "--outer"),
+        ({"force": "yes"}, "force is True or False"),
+        ({"early_stop": "nonsense"}, "early_stop is True or False"),
+        ({"trials": True}, "trials is a single value"),
+        ({"seed": None}, "seed is a single value"),
+        ({"data": ["a", "b"]}, "data is a single value"),
+        ({"reference": 0.5}, "reference is 2 values"),
+        ({"reference": (0.5,)}, "reference is 2 values"),
     ],
 )
 def test_a_wrong_option_is_refused_by_its_rule(values, named, monkeypatch):

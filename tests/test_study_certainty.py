@@ -14,6 +14,7 @@ from study.reporting.findings import list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.significance import describe_change, describe_front_differences, describe_intervals
+from study.reporting.wording import p_value_text
 from study.trials import TARGET_ERROR_MEASURE, model_file, trials_table
 
 
@@ -120,10 +121,11 @@ def test_both_p_values_stand_beside_each_change():
     )
 
     assert table.head.count("p alone") == table.head.count("p") == 2
-    assert table.rows[0][5] == "–"
+    assert table.rows[0][table.head.index("p alone")] == "–"
     for row, point in zip(table.rows[1:], info["confirmation"]["results"]["points"][1:], strict=True):
-        assert row[6:8] == [f"{point['source_p_alone']:.2g}", f"{point['source_p']:.2g}"]
-        assert row[8].startswith(f"{100 * point['target_change']:+.1f} [")
+        first = table.head.index("p alone")
+        assert row[first : first + 2] == [p_value_text(point["source_p_alone"]), p_value_text(point["source_p"])]
+        assert row[first + 2].startswith(f"{100 * point['target_change']:+.1f} [")
 
 
 def test_a_confirmed_recommendation_shows_its_change_on_test_images_with_an_interval():

@@ -55,7 +55,7 @@ from study.tuning.plan import SearchPlan
 from study.tuning.race import has_settled
 from study.tuning.stored_answers import ValidationImages, pack_answers, unpack_answers
 from study.tuning.verdict import reach_verdict
-from study.tuning.whole_points import POINT, in_whole_points
+from study.tuning.whole_points import POINT, in_whole_points, vectors_in_whole_points
 
 FOLDS = 4
 WORDS = (
@@ -73,14 +73,18 @@ def plan_with_baseline() -> SearchPlan:
     return SearchPlan(images=images_of(World(2, people=12, images=300, trials=3, folds=3)))
 
 
+def compare(vectors: np.ndarray, plan: SearchPlan) -> np.ndarray:
+    return np.array([in_whole_points(vector, plan, plan.baseline_target) for vector in vectors.tolist()])
+
+
 def test_what_is_no_better_than_the_baseline_stands_behind_all_that_is(plan_with_baseline):
     baseline = np.array([plan_with_baseline.baseline_source, plan_with_baseline.baseline_target])
     rng = np.random.default_rng(0)
     no_better = baseline - rng.uniform(-0.004, 0.3, (200, 2))
     better = baseline + rng.uniform([-0.5, 0.006], [0.1, 0.4], (200, 2))
 
-    behind = np.array(in_whole_points(no_better.tolist(), plan_with_baseline))
-    ahead = np.array(in_whole_points(better.tolist(), plan_with_baseline))
+    behind = compare(no_better, plan_with_baseline)
+    ahead = compare(better, plan_with_baseline)
 
     assert (behind[:, None] < ahead[None, :]).all()
     # Among themselves both keep their order, as far as whole points tell it.
@@ -95,12 +99,32 @@ def test_what_is_no_better_than_the_baseline_stands_behind_all_that_is(plan_with
 def test_differences_of_less_than_half_a_point_are_none(plan_with_baseline):
     source, target = plan_with_baseline.baseline_source, plan_with_baseline.baseline_target
     vectors = [[source - 0.02 + 0.004, target + 0.05 - 0.004], [source - 0.02 - 0.004, target + 0.05 + 0.004]]
-    first, second = in_whole_points(vectors, plan_with_baseline)
+    first, second = compare(np.array(vectors), plan_with_baseline).tolist()
     assert first == second == pytest.approx([source - 0.02, target + 0.05])
 
 
 def test_a_study_that_stored_no_answers_is_compared_as_it_is():
-    assert in_whole_points([[0.5, 0.3], [0.501, 0.3]], SearchPlan()) == [[0.5, 0.3], [0.501, 0.3]]
+    trials = [make_trial(number, vector, Place(number)) for number, vector in enumerate([[0.5, 0.3], [0.501, 0.3]])]
+    assert vectors_in_whole_points(trials, SearchPlan()) == {0: [[0.5, 0.3]], 1: [[0.501, 0.3]]}
+
+
+def test_what_equals_the_baseline_on_its_own_fold_stands_behind_also_where_others_gain_less_than_elsewhere():
+    plan = SearchPlan(images=images_of(World(2, people=12, images=300, trials=3, folds=3)))
+    of_folds = plan.baseline_of_folds
+
+    # On the second fold networks lose what they gain elsewhere; three of each fold are the baseline itself.
+    gains = [0.1, -0.1, 0.1]
+    trials = []
+    for number in range(90):
+        fold = number % 3
+        is_baseline = number < 9
+        source = plan.baseline_source - (0.0 if is_baseline else 0.03)
+        target = of_folds[fold] + (0.0 if is_baseline else gains[fold])
+        trials.append(make_trial(number, [source, target], Place(number, 1, fold)))
+    compared = vectors_in_whole_points(trials, plan)
+
+    behind = {number for number, ((source, _),) in compared.items() if source < 0}
+    assert behind == {*range(9), *(number for number in range(90) if number % 3 == 1)}
 
 
 # --- answers per image

@@ -206,6 +206,12 @@ def test_what_is_useful_is_better_by_a_point_and_a_crowd_beside_the_baseline_is_
     assert front.baseline_useful == 1
 
 
+def test_the_crowd_is_of_no_use_although_single_draws_of_its_gains_round_to_a_point():
+    crowd = [(-0.001 * number, 0.0005 * number) for number in range(1, 9)]
+    front = find_expected_front(known_both([(-0.05, 0.1), *crowd], error=0.02), CHANCE)
+    assert front.useful[0] > 0.5 and front.useful[1:].tolist() == [0] * 8
+
+
 def test_sure_accuracies_have_the_front_and_hypervolume_of_their_points():
     expected = known_both([(-0.1, 0.2), (-0.2, 0.1), (0.1, -0.1)])
     front = find_expected_front(expected, CHANCE)

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from commands import NAME, run, trials_of
 from fer.config import AdaptationConfig
+from search_spaces import SPACES
 from slots import study  # noqa: F401  # a fixture
 from study.execution.claim import claim_trial, enqueue_due
 from study.execution.endings import reason_to_end
@@ -86,10 +87,12 @@ def test_of_configurations_that_are_equally_good_a_third_is_promoted_although_th
     assert Counter(map(rung_of, trials)) == {rung: expected[rung] for rung in range(1, rungs + 1)}
 
 
+@pytest.mark.parametrize("space", ["card", "full"])
 @pytest.mark.parametrize(("ended", "are_first"), [(12, False), (21, False), (24, True), (60, True)])
-def test_named_strategies_are_promoted_first_once_a_rung_has_two_places_for_each(ended, are_first):
-    names = ("FC", "FC+CL", "RE", "FU")
-    worst = [make_trial(number, [0.1, 0.1], named=name) for number, name in enumerate(names)]
+def test_named_strategies_are_promoted_first_once_a_rung_has_two_places_for_each(ended, are_first, space):
+    initial = [SPACES[space].initial_trial(AdaptationConfig(), index) for index in range(1, 5)]
+    names = [trial.user_attrs for trial in initial]
+    worst = [make_trial(number, [0.1, 0.1], **attributes) for number, attributes in enumerate(names)]
     others = [make_trial(number, [0.5, 0.2 + number / 100]) for number in range(len(names), ended)]
 
     promoted = [promotion.trial for promotion in find_promotions([*worst, *others], SearchPlan(rungs=2))]

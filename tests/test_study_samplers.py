@@ -181,6 +181,6 @@ def test_a_lost_trial_tells_samplers_nothing(study):
     seen = view_of(study).get_trials(states=(TrialState.COMPLETE, TrialState.FAIL))
 
     assert [(trial.number, trial.state.name, trial.values) for trial in seen] == [
-        (0, "FAIL", None), (1, "COMPLETE", [0, 0]),
+        (0, "FAIL", None), (1, "COMPLETE", [-1, -1]),
     ]  # fmt: skip
     assert states(study) == ["FAIL", "FAIL", "WAITING"]

@@ -157,7 +157,7 @@ def test_one_person_is_said_to_say_nothing_of_others(people, said):
 
 
 def test_a_race_has_a_state_before_each_training_and_after_the_last():
-    record, trials, _, summary = read_made(FOUND)
+    _, trials, table, summary = read_made(FOUND)
     raced = [trial for trial in trials if "race" in trial.user_attrs]
     race = summary.race
 
@@ -171,8 +171,7 @@ def test_a_race_has_a_state_before_each_training_and_after_the_last():
     assert race.end == RaceEnd.SHARE_USED
 
     # The last state is that of all answers, the baseline's place included.
-    front = reach_verdict(trials, SearchPlan.of(record)).front
-    probabilities = np.append(front.useful, front.baseline_useful)
+    probabilities = candidate_networks(table)["probability"].to_numpy(float)
     assert race.states[-1].front == pytest.approx(probabilities.sum())
     assert race.states[-1].undecided == pytest.approx(np.minimum(probabilities, 1 - probabilities).sum())
 
@@ -196,7 +195,7 @@ def test_a_race_says_why_it_ended():
     assert end_of(of_search + chosen) == RaceEnd.SHARE_USED
     settled = copy.deepcopy(finalists)
     for trial in settled:
-        trial.user_attrs["race"] |= {"undecided": 0.1, "front": 4.0}
+        trial.user_attrs["race"] |= {"useful_undecided": 0.1, "useful_front": 4.0}
     assert end_of(of_search + chosen + settled) == RaceEnd.SETTLED
     assert find_race_course(of_search, reach_verdict(of_search, plan), plan) is None
 

@@ -15,7 +15,6 @@ from study.tuning.early_stopping import (
     trials_since_growth,
     would_stop,
 )
-from study.tuning.plan import SearchPlan
 
 # Vectors of two accuracies with few values each, so that equals are common.
 ACCURACY = st.integers(0, 6).map(lambda n: n / 6)
@@ -136,9 +135,9 @@ def test_what_forgets_too_much_counts_for_a_trial_alone_that_has_nothing_else(tr
 
     if sufficient:
         trials_with_any = [vectors for vectors in sufficient_of_others if vectors]
-        assert would_stop(mine, others, SearchPlan(min_source=floor)) == should_stop_trial(sufficient, trials_with_any)
+        assert would_stop(mine, others, floor) == should_stop_trial(sufficient, trials_with_any)
     else:
-        assert would_stop(mine, others, SearchPlan(min_source=floor)) == should_stop_trial(mine, others)
+        assert would_stop(mine, others, floor) == should_stop_trial(mine, others)
 
 
 @settings(deadline=None)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from fer.datasets import Dataset
 
-AFTER_EXPORT = "the results are stored, and the same command writes the report"
+AFTER_EXPORT = "the results are stored, and study.report writes them into the report"
 """What Ctrl-C does to the export of a confirmation."""
 MOST_SEEDS = 1000
 MOST_WORKERS = 1024
@@ -88,6 +88,12 @@ def run_confirmation(options: ConfirmationOptions, progress: Progress | None = N
     check_options(options)
     study = load_study(options.study, Path(options.out), options.storage)
     record = StudyRecord.from_json(required_record(study.user_attrs.get("study"), options.study))
+    if record.options.get("outer") is not None:
+        raise InputError(
+            "a search of --outer is tested on its own part of the people, once, by that command",
+            options.study,
+            "Read the results of --outer, or confirm a study without it.",
+        )
     folder = Path(options.out) / options.study
     require_folders(folder)
 

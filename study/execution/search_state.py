@@ -182,8 +182,11 @@ def describe_baseline(baseline: Baseline) -> str:
 
 def describe_front(front: Front) -> str:
     """Returns the front's hypervolume, when it grew last, and its size."""
+    networks = f"{count_of(front.size, 'network')} on the front"
+    if not front.hypervolume:
+        return f"{front.hypervolume:.4f}; {networks}"
     grown = "grew just now" if not front.since else f"grew {count_of(front.since, 'training')} ago"
-    return f"{front.hypervolume:.4f}, {grown}; {count_of(front.size, 'network')} on the front"
+    return f"{front.hypervolume:.4f}, {grown}; {networks}"
 
 
 def describe_rungs(course: Course) -> str:

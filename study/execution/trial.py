@@ -238,7 +238,7 @@ def report_rung(
 
     def stops_with(vectors: Sequence[Sequence[float]]) -> bool:
         comparable = [(source, target - effect) for source, target in vectors]
-        return would_stop(comparable, others, context.plan)
+        return would_stop(comparable, others, context.plan.min_source)
 
     stops = stops_with(objectives)
     if not stops:

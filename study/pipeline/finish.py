@@ -192,6 +192,8 @@ def confirm_once(running: RunningStudy) -> None:
     options = running.options
     confirmation = section(confirmation_of(study), CONFIRMATION_ATTRIBUTE)
     if confirmation.get("finished"):
+        if not (running.folder / "confirm.csv").exists():  # it was interrupted while it wrote its results
+            export(running.record.to_json() | confirmation_of(study), trials_of(study), running.folder)
         words = [*place_words(running.name, options, "data"), "--again"]
         running.progress.say("confirmed before; to evaluate the test images again:")
         running.progress.show_command(f"  {command_line('study.confirm', words)}")

@@ -179,7 +179,12 @@ def _use_snippets(record: StudyRecord, path: str) -> list[Snippet]:
 
 
 def _next_snippets(record: StudyRecord) -> list[Snippet]:
-    """Returns the command that comes next: the confirmation, or after it the copy for MLflow."""
+    """Returns the command that comes next: the confirmation, or after it the copy for MLflow.
+
+    A search of `--outer` is tested on its own part by that command, once.
+    """
+    if record.options.get("outer") is not None:
+        return []
     if not record.results.points:
         title = "Next: test the front on images that the search never saw"
         return [as_snippet(title, confirm_command(record))]

@@ -2,8 +2,9 @@
 
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import Table
-from study.reporting.wording import dataset_label, points_text
+from study.reporting.wording import dataset_label, describe_interpolation, points_text
 from study.stored_results import Row
+from study.trials import parse_interpolation_name
 
 SIGNIFICANCE = 0.05
 """A corrected p-value below this is called significant; intervals have the level 1 - SIGNIFICANCE."""
@@ -143,11 +144,14 @@ def _describe_power_of_pairs(record: StudyRecord) -> str:
 
 
 def _short_name(model: str) -> str:
-    """Returns "trial 3 at 0.50" for a network's file."""
+    """Returns "trial 3 at 0.5" for a network's file, by layer "trial 3 at 0 to 1"."""
     stem = model.removeprefix("models/trial-").removesuffix(".safetensors")
     trial, _, interpolation = stem.partition("-at-")
     name = f"trial {int(trial)}" if trial.isdigit() else model
-    return f"{name} at {interpolation}" if interpolation else name
+    if not interpolation:
+        return name
+    alpha, slope = parse_interpolation_name(interpolation)
+    return f"{name} at {describe_interpolation(alpha, slope)}"
 
 
 # Intervals and the people in test sets.

@@ -20,8 +20,6 @@ from study.pareto import crowding_distances, hypervolume, non_dominated, non_dom
 from study.reading import INTERPOLATED_RUNG, RUNG, readable_attributes
 from study.trial_attributes import TrialAttributes
 from study.trials import objective_vectors
-from study.tuning.plan import SearchPlan
-from study.tuning.whole_points import in_whole_points
 
 Vector = Sequence[float]
 """Source and target accuracy of a network, both maximised."""
@@ -117,8 +115,8 @@ def vectors_at_rung(
     return vectors_of_trials
 
 
-def would_stop(vectors: Sequence[Vector], others: Iterable[Sequence[Vector]], plan: SearchPlan) -> bool:
-    """Decides at a rung as `should_stop_trial` does, in whole points, among vectors with enough source accuracy.
+def would_stop(vectors: Sequence[Vector], others: Iterable[Sequence[Vector]], min_source_accuracy: float) -> bool:
+    """Decides at a rung as `should_stop_trial` does, among vectors with enough source accuracy.
 
     A network with too little source accuracy cannot be recommended, so it stops no trial that has a network with
     enough. Where no vector of the trial has enough, all vectors count, as if there were no minimum.
@@ -126,17 +124,17 @@ def would_stop(vectors: Sequence[Vector], others: Iterable[Sequence[Vector]], pl
     Args:
         vectors: (source, target) of each of the trial's networks.
         others: The vectors of each trial that was at the rung before.
-        plan: Has the source accuracy below which no network may be recommended, and the baseline's accuracies.
+        min_source_accuracy: The source accuracy below which no network may be recommended.
 
     Returns:
         Whether the trial stops.
     """
     others = list(others)
-    sufficient = _with_source_accuracy(plan.min_source, vectors)
+    sufficient = _with_source_accuracy(min_source_accuracy, vectors)
     if sufficient:
         vectors = sufficient
-        others = [left for of_other in others if (left := _with_source_accuracy(plan.min_source, of_other))]
-    return should_stop_trial(in_whole_points(vectors, plan), [in_whole_points(of_other, plan) for of_other in others])
+        others = [left for of_other in others if (left := _with_source_accuracy(min_source_accuracy, of_other))]
+    return should_stop_trial(vectors, others)
 
 
 def _with_source_accuracy(least: float, vectors: Sequence[Vector]) -> list[Vector]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from study.pareto import hypervolume, non_dominated
 from study.tuning.expected_accuracy import ExpectedAccuracies
-from study.tuning.whole_points import gains_in_whole_points
+from study.tuning.whole_points import POINT, gains_in_whole_points
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def find_expected_front(expected: ExpectedAccuracies, reference: tuple[float, fl
     target_gains = _with_baseline(expected.target.gains)
     probabilities = front_probabilities(source_gains, target_gains)
     useful = front_probabilities(*gains_in_whole_points(source_gains, target_gains), equals_lead=True)
+    useful[1:] *= is_expected_better(source_gains, target_gains)[1:]
     return ExpectedFront(
         probabilities=probabilities[1:],
         baseline_probability=float(probabilities[0]),
@@ -65,6 +66,20 @@ def find_expected_front(expected: ExpectedAccuracies, reference: tuple[float, fl
         hypervolume=hypervolume(points, reference),
         observed_hypervolume=hypervolume(observed, reference),
     )
+
+
+def is_expected_better(source_gains: np.ndarray, target_gains: np.ndarray) -> np.ndarray:
+    """Returns whether each network's mean gain is positive in whole points on either domain, (networks,).
+
+    What is not is no use to anyone, although single draws of its gains may round to a point.
+
+    Args:
+        source_gains: (draws, networks), as shares.
+        target_gains: Likewise.
+    """
+    gains = np.stack([source_gains.mean(0), target_gains.mean(0)])
+    is_better: np.ndarray = np.rint(gains / POINT) > 0
+    return np.any(is_better, axis=0)
 
 
 def front_probabilities(first: np.ndarray, second: np.ndarray, equals_lead: bool = False) -> np.ndarray:

@@ -144,10 +144,13 @@ def is_trained_from_scratch(trial: FrozenTrial) -> bool:
 def describe_race(verdict: Verdict) -> dict[str, float]:
     """Returns how far a race is: the expected sizes of front and error, networks that are still in, hypervolume."""
     front = verdict.front
-    probabilities = np.append(front.useful, front.baseline_useful)
+    probabilities = np.append(front.probabilities, front.baseline_probability)
+    useful = np.append(front.useful, front.baseline_useful)
     return {
         "front": float(probabilities.sum()),
         "undecided": float(np.minimum(probabilities, 1 - probabilities).sum()),
+        "useful_front": float(useful.sum()),
+        "useful_undecided": float(np.minimum(useful, 1 - useful).sum()),
         "networks": float((front.useful >= RaceRules().out_below).sum()),
         "hypervolume": front.hypervolume,
         "optimism": front.optimism,

@@ -28,9 +28,8 @@ from optuna.trial import FrozenTrial, TrialState
 from study.storage.slots import Place, fold_in_turn, is_of_search, place_owners, rung_of, slot_of
 from study.trial_attributes import TrialAttributes
 from study.tuning.early_stopping import trial_positions
-from study.tuning.fold_effects import comparable_vectors
 from study.tuning.plan import SearchPlan
-from study.tuning.whole_points import in_whole_points
+from study.tuning.whole_points import vectors_in_whole_points
 
 ETA = 3
 """The best 1/ETA of the configurations on a rung are promoted."""
@@ -72,7 +71,7 @@ def find_promotions(trials: Sequence[FrozenTrial], plan: SearchPlan) -> list[Pro
             continue
 
         ordered = order_by_networks(ended, plan)
-        named = [trial for trial in ordered if TrialAttributes.of(trial).named is not None]
+        named = [trial for trial in ordered if _is_named(trial)]
         if len(ended) // ETA >= PLACES_PER_NAMED * len(named):
             ordered = [*named, *(trial for trial in ordered if trial not in named)]
         candidates = [trial for trial in ordered if slot_of(trial) not in promoted]
@@ -92,8 +91,7 @@ def order_by_networks(trials: Sequence[FrozenTrial], plan: SearchPlan) -> list[F
         trials: Ended trials of one rung.
         plan: Of the study.
     """
-    of_folds = comparable_vectors([trial for trial in trials if _gains_by_budget(trial)], plan)
-    vectors = {number: in_whole_points(of_trial, plan) for number, of_trial in of_folds.items()}
+    vectors = vectors_in_whole_points([trial for trial in trials if _gains_by_budget(trial)], plan)
     candidates = [trial for trial in trials if vectors.get(trial.number)]
     if not candidates:
         return []
@@ -106,6 +104,12 @@ def order_by_networks(trials: Sequence[FrozenTrial], plan: SearchPlan) -> list[F
     # Of equals, the earlier trial comes first.
     order = np.lexsort((np.array([trial.number for trial in candidates]), positions))
     return [candidates[index] for index in order]
+
+
+def _is_named(trial: FrozenTrial) -> bool:
+    """Returns whether a trial is a named strategy, which a space names, or keeps from early stopping."""
+    attributes = TrialAttributes.of(trial)
+    return attributes.named is not None or bool(attributes.keep)
 
 
 def _gains_by_budget(trial: FrozenTrial) -> bool:

@@ -35,6 +35,8 @@ class RaceState:
         front: Expected number of networks on the front, the sum of their probabilities; the baseline counts.
         undecided: Expected number of networks on the wrong side of the front, the sum of min(p, 1 - p).
         networks: How many networks were probable enough on the front to be trained further.
+        useful_front: The first of these in whole points, by which the race decides; NaN in races before that.
+        useful_undecided: The second likewise.
         hypervolume: Of the front of expected accuracies.
         optimism: How much larger the hypervolume of observed accuracies was.
     """
@@ -44,11 +46,15 @@ class RaceState:
     networks: float
     hypervolume: float
     optimism: float
+    useful_front: float = math.nan
+    useful_undecided: float = math.nan
 
     @property
     def has_settled(self) -> bool:
         """Whether so few networks were undecided that the race was over."""
-        return self.undecided <= RaceRules().settled_at * self.front
+        if math.isnan(self.useful_front):
+            return self.undecided <= RaceRules().settled_at * self.front
+        return self.useful_undecided <= RaceRules().settled_at * self.useful_front
 
 
 @dataclass(frozen=True)

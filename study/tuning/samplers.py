@@ -14,9 +14,8 @@ from study.storage.optuna_private import StudyView
 from study.storage.slots import has_diverged, is_lost, is_of_search, rung_of, slot_of
 from study.trial_attributes import TrialAttributes
 from study.trials import RETENTION_CONSTRAINT, hypervolume_reference
-from study.tuning.fold_effects import comparable_vectors
 from study.tuning.plan import SearchPlan
-from study.tuning.whole_points import in_whole_points
+from study.tuning.whole_points import BEHIND, vectors_in_whole_points
 
 
 class SamplerView(StudyView):
@@ -57,8 +56,7 @@ class SamplerView(StudyView):
         of_search = [trial for trial in trials if is_of_search(trial)]
         highest_rung = _highest_finished_rung(of_search)
         finished = [trial for trial in of_search if trial.state == TrialState.COMPLETE and not is_lost(trial)]
-        of_folds = comparable_vectors(finished, self.plan)
-        vectors = {number: in_whole_points(of_trial, self.plan) for number, of_trial in of_folds.items()}
+        vectors = vectors_in_whole_points(finished, self.plan)
         shown = []
         for trial in of_search:
             if rung_of(trial) != highest_rung.get(slot_of(trial), 1) and not is_lost(trial):
@@ -100,7 +98,7 @@ def as_worst(trial: FrozenTrial, constrained: bool) -> FrozenTrial:
         trial: The failed trial.
         constrained: Whether the study has a constraint, which the copy then breaks.
     """
-    worst = _finished_with(trial, [0.0, 0.0])
+    worst = _finished_with(trial, [-BEHIND, -BEHIND])
     if constrained:
         worst.system_attrs = dict(trial.system_attrs)  # the copy would share them with the trial
         worst.set_constraint(RETENTION_CONSTRAINT, 1.0)
@@ -124,7 +122,8 @@ def as_best_network(
 
     if not candidates:
         return trial  # each network forgets too much, which the trial's constraint tells
-    best = max(candidates, key=area)  # the first of equals, which is the adapted network
+    # The first of equals, which is the adapted network; without any area, the one with the larger sum.
+    best = max(candidates, key=lambda objectives: (area(objectives), 0.0 if area(objectives) else sum(objectives)))
     return trial if best == trial.values else _finished_with(trial, best)
 
 

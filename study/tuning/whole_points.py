@@ -14,7 +14,10 @@ Example:
 from collections.abc import Sequence
 
 import numpy as np
+from optuna.trial import FrozenTrial
 
+from study.storage.slots import place_of
+from study.tuning.fold_effects import comparable_vectors, target_effects
 from study.tuning.plan import SearchPlan
 
 POINT = 0.01
@@ -23,14 +26,46 @@ BEHIND = 1.0
 """What is taken off both accuracies of a network that is no better than the baseline: more than others differ by."""
 
 
-def in_whole_points(vectors: Sequence[Sequence[float]], plan: SearchPlan) -> list[list[float]]:
-    """Returns the vectors of a trial's networks as a search compares them.
+def vectors_in_whole_points(trials: Sequence[FrozenTrial], plan: SearchPlan) -> dict[int, list[list[float]]]:
+    """Returns source and target accuracy of each finished trial's networks as a search compares them.
+
+    Whether a network is better than the baseline is told by the images that both answered, those of the trial's own
+    fold. What is compared with other trials is without what the fold adds (`study.tuning.fold_effects`).
 
     Args:
-        vectors: Source and target accuracy of each network, without what the trial's fold adds.
-        plan: Has the baseline's accuracies. Where it has none, in a study that stored no answers, nothing changes.
+        trials: Finished trials of any rungs.
+        plan: Has the baseline's accuracies. Where it has none, in a study that stored no answers, nothing is rounded.
+
+    Returns:
+        By the trial's number.
     """
-    return [_in_whole_points(vector, plan) for vector in vectors]
+    vectors = comparable_vectors(trials, plan)
+    if plan.images is None:
+        return vectors
+    effects = target_effects(trials, plan)
+    compared = {}
+    for trial in trials:
+        fold = min(max(place_of(trial).fold, 0), plan.folds - 1)
+        of_baseline = plan.baseline_of_folds[fold] - effects[trial.number]
+        compared[trial.number] = [in_whole_points(vector, plan, of_baseline) for vector in vectors[trial.number]]
+    return compared
+
+
+def in_whole_points(vector: Sequence[float], plan: SearchPlan, target_of_baseline: float) -> list[float]:
+    """Returns accuracies in whole points from the baseline's, behind all others where neither is better.
+
+    Args:
+        vector: Source and target accuracy, the latter without what the fold adds.
+        plan: Has the baseline's accuracies.
+        target_of_baseline: The baseline's target accuracy on the same images, without the same.
+    """
+    own = (plan.baseline_source, target_of_baseline)
+    of_all = (plan.baseline_source, plan.baseline_target)
+    is_better = any(round((accuracy - base) / POINT) > 0 for accuracy, base in zip(vector, own, strict=True))
+    shift = 0.0 if is_better else BEHIND
+    return [
+        base + POINT * round((accuracy - base) / POINT) - shift for accuracy, base in zip(vector, of_all, strict=True)
+    ]
 
 
 def gains_in_whole_points(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -47,16 +82,3 @@ def gains_in_whole_points(source: np.ndarray, target: np.ndarray) -> tuple[np.nd
     is_behind = (source_points <= 0) & (target_points <= 0) & ~is_baseline
     shift = np.where(is_behind, BEHIND / POINT, 0.0)
     return source_points - shift, target_points - shift
-
-
-def _in_whole_points(vector: Sequence[float], plan: SearchPlan) -> list[float]:
-    """Returns a vector rounded to whole points from the baseline's; behind all others where neither is better."""
-    if plan.images is None:
-        return list(vector)
-    baseline = (plan.baseline_source, plan.baseline_target)
-    gains = [round((accuracy - of_baseline) / POINT) for accuracy, of_baseline in zip(vector, baseline, strict=True)]
-    is_better = any(gain > 0 for gain in gains)
-    return [
-        of_baseline + POINT * gain - (0.0 if is_better else BEHIND)
-        for of_baseline, gain in zip(baseline, gains, strict=True)
-    ]
