@@ -63,7 +63,7 @@ def begin_confirmation(study: "optuna.Study", seeds: int, again: bool) -> Confir
         raise InputError(
             "a study's test sets are opened once",
             f"opened {evaluated} with {stored.get('seeds', 'an unknown number of')} seeds",
-            "Read its report (study.report writes it again), or open them a second time with --again, which is recorded.",
+            "Read its report (study.report writes it again), or evaluate them again with --again, which is recorded.",
         )
     earlier = stored.get("earlier")
     times = [str(time) for time in earlier] if isinstance(earlier, list) else []
