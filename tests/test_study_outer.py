@@ -436,4 +436,4 @@ def test_a_command_that_is_killed_goes_on_tests_every_person_once_and_repeats_no
     refused = run("run", *words, "--trials", str(TRIALS + 1), folder=tmp_path, code=2)
     assert f"a search that was tested has ended; got mine-outer-1, which was: trials {TRIALS} → {TRIALS + 1}" in refused
     joined = words[-2:] if storage == "sqlite" else []
-    assert "opened once" in run("confirm", "mine-outer-1", *joined, folder=tmp_path, code=2)
+    assert "tested on its own part of the people" in run("confirm", "mine-outer-1", *joined, folder=tmp_path, code=2)

@@ -311,7 +311,7 @@ def test_ink_and_ground_contrast_in_both_schemes(opened):
 def test_a_search_shows_its_recommended_network_and_race(opened_search):
     tab = opened_search
     assert tab.locator("h2").first.inner_text() == "Use this network"
-    assert tab.locator("main pre").nth(1).inner_text().startswith("python")
+    assert tab.locator("main pre").nth(1).inner_text().split()[1:3] == ["-m", "study.predict"]
     assert tab.locator("img[alt='race of the study']").count() == 1
 
     # The panel begins with the recommended network's trial, and says where it was trained.

@@ -96,7 +96,7 @@ def test_one_that_comes_back_after_the_study_is_brought_up_to_date_by_the_line_t
     assert process.returncode == 0 and "Traceback" not in err, f"{out}\n{err}"
     assert len([line for line in err.splitlines() if "the study goes on without it" in line]) == 1
 
-    (said,) = re.findall(r"add it later: \S+ -m study\.(sync .*)", out)
+    (said,) = re.findall(r"add it later:\s+\S+ -m study\.(sync .*)", out)
     name, *arguments = shlex.split(said)
     assert "--tracking-uri must be an MLflow server" in run(name, *arguments, folder=tmp_path, code=2)
 
