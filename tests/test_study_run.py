@@ -190,7 +190,7 @@ def test_priors_come_first_what_is_infeasible_stays_off_the_front_and_patience_e
     floor = trials["source_floor"].iloc[0]
     assert floor == pytest.approx(0.9 * record["baseline"]["measures"]["source_val"])
     assert (pd.read_csv(folder / "runs/later/front.csv")["source_val"] >= floor).all()
-    assert "(0.05, 0.05)" in (folder / "runs/later/hypervolume.svg").read_text()
+    assert "from (0.05, 0.05)" in (folder / "runs/later/figures.tex").read_text()
 
 
 def test_a_worker_that_joins_a_finished_study_finds_nothing_to_do(finished_study):
