@@ -37,7 +37,7 @@ from study.execution.time_left import Course, OpenTrial, recent_speed, work_left
 from study.fronts import front_table
 from study.options import StudyOptions
 from study.record import StudyRecord
-from study.reporting.next_commands import EXAMPLE_IMAGE, list_next_commands
+from study.reporting.commands import FACE, list_next_commands
 from study.reporting.terminal import front_rich_table
 from study.reporting.wording import confirmed_name, network_name, row_name
 from study.tuning.plan import SearchPlan
@@ -471,7 +471,7 @@ def test_a_whole_study_shows_each_phase_and_its_next_commands_run_as_they_are_pr
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     environment["PYTHONPATH"] = str(ROOT)
     for command in commands:
-        if EXAMPLE_IMAGE not in command:
+        if FACE not in command:
             subprocess.run(["sh", "-c", command], check=True, cwd=tmp_path, env=environment)
 
 

@@ -26,8 +26,8 @@ from study.machine import required_device, usual_workers
 from study.options import SEEDS, StudyOptions
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
+from study.reporting.commands import place_words
 from study.reporting.export import export, require_folders
-from study.reporting.next_commands import place_words
 from study.reporting.terminal import confirmed_rich_table, for_terminal
 from study.reporting.wording import evaluated_before
 from study.storage.backend import load_study, trials_of
@@ -98,7 +98,7 @@ def run_confirmation(options: ConfirmationOptions, progress: Progress | None = N
     require_folders(folder)
 
     # How far it is, and what Ctrl-C says.
-    places = StudyOptions(target="", out=options.out, storage=options.storage)
+    places = {"out": options.out, "storage": options.storage}
     if progress is None:
         progress = Progress()
         progress.report_command = command_line("study.report", place_words(options.study, places))
@@ -116,7 +116,7 @@ def run_confirmation(options: ConfirmationOptions, progress: Progress | None = N
     progress.say(f"report: {folder / 'report.html'}")
     tracking_uri = StudyOptions.from_json(record.options).tracking_uri
     if tracking_uri != "none":
-        tracked = dataclasses.replace(places, tracking_uri=tracking_uri)
+        tracked = places | {"tracking_uri": tracking_uri}
         progress.say("MLflow has it after:")
         progress.show_command(f"  {command_line('study.sync', place_words(options.study, tracked, 'tracking_uri'))}")
 

@@ -1,6 +1,7 @@
 """Ends a study: exports, MLflow, networks, confirmation, summary."""
 
 import contextlib
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -20,8 +21,8 @@ from study.fronts import find_recommended, front_table
 from study.options import StudyOptions
 from study.pipeline.running_study import RunningStudy
 from study.record import section
+from study.reporting.commands import list_next_commands, place_words
 from study.reporting.export import export
-from study.reporting.next_commands import list_next_commands, place_words
 from study.reporting.terminal import describe_outcome, for_terminal, front_rich_table
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
@@ -123,7 +124,7 @@ def tracking_uri(options: StudyOptions) -> str:
 
 def sync_command(name: str, options: StudyOptions) -> str:
     """Returns the line that adds to MLflow what it lacks of the study, without passwords."""
-    return command_line("study.sync", place_words(name, options, "tracking_uri"))
+    return command_line("study.sync", place_words(name, dataclasses.asdict(options), "tracking_uri"))
 
 
 def register_networks(running: RunningStudy) -> None:
@@ -194,7 +195,7 @@ def confirm_once(running: RunningStudy) -> None:
     if confirmation.get("finished"):
         if not (running.folder / "confirm.csv").exists():  # it was interrupted while it wrote its results
             export(running.record.to_json() | confirmation_of(study), trials_of(study), running.folder)
-        words = [*place_words(running.name, options, "data"), "--again"]
+        words = [*place_words(running.name, dataclasses.asdict(options), "data"), "--again"]
         running.progress.say("confirmed before; to evaluate the test images again:")
         running.progress.show_command(f"  {command_line('study.confirm', words)}")
     else:

@@ -28,8 +28,8 @@ from study.pipeline.prepare import (
 from study.pipeline.resume import begin_or_resume, write_record
 from study.pipeline.running_study import RunningStudy
 from study.pipeline.workers import settle_workers, show_study
+from study.reporting.commands import place_words
 from study.reporting.export import is_exported, require_folders
-from study.reporting.next_commands import place_words
 from study.storage.backend import trials_of
 from study.storage.leases import exclusive_parent, requeue_expired
 from study.storage.slots import ENDED, RACE_ENDED, fill_slots, has_waiting_trial, withdraw_waiting
@@ -103,7 +103,7 @@ def run_study(
         study, record = begin_or_resume(new_record, options, progress, follower)
         options = dataclasses.replace(options, rungs=count_rungs(record))
         running = RunningStudy(study, record, options, progress, follower)
-        progress.know(record, place_words(name, options))
+        progress.know(record, place_words(name, dataclasses.asdict(options)))
 
         with _exclusive_in_storage(running):
             # Its record and its workers, before the first trial.

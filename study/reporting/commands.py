@@ -1,9 +1,13 @@
-"""The commands and lines of Python that a report gives to copy, with the places that the study had."""
+"""The commands and lines of Python that report and terminal give to copy, with the places that the study had."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from study.cli import command_line
+from study.options import StudyOptions
 from study.record import StudyRecord
 
 FACE = "FACE.png"
@@ -44,8 +48,12 @@ def predict_command(record: StudyRecord, path: str) -> str:
         record: The study's record.
         path: Of the network, see `network_path`.
     """
+    return _predict_command(path, record.options.get("equalise") is True)
+
+
+def _predict_command(path: str, equalise: bool) -> str:
     words = [path, FACE]
-    if record.options.get("equalise") is True:
+    if equalise:
         words.append("--equalise")
     return command_line("study.predict", words)
 
@@ -67,19 +75,42 @@ def python_lines(record: StudyRecord, path: str) -> str:
 
 def confirm_command(record: StudyRecord) -> str:
     """Returns the command that tests the study's networks on the test images."""
-    return command_line("study.confirm", [record.name or "STUDY", *_places(record, "out", "storage", "data")])
+    return command_line("study.confirm", place_words(record.name or "STUDY", record.options, "data"))
 
 
 def report_command(record: StudyRecord) -> str:
     """Returns the command that writes the study's report, also while the study runs."""
-    return command_line("study.report", [record.name or "STUDY", *_places(record, "out", "storage")])
+    return command_line("study.report", place_words(record.name or "STUDY", record.options))
 
 
 def sync_command(record: StudyRecord) -> str:
     """Returns the command that brings a study with its confirmation into MLflow; empty where it uses none."""
     if _option(record, "tracking_uri") == "none":
         return ""
-    return command_line("study.sync", [record.name or "STUDY", *_places(record, "out", "storage", "tracking_uri")])
+    return command_line("study.sync", place_words(record.name or "STUDY", record.options, "tracking_uri"))
+
+
+def list_next_commands(
+    name: str, options: StudyOptions, model: str | None, is_confirmed: bool
+) -> list[tuple[str, str]]:
+    """Returns the commands that follow a study, each with what it is for; passwords are hidden.
+
+    Args:
+        name: The study's name.
+        options: What the study was started with.
+        model: The recommended network's file, relative to the study's folder; None where none is recommended.
+        is_confirmed: Whether the study was confirmed.
+    """
+    places = dataclasses.asdict(options)
+    commands = []
+    if model is not None:
+        predict = _predict_command(str(Path(options.out) / name / model), options.equalise)
+        commands.append(("recognise expressions with the recommended network", predict))
+    if not is_confirmed:
+        confirm = command_line("study.confirm", place_words(name, places, "data"))
+        commands.append(("test the front on images that nothing was chosen by", confirm))
+    commands.append(("write the report again", command_line("study.report", place_words(name, places))))
+    return commands
 
 
 def as_snippet(title: str, text: str) -> Snippet:
@@ -88,14 +119,20 @@ def as_snippet(title: str, text: str) -> Snippet:
     return Snippet(title, text, note)
 
 
-def _places(record: StudyRecord, *names: str) -> list[str]:
-    """Returns the options of these names that the study had, as words of a command line."""
-    words = []
-    for name in names:
-        value = _option(record, name)
-        is_default = not value or (name == "out" and value == "runs")
-        if not is_default:
-            words += [f"--{name.replace('_', '-')}", value]
+def place_words(name: str, options: Mapping[str, Any], *more: str) -> list[str]:
+    """Returns the words by which a command finds a study: its name, and the places that it does not look at by itself.
+
+    Args:
+        name: The study's name.
+        options: What the study was started with, by the options' names.
+        more: Names of further options that the command has: "data", "tracking_uri".
+    """
+    words = [name]
+    for option in ("out", "storage", *more):
+        value = options.get(option)
+        is_default = option == "out" and value == StudyOptions.out
+        if isinstance(value, str) and value and not is_default:
+            words += [f"--{option.replace('_', '-')}", value]
     return words
 
 
