@@ -307,7 +307,8 @@ def contender_cell(figures: Figures, name: str) -> str:
     mean, least, most = (figures[f"{name}: hypervolume{end}"] for end in ("", ", least", ", most"))
     divisions = figures[f"{name}: divisions"]
     extent = f"{least:.3f} to {most:.3f}, n = {divisions}" if divisions > 1 else "n = 1"
-    return f"{mean:.3f} ({extent}); {figures[f'{name}: processor seconds'] / 60:.0f} min"
+    minutes = figures[f"{name}: processor seconds"] / 60
+    return f"{mean:.3f} ({extent}); {minutes:.0f} min"
 
 
 def recommended_row(outcome: Outcome) -> str:

@@ -96,9 +96,14 @@ def _is_enough(course: Course) -> bool:
     """Returns whether so many trials have ended that an estimate is worth something, also on the highest rung."""
     if len(course.ended) < LEAST_TRIALS or not any(map(seconds_of, course.ended)):
         return False
+    if course.search_is_over:
+        return True
+
+    # The highest rung that any configuration will come to.
     expected = [count for count in expected_on_rungs(course.total, course.plan.rungs) if count]
-    highest = sum(rung_of(trial) == len(expected) for trial in course.ended)
-    return course.search_is_over or highest >= min(LEAST_ON_HIGHEST, expected[-1])
+    highest_rung = len(expected)
+    ended_there = sum(rung_of(trial) == highest_rung for trial in course.ended)
+    return ended_there >= min(LEAST_ON_HIGHEST, expected[-1])
 
 
 def recent_speed(ended: Sequence[FrozenTrial]) -> float:

@@ -165,17 +165,26 @@ def _cards(
     """Returns how far the search is, what runs now, and how large the front's hypervolume is."""
     running = sum(trial.state.name == "RUNNING" for trial in trials)
     cards = [Card("Trials", count_of(len(table), "trial"), f"{count_states(table)}; {running} running now")]
-    volumes = hypervolume_over_trials(table, hypervolume_reference(record))
-    if len(volumes) and volumes[-1] > 0:
-        last = int(np.flatnonzero(np.diff(volumes, prepend=0.0) > 0)[-1])
-        later = len(volumes) - 1 - last
-        grew = f"it grew last by trial {table['number'].iloc[last]}, {count_of(later, 'trial')} ago"
-        measured = "on validation images" if summary is None else "of expected accuracies"
-        cards.append(Card("Hypervolume", f"{volumes[-1]:.4f}", f"{measured}; {grew}"))
+    measured = "on validation images" if summary is None else "of expected accuracies"
+    cards += _hypervolume_cards(table, hypervolume_reference(record), measured)
     raced = int(table["race"].astype(bool).sum())
     if raced:
         cards.append(Card("The race", count_of(raced, "training"), "of the networks of which it is not clear yet"))
     return cards
+
+
+def _hypervolume_cards(table: pd.DataFrame, reference: tuple[float, float], measured: str) -> list[Card]:
+    """Returns a card of the front's hypervolume and of when it grew last; none where it is 0."""
+    volumes = hypervolume_over_trials(table, reference)
+    if not len(volumes) or volumes[-1] == 0:
+        return []
+
+    # The trial that made it grow last, and how many ended since.
+    growth = np.diff(volumes, prepend=0.0)
+    last = int(np.flatnonzero(growth > 0)[-1])
+    later = len(volumes) - 1 - last
+    grew = f"it grew last by trial {table['number'].iloc[last]}, {count_of(later, 'trial')} ago"
+    return [Card("Hypervolume", f"{volumes[-1]:.4f}", f"{measured}; {grew}")]
 
 
 # The front as SVG.

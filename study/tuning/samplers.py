@@ -116,14 +116,15 @@ def as_best_network(
         reference: Source and target accuracy from which areas are measured.
     """
 
-    def area(objectives: list[float]) -> float:
+    def worth(objectives: list[float]) -> tuple[float, float]:
+        """Returns the area above the reference; where there is none, the sum tells."""
         source, target = objectives
-        return max(0.0, source - reference[0]) * max(0.0, target - reference[1])
+        area = max(0.0, source - reference[0]) * max(0.0, target - reference[1])
+        return area, 0.0 if area else source + target
 
     if not candidates:
         return trial  # each network forgets too much, which the trial's constraint tells
-    # The first of equals, which is the adapted network; without any area, the one with the larger sum.
-    best = max(candidates, key=lambda objectives: (area(objectives), 0.0 if area(objectives) else sum(objectives)))
+    best = max(candidates, key=worth)  # the first of equals, which is the adapted network
     return trial if best == trial.values else _finished_with(trial, best)
 
 

@@ -2,7 +2,7 @@
 
 Source accuracy is measured on thousands of images, target accuracy of one fold on dozens. A network that hardly differs
 from the baseline keeps a tenth of a point more of the source than the next of its kind, so that no other dominates it,
-although it is of no use. On JAFFE half of a search's configurations and most of its promotions went to such networks.
+although it is of no use. On JAFFE 89 of 200 configurations and 55 of 88 promotions were such networks.
 So objectives are compared in whole points from the baseline's, and networks that are better in neither stand behind
 all others.
 
@@ -17,6 +17,7 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from study.storage.slots import place_of
+from study.trials import objective_vectors
 from study.tuning.fold_effects import comparable_vectors, target_effects
 from study.tuning.plan import SearchPlan
 
@@ -39,15 +40,16 @@ def vectors_in_whole_points(trials: Sequence[FrozenTrial], plan: SearchPlan) -> 
     Returns:
         By the trial's number.
     """
-    vectors = comparable_vectors(trials, plan)
     if plan.images is None:
-        return vectors
+        return comparable_vectors(trials, plan)
     effects = target_effects(trials, plan)
     compared = {}
     for trial in trials:
+        effect = effects[trial.number]
         fold = min(max(place_of(trial).fold, 0), plan.folds - 1)
-        of_baseline = plan.baseline_of_folds[fold] - effects[trial.number]
-        compared[trial.number] = [in_whole_points(vector, plan, of_baseline) for vector in vectors[trial.number]]
+        of_baseline = plan.baseline_of_folds[fold] - effect
+        of_networks = [[source, target - effect] for source, target in objective_vectors(trial)]
+        compared[trial.number] = [in_whole_points(vector, plan, of_baseline) for vector in of_networks]
     return compared
 
 
