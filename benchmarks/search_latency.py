@@ -224,7 +224,7 @@ def make_ended_trials(size: int) -> list[FrozenTrial]:
     """Returns the trials of a study whose configurations and promotions have ended, and whose race has not begun."""
     study = optuna.create_study(directions=["maximize"] * 2)
     plan = make_plan()
-    fill_slots(study, size, SPACE, AdaptationConfig(), folds=plan.folds)
+    fill_slots(study, size, SPACE, AdaptationConfig(), fold_of_slot=plan.first_fold)
     while (ended := run_trial(study, "random", plan)) is not None:
         trial, _ = ended
         if not is_of_search(trial):
@@ -253,7 +253,7 @@ def time_trials(size: int, storage_name: str, stage: str) -> dict[str, float]:
         study.set_user_attr("study", {"options": asdict(StudyOptions("tfeid"))})
         study.add_trials(ended_trials)
         if stage == "search":
-            fill_slots(study, size + REPEATS, SPACE, AdaptationConfig(), folds=plan.folds)
+            fill_slots(study, size + REPEATS, SPACE, AdaptationConfig(), fold_of_slot=plan.first_fold)
 
         timed: list[Seconds] = []
         while len(timed) < REPEATS and (ended := run_trial(study, StudyOptions.sampler, plan)) is not None:

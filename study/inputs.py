@@ -15,6 +15,7 @@ from fer.errors import InputError
 from study.options import cache_folder, make_cache_folder
 from study.presets import PRESETS
 from study.record import DatasetRecord, StudyRecord
+from study.search_options import ALL_FOLDS
 
 MOST_FEATURES_GIB = 20.0
 """GiB of features of frozen layers that a run leaves on the disk."""
@@ -174,7 +175,9 @@ def budget_epochs(options: Mapping[str, Any], target_images: int) -> float:
     """
     if options["epochs"]:
         return float(options["epochs"])
-    passes = round(PRESETS[options["preset"]].images / target_images)
+    # What is trained on every fold has the budget of one training divided among them.
+    trainings = options["folds"] if options.get("folds_per_trial") == ALL_FOLDS else 1
+    passes = round(PRESETS[options["preset"]].images / target_images / trainings)
     epochs = float(max(2, passes))
     if options["space"] == "paper":
         epochs = max(epochs, CONVERGED_PASSES)

@@ -9,6 +9,10 @@ from study.presets import MOST_RUNGS
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 DEFAULT_RUNGS = 3
 DEFAULT_RACE = 0.3
+ONE_FOLD, ALL_FOLDS = "1", "all"
+"""How many of a target's folds a trial is trained on."""
+FEWEST_PEOPLE, FEWEST_IMAGES = 4, 40
+"""Of a fold that may judge a trial alone."""
 MOST_PARTS = 1000
 """Of nested cross-validation, each of which takes a whole search."""
 
@@ -97,6 +101,13 @@ class SearchOptions:
             "--folds is between 1 and 100", lambda folds: 1 <= folds <= 100,
             "Give the number of folds, or leave it out.",
         ),
+    )  # fmt: skip
+    folds_per_trial: str | None = option(
+        None,
+        "1: each trial is trained and judged on one of the folds, in turn; all: on every fold, with the budget of one "
+        f"divided among them (default: all where a fold has fewer than {FEWEST_PEOPLE} people or {FEWEST_IMAGES} "
+        "images)",
+        group="search", choices=(ONE_FOLD, ALL_FOLDS), unlisted=True,
     )  # fmt: skip
     race: float | None = option(
         None,

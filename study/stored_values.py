@@ -72,8 +72,8 @@ def is_rung(value: object) -> TypeGuard[int]:
 
 
 def is_fold(value: object) -> TypeGuard[int]:
-    """Returns whether a value is the number of a fold, from 0, or -1 where none is held out."""
-    return value == -1 or is_count(value)
+    """Returns whether a value is the number of a fold, from 0; -1 where none is held out, -2 where each is in turn."""
+    return value in (-1, -2) or is_count(value)
 
 
 def is_share(value: object) -> TypeGuard[int | float]:

@@ -72,7 +72,8 @@ class TrialAttributes:
     """The number of the trial with the same configuration on the rung below."""
 
     fold = _Attribute[int]()
-    """The fold of the target that the trial validates on, from 0; -1 where none is held out. Older trials have none."""
+    """The fold of the target that the trial validates on, from 0; -1 where none is held out, -2 where the trial is
+    trained on each of them. Older trials have none."""
 
     repeat = _Attribute[int]()
     """How many trainings of its configuration came before on the same rung and fold; each trains with another seed."""

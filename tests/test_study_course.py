@@ -41,7 +41,6 @@ from study.storage.slots import (
     RACE_ENDED,
     Place,
     fill_slots,
-    fold_in_turn,
     is_of_search,
     place_of,
 )
@@ -164,8 +163,9 @@ def test_images_that_are_none_are_nothing(odd):
 
 
 def test_every_fold_judges_as_many_configurations_and_a_configuration_meets_another_on_each_rung():
-    assert Counter(fold_in_turn(slot, 1, 5) for slot in range(200)) == dict.fromkeys(range(5), 40)
-    assert [fold_in_turn(3, rung, 5) for rung in (1, 2, 3)] == [3, 4, 0]
+    plan = Planted(in_memory(), 1).plan
+    assert Counter(plan.first_fold(slot) for slot in range(40 * FOLDS)) == dict.fromkeys(range(FOLDS), 40)
+    assert [plan.first_fold(FOLDS - 2, rung) for rung in (1, 2, 3)] == [FOLDS - 2, FOLDS - 1, 0]
 
 
 def make_trial(number: int, values: list[float], place: Place, **attributes: object) -> FrozenTrial:
@@ -229,7 +229,7 @@ class Planted:
         self.places: list[Place] = []
 
     def fill(self) -> None:
-        fill_slots(self.study, self.trials, "full", BASE, folds=self.plan.folds)
+        fill_slots(self.study, self.trials, "full", BASE, fold_of_slot=self.plan.first_fold)
 
     def run(self, most: int = 10_000) -> None:
         """Claims and ends trials as one worker does."""
@@ -343,7 +343,7 @@ def test_a_finished_search_has_nothing_due_and_goes_on_when_it_is_given_more():
     planted.trials = 12
     planted.fill()
     planted.run()
-    first = [place for place in planted.places if place.fold == fold_in_turn(place.slot, 1, FOLDS)]
+    first = [place for place in planted.places if place.fold == planted.plan.first_fold(place.slot)]
     assert {place.slot for place in first} == set(range(12))
 
 
@@ -362,7 +362,7 @@ def test_the_recommended_network_was_trained_on_every_fold_and_is_handed_over(se
 
 
 def test_trainings_that_fail_in_the_race_are_not_asked_for_again():
-    planted = Planted(in_memory(), 9, race=3.0, fails=lambda place: place.fold != fold_in_turn(place.slot, 1, FOLDS))
+    planted = Planted(in_memory(), 9, race=3.0, fails=lambda place: place.fold != place.slot % FOLDS)
     planted.fill()
     planted.run(most=400)
     assert len(planted.places) < 400 and len(planted.places) == len(set(planted.places))

@@ -100,10 +100,11 @@ class Validation:
 
     def logits(self, network: nn.Sequential, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Returns a network's logits (n, 7) on the given images of each split."""
-        return {
-            domain: predict(network, self.cut, source, images[domain], self.task.runtime)
-            for domain, source in self.sources.items()
-        }
+        return {domain: self.logits_of(network, domain, chosen) for domain, chosen in images.items()}
+
+    def logits_of(self, network: nn.Sequential, domain: str, images: np.ndarray) -> np.ndarray:
+        """Returns a network's logits (n, 7) on some images of one domain, given by their numbers in the split."""
+        return predict(network, self.cut, self.sources[domain], images, self.task.runtime)
 
 
 def baseline_logits(task: AdaptationTask) -> dict[str, np.ndarray]:

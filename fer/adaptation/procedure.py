@@ -4,8 +4,10 @@ An adaptation freezes layers, draws its whole schedule of samples beforehand fro
 features of exactly these samples are in the feature cache, and then trains the remaining layers on them.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from torch import nn
 
@@ -53,14 +55,8 @@ def adapt(
     draws = Draws(task, config, seed, feature_cut(task, config), plan.equal_epochs)
     run = AdaptationRun(draws, Scorer(draws, plan), plan, on_rung)
 
-    # Its checkpoints are deleted where no process will resume it; after any other error they stay for one that does.
-    try:
-        adapted = _train_and_evaluate(run)
-    except Diverged:
-        run.delete_checkpoints()
-        raise
-    run.delete_checkpoints()
-    return adapted
+    with deleting_checkpoints(run):
+        return _train_and_evaluate(run)
 
 
 def average_adapted(
@@ -87,16 +83,38 @@ def average_adapted(
     return Adapted(network, [], evaluation.measures, False, interpolated, evaluation.confusion, evaluation.logits)
 
 
-def _train_and_evaluate(run: AdaptationRun) -> Adapted:
-    """Trains all members of an adaptation and evaluates what comes out."""
-    config = run.draws.config
+@contextlib.contextmanager
+def deleting_checkpoints(run: AdaptationRun) -> Iterator[None]:
+    """Deletes an adaptation's checkpoints at its end, or where it diverged: no process will resume it.
 
-    # Training.
+    After any other error they stay for one that does.
+    """
+    try:
+        yield
+    except Diverged:
+        run.delete_checkpoints()
+        raise
+    run.delete_checkpoints()
+
+
+def make_network(run: AdaptationRun) -> nn.Sequential:
+    """Trains all members of an adaptation and returns the network that comes of them.
+
+    Raises:
+        Diverged: See `fer.adaptation.member.train_member`.
+    """
+    config = run.draws.config
     if config.trains:
         networks = [train_member(run, number) for number in range(config.members)]
     else:
         networks = [start_network(run.draws, run.draws.seed)]
-    network = run.scorer.make_result(networks)
+    return run.scorer.make_result(networks)
+
+
+def _train_and_evaluate(run: AdaptationRun) -> Adapted:
+    """Trains all members of an adaptation and evaluates what comes out."""
+    config = run.draws.config
+    network = make_network(run)
 
     # Evaluation of the end.
     evaluation = _evaluate_end(run, network)
@@ -108,7 +126,10 @@ def _train_and_evaluate(run: AdaptationRun) -> Adapted:
     # Evaluation of interpolated networks.
     interpolated: list[Interpolated] = []
     if config.trains and not run.stopped:
-        interpolated = _evaluate_interpolated(run, network, measures)
+        scorer = run.scorer
+        interpolated = evaluate_interpolated(
+            run.plan, measures, scorer.optimistic_estimate, partial(scorer.evaluate_interpolated, network)
+        )
 
     curve = [without_interpolation(row) for row in run.curve]
     return Adapted(network, curve, measures, run.stopped, interpolated, evaluation.confusion, evaluation.logits)
@@ -127,18 +148,26 @@ def _evaluate_end(run: AdaptationRun, network: nn.Sequential) -> Evaluation:
     return run.evaluation
 
 
-def _evaluate_interpolated(
-    run: AdaptationRun, network: nn.Sequential, measures: dict[str, float]
+def evaluate_interpolated(
+    plan: EvaluationPlan,
+    measures: dict[str, float],
+    estimate: Callable[[dict[str, float], float, float], dict[str, float]],
+    evaluate: Callable[[float, float], Interpolated],
 ) -> list[Interpolated]:
-    """Evaluates the interpolation points that the plan asks for."""
-    scorer = run.scorer
-    would_join_front = run.plan.would_join_front
+    """Evaluates the interpolation points that a plan asks for.
+
+    Args:
+        plan: Has the points, and says which of them may be left out.
+        measures: Of the adapted network.
+        estimate: From these, alpha and slope to accuracies that would be unusually good (`Scorer.optimistic_estimate`).
+        evaluate: From alpha and slope to the network with its measures.
+    """
     interpolated: list[Interpolated] = []
-    for alpha, slope in run.plan.interpolation_points:
-        if would_join_front is not None and len(interpolated) < 2:
+    for alpha, slope in plan.interpolation_points:
+        if plan.would_join_front is not None and len(interpolated) < 2:
             # Of the first point there is an estimate, until it is evaluated.
-            first = interpolated[0].measures if interpolated else scorer.optimistic_estimate(measures, alpha, slope)
-            if not would_join_front([measures, first]):
+            first = interpolated[0].measures if interpolated else estimate(measures, alpha, slope)
+            if not plan.would_join_front([measures, first]):
                 break
-        interpolated.append(scorer.evaluate_interpolated(network, alpha, slope))
+        interpolated.append(evaluate(alpha, slope))
     return interpolated

@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from torch import nn
 
+from fer.adaptation.cross_validation import adapt_on_folds
 from fer.adaptation.plan import Adapted, EvaluationPlan, Interpolated
 from fer.adaptation.procedure import adapt, average_adapted
 from fer.config import AdaptationConfig
@@ -93,7 +94,8 @@ def hand_over(
 
     number = attributes.recipe_of
     assert number is not None, "a network that is handed over has a recipe"
-    averaged = len(parts) if config.init == "baseline" else 1
+    folds_of_parts = [len(context.plan.folds_at(place_of(part).fold)) for part in parts]
+    averaged = sum(folds_of_parts) if config.init == "baseline" else 1
     header = {"strategy": strategy, "trial": str(number), "averaged": str(averaged)}
     accuracies = {}
     for network in _networks_of(adapted):
@@ -120,7 +122,11 @@ def _open_part(part: FrozenTrial, context: TrialContext, config: AdaptationConfi
     except InputError:
         place = place_of(part)
         seed = seed_of_repeat(study_seed, place.repeat)
-        return adapt(context.task_of(place.fold), config, seed, plan=EvaluationPlan(rungs=(1.0,))).network
+        tasks = context.tasks_at(place.fold)
+        plan = EvaluationPlan(rungs=(1.0,))
+        if len(tasks) > 1:
+            return adapt_on_folds(tasks, config, seed, plan).network
+        return adapt(tasks[0], config, seed, plan=plan).network
 
 
 def seed_of_repeat(seed: int, repeat: int) -> int:

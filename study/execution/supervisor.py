@@ -219,7 +219,7 @@ class _Supervisor:
         given_back = requeue_expired(self.study, self.leases)
         self.crashes_in_a_row += max(0, crashed - given_back)
         if not self.end_reason:
-            fill_slots(self.study, self.options.wanted, self.options.space, self.base, folds=self.plan.folds)
+            fill_slots(self.study, self.options.wanted, self.options.space, self.base, (), self.plan.first_fold)
 
     def note_progress(self, trials: list[FrozenTrial]) -> None:
         """Shows which trials have ended; a trial that ended since the last step proves that workers can work."""

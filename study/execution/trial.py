@@ -3,13 +3,14 @@
 import contextlib
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from fer.adaptation.evaluation import validation_labels
+from fer.adaptation.cross_validation import adapt_on_folds, labels_of_folds
 from fer.adaptation.plan import RUNGS, Adapted, EvaluationPlan, Prospect
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
@@ -111,7 +112,8 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
     seed = seed_of_repeat(first_seed, place.repeat)
     key = f"{seed} {fingerprint(config)}"
     if context.plan.folds > 1:
-        key = f"{key} fold {place.fold}"
+        folds = context.plan.folds_at(place.fold)
+        key = f"{key} fold {' '.join(map(str, folds))}"
     write_attributes(trial, strategy=strategy, config=to_flat(config), key=key, seed=seed)
 
     # Networks that are handed over are averaged and saved; no image of the target is left that could judge them.
@@ -126,8 +128,8 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
         return copy_outcome(duplicate)
 
     # The training, and what it measured of the adapted network and of the interpolated ones.
-    task = context.task_of(place.fold)
-    adapted = train_to_rungs(trial, context, task, config, seed)
+    tasks = context.tasks_at(place.fold)
+    adapted = train_to_rungs(trial, context, tasks, config, seed)
     measures = adapted.measures | interpolation_objectives(adapted)
     if adapted.stopped:
         reason = f"dominated after epoch {adapted.curve[-1]['epoch']:g}"
@@ -137,7 +139,7 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
         save_baseline(trial, context)
     elif may_be_handed_over(trial, context, adapted):
         save_part(trial, context, adapted.network)
-    answers = answers_by_network(adapted, task)
+    answers = answers_by_network(adapted, labels_of_folds(tasks))
     return TrialOutcome(TrialState.COMPLETE, measures, adapted.curve, adapted.confusion, answers)
 
 
@@ -177,9 +179,11 @@ def copy_outcome(duplicate: FrozenTrial) -> TrialOutcome:
 
 
 def train_to_rungs(
-    trial: optuna.Trial, context: TrialContext, task: AdaptationTask, config: AdaptationConfig, seed: int
+    trial: optuna.Trial, context: TrialContext, tasks: Sequence[AdaptationTask], config: AdaptationConfig, seed: int
 ) -> Adapted:
-    """Trains and evaluates a trial's network; a trial of the search may stop at half of its budget.
+    """Trains and evaluates a trial's network; a trial of the search on one fold may stop at half of its budget.
+
+    A trial on every fold does not: its trainings are short, and half of one tells little of all.
 
     Evaluating a network costs as much as a small training. So on the first of several rungs no interpolated network is
     evaluated, and on the highest, as in a race, all are; elsewhere one where an optimistic estimate puts it on the
@@ -198,7 +202,9 @@ def train_to_rungs(
     def on_rung(share: float, row: dict[str, float], prospects: Iterable[Prospect]) -> bool:
         return report_rung(trial, context, share, row, prospects)
 
-    return adapt(task, config, seed, on_rung, plan)
+    if len(tasks) > 1:
+        return adapt_on_folds(tasks, config, seed, plan)
+    return adapt(tasks[0], config, seed, on_rung, plan)
 
 
 def report_rung(
@@ -270,9 +276,13 @@ def interpolation_objectives(adapted: Adapted) -> dict[str, float]:
     return objectives
 
 
-def answers_by_network(adapted: Adapted, task: AdaptationTask) -> dict[str, dict[str, str]]:
-    """Returns for each of a trial's networks, by interpolation point, on which validation images it is right."""
-    labels = validation_labels(task)
+def answers_by_network(adapted: Adapted, labels: Mapping[str, np.ndarray]) -> dict[str, dict[str, str]]:
+    """Returns for each of a trial's networks, by interpolation point, on which validation images it is right.
+
+    Args:
+        adapted: The networks' logits.
+        labels: By domain, those of the same images in the same order.
+    """
     answers = {interpolation_name(1.0, 0.0): pack_network(adapted.logits, labels)}
     for step in adapted.interpolated:
         answers[interpolation_name(step.alpha, step.slope)] = pack_network(step.logits, labels)

@@ -44,11 +44,12 @@ class TrialContext:
     plan: SearchPlan = field(default_factory=SearchPlan)
     shares_device: bool = False
 
-    def task_of(self, fold: int) -> AdaptationTask:
-        """Returns the adaptation task in which a fold of the target validates."""
+    def tasks_at(self, fold: int) -> list[AdaptationTask]:
+        """Returns the adaptation tasks of a place's fold: that in which it validates, or one for each fold."""
         if self.plan.folds == 1:
-            return self.task
-        return replace(self.task, target=self.task.target.divided(fold, self.plan.folds, self.seed))
+            return [self.task]
+        divided = [self.task.target.divided(each, self.plan.folds, self.seed) for each in self.plan.folds_at(fold)]
+        return [replace(self.task, target=target) for target in divided]
 
     @property
     def task_of_all_images(self) -> AdaptationTask:

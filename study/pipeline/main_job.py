@@ -145,7 +145,7 @@ def search_and_export(running: RunningStudy) -> None:
     study.set_user_attr(RACE_ENDED, None)
     study.set_user_attr(ENDED, end_reason or None)  # a study that a shorter patience or time limit ended goes on
     if not end_reason:
-        unfinished = fill_slots(study, options.wanted, options.space, base, priors, plan.folds)
+        unfinished = fill_slots(study, options.wanted, options.space, base, priors, plan.first_fold)
 
     # A study with all its trials and exports needs no more than a summary.
     due = find_due(study, trials_of(study), plan)

@@ -20,7 +20,7 @@ from study.machine import hardware, required_device, versions
 from study.options import StudyOptions
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
-from study.search_options import DEFAULT_RACE, DEFAULT_RUNGS
+from study.search_options import ALL_FOLDS, DEFAULT_RACE, DEFAULT_RUNGS, FEWEST_IMAGES, FEWEST_PEOPLE, ONE_FOLD
 from study.stored_values import encodable
 
 SOURCE_SEED = 0
@@ -52,13 +52,29 @@ def course_of_new_study(options: StudyOptions, target: Dataset) -> dict[str, Any
     """Returns the options of a new study's course, with what follows from its target where the user says nothing."""
     # Preset tiny is to be quick, and the paper's grid is trained as it is.
     is_plain = options.preset == "tiny" or options.space == "paper"
-    course = {
+    course: dict[str, Any] = {
         "rungs": 1 if is_plain else DEFAULT_RUNGS,
         "race": 0.0 if is_plain else DEFAULT_RACE,
         "folds": 1 if is_plain else usual_folds(target, options.seed),
     }
     asked = {name: getattr(options, name) for name in course if getattr(options, name) is not None}
-    return course | asked
+    course |= asked
+    if options.folds_per_trial is None:
+        needs_all = not is_plain and tells_little(target, course["folds"])
+        course["folds_per_trial"] = ALL_FOLDS if needs_all else ONE_FOLD
+    return course
+
+
+def tells_little(target: Dataset, folds: int) -> bool:
+    """Returns whether one fold of a target has too few people or images to judge a trial alone.
+
+    Args:
+        target: Its training and validation images are divided.
+        folds: Their number.
+    """
+    pool = target.pool()
+    people = len(np.unique(pool.subjects)) if pool.subjects.min() >= 0 else len(pool)
+    return people < FEWEST_PEOPLE * folds or len(pool) < FEWEST_IMAGES * folds
 
 
 def usual_folds(target: Dataset, seed: int) -> int:

@@ -160,8 +160,9 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
 def _check_same_options(earlier: StudyRecord, options: StudyOptions) -> None:
     """Raises InputError where options that make a study what it is have changed."""
     before = identity_options(StudyOptions.from_json(earlier.options))
-    if options.folds is None:
-        options = dataclasses.replace(options, folds=before["folds"])
+    for name in ("folds", "folds_per_trial"):
+        if getattr(options, name) is None:
+            options = dataclasses.replace(options, **{name: before[name]})
     changed = _list_changes(before, identity_options(options))
     if changed:
         raise InputError(

@@ -14,7 +14,7 @@ not matter: of the trials of a place that are not lost, the one with the lowest 
 another gives it up at once. When the later one is claimed the earlier is there to be seen, so a place counts once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count, islice
 from typing import NamedTuple
 
@@ -47,6 +47,8 @@ them: of each the number of the trial that made it, alpha and slope."""
 
 HANDED_OVER = -1
 """Stands in a place for a fold, where a network is trained on all of the target's images, to be handed over."""
+EVERY_FOLD = -2
+"""Stands in a place for a fold, where a configuration is trained once on each of them, and judged by all together."""
 
 
 PARTS = "models/parts"
@@ -59,7 +61,8 @@ class Place(NamedTuple):
     Attributes:
         slot: The number of its configuration, from 0.
         rung: The rung whose budget it has, from 1.
-        fold: The fold of the target that it validates on, from 0; HANDED_OVER where no fold is held out.
+        fold: The fold of the target that it validates on, from 0; EVERY_FOLD where it is trained on each of them,
+            HANDED_OVER where no fold is held out.
         repeat: How many trainings of the configuration came before on the same rung and fold.
     """
 
@@ -98,11 +101,6 @@ def place_of(trial: FrozenTrial | optuna.Trial) -> Place:
     return Place(slot_of(trial), rung_of(trial), fold, repeat)
 
 
-def fold_in_turn(slot: int, rung: int, folds: int) -> int:
-    """Returns the fold on which a configuration is trained first on a rung; each rung has the next fold."""
-    return (slot + rung - 1) % folds
-
-
 def is_of_search(trial: FrozenTrial | optuna.Trial) -> bool:
     """Returns whether a trial is the first training of a configuration on a rung, neither a race's nor handed over."""
     attributes = TrialAttributes.of(trial)
@@ -134,7 +132,7 @@ def fill_slots(
     space: str,
     base: AdaptationConfig,
     priors: Sequence[InitialTrial] = (),
-    folds: int = 1,
+    fold_of_slot: Callable[[int], int] = lambda slot: 0,
 ) -> int:
     """Fills slots or withdraws waiting trials, so that finished, running and waiting configurations make `total`.
 
@@ -147,7 +145,7 @@ def fill_slots(
         base: The hyperparameters that the space leaves alone.
         priors: The user's own initial trials (`study.tuning.initial_trials`). Each is enqueued once, before what the
             space itself has next, and takes the place of a free trial that waits.
-        folds: The number of folds, on which configurations are trained in turn.
+        fold_of_slot: Returns the fold of a slot's first training (`study.tuning.plan.SearchPlan.first_fold`).
 
     Returns:
         The number of configurations that are still to end their first trial.
@@ -167,7 +165,7 @@ def fill_slots(
         yields_to_prior = bool(new_priors) and (last_trial is None or is_free(last_trial))
         if yields_to_prior:
             prior = new_priors.pop(0)
-            prior.enqueue(study, slot, fold_in_turn(slot, 1, folds))
+            prior.enqueue(study, slot, fold_of_slot(slot))
             prior_origins[slot] = prior.prior
         elif last_trial is not None:
             _copy(study, last_trial)
@@ -175,7 +173,7 @@ def fill_slots(
             # The space counts its own trials alone, without the priors.
             priors_before = sum(prior_slot < slot for prior_slot in prior_origins)
             initial_trial = SPACES[space].initial_trial(base, slot - priors_before)
-            initial_trial.enqueue(study, slot, fold_in_turn(slot, 1, folds))
+            initial_trial.enqueue(study, slot, fold_of_slot(slot))
 
     # Where more slots are held than wanted, withdraw waiting trials: free ones first, of these the latest first.
     surplus = max(0, len(owners) - total)

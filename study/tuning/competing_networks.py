@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from study.storage.slots import Place, place_of, place_owners
+from study.storage.slots import place_of, place_owners
 from study.trial_attributes import TrialAttributes
 from study.trials import parse_interpolation_name
 from study.tuning.answers import Comparison, Evaluation
@@ -92,7 +92,7 @@ def find_competition(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Competi
         before = len(networks)
         by_point: dict[tuple[float, float], list[_Answers]] = {}
         for trial in of_recipe:
-            for answers in _read_answers(trial, plan.images):
+            for answers in _read_answers(trial, plan, plan.images):
                 by_point.setdefault(answers.point, []).append(answers)
         for (alpha, slope), answers_of_point in by_point.items():
             source = np.mean([answers.source_right.mean() for answers in answers_of_point])
@@ -138,32 +138,40 @@ def _competing(owners: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 
 @dataclass(frozen=True)
 class _Answers:
-    """The answers of one network of a trial."""
+    """The answers of one network of a trial, on one fold."""
 
     point: tuple[float, float]
-    place: Place
+    fold: int
+    repeat: int
     target_right: np.ndarray
     source_right: np.ndarray
 
     def as_evaluation(self, network: int) -> Evaluation:
         """Returns them as those of a network by its index."""
-        return Evaluation(network, self.place.fold, self.place.repeat, self.target_right, self.source_right)
+        return Evaluation(network, self.fold, self.repeat, self.target_right, self.source_right)
 
 
-def _read_answers(trial: FrozenTrial, images: ValidationImages) -> list[_Answers]:
-    """Returns the answers of each of a trial's networks; what cannot be read is left out."""
+def _read_answers(trial: FrozenTrial, plan: SearchPlan, images: ValidationImages) -> list[_Answers]:
+    """Returns the answers of each of a trial's networks, fold by fold; what cannot be read is left out.
+
+    A trial on every fold stores its answers one fold after the other. Those on the source are of the average of its
+    networks, the same for each fold.
+    """
     place = place_of(trial)
-    of_fold = len(images.target.images_of(place.fold))
+    folds = plan.folds_at(place.fold)
+    sizes = [len(images.target.images_of(fold)) for fold in folds]
     read = []
     for name, packed in (TrialAttributes.of(trial).answers or {}).items():
         try:
             point = parse_interpolation_name(name)
-            target_right = unpack_answers(packed["target"], of_fold)
+            target_right = unpack_answers(packed["target"], sum(sizes))
             source_right = unpack_answers(packed["source"], len(images.source.labels))
         except (KeyError, ValueError):
             continue
-        if of_fold:
-            read.append(_Answers(point, place, target_right, source_right))
+        of_folds = np.split(target_right, np.cumsum(sizes)[:-1])
+        for fold, of_fold in zip(folds, of_folds, strict=True):
+            if len(of_fold):
+                read.append(_Answers(point, fold, place.repeat, of_fold, source_right))
     return read
 
 

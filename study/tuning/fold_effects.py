@@ -43,7 +43,7 @@ def target_effects(trials: Sequence[FrozenTrial], plan: SearchPlan) -> dict[int,
     """
     if plan.folds == 1:
         return {trial.number: 0.0 for trial in trials}
-    telling = [trial for trial in trials if trial.state == TrialState.COMPLETE and is_of_search(trial)]
+    telling = [trial for trial in trials if _tells_of_fold(trial, plan)]
     effects: dict[int, np.ndarray] = {}
     of_trials = {}
     for trial in trials:
@@ -55,15 +55,21 @@ def target_effects(trials: Sequence[FrozenTrial], plan: SearchPlan) -> dict[int,
     return of_trials
 
 
+def _tells_of_fold(trial: FrozenTrial, plan: SearchPlan) -> bool:
+    """Returns whether a trial of the search finished that validates on a single fold."""
+    is_on_one = 0 <= place_of(trial).fold < plan.folds
+    return is_on_one and trial.state == TrialState.COMPLETE and is_of_search(trial)
+
+
 def _effects_of_folds(trials: Sequence[FrozenTrial], plan: SearchPlan) -> np.ndarray:
     """Returns what each fold adds to target accuracies on one rung, (folds,).
 
     Args:
-        trials: Finished trials of the rung, whose adapted networks tell.
+        trials: Finished trials of the rung, each on a single fold, whose adapted networks tell.
         plan: Has the baseline's accuracy on each fold.
     """
     of_baseline = np.asarray(plan.baseline_of_folds)
-    folds = np.array([min(place_of(trial).fold, plan.folds - 1) for trial in trials], int)
+    folds = np.array([place_of(trial).fold for trial in trials], int)
     gains = np.array([trial.values[1] for trial in trials]) - of_baseline[folds]
 
     # Each fold's mean gain against that of all trials.

@@ -13,14 +13,14 @@ given up, as the second trial of any place is (`study.storage.slots`).
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from study.presets import budget_factor
-from study.storage.slots import HANDED_OVER, Place, is_of_search, place_of, place_owners
+from study.storage.slots import EVERY_FOLD, HANDED_OVER, Place, is_of_search, place_of, place_owners
 from study.trial_attributes import TrialAttributes
 from study.tuning.competing_networks import Recipe
 from study.tuning.plan import SearchPlan
@@ -116,7 +116,7 @@ def find_race_trainings(
     spent = _cost_of(trial for trial in live if TrialAttributes.of(trial).race is not None)
 
     # Whoever holds a place has been asked for, whether it runs, gave no answers, or gave answers that do not compete.
-    jobs = [job for trial in live if (job := _as_job(trial, verdict)) is not None]
+    jobs = [job for trial in live for job in _as_jobs(trial, verdict, plan)]
     trainings: list[DueTraining] = []
     while len(trainings) < most:
         # What is left of the share may still pay for a cheaper training than the one that decides most.
@@ -127,9 +127,10 @@ def find_race_trainings(
         if job is None or not job.value:
             break
         spent += costs[job.training]
-        jobs.append(job)
         recipe = competition.recipes[job.training]
-        place = Place(recipe.slot, recipe.rung, job.fold, job.seed)
+        fold = EVERY_FOLD if plan.every_fold else job.fold
+        place = Place(recipe.slot, recipe.rung, fold, job.seed)
+        jobs += [replace(job, fold=one_fold) for one_fold in plan.folds_at(fold)]
         course = describe_race(verdict) | {"value": job.value}
         trainings.append(DueTraining(competition.first_trials[job.training], place, {"race": course}))
     return trainings
@@ -162,13 +163,13 @@ def _cost_of(trials: Iterable[FrozenTrial]) -> float:
     return float(sum(budget_factor(place_of(trial).rung) for trial in trials))
 
 
-def _as_job(trial: FrozenTrial, verdict: Verdict) -> Job | None:
-    """Returns a trial as a job of the race; None where its networks do not compete yet."""
+def _as_jobs(trial: FrozenTrial, verdict: Verdict, plan: SearchPlan) -> list[Job]:
+    """Returns a trial as jobs of the race, one for each fold; none where its networks do not compete yet."""
     place = place_of(trial)
     for index, recipe in enumerate(verdict.competition.recipes):
-        if recipe == (place.slot, place.rung) and place.fold >= 0:
-            return Job(index, place.fold, place.repeat, (), 0.0)
-    return None
+        if recipe == (place.slot, place.rung):
+            return [Job(index, fold, place.repeat, (), 0.0) for fold in plan.folds_at(place.fold)]
+    return []
 
 
 # What follows the race.
@@ -193,10 +194,14 @@ def find_missing_folds(live: Sequence[FrozenTrial], verdict: Verdict, plan: Sear
     if len(finalists | {recipe}) > MOST_FINALISTS or is_trained_from_scratch(first):
         return []
 
-    held = {place_of(trial) for trial in live}
-    places = [Place(recipe.slot, recipe.rung, fold) for fold in range(plan.folds)]
+    places = [place_of(trial) for trial in live if place_of(trial)[:2] == recipe]
+    held = {fold for place in places for fold in plan.folds_at(place.fold)}
     course = describe_race(verdict) | {FINALIST: 1.0}
-    return [DueTraining(first, place, {"race": course}) for place in places if place not in held]
+    return [
+        DueTraining(first, Place(recipe.slot, recipe.rung, fold), {"race": course})
+        for fold in range(plan.folds)
+        if fold not in held
+    ]
 
 
 def find_trainings_to_hand_over(

@@ -7,6 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from study.record import StudyRecord
+from study.search_options import ALL_FOLDS
+from study.storage.slots import EVERY_FOLD
 from study.stored_values import is_share
 from study.trials import count_rungs, hypervolume_reference
 from study.tuning.stored_answers import ValidationImages
@@ -27,6 +29,8 @@ class SearchPlan:
         min_source: Source accuracy below which no network is an answer.
         reference: Source and target accuracy from which hypervolumes are measured.
         images: The images that networks are judged by; None in a study from before answers were stored.
+        every_fold: Whether each configuration is trained on every fold and judged by all their answers; where not, by
+            one fold, in turn.
     """
 
     rungs: int = 1
@@ -35,6 +39,7 @@ class SearchPlan:
     min_source: float = 0.0
     reference: tuple[float, float] = (0.0, 0.0)
     images: ValidationImages | None = None
+    every_fold: bool = False
 
     @classmethod
     def of(cls, record: StudyRecord) -> "SearchPlan":
@@ -42,6 +47,7 @@ class SearchPlan:
         min_retention = record.options.get("min_retention")
         source_accuracy = record.baseline.source_val
         race_share = record.options.get("race")
+        images = ValidationImages.from_json(record.baseline.answers)
         least = min_retention if is_share(min_retention) else 0.0
         keep = record.options.get("keep")
         keep = keep if is_share(keep) else KEEP
@@ -51,13 +57,31 @@ class SearchPlan:
             keep=max(keep, least),
             min_source=least * source_accuracy if source_accuracy else 0.0,
             reference=hypervolume_reference(record),
-            images=ValidationImages.from_json(record.baseline.answers),
+            images=images,
+            every_fold=images is not None and images.folds > 1 and record.options.get("folds_per_trial") == ALL_FOLDS,
         )
 
     @property
     def folds(self) -> int:
         """The number of the target's folds; one where the target's own validation split is the only one."""
         return self.images.folds if self.images else 1
+
+    def first_fold(self, slot: int, rung: int = 1) -> int:
+        """Returns the fold of a configuration's first training on a rung: where folds take turns, each rung's is the
+        next one."""
+        if self.every_fold:
+            return EVERY_FOLD
+        return (slot + rung - 1) % self.folds
+
+    def folds_at(self, fold: int) -> range:
+        """Returns the folds on which a training at a place validates, given the place's fold."""
+        if fold == EVERY_FOLD:
+            return range(self.folds)
+        return range(fold, fold + 1) if fold >= 0 else range(0)
+
+    def baseline_at(self, fold: int) -> float:
+        """Returns the baseline's target accuracy on the images by which a training at a place is judged."""
+        return self.baseline_of_folds[fold] if 0 <= fold < self.folds else self.baseline_target
 
     @property
     def baseline_of_folds(self) -> Sequence[float]:

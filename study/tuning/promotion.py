@@ -9,8 +9,9 @@ by the non-domination rank of their networks and then by crowding distance (MO-A
 2106.12639), so they are promoted along the whole front. By one number, the target accuracy for instance, those would be
 promoted that forget most; and a small budget flatters what hardly learns, because it hardly forgets.
 
-On a target with folds each rung validates on another one; accuracies are compared without what the folds add to them
-(`study.tuning.fold_effects`), and in whole points from the baseline's (`study.tuning.whole_points`).
+Where folds of the target take turns, each rung validates on another one, and accuracies are compared without what the
+folds add to them (`study.tuning.fold_effects`). Where one fold has too few images or people to tell anything, each rung
+trains on all of them. Accuracies are compared in whole points from the baseline's (`study.tuning.whole_points`).
 
 Named strategies are promoted before all others once a rung has places enough for them. One fold of a small target
 decides little, and what it puts last may be what is known to work.
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
-from study.storage.slots import Place, fold_in_turn, is_of_search, place_owners, rung_of, slot_of
+from study.storage.slots import Place, is_of_search, place_owners, rung_of, slot_of
 from study.trial_attributes import TrialAttributes
 from study.tuning.early_stopping import trial_positions
 from study.tuning.plan import SearchPlan
@@ -77,7 +78,7 @@ def find_promotions(trials: Sequence[FrozenTrial], plan: SearchPlan) -> list[Pro
         candidates = [trial for trial in ordered if slot_of(trial) not in promoted]
         for trial in candidates[:left]:
             slot = slot_of(trial)
-            promotions.append(Promotion(trial, Place(slot, rung, fold_in_turn(slot, rung, plan.folds))))
+            promotions.append(Promotion(trial, Place(slot, rung, plan.first_fold(slot, rung))))
     return promotions
 
 

@@ -46,8 +46,7 @@ def vectors_in_whole_points(trials: Sequence[FrozenTrial], plan: SearchPlan) -> 
     compared = {}
     for trial in trials:
         effect = effects[trial.number]
-        fold = min(max(place_of(trial).fold, 0), plan.folds - 1)
-        of_baseline = plan.baseline_of_folds[fold] - effect
+        of_baseline = plan.baseline_at(place_of(trial).fold) - effect
         of_networks = [[source, target - effect] for source, target in objective_vectors(trial)]
         compared[trial.number] = [in_whole_points(vector, plan, of_baseline) for vector in of_networks]
     return compared
