@@ -163,6 +163,12 @@ RE on JAFFE; on CK+48 RE was best with 64 (docs/experiments.md).
 """
 
 
+FEWEST_PASSES = 2
+"""Of a budget over the target's training images."""
+FEWEST_PASSES_OF_FOLDS = 3
+"""The same where a trial is trained on every fold of a target, which then has few images."""
+
+
 def budget_epochs(options: Mapping[str, Any], target_images: int) -> float:
     """Returns the budget of every adaptation of a study, in passes over the target's training set.
 
@@ -176,9 +182,10 @@ def budget_epochs(options: Mapping[str, Any], target_images: int) -> float:
     if options["epochs"]:
         return float(options["epochs"])
     # What is trained on every fold has the budget of one training divided among them.
-    trainings = options["folds"] if options.get("folds_per_trial") == ALL_FOLDS else 1
+    is_on_every_fold = options.get("folds_per_trial") == ALL_FOLDS
+    trainings = options["folds"] if is_on_every_fold else 1
     passes = round(PRESETS[options["preset"]].images / target_images / trainings)
-    epochs = float(max(2, passes))
+    epochs = float(max(FEWEST_PASSES_OF_FOLDS if is_on_every_fold else FEWEST_PASSES, passes))
     if options["space"] == "paper":
         epochs = max(epochs, CONVERGED_PASSES)
     return epochs

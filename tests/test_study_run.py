@@ -229,7 +229,7 @@ def test_a_confirmation_opens_the_test_sets_once(finished_study):
 @pytest.mark.slow
 def test_folds_judge_trials_in_turn_each_on_the_images_of_its_own(tmp_path):
     output = study(tmp_path, "--folds", "3", "--trials", "6", "--confirm", "2", "--workers", "2")
-    assert "in each of 3 folds" in output
+    assert "each trial in one of 3 folds" in output
 
     folder = tmp_path / "runs" / f"{NAME}-folds3"
     record = json.loads((folder / "study.json").read_text())

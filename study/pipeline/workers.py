@@ -9,8 +9,9 @@ from study.machine import cores, usual_workers
 from study.options import cache_folder
 from study.pipeline.running_study import RunningStudy
 from study.presets import budget_factor
-from study.record import number
+from study.record import StudyRecord, number
 from study.redaction import hide_secrets
+from study.tuning.plan import SearchPlan
 
 
 def settle_workers(running: RunningStudy) -> RunningStudy:
@@ -65,6 +66,14 @@ def show_calibration(rates: dict[str, float], progress: Progress) -> None:
     progress.say(f"  calibration, images per second of training: {', '.join(parts)}")
 
 
+def _describe_folds(record: StudyRecord) -> str:
+    """Returns on which of the target's folds a trial is trained, with a comma before; nothing where there is one."""
+    plan = SearchPlan.of(record)
+    if plan.folds == 1:
+        return ""
+    return f", each trial in {'all' if plan.every_fold else 'one of'} {plan.folds} folds"
+
+
 def show_study(running: RunningStudy) -> None:
     """Prints what the study works with: network, baseline, budget, places."""
     record = running.record
@@ -87,7 +96,7 @@ def show_study(running: RunningStudy) -> None:
     )
 
     # The budget and the places.
-    folds = f", in each of {options.folds} folds" if options.folds else ""
+    folds = _describe_folds(record)
     passes = record.budget_epochs or float("nan")
     budgets = [f"{passes * budget_factor(rung):g}" for rung in range(1, options.rung_count + 1)]
     whose = "of every trial" if len(budgets) == 1 else "by rung"

@@ -85,8 +85,8 @@ def _baseline_before(record: StudyRecord, plan: SearchPlan, trial: FrozenTrial) 
     """Returns the first point of a trial's curve: the baseline on the images by which the trial was judged."""
     target = record.baseline.target_val
     fold = TrialAttributes.of(trial).fold or 0
-    if plan.images is not None and 0 <= fold < plan.folds:
-        target = number(plan.baseline_of_folds[fold])
+    if plan.images is not None:
+        target = number(plan.baseline_at(fold))
     return {"epoch": 0.0, "source_val": record.baseline.source_val, "target_val": target}
 
 

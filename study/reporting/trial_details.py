@@ -19,6 +19,7 @@ from study.reporting.wording import (
     format_percent,
     format_value,
 )
+from study.storage.slots import EVERY_FOLD
 from study.trial_attributes import TrialAttributes
 from study.trials import counted_trials, finished_trials, model_file
 from study.tuning.plan import SearchPlan
@@ -78,8 +79,8 @@ def _details_by_number(
         trial_details["interpolated"] = interpolated.get(trial_number, [])
         trial_details["expected"] = expected.get(trial_number)
         trial_details["place"] = _describe_place(row, plan, has_rungs)
-        if plan.images is not None and 0 <= row["fold"] < plan.folds:
-            trial_details["baseline_target"] = _round(plan.baseline_of_folds[row["fold"]])
+        if plan.images is not None:
+            trial_details["baseline_target"] = _round(plan.baseline_at(row["fold"]))
         details[str(trial_number)] = trial_details
     return details
 
@@ -120,7 +121,8 @@ def _describe_place(row: Mapping[Any, Any], plan: SearchPlan, has_rungs: bool) -
     if has_rungs:
         words.append(f"rung {row['rung']}")
     if plan.folds > 1:
-        words.append(f"fold {row['fold'] + 1} of {plan.folds}")
+        on_one = f"fold {row['fold'] + 1} of {plan.folds}"
+        words.append(f"all {plan.folds} folds" if row["fold"] == EVERY_FOLD else on_one)
     if row["repeat"]:
         words.append(f"repeat {row['repeat']}")
     if row["race"]:

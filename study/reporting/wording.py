@@ -9,6 +9,7 @@ import pandas as pd
 from fer.errors import printable, shorten
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord, number
+from study.search_options import ALL_FOLDS
 from study.stored_results import Row
 from study.trials import count_rungs
 from study.tuning.stored_answers import ValidationImages
@@ -76,7 +77,8 @@ def folds_sentence(record: StudyRecord) -> str:
     """Returns what is to be said about the method of a study with folds, with a space before; nothing for others."""
     folds = record.options.get("folds")
     if has_stored_answers(record):
-        return _expectations_sentence(folds if isinstance(folds, int) else 1)
+        on_every_fold = record.options.get("folds_per_trial") == ALL_FOLDS
+        return _expectations_sentence(folds if isinstance(folds, int) else 1, on_every_fold)
     if not folds:
         return ""
     # An older study, each of whose trials was trained on every fold.
@@ -89,19 +91,25 @@ def folds_sentence(record: StudyRecord) -> str:
     )
 
 
-def _expectations_sentence(folds: int) -> str:
+def _expectations_sentence(folds: int, on_every_fold: bool) -> str:
     """Returns how a study with answers to each image judges its networks, with a space before.
 
     Args:
         folds: Of the target; 1 where its own validation images judge.
+        on_every_fold: Whether a trial is trained on each of them.
     """
     divided = ""
     if folds > 1:
+        of_trial = "Every trial is one training, which leaves one fold out and is judged by it; the folds take turns."
+        if on_every_fold:
+            of_trial = (
+                f"Every trial is {folds} trainings, each of which leaves one fold out; each image of the target is "
+                "answered by the network that did not see it, and the source's images by the average of the networks."
+            )
         divided = (
             f" The target's training and validation images are divided into {folds} folds, by subject where subjects "
-            "are known. Every trial is one training, which leaves one fold out and is judged by it; the folds take "
-            "turns. A configuration on a rung is one recipe, whatever folds and seeds it was trained on. The "
-            "baseline's accuracy on the target is that on the images of all folds."
+            f"are known. {of_trial} A configuration on a rung is one recipe, whatever folds and seeds it was trained "
+            "on. The baseline's accuracy on the target is that on the images of all folds."
         )
     return (
         f"{divided} Expected accuracies are the baseline's plus the gain that a network showed on the same images, "
