@@ -1,4 +1,7 @@
-"""Folds of a target: each image validates once, unseen by its network; features are shared; folds are averaged."""
+"""Folds of a target: each image validates once, unseen by its network; features are shared; folds are averaged.
+
+An adaptation on every fold is judged by the answers of all its networks together.
+"""
 
 from dataclasses import replace
 
@@ -7,6 +10,8 @@ import pytest
 import torch
 
 from conftest import TINY
+from fer.adaptation.cross_validation import adapt_on_folds, labels_of_folds
+from fer.adaptation.evaluation import predict, validation_labels
 from fer.adaptation.methods import named
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt, average_adapted
@@ -76,6 +81,54 @@ def test_the_average_of_one_network_is_that_network(parts, setting_of_module):
     assert alone.network is adapted[0].network
     one = average([adapted[0].network])
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), adapted[0].network.parameters(), strict=True))
+
+
+def test_on_every_fold_each_image_is_answered_by_the_network_that_did_not_see_it_and_the_source_by_the_average(parts):
+    tasks, adapted = parts
+    together = adapt_on_folds(tasks, CONFIG, 5, PLAN)
+
+    # The networks are those of adaptations on single folds, and so are their answers on the target.
+    states = [each.network.state_dict() for each in adapted]
+    for name, tensor in together.network.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, torch.stack([state[name] for state in states]).mean(0))
+    of_folds = np.concatenate([each.logits["target"] for each in adapted])
+    assert np.array_equal(together.logits["target"], of_folds)
+    half_way = np.concatenate([each.interpolated[0].logits["target"] for each in adapted])
+    assert np.array_equal(together.interpolated[0].logits["target"], half_way)
+
+    # On the source the average answers.
+    source = tasks[0].source.open("validation")
+    images = ImageSource(source, ViewRecipe(), 1, tasks[0].runtime)
+    of_average = predict(together.network, 0, images, np.arange(len(source)), tasks[0].runtime)
+    np.testing.assert_allclose(together.logits["source"], of_average, atol=1e-4)
+
+
+def test_measures_on_every_fold_are_those_of_all_images_together(parts):
+    tasks, adapted = parts
+    together = adapt_on_folds(tasks, CONFIG, 5, PLAN)
+    labels = labels_of_folds(tasks)
+    assert np.array_equal(labels["target"], np.concatenate([validation_labels(task)["target"] for task in tasks]))
+
+    for domain in ("source", "target"):
+        right = together.logits[domain].argmax(1) == labels[domain]
+        assert together.measures[f"{domain}_val"] == pytest.approx(right.mean())
+        assert np.sum(together.confusion[domain]) == len(labels[domain])
+    sizes = np.array([len(each.logits["target"]) for each in adapted])
+    accuracies = np.array([each.measures["target_val"] for each in adapted])
+    assert together.measures["target_val"] == pytest.approx((sizes * accuracies).sum() / sizes.sum())
+
+    # The curve has the mean loss of each epoch, and at its end what all networks reach together.
+    for row, *rows in zip(together.curve, *(each.curve for each in adapted), strict=True):
+        assert row["loss"] == pytest.approx(np.mean([of_fold["loss"] for of_fold in rows]))
+    assert together.curve[-1]["target_val"] == together.measures["target_val"]
+
+
+def test_what_trains_nothing_is_the_baseline_on_every_fold(parts):
+    tasks, _ = parts
+    together = adapt_on_folds(tasks, replace(CONFIG, lr=0.0), 5, PLAN)
+    assert together.interpolated == [] and together.measures["retention"] == 1
+    assert together.measures["target_gain"] == 0 and together.measures["target_drift"] == pytest.approx(0)
 
 
 def test_folds_take_their_features_from_one_bank(setting_of_module, parts):

@@ -37,6 +37,7 @@ from study.storage.backend import load_study, trials_of
 from study.storage.slots import (
     DELETED,
     ENDED,
+    EVERY_FOLD,
     HANDED_OVER,
     RACE_ENDED,
     Place,
@@ -213,6 +214,7 @@ class Planted:
         race: What the race may cost.
         world: With one trial per recipe: slot and rung.
         fails: Whether the training of a place ends without a result.
+        every_fold: Whether each training is on all folds.
     """
 
     def __init__(
@@ -222,10 +224,17 @@ class Planted:
         race: float = 1.0,
         rungs: int = 1,
         fails: Callable[[Place], bool] = lambda place: False,
+        every_fold: bool = False,
     ) -> None:
         self.study, self.trials, self.fails = study, trials, fails
         self.world = World(3, people=20, images=300, trials=trials * rungs, folds=FOLDS)
-        self.plan = SearchPlan(rungs=rungs, race_share=race, reference=(1 / 7, 1 / 7), images=images_of(self.world))
+        self.plan = SearchPlan(
+            rungs=rungs,
+            race_share=race,
+            reference=(1 / 7, 1 / 7),
+            images=images_of(self.world),
+            every_fold=every_fold,
+        )
         self.places: list[Place] = []
 
     def fill(self) -> None:
@@ -246,11 +255,13 @@ class Planted:
         if self.fails(place):
             trial.study.tell(trial, state=TrialState.FAIL)
             return
-        evaluations = self.world.train(place.slot * self.plan.rungs + place.rung - 1, place.fold, place.repeat)
+        of_recipe = place.slot * self.plan.rungs + place.rung - 1
+        trained = [self.world.train(of_recipe, fold, place.repeat) for fold in self.plan.folds_at(place.fold)]
         answers, measures = {}, {}
-        for share, evaluation in zip(self.world.points, evaluations, strict=True):
+        for share, evaluations in zip(self.world.points, zip(*trained, strict=True), strict=True):
             name = interpolation_name(share, 0.0)
-            right = {"source": evaluation.source_right, "target": evaluation.target_right}
+            target = np.concatenate([evaluation.target_right for evaluation in evaluations])
+            right = {"source": evaluations[0].source_right, "target": target}
             answers[name] = {domain: pack_answers(values) for domain, values in right.items()}
             suffix = "" if share == 1 else f"/{name}"
             measures |= {f"{domain}_val{suffix}": float(values.mean()) for domain, values in right.items()}
@@ -359,6 +370,35 @@ def test_the_recommended_network_was_trained_on_every_fold_and_is_handed_over(se
     for trial in searched.handed_over:
         parts = TrialAttributes.of(trial).parts
         assert {place_of(trials_of(searched.study)[part])[:2] for part in parts} == {place_of(trial)[:2]}
+
+
+def test_on_every_fold_a_search_has_one_training_of_each_place_and_its_race_repeats_whole_trainings():
+    planted = Planted(in_memory(), 9, race=1.0, rungs=2, every_fold=True)
+    planted.fill()
+    planted.run(most=400)
+
+    trained = [place for place in planted.places if place.fold != HANDED_OVER]
+    assert {place.fold for place in trained} == {EVERY_FOLD} and len(trained) == len(set(trained))
+    of_search = [place for place in trained if place.repeat == 0]
+    assert Counter(place.rung for place in of_search) == {1: 9, 2: 3}
+    assert planted.raced and all(place.repeat > 0 for place in trained if place not in of_search)
+    assert find_due_trainings(trials_of(planted.study), planted.plan) == []
+
+
+def test_answers_of_a_trial_on_every_fold_compete_as_those_of_each_fold():
+    planted = Planted(in_memory(), 3, race=0.0, every_fold=True)
+    planted.fill()
+    planted.run(most=100)
+    competition = find_competition(trials_of(planted.study), planted.plan)
+
+    recipes = {recipe: index for index, recipe in enumerate(competition.recipes)}
+    for evaluation in competition.comparison.evaluations:
+        network = competition.networks[evaluation.network]
+        wanted = planted.world.train(network.recipe.slot, evaluation.fold)
+        share = planted.world.points.index(network.alpha)
+        assert np.array_equal(evaluation.target_right, wanted[share].target_right)
+    assert len(recipes) == 3
+    assert {evaluation.fold for evaluation in competition.comparison.evaluations} == set(range(FOLDS))
 
 
 def test_trainings_that_fail_in_the_race_are_not_asked_for_again():

@@ -179,3 +179,10 @@ def test_the_papers_strategies_have_the_passes_after_which_they_learn_no_more(im
     assert budget_epochs(options, images) == max(CONVERGED_PASSES, round(1600 / images))
     assert budget_epochs(options | {"space": "card"}, images) == max(2, round(1600 / images))
     assert budget_epochs(options | {"epochs": 3.5}, images) == 3.5
+
+
+@pytest.mark.parametrize("images", [20, 150])
+def test_a_trial_on_every_fold_has_the_budget_of_one_training_divided_among_them(images):
+    options = asdict(StudyOptions("jaffe", preset="laptop", folds=5, folds_per_trial="all"))
+    assert budget_epochs(options, images) == max(3, round(1600 / images / 5))
+    assert budget_epochs(options | {"folds_per_trial": "1"}, images) == max(2, round(1600 / images))
