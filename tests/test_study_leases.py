@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from optuna.trial import TrialState
 
 from fer.config import AdaptationConfig
 from fer.errors import InputError
+from study.execution import worker_loop
 from study.execution.claim import claim_trial
+from study.execution.worker_loop import run_trials, wait_for_others
 from study.storage import leases
 from study.storage.backend import open_storage, trials_of
 from study.storage.leases import (
@@ -209,3 +212,54 @@ def test_of_two_parents_that_start_together_the_last_writer_stays(study, quick, 
 
     with pytest.raises(InputError, match="another"), exclusive_parent(study, lambda text: None):
         pass
+
+
+# --- a worker that finds nothing to do while others are at work
+
+
+@pytest.fixture
+def looking_often(monkeypatch):
+    monkeypatch.setattr(worker_loop, "LOOK_AGAIN", 0.02)
+
+
+def test_a_worker_waits_until_another_trial_ends(study, looking_often):
+    trial = taken_elsewhere(study)
+    began = time.monotonic()
+    threading.Timer(0.3, lambda: trial.study.tell(trial, [0.5, 0.5])).start()
+    assert wait_for_others(study, until=began + 30)
+    assert 0.2 < time.monotonic() - began < 20
+
+
+def test_a_worker_waits_for_nobody_where_no_trial_runs_and_no_longer_than_it_may(study, looking_often):
+    assert not wait_for_others(study, until=time.monotonic() + 30)
+    taken_elsewhere(study)
+    assert not wait_for_others(study, until=time.monotonic() + 0.1)
+
+
+def test_what_another_workers_trial_makes_due_is_done_by_the_one_that_waits(study, looking_often):
+    theirs = taken_elsewhere(study)
+
+    def end_and_enqueue() -> None:
+        study.enqueue_trial({}, user_attrs={"slot": 2})
+        theirs.study.tell(theirs, [0.5, 0.5])
+
+    mine = []
+
+    def run(trial: optuna.Trial) -> None:
+        mine.append(trial.number)
+        trial.study.tell(trial, [0.5, 0.5])
+
+    threading.Timer(0.5, end_and_enqueue).start()
+    options = {"sampler": "random", "seed": 1}
+    assert run_trials(study, options, run, until=time.monotonic() + 30) == 2 and mine == [1, 2]
+
+
+def test_the_trial_of_a_worker_that_died_is_done_by_the_one_that_waits(study, looking_often):
+    dead = claim_trial(study, "random", 1)
+    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead.set_user_attr("worker", identity_of_process() | {"pid": int(process.stdout)})
+
+    options = {"sampler": "random", "seed": 1}
+    finished = run_trials(study, options, lambda trial: trial.study.tell(trial, [0.5, 0.5]), time.monotonic() + 30)
+    assert finished == 2
+    assert sorted(trial.state.name for trial in trials_of(study)) == ["COMPLETE", "COMPLETE", "FAIL"]

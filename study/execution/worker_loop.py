@@ -1,4 +1,7 @@
-"""Claims trials of a running study, one after the other, until none is left."""
+"""Claims trials of a running study, one after the other, until none is left.
+
+While others run trials, more may become due by what comes of them: a worker that finds none waits and looks again.
+"""
 
 import argparse
 import dataclasses
@@ -8,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
 from study.execution.claim import claim_trial, enqueue_due
 from study.machine import DeviceCrowded
 from study.reading_record import required_record
 from study.record import StudyRecord
-from study.storage.backend import load_study
-from study.storage.leases import holding_lease
+from study.storage.backend import load_study, trials_of
+from study.storage.leases import LeaseMonitor, holding_lease, requeue_expired
 from study.storage.retry import SECONDS_TO_RETRY
-from study.storage.slots import give_trial_back, has_waiting_trial
+from study.storage.slots import give_trial_back, has_waiting_trial, is_lost
 from study.tuning.plan import SearchPlan
+
+LOOK_AGAIN = 2.0
+"""Seconds after which a worker that waits for others looks again."""
 
 
 def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None = None) -> int:
@@ -38,8 +45,10 @@ def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None =
     record = StudyRecord.from_json(required_record(study.user_attrs.get("study"), args.study))
     plan = SearchPlan.of(record)
     enqueue_due(study, plan)
-    if not has_waiting_trial(study):
-        return 0
+    while not has_waiting_trial(study):
+        if not wait_for_others(study, args.until):
+            return 0
+        enqueue_due(study, plan)
 
     # Only now, since importing torch takes seconds: whoever finds no trial to run does without.
     from study.execution.trial import run_trial  # noqa: PLC0415
@@ -77,7 +86,9 @@ def run_trials(
     while time.monotonic() < until:
         trial = claim_trial(study, options["sampler"], options["seed"], plan)
         if trial is None:
-            break
+            if not wait_for_others(study, until):
+                break
+            continue
         try:
             with holding_lease(study, trial):
                 run(trial)
@@ -86,3 +97,30 @@ def run_trials(
             raise
         finished += 1
     return finished
+
+
+def wait_for_others(study: optuna.Study, until: float) -> bool:
+    """Waits until a trial of another process ends, or a new one is there, since more may be due then.
+
+    A trial whose worker died is given back after its lease, by whoever sees it first.
+
+    Args:
+        study: The study.
+        until: When to stop, on the monotonic clock.
+
+    Returns:
+        False where no trial runs, so that nothing can become due, or where the time is up.
+    """
+    leases = LeaseMonitor()
+    states = _states_of(study)
+    while TrialState.RUNNING in states.values() and time.monotonic() < until:
+        time.sleep(LOOK_AGAIN)
+        requeue_expired(study, leases)
+        if _states_of(study) != states:
+            return True
+    return False
+
+
+def _states_of(study: optuna.Study) -> dict[int, TrialState]:
+    """Returns the state of each trial that counts, by its number."""
+    return {trial.number: trial.state for trial in trials_of(study) if not is_lost(trial)}
