@@ -151,7 +151,21 @@ class World:
             self.known[training] = self._draw_training(*training)
         return self.known[training]
 
+    def train_on_every_fold(self, trial: int, seed: int = 0) -> list[Evaluation]:
+        """Returns the evaluations of a trial's networks on all folds; the average of the folds answers the source."""
+        margins = [self._draw_margins(trial, fold, seed) for fold in range(self.folds)]
+        of_average = np.mean([source for _, source in margins], 0)
+        return [
+            evaluation
+            for fold, (target, _) in enumerate(margins)
+            for evaluation in self._answer(trial, fold, seed, target, of_average)
+        ]
+
     def _draw_training(self, trial: int, fold: int, seed: int) -> list[Evaluation]:
+        return self._answer(trial, fold, seed, *self._draw_margins(trial, fold, seed))
+
+    def _draw_margins(self, trial: int, fold: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the adapted network's margins on all images of the target and of the source."""
         size = self.noise
         of_trial = np.random.default_rng([self.seed, 1, trial])
         count = len(self.subjects)
@@ -163,12 +177,15 @@ class World:
         source_own += of_training.normal(0, size.source_training)
         source_own += of_training.normal(0, size.seed_image, SOURCE_IMAGES)
 
+        end = self.mean["target"][trial] + self.common + self.adapted + own
+        return end, self.mean["source"][trial] + self.source_common + self.source_adapted + source_own
+
+    def _answer(self, trial: int, fold: int, seed: int, end: np.ndarray, source_end: np.ndarray) -> list[Evaluation]:
+        """Returns the evaluations of networks whose ends have these margins."""
         images = self.fold_of_image == fold
-        end = (self.mean["target"][trial] + self.common + self.adapted + own)[images]
-        source_end = self.mean["source"][trial] + self.source_common + self.source_adapted + source_own
         evaluations = []
         for place, share in enumerate(self.points):
-            right = (1 - share) * self.baseline[images] + share * end > 0
+            right = (1 - share) * self.baseline[images] + share * end[images] > 0
             source_right = (1 - share) * self.source_baseline + share * source_end > 0
             evaluations.append(Evaluation(trial * len(self.points) + place, fold, seed, right, source_right))
         return evaluations
@@ -176,6 +193,11 @@ class World:
     def compare(self, trainings: list[tuple[int, int, int]]) -> Comparison:
         """Returns what is known after trainings of trial, fold and seed."""
         evaluations = [evaluation for training in trainings for evaluation in self.train(*training)]
+        return Comparison(self.target, self.source, self.trial_of, self.kind_of, evaluations)
+
+    def compare_every_fold(self) -> Comparison:
+        """Returns what is known after one training of each trial on every fold."""
+        evaluations = [each for trial in range(self.trials) for each in self.train_on_every_fold(trial)]
         return Comparison(self.target, self.source, self.trial_of, self.kind_of, evaluations)
 
     def one_fold_each(self) -> list[tuple[int, int, int]]:

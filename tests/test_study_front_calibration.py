@@ -18,6 +18,8 @@ from study.tuning.race import Job, choose_next_job
 from study.tuning.recommendation_rule import recommend
 
 REFERENCE = (1 / 7, 1 / 7)
+FEW = ((3, 60), (5, 100), (7, 140), (7, 150), (10, 200))
+"""People and images of targets on which each trial is trained on every fold."""
 SIZES = ((1, 20), (1, 200), (2, 60), (3, 60), (3, 300), (5, 200), (7, 140), (10, 200), (20, 400), (30, 700))
 """People and images."""
 
@@ -39,7 +41,11 @@ class Outcome:
 
 def conclude(world: World, trainings: list[tuple[int, int, int]], draws: int = 500) -> Outcome:
     """Returns what follows from trainings of trial, fold and seed."""
-    comparison = world.compare(trainings)
+    return conclude_from(world, world.compare(trainings), draws)
+
+
+def conclude_from(world: World, comparison: Comparison, draws: int) -> Outcome:
+    """Returns what follows from what is known of a world's networks."""
     expected = expect_accuracies(comparison, draws=draws)
     return Outcome(world, comparison, expected, find_expected_front(expected, REFERENCE))
 
@@ -128,6 +134,29 @@ def test_of_points_said_to_be_on_the_front_with_80_per_cent_75_to_85_are():
     print("all", describe(stated, true, 0.7, 0.9))
     assert is_meant.sum() > 150
     assert 0.75 <= true[is_meant].mean() <= 0.85
+
+
+@pytest.mark.slow
+def test_where_each_trial_is_trained_on_every_fold_probabilities_hold_and_equal_networks_are_not_recommended():
+    worlds = [
+        World(91000 + 100 * place + seed, *sizes, trials=trials)
+        for place, sizes in enumerate(FEW)
+        for seed, trials in enumerate([8] * 12 + [20] * 6 + [40] * 2)
+    ]
+    stated, true = pool(conclude_from(world, world.compare_every_fold(), draws=300) for world in worlds)
+    print(*(describe(stated, true, *edges) for edges in ((0.05, 0.2), (0.2, 0.5), (0.5, 0.7), (0.7, 0.9))))
+    is_meant = (stated >= 0.7) & (stated < 0.9)
+    assert is_meant.sum() > 100
+    assert 0.68 <= true[is_meant].mean() <= 0.9  # 159 networks of 100 worlds: twice its standard error
+
+    recommended = 0
+    for place, sizes in enumerate(FEW):
+        for seed in range(24):
+            world = World(95000 + 100 * place + seed, *sizes, trials=20, equal=True)
+            outcome = conclude_from(world, world.compare_every_fold(), draws=300)
+            recommended += recommend(outcome.comparison, outcome.expected).network is not None
+    print("recommended though equal:", recommended, "of", 24 * len(FEW))
+    assert recommended <= 0.08 * 24 * len(FEW)  # 5 per cent, and twice its standard error
 
 
 def describe(stated: np.ndarray, true: np.ndarray, low: float, high: float) -> str:
