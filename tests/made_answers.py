@@ -156,7 +156,7 @@ class World:
         margins = [self._draw_margins(trial, fold, seed) for fold in range(self.folds)]
         of_average = np.mean([source for _, source in margins], 0)
         return [
-            evaluation
+            replace(evaluation, repeats_source=fold > 0)
             for fold, (target, _) in enumerate(margins)
             for evaluation in self._answer(trial, fold, seed, target, of_average)
         ]

@@ -146,8 +146,8 @@ def test_where_each_trial_is_trained_on_every_fold_probabilities_hold_and_equal_
     stated, true = pool(conclude_from(world, world.compare_every_fold(), draws=300) for world in worlds)
     print(*(describe(stated, true, *edges) for edges in ((0.05, 0.2), (0.2, 0.5), (0.5, 0.7), (0.7, 0.9))))
     is_meant = (stated >= 0.7) & (stated < 0.9)
-    assert is_meant.sum() > 100
-    assert 0.68 <= true[is_meant].mean() <= 0.9  # 159 networks of 100 worlds: twice its standard error
+    assert is_meant.sum() > 80
+    assert 0.72 <= true[is_meant].mean() <= 0.93  # 80 per cent, and twice its standard error
 
     recommended = 0
     for place, sizes in enumerate(FEW):

@@ -59,6 +59,8 @@ class Evaluation:
             training.
         target_right: (images of the fold,) whether it is right, in the order of the target's images.
         source_right: (m,) whether it is right on the source.
+        repeats_source: Whether these answers on the source stand in another evaluation as well: after a training on
+            every fold, which has an evaluation for each, the average of all networks answers the source once.
     """
 
     network: int
@@ -66,6 +68,7 @@ class Evaluation:
     seed: int
     target_right: np.ndarray
     source_right: np.ndarray
+    repeats_source: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,11 @@ class Comparison:
     trials: np.ndarray
     kinds: np.ndarray
     evaluations: Sequence[Evaluation]
+
+    @property
+    def source_evaluations(self) -> list[Evaluation]:
+        """The evaluations that answer the source, each answer once."""
+        return [evaluation for evaluation in self.evaluations if not evaluation.repeats_source]
 
     @property
     def networks(self) -> int:

@@ -145,10 +145,11 @@ class _Answers:
     repeat: int
     target_right: np.ndarray
     source_right: np.ndarray
+    repeats_source: bool
 
     def as_evaluation(self, network: int) -> Evaluation:
         """Returns them as those of a network by its index."""
-        return Evaluation(network, self.fold, self.repeat, self.target_right, self.source_right)
+        return Evaluation(network, self.fold, self.repeat, self.target_right, self.source_right, self.repeats_source)
 
 
 def _read_answers(trial: FrozenTrial, plan: SearchPlan, images: ValidationImages) -> list[_Answers]:
@@ -171,7 +172,8 @@ def _read_answers(trial: FrozenTrial, plan: SearchPlan, images: ValidationImages
         of_folds = np.split(target_right, np.cumsum(sizes)[:-1])
         for fold, of_fold in zip(folds, of_folds, strict=True):
             if len(of_fold):
-                read.append(_Answers(point, fold, place.repeat, of_fold, source_right))
+                repeats_source = fold != folds[0]
+                read.append(_Answers(point, fold, place.repeat, of_fold, source_right, repeats_source))
     return read
 
 

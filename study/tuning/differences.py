@@ -126,8 +126,9 @@ def source_differences(comparison: Comparison) -> Differences:
     """Returns the differences on the source's images, which are the same in all folds."""
     baseline = comparison.source.baseline_right
     folds = int(comparison.target.folds.max(initial=-1)) + 1
-    networks, fold_of, seeds = _indices(comparison.evaluations)
-    raw = [evaluation.source_right.astype(float) - baseline for evaluation in comparison.evaluations]
+    evaluations = comparison.source_evaluations
+    networks, fold_of, seeds = _indices(evaluations)
+    raw = [evaluation.source_right.astype(float) - baseline for evaluation in evaluations]
     units = _units(comparison, networks, raw)
     nothing = np.zeros(folds)
     none = Contrast(0.0, 0.0, 0.0)
