@@ -56,6 +56,22 @@ def test_wrong_use_is_one_line_with_the_value_and_the_mend(line, tmp_path, monke
     assert not list(tmp_path.glob("runs/*/study.json"))
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["--target tfied", "--target tfeid --source nosuch", "--target tfeid --try learning_rate=1",
+     "--target tfeid --try strategy=EWC", "--target tfeid --outer 2 --try lr=9", "--target tfeid --warm-start nosuch"],
+)  # fmt: skip
+def test_a_wrong_name_or_guess_is_told_alone_and_before_any_data_is_read(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FER_DATA", raising=False)
+
+    assert main([*line.split(), "--tracking-uri", "none"]) == 2
+
+    said = capsys.readouterr()
+    assert not said.out and said.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def pretend_baseline(record, progress):
     """Checks the user's file as the baseline's process does, without starting one."""
     if record.options["baseline"]:

@@ -426,8 +426,22 @@ def test_the_next_commands_are_complete_and_hide_passwords():
 
 
 def test_defaults_need_no_words_and_what_was_done_is_not_proposed():
-    commands = dict(list_next_commands("NAME", StudyOptions(target="tfeid"), None, True))
-    assert [shlex.split(line)[1:] for line in commands.values()] == [["-m", "study.report", "NAME"]]
+    commands = dict(list_next_commands("NAME", StudyOptions(target="tfeid"), "models/x.safetensors", True))
+    lines = [shlex.split(line)[1:] for line in commands.values()]
+    assert lines == [
+        ["-m", "study.predict", "runs/NAME/models/x.safetensors", FACE],
+        ["-m", "study.report", "NAME"],
+    ]
+
+
+def test_where_nothing_is_recommended_the_baseline_is_used_or_a_network_chosen_from_the_front():
+    commands = list_next_commands("NAME", OPTIONS, None, False, "/data/my runs/.cache/baselines/b.safetensors")
+    purposes, lines = zip(*commands, strict=True)
+
+    assert shlex.split(lines[0])[2:] == ["study.predict", "/data/my runs/.cache/baselines/b.safetensors", FACE]
+    assert "baseline" in purposes[0]
+    assert "front" in purposes[1] and lines[1] == "/data/my runs/NAME/front.csv"
+    assert "study.confirm" in lines[2]
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200, 10_000])
