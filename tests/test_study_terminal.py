@@ -314,8 +314,23 @@ def test_a_pipe_gets_plain_lines_without_any_escape():
         env={"PATH": "/usr/bin", "PYTHONPATH": f"{ROOT}"} | environment,
     )  # fmt: skip
     assert answer.returncode == 0 and ESCAPE not in answer.stdout + answer.stderr
-    first, last = answer.stdout.splitlines()
+    first, begun, last = answer.stdout.splitlines()
     assert first.startswith("a message") and first.endswith("in plain words") and last == "warning: it has ended"
+    assert begun == "search: 3/10 trainings"
+
+
+def test_the_time_left_of_a_search_says_that_the_report_comes_after_it():
+    phase = made_phase(then="the report")
+    assert "about 24 min left, then the report; 0:00 so far" in describe_phase(phase)
+    phase.expect(4)
+    assert "less than 10 s left, then the report; 0:00 so far" in describe_phase(phase)
+
+
+def test_without_a_terminal_a_search_says_at_once_that_it_begins(capsys):
+    progress = Progress()
+    progress.begin(12, set())
+    with progress:
+        assert capsys.readouterr().out == "search: 12 configurations to try\n"
 
 
 # --- Ctrl-C
@@ -491,7 +506,7 @@ def test_a_whole_study_shows_each_phase_and_its_next_commands_run_as_they_are_pr
 
 RUN = ("--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--trials", "60")
 ANSWERS = {
-    "baseline: looking": "interrupted: the baseline's training stops",
+    "looking for it": "interrupted: the baseline's training stops",
     "workers: ": "interrupted: workers stop",
 }
 """What Ctrl-C is answered, by what is said before a phase begins."""
