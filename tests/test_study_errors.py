@@ -11,6 +11,7 @@ from fer.errors import InputError
 from fer.model.weights import load_network
 from fer.runtime import Runtime
 from study.options import StudyOptions, study_name
+from study.presets import PRESETS
 from study.record import BaselineRecord
 from study.run import main
 
@@ -47,6 +48,7 @@ def test_wrong_use_is_one_line_with_the_value_and_the_mend(line, tmp_path, monke
     monkeypatch.delenv("FER_DATA", raising=False)
     if "--preset tiny" in line:  # far enough to have met the data; the rest of the job is tested elsewhere
         monkeypatch.setattr("study.pipeline.resume.find_or_train_baseline", pretend_baseline)
+        monkeypatch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], synthetic_scale=0.02))
     assert main([*line.split(), "--tracking-uri", "none"]) == 2
 
     err = capsys.readouterr().err

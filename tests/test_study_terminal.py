@@ -1,5 +1,6 @@
 """What a terminal shows: it fits, its estimates add up, Ctrl-C is answered, commands can be copied."""
 
+import copy
 import math
 import os
 import shlex
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 from terminals import COLUMNS, ROWS, DrawnTerminal, TerminalProcess, lines_of
 
-from commands import ROOT, end, start
+from commands import QUICK, ROOT, end, start
 from fer.config import AdaptationConfig, to_flat
 from made_study import STOPPED, made_answered, made_trial
 from study.command_lines import break_command
@@ -396,7 +397,7 @@ def test_a_network_has_one_name(alpha, slope, long, short):
 
 
 def test_a_front_on_80_columns_has_a_line_for_each_network_however_long_the_names_are():
-    info, trials = made_answered()
+    info, trials = copy.deepcopy(made_answered())
     info["target"] |= {"name": "a-folder-of-faces-with-a-very-long-name", "kind": "real"}
     for trial in trials:
         trial.user_attrs["strategy"] = trial.user_attrs["strategy"] + "+" + "LLRD" * 9
@@ -480,7 +481,7 @@ def test_progress_prints_a_command_whole_where_there_is_no_terminal(capsys):
 
 @pytest.mark.slow
 def test_a_whole_study_shows_each_phase_and_its_next_commands_run_as_they_are_printed(tmp_path):
-    words = ["-m", "study.run", "--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--trials", "9"]
+    words = ["-m", "study.run", "--target", "tfeid", *QUICK, "--tracking-uri", "none", "--trials", "9"]
     course = ["--rungs", "2", "--folds", "2", "--race", "0.5", "--confirm", "1", "--out", "my runs"]
     shown = TerminalProcess([*words, *course, "--study", "shown"], {}, tmp_path)
     assert shown.end(300) == 0
@@ -504,7 +505,7 @@ def test_a_whole_study_shows_each_phase_and_its_next_commands_run_as_they_are_pr
             subprocess.run(["sh", "-c", command], check=True, cwd=tmp_path, env=environment)
 
 
-RUN = ("--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--trials", "60")
+RUN = ("--target", "tfeid", *QUICK, "--tracking-uri", "none", "--trials", "60")
 ANSWERS = {
     "looking for it": "interrupted: the baseline's training stops",
     "workers: ": "interrupted: workers stop",
