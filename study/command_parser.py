@@ -5,6 +5,7 @@ Light to import: `--help` must answer at once.
 
 import argparse
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -61,6 +62,7 @@ class Parser(argparse.ArgumentParser):
     Attributes:
         unlisted: Names of values whose options `--help-all` alone shows.
         aliases: Further names of options, which no help lists.
+        words: The command line that is parsed.
 
     Example:
         >>> parser = Parser("python -m study.report", "Exports a study again.", [("STUDY", "all of it")])
@@ -92,6 +94,7 @@ class Parser(argparse.ArgumentParser):
         self.everyday = set(everyday)
         self.unlisted: set[str] = set()
         self.aliases: dict[str, str] = {}
+        self.words: list[str] = []
         self._positionals.title = "arguments"
         self.endings = self.add_argument_group("help")
         self.endings.add_argument("-h", "--help", action="help", help="print this help and end")
@@ -191,6 +194,7 @@ class Parser(argparse.ArgumentParser):
         """
         words = self._spell_anew(sys.argv[1:] if args is None else args)
         self._check_names(words)
+        self.words = words
         try:
             values, unexpected = self.parse_known_args(words, namespace)
         except argparse.ArgumentError as error:
@@ -271,9 +275,26 @@ class Parser(argparse.ArgumentParser):
         actions = [action for group in self._action_groups for action in _visible(group)]
         for action in actions:
             if name in (_name(action), action.dest):
+                # Its value may have been given without its name.
+                stray = self._find_stray_word() if _is_option(action) else None
+                if stray is not None:
+                    question = f"{self.prog} {name} {shlex.quote(stray)}"
+                    return f"{name} is missing before {_quote(stray)}. Did you mean {printable(question)}?"
                 shown = f"{name} {_metavar(action)}" if _is_option(action) else name
                 return f"{shown} is missing: {action.help}; {self.prog} --help shows examples"
         return f"{name} is missing; {self.prog} --help shows how to call it"
+
+    def _find_stray_word(self) -> str | None:
+        """Returns the first word of the command line that is no option and no option's value; None where none is."""
+        required = [action for action in self._actions if action.required]
+        for action in required:
+            action.required = False
+        try:
+            _, unexpected = self.parse_known_args(self.words)
+        finally:
+            for action in required:
+                action.required = True
+        return next((word for word in unexpected if not word.startswith("-")), None)
 
 
 class _HelpAll(argparse.Action):

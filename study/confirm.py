@@ -12,7 +12,7 @@ from study.arguments import integer
 from study.cli import leave, run_command
 from study.command_parser import Parser
 from study.exit_code import ExitCode
-from study.option_parsers import build_joining_parent, check_places
+from study.option_parsers import build_joining_parent, settle_places
 from study.options import SEEDS
 from study.program import program
 
@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         [("STUDY", "five trainings of each, then the test images"), ("STUDY --seeds 3", "quicker")],
         parents=[build_joining_parent()],
     )
-    parser.add_argument("study", metavar="STUDY", help="name of the study")
+    parser.add_argument("study", metavar="STUDY", help="name of the study, or its folder")
     parser.add_argument(
         "--seeds", type=integer, default=SEEDS, metavar="K", help="trainings of each (default: %(default)s)"
     )
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 def check_and_confirm(arguments: list[str] | None) -> int:
     """Checks the command line, then confirms the study; returns the exit code."""
     args = build_parser().parse_args(arguments)
-    check_places(args)
+    settle_places(args)
 
     # Not before: what a confirmation imports would keep --help waiting.
     from study.confirmation.runner import ConfirmationOptions, run_confirmation  # noqa: PLC0415

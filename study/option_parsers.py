@@ -1,7 +1,7 @@
 """The parsers that the options of a study give. Light to import: `--help` must answer at once."""
 
 import argparse
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from fer.errors import InputError, shorten
@@ -11,6 +11,7 @@ from study.declared_options import add_options, declared, options_from_values, r
 from study.options import StudyOptions
 from study.program import program
 from study.strategy_list import format_strategies
+from study.study_path import find_study_folder
 
 DATA_OPTIONS = ("data", "data_kind", "equalise", "keep_duplicates")
 
@@ -159,8 +160,21 @@ def build_joining_parent() -> argparse.ArgumentParser:
     return parser
 
 
-def check_places(args: argparse.Namespace) -> None:
-    """Raises InputError for a name, path or URL of `build_place_parent` that no study can have."""
+def settle_places(args: argparse.Namespace) -> None:
+    """Checks the values of `build_place_parent`; a study that is called by a path gets its name, and --out the folder.
+
+    Args:
+        args: The values of a command line, with the study as the user called it.
+
+    Raises:
+        InputError: No study can have such a name, path or URL, or the path and --out contradict each other.
+    """
+    folder = find_study_folder(args.study)
+    if folder is not None:
+        _check_same_place(args.study, folder, args.out)
+        args.study = folder.name
+        args.out = str(folder.parent)
+
     _check_no_path(args.study)
     check_study_name(args.study)
     check_storage(args.storage)
@@ -168,12 +182,23 @@ def check_places(args: argparse.Namespace) -> None:
     check_path("--data", getattr(args, "data", None))
 
 
+def _check_same_place(study: str, folder: Path, out: str) -> None:
+    """Raises InputError where --out was given and is not the folder that a study's path says."""
+    is_given = out != StudyOptions.out
+    if is_given and Path(out).absolute() != folder.parent.absolute():
+        raise InputError(
+            "a study is called by its path, or by its name and --out",
+            f"{shorten(study, LONGEST_SHOWN)} with --out {shorten(out, LONGEST_SHOWN)}",
+            "Leave --out out.",
+        )
+
+
 def _check_no_path(study: str) -> None:
-    """Raises InputError for the path of a study's folder where its name belongs, as a shell completes it."""
+    """Raises InputError for a path that leads to no study."""
     folder = PurePath(study)
     if folder.name and folder.name != study:
         raise InputError(
-            "a study is called by its name, and the folder that holds it by --out",
-            repr(shorten(study, LONGEST_SHOWN)),
+            "a study is called by its name, with --out for the folder that holds it, or by the path of its own folder",
+            f"{shorten(study, LONGEST_SHOWN)!r}, where no study is",
             f"Give {shorten(folder.name, LONGEST_SHOWN)} --out {shorten(str(folder.parent), LONGEST_SHOWN)}.",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from study.cli import leave, run_command
 from study.command_parser import Parser
 from study.exit_code import ExitCode
-from study.option_parsers import build_place_parent, check_places
+from study.option_parsers import build_place_parent, settle_places
 from study.program import program
 from study.record import StudyRecord
 from study.storage.records import open_study
@@ -18,10 +18,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         program("report"),
         "Writes a study's tables, figures and report again from its storage, also while the study runs.",
-        [("STUDY", "into runs/STUDY"), ("STUDY --out DIR", "into DIR/STUDY")],
+        [("STUDY", "of runs/STUDY"), ("DIR/STUDY", "of another folder")],
         parents=[build_place_parent()],
     )
-    parser.add_argument("study", metavar="STUDY", help="name of the study")
+    parser.add_argument("study", metavar="STUDY", help="name of the study, or its folder")
     return parser
 
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 def export_again(arguments: list[str] | None) -> int:
     """Writes a study's exports again and prints the paper's table where there is one; returns the exit code."""
     args = build_parser().parse_args(arguments)
-    check_places(args)
+    settle_places(args)
 
     # What --help must not load: optuna, pandas, the figures.
     import rich  # noqa: PLC0415

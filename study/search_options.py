@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from study.arguments import check_study_name, decimal, integer
+from study.arguments import decimal, integer
 from study.declared_options import must, option
 from study.presets import MOST_RUNGS
+from study.study_path import check_warm_start
 
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 DEFAULT_RUNGS = 3
@@ -63,8 +64,8 @@ class SearchOptions:
         group="search", flag="--try", metavar="NAME=VALUE,…", repeatable=True, resumable=True,
     )  # fmt: skip
     warm_start: str | None = option(
-        None, "the front of an earlier study comes first (default: none does)", group="search", metavar="STUDY",
-        resumable=True, check=check_study_name,
+        None, "the front of an earlier study comes first: its name, or its folder (default: none does)",
+        group="search", metavar="STUDY", resumable=True, check=check_warm_start,
     )  # fmt: skip
     min_retention: float = option(
         0.0,

@@ -6,7 +6,7 @@ from fer.errors import InputError
 from study.arguments import check_path, check_tracking
 from study.cli import leave, run_command
 from study.command_parser import Parser
-from study.option_parsers import build_place_parent, check_places
+from study.option_parsers import build_place_parent, settle_places
 from study.program import program
 from study.training_options import DEFAULT_TRACKING
 
@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
         [("STUDY", f"into {DEFAULT_TRACKING}"), ("STUDY --models --register NAME", "with its networks")],
         parents=[build_place_parent()],
     )
-    parser.add_argument("study", metavar="STUDY", help="name of the study")
+    parser.add_argument("study", metavar="STUDY", help="name of the study, or its folder")
     parser.add_argument(
         "--tracking-uri", metavar="URI", help=f"MLflow (default: MLFLOW_TRACKING_URI, else {DEFAULT_TRACKING})"
     )
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 def sync(arguments: list[str] | None) -> int:
     """Checks the command line, then adds to MLflow what it lacks of the study; returns the exit code."""
     args = build_parser().parse_args(arguments)
-    check_places(args)
+    settle_places(args)
     check_path("--register", args.register)
     check_tracking(args.tracking_uri)
 

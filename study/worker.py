@@ -21,7 +21,7 @@ from study.machine import (
     is_out_of_memory,
     worker_environment,
 )
-from study.option_parsers import build_joining_parent, check_places
+from study.option_parsers import build_joining_parent, settle_places
 from study.program import program
 from study.redaction import one_line
 
@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         [("--study STUDY --storage URL", "on another machine")],
         parents=[build_joining_parent()],
     )
-    parser.add_argument("--study", required=True, metavar="NAME", help="name of the study")
+    parser.add_argument("--study", required=True, metavar="NAME", help="name of the study, or its folder")
     parser.aliases["--study-name"] = "--study"
     parser.add_argument(
         "--threads", type=integer, default=1, metavar="N", help="of this process (default: %(default)s)"
@@ -95,7 +95,7 @@ def join_study(args: argparse.Namespace) -> int:
 
 def check_arguments(args: argparse.Namespace) -> None:
     """Raises InputError for arguments that no worker can have."""
-    check_places(args)
+    settle_places(args)
     check_threads(args.threads)
     check_device(args.device, gpu_count())
     if args.parent is not None and args.parent != os.getppid():

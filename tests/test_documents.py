@@ -88,7 +88,20 @@ def test_a_wheel_runs_outside_the_checkout(tmp_path):
     )
     assert where.stdout.count(str(installed)) == 2
 
-    words = ["--target", "tfeid", "--preset", "tiny", "--trials", "2", "--tracking-uri", "none", "--workers", "1"]
+    words = [
+        "--target",
+        "tfeid",
+        "--preset",
+        "tiny",
+        "--baseline-epochs",
+        "1",
+        "--trials",
+        "2",
+        "--tracking-uri",
+        "none",
+        "--workers",
+        "1",
+    ]
     study = subprocess.run(
         [str(installed / "bin" / "memory-integrity"), "run", *words],
         env=environment, cwd=elsewhere, capture_output=True, text=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fer.datasets import load, same_files
-from fer.datasets.loading import find_copy
+from fer.datasets.lookup import find_copy
 from hostile import sampled
 from made_data import images_in, pack, read_copy, refusal_of, write_small
 from study.datasets import main

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from commands import command, run
+from commands import QUICK, command, run
 from commands import study as run_study
 from hostile import DAMAGES, damage, flipped
 from study.confirmation.evaluations import evaluations_file
@@ -86,7 +86,7 @@ def test_a_study_with_a_damaged_export_goes_on_and_writes_it_again(name, how, co
 def test_a_study_whose_models_are_a_file_is_refused_with_a_line(copied):
     shutil.rmtree(copied / "runs" / NAME / "models", ignore_errors=True)
     (copied / "runs" / NAME / "models").write_text("x")
-    words = ("--target", "tfeid", "--preset", "tiny", "--trials", "7", "--study", NAME, "--tracking-uri", "none")
+    words = ("--target", "tfeid", *QUICK, "--trials", "7", "--study", NAME, "--tracking-uri", "none")
 
     assert "models" in run("run", *words, folder=copied, code=2)
     assert "models" in confirmed(copied, code=2) and confirmation(copied) is None

@@ -51,6 +51,7 @@ ROWS = {
             "command_parser",
             "program",
             "strategy_list",
+            "study_path",
             "presets",
             "arguments",
             "cli",

@@ -112,6 +112,9 @@ def test_an_option_without_its_value_is_told_with_its_placeholder(command, optio
         ("run", ["--min", "0.9"], "Did you mean --min-retention?"),
         ("run", ["-t", "tfeid"], "unknown option -t. python -m study.run --help-all lists all options."),
         ("run", [], "--target NAME is missing: the small dataset"),
+        ("run", ["tfeid"], "--target is missing before 'tfeid'. Did you mean python -m study.run --target tfeid?"),
+        ("run", ["--trials", "3", "tfeid"], "--target is missing before 'tfeid'"),
+        ("run", ["--trials", "3", "--force"], "--target NAME is missing: the small dataset"),
         ("run", ["--target", "tfeid", "200"], "'200' is one argument too many"),
         ("run", ["--target", "tfeid", "--force=yes"], "--force takes no value; got 'yes'"),
         ("run", ["--target", "tfeid", "--trials", "many"], "--trials is a whole number, such as 20; got 'many'"),
@@ -122,6 +125,7 @@ def test_an_option_without_its_value_is_told_with_its_placeholder(command, optio
         ("report", [], "STUDY is missing: name of the study"),
         ("report", ["runs/mine/"], "Give mine --out runs."),
         ("worker", [], "--study NAME is missing: name of the study"),
+        ("worker", ["mine"], "Did you mean python -m study.worker --study mine?"),
         ("predict", ["--exprot", "x"], "Did you mean --export?"),
     ],
 )

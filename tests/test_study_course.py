@@ -16,7 +16,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import dummy
-from commands import NAME, command, run
+from commands import NAME, QUICK, command, run
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from fer.model.weights import load_network
@@ -59,7 +59,7 @@ from study.tuning.whole_points import POINT, in_whole_points, vectors_in_whole_p
 
 FOLDS = 4
 WORDS = (
-    "--target", "tfeid", "--preset", "tiny", "--trials", "24", "--rungs", "3", "--folds", "3", "--race", "0.5",
+    "--target", "tfeid", *QUICK, "--trials", "24", "--rungs", "3", "--folds", "3", "--race", "0.5",
     "--tracking-uri", "none", "--study", NAME,
 )  # fmt: skip
 BASE = AdaptationConfig()
@@ -674,7 +674,7 @@ def made_record(planted: Planted) -> object:
 
 @pytest.mark.slow
 def test_a_real_search_with_folds_and_a_race_hands_over_the_networks_of_its_front(tmp_path):
-    words = ("--target", "tfeid", "--preset", "tiny", "--trials", "9", "--rungs", "2", "--folds", "3", "--race", "0.5")
+    words = ("--target", "tfeid", *QUICK, "--trials", "9", "--rungs", "2", "--folds", "3", "--race", "0.5")
     words += ("--workers", "1", "--tracking-uri", "none", "--study", NAME)
     out = run("run", *words, folder=tmp_path)
     folder = tmp_path / "runs" / NAME

@@ -11,6 +11,7 @@ from fer.errors import InputError
 from fer.model.weights import load_network
 from fer.runtime import Runtime
 from study.options import StudyOptions, study_name
+from study.presets import PRESETS
 from study.record import BaselineRecord
 from study.run import main
 
@@ -47,6 +48,7 @@ def test_wrong_use_is_one_line_with_the_value_and_the_mend(line, tmp_path, monke
     monkeypatch.delenv("FER_DATA", raising=False)
     if "--preset tiny" in line:  # far enough to have met the data; the rest of the job is tested elsewhere
         monkeypatch.setattr("study.pipeline.resume.find_or_train_baseline", pretend_baseline)
+        monkeypatch.setitem(PRESETS, "tiny", replace(PRESETS["tiny"], synthetic_scale=0.02))
     assert main([*line.split(), "--tracking-uri", "none"]) == 2
 
     err = capsys.readouterr().err
@@ -54,6 +56,22 @@ def test_wrong_use_is_one_line_with_the_value_and_the_mend(line, tmp_path, monke
     assert len(errors) == 1 and WRONG[line] in errors[0] and "got" in errors[0]
     assert "Traceback" not in err and "secret" not in err
     assert not list(tmp_path.glob("runs/*/study.json"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["--target tfied", "--target tfeid --source nosuch", "--target tfeid --try learning_rate=1",
+     "--target tfeid --try strategy=EWC", "--target tfeid --outer 2 --try lr=9", "--target tfeid --warm-start nosuch"],
+)  # fmt: skip
+def test_a_wrong_name_or_guess_is_told_alone_and_before_any_data_is_read(line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FER_DATA", raising=False)
+
+    assert main([*line.split(), "--tracking-uri", "none"]) == 2
+
+    said = capsys.readouterr()
+    assert not said.out and said.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def pretend_baseline(record, progress):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from commands import NAME, ROOT, command, run
+from commands import NAME, QUICK, ROOT, command, run
 from conftest import TINY
 from fer.config import AdaptationConfig
 from fer.training.loop import Diverged
@@ -102,7 +102,7 @@ def starve(folder: Path, where: str, trials: int, *arguments: str) -> tuple[int,
     """Runs a study whose workers find no memory for their first trials; returns its code, words and table."""
 
     (folder / "sitecustomize.py").write_text(STARVED)
-    words = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--workers", "1", *arguments]
+    words = ["--target", "tfeid", *QUICK, "--tracking-uri", "none", "--workers", "1", *arguments]
     environment = {"PYTHONPATH": f"{folder}:{ROOT}", "STARVED": where, "STARVED_TRIALS": str(trials)}
     process = command("run", *words, folder=folder, **environment)
     out, err = process.communicate(timeout=1500)
@@ -140,7 +140,7 @@ def test_too_many_in_a_row_stop_it_with_the_reason_and_with_memory_it_goes_on(tm
     assert set(trials["state"]) == {"failed"} and len(trials) < int(total)
 
     (tmp_path / "sitecustomize.py").unlink()
-    words = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--workers", "1", "--early-stop", "off"]
+    words = ["--target", "tfeid", *QUICK, "--tracking-uri", "none", "--workers", "1", "--early-stop", "off"]
     run("run", *words, "--trials", total, folder=tmp_path, seconds=1500)
     assert len(pd.read_csv(tmp_path / "runs" / NAME / "trials.csv")) == int(total)
 
@@ -169,7 +169,7 @@ if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
 @pytest.mark.slow
 def test_workers_that_crowd_a_device_become_fewer_and_no_trial_is_lost(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(CROWDED)
-    words = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--workers", "4", "--trials", "6"]
+    words = ["--target", "tfeid", *QUICK, "--tracking-uri", "none", "--workers", "4", "--trials", "6"]
     words += ["--early-stop", "off"]
     process = command("run", *words, folder=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
     out, err = process.communicate(timeout=1500)

@@ -9,7 +9,7 @@ import time
 import pandas as pd
 import pytest
 
-from commands import NAME, ROOT, command, trials_of
+from commands import NAME, QUICK, ROOT, command, trials_of
 
 pytestmark = pytest.mark.slow
 TRIALS = 12
@@ -33,7 +33,7 @@ def cluster():
 def test_a_node_is_removed_and_all_trials_finish_with_their_networks_at_home(cluster, tmp_path):
     node = cluster.add_node(num_cpus=1, object_store_memory=200 * 2**20)
     storage = f"sqlite:///{tmp_path}/study.db"
-    arguments = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--trials", str(TRIALS)]
+    arguments = ["--target", "tfeid", *QUICK, "--tracking-uri", "none", "--trials", str(TRIALS)]
     process = command("run", *arguments, "--storage", storage, "--ray", cluster.address, folder=tmp_path)
     deadline = time.monotonic() + 300
     hosts: set[int] = set()

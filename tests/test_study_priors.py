@@ -83,6 +83,24 @@ def test_a_wrong_guess_is_told_with_rule_and_value(space, text, rule, value):
     assert rule in caught.value.rule and value in str(caught.value.value)
 
 
+@pytest.mark.parametrize(
+    "space, text, fix",
+    [
+        ("card", "learning_rate=0.1", "Did you mean lr?"),
+        ("full", "learning-rate=0.1", "Did you mean lr?"),
+        ("card", "fusion_ration=0.1", "Did you mean fusion_ratio?"),
+        ("card", "strategy=DER++", "--space full has DER++; study.run --list-strategies"),
+        ("paper", "strategy=ewc", "--space full has EWC; study.run --list-strategies"),
+        ("card", "strategy=FU+", "Did you mean FU? study.run --list-strategies"),
+        ("full", "strategy=DER", "Did you mean DER++? study.run --list-strategies"),
+    ],
+)
+def test_what_a_wrong_guess_was_probably_meant_for_is_said(space, text, fix):
+    with pytest.raises(InputError) as caught:
+        parse_initial_trial(text, space, BASE)
+    assert fix in caught.value.fix
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_named_method_is_exactly_its_point_of_the_full_space(name):
     params = full.method_as_parameters(name, BASE)

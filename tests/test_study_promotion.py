@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from commands import NAME, run, trials_of
+from commands import NAME, QUICK, run, trials_of
 from fer.config import AdaptationConfig
 from search_spaces import SPACES
 from slots import study  # noqa: F401  # a fixture
@@ -285,7 +285,7 @@ def test_samplers_see_a_configuration_once_on_the_highest_rung_that_ended(study)
 
 @pytest.mark.slow
 def test_a_study_with_rungs_ends_with_its_promotions_and_promotes_no_more_when_it_is_resumed(tmp_path):
-    arguments = ("--target", "tfeid", "--preset", "tiny", "--trials", "9", "--rungs", "2", "--tracking-uri", "none")
+    arguments = ("--target", "tfeid", *QUICK, "--trials", "9", "--rungs", "2", "--tracking-uri", "none")
     arguments += ("--workers", "1", "--early-stop", "off")
     run("run", *arguments, folder=tmp_path)
 

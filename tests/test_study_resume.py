@@ -7,7 +7,7 @@ import time
 import pandas as pd
 import pytest
 
-from commands import NAME, command, study, trials_of
+from commands import NAME, QUICK, command, study, trials_of
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 def test_an_interrupted_study_says_how_to_go_on_and_does_with_another_worker_joining(folder):
-    arguments = ["--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--trials"]
+    arguments = ["--target", "tfeid", *QUICK, "--tracking-uri", "none", "--trials"]
     many = 60  # so many that it has not ended before it is interrupted, however late that is
     process = command("run", *arguments, str(many), folder=folder)
     journal = folder / "runs" / NAME / "journal.log"

@@ -83,7 +83,7 @@ def test_every_trial_counts_and_the_front_has_its_networks(finished_study):
 def test_a_network_of_the_front_can_be_loaded_and_gives_its_accuracy(finished_study):
     folder, _ = finished_study
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")
-    dataset = load("tfeid", data_dir=None, kind="synthetic", cache_dir=folder / "runs/.cache/datasets", scale=0.1)
+    dataset = load("tfeid", data_dir=None, kind="synthetic", cache_dir=folder / "runs/.cache/datasets")
     split = dataset.open("validation")
 
     for row in front.itertuples():
@@ -202,7 +202,7 @@ def test_a_worker_that_joins_a_finished_study_finds_nothing_to_do(finished_study
 def test_another_option_is_refused_for_the_same_study(finished_study):
     folder, _ = finished_study
     output = study(folder, *OPTIONS, str(TRIALS), "--epochs", "5", code=2)
-    assert "epochs None → 5.0" in output
+    assert "epochs 0.5 → 5.0" in output
     assert "--study NAME" in output
 
 
@@ -237,7 +237,7 @@ def test_folds_judge_trials_in_turn_each_on_the_images_of_its_own(tmp_path):
     finished = trials[trials["state"] == "finished"]
 
     # Accuracies are shares of the images of the fold that is left out; folds have all of training and validation.
-    target = load("tfeid", data_dir=None, kind="synthetic", cache_dir=tmp_path / "runs/.cache/datasets", scale=0.1)
+    target = load("tfeid", data_dir=None, kind="synthetic", cache_dir=tmp_path / "runs/.cache/datasets")
     sizes = [len(target.divided(fold, 3, 0).open("validation")) for fold in range(3)]
     assert sum(sizes) == len(target.open("train")) + len(target.open("validation"))
     assert set(finished["fold"]) == {0, 1, 2}

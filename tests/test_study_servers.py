@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import dummy
-from commands import NAME, ROOT, command, trials_of
+from commands import NAME, QUICK, ROOT, command, trials_of
 from commands import run as run_soon
 from dummy import assert_exact, done_so_far, start_parent, wait_for
 from servers import PATIENCE, Server, free_port
@@ -24,7 +24,7 @@ from study.storage.backend import trials_of as all_trials
 from study.trials import counted_trials
 
 pytestmark = pytest.mark.slow
-TINY = ("--target", "tfeid", "--preset", "tiny", "--workers", "1")
+TINY = ("--target", "tfeid", *QUICK, "--workers", "1")
 TRIALS = 80  # enough to be under way still when a server is back
 run = partial(run_soon, seconds=PATIENCE)
 
@@ -145,7 +145,7 @@ def test_the_real_command_runs_a_study_through_the_proxy(make_proxy, tmp_path):
     proxy = make_proxy(None)
     proxy.start()
     storage = f"grpc://127.0.0.1:{proxy.port}"
-    words = ["--target", "tfeid", "--preset", "tiny", "--workers", "2", "--tracking-uri", "none", "--trials", "12"]
+    words = ["--target", "tfeid", *QUICK, "--workers", "2", "--tracking-uri", "none", "--trials", "12"]
     process = command("run", *words, "--storage", storage, folder=tmp_path)
     wait_for(lambda: named(storage) > 3 or process.poll() is not None, PATIENCE)
     proxy.kill()

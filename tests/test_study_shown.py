@@ -39,7 +39,7 @@ from study.reporting.recommendation import build_recommendation
 from study.reporting.tables import build_front_table, to_latex, varied_hyperparameters
 from study.reporting.terminal import describe_outcome, front_rich_table
 from study.reporting.trial_details import collect_trial_details
-from study.reporting.wording import row_name
+from study.reporting.wording import dataset_label, row_name
 from study.stored_results import Row
 from study.tracking import models, outcome
 from study.tracking.description import describe_study
@@ -630,3 +630,21 @@ def test_aliases_follow_the_rule_and_older_studies_keep_their_knee():
     older = models.aliases(front_table(trials_table(made_trials(30))))
     assert set(older) == {"best-retention", "best-target", "recommended", "knee"}
     assert older["knee"] == older["recommended"] and models.aliases(front_table(trials_table([]))) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "copy", "label"),
+    [
+        ("ck+48", "/data/ck+48", "CK+48"),
+        ("ckplus", "/data/CK+48.tar.gz", "CK+48"),
+        ("ck48", "/data/ckplus", "CK+"),
+        ("ck+", "/data/CK+", "CK+"),
+        ("ck+48", "", "CK+48"),
+        ("ckplus", "", "CK+"),
+        ("ckplus", 3, "CK+"),
+    ],
+)
+def test_a_dataset_that_is_read_as_another_is_called_as_its_copy_is(asked, copy, label):
+    target = {"name": "ckplus", "kind": "real", "report": {"copy": copy}}
+    record = StudyRecord.from_json(made_info(target=target, options={"target": asked}))
+    assert dataset_label(record, "target") == label

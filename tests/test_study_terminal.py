@@ -1,5 +1,6 @@
 """What a terminal shows: it fits, its estimates add up, Ctrl-C is answered, commands can be copied."""
 
+import copy
 import math
 import os
 import shlex
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 from terminals import COLUMNS, ROWS, DrawnTerminal, TerminalProcess, lines_of
 
-from commands import ROOT, end, start
+from commands import QUICK, ROOT, end, start
 from fer.config import AdaptationConfig, to_flat
 from made_study import STOPPED, made_answered, made_trial
 from study.command_lines import break_command
@@ -314,8 +315,23 @@ def test_a_pipe_gets_plain_lines_without_any_escape():
         env={"PATH": "/usr/bin", "PYTHONPATH": f"{ROOT}"} | environment,
     )  # fmt: skip
     assert answer.returncode == 0 and ESCAPE not in answer.stdout + answer.stderr
-    first, last = answer.stdout.splitlines()
+    first, begun, last = answer.stdout.splitlines()
     assert first.startswith("a message") and first.endswith("in plain words") and last == "warning: it has ended"
+    assert begun == "search: 3/10 trainings"
+
+
+def test_the_time_left_of_a_search_says_that_the_report_comes_after_it():
+    phase = made_phase(then="the report")
+    assert "about 24 min left, then the report; 0:00 so far" in describe_phase(phase)
+    phase.expect(4)
+    assert "less than 10 s left, then the report; 0:00 so far" in describe_phase(phase)
+
+
+def test_without_a_terminal_a_search_says_at_once_that_it_begins(capsys):
+    progress = Progress()
+    progress.begin(12, set())
+    with progress:
+        assert capsys.readouterr().out == "search: 12 configurations to try\n"
 
 
 # --- Ctrl-C
@@ -381,7 +397,7 @@ def test_a_network_has_one_name(alpha, slope, long, short):
 
 
 def test_a_front_on_80_columns_has_a_line_for_each_network_however_long_the_names_are():
-    info, trials = made_answered()
+    info, trials = copy.deepcopy(made_answered())
     info["target"] |= {"name": "a-folder-of-faces-with-a-very-long-name", "kind": "real"}
     for trial in trials:
         trial.user_attrs["strategy"] = trial.user_attrs["strategy"] + "+" + "LLRD" * 9
@@ -426,8 +442,22 @@ def test_the_next_commands_are_complete_and_hide_passwords():
 
 
 def test_defaults_need_no_words_and_what_was_done_is_not_proposed():
-    commands = dict(list_next_commands("NAME", StudyOptions(target="tfeid"), None, True))
-    assert [shlex.split(line)[1:] for line in commands.values()] == [["-m", "study.report", "NAME"]]
+    commands = dict(list_next_commands("NAME", StudyOptions(target="tfeid"), "models/x.safetensors", True))
+    lines = [shlex.split(line)[1:] for line in commands.values()]
+    assert lines == [
+        ["-m", "study.predict", "runs/NAME/models/x.safetensors", FACE],
+        ["-m", "study.report", "NAME"],
+    ]
+
+
+def test_where_nothing_is_recommended_the_baseline_is_used_or_a_network_chosen_from_the_front():
+    commands = list_next_commands("NAME", OPTIONS, None, False, "/data/my runs/.cache/baselines/b.safetensors")
+    purposes, lines = zip(*commands, strict=True)
+
+    assert shlex.split(lines[0])[2:] == ["study.predict", "/data/my runs/.cache/baselines/b.safetensors", FACE]
+    assert "baseline" in purposes[0]
+    assert "front" in purposes[1] and lines[1] == "/data/my runs/NAME/front.csv"
+    assert "study.confirm" in lines[2]
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200, 10_000])
@@ -451,7 +481,7 @@ def test_progress_prints_a_command_whole_where_there_is_no_terminal(capsys):
 
 @pytest.mark.slow
 def test_a_whole_study_shows_each_phase_and_its_next_commands_run_as_they_are_printed(tmp_path):
-    words = ["-m", "study.run", "--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--trials", "9"]
+    words = ["-m", "study.run", "--target", "tfeid", *QUICK, "--tracking-uri", "none", "--trials", "9"]
     course = ["--rungs", "2", "--folds", "2", "--race", "0.5", "--confirm", "1", "--out", "my runs"]
     shown = TerminalProcess([*words, *course, "--study", "shown"], {}, tmp_path)
     assert shown.end(300) == 0
@@ -475,9 +505,9 @@ def test_a_whole_study_shows_each_phase_and_its_next_commands_run_as_they_are_pr
             subprocess.run(["sh", "-c", command], check=True, cwd=tmp_path, env=environment)
 
 
-RUN = ("--target", "tfeid", "--preset", "tiny", "--tracking-uri", "none", "--trials", "60")
+RUN = ("--target", "tfeid", *QUICK, "--tracking-uri", "none", "--trials", "60")
 ANSWERS = {
-    "baseline: looking": "interrupted: the baseline's training stops",
+    "looking for it": "interrupted: the baseline's training stops",
     "workers: ": "interrupted: workers stop",
 }
 """What Ctrl-C is answered, by what is said before a phase begins."""

@@ -3,7 +3,7 @@
 from fer.datasets.arrays import SIZE, SPLITS, Split
 from fer.datasets.dataset import Dataset
 from fer.datasets.loading import load, near_copies, same_files
-from fer.datasets.lookup import survey
+from fer.datasets.lookup import locate, survey
 from fer.datasets.report import DatasetReport, ReaderOptions
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ReaderOptions",
     "Split",
     "load",
+    "locate",
     "near_copies",
     "same_files",
     "survey",

@@ -17,7 +17,7 @@ from fer.datasets.copy_files import reason_of, stat_lines
 from fer.datasets.dataset import Dataset
 from fer.datasets.duplicates import near_pairs
 from fer.datasets.layouts import Layout
-from fer.datasets.lookup import check_available, find_copy, find_layout
+from fer.datasets.lookup import find_layout, locate
 from fer.datasets.prepared import PreparedImages, check_images, divide_faces, draw_images, finish_images
 from fer.datasets.report import ReaderOptions
 from fer.datasets.scratch import clear_leftovers
@@ -58,10 +58,7 @@ def load(
         raise InputError(f"a data kind is one of {', '.join(KINDS)}", kind, "Choose one of them.")
 
     # The user's copy, if there is one and it is wanted.
-    path = None
-    if data_dir is not None and kind != "synthetic":
-        path = find_copy(name, data_dir)
-    check_available(name, path, data_dir, kind)
+    path = locate(name, data_dir, kind)
     layout = find_layout(name, path)
 
     # Open what was prepared before, or prepare it.

@@ -26,6 +26,24 @@ def layout_of(name: str, strict: bool = True) -> Layout:
     return own_layout(name)
 
 
+def locate(name: str, data_dir: Path | None, kind: str) -> Path | None:
+    """Returns the copy of a dataset that is to be read, None where its synthetic faces are to be drawn; reads no image.
+
+    Args:
+        name: As the user gave it.
+        data_dir: Holds one folder or archive per dataset; None where there is none.
+        kind: "auto", "real" or "synthetic".
+
+    Raises:
+        InputError: There is nothing to load; or the name cannot be a dataset's, or leads to several copies.
+    """
+    path = None
+    if data_dir is not None and kind != "synthetic":
+        path = find_copy(name, data_dir)
+    check_available(name, path, data_dir, kind)
+    return path
+
+
 def find_copy(name: str, data_dir: Path) -> Path | None:
     """Returns the folder or archive that a dataset's name leads to, None where there is none.
 

@@ -17,6 +17,7 @@ class Phase:
         facts: What is known of it, a word and a sentence each.
         workers: What each worker does now, one line each.
         after_interrupt: What Ctrl-C does to it, as the end of a sentence.
+        then: What takes long after it and is not in the time that is left: "the report"; empty where nothing does.
         started: When it began, on the monotonic clock.
         ends: When it is expected to end, on the monotonic clock; None where too little is known.
         is_most: Whether it may end earlier than that.
@@ -29,6 +30,7 @@ class Phase:
     facts: Sequence[tuple[str, str]] = ()
     workers: Sequence[str] = ()
     after_interrupt: str = "what was done stays"
+    then: str = ""
     started: float = field(default_factory=time.monotonic)
     ends: float | None = None
     is_most: bool = False
@@ -55,19 +57,25 @@ class Phase:
 
 
 def describe_time(phase: Phase) -> str:
-    """Returns the time that is left, if known, and the time so far: "about 24 min left, 9:52 so far"."""
+    """Returns the time left, if known, and the time so far: "about 24 min left, then the report; 9:52 so far"."""
     so_far = f"{clock(phase.elapsed)} so far"
     left = phase.left
     if left is None:
         return so_far
-    word = "at most" if phase.is_most else "about"
     text = rough_duration(left)
-    return f"{text} left, {so_far}" if text.startswith("less") else f"{word} {text} left, {so_far}"
+    if not text.startswith("less"):
+        text = f"{'at most' if phase.is_most else 'about'} {text}"
+    return f"{text} left, then {phase.then}; {so_far}" if phase.then else f"{text} left, {so_far}"
+
+
+def describe_head(phase: Phase) -> str:
+    """Returns what a phase does, as far as it is counted: "search: 84/200 configurations"."""
+    return f"{phase.title}: {phase.counted}" if phase.counted else phase.title
 
 
 def describe_phase(phase: Phase) -> str:
     """Returns a phase on one line, for output that is no terminal."""
-    head = f"{phase.title}: {phase.counted}" if phase.counted else phase.title
+    head = describe_head(phase)
     facts = [f"{word} {text}" for word, text in phase.facts]
     return " · ".join([head, describe_time(phase), *facts])
 

@@ -15,7 +15,7 @@ from fer.errors import printable
 from study.cli import command_line
 from study.command_lines import break_command
 from study.execution.live_display import LiveDisplay
-from study.execution.phase import Phase, clock, describe_phase
+from study.execution.phase import Phase, clock, describe_head, describe_phase
 from study.execution.search_state import (
     SEARCH,
     Baseline,
@@ -34,6 +34,7 @@ from study.execution.search_state import (
 from study.execution.time_left import Course, OpenTrial, seconds_of, work_left
 from study.interrupts import Interruptions, uninterrupted
 from study.record import StudyRecord
+from study.reporting.wording import count_of
 from study.tuning.plan import SearchPlan
 
 PLAIN_EVERY = 15.0
@@ -133,7 +134,7 @@ class Progress:
         self.printed = time.monotonic()
         self.phase_now = phase
         try:
-            self._start_display(phase)
+            self._begin_phase(phase)
             yield phase
         finally:
             with uninterrupted():
@@ -152,9 +153,14 @@ class Progress:
             self.printed = time.monotonic()
             self.say(describe_phase(phase))
 
-    def _start_display(self, phase: Phase) -> None:
+    def _begin_phase(self, phase: Phase) -> None:
+        """Shows that a phase has begun: by the display, or by a line where there is none."""
+        if not self.is_live:
+            if not Interruptions.count:
+                self.say(describe_head(phase))
+            return
         with uninterrupted(), self._drawing:
-            if self.is_live and self.live is None and not Interruptions.count:
+            if self.live is None and not Interruptions.count:
                 self.live = LiveDisplay(self.console, phase)
                 self.live.start(refresh=True)
 
@@ -224,7 +230,9 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._phases = contextlib.ExitStack()
-        self._phases.enter_context(self.phase(Phase(SEARCH, after_interrupt=AFTER_SEARCH)))
+        counted = f"{count_of(self.total, 'configuration')} to try" if self.total else ""
+        phase = Phase(SEARCH, counted=counted, after_interrupt=AFTER_SEARCH, then="the report")
+        self._phases.enter_context(self.phase(phase))
         return self
 
     def __exit__(
@@ -233,7 +241,7 @@ class Progress:
         took = clock(self.phase_now.elapsed) if self.phase_now else ""
         self._phases.close()
         if kind is None and self.course is not None:
-            self.say(f"{describe_course(self.course)}; took {took}")
+            self.say(f"{describe_course(self.course)}; training took {took}")
 
     def update(
         self,

@@ -28,7 +28,6 @@ def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineR
         InputError: The baseline that the user gave cannot be used, or the data is not the study's.
         RuntimeError: It could not be trained.
     """
-    progress.say("baseline: looking for it by its hash, else training it once for all studies")
     phase = Phase("baseline", counted=LOOKING, after_interrupt="the baseline's training stops and would begin anew")
     minutes = record.options.get("baseline_time")
     limit = f"at most {minutes:g} min (--baseline-time)" if isinstance(minutes, int | float) else ""

@@ -238,7 +238,7 @@ def print_summary(running: RunningStudy, reason: str) -> None:
     if elsewhere:
         hosts = ", ".join(elsewhere)
         progress.warn(f"{elsewhere.total()} networks of the front are where they were trained: models/ on {hosts}")
-    progress.say(f"report: {running.folder / 'report.html'}")
+    progress.say(f"report: {running.report}")
 
     # What follows, to copy.
     recommended = find_recommended(front_table(rows))
@@ -248,7 +248,7 @@ def print_summary(running: RunningStudy, reason: str) -> None:
     is_tested = running.options.confirm or running.options.outer is not None
     is_confirmed = bool(confirmation.get("finished") or is_tested)
     uri = tracking_uri(running.options)
-    commands = list_next_commands(running.name, running.options, model, is_confirmed)
+    commands = list_next_commands(running.name, running.options, model, is_confirmed, running.record.baseline.file)
     commands += list_pages(uri, running.follower.find_experiment())
     progress.say("next:")
     for purpose, command in commands:

@@ -20,6 +20,7 @@ from study.options import StudyOptions, study_name
 from study.pipeline.finish import confirm_once, finish_study, print_summary, register_networks
 from study.pipeline.prepare import (
     any_synthetic,
+    check_before_reading,
     exclusive_folder,
     make_record,
     read_data,
@@ -49,6 +50,7 @@ def run_main_job(options: StudyOptions) -> Path:
         The study's folder.
     """
     options = resolve_auto(options)
+    check_before_reading(options)
     progress = Progress()
     progress.say(f"{options.source} → {options.target}: {options.wanted} configurations, space {options.space}")
     with following(options) as follower:
@@ -164,6 +166,8 @@ def search_and_export(running: RunningStudy) -> None:
     finally:
         # Also after Ctrl-C or a failure, then without the networks in MLflow, which take longest.
         finish_study(running, networks=is_complete)
+        if not is_complete:
+            running.progress.say(f"report of what is there: {running.report}")
     print_summary(running, end_reason)
 
 

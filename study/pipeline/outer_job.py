@@ -18,7 +18,14 @@ from study.outer.export import export_outer
 from study.outer.summary import summarise, summarise_domain
 from study.outer.tables import describe_findings, outer_rich_table
 from study.pipeline.main_job import following, free_room, run_study
-from study.pipeline.prepare import any_synthetic, check_folds, make_record, read_data, resolve_auto
+from study.pipeline.prepare import (
+    any_synthetic,
+    check_before_reading,
+    check_folds,
+    make_record,
+    read_data,
+    resolve_auto,
+)
 from study.pipeline.resume import find_record
 from study.record import StudyRecord
 from study.storage.backend import load_study, open_storage
@@ -40,6 +47,7 @@ def run_outer_job(options: StudyOptions) -> int:
         The exit code.
     """
     options = resolve_auto(options)
+    check_before_reading(options)
     progress = Progress()
     count = options.outer
     assert count is not None, "only called where there are parts"

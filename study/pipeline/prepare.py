@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fer.datasets import Dataset, DatasetReport, same_files
+from fer.datasets import Dataset, DatasetReport, locate, same_files
 from fer.errors import InputError
 from fer.files import holding_lock
 from study.execution.phase import Phase
@@ -22,6 +22,7 @@ from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
 from study.search_options import ALL_FOLDS, DEFAULT_RACE, DEFAULT_RUNGS, FEWEST_IMAGES, FEWEST_PEOPLE, ONE_FOLD
 from study.stored_values import encodable
+from study.tuning.initial_trials import check_initial_trials
 
 SOURCE_SEED = 0
 """By which a source is divided that comes without splits: the same in all studies, since whatever baseline is given to
@@ -46,6 +47,18 @@ def resolve_auto(options: StudyOptions) -> StudyOptions:
     if preset == "auto":
         preset = "laptop" if device == "cpu" else "paper"
     return dataclasses.replace(options, device=device, preset=preset)
+
+
+def check_before_reading(options: StudyOptions) -> None:
+    """Raises InputError for names of datasets and for initial trials that cannot be: before minutes of reading.
+
+    Args:
+        options: What the user asked for.
+    """
+    check_initial_trials(dataclasses.asdict(options))
+    data_dir = Path(options.data) if options.data else None
+    for name in (options.source, options.target):
+        locate(name, data_dir, options.data_kind)
 
 
 def course_of_new_study(options: StudyOptions, target: Dataset) -> dict[str, Any]:

@@ -43,3 +43,8 @@ class RunningStudy:
     def folder(self) -> Path:
         """Where its results are."""
         return Path(self.options.out) / self.name
+
+    @property
+    def report(self) -> Path:
+        """The page with its results."""
+        return self.folder / "report.html"

@@ -91,21 +91,29 @@ def sync_command(record: StudyRecord) -> str:
 
 
 def list_next_commands(
-    name: str, options: StudyOptions, model: str | None, is_confirmed: bool
+    name: str, options: StudyOptions, model: str | None, is_confirmed: bool, baseline: str = ""
 ) -> list[tuple[str, str]]:
-    """Returns the commands that follow a study, each with what it is for; passwords are hidden.
+    """Returns the commands that follow a study, and files to look at, each with what it is for; passwords are hidden.
 
     Args:
         name: The study's name.
         options: What the study was started with.
         model: The recommended network's file, relative to the study's folder; None where none is recommended.
         is_confirmed: Whether the study was confirmed.
+        baseline: The baseline's file, which is used where no network is recommended; empty where that is not known.
     """
     places = dataclasses.asdict(options)
+    folder = Path(options.out) / name
     commands = []
     if model is not None:
-        predict = _predict_command(str(Path(options.out) / name / model), options.equalise)
+        predict = _predict_command(str(folder / model), options.equalise)
         commands.append(("recognise expressions with the recommended network", predict))
+    else:
+        if baseline:
+            predict = _predict_command(baseline, options.equalise)
+            commands.append(("recognise expressions with the baseline, as no network is recommended", predict))
+        choose = "or choose a network of the front yourself, by what it is expected to keep and to gain, from"
+        commands.append((choose, str(folder / "front.csv")))
     if not is_confirmed:
         confirm = command_line("study.confirm", place_words(name, places, "data"))
         commands.append(("test the front on images that nothing was chosen by", confirm))

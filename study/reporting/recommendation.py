@@ -189,7 +189,7 @@ def _next_snippets(record: StudyRecord) -> list[Snippet]:
         title = "Next: test the front on images that the search never saw"
         return [as_snippet(title, confirm_command(record))]
     command = sync_command(record)
-    return [as_snippet("Next: bring the confirmation into MLflow", command)] if command else []
+    return [as_snippet("Bring the confirmation into MLflow, unless that was done", command)] if command else []
 
 
 def count_states(table: pd.DataFrame) -> str:

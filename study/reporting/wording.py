@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from fer.datasets.data_folder import normalise, without_suffix
 from fer.errors import printable, shorten
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord, number
@@ -29,6 +31,9 @@ _LABELS = {
 }
 """How the datasets' authors write their names, by the names that options take."""
 
+_LABELS_OF_COPIES = {"ck48": "CK+48", "ckplus48": "CK+48"}
+"""How datasets are called that are read as another is, by their names in lower case letters and digits."""
+
 _HYPERPARAMETERS = {"lr": "learning rate"}
 """What hyperparameters are called whose names are abbreviations."""
 
@@ -51,8 +56,21 @@ def dataset_label(record: StudyRecord, domain: str) -> str:
     dataset = record.dataset(domain)
     name = dataset.name or domain
     label = _LABELS.get(name, printable(name))
+    label = _LABELS_OF_COPIES.get(_called_name(record, domain), label)
     is_synthetic = dataset.kind == "synthetic" or (not dataset.kind and record.synthetic)
     return f"{label} stand-in" if is_synthetic else label
+
+
+def _called_name(record: StudyRecord, domain: str) -> str:
+    """Returns what the user calls a dataset, in lower case letters and digits: as its copy, or as asked where none is.
+
+    Its own name is that of the layout by which it is read, which several datasets may share.
+    """
+    copy = record.dataset(domain).report.get("copy")
+    called = Path(copy).name if copy and isinstance(copy, str) else record.options.get(domain)
+    if not isinstance(called, str):
+        return ""
+    return normalise(without_suffix(called) or called)
 
 
 def objective_label(record: StudyRecord, domain: str) -> str:

@@ -5,7 +5,7 @@ Such a trial has the attribute "prior", which says where it comes from and keeps
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from search_spaces.initial_trials import InitialTrial
 from study.fronts import front_table
 from study.record import StudyRecord
 from study.storage.backend import load_study, trials_of
+from study.storage.journal import JOURNAL
+from study.study_path import find_study_folder
 from study.trial_attributes import TrialAttributes
 from study.tuning.compatibility import fits
 from study.tuning.expected_table import expected_table
@@ -38,6 +40,15 @@ _ALIASES = {
     "anchor_without_replay": "anchor",
 }
 """What users call a hyperparameter whose name in the space depends on another choice."""
+
+_MEANT = {
+    "learning_rate": "lr",
+    "rate": "lr",
+    "frozen": "frozen_layers",
+    "ratio": "fusion_ratio",
+    "method": "strategy",
+}
+"""What users may call a hyperparameter in --try, and what the spaces call it."""
 
 _DEPENDENT_NAMES: Mapping[str, tuple[str, ...]] = {
     "strategy": ("fusion",),
@@ -78,9 +89,35 @@ def initial_trials(options: dict[str, Any], base: AdaptationConfig) -> list[Init
     """
     initial = [parse_initial_trial(text, options["space"], base) for text in options.get("tries") or ()]
     if options.get("warm_start"):
-        earlier = load_study(options["warm_start"], Path(options["out"]), options["storage"])
+        earlier = _load_earlier(options["warm_start"], Path(options["out"]), options["storage"])
         initial += front_as_initial_trials(earlier, options["space"])
     return initial
+
+
+def check_initial_trials(options: dict[str, Any]) -> None:
+    """Raises InputError where an initial trial that a study's options ask for cannot be had; reads no data for that.
+
+    Args:
+        options: The study's options, by their names.
+    """
+    # How many passes a budget is depends on the data; whether a trial is in the space does not.
+    base = AdaptationConfig(lr=options["lr"], amount=options["amount"])
+    initial_trials(options, base)
+
+
+def _load_earlier(study: str, out: Path, storage: str | None) -> optuna.Study:
+    """Returns the study that --warm-start names.
+
+    Args:
+        study: Its name, or the path of its folder.
+        out: Where the folder of a study is that is called by its name.
+        storage: Of the study that begins, and of the earlier one, unless its folder holds its trials.
+    """
+    folder = find_study_folder(study)
+    if folder is None:
+        return load_study(study, out, storage)
+    has_journal = (folder / JOURNAL).exists()
+    return load_study(folder.name, folder.parent, None if has_journal else storage)
 
 
 def front_as_initial_trials(study: optuna.Study, space: str) -> list[InitialTrial]:
@@ -161,9 +198,22 @@ def parse_initial_trial(text: str, space: str, base: AdaptationConfig) -> Initia
         raise InputError(
             f"--try names hyperparameters of the space {space}; with these it asks for {', '.join(trial.params)}",
             ", ".join(unused),
-            f"{did_you_mean(unused[0], trial.params)}Correct the name, or switch on what it belongs to.",
+            f"{_meant_by(unused[0], trial.params)}Correct the name, or switch on what it belongs to.",
         )
     return InitialTrial(trial.fixed | trial.decisions(), attributes)
+
+
+def _meant_by(name: str, asked: Collection[str]) -> str:
+    """Returns the question whether a name in --try was meant for a hyperparameter; empty where none is like it.
+
+    Args:
+        name: As the user wrote it.
+        asked: The hyperparameters that the space asks for.
+    """
+    usual = _MEANT.get(name.lower().replace("-", "_"))
+    if usual is not None:
+        return f"Did you mean {usual}? "
+    return did_you_mean(name, asked)
 
 
 def _parse_pairs(text: str) -> dict[str, str]:
@@ -200,7 +250,7 @@ def _parameters_of(
         InputError: There is no such method, or it is no point of the space and cannot be changed.
     """
     if name not in LIBRARY:
-        raise InputError("--try: strategy is one of " + ", ".join(LIBRARY), name, "Choose one of them.")
+        raise _strategy_error(LIBRARY, name)
     parameters = None if name in ON_REQUEST else SPACES[space].method_as_parameters(name, base)
     if parameters is None and changed:
         raise InputError(
@@ -344,6 +394,8 @@ def _parse_value(text: str, distribution: BaseDistribution) -> CategoricalChoice
 
 def _range_error(name: str, value: object, distribution: BaseDistribution) -> InputError:
     """Returns the error that says which values a hyperparameter may have."""
+    if name == "strategy" and isinstance(distribution, CategoricalDistribution):
+        return _strategy_error([str(choice) for choice in distribution.choices], str(value))
     if isinstance(distribution, CategoricalDistribution):
         choices = ", ".join(str(choice) for choice in distribution.choices)
         return InputError(f"--try: {name} is one of {choices}", value, "Choose one of them.")
@@ -351,3 +403,18 @@ def _range_error(name: str, value: object, distribution: BaseDistribution) -> In
     kind = "a whole number" if isinstance(distribution, IntDistribution) else "a number"
     rule = f"--try: {name} is {kind} from {distribution.low:g} to {distribution.high:g}"
     return InputError(rule, value, "Give a number in this range.")
+
+
+def _strategy_error(choices: Collection[str], value: str) -> InputError:
+    """Returns the error about a strategy that a space does not have.
+
+    Args:
+        choices: Those that it has.
+        value: As the user wrote it.
+    """
+    known = {method.lower(): method for method in LIBRARY}.get(value.lower())
+    if known is not None and known not in choices:
+        fix = f"--space full has {known}; study.run --list-strategies tells what each method is."
+    else:
+        fix = f"{did_you_mean(value, choices)}study.run --list-strategies tells what each is."
+    return InputError("--try: strategy is one of " + ", ".join(choices), value, fix)
