@@ -137,16 +137,15 @@ def _compare(record: StudyRecord, network: pd.Series, recommended: pd.Series, do
     return f"{describe_accuracy(record, network, domain)} ({100 * change:+.1f} points)"
 
 
-def describe_search_gain(table: pd.DataFrame, summary: SearchSummary) -> str:
-    """Returns how much larger the search made the hypervolume that the paper's five strategies reach alone.
+def describe_search_gain(table: pd.DataFrame) -> str:
+    """Returns what the two hypervolumes are between which a search's gain lies.
 
     Args:
         table: Trials, of `study.trials.trials_table`.
-        summary: What the search found, with the hypervolume of the five.
     """
     return (
-        "of hypervolume over the paper's five strategies alone "
-        f"({summary.named_hypervolume:.4f}, with their interpolated networks), by {describe_total(table)}, as expected"
+        "hypervolume of the paper's five strategies alone, with their interpolated networks, and of the front of all "
+        f"{describe_total(table)}; both by expected accuracies"
     )
 
 
@@ -297,18 +296,14 @@ def describe_race(race: RaceCourse) -> str:
     """Returns what a race did and why it ended."""
     trained = f"{count_of(race.trainings, 'training')} of {count_of(race.configurations, 'configuration')}"
     words = (
-        "After the search a race trained the networks in doubt on folds they lacked or with new seeds, always where "
-        f"one more training decides most: {trained}, which together with what followed cost "
-        f"{format_percent(race.cost, 0)} % of the search."
+        "After the search a race trained networks again of which it was not clear whether they belong to the front, on "
+        f"folds they lacked or with new seeds, always where one more training tells most: {trained}. These and what "
+        f"followed cost {format_percent(race.cost, 0)} % of what the search had cost."
     )
     if not race.trainings:
         words = "The race chose no training."
     else:
-        first, last = race.states[0], race.states[race.trainings]
-        words += (
-            f" When it began, {first.front:.1f} networks were expected on the front and {first.undecided:.1f} were "
-            f"expected to be placed wrongly, on it or off it; when it ended, {last.front:.1f} and {last.undecided:.1f}."
-        )
+        words += f" {_describe_front_of_race(race)}"
     words += f" It ended because {race.end}."
     if race.finalists:
         words += (
@@ -316,3 +311,22 @@ def describe_race(race: RaceCourse) -> str:
             "they lacked."
         )
     return words
+
+
+def _describe_front_of_race(race: RaceCourse) -> str:
+    """Returns how sure the front was by which a race decides, when it began and when it ended."""
+    if race.decided_in_whole_points:
+        front = (
+            "It decides about the front in whole points of accuracy: networks that differ by less count as equal, and "
+            "none is on it that is no whole point better than the baseline on either dataset."
+        )
+    else:
+        front = "It decides about the front of expected accuracies."
+    on_front, misplaced = race.deciding_front(race.states[0])
+    last_on_front, last_misplaced = race.deciding_front(race.states[race.trainings])
+    return (
+        f"{front} When the race began, {on_front:.1f} networks were expected on this front, and with each network on "
+        f"the side where it probably belongs {misplaced:.1f} were expected on the wrong one; when it ended, "
+        f"{last_on_front:.1f} and {last_misplaced:.1f}. The front counts as settled when a tenth or less of it is in "
+        "doubt."
+    )

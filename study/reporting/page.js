@@ -256,12 +256,12 @@
     addBars(part, data.expressions, trial.retention, longest, percent);
   }
 
-  function addSimilarity(trial) {
-    const note = trial.cka
-      ? "Linear CKA with the baseline's layer, one confirming training, source images; 1 is unchanged."
-      : "Measured where a confirmation trained this point again.";
-    const part = addPart("How similar the layers stayed", note);
-    if (trial.cka) addBars(part, data.layers, trial.cka, 1, (value) => (value === null ? "–" : value.toFixed(2)));
+  function addSimilarity(network) {
+    const note = network.cka
+      ? network.name + ": linear CKA with the baseline's layer, one confirming training, source images; 1 is unchanged."
+      : "Not measured: a confirmation does, for each network that it trains again.";
+    const part = addPart("How similar the layers stayed to the baseline's", note);
+    if (network.cka) addBars(part, data.layers, network.cka, 1, (value) => (isMissing(value) ? "–" : value.toFixed(2)));
   }
 
   // A row for each name: the name, a bar of the value's share of `longest`, and the value as `write` gives it.
@@ -291,7 +291,7 @@
     addCurve(trial);
     DOMAINS.forEach((domain) => addConfusion(trial, domain));
     addRetention(trial);
-    addSimilarity(trial);
+    addSimilarity(data.networks[compared[1]]);
   }
 
   function showPair() {
