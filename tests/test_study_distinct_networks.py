@@ -11,13 +11,13 @@ from fer.layers import LAYERS
 from made_study import made_answered, made_confirmed, made_info
 from study.fronts import RECOMMENDED, front_table
 from study.record import StudyRecord
-from study.reporting import figures
 from study.reporting.distinct_networks import describe_others, find_distinct
-from study.reporting.exported_files import render_files
 from study.reporting.figure_captions import describe_figures
 from study.reporting.figure_data import build_confirmed_figure, build_front_figure
+from study.reporting.front_file import table_of_front
+from study.reporting.html_report import render_html
 from study.reporting.network_details import collect_network_details
-from study.reporting.tables import build_front_table, to_latex, to_markdown
+from study.reporting.tables import build_confirmed_table, build_front_table, to_latex, to_markdown
 from study.reporting.trial_details import collect_trial_details
 from study.reporting.wording import points_text
 from study.tuning.summary import read_search
@@ -49,7 +49,7 @@ def test_of_equal_networks_in_whole_points_the_most_probable_is_shown_and_what_i
         (0.654, 0.496, 0.9),  # 0 and 0: no better than the baseline in whole points
     )
     assert find_distinct(front, record_of()).tolist() == [True, True, False, True, False]
-    assert describe_others(front, find_distinct(front, record_of())) == (
+    assert describe_others(2, front) == (
         "And 2 more networks of the front, each less than a point better than one of these or than the baseline on "
         "both datasets"
     )
@@ -63,8 +63,8 @@ def test_networks_with_a_role_and_the_baseline_are_shown():
 
     # The recommended network stands for its equal, although that is the more probable one.
     assert is_distinct.tolist() == [True, False, True, True]
-    assert describe_others(front, is_distinct).startswith("And 1 more network of the front, less than a point")
-    assert "baseline" not in describe_others(front, is_distinct)  # it is one of these
+    assert describe_others(1, front).startswith("And 1 more network of the front, less than a point")
+    assert "baseline" not in describe_others(1, front)  # it is one of these
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -87,14 +87,13 @@ def test_all_are_shown_where_a_study_did_not_decide_in_whole_points():
     assert find_distinct(front.drop(columns="role"), record_of()).all()
     assert find_distinct(front, record_of(None)).all()
     assert find_distinct(front.iloc[:0], record_of()).tolist() == []
-    assert describe_others(front, np.ones(2, bool)) == ""
+    assert describe_others(0, front) == ""
 
 
-def test_what_is_folded_is_in_the_page_and_in_front_csv_and_counted_in_papers(monkeypatch):
-    monkeypatch.setattr(figures, "NAMES", ())  # which take seconds
+def test_what_is_folded_is_in_the_page_and_in_front_csv_and_counted_in_papers():
     info, trials = made_answered()
     record = StudyRecord.from_json(info)
-    table, _ = read_search(record, trials)
+    table, summary = read_search(record, trials)
     front = front_table(table)
 
     shown = build_front_table(record, table)
@@ -102,11 +101,10 @@ def test_what_is_folded_is_in_the_page_and_in_front_csv_and_counted_in_papers(mo
     assert 0 < len(shown.folded) < len(front) == len(shown.rows) + len(shown.folded)
     for text in (to_markdown(shown), to_latex(shown)):
         assert f"And {len(shown.folded)} more network" in text and "front.csv" in text
-    files = render_files(info, trials)
-    page = files["report.html"].decode()
+    page = render_html(record, table, {}, {"pareto": "not drawn here"}, None, summary=summary)
     assert f"<details><summary>{shown.about_folded.split(' of the')[0]}" in page
     assert page.count('class="of-front"') == 2
-    assert len(files["front.csv"].decode().splitlines()) == len(front) + 1
+    assert len(table_of_front(front, record)) == len(front)
 
 
 def test_the_figures_of_front_and_confirmation_tell_what_stands_out():
@@ -141,6 +139,9 @@ def test_a_confirmation_numbers_what_stands_out_and_has_a_dot_for_what_does_not(
 
     others = sum(not point.is_distinct for point in shown)
     assert others and all(point.is_distinct for point in shown if not point.on_front)
+    shown_table = build_confirmed_table(record, table)
+    assert len(shown_table.folded) == others and len(shown_table.rows) == len(shown) - others
+    assert "confirm.csv" in to_latex(shown_table)
     caption = describe_figures(record, table)["confirmed"]
     assert f"Dots without a number: {others} network" in caption
     assert f"{len(shown) - others}: " in caption and f"{len(shown) - others + 1}: " not in caption

@@ -47,18 +47,22 @@ def find_distinct(front: pd.DataFrame, record: StudyRecord) -> np.ndarray:
     return leads | is_baseline | has_role
 
 
-def describe_others(front: pd.DataFrame, is_distinct: np.ndarray) -> str:
+def find_others(front: pd.DataFrame, record: StudyRecord) -> set[str]:
+    """Returns the files of the networks of a front that are not among those that are shown first."""
+    return set(front.loc[~find_distinct(front, record), "model"])
+
+
+def describe_others(count: int, front: pd.DataFrame) -> str:
     """Returns how many networks of a front are not among the first, and how little they differ; empty for none.
 
     Args:
+        count: How many.
         front: Of `study.fronts.front_table`.
-        is_distinct: Of `find_distinct`.
     """
-    others = int((~is_distinct).sum())
-    if not others:
+    if not count:
         return ""
     has_baseline = bool((front["strategy"] == "BL").any())
     than = "one of these" if has_baseline else "one of these or than the baseline"
-    each = "" if others == 1 else "each "
-    number_of = count_of(others, "more network")
+    each = "" if count == 1 else "each "
+    number_of = count_of(count, "more network")
     return f"And {number_of} of the front, {each}less than a point better than {than} on both datasets"

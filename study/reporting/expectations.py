@@ -37,10 +37,11 @@ def describe_rule(record: StudyRecord, summary: SearchSummary) -> str:
     """Returns the rule by which a network is recommended."""
     source, target = (dataset_label(record, domain) for domain in DOMAINS)
     return (
-        f"Recommended is the network with the best expected accuracy on {target} among those that keep at least "
-        f"{100 * summary.keep:g} % of the baseline's accuracy on {source} with a probability of 90 % (--keep), whose "
-        f"gain on {target} is significant although {summary.networks} networks were compared, and in which no "
-        "expression has died: none that the baseline recognises has fallen to chance."
+        "The rule: of the networks that pass three tests, recommended is the one with the best expected accuracy on "
+        f"{target}. First, it is 90 % sure that the network keeps at least {100 * summary.keep:g} % of the baseline's "
+        f"accuracy on {source} (--keep). Second, its gain on {target} is significant: above 0 even when it is allowed "
+        f"for that {summary.networks} networks were compared. Third, no expression has died: none that the "
+        "baseline recognises has fallen to chance."
     )
 
 
@@ -144,8 +145,8 @@ def describe_search_gain(table: pd.DataFrame) -> str:
         table: Trials, of `study.trials.trials_table`.
     """
     return (
-        "hypervolume of the paper's five strategies alone, with their interpolated networks, and of the front of all "
-        f"{describe_total(table)}; both by expected accuracies"
+        "the hypervolume that the paper's five strategies reach alone, with their interpolated networks, and that of "
+        f"all {describe_total(table)}; both by expected accuracies"
     )
 
 
@@ -169,8 +170,9 @@ def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: d
 
     if summary.obstacle == Obstacle.FORGETS:
         return (
-            f"No network keeps {keep} of the baseline's accuracy on {source} with a probability of 90 %, so use the "
-            f"baseline. The likeliest to keep it is {name}, with {format_percent(nearest.kept, 0)} %. Accept more "
+            f"No network keeps {keep} of the baseline's accuracy on {source} as surely as the rule asks (90 %), so use "
+            f"the baseline. The likeliest to keep it is {name}, with a probability of "
+            f"{format_percent(nearest.kept, 0)} %. Accept more "
             "forgetting with a lower --keep, or let the search go on with more --trials."
         )
     if summary.obstacle == Obstacle.DIED:
@@ -304,7 +306,7 @@ def describe_race(race: RaceCourse) -> str:
         words = "The race chose no training."
     else:
         words += f" {_describe_front_of_race(race)}"
-    words += f" It ended because {race.end}."
+    words += f" The race ended because {race.end}."
     if race.finalists:
         words += (
             f" Then {count_of(race.finalists, 'training')} gave the recommended network and its neighbours the folds "
@@ -325,8 +327,8 @@ def _describe_front_of_race(race: RaceCourse) -> str:
     on_front, misplaced = race.deciding_front(race.states[0])
     last_on_front, last_misplaced = race.deciding_front(race.states[race.trainings])
     return (
-        f"{front} When the race began, {on_front:.1f} networks were expected on this front, and with each network on "
-        f"the side where it probably belongs {misplaced:.1f} were expected on the wrong one; when it ended, "
-        f"{last_on_front:.1f} and {last_misplaced:.1f}. The front counts as settled when a tenth or less of it is in "
-        "doubt."
+        f"{front} When the race began, {on_front:.1f} networks were expected on this front. With each network on its "
+        f"likelier side, on the front or off it, {misplaced:.1f} were expected on the wrong one. When the race ended, "
+        f"these numbers were {last_on_front:.1f} and {last_misplaced:.1f}; the front is settled when the second is a "
+        "tenth of the first."
     )

@@ -19,7 +19,7 @@ from study.fronts import (
 from study.record import DOMAINS, StudyRecord
 from study.reporting.confusion_figure import ConfusionFigure
 from study.reporting.curves_figure import CurvesFigure
-from study.reporting.distinct_networks import find_distinct
+from study.reporting.distinct_networks import find_distinct, find_others
 from study.reporting.figure_style import CONFIRMED
 from study.reporting.parallel_axes import PRINTED_AXES, ParallelFigure, build_parallel_figure
 from study.reporting.tables import varied_hyperparameters
@@ -345,7 +345,7 @@ def build_confirmed_figure(record: StudyRecord, table: pd.DataFrame) -> Confirme
     front = front_table(table)
     network = find_recommended(front)
     recommended = "" if network is None else str(network["model"])
-    others = set(front.loc[~find_distinct(front, record), "model"])
+    others = find_others(front, record)
     source_label, target_label = (
         f"{domain.capitalize()} test accuracy (%) — {dataset_label(record, domain)}" for domain in DOMAINS
     )

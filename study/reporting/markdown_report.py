@@ -66,7 +66,7 @@ def list_tables(
     """
     tables = [build_front_table(record, table)]
     if record.results.points:
-        tables += [build_confirmed_table(record), build_confirmed_details_table(record)]
+        tables += [build_confirmed_table(record, table), build_confirmed_details_table(record)]
         pairs = build_pairs_table(record)
         if pairs is not None:
             tables.append(pairs)

@@ -10,7 +10,14 @@ from study.fronts import candidate_networks, find_recommended, front_table, is_o
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.plotly_charts import BASELINE
 from study.reporting.tables import varied_hyperparameters
-from study.reporting.wording import candidate_name, expected_text, format_percent, format_value, interval_text
+from study.reporting.wording import (
+    candidate_name,
+    describe_interpolation,
+    expected_text,
+    format_percent,
+    format_value,
+    interval_text,
+)
 from study.stored_results import Row
 from study.trials import OBJECTIVES, model_file
 from study.tuning.summary import SearchSummary
@@ -95,6 +102,7 @@ def _network_details(
     return {
         "name": name[0].upper() + name[1:],
         "trial": int(network["number"]),
+        "alpha": describe_interpolation(network["search_alpha"], network["search_slope"]),
         "strategy": str(network["strategy"]),
         "front": bool(network["on_front"]),
         "place": [round(100 * float(network[objective]), 4) for objective in OBJECTIVES],
@@ -141,10 +149,11 @@ def _baseline_details(record: StudyRecord) -> Row:
     results = record.results
     point = results.points[0] if results.points else None
     tested = results.class_results[0].get("recall") if results.class_results else None
-    place = [100 * value for value in accuracies.values() if value is not None]
+    place = [round(100 * value, 4) for value in accuracies.values() if value is not None]
     return {
         "name": "Baseline",
         "trial": None,
+        "alpha": "0",
         "strategy": "BL",
         "front": False,
         "place": place if len(place) == len(DOMAINS) else None,

@@ -74,9 +74,12 @@
       const place = data.networks[key].place;
       if (place) places.set(String(place), {place, letters: (places.get(String(place)) || {letters: ""}).letters + LETTERS[index]});
     });
+    // To the left of a point at the right edge, where there is no room beside it.
+    const [low, high] = chart.layout.xaxis.range;
+    const side = (place) => (place[0] > low + 0.85 * (high - low) ? -20 : 16);
     const annotations = [...places.values()].map(({place, letters}) => ({
       x: place[0], y: place[1], text: "<b>" + letters + "</b>", showarrow: true, arrowhead: 0, arrowwidth: 1,
-      arrowcolor: inkColour(), ax: 16, ay: -22, standoff: 8, font: {color: inkColour(), size: 14}, captureevents: false,
+      arrowcolor: inkColour(), ax: side(place), ay: -22, standoff: 8, font: {color: inkColour(), size: 14}, captureevents: false,
     }));
     Plotly.relayout(chart, {annotations});
   }
@@ -213,7 +216,8 @@
     const after = trial.confusion[domain];
     if (!before && !after) return;
     const part = addPart("Confusion matrix: " + data.labels[domain],
-      "Rows: the true expression; columns: the network's answer; per cent of the row, on validation images.");
+      "Rows: the true expression; columns: the network's answer; per cent of the row, on validation images"
+      + (trial.place.includes("fold") ? "; before: of all folds, after: of this trial's." : "."));
     const pair = addElement(part, "div", null, "pair");
     if (before) addMatrix(pair, "before", before);
     if (after) addMatrix(pair, "after", after);
@@ -285,6 +289,9 @@
     panel.textContent = "";
     if (!trial) return;
     addElement(panel, "h3", "Trial " + number + " · " + trial.strategy + (trial.place ? " · " + trial.place : ""));
+    const isBetween = data.networks[compared[1]].alpha !== "1";
+    addElement(panel, "p", "One training, to its end (alpha 1)."
+      + (isBetween ? " B lies between the baseline and that end, at alpha " + data.networks[compared[1]].alpha + "." : ""), "quiet");
     addAccuracies(trial);
     addHyperparameters(trial);
     addInterpolatedNetworks(trial);

@@ -9,7 +9,7 @@ import pandas as pd
 
 from study.fronts import front_table, has_expectations, strategies_table
 from study.record import DOMAINS, StudyRecord, number
-from study.reporting.distinct_networks import describe_others, find_distinct
+from study.reporting.distinct_networks import describe_others, find_distinct, find_others
 from study.reporting.wording import (
     TOO_FEW,
     confirmed_name,
@@ -47,6 +47,7 @@ class Table:
         rows: Cells as they are printed.
         folded: Further rows, which matter less: a page shows them when it is asked to, a paper does not.
         about_folded: What these rows are, without a full stop; empty where there are none.
+        file: That of the study's which has all rows.
     """
 
     name: str
@@ -55,11 +56,12 @@ class Table:
     rows: list[list[Any]] = field(default_factory=list)
     folded: list[list[Any]] = field(default_factory=list)
     about_folded: str = ""
+    file: str = "front.csv"
 
     @property
     def whole_caption(self) -> str:
         """The caption where rows that are folded cannot be shown."""
-        return f"{self.caption} {self.about_folded}: in front.csv." if self.about_folded else self.caption
+        return f"{self.caption} {self.about_folded}: in {self.file}." if self.about_folded else self.caption
 
 
 # Formats.
@@ -226,8 +228,12 @@ def build_unfinished_table(table: pd.DataFrame) -> Table | None:
         more = " …" if len(group) > MOST_NUMBERS else ""
         rows.append([state, reason, len(group), numbers + more])
     left_out = len(groups) - MOST_REASONS
-    caption = f"and {left_out} further reasons, in trials.csv." if left_out > 0 else ""
-    return Table("unfinished", caption, ["State", "Reason", "Trials", "Numbers"], rows)
+    caption = ""
+    if (unfinished["state"] == "stopped").any():
+        caption = "Dominated: other trials were at least as good on both datasets after as many passes over the target."
+    if left_out > 0:
+        caption += f" And {left_out} further reasons, in trials.csv."
+    return Table("unfinished", caption.strip(), ["State", "Reason", "Trials", "Numbers"], rows)
 
 
 # The front.
@@ -283,11 +289,16 @@ def _expected_front_table(record: StudyRecord, front: pd.DataFrame, varied: list
         "people a network answered on images; trainings: how many of it these accuracies come from (the baseline, BL, "
         "needs none). Then the hyperparameters that varied."
     )
-    return Table("front", caption, head, rows, folded, describe_others(front, is_distinct))
+    return Table("front", caption, head, rows, folded, describe_others(len(folded), front))
 
 
-def build_confirmed_table(record: StudyRecord) -> Table:
-    """Returns what test images show of the front and of the named strategies: accuracies and their changes."""
+def build_confirmed_table(record: StudyRecord, table: pd.DataFrame) -> Table:
+    """Returns what test images show of the front and of the named strategies: accuracies and their changes.
+
+    Args:
+        record: The study's record, with a confirmation.
+        table: Trials, of `study.trials.trials_table`.
+    """
     accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
     changes = ["Source change", "p alone", "p", "Target change", "p alone", "p"]
     head = ["Network", *accuracy_labels, *changes]
@@ -299,8 +310,14 @@ def build_confirmed_table(record: StudyRecord) -> Table:
         "with 95 % intervals for other people and seeds; p of the change alone, and corrected for all comparisons "
         f"(Holm).{_budget_note(record)}{evaluated_before(record)}"
     )
-    rows = [_confirmed_row(point) for point in record.results.points]
-    return Table("confirmed", caption, head, rows)
+    front = front_table(table)
+    others = find_others(front, record)
+    rows: list[list[Any]] = []
+    folded: list[list[Any]] = []
+    for point in record.results.points:
+        (folded if point.get("model") in others else rows).append(_confirmed_row(point))
+    about = f"{describe_others(len(folded), front)}, as the search expected" if folded else ""
+    return Table("confirmed", caption, head, rows, folded, about, "confirm.csv")
 
 
 def build_confirmed_details_table(record: StudyRecord) -> Table:

@@ -28,8 +28,8 @@ _LABELS = {
 }
 """How the datasets' authors write their names, by the names that options take."""
 
-_HYPERPARAMETERS = {"lr": "learning rate"}
-"""What hyperparameters are called whose names are abbreviations."""
+_HYPERPARAMETERS = {"lr": "learning rate", "fusion_frozen_layers": "frozen layers of FU"}
+"""What hyperparameters are called whose names do not say it."""
 
 SYNTHETIC = "SYNTHETIC STAND-IN"
 """What marks every figure, table and page of a study with synthetic faces."""
