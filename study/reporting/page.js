@@ -76,10 +76,11 @@
     });
     // To the left of a point at the right edge, where there is no room beside it.
     const [low, high] = chart.layout.xaxis.range;
-    const side = (place) => (place[0] > low + 0.85 * (high - low) ? -20 : 16);
+    const side = (place) => (place[0] > low + 0.93 * (high - low) ? -20 : 16);
     const annotations = [...places.values()].map(({place, letters}) => ({
       x: place[0], y: place[1], text: "<b>" + letters + "</b>", showarrow: true, arrowhead: 0, arrowwidth: 1,
       arrowcolor: inkColour(), ax: side(place), ay: -22, standoff: 8, font: {color: inkColour(), size: 14}, captureevents: false,
+      bgcolor: getComputedStyle(document.body).backgroundColor, borderpad: 0,
     }));
     Plotly.relayout(chart, {annotations});
   }
