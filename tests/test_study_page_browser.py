@@ -209,6 +209,7 @@ def test_two_clicked_points_are_compared_and_the_chart_stays_in_view(opened):
 
 
 def test_the_tools_of_the_chart_lie_within_the_screen(opened):
+    opened.evaluate("document.getElementById('front').scrollIntoView()")
     chart = opened.locator("#front").bounding_box()
     opened.mouse.move(chart["x"] + chart["width"] / 2, chart["y"] + 100)
     boxes = [button.bounding_box() for button in opened.locator("#front .modebar-btn").all()]
