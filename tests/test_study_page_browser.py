@@ -208,6 +208,16 @@ def test_two_clicked_points_are_compared_and_the_chart_stays_in_view(opened):
     assert panel.locator(".bars").count() == 2  # recall kept of each expression; how similar the layers stayed
 
 
+def test_the_tools_of_the_chart_lie_within_the_screen(opened):
+    opened.evaluate("document.getElementById('front').scrollIntoView()")
+    chart = opened.locator("#front").bounding_box()
+    opened.mouse.move(chart["x"] + chart["width"] / 2, chart["y"] + 100)
+    boxes = [button.bounding_box() for button in opened.locator("#front .modebar-btn").all()]
+    assert len(boxes) == 6
+    for box in boxes:
+        assert box["x"] >= 0 and box["x"] + box["width"] <= opened.viewport_size["width"]
+
+
 def test_lists_choose_networks_without_a_pointer(opened):
     other = opened.locator("#pick-b option").last.get_attribute("value")
     opened.locator("#pick-b").select_option(other)

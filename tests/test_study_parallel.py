@@ -13,11 +13,13 @@ from study.reporting.parallel_axes import ABSENT, WORDS, build_parallel_figure
 from study.reporting.result_tables import build_rungs_table
 from study.trials import finished_trials, hyperparameter_names, rung_shares, trials_table
 
+RECORD = StudyRecord.from_json(made_info())
+
 
 def axes_of(configs, values=None):
     values = values or [(0.5, 0.4 + 0.1 * index) for index in range(len(configs))]
     trials = [made_trial(n, values=pair, config=c) for n, (c, pair) in enumerate(zip(configs, values, strict=True))]
-    return {axis.name: axis for axis in build_parallel_figure(trials_table(trials)).axes}
+    return {axis.name: axis for axis in build_parallel_figure(RECORD, trials_table(trials)).axes}
 
 
 def test_numbers_choices_and_what_is_absent_have_their_places():
@@ -26,13 +28,17 @@ def test_numbers_choices_and_what_is_absent_have_their_places():
          {"rate": 1e-2, "bn": "frozen", "alpha": 1.0, "depth": 12}, {"rate": 0.0, "alpha": 1.0, "depth": 3}]
     )  # fmt: skip
 
-    assert list(axes) == ["strategy", "rate", "bn", "depth", "source %", "target %"]  # alpha is the same in all
+    # alpha is the same in all trials.
+    assert list(axes) == ["strategy", "rate", "bn", "depth", "source %, observed", "target %, observed"]
     assert axes["rate"].places.tolist() == [0, 1, ABSENT] and axes["rate"].labels[:2] == ["0", "0.0001"]
     assert dict(zip(axes["rate"].labels, axes["rate"].ticks, strict=True))["0.001"] == 0.5  # logarithmic
     assert axes["bn"].places.tolist() == [1, 0, ABSENT] and axes["bn"].labels == ["–", "frozen", "train"]
     assert axes["depth"].places == pytest.approx([0, 1, 0.25])
-    assert axes["target %"].places == pytest.approx([0, 0.5, 1]) and axes["target %"].labels[-1] == "60.0"
-    assert axes["source %"].places.tolist() == [0, 0, 0]
+    assert (
+        axes["target %, observed"].places == pytest.approx([0, 0.5, 1])
+        and axes["target %, observed"].labels[-1] == "60.0"
+    )
+    assert axes["source %, observed"].places.tolist() == [0, 0, 0]
 
 
 def test_on_an_axis_of_numbers_and_choices_numbers_lie_by_their_value_below_the_choices():
@@ -53,7 +59,7 @@ def test_of_many_choices_some_are_written_and_all_have_places():
 
 def test_the_lines_of_the_front_are_bold_and_each_trial_has_one():
     table = trials_table(made_trials(40))
-    axes = matplotlib_plots.draw_plot(StudyRecord.from_json(made_info()), build_parallel_figure(table)).axes[0]
+    axes = matplotlib_plots.draw_plot(RECORD, build_parallel_figure(RECORD, table)).axes[0]
     lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
     assert len(lines) == len(finished_trials(table))
 
@@ -73,7 +79,7 @@ def test_rank_correlation_of_a_rung_with_the_end_by_hand():
 
     found = build_rungs_table(table)
     assert found is not None and found.rows == [["50 %", 4, "0.80", "-1.00", 1]]
-    assert found in [answer.table for answer in list_findings(StudyRecord.from_json(made_info()), table)]
+    assert found in [answer.table for answer in list_findings(RECORD, table)]
 
 
 def test_a_study_without_rungs_or_with_one_finished_trial_says_nothing_false():

@@ -179,7 +179,8 @@ def test_ticks_of_counts_are_whole(drawn, name):
 def test_ticks_of_layers_are_whole():
     configs = [{"frozen_layers": layers, "rate": 0.1 * layers} for layers in (0, 3, 13)]
     trials = [made_trial(n, values=(0.5, 0.1 * n), config=config) for n, config in enumerate(configs)]
-    axes = {axis.name: axis for axis in build_parallel_figure(trials_table(trials)).axes}
+    record = StudyRecord.from_json(made_info())
+    axes = {axis.name: axis for axis in build_parallel_figure(record, trials_table(trials)).axes}
 
     layers = axes["frozen layers"]
     assert layers.labels == ["0", "3", "6", "10", "13"]
@@ -217,9 +218,11 @@ def test_the_front_names_what_its_marks_mean_and_shows_known_intervals():
 
     assert {"front", "baseline", "recommended"} < labels
 
-    shown = sum(int(group.on_front.sum()) for group in drawn.data.groups)
+    # Intervals belong to those that stand out; the others are small.
+    stand_out = sum(int(group.is_distinct.sum()) for group in drawn.data.groups)
+    assert 0 < stand_out < sum(int(group.on_front.sum()) for group in drawn.data.groups)
     lines = [collection for collection in axes.collections if isinstance(collection, LineCollection)]
-    assert sum(len(each.get_paths()) for each in lines if each.get_alpha() == 0.3) == 2 * shown
+    assert sum(len(each.get_paths()) for each in lines if each.get_alpha() == 0.3) == 2 * stand_out
 
 
 def test_confirmed_networks_are_numbered_as_the_caption_says():
@@ -228,9 +231,12 @@ def test_confirmed_networks_are_numbered_as_the_caption_says():
     drawn = draw_all("confirmed")[figure_style.CONFIRMED]
     points = drawn.data.points
 
-    numbers = [text for text in drawn.figure.axes[0].texts if isinstance(text, Annotation)]
-    assert [text.get_text() for text in numbers] == [str(index + 1) for index in range(len(points))]
-    assert [text.xy for text in numbers] == [point.test for point in points]
+    # Each number once, those of points that lie on each other together, beside the first of them.
+    labels = [text for text in drawn.figure.axes[0].texts if isinstance(text, Annotation)]
+    groups = [[int(number) for number in text.get_text().split(", ")] for text in labels]
+    assert sorted(itertools.chain.from_iterable(groups)) == list(range(1, len(points) + 1))
+    assert [text.xy for text in labels] == [points[group[0] - 1].test for group in groups]
+    assert [7, 9] in groups and len(groups) == len(points) - 1
 
     caption = describe_figures(record, trials_table(trials))[figure_style.CONFIRMED]
     assert all(f"{index + 1}: {point.name}" in caption for index, point in enumerate(points))

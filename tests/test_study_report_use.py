@@ -1,6 +1,7 @@
 """What a reader of the report does next: use the network, go on, look a word up, compare, see that a test was small."""
 
 import copy
+import dataclasses
 import json
 import re
 import shlex
@@ -176,8 +177,14 @@ def test_the_search_is_measured_against_the_papers_five():
         summary.search_gain >= 0
     )
     cards = {card.title: card for card in build_recommendation(record, table, summary).search_cards}
-    assert cards["Bought by the search"].value == f"{100 * summary.search_gain:+.1f} %"
-    assert "over the paper's five strategies alone" in cards["Bought by the search"].detail
+    card = cards["Bought by the search"]
+    assert card.value == f"{summary.named_hypervolume:.4f} to {summary.hypervolume:.4f}"
+    assert card.detail.startswith("the hypervolume that the paper's five strategies reach alone")
+
+    # Also where the five reach nearly nothing, of which any share would be enormous.
+    nearly_nothing = dataclasses.replace(summary, named_hypervolume=0.0, hypervolume=0.0002)
+    cards = {card.title: card for card in build_recommendation(record, table, nearly_nothing).search_cards}
+    assert cards["Bought by the search"].value == "0.0000 to 0.0002"
 
     # Trials that the user asked for are none of the five.
     trials[1].user_attrs["prior"] = "--try"
@@ -280,8 +287,9 @@ def test_there_is_no_matrix_where_a_sentence_says_it_all(alike):
 
 
 def test_the_confirmed_table_is_narrow_and_nothing_of_it_is_lost():
-    record = StudyRecord.from_json(made_confirmed()[0])
-    narrow, details = build_confirmed_table(record), build_confirmed_details_table(record)
+    info, trials = made_confirmed()
+    record = StudyRecord.from_json(info)
+    narrow, details = build_confirmed_table(record, trials_table(trials)), build_confirmed_details_table(record)
     assert len(narrow.head) == 9 and len(narrow.rows) == len(details.rows) == len(record.results.points)
     assert {"Retention %", "Flips %", "Target UAR %", "Target ECE %", "Target optimism"} < set(details.head)
 

@@ -28,12 +28,14 @@ from study.fronts import (
 from study.record import DOMAINS, StudyRecord
 from study.reporting import expectations, export, figures, matplotlib_plots, plotly_charts
 from study.reporting.certainty import describe_certainty
+from study.reporting.distinct_networks import find_distinct
 from study.reporting.exported_files import render_files
 from study.reporting.figure_data import build_figure_data, build_race_figure
 from study.reporting.findings import OBSTACLE, list_findings
 from study.reporting.hover import LONGEST_LINE, hover_texts
 from study.reporting.importance import compute_importances
 from study.reporting.markdown_report import list_tables, render_markdown
+from study.reporting.network_details import collect_network_details
 from study.reporting.paper_table import OURS, paper_table
 from study.reporting.recommendation import build_recommendation
 from study.reporting.tables import build_front_table, to_latex, varied_hyperparameters
@@ -43,7 +45,7 @@ from study.reporting.wording import dataset_label, row_name
 from study.stored_results import Row
 from study.tracking import models, outcome
 from study.tracking.description import describe_study
-from study.trials import counted_trials, trials_table
+from study.trials import counted_trials, model_file, trials_table
 from study.tuning.plan import SearchPlan
 from study.tuning.race_course import RaceEnd, RaceState, find_race_course
 from study.tuning.recommendation_rule import Obstacle
@@ -175,9 +177,19 @@ def test_a_race_has_a_state_before_each_training_and_after_the_last():
     assert race.states[-1].front == pytest.approx(probabilities.sum())
     assert race.states[-1].undecided == pytest.approx(np.minimum(probabilities, 1 - probabilities).sum())
 
+    # The figure and the words are about what decides: the front in whole points, where it is known of all moments.
     figure = build_race_figure(race)
-    assert figure.undecided.tolist() == [state.undecided for state in race.states]
+    assert race.decided_in_whole_points and "in whole points of accuracy" in expectations.describe_race(race)
+    assert figure.front.tolist() == [state.useful_front for state in race.states]
+    assert figure.undecided.tolist() == [state.useful_undecided for state in race.states]
+    assert f"{race.states[0].useful_front:.1f} networks were expected on this front" in expectations.describe_race(race)
     assert figure.finalists_from == race.trainings
+
+    # A race of an older study stored the front of expected accuracies alone.
+    first = replace(race.states[0], useful_front=float("nan"), useful_undecided=float("nan"))
+    older = replace(race, states=(first, *race.states[1:]))
+    assert build_race_figure(older).front.tolist() == [state.front for state in race.states]
+    assert "whole points" not in expectations.describe_race(older)
 
 
 def test_a_race_says_why_it_ended():
@@ -256,7 +268,10 @@ def test_the_front_shows_intervals_probability_rung_folds_and_trainings():
     shown = build_front_table(record, table)
 
     column = {name: shown.head.index(name) for name in ("Role", "On front %", "Rung", "Folds", "Trainings")}
-    for cells, network in zip(shown.rows, front.to_dict("records"), strict=True):
+    is_distinct = find_distinct(front, record)
+    first, others = front[is_distinct].to_dict("records"), front[~is_distinct].to_dict("records")
+    rows = [*zip(shown.rows, first, strict=True), *zip(shown.folded, others, strict=True)]
+    for cells, network in rows:
         assert cells[column["On front %"]] == f"{100 * network['probability']:.0f}"
         for name in ("Rung", "Folds", "Trainings"):
             assert cells[column[name]] == network[name.lower()]
@@ -335,8 +350,12 @@ def test_no_reader_of_a_front_needs_a_recommendation(tmp_path):
     assert figure.recommended is None
     assert "Recommended" not in {trace.name for trace in plotly_charts.draw_chart(figure).data}
     assert matplotlib_plots.draw_plot(record, figure) is not None
-    details = collect_trial_details(record, table, trials)
-    assert details["first"] in set(front["trial"]) and str(details["first"]) in details["trials"]
+
+    # At first the baseline is compared with the network that came nearest, which the page names.
+    details = collect_network_details(record, table, summary)
+    nearest = model_file(summary.nearest.trial, summary.nearest.alpha, summary.nearest.slope)
+    assert details["compared"] == ["baseline", nearest] and nearest in details["networks"]
+    assert str(summary.nearest.trial) in collect_trial_details(record, table, trials)["trials"]
 
     # Markdown, terminal, MLflow.
     text = render_markdown(record, table, list_tables(record, table, None, summary), summary)

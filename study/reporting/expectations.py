@@ -37,10 +37,11 @@ def describe_rule(record: StudyRecord, summary: SearchSummary) -> str:
     """Returns the rule by which a network is recommended."""
     source, target = (dataset_label(record, domain) for domain in DOMAINS)
     return (
-        f"Recommended is the network with the best expected accuracy on {target} among those that keep at least "
-        f"{100 * summary.keep:g} % of the baseline's accuracy on {source} with a probability of 90 % (--keep), whose "
-        f"gain on {target} is significant although {summary.networks} networks were compared, and in which no "
-        "expression has died: none that the baseline recognises has fallen to chance."
+        "The rule: of the networks that pass three tests, recommended is the one with the best expected accuracy on "
+        f"{target}. First, it is 90 % sure that the network keeps at least {100 * summary.keep:g} % of the baseline's "
+        f"accuracy on {source} (--keep). Second, its gain on {target} is significant: above 0 even when it is allowed "
+        f"for that {summary.networks} networks were compared. Third, no expression has died: none that the "
+        "baseline recognises has fallen to chance."
     )
 
 
@@ -137,16 +138,15 @@ def _compare(record: StudyRecord, network: pd.Series, recommended: pd.Series, do
     return f"{describe_accuracy(record, network, domain)} ({100 * change:+.1f} points)"
 
 
-def describe_search_gain(table: pd.DataFrame, summary: SearchSummary) -> str:
-    """Returns how much larger the search made the hypervolume that the paper's five strategies reach alone.
+def describe_search_gain(table: pd.DataFrame) -> str:
+    """Returns what the two hypervolumes are between which a search's gain lies.
 
     Args:
         table: Trials, of `study.trials.trials_table`.
-        summary: What the search found, with the hypervolume of the five.
     """
     return (
-        "of hypervolume over the paper's five strategies alone "
-        f"({summary.named_hypervolume:.4f}, with their interpolated networks), by {describe_total(table)}, as expected"
+        "the hypervolume that the paper's five strategies reach alone, with their interpolated networks, and that of "
+        f"all {describe_total(table)}; both by expected accuracies"
     )
 
 
@@ -170,8 +170,9 @@ def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: d
 
     if summary.obstacle == Obstacle.FORGETS:
         return (
-            f"No network keeps {keep} of the baseline's accuracy on {source} with a probability of 90 %, so use the "
-            f"baseline. The likeliest to keep it is {name}, with {format_percent(nearest.kept, 0)} %. Accept more "
+            f"No network keeps {keep} of the baseline's accuracy on {source} as surely as the rule asks (90 %), so use "
+            f"the baseline. The likeliest to keep it is {name}, with a probability of "
+            f"{format_percent(nearest.kept, 0)} %. Accept more "
             "forgetting with a lower --keep, or let the search go on with more --trials."
         )
     if summary.obstacle == Obstacle.DIED:
@@ -297,22 +298,37 @@ def describe_race(race: RaceCourse) -> str:
     """Returns what a race did and why it ended."""
     trained = f"{count_of(race.trainings, 'training')} of {count_of(race.configurations, 'configuration')}"
     words = (
-        "After the search a race trained the networks in doubt on folds they lacked or with new seeds, always where "
-        f"one more training decides most: {trained}, which together with what followed cost "
-        f"{format_percent(race.cost, 0)} % of the search."
+        "After the search a race trained networks again of which it was not clear whether they belong to the front, on "
+        f"folds they lacked or with new seeds, always where one more training tells most: {trained}. These and what "
+        f"followed cost {format_percent(race.cost, 0)} % of what the search had cost."
     )
     if not race.trainings:
         words = "The race chose no training."
     else:
-        first, last = race.states[0], race.states[race.trainings]
-        words += (
-            f" When it began, {first.front:.1f} networks were expected on the front and {first.undecided:.1f} were "
-            f"expected to be placed wrongly, on it or off it; when it ended, {last.front:.1f} and {last.undecided:.1f}."
-        )
-    words += f" It ended because {race.end}."
+        words += f" {_describe_front_of_race(race)}"
+    words += f" The race ended because {race.end}."
     if race.finalists:
         words += (
             f" Then {count_of(race.finalists, 'training')} gave the recommended network and its neighbours the folds "
             "they lacked."
         )
     return words
+
+
+def _describe_front_of_race(race: RaceCourse) -> str:
+    """Returns how sure the front was by which a race decides, when it began and when it ended."""
+    if race.decided_in_whole_points:
+        front = (
+            "It decides about the front in whole points of accuracy: networks that differ by less count as equal, and "
+            "none is on it that is no whole point better than the baseline on either dataset."
+        )
+    else:
+        front = "It decides about the front of expected accuracies."
+    on_front, misplaced = race.deciding_front(race.states[0])
+    last_on_front, last_misplaced = race.deciding_front(race.states[race.trainings])
+    return (
+        f"{front} When the race began, {on_front:.1f} networks were expected on this front. With each network on its "
+        f"likelier side, on the front or off it, {misplaced:.1f} were expected on the wrong one. When the race ended, "
+        f"these numbers were {last_on_front:.1f} and {last_misplaced:.1f}; the front is settled when the second is a "
+        "tenth of the first."
+    )

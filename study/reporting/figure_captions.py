@@ -5,10 +5,21 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from study.record import StudyRecord
-from study.reporting.figure_data import FIRST_RUNG, describe_hypervolume
+from study.reporting.figure_data import (
+    FIRST_RUNG,
+    build_confirmed_figure,
+    build_front_figure,
+    describe_hypervolume,
+)
 from study.reporting.figure_style import ALL_NAMES, CONFIRMED, CONFUSIONS, RACE
 from study.reporting.tables import escape_latex
-from study.reporting.wording import SYNTHETIC, SYNTHETIC_SENTENCE, confirmed_name
+from study.reporting.wording import (
+    SYNTHETIC,
+    SYNTHETIC_SENTENCE,
+    count_of,
+    dataset_label,
+    has_stored_answers,
+)
 
 TWO_COLUMN_FIGURES = ("strategies", "curves", "parallel", CONFIRMED, CONFUSIONS)
 """The figures that are as wide as two columns of a paper; the others are as wide as one."""
@@ -23,10 +34,7 @@ def describe_figures(record: StudyRecord, table: pd.DataFrame) -> dict[str, str]
     """
     first_rung = f" Of the {FIRST_RUNG}." if table["rung"].nunique() > 1 else ""
     captions = {
-        "pareto": (
-            "Source and target accuracy of all networks. The front holds those that no other equals or betters in "
-            "both; thin lines are 90 % intervals, where they are known. Faint: not on the front."
-        ),
+        "pareto": _describe_front(record, table),
         "hypervolume": (
             "Hypervolume, the area that the front dominates, by the number of trials; from "
             f"{describe_hypervolume(record, table)}."
@@ -44,22 +52,65 @@ def describe_figures(record: StudyRecord, table: pd.DataFrame) -> dict[str, str]
             f"for each dataset.{first_rung}"
         ),
         "parallel": (
-            "Every finished trial: hyperparameters that varied, and both accuracies. Colours are strategies; bold "
-            "lines are trials on the front."
+            "Every finished trial, a line each: the hyperparameters that varied, and both accuracies observed on "
+            f"{_observed_images(record)}. Colours are strategies; bold lines are trials on the front."
         ),
         CONFUSIONS: (
             "Confusion matrices of the baseline and of the recommended network: per cent of each expression's images "
             "by what they were recognised as (mean over seeds where there are several); empty cells are 0."
         ),
-        RACE: "Expected number of networks on the front, and of networks on the wrong side of it, over the race.",
+        RACE: (
+            "How many networks are expected on the front by which the race decides, and how many on the wrong side of "
+            "it, after each of its trainings. The race settles the front where the second becomes a tenth of the first."
+        ),
     }
     if record.results.points:
-        names = [f"{index + 1}: {confirmed_name(point)}" for index, point in enumerate(record.results.points)]
-        captions[CONFIRMED] = (
-            "Accuracies on test images with 95 % intervals, and where the search had seen them. The networks, by "
-            f"strategy, and of the front by trial: {'; '.join(names)}."
-        )
+        captions[CONFIRMED] = _describe_confirmed(record, table)
     return captions
+
+
+def _describe_front(record: StudyRecord, table: pd.DataFrame) -> str:
+    """Returns what the figure of the front shows."""
+    figure = build_front_figure(record, table)
+    words = (
+        "Source and target accuracy of all networks. The front holds those that no other equals or betters in both. "
+        "Faint: not on the front."
+    )
+    if any((group.on_front & ~group.is_distinct).any() for group in figure.groups):
+        words += " Small: on the front, but less than a point better, on both datasets, than a large one."
+    if figure.half_intervals is None:
+        return words
+
+    source, target = figure.half_intervals
+    shown = ""
+    if figure.shows_intervals:
+        shown = ", the thin lines,"
+    elif figure.recommended is not None:
+        shown = ", drawn for the recommended network alone,"
+    return (
+        f"{words} 90 % intervals of the front's networks{shown} reach about {source:.1f} points to either side on "
+        f"{dataset_label(record, 'source')} and {target:.1f} on {dataset_label(record, 'target')}."
+    )
+
+
+def _observed_images(record: StudyRecord) -> str:
+    """Returns on which images each trial's accuracies were observed."""
+    return "the validation images of its fold" if has_stored_answers(record) else "validation images"
+
+
+def _describe_confirmed(record: StudyRecord, table: pd.DataFrame) -> str:
+    """Returns what the figure of the confirmed networks shows, with the networks by their numbers."""
+    points = build_confirmed_figure(record, table).points
+    numbered = [point for point in points if point.is_distinct]
+    names = [f"{index + 1}: {point.name}" for index, point in enumerate(numbered)]
+    words = (
+        "Accuracies on test images with 95 % intervals, and by a dotted line where the search had expected them. The "
+        f"networks, by strategy, and of the front by trial: {'; '.join(names)}."
+    )
+    others = len(points) - len(numbered)
+    if others:
+        words += f" Dots without a number: {count_of(others, 'network')} of the front that hardly differ from these."
+    return words
 
 
 def render_figures_tex(record: StudyRecord, captions: Mapping[str, str], names: Sequence[str]) -> str:

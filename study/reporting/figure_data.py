@@ -19,6 +19,7 @@ from study.fronts import (
 from study.record import DOMAINS, StudyRecord
 from study.reporting.confusion_figure import ConfusionFigure
 from study.reporting.curves_figure import CurvesFigure
+from study.reporting.distinct_networks import find_distinct, find_others
 from study.reporting.figure_style import CONFIRMED
 from study.reporting.parallel_axes import PRINTED_AXES, ParallelFigure, build_parallel_figure
 from study.reporting.tables import varied_hyperparameters
@@ -36,6 +37,7 @@ class StrategyNetworks:
         strategy: The strategy's name.
         points: Source and target accuracy in per cent (n, 2).
         on_front: Which of them are on the front (n,).
+        is_distinct: Which of these a reader meets first (n,), see `study.reporting.distinct_networks`.
         is_adapted: Which of them are adapted networks (n,); the others are interpolated.
         networks: Their rows of `study.fronts.candidate_networks`.
     """
@@ -43,6 +45,7 @@ class StrategyNetworks:
     strategy: str
     points: np.ndarray
     on_front: np.ndarray
+    is_distinct: np.ndarray
     is_adapted: np.ndarray
     networks: pd.DataFrame
 
@@ -78,6 +81,8 @@ class FrontFigure:
         recommended: The recommended network; None where nothing is recommended.
         axis_labels: Of the source's and of the target's axis.
         varied: The hyperparameters that vary over the study.
+        half_intervals: How many points 90 % intervals of the front's networks typically reach to either side, on source
+            and target; None where they are not known.
     """
 
     groups: list[StrategyNetworks]
@@ -86,6 +91,15 @@ class FrontFigure:
     recommended: RecommendedPoint | None
     axis_labels: tuple[str, str]
     varied: list[str]
+    half_intervals: tuple[float, float] | None = None
+
+    @property
+    def shows_intervals(self) -> bool:
+        """Whether a picture shows the intervals of networks that stand out: not where they would leave it."""
+        if self.half_intervals is None:
+            return False
+        extent = np.ptp(np.vstack([group.points for group in self.groups]), axis=0)
+        return bool((2 * np.array(self.half_intervals) <= extent).all())
 
 
 @dataclass(frozen=True)
@@ -101,6 +115,7 @@ class ConfirmedFigurePoint:
         validation: Accuracy that the search had measured, None of a network that it did not choose.
         on_front: Whether it is one of the validation front's.
         is_recommended: Whether it is the recommended network.
+        is_distinct: Whether a reader meets it first, see `study.reporting.distinct_networks`; named strategies are.
     """
 
     name: str
@@ -111,6 +126,7 @@ class ConfirmedFigurePoint:
     validation: tuple[float, float] | None
     on_front: bool
     is_recommended: bool
+    is_distinct: bool = True
 
 
 @dataclass(frozen=True)
@@ -179,7 +195,7 @@ class RaceFigure:
 
     Attributes:
         trainings: How many trainings had ended (n,), from 0 on.
-        front: Expected number of networks on the front (n,).
+        front: Expected number of networks on the front by which the race decided (n,).
         undecided: Expected number of networks on the wrong side of it (n,).
         finalists_from: After how many trainings the folds followed that the recommended network and its neighbours
             lacked; None where there were none.
@@ -228,7 +244,7 @@ def build_figure_data(name: str, record: StudyRecord, table: pd.DataFrame) -> Fi
         groups = group_by_strategy(first_rung_networks(table))
         return StrategiesFigure(groups, _baseline_in_percent(record), _objective_labels(record), _rung_note(table))
     if name == "parallel":
-        return build_parallel_figure(table, PRINTED_AXES)
+        return build_parallel_figure(record, table, PRINTED_AXES)
     raise ValueError(f"there is no figure {name!r}")
 
 
@@ -256,10 +272,11 @@ def _rung_note(table: pd.DataFrame) -> str:
 
 def build_race_figure(race: RaceCourse) -> RaceFigure:
     """Returns the figure of a race's course."""
+    counts = np.array([race.deciding_front(state) for state in race.states])
     return RaceFigure(
         trainings=np.arange(len(race.states)),
-        front=np.array([state.front for state in race.states]),
-        undecided=np.array([state.undecided for state in race.states]),
+        front=counts[:, 0],
+        undecided=counts[:, 1],
         finalists_from=race.trainings if race.finalists else None,
     )
 
@@ -272,14 +289,16 @@ def build_front_figure(record: StudyRecord, table: pd.DataFrame) -> FrontFigure:
         table: Trials, of `study.trials.trials_table`.
     """
     front = front_table(table)
+    distinct = front[find_distinct(front, record)]
 
     # A point for each network that competes for the front.
     groups = []
     for strategy, networks in group_by_strategy(candidate_networks(table)):
         points = 100 * networks[OBJECTIVES].to_numpy(float)
         on_front = is_on_front(networks, front)
+        is_distinct = is_on_front(networks, distinct)
         is_adapted = (networks["search_alpha"] == 1).to_numpy()
-        groups.append(StrategyNetworks(strategy, points, on_front, is_adapted, networks))
+        groups.append(StrategyNetworks(strategy, points, on_front, is_distinct, is_adapted, networks))
     return FrontFigure(
         groups=groups,
         border=front_border(front),
@@ -287,7 +306,20 @@ def build_front_figure(record: StudyRecord, table: pd.DataFrame) -> FrontFigure:
         recommended=_recommended_point(front),
         axis_labels=_objective_labels(record),
         varied=varied_hyperparameters(table),
+        half_intervals=find_half_intervals(distinct),
     )
+
+
+def find_half_intervals(front: pd.DataFrame) -> tuple[float, float] | None:
+    """Returns how many points 90 % intervals of networks typically (median) reach to either side, on source and target.
+
+    Args:
+        front: Rows of `study.fronts.front_table`; None is returned where these have no intervals.
+    """
+    if front.empty or not all(name in front for name in INTERVALS):
+        return None
+    halves = [50 * (front[f"{domain}_upper"] - front[f"{domain}_lower"]).median() for domain in DOMAINS]
+    return float(halves[0]), float(halves[1])
 
 
 def _recommended_point(front: pd.DataFrame) -> RecommendedPoint | None:
@@ -310,21 +342,24 @@ def build_confirmed_figure(record: StudyRecord, table: pd.DataFrame) -> Confirme
         record: The study's record, with a confirmation.
         table: Trials, of `study.trials.trials_table`, whose front says which network is recommended.
     """
-    network = find_recommended(front_table(table))
+    front = front_table(table)
+    network = find_recommended(front)
     recommended = "" if network is None else str(network["model"])
+    others = find_others(front, record)
     source_label, target_label = (
         f"{domain.capitalize()} test accuracy (%) — {dataset_label(record, domain)}" for domain in DOMAINS
     )
-    points = [_confirmed_figure_point(point, recommended) for point in record.results.points]
+    points = [_confirmed_figure_point(point, recommended, others) for point in record.results.points]
     return ConfirmedFigure(points, (source_label, target_label))
 
 
-def _confirmed_figure_point(point: Row, recommended: str) -> ConfirmedFigurePoint:
+def _confirmed_figure_point(point: Row, recommended: str, others: set[str]) -> ConfirmedFigurePoint:
     """Returns a point of the figure.
 
     Args:
         point: A row of the confirmation's results.
         recommended: The file of the recommended network, empty where there is none.
+        others: The files of the front's networks that a reader does not meet first.
     """
     validation = None
     if "source_optimism" in point:
@@ -339,6 +374,7 @@ def _confirmed_figure_point(point: Row, recommended: str) -> ConfirmedFigurePoin
         validation=validation,
         on_front=bool(point["front"]),
         is_recommended=bool(recommended) and point.get("model") == recommended,
+        is_distinct=point.get("model") not in others,
     )
 
 

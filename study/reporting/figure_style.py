@@ -31,8 +31,8 @@ INK = "#1a1a1a"
 QUIET = "#555555"
 
 # The words of the figure of a race.
-FRONT_LABEL = "networks expected on the front"
-UNDECIDED_LABEL = "undecided: expected to be placed wrongly"
+FRONT_LABEL = "expected on the front"
+UNDECIDED_LABEL = "expected on the wrong side of it"
 FINALISTS_LABEL = "missing folds of the recommended network"
 
 DOMAIN_COLOURS = {"source": "#0072B2", "target": "#E69F00"}

@@ -99,13 +99,13 @@ def describe_retention(record: StudyRecord, table: pd.DataFrame) -> str:
     baseline_source = baseline[0]
     networks = candidate_networks(table)
 
-    # The best network's strategy by level.
-    leaders = {}
+    # The levels at which each strategy has the best network.
+    levels_of: dict[str, list[str]] = {}
     for level in LEVELS:
         best = best_on_target(networks, level * baseline_source)
         if best is not None:
-            leaders[f"{100 * level:.0f} %"] = str(best["strategy"])
-    if not leaders:
+            levels_of.setdefault(str(best["strategy"]), []).append(f"{100 * level:.0f}")
+    if not levels_of:
         return "No network kept as much as the least of these shares."
 
     untested = "Each is the best of many single trainings on the images it was chosen by, which is no test."
@@ -113,11 +113,16 @@ def describe_retention(record: StudyRecord, table: pd.DataFrame) -> str:
     if has_expectations(table):
         untested = "Which strategy is best is itself uncertain where intervals overlap; their budgets may differ."
         measured = "By expected accuracy"
-    strategies = set(leaders.values())
-    if len(strategies) == 1:
-        return f"{measured} the best network came from {strategies.pop()} at every share. {untested}"
-    origins = ", ".join(f"from {strategy} where {level} must stay" for level, strategy in leaders.items())
-    return f"{measured} the best network on the target came {origins}. {untested}"
+    if len(levels_of) == 1:
+        return f"{measured} the best network came from {next(iter(levels_of))} at every share. {untested}"
+    origins = [f"from {strategy} where {_list_levels(levels)} must stay" for strategy, levels in levels_of.items()]
+    return f"{measured} the best network on the target came {', '.join(origins)}. {untested}"
+
+
+def _list_levels(levels: list[str]) -> str:
+    """Returns "98 %", or "98, 95 or 90 %"."""
+    first, last = ", ".join(levels[:-1]), levels[-1]
+    return f"{first} or {last} %" if first else f"{last} %"
 
 
 def describe_nothing(record: StudyRecord, table: pd.DataFrame, summary: SearchSummary | None) -> str:
@@ -222,9 +227,9 @@ def describe_freezing(record: StudyRecord) -> str:
     freezing = [row for row in record.results.differences if (row["one"], row["other"]) == ("FC", "RE")]
     if not freezing:
         return (
-            "On validation images, where configurations differ in more than what they freeze, all with the budget of "
-            "the first rung; a confirmation would compare FC, "
-            "FC+CL and RE on test images, seed by seed."
+            "These are configurations of the first rung, all with the same budget, on validation images. They differ "
+            "in more than what they freeze; a confirmation would compare FC, FC+CL and RE alone, on test images, seed "
+            "by seed."
         )
     gains = []
     for domain in DOMAINS:

@@ -30,7 +30,8 @@ def draw_front(figure: Figure, data: FrontFigure) -> None:
     """Draws all networks, the front, the baseline and the recommended network."""
     axes = figure.add_subplot()
     for group in data.groups:
-        _draw_intervals(axes, group)
+        if data.shows_intervals:
+            _draw_intervals(axes, group)
         _draw_networks(axes, group)
 
     # For the legend, where a network is hollow.
@@ -84,11 +85,9 @@ def _limits_of_networks(data: FrontFigure) -> tuple[tuple[float, float], tuple[f
 
 
 def _draw_intervals(axes: Axes, group: StrategyNetworks) -> None:
-    """Draws faint intervals of one strategy's networks on the front, where they are known."""
-    networks = group.networks[group.on_front]
-    if networks.empty or not all(name in networks for name in INTERVALS):
-        return
-    x, y = group.points[group.on_front].T
+    """Draws faint intervals of those of one strategy's networks that stand out on the front."""
+    networks = group.networks[group.is_distinct]
+    x, y = group.points[group.is_distinct].T
     ends = {name: 100 * networks[name].to_numpy(float) for name in INTERVALS}
     look: dict[str, Any] = {"color": style_of(group.strategy).colour, "linewidth": 0.5, "alpha": 0.3, "zorder": 1}
     axes.hlines(y, ends["source_lower"], ends["source_upper"], **look)
@@ -96,7 +95,7 @@ def _draw_intervals(axes: Axes, group: StrategyNetworks) -> None:
 
 
 def _draw_networks(axes: Axes, group: StrategyNetworks) -> None:
-    """Draws one strategy's networks: interpolated ones hollow, those off the front faint and small."""
+    """Draws one strategy's networks: hollow if interpolated, small if they hardly differ, faint if off the front."""
     style = style_of(group.strategy)
     filled: dict[str, Any] = {"marker": style.marker, "color": style.colour}
     hollow: dict[str, Any] = {"marker": style.marker, "facecolors": "white", "edgecolors": style.colour}
@@ -105,9 +104,14 @@ def _draw_networks(axes: Axes, group: StrategyNetworks) -> None:
     interpolated = ~group.is_adapted
     _scatter(axes, group, ~group.on_front & adapted, filled | {"s": 11, "alpha": 0.38, "linewidths": 0})
     _scatter(axes, group, ~group.on_front & interpolated, hollow | {"s": 7, "alpha": 0.3, "linewidths": 0.5})
-    on_front = {"linewidths": 0.7, "edgecolors": INK, "zorder": 4}
-    _scatter(axes, group, group.on_front & adapted, filled | on_front | {"s": 26})
-    _scatter(axes, group, group.on_front & interpolated, hollow | {"s": 22, "linewidths": 1.1, "zorder": 4})
+
+    # On the front: those that hardly differ from others, and those that stand out.
+    hardly_differs = group.on_front & ~group.is_distinct
+    _scatter(axes, group, hardly_differs & adapted, filled | {"s": 11, "linewidths": 0, "zorder": 3.5})
+    _scatter(axes, group, hardly_differs & interpolated, hollow | {"s": 8, "linewidths": 0.7, "zorder": 3.5})
+    stands_out = {"linewidths": 0.7, "edgecolors": INK, "zorder": 4}
+    _scatter(axes, group, group.is_distinct & adapted, filled | stands_out | {"s": 26})
+    _scatter(axes, group, group.is_distinct & interpolated, hollow | {"s": 22, "linewidths": 1.1, "zorder": 4})
 
     # For the legend.
     axes.scatter([], [], s=18, linewidths=0, label=escape(group.strategy), **filled)
@@ -145,7 +149,7 @@ def _widen(limits: tuple[float, float], value: float) -> tuple[float, float]:
 
 
 def draw_confirmed(figure: Figure, data: ConfirmedFigure) -> None:
-    """Draws the confirmed networks with their intervals; their numbers are those of the caption."""
+    """Draws the confirmed networks with their intervals; numbers are those of the caption."""
     axes = figure.add_subplot()
     named: set[str] = set()
     for point in data.points:
@@ -166,16 +170,19 @@ def draw_confirmed(figure: Figure, data: ConfirmedFigure) -> None:
 
     _name_axes(axes, data.axis_labels, 3.0)
     add_legend(figure, axes)
-    _number_points(figure, axes, data.points)
+    _number_points(figure, axes, [point for point in data.points if point.is_distinct])
 
 
 def _draw_confirmed_point(axes: Axes, point: ConfirmedFigurePoint) -> None:
-    """Draws a network with its intervals, and a dotted line from where the search had put it."""
+    """Draws a network with its intervals and a line from where the search had put it; a dot if it hardly differs."""
     colour = style_of(point.strategy).colour
     marker = style_of(point.strategy).marker
     x, y = point.test
     x_error = [[x - point.lower[0]], [point.upper[0] - x]]
     y_error = [[y - point.lower[1]], [point.upper[1] - y]]
+    if not point.is_distinct:
+        axes.scatter(x, y, s=9, marker=marker, color=colour, alpha=0.5, linewidths=0, zorder=2)
+        return
     axes.errorbar(x, y, xerr=x_error, yerr=y_error, color=colour, linewidth=0.6, alpha=0.4, zorder=1)
     edge = INK if point.on_front else "white"
     axes.scatter(x, y, s=26, marker=marker, color=colour, edgecolors=edge, linewidths=0.8, zorder=4)
@@ -191,6 +198,8 @@ def _draw_confirmed_point(axes: Axes, point: ConfirmedFigurePoint) -> None:
 
 Box = tuple[float, float, float, float]
 """Centre, half width and half height, in points."""
+OVERLAP = 5.0
+"""Distance in points below which two markers lie on each other, so that they share what is written beside them."""
 _DIRECTIONS = 16
 _DISTANCES = (9.0, 14.0, 20.0, 27.0, 36.0, 48.0)
 """Where a number is tried, in points from its network: all directions at the least distance, then farther away."""
@@ -199,7 +208,7 @@ _LINE_FROM = 12.0
 
 
 def _number_points(figure: Figure, axes: Axes, points: list[ConfirmedFigurePoint]) -> None:
-    """Writes each network's number beside it, where no marker and no other number stands.
+    """Writes each network's number beside it, where no marker and no other number stands; "7, 9" where two overlap.
 
     Args:
         figure: Complete but for the numbers, since their places depend on its layout.
@@ -211,20 +220,37 @@ def _number_points(figure: Figure, axes: Axes, points: list[ConfirmedFigurePoint
     places = scale * axes.transData.transform([point.test for point in points])
     frame = scale * axes.bbox.get_points()
 
-    # Places of markers are taken from the beginning.
-    taken: list[Box] = [(x, y, 4.0, 4.0) for x, y in places]
-    for index, (x, y) in enumerate(places):
-        text = f"{index + 1}"
+    # Places of markers are taken from the beginning, and that of the ring.
+    reaches = [np.sqrt(RING / np.pi) + 1.5 if point.is_recommended else 4.0 for point in points]
+    taken: list[Box] = [(x, y, reach, reach) for (x, y), reach in zip(places, reaches, strict=True)]
+    for indices in sorted(_group_overlapping(places), key=len):  # what is long finds room last
+        index = indices[0]
+        x, y = places[index]
+        text = ", ".join(f"{each + 1}" for each in indices)
         half_size = 0.5 * CHARACTER * TYPE * len(text) + 1, 0.5 * TYPE + 1
         dx, dy = _find_room(x, y, half_size, taken, frame)
         taken.append((x + dx, y + dy, *half_size))
         is_far = np.hypot(dx, dy) > _LINE_FROM
         line = {"arrowstyle": "-", "color": QUIET, "linewidth": 0.4, "shrinkA": 1, "shrinkB": 2} if is_far else None
+        ground = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.4}
         label = axes.annotate(
             text, points[index].test, xytext=(dx, dy), textcoords="offset points", ha="center", va="center", color=INK,
-            fontsize=TYPE, zorder=6, arrowprops=line,
+            fontsize=TYPE, zorder=6, arrowprops=line, bbox=ground,
         )  # fmt: skip
         label.set_in_layout(False)
+
+
+def _group_overlapping(places: np.ndarray) -> list[list[int]]:
+    """Returns the indices of points (n, 2) by groups: each that overlaps the first of a group belongs to it."""
+    groups: list[list[int]] = []
+    for index, place in enumerate(places):
+        for group in groups:
+            if np.hypot(*(place - places[group[0]])) < OVERLAP:
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    return groups
 
 
 def _find_room(

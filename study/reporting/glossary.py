@@ -39,6 +39,8 @@ GLOSSARY = (
          "one training of it.", r"(?:trial|configuration)s?\b"),
     Term("frozen", "frozen layers", "Layers that keep the baseline's weights, counted from the input.",
          r"frozen layers?\b"),
+    Term("lr", "lr", "The learning rate: how far each step of a training moves the weights.", r"lr\b"),
+    Term("epochs", "epochs", "How often a training passes over the target's images.", r"epochs?\b"),
     Term("alpha", "alpha, interpolated network", "An interpolated network has weights on the straight line between the "
          "baseline (alpha 0) and an adapted network (alpha 1). Where alpha has two values, the first is the first "
          "layer's and the second the last layer's. It costs no training.", r"(?:alpha|interpolated networks?)\b"),
@@ -60,6 +62,10 @@ GLOSSARY = (
          "belong to the front.", r"race\b"),
     Term("died", "died", "An expression has died where the baseline recognises it and the network is no better than "
          "guessing.", r"died\b"),
+    Term("significant", "significant", "More than chance explains, with allowance for everything that was compared.",
+         r"significant(?:ly)?\b"),
+    Term("observed", "observed", "As validation images showed it, with what chance added to the networks that were "
+         "chosen for it.", r"observed\b"),
     Term("p", "p", "How probable so large a difference would be by chance alone. Below 0.05 it is called significant. "
          "Corrected means: for all the comparisons that were made.", r"p\b(?= =| alone| of)"),
     Term("confirm", "confirmation", "Training the networks of the front again with several seeds, and evaluating them "
@@ -68,6 +74,7 @@ GLOSSARY = (
     Term("uar", "UAR", "Unweighted average recall: the mean of the recalls of all expressions.", r"UAR\b"),
     Term("ece", "ECE", "Expected calibration error: how far a network's confidence lies from its accuracy, on "
          "average.", r"ECE\b"),
+    Term("f1", "F1", "The mean over expressions of the harmonic mean of precision and recall.", r"F1\b"),
     Term("flips", "flips", "Source images that the baseline had right and the network has wrong.", r"[Ff]lips\b"),
     Term("optimism", "optimism", "How much better a figure looked during the search than it is expected, or was "
          "tested, to be.", r"[Oo]ptimism\b"),

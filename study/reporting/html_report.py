@@ -76,7 +76,7 @@ def render_html(  # noqa: PLR0913  # the parts of the page
     content = {
         **_page_content(record),
         **_search_content(record, table, summary),
-        **_confirmation_content(record),
+        **_confirmation_content(record, table),
         **_record_content(record),
         "pictures": {name: _data_address(svg) for name, svg in svg_pictures.items()},
         "notes": notes,
@@ -162,7 +162,7 @@ def _constant_hyperparameters(front: pd.DataFrame, table: pd.DataFrame) -> str:
     return ", ".join(f"{name} {format_value(front[name].iloc[0])}" for name in constant)
 
 
-def _confirmation_content(record: StudyRecord) -> dict[str, Any]:
+def _confirmation_content(record: StudyRecord, table: pd.DataFrame) -> dict[str, Any]:
     """Returns what was found on test images; nothing where the study was not confirmed."""
     if not record.results.points:
         is_part = record.options.get("outer") is not None  # tested on its own people by --outer, once
@@ -170,7 +170,7 @@ def _confirmation_content(record: StudyRecord) -> dict[str, Any]:
         return {"confirmed_table": None, "confirm_snippet": snippet}
     earlier = record.confirmation.get("earlier") or []
     return {
-        "confirmed_table": build_confirmed_table(record),
+        "confirmed_table": build_confirmed_table(record, table),
         "confirmed_details": build_confirmed_details_table(record),
         "pairs_table": build_pairs_table(record),
         "front_differences": describe_front_differences(record),

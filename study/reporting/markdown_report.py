@@ -66,7 +66,7 @@ def list_tables(
     """
     tables = [build_front_table(record, table)]
     if record.results.points:
-        tables += [build_confirmed_table(record), build_confirmed_details_table(record)]
+        tables += [build_confirmed_table(record, table), build_confirmed_details_table(record)]
         pairs = build_pairs_table(record)
         if pairs is not None:
             tables.append(pairs)
@@ -142,9 +142,9 @@ def _recommendation_lines(record: StudyRecord, table: pd.DataFrame, summary: Sea
         lines.append("")
     if summary is not None:
         lines += [describe_rule(record, summary), ""]
-        if summary.search_gain is not None:
-            gain = f"{100 * summary.search_gain:+.1f} %"
-            lines += [f"The search bought {gain} {describe_search_gain(table, summary)}.", ""]
+        if summary.named_hypervolume is not None:
+            gain = f"from {summary.named_hypervolume:.4f} to {summary.hypervolume:.4f}"
+            lines += [f"The search brought the front {gain}: {describe_search_gain(table)}.", ""]
     return lines
 
 

@@ -204,12 +204,9 @@ def _draw_axis(axes: Axes, column: int, axis: Axis, room: float) -> None:
 
 def _draw_race(figure: Figure, data: RaceFigure) -> None:
     axes = figure.add_subplot()
-    lines = (
-        (FRONT_LABEL, data.front, DOMAIN_COLOURS["source"]),
-        (UNDECIDED_LABEL, data.undecided, DOMAIN_COLOURS["target"]),
-    )
-    for label, values, colour in lines:
-        axes.plot(data.trainings, values, "o-", color=colour, markersize=2, linewidth=1.2, label=label)
+    # Where no network is surely on the front, both lines are one: the lower stays visible around the upper.
+    axes.plot(data.trainings, data.front, color=DOMAIN_COLOURS["source"], linewidth=2.8, label=FRONT_LABEL)
+    axes.plot(data.trainings, data.undecided, color=DOMAIN_COLOURS["target"], linewidth=1.1, label=UNDECIDED_LABEL)
     if data.finalists_from is not None:
         axes.axvline(data.finalists_from, color=QUIET, linewidth=0.8, linestyle=(0, (3, 3)), label=FINALISTS_LABEL)
     axes.set(xlabel="Trainings of the race", ylabel="Networks")

@@ -10,9 +10,16 @@ from study.fronts import candidate_networks, find_recommended, front_table, is_o
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.plotly_charts import BASELINE
 from study.reporting.tables import varied_hyperparameters
-from study.reporting.wording import candidate_name, expected_text, format_percent, format_value, interval_text
+from study.reporting.wording import (
+    candidate_name,
+    describe_interpolation,
+    expected_text,
+    format_percent,
+    format_value,
+    interval_text,
+)
 from study.stored_results import Row
-from study.trials import OBJECTIVES
+from study.trials import OBJECTIVES, model_file
 from study.tuning.summary import SearchSummary
 
 MOST_NETWORKS = 6000
@@ -33,23 +40,50 @@ def collect_network_details(
     networks = candidate_networks(table)
     models = model_names(networks)
     networks = networks.assign(model=models, on_front=is_on_front(networks, front))
-    networks = networks.sort_values(["on_front", "number"], ascending=False, kind="stable")[:MOST_NETWORKS]
+    networks["is_named"] = networks["on_front"] | (networks["model"] == _nearest_file(summary))
+    networks = networks.sort_values(["is_named", "number"], ascending=False, kind="stable")[:MOST_NETWORKS]
     varied = varied_hyperparameters(table)
 
     details = {BASELINE: _baseline_details(record)}
     for network in networks.to_dict("records"):
         details[network["model"]] = _network_details(record, network, varied, summary)
 
-    # At first the recommended network beside the baseline.
     recommended = find_recommended(front)
-    chosen = front.iloc[-1] if recommended is None and not front.empty else recommended
     return {
         "networks": details,
-        "compared": [BASELINE, BASELINE if chosen is None else chosen["model"]],
+        "compared": [BASELINE, _choose_first(front, summary, details)],
         "recommended": None if recommended is None else recommended["model"],
         "expected": summary is not None,
         "hyperparameters": [name.replace("_", " ") for name in varied],
     }
+
+
+def _choose_first(front: pd.DataFrame, summary: SearchSummary | None, details: Mapping[str, Any]) -> str:
+    """Returns the network that is compared with the baseline at first: the recommended one, or the nearest to it.
+
+    Args:
+        front: Of `study.fronts.front_table`.
+        summary: What the search found; None for a study whose trials stored no answers.
+        details: What is known of each network, by its file.
+
+    Returns:
+        Its file; BASELINE where there is none.
+    """
+    recommended = find_recommended(front)
+    if recommended is not None:
+        return str(recommended["model"])
+    nearest = _nearest_file(summary)
+    if nearest in details:
+        return nearest
+    learned = front[front["strategy"] != "BL"].sort_values("target_val")
+    return BASELINE if learned.empty else str(learned["model"].iloc[-1])
+
+
+def _nearest_file(summary: SearchSummary | None) -> str:
+    """Returns the file of the network that came nearest to being recommended; empty where none is named."""
+    if summary is None or summary.nearest is None:
+        return ""
+    return model_file(summary.nearest.trial, summary.nearest.alpha, summary.nearest.slope)
 
 
 def _network_details(
@@ -68,6 +102,7 @@ def _network_details(
     return {
         "name": name[0].upper() + name[1:],
         "trial": int(network["number"]),
+        "alpha": describe_interpolation(network["search_alpha"], network["search_slope"]),
         "strategy": str(network["strategy"]),
         "front": bool(network["on_front"]),
         "place": [round(100 * float(network[objective]), 4) for objective in OBJECTIVES],
@@ -75,15 +110,18 @@ def _network_details(
         "kept": f"{format_percent(kept)} %",
         "tested": None if point is None else [f"{interval_text(point, domain)} %" for domain in DOMAINS],
         "hyperparameters": [str(format_value(network[name])) for name in varied],
-        "recalls": _recalls_on_validation(network, summary),
+        "recalls": _recalls_on_validation(record, network, summary),
         "test_recalls": None if tested is None else _recalls_of(tested[1]),
+        "cka": record.results.find_layer_similarity(network["model"]),
     }
 
 
 def _recalls_on_validation(
-    network: Mapping[Any, Any], summary: SearchSummary | None
+    record: StudyRecord, network: Mapping[Any, Any], summary: SearchSummary | None
 ) -> list[list[float | None]] | None:
     """Returns a network's recalls by domain and expression on validation images; None where they are not known."""
+    if network["strategy"] == "BL":
+        return _recalls_in(record.baseline.measures)
     if summary is not None:
         changes = summary.expressions.get(network["model"])
         if changes is None:
@@ -111,10 +149,11 @@ def _baseline_details(record: StudyRecord) -> Row:
     results = record.results
     point = results.points[0] if results.points else None
     tested = results.class_results[0].get("recall") if results.class_results else None
-    place = [100 * value for value in accuracies.values() if value is not None]
+    place = [round(100 * value, 4) for value in accuracies.values() if value is not None]
     return {
         "name": "Baseline",
         "trial": None,
+        "alpha": "0",
         "strategy": "BL",
         "front": False,
         "place": place if len(place) == len(DOMAINS) else None,
@@ -122,6 +161,7 @@ def _baseline_details(record: StudyRecord) -> Row:
         "kept": "100.0 %",
         "tested": None if point is None else [f"{interval_text(point, domain)} %" for domain in DOMAINS],
         "hyperparameters": None,
+        "cka": None,
         "recalls": _recalls_in(baseline.measures),
         "test_recalls": _recalls_of(tested) if tested else None,
     }

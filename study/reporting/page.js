@@ -74,9 +74,13 @@
       const place = data.networks[key].place;
       if (place) places.set(String(place), {place, letters: (places.get(String(place)) || {letters: ""}).letters + LETTERS[index]});
     });
+    // To the left of a point at the right edge, where there is no room beside it.
+    const [low, high] = chart.layout.xaxis.range;
+    const side = (place) => (place[0] > low + 0.93 * (high - low) ? -20 : 16);
     const annotations = [...places.values()].map(({place, letters}) => ({
       x: place[0], y: place[1], text: "<b>" + letters + "</b>", showarrow: true, arrowhead: 0, arrowwidth: 1,
-      arrowcolor: inkColour(), ax: 16, ay: -22, standoff: 8, font: {color: inkColour(), size: 14}, captureevents: false,
+      arrowcolor: inkColour(), ax: side(place), ay: -22, standoff: 8, font: {color: inkColour(), size: 14}, captureevents: false,
+      bgcolor: getComputedStyle(document.body).backgroundColor, borderpad: 0,
     }));
     Plotly.relayout(chart, {annotations});
   }
@@ -213,7 +217,8 @@
     const after = trial.confusion[domain];
     if (!before && !after) return;
     const part = addPart("Confusion matrix: " + data.labels[domain],
-      "Rows: the true expression; columns: the network's answer; per cent of the row, on validation images.");
+      "Rows: the true expression; columns: the network's answer; per cent of the row, on validation images"
+      + (trial.place.includes("fold") ? "; before: of all folds, after: of this trial's." : "."));
     const pair = addElement(part, "div", null, "pair");
     if (before) addMatrix(pair, "before", before);
     if (after) addMatrix(pair, "after", after);
@@ -256,12 +261,12 @@
     addBars(part, data.expressions, trial.retention, longest, percent);
   }
 
-  function addSimilarity(trial) {
-    const note = trial.cka
-      ? "Linear CKA with the baseline's layer, one confirming training, source images; 1 is unchanged."
-      : "Measured where a confirmation trained this point again.";
-    const part = addPart("How similar the layers stayed", note);
-    if (trial.cka) addBars(part, data.layers, trial.cka, 1, (value) => (value === null ? "–" : value.toFixed(2)));
+  function addSimilarity(network) {
+    const note = network.cka
+      ? network.name + ": linear CKA with the baseline's layer, one confirming training, source images; 1 is unchanged."
+      : "Not measured: a confirmation does, for each network that it trains again.";
+    const part = addPart("How similar the layers stayed to the baseline's", note);
+    if (network.cka) addBars(part, data.layers, network.cka, 1, (value) => (isMissing(value) ? "–" : value.toFixed(2)));
   }
 
   // A row for each name: the name, a bar of the value's share of `longest`, and the value as `write` gives it.
@@ -285,13 +290,16 @@
     panel.textContent = "";
     if (!trial) return;
     addElement(panel, "h3", "Trial " + number + " · " + trial.strategy + (trial.place ? " · " + trial.place : ""));
+    const isBetween = data.networks[compared[1]].alpha !== "1";
+    addElement(panel, "p", "One training, to its end (alpha 1)."
+      + (isBetween ? " B lies between the baseline and that end, at alpha " + data.networks[compared[1]].alpha + "." : ""), "quiet");
     addAccuracies(trial);
     addHyperparameters(trial);
     addInterpolatedNetworks(trial);
     addCurve(trial);
     DOMAINS.forEach((domain) => addConfusion(trial, domain));
     addRetention(trial);
-    addSimilarity(trial);
+    addSimilarity(data.networks[compared[1]]);
   }
 
   function showPair() {

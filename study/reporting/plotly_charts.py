@@ -70,7 +70,7 @@ def _draw_front(data: FrontFigure) -> go.Figure:
         _add_recommended(chart, data.recommended)
     for group in data.groups:
         _add_targets_of_pointer(chart, group, data)
-    _explain_markers(chart)
+    _explain_markers(chart, any((group.on_front & ~group.is_distinct).any() for group in data.groups))
 
     # The axes: all points are in view, with some room around them; the border may leave the view.
     points = np.vstack([np.empty((0, 2)), *(group.points for group in data.groups)])
@@ -91,22 +91,22 @@ def _draw_front(data: FrontFigure) -> go.Figure:
 
 
 def _add_networks(chart: go.Figure, group: StrategyNetworks, data: FrontFigure) -> None:
-    """Adds one strategy's networks: interpolated ones hollow, those off the front faint and small."""
+    """Adds one strategy's networks: hollow if interpolated, small if they hardly differ, faint if off the front."""
     style = style_of(group.strategy)
 
     # The outline: ink around an adapted network, the strategy's colour around a hollow one. Off the front an adapted
     # network's has width 0, so that the page may recolour all outlines for a dark background.
     width_off_front = np.where(group.is_adapted, 0, 1)
     outline = {
-        "width": np.where(group.on_front, 1.4, width_off_front),
+        "width": np.where(group.is_distinct, 1.4, width_off_front),
         "color": np.where(group.is_adapted, INK, style.colour),
     }
 
-    # Shape and colour say the strategy, filled or hollow the kind of network, size and opacity the front.
+    # Shape and colour say the strategy, filled or hollow the kind of network, opacity the front, size who stands out.
     marker = {
         "color": style.colour,
         "symbol": np.where(group.is_adapted, style.symbol, f"{style.symbol}-open"),
-        "size": np.where(group.on_front, 12, 8),
+        "size": np.where(group.is_distinct, 12, 8),
         "opacity": np.where(group.on_front, 1.0, 0.45),
         "line": outline,
     }
@@ -188,13 +188,21 @@ def _add_recommended(chart: go.Figure, recommended: RecommendedPoint) -> None:
     )
 
 
-def _explain_markers(chart: go.Figure) -> None:
-    """Adds an entry of the legend for each kind of marker, whatever its strategy."""
-    for name, symbol, size, opacity in (
+def _explain_markers(chart: go.Figure, has_folded: bool) -> None:
+    """Adds an entry of the legend for each kind of marker, whatever its strategy.
+
+    Args:
+        chart: The chart.
+        has_folded: Whether there are networks of the front that hardly differ from others.
+    """
+    markers = [
         ("adapted network", "circle", 12, 1.0),
         ("interpolated network", "circle-open", 12, 1.0),
         ("not on the front", "circle", 8, 0.45),
-    ):
+    ]
+    if has_folded:
+        markers.insert(2, ("on the front by less than a point", "circle", 8, 1.0))
+    for name, symbol, size, opacity in markers:
         marker = {"symbol": symbol, "size": size, "opacity": opacity, "color": "#888888", "line": {"width": 1.4}}
         chart.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker, hoverinfo="skip")
 

@@ -279,9 +279,9 @@ def _search_cards(record: StudyRecord, table: pd.DataFrame, summary: SearchSumma
     if summary is not None:
         detail = f"observed {summary.observed_hypervolume:.4f}: {summary.optimism:+.4f} of optimism"
         cards.append(Card("Hypervolume of the expected front", f"{summary.hypervolume:.4f}", detail))
-        if summary.search_gain is not None:
-            title = "Bought by the search"
-            cards.append(Card(title, f"{100 * summary.search_gain:+.1f} %", describe_search_gain(table, summary)))
+        if summary.named_hypervolume is not None:
+            value = f"{summary.named_hypervolume:.4f} to {summary.hypervolume:.4f}"
+            cards.append(Card("Bought by the search", value, describe_search_gain(table)))
 
     has_interpolated = (candidate_networks(table)["search_alpha"] < 1).any()
     if has_interpolated:

@@ -202,9 +202,10 @@ def build_freezing_table(table: pd.DataFrame) -> Table | None:
             accuracies += [format_percent(group[objective].median()), format_percent(group[objective].max())]
         rows.append([label, len(group), *accuracies])
     head = ["Frozen layers", "Configurations", "Source % median", "best", "Target % median", "best"]
+    measured = "Expected accuracy" if has_expectations(table) else "Accuracy on validation images"
     caption = (
-        "Accuracy on validation images by how many layers were frozen; configurations differ in other hyperparameters "
-        "as well, and the best of more is higher."
+        f"{measured} by how many layers were frozen; configurations differ in other hyperparameters as well, and the "
+        "best of more is higher."
     )
     if table["rung"].nunique() > 1:
         caption += " First rung alone, where all had the same budget."

@@ -127,7 +127,7 @@ def build_pairs_table(record: StudyRecord) -> Table | None:
     head = ["", "Network", *(f"{index + 1}" for index in range(len(models)))]
     caption = (
         f"Pairs of the front's networks on test images: {DIFFERENT} differ significantly on at least one dataset, "
-        f"after correction for all pairs; {ALIKE} do not."
+        f"after correction for all pairs; {ALIKE} do not. Columns have the numbers of this table's rows."
     )
     return Table("pairs", caption, head, rows)
 

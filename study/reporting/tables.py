@@ -9,8 +9,11 @@ import pandas as pd
 
 from study.fronts import front_table, has_expectations, strategies_table
 from study.record import DOMAINS, StudyRecord, number
+from study.reporting.distinct_networks import describe_others, find_distinct, find_others
 from study.reporting.wording import (
+    TOO_FEW,
     confirmed_name,
+    count_seeds,
     dataset_label,
     evaluated_before,
     expected_text,
@@ -42,12 +45,23 @@ class Table:
         caption: What it shows, with units.
         head: Names of the columns.
         rows: Cells as they are printed.
+        folded: Further rows, which matter less: a page shows them when it is asked to, a paper does not.
+        about_folded: What these rows are, without a full stop; empty where there are none.
+        file: That of the study's which has all rows.
     """
 
     name: str
     caption: str
     head: list[str]
     rows: list[list[Any]] = field(default_factory=list)
+    folded: list[list[Any]] = field(default_factory=list)
+    about_folded: str = ""
+    file: str = "front.csv"
+
+    @property
+    def whole_caption(self) -> str:
+        """The caption where rows that are folded cannot be shown."""
+        return f"{self.caption} {self.about_folded}: in {self.file}." if self.about_folded else self.caption
 
 
 # Formats.
@@ -57,7 +71,7 @@ def to_markdown(table: Table) -> str:
     """Returns a table in Markdown, its caption below."""
     rule = ["---"] * len(table.head)
     lines = [_markdown_row(row) for row in (table.head, rule, *table.rows)]
-    return "\n".join([*lines, "", f"*{table.caption}*", ""])
+    return "\n".join([*lines, "", f"*{table.whole_caption}*", ""])
 
 
 def _markdown_row(row: list[Any]) -> str:
@@ -80,7 +94,10 @@ def escape_latex(value: object) -> str:
     return str(value).translate(_LATEX)
 
 
-_NUMBER = re.compile(r"[<+\-−]?\s?\d[\d.,]*(e[+-]?\d+)?(\s?%)?( †)?( \[[+\-−]?[\d.]+, [+\-−]?[\d.]+\])?")
+_NUMBER = re.compile(
+    r"[<+\-−]?\s?\d[\d.,]*(e[+-]?\d+)?(\s?%)?( †)?"
+    rf"( \[([+\-−]?[\d.]+, [+\-−]?[\d.]+|{TOO_FEW})\])?"
+)
 """A cell with a number: with a sign, per cent, a mark or its interval."""
 DASH = "–"
 """A cell without a value."""
@@ -103,7 +120,7 @@ def to_latex(table: Table) -> str:
     styler = cells.style.hide(axis="index").format(_latex_cell)
     styler = styler.format_index(lambda column: titles[int(str(column))], axis="columns")
     source = styler.to_latex(
-        caption=escape_latex(table.caption),
+        caption=escape_latex(table.whole_caption),
         label=f"tab:{table.name}",
         column_format="".join(sides),
         position_float="centering",
@@ -211,8 +228,12 @@ def build_unfinished_table(table: pd.DataFrame) -> Table | None:
         more = " …" if len(group) > MOST_NUMBERS else ""
         rows.append([state, reason, len(group), numbers + more])
     left_out = len(groups) - MOST_REASONS
-    caption = f"and {left_out} further reasons, in trials.csv." if left_out > 0 else ""
-    return Table("unfinished", caption, ["State", "Reason", "Trials", "Numbers"], rows)
+    caption = ""
+    if (unfinished["state"] == "stopped").any():
+        caption = "Dominated: other trials were at least as good on both datasets after as many passes over the target."
+    if left_out > 0:
+        caption += f" And {left_out} further reasons, in trials.csv."
+    return Table("unfinished", caption.strip(), ["State", "Reason", "Trials", "Numbers"], rows)
 
 
 # The front.
@@ -246,40 +267,57 @@ def _expected_front_table(record: StudyRecord, front: pd.DataFrame, varied: list
         varied: The hyperparameters that vary over the study.
     """
     rows: list[list[Any]] = []
-    for network in front.to_dict("records"):
+    folded: list[list[Any]] = []
+    is_distinct = find_distinct(front, record)
+    for network, is_shown in zip(front.to_dict("records"), is_distinct, strict=True):
         accuracies = [expected_text(network, domain) for domain in DOMAINS]
         probability = format_percent(network["probability"], 0)
         counts = [network["rung"], int(network["folds"]), int(network["trainings"])]
         values = [format_value(network[name]) for name in varied]
         role = network["role"] or "–"
-        rows.append([row_name(network, short=True), role, *accuracies, probability, *counts, *values])
+        cells = [row_name(network, short=True), role, *accuracies, probability, *counts, *values]
+        (rows if is_shown else folded).append(cells)
 
     accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
     head = ["Network", "Role", *accuracy_labels, "On front %", "Rung", "Folds", "Trainings"]
     head += [name.replace("_", " ") for name in varied]
     caption = (
-        "The front of expected accuracies, with 90 % intervals for other people and trainings. On front: the "
-        "probability that no other network is better on both datasets. Rung: of the budget; folds and trainings: what "
-        "the expectation rests on (the baseline, BL, needs none). Role: the recommended network and its neighbours. "
-        "Then the hyperparameters that varied."
+        "The front of expected accuracies, with 90 % intervals for other people and trainings. Role: the recommended "
+        "network, and its neighbours, which keep more of the source or learn more of the target. On front: the "
+        "probability that no other network is at least as good on both datasets; it is shared among networks that "
+        "hardly differ. Rung: how large the training budget was, from 1. Folds: of how many parts of the target's "
+        "people a network answered on images; trainings: how many of it these accuracies come from (the baseline, BL, "
+        "needs none). Then the hyperparameters that varied."
     )
-    return Table("front", caption, head, rows)
+    return Table("front", caption, head, rows, folded, describe_others(len(folded), front))
 
 
-def build_confirmed_table(record: StudyRecord) -> Table:
-    """Returns what test images show of the front and of the named strategies: accuracies and their changes."""
+def build_confirmed_table(record: StudyRecord, table: pd.DataFrame) -> Table:
+    """Returns what test images show of the front and of the named strategies: accuracies and their changes.
+
+    Args:
+        record: The study's record, with a confirmation.
+        table: Trials, of `study.trials.trials_table`.
+    """
     accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
     changes = ["Source change", "p alone", "p", "Target change", "p alone", "p"]
     head = ["Network", *accuracy_labels, *changes]
 
-    seeds = record.confirmation.get("seeds", "several")
+    seeds = record.confirmation.get("seeds")
+    trained = count_seeds(seeds) if isinstance(seeds, int) else "several seeds"
     caption = (
-        f"Accuracy on test images in per cent, mean over {seeds} seeds, and its change from the baseline in points, "
+        f"Accuracy on test images in per cent, mean over {trained}, and its change from the baseline in points, "
         "with 95 % intervals for other people and seeds; p of the change alone, and corrected for all comparisons "
         f"(Holm).{_budget_note(record)}{evaluated_before(record)}"
     )
-    rows = [_confirmed_row(point) for point in record.results.points]
-    return Table("confirmed", caption, head, rows)
+    front = front_table(table)
+    others = find_others(front, record)
+    rows: list[list[Any]] = []
+    folded: list[list[Any]] = []
+    for point in record.results.points:
+        (folded if point.get("model") in others else rows).append(_confirmed_row(point))
+    about = f"{describe_others(len(folded), front)}, as the search expected" if folded else ""
+    return Table("confirmed", caption, head, rows, folded, about, "confirm.csv")
 
 
 def build_confirmed_details_table(record: StudyRecord) -> Table:

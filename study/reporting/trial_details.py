@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial
 
 from fer.expressions import EXPRESSIONS
 from fer.layers import LAYERS
-from study.fronts import candidate_networks, find_recommended, front_table, is_on_front
+from study.fronts import candidate_networks, front_table, is_on_front
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import (
@@ -21,7 +21,7 @@ from study.reporting.wording import (
 )
 from study.storage.slots import EVERY_FOLD
 from study.trial_attributes import TrialAttributes
-from study.trials import counted_trials, finished_trials, model_file
+from study.trials import counted_trials, finished_trials
 from study.tuning.plan import SearchPlan
 
 MOST_TRIALS = 1500
@@ -40,9 +40,6 @@ def collect_trial_details(record: StudyRecord, table: pd.DataFrame, trials: Iter
         trials: The Optuna trials themselves, whose curves and confusion matrices no table has.
     """
     front = front_table(table)
-    recommended = find_recommended(front)
-    if recommended is None and not front.empty:
-        recommended = front.iloc[-1]
     return {
         "labels": {domain: dataset_label(record, domain) for domain in DOMAINS},
         "expressions": list(EXPRESSIONS),
@@ -52,7 +49,6 @@ def collect_trial_details(record: StudyRecord, table: pd.DataFrame, trials: Iter
             "target": record.baseline.target_val,
             "confusion": record.baseline.confusion,
         },
-        "first": None if recommended is None else int(recommended["trial"]),
         "trials": _details_by_number(record, table, front, trials),
     }
 
@@ -105,7 +101,6 @@ def _trial_details(row: Mapping[Any, Any], trial: FrozenTrial, names: list[str],
         "curve": {column: [_round(point.get(column)) for point in curve] for column in CURVE_COLUMNS},
         "confusion": attributes.confusion or {},
         "retention": [_round(row.get(f"retention_{name}")) for name in EXPRESSIONS],
-        "cka": record.results.find_layer_similarity(model_file(row["number"])),
     }
 
 

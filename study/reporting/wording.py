@@ -34,8 +34,8 @@ _LABELS = {
 _LABELS_OF_COPIES = {"ck48": "CK+48", "ckplus48": "CK+48"}
 """How datasets are called that are read as another is, by their names in lower case letters and digits."""
 
-_HYPERPARAMETERS = {"lr": "learning rate"}
-"""What hyperparameters are called whose names are abbreviations."""
+_HYPERPARAMETERS = {"lr": "learning rate", "fusion_frozen_layers": "frozen layers of FU"}
+"""What hyperparameters are called whose names do not say it."""
 
 SYNTHETIC = "SYNTHETIC STAND-IN"
 """What marks every figure, table and page of a study with synthetic faces."""
@@ -44,6 +44,10 @@ SYNTHETIC_SENTENCE = (
 )
 UNKNOWN = "a study whose entry is damaged"
 """What stands for the name of a study that evaluated a test set before and cannot be read."""
+LEAST_SAYING = 1.0
+"""Width of a difference's interval, as a share, from which it says next to nothing: differences lie from -1 to 1."""
+TOO_FEW = "too few to tell"
+"""What stands for such an interval, which few people, images or seeds give."""
 MOST_STUDIES = 5
 """Names of studies in one sentence; of more, their number."""
 
@@ -338,8 +342,14 @@ def p_value_text(p_value: float) -> str:
 
 
 def points_text(mean: float, low: float, high: float) -> str:
-    """Returns "+5.0 [-3.0, +13.0]", a difference between shares in points with its interval."""
-    return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+    """Returns "+5.0 [-3.0, +13.0]", a difference between shares in points with its interval.
+
+    An interval that spans LEAST_SAYING says nothing, and "+0.0 [too few to tell]" says so.
+    """
+    interval = f"{100 * low:+.1f}, {100 * high:+.1f}"
+    if high - low >= LEAST_SAYING:
+        interval = TOO_FEW
+    return f"{100 * mean:+.1f} [{interval}]"
 
 
 def interval_text(point: Row, domain: str) -> str:

@@ -22,7 +22,7 @@ class RaceEnd(StrEnum):
     """Why a race ended."""
 
     SETTLED = "the front had settled"
-    SHARE_USED = "its share of the search's cost was used"
+    SHARE_USED = "the share of the search's cost that it may take (--race) was used up"
     EXHAUSTED = "every network in doubt had been trained as often as the race allows"
     STOPPED = "the study was stopped before that"
 
@@ -76,6 +76,21 @@ class RaceCourse:
     configurations: int
     cost: float
     end: RaceEnd
+
+    @property
+    def decided_in_whole_points(self) -> bool:
+        """Whether what the race decided by is known: the front in whole points, which older studies did not store."""
+        return not any(math.isnan(state.useful_front) for state in self.states)
+
+    def deciding_front(self, state: RaceState) -> tuple[float, float]:
+        """Returns how many networks were expected on the front that the race decided about, and on its wrong side.
+
+        Args:
+            state: One of the race's states.
+        """
+        if self.decided_in_whole_points:
+            return state.useful_front, state.useful_undecided
+        return state.front, state.undecided
 
 
 def find_race_course(trials: Iterable[FrozenTrial], verdict: Verdict, plan: SearchPlan) -> RaceCourse | None:
