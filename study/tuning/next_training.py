@@ -122,7 +122,13 @@ def find_race_trainings(
         # What is left of the share may still pay for a cheaper training than the one that decides most.
         affordable = [cost if spent + cost <= budget else math.inf for cost in costs]
         job = choose_next_job(
-            competition.comparison, verdict.expected, verdict.front, competition.comparison.trials, affordable, jobs
+            competition.comparison,
+            verdict.expected,
+            verdict.front,
+            competition.comparison.trials,
+            affordable,
+            jobs,
+            RaceRules(every_fold=plan.every_fold),
         )
         if job is None or not job.value:
             break

@@ -45,11 +45,16 @@ class RaceRules:
         settled_at: The race ends when the expected number of networks on the wrong side, the sum of min(p, 1 - p), is
             at most this share of the expected size of the front.
         max_seeds: The most trainings of one configuration on one fold.
+        least_share: Of what is unknown of a network, as variance, which a training removes at least. Seeds do not tell
+            of other people: on a small target they would repeat for long what is known.
+        every_fold: Whether a training is on every fold, and so tells of each.
     """
 
     out_below: float = 0.05
     settled_at: float = 0.1
     max_seeds: int = 3
+    least_share: float = 0.15
+    every_fold: bool = False
 
 
 def has_settled(front: ExpectedFront, rules: RaceRules | None = None) -> bool:
@@ -102,6 +107,10 @@ def choose_next_job(  # noqa: PLR0913  # the state of a race and its rules
         undecided = np.where(is_in, probabilities * (1 - probabilities), 0.0)
         fold, shares = _choose_fold(done[training], fold_exists, expected, networks, rules)
         if fold is None:
+            continue
+        if rules.every_fold:
+            shares = np.minimum(1, shares * fold_exists.sum())
+        if shares[is_in].max() < rules.least_share:
             continue
         value = float((undecided * shares).sum()) / cost
         if best is None or value > best.value:
