@@ -230,6 +230,16 @@ def test_of_two_networks_that_keep_alike_each_leads_with_the_probability_of_a_la
     assert front.probabilities == pytest.approx([1 - larger, larger], abs=0.04)
 
 
+def test_what_was_observed_on_several_folds_weighs_them_by_their_images():
+    folds = np.repeat([0, 1], [30, 10])
+    target = TargetImages(np.zeros(40, int), np.arange(40), folds, np.arange(40) % 2 == 0)
+    source = SourceImages(np.zeros(50, int), np.ones(50, bool))
+    right = np.arange(40) % 4 < 3
+    evaluations = [Evaluation(0, fold, 0, right[folds == fold], np.ones(50, bool)) for fold in (0, 1)]
+    comparison = Comparison(target, source, np.zeros(1, int), np.zeros(1, int), evaluations)
+    assert expect_accuracies(comparison, draws=50).target.observed[0] == pytest.approx(right.mean())
+
+
 # --- race
 
 
@@ -249,28 +259,31 @@ def state(points, error, evaluated, folds=2):
 
 CLOSE = [(-0.1, 0.2), (-0.1, 0.21), (-0.4, -0.3)]
 ONCE = [(0, 0, 0), (1, 1, 0), (2, 0, 0)]
+HOWEVER_LITTLE = RaceRules(least_share=0.0)
+"""Asks for trainings that tell little as well."""
 
 
 def test_the_race_asks_for_a_missing_fold_of_an_undecided_network():
-    job = choose_next_job(*state(CLOSE, 0.03, ONCE), np.arange(3), [1, 1, 1])
+    job = choose_next_job(*state(CLOSE, 0.03, ONCE), np.arange(3), [1, 1, 1], (), HOWEVER_LITTLE)
     assert job is not None
     assert job.training in (0, 1)
     assert (job.training, job.fold) in ((0, 1), (1, 0)) and job.seed == 0
-    assert job == choose_next_job(*state(CLOSE, 0.03, ONCE), np.arange(3), [1, 1, 1])
+    assert job == choose_next_job(*state(CLOSE, 0.03, ONCE), np.arange(3), [1, 1, 1], (), HOWEVER_LITTLE)
 
 
 @pytest.mark.parametrize("cheap", [0, 1])
 def test_of_equally_undecided_networks_the_cheaper_is_trained(cheap):
     costs = [2.0, 2.0, 2.0]
     costs[cheap] = 1.0
-    job = choose_next_job(*state(CLOSE, 0.03, ONCE), np.arange(3), costs)
+    job = choose_next_job(*state(CLOSE, 0.03, ONCE), np.arange(3), costs, (), HOWEVER_LITTLE)
     assert job is not None and job.training == cheap
 
 
 def test_a_running_job_is_not_given_twice_and_seeds_follow_folds():
     now = state(CLOSE, 0.03, ONCE)
     jobs: list[Job] = []
-    while (job := choose_next_job(*now, np.arange(3), [1, 1, 1], jobs, RaceRules(max_seeds=2))) is not None:
+    rules = replace(HOWEVER_LITTLE, max_seeds=2)
+    while (job := choose_next_job(*now, np.arange(3), [1, 1, 1], jobs, rules)) is not None:
         jobs.append(job)
     cells = [(job.training, job.fold, job.seed) for job in jobs]
     assert len(set(cells)) == len(cells)
@@ -282,12 +295,26 @@ def test_a_network_that_is_improbable_on_the_front_is_out():
     comparison, expected, front = state(CLOSE, 0.03, ONCE)
     assert front.probabilities[2] < 0.05
     for _ in range(20):
-        job = choose_next_job(comparison, expected, front, np.arange(3), [1, 1, 0.001])
+        job = choose_next_job(comparison, expected, front, np.arange(3), [1, 1, 0.001], (), HOWEVER_LITTLE)
         assert job is not None and job.training != 2
 
 
+def test_a_training_that_would_tell_too_little_is_not_asked_for():
+    comparison, expected, front = state(CLOSE, 0.03, ONCE)
+    variance = np.square(expected.target.gain_error[0])
+    told = variance / (variance + np.square(expected.target.noise[0, 1]))
+    for least, is_asked_for in ((0.9 * told, True), (1.2 * told, False)):
+        rules = RaceRules(least_share=float(least), max_seeds=1)
+        job = choose_next_job(comparison, expected, front, np.arange(3), [1, 1, 1], (), rules)
+        assert (job is not None) == is_asked_for
+
+    # A training on every fold tells of each.
+    rules = RaceRules(least_share=float(1.2 * told), max_seeds=1, every_fold=True)
+    assert choose_next_job(comparison, expected, front, np.arange(3), [1, 1, 1], (), rules) is not None
+
+
 def test_networks_of_one_training_are_evaluated_together():
-    job = choose_next_job(*state(CLOSE, 0.03, ONCE), np.array([0, 0, 1]), [1, 1])
+    job = choose_next_job(*state(CLOSE, 0.03, ONCE), np.array([0, 0, 1]), [1, 1], (), HOWEVER_LITTLE)
     assert job is not None and job.networks == (0, 1)
 
 

@@ -24,6 +24,7 @@ def made_differences(rng: np.random.Generator) -> Differences:
         seeds=ROWS[:, 2],
         values=rng.normal(0.1, 0.2, len(ROWS)),
         units=np.array([0.6, 0.4, 0.5, 0.4, 0.6, 0.5]),
+        images=np.array([20.0, 40.0, 80.0]),
         people_weight=np.array([1.0, 0.5, 0.3]),
         fold_noise=np.array([0.02, 0.01, 0.005]),
         common_noise=np.array([0.01, 0.01, 0.01]),

@@ -50,6 +50,7 @@ class Differences:
         seeds: (evaluations,) the seed.
         values: (evaluations,) mean difference over the images, in units of the network.
         units: (networks,) the unit, as an accuracy.
+        images: (folds,) the images of each fold, at least 1.
         people_weight: (folds,) sum of the squared shares that people have in a fold: the variance of a fold's mean
             between people in units of that of one person; 0 on the source, where people are unknown.
         fold_noise: (folds,) what a fold's images add to the variance of one network's value, apart from the common.
@@ -67,6 +68,7 @@ class Differences:
     seeds: np.ndarray
     values: np.ndarray
     units: np.ndarray
+    images: np.ndarray
     people_weight: np.ndarray
     fold_noise: np.ndarray
     common_noise: np.ndarray
@@ -111,6 +113,7 @@ def target_differences(comparison: Comparison) -> Differences:
         seeds=seeds,
         values=np.array([difference.mean() for difference in scaled]),
         units=units,
+        images=sizes,
         people_weight=np.array(weights),
         fold_noise=image_noise / sizes,
         common_noise=common_variance / sizes,
@@ -150,6 +153,7 @@ def source_differences(comparison: Comparison) -> Differences:
         seeds=seeds,
         values=np.array([difference.mean() for difference in raw]) / units[networks],
         units=units,
+        images=np.full(folds, float(max(1, len(baseline)))),
         people_weight=nothing,
         fold_noise=nothing,
         common_noise=nothing,

@@ -183,8 +183,9 @@ def _assemble(
     known = estimate(right, np.arange(len(right)) if people is None else people)
     error, freedom = _baseline_error(known, len(right))
     networks = len(differences.units)
-    sums = np.bincount(differences.networks, differences.values, networks)
-    counts = np.bincount(differences.networks, minlength=networks)
+    images = differences.images[differences.folds]
+    sums = np.bincount(differences.networks, differences.values * images, networks)
+    counts = np.bincount(differences.networks, images, networks)
     shown = np.divide(sums, counts, out=np.full(networks, np.nan), where=counts > 0)
     return ExpectedAccuracy(
         baseline=known.mean,
