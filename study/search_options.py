@@ -10,7 +10,7 @@ from study.study_path import check_warm_start
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "grid")
 DEFAULT_RUNGS = 3
 DEFAULT_RACE = 0.3
-ONE_FOLD, ALL_FOLDS = "1", "all"
+ONE_FOLD, ALL_FOLDS = "one", "all"
 """How many of a target's folds a trial is trained on."""
 FEWEST_PEOPLE, FEWEST_IMAGES = 4, 40
 """Of a fold that may judge a trial alone."""
@@ -105,7 +105,7 @@ class SearchOptions:
     )  # fmt: skip
     folds_per_trial: str | None = option(
         None,
-        "1: each trial is trained and judged on one of the folds, in turn; all: on every fold, with the budget of one "
+        "one: each trial is trained and judged on one of the folds, in turn; all: on every fold, with the budget of one "
         f"divided among them (default: all where a fold has fewer than {FEWEST_PEOPLE} people or {FEWEST_IMAGES} "
         "images)",
         group="search", choices=(ONE_FOLD, ALL_FOLDS), unlisted=True,

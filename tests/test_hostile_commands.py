@@ -210,7 +210,7 @@ def test_a_target_of_few_images_and_unknown_people_has_folds_that_none_leaves_em
 
 
 @pytest.mark.parametrize(
-    ("people", "images_each", "trains_on"), [(10, 30, "all"), (20, 30, "1"), (20, 5, "all"), (40, 5, "1")]
+    ("people", "images_each", "trains_on"), [(10, 30, "all"), (20, 30, "one"), (20, 5, "all"), (40, 5, "one")]
 )
 def test_a_trial_is_trained_on_every_fold_where_one_has_too_few_people_or_images(people, images_each, trains_on):
     subjects = np.repeat(np.arange(people), images_each)

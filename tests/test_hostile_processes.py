@@ -27,7 +27,11 @@ def test_a_character_is_no_error_where_it_cannot_be_written(environment, tmp_pat
     assert code == 0 and ("…" in out or r"\u2026" in out)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--list-strategies"], ["--target", "x"]], ids=str)
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["--list-strategies"], ["--target", "jaffe", "--data-kind", "synthetic", "--preset", "tiny"]],
+    ids=str,
+)
 def test_an_output_that_is_full_is_told_and_one_that_is_closed_is_not(words, tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")

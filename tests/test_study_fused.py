@@ -137,7 +137,7 @@ def test_what_is_handed_over_is_trained_on_all_images_and_is_no_average(context,
     trial = study.ask()
     config = named_in("paper", "FU", TINY)
 
-    with_folds = replace(context, plan=SimpleNamespace(folds=3))
+    with_folds = replace(context, plan=SimpleNamespace(folds=3, folds_at=lambda fold: range(1)))
     hand_over(trial, with_folds, config, study_seed=5, strategy="FU")
 
     (job, _) = trainings.calls[-1]
@@ -185,4 +185,4 @@ def test_the_papers_strategies_have_the_passes_after_which_they_learn_no_more(im
 def test_a_trial_on_every_fold_has_the_budget_of_one_training_divided_among_them(images):
     options = asdict(StudyOptions("jaffe", preset="laptop", folds=5, folds_per_trial="all"))
     assert budget_epochs(options, images) == max(3, round(1600 / images / 5))
-    assert budget_epochs(options | {"folds_per_trial": "1"}, images) == max(2, round(1600 / images))
+    assert budget_epochs(options | {"folds_per_trial": "one"}, images) == max(2, round(1600 / images))

@@ -162,7 +162,7 @@ def _check_same_options(earlier: StudyRecord, options: StudyOptions) -> None:
     before = identity_options(StudyOptions.from_json(earlier.options))
     for name in ("folds", "folds_per_trial"):
         if getattr(options, name) is None:
-            options = dataclasses.replace(options, **{name: before[name]})
+            options = dataclasses.replace(options, **{name: before.get(name)})
     changed = _list_changes(before, identity_options(options))
     if changed:
         raise InputError(

@@ -137,7 +137,8 @@
       const comparison = before === null ? "" : " (baseline " + percent(before) + ")";
       return data.labels[domain] + " " + percent(trial[domain]) + comparison;
     };
-    const images = trial.place.includes("fold") ? ", on the validation images of its fold." : ", on validation images.";
+    const isOnOneFold = /\bfold\b/.test(trial.place);
+    const images = isOnOneFold ? ", on the validation images of its fold." : ", on validation images.";
     addElement(panel, "p", DOMAINS.map(describe).join(", ") + images);
     if (trial.expected) addElement(panel, "p", trial.expected);
   }
