@@ -162,7 +162,8 @@ def _check_same_options(earlier: StudyRecord, options: StudyOptions) -> None:
     before = identity_options(StudyOptions.from_json(earlier.options))
     for name in ("folds", "folds_per_trial"):
         if getattr(options, name) is None:
-            options = dataclasses.replace(options, **{name: before.get(name)})
+            as_before: dict[str, Any] = {name: before.get(name)}
+            options = dataclasses.replace(options, **as_before)
     changed = _list_changes(before, identity_options(options))
     if changed:
         raise InputError(
