@@ -1,0 +1,196 @@
+"""Opens a module into parts that, run in order, compute what it computes; each step is proved.
+
+A module is run once with its descendants watched. Where each of them takes what the one before gave, up to a little
+glue, they are a chain; whether they are one in training as well is tried. Residual and attention blocks stay whole
+because their descendants do not follow one another.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from fer.model.equality import are_equal, compute_the_same, evaluate
+from fer.model.parts import GLUES, MODULE, OPERATIONS, REST, Part, build_part, join, transformer_parts
+
+
+@dataclass
+class _Call:
+    """A call of a descendant.
+
+    Attributes:
+        name: The descendant's name within the module.
+        inputs: Its one tensor, None where it was given something else.
+        outputs: The tensor that it returned, None where it returned something else.
+    """
+
+    name: str
+    inputs: torch.Tensor | None
+    outputs: torch.Tensor | None = None
+
+
+def open_module(network: nn.Module, path: str, inputs: torch.Tensor) -> list[Part]:
+    """Returns parts that, run in order, compute a module: the module itself where it cannot be opened.
+
+    Args:
+        network: A randomised copy, see `fer.model.equality`.
+        path: The module's name within the network, "" for the network itself.
+        inputs: The module's inputs, in the network's evaluation.
+    """
+    module = network.get_submodule(path)
+    whole = [Part(MODULE, path)]
+    if not any(True for _ in module.children()):
+        return whole
+    for parts in _candidates(network, path, inputs):
+        chain = nn.Sequential(*(build_part(network, part) for part in parts))
+        if compute_the_same(module, chain, inputs):
+            return _open_parts(network, parts, inputs)
+    return whole
+
+
+def _open_parts(network: nn.Module, parts: Sequence[Part], inputs: torch.Tensor) -> list[Part]:
+    """Opens each of a chain's parts that is a module."""
+    opened: list[Part] = []
+    for part in parts:
+        if part.kind == MODULE:
+            opened += open_module(network, part.path, inputs)
+        else:
+            opened.append(part)
+        inputs = evaluate(build_part(network, part), inputs)
+    return opened
+
+
+def _candidates(network: nn.Module, path: str, inputs: torch.Tensor) -> list[list[Part]]:
+    """Returns the chains that a module may be, the most finely divided first; none is proved yet."""
+    module = network.get_submodule(path)
+    of_transformer = transformer_parts(module, path)
+    if of_transformer is not None:
+        return [of_transformer]
+
+    calls, outputs = _watch(module, inputs)
+    if not calls or not isinstance(outputs, torch.Tensor):
+        return []
+    start, reached = _follow(module, calls, inputs)
+    glue = _find_glue(calls[-1].outputs, outputs)
+    if reached == len(calls) and glue is not None:
+        parts = [*start, *glue]
+        return [_placed(parts, path)] if _hold_all_parameters(module, parts) else []
+
+    # No chain from end to end; perhaps one from the start, or one up to the end, and a rest between them.
+    end = _follow_back(module, calls[reached:], outputs)
+    counts = Counter(call.name for call in calls)
+    candidates = []
+    for leading, trailing in ((start, end), ([], end), (start, [])):
+        names = [part.path for part in (*leading, *trailing) if part.kind == MODULE]
+        bears_weights = any(True for name in names for _ in module.get_submodule(name).parameters())
+        if bears_weights and all(counts[name] == 1 for name in names):
+            rest = Part(REST, "", tuple(names))
+            candidates.append(_placed([*leading, rest, *trailing], path))
+    return candidates
+
+
+def _watch(module: nn.Module, inputs: torch.Tensor) -> tuple[list[_Call], object]:
+    """Runs a module in evaluation and returns the calls of its outermost descendants, and its outputs."""
+    calls: list[_Call] = []
+    depth = 0
+
+    def enter(name: str, arguments: tuple, named: dict) -> None:
+        nonlocal depth
+        if depth == 0:
+            others = [*arguments[1:], *named.values()]
+            first = arguments[0] if arguments else None
+            is_simple = isinstance(first, torch.Tensor) and not any(isinstance(item, torch.Tensor) for item in others)
+            calls.append(_Call(name, first.clone() if is_simple else None))
+        depth += 1
+
+    def leave(returned: object) -> None:
+        nonlocal depth
+        depth -= 1
+        if depth == 0 and isinstance(returned, torch.Tensor):
+            calls[-1].outputs = returned.clone()
+
+    handles = []
+    for name, descendant in module.named_modules():
+        if name:
+            handles += [
+                descendant.register_forward_pre_hook(
+                    lambda _, arguments, named, name=name: enter(name, arguments, named), with_kwargs=True
+                ),
+                descendant.register_forward_hook(lambda _, arguments, returned: leave(returned)),
+            ]
+    try:
+        outputs = evaluate(module, inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls, outputs
+
+
+def _follow(module: nn.Module, calls: Sequence[_Call], inputs: torch.Tensor) -> tuple[list[Part], int]:
+    """Follows a chain from a module's inputs on.
+
+    Returns:
+        Its parts, their paths within the module, and how many calls they cover.
+    """
+    parts: list[Part] = []
+    current: torch.Tensor | None = inputs
+    for position, call in enumerate(calls):
+        glue = _find_glue(current, call.inputs)
+        if glue is None or call.outputs is None or not _may_be_part(module, call, calls):
+            return parts, position
+        parts += [*glue, Part(MODULE, call.name)]
+        current = call.outputs
+    return parts, len(calls)
+
+
+def _follow_back(module: nn.Module, calls: Sequence[_Call], outputs: torch.Tensor) -> list[Part]:
+    """Follows a chain from a module's outputs back, and returns its parts in the order in which they run."""
+    parts: list[Part] = []
+    wanted: torch.Tensor | None = outputs
+    for call in reversed(calls):
+        glue = _find_glue(call.outputs, wanted)
+        if glue is None or call.inputs is None or not _may_be_part(module, call, calls):
+            return parts
+        parts = [Part(MODULE, call.name), *glue, *parts]
+        wanted = call.inputs
+    return parts
+
+
+def _may_be_part(module: nn.Module, call: _Call, calls: Sequence[_Call]) -> bool:
+    """Returns whether a descendant may be a part: one that bears weights or statistics must be called once."""
+    descendant = module.get_submodule(call.name)
+    bears_state = any(True for _ in (*descendant.parameters(), *descendant.buffers()))
+    return not bears_state or sum(other.name == call.name for other in calls) == 1
+
+
+def _find_glue(given: torch.Tensor | None, taken: torch.Tensor | None) -> list[Part] | None:
+    """Returns the operations that turn what one descendant gave into what the next one took, None where none do."""
+    if given is None or taken is None:
+        return None
+    if are_equal(given, taken):
+        return []
+    for names in GLUES:
+        result = given
+        try:
+            for name in names:
+                result = OPERATIONS[name]()(result)
+        except (RuntimeError, IndexError):  # not for a tensor of these dimensions
+            continue
+        if are_equal(result, taken):
+            return [Part(name) for name in names]
+    return None
+
+
+def _hold_all_parameters(module: nn.Module, parts: Sequence[Part]) -> bool:
+    """Returns whether a module has no parameters but those of some of its descendants."""
+    held = {
+        id(tensor) for part in parts if part.kind == MODULE for tensor in module.get_submodule(part.path).parameters()
+    }
+    return all(id(tensor) in held for tensor in module.parameters())
+
+
+def _placed(parts: Sequence[Part], path: str) -> list[Part]:
+    """Returns parts of a module as parts of the network."""
+    return [replace(part, path=join(path, part.path)) for part in parts]
