@@ -157,8 +157,9 @@ def _copy_for_proof(module: nn.Module, inputs: torch.Tensor) -> nn.Module:
         InputError: The network cannot be copied, or gives different outputs for equal inputs.
     """
     try:
-        copied = randomised_copy(module, inputs)
-        is_own = is_independent(clone(copied), copied, inputs)
+        with restoring_buffers(module):
+            copied = randomised_copy(module, inputs)
+            is_own = is_independent(copied, module, inputs)
         evaluations = [evaluate(copied, inputs) for _ in range(2)]
         trainings = [train_once(copied, copied, inputs) for _ in range(2)]
     except Exception as error:

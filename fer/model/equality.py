@@ -144,18 +144,26 @@ def compute_the_same(module: nn.Module, chain: nn.Module, inputs: torch.Tensor) 
 
 
 def is_independent(copied: nn.Module, original: nn.Module, inputs: torch.Tensor) -> bool:
-    """Returns whether a copy computes with its own parameters and buffers alone.
+    """Returns whether a copy computes without parameters and buffers of the original.
 
     A module may hold another one elsewhere than among its children; a copy of it would share that one.
 
     Args:
-        copied: Of `clone`; its statistics change.
-        original: What it is a copy of; its parameters need gradients.
+        copied: Of `clone`; some of its parameters need gradients. Its statistics change.
+        original: What it is a copy of; it stays as it is.
         inputs: A batch of images.
     """
+    parameters = [tensor for tensor in original.parameters() if tensor.is_floating_point()]
+    need_gradients = [tensor.requires_grad for tensor in parameters]
     before = [buffer.clone() for buffer in original.buffers()]
-    with seeded():
-        outputs = copied.train()(inputs.clone())
-    gradients = torch.autograd.grad(outputs.sum(), list(original.parameters()), allow_unused=True)
-    buffers_stay = all(are_equal(*pair) for pair in zip(before, original.buffers(), strict=True))
+    try:
+        with restoring_buffers(original), seeded():
+            for tensor in parameters:
+                tensor.requires_grad_()
+            outputs = copied.train()(inputs.clone())
+            gradients = torch.autograd.grad(outputs.sum(), parameters, allow_unused=True)
+            buffers_stay = all(are_equal(*pair) for pair in zip(before, original.buffers(), strict=True))
+    finally:
+        for tensor, needs_gradient in zip(parameters, need_gradients, strict=True):
+            tensor.requires_grad_(needs_gradient)
     return buffers_stay and all(gradient is None for gradient in gradients)

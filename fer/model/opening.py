@@ -6,7 +6,7 @@ because their descendants do not follow one another.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,14 +40,15 @@ def open_module(network: nn.Module, path: str, inputs: torch.Tensor) -> list[Par
         inputs: The module's inputs, in the network's evaluation.
     """
     module = network.get_submodule(path)
-    whole = [Part(MODULE, path)]
     if not any(True for _ in module.children()):
-        return whole
-    for parts in _candidates(network, path, inputs):
-        chain = nn.Sequential(*(build_part(network, part) for part in parts))
-        if compute_the_same(module, chain, inputs):
-            return _open_parts(network, parts, inputs)
-    return whole
+        return [Part(MODULE, path)]
+
+    parts = transformer_parts(module, "")
+    if parts is None or not _is_proved(module, parts, inputs):
+        parts = _find_chain(module, inputs)
+    if parts is None:
+        return [Part(MODULE, path)]
+    return _open_parts(network, [replace(part, path=join(path, part.path)) for part in parts], inputs)
 
 
 def _open_parts(network: nn.Module, parts: Sequence[Part], inputs: torch.Tensor) -> list[Part]:
@@ -62,33 +63,58 @@ def _open_parts(network: nn.Module, parts: Sequence[Part], inputs: torch.Tensor)
     return opened
 
 
-def _candidates(network: nn.Module, path: str, inputs: torch.Tensor) -> list[list[Part]]:
-    """Returns the chains that a module may be, the most finely divided first; none is proved yet."""
-    module = network.get_submodule(path)
-    of_transformer = transformer_parts(module, path)
-    if of_transformer is not None:
-        return [of_transformer]
-
+def _find_chain(module: nn.Module, inputs: torch.Tensor) -> list[Part] | None:
+    """Returns a chain of parts that computes a module, their paths within the module; None where none was found."""
     calls, outputs = _watch(module, inputs)
     if not calls or not isinstance(outputs, torch.Tensor):
-        return []
+        return None
     start, reached = _follow(module, calls, inputs)
     glue = _find_glue(calls[-1].outputs, outputs)
     if reached == len(calls) and glue is not None:
         parts = [*start, *glue]
-        return [_placed(parts, path)] if _hold_all_parameters(module, parts) else []
+        if _hold_all_parameters(module, parts) and _is_proved(module, parts, inputs):
+            return parts
 
-    # No chain from end to end; perhaps one from the start, or one up to the end, and a rest between them.
-    end = _follow_back(module, calls[reached:], outputs)
+    # No chain from end to end; perhaps one up to the end, or one from the start, and a rest that computes what is left.
     counts = Counter(call.name for call in calls)
-    candidates = []
-    for leading, trailing in ((start, end), ([], end), (start, [])):
-        names = [part.path for part in (*leading, *trailing) if part.kind == MODULE]
-        bears_weights = any(True for name in names for _ in module.get_submodule(name).parameters())
-        if bears_weights and all(counts[name] == 1 for name in names):
-            rest = Part(REST, "", tuple(names))
-            candidates.append(_placed([*leading, rest, *trailing], path))
-    return candidates
+    leading = _once_called(start, counts)
+    trailing = _once_called(_follow_back(module, calls, outputs)[::-1], counts)[::-1]
+    end: list[Part] = []
+    for length in range(len(trailing), 0, -1):
+        if _proved_rest(module, [], trailing[-length:], inputs):
+            end = trailing[-length:]
+            break
+    for length in range(len(leading), 0, -1):
+        is_overlapping = any(part in end for part in leading[:length] if part.kind == MODULE)
+        if not is_overlapping and (parts := _proved_rest(module, leading[:length], end, inputs)):
+            return parts
+    return _proved_rest(module, [], end, inputs) if end else None
+
+
+def _once_called(parts: Sequence[Part], counts: Mapping[str, int]) -> list[Part]:
+    """Returns the parts before the first module that is called more than once."""
+    kept = []
+    for part in parts:
+        if part.kind == MODULE and counts[part.path] > 1:
+            break
+        kept.append(part)
+    return kept
+
+
+def _proved_rest(
+    module: nn.Module, start: Sequence[Part], end: Sequence[Part], inputs: torch.Tensor
+) -> list[Part] | None:
+    """Returns start, rest and end, if they compute the module and start or end bear weights; None otherwise."""
+    names = tuple(part.path for part in (*start, *end) if part.kind == MODULE)
+    bears_weights = any(True for name in names for _ in module.get_submodule(name).parameters())
+    parts = [*start, Part(REST, "", names), *end]
+    return parts if bears_weights and _is_proved(module, parts, inputs) else None
+
+
+def _is_proved(module: nn.Module, parts: Sequence[Part], inputs: torch.Tensor) -> bool:
+    """Returns whether parts of a module, run in order, compute the module."""
+    chain = nn.Sequential(*(build_part(module, part) for part in parts))
+    return compute_the_same(module, chain, inputs)
 
 
 def _watch(module: nn.Module, inputs: torch.Tensor) -> tuple[list[_Call], object]:
@@ -189,8 +215,3 @@ def _hold_all_parameters(module: nn.Module, parts: Sequence[Part]) -> bool:
         id(tensor) for part in parts if part.kind == MODULE for tensor in module.get_submodule(part.path).parameters()
     }
     return all(id(tensor) in held for tensor in module.parameters())
-
-
-def _placed(parts: Sequence[Part], path: str) -> list[Part]:
-    """Returns parts of a module as parts of the network."""
-    return [replace(part, path=join(path, part.path)) for part in parts]
