@@ -15,7 +15,7 @@ from fer.errors import InputError
 from fer.layers import CONVOLUTIONS, LAYERS
 from fer.model import blocks
 from fer.model.blocks import Chain, find_blocks
-from fer.model.equality import are_equal, evaluate, seeded, train_once
+from fer.model.equality import are_equal, evaluate, restoring_buffers, seeded, train_once
 from fer.model.networks import build_network, default_format
 from fer.model.plans import structure_digest
 from fer.model.states import load_state, save_chain
@@ -61,13 +61,18 @@ def check_equality(chain: Chain, inputs: torch.Tensor) -> None:
     assert train_once(chain.network, chain.module, inputs).equals(trained)
 
     features = inputs
-    for cut in range(len(chain.network) + 1):
+    for cut, block in enumerate(chain.network):
         assert tuple(features.shape[1:]) == chain.cut_shapes[cut]
+        assert are_equal(evaluate(chain.network[cut:], features), wanted)
+
+        # A cached feature stays as it is, whatever is trained on it.
         before = features.clone()
-        assert are_equal(evaluate(chain.network[cut:], features) if cut < len(chain.network) else features, wanted)
-        assert are_equal(features, before)
-        if cut < len(chain.network):
-            features = evaluate(chain.network[cut], features)
+        for mode in (True, False):
+            with torch.no_grad(), restoring_buffers(block), seeded():
+                block.train(mode)(features)
+            assert are_equal(features, before)
+        features = evaluate(block, features)
+    assert tuple(features.shape[1:]) == chain.cut_shapes[-1]
 
 
 def check_family(name: str, size: int, least: int, folder: Path) -> None:
@@ -173,17 +178,25 @@ class StochasticSkip(Skip):
         return self.head(self.drop(self.pooled(maps + keeps * self.second(maps))))
 
 
-class ZeroGate(Small):
-    """With its initial weights a chain, because the gate of its skip connection is zero."""
+class ZeroProduct(Small):
+    """With its initial weights a chain, and its gradients those of one: the factors of its skip connection are zero."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.gate = nn.Conv2d(4, 4, 1, bias=False)
-        nn.init.zeros_(self.gate.weight)
+        self.factors = nn.Parameter(torch.zeros(2))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         maps = self.first(inputs)
-        return self.head(self.drop(self.pooled(self.second(maps) + self.gate(maps))))
+        return self.head(self.drop(self.pooled(self.second(maps) + self.factors.prod() * maps)))
+
+
+class NoiseBeforeActivation(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.activation = nn.Hardswish(inplace=True)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.head(self.activation(self.drop(self.pooled(self.second(self.first(inputs))))))
 
 
 class OtherInTraining(Small):
@@ -211,10 +224,11 @@ OPENED: dict[type[nn.Module], tuple[str, ...]] = {
     WithoutLinear: ("first", "second", "head"),
     OwnPooling: ("first", "second", "head"),
     OtherInTraining: ("first", "second", "head"),
+    NoiseBeforeActivation: ("first", "second", "head"),
     Twice: ("first", "trunk", "head"),
     Skip: ("first", "trunk", "head"),
     StochasticSkip: ("first", "trunk", "head"),
-    ZeroGate: ("first", "trunk", "head"),
+    ZeroProduct: ("first", "trunk", "head"),
 }
 
 
@@ -231,8 +245,9 @@ def test_a_network_comes_apart_as_far_as_it_is_a_chain(kind):
     check_equality(chain, images(8, count=4))
 
 
-def test_features_are_cut_where_they_are_few_and_free_of_noise():
-    chain = find_blocks(Small(), (3, 8, 8))
+@pytest.mark.parametrize("kind", [Small, NoiseBeforeActivation])
+def test_features_are_cut_where_they_are_few_and_free_of_noise(kind):
+    chain = find_blocks(kind(), (3, 8, 8))
 
     assert chain.cut_shapes == ((3, 8, 8), (4, 8, 8), (4, 1, 1), (CLASSES,))
     assert any(isinstance(part, nn.Dropout) for part in chain.network[2].modules())

@@ -43,7 +43,7 @@ def open_module(network: nn.Module, path: str, inputs: torch.Tensor) -> list[Par
     if not any(True for _ in module.children()):
         return [Part(MODULE, path)]
 
-    parts = transformer_parts(module, "")
+    parts: list[Part] | None = transformer_parts(module, "")
     if parts is None or not _is_proved(module, parts, inputs):
         parts = _find_chain(module, inputs)
     if parts is None:
@@ -86,8 +86,9 @@ def _find_chain(module: nn.Module, inputs: torch.Tensor) -> list[Part] | None:
             break
     for length in range(len(leading), 0, -1):
         is_overlapping = any(part in end for part in leading[:length] if part.kind == MODULE)
-        if not is_overlapping and (parts := _proved_rest(module, leading[:length], end, inputs)):
-            return parts
+        divided = None if is_overlapping else _proved_rest(module, leading[:length], end, inputs)
+        if divided is not None:
+            return divided
     return _proved_rest(module, [], end, inputs) if end else None
 
 
@@ -127,8 +128,9 @@ def _watch(module: nn.Module, inputs: torch.Tensor) -> tuple[list[_Call], object
         if depth == 0:
             others = [*arguments[1:], *named.values()]
             first = arguments[0] if arguments else None
-            is_simple = isinstance(first, torch.Tensor) and not any(isinstance(item, torch.Tensor) for item in others)
-            calls.append(_Call(name, first.clone() if is_simple else None))
+            takes_more = any(isinstance(item, torch.Tensor) for item in others)
+            is_usable = isinstance(first, torch.Tensor) and not takes_more
+            calls.append(_Call(name, first.clone() if is_usable and first is not None else None))
         depth += 1
 
     def leave(returned: object) -> None:
