@@ -68,18 +68,18 @@ def load_network(path: Path, runtime: Runtime, needs_checksum: bool = False) -> 
     except FileNotFoundError:
         raise InputError("a network file must exist", path, _FIX) from None
     except UnsuitableFile as error:
-        raise InputError("a network file is a regular file", _located(path, str(error)), _FIX) from None
+        raise InputError("a network file is a regular file", located(path, str(error)), _FIX) from None
     except _DifferentNetwork as error:
-        raise InputError("a network file holds the layers of fer.model.vgg", _located(path, str(error)), _FIX) from None
+        raise InputError("a network file holds the layers of fer.model.vgg", located(path, str(error)), _FIX) from None
     except (DamagedTensorFile, OSError, ValueError) as error:  # a ValueError: the path holds a NUL
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise InputError("a network file must be whole safetensors", _located(path, reason), _FIX) from None
+        raise InputError("a network file must be whole safetensors", located(path, reason), _FIX) from None
 
     width = _width_of(header)
     network = blueprint(width)
     expected = network.state_dict()
     state = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
-    _check_values(state, path)
+    check_values(state, path, _FIX)
     network.load_state_dict(state, assign=True)
     network = network.to(runtime.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return Baseline(network, width, digest_of(network.state_dict()))
@@ -97,7 +97,7 @@ def _width_of(header: TensorHeader) -> float:
     """
     first = header.places.get(_FIRST_WEIGHT)
     if first is None or not first.shape:
-        raise _DifferentNetwork(f"no layers conv1_1 … fc3, but {_few(header.places)}")
+        raise _DifferentNetwork(f"no layers conv1_1 … fc3, but {name_few(header.places)}")
 
     width_of_first = first.shape[0] / 64
     text = header.metadata.get("width", str(width_of_first))
@@ -133,15 +133,20 @@ def _check_layers(header: TensorHeader) -> None:
         if is_float != expected[name].is_floating_point():
             problems["of another type"].append(name)
 
-    messages = [f"{problem}: {_few(names)}" for problem, names in problems.items() if names]
+    messages = [f"{problem}: {name_few(names)}" for problem, names in problems.items() if names]
     if messages:
         raise _DifferentNetwork("; ".join(messages))
 
 
-def _check_values(state: Mapping[str, torch.Tensor], path: Path) -> None:
+def check_values(state: Mapping[str, torch.Tensor], path: Path, fix: str) -> None:
     """Refuses weights with which every answer would be NaN.
 
     Finite weights may still overflow; only the network's answers show that.
+
+    Args:
+        state: Tensors by name.
+        path: The file that they are from.
+        fix: What the user can do about it.
 
     Raises:
         InputError: A weight is not finite, or a variance is negative.
@@ -149,13 +154,13 @@ def _check_values(state: Mapping[str, torch.Tensor], path: Path) -> None:
     floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
     not_finite = [name for name, tensor in floats.items() if not bool(tensor.isfinite().all())]
     if not_finite:
-        raise InputError("a network's weights are finite numbers", _located(path, _few(not_finite)), _FIX)
+        raise InputError("a network's weights are finite numbers", located(path, name_few(not_finite)), fix)
     negative = [name for name, tensor in floats.items() if name.endswith("running_var") and bool((tensor < 0).any())]
     if negative:
-        raise InputError("a network's variances are not negative", _located(path, _few(negative)), _FIX)
+        raise InputError("a network's variances are not negative", located(path, name_few(negative)), fix)
 
 
-def _few(names: Iterable[str], most: int = 2) -> str:
+def name_few(names: Iterable[str], most: int = 2) -> str:
     """Returns the first of some names, and how many more there are."""
     all_names = list(names)
     shown = ", ".join(shorten(printable(name), 40) for name in all_names[:most])
@@ -164,7 +169,7 @@ def _few(names: Iterable[str], most: int = 2) -> str:
     return f"{shown} and {len(all_names) - most} more"
 
 
-def _located(path: Path, reason: str) -> str:
+def located(path: Path, reason: str) -> str:
     """Returns path and reason as an error's value; of a long path only what fits beside the reason."""
     reason = shorten(printable(reason), LONGEST_VALUE - 60)
     return f"{shorten(printable(path), LONGEST_VALUE - len(reason) - 3)} ({reason})"

@@ -1,0 +1,223 @@
+"""Networks by name: the paper's VGG, torchvision's and timm's classifiers, and functions of the user's own."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from fer.errors import InputError, did_you_mean
+from fer.model.equality import seeded
+from fer.model.vgg import SIZE, build
+
+DEFAULT = "vgg13"
+TIMM = "timm:"
+_NAMES = "a network is vgg13, a classifier of torchvision, timm:NAME or package.module:function"
+_LARGE_SIZE = 112
+_MOST_SIZE = 2048
+_MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """Images as a network takes them.
+
+    Attributes:
+        channels: 1 or 3. A network of three takes grey images whose channel is repeated, see `find_blocks`.
+        size: Height and width, where the user names no other.
+    """
+
+    channels: int
+    size: int
+
+
+def default_format(name: str) -> InputFormat:
+    """Returns the images that a network takes by default: grey and small for the paper's, else colour."""
+    return InputFormat(1, SIZE) if name == DEFAULT else InputFormat(3, _LARGE_SIZE)
+
+
+def build_network(name: str, classes: int, size: int | None = None, seed: int = 0, width: float = 1.0) -> nn.Module:
+    """Builds a network with a head for a number of classes.
+
+    Args:
+        name: "vgg13"; a classifier of torchvision, "resnet18"; "timm:NAME", which needs the extra `timm`; or
+            "package.module:function", the user's own, which is called with `num_classes` and returns a module. It is
+            the user's code and is run.
+        classes: Number of logits.
+        size: Height and width of the images; the network's default where None.
+        seed: Of the initial weights.
+        width: Factor on the layers' channels, of vgg13 alone.
+
+    Returns:
+        A module from images (n, channels, size, size), see `default_format`, to logits (n, classes).
+
+    Raises:
+        InputError: The name is unknown, a library is not installed, the function fails, or what it returns is no
+            classifier of these images and classes.
+    """
+    if not 2 <= classes <= _MOST_CLASSES:
+        raise InputError(
+            f"a network tells 2 to {_MOST_CLASSES} classes apart", classes, "Give the number of expressions."
+        )
+    if size is not None and not 1 <= size <= _MOST_SIZE:
+        raise InputError(f"images have 1 to {_MOST_SIZE} rows and columns", size, "Give a size such as 112.")
+    default = default_format(name)
+    size = size or default.size
+    if name == DEFAULT and size != SIZE:
+        raise InputError(
+            f"vgg13 takes images of {SIZE} rows and columns", size, "Leave the size out, or take resnet18."
+        )
+
+    with seeded(seed):
+        if name == DEFAULT:
+            module: object = build(width, seed)
+            _replace_last_linear(module, classes)
+        elif name.startswith(TIMM):
+            module = _build_timm(name, classes, size)
+        elif ":" in name:
+            module = _call_function(name, classes)
+        else:
+            module = _build_torchvision(name, classes, size)
+    return _checked(module, name, (default.channels, size, size), classes)
+
+
+def _replace_last_linear(network: Any, classes: int) -> None:  # noqa: ANN401  layers of a Sequential are typed as Module
+    """Gives the paper's VGG a last layer for another number of classes."""
+    last = network[-1].linear
+    if last.out_features != classes:
+        network[-1].linear = nn.Linear(last.in_features, classes)
+
+
+def _build_torchvision(name: str, classes: int, size: int) -> nn.Module:
+    """Builds one of torchvision's classifiers.
+
+    Raises:
+        InputError: It has none of this name, or none for images of this size.
+    """
+    import torchvision  # noqa: PLC0415  takes a second, and vgg13 does without
+
+    names = torchvision.models.list_models(module=torchvision.models)
+    if name not in names:
+        suggestion = did_you_mean(name, [DEFAULT, *names])
+        raise InputError(_NAMES, name, f"{suggestion}Names are those of torchvision.models, such as resnet18.")
+
+    settings: dict[str, Any] = {}
+    if name.startswith("vit_"):
+        settings["image_size"] = size
+    elif name.startswith("maxvit"):
+        settings["input_size"] = (size, size)
+    elif name in ("googlenet", "inception_v3"):
+        # Without their auxiliary classifiers, whose logits would be returned beside the network's.
+        settings |= {"aux_logits": False, "init_weights": True}
+    with _telling_of(name, f"torchvision builds it for images of {size} × {size}"):
+        return torchvision.models.get_model(name, weights=None, num_classes=classes, **settings)
+
+
+def _build_timm(name: str, classes: int, size: int) -> nn.Module:
+    """Builds one of timm's networks.
+
+    Raises:
+        InputError: timm is not installed, has none of this name, or none for images of this size.
+    """
+    try:
+        timm = importlib.import_module("timm")
+    except ImportError:
+        raise InputError(
+            "timm:NAME needs the package timm", name, "Install it: pip install 'memory-integrity[timm]'."
+        ) from None
+
+    own_name = name.removeprefix(TIMM)
+    if not timm.is_model(own_name):
+        suggestion = did_you_mean(own_name, timm.list_models())
+        raise InputError("timm:NAME is a network that timm lists", name, f"{suggestion}See timm.list_models().")
+    configuration = timm.get_pretrained_cfg(own_name)
+    has_fixed_size = configuration is not None and configuration.fixed_input_size
+    settings = {"img_size": size} if has_fixed_size else {}
+    with _telling_of(name, f"timm builds it for images of {size} × {size}"):
+        return timm.create_model(own_name, pretrained=False, num_classes=classes, **settings)
+
+
+def _call_function(name: str, classes: int) -> object:
+    """Calls a function of the user's own.
+
+    Raises:
+        InputError: It cannot be imported, is no function, or raises an error.
+    """
+    module_name, _, function_name = name.partition(":")
+    module = _import_module(module_name, name)
+    function: Callable[..., object] | None = getattr(module, function_name, None)
+    if not callable(function):
+        functions = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        suggestion = did_you_mean(function_name, functions)
+        raise InputError(
+            "package.module:function names a function of that module",
+            name,
+            f"{suggestion}Give one that takes num_classes and returns a module.",
+        )
+    with _telling_of(name, f"the function returns a network when called with num_classes={classes}"):
+        return function(num_classes=classes)
+
+
+def _import_module(module_name: str, name: str) -> ModuleType:
+    """Imports the module of a user's own function.
+
+    Raises:
+        InputError: It cannot be imported.
+    """
+    try:
+        return importlib.import_module(module_name)
+    except Exception as error:
+        raise InputError(
+            "package.module:function names a module that can be imported",
+            f"{name} ({type(error).__name__}: {error})",
+            "Run the command where the module lies, or set PYTHONPATH.",
+        ) from None
+
+
+@contextmanager
+def _telling_of(name: str, rule: str) -> Iterator[None]:
+    """Turns whatever a library's or a user's code raises into one line.
+
+    Raises:
+        InputError: The block raised an error.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise InputError(
+            rule, f"{name} ({type(error).__name__}: {error})", "Try another size or network, or mend the function."
+        ) from None
+
+
+def _checked(module: object, name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Returns the module, if it answers images of a shape with a logit for each class.
+
+    Raises:
+        InputError: It does not.
+    """
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            "a network is a torch.nn.Module", f"{name}, which gives {type(module).__name__}", "Return one."
+        )
+
+    shown_shape = " × ".join(str(length) for length in shape)
+    modes = {part: part.training for part in module.modules()}
+    try:
+        with torch.no_grad(), _telling_of(name, f"a network takes images of {shown_shape}"):
+            logits = module.eval()(torch.zeros(2, *shape))
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+    rule = f"a network returns one tensor (images, {classes}) of logits"
+    fix = "Return the logits alone, and make the head for num_classes classes."
+    if not isinstance(logits, torch.Tensor):
+        raise InputError(rule, f"{name}, which returns {type(logits).__name__}", fix)
+    if tuple(logits.shape) != (2, classes) or not logits.is_floating_point():
+        shown = f"{tuple(logits.shape)} of {str(logits.dtype).removeprefix('torch.')}"
+        raise InputError(rule, f"{name}, which returns {shown} for 2 images", fix)
+    return module
