@@ -14,7 +14,7 @@ STORAGES = {"journal": lambda folder: None, "sqlite": lambda folder: f"sqlite://
 """What --storage says, given a folder."""
 
 
-@pytest.fixture(params=STORAGES)
+@pytest.fixture(params=["journal", pytest.param("sqlite", marks=pytest.mark.slow)])
 def study(request: pytest.FixtureRequest, tmp_path: Path) -> optuna.Study:
     storage = open_storage(STORAGES[request.param](tmp_path), tmp_path / "s")
     return optuna.create_study(study_name="s", storage=storage, directions=["maximize"] * 2)
