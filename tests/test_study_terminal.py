@@ -32,6 +32,7 @@ from study.execution.search_state import (
     count_part,
     describe_best,
     measure_front,
+    networks_of,
     part_of,
 )
 from study.execution.time_left import Course, OpenTrial, recent_speed, work_left
@@ -54,6 +55,12 @@ ESCAPE = "\x1b"
 def of_rung(rung: int, count: int, seconds: float, first: int = 0, **attrs: object) -> list:
     """Ended trials on a rung, each of which took as long."""
     return [made_trial(first + number, rung=rung, seconds=seconds, **attrs) for number in range(count)]
+
+
+def test_what_a_fold_takes_away_leaves_no_accuracy_above_all():
+    trial = made_trial(4, values=(0.6, 0.98), strategy="FU")
+    assert [network.target for network in networks_of(trial, {4: -0.05})] == [1.0]
+    assert [network.target for network in networks_of(trial, {4: 0.99})] == [0.0]
 
 
 def test_the_work_that_is_left_counts_promotions_the_race_and_the_hand_over():

@@ -125,7 +125,7 @@ def measure_front(
 
 
 def networks_of(trial: FrozenTrial, effects: Mapping[int, float]) -> list[Network]:
-    """Returns the networks of a finished trial.
+    """Returns the networks of a finished trial, with target accuracies from 0 to 1 whatever their fold adds.
 
     Args:
         trial: The trial.
@@ -135,7 +135,8 @@ def networks_of(trial: FrozenTrial, effects: Mapping[int, float]) -> list[Networ
     networks = []
     for interpolation, (source, target) in objectives_by_interpolation(trial).items():
         alpha, slope = parse_interpolation_name(interpolation)
-        networks.append(Network(trial.number, strategy, alpha, slope, source, target - effects[trial.number]))
+        without_effect = min(max(target - effects[trial.number], 0.0), 1.0)
+        networks.append(Network(trial.number, strategy, alpha, slope, source, without_effect))
     return networks
 
 
