@@ -15,7 +15,7 @@ release = installed_version("memory-integrity")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header", "misc.highlighting_failure"]
-exclude_patterns = ["_build", "_generated", "house.md", "search.md", "users.md"]
+exclude_patterns = ["_build", "_generated", "house.md", "networks.md", "search.md", "users.md"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
