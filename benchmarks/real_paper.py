@@ -62,6 +62,9 @@ MOST_MINUTES = 24 * 60.0
 FAR = 0.05
 """By how much FU keeps more of the source than FC, FC+CL and RE, at least, to stand far above them."""
 
+COMMON = ("baseline", "preset")
+"""Entries of a setting that are the same in all divisions of all targets."""
+
 COLUMNS = ["BL", *(column(strategy, amount) for strategy, amount in product(ADAPTING, AMOUNTS))]
 """The points of the paper's grid."""
 
@@ -136,7 +139,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs-real"), help="keeps everything (default: %(default)s)")
     parser.add_argument("--preset", default="laptop", help="of networks and baseline (default: %(default)s)")
     parser.add_argument("--write", action="store_true", help="merge the answers into the record")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.write and args.data is None:
+        parser.error("--write records real faces: give --data")
+    return args
 
 
 # Training.
@@ -274,7 +280,7 @@ def rounded(mean: float, interval: tuple[float, float]) -> list[float]:
 def report_shortfalls(answers: Sequence[Answers]) -> int:
     """Prints each point of the paper's order that the record does not show; returns the exit code."""
     lines = shortfalls(answers)
-    print("\n".join(lines) or "the paper's order holds")
+    print("\n".join(lines) or "nothing refutes the paper's order")
     return int(bool(lines))
 
 
@@ -340,12 +346,17 @@ def cell(accuracy: Estimate | None) -> str:
 
 
 def write_record(new: Sequence[Answers]) -> None:
-    """Merges answers into the record: a new one replaces that of its place, others stay that have its baseline."""
+    """Merges answers into the record: a new one replaces that of its place.
+
+    Of the others those stay that have the baseline and the preset of the new ones, and their division's test images.
+    """
     stored: Mapping[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"answers": []}
-    baselines_of_new = {each.setting["baseline"] for each in new}
+    of_places = {(each.target, each.division): each.setting for each in new}
+    usual = [{name: each.setting[name] for name in COMMON} for each in new]
     merged = {}
     for each in (*(Answers(**entry) for entry in stored["answers"]), *new):
-        if each.setting["baseline"] in baselines_of_new:
+        has_same_setting = of_places.get((each.target, each.division), each.setting) == each.setting
+        if has_same_setting and {name: each.setting[name] for name in COMMON} in usual:
             merged[each.target, each.division, COLUMNS.index(each.column)] = each
     answers = [merged[key] for key in sorted(merged)]
     write_json(RESULTS, {"figures": summarise(answers), "answers": [asdict(each) for each in answers]})

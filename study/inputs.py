@@ -182,8 +182,9 @@ def budget_epochs(options: Mapping[str, Any], target_images: int) -> float:
     if options["epochs"]:
         return float(options["epochs"])
     # What is trained on every fold has the budget of one training divided among them.
-    is_on_every_fold = options.get("folds_per_trial") == ALL_FOLDS
-    trainings = options["folds"] if is_on_every_fold else 1
+    folds = options.get("folds") or 1
+    is_on_every_fold = folds > 1 and options.get("folds_per_trial") == ALL_FOLDS
+    trainings = folds if is_on_every_fold else 1
     passes = round(PRESETS[options["preset"]].images / target_images / trainings)
     epochs = float(max(FEWEST_PASSES_OF_FOLDS if is_on_every_fold else FEWEST_PASSES, passes))
     if options["space"] == "paper":

@@ -106,8 +106,8 @@ class SearchOptions:
     folds_per_trial: str | None = option(
         None,
         "one: each trial is trained and judged on one of the folds, in turn; all: on every fold, with the budget of "
-        f"one divided among them (default: all where a fold has fewer than {FEWEST_PEOPLE} people or "
-        f"{FEWEST_IMAGES} images)",
+        "one divided among them unless --epochs says otherwise (default: all where a fold has fewer than "
+        f"{FEWEST_PEOPLE} people or {FEWEST_IMAGES} images)",
         group="search", choices=(ONE_FOLD, ALL_FOLDS), unlisted=True,
     )  # fmt: skip
     race: float | None = option(

@@ -26,7 +26,7 @@ def made(division: int, name: str, accuracies: tuple[float, float], baseline: st
         target="jaffe",
         division=division,
         column=name,
-        setting={"baseline": baseline},
+        setting={"baseline": baseline, "preset": "laptop", "target test": f"people of {division}"},
         right=right,
         subjects=np.repeat(np.arange(PEOPLE) + PEOPLE * division, IMAGES).tolist(),
         source_images=SOURCE_IMAGES,

@@ -124,6 +124,11 @@ def test_measures_on_every_fold_are_those_of_all_images_together(parts):
     assert together.curve[-1]["target_val"] == together.measures["target_val"]
 
 
+def test_networks_that_have_no_start_in_common_are_not_averaged(parts):
+    with pytest.raises(AssertionError, match="no average"):
+        adapt_on_folds(parts[0], replace(CONFIG, init="scratch", frozen_layers=0), 5)
+
+
 def test_what_trains_nothing_is_the_baseline_on_every_fold(parts):
     tasks, _ = parts
     together = adapt_on_folds(tasks, replace(CONFIG, lr=0.0), 5, PLAN)

@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -31,7 +32,11 @@ from study.inputs import CONVERGED_PASSES, budget_epochs
 from study.options import StudyOptions
 from study.record import StudyRecord
 from study.storage.backend import open_storage, trials_of
+from study.storage.slots import EVERY_FOLD, Place, place_of
 from study.trials import model_file
+from study.tuning.answers import SourceImages, TargetImages
+from study.tuning.plan import SearchPlan
+from study.tuning.stored_answers import ValidationImages
 
 RECIPE = BaselineConfig(width=TINY_WIDTH, epochs=1, processes=1, batch_size=20)
 
@@ -122,6 +127,21 @@ def test_with_another_budget_it_is_the_same_network_and_is_not_trained_again(con
     assert promoted.values == first.values
     twins = [trial.user_attrs.get("twin_of") for trial in (first, promoted)]
     assert twins in ([None, first.number], [promoted.number, None])  # a worker takes the higher rung first
+
+
+def test_where_trials_are_trained_on_every_fold_a_fusion_from_scratch_has_one_of_them(context, trainings):
+    count = len(context.task.target.pool())
+    folds = context.task.target.fold_of_images(3, context.seed)
+    target = TargetImages(np.zeros(count, int), np.arange(count), folds, np.zeros(count, bool))
+    images = ValidationImages(target, SourceImages(np.zeros(8, int), np.ones(8, bool)))
+    every_fold = replace(context, plan=SearchPlan(images=images, every_fold=True))
+    study = optuna.create_study(study_name="s", storage=open_storage(None, context.folder), directions=["maximize"] * 2)
+    for slot in range(2):
+        point("FU", 1.0).enqueue(study, slot, EVERY_FOLD)
+        assert run_trial(claim_trial(study, "random", 0), every_fold) == TrialState.COMPLETE
+
+    assert len(trainings.calls) == 2
+    assert [place_of(trial) for trial in trials_of(study)] == [Place(0, 1, 0), Place(1, 1, 1)]
 
 
 def test_a_repeat_has_another_seed_and_another_network(context, trainings):

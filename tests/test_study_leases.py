@@ -222,7 +222,14 @@ def looking_often(monkeypatch):
     monkeypatch.setattr(worker_loop, "LOOK_AGAIN", 0.02)
 
 
+def end_one(study: optuna.Study) -> None:
+    trial = claim_trial(study, "random", 1)
+    assert trial is not None
+    study.tell(trial, [0.5, 0.5])
+
+
 def test_a_worker_waits_until_another_trial_ends(study, looking_often):
+    end_one(study)
     trial = taken_elsewhere(study)
     began = time.monotonic()
     threading.Timer(0.3, lambda: trial.study.tell(trial, [0.5, 0.5])).start()
@@ -231,7 +238,11 @@ def test_a_worker_waits_until_another_trial_ends(study, looking_often):
 
 
 def test_a_worker_waits_for_nobody_where_no_trial_runs_and_no_longer_than_it_may(study, looking_often):
+    end_one(study)
+    taken_elsewhere(study).study.tell(1, [0.5, 0.5])
     assert not wait_for_others(study, until=time.monotonic() + 30)
+
+    fill_slots(study, 3, "card", AdaptationConfig())
     taken_elsewhere(study)
     assert not wait_for_others(study, until=time.monotonic() + 0.1)
 
@@ -254,12 +265,12 @@ def test_what_another_workers_trial_makes_due_is_done_by_the_one_that_waits(stud
     assert run_trials(study, options, run, until=time.monotonic() + 30) == 2 and mine == [1, 2]
 
 
-def test_the_trial_of_a_worker_that_died_is_done_by_the_one_that_waits(study, looking_often):
+def test_the_trial_of_a_worker_that_died_is_waited_for_no_longer_and_left_to_the_parent(study, looking_often):
     dead = claim_trial(study, "random", 1)
     process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     dead.set_user_attr("worker", identity_of_process() | {"pid": int(process.stdout)})
 
     options = {"sampler": "random", "seed": 1}
     finished = run_trials(study, options, lambda trial: trial.study.tell(trial, [0.5, 0.5]), time.monotonic() + 30)
-    assert finished == 2
-    assert sorted(trial.state.name for trial in trials_of(study)) == ["COMPLETE", "COMPLETE", "FAIL"]
+    assert finished == 1
+    assert sorted(trial.state.name for trial in trials_of(study)) == ["COMPLETE", "RUNNING"]

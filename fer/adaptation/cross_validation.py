@@ -46,6 +46,7 @@ def adapt_on_folds(
     Raises:
         Diverged: A training diverged.
     """
+    assert config.init == "baseline", "networks that have no start in common have no average"
     plan = plan or EvaluationPlan()
     folds = FoldNetworks([_train_on_fold(task, config, seed, plan) for task in tasks])
 
@@ -94,6 +95,11 @@ def _train_on_fold(task: AdaptationTask, config: AdaptationConfig, seed: int, pl
     run = AdaptationRun(draws, Scorer(draws, without_rungs), without_rungs, on_rung=None)
     with deleting_checkpoints(run):
         network = make_network(run)
+
+    # Interpolated networks need some samples; the sources of all of them would be five times what one training holds.
+    if config.trains and plan.interpolation_points:
+        draws.norm_inputs  # noqa: B018  # computed now, and kept
+    vars(draws).pop("of_first_member", None)
     return _TrainedFold(run.scorer, network, run.curve)
 
 

@@ -198,7 +198,8 @@ def _race_left(course: Course, durations: Sequence[float], speed: float) -> floa
     budget = course.plan.race_share * cost - sum(budget_factor(rung_of(trial)) for trial in raced)
 
     per_budget = speed * _seconds_per_budget(course.ended, raced) or durations[1]
-    last_fold = budget_factor(course.plan.rungs) if course.plan.folds > 1 else 0
+    may_lack_fold = course.plan.folds > 1 and not course.plan.every_fold
+    last_fold = budget_factor(course.plan.rungs) if may_lack_fold else 0
     left = (max(0.0, budget) + last_fold) * per_budget
     return max(0.0, left - _spent_on(course, is_raced, durations))
 

@@ -6,21 +6,21 @@ While others run trials, more may become due by what comes of them: a worker tha
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from study.execution.claim import claim_trial, enqueue_due
 from study.machine import DeviceCrowded
 from study.reading_record import required_record
 from study.record import StudyRecord
 from study.storage.backend import load_study, trials_of
-from study.storage.leases import LeaseMonitor, holding_lease, requeue_expired
+from study.storage.leases import LeaseMonitor, holding_lease
 from study.storage.retry import SECONDS_TO_RETRY
-from study.storage.slots import give_trial_back, has_waiting_trial, is_lost
+from study.storage.slots import give_trial_back, has_waiting_trial
 from study.tuning.plan import SearchPlan
 
 LOOK_AGAIN = 2.0
@@ -100,9 +100,9 @@ def run_trials(
 
 
 def wait_for_others(study: optuna.Study, until: float) -> bool:
-    """Waits until a trial of another process ends, or a new one is there, since more may be due then.
+    """Waits until a trial of another process ends, or one waits to be claimed, since more may be due then.
 
-    A trial whose worker died is given back after its lease, by whoever sees it first.
+    A trial whose worker died is waited for no longer: the study's parent, or the next one, gives it back.
 
     Args:
         study: The study.
@@ -112,15 +112,19 @@ def wait_for_others(study: optuna.Study, until: float) -> bool:
         False where no trial runs, so that nothing can become due, or where the time is up.
     """
     leases = LeaseMonitor()
-    states = _states_of(study)
-    while TrialState.RUNNING in states.values() and time.monotonic() < until:
+    trials = trials_of(study)
+    ended = _count_ended(trials)
+    while time.monotonic() < until:
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        if len(leases.expired(trials)) == len(running):
+            return False
         time.sleep(LOOK_AGAIN)
-        requeue_expired(study, leases)
-        if _states_of(study) != states:
+        trials = trials_of(study)
+        if _count_ended(trials) > ended or any(trial.state == TrialState.WAITING for trial in trials):
             return True
     return False
 
 
-def _states_of(study: optuna.Study) -> dict[int, TrialState]:
-    """Returns the state of each trial that counts, by its number."""
-    return {trial.number: trial.state for trial in trials_of(study) if not is_lost(trial)}
+def _count_ended(trials: Sequence[FrozenTrial]) -> int:
+    """Returns how many trials have ended, lost ones included."""
+    return sum(trial.state.is_finished() for trial in trials)

@@ -73,7 +73,7 @@ def course_of_new_study(options: StudyOptions, target: Dataset) -> dict[str, Any
     asked = {name: getattr(options, name) for name in course if getattr(options, name) is not None}
     course |= asked
     if options.folds_per_trial is None:
-        needs_all = not is_plain and tells_little(target, course["folds"])
+        needs_all = not is_plain and course["folds"] > 1 and tells_little(target, course["folds"])
         course["folds_per_trial"] = ALL_FOLDS if needs_all else ONE_FOLD
     return course
 

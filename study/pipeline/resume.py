@@ -16,6 +16,7 @@ from study.options import RESUMABLE_OPTIONS, StudyOptions, identity_options
 from study.pipeline.baseline import find_or_train_baseline
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
+from study.search_options import ONE_FOLD
 from study.storage.backend import open_storage, trials_of
 from study.tracking.follower import Follower
 from study.tuning.compatibility import fits
@@ -160,6 +161,7 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
 def _check_same_options(earlier: StudyRecord, options: StudyOptions) -> None:
     """Raises InputError where options that make a study what it is have changed."""
     before = identity_options(StudyOptions.from_json(earlier.options))
+    before["folds_per_trial"] = before.get("folds_per_trial") or ONE_FOLD  # earlier versions knew nothing else
     for name in ("folds", "folds_per_trial"):
         if getattr(options, name) is None:
             as_before: dict[str, Any] = {name: before.get(name)}

@@ -23,7 +23,7 @@ class RaceEnd(StrEnum):
 
     SETTLED = "the front had settled"
     SHARE_USED = "the share of the search's cost that it may take (--race) was used up"
-    EXHAUSTED = "every network in doubt had been trained as often as the race allows"
+    EXHAUSTED = "no further training was allowed or would have told much of a network in doubt"
     STOPPED = "the study was stopped before that"
 
 
