@@ -7,6 +7,7 @@ Both entries stand in the package itself:
 >>> results.recommended.predict(["face.jpg"])
 """
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,7 @@ from fer.expressions import EXPRESSIONS
 from study.fronts import find_recommended, front_table
 from study.option_parsers import options_from
 from study.pipeline.main_job import run_main_job
+from study.predict import ABOUT_SYNTHETIC
 from study.record import StudyRecord
 from study.storage.backend import load_study as load_optuna_study
 from study.storage.records import open_study
@@ -88,9 +90,12 @@ class StudyNetwork:
         Raises:
             InputError: The network or an image cannot be used.
         """
+        from fer.model.weights import learned_from_synthetic_faces  # noqa: PLC0415  # as in load
         from fer.predict import predict_images, read_face  # noqa: PLC0415  # as in load
 
         network = self.load()
+        if learned_from_synthetic_faces(self.file):
+            warnings.warn(f"{self.file} {ABOUT_SYNTHETIC}", stacklevel=2)
         columns = list(EXPRESSIONS)
         if isinstance(images, np.ndarray):
             return pd.DataFrame(predict_images(network, images, self.file), columns=columns)

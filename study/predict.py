@@ -4,6 +4,7 @@ import argparse
 import csv
 import re
 import sys
+from pathlib import Path
 
 from fer.errors import InputError, printable
 from fer.expressions import EXPRESSIONS
@@ -11,6 +12,9 @@ from study.cli import leave, run_command
 from study.command_parser import Parser
 from study.exit_code import ExitCode
 from study.program import program
+
+ABOUT_SYNTHETIC = "learned from drawn faces: what it says of a photograph means nothing"
+"""What is said of a network of synthetic faces, after its name."""
 
 # A formula's first character, where a spreadsheet may begin a cell.
 _FORMULA = re.compile(r"(^|[;,|])(\s*[=+\-@＝＋－＠])")
@@ -21,7 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         program("predict"),
         "Prints the expressions that a network sees in images, as CSV: a line for each, the likeliest "
-        "expression and the probability of every one. The face is found as in the datasets. In an image's name, "
+        "expression and the probability of every one. The face is found as in the datasets; where none is found, the "
+        "whole image is taken for one. In an image's name, "
         "control characters are printed as escapes, and ' comes before what a spreadsheet would run as a formula.",
         [
             ("runs/STUDY/models/MODEL.safetensors face.png", "which expression"),
@@ -59,10 +64,13 @@ def predict(args: argparse.Namespace) -> int:
         raise InputError("study.predict needs images, or --export", "neither", "Give image files.")
 
     # torch: not for --help.
+    from fer.model.weights import learned_from_synthetic_faces  # noqa: PLC0415
     from fer.predict import UnusableNetwork, export_onnx, load_network, predict_image  # noqa: PLC0415
 
     # The network, and its copy as ONNX.
     network = load_network(args.model)
+    if learned_from_synthetic_faces(Path(args.model)):
+        print(f"warning: {printable(args.model)} {ABOUT_SYNTHETIC}", file=sys.stderr)
     if args.export:
         path = export_onnx(network, args.export, args.model)
         print(f"written: {printable(path)}", file=sys.stderr)

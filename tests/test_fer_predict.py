@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fer.expressions import EXPRESSIONS
-from fer.model.weights import save_network
+from fer.model.weights import FACES, save_network
 from fer.predict import export_onnx, load_network, predict_images
 from study import predict
 
@@ -42,6 +42,20 @@ def test_the_command_prints_a_line_per_image_and_tells_what_it_cannot_read(model
     for row, shares in zip(rows, wanted, strict=True):
         np.testing.assert_allclose([float(row[name]) for name in EXPRESSIONS], shares, atol=6e-5)
         assert row["expression"] == EXPRESSIONS[shares.argmax()]
+
+
+@pytest.mark.parametrize(
+    ("learned_from", "warns"), [("synthetic", True), ("real and synthetic", True), ("real", False)]
+)
+def test_a_network_of_drawn_faces_says_so_before_it_answers(learned_from, warns, baseline, tmp_path, capsys):
+    path = tmp_path / "network.safetensors"
+    save_network(baseline.network, path, {"width": str(baseline.width), FACES: learned_from})
+    Image.fromarray(faces(1)[0]).save(tmp_path / "face.png")
+
+    assert predict.main([str(path), str(tmp_path / "face.png")]) == 0
+
+    said = capsys.readouterr()
+    assert ("learned from drawn faces" in said.err) == warns and said.out.count("\n") == 2
 
 
 def test_the_command_tells_wrong_use_on_one_line(model, tmp_path, capsys):

@@ -12,7 +12,7 @@ from fer.errors import LONGEST_VALUE, InputError, printable, shorten
 from fer.files import UnsuitableFile
 from fer.model.vgg import blueprint
 from fer.runtime import Runtime, digest_of
-from fer.tensor_files import DamagedTensorFile, TensorHeader
+from fer.tensor_files import DamagedTensorFile, TensorHeader, read_header
 from fer.tensors import load_tensors, save_tensors
 
 
@@ -40,13 +40,26 @@ _FIX = (
 )
 
 
+FACES = "faces"
+"""The entry of a file's header that says which faces its network learned from: "real", "synthetic" or both."""
+
+
+def learned_from_synthetic_faces(path: Path) -> bool:
+    """Returns whether a network's file says that it learned from synthetic faces.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return "synthetic" in read_header(path).metadata.get(FACES, "")
+
+
 def save_network(network: nn.Sequential, path: Path, header: dict[str, str]) -> None:
     """Writes a network as safetensors, atomically and with a checksum.
 
     Args:
         network: Of `fer.model.vgg.build`.
         path: The file to write.
-        header: Texts by name; "width" is the network's.
+        header: Texts by name; "width" is the network's, FACES what it learned from.
     """
     save_tensors(path, network.state_dict(), header)
 

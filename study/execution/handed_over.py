@@ -136,7 +136,9 @@ def seed_of_repeat(seed: int, repeat: int) -> int:
 
 def _save(network: nn.Sequential, path: Path, context: TrialContext, header: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights.save_network(network, path, {"width": str(context.task.baseline.width)} | header)
+    kinds = {context.task.source.kind, context.task.target.kind}
+    about = {"width": str(context.task.baseline.width), weights.FACES: " and ".join(sorted(kinds))}
+    weights.save_network(network, path, about | header)
 
 
 def _upload(path: Path, context: TrialContext) -> None:
