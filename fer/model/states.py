@@ -4,7 +4,6 @@ Safetensors, or a state dict that torch saved (`.pt`, `.pth`), which is loaded w
 executed.
 """
 
-import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -132,9 +131,9 @@ def _read_torch(path: Path) -> dict[str, torch.Tensor]:
     with open_regular(path, MOST_BYTES) as file:
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            raise DamagedTensorFile("it holds more than tensors, and is not executed") from None
         except Exception as error:  # of zip, pickle or torch, by what is damaged
+            if type(error).__name__ == "UnpicklingError":
+                raise DamagedTensorFile("it holds more than tensors, and is not executed") from None
             first_line = str(error).partition("\n")[0]
             raise DamagedTensorFile(f"torch cannot read it: {shorten(printable(first_line), 100)}") from None
 

@@ -25,7 +25,7 @@ from study.machine import OUT_OF_MEMORY, DeviceCrowded, is_out_of_memory, is_stu
 from study.presets import budget_factor
 from study.redaction import hide_secrets, one_line
 from study.storage.backend import trials_of
-from study.storage.slots import DIVERGED, EVERY_FOLD, HANDED_OVER, has_diverged, is_of_search, place_of, rung_of
+from study.storage.slots import DIVERGED, EVERY_FOLD, HANDED_OVER, Place, has_diverged, is_of_search, place_of, rung_of
 from study.trial_attributes import TrialAttributes, write_attributes
 from study.trials import (
     INTERPOLATED_COLUMN,
@@ -110,7 +110,7 @@ def evaluate_trial(trial: optuna.Trial, context: TrialContext) -> TrialOutcome:
     config = replace(config, epochs=config.epochs * budget_factor(place.rung))
     if place.fold == EVERY_FOLD and config.init != "baseline":
         # Networks without a start in common have no average, and each takes the training of a baseline.
-        place = place._replace(fold=place.slot % context.plan.folds)
+        place = Place(place.slot, place.rung, place.slot % context.plan.folds, place.repeat)
         write_attributes(trial, fold=place.fold)
     first_seed = seed_from(context.seed, "adapt", TrialAttributes.of(trial).replicate or 0)
     seed = seed_of_repeat(first_seed, place.repeat)
