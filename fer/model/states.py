@@ -71,7 +71,11 @@ def load_state(module: nn.Module, path: Path, new: Collection[str] = ()) -> None
     # Older files have no counters of batches; in evaluation they are never used.
     converted = {name: tensor.to(expected[name].dtype) for name, tensor in state.items()}
     check_values(converted, path, _FIX)
-    module.load_state_dict(converted, strict=False)
+
+    # Written where the module has them, past the conversions that some networks make of files of older versions.
+    with torch.no_grad():
+        for name, tensor in converted.items():
+            expected[name].copy_(tensor)
 
 
 def _misfit(expected: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], new: Collection[str]) -> str:
