@@ -37,7 +37,6 @@ FAMILIES = [
     ("vgg11_bn", 32, 11),
     ("alexnet", 64, 8),
     ("mnasnet0_5", 32, 19),
-    ("maxvit_t", 224, 10),
     ("googlenet", 32, 13),
     ("vit_b_16", 32, 14),
     ("timm:resnet18", 32, 10),
