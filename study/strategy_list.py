@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Mapping
 
 from fer.adaptation.methods import LIBRARY, ON_REQUEST, STRATEGIES, Method
+from search_spaces.paper import FROM_BASELINE
 from study.command_parser import WIDTH
 
 FREE_FINE_TUNING = "FT"
@@ -24,6 +25,10 @@ def format_strategies() -> str:
         _format_methods(literature),
         "\nTried where a --try asks for it:",
         _format_methods(ON_REQUEST),
+        "\nIn --space paper alone, where FU is the paper's, trained from scratch:",
+        _format_row(
+            FROM_BASELINE, "fusion at the natural ratio that starts from the baseline, where a --try asks for it"
+        ),
     ]
     return "\n".join(parts)
 

@@ -138,7 +138,10 @@ def test_a_confirmed_recommendation_shows_its_change_on_test_images_with_an_inte
 
     assert f"<b>{100 * point['target_change']:+.1f} [{low:+.1f}, {high:+.1f}] points</b>" in html
     assert f"p = {point['target_p']:.2g} corrected, {point['target_p_alone']:.2g} alone" in html
-    assert "points</b><span>" in html and "not tested" not in html[: html.index('<section id="front-of-search">')]
+    assert (
+        "points</b><span>" in html
+        and "not yet seen on test images" not in html[: html.index('<section id="front-of-search">')]
+    )
 
 
 @pytest.mark.parametrize(

@@ -407,7 +407,7 @@ def test_after_a_confirmation_test_figures_are_told():
     assert f"The network in the file itself reaches {in_file}." in top
     assert "The search had expected 3.4 points more on TFEID stand-in." in top
     assert "FER2013 stand-in % in the file" in text and "what the search expected minus the test mean" in text
-    assert "not tested" not in top and f"{100 * recommended['target_val']:.1f} [" not in top
+    assert "not yet seen on test images" not in top and f"{100 * recommended['target_val']:.1f} [" not in top
     for model in wanted["model"]:
         point = next(point for point in points if point["model"] == model)
         assert f"{100 * point['target_test']:.1f} [" in top

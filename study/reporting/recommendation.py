@@ -230,12 +230,12 @@ def _accuracy_cards(record: StudyRecord, network: pd.Series, summary: SearchSumm
         Card(
             f"{source} kept, on validation",
             f"{format_percent(retention)} %",
-            f"{source_accuracy} of the baseline's {format_percent(baseline_source)} %; not tested",
+            f"{source_accuracy} of the baseline's {format_percent(baseline_source)} %; not yet seen on test images",
         ),
         Card(
             f"{target} on validation",
             f"{change:+.1f} points",
-            f"{target_accuracy}, from the baseline's {format_percent(baseline_target)} %; not tested",
+            f"{target_accuracy}, from the baseline's {format_percent(baseline_target)} %; not yet seen on test images",
         ),
     ]
 
@@ -266,7 +266,9 @@ def _expected_cards(record: StudyRecord, network: pd.Series, summary: SearchSumm
             if domain == "target" and summary.recommended.people is not None:
                 detail += f", {count_of(summary.recommended.people, 'person', 'people')}"
         title = f"{dataset_label(record, domain)} expected"
-        cards.append(Card(title, f"{format_percent(network[f'{domain}_val'])} %", f"{detail}; not tested"))
+        cards.append(
+            Card(title, f"{format_percent(network[f'{domain}_val'])} %", f"{detail}; not yet seen on test images")
+        )
     probability = f"{format_percent(network['probability'], 0)} %"
     cards.append(Card("On the front", probability, "probability that no other network is better on both"))
     return cards
