@@ -51,8 +51,8 @@ GLOSSARY = (
     Term("hypervolume", "hypervolume", "The area that the front dominates, measured from chance on both datasets: one "
          "number for a whole front. Larger is better.", r"hypervolume\b"),
     Term("expected", "expected accuracy", "The accuracy to count on with other people and another training: what was "
-         "observed, drawn to what the other networks showed: the best of many had the most luck, and the worst "
-         "the least.", r"expected\b"),
+         "observed, drawn to what the other networks showed: chance favoured the best of many most, and the "
+         "worst least.", r"expected\b"),
     Term("interval", "interval", "The range in which the true value lies with the stated probability, here with other "
          "people and other trainings.", r"intervals?\b"),
     Term("fold", "fold", "One part of the target's people, left out of a training and used to judge it.",
