@@ -36,7 +36,7 @@ from typing import Any
 
 from benchmarks.checking import code_in_use, recorded
 from benchmarks.real_contenders import CONTENDERS, Contender, Job, measure_five, measure_study
-from benchmarks.real_data import Places, open_task, prepare_places, setting_of
+from benchmarks.real_data import Places, add_place_options, open_task, prepare_places, setting_of
 from benchmarks.real_figures import markdown_table, shortfalls, summarise
 from benchmarks.real_outcomes import Outcome, find_outcome, merge_outcomes, save_outcome, write_json
 from benchmarks.real_script import measure_script
@@ -76,13 +76,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="compare the record with its targets")
     parser.add_argument("--table", action="store_true", help="print the record as README shows it")
     parser.add_argument("--quick", action="store_true", help="a little, in minutes; writes nothing")
-    parser.add_argument("--data", type=Path, help="one folder per dataset")
-    parser.add_argument("--targets", nargs="+", default=["jaffe", "ck+48"], help="(default: %(default)s)")
+    add_place_options(parser)
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS, metavar="NAME")
-    parser.add_argument("--divisions", nargs="+", type=int, default=[1, 2, 3], help="seeds (default: %(default)s)")
-    parser.add_argument("--baseline", type=Path, help="a source-trained network; without it, one is trained first")
-    parser.add_argument("--out", type=Path, default=Path("runs-real"), help="keeps everything (default: %(default)s)")
-    parser.add_argument("--preset", default="laptop", help="of the studies (default: %(default)s)")
     parser.add_argument("--workers", default="auto", help="processes of a study (default: %(default)s)")
     parser.add_argument("--trials", type=int, help="most of a study, to try this command; not for the record")
     parser.add_argument("--write", action="store_true", help="merge the outcomes into the record")

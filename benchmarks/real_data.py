@@ -5,6 +5,7 @@ images that the one baseline was trained on. So such a source is written once wi
 trained on, as images whose names hold their split, and every contender reads that copy.
 """
 
+import argparse
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -68,6 +69,19 @@ class Places:
         """Returns the options of a study of one division, as preparing its data needs them."""
         data = None if self.data is None else str(self.data)
         return asdict(StudyOptions(target, data=data, seed=division, preset=self.preset, out=str(self.out)))
+
+
+# The command line.
+
+
+def add_place_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that the benchmarks on real faces share: what is measured, from which network, and where."""
+    parser.add_argument("--data", type=Path, help="one folder per dataset")
+    parser.add_argument("--targets", nargs="+", default=["jaffe", "ck+48"], help="(default: %(default)s)")
+    parser.add_argument("--divisions", nargs="+", type=int, default=[1, 2, 3], help="seeds (default: %(default)s)")
+    parser.add_argument("--baseline", type=Path, help="a source-trained network; without it, one is trained first")
+    parser.add_argument("--out", type=Path, default=Path("runs-real"), help="keeps everything (default: %(default)s)")
+    parser.add_argument("--preset", default="laptop", help="of networks and studies (default: %(default)s)")
 
 
 # Source and baseline.

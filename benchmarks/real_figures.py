@@ -304,9 +304,14 @@ def contender_cell(figures: Figures, name: str) -> str:
     """Returns a contender's hypervolume and minutes on processors on one target; "" where it was not measured."""
     if f"{name}: hypervolume" not in figures:
         return ""
-    mean, least, most = (figures[f"{name}: hypervolume{end}"] for end in ("", ", least", ", most"))
+    mean = figures[f"{name}: hypervolume"]
+
+    # How far divisions differ, and what one took.
     divisions = figures[f"{name}: divisions"]
-    extent = f"{least:.3f} to {most:.3f}, n = {divisions}" if divisions > 1 else "n = 1"
+    extent = f"n = {divisions}"
+    if divisions > 1:
+        least, most = figures[f"{name}: hypervolume, least"], figures[f"{name}: hypervolume, most"]
+        extent = f"{least:.3f} to {most:.3f}, {extent}"
     minutes = figures[f"{name}: processor seconds"] / 60
     return f"{mean:.3f} ({extent}); {minutes:.0f} min"
 

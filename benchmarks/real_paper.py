@@ -25,7 +25,15 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.checking import code_in_use, recorded
-from benchmarks.real_data import BASELINE_DIVISION, SOURCE, Places, open_task, prepare_places, setting_of
+from benchmarks.real_data import (
+    BASELINE_DIVISION,
+    SOURCE,
+    Places,
+    add_place_options,
+    open_task,
+    prepare_places,
+    setting_of,
+)
 from benchmarks.real_outcomes import write_json
 from benchmarks.real_run_log import commit_in_use
 from fer import baseline as baselines
@@ -132,12 +140,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--check", action="store_true", help="compare the record with the paper's order")
     parser.add_argument("--table", action="store_true", help="print the record")
-    parser.add_argument("--data", type=Path, help="one folder per dataset; without it, faces are synthetic")
-    parser.add_argument("--baseline", type=Path, help="a source-trained network; without it, one is trained first")
-    parser.add_argument("--targets", nargs="+", default=["jaffe", "ck+48"], help="(default: %(default)s)")
-    parser.add_argument("--divisions", nargs="+", type=int, default=[1, 2, 3], help="seeds (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("runs-real"), help="keeps everything (default: %(default)s)")
-    parser.add_argument("--preset", default="laptop", help="of networks and baseline (default: %(default)s)")
+    add_place_options(parser)
     parser.add_argument("--write", action="store_true", help="merge the answers into the record")
     args = parser.parse_args()
     if args.write and args.data is None:
@@ -150,11 +153,16 @@ def parse_arguments() -> argparse.Namespace:
 
 def answer_all(args: argparse.Namespace, places: Places) -> Iterator[Answers]:
     """Yields the answers of each network of the grid, in each division of each target."""
+    grid = [("BL", 1.0), *product(ADAPTING, AMOUNTS)]
     for division, target in product(args.divisions, args.targets):
         task = open_task(places, target, division)
         task = replace(task, find_fused=fused_networks(places, task).find_or_train)
-        budget = budget_epochs(places.options(target, division) | {"space": "paper"}, len(task.target.open("train")))
-        for strategy, amount in [("BL", 1.0), *product(ADAPTING, AMOUNTS)]:
+
+        # The budget that a study in the paper's space has.
+        options = places.options(target, division) | {"space": "paper"}
+        budget = budget_epochs(options, len(task.target.open("train")))
+
+        for strategy, amount in grid:
             config = named(strategy, AdaptationConfig(epochs=budget, amount=amount))
             yield find_or_answer(places, task, division, column(strategy, amount), config)
 
@@ -351,15 +359,26 @@ def write_record(new: Sequence[Answers]) -> None:
     Of the others those stay that have the baseline and the preset of the new ones, and their division's test images.
     """
     stored: Mapping[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"answers": []}
-    of_places = {(each.target, each.division): each.setting for each in new}
-    usual = [{name: each.setting[name] for name in COMMON} for each in new]
-    merged = {}
-    for each in (*(Answers(**entry) for entry in stored["answers"]), *new):
-        has_same_setting = of_places.get((each.target, each.division), each.setting) == each.setting
-        if has_same_setting and {name: each.setting[name] for name in COMMON} in usual:
-            merged[each.target, each.division, COLUMNS.index(each.column)] = each
-    answers = [merged[key] for key in sorted(merged)]
+    earlier = [Answers(**entry) for entry in stored["answers"]]
+
+    # Which earlier answers can stand beside the new ones.
+    new_common = [_common_setting(each) for each in new]
+    new_setting = {(each.target, each.division): each.setting for each in new}
+    comparable = []
+    for each in earlier:
+        of_division = new_setting.get((each.target, each.division), each.setting)
+        if _common_setting(each) in new_common and each.setting == of_division:
+            comparable.append(each)
+
+    # One for each place, in the order of the table.
+    by_place = {(each.target, each.division, COLUMNS.index(each.column)): each for each in (*comparable, *new)}
+    answers = [by_place[place] for place in sorted(by_place)]
     write_json(RESULTS, {"figures": summarise(answers), "answers": [asdict(each) for each in answers]})
+
+
+def _common_setting(answers: Answers) -> dict[str, str]:
+    """Returns the entries of a setting that all divisions share."""
+    return {name: answers.setting[name] for name in COMMON}
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from fer.config import AdaptationConfig, to_flat
 from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.features.schedule import choose_target_images
-from fer.model.weights import FACES, load_network, save_network
+from fer.model.weights import faces_entry, load_network, save_network
 from fer.runtime import Runtime
 from fer.seeding import seed_from
 from fer.tensor_files import read_header
@@ -195,12 +195,13 @@ def _find_or_train(training: _Training, folder: Path, on_pass: OnPass, on_damage
             "course": course.accuracies,
             "ended_by": course.ended_by,
         }
+        kinds = [training.source.kind]
         if training.fusion is not None:
             header["target"] = training.fusion.target.digest
             header["amount"] = training.fusion.amount
-        kinds = {training.source.kind} | ({training.fusion.target.kind} if training.fusion is not None else set())
-        about = {"width": str(config.width), FACES: " and ".join(sorted(kinds))}
-        save_network(network, path, about | {"baseline": json.dumps(header)})
+            kinds.append(training.fusion.target.kind)
+        about = {"width": str(config.width), "baseline": json.dumps(header)}
+        save_network(network, path, about | faces_entry(kinds))
         if path == finished:
             shutil.rmtree(checkpoints, ignore_errors=True)
     return path

@@ -12,10 +12,9 @@ from fer.config import AdaptationConfig
 from fer.datasets import Dataset, DatasetReport, ReaderOptions, load, near_copies
 from fer.datasets.loading import folder_of
 from fer.errors import InputError
-from study.options import cache_folder, make_cache_folder
+from study.options import cache_folder, is_on_every_fold, make_cache_folder
 from study.presets import PRESETS
 from study.record import DatasetRecord, StudyRecord
-from study.search_options import ALL_FOLDS
 
 MOST_FEATURES_GIB = 20.0
 """GiB of features of frozen layers that a run leaves on the disk."""
@@ -182,11 +181,9 @@ def budget_epochs(options: Mapping[str, Any], target_images: int) -> float:
     if options["epochs"]:
         return float(options["epochs"])
     # What is trained on every fold has the budget of one training divided among them.
-    folds = options.get("folds") or 1
-    is_on_every_fold = folds > 1 and options.get("folds_per_trial") == ALL_FOLDS
-    trainings = folds if is_on_every_fold else 1
+    trainings, fewest = (options["folds"], FEWEST_PASSES_OF_FOLDS) if is_on_every_fold(options) else (1, FEWEST_PASSES)
     passes = round(PRESETS[options["preset"]].images / target_images / trainings)
-    epochs = float(max(FEWEST_PASSES_OF_FOLDS if is_on_every_fold else FEWEST_PASSES, passes))
+    epochs = float(max(fewest, passes))
     if options["space"] == "paper":
         epochs = max(epochs, CONVERGED_PASSES)
     return epochs

@@ -9,7 +9,7 @@ from typing import Any
 
 from study.data_options import DEFAULT_TRIALS, PAPER_TRIALS, DataOptions, GeneralOptions
 from study.declared_options import declared
-from study.search_options import SearchOptions
+from study.search_options import ALL_FOLDS, SearchOptions
 from study.training_options import PlaceOptions, TrainingOptions
 
 INTERPOLATION_POINTS = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
@@ -68,6 +68,12 @@ SWITCHES = {field.name for field in dataclasses.fields(StudyOptions) if field.de
 
 RESUMABLE_OPTIONS = {name for name, declaration in declared(StudyOptions).items() if declaration.resumable}
 """Options that may change between two runs of a study without making it another study."""
+
+
+def is_on_every_fold(options: Mapping[str, Any]) -> bool:
+    """Returns whether the trials of a study with these options are trained on every fold of its target."""
+    folds = options.get("folds")
+    return isinstance(folds, int) and folds > 1 and options.get("folds_per_trial") == ALL_FOLDS
 
 
 def is_on(stored: object) -> bool:

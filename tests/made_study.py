@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -26,6 +27,7 @@ from study.trials import INTERPOLATED_COLUMN, OBJECTIVES, interpolation_name, tr
 from study.tuning.next_training import find_missing_folds, find_race_trainings
 from study.tuning.plan import SearchPlan
 from study.tuning.stored_answers import ValidationImages, pack_answers
+from study.tuning.summary import SearchSummary, read_search
 from study.tuning.verdict import reach_verdict
 
 STRATEGIES = ["BL", "FC", "FC+CL", "RE", "FU"]
@@ -198,6 +200,16 @@ def made_answered(seed: int = 39, equal: bool = False, race: float = 0.5) -> tup
             return info, trials
         for training in due:
             trials.append(answered_trial(world, len(trials), training.place, **training.attributes))
+
+
+@functools.cache
+def read_made(arguments: tuple = ()) -> tuple[StudyRecord, list[FrozenTrial], pd.DataFrame, SearchSummary]:
+    """Returns a made study's record, trials, table and what its search found."""
+    info, trials = made_answered(*arguments)
+    record = StudyRecord.from_json(info)
+    table, summary = read_search(record, trials)
+    assert summary is not None
+    return record, trials, table, summary
 
 
 def made_study(trials: list[FrozenTrial], storage: Any = None, name: str = "made") -> optuna.Study:

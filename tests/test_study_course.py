@@ -401,6 +401,14 @@ def test_answers_of_a_trial_on_every_fold_compete_as_those_of_each_fold():
     assert {evaluation.fold for evaluation in competition.comparison.evaluations} == set(range(FOLDS))
 
 
+def test_a_trial_that_validated_on_nothing_does_not_compete_whatever_its_storage_says():
+    world = World(3, people=20, images=300, trials=1, folds=FOLDS)
+    plan = SearchPlan(images=images_of(world))
+    answers = {"1.00": {"target": "", "source": pack_answers(world.source.baseline_right)}}
+    trial = make_trial(0, [0.5, 0.5], Place(0, 1, HANDED_OVER), answers=answers)
+    assert find_competition([trial], plan) is None
+
+
 def test_trainings_that_fail_in_the_race_are_not_asked_for_again():
     planted = Planted(in_memory(), 9, race=3.0, fails=lambda place: place.fold != place.slot % FOLDS)
     planted.fill()

@@ -8,7 +8,7 @@ import pytest
 from optuna.trial import FrozenTrial
 
 from fer.layers import LAYERS
-from made_study import made_answered, made_confirmed, made_info
+from made_study import made_answered, made_confirmed, made_info, read_made
 from study.fronts import RECOMMENDED, front_table
 from study.record import StudyRecord
 from study.reporting.distinct_networks import describe_others, find_distinct
@@ -91,9 +91,7 @@ def test_all_are_shown_where_a_study_did_not_decide_in_whole_points():
 
 
 def test_what_is_folded_is_in_the_page_and_in_front_csv_and_counted_in_papers():
-    info, trials = made_answered()
-    record = StudyRecord.from_json(info)
-    table, summary = read_search(record, trials)
+    record, _, table, summary = read_made()
     front = front_table(table)
 
     shown = build_front_table(record, table)
@@ -108,9 +106,7 @@ def test_what_is_folded_is_in_the_page_and_in_front_csv_and_counted_in_papers():
 
 
 def test_the_figures_of_front_and_confirmation_tell_what_stands_out():
-    info, trials = made_answered()
-    record = StudyRecord.from_json(info)
-    table, _ = read_search(record, trials)
+    record, _, table, _ = read_made()
     front = front_table(table)
     figure = build_front_figure(record, table)
 

@@ -59,7 +59,7 @@ def test_a_trial_without_memory_fails_with_that_reason_and_the_next_one_runs(set
     fill_slots(found, 2, "card", AdaptationConfig())
     bench = TrialContext(setting, "card", TINY, 0, tmp_path)
     with monkeypatch.context() as starved:
-        starved.setattr(one, "adapt", lambda *_, **__: ask_too_much()["device"]())
+        starved.setattr(one, "adapt_on_folds", lambda *_, **__: ask_too_much()["device"]())
         assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.FAIL
     assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
 
@@ -187,7 +187,7 @@ def test_a_configuration_is_trained_once_and_its_twin_answered_from_the_record(s
     bench = TrialContext(setting, "card", TINY, 0, tmp_path)
     assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
 
-    monkeypatch.setattr(one, "adapt", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(one, "adapt_on_folds", lambda *_: pytest.fail("trained again"))
     assert one.run_trial(claim_trial(found, "random", 0), bench) == TrialState.COMPLETE
 
     first, second = trials_of(found)
@@ -205,7 +205,7 @@ def test_what_diverged_diverges_again_without_training(setting, tmp_path, monkey
         trained.append(config.lr)
         raise Diverged("the loss became nan")
 
-    monkeypatch.setattr(one, "adapt", diverges)
+    monkeypatch.setattr(one, "adapt_on_folds", diverges)
 
     assert [one.run_trial(claim_trial(found, "random", 0), bench) for _ in range(3)] == [TrialState.FAIL] * 3
     assert trained == [0.01, 0.02] and all(has_diverged(trial) for trial in trials_of(found))

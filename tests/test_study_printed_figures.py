@@ -211,6 +211,16 @@ def test_png_files_have_300_dots_per_inch_and_the_size_of_the_figure():
     assert struct.unpack(">I", png[density : density + 4])[0] == round(300 / 0.0254)
 
 
+@pytest.mark.parametrize(
+    ("folds_per_trial", "images"), [("one", "the validation images of its fold"), ("all", "the images of all folds")]
+)
+def test_the_caption_of_observed_accuracies_says_on_which_images(folds_per_trial, images):
+    info, trials = made_answered()
+    record = StudyRecord.from_json(info | {"options": info["options"] | {"folds_per_trial": folds_per_trial}})
+    table, _ = read_search(record, trials)
+    assert f"observed on {images}." in describe_figures(record, table)["parallel"]
+
+
 def test_the_front_names_what_its_marks_mean_and_shows_known_intervals():
     drawn = draw_all("race")["pareto"]
     axes = drawn.figure.axes[0]

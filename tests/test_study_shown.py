@@ -1,19 +1,17 @@
 """Report, terminal, figures and MLflow show what a search with answers found, and hold where nothing is recommended."""
 
 import copy
-import functools
 import re
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from fer.expressions import EXPRESSIONS
 from made_answers import World
-from made_study import made_answered, made_info, made_trial, made_trials
+from made_study import made_answered, made_info, made_trial, made_trials, read_made
 from pages import report_of
 from study.fronts import (
     KEEPS_MORE,
@@ -49,7 +47,7 @@ from study.trials import counted_trials, model_file, trials_table
 from study.tuning.plan import SearchPlan
 from study.tuning.race_course import RaceEnd, RaceState, find_race_course
 from study.tuning.recommendation_rule import Obstacle
-from study.tuning.summary import SearchSummary, compare_expressions, read_search
+from study.tuning.summary import compare_expressions, read_search
 from study.tuning.verdict import reach_verdict
 from tracked import children, parents
 
@@ -57,16 +55,6 @@ FOUND = ()
 """The made study in which a network is recommended."""
 NOTHING = (1, True)
 """The made study whose networks are all as good as the baseline."""
-
-
-@functools.cache
-def read_made(arguments: tuple) -> tuple[StudyRecord, list[FrozenTrial], pd.DataFrame, SearchSummary]:
-    """Returns a made study's record, trials, table and what its search found."""
-    info, trials = made_answered(*arguments)
-    record = StudyRecord.from_json(info)
-    table, summary = read_search(record, trials)
-    assert summary is not None
-    return record, trials, table, summary
 
 
 def text_of_terminal(record: StudyRecord, table: pd.DataFrame, width: int = 80) -> str:

@@ -15,8 +15,8 @@ from torch import nn
 from fer.adaptation.draws import Draws
 from fer.adaptation.evaluation import feature_cut, validation_labels
 from fer.adaptation.member import AdaptationRun
-from fer.adaptation.plan import Adapted, EvaluationPlan, Interpolated
-from fer.adaptation.procedure import deleting_checkpoints, evaluate_interpolated, make_network
+from fer.adaptation.plan import Adapted, EvaluationPlan, Interpolated, OnRung
+from fer.adaptation.procedure import adapt, deleting_checkpoints, evaluate_interpolated, make_network
 from fer.adaptation.scoring import Evaluation, Scorer, estimate_optimistically
 from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig
@@ -28,16 +28,21 @@ Logits = dict[str, np.ndarray]
 
 
 def adapt_on_folds(
-    tasks: Sequence[AdaptationTask], config: AdaptationConfig, seed: int, plan: EvaluationPlan | None = None
+    tasks: Sequence[AdaptationTask],
+    config: AdaptationConfig,
+    seed: int,
+    plan: EvaluationPlan | None = None,
+    on_rung: OnRung | None = None,
 ) -> Adapted:
-    """Adapts the baseline once on each fold of the target, and judges the networks together.
+    """Adapts the baseline once on each fold of the target, and judges the networks together; on one fold as `adapt`.
 
     Args:
         tasks: One for each fold; they differ in the target's division alone.
-        config: Hyperparameters of each adaptation, which starts from the baseline: networks that have no start in
-            common have no average.
+        config: Hyperparameters of each adaptation. On several folds it starts from the baseline: networks that have no
+            start in common have no average.
         seed: Of each adaptation.
-        plan: Which interpolated networks are evaluated; nothing is evaluated before the end.
+        plan: Which interpolated networks are evaluated; on several folds nothing is evaluated before the end.
+        on_rung: See `adapt`; not called on several folds.
 
     Returns:
         The average of the adapted networks, with target answers of all folds, one fold after the other. The losses of
@@ -46,6 +51,9 @@ def adapt_on_folds(
     Raises:
         Diverged: A training diverged.
     """
+    if len(tasks) == 1:
+        return adapt(tasks[0], config, seed, on_rung, plan)
+
     assert config.init == "baseline", "networks that have no start in common have no average"
     plan = plan or EvaluationPlan()
     folds = FoldNetworks([_train_on_fold(task, config, seed, plan) for task in tasks])
@@ -123,8 +131,7 @@ class FoldNetworks:
     @cached_property
     def labels(self) -> dict[str, np.ndarray]:
         """The labels of both domains' images."""
-        target_labels = [fold.scorer.labels["target"] for fold in self.folds]
-        return {"source": self._first_scorer.labels["source"], "target": np.concatenate(target_labels)}
+        return labels_of_folds([fold.scorer.task for fold in self.folds])
 
     @cached_property
     def baseline_logits(self) -> Logits:

@@ -85,10 +85,17 @@ class TrainingResults:
 
     def equals(self, other: "TrainingResults") -> bool:
         """Returns whether both are equal bit for bit."""
-        if not torch.equal(self.random_state, other.random_state) or len(self.tensors) != len(other.tensors):
+        if not torch.equal(self.random_state, other.random_state):
             return False
-        pairs = zip(self.tensors, other.tensors, strict=True)
-        return all(first is second is None or are_equal(first, second) for first, second in pairs)
+        if len(self.tensors) != len(other.tensors):
+            return False
+
+        # A gradient that is missing must be missing in both.
+        for first, second in zip(self.tensors, other.tensors, strict=True):
+            are_both_missing = first is None and second is None
+            if not are_both_missing and not are_equal(first, second):
+                return False
+        return True
 
 
 def are_equal(first: object, second: object) -> bool:

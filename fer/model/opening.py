@@ -106,10 +106,20 @@ def _proved_rest(
     module: nn.Module, start: Sequence[Part], end: Sequence[Part], inputs: torch.Tensor
 ) -> list[Part] | None:
     """Returns start, rest and end, if they compute the module and start or end bear weights; None otherwise."""
+    # Without weights at either end nothing was taken apart.
     names = tuple(part.path for part in (*start, *end) if part.kind == MODULE)
-    bears_weights = any(True for name in names for _ in module.get_submodule(name).parameters())
-    parts = [*start, Part(REST, "", names), *end]
-    return parts if bears_weights and _is_proved(module, parts, inputs) else None
+    if not any(_bears_weights(module.get_submodule(name)) for name in names):
+        return None
+
+    # The rest is the module without the parts at its ends.
+    rest = Part(REST, "", names)
+    parts = [*start, rest, *end]
+    return parts if _is_proved(module, parts, inputs) else None
+
+
+def _bears_weights(module: nn.Module) -> bool:
+    """Returns whether a module has a parameter."""
+    return next(module.parameters(), None) is not None
 
 
 def _is_proved(module: nn.Module, parts: Sequence[Part], inputs: torch.Tensor) -> bool:

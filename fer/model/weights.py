@@ -44,6 +44,15 @@ FACES = "faces"
 """The entry of a file's header that says which faces its network learned from: "real", "synthetic" or both."""
 
 
+def faces_entry(kinds: Iterable[str]) -> dict[str, str]:
+    """Returns what a file's header says of the faces that its network learned from.
+
+    Args:
+        kinds: "real" or "synthetic", of each of its datasets.
+    """
+    return {FACES: " and ".join(sorted(set(kinds)))}
+
+
 def learned_from_synthetic_faces(path: Path) -> bool:
     """Returns whether a network's file says that it learned from synthetic faces.
 
@@ -165,10 +174,15 @@ def check_values(state: Mapping[str, torch.Tensor], path: Path, fix: str) -> Non
         InputError: A weight is not finite, or a variance is negative.
     """
     floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+
+    # Weights that are NaN or infinite.
     not_finite = [name for name, tensor in floats.items() if not bool(tensor.isfinite().all())]
     if not_finite:
         raise InputError("a network's weights are finite numbers", located(path, name_few(not_finite)), fix)
-    negative = [name for name, tensor in floats.items() if name.endswith("running_var") and bool((tensor < 0).any())]
+
+    # Variances of batch-norm whose roots are NaN.
+    variances = {name: tensor for name, tensor in floats.items() if name.endswith("running_var")}
+    negative = [name for name, tensor in variances.items() if bool((tensor < 0).any())]
     if negative:
         raise InputError("a network's variances are not negative", located(path, name_few(negative)), fix)
 

@@ -122,11 +122,7 @@ def _open_part(part: FrozenTrial, context: TrialContext, config: AdaptationConfi
     except InputError:
         place = place_of(part)
         seed = seed_of_repeat(study_seed, place.repeat)
-        tasks = context.tasks_at(place.fold)
-        plan = EvaluationPlan(rungs=(1.0,))
-        if len(tasks) > 1:
-            return adapt_on_folds(tasks, config, seed, plan).network
-        return adapt(tasks[0], config, seed, plan=plan).network
+        return adapt_on_folds(context.tasks_at(place.fold), config, seed, EvaluationPlan(rungs=(1.0,))).network
 
 
 def seed_of_repeat(seed: int, repeat: int) -> int:
@@ -136,8 +132,8 @@ def seed_of_repeat(seed: int, repeat: int) -> int:
 
 def _save(network: nn.Sequential, path: Path, context: TrialContext, header: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    kinds = {context.task.source.kind, context.task.target.kind}
-    about = {"width": str(context.task.baseline.width), weights.FACES: " and ".join(sorted(kinds))}
+    task = context.task
+    about = {"width": str(task.baseline.width)} | weights.faces_entry([task.source.kind, task.target.kind])
     weights.save_network(network, path, about | header)
 
 

@@ -12,7 +12,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fer.adaptation.cross_validation import adapt_on_folds, labels_of_folds
 from fer.adaptation.plan import RUNGS, Adapted, EvaluationPlan, Prospect
-from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig, fingerprint, to_flat
 from fer.seeding import seed_from
@@ -206,9 +205,7 @@ def train_to_rungs(
     def on_rung(share: float, row: dict[str, float], prospects: Iterable[Prospect]) -> bool:
         return report_rung(trial, context, share, row, prospects)
 
-    if len(tasks) > 1:
-        return adapt_on_folds(tasks, config, seed, plan)
-    return adapt(tasks[0], config, seed, on_rung, plan)
+    return adapt_on_folds(tasks, config, seed, plan, on_rung)
 
 
 def report_rung(

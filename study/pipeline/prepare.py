@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fer.datasets import Dataset, DatasetReport, locate, same_files
+from fer.datasets import Dataset, DatasetReport, Split, locate, same_files
 from fer.errors import InputError
 from fer.files import holding_lock
 from study.execution.phase import Phase
@@ -86,7 +86,7 @@ def tells_little(target: Dataset, folds: int) -> bool:
         folds: Their number.
     """
     pool = target.pool()
-    people = len(np.unique(pool.subjects)) if pool.subjects.min() >= 0 else len(pool)
+    people = _count_people(pool)
     return people < FEWEST_PEOPLE * folds or len(pool) < FEWEST_IMAGES * folds
 
 
@@ -102,10 +102,14 @@ def usual_folds(target: Dataset, seed: int) -> int:
     """
     pool = target.pool()
     most = FOLDS_OF_LARGE if len(pool) > LARGE_TARGET else FOLDS
-    has_people = pool.subjects.min() >= 0
-    units = len(np.unique(pool.subjects)) if has_people else len(pool)
-    possible = (folds for folds in range(min(most, units), 1, -1) if is_divisible(target, folds, seed))
+    possible = (folds for folds in range(min(most, _count_people(pool)), 1, -1) if is_divisible(target, folds, seed))
     return next(possible, 1)
+
+
+def _count_people(images: Split) -> int:
+    """Returns how many people images show; where nobody knows, each image counts as one."""
+    has_people = images.subjects.min() >= 0
+    return len(np.unique(images.subjects)) if has_people else len(images)
 
 
 def is_divisible(target: Dataset, folds: int, seed: int) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from study.options import is_on_every_fold
 from study.record import StudyRecord
 from study.reporting.figure_data import (
     FIRST_RUNG,
@@ -95,6 +96,8 @@ def _describe_front(record: StudyRecord, table: pd.DataFrame) -> str:
 
 def _observed_images(record: StudyRecord) -> str:
     """Returns on which images each trial's accuracies were observed."""
+    if is_on_every_fold(record.options):
+        return "the images of all folds"
     return "the validation images of its fold" if has_stored_answers(record) else "validation images"
 
 

@@ -318,8 +318,12 @@ def find_half_intervals(front: pd.DataFrame) -> tuple[float, float] | None:
     """
     if front.empty or not all(name in front for name in INTERVALS):
         return None
-    halves = [50 * (front[f"{domain}_upper"] - front[f"{domain}_lower"]).median() for domain in DOMAINS]
-    return float(halves[0]), float(halves[1])
+    half_widths = []
+    for domain in DOMAINS:
+        widths = front[f"{domain}_upper"] - front[f"{domain}_lower"]
+        half_widths.append(float(100 * widths.median() / 2))
+    source, target = half_widths
+    return source, target
 
 
 def _recommended_point(front: pd.DataFrame) -> RecommendedPoint | None:

@@ -86,12 +86,15 @@ def _limits_of_networks(data: FrontFigure) -> tuple[tuple[float, float], tuple[f
 
 def _draw_intervals(axes: Axes, group: StrategyNetworks) -> None:
     """Draws faint intervals of those of one strategy's networks that stand out on the front."""
+    # Where they are, and where their intervals end, in per cent.
     networks = group.networks[group.is_distinct]
-    x, y = group.points[group.is_distinct].T
+    source, target = group.points[group.is_distinct].T
     ends = {name: 100 * networks[name].to_numpy(float) for name in INTERVALS}
-    look: dict[str, Any] = {"color": style_of(group.strategy).colour, "linewidth": 0.5, "alpha": 0.3, "zorder": 1}
-    axes.hlines(y, ends["source_lower"], ends["source_upper"], **look)
-    axes.vlines(x, ends["target_lower"], ends["target_upper"], **look)
+
+    # The source's interval lies across, the target's upright.
+    style: dict[str, Any] = {"color": style_of(group.strategy).colour, "linewidth": 0.5, "alpha": 0.3, "zorder": 1}
+    axes.hlines(target, ends["source_lower"], ends["source_upper"], **style)
+    axes.vlines(source, ends["target_lower"], ends["target_upper"], **style)
 
 
 def _draw_networks(axes: Axes, group: StrategyNetworks) -> None:

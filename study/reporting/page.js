@@ -137,10 +137,14 @@
       const comparison = before === null ? "" : " (baseline " + percent(before) + ")";
       return data.labels[domain] + " " + percent(trial[domain]) + comparison;
     };
-    const isOnOneFold = /\bfold\b/.test(trial.place);
-    const images = isOnOneFold ? ", on the validation images of its fold." : ", on validation images.";
+    const images = isOnOneFold(trial) ? ", on the validation images of its fold." : ", on validation images.";
     addElement(panel, "p", DOMAINS.map(describe).join(", ") + images);
     if (trial.expected) addElement(panel, "p", trial.expected);
+  }
+
+  // Whether one fold judged a trial, and not all of them.
+  function isOnOneFold(trial) {
+    return /\bfold\b/.test(trial.place);
   }
 
   // A trial's target accuracy is that on its fold, so it is compared with the baseline's there.
@@ -219,7 +223,7 @@
     if (!before && !after) return;
     const part = addPart("Confusion matrix: " + data.labels[domain],
       "Rows: the true expression; columns: the network's answer; per cent of the row, on validation images"
-      + (trial.place.includes("fold") ? "; before: of all folds, after: of this trial's." : "."));
+      + (isOnOneFold(trial) ? "; before: of all folds, after: of this trial's." : "."));
     const pair = addElement(part, "div", null, "pair");
     if (before) addMatrix(pair, "before", before);
     if (after) addMatrix(pair, "after", after);

@@ -9,9 +9,9 @@ import pandas as pd
 
 from fer.datasets.data_folder import normalise, without_suffix
 from fer.errors import printable, shorten
+from study.options import is_on_every_fold
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord, number
-from study.search_options import ALL_FOLDS
 from study.stored_results import Row
 from study.trials import count_rungs
 from study.tuning.stored_answers import ValidationImages
@@ -99,8 +99,7 @@ def folds_sentence(record: StudyRecord) -> str:
     """Returns what is to be said about the method of a study with folds, with a space before; nothing for others."""
     folds = record.options.get("folds")
     if has_stored_answers(record):
-        on_every_fold = record.options.get("folds_per_trial") == ALL_FOLDS
-        return _expectations_sentence(folds if isinstance(folds, int) else 1, on_every_fold)
+        return _expectations_sentence(folds if isinstance(folds, int) else 1, is_on_every_fold(record.options))
     if not folds:
         return ""
     # An older study, each of whose trials was trained on every fold.

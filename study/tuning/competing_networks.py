@@ -169,9 +169,11 @@ def _read_answers(trial: FrozenTrial, plan: SearchPlan, images: ValidationImages
             source_right = unpack_answers(packed["source"], len(images.source.labels))
         except (KeyError, ValueError):
             continue
-        of_folds = np.split(target_right, np.cumsum(sizes)[:-1])
-        for fold, of_fold in zip(folds, of_folds, strict=True):
-            if len(of_fold):
+        start = 0
+        for fold, size in zip(folds, sizes, strict=True):
+            of_fold = target_right[start : start + size]
+            start += size
+            if size:
                 repeats_source = fold != folds[0]
                 read.append(_Answers(point, fold, place.repeat, of_fold, source_right, repeats_source))
     return read

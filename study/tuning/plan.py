@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
+from study.options import is_on_every_fold
 from study.record import StudyRecord
-from study.search_options import ALL_FOLDS
 from study.storage.slots import EVERY_FOLD
 from study.stored_values import is_share
 from study.trials import count_rungs, hypervolume_reference
@@ -58,7 +58,7 @@ class SearchPlan:
             min_source=least * source_accuracy if source_accuracy else 0.0,
             reference=hypervolume_reference(record),
             images=images,
-            every_fold=images is not None and images.folds > 1 and record.options.get("folds_per_trial") == ALL_FOLDS,
+            every_fold=images is not None and is_on_every_fold(record.options),
         )
 
     @property

@@ -122,13 +122,6 @@ class SearchSummary:
     expressions: Mapping[str, tuple[ExpressionChange, ...]] = field(default_factory=dict)
 
     @property
-    def search_gain(self) -> float | None:
-        """By which share the search enlarged the hypervolume of the paper's five; None where that is not known."""
-        if not self.named_hypervolume:
-            return None
-        return self.hypervolume / self.named_hypervolume - 1
-
-    @property
     def optimism(self) -> float:
         """How much larger the observed hypervolume is than the expected one."""
         return self.observed_hypervolume - self.hypervolume
