@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from made_study import DONE, FAILED, STOPPED, made_trial
@@ -85,17 +85,21 @@ def test_trials_of_one_network_each_are_judged_as_vectors_are(vectors):
 
 @settings(deadline=None)
 @given(VECTORS_OF_TRIALS)
+@example([[(4 / 6, 4 / 6)], [(5 / 6, 5 / 6)], *[[(0.0, 0.0)]] * 5, [(0.5, 5 / 6)], [(4 / 6, 4 / 6)], [(5 / 6, 0.5)]])
 def test_a_trial_stands_where_its_best_network_stands(trials):
     # Definition: a vector comes before another by rank, and within a rank by crowding; a trial by its first vector.
+    # Equal vectors share one place, so crowding is that of different ones.
     mine, *others = trials
     points = np.array([vector for vectors in trials for vector in vectors])
-    ranks = non_domination_ranks(points)
-    crowding = np.zeros(len(points))
+    different, which = np.unique(points, axis=0, return_inverse=True)
+    ranks = non_domination_ranks(different)
+    crowding = np.zeros(len(different))
     for rank in set(ranks):
-        crowding[ranks == rank] = crowding_distances(points[ranks == rank])
+        crowding[ranks == rank] = crowding_distances(different[ranks == rank])
 
     # The best key of each trial; `keys` has one per vector, trial after trial.
-    keys = iter(zip(ranks, -crowding, strict=True))
+    which = which.ravel()
+    keys = iter(zip(ranks[which], -crowding[which], strict=True))
     best = []
     for vectors in trials:
         keys_of_trial = [next(keys) for _ in vectors]
