@@ -22,7 +22,7 @@ from fer.adaptation.evaluation import predict
 from fer.baseline_job import BaselineJob, Course, Ending, OnPass, PassReport, Rank, part_of_schedule
 from fer.features.schedule import Schedule
 from fer.features.sources import ImageSource
-from fer.model.vgg import build
+from fer.model.chains import build_chain
 from fer.seeding import seed_from
 from fer.training.checkpoint import Checkpoints
 from fer.training.cuda_graphs import capturing_graphs
@@ -80,7 +80,8 @@ def _train_part(job: BaselineJob, rank: Rank, on_pass: OnPass) -> tuple[nn.Seque
 
     # The network, its average, and the samples that this process draws.
     seed = seed_from(config.seed, "baseline")
-    network = build(config.width, seed).to(runtime.device).to(memory_format=torch.channels_last)
+    network = build_chain(config.architecture, seed, job.blocks).network
+    network.to(runtime.device).to(memory_format=torch.channels_last)
     steps_averaged = max(1, round(config.averaged * job.samples_per_pass / config.batch_size))
     average = _make_average(network, steps_averaged)
     schedule = part_of_schedule(job, rank, seed)

@@ -71,7 +71,7 @@ ROWS = {
         {"model"},
         {"datasets"},
         {"config", "runtime", "tensor_files", "tensors"},
-        {"architecture", "layers", "errors", "seeding", "expressions", "files", "torch_private"},
+        {"architecture", "errors", "seeding", "expressions", "files", "torch_private"},
     ),
 }
 SINGLE = {

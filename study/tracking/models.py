@@ -170,6 +170,7 @@ def _log_network(
             model_id=model.model_id,
             python_model=str(SERVED_MODEL),
             artifacts={"network": str(file)},
+            model_config={"network": record.architecture.name},
             signature=network_signature(),
             input_example=example_faces(),
             pip_requirements=REQUIREMENTS,
