@@ -71,7 +71,7 @@ ROWS = {
         {"model"},
         {"datasets"},
         {"config", "runtime", "tensor_files", "tensors"},
-        {"architecture", "errors", "seeding", "expressions", "files", "torch_private"},
+        {"architecture", "image_format", "errors", "seeding", "expressions", "files", "torch_private"},
     ),
 }
 SINGLE = {

@@ -11,7 +11,9 @@ import numpy as np
 from fer.datasets import faces
 from fer.datasets.arrays import SIZE
 from fer.datasets.context import ReadContext, Row, hash_bytes
-from fer.datasets.copy_files import DatasetCopy, reason_of
+from fer.datasets.copy_files import reason_of
+from fer.datasets.scratch import scratch_array
+from fer.image_format import RGB
 
 _BATCH = 4096  # images that are decoded at a time: hundreds of thousands would fill the memory
 _USUAL_AFTER = 5  # detected faces of a dataset that tell where in its portraits faces lie
@@ -26,7 +28,7 @@ class DecodedImages:
     """The images of all rows that could be decoded.
 
     Attributes:
-        images: uint8 (n, 48, 48).
+        images: uint8 (n, size, size) where all faces are grey, else (n, 3, size, size).
         rows: The n rows.
         detected: Number of faces that were detected.
         undetected: Names of the portraits in which no face was detected.
@@ -46,7 +48,7 @@ class _DecodedRow:
 
     Attributes:
         digest: Hash of the file; empty where the file could not be read, and where the pixels came from a table.
-        face: uint8 (48, 48); None where the row has to be left out.
+        face: uint8 (size, size) or (size, size, 3); None where the row has to be left out.
         reason: Why the row has to be left out.
         detected: Whether a face was detected; None where none was sought.
         place: Where a detected face lies.
@@ -66,7 +68,11 @@ def decode_rows(context: ReadContext, rows: Sequence[Row]) -> DecodedImages:
         context: The reading; gets the hashes of the files and what cannot be decoded.
         rows: In the order in which the images are returned.
     """
-    images = np.empty((len(rows), SIZE, SIZE), np.uint8)
+    size = context.size
+    keeps_colour = context.colour == RGB
+    shape = (3, size, size) if keeps_colour else (size, size)
+    images = scratch_array((len(rows), *shape), context.scratch)
+    is_colour = False
     usable: list[Row] = []
     undetected: list[int] = []  # portraits without a detected face, as positions in `usable`
     places: list[FacePlace] = []
@@ -74,7 +80,7 @@ def decode_rows(context: ReadContext, rows: Sequence[Row]) -> DecodedImages:
         # Decode the rows, a batch at a time.
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
-            decoded_rows = pool.map(_decode_row, batch, repeat(context.copy))
+            decoded_rows = pool.map(_decode_row, batch, repeat(context))
             for row, decoded in zip(batch, decoded_rows, strict=True):
                 if row.pixels is None:
                     context.hashes[row.name] = decoded.digest
@@ -88,7 +94,8 @@ def decode_rows(context: ReadContext, rows: Sequence[Row]) -> DecodedImages:
                     undetected.append(len(usable))
                 if decoded.place is not None:
                     places.append(decoded.place)
-                images[len(usable)] = decoded.face
+                is_colour |= decoded.face.ndim == 3
+                images[len(usable)] = _channels_first(decoded.face)
                 usable.append(row)
 
         # Portraits without a detected face are cropped where the others' faces lie.
@@ -96,10 +103,13 @@ def decode_rows(context: ReadContext, rows: Sequence[Row]) -> DecodedImages:
         if has_usual_place:
             usual_place = tuple(np.median(places, axis=0))
             portraits = [usable[index] for index in undetected]
-            crops = pool.map(_crop_at, portraits, repeat(context.copy), repeat(usual_place))
+            crops = pool.map(_crop_at, portraits, repeat(context), repeat(usual_place))
             for index, face in zip(undetected, crops, strict=True):
-                images[index] = face
+                images[index] = _channels_first(face)
 
+    # Of a dataset without colour the three channels are one.
+    if keeps_colour and not is_colour:
+        images = images[:, 0]
     return DecodedImages(
         images=images[: len(usable)],
         rows=usable,
@@ -109,62 +119,69 @@ def decode_rows(context: ReadContext, rows: Sequence[Row]) -> DecodedImages:
     )
 
 
-def _decode_row(row: Row, copy: DatasetCopy) -> _DecodedRow:
+def _channels_first(face: np.ndarray) -> np.ndarray:
+    """Returns a face (size, size, 3) as (3, size, size); a grey one as it is."""
+    return face if face.ndim == 2 else face.transpose(2, 0, 1)
+
+
+def _decode_row(row: Row, context: ReadContext) -> _DecodedRow:
     """Reads one image and cuts the face out; a file that is damaged or no image gives the reason instead."""
+    size = context.size
+
     # The table holds the pixels.
     if row.pixels is not None:
-        return _DecodedRow(b"", row.pixels)
+        return _DecodedRow(b"", faces.resize_face(row.pixels, size))
 
     # Read and decode the file.
     try:
-        data = copy.read(row.name, faces.MOST_BYTES)
+        data = context.copy.read(row.name, faces.MOST_BYTES)
     except OSError as error:
         return _DecodedRow(b"", None, reason=f"unreadable file ({reason_of(error)})")
     digest = hash_bytes(data)
     try:
-        grey = faces.decode(data)
+        picture = faces.decode(data, context.colour == RGB)
     except faces.UnreadableImage as error:
         return _DecodedRow(digest, None, reason=str(error))
 
     # The table says where the face is.
-    if row.box and _box_fits(row.box, grey):
-        return _DecodedRow(digest, faces.resize_face(faces.crop_square(grey, row.box)))
+    if row.box and _box_fits(row.box, picture):
+        return _DecodedRow(digest, faces.resize_face(faces.crop_square(picture, row.box), size))
 
     # The image is the face. A box that does not fit counts as a face that was not detected.
-    if not row.portrait or min(grey.shape) <= SIZE:
+    if not row.portrait or min(picture.shape[:2]) <= SIZE:
         detected = False if row.box else None
-        return _DecodedRow(digest, faces.resize_face(grey), detected=detected)
+        return _DecodedRow(digest, faces.resize_face(picture, size), detected=detected)
 
     # The face has to be detected.
-    box = faces.find_face(grey)
+    box = faces.find_face(faces.to_grey(picture))
     if box is None:
-        return _DecodedRow(digest, faces.resize_face(grey), detected=False)
-    crop = faces.resize_face(faces.crop_square(grey, box))
-    return _DecodedRow(digest, crop, detected=True, place=_place_of(box, grey))
+        return _DecodedRow(digest, faces.resize_face(picture, size), detected=False)
+    crop = faces.resize_face(faces.crop_square(picture, box), size)
+    return _DecodedRow(digest, crop, detected=True, place=_place_of(box, picture))
 
 
-def _place_of(box: Sequence[float], grey: np.ndarray) -> FacePlace:
+def _place_of(box: Sequence[float], picture: np.ndarray) -> FacePlace:
     """Returns where a detected face lies in its image."""
     x, y, width, height = box
-    image_height, image_width = grey.shape
-    side = max(width, height) / min(grey.shape)
+    image_height, image_width = picture.shape[:2]
+    side = max(width, height) / min(image_height, image_width)
     return (x + width / 2) / image_width, (y + height / 2) / image_height, side
 
 
-def _crop_at(row: Row, copy: DatasetCopy, place: FacePlace) -> np.ndarray:
+def _crop_at(row: Row, context: ReadContext, place: FacePlace) -> np.ndarray:
     """Reads one image again and cuts the face out at a place."""
-    grey = faces.decode(copy.read(row.name, faces.MOST_BYTES))
-    image_height, image_width = grey.shape
+    picture = faces.decode(context.copy.read(row.name, faces.MOST_BYTES), context.colour == RGB)
+    image_height, image_width = picture.shape[:2]
     centre_x, centre_y, relative_side = place
-    side = relative_side * min(grey.shape)
+    side = relative_side * min(image_height, image_width)
     x = centre_x * image_width - side / 2
     y = centre_y * image_height - side / 2
-    return faces.resize_face(faces.crop_square(grey, (x, y, side, side)))
+    return faces.resize_face(faces.crop_square(picture, (x, y, side, side)), context.size)
 
 
-def _box_fits(box: Sequence[float], grey: np.ndarray) -> bool:
+def _box_fits(box: Sequence[float], picture: np.ndarray) -> bool:
     """Returns whether a box of x, y, width, height lies near an image, and is not much larger than the image."""
     x, y, box_width, box_height = box
-    height, width = grey.shape
+    height, width = picture.shape[:2]
     is_near = -width < x < width and -height < y < height
     return is_near and max(box_width, box_height) <= 2 * max(height, width)
