@@ -26,7 +26,7 @@ from fer.errors import InputError
 from fer.features.schedule import choose_target_images
 from fer.model.chains import build_chain
 from fer.model.states import save_chain
-from fer.model.weights import architecture_header, faces_entry, load_network
+from fer.model.weights import architecture_header, colour_entry, faces_entry, load_network
 from fer.runtime import Runtime
 from fer.seeding import seed_from
 from fer.tensor_files import read_header
@@ -61,9 +61,7 @@ def baseline_digest(source: Dataset, config: BaselineConfig, runtime: Runtime, f
     """Returns the hash, 16 hex digits, of all that a baseline or a fused network depends on, if its time suffices."""
     fused = [] if fusion is None else [fusion.target.digest, fusion.share, fusion.amount]
     network = config.architecture
-    another: list[str | int] = (
-        [] if network.is_paper else [network.name, network.channels, network.size, network.structure]
-    )
+    another: list[str | int] = [] if network.is_paper else [network.name, repr(network.images), network.structure]
     if network.classes != VGG13.classes:
         another.append(network.classes)
     key = seed_from(
@@ -208,13 +206,15 @@ def _find_or_train(training: _Training, folder: Path, on_pass: OnPass, on_damage
             "ended_by": course.ended_by,
         }
         kinds = [training.source.kind]
+        colours = [training.source.parse_report().colour]
         if training.fusion is not None:
             header["target"] = training.fusion.target.digest
             header["amount"] = training.fusion.amount
             kinds.append(training.fusion.target.kind)
+            colours.append(training.fusion.target.parse_report().colour)
         about = architecture_header(config.architecture) | {"baseline": json.dumps(header)}
         chain = build_chain(config.architecture, 0, blocks)
-        save_chain(chain, network, path, about | faces_entry(kinds))
+        save_chain(chain, network, path, about | faces_entry(kinds) | colour_entry(colours))
         if path == finished:
             shutil.rmtree(checkpoints, ignore_errors=True)
     return path

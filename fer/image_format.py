@@ -20,47 +20,36 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Of red, green and blue, 0 to 1, as torchvision's and most of timm's pretrained networks were given them."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Standard deviations of red, green and blue, 0 to 1."""
+_GREY_MEAN = (0.449,)
+_GREY_STD = (0.226,)
+"""The means of these, for a network of the user's own that takes one channel."""
+_SMALLEST_STD = 1e-6
 
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """Images as they are read, and as a network takes them.
+    """Images as a network takes them.
 
     Attributes:
         size: Height and width.
-        colour: "grey" or "rgb": whether the colour of files that have it is kept.
-        channels: Of the network's input, 1 or 3; grey images repeat their channel for a network of three.
-        mean: Of each channel, levels from 0 to 1, subtracted before a network is given the images.
+        channels: 1 or 3; grey images repeat their channel for a network of three.
+        mean: Of each channel, for levels from 0 to 1; it is subtracted from the images.
         std: Of each channel; what is left is divided by it.
     """
 
     size: int = SMALL
-    colour: str = GREY
     channels: int = 1
     mean: tuple[float, ...] = _PAPER_MEAN
     std: tuple[float, ...] = _PAPER_STD
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the network's input."""
+        """Channels, height and width of a network's input."""
         return self.channels, self.size, self.size
-
-    @property
-    def is_paper(self) -> bool:
-        """Whether it is the format of the paper's network, which no digest says."""
-        return self == PAPER_FORMAT
-
-    def digest_text(self) -> str:
-        """Returns the format as it enters digests; empty for that of the paper's network."""
-        return "" if self.is_paper else repr(self)
-
-    def describe(self) -> str:
-        """Returns size and colour in words."""
-        return f"{self.size}×{self.size} {'colour' if self.colour == RGB else 'grey'}"
 
 
 PAPER_FORMAT = ImageFormat()
-"""Grey images of 48 rows and columns, from -2 to 2."""
+"""That of the paper's network: grey images of 48 rows and columns, from -2 to 2."""
 
 
 def default_size(is_paper: bool) -> int:
@@ -69,8 +58,30 @@ def default_size(is_paper: bool) -> int:
 
 
 def default_colour(is_paper: bool) -> str:
-    """Returns the colour of a network's images unless the user says otherwise."""
+    """Returns the colour in which images are read for a network unless the user says otherwise."""
     return GREY if is_paper else RGB
+
+
+def default_levels(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Returns mean and standard deviation of each channel, as other networks than the paper's are given images."""
+    return (IMAGENET_MEAN, IMAGENET_STD) if channels == len(IMAGENET_MEAN) else (_GREY_MEAN, _GREY_STD)
+
+
+def levels_of(levels: Sequence[float], channels: int, option: str) -> tuple[float, ...]:
+    """Returns a mean or a standard deviation for each channel of a network; one number counts for all.
+
+    Raises:
+        InputError: There are three numbers for a network of one channel.
+    """
+    if len(levels) == 1:
+        return tuple(levels) * channels
+    if len(levels) != channels:
+        raise InputError(
+            f"{option} has a number for each channel of the network",
+            f"{len(levels)} for {channels}",
+            "Give one number.",
+        )
+    return tuple(levels)
 
 
 def check_size(size: int, option: str = "--image-size") -> None:
@@ -89,16 +100,17 @@ def check_levels(levels: Sequence[float], option: str) -> None:
         option: "--mean" or "--std".
     """
     is_std = option == "--std"
-    rule = f"{option} is one number, or three with commas, {'above 0 and up to' if is_std else 'from 0 to'} 1"
+    rule = f"{option} is one number, or three with commas, {'above 0, up to' if is_std else 'from 0 to'} 1"
     example = IMAGENET_STD if is_std else IMAGENET_MEAN
-    fix = f"Give what the network was trained with, such as {','.join(map(str, example))}."
+    fix = f"Give what the network was trained with, such as {format_levels(example)}."
     if len(levels) not in (1, 3):
         raise InputError(rule, f"{len(levels)} numbers", fix)
+    lowest = _SMALLEST_STD if is_std else 0.0
     for level in levels:
-        if not 0 <= level <= 1 or (is_std and level == 0):
+        if not lowest <= level <= 1:  # nor is NaN
             raise InputError(rule, f"{level:g}", fix)
 
 
-def of_channels(levels: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Returns a mean or a standard deviation for each channel; one number counts for all."""
-    return tuple(levels) * channels if len(levels) == 1 else tuple(levels)
+def format_levels(levels: Sequence[float]) -> str:
+    """Returns a mean or a standard deviation as an option is written."""
+    return ",".join(repr(level) for level in levels)

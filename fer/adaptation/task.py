@@ -109,7 +109,8 @@ def open_source(
         images = dataset.pool()
         name = "pool"
 
-    image_source = ImageSource(images, recipe, seed_from(dataset.stored_digest, name), task.runtime)
+    seed = seed_from(dataset.stored_digest, name)
+    image_source = ImageSource(images, recipe, seed, task.runtime, task.baseline.architecture.images)
     source: FeatureSource = image_source
     if cut > 0 and task.cache is not None:
         folder = task.cache / "features" / _cache_name(task, dataset, name, recipe, views_per_image)

@@ -11,9 +11,10 @@ from torch import nn
 from fer.architecture import PAPER, VGG13, Architecture
 from fer.errors import InputError, printable, shorten
 from fer.files import UnsuitableFile
+from fer.image_format import GREY, RGB, check_levels, format_levels
 from fer.model.blocks import Chain
-from fer.model.chains import architecture_of, open_chain, paper_chain, request, with_repeated_channel
-from fer.model.networks import TIMM, build_network
+from fer.model.chains import NetworkRequest, architecture_of, open_chain, paper_chain, request
+from fer.model.networks import build_network, default_format, is_function
 from fer.model.states import save_chain
 from fer.model.values import check_values, copy_into, located, name_few
 from fer.model.vgg import blueprint
@@ -30,7 +31,7 @@ class Baseline:
     Attributes:
         chain: Its blocks; in evaluation mode, without gradients.
         architecture: What it is without its weights.
-        digest: Hash of its weights and, of a network that is not vgg13, of its structure.
+        digest: Hash of its weights and, of a network that is not vgg13, of its structure and the scaling of images.
     """
 
     chain: Chain
@@ -51,8 +52,8 @@ class Baseline:
 def baseline_of(chain: Chain, architecture: Architecture) -> Baseline:
     """Returns a network as one that adaptations start from; its weights stay as they are from now on."""
     digest = digest_of(chain.network.state_dict())
-    if architecture.structure:
-        digest = f"{seed_from(digest, architecture.structure):016x}"
+    if not architecture.is_paper:
+        digest = f"{seed_from(digest, architecture.structure, repr(architecture.images)):016x}"
     return Baseline(chain, architecture, digest)
 
 
@@ -76,6 +77,19 @@ def faces_entry(kinds: Iterable[str]) -> dict[str, str]:
         kinds: "real" or "synthetic", of each of its datasets.
     """
     return {FACES: " and ".join(sorted(set(kinds)))}
+
+
+COLOUR = "colour"
+"""The entry of a file's header that says that its network learned from images in colour; absent where all were grey."""
+
+
+def colour_entry(colours: Iterable[str]) -> dict[str, str]:
+    """Returns what a file's header says of its network's images, which are then read in the same way.
+
+    Args:
+        colours: "grey" or "rgb", of the images of each of its datasets.
+    """
+    return {COLOUR: RGB} if RGB in colours else {}
 
 
 def learned_from_synthetic_faces(path: Path) -> bool:
@@ -117,6 +131,8 @@ def architecture_header(architecture: Architecture) -> dict[str, str]:
         "classes": str(architecture.classes),
         "channels": str(architecture.channels),
         "size": str(architecture.size),
+        "mean": format_levels(architecture.mean),
+        "std": format_levels(architecture.std),
         "width": str(architecture.width),
     }
 
@@ -145,15 +161,26 @@ def load_network(
     return baseline_of(chain, architecture_of(chain, read.unopened))
 
 
-def load_module(path: Path, own: str = "") -> tuple[nn.Module, Architecture]:
-    """Loads a network for use without its blocks, which need not be found then; arguments as of `load_network`.
+@dataclass(frozen=True)
+class UsableNetwork:
+    """A network for use without its blocks, which need not be found then.
 
-    Returns:
-        A module from images to logits, in evaluation mode, on the CPU; and its architecture without blocks.
+    Attributes:
+        module: From images to logits, in evaluation mode, on the CPU.
+        architecture: What it is, without blocks.
+        colour: "grey" or "rgb": how image files are read for it.
     """
+
+    module: nn.Module
+    architecture: Architecture
+    colour: str
+
+
+def load_module(path: Path, own: str = "") -> UsableNetwork:
+    """Loads a network for use; arguments as of `load_network`."""
     read = _read_network(path, needs_checksum=False, own=own)
-    module = with_repeated_channel(read.module, read.unopened)
-    return module.to(memory_format=torch.channels_last).eval().requires_grad_(False), read.unopened
+    module = read.module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return UsableNetwork(module, read.unopened, read.colour)
 
 
 def paper_baseline(network: nn.Sequential, width: float) -> Baseline:
@@ -171,10 +198,12 @@ class _ReadNetwork:
     Attributes:
         module: The network itself, with the file's weights.
         unopened: Its architecture without blocks.
+        colour: "grey" or "rgb": the images that it learned from.
     """
 
     module: nn.Module
     unopened: Architecture
+    colour: str = GREY
 
 
 def _read_network(path: Path, needs_checksum: bool, own: str) -> _ReadNetwork:
@@ -224,15 +253,26 @@ def _build_for(header: TensorHeader, own: str) -> _ReadNetwork:
         width = _width_of(header)
         return _ReadNetwork(blueprint(width, classes), replace(VGG13, width=width, classes=classes))
 
-    is_function = ":" in name and not name.startswith(TIMM)
-    if is_function and name != own:
+    if is_function(name) and name != own:
         raise InputError(
             "a file that names a function of somebody's own is opened by who names the function as well",
             name,
             "If you trust that code, give its name: --network package.module:function.",
         )
-    unopened = request(name, _count_of(header, "channels", 1), _count_of(header, "size", VGG13.size), classes)
-    return _ReadNetwork(build_network(name, classes, unopened.size), unopened)
+    usual = default_format(name)
+    unopened = request(
+        NetworkRequest(
+            name,
+            _count_of(header, "size", usual.size),
+            classes,
+            channels=_count_of(header, "channels", usual.channels),
+            mean=_levels_of(header, "--mean"),
+            std=_levels_of(header, "--std"),
+        )
+    )
+    module = build_network(name, classes, unopened.size, channels=unopened.channels)
+    colour = RGB if header.metadata.get(COLOUR) == RGB and unopened.channels > 1 else GREY
+    return _ReadNetwork(module, unopened, colour)
 
 
 def _count_of(header: TensorHeader, name: str, default: int) -> int:
@@ -245,6 +285,24 @@ def _count_of(header: TensorHeader, name: str, default: int) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 4 or int(text) == 0:
         raise _DifferentNetwork(f"{name} {shorten(printable(text), 20)}")
     return int(text)
+
+
+def _levels_of(header: TensorHeader, option: str) -> tuple[float, ...]:
+    """Returns the mean or the standard deviation that a file's metadata states, none where it states none.
+
+    Raises:
+        _DifferentNetwork: They are no numbers that images can have.
+    """
+    name = option.removeprefix("--")
+    text = header.metadata.get(name, "")
+    if not text:
+        return ()
+    try:
+        levels = tuple(float(level) for level in text.split(","))
+        check_levels(levels, option)
+    except ValueError:  # InputError is one
+        raise _DifferentNetwork(f"{name} {shorten(printable(text), 20)}") from None
+    return levels
 
 
 class _DifferentNetwork(DamagedTensorFile):

@@ -133,8 +133,10 @@ def seed_of_repeat(seed: int, repeat: int) -> int:
 def _save(network: nn.Sequential, path: Path, context: TrialContext, header: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     task = context.task
-    faces = weights.faces_entry([task.source.kind, task.target.kind])
-    weights.save_blocks(task.baseline, network, path, faces | header)
+    datasets = (task.source, task.target)
+    about = weights.faces_entry(dataset.kind for dataset in datasets)
+    about |= weights.colour_entry(dataset.parse_report().colour for dataset in datasets)
+    weights.save_blocks(task.baseline, network, path, about | header)
 
 
 def _upload(path: Path, context: TrialContext) -> None:
