@@ -12,7 +12,7 @@ from fer.config import AdaptationConfig
 from fer.datasets import Dataset, DatasetReport, ReaderOptions, load, near_copies
 from fer.datasets.loading import folder_of
 from fer.errors import InputError
-from study.options import cache_folder, is_on_every_fold, make_cache_folder
+from study.options import cache_folder, images_of, is_on_every_fold, make_cache_folder
 from study.presets import PRESETS
 from study.record import DatasetRecord, StudyRecord
 
@@ -48,7 +48,9 @@ def prepare_dataset(name: str, options: Mapping[str, Any], kind: str, part: Oute
         data_dir=Path(options["data"]) if options["data"] else None,
         kind=kind,
         cache_dir=make_cache_folder(options["out"]) / "datasets",
-        options=ReaderOptions(options["equalise"], options["keep_duplicates"], options["seed"], number, count),
+        options=ReaderOptions(
+            options["equalise"], options["keep_duplicates"], options["seed"], number, count, *images_of(options)
+        ),
         scale=PRESETS[options["preset"]].synthetic_scale,
     )
 

@@ -1,7 +1,8 @@
 """Finds the blocks of a network in a process of its own, for `study.run`; not a command for people.
 
-Reads a JSON line from standard input: name, channels, size and classes of the network, and in "blocks" the folder where
-it is kept what was found. Prints a JSON line: {"network": {...}}, {"error": [rule, value, fix]} or {"stuck": "..."}.
+Reads a JSON line from standard input: name, size, classes, mean and std of the network, and in "blocks" the folder
+where it is kept what was found. Prints a JSON line: {"network": {...}}, {"error": [rule, value, fix]} or
+{"stuck": "..."}.
 """
 
 import json
@@ -20,11 +21,11 @@ def answer_parent() -> int:
     """Finds the blocks of the network on standard input, and tells the parent; returns the exit code."""
     try:
         # Torch takes seconds to import, during which a parent that ends already ends this process.
-        from fer.model.chains import find_architecture, request  # noqa: PLC0415
+        from fer.model.chains import NetworkRequest, find_architecture, request  # noqa: PLC0415
 
         asked = json.load(sys.stdin.buffer)
         blocks = Path(asked.pop("blocks"))
-        _send({"network": find_architecture(request(**asked), blocks).to_json()})
+        _send({"network": find_architecture(request(NetworkRequest(**asked)), blocks).to_json()})
         return ExitCode.DONE
     except InputError as error:
         _send({"error": [error.rule, str(error.value), error.fix]})

@@ -1,18 +1,18 @@
 """Finds what a study's network is, in a process of its own that has torch, before minutes of reading and training."""
 
+import dataclasses
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from typing import Any
 
 from fer.architecture import VGG13, Architecture
 from fer.errors import InputError
+from fer.image_format import RGB
 from study.machine import exit_text, worker_environment
-from study.options import StudyOptions, blocks_folder, make_cache_folder
+from study.options import StudyOptions, blocks_folder, images_of, make_cache_folder
 from study.presets import PRESETS
-
-CHANNELS = 1
-"""Of the images that networks are given: grey."""
 
 
 def find_network(options: StudyOptions) -> Architecture:
@@ -26,16 +26,35 @@ def find_network(options: StudyOptions) -> Architecture:
         RuntimeError: It could not be found out.
     """
     if options.network == VGG13.name:
-        return replace(VGG13, width=PRESETS[options.preset].width)
+        return dataclasses.replace(VGG13, width=PRESETS[options.preset].width)
 
     make_cache_folder(options.out)
+    size, colour = images_of(dataclasses.asdict(options))
     request = {
         "name": options.network,
-        "channels": CHANNELS,
-        "size": VGG13.size,
+        "size": size,
         "classes": VGG13.classes,
+        "mean": options.mean or (),
+        "std": options.std or (),
         "blocks": str(blocks_folder(options.out)),
     }
+    network = _ask(request)
+    if colour == RGB and network.channels == 1:
+        raise InputError(
+            "images in colour need a network that takes three channels",
+            f"{network.name}, which takes one",
+            "Give --colour grey.",
+        )
+    return network
+
+
+def _ask(request: Mapping[str, Any]) -> Architecture:
+    """Returns the network that the process which has torch finds.
+
+    Raises:
+        InputError: There is no such network, it takes no images of this size, or it cannot be divided.
+        RuntimeError: It could not be found out.
+    """
     answer = subprocess.run(
         [sys.executable, "-m", "study.execution.network_process"],
         input=json.dumps(request).encode(),
