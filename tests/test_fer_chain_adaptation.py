@@ -17,11 +17,13 @@ from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
 from fer.architecture import VGG13
+from fer.baseline_training import _make_average
 from fer.config import AdaptationConfig, from_flat, to_flat
 from fer.datasets import Dataset
 from fer.errors import InputError
 from fer.evaluation.similarity import layer_similarities
 from fer.model import weights
+from fer.model.blocks import find_blocks
 from fer.model.chains import build_chain, find_architecture, request
 from fer.model.equality import NORMS
 from fer.model.interpolation import interpolation_shares
@@ -280,3 +282,40 @@ def test_a_network_whose_code_changed_is_not_taken_for_the_one_of_the_study(make
     with pytest.raises(InputError, match="stays what it was") as found:
         build_chain(replace(architecture, structure="another"), 0)
     assert is_one_line(found.value)
+
+
+def test_positions_that_are_whole_numbers_stay_as_they_are_in_an_average():
+    class Counted(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Linear(2, 2), nn.BatchNorm1d(2))
+            self.register_buffer("positions", torch.arange(1000))
+
+    network = Counted().train()
+    average = _make_average(network, 50)
+    for _ in range(40):
+        network(torch.randn(4, 2))
+        average.update_parameters(network)
+
+    assert torch.equal(average.module.positions, torch.arange(1000))
+    assert not torch.equal(average.module[1].running_mean, torch.zeros(2))
+    assert average.module[1].num_batches_tracked > 0
+
+
+class Viewing(nn.Module):
+    """A block that takes its maps for contiguous."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.linear = nn.Linear(4 * 8 * 8, 8)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps = self.conv(images)
+        return self.linear(maps.view(len(maps), -1)) + maps.mean([1, 2, 3])[:, None]
+
+
+def test_a_network_that_needs_contiguous_images_is_told_how_to_mend_it():
+    network = nn.Sequential(Viewing(), nn.ReLU(), nn.Linear(8, 7))
+    with pytest.raises(InputError, match="channels last") as found:
+        find_blocks(network, (3, 8, 8))
+    assert is_one_line(found.value) and "flatten" in str(found.value)
