@@ -131,12 +131,24 @@ def _make_average(network: nn.Sequential, length: int) -> AveragedModel:
     """
 
     def move(averages: Tensors, values: Tensors, steps: torch.Tensor | int) -> None:
+        if constants:
+            pairs = [pair for pair in zip(averages, values, strict=True) if pair[0].data_ptr() not in constants]
+            if not pairs:
+                return
+            averages, values = ([*tensors] for tensors in zip(*pairs, strict=True))
+
         # The counter of the module lies on the CPU; to read that of the device would wait for it at every step.
         steps_taken = int(average.n_averaged)
         share = 1 / min(length, 1 + steps_taken / 4)
         get_ema_multi_avg_fn(1 - share)(averages, values, steps)
 
     average = AveragedModel(network, multi_avg_fn=move, use_buffers=True)
+    # Whole numbers that are no counters, such as the positions of Swin, never change; their mean would be rounded.
+    constants = {
+        buffer.data_ptr()
+        for name, buffer in average.module.named_buffers()
+        if not buffer.is_floating_point() and not name.endswith("num_batches_tracked")
+    }
     return average
 
 

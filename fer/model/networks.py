@@ -67,7 +67,7 @@ def build_network(
             f"a network tells 2 to {_MOST_CLASSES} classes apart", classes, "Give the number of expressions."
         )
     if size is not None:
-        check_size(size)
+        check_size(size, "size")
     default = default_format(name)
     size = size or default.size
     if name == PAPER and size != SIZE:

@@ -60,9 +60,11 @@ def _is_convolution(layer: nn.Module) -> bool:
     modules = dict(layer.named_children()) if type(layer) is nn.Sequential else {}
     if list(modules) not in (["conv", "norm", "relu"], ["conv", "norm", "relu", "pool"]):
         return False
-    conv = modules["conv"]
-    if type(conv) is not nn.Conv2d or type(modules["norm"]) is not nn.BatchNorm2d:
+    kinds = {"conv": nn.Conv2d, "norm": nn.BatchNorm2d, "relu": nn.ReLU, "pool": nn.MaxPool2d}
+    if any(type(module) is not kinds[name] for name, module in modules.items()):
         return False
+    conv = modules["conv"]
+    assert isinstance(conv, nn.Conv2d)
     shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
     return shape == ((3, 3), (1, 1), (PADDING, PADDING), (1, 1), 1, "zeros") and conv.bias is None
 

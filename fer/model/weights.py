@@ -265,7 +265,7 @@ def _build_for(header: TensorHeader, own: str) -> _ReadNetwork:
             name,
             _count_of(header, "size", usual.size),
             classes,
-            channels=_count_of(header, "channels", usual.channels),
+            channels=_channels_of(header, usual.channels),
             mean=_levels_of(header, "--mean"),
             std=_levels_of(header, "--std"),
         )
@@ -285,6 +285,18 @@ def _count_of(header: TensorHeader, name: str, default: int) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 4 or int(text) == 0:
         raise _DifferentNetwork(f"{name} {shorten(printable(text), 20)}")
     return int(text)
+
+
+def _channels_of(header: TensorHeader, default: int) -> int:
+    """Returns the number of channels that a file's metadata states, or the default where it states none.
+
+    Raises:
+        _DifferentNetwork: It is neither 1 nor 3.
+    """
+    channels = _count_of(header, "channels", default)
+    if channels not in (1, 3):
+        raise _DifferentNetwork(f"channels {channels}")
+    return channels
 
 
 def _levels_of(header: TensorHeader, option: str) -> tuple[float, ...]:
