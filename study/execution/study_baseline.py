@@ -21,7 +21,7 @@ from fer.model import weights
 from fer.model.weights import Baseline
 from fer.predict import UnusableNetwork
 from fer.runtime import Runtime, make_runtime
-from study.inputs import reopen_dataset
+from study.inputs import feature_room_of, reopen_dataset
 from study.options import StudyOptions, cache_folder
 from study.presets import PRESETS
 from study.record import StudyRecord
@@ -56,7 +56,7 @@ def prepare_baseline(record: StudyRecord, on_pass: OnPass) -> dict[str, Any]:
     _check_network(trained.architecture, network, path)
 
     # What it reaches.
-    task = AdaptationTask(trained, source, target, runtime, cache)
+    task = AdaptationTask(trained, source, target, runtime, cache, feature_room=feature_room_of(record))
     evaluation = _evaluate(task, options.get("folds") or 1, options["seed"], path)
 
     return {

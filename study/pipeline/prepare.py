@@ -16,7 +16,16 @@ from fer.errors import InputError
 from fer.files import holding_lock
 from study.execution.phase import Phase
 from study.execution.progress import Progress
-from study.inputs import OuterPart, budget_epochs, dataset_record, note_copies, prepare_dataset
+from study.inputs import (
+    FEATURE_ROOM,
+    MOST_FEATURES_GIB,
+    OuterPart,
+    budget_epochs,
+    dataset_record,
+    find_feature_room,
+    note_copies,
+    prepare_dataset,
+)
 from study.machine import hardware, required_device, versions
 from study.options import StudyOptions, images_of
 from study.pipeline.network import find_network
@@ -275,6 +284,7 @@ def make_record(
         options=asked,
         budget_epochs=budget_epochs(asked, len(target.open("train"))),
         network=network.to_json(),
+        more={FEATURE_ROOM: MOST_FEATURES_GIB if network.is_paper else find_feature_room(options.out)},
         versions=versions(),
         hardware=Hardware.from_json(hardware()),
     )
