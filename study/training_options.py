@@ -54,11 +54,11 @@ class TrainingOptions:
         None,
         "mean of red, green and blue, or one number, from 0 to 1, that a network's images are scaled by (default: "
         "ImageNet's; vgg13 has its own)",
-        group="training", parse=levels, metavar="R,G,B", check=partial(check_levels, option="--mean"),
+        group="training", parse=levels, metavar="R,G,B", separated=True, check=partial(check_levels, option="--mean"),
     )  # fmt: skip
     std: tuple[float, ...] | None = option(
         None, "standard deviation of red, green and blue, or one number (default: ImageNet's; vgg13 has its own)",
-        group="training", parse=levels, metavar="R,G,B", check=partial(check_levels, option="--std"),
+        group="training", parse=levels, metavar="R,G,B", separated=True, check=partial(check_levels, option="--std"),
     )  # fmt: skip
     epochs: float | None = option(
         None, "budget of a trial, in passes over the target (default: the preset's)", group="training", parse=decimal,
