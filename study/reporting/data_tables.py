@@ -52,7 +52,7 @@ class DataSummary:
 def describe_baseline(record: StudyRecord) -> list[str]:
     """Returns sentences about how the baseline was trained."""
     baseline = record.baseline
-    sentences = []
+    sentences = [f"Its network is {record.architecture.describe()}."]
     if baseline.passes is not None and baseline.seconds is not None:
         minutes = baseline.seconds / 60
         where = f" on {baseline.device}" if baseline.device else ""
