@@ -12,6 +12,7 @@ from study.execution.phase import Phase, clock
 from study.execution.progress import Progress
 from study.machine import exit_text, worker_environment
 from study.record import BaselineRecord, StudyRecord
+from study.reporting.wording import format_percent, format_points
 
 LOOKING = "looking for it, else training it once for all studies"
 """What is shown before the first pass of a training has ended."""
@@ -104,9 +105,9 @@ def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Ph
     phase.total = report["most"]
     phase.expect(report["seconds_left"], is_most=True)
 
-    accuracy = f"{100 * accuracies[-1]:.1f} %"
+    accuracy = f"{format_percent(accuracies[-1])} %"
     if len(accuracies) > 1:
-        accuracy += f", {100 * (accuracies[-1] - accuracies[-2]):+.1f} points by the last pass"
+        accuracy += f", {format_points(accuracies[-1] - accuracies[-2])} points by the last pass"
     ends = "when validation accuracy grows no more"
     phase.facts = [
         ("validation", accuracy),
@@ -117,8 +118,9 @@ def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Ph
 
 def _describe_pass(report: Mapping[str, Any]) -> str:
     """Returns the line about a pass of the training, given the entries of `fer.baseline_training.PassReport`."""
+    accuracy = format_percent(report["accuracy"])
     line = (
-        f"  baseline pass {report['number']} of at most {report['most']}: validation {100 * report['accuracy']:.1f} %, "
+        f"  baseline pass {report['number']} of at most {report['most']}: validation {accuracy} %, "
         f"loss {report['loss']:.3f} · {clock(report['seconds'])} so far"
     )
     if report["seconds_left"]:
@@ -142,5 +144,5 @@ def _describe_ending(training: Mapping[str, Any]) -> str | None:
         "passes": "these are the most, see --baseline-epochs",
         "time": "its time was used; the result depends on the machine, and --baseline-time MINUTES gives it more",
     }[ended_by]
-    last = "" if gain is None else f", the last of which gained {100 * gain:+.1f} points"
+    last = "" if gain is None else f", the last of which gained {format_points(gain)} points"
     return f"  baseline: {passes} passes{last}; ended because {reason}"
