@@ -19,7 +19,7 @@ from study.confirmation.process_pool import train_and_evaluate
 from study.confirmation.results import collect_results, depends_on_seed, trainings_left
 from study.confirmation.test_sets import describe_test_set, read_ground_truth
 from study.confirmation.training_process import Assignment
-from study.execution.phase import Phase
+from study.execution.phase import Phase, counting
 from study.execution.progress import Progress
 from study.inputs import reopen_dataset
 from study.machine import required_device, usual_workers
@@ -110,7 +110,7 @@ def run_confirmation(options: ConfirmationOptions, progress: Progress | None = N
 
     # What the user sees of it.
     phase = Phase("export", counted="writing tables, figures and the report", after_interrupt=AFTER_EXPORT)
-    with progress.phase(phase):
+    with progress.phase(phase), counting(phase, "parts of the report", progress.tell_state):
         export(record.to_json() | confirmation_of(study), trials_of(study), folder)
     print_results(study, dataclasses.replace(record, confirmation=confirmation.to_json()), progress)
     progress.say(f"report: {folder / 'report.html'}")

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
@@ -15,7 +16,7 @@ from study.record import BaselineRecord, StudyRecord
 from study.reporting.wording import format_percent, format_points
 
 LOOKING = "looking for it, else training it once for all studies"
-"""What is shown before the first pass of a training has ended."""
+"""What is shown before a training has begun."""
 
 
 def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineRecord:
@@ -72,6 +73,7 @@ def _read_baseline(lines: IO[bytes], progress: Progress, phase: Phase, limit: st
         limit: The most time that the training may take, in words; empty where that is not known.
     """
     accuracies: list[float] = []
+    first: tuple[float, int] | None = None
     for line in lines:
         if not line.startswith(b"{"):  # of a library
             continue
@@ -82,12 +84,34 @@ def _read_baseline(lines: IO[bytes], progress: Progress, phase: Phase, limit: st
             raise InputError(*message["error"])
         if "stuck" in message:
             raise RuntimeError(f"the baseline cannot be had: {message['stuck']}")
+        if "samples" in message:
+            done, most = message["samples"]
+            first = first or (time.monotonic(), done)
+            _show_samples(done, most, first, len(accuracies) + 1, phase)
+            progress.tell_state()
         if "pass" in message:
             accuracies.append(message["pass"]["accuracy"])
             _show_pass(message["pass"], accuracies, phase, limit)
             if not progress.is_live:
                 progress.say(_describe_pass(message["pass"]))
     return None
+
+
+def _show_samples(done: int, most: int, first: tuple[float, int], number: int, phase: Phase) -> None:
+    """Shows how far the training is between the ends of its passes.
+
+    Args:
+        done: Samples that were drawn.
+        most: How many are drawn at most.
+        first: When the first message came, on the monotonic clock, and how many were drawn then.
+        number: Of the pass, from 1.
+        phase: Of the training.
+    """
+    began, drawn_before = first
+    phase.counted = f"pass {number}, {done:,} of at most {most:,} images"
+    phase.done = done
+    phase.total = most
+    phase.expect_by_share(done - drawn_before, most - drawn_before, began, is_most=True)
 
 
 def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Phase, limit: str) -> None:
@@ -99,8 +123,7 @@ def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Ph
         phase: Of the training.
         limit: The most time that it may take, in words.
     """
-    passes = f"{report['number']}/{report['most']} passes"
-    phase.counted = f"{passes} at most"
+    phase.counted = f"{report['number']}/{report['most']} passes at most"
     phase.done = report["number"]
     phase.total = report["most"]
     phase.expect(report["seconds_left"], is_most=True)

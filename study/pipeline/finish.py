@@ -15,8 +15,9 @@ import pandas as pd
 from study.cli import ERROR, command_line
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.confirmation.runner import ConfirmationOptions, run_confirmation
-from study.execution.phase import Phase
+from study.execution.phase import Phase, counting
 from study.execution.progress import Progress
+from study.execution.report_time import note_report_seconds
 from study.fronts import find_recommended, front_table
 from study.options import StudyOptions
 from study.pipeline.running_study import RunningStudy
@@ -64,10 +65,12 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
     logging = _logging_front(running) if ready else contextlib.nullcontext()
     phase = Phase("export", counted=WRITTEN, after_interrupt="files that are written stay")
     if ready:
-        phase.counted += "; logging the front's networks in MLflow"
+        phase.facts = [("beside it", "logging the front's networks in MLflow")]
     with running.progress.phase(phase), logging:
         # The study's files, then MLflow's copies of them.
-        export(record | confirmation_of(study), trials_of(study), running.folder)
+        with counting(phase, "parts of the report", running.progress.tell_state):
+            export(record | confirmation_of(study), trials_of(study), running.folder)
+        note_report_seconds(options.out, phase.elapsed)
         if networks:
             delete_other_networks(running)
         complete = running.follower.finish(study, record, running.folder)

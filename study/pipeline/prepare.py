@@ -15,7 +15,7 @@ from fer.datasets.data_folder import normalise
 from fer.errors import InputError
 from fer.files import holding_lock
 from study.cli import command_line
-from study.execution.phase import Phase
+from study.execution.phase import Phase, counting
 from study.execution.progress import Progress
 from study.inputs import OuterPart, budget_epochs, dataset_record, note_copies, prepare_dataset
 from study.machine import hardware, required_device, versions
@@ -144,9 +144,13 @@ def read_data(options: StudyOptions, progress: Progress, part: OuterPart | None 
     asked = dataclasses.asdict(options)
     phase = Phase("data", counted=f"reading {options.source}", after_interrupt="a dataset that was read stays")
     with progress.phase(phase):
-        source = prepare_dataset(options.source, asked | {"seed": SOURCE_SEED}, options.data_kind)
-        phase.counted = f"reading {options.target}"
-        target = prepare_dataset(options.target, asked, options.data_kind, part)
+        phase.then = options.target
+        with counting(phase, f"images of {options.source}", progress.tell_state):
+            source = prepare_dataset(options.source, asked | {"seed": SOURCE_SEED}, options.data_kind)
+        phase.then, phase.total, phase.counted = "", None, f"reading {options.target}"
+        phase.expect(None)
+        with counting(phase, f"images of {options.target}", progress.tell_state):
+            target = prepare_dataset(options.target, asked, options.data_kind, part)
 
     # Whether they can be used together.
     if options.folds is not None:
