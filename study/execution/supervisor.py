@@ -217,11 +217,13 @@ class _Supervisor:
         if not crashed and not is_due:
             return
 
+        # Whoever started this has filled the slots, unless the study has ended, which the first step will find.
+        is_first = not self.leases_checked
         self.leases_checked = time.monotonic()
         # A worker that died at a trial counts against the trial, which fails when it happens again.
         given_back = requeue_expired(self.study, self.leases)
         self.crashes_in_a_row += max(0, crashed - given_back)
-        if not self.end_reason:
+        if not self.end_reason and not is_first:
             fill_slots(self.study, self.options.wanted, self.options.space, self.base, (), self.plan.first_fold)
 
     def note_progress(self, trials: list[FrozenTrial]) -> None:

@@ -4,7 +4,7 @@ from study.cli import python
 from study.redaction import hide_secrets
 
 LOCAL_ADDRESS = "http://127.0.0.1:5000"
-"""Where `mlflow ui` serves its pages unless it is told otherwise. A user needs one process; four take longer to begin."""
+"""Where `mlflow ui` serves its pages unless it is told otherwise. One process is enough; four take longer to begin."""
 
 
 def list_pages(uri: str, experiment: str) -> list[tuple[str, str]]:
