@@ -24,6 +24,7 @@ from fer.features.schedule import Schedule
 from fer.features.sources import ImageSource
 from fer.model.chains import build_chain
 from fer.seeding import seed_from
+from fer.told_progress import tell_progress
 from fer.training.checkpoint import Checkpoints
 from fer.training.cuda_graphs import capturing_graphs
 from fer.training.loop import LabelledSource, TrainingHooks, TrainingJob, fit
@@ -90,10 +91,15 @@ def _train_part(job: BaselineJob, rank: Rank, on_pass: OnPass) -> tuple[nn.Seque
 
     # The training.
     watch = _Watch(job, rank, average, on_pass, started)
+
+    def end_step() -> None:
+        average.update_parameters(network)
+        watch.count_step()
+
     with capturing_graphs(runtime, network, True) as graphs:
         hooks = TrainingHooks(
             on_epoch=watch.end_pass,
-            on_step=lambda: average.update_parameters(network),
+            on_step=end_step,
             reduce_gradients=_average_gradients if is_shared else None,
             checkpoints=watch.checkpoints(),
             graphs=graphs,
@@ -177,11 +183,18 @@ class _Watch:
         self.course = Course()
         self.seconds_before = 0.0
         self.started = started
+        self.drawn = 0
 
         # The validation images that fall to this process.
         self.images = np.arange(len(job.validation))[rank.index :: rank.count]
         self.labels = np.asarray(job.validation.labels)[self.images]
         self.pixels = ImageSource(job.validation, job.config.training.views, 0, job.runtime, job.config.network.images)
+
+    def count_step(self) -> None:
+        """Counts a step, and tells how many samples are drawn, of the most."""
+        most = self.job.config.epochs * self.job.samples_per_pass
+        self.drawn = min(most, self.drawn + self.job.config.batch_size)
+        tell_progress(self.drawn, most)
 
     def end_pass(self, number: int, loss: float) -> bool:
         """Notes a pass and returns whether the training ends with it.
@@ -222,6 +235,7 @@ class _Watch:
         """Goes on with the course that a checkpoint noted."""
         self.course = Course(notes["accuracies"], notes["seconds"])
         self.seconds_before = notes["seconds"]
+        self.drawn = len(self.course.accuracies) * self.job.samples_per_pass
         self.started = time.monotonic()
 
     def _ending(self, number: int, seconds_per_pass: float) -> Ending | None:

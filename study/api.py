@@ -152,7 +152,9 @@ class StudyResults:
     def trials(self) -> pd.DataFrame:
         """All trials that count, a row each: state, hyperparameters, accuracies and other metrics, as in trials.csv.
 
-        With them columns `expected/…`: what is expected of their networks.
+        With them columns `expected/…`: what is expected of their networks. `number` is that of Optuna's trial. Left out
+        are the trials that were begun again, because their worker died or the study was interrupted, and those that
+        were withdrawn: `optuna.trials` has them too.
         """
         return expected_table(self.record, self._trials)
 
@@ -186,8 +188,10 @@ class StudyResults:
     def optuna(self) -> optuna.Study:
         """The Optuna study, for optuna.visualization, optuna-dashboard and analyses of your own.
 
-        Its values are those that each trial showed on its own fold; `front` has what is expected, and interpolated
-        networks, which Optuna does not know.
+        Its `trials` are all that ever were, so there may be more than in the table `trials`, and trials that wait or
+        run while the study does; those that Optuna calls failed are not all failures of a configuration. Its values are
+        those that each trial showed on its own fold; `front` has what is expected, and interpolated networks, which
+        Optuna does not know.
         """
         return load_optuna_study(self.name, self.folder.parent, self._storage)
 

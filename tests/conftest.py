@@ -1,5 +1,6 @@
 """What all tests share: tiny faces, a tiny network, one thread."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 torch.set_num_threads(1)
 
+# No test survives a failure of the power, so none waits for the disk. Processes that tests start do.
+os.fsync = lambda file: None
+
 TINY_WIDTH = 1 / 16
 LONGEST = ("test_study_run", "test_study_resume")
 
@@ -29,6 +33,12 @@ LONGEST = ("test_study_run", "test_study_resume")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Starts with the longest files, so that no process is left alone with one of them at the end."""
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """Takes what all tests share, modules and the tests themselves, out of the collector's sight: it is never freed."""
+    gc.collect()
+    gc.freeze()
 
 
 def write_dataset(folder: Path, name: str, sizes: tuple[int, int, int], seed: int) -> Dataset:

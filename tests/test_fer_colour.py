@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import made_faces
+from fer.architecture import VGG13
 from fer.config import ViewRecipe
 from fer.datasets import ReaderOptions, arrays, faces, scratch
 from fer.datasets.arrays import ImageRows
@@ -18,6 +19,7 @@ from fer.errors import InputError
 from fer.features.views import render
 from fer.image_format import IMAGENET_MEAN, IMAGENET_STD, SMALL, ImageFormat, check_levels, check_size
 from fer.model.inputs import to_tensor
+from fer.model.networks import default_format
 from made_data import Loader, open_split
 from study.reporting.contact_sheet import draw_contact_sheet
 
@@ -332,7 +334,7 @@ def test_a_shift_is_the_same_share_of_a_larger_image(factor: int) -> None:
 
 
 def test_images_are_scaled_as_torchvision_does_after_grey_ones_repeat_their_channel() -> None:
-    colour_format = ImageFormat(32, "rgb", 3, IMAGENET_MEAN, IMAGENET_STD)
+    colour_format = ImageFormat(32, 3, IMAGENET_MEAN, IMAGENET_STD)
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 32, 32), dtype=np.uint8))
     mean, std = (torch.tensor(levels).view(3, 1, 1) for levels in (IMAGENET_MEAN, IMAGENET_STD))
 
@@ -344,7 +346,7 @@ def test_images_are_scaled_as_torchvision_does_after_grey_ones_repeat_their_chan
 def test_vgg13_s_scaling_is_exact() -> None:
     levels = torch.arange(256, dtype=torch.uint8).view(1, 16, 16)
     assert torch.equal(to_tensor(levels), (levels.float().unsqueeze(1) - 128) / 64)
-    assert ImageFormat().digest_text() == "" and ImageFormat(size=64).digest_text() != ""
+    assert VGG13.images == ImageFormat() == default_format("vgg13")
 
 
 @pytest.mark.parametrize(

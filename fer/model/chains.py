@@ -6,12 +6,12 @@ from pathlib import Path
 
 from torch import nn
 
-from fer.architecture import VGG13, Architecture
+from fer.architecture import VGG13, Architecture, is_own_code
 from fer.errors import InputError
 from fer.image_format import default_levels, levels_of
 from fer.model.blocks import Chain, find_blocks
 from fer.model.equality import NORMS
-from fer.model.networks import build_network, default_format, is_function
+from fer.model.networks import build_network, default_format
 from fer.model.plans import structure_digest
 from fer.model.vgg import build, cut_shapes
 
@@ -82,7 +82,7 @@ def _find_channels(asked: NetworkRequest) -> int:
         InputError: It takes neither.
     """
     usual = default_format(asked.name).channels
-    if not is_function(asked.name):
+    if not is_own_code(asked.name):
         return usual
     try:
         build_network(asked.name, asked.classes, asked.size, channels=usual)

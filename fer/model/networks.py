@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from fer.architecture import PAPER
+from fer.architecture import PAPER, TIMM, is_own_code
 from fer.errors import InputError, did_you_mean
 from fer.image_format import PAPER_FORMAT, ImageFormat, check_size, default_levels, default_size
 from fer.model.equality import seeded
 from fer.model.vgg import SIZE, build
 
-TIMM = "timm:"
 _NAMES = "a network is vgg13, a classifier of torchvision, timm:NAME or package.module:function"
 _CHANNELS = 3
 """Of the images that torchvision's and timm's networks take."""
@@ -28,11 +27,6 @@ def default_format(name: str) -> ImageFormat:
         return PAPER_FORMAT
     mean, std = default_levels(_CHANNELS)
     return ImageFormat(default_size(False), _CHANNELS, mean, std)
-
-
-def is_function(name: str) -> bool:
-    """Returns whether a network's name is that of a function of the user's own."""
-    return ":" in name and not name.startswith(TIMM)
 
 
 def build_network(
@@ -80,7 +74,7 @@ def build_network(
             module: object = build(width, seed, classes)
         elif name.startswith(TIMM):
             module = _build_timm(name, classes, size)
-        elif ":" in name:
+        elif is_own_code(name):
             module = _call_function(name, classes)
         else:
             module = _build_torchvision(name, classes, size)

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fer.architecture import PAPER, VGG13, Architecture
+from fer.architecture import PAPER, VGG13, Architecture, is_own_code
 from fer.errors import InputError, printable, shorten
 from fer.files import UnsuitableFile
 from fer.image_format import GREY, RGB, check_levels, format_levels
 from fer.model.blocks import Chain
 from fer.model.chains import NetworkRequest, architecture_of, open_chain, paper_chain, request
-from fer.model.networks import build_network, default_format, is_function
+from fer.model.networks import build_network, default_format
 from fer.model.states import save_chain
 from fer.model.values import check_values, copy_into, located, name_few
 from fer.model.vgg import blueprint
@@ -253,7 +253,7 @@ def _build_for(header: TensorHeader, own: str) -> _ReadNetwork:
         width = _width_of(header)
         return _ReadNetwork(blueprint(width, classes), replace(VGG13, width=width, classes=classes))
 
-    if is_function(name) and name != own:
+    if is_own_code(name) and name != own:
         raise InputError(
             "a file that names a function of somebody's own is opened by who names the function as well",
             name,

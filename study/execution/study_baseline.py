@@ -21,6 +21,7 @@ from fer.model import weights
 from fer.model.weights import Baseline
 from fer.predict import UnusableNetwork
 from fer.runtime import Runtime, make_runtime
+from fer.told_progress import OnProgress, watching
 from study.inputs import feature_room_of, reopen_dataset
 from study.options import StudyOptions, cache_folder
 from study.presets import PRESETS
@@ -29,12 +30,15 @@ from study.tuning.answers import SourceImages, TargetImages
 from study.tuning.stored_answers import ValidationImages
 
 
-def prepare_baseline(record: StudyRecord, on_pass: OnPass) -> dict[str, Any]:
+def prepare_baseline(
+    record: StudyRecord, on_pass: OnPass, on_progress: OnProgress = lambda done, total: None
+) -> dict[str, Any]:
     """Finds or trains the baseline of a new study, and evaluates it on the study's validation images.
 
     Args:
         record: The study's record, without its baseline.
         on_pass: Called after each pass of the training.
+        on_progress: Called after each of its steps with how many samples are drawn, and how many there are at most.
 
     Returns:
         What the study's record keeps of its baseline, see `study.record.BaselineRecord`.
@@ -51,7 +55,8 @@ def prepare_baseline(record: StudyRecord, on_pass: OnPass) -> dict[str, Any]:
     # The network.
     network = record.architecture
     cache = cache_folder(options["out"])
-    path = _network_file(record, source, runtime, on_pass)
+    with watching(on_progress):
+        path = _network_file(record, source, runtime, on_pass)
     trained = weights.load_network(path, runtime, blocks=cache / BASELINES / BLOCKS, own=network.name)
     _check_network(trained.architecture, network, path)
 

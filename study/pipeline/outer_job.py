@@ -29,6 +29,7 @@ from study.pipeline.prepare import (
 )
 from study.pipeline.resume import find_record
 from study.record import StudyRecord
+from study.reporting.wording import format_percent, format_points, name_as_printed
 from study.storage.backend import load_study, open_storage
 from study.storage.journal import JOURNAL
 
@@ -130,9 +131,11 @@ def _search_and_test(
     with progress.phase(Phase("test", counted=f"testing what is recommended on part {part.number}")):
         result = evaluate_part(study, options)
     reached = summarise_domain([result], "target")
+    label = name_as_printed(target.name, target.report, options.target)
+    accuracy = f"{format_percent(reached.accuracy.mean)} % on {label}"
     progress.say(
-        f"part {part.number} of {part.count} {'was' if is_tested else 'is'} tested: {reached.accuracy.mean:.1%} on "
-        f"{target.name}, {100 * reached.gain.mean:+.1f} points from the baseline"
+        f"part {part.number} of {part.count} {'was' if is_tested else 'is'} tested: {accuracy}, "
+        f"{format_points(reached.gain.mean)} points from the baseline"
     )
     return outer_name(prefix), result
 

@@ -12,9 +12,11 @@ import numpy as np
 
 from fer.architecture import VGG13, Architecture
 from fer.datasets import Dataset, DatasetReport, Split, locate, same_files
+from fer.datasets.data_folder import normalise
 from fer.errors import InputError
 from fer.files import holding_lock
-from study.execution.phase import Phase
+from study.cli import command_line
+from study.execution.phase import Phase, counting
 from study.execution.progress import Progress
 from study.inputs import (
     FEATURE_ROOM,
@@ -31,7 +33,8 @@ from study.options import StudyOptions, images_of
 from study.pipeline.network import find_network
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
-from study.search_options import ALL_FOLDS, DEFAULT_RACE, DEFAULT_RUNGS, FEWEST_IMAGES, FEWEST_PEOPLE, ONE_FOLD
+from study.reporting.wording import name_as_printed
+from study.search_options import DEFAULT_RACE, DEFAULT_RUNGS, ONE_FOLD
 from study.stored_values import encodable
 from study.tuning.initial_trials import check_initial_trials
 
@@ -95,25 +98,10 @@ def course_of_new_study(options: StudyOptions, target: Dataset) -> dict[str, Any
         "rungs": 1 if is_plain else DEFAULT_RUNGS,
         "race": 0.0 if is_plain else DEFAULT_RACE,
         "folds": 1 if is_plain else usual_folds(target, options.seed),
+        "folds_per_trial": ONE_FOLD,
     }
     asked = {name: getattr(options, name) for name in course if getattr(options, name) is not None}
-    course |= asked
-    if options.folds_per_trial is None:
-        needs_all = not is_plain and course["folds"] > 1 and tells_little(target, course["folds"])
-        course["folds_per_trial"] = ALL_FOLDS if needs_all else ONE_FOLD
-    return course
-
-
-def tells_little(target: Dataset, folds: int) -> bool:
-    """Returns whether one fold of a target has too few people or images to judge a trial alone.
-
-    Args:
-        target: Its training and validation images are divided.
-        folds: Their number.
-    """
-    pool = target.pool()
-    people = _count_people(pool)
-    return people < FEWEST_PEOPLE * folds or len(pool) < FEWEST_IMAGES * folds
+    return course | asked
 
 
 def usual_folds(target: Dataset, seed: int) -> int:
@@ -167,9 +155,13 @@ def read_data(options: StudyOptions, progress: Progress, part: OuterPart | None 
     asked = dataclasses.asdict(options)
     phase = Phase("data", counted=f"reading {options.source}", after_interrupt="a dataset that was read stays")
     with progress.phase(phase):
-        source = prepare_dataset(options.source, asked | {"seed": SOURCE_SEED}, options.data_kind)
-        phase.counted = f"reading {options.target}"
-        target = prepare_dataset(options.target, asked, options.data_kind, part)
+        phase.then = options.target
+        with counting(phase, f"images of {options.source}", progress.tell_state):
+            source = prepare_dataset(options.source, asked | {"seed": SOURCE_SEED}, options.data_kind)
+        phase.then, phase.total, phase.counted = "", None, f"reading {options.target}"
+        phase.expect(None)
+        with counting(phase, f"images of {options.target}", progress.tell_state):
+            target = prepare_dataset(options.target, asked, options.data_kind, part)
 
     # Whether they can be used together.
     if options.folds is not None:
@@ -177,26 +169,35 @@ def read_data(options: StudyOptions, progress: Progress, part: OuterPart | None 
     check_domains_differ(source, target, options)
 
     # What the user should know of them; copies across the two are noted in the source's report as well.
-    for dataset in (source, target):
-        _show_dataset(dataset, progress)
-    source = note_copies(source, target, progress.warn)
+    for dataset, name in ((source, options.source), (target, options.target)):
+        _show_dataset(dataset, name, progress)
+    labels = [name_as_printed(dataset.name, dataset.report) for dataset in (source, target)]
+    source = note_copies(source, target, labels, progress.warn)
     if source.kind != target.kind:
         progress.warn("one dataset is real and the other a stand-in: fit to try the tool, not to learn about faces")
     return source, target
 
 
-def _show_dataset(dataset: Dataset, progress: Progress) -> None:
-    """Prints what a dataset holds, which files were left out, and a warning where it is synthetic."""
+def _show_dataset(dataset: Dataset, asked: str, progress: Progress) -> None:
+    """Prints what a dataset holds, which files were left out, and a warning where it is synthetic.
+
+    Args:
+        dataset: The dataset.
+        asked: What the user calls it.
+        progress: Prints it.
+    """
+    label = name_as_printed(dataset.name, dataset.report, asked)
+    own_name = "" if normalise(label) == normalise(dataset.name) else f" ({dataset.name} in names of studies)"
     sizes = " / ".join(f"{len(dataset.open(split)):,}" for split in ("train", "validation"))
-    progress.say(f"  {dataset.name}: {dataset.kind}, {sizes} training / validation images, hash {dataset.digest}")
+    progress.say(f"  {label}{own_name}: {dataset.kind}, {sizes} training / validation images, hash {dataset.digest}")
     skipped = DatasetReport.from_json(dataset.report).skipped_commonest_first
     if skipped:
         reasons = "; ".join(f"{files.count:,} {reason}" for reason, files in skipped)
-        progress.say(f"  left out of {dataset.name}: {reasons} (python -m study.datasets {dataset.name} names them)")
+        progress.say(f"  left out of {label}: {reasons} ({command_line('study.datasets', [asked])} names them)")
     if dataset.kind == "synthetic":
         progress.warn(
-            f"no copy of {dataset.name} was found: DRAWN STAND-IN FACES take its place, and its numbers say "
-            f"nothing about {dataset.name} (put yours under --data DIR/{dataset.name})"
+            f"no copy of {label} was found: DRAWN STAND-IN FACES take its place, and its numbers say "
+            f"nothing about {label} (put yours under --data DIR/{asked})"
         )
 
 
@@ -210,9 +211,10 @@ def check_folds(target: Dataset, folds: int, seed: int) -> None:
     empty = None if folds == 1 else find_empty_fold(target, folds, seed)
     if empty is not None:
         number, training, validation = empty
+        label = name_as_printed(target.name, target.report)
         raise InputError(
             "--folds leaves every fold images for training and for validation",
-            f"{training} and {validation} of {target.name} in fold {number + 1} of {folds}",
+            f"{training} and {validation} of {label} in fold {number + 1} of {folds}",
             "Ask for fewer folds, or leave --folds out.",
         )
 

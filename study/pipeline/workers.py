@@ -10,8 +10,9 @@ from study.machine import cores, usual_workers
 from study.options import cache_folder
 from study.pipeline.running_study import RunningStudy
 from study.presets import budget_factor
-from study.record import StudyRecord
+from study.record import DOMAINS, StudyRecord
 from study.redaction import hide_secrets
+from study.reporting.wording import dataset_label, format_percent
 from study.tuning.plan import SearchPlan
 
 
@@ -98,11 +99,12 @@ def show_study(running: RunningStudy) -> None:
         f"{baseline.device} {baseline.precision}"
     )
 
-    source_accuracy, target_accuracy = baseline.accuracies or (float("nan"), float("nan"))
+    source_accuracy, target_accuracy = (format_percent(value) for value in baseline.accuracies or (None, None))
+    source_label, target_label = (dataset_label(record, domain) for domain in DOMAINS)
     seconds = f", trained in {baseline.seconds:.0f} s" if baseline.seconds else ""
     say(
-        f"  baseline: validation accuracy {source_accuracy:.1%} on {record.source.name}, "
-        f"{target_accuracy:.1%} on {record.target.name}{seconds}"
+        f"  baseline: validation accuracy {source_accuracy} % on {source_label}, "
+        f"{target_accuracy} % on {target_label}{seconds}"
     )
 
     room = feature_room_of(record) / 2**30
@@ -113,7 +115,7 @@ def show_study(running: RunningStudy) -> None:
     passes = record.budget_epochs or float("nan")
     budgets = [f"{passes * budget_factor(rung):g}" for rung in range(1, options.rung_count + 1)]
     whose = "of every trial" if len(budgets) == 1 else "by rung"
-    say(f"  budget {whose}: {', '.join(budgets)} passes over {record.target.name}'s training images{folds}")
+    say(f"  budget {whose}: {', '.join(budgets)} passes over {target_label}'s training images{folds}")
 
     storage = hide_secrets(options.storage) if options.storage else running.folder / "journal.log"
     say(f"  storage: {storage}; workers: {options.workers} of {running.threads} thread(s); study: {record.name}")

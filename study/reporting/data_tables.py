@@ -7,7 +7,7 @@ from typing import Any
 from fer.expressions import EXPRESSIONS
 from study.record import DOMAINS, DatasetRecord, StudyRecord, number
 from study.reporting.tables import Table
-from study.reporting.wording import count_of, dataset_label, format_percent
+from study.reporting.wording import count_of, dataset_label, format_percent, format_points
 
 SPLITS = ("train", "validation", "test")
 _MEASURES = {"val": "Accuracy %", "uar": "UAR %", "f1": "F1 %", "ece": "ECE %"}
@@ -52,7 +52,7 @@ class DataSummary:
 def describe_baseline(record: StudyRecord) -> list[str]:
     """Returns sentences about how the baseline was trained."""
     baseline = record.baseline
-    sentences = []
+    sentences = [f"Its network is {record.architecture.describe()}."]
     if baseline.passes is not None and baseline.seconds is not None:
         minutes = baseline.seconds / 60
         where = f" on {baseline.device}" if baseline.device else ""
@@ -61,7 +61,7 @@ def describe_baseline(record: StudyRecord) -> list[str]:
         )
     gain = number(baseline.more.get("last_gain"))
     if gain is not None:
-        sentences.append(f"Its last pass changed the accuracy on the source by {100 * gain:+.1f} points.")
+        sentences.append(f"Its last pass changed the accuracy on the source by {format_points(gain)} points.")
     parameters = baseline.parameters or record.network.get("parameters")
     if isinstance(parameters, int):
         sentences.append(f"It has {parameters:,} parameters.")

@@ -16,6 +16,7 @@ from study.reporting.result_tables import (
     build_retention_table,
     build_rungs_table,
     build_similarity_table,
+    pairs_of_strategies,
 )
 from study.reporting.significance import SIGNIFICANCE, count_units
 from study.reporting.tables import LEVELS, Table
@@ -197,10 +198,11 @@ def describe_expressions(
 
 def describe_differences(record: StudyRecord) -> str:
     """Returns which of the named strategies do not differ significantly, and what tests could not have found."""
-    differences = record.results.differences
+    differences = pairs_of_strategies(record)
     words = (
-        f"The {2 * len(differences)} intervals hold together with 95 % (Bonferroni); where one excludes 0, the "
-        "difference is significant, and p, corrected alike, is below 0.05."
+        "These compare strategies with each other; whether one is better or worse than the baseline, and which p "
+        "counts, is said where the confirmed networks are. The intervals below hold together with 95 %, so a "
+        "difference whose interval excludes 0 is more than chance."
     )
     for domain in DOMAINS:
         missed = _insignificant_pairs(differences, domain)

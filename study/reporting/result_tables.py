@@ -15,9 +15,9 @@ from study.reporting.wording import (
     confirmed_name,
     dataset_label,
     format_percent,
-    interval_text,
-    p_value_text,
+    format_points,
     points_text,
+    tested_text,
 )
 from study.stored_results import Row
 from study.trials import OBJECTIVES, RUNG_COLUMN, finished_trials, rung_shares
@@ -122,7 +122,7 @@ def _network_cells(network: pd.Series) -> list[Any]:
 
 
 def _test_cell(point: Row | None) -> str:
-    return "not confirmed" if point is None else interval_text(point, "target")
+    return "not confirmed" if point is None else tested_text(point, "target")
 
 
 def build_expressions_table(record: StudyRecord, model: str, trial: Row) -> Table | None:
@@ -175,7 +175,7 @@ def _expression_row(name: str, before: Row, after: Row) -> list[str]:
     for domain in DOMAINS:
         first = number(before.get(domain, {}).get(name))
         last = number(after.get(domain, {}).get(name))
-        change = "–" if first is None or last is None else f"{100 * (last - first):+.1f}"
+        change = "–" if first is None or last is None else format_points(last - first)
         cells += [format_percent(first), format_percent(last), change]
     return cells
 
@@ -224,24 +224,29 @@ def build_freezing_table(table: pd.DataFrame, depth: Depth) -> Table | None:
 def build_differences_table(record: StudyRecord) -> Table | None:
     """Returns the paired differences of the named strategies on test images; None where they were not compared."""
     rows = []
-    for difference in record.results.differences:
+    for difference in pairs_of_strategies(record):
         label = f"{difference['one']} − {difference['other']}"
-        rows.append([label, *_difference_cells(difference, "source"), *_difference_cells(difference, "target")])
-    head = ["Difference"]
-    for domain in DOMAINS:
-        head += [f"{dataset_label(record, domain)}, points", "p alone", "p"]
+        rows.append([label, *(_difference_cell(difference, domain) for domain in DOMAINS)])
+    head = ["Difference", *(f"{dataset_label(record, domain)}, points" for domain in DOMAINS)]
+    comparisons = len(DOMAINS) * len(record.results.differences)
     caption = (
-        "Paired differences in test accuracy, seed by seed, for other people and seeds; the intervals hold together "
-        f"with 95 %, p is corrected for all {2 * len(rows)} comparisons (Bonferroni)."
+        "Paired differences in test accuracy, seed by seed, for other people and seeds; the intervals of all "
+        f"{comparisons} comparisons hold together with 95 % (Bonferroni)."
     )
     return Table("differences", caption, head, rows) if rows else None
 
 
-def _difference_cells(difference: Row, domain: str) -> list[str]:
-    """Returns a difference with its interval, its p-value alone and corrected, dashes where none was recorded."""
-    mean, lower, upper = (difference[f"{domain}_{name}"] for name in ("mean", "lower", "upper"))
-    p_values = [number(difference.get(f"{domain}_{name}")) for name in ("p_alone", "p")]
-    return [points_text(mean, lower, upper), *("–" if value is None else p_value_text(value) for value in p_values)]
+def pairs_of_strategies(record: StudyRecord) -> list[Row]:
+    """Returns the differences of named strategies from each other.
+
+    Earlier confirmations list one from the baseline as well, which is among the changes of the confirmed networks.
+    """
+    return [difference for difference in record.results.differences if difference["other"] != "BL"]
+
+
+def _difference_cell(difference: Row, domain: str) -> str:
+    """Returns a difference in points with its interval."""
+    return points_text(*(difference[f"{domain}_{name}"] for name in ("mean", "lower", "upper")))
 
 
 def build_similarity_table(record: StudyRecord) -> Table | None:
@@ -256,7 +261,7 @@ def build_similarity_table(record: StudyRecord) -> Table | None:
         layers = [f"{similarity[name]:.2f}" for name in shown]
         probe_change = number(details.get("probe_change"))
         drift = number(point.get("target_drift"))
-        probe_cell = "–" if probe_change is None else f"{100 * probe_change:+.1f}"
+        probe_cell = "–" if probe_change is None else format_points(probe_change)
         drift_cell = "–" if drift is None else f"{drift:.2f}"
         rows.append([confirmed_name(point), *layers, probe_cell, drift_cell])
 
