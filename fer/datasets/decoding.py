@@ -1,15 +1,16 @@
 """From rows to images: every file is decoded, and its face is cut out."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from fer.datasets import faces
-from fer.datasets.arrays import SIZE
+from fer.datasets.arrays import MOST_IN_MEMORY, SIZE, blocks_of
 from fer.datasets.context import ReadContext, Row, hash_bytes
 from fer.datasets.copy_files import reason_of
 from fer.datasets.scratch import scratch_array
@@ -19,6 +20,7 @@ from fer.told_progress import tell_progress
 _BATCH = 4096  # images that are decoded at a time: hundreds of thousands would fill the memory
 _USUAL_AFTER = 5  # detected faces of a dataset that tell where in its portraits faces lie
 _MOST_THREADS = 8
+_Result = TypeVar("_Result")
 
 FacePlace = tuple[float, float, float]
 """Where a face lies: its centre as shares of the image's width and height, and its side as a share of the shorter."""
@@ -69,51 +71,41 @@ def decode_rows(context: ReadContext, rows: Sequence[Row]) -> DecodedImages:
         context: The reading; gets the hashes of the files and what cannot be decoded.
         rows: In the order in which the images are returned.
     """
-    size = context.size
-    keeps_colour = context.colour == RGB
-    shape = (3, size, size) if keeps_colour else (size, size)
-    images = scratch_array((len(rows), *shape), context.scratch)
-    is_colour = False
+    faces_so_far = _FaceBuffer(len(rows), context)
     usable: list[Row] = []
     undetected: list[int] = []  # portraits without a detected face, as positions in `usable`
     places: list[FacePlace] = []
     with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
-        # Decode the rows, a batch at a time.
-        for start in range(0, len(rows), _BATCH):
-            batch = rows[start : start + _BATCH]
-            decoded_rows = pool.map(_decode_row, batch, repeat(context))
-            for number, (row, decoded) in enumerate(zip(batch, decoded_rows, strict=True), start=start + 1):
-                tell_progress(number, len(rows))
-                if row.pixels is None:
-                    context.hashes[row.name] = decoded.digest
+        # Decode the rows.
+        decoded_rows = _in_batches(pool, partial(_decode_row, context=context), rows, context)
+        for number, (row, decoded) in enumerate(zip(rows, decoded_rows, strict=True), start=1):
+            tell_progress(number, len(rows))
+            if row.pixels is None:
+                context.hashes[row.name] = decoded.digest
 
-                # A row without a face is left out, with the reason.
-                if decoded.face is None:
-                    context.skipped[decoded.reason].append(row.name)
-                    continue
+            # A row without a face is left out, with the reason.
+            if decoded.face is None:
+                context.skipped[decoded.reason].append(row.name)
+                continue
 
-                if decoded.detected is False:
-                    undetected.append(len(usable))
-                if decoded.place is not None:
-                    places.append(decoded.place)
-                is_colour |= decoded.face.ndim == 3
-                images[len(usable)] = _channels_first(decoded.face)
-                usable.append(row)
+            if decoded.detected is False:
+                undetected.append(len(usable))
+            if decoded.place is not None:
+                places.append(decoded.place)
+            faces_so_far.put(len(usable), decoded.face)
+            usable.append(row)
 
         # Portraits without a detected face are cropped where the others' faces lie.
         has_usual_place = len(places) >= _USUAL_AFTER
         if has_usual_place:
             usual_place = tuple(np.median(places, axis=0))
             portraits = [usable[index] for index in undetected]
-            crops = pool.map(_crop_at, portraits, repeat(context), repeat(usual_place))
-            for index, face in zip(undetected, crops, strict=True):
-                images[index] = _channels_first(face)
+            crop = partial(_crop_at, context=context, place=usual_place)
+            for index, face in zip(undetected, _in_batches(pool, crop, portraits, context), strict=True):
+                faces_so_far.put(index, face)
 
-    # Of a dataset without colour the three channels are one.
-    if keeps_colour and not is_colour:
-        images = images[:, 0]
     return DecodedImages(
-        images=images[: len(usable)],
+        images=faces_so_far.images[: len(usable)],
         rows=usable,
         detected=len(places),
         undetected=[usable[index].name for index in undetected],
@@ -121,9 +113,46 @@ def decode_rows(context: ReadContext, rows: Sequence[Row]) -> DecodedImages:
     )
 
 
-def _channels_first(face: np.ndarray) -> np.ndarray:
-    """Returns a face (size, size, 3) as (3, size, size); a grey one as it is."""
-    return face if face.ndim == 2 else face.transpose(2, 0, 1)
+def _in_batches(
+    pool: ThreadPoolExecutor, function: Callable[[Row], _Result], rows: Sequence[Row], context: ReadContext
+) -> Iterator[_Result]:
+    """Yields what a function makes of rows, in their order; only so many faces wait as memory has room for."""
+    step = max(1, min(_BATCH, MOST_IN_MEMORY // (3 * context.size**2)))
+    for start in range(0, len(rows), step):
+        yield from pool.map(function, rows[start : start + step])
+
+
+class _FaceBuffer:
+    """Faces as they are decoded: grey, until the first face in colour gives all of them three channels.
+
+    Args:
+        count: The most faces.
+        context: The reading.
+
+    Attributes:
+        images: uint8 (count, size, size) or (count, 3, size, size).
+    """
+
+    def __init__(self, count: int, context: ReadContext) -> None:
+        self.context = context
+        self.images = scratch_array((count, context.size, context.size), context.scratch)
+        self.filled = 0
+
+    def put(self, index: int, face: np.ndarray) -> None:
+        """Puts a face (size, size) or (size, size, 3) at its place."""
+        if face.ndim == 3:
+            face = face.transpose(2, 0, 1)
+            if self.images.ndim == 3:
+                self._repeat_channel()
+        self.images[index] = face
+        self.filled = max(self.filled, index + 1)
+
+    def _repeat_channel(self) -> None:
+        """Gives the grey faces three channels."""
+        grey = self.images
+        self.images = scratch_array((len(grey), 3, *grey.shape[1:]), self.context.scratch)
+        for place, block in blocks_of(grey[: self.filled]):
+            self.images[: self.filled][place] = block[:, None]
 
 
 def _decode_row(row: Row, context: ReadContext) -> _DecodedRow:
