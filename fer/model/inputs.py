@@ -1,7 +1,5 @@
 """From images to a network's input: channels repeated and levels scaled as the network's format says."""
 
-import functools
-
 import torch
 
 from fer.image_format import PAPER_FORMAT, ImageFormat
@@ -20,23 +18,17 @@ def to_tensor(images: torch.Tensor, image_format: ImageFormat = PAPER_FORMAT) ->
     Returns:
         float32 (n, channels, size, size); grey images repeat their channel.
     """
-    is_grey = images.dim() == 3
-    if is_grey:
+    if images.dim() == 3:
         images = images.unsqueeze(1)
     if image_format.channels == 1:
-        mean = _LEVELS * image_format.mean[0]
-        return images.float().sub_(mean).mul_(1 / (_LEVELS * image_format.std[0]))
+        return _scale(images, image_format.mean[0], image_format.std[0])
 
-    mean_of_channel, factor_of_channel = _scaling(image_format, images.device)
-    if is_grey:
-        return (images.float() - mean_of_channel).mul_(factor_of_channel)  # (3, 1, 1) makes three channels of one
-    return images.float().sub_(mean_of_channel).mul_(factor_of_channel)
+    # Numbers for each channel rather than one tensor of them, which would be moved to the device at every step.
+    channels = images.expand(-1, image_format.channels, -1, -1).unbind(1)
+    scaling = zip(channels, image_format.mean, image_format.std, strict=True)
+    return torch.stack([_scale(channel, mean, std) for channel, mean, std in scaling], 1)
 
 
-@functools.lru_cache(maxsize=8)
-def _scaling(image_format: ImageFormat, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns what is subtracted from each channel and what it is multiplied by then, float32 (channels, 1, 1)."""
-    means = [_LEVELS * mean for mean in image_format.mean]
-    factors = [1 / (_LEVELS * std) for std in image_format.std]
-    shape = (image_format.channels, 1, 1)
-    return torch.tensor(means, device=device).view(shape), torch.tensor(factors, device=device).view(shape)
+def _scale(levels: torch.Tensor, mean: float, std: float) -> torch.Tensor:
+    """Returns levels from 0 to 255 as float32, less a mean and divided by a standard deviation, both from 0 to 1."""
+    return levels.float().sub_(_LEVELS * mean).mul_(1 / (_LEVELS * std))
