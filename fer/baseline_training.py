@@ -22,7 +22,7 @@ from fer.adaptation.evaluation import predict
 from fer.baseline_job import BaselineJob, Course, Ending, OnPass, PassReport, Rank, part_of_schedule
 from fer.features.schedule import Schedule
 from fer.features.sources import ImageSource
-from fer.model.vgg import build
+from fer.model.chains import build_chain
 from fer.seeding import seed_from
 from fer.told_progress import tell_progress
 from fer.training.checkpoint import Checkpoints
@@ -81,7 +81,8 @@ def _train_part(job: BaselineJob, rank: Rank, on_pass: OnPass) -> tuple[nn.Seque
 
     # The network, its average, and the samples that this process draws.
     seed = seed_from(config.seed, "baseline")
-    network = build(config.width, seed).to(runtime.device).to(memory_format=torch.channels_last)
+    network = build_chain(config.architecture, seed, job.blocks).network
+    network.to(runtime.device).to(memory_format=torch.channels_last)
     steps_averaged = max(1, round(config.averaged * job.samples_per_pass / config.batch_size))
     average = _make_average(network, steps_averaged)
     schedule = part_of_schedule(job, rank, seed)
@@ -134,12 +135,24 @@ def _make_average(network: nn.Sequential, length: int) -> AveragedModel:
     """
 
     def move(averages: Tensors, values: Tensors, steps: torch.Tensor | int) -> None:
+        if constants:
+            pairs = [pair for pair in zip(averages, values, strict=True) if pair[0].data_ptr() not in constants]
+            if not pairs:
+                return
+            averages, values = ([*tensors] for tensors in zip(*pairs, strict=True))
+
         # The counter of the module lies on the CPU; to read that of the device would wait for it at every step.
         steps_taken = int(average.n_averaged)
         share = 1 / min(length, 1 + steps_taken / 4)
         get_ema_multi_avg_fn(1 - share)(averages, values, steps)
 
     average = AveragedModel(network, multi_avg_fn=move, use_buffers=True)
+    # Whole numbers that are no counters, such as the positions of Swin, never change; their mean would be rounded.
+    constants = {
+        buffer.data_ptr()
+        for name, buffer in average.module.named_buffers()
+        if not buffer.is_floating_point() and not name.endswith("num_batches_tracked")
+    }
     return average
 
 

@@ -17,16 +17,17 @@ from fer.expressions import EXPRESSIONS
 from fer.files import read_regular
 from fer.model import weights
 from fer.model.vgg import to_tensor
-from fer.runtime import Runtime
 
 _BATCH = 256
 
 
-def load_network(path: str | Path) -> nn.Sequential:
+def load_network(path: str | Path, own: str = "") -> nn.Module:
     """Loads a network that a study saved.
 
     Args:
         path: A file of a study's folder `models/`.
+        own: The user's own function that made the network, "package.module:function"; it is run. Other networks need
+            none.
 
     Returns:
         The network in evaluation mode, on the CPU.
@@ -34,10 +35,11 @@ def load_network(path: str | Path) -> nn.Sequential:
     Raises:
         InputError: The file does not exist, does not match its checksum, or holds another network.
     """
-    return weights.load_network(Path(path), Runtime()).network
+    module, _ = weights.load_module(Path(path), own)
+    return module
 
 
-def predict_images(network: nn.Sequential, images: np.ndarray, file: str | Path = "this network") -> np.ndarray:
+def predict_images(network: nn.Module, images: np.ndarray, file: str | Path = "this network") -> np.ndarray:
     """Computes the probability of each expression for faces that are cut out already.
 
     Args:
@@ -71,7 +73,7 @@ class UnusableNetwork(InputError):
 
 
 def predict_image(
-    network: nn.Sequential, path: str | Path, equalise: bool = False, file: str | Path = "this network"
+    network: nn.Module, path: str | Path, equalise: bool = False, file: str | Path = "this network"
 ) -> dict[str, float]:
     """Finds the face in an image file, as the datasets' reader does, and computes each expression's probability.
 
@@ -95,7 +97,7 @@ def predict_image(
 class _Exported(nn.Module):
     """The network from grey uint8 faces to probabilities, for a file that is used without this project."""
 
-    def __init__(self, network: nn.Sequential) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
@@ -104,7 +106,7 @@ class _Exported(nn.Module):
         return self.network((images.unsqueeze(1).float() - 128.0) * (1 / 64)).softmax(1)
 
 
-def export_onnx(network: nn.Sequential, path: str | Path, file: str | Path = "this network") -> Path:
+def export_onnx(network: nn.Module, path: str | Path, file: str | Path = "this network") -> Path:
     """Writes a network as ONNX: input "faces" uint8 (n, 48, 48) for any n, output "probabilities" float32 (n, 7).
 
     The order of the expressions is in the file's metadata, under "expressions".

@@ -53,6 +53,7 @@ class StudyNetwork:
     file: Path
     figures: "pd.Series[Any]" = field(repr=False, compare=False)
     equalise: bool = field(default=False, repr=False)
+    architecture: str = field(default="", repr=False)
 
     @property
     def source_accuracy(self) -> float:
@@ -64,7 +65,7 @@ class StudyNetwork:
         """Its accuracy on the target, 0 to 1, as the study expects it."""
         return float(self.figures["target_val"])
 
-    def load(self) -> "nn.Sequential":
+    def load(self) -> "nn.Module":
         """Loads the network.
 
         Returns:
@@ -75,7 +76,7 @@ class StudyNetwork:
         """
         from fer.predict import load_network  # noqa: PLC0415  # torch takes a second, which tables do not need
 
-        return load_network(self.file)
+        return load_network(self.file, self.architecture)
 
     def predict(self, images: Images) -> pd.DataFrame:
         """Computes the probability of each expression.
@@ -201,7 +202,8 @@ class StudyResults:
     def _network(self, row: "pd.Series[Any]") -> StudyNetwork:
         """Returns the network of a row of the front."""
         file = self.folder / str(row["model"])
-        return StudyNetwork(file.stem, file, row, bool(self.record.options.get("equalise")))
+        name = self.record.architecture.name
+        return StudyNetwork(file.stem, file, row, bool(self.record.options.get("equalise")), name)
 
 
 def search(target: str, **options: Any) -> StudyResults:  # noqa: ANN401  # each option has a type of its own

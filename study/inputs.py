@@ -197,4 +197,9 @@ def budget_epochs(options: Mapping[str, Any], target_images: int) -> float:
 def base_config(record: StudyRecord) -> AdaptationConfig:
     """Returns the hyperparameters that the study's search space starts from."""
     assert record.budget_epochs is not None, "a study's record has its budget"
-    return AdaptationConfig(lr=record.options["lr"], amount=record.options["amount"], epochs=record.budget_epochs)
+    return AdaptationConfig(
+        lr=record.options["lr"],
+        amount=record.options["amount"],
+        epochs=record.budget_epochs,
+        depth=record.architecture.depth,
+    )

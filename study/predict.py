@@ -34,6 +34,10 @@ def build_parser() -> argparse.ArgumentParser:
         ],
     )
     parser.add_argument("model", metavar="MODEL", help="a network of a front, such as runs/STUDY/models/*.safetensors")
+    parser.add_argument(
+        "--network", metavar="NAME", default="", help="the function package.module:function of your own network, "
+        "which is run (default: the file names its network)",
+    )  # fmt: skip
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, one face each")
     parser.add_argument(
         "--equalise", action="store_true", help="the study was run with --equalise (default: it was not)"
@@ -68,7 +72,7 @@ def predict(args: argparse.Namespace) -> int:
     from fer.predict import UnusableNetwork, export_onnx, load_network, predict_image  # noqa: PLC0415
 
     # The network, and its copy as ONNX.
-    network = load_network(args.model)
+    network = load_network(args.model, args.network)
     if learned_from_synthetic_faces(Path(args.model)):
         print(f"warning: {printable(args.model)} {ABOUT_SYNTHETIC}", file=sys.stderr)
     if args.export:

@@ -16,8 +16,8 @@ from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig, ViewRecipe
 from fer.datasets import Dataset
 from fer.model.vgg import build
-from fer.model.weights import Baseline
-from fer.runtime import Runtime, digest_of
+from fer.model.weights import Baseline, paper_baseline
+from fer.runtime import Runtime
 
 pytest_plugins = ["commands", "hostile", "made_data", "made_networks", "made_study", "servers", "slots", "tracked"]
 
@@ -89,7 +89,7 @@ def baseline() -> Baseline:
         for _ in range(3):
             network(torch.randn(32, 1, 48, 48))
     network.eval().requires_grad_(False)
-    return Baseline(network, TINY_WIDTH, digest_of(network.state_dict()))
+    return paper_baseline(network, TINY_WIDTH)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fer.expressions import EXPRESSIONS
+from fer.model.equality import NORMS
 
 
 def mix(
@@ -71,7 +72,7 @@ def sharpen(
             p.grad = None
 
     # The gradient there, with the statistics of batch-norms left as they are.
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
+    norms = [module for module in network.modules() if isinstance(module, NORMS) and module.training]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

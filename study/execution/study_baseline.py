@@ -10,7 +10,8 @@ import numpy as np
 
 from fer import baseline
 from fer.adaptation.evaluation import baseline_logits, untrained_accuracy
-from fer.adaptation.task import AdaptationTask
+from fer.adaptation.task import BASELINES, BLOCKS, AdaptationTask
+from fer.architecture import VGG13, Architecture
 from fer.baseline import FusedNetworks
 from fer.baseline_job import BaselineConfig, Course, OnPass
 from fer.datasets import Dataset
@@ -52,12 +53,15 @@ def prepare_baseline(
     target = reopen_dataset(record.target, options)
 
     # The network.
+    network = record.architecture
+    cache = cache_folder(options["out"])
     with watching(on_progress):
-        path = _network_file(source, options, runtime, on_pass)
-    trained = weights.load_network(path, runtime)
+        path = _network_file(record, source, runtime, on_pass)
+    trained = weights.load_network(path, runtime, blocks=cache / BASELINES / BLOCKS, own=network.name)
+    _check_network(trained.architecture, network, path)
 
     # What it reaches.
-    task = AdaptationTask(trained, source, target, runtime, cache_folder(options["out"]))
+    task = AdaptationTask(trained, source, target, runtime, cache)
     evaluation = _evaluate(task, options.get("folds") or 1, options["seed"], path)
 
     return {
@@ -89,17 +93,32 @@ def _describe_course(course: Course | None) -> dict[str, Any]:
     }
 
 
-def _network_file(source: Dataset, options: Mapping[str, Any], runtime: Runtime, on_pass: OnPass) -> Path:
+def _check_network(found: Architecture, wanted: Architecture, path: Path) -> None:
+    """Raises an error if the user's own baseline is another network than the study's.
+
+    Raises:
+        InputError: It is.
+    """
+    if found != replace(wanted, width=found.width):
+        raise InputError(
+            "--baseline holds the network that --network names",
+            f"{path}, which holds {found.describe()}, and {wanted.describe()}",
+            f"Give --network {found.name}, or leave --baseline out.",
+        )
+
+
+def _network_file(record: StudyRecord, source: Dataset, runtime: Runtime, on_pass: OnPass) -> Path:
     """Returns the file of the baseline: the user's own, or one that is found by its hash or trained now."""
+    options = record.options
     if options["baseline"]:
         return Path(options["baseline"])
 
-    config = baseline_config(options, source, runtime)
+    config = baseline_config(options, source, runtime, record.architecture)
     return baseline.find_or_train(
         source,
         config,
         runtime,
-        cache_folder(options["out"]) / "baselines",
+        cache_folder(options["out"]) / BASELINES,
         on_pass=on_pass,
         on_damage=_warn,
     )
@@ -172,8 +191,17 @@ def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evalu
     return _Evaluation(measures, confusion_matrices(labels, logits), images)
 
 
-def baseline_config(options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> BaselineConfig:
-    """Returns how a study with these options trains its baseline on its source."""
+def baseline_config(
+    options: Mapping[str, Any], source: Dataset, runtime: Runtime, network: Architecture = VGG13
+) -> BaselineConfig:
+    """Returns how a study with these options trains its baseline on its source.
+
+    Args:
+        options: The study's, by name.
+        source: The dataset that the baseline learns.
+        runtime: Device and precision.
+        network: What is trained; vgg13 has the preset's width.
+    """
     preset = PRESETS[options["preset"]]
     return BaselineConfig(
         preset.width,
@@ -181,6 +209,7 @@ def baseline_config(options: Mapping[str, Any], source: Dataset, runtime: Runtim
         options["baseline_epochs"] or preset.baseline_epochs(len(source.open("train")), source.kind == "synthetic"),
         processes=1 if runtime.device.startswith("cuda") else preset.baseline_processes,
         minutes=options.get("baseline_time", StudyOptions.baseline_time),
+        network=network,
     )
 
 
@@ -200,7 +229,7 @@ def fused_networks(record: StudyRecord, options: Mapping[str, Any], source: Data
         source: The dataset that the baseline was trained on.
         runtime: Device and precision of the process.
     """
-    recipe = baseline_config(options, source, runtime)
+    recipe = baseline_config(options, source, runtime, record.architecture)
     passes = record.baseline.passes
     recipe = replace(
         recipe,
@@ -208,7 +237,7 @@ def fused_networks(record: StudyRecord, options: Mapping[str, Any], source: Data
         processes=1,
         minutes=FUSED_TIME * recipe.processes * recipe.minutes,
     )
-    return FusedNetworks(recipe, cache_folder(options["out"]) / "baselines", _warn)
+    return FusedNetworks(recipe, cache_folder(options["out"]) / BASELINES, _warn)
 
 
 def reopen_baseline(record: StudyRecord, options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> Baseline:
@@ -224,24 +253,26 @@ def reopen_baseline(record: StudyRecord, options: Mapping[str, Any], source: Dat
         InputError: It is not there or damaged, and cannot be made again, or another comes out.
     """
     # Where the study trained it, or where this command keeps baselines.
-    folder = cache_folder(options["out"]) / "baselines"
+    folder = cache_folder(options["out"]) / BASELINES
+    blocks = folder / BLOCKS
+    own = record.architecture.name
     path = Path(record.baseline.file)
     if not path.exists():
         path = folder / path.name
 
     try:
-        reopened = weights.load_network(path, runtime)
+        reopened = weights.load_network(path, runtime, blocks=blocks, own=own)
     except InputError:
         if options.get("baseline"):  # the user's own file
             raise
         # As the study trained it, wherever this process computes.
         trained_on = make_runtime(record.baseline.device, record.baseline.precision)
-        config = baseline_config(options, source, trained_on)
+        config = baseline_config(options, source, trained_on, record.architecture)
         if path.name not in baseline.baseline_files(source, config, trained_on):
             raise
         print(f"the baseline {path} is missing or damaged: it is trained again", file=sys.stderr, flush=True)
         path = baseline.find_or_train(source, config, trained_on, folder)
-        reopened = weights.load_network(path, runtime)
+        reopened = weights.load_network(path, runtime, blocks=blocks, own=own)
 
     if reopened.digest != record.baseline.digest:
         raise InputError(

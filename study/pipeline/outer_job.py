@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 
+from fer.architecture import Architecture
 from fer.errors import InputError
 from study.arguments import check_study_name
 from study.confirmation.outer_evaluation import evaluate_part, is_opened
@@ -48,7 +49,7 @@ def run_outer_job(options: StudyOptions) -> int:
         The exit code.
     """
     options = resolve_auto(options)
-    check_before_reading(options)
+    network = check_before_reading(options)
     progress = Progress()
     count = options.outer
     assert count is not None, "only called where there are parts"
@@ -66,7 +67,7 @@ def run_outer_job(options: StudyOptions) -> int:
     for part in parts:
         progress.say(f"part {part.number} of {count}")
         progress.part = f"part {part.number} of {count}"
-        name, result = _search_and_test(part, options, progress)
+        name, result = _search_and_test(part, options, progress, network)
         results.append(result)
 
     # What they say together.
@@ -104,7 +105,9 @@ def search_name(prefix: str, part: OuterPart) -> str:
     return f"{outer_name(prefix)}-{part.number}"
 
 
-def _search_and_test(part: OuterPart, options: StudyOptions, progress: Progress) -> tuple[str, PartResult]:
+def _search_and_test(
+    part: OuterPart, options: StudyOptions, progress: Progress, network: Architecture
+) -> tuple[str, PartResult]:
     """Runs the search of one part as far as it has not run before, and tests it unless it was.
 
     Returns:
@@ -119,10 +122,10 @@ def _search_and_test(part: OuterPart, options: StudyOptions, progress: Progress)
         _check_folder(Path(options.out) / outer_name(prefix))
 
         # The search, unless it has ended and its test images were opened.
-        record = make_record(name, options, source, target)
+        record = make_record(name, options, source, target, network)
         study = _find_opened(record, options)
         if study is None:
-            study = run_study(name, options, progress, follower, source, target).study
+            study = run_study(record, options, progress, follower).study
 
     is_tested = read_part(study) is not None
     with progress.phase(Phase("test", counted=f"testing what is recommended on part {part.number}")):

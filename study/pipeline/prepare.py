@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fer.architecture import VGG13, Architecture
 from fer.datasets import Dataset, DatasetReport, Split, locate, same_files
 from fer.datasets.data_folder import normalise
 from fer.errors import InputError
@@ -20,6 +21,7 @@ from study.execution.progress import Progress
 from study.inputs import OuterPart, budget_epochs, dataset_record, note_copies, prepare_dataset
 from study.machine import hardware, required_device, versions
 from study.options import StudyOptions
+from study.pipeline.network import find_network
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
 from study.reporting.wording import name_as_printed
@@ -52,16 +54,21 @@ def resolve_auto(options: StudyOptions) -> StudyOptions:
     return dataclasses.replace(options, device=device, preset=preset)
 
 
-def check_before_reading(options: StudyOptions) -> None:
-    """Raises InputError for names of datasets and for initial trials that cannot be: before minutes of reading.
+def check_before_reading(options: StudyOptions) -> Architecture:
+    """Raises InputError for names of datasets, a network or initial trials that cannot be: before minutes of reading.
 
     Args:
         options: What the user asked for.
+
+    Returns:
+        The network.
     """
-    check_initial_trials(dataclasses.asdict(options))
+    network = find_network(options)
+    check_initial_trials(dataclasses.asdict(options), network.depth)
     data_dir = Path(options.data) if options.data else None
     for name in (options.source, options.target):
         locate(name, data_dir, options.data_kind)
+    return network
 
 
 def course_of_new_study(options: StudyOptions, target: Dataset) -> dict[str, Any]:
@@ -250,8 +257,18 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def make_record(name: str, options: StudyOptions, source: Dataset, target: Dataset) -> StudyRecord:
-    """Returns the record of a new study, which study.json holds, without its baseline."""
+def make_record(
+    name: str, options: StudyOptions, source: Dataset, target: Dataset, network: Architecture = VGG13
+) -> StudyRecord:
+    """Returns the record of a new study, which study.json holds, without its baseline.
+
+    Args:
+        name: Of the study.
+        options: What the user asked for.
+        source: The dataset that the baseline is trained on.
+        target: The dataset that it is adapted to.
+        network: What is adapted.
+    """
     asked = dataclasses.asdict(options) | {"trials": options.wanted} | course_of_new_study(options, target)
     for with_password in ("storage", "tracking_uri", "ray"):
         asked[with_password] = hide_secrets(asked[with_password])
@@ -264,7 +281,7 @@ def make_record(name: str, options: StudyOptions, source: Dataset, target: Datas
         synthetic=any_synthetic(source, target),
         options=asked,
         budget_epochs=budget_epochs(asked, len(target.open("train"))),
-        network={"name": "VGG-13, 48×48 grey (arXiv 1905.12082)"},
+        network=network.to_json(),
         versions=versions(),
         hardware=Hardware.from_json(hardware()),
     )

@@ -9,7 +9,7 @@ from study.machine import cores, usual_workers
 from study.options import cache_folder
 from study.pipeline.running_study import RunningStudy
 from study.presets import budget_factor
-from study.record import DOMAINS, StudyRecord, number
+from study.record import DOMAINS, StudyRecord
 from study.redaction import hide_secrets
 from study.reporting.wording import dataset_label, format_percent
 from study.tuning.plan import SearchPlan
@@ -36,10 +36,11 @@ def settle_workers(running: RunningStudy) -> RunningStudy:
         return _with_workers(running, usual_workers(device))
 
     # Measurement.
-    width = number(running.record.network.get("width")) or 1.0
     phase = Phase("calibration", counted="measuring how many workers, of how many threads, train most on this machine")
     with running.progress.phase(phase):
-        measured = find_or_measure(cache_folder(options.out), width, running.record.baseline.precision)
+        measured = find_or_measure(
+            cache_folder(options.out), running.record.architecture, running.record.baseline.precision
+        )
     record = replace(running.record, more=running.record.more | {"calibration": measured})
     running.study.set_user_attr("study", record.to_json())
     if any(measured["images_per_second"].values()):
@@ -75,6 +76,14 @@ def _describe_folds(record: StudyRecord) -> str:
     return f", each trial in {'all' if plan.every_fold else 'one of'} {plan.folds} folds"
 
 
+def describe_network(record: StudyRecord) -> str:
+    """Returns name and number of blocks of a network with a comma behind; nothing of the paper's."""
+    architecture = record.architecture
+    if architecture.is_paper:
+        return ""
+    return f"{architecture.name}, {len(architecture.blocks)} blocks, "
+
+
 def show_study(running: RunningStudy) -> None:
     """Prints what the study works with: network, baseline, budget, places."""
     record = running.record
@@ -85,7 +94,7 @@ def show_study(running: RunningStudy) -> None:
     # The network and its baseline.
     parameters = baseline.parameters or 0
     say(
-        f"  network: {parameters / 1e6:.2f} M parameters (preset {options.preset}), "
+        f"  network: {describe_network(record)}{parameters / 1e6:.2f} M parameters (preset {options.preset}), "
         f"{baseline.device} {baseline.precision}"
     )
 

@@ -82,7 +82,11 @@ def list_findings(record: StudyRecord, table: pd.DataFrame, summary: SearchSumma
         ),
         describe_optimism(record, front, summary),
         describe_expressions(record, table, knee, summary),
-        Finding("What does freezing layers change?", describe_freezing(record), build_freezing_table(table)),
+        Finding(
+            "What does freezing layers change?",
+            describe_freezing(record),
+            build_freezing_table(table, record.architecture.depth),
+        ),
         Finding(
             "Which strategies differ significantly?", describe_differences(record), build_differences_table(record)
         ),

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
+from fer.architecture import Depth
 from fer.expressions import EXPRESSIONS
-from fer.layers import LAYERS
 from study.fronts import candidate_networks, first_rung_networks, has_expectations, model_names
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import LEVELS, Table
@@ -21,11 +21,6 @@ from study.reporting.wording import (
 )
 from study.stored_results import Row
 from study.trials import OBJECTIVES, RUNG_COLUMN, finished_trials, rung_shares
-
-SHOWN_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
-"""The last convolution of each block, and the layer before the last."""
-FREEZING_BINS = (-1, 0, 4, 8, 10, len(LAYERS) - 1, len(LAYERS))
-"""Ends of the ranges of frozen layers that are shown together, each with its upper end."""
 
 
 def build_rungs_table(table: pd.DataFrame) -> Table | None:
@@ -185,12 +180,26 @@ def _expression_row(name: str, before: Row, after: Row) -> list[str]:
     return cells
 
 
-def build_freezing_table(table: pd.DataFrame) -> Table | None:
-    """Returns what the first rung reached by how many layers were frozen; None where all froze equally many."""
+def freezing_bins(depth: Depth) -> list[int]:
+    """Returns the ends of the ranges of frozen layers that are shown together, each with its upper end.
+
+    They are none, two fifths and four fifths of the layers before the head, all of these, all but the last, and all.
+    """
+    before_head = [round(share * depth.head) for share in (0.4, 0.8)]
+    return sorted({-1, 0, *before_head, depth.head, depth.last, depth.blocks})
+
+
+def build_freezing_table(table: pd.DataFrame, depth: Depth) -> Table | None:
+    """Returns what the first rung reached by how many layers were frozen; None where all froze equally many.
+
+    Args:
+        table: Trials, of `study.trials.trials_table`.
+        depth: Of the study's network.
+    """
     finished = first_rung_networks(table)
     if "frozen_layers" not in finished or finished["frozen_layers"].nunique() < 2:
         return None
-    bins = pd.cut(pd.to_numeric(finished["frozen_layers"]), list(FREEZING_BINS))
+    bins = pd.cut(pd.to_numeric(finished["frozen_layers"]), freezing_bins(depth))
     rows: list[list[Any]] = []
     for _, group in finished.groupby(bins, observed=True):
         layers = pd.to_numeric(group["frozen_layers"])
@@ -242,19 +251,21 @@ def _difference_cell(difference: Row, domain: str) -> str:
 
 def build_similarity_table(record: StudyRecord) -> Table | None:
     """Returns what one training of each confirmed point changed inside the network; None where it was not measured."""
+    architecture = record.architecture
+    shown = architecture.shown_blocks()
     rows = []
     for point, details in record.results.pair_with_class_results():
         if not details.get("cka"):
             continue
-        similarity = dict(zip(LAYERS, details["cka"], strict=False))
-        layers = [f"{similarity[name]:.2f}" for name in SHOWN_LAYERS]
+        similarity = dict(zip(architecture.blocks, details["cka"], strict=False))
+        layers = [f"{similarity[name]:.2f}" for name in shown]
         probe_change = number(details.get("probe_change"))
         drift = number(point.get("target_drift"))
         probe_cell = "–" if probe_change is None else format_points(probe_change)
         drift_cell = "–" if drift is None else f"{drift:.2f}"
         rows.append([confirmed_name(point), *layers, probe_cell, drift_cell])
 
-    layer_labels = [f"CKA {name}" for name in SHOWN_LAYERS]
+    layer_labels = [f"CKA {name}" for name in shown]
     head = ["Network", *layer_labels, "Linear probe, points", "Drift, nats"]
     caption = (
         "Inside one training of each: linear CKA of layers with the baseline's and the change of a fresh linear probe, "
