@@ -180,7 +180,7 @@ def test_a_fold_without_images_is_refused(target):
         images = range(number % 2)  # none where the number is even
         return SimpleNamespace(open=lambda split: images)
 
-    empty = SimpleNamespace(name="x", divided=divide)
+    empty = SimpleNamespace(report={}, name="x", divided=divide)
     with pytest.raises(InputError, match="fold 1 of 3"):
         check_folds(empty, 3, 0)
 
