@@ -27,6 +27,7 @@ from fer.config import AdaptationConfig, from_flat, to_flat
 from fer.datasets import Dataset
 from fer.errors import InputError
 from fer.evaluation.similarity import layer_similarities
+from fer.features.feature_file import FeatureFile
 from fer.model import weights
 from fer.model.blocks import find_blocks
 from fer.model.chains import build_chain, find_architecture, request
@@ -206,6 +207,21 @@ def test_only_images_are_laid_out_channels_last():
     for others in (torch.zeros(2, 6, 6, 8), torch.zeros(2, 9, 16), torch.zeros(2, 5)):
         assert channels_last(others) is others
     assert not is_image((6, 6, 8))
+
+
+@pytest.mark.parametrize("shape", [(8, 6, 6), (6, 6, 8), (6, 6, 6), (8, 1, 1), (1, 1, 8), (9, 16), (5,)])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_features_of_any_shape_are_read_as_they_were_written(shape, precision, tmp_path):
+    runtime = Runtime("cpu", precision)
+    features = torch.randn(4, *shape).to(runtime.dtype)
+    file = FeatureFile(tmp_path, 3, shape, 6, runtime)
+
+    file.write(np.array([5, 0, 2]), features)
+
+    found = file.read(np.array([0, 2, 5]))
+    assert torch.equal(found, features[[1, 2, 0]])
+    if is_image(shape):
+        assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 class Renamed(nn.Sequential):
