@@ -224,7 +224,7 @@ def _read_network(path: Path, needs_checksum: bool, own: str) -> _ReadNetwork:
     except InputError:
         raise
     except _DifferentNetwork as error:
-        raise InputError("a network file holds the layers of fer.model.vgg", located(path, str(error)), _FIX) from None
+        raise InputError("a network file holds the layers of its network", located(path, str(error)), _FIX) from None
     except (DamagedTensorFile, OSError, ValueError) as error:  # a ValueError: the path holds a NUL
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise InputError("a network file must be whole safetensors", located(path, reason), _FIX) from None
