@@ -23,7 +23,7 @@ from fer.config import AdaptationConfig, to_flat
 from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.features.schedule import choose_target_images
-from fer.model.weights import faces_entry, load_network, save_network
+from fer.model.weights import expressions_entry, faces_entry, load_network, save_network
 from fer.runtime import Runtime
 from fer.seeding import seed_from
 from fer.tensor_files import read_header
@@ -163,7 +163,10 @@ class _Training:
         train = self.source.open("train")
         validation = self.source.open("validation")
         fused = None if self.fusion is None else self.fusion.images(self.config.seed)
-        return BaselineJob(train, validation, self.source.digest, self.config, self.runtime, checkpoints, fused)
+        classes = len(self.source.expressions)
+        return BaselineJob(
+            train, validation, self.source.digest, self.config, self.runtime, checkpoints, fused, classes
+        )
 
 
 def _find_or_train(training: _Training, folder: Path, on_pass: OnPass, on_damage: Callable[[str], None]) -> Path:
@@ -201,7 +204,7 @@ def _find_or_train(training: _Training, folder: Path, on_pass: OnPass, on_damage
             header["amount"] = training.fusion.amount
             kinds.append(training.fusion.target.kind)
         about = {"width": str(config.width), "baseline": json.dumps(header)}
-        save_network(network, path, about | faces_entry(kinds))
+        save_network(network, path, about | faces_entry(kinds) | expressions_entry(training.source.expressions))
         if path == finished:
             shutil.rmtree(checkpoints, ignore_errors=True)
     return path

@@ -12,6 +12,7 @@ import numpy as np
 
 from fer.config import AdaptationConfig, ViewRecipe
 from fer.datasets import Split
+from fer.expressions import EXPRESSIONS
 from fer.features.schedule import Schedule, draw_schedule
 from fer.runtime import Runtime
 
@@ -133,6 +134,7 @@ class BaselineJob:
         runtime: Device and precision.
         checkpoints: Folder of the checkpoints from which the training goes on; None keeps none.
         fused: The target's images of a fused network; None for a baseline.
+        classes: Number of expressions.
     """
 
     train: Split
@@ -142,6 +144,7 @@ class BaselineJob:
     runtime: Runtime
     checkpoints: Path | None = None
     fused: FusedImages | None = None
+    classes: int = len(EXPRESSIONS)
 
     @property
     def training(self) -> AdaptationConfig:

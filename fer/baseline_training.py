@@ -80,7 +80,7 @@ def _train_part(job: BaselineJob, rank: Rank, on_pass: OnPass) -> tuple[nn.Seque
 
     # The network, its average, and the samples that this process draws.
     seed = seed_from(config.seed, "baseline")
-    network = build(config.width, seed).to(runtime.device).to(memory_format=torch.channels_last)
+    network = build(config.width, seed, job.classes).to(runtime.device).to(memory_format=torch.channels_last)
     steps_averaged = max(1, round(config.averaged * job.samples_per_pass / config.batch_size))
     average = _make_average(network, steps_averaged)
     schedule = part_of_schedule(job, rank, seed)

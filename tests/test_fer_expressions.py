@@ -1,6 +1,6 @@
 import pytest
 
-from fer.expressions import EXPRESSIONS, NUMBERS, parse_expression, spell_label
+from fer.expressions import EXPRESSIONS, NUMBERS, SEVEN, spell_label
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from fer.expressions import EXPRESSIONS, NUMBERS, parse_expression, spell_label
     ],
 )
 def test_every_usual_spelling_of_an_expression_is_understood(text: str, name: str | None) -> None:
-    assert parse_expression(text) == (EXPRESSIONS.index(name) if name else None)
+    assert SEVEN.parse(text) == (EXPRESSIONS.index(name) if name else None)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def start_network(draws: Draws, seed: int) -> nn.Sequential:
     task = draws.task
     baseline = task.baseline
     if draws.config.init == "scratch":
-        network = build(baseline.width, seed_from(seed, "weights"))
+        network = build(baseline.width, seed_from(seed, "weights"), len(task.source.expressions))
     elif draws.config.init == "fused":
         if task.find_fused is None:
             raise InputError("a fused start needs a recipe for its training", "none", "Set find_fused of the task.")

@@ -26,7 +26,7 @@ SIZE = 48
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def build(width: float, seed: int = 0) -> nn.Sequential:
+def build(width: float, seed: int = 0, classes: int = len(EXPRESSIONS)) -> nn.Sequential:
     """Builds the network.
 
     `network[:k]` and `network[k:]` are the layers before and after cut k; both keep the names of their layers.
@@ -34,9 +34,10 @@ def build(width: float, seed: int = 0) -> nn.Sequential:
     Args:
         width: Factor on every layer's channels; 1.0 is the paper's size.
         seed: Of the initial weights: Kaiming normal for the convolutions, torch's default for the other layers.
+        classes: Number of logits.
 
     Returns:
-        Thirteen layers mapping float images (n, 1, 48, 48) to logits (n, 7).
+        Thirteen layers mapping float images (n, 1, 48, 48) to logits (n, classes).
     """
     channels = [max(1, round(count * width)) for count in _CHANNELS]
     units = [max(1, round(count * width)) for count in _HIDDEN]
@@ -53,16 +54,16 @@ def build(width: float, seed: int = 0) -> nn.Sequential:
 
         # The fully connected layers.
         inputs *= 3 * 3
-        for index, outputs in enumerate([*units, len(EXPRESSIONS)]):
+        for index, outputs in enumerate([*units, classes]):
             layers[LAYERS[CONVOLUTIONS + index]] = _connected(inputs, outputs, index)
             inputs = outputs
         return nn.Sequential(layers)
 
 
-def blueprint(width: float) -> nn.Sequential:
+def blueprint(width: float, classes: int = len(EXPRESSIONS)) -> nn.Sequential:
     """Builds the network on torch's meta device: names, shapes and types without memory for the weights."""
     with torch.device("meta"):
-        return build(width)
+        return build(width, classes=classes)
 
 
 def _convolution(inputs: int, outputs: int, pooled: bool) -> nn.Sequential:
@@ -90,6 +91,11 @@ def _connected(inputs: int, outputs: int, index: int) -> nn.Sequential:
     if index < len(_HIDDEN):
         modules["relu"] = nn.ReLU()
     return nn.Sequential(modules)
+
+
+def count_classes(network: nn.Module) -> int:
+    """Returns the number of a classifier's logits: its last parameter, a bias or a weight, has a row for each."""
+    return len(list(network.parameters())[-1])
 
 
 def cut_shapes(network: nn.Sequential) -> list[tuple[int, ...]]:

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from fer.errors import LONGEST_VALUE, InputError, printable, shorten
+from fer.expressions import EXPRESSIONS, FEWEST, MOST, ExpressionSet, are_names, usual_names
 from fer.files import UnsuitableFile
-from fer.model.vgg import blueprint
+from fer.model.vgg import blueprint, count_classes
 from fer.runtime import Runtime, digest_of
 from fer.tensor_files import DamagedTensorFile, TensorHeader, read_header
 from fer.tensors import load_tensors, save_tensors
@@ -24,14 +25,22 @@ class Baseline:
         network: In evaluation mode, without gradients.
         width: The width it was built with, see `fer.model.vgg.build`.
         digest: Hash of its weights.
+        expressions: What its logits stand for, as its file says; None where it does not.
     """
 
     network: nn.Sequential
     width: float
     digest: str
+    expressions: tuple[str, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its logits stand for; where its file does not say, in the usual order."""
+        return self.expressions or usual_names(count_classes(self.network))
 
 
 MOST_WIDTH = 4
+_LAST_WEIGHT = "fc3.linear.weight"
 _FIRST_WEIGHT = "conv1_1.conv.weight"
 _FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 _FIX = (
@@ -53,6 +62,16 @@ def faces_entry(kinds: Iterable[str]) -> dict[str, str]:
     return {FACES: " and ".join(sorted(set(kinds)))}
 
 
+EXPRESSIONS_ENTRY = "expressions"
+"""The entry of a file's header that names what its network's logits stand for, with commas; the seven have none."""
+
+
+def expressions_entry(expressions: ExpressionSet) -> dict[str, str]:
+    """Returns what a file's header says of the expressions that its network tells apart; nothing of the seven."""
+    is_usual = expressions.names == EXPRESSIONS
+    return {} if is_usual else {EXPRESSIONS_ENTRY: ",".join(expressions.names)}
+
+
 def learned_from_synthetic_faces(path: Path) -> bool:
     """Returns whether a network's file says that it learned from synthetic faces.
 
@@ -68,7 +87,8 @@ def save_network(network: nn.Sequential, path: Path, header: dict[str, str]) -> 
     Args:
         network: Of `fer.model.vgg.build`.
         path: The file to write.
-        header: Texts by name; "width" is the network's, FACES what it learned from.
+        header: Texts by name; "width" is the network's, FACES what it learned from, EXPRESSIONS_ENTRY what its logits
+            stand for.
     """
     save_tensors(path, network.state_dict(), header)
 
@@ -98,13 +118,13 @@ def load_network(path: Path, runtime: Runtime, needs_checksum: bool = False) -> 
         raise InputError("a network file must be whole safetensors", located(path, reason), _FIX) from None
 
     width = _width_of(header)
-    network = blueprint(width)
+    network = blueprint(width, _classes_of(header))
     expected = network.state_dict()
     state = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
     check_values(state, path, _FIX)
     network.load_state_dict(state, assign=True)
     network = network.to(runtime.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    return Baseline(network, width, digest_of(network.state_dict()))
+    return Baseline(network, width, digest_of(network.state_dict()), _expressions_of(header))
 
 
 class _DifferentNetwork(DamagedTensorFile):
@@ -132,13 +152,43 @@ def _width_of(header: TensorHeader) -> float:
     return width
 
 
+def _classes_of(header: TensorHeader) -> int:
+    """Returns the number of logits that a file's last layer shows; seven where there is no last layer.
+
+    Raises:
+        _DifferentNetwork: No study has so many expressions, or so few.
+    """
+    last = header.places.get(_LAST_WEIGHT)
+    classes = last.shape[0] if last is not None and last.shape else len(EXPRESSIONS)
+    if not FEWEST <= classes <= MOST:
+        raise _DifferentNetwork(f"{classes} logits, of {FEWEST} to {MOST}")
+    return classes
+
+
+def _expressions_of(header: TensorHeader) -> tuple[str, ...] | None:
+    """Returns the expressions that a file's metadata name; None where they name none.
+
+    Raises:
+        _DifferentNetwork: They are not as many as the file's last layer has rows.
+    """
+    text = header.metadata.get(EXPRESSIONS_ENTRY)
+    if text is None:
+        return None
+    names = tuple(text.split(","))
+    classes = _classes_of(header)
+    if len(names) != classes or not are_names(names):
+        raise _DifferentNetwork(f"{classes} logits named {shorten(printable(text), 60)!r}")
+    return names
+
+
 def _check_layers(header: TensorHeader) -> None:
     """Compares the tensors of a file with those of the network of its width.
 
     Raises:
         _DifferentNetwork: They differ; the message names a few of the tensors and counts the others.
     """
-    expected = blueprint(_width_of(header)).state_dict()
+    expected = blueprint(_width_of(header), _classes_of(header)).state_dict()
+    _expressions_of(header)
     places = header.places
     problems: dict[str, list[str]] = {
         "missing": [name for name in expected if name not in places],

@@ -16,7 +16,7 @@ from fer.features.schedule import Schedule, learning_rate
 from fer.features.sources import FeatureSource
 from fer.layers import CONVOLUTIONS
 from fer.model.onednn import all_finite, to_onednn_layout
-from fer.model.vgg import channels_last
+from fer.model.vgg import channels_last, count_classes
 from fer.runtime import Runtime
 from fer.training.checkpoint import Checkpoints
 from fer.training.cuda_graphs import StepGraphs
@@ -126,6 +126,7 @@ class _Training:
         # What a step computes above the frozen prefix.
         self.body = job.network[config.leading : HEAD]
         self.head = job.network[HEAD:]
+        self.classes = count_classes(job.network)
         self.in_onednn_layout = job.runtime.onednn_dtype is not None and _suits_onednn_layout(job.network, config)
         if self.in_onednn_layout:
             self.body = to_onednn_layout(self.body, job.runtime.dtype)
@@ -202,7 +203,7 @@ class _Training:
         return False
 
     def _samples(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the inputs of the trained layers and the targets, labels (n,) or class shares (n, 7)."""
+        """Returns the inputs of the trained layers and the targets, labels (n,) or class shares (n, classes)."""
         job = self.job
         inputs = channels_last(self.inputs_of(step))
 
@@ -211,7 +212,7 @@ class _Training:
 
         if self.mixup_rng is None:
             return inputs, self.labels[step]
-        return mix(inputs, self.labels[step], self.config.mixup, self.mixup_rng)
+        return mix(inputs, self.labels[step], self.classes, self.config.mixup, self.mixup_rng)
 
     def _compute_gradients(self, step: int, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Computes the gradients of all trained parameters and returns the loss."""
@@ -222,7 +223,7 @@ class _Training:
         smoothing = config.label_smoothing
         if graphs is not None and smoothing:
             # Smoothed in the labels, or every strength would need a graph of its own.
-            target = smooth(target, smoothing)
+            target = smooth(target, self.classes, smoothing)
             smoothing = 0.0
         backward = partial(self._run_forward_and_backward, step, smoothing)
 

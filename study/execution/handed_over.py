@@ -134,6 +134,7 @@ def _save(network: nn.Sequential, path: Path, context: TrialContext, header: dic
     path.parent.mkdir(parents=True, exist_ok=True)
     task = context.task
     about = {"width": str(task.baseline.width)} | weights.faces_entry([task.source.kind, task.target.kind])
+    about |= weights.expressions_entry(task.source.expressions)
     weights.save_network(network, path, about | header)
 
 

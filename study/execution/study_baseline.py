@@ -50,6 +50,7 @@ def prepare_baseline(record: StudyRecord, on_pass: OnPass) -> dict[str, Any]:
     # The network.
     path = _network_file(source, options, runtime, on_pass)
     trained = weights.load_network(path, runtime)
+    check_expressions(trained, source, path)
 
     # What it reaches.
     task = AdaptationTask(trained, source, target, runtime, cache_folder(options["out"]))
@@ -69,6 +70,24 @@ def prepare_baseline(record: StudyRecord, on_pass: OnPass) -> dict[str, Any]:
         "precision": runtime.precision,
         **_describe_course(baseline.course_of(path)),
     }
+
+
+def check_expressions(trained: Baseline, source: Dataset, path: Path) -> None:
+    """Raises InputError where a network tells other expressions apart than the study.
+
+    Args:
+        trained: The network; where its file names no expressions, their number counts.
+        source: The dataset whose labels it is to predict.
+        path: The network's file.
+    """
+    expressions = source.expressions
+    fits = trained.expressions in (None, expressions.names) and len(trained.names) == len(expressions)
+    if not fits:
+        raise InputError(
+            f"a baseline tells the study's {len(expressions)} expressions apart, {expressions.describe()}",
+            f"{path} for {', '.join(trained.names)}",
+            "Give another network, or the --expressions that it was trained for.",
+        )
 
 
 def _describe_course(course: Course | None) -> dict[str, Any]:
@@ -111,7 +130,7 @@ class _Evaluation:
 
     Attributes:
         measures: Its metrics.
-        confusion: Its confusion matrix (7, 7) of each domain.
+        confusion: Its confusion matrix (classes, classes) of each domain.
         images: The images, with its answers.
     """
 
@@ -155,7 +174,7 @@ def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evalu
         raise UnusableNetwork(path)
 
     # Each fold counts as much as it has images.
-    measures = evaluate(labels, logits, logits)
+    measures = evaluate(labels, logits, logits, task.source.expressions.names)
     untrained = float(np.average([untrained_accuracy(each) for each in judged], weights=[len(each) for each in splits]))
     measures["forward_transfer"] = forward_transfer(measures["target_val"], untrained)
 

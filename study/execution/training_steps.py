@@ -2,8 +2,7 @@
 
 import torch
 
-from fer.expressions import EXPRESSIONS
-from fer.model.vgg import SIZE, build
+from fer.model.vgg import SIZE, build, count_classes
 from fer.runtime import Runtime
 
 BATCH = 32
@@ -23,7 +22,7 @@ class TrainingSteps:
         self.runtime = Runtime("cpu", "bf16" if precision == "bf16" else "fp32")
         self.network = build(width, seed=seed).to(memory_format=torch.channels_last).train()
         self.images = torch.randn(BATCH, 1, SIZE, SIZE).to(memory_format=torch.channels_last)
-        self.labels = torch.arange(BATCH) % len(EXPRESSIONS)
+        self.labels = torch.arange(BATCH) % count_classes(self.network)
 
     def use_threads(self, count: int) -> None:
         """Lets the steps that follow be computed by so many threads."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from fer.datasets import Dataset, DatasetReport, Split, locate, same_files
 from fer.errors import InputError
+from fer.expressions import read_expressions
 from fer.files import holding_lock
 from study.execution.phase import Phase
 from study.execution.progress import Progress
@@ -50,11 +51,12 @@ def resolve_auto(options: StudyOptions) -> StudyOptions:
 
 
 def check_before_reading(options: StudyOptions) -> None:
-    """Raises InputError for names of datasets and for initial trials that cannot be: before minutes of reading.
+    """Raises InputError for datasets' names, expressions and initial trials that cannot be: before minutes of reading.
 
     Args:
         options: What the user asked for.
     """
+    read_expressions(options.expressions)
     check_initial_trials(dataclasses.asdict(options))
     data_dir = Path(options.data) if options.data else None
     for name in (options.source, options.target):
@@ -139,11 +141,14 @@ def read_data(options: StudyOptions, progress: Progress, part: OuterPart | None 
     """
     # Read them, or find what was read before.
     asked = dataclasses.asdict(options)
+    expressions = read_expressions(options.expressions)
     phase = Phase("data", counted=f"reading {options.source}", after_interrupt="a dataset that was read stays")
     with progress.phase(phase):
-        source = prepare_dataset(options.source, asked | {"seed": SOURCE_SEED}, options.data_kind)
+        source = prepare_dataset(
+            options.source, asked | {"seed": SOURCE_SEED}, options.data_kind, expressions=expressions
+        )
         phase.counted = f"reading {options.target}"
-        target = prepare_dataset(options.target, asked, options.data_kind, part)
+        target = prepare_dataset(options.target, asked, options.data_kind, part, expressions)
 
     # Whether they can be used together.
     if options.folds is not None:
@@ -248,6 +253,7 @@ def make_record(name: str, options: StudyOptions, source: Dataset, target: Datas
         options=asked,
         budget_epochs=budget_epochs(asked, len(target.open("train"))),
         network={"name": "VGG-13, 48×48 grey (arXiv 1905.12082)"},
+        expressions=source.expressions,
         versions=versions(),
         hardware=Hardware.from_json(hardware()),
     )

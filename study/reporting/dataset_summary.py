@@ -9,7 +9,6 @@ from rich.table import Table
 from fer.datasets import Dataset, DatasetReport, survey
 from fer.datasets.layouts import LAYOUTS
 from fer.errors import printable
-from fer.expressions import EXPRESSIONS
 
 NAMES_SHOWN = 3
 """Skipped files that are named for each reason."""
@@ -79,7 +78,7 @@ def _print_counts(dataset: Dataset, console: Console) -> None:
         table.add_column(heading, justify="right")
 
     # A row per expression.
-    for expression in EXPRESSIONS:
+    for expression in report.options.expressions.names:
         counts = [report.counts[split][expression] for split in splits]
         table.add_row(expression, *_with_total(counts))
     table.add_section()

@@ -8,7 +8,6 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fer.expressions import EXPRESSIONS
 from study.reporting.confusion_figure import ConfusionFigure, ConfusionPanel
 from study.reporting.curves_figure import CurvesFigure, TrainingCurve
 from study.reporting.figure_style import DOMAIN_COLOURS, INK, style_of
@@ -31,19 +30,20 @@ def draw_confusions(figure: Figure, data: ConfusionFigure) -> None:
     rows = len(data.rows)
     for row, panels in enumerate(data.rows):
         for column, panel in enumerate(panels):
+            names = panel.expressions
             axes = figure.add_subplot(rows, 2, 2 * row + column + 1)
             _draw_matrix(axes, panel)
             axes.set_title(wrap_label(f"{panel.title}, {panel.dataset}", 2.9))
 
             # Both networks saw the same images, so the rows are named once.
             if column == 0:
-                shown = [f"{name} ({count:.0f})" for name, count in zip(EXPRESSIONS, panel.counts.sum(1), strict=True)]
-                axes.set_yticks(range(len(EXPRESSIONS)), shown)
+                shown = [f"{name} ({count:.0f})" for name, count in zip(names, panel.counts.sum(1), strict=True)]
+                axes.set_yticks(range(len(names)), shown)
                 axes.set_ylabel(f"Shown ({data.images} images)")
             else:
                 axes.set_yticks([])
             if row == rows - 1:
-                axes.set_xticks(range(len(EXPRESSIONS)), EXPRESSIONS, rotation=90)
+                axes.set_xticks(range(len(names)), names, rotation=90)
                 axes.set_xlabel("Recognised as")
             else:
                 axes.set_xticks([])
