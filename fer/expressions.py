@@ -356,6 +356,6 @@ def _make_set(lines: Sequence[_Line], file: str) -> ExpressionSet:
             )
 
     if not FEWEST <= len(names) <= MOST:
-        value = f"{', '.join(names) or 'none'} in {file}" if len(names) < FEWEST else f"{len(names)} in {file}"
+        value = f"only {names[0]} in {file}" if len(names) == 1 else f"{len(names)} in {file}"
         raise InputError(f"a study has {FEWEST} to {MOST} expressions", value, "Name others, a label in each line.")
     return ExpressionSet(tuple(names), tuple(labels.items()))
