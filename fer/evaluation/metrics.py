@@ -24,12 +24,12 @@ def per_class_recall(labels: np.ndarray, predicted: np.ndarray, classes: int) ->
 
 def unweighted_average_recall(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Returns the unweighted average recall over the expressions present (macro recall)."""
-    return float(np.nanmean(per_class_recall(labels, predicted, int(labels.max()) + 1)))
+    return float(np.nanmean(per_class_recall(labels, predicted, int(labels.max(initial=0)) + 1)))
 
 
 def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Returns the mean F1 over the expressions that occur among the labels or the predictions."""
-    size = int(max(labels.max(), predicted.max())) + 1
+    size = int(max(labels.max(initial=0), predicted.max(initial=0))) + 1
     right = np.bincount(labels[labels == predicted], minlength=size)
     both = np.bincount(labels, minlength=size) + np.bincount(predicted, minlength=size)
     return float(np.mean(2 * right[both > 0] / both[both > 0]))
