@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fer.layers import LAYERS
+from fer.architecture import VGG13
 from fer.model.vgg import SIZE, build, cut_shapes
 from fer.runtime import Runtime
 
@@ -58,7 +58,7 @@ def costs(width: float) -> list[tuple[float, float]]:
     """Returns, per number of frozen layers, the GFLOP of a sample in training and in evaluation."""
     network = build(width).eval()
     by_cut = []
-    for cut, shape in enumerate(cut_shapes(network)[: len(LAYERS)]):
+    for cut, shape in enumerate(cut_shapes(network)[: len(VGG13.blocks)]):
         by_cut.append(costs_of(network[cut:], torch.zeros(1, *shape)))
     return [*by_cut, (0.0, 0.0)]
 

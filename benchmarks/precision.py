@@ -29,8 +29,8 @@ from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig
 from fer.model import weights
-from fer.model.weights import Baseline
-from fer.runtime import digest_of, make_runtime
+from fer.model.weights import Baseline, paper_baseline
+from fer.runtime import make_runtime
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
 from search_spaces import SPACES, suggest_adaptation
@@ -135,7 +135,7 @@ def nudge(trained: Baseline) -> Baseline:
         for parameter in network.parameters():
             noise = torch.randn(parameter.shape, generator=generator).to(parameter.device)
             parameter.mul_(1 + NUDGE * noise)
-    return replace(trained, network=network, digest=digest_of(network.state_dict()))
+    return paper_baseline(network, trained.width)
 
 
 def summary(rows: list[dict[str, Any]], args: argparse.Namespace) -> dict[str, Any]:

@@ -16,14 +16,17 @@ import numpy as np
 from filelock import FileLock
 from torch import nn
 
-from fer.adaptation.task import AdaptationTask
+from fer.adaptation.task import BLOCKS, AdaptationTask
+from fer.architecture import VGG13
 from fer.baseline_job import BaselineConfig, BaselineJob, Course, Ending, FusedImages, OnPass
 from fer.baseline_training import train_baseline
 from fer.config import AdaptationConfig, to_flat
 from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.features.schedule import choose_target_images
-from fer.model.weights import expressions_entry, faces_entry, load_network, save_network
+from fer.model.chains import build_chain
+from fer.model.states import save_chain
+from fer.model.weights import architecture_header, expressions_entry, faces_entry, load_network
 from fer.runtime import Runtime
 from fer.seeding import seed_from
 from fer.tensor_files import read_header
@@ -57,10 +60,16 @@ class Fusion:
 def baseline_digest(source: Dataset, config: BaselineConfig, runtime: Runtime, fusion: Fusion | None = None) -> str:
     """Returns the hash, 16 hex digits, of all that a baseline or a fused network depends on, if its time suffices."""
     fused = [] if fusion is None else [fusion.target.digest, fusion.share, fusion.amount]
+    network = config.architecture
+    another: list[str | int] = (
+        [] if network.is_paper else [network.name, network.channels, network.size, network.structure]
+    )
+    if network.classes != VGG13.classes:
+        another.append(network.classes)
     key = seed_from(
         VERSION, source.digest, config.width, config.seed, config.processes, config.patience, config.averaged,
         json.dumps(to_flat(config.training), sort_keys=True), runtime.device.split(":")[0],
-        runtime.precision, *fused,
+        runtime.precision, *fused, *another,
     )  # fmt: skip
     return f"{key:016x}"
 
@@ -94,7 +103,7 @@ def find_or_train(
         source: The dataset whose training images the baseline learns, and whose validation images end its training.
         config: Hyperparameters of the training.
         runtime: Device and precision.
-        folder: Folder of all baselines.
+        folder: Folder of all baselines; what was found of networks' blocks lies in it as well.
         on_pass: Called after each pass of a training.
         on_damage: Called with a warning where the cached file is damaged.
 
@@ -111,7 +120,7 @@ class FusedNetworks:
     A training is resumed and limited in time as a baseline's is; the files lie beside the baselines.
 
     Attributes:
-        recipe: How the baseline is trained. Of it, width and seed are replaced by those of each network, and the
+        recipe: How the baseline is trained. Of it, network and seed are replaced by those of each network, and the
             training makes all passes of the recipe, unless its time ends: the source's accuracy alone, by which a
             baseline's training ends, does not say whether the target is learned.
         folder: Folder of all baselines.
@@ -126,7 +135,7 @@ class FusedNetworks:
         """Returns the network that an adaptation with `init="fused"` starts from.
 
         Args:
-            task: Datasets and runtime; the baseline gives the width.
+            task: Datasets and runtime; the baseline says which network is trained.
             config: Its `fused_share` and `amount` say what is drawn of the target.
             seed: Of weights, order, views, dropout, and of the target images that `amount` keeps.
 
@@ -134,11 +143,13 @@ class FusedNetworks:
             Diverged: The loss or a weight became NaN or infinite.
         """
         path = self._find_or_train_file(task, config, seed)
-        return load_network(path, task.runtime).network
+        name = task.baseline.architecture.name
+        return load_network(path, task.runtime, blocks=self.folder / BLOCKS, own=name).network
 
     def _find_or_train_file(self, task: AdaptationTask, config: AdaptationConfig, seed: int) -> Path:
         """Returns the file of that network; its header holds the configuration and the course of its training."""
-        recipe = replace(self.recipe, width=task.baseline.width, seed=seed, patience=self.recipe.epochs)
+        network = task.baseline.architecture
+        recipe = replace(self.recipe, width=network.width, network=network, seed=seed, patience=self.recipe.epochs)
         fusion = Fusion(task.target, config.fused_share, config.amount)
         training = _Training(task.source, recipe, task.runtime, fusion)
         return _find_or_train(training, self.folder, lambda report: None, self.on_damage)
@@ -158,15 +169,12 @@ class _Training:
         """What comes out, as a warning calls it."""
         return "baseline" if self.fusion is None else "fused network"
 
-    def job(self, checkpoints: Path) -> BaselineJob:
-        """Returns what is trained, with the images opened."""
+    def job(self, checkpoints: Path, blocks: Path) -> BaselineJob:
+        """Returns what is trained, with the images opened, given the folders of checkpoints and blocks."""
         train = self.source.open("train")
         validation = self.source.open("validation")
         fused = None if self.fusion is None else self.fusion.images(self.config.seed)
-        classes = len(self.source.expressions)
-        return BaselineJob(
-            train, validation, self.source.digest, self.config, self.runtime, checkpoints, fused, classes
-        )
+        return BaselineJob(train, validation, self.source.digest, self.config, self.runtime, checkpoints, fused, blocks)
 
 
 def _find_or_train(training: _Training, folder: Path, on_pass: OnPass, on_damage: Callable[[str], None]) -> Path:
@@ -175,17 +183,18 @@ def _find_or_train(training: _Training, folder: Path, on_pass: OnPass, on_damage
     names = baseline_files(training.source, config, training.runtime, training.fusion)
     finished, timed = (folder / name for name in names)
     folder.mkdir(parents=True, exist_ok=True)
+    blocks = folder / BLOCKS
     with FileLock(finished.with_suffix(".lock")):
         for path in (finished, timed):
             if path.exists():
-                reason = _damage_of(path)
+                reason = _damage_of(path, blocks, config.network.name)
                 if reason is None:
                     return path
                 on_damage(f"the cached {training.what} is damaged and is trained again ({reason})")
                 path.unlink()
 
         checkpoints = folder / "checkpoints" / finished.stem
-        job = training.job(checkpoints)
+        job = training.job(checkpoints, blocks)
         network, course = train_baseline(job, on_pass)
 
         path = timed if course.ended_by == "time" else finished
@@ -203,8 +212,10 @@ def _find_or_train(training: _Training, folder: Path, on_pass: OnPass, on_damage
             header["target"] = training.fusion.target.digest
             header["amount"] = training.fusion.amount
             kinds.append(training.fusion.target.kind)
-        about = {"width": str(config.width), "baseline": json.dumps(header)}
-        save_network(network, path, about | faces_entry(kinds) | expressions_entry(training.source.expressions))
+        about = architecture_header(config.architecture) | {"baseline": json.dumps(header)}
+        about |= faces_entry(kinds) | expressions_entry(training.source.expressions)
+        chain = build_chain(config.architecture, 0, blocks)
+        save_chain(chain, network, path, about)
         if path == finished:
             shutil.rmtree(checkpoints, ignore_errors=True)
     return path
@@ -235,10 +246,10 @@ def _finite(value: object) -> float:
     return float(value)
 
 
-def _damage_of(path: Path) -> str | None:
+def _damage_of(path: Path, blocks: Path, own: str) -> str | None:
     """Returns why a cached network cannot be used, or None."""
     try:
-        load_network(path, Runtime(), needs_checksum=True)
+        load_network(path, Runtime(), needs_checksum=True, blocks=blocks, own=own)
     except InputError as error:
         return f"{error.rule}; got {error.value}"
     return None

@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from fer.architecture import VGG13, Architecture
 from fer.config import AdaptationConfig, ViewRecipe
 from fer.datasets import Split
-from fer.expressions import EXPRESSIONS
 from fer.features.schedule import Schedule, draw_schedule
 from fer.runtime import Runtime
 
@@ -25,7 +25,7 @@ class BaselineConfig:
     """How the baseline is trained.
 
     Attributes:
-        width: Width of the network, see `fer.model.vgg.build`.
+        width: Width of vgg13, see `fer.model.vgg.build`; of no meaning for another network.
         seed: Seed of weights, order, views and dropout.
         epochs: The most passes over the source's training set.
         processes: Number of processes among which each batch is divided, each with batch-norm statistics of its own
@@ -35,6 +35,7 @@ class BaselineConfig:
         averaged: Number of passes over which weights are averaged.
         lr: Peak learning rate.
         batch_size: Samples per step, over all processes.
+        network: What is trained; its width is the one above.
     """
 
     width: float = 0.25
@@ -46,6 +47,12 @@ class BaselineConfig:
     averaged: float = 1.0
     lr: float = 0.002
     batch_size: int = 64
+    network: Architecture = VGG13
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network with its width."""
+        return replace(self.network, width=self.width) if self.network.is_paper else self.network
 
     @property
     def training(self) -> AdaptationConfig:
@@ -58,6 +65,7 @@ class BaselineConfig:
             batch_size=self.batch_size,
             epochs=self.epochs,
             views=ViewRecipe(count=1 << 20),
+            depth=self.network.depth,
         )
 
 
@@ -134,7 +142,7 @@ class BaselineJob:
         runtime: Device and precision.
         checkpoints: Folder of the checkpoints from which the training goes on; None keeps none.
         fused: The target's images of a fused network; None for a baseline.
-        classes: Number of expressions.
+        blocks: A folder for what was found of blocks, see `fer.model.blocks.find_blocks`.
     """
 
     train: Split
@@ -144,7 +152,7 @@ class BaselineJob:
     runtime: Runtime
     checkpoints: Path | None = None
     fused: FusedImages | None = None
-    classes: int = len(EXPRESSIONS)
+    blocks: Path | None = None
 
     @property
     def training(self) -> AdaptationConfig:

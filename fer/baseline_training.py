@@ -22,8 +22,9 @@ from fer.adaptation.evaluation import predict
 from fer.baseline_job import BaselineJob, Course, Ending, OnPass, PassReport, Rank, part_of_schedule
 from fer.features.schedule import Schedule
 from fer.features.sources import ImageSource
-from fer.model.vgg import build
+from fer.model.chains import build_chain
 from fer.seeding import seed_from
+from fer.told_progress import tell_progress
 from fer.training.checkpoint import Checkpoints
 from fer.training.cuda_graphs import capturing_graphs
 from fer.training.loop import LabelledSource, TrainingHooks, TrainingJob, fit
@@ -80,7 +81,8 @@ def _train_part(job: BaselineJob, rank: Rank, on_pass: OnPass) -> tuple[nn.Seque
 
     # The network, its average, and the samples that this process draws.
     seed = seed_from(config.seed, "baseline")
-    network = build(config.width, seed, job.classes).to(runtime.device).to(memory_format=torch.channels_last)
+    network = build_chain(config.architecture, seed, job.blocks).network
+    network.to(runtime.device).to(memory_format=torch.channels_last)
     steps_averaged = max(1, round(config.averaged * job.samples_per_pass / config.batch_size))
     average = _make_average(network, steps_averaged)
     schedule = part_of_schedule(job, rank, seed)
@@ -89,15 +91,20 @@ def _train_part(job: BaselineJob, rank: Rank, on_pass: OnPass) -> tuple[nn.Seque
 
     # The training.
     watch = _Watch(job, rank, average, on_pass, started)
+
+    def end_step() -> None:
+        average.update_parameters(network)
+        watch.count_step()
+
     with capturing_graphs(runtime, network, True) as graphs:
         hooks = TrainingHooks(
             on_epoch=watch.end_pass,
-            on_step=lambda: average.update_parameters(network),
+            on_step=end_step,
             reduce_gradients=_average_gradients if is_shared else None,
             checkpoints=watch.checkpoints(),
             graphs=graphs,
         )
-        fit(TrainingJob(network, 0, sources, schedule, training, runtime), hooks)
+        fit(TrainingJob(network, 0, sources, schedule, training, runtime, config.architecture.classes), hooks)
     if is_shared:
         torch.distributed.destroy_process_group()
     return watch.network.eval().requires_grad_(False), watch.course
@@ -128,12 +135,24 @@ def _make_average(network: nn.Sequential, length: int) -> AveragedModel:
     """
 
     def move(averages: Tensors, values: Tensors, steps: torch.Tensor | int) -> None:
+        if constants:
+            pairs = [pair for pair in zip(averages, values, strict=True) if pair[0].data_ptr() not in constants]
+            if not pairs:
+                return
+            averages, values = ([*tensors] for tensors in zip(*pairs, strict=True))
+
         # The counter of the module lies on the CPU; to read that of the device would wait for it at every step.
         steps_taken = int(average.n_averaged)
         share = 1 / min(length, 1 + steps_taken / 4)
         get_ema_multi_avg_fn(1 - share)(averages, values, steps)
 
     average = AveragedModel(network, multi_avg_fn=move, use_buffers=True)
+    # Whole numbers that are no counters, such as the positions of Swin, never change; their mean would be rounded.
+    constants = {
+        buffer.data_ptr()
+        for name, buffer in average.module.named_buffers()
+        if not buffer.is_floating_point() and not name.endswith("num_batches_tracked")
+    }
     return average
 
 
@@ -162,11 +181,18 @@ class _Watch:
         self.course = Course()
         self.seconds_before = 0.0
         self.started = started
+        self.drawn = 0
 
         # The validation images that fall to this process.
         self.images = np.arange(len(job.validation))[rank.index :: rank.count]
         self.labels = np.asarray(job.validation.labels)[self.images]
         self.pixels = ImageSource(job.validation, job.config.training.views, 0, job.runtime)
+
+    def count_step(self) -> None:
+        """Counts a step, and tells how many samples are drawn, of the most."""
+        most = self.job.config.epochs * self.job.samples_per_pass
+        self.drawn = min(most, self.drawn + self.job.config.batch_size)
+        tell_progress(self.drawn, most)
 
     def end_pass(self, number: int, loss: float) -> bool:
         """Notes a pass and returns whether the training ends with it.
@@ -207,6 +233,7 @@ class _Watch:
         """Goes on with the course that a checkpoint noted."""
         self.course = Course(notes["accuracies"], notes["seconds"])
         self.seconds_before = notes["seconds"]
+        self.drawn = len(self.course.accuracies) * self.job.samples_per_pass
         self.started = time.monotonic()
 
     def _ending(self, number: int, seconds_per_pass: float) -> Ending | None:

@@ -9,15 +9,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from fer.architecture import Depth
 from fer.errors import InputError
-from fer.layers import LAYERS
 
 NATURAL: Literal["natural"] = "natural"
 ALL: Literal["all"] = "all"
 TENTH = 0.1
 """A fused network that draws a tenth of its samples from the target learns the target in few passes over the source,
 where the natural ratio of a small target needs many."""
-HEAD = len(LAYERS) - 1
 
 Anchor = Literal["none", "weights", "fisher", "mas", "features", "logits", "replay"]
 WEIGHT_ANCHORS = ("weights", "fisher", "mas")
@@ -53,14 +52,14 @@ class AdaptationConfig:
         init: "baseline" starts from the source-trained network, "scratch" from new weights, and "fused" from a network
             that was trained from scratch on both datasets by the baseline's recipe (`fer.baseline.FusedNetworks`);
             with a learning rate of 0, that network is the result; else an adaptation goes on from it.
-        frozen_layers: Number of layers that stay fixed, parameters and batch-norm statistics alike (0…13), from
-            `frozen_from` on.
-        frozen_from: First frozen layer. 0 freezes leading layers, whose features can be cached; otherwise the layers
+        frozen_layers: Number of blocks that stay fixed, parameters and batch-norm statistics alike, from `frozen_from`
+            on; vgg13 has thirteen, each a layer.
+        frozen_from: First frozen block. 0 freezes leading blocks, whose features can be cached; otherwise the blocks
             below are trained through the frozen ones (surgical fine-tuning).
-        head_first: Share of the budget that trains the last layer alone, before the others join.
+        head_first: Share of the budget that trains the last block alone, before the others join.
         optimiser: "sgd" with Nesterov momentum, or "adamw" (Loshchilov and Hutter 2019, arXiv 1711.05101).
         lr: Peak learning rate, warmed up and then annealed along a cosine.
-        layer_decay: Factor on the rate from each layer to the one below it (discriminative rates).
+        layer_decay: Factor on the rate from each block to the one below it (discriminative rates).
         fusion_ratio: Source share of each batch, 0…0.95, or "natural": the source's share of both training sets.
         replay_size: Number of source images that fusion may draw from, chosen per expression by the seed, or "all".
         amount: Share of the target's training set that is used: of its subjects or, where these are unknown, of the
@@ -70,15 +69,15 @@ class AdaptationConfig:
             source images.
         anchor_weight: Factor on the anchor's penalty.
         temperature: Of both distributions that the logits anchor compares.
-        bn: "train" updates the trained layers' batch-norm statistics; "frozen" keeps the baseline's; "recompute"
+        bn: "train" updates the trained blocks' batch-norm statistics; "frozen" keeps the baseline's; "recompute"
             estimates them again, once after the training, on what was drawn.
         averaging: β: after each tenth of the budget, the weights move back to the baseline by this share.
         sam: ρ, the radius of sharpness-aware minimisation (Foret et al. 2021, arXiv 2010.01412).
-        mixup: α of the Beta distribution that mixes pairs of samples where the trained layers begin.
+        mixup: α of the Beta distribution that mixes pairs of samples where the trained blocks begin.
         label_smoothing: Of the cross-entropy.
         members: Trainings, each with an equal share of the budget, whose weights are averaged (model soup).
         alpha: How far the result goes from the baseline (0) to the adapted network (1) in weight space.
-        alpha_slope: What the last layer's alpha has more than the first's, linear in depth.
+        alpha_slope: What the last block's alpha has more than the first's, linear in depth.
         weight_decay: On every trained parameter; an L2 penalty with sgd, decoupled with adamw.
         momentum: Of SGD.
         batch_size: Samples per step, source and target together.
@@ -88,6 +87,7 @@ class AdaptationConfig:
             "natural": the target's share of both training sets.
         source_views: Views per source image; the source has many images, so few views serve.
         views: The augmentation, and the number of views per target image.
+        depth: The blocks that the others count. It follows from the network and is no hyperparameter.
     """
 
     init: Literal["baseline", "scratch", "fused"] = "baseline"
@@ -118,6 +118,7 @@ class AdaptationConfig:
     fused_share: float | Literal["natural"] = TENTH
     source_views: int = 2
     views: ViewRecipe = field(default_factory=ViewRecipe)
+    depth: Depth = field(default_factory=Depth)
 
     def __post_init__(self) -> None:
         for name, is_valid in _range_checks(self).items():
@@ -153,14 +154,14 @@ class AdaptationConfig:
 
     @property
     def leading(self) -> int:
-        """Number of leading layers that are frozen, and so can be cached."""
+        """Number of leading blocks that are frozen, and so can be cached."""
         return self.frozen_layers if self.frozen_from == 0 else 0
 
     @property
     def trained(self) -> list[int]:
-        """The layers that are not frozen."""
+        """The blocks that are not frozen."""
         frozen = range(self.frozen_from, self.frozen_from + self.frozen_layers)
-        return [layer for layer in range(len(LAYERS)) if layer not in frozen]
+        return [layer for layer in range(self.depth.blocks) if layer not in frozen]
 
     @property
     def trains(self) -> bool:
@@ -206,13 +207,14 @@ class AdaptationConfig:
 
 def _range_checks(config: AdaptationConfig) -> dict[str, bool]:
     """Returns for each field whether its value is in range."""
+    depth = config.depth
     is_share = not isinstance(config.fusion_ratio, str) and 0 <= config.fusion_ratio <= 0.95
     is_fused_share = not isinstance(config.fused_share, str) and 0 < config.fused_share <= 0.95
     return {
         "init": config.init in ("baseline", "scratch", "fused"),
-        "frozen_layers": 0 <= config.frozen_layers <= len(LAYERS),
-        "frozen_from": 0 <= config.frozen_from <= len(LAYERS) - config.frozen_layers,
-        "head_first": 0 <= config.head_first < 1 and (not config.head_first or HEAD in config.trained),
+        "frozen_layers": 0 <= config.frozen_layers <= depth.blocks,
+        "frozen_from": 0 <= config.frozen_from <= depth.blocks - config.frozen_layers,
+        "head_first": 0 <= config.head_first < 1 and (not config.head_first or depth.last in config.trained),
         "optimiser": config.optimiser in ("sgd", "adamw"),
         "lr": 0 <= config.lr < float("inf"),
         "layer_decay": 0 < config.layer_decay <= 1,
@@ -242,9 +244,13 @@ def _range_checks(config: AdaptationConfig) -> dict[str, bool]:
 def canonical(config: AdaptationConfig) -> AdaptationConfig:
     """Resets the hyperparameters that change nothing, so that equal adaptations have equal configurations."""
     if config.init == "fused" and not config.trains and config.bn != "recompute":
-        return AdaptationConfig(init="fused", fused_share=config.fused_share, amount=config.amount, lr=0.0)
+        return AdaptationConfig(
+            init="fused", fused_share=config.fused_share, amount=config.amount, lr=0.0, depth=config.depth
+        )
     if not config.trained:
-        return AdaptationConfig(frozen_layers=config.frozen_layers, lr=0.0, epochs=config.epochs, views=config.views)
+        return AdaptationConfig(
+            frozen_layers=config.frozen_layers, lr=0.0, epochs=config.epochs, views=config.views, depth=config.depth
+        )
     changes: dict[str, Any] = {}
     if config.anchor == "none" or config.anchor_weight == 0:
         changes |= {"anchor": "none", "anchor_weight": 0.0}
@@ -260,9 +266,13 @@ def canonical(config: AdaptationConfig) -> AdaptationConfig:
 def to_flat(config: AdaptationConfig) -> dict[str, Any]:
     """Returns the hyperparameters as a flat, JSON-able dict, the form that records keep.
 
-    `fused_share` is there for a fused start alone, so that records and hashes of all others stay what they were.
+    `fused_share` is there for a fused start alone, and the depth for networks other than vgg13, so that records and
+    hashes of all others stay what they were.
     """
     flat = asdict(config)
+    depth = flat.pop("depth")
+    if config.depth != Depth():
+        flat.update({f"depth_{name}": value for name, value in depth.items()})
     if config.init != "fused":
         del flat["fused_share"]
     flat.update({f"views_{name}": value for name, value in flat.pop("views").items()})
@@ -272,10 +282,12 @@ def to_flat(config: AdaptationConfig) -> dict[str, Any]:
 def from_flat(flat: Mapping[str, Any]) -> AdaptationConfig:
     """Rebuilds the configuration of which `to_flat` made a flat dict."""
     recipe = {f.name: flat[f"views_{f.name}"] for f in fields(ViewRecipe)}
-    optional = {"views", "fused_share"}
+    optional = {"views", "fused_share", "depth"}
     values = {f.name: flat[f.name] for f in fields(AdaptationConfig) if f.name not in optional}
     if "fused_share" in flat:
         values["fused_share"] = flat["fused_share"]
+    if "depth_blocks" in flat:
+        values["depth"] = Depth(**{f.name: flat[f"depth_{f.name}"] for f in fields(Depth)})
     return AdaptationConfig(**values, views=ViewRecipe(**recipe))
 
 

@@ -17,17 +17,18 @@ from fer.errors import InputError
 from fer.expressions import usual_names
 from fer.files import read_regular
 from fer.model import weights
-from fer.model.vgg import count_classes, to_tensor
-from fer.runtime import Runtime
+from fer.model.vgg import to_tensor
 
 _BATCH = 256
 
 
-def load_network(path: str | Path) -> nn.Sequential:
+def load_network(path: str | Path, own: str = "") -> nn.Module:
     """Loads a network that a study saved.
 
     Args:
         path: A file of a study's folder `models/`.
+        own: The user's own function that made the network, "package.module:function"; it is run. Other networks need
+            none.
 
     Returns:
         The network in evaluation mode, on the CPU.
@@ -35,22 +36,25 @@ def load_network(path: str | Path) -> nn.Sequential:
     Raises:
         InputError: The file does not exist, does not match its checksum, or holds another network.
     """
-    return weights.load_network(Path(path), Runtime()).network
+    module, _, _ = weights.load_module(Path(path), own)
+    return module
 
 
-def read_names(path: str | Path) -> tuple[str, ...]:
+def read_names(path: str | Path, own: str = "") -> tuple[str, ...]:
     """Returns the expressions that a network's logits stand for, in their order.
 
     Args:
         path: A file of a study's folder `models/`.
+        own: See `load_network`.
 
     Raises:
         InputError: See `load_network`.
     """
-    return weights.load_network(Path(path), Runtime()).names
+    _, _, names = weights.load_module(Path(path), own)
+    return names
 
 
-def predict_images(network: nn.Sequential, images: np.ndarray, file: str | Path = "this network") -> np.ndarray:
+def predict_images(network: nn.Module, images: np.ndarray, file: str | Path = "this network") -> np.ndarray:
     """Computes the probability of each expression for faces that are cut out already.
 
     Args:
@@ -64,7 +68,11 @@ def predict_images(network: nn.Sequential, images: np.ndarray, file: str | Path 
     Raises:
         UnusableNetwork: Its weights are so large that its answers are not finite.
     """
-    batches = [torch.empty(0, count_classes(network))]
+    # Without images, one stands in for them, so that the answer has its columns.
+    if not len(images):
+        return predict_images(network, np.zeros((1, SIZE, SIZE), np.uint8), file)[:0]
+
+    batches = []
     with torch.inference_mode():
         for start in range(0, len(images), _BATCH):
             # A copy, because torch warns of arrays that it may not write to.
@@ -84,7 +92,7 @@ class UnusableNetwork(InputError):
 
 
 def predict_image(
-    network: nn.Sequential,
+    network: nn.Module,
     path: str | Path,
     equalise: bool = False,
     file: str | Path = "this network",
@@ -113,7 +121,7 @@ def predict_image(
 class _Exported(nn.Module):
     """The network from grey uint8 faces to probabilities, for a file that is used without this project."""
 
-    def __init__(self, network: nn.Sequential) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
@@ -123,7 +131,7 @@ class _Exported(nn.Module):
 
 
 def export_onnx(
-    network: nn.Sequential,
+    network: nn.Module,
     path: str | Path,
     file: str | Path = "this network",
     names: Sequence[str] | None = None,
@@ -145,7 +153,7 @@ def export_onnx(
         InputError: The packages onnx and onnxscript are missing, or the network's answers are not finite.
     """
     # Refuses a network whose answers are not finite.
-    predict_images(network, np.full((1, SIZE, SIZE), 200, np.uint8), file)
+    answers = predict_images(network, np.full((1, SIZE, SIZE), 200, np.uint8), file)
 
     # Optional packages.
     try:
@@ -166,7 +174,7 @@ def export_onnx(
     assert program is not None
 
     model = program.model_proto
-    expressions = names or usual_names(count_classes(network))
+    expressions = names or usual_names(answers.shape[1])
     onnx.helper.set_model_props(model, {"expressions": ",".join(expressions)})
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(path))

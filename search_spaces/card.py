@@ -1,6 +1,6 @@
-"""The default space: strategy, number of frozen layers, learning rate, fusion ratio.
+"""The default space: strategy, number of frozen blocks, learning rate, fusion ratio.
 
-FC, FC+CL and RE are the paper's and fix the frozen layers; FT is fine-tuning above any cut, FU fusion above any cut.
+FC, FC+CL and RE are the paper's and fix the frozen blocks; FT is fine-tuning above any cut, FU fusion above any cut.
 The natural ratio is no choice here: with it a small target is hardly drawn at this budget. The paper's space has it.
 """
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 LEARNING_RATE = (1e-4, 1e-1)
 FUSION_RATIO = (0.01, 0.95)
 """On a log scale: one source sample in a hundred can prevent forgetting (arXiv 2502.06042)."""
-DEEPEST = 12
-"""The most layers that are frozen: all but the last."""
 
 
 def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConfig]:
@@ -32,12 +30,13 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
         The strategy's name, and the adaptation.
     """
     strategy = trial.suggest_categorical("strategy", ["FC", "FC+CL", "RE", "FT", "FU"])
+    deepest = base.depth.last  # all blocks but the last are frozen at most
     config = replace(base, lr=trial.suggest_float("lr", *LEARNING_RATE, log=True))
     if strategy == "FT":
-        frozen_layers = trial.suggest_int("frozen_layers", 1, DEEPEST)
+        frozen_layers = trial.suggest_int("frozen_layers", 1, deepest)
         return strategy, replace(config, frozen_layers=frozen_layers)
     if strategy == "FU":
-        frozen_layers = trial.suggest_int("fusion_frozen_layers", 0, DEEPEST)
+        frozen_layers = trial.suggest_int("fusion_frozen_layers", 0, deepest)
         ratio = trial.suggest_float("fusion_ratio", *FUSION_RATIO, log=True)
         return strategy, replace(config, frozen_layers=frozen_layers, fusion_ratio=ratio)
     return strategy, named(strategy, config)

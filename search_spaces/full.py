@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fer.adaptation.methods import METHODS, STRATEGIES, named
+from fer.architecture import Depth
 from fer.config import ALL, OUTPUT_ANCHORS, AdaptationConfig
 from search_spaces.initial_trials import InitialTrial
 
@@ -79,22 +80,19 @@ class Hyperparameter:
 
 
 # Each default of `AdaptationConfig` lies inside the range, or is the "off" that is offered first.
-DEEPEST = 12
-"""The most layers that are frozen: all but the last."""
 OPTIMISER = Choice("optimiser", ("sgd", "adamw"))
 LEARNING_RATE = {
     "sgd": Hyperparameter("lr", (1e-4, 1e-1), log=True, name="sgd_lr"),
     "adamw": Hyperparameter("lr", (1e-5, 1e-2), log=True, name="adamw_lr"),
 }
+WEIGHT_DECAY = Hyperparameter("weight_decay", (1e-5, 1e-2), log=True)
 ALWAYS = (
-    Hyperparameter("weight_decay", (1e-5, 1e-2), log=True),
-    Hyperparameter("frozen_layers", (0, DEEPEST)),
     Hyperparameter("layer_decay", (0.3, 1.0)),
     Hyperparameter("label_smoothing", (0.0, 0.2)),
     Hyperparameter("head_first", (0.05, 0.3), off="head_first_on"),
     Hyperparameter("averaging", (0.02, 0.5), off="averaging_on"),
 )
-"""What every configuration is asked for, besides its optimiser and learning rate."""
+"""What every configuration is asked for, besides optimiser, learning rate, weight decay and frozen layers."""
 BATCH_NORM = Choice("bn", ("train", "frozen", "recompute"))
 FUSION_RATIO = Hyperparameter("fusion_ratio", (0.01, 0.95), log=True, off="fusion")
 """One source sample in a hundred can prevent forgetting (arXiv 2502.06042)."""
@@ -119,8 +117,6 @@ FIRST = 8
 """How many named methods come first: the paper's five and three with decaying rates."""
 FREE = 2
 """How many free trials come before each of the other named methods."""
-NORMED = 10
-"""Number of layers with a batch-norm, the leading ones."""
 LABELS: Mapping[str, str] = {
     "weights": "L2-SP",
     "fisher": "EWC",
@@ -134,17 +130,25 @@ OUTSIDE = ("init", "frozen_from", "sam", "members", "alpha", "alpha_slope")
 """Fields that the space leaves at the base."""
 
 
-def hyperparameters(values: Mapping[str, Any]) -> Iterator[Choice | Hyperparameter]:
+def frozen_layers(depth: Depth) -> Hyperparameter:
+    """Returns the number of frozen layers, which are the blocks of a network: all but the last at most."""
+    return Hyperparameter("frozen_layers", (0, depth.last))
+
+
+def hyperparameters(values: Mapping[str, Any], depth: Depth) -> Iterator[Choice | Hyperparameter]:
     """Yields the hyperparameters that a configuration has in this space, in the order in which a trial is asked.
 
     Args:
         values: The configuration's values by field; at each step, only those of earlier hyperparameters are read, so
             the caller may fill in one value after the other.
+        depth: Of the network.
     """
     yield OPTIMISER
     yield LEARNING_RATE[values["optimiser"]]
+    yield WEIGHT_DECAY
+    yield frozen_layers(depth)
     yield from ALWAYS
-    if values["frozen_layers"] < NORMED:  # the layers above have no batch-norm
+    if values["frozen_layers"] < depth.normed:  # the blocks above have no batch-norm
         yield BATCH_NORM
     yield FUSION_RATIO
     has_fusion = values["fusion_ratio"] != 0
@@ -168,7 +172,7 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
         The configuration's kind, see `describe_kind`, and the adaptation.
     """
     values: dict[str, Any] = {}
-    for hyperparameter in hyperparameters(values):
+    for hyperparameter in hyperparameters(values, base.depth):
         values[hyperparameter.field] = hyperparameter.suggest(trial)
     config = replace(base, **values)
     return describe_kind(config), config
@@ -190,10 +194,10 @@ def method_as_parameters(name: str, base: AdaptationConfig) -> dict[str, Any] | 
     """
     config = named(name, base)
     leaves_space = any(getattr(config, field) != getattr(base, field) for field in OUTSIDE)
-    if leaves_space or not config.trains or config.frozen_layers > DEEPEST:
+    if leaves_space or not config.trains or config.frozen_layers > base.depth.last:
         return None
     parameters: dict[str, Any] = {}
-    for hyperparameter in hyperparameters(vars(config)):
+    for hyperparameter in hyperparameters(vars(config), base.depth):
         parameters |= hyperparameter.as_parameters(getattr(config, hyperparameter.field))
     return parameters
 

@@ -52,6 +52,7 @@ class StudyNetwork:
     file: Path
     figures: "pd.Series[Any]" = field(repr=False, compare=False)
     equalise: bool = field(default=False, repr=False)
+    architecture: str = field(default="", repr=False)
 
     @property
     def source_accuracy(self) -> float:
@@ -63,7 +64,7 @@ class StudyNetwork:
         """Its accuracy on the target, 0 to 1, as the study expects it."""
         return float(self.figures["target_val"])
 
-    def load(self) -> "nn.Sequential":
+    def load(self) -> "nn.Module":
         """Loads the network.
 
         Returns:
@@ -74,7 +75,7 @@ class StudyNetwork:
         """
         from fer.predict import load_network  # noqa: PLC0415  # torch takes a second, which tables do not need
 
-        return load_network(self.file)
+        return load_network(self.file, self.architecture)
 
     def predict(self, images: Images) -> pd.DataFrame:
         """Computes the probability of each expression.
@@ -89,12 +90,11 @@ class StudyNetwork:
         Raises:
             InputError: The network or an image cannot be used.
         """
-        from fer.model.weights import learned_from_synthetic_faces, load_network  # noqa: PLC0415  # as in load
+        from fer.model.weights import learned_from_synthetic_faces, load_module  # noqa: PLC0415  # as in load
         from fer.predict import predict_images, read_face  # noqa: PLC0415  # as in load
-        from fer.runtime import Runtime  # noqa: PLC0415  # as in load
 
-        saved = load_network(self.file, Runtime())
-        network, columns = saved.network, list(saved.names)
+        network, _, expressions = load_module(self.file, self.architecture)
+        columns = list(expressions)
         if learned_from_synthetic_faces(self.file):
             warnings.warn(f"{self.file} {ABOUT_SYNTHETIC}", stacklevel=2)
         if isinstance(images, np.ndarray):
@@ -147,7 +147,9 @@ class StudyResults:
     def trials(self) -> pd.DataFrame:
         """All trials that count, a row each: state, hyperparameters, accuracies and other metrics, as in trials.csv.
 
-        With them columns `expected/…`: what is expected of their networks.
+        With them columns `expected/…`: what is expected of their networks. `number` is that of Optuna's trial. Left out
+        are the trials that were begun again, because their worker died or the study was interrupted, and those that
+        were withdrawn: `optuna.trials` has them too.
         """
         return expected_table(self.record, self._trials)
 
@@ -181,8 +183,10 @@ class StudyResults:
     def optuna(self) -> optuna.Study:
         """The Optuna study, for optuna.visualization, optuna-dashboard and analyses of your own.
 
-        Its values are those that each trial showed on its own fold; `front` has what is expected, and interpolated
-        networks, which Optuna does not know.
+        Its `trials` are all that ever were, so there may be more than in the table `trials`, and trials that wait or
+        run while the study does; those that Optuna calls failed are not all failures of a configuration. Its values are
+        those that each trial showed on its own fold; `front` has what is expected, and interpolated networks, which
+        Optuna does not know.
         """
         return load_optuna_study(self.name, self.folder.parent, self._storage)
 
@@ -197,7 +201,8 @@ class StudyResults:
     def _network(self, row: "pd.Series[Any]") -> StudyNetwork:
         """Returns the network of a row of the front."""
         file = self.folder / str(row["model"])
-        return StudyNetwork(file.stem, file, row, bool(self.record.options.get("equalise")))
+        name = self.record.architecture.name
+        return StudyNetwork(file.stem, file, row, bool(self.record.options.get("equalise")), name)
 
 
 def search(target: str, **options: Any) -> StudyResults:  # noqa: ANN401  # each option has a type of its own

@@ -73,10 +73,10 @@ def list_or_show(arguments: list[str] | None) -> int:
             cache_dir=make_cache_folder(args.out) / "datasets",
             options=ReaderOptions(args.equalise, args.keep_duplicates, args.seed, expressions=expressions),
         )
-        show_dataset(dataset, console)
+        show_dataset(dataset, name, console)
 
         place = Path(args.out) / "datasets" / f"{dataset.name}-{dataset.digest}.png"
-        draw_contact_sheet(dataset, place)
+        draw_contact_sheet(dataset, place, name)
         console.print(f"contact sheet: {printable(place)}", markup=False, soft_wrap=True)
     return ExitCode.DONE
 

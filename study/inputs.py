@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -104,7 +104,7 @@ def _prepare_again(record: DatasetRecord, options: Mapping[str, Any]) -> Dataset
     return dataset
 
 
-def note_copies(source: Dataset, target: Dataset, warn: Callable[[str], None]) -> Dataset:
+def note_copies(source: Dataset, target: Dataset, labels: Sequence[str], warn: Callable[[str], None]) -> Dataset:
     """Warns of the images of either dataset that are copies of the other's held-out images.
 
     The copies stay: which images a dataset has depends on nothing but itself, and its hash with them.
@@ -112,12 +112,17 @@ def note_copies(source: Dataset, target: Dataset, warn: Callable[[str], None]) -
     Args:
         source: The dataset that the baseline is trained on.
         target: The one it is adapted to.
+        labels: How the two are called.
         warn: Tells the user a sentence.
 
     Returns:
         The source, with the sentences among its report's notices, so that the study's record has them.
     """
-    notices = [_describe_copies(source, target), _describe_copies(target, source)]
+    source_label, target_label = labels
+    notices = [
+        _describe_copies(source, target, source_label, target_label),
+        _describe_copies(target, source, target_label, source_label),
+    ]
     notices = [notice for notice in notices if notice]
     for notice in notices:
         warn(notice)
@@ -125,14 +130,14 @@ def note_copies(source: Dataset, target: Dataset, warn: Callable[[str], None]) -
     return replace(source, report={**source.report, "notices": [*earlier, *notices]})
 
 
-def _describe_copies(dataset: Dataset, other: Dataset) -> str:
+def _describe_copies(dataset: Dataset, other: Dataset, label: str, other_label: str) -> str:
     """Returns how many images of a dataset are copies of another dataset's held-out images; empty where none is."""
     counts = near_copies(dataset, other)
     if not any(counts.values()):
         return ""
     return (
-        f"{counts['train']:,} training and {counts['validation']:,} validation images of {dataset.name} are copies "
-        f"or near-copies of validation or test images of {other.name}, which are then not new to the network"
+        f"{counts['train']:,} training and {counts['validation']:,} validation images of {label} are copies "
+        f"or near-copies of validation or test images of {other_label}, which are then not new to the network"
     )
 
 
@@ -203,4 +208,9 @@ def budget_epochs(options: Mapping[str, Any], target_images: int) -> float:
 def base_config(record: StudyRecord) -> AdaptationConfig:
     """Returns the hyperparameters that the study's search space starts from."""
     assert record.budget_epochs is not None, "a study's record has its budget"
-    return AdaptationConfig(lr=record.options["lr"], amount=record.options["amount"], epochs=record.budget_epochs)
+    return AdaptationConfig(
+        lr=record.options["lr"],
+        amount=record.options["amount"],
+        epochs=record.budget_epochs,
+        depth=record.architecture.depth,
+    )

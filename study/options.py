@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer.architecture import PAPER
 from study.data_options import DEFAULT_TRIALS, PAPER_TRIALS, DataOptions, GeneralOptions
 from study.declared_options import declared
 from study.search_options import ALL_FOLDS, SearchOptions
@@ -95,6 +96,8 @@ def study_name(options: StudyOptions, source: str, target: str, synthetic: bool)
     if options.expressions != StudyOptions.expressions:
         parts.append(_name_of_expressions(options.expressions))
     parts += [options.space, options.preset]
+    if options.network != PAPER:
+        parts.append(re.sub(r"[^A-Za-z0-9]+", "-", options.network).strip("-"))
     if options.amount == 0.5:
         parts.append("half")
     if options.folds is not None:
@@ -119,6 +122,11 @@ def identity_options(options: StudyOptions) -> dict[str, Any]:
 def cache_folder(out: str | Path) -> Path:
     """Returns where datasets, baselines and features are kept for all studies of an output folder."""
     return Path(out) / ".cache"
+
+
+def blocks_folder(out: str | Path) -> Path:
+    """Returns where it is kept what was found of networks' blocks, see `fer.adaptation.task.AdaptationTask`."""
+    return cache_folder(out) / "baselines" / "blocks"
 
 
 def make_cache_folder(out: str | Path) -> Path:

@@ -33,6 +33,10 @@ def build_parser() -> argparse.ArgumentParser:
         ],
     )
     parser.add_argument("model", metavar="MODEL", help="a network of a front, such as runs/STUDY/models/*.safetensors")
+    parser.add_argument(
+        "--network", metavar="NAME", default="", help="the function package.module:function of your own network, "
+        "which is run (default: the file names its network)",
+    )  # fmt: skip
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="image files, one face each")
     parser.add_argument(
         "--equalise", action="store_true", help="the study was run with --equalise (default: it was not)"
@@ -63,13 +67,11 @@ def predict(args: argparse.Namespace) -> int:
         raise InputError("study.predict needs images, or --export", "neither", "Give image files.")
 
     # torch: not for --help.
-    from fer.model.weights import learned_from_synthetic_faces, load_network  # noqa: PLC0415
+    from fer.model.weights import learned_from_synthetic_faces, load_module  # noqa: PLC0415
     from fer.predict import UnusableNetwork, export_onnx, predict_image  # noqa: PLC0415
-    from fer.runtime import Runtime  # noqa: PLC0415
 
     # The network, and its copy as ONNX.
-    saved = load_network(Path(args.model), Runtime())
-    network, names = saved.network, saved.names
+    network, _, names = load_module(Path(args.model), args.network)
     if learned_from_synthetic_faces(Path(args.model)):
         print(f"warning: {printable(args.model)} {ABOUT_SYNTHETIC}", file=sys.stderr)
     if args.export:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, get_type_hints
 
+from fer.architecture import Architecture
 from fer.expressions import SEVEN, ExpressionSet
 from study.redaction import hide_secrets as hide_secrets
 from study.redaction import one_line as one_line
@@ -232,7 +233,7 @@ class StudyRecord(_Record):
         options: The options of its command, by name, as a version of this program stored them; their present form is
             `study.options.StudyOptions.from_json`.
         budget_epochs: The budget of every trial, in passes over the target's training images.
-        network: Name, width and number of parameters of the network.
+        network: The entries of its `architecture`, and number of parameters.
         expressions: What its logits stand for; the seven where the record does not say.
         baseline: The network that every trial adapts.
         versions: Of Python and of the packages that results depend on.
@@ -260,6 +261,11 @@ class StudyRecord(_Record):
     ended: str | None = None
     changes: list[Any] = field(default_factory=list)
     more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network without its weights: vgg13 where the record is of a time that knew no other."""
+        return Architecture.from_json(self.network)
 
     def dataset(self, domain: str) -> DatasetRecord:
         """Returns the record of the source or of the target."""

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Mapping
 
 from fer.adaptation.methods import LIBRARY, ON_REQUEST, STRATEGIES, Method
+from fer.architecture import VGG13
 from search_spaces.paper import FROM_BASELINE
 from study.command_parser import WIDTH
 
@@ -34,10 +35,11 @@ def format_strategies() -> str:
 
 
 def _format_methods(methods: Mapping[str, Method]) -> str:
-    """Returns for each method what it does and comes from, and below it the hyperparameters that it sets."""
+    """Returns for each method what it does and comes from, and below it the hyperparameters that it sets in vgg13."""
     rows = []
     for name, method in methods.items():
-        settings = ", ".join(f"{hyperparameter} {value}" for hyperparameter, value in method.settings.items())
+        pairs = method.settings_at(VGG13.depth).items()
+        settings = ", ".join(f"{hyperparameter} {value}" for hyperparameter, value in pairs)
         rows += [_format_row(name, str(method)), _format_row("", settings)]
     return "\n".join(rows)
 

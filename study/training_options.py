@@ -1,8 +1,10 @@
 """The options of a study's trainings and of its places. Light to import: `--help` must answer at once."""
 
+import re
 from dataclasses import dataclass
 from functools import partial
 
+from fer.architecture import PAPER
 from study.arguments import (
     check_path,
     check_storage,
@@ -21,11 +23,27 @@ DEFAULT_TRACKING = "sqlite:///mlruns/mlflow.db"
 
 _PURPOSES = "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.items())
 
+_NETWORK_NAME = re.compile(r"[A-Za-z_][\w.-]*(:[A-Za-z_][\w.-]*)?", re.ASCII)
+_LONGEST_NAME = 200
+
+
+def is_network_name(name: str) -> bool:
+    """Returns whether a text is written like a network's name; whether there is one of that name, torch knows."""
+    return len(name) <= _LONGEST_NAME and _NETWORK_NAME.fullmatch(name) is not None
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
     """The network, how long it is trained, and what it is trained on."""
 
+    network: str = option(
+        PAPER, "vgg13, a classifier of torchvision such as resnet18, timm:NAME, or your own package.module:function, "
+        "which is called with num_classes and returns a torch.nn.Module (default: %(default)s)", group="training",
+        metavar="NAME", everyday=True, check=must(
+            "--network is a name", is_network_name, "Give one such as resnet18, timm:vit_tiny_patch16_224 or "
+            "package.module:function.",
+        ),
+    )  # fmt: skip
     preset: str = option(
         "auto", f"auto: paper on a GPU, else laptop; {_PURPOSES} (default: %(default)s)", group="training",
         choices=("auto", *PRESETS), everyday=True,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from study.reading import RUNG, readable_attributes, readable_trials
 from study.record import StudyRecord
@@ -232,6 +232,25 @@ def describe_reference(record: StudyRecord) -> str:
     if (source, target) == (1 / classes, 1 / classes):
         return f"chance (1/{classes}, 1/{classes})"
     return f"({source:g}, {target:g})"
+
+
+def find_failed_networks(trials: Iterable[FrozenTrial]) -> dict[str, str]:
+    """Returns the files of networks that could not be handed over, each with the reason.
+
+    Args:
+        trials: All trials of a study.
+    """
+    failed: dict[str, str] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        attributes = TrialAttributes.of(trial)
+        if attributes.handed_over is None or attributes.lost or not trial.state.is_finished():
+            continue
+        for alpha, slope in attributes.handed_over:
+            name = model_file(attributes.recipe_of or 0, alpha, slope)
+            failed.pop(name, None)
+            if trial.state == TrialState.FAIL:
+                failed[name] = attributes.reason or "no reason given"
+    return failed
 
 
 def model_file(number: int, alpha: float = 1.0, slope: float = 0.0) -> str:

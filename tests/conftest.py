@@ -1,5 +1,6 @@
 """What all tests share: tiny faces, a tiny network, one thread."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +14,17 @@ from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig, ViewRecipe
 from fer.datasets import Dataset
 from fer.model.vgg import build
-from fer.model.weights import Baseline
-from fer.runtime import Runtime, digest_of
+from fer.model.weights import Baseline, paper_baseline
+from fer.runtime import Runtime
 
 pytest_plugins = ["commands", "hostile", "made_data", "made_networks", "made_study", "servers", "slots", "tracked"]
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 torch.set_num_threads(1)
+
+# No test survives a failure of the power, so none waits for the disk. Processes that tests start do.
+os.fsync = lambda file: None
 
 TINY_WIDTH = 1 / 16
 LONGEST = ("test_study_run", "test_study_resume")
@@ -29,6 +33,12 @@ LONGEST = ("test_study_run", "test_study_resume")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Starts with the longest files, so that no process is left alone with one of them at the end."""
     items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """Takes what all tests share, modules and the tests themselves, out of the collector's sight: it is never freed."""
+    gc.collect()
+    gc.freeze()
 
 
 def write_dataset(folder: Path, name: str, sizes: tuple[int, int, int], seed: int) -> Dataset:
@@ -64,7 +74,7 @@ def baseline() -> Baseline:
         for _ in range(3):
             network(torch.randn(32, 1, 48, 48))
     network.eval().requires_grad_(False)
-    return Baseline(network, TINY_WIDTH, digest_of(network.state_dict()))
+    return paper_baseline(network, TINY_WIDTH)
 
 
 @pytest.fixture

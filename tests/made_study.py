@@ -14,8 +14,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from fer.architecture import VGG13
 from fer.expressions import EXPRESSIONS
-from fer.layers import LAYERS
 from made_answers import World
 from study.confirmation.points import ConfirmedPoint
 from study.confirmation.statistics import judge_points, measures_on_test, per_class_results, strategy_differences
@@ -256,7 +256,7 @@ def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
                 validation={"source": source, "target": target} if model else {},
                 logits=logits,
                 right=right,
-                cka=np.linspace(1, 0.4, len(LAYERS)),
+                cka=np.linspace(1, 0.4, len(VGG13.blocks)),
                 probe=0.6,
             )
         )

@@ -11,12 +11,12 @@ from conftest import TINY
 from fer.adaptation.methods import named
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
+from fer.architecture import VGG13
 from fer.config import AdaptationConfig
-from fer.layers import CONVOLUTIONS
 from fer.model.onednn import fuse_batch_norm, to_onednn_layout
 from fer.model.vgg import build, clone, cut_shapes
-from fer.model.weights import Baseline
-from fer.runtime import Runtime, _cpu_has_bf16, digest_of
+from fer.model.weights import paper_baseline
+from fer.runtime import Runtime, _cpu_has_bf16
 from fer.training import loop
 from fer.training.loop import Diverged
 from recorder import Recorder
@@ -114,7 +114,7 @@ def wide(source, target, monkeypatch) -> AdaptationTask:
         network.train()(torch.randn(32, 1, 48, 48, generator=torch.Generator().manual_seed(1)))
     network.eval().requires_grad_(False)
     monkeypatch.setattr(loop, "_SMALL_BATCH", 1)
-    return AdaptationTask(Baseline(network, 1 / 4, digest_of(network.state_dict())), source, target, Runtime())
+    return AdaptationTask(paper_baseline(network, 1 / 4), source, target, Runtime())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -161,7 +161,7 @@ def test_a_training_in_blocks_that_diverges_says_so(wide, monkeypatch, settings,
         ({}, 1 / 4, True),
         ({"frozen_layers": 2}, 1 / 4, True),
         ({"frozen_layers": 4}, 1 / 4, False),  # images are small from there on
-        ({"frozen_layers": CONVOLUTIONS}, 1 / 4, False),
+        ({"frozen_layers": VGG13.head}, 1 / 4, False),
         ({"batch_size": 16}, 1 / 4, False),
         ({}, 1 / 8, False),  # blocks half empty
         ({"bn": "frozen"}, 1 / 4, False),  # no gradient through these batch-norms

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from fer.architecture import VGG13
 from fer.errors import InputError
-from fer.layers import CONVOLUTIONS, LAYERS
 from fer.model import blocks
 from fer.model.blocks import Chain, find_blocks
 from fer.model.equality import are_equal, evaluate, restoring_buffers, seeded, train_once
@@ -121,8 +121,8 @@ def test_the_papers_network_comes_apart_into_its_own_thirteen_layers():
 
     chain = find_blocks(network, (1, 48, 48))
 
-    assert chain.names == LAYERS
-    assert chain.head == CONVOLUTIONS
+    assert chain.names == VGG13.blocks
+    assert chain.head == VGG13.head
     assert list(chain.cut_shapes) == cut_shapes(network)
     assert all(block is layer for block, layer in zip(chain.network, network, strict=True))
 

@@ -155,9 +155,10 @@ def test_near_copies_across_datasets_are_counted_and_change_no_hash(tmp_path: Pa
     assert near_copies(target, source) == {"train": 1, "validation": 0}
 
     told: list[str] = []
-    noted = note_copies(source, target, told.append)
+    noted = note_copies(source, target, ["FER2013", "mine"], told.append)
     assert noted == source and len(told) == 2 and noted.report["notices"] == [*source.report["notices"], *told]
-    assert "2 training and 1 validation images of fer2013 are copies or near-copies" in told[0]
+    assert "2 training and 1 validation images of FER2013 are copies or near-copies" in told[0]
 
     drawn = read("jaffe", "synthetic", scale=0.1)
-    assert note_copies(source, drawn, told.append).report["notices"] == source.report["notices"]
+    noted = note_copies(source, drawn, ["the source", "drawn"], told.append)
+    assert noted.report["notices"] == source.report["notices"]

@@ -14,14 +14,14 @@ from conftest import TINY, losses
 from fer.adaptation.methods import STRATEGIES, named
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
+from fer.architecture import VGG13
 from fer.config import AdaptationConfig
 from fer.features.schedule import choose_target_images, draw_schedule
-from fer.layers import LAYERS
 from fer.runtime import Runtime, make_runtime
 from fer.training.loop import Diverged
 
 HALF_WAY = EvaluationPlan(interpolation_points=((0.5, 0.0),))
-EVERY_CUT = range(len(LAYERS) + 1)
+EVERY_CUT = range(len(VGG13.blocks) + 1)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -31,7 +31,7 @@ def test_a_strategy_changes_what_it_trains_and_nothing_else(setting, strategy):
     before, after = setting.baseline.network.state_dict(), adapted.network.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
 
-    assert changed == set(LAYERS[config.frozen_layers :])
+    assert changed == set(VGG13.blocks[config.frozen_layers :])
     assert set(adapted.measures) >= {"source_val", "target_val", "retention", "source_uar"}
 
 

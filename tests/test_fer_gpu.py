@@ -11,6 +11,7 @@ from conftest import TINY
 from fer.adaptation.methods import named
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
+from fer.model.weights import paper_baseline
 from fer.runtime import Runtime
 from fer.training import checkpoint, cuda_graphs
 from fer.training.checkpoint import Checkpoints
@@ -20,7 +21,7 @@ NAMES = ["FC", "FC+CL", "RE", "FU"]
 
 
 def losses(baseline, source, target, runtime, cache, name, **changed):
-    moved = replace(baseline, network=baseline.network.to(runtime.device))
+    moved = paper_baseline(baseline.network.to(runtime.device), baseline.width)
     try:
         config = named(name, replace(TINY, epochs=2.0, **changed))
         return [row["loss"] for row in adapt(AdaptationTask(moved, source, target, runtime, cache), config, 5).curve]
@@ -83,7 +84,7 @@ def test_a_training_that_died_on_a_gpu_goes_on_there(baseline, source, target, t
         raise KeyboardInterrupt
 
     config = replace(named("RE", TINY), epochs=4.0, optimiser=optimiser, lr=0.002)
-    moved = replace(baseline, network=copy.deepcopy(baseline.network).to("cuda"))
+    moved = paper_baseline(copy.deepcopy(baseline.network).to("cuda"), baseline.width)
     setting = AdaptationTask(moved, source, target, Runtime("cuda"), tmp_path)
     whole = adapt(setting, config, 5)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):

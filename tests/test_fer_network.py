@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from fer.architecture import VGG13
 from fer.config import ViewRecipe
 from fer.features.views import render
-from fer.layers import LAYERS
 from fer.model.vgg import build, clone, cut_shapes, to_tensor
 from fer.predict import predict_images
 
@@ -24,12 +24,12 @@ def test_both_sides_of_every_cut_make_the_whole():
 
     with torch.inference_mode():
         logits = network(images)
-        for cut in range(len(LAYERS) + 1):
+        for cut in range(len(VGG13.blocks) + 1):
             features = network[:cut](images)
             assert tuple(features.shape[1:]) == cut_shapes(network)[cut]
             assert torch.equal(network[cut:](features), logits)
 
-    assert [name for name, _ in network[9:].named_children()] == list(LAYERS[9:])
+    assert [name for name, _ in network[9:].named_children()] == list(VGG13.blocks[9:])
 
 
 def test_the_cuts_of_the_paper_preset_have_the_sizes_that_were_planned_with():

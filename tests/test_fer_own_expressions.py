@@ -21,9 +21,9 @@ from fer.evaluation import metrics
 from fer.expressions import EIGHT, EXPRESSIONS, SEVEN, ExpressionSet, read_expressions
 from fer.model import weights
 from fer.model.vgg import build
-from fer.model.weights import Baseline
+from fer.model.weights import paper_baseline
 from fer.predict import export_onnx, predict_images, read_names
-from fer.runtime import Runtime, digest_of
+from fer.runtime import Runtime
 from made_data import Loader, open_split, skipped
 from study import predict
 from study.execution.study_baseline import check_expressions
@@ -250,8 +250,7 @@ def make_task(folder: Path, read: Loader, expressions: ExpressionSet) -> Adaptat
     options = ReaderOptions(expressions=expressions)
     source, target = (read(name, kind="synthetic", scale=0.01, options=options) for name in ("fer2013", "tfeid"))
     network = build(TINY_WIDTH, seed=3, classes=len(expressions)).eval().requires_grad_(False)
-    baseline = Baseline(network, TINY_WIDTH, digest_of(network.state_dict()))
-    return AdaptationTask(baseline, source, target, Runtime(), folder / "features")
+    return AdaptationTask(paper_baseline(network, TINY_WIDTH), source, target, Runtime(), folder / "features")
 
 
 @pytest.mark.parametrize("changes", [{}, {"mixup": 0.2, "label_smoothing": 0.1}, {"init": "scratch"}])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from fer.architecture import VGG13
 from fer.evaluation.similarity import layer_similarities, linear_cka, penultimate, probe_accuracy
-from fer.layers import LAYERS
 
 
 def test_linear_cka_follows_its_definition():
@@ -37,9 +37,9 @@ def test_layers_up_to_the_changed_one_are_the_same(baseline, source):
 
     found = layer_similarities(baseline.network, changed, images)
 
-    assert list(found) == list(LAYERS)
-    assert all(found[name] == pytest.approx(1) for name in LAYERS[:10])
-    assert all(found[name] < 0.9 for name in LAYERS[10:])
+    assert list(found) == list(VGG13.blocks)
+    assert all(found[name] == pytest.approx(1) for name in VGG13.blocks[:10])
+    assert all(found[name] < 0.9 for name in VGG13.blocks[10:])
 
 
 def test_a_probe_reads_what_the_features_hold(baseline, source):

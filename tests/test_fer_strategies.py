@@ -15,10 +15,10 @@ from fer.adaptation.methods import METHODS, named
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
-from fer.config import HEAD, OUTPUT_ANCHORS, AdaptationConfig, canonical, from_flat, to_flat
+from fer.architecture import VGG13
+from fer.config import OUTPUT_ANCHORS, AdaptationConfig, canonical, from_flat, to_flat
 from fer.datasets import Dataset, Split
 from fer.errors import InputError
-from fer.layers import LAYERS
 from fer.model import interpolation
 from fer.runtime import Runtime
 from fer.training import penalties
@@ -43,7 +43,7 @@ def equal_layers(first: torch.nn.Sequential, second: torch.nn.Sequential) -> set
         if not torch.equal(tensor, tensors[name]):
             layer, _, _ = name.partition(".")
             different.add(layer)
-    return set(LAYERS) - different
+    return set(VGG13.blocks) - different
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def adapted(source, target, baseline, tmp_path_factory):
 def test_frozen_layers_are_bit_identical_and_the_others_change(adapted, baseline, name):
     result, _ = adapted[name]
     config = preset(name)
-    frozen = {LAYERS[layer] for layer in range(len(LAYERS)) if layer not in config.trained}
+    frozen = {VGG13.blocks[layer] for layer in range(len(VGG13.blocks)) if layer not in config.trained}
 
     untouched = equal_layers(result.network, baseline.network)
 
@@ -89,7 +89,7 @@ def test_training_is_the_same_with_and_without_the_cache(adapted, name):
 
 
 @pytest.mark.parametrize("domain", ["source", "target"])
-@pytest.mark.parametrize("cut", [HEAD, len(LAYERS)])
+@pytest.mark.parametrize("cut", [VGG13.depth.last, len(VGG13.blocks)])
 def test_baseline_outputs_are_the_same_with_and_without_the_cache(source, target, baseline, tmp_path, domain, cut):
     cached = AdaptationTask(baseline, source, target, Runtime(), tmp_path)
     uncached = replace(cached, cache=None)
@@ -115,7 +115,7 @@ def test_equal_seeds_give_equal_networks(adapted, setting, name):
     again = adapt(setting, preset(name), 5)
 
     assert first.curve == again.curve
-    assert equal_layers(first.network, again.network) == set(LAYERS)
+    assert equal_layers(first.network, again.network) == set(VGG13.blocks)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -165,8 +165,8 @@ def test_both_ends_of_the_way_are_exact(setting, baseline):
     result = adapt(setting, replace(SMALL, fusion_ratio=0.5), 5, plan=plan)
 
     start, middle, end = result.interpolated
-    assert equal_layers(start.network, baseline.network) == set(LAYERS)
-    assert equal_layers(end.network, result.network) == set(LAYERS)
+    assert equal_layers(start.network, baseline.network) == set(VGG13.blocks)
+    assert equal_layers(end.network, result.network) == set(VGG13.blocks)
     assert end.measures.items() <= result.measures.items()
     assert start.measures["retention"] == 1.0
     assert equal_layers(middle.network, baseline.network) == set()
@@ -181,7 +181,7 @@ def test_what_comes_out_half_way_is_the_point_half_way(setting):
     half = adapt(setting, replace(SMALL, alpha=0.5), 5)
 
     middle = result.interpolated[0]
-    assert equal_layers(middle.network, half.network) == set(LAYERS)
+    assert equal_layers(middle.network, half.network) == set(VGG13.blocks)
     assert middle.measures.items() <= half.measures.items()
 
 
@@ -219,7 +219,7 @@ def test_ways_are_scored_where_the_end_or_the_first_leads_or_may_be_hoped_to(set
 
 
 def test_coefficients_grow_with_depth_by_the_slope():
-    shares = interpolation.interpolation_shares(0.2, 0.8)
+    shares = interpolation.interpolation_shares(len(VGG13.blocks), 0.2, 0.8)
     assert np.allclose([shares[0], shares[-1]], [0.2, 1.0])
     assert np.allclose(np.diff(shares), 0.8 / 12)
 
@@ -235,7 +235,7 @@ def test_estimated_statistics_are_those_of_the_data(baseline):
     mean = torch.stack([output.mean((0, 2, 3)) for output in outputs]).mean(0)
     norm = network.conv1_1.norm
     assert torch.allclose(norm.running_mean, mean, atol=1e-5)
-    assert equal_layers(network, baseline.network) == set(LAYERS[1:])
+    assert equal_layers(network, baseline.network) == set(VGG13.blocks[1:])
     assert not norm.training
     assert norm.momentum == 0.1
 
@@ -259,7 +259,7 @@ def test_the_head_alone_moves_first(setting):
 
     only_head = adapt(setting, replace(config, epochs=1, head_first=0.99), 5)
 
-    assert equal_layers(only_head.network, setting.baseline.network) >= set(LAYERS[:10])
+    assert equal_layers(only_head.network, setting.baseline.network) >= set(VGG13.blocks[:10])
 
 
 def test_sharpness_aware_steps_of_no_radius_are_plain_ones_up_to_dropout(setting):

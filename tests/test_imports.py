@@ -71,7 +71,7 @@ ROWS = {
         {"model"},
         {"datasets"},
         {"config", "runtime", "tensor_files", "tensors"},
-        {"layers", "errors", "seeding", "expressions", "files", "torch_private"},
+        {"architecture", "errors", "seeding", "expressions", "files", "told_progress", "torch_private"},
     ),
 }
 SINGLE = {

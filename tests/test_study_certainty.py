@@ -10,10 +10,16 @@ from study.confirmation.statistics import judge_points, strategy_differences
 from study.fronts import find_knee, front_table
 from study.record import DOMAINS, StudyRecord
 from study.reporting.certainty import describe_certainty, validation_estimate
-from study.reporting.findings import list_findings
+from study.reporting.findings import describe_differences, list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
-from study.reporting.significance import describe_change, describe_front_differences, describe_intervals
+from study.reporting.result_tables import build_differences_table
+from study.reporting.significance import (
+    describe_change,
+    describe_front_differences,
+    describe_intervals,
+    describe_verdicts,
+)
 from study.reporting.wording import p_value_text
 from study.trials import TARGET_ERROR_MEASURE, model_file, trials_table
 
@@ -66,10 +72,42 @@ def test_where_no_difference_is_significant_it_says_which_would_have_been_seen(p
     point = info["confirmation"]["results"]["points"][3]
     words = describe_change(StudyRecord.from_json(info), point, "target")
     assert "not significantly different" in words and said in words
-    assert said in describe_front_differences(StudyRecord.from_json(info))
 
     limit = re.search(r"would have to be about ([\d.]+) points", words)
     assert limit is None or float(limit[1]) == pytest.approx(100 * point["target_detectable"], rel=0.06)
+
+
+@pytest.mark.parametrize("people, images, said", [
+    (1, 20, "On JAFFE, with 1 test person, half of the pairs are measured so roughly that any true difference would"),
+    (12, 120, "On JAFFE, with 12 test people, a true difference below about"),
+])  # fmt: skip
+def test_how_much_tests_of_pairs_could_have_found_is_said_without_denying_what_they_found(people, images, said):
+    words = describe_front_differences(StudyRecord.from_json(confirmed_info(people, images)))
+    assert said in words and "no true difference" not in words
+
+
+def test_one_family_of_p_values_decides_and_everything_else_refers_to_it():
+    info = confirmed_info(12, 120)
+    # As earlier versions stored it: a strategy's change from the baseline once more, with another correction.
+    results = info["confirmation"]["results"]
+    results["differences"].append(results["differences"][0] | {"one": "RE", "other": "BL"})
+    record = StudyRecord.from_json(info)
+
+    verdicts = describe_verdicts(record)
+    table = build_differences_table(record)
+    assert table is not None
+
+    comparisons = 2 * (len(record.results.points) - 1)
+    assert f"corrected by Holm, all {comparisons} comparisons together" in verdicts and "decides nothing" in verdicts
+    assert [row[0] for row in table.rows] == ["FC − RE"] and table.head == [
+        "Difference", "FER2013, points", "JAFFE, points"
+    ]  # fmt: skip
+    assert "which p counts, is said where the confirmed networks are" in describe_differences(record)
+
+
+def test_a_strategys_change_from_the_baseline_is_judged_once():
+    differences = confirmed_info(12, 120)["confirmation"]["results"]["differences"]
+    assert [(row["one"], row["other"]) for row in differences] == [("FC", "RE")]
 
 
 def test_what_intervals_are_about_is_said_once_where_they_are_explained():

@@ -48,7 +48,7 @@ def test_whatever_a_space_draws_fits_it_waiting_running_and_ended(space):
             if state is not None:
                 study.tell(trial, [0.5, 0.5] if state == TrialState.COMPLETE else None, state)
 
-    assert all(fits(trial, space) for trial in trials_of(study))
+    assert all(fits(trial, space, BASE) for trial in trials_of(study))
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -64,7 +64,7 @@ def test_a_trial_that_died_while_it_was_asked_fits(space, asked):
 
     discard_trial(study, trials_of(study)[part.number], "its worker died", TrialState.RUNNING)
 
-    assert all(fits(trial, space) for trial in trials_of(study))
+    assert all(fits(trial, space, BASE) for trial in trials_of(study))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_trial_that_died_while_it_was_asked_fits(space, asked):
 def test_a_guess_that_waits_fits(space, text):
     study = new_study()
     parse_initial_trial(text, space, BASE).enqueue(study, slot=0)
-    assert fits(trials_of(study)[0], space)
+    assert fits(trials_of(study)[0], space, BASE)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_guess_that_waits_fits(space, text):
     ],
 )  # fmt: skip
 def test_a_trial_of_another_form_of_the_space_does_not_fit(space, chosen):
-    assert not fits(ended(chosen), space)
+    assert not fits(ended(chosen), space, BASE)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_trial_of_another_form_of_the_space_does_not_fit(space, chosen):
 def test_what_waits_with_choices_that_the_space_does_not_have_does_not_fit(space, params):
     study = new_study()
     study.enqueue_trial(params)
-    assert not fits(trials_of(study)[0], space)
+    assert not fits(trials_of(study)[0], space, BASE)
 
 
 @pytest.mark.parametrize("force", [False, True])

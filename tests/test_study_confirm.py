@@ -1,6 +1,7 @@
 """What a confirmation makes of the kept answers."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -14,7 +15,8 @@ from study.confirmation.answers import write_answers
 from study.confirmation.jobs import END, Confirmation, ConfirmationJob, InterpolationPoint
 from study.confirmation.plan import plan_jobs
 from study.confirmation.points import ConfirmedPoint
-from study.confirmation.results import collect_results
+from study.confirmation.results import collect_results, trainings_left
+from study.confirmation.runner import describe_trainings
 from study.confirmation.statistics import measures_on_test, predicted_expressions
 from study.confirmation.test_sets import GroundTruth
 from study.record import DOMAINS, StudyRecord
@@ -95,7 +97,44 @@ def test_the_confirmed_table_is_read_whole_on_a_terminal_of_80_columns():
 
     text = console.file.getvalue()
 
-    assert "…" not in text and all(word in text for word in ("network", "FU+LLRD 17 at 0 to 1", "again", "Holm"))
+    assert "…" not in text and all(word in text for word in ("network", "FU+LLRD 17 at 0 to 1", "Holm"))
+    assert "again" not in text  # no file was tested
+
+
+def test_on_a_terminal_the_network_that_is_handed_over_stands_above_what_another_training_gives():
+    point = {f"{side}_{name}": 0.5 for side in DOMAINS for name in ("test", "lower", "upper", "p")}
+    names = ("handed_over", "handed_over_lower", "handed_over_upper")
+    point |= {f"{side}_{name}": 0.6 for side in DOMAINS for name in names}
+    baseline = {name: value for name, value in point.items() if "handed_over" not in name}
+    points = [
+        baseline | {"name": "BL", "strategy": "BL", "alpha": "1"},
+        point | {"name": "trial 17", "strategy": "FU+LLRD", "alpha": "0 to 1"},
+    ]
+    record = StudyRecord.from_json({"confirmation": {"seeds": 2, "results": {"points": points}}})
+    console = Console(width=80, file=io.StringIO())
+    console.print(confirmed_rich_table(record))
+
+    lines = console.file.getvalue().splitlines()
+
+    of_file = next(index for index, line in enumerate(lines) if "FU+LLRD 17 at 0 to 1" in line)
+    assert lines[of_file].count("60.0 [60.0, 60.0]") == 2 and "0.5" not in lines[of_file]
+    assert "trained again" in lines[of_file + 1] and lines[of_file + 1].count("50.0 [50.0, 50.0]") == 2
+    assert max(map(len, lines)) <= 80 and not any("…" in line for line in lines)
+
+
+def test_how_many_networks_a_confirmation_trains_is_counted_out():
+    configs = {"BL": AdaptationConfig(lr=0.0), "FC": AdaptationConfig(), "RE": AdaptationConfig()}
+    jobs = tuple(ConfirmationJob(name, name, name, to_flat(config), (END,)) for name, config in configs.items())
+    confirmation = Confirmation(seeds=3, jobs=jobs)
+    trainings = trainings_left(confirmation, Path("/nowhere"))
+
+    said = describe_trainings(confirmation, trainings, 2)
+    resumed = describe_trainings(confirmation, trainings[3:], 1)
+
+    assert said == (
+        "2 configurations with 3 seeds each and 1 that no seed changes, as the baseline, so 7 networks; 2 processes"
+    )
+    assert "so 7 networks, 3 of which are done; 1 process" in resumed
 
 
 @pytest.mark.parametrize("order", [["FU 50 %", "FU 100 %"], ["FU 100 %", "FU 50 %"]])

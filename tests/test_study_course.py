@@ -1,5 +1,6 @@
 """The course of a search: folds in turn, promotions, a race among finalists, and what is handed over at its end."""
 
+import io
 import json
 import random
 import time
@@ -23,6 +24,7 @@ from fer.model.weights import load_network
 from fer.runtime import Runtime
 from made_answers import World
 from made_study import made_answered
+from recorder import Recorder
 from slots import study  # noqa: F401  # a fixture
 from study.execution.claim import claim_trial, find_due
 from study.execution.progress import Progress
@@ -33,6 +35,8 @@ from study.options import StudyOptions
 from study.pipeline.finish import delete_other_networks
 from study.presets import FACTOR, budget_factor
 from study.record import StudyRecord
+from study.reporting import figures
+from study.reporting.exported_files import render_files
 from study.storage.backend import load_study, trials_of
 from study.storage.slots import (
     DELETED,
@@ -46,11 +50,11 @@ from study.storage.slots import (
     place_of,
 )
 from study.trial_attributes import TrialAttributes, write_attributes
-from study.trials import MIN_SOURCE_MEASURE, counted_trials, interpolation_name, model_file
+from study.trials import MIN_SOURCE_MEASURE, counted_trials, find_failed_networks, interpolation_name, model_file
 from study.tuning.competing_networks import find_competition
 from study.tuning.expected_table import expected_table
 from study.tuning.fold_effects import comparable_vectors, target_effects
-from study.tuning.next_training import FINALIST, find_due_trainings
+from study.tuning.next_training import FINALIST, MOST_ATTEMPTS, find_due_trainings
 from study.tuning.plan import SearchPlan
 from study.tuning.race import has_settled
 from study.tuning.stored_answers import ValidationImages, pack_answers, unpack_answers
@@ -249,11 +253,11 @@ class Planted:
     def end(self, trial: optuna.Trial) -> None:
         place = place_of(trial)
         self.places.append(place)
-        if place.fold == HANDED_OVER:
-            trial.study.tell(trial, state=TrialState.PRUNED)
-            return
         if self.fails(place):
             trial.study.tell(trial, state=TrialState.FAIL)
+            return
+        if place.fold == HANDED_OVER:
+            trial.study.tell(trial, state=TrialState.PRUNED)
             return
         of_recipe = place.slot * self.plan.rungs + place.rung - 1
         trained = [self.world.train(of_recipe, fold, place.repeat) for fold in self.plan.folds_at(place.fold)]
@@ -410,7 +414,7 @@ def test_a_trial_that_validated_on_nothing_does_not_compete_whatever_its_storage
 
 
 def test_trainings_that_fail_in_the_race_are_not_asked_for_again():
-    planted = Planted(in_memory(), 9, race=3.0, fails=lambda place: place.fold != place.slot % FOLDS)
+    planted = Planted(in_memory(), 9, race=3.0, fails=lambda place: place.fold not in (place.slot % FOLDS, HANDED_OVER))
     planted.fill()
     planted.run(most=400)
     assert len(planted.places) < 400 and len(planted.places) == len(set(planted.places))
@@ -550,6 +554,61 @@ def test_two_workers_may_ask_for_the_same_training_and_it_is_done_once():
         planted.study.enqueue_trial({}, user_attrs=place | {"race": {}, "strategy": "RE"})
     planted.run()
     assert planted.places.count(due.place) == 1
+
+
+def test_a_worker_that_asked_for_what_another_had_asked_for_gets_what_is_due_besides():
+    planted = Planted(in_memory(), 9, race=2.0)
+    planted.fill()
+    planted.run(most=9)
+    (due,) = find_due_trainings(trials_of(planted.study), planted.plan)
+    for _ in range(2):
+        place = {"slot": due.place.slot, "fold": due.place.fold, "repeat": due.place.repeat, "rung": due.place.rung}
+        planted.study.enqueue_trial({}, user_attrs=place | {"race": {}, "strategy": "RE"})
+
+    first, second = (claim_trial(planted.study, "random", 1, planted.plan) for _ in range(2))
+
+    assert first is not None and place_of(first) == due.place
+    assert second is not None and place_of(second) != due.place
+
+
+def test_a_hand_over_that_fails_is_tried_again_and_then_named_as_missing():
+    fails = Recorder(lambda place: place.fold == HANDED_OVER)
+    planted = Planted(in_memory(), 6, fails=fails)
+    planted.fill()
+    planted.run()
+
+    attempts = Counter(place_of(trial)[:2] for trial in planted.handed_over)
+    assert set(attempts.values()) == {MOST_ATTEMPTS} and not find_due(
+        planted.study, trials_of(planted.study), planted.plan
+    )
+    failed = find_failed_networks(trials_of(planted.study))
+    front = front_table(expected_table(made_record(planted), trials_of(planted.study)))
+    assert set(front["model"]) <= set(failed) and set(failed.values()) == {"no reason given"}
+
+    # What is not there is not named.
+    info = made_record(planted).to_json()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "draw_figures", lambda *_: ({}, {}))
+        files = render_files(info, trials_of(planted.study))
+    assert pd.read_csv(io.BytesIO(files["front.csv"]))["model"].isna().all()
+
+    # Once it succeeds, it counts.
+    planted = Planted(in_memory(), 6, fails=lambda place: place.fold == HANDED_OVER and place.repeat == 0)
+    planted.fill()
+    planted.run()
+    assert {place_of(trial).repeat for trial in planted.handed_over} == {0, 1}
+    assert not find_failed_networks(trials_of(planted.study))
+
+
+def test_a_study_that_patience_ended_is_not_filled_and_emptied_again():
+    ended = in_memory()
+    for number in range(6):
+        ended.add_trial(make_trial(number, [0.5, 0.5], Place(number)))
+    options = StudyOptions("tfeid", trials=20, patience=3, workers="1")
+    supervisor = _Supervisor(ended, options, BASE, Progress(), spawn=None, plan=SearchPlan())
+
+    assert "--patience 3" in supervisor.step()
+    assert len(trials_of(ended)) == 6
 
 
 def test_what_is_handed_over_is_no_trial_of_the_table_and_the_race_teaches_samplers_nothing(searched):

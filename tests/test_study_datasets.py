@@ -37,7 +37,7 @@ def test_a_dataset_is_shown_with_its_counts_and_a_contact_sheet(
     assert main(["jaffe", "--data", str(tmp_path / "data"), "--out", str(out)]) == 0
 
     said = capsys.readouterr().out
-    for word in ("jaffe (real copy)", "surprise", "subjects", "unique of 69", "empty file (0 bytes)", "KA.AN1.1.tiff"):
+    for word in ("JAFFE (real copy)", "surprise", "subjects", "unique of 69", "empty file (0 bytes)", "KA.AN1.1.tiff"):
         assert word in said
 
     (sheet,) = (out / "datasets").iterdir()
@@ -54,7 +54,7 @@ def test_it_says_what_is_synthetic(
     assert main(["jaffe", "--data-kind", "synthetic", "--out", str(tmp_path)]) == 0
 
     said = capsys.readouterr().out
-    assert "DRAWN STAND-IN" in said and "jaffe (synthetic stand-in)" in said
+    assert "DRAWN STAND-IN" in said and "JAFFE (synthetic stand-in)" in said
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from optuna.trial import FrozenTrial
 
-from fer.layers import LAYERS
+from fer.architecture import VGG13
 from made_study import made_answered, made_confirmed, made_info, read_made
 from study.fronts import RECOMMENDED, front_table
 from study.record import StudyRecord
@@ -150,7 +150,7 @@ def test_details_of_each_confirmed_network_have_the_similarity_of_its_layers():
 
     networks = collect_network_details(record, table)["networks"]
     for model in tested:
-        assert len(networks[model]["cka"]) == len(LAYERS)
+        assert len(networks[model]["cka"]) == len(VGG13.blocks)
     assert {model for model, shown in networks.items() if shown["cka"]} == set(tested)
     assert all("cka" not in each for each in collect_trial_details(record, table, trials)["trials"].values())
 

@@ -249,7 +249,12 @@ def test_what_was_recommended_is_counted_and_compared_with_what_was_expected():
 
     findings = " ".join(describe_findings(summary, StudyRecord.from_json(made_info(options={"keep": 0.9}))))
     kept = summary.pooled["source"].accuracy.mean / summary.pooled["source"].baseline
-    for words in ("11 people, 55 images", "in 2 of 3 searches; nothing in 1", f"{kept:.1%}", "--keep asked for 90.0%"):
+    for words in (
+        "11 people, 55 images",
+        "in 2 of 3 searches; nothing in 1",
+        f"{100 * kept:.1f} %",
+        "asked for 90.0 %",
+    ):
         assert words in findings
 
 

@@ -5,6 +5,7 @@ import argparse
 import pytest
 
 from commands import call
+from fer.architecture import VGG13
 from fer.errors import InputError
 from made_study import made_answered
 from study import report
@@ -95,4 +96,4 @@ def test_report_and_warm_start_find_a_study_elsewhere_by_its_path(folder, capsys
 
     options = vars(StudyOptions("tfeid", warm_start=f"kept/{name}"))
     with pytest.raises(InputError, match=f"got {name}, of"):
-        check_initial_trials(options | {"space": "paper"})
+        check_initial_trials(options | {"space": "paper"}, VGG13.depth)

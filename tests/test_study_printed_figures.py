@@ -226,7 +226,9 @@ def test_the_front_names_what_its_marks_mean_and_shows_known_intervals():
     axes = drawn.figure.axes[0]
     labels = {text.get_text() for text in drawn.figure.legends[0].get_texts()}
 
-    assert {"front", "baseline", "recommended"} < labels
+    # Every look that a mark has: how large, whether hollow or faint; and the thin lines.
+    looks = {"interpolated", "large: a point better", "small: by less", "not on the front", "90 % interval"}
+    assert {"front", "baseline", "recommended"} | looks < labels
 
     # Intervals belong to those that stand out; the others are small.
     stand_out = sum(int(group.is_distinct.sum()) for group in drawn.data.groups)
@@ -251,7 +253,8 @@ def test_confirmed_networks_are_numbered_as_the_caption_says():
     caption = describe_figures(record, trials_table(trials))[figure_style.CONFIRMED]
     assert all(f"{index + 1}: {point.name}" in caption for index, point in enumerate(points))
     labels = [text.get_text() for text in drawn.figure.legends[0].get_texts()]
-    assert set(labels) == {*STRATEGIES, "on the front", "as the search had judged it", "recommended"}
+    meanings = {"on the front", "95 % interval", "as the search had judged it", "recommended"}
+    assert set(labels) == {*STRATEGIES, *meanings}
 
 
 def test_confusions_are_those_of_test_images_and_their_rows_sum_to_100_per_cent():

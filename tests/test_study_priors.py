@@ -138,13 +138,13 @@ def card_trial(number: int, values: tuple[float, float], **attrs: object) -> opt
 
 def test_an_earlier_front_is_taken_best_source_first_without_what_is_dominated():
     trials = [card_trial(n, v) for n, v in enumerate([(0.3, 0.9), (0.2, 0.2), (0.9, 0.3), (0.6, 0.6)])]
-    from_front = front_as_initial_trials(study_of("card", *trials), "card")
+    from_front = front_as_initial_trials(study_of("card", *trials), "card", BASE)
 
     assert [initial.params for initial in from_front] == [trials[n].params for n in (2, 3, 0)]
     with pytest.raises(InputError, match="same space"):
-        front_as_initial_trials(study_of("full", *trials), "card")
+        front_as_initial_trials(study_of("full", *trials), "card", BASE)
     with pytest.raises(InputError, match="finished trials"):
-        front_as_initial_trials(study_of("card"), "card")
+        front_as_initial_trials(study_of("card"), "card", BASE)
 
 
 def test_an_earlier_front_of_the_space_as_it_was_is_refused():
@@ -158,7 +158,7 @@ def test_an_earlier_front_of_the_space_as_it_was_is_refused():
     }
 
     with pytest.raises(InputError, match="same space; got earlier, trial 0, from before the space card changed"):
-        front_as_initial_trials(study_of("card", older), "card")
+        front_as_initial_trials(study_of("card", older), "card", BASE)
 
 
 def test_priors_come_first_and_once_and_the_total_holds():
@@ -198,7 +198,7 @@ def test_priors_of_a_study_that_goes_on_take_the_place_of_free_trials_and_are_cl
 
 def test_a_named_method_of_an_earlier_front_keeps_its_name_and_its_right_to_end():
     trials = [card_trial(0, (0.9, 0.3), named="RE", keep=True), card_trial(1, (0.3, 0.9))]
-    first, second = front_as_initial_trials(study_of("card", *trials), "card")
+    first, second = front_as_initial_trials(study_of("card", *trials), "card", BASE)
 
     assert first.user_attrs["named"] == "RE" and first.user_attrs["keep"]
     assert set(second.user_attrs) == {"prior"}

@@ -180,6 +180,22 @@ def test_a_race_has_a_state_before_each_training_and_after_the_last():
     assert "whole points" not in expectations.describe_race(older)
 
 
+@pytest.mark.parametrize(
+    ("undecided", "grown", "said", "not_said"),
+    [
+        (0.5, False, "So the front can be relied on", "did harm"),
+        (3.0, False, "Accuracies and the recommendation do not depend on that", "did harm"),
+        (3.0, True, "does not mean that the race did harm", "can be relied on, each"),
+    ],
+)
+def test_it_is_said_whether_the_front_can_be_trusted_after_a_race(undecided, grown, said, not_said):
+    race = read_made(FOUND)[3].race
+    before = replace(race.states[0], useful_front=10.0, useful_undecided=undecided - 0.2 if grown else undecided + 0.2)
+    after = replace(race.states[0], useful_front=10.0, useful_undecided=undecided)
+    words = expectations.describe_race(replace(race, trainings=1, finalists=0, states=(before, after)))
+    assert said in words and not_said not in words
+
+
 def test_a_race_says_why_it_ended():
     record, trials, _, _ = read_made(FOUND)
     plan = SearchPlan.of(record)
@@ -386,19 +402,24 @@ def test_after_a_confirmation_test_figures_are_told():
     top = text[text.index("Use this network") : text.index("No picture of the front")]
     recommended = find_recommended(front)
     tested = next(point for point in points if point["model"] == recommended["model"])
-    assert f"{100 * tested['target_test']:.1f} [" in top and "tested on images that the search never saw" in top
+    assert f"{100 * tested['target_test']:.1f} [" in top and "Another training of it would give about" in top
     in_file = " and ".join(
         f"{100 * tested[f'{domain}_handed_over']:.1f} [{100 * tested[f'{domain}_handed_over_lower']:.1f}, "
         f"{100 * tested[f'{domain}_handed_over_upper']:.1f}] % on {name} stand-in"
         for domain, name in zip(DOMAINS, ("FER2013", "TFEID"), strict=True)
     )
-    assert f"The network in the file itself reaches {in_file}." in top
+    assert f"Tested on images that the search never saw, the file itself reaches {in_file}." in top
+    assert top.index(in_file) < top.index("Another training of it")
+    cards = top[: top.index("File, in the study's folder")]
+    of_file, again = (f"{100 * tested[f'target_{name}']:.1f} [" for name in ("handed_over", "test"))
+    assert cards.index(of_file) < cards.index("the file itself") < cards.index(again)
     assert "The search had expected 3.4 points more on TFEID stand-in." in top
-    assert "FER2013 stand-in % in the file" in text and "what the search expected minus the test mean" in text
+    assert text.index("FER2013 stand-in %, file") < text.index("FER2013 stand-in %, again")
+    assert text.count("What counts is p in this table") == 1 and "what the search expected minus the test mean" in text
     assert "not yet seen on test images" not in top and f"{100 * recommended['target_val']:.1f} [" not in top
     for model in wanted["model"]:
         point = next(point for point in points if point["model"] == model)
-        assert f"{100 * point['target_test']:.1f} [" in top
+        assert f"{100 * point['target_handed_over']:.1f} [" in top
 
 
 def test_certainty_of_an_older_study_is_as_it_was():

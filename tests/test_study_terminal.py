@@ -15,15 +15,24 @@ import pytest
 from rich.console import Console
 from terminals import COLUMNS, ROWS, DrawnTerminal, TerminalProcess, lines_of
 
+import made_faces
 from commands import QUICK, ROOT, end, start
+from conftest import TINY_WIDTH
+from fer.baseline import find_or_train
+from fer.baseline_job import BaselineConfig
 from fer.config import AdaptationConfig, to_flat
+from fer.datasets import load
+from fer.datasets.synthetic import draw
+from fer.runtime import Runtime
+from fer.told_progress import tell_progress, watching
 from made_study import STOPPED, made_answered, made_trial
 from study.command_lines import break_command
 from study.confirmation.course import ConfirmationCourse
 from study.confirmation.jobs import Confirmation, ConfirmationJob, InterpolationPoint
 from study.execution.live_display import LiveDisplay
-from study.execution.phase import Phase, describe_phase, rough_duration
+from study.execution.phase import Phase, counting, describe_phase, rough_duration
 from study.execution.progress import Progress
+from study.execution.report_time import USUAL_SECONDS, expected_report_seconds, note_report_seconds
 from study.execution.search_state import (
     HAND_OVER,
     RACE,
@@ -38,6 +47,7 @@ from study.execution.search_state import (
 from study.execution.time_left import Course, OpenTrial, recent_speed, work_left
 from study.fronts import front_table
 from study.options import StudyOptions
+from study.pipeline.baseline import LOOKING, _show_samples
 from study.record import StudyRecord
 from study.reporting.commands import FACE, list_next_commands
 from study.reporting.terminal import front_rich_table
@@ -327,11 +337,88 @@ def test_a_pipe_gets_plain_lines_without_any_escape():
     assert begun == "search: 3/10 trainings"
 
 
-def test_the_time_left_of_a_search_says_that_the_report_comes_after_it():
-    phase = made_phase(then="the report")
-    assert "about 24 min left, then the report; 0:00 so far" in describe_phase(phase)
+def test_the_time_left_of_a_search_contains_the_report():
+    phase = made_phase(included="the report")
+    assert "about 24 min left with the report, 0:00 so far" in describe_phase(phase)
     phase.expect(4)
-    assert "less than 10 s left, then the report; 0:00 so far" in describe_phase(phase)
+    assert "less than 10 s left with the report, 0:00 so far" in describe_phase(phase)
+    assert "about 24 min left, then tfeid; 0:00 so far" in describe_phase(made_phase(then="tfeid"))
+
+
+def test_the_seconds_of_the_report_are_part_of_the_time_left():
+    lasted = []
+    for afterwards in (0.0, 100.0):
+        progress = Progress()
+        progress.begin(20, set(), SearchPlan(), afterwards=afterwards)
+        progress.work_began = time.monotonic() - 20
+        lasted.append(progress._estimate_left(Course(of_rung(1, 10, 2.0), [], 20, SearchPlan())))
+    assert lasted == pytest.approx([20, 120], abs=1)
+
+
+def test_what_is_counted_tells_how_long_the_rest_takes(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("study.execution.phase.time.monotonic", lambda: clock[0])
+    phase = Phase("data")
+    with counting(phase, "images of CK+48"):
+        clock[0] = 101.0
+        tell_progress(500, 1000)
+        assert phase.left is None  # too early
+        clock[0] = 104.0
+        tell_progress(800, 1000)
+    assert phase.counted == "800/1,000 images of CK+48" and phase.left == pytest.approx(1.0)
+    tell_progress(900, 1000)
+    assert phase.done == 800  # nobody watches any more
+
+
+@pytest.mark.parametrize("stored", [None, b"", b"nan\n", b"-3", b"1e9", b"\xff", b"9" * 1000])
+def test_a_report_is_expected_to_take_as_long_as_the_last_one_did(stored, tmp_path):
+    if stored is not None:
+        (tmp_path / ".cache").mkdir()
+        (tmp_path / ".cache/report-seconds").write_bytes(stored)
+    assert expected_report_seconds(tmp_path) == USUAL_SECONDS
+    note_report_seconds(tmp_path, 34.56)
+    assert expected_report_seconds(tmp_path) == (USUAL_SECONDS if stored is None else 34.6)
+
+
+def test_reading_drawing_and_training_tell_how_far_they_are(tmp_path, source):
+    told: list[tuple[int, int]] = []
+    with watching(lambda done, total: told.append((done, total))):
+        made_faces.jaffe(tmp_path / "data/jaffe")
+        load("jaffe", data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
+        read = told.copy()
+        told.clear()
+
+        drawn = draw("jaffe", scale=0.5)
+        faces = sum(map(len, drawn.values()))
+        pictures = told.copy()
+        told.clear()
+
+        config = BaselineConfig(width=TINY_WIDTH, epochs=2, processes=1, batch_size=32)
+        find_or_train(source, config, Runtime(), tmp_path / "baselines")
+
+    assert read == [(number, len(read)) for number in range(1, len(read) + 1)] and len(read) > 50
+    assert pictures[-1] == (faces, faces) and pictures == sorted(set(pictures))
+    most = 2 * len(source.open("train"))
+    assert told == [(done, most) for done in (*range(32, most, 32), most)]
+
+
+def test_the_parent_shows_the_baseline_between_the_ends_of_its_passes(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    phase = Phase("baseline", counted=LOOKING)
+    for done in (64, 3264):
+        first = 100.0, 64
+        _show_samples(done, 28709, first, 1, phase)
+        clock[0] += 10.0
+    clock[0] -= 10.0
+    assert phase.counted == "pass 1, 3,264 of at most 28,709 images" and phase.is_most
+    assert phase.left == pytest.approx((28709 - 3264) / 320)
+
+
+def test_a_study_of_few_configurations_says_its_time_left_once_half_have_ended():
+    course = Course(of_rung(1, 2, 2.0), [], 6, SearchPlan())
+    assert work_left(course) is None
+    assert work_left(replace(course, ended=of_rung(1, 3, 2.0))) == pytest.approx(3 * 2)
 
 
 def test_without_a_terminal_a_search_says_at_once_that_it_begins(capsys):

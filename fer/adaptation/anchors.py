@@ -8,13 +8,12 @@ from torch import nn
 
 from fer.adaptation.draws import Draws
 from fer.adaptation.task import AdaptationTask
-from fer.config import HEAD, WEIGHT_ANCHORS, AdaptationConfig, ViewRecipe
+from fer.config import WEIGHT_ANCHORS, AdaptationConfig, ViewRecipe
 from fer.datasets import Split
 from fer.features.cache import frozen_features
 from fer.features.schedule import Schedule
 from fer.features.sources import ImageSource
-from fer.layers import LAYERS
-from fer.model.vgg import channels_last
+from fer.model.layout import channels_last
 from fer.seeding import generator
 from fer.training import penalties
 from fer.training.loop import Penalty
@@ -39,11 +38,12 @@ def make_penalty(draws: Draws, network: nn.Sequential, schedule: Schedule) -> Pe
 def _weight_penalty(draws: Draws, network: nn.Sequential) -> Penalty:
     """Returns the penalty on the trained weights' distance from where they start."""
     config = draws.config
-    trained_layers = {LAYERS[layer] for layer in config.trained}
+    names = [name for name, _ in network.named_children()]
+    trained_blocks = {names[block] for block in config.trained}
     parameters = {}
     for name, parameter in network.named_parameters():
-        layer, _, _ = name.partition(".")
-        if layer in trained_layers:
+        block, _, _ = name.partition(".")
+        if block in trained_blocks:
             parameters[name] = parameter
     start = {name: p.detach().clone() for name, p in parameters.items()}
     importance = None
@@ -60,7 +60,7 @@ def _output_penalty(draws: Draws, schedule: Schedule) -> Penalty:
     """Returns the penalty on the distance of features or logits from the baseline's, for the samples of one domain."""
     config = draws.config
     domain = "source" if config.anchor == "replay" else "target"
-    cut = HEAD if config.anchor == "features" else len(LAYERS)
+    cut = config.depth.last if config.anchor == "features" else config.depth.blocks
     baseline_outputs = open_baseline_outputs(draws, domain, schedule, cut)
 
     def penalty(step: int, features: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

@@ -11,9 +11,8 @@ from fer.adaptation.task import DOMAINS, AdaptationTask, DomainSplit, open_sourc
 from fer.config import AdaptationConfig, ViewRecipe
 from fer.features.cache import best_cut, frozen_features
 from fer.features.sources import FeatureSource
-from fer.layers import LAYERS
+from fer.model.layout import channels_last
 from fer.model.onednn import fuse_batch_norm
-from fer.model.vgg import build, channels_last
 from fer.runtime import Runtime
 from fer.seeding import seed_from
 
@@ -27,7 +26,7 @@ def predict(
     """Computes a network's logits on images of a split.
 
     Args:
-        network: All thirteen layers, on the runtime's device.
+        network: All blocks, on the runtime's device.
         cut: The cut at which the source delivers features.
         source: The features of the split's images.
         images: int (n,), the images' numbers in the split.
@@ -64,7 +63,7 @@ def feature_cut(task: AdaptationTask, config: AdaptationConfig) -> int:
     """Returns the cut at which an adaptation takes the baseline's features from a cache; 0 where it takes images."""
     if config.init != "baseline" or task.cache is None:
         return 0
-    return best_cut(task.baseline.network, config.leading, task.runtime)
+    return best_cut(task.baseline.chain.cut_shapes, config.leading, task.runtime)
 
 
 @dataclass
@@ -109,7 +108,7 @@ class Validation:
 
 def baseline_logits(task: AdaptationTask) -> dict[str, np.ndarray]:
     """Computes the baseline's logits (n, classes) on both validation splits, once per baseline if there is a cache."""
-    cut = len(LAYERS) if task.cache else 0
+    cut = task.baseline.architecture.depth.blocks if task.cache else 0
     validation = Validation(task, cut)
     return validation.logits(task.baseline.network, validation.images())
 
@@ -125,9 +124,8 @@ def untrained_accuracy(task: AdaptationTask, networks: int = 5) -> float:
     images = np.arange(len(split.images))
     source = open_source(task, split, 0, ViewRecipe(), 1)
     accuracies = []
-    classes = len(task.source.expressions)
     for seed in range(networks):
-        network = build(task.baseline.width, seed_from("untrained", seed), classes).to(task.runtime.device)
+        network = task.build_network(seed_from("untrained", seed)).to(task.runtime.device)
         predicted = predict(network, 0, source, images, task.runtime).argmax(1)
         accuracies.append(float(np.mean(predicted == split.images.labels)))
     return float(np.mean(accuracies))

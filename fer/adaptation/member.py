@@ -14,7 +14,7 @@ from fer.adaptation.scoring import Evaluation, Scorer
 from fer.config import to_flat
 from fer.errors import InputError
 from fer.features import cache
-from fer.model.vgg import build, clone
+from fer.model.vgg import clone
 from fer.seeding import seed_from
 from fer.training import checkpoint
 from fer.training.checkpoint import Checkpoints
@@ -66,7 +66,7 @@ def start_network(draws: Draws, seed: int) -> nn.Sequential:
     task = draws.task
     baseline = task.baseline
     if draws.config.init == "scratch":
-        network = build(baseline.width, seed_from(seed, "weights"), len(task.source.expressions))
+        network = task.build_network(seed_from(seed, "weights"))
     elif draws.config.init == "fused":
         if task.find_fused is None:
             raise InputError("a fused start needs a recipe for its training", "none", "Set find_fused of the task.")
@@ -114,7 +114,8 @@ def train_member(run: AdaptationRun, number: int) -> nn.Sequential:
 
     # The training itself. A CUDA graph computes neither a penalty, which differs from step to step, nor `sam`.
     runtime = draws.task.runtime
-    job = TrainingJob(network, draws.cut, sources, schedule, draws.config, runtime)
+    classes = draws.task.baseline.architecture.classes
+    job = TrainingJob(network, draws.cut, sources, schedule, draws.config, runtime, classes)
     fits_graphs = penalty is None and not draws.config.sam
     with capturing_graphs(runtime, network, fits_graphs) as graphs:
         hooks = TrainingHooks(member.end_epoch, penalty=penalty, checkpoints=checkpoints, graphs=graphs)

@@ -83,7 +83,7 @@ class Scorer:
             alpha: See `fer.model.interpolation.interpolation_shares`.
             slope: See `fer.model.interpolation.interpolation_shares`.
         """
-        shares = interpolation.interpolation_shares(alpha, slope)
+        shares = interpolation.interpolation_shares(self.config.depth.blocks, alpha, slope)
         interpolated = interpolation.interpolate(self.task.baseline.network, network, shares)
         if not set(shares) <= {0.0, 1.0}:  # the ends stay what they are, bit for bit
             self._estimate_norms(interpolated)

@@ -11,11 +11,16 @@ from fer.datasets import Dataset, Split
 from fer.features import cache
 from fer.features.cache import FeatureCache
 from fer.features.sources import FeatureSource, ImageSource, Subset
+from fer.model.chains import build_chain
 from fer.model.weights import Baseline
 from fer.runtime import Runtime
 from fer.seeding import seed_from
 
 DOMAINS = ("target", "source")
+BASELINES = "baselines"
+"""The folder of all baselines in a cache."""
+BLOCKS = "blocks"
+"""The folder, among the baselines, of what was found of networks' blocks."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,19 @@ class AdaptationTask:
         """Returns the dataset of "source" or "target"."""
         return self.source if domain == "source" else self.target
 
+    @property
+    def blocks_folder(self) -> Path | None:
+        """Where it is kept what was found of networks' blocks; None without a cache."""
+        return None if self.cache is None else self.cache / BASELINES / BLOCKS
+
+    def build_network(self, seed: int) -> nn.Sequential:
+        """Returns the blocks of the baseline's network with new weights, on the CPU.
+
+        Args:
+            seed: Of the weights.
+        """
+        return build_chain(self.baseline.architecture, seed, self.blocks_folder).network
+
     def open_split(self, domain: str, name: str) -> DomainSplit:
         """Opens the "train" or the "validation" split of a domain.
 
@@ -77,7 +95,7 @@ def open_source(
     Args:
         task: Baseline, datasets, runtime, cache.
         split: Whose features are asked for.
-        cut: Number of leading layers that the features have passed; 0 gives the images.
+        cut: Number of leading blocks that the features have passed; 0 gives the images.
         recipe: How views are drawn.
         views_per_image: Number of views; with 1, view 0, which is the image itself.
     """
@@ -95,7 +113,7 @@ def open_source(
     source: FeatureSource = image_source
     if cut > 0 and task.cache is not None:
         folder = task.cache / "features" / _cache_name(task, dataset, name, recipe, views_per_image)
-        source = FeatureCache(folder, task.baseline.network, cut, image_source, views_per_image)
+        source = FeatureCache(folder, task.baseline.chain, cut, image_source, views_per_image)
     return source if rows is None else Subset(source, rows)
 
 

@@ -12,6 +12,7 @@ from fer.datasets import faces
 from fer.datasets.arrays import SIZE
 from fer.datasets.context import ReadContext, Row, hash_bytes
 from fer.datasets.copy_files import DatasetCopy, reason_of
+from fer.told_progress import tell_progress
 
 _BATCH = 4096  # images that are decoded at a time: hundreds of thousands would fill the memory
 _USUAL_AFTER = 5  # detected faces of a dataset that tell where in its portraits faces lie
@@ -75,7 +76,8 @@ def decode_rows(context: ReadContext, rows: Sequence[Row]) -> DecodedImages:
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
             decoded_rows = pool.map(_decode_row, batch, repeat(context.copy))
-            for row, decoded in zip(batch, decoded_rows, strict=True):
+            for number, (row, decoded) in enumerate(zip(batch, decoded_rows, strict=True), start=start + 1):
+                tell_progress(number, len(rows))
                 if row.pixels is None:
                     context.hashes[row.name] = decoded.digest
 

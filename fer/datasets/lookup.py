@@ -89,7 +89,7 @@ def check_available(name: str, path: Path | None, data_dir: Path | None, kind: s
         return
     where = f"nothing named so in {data_dir}" if data_dir is not None else "no data folder (--data or FER_DATA)"
     if is_known:
-        rule = f"the real {layout.title} is a folder or archive named {layout.name} in the data folder"
+        rule = f"the real {layout.title} is a folder or archive named {name} in the data folder"
         raise InputError(rule, where, "Put your copy there, or use --data-kind synthetic.")
     rule = f"a dataset is one of {', '.join(LAYOUTS)}, or a folder or archive in the data folder"
     found = [entry for entry, _ in list_entries(data_dir)] if data_dir is not None else []

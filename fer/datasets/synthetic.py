@@ -7,6 +7,8 @@ labels); every target is a narrow one with its own people, studio and way of pos
 the real datasets, and whatever is computed from it is labelled synthetic.
 """
 
+from functools import partial
+
 import numpy as np
 
 from fer.datasets.arrays import SPLITS, Split
@@ -15,6 +17,7 @@ from fer.datasets.synthetic_parameters import FaceParameters
 from fer.datasets.synthetic_pictures import render
 from fer.expressions import EXPRESSIONS
 from fer.seeding import generator
+from fer.told_progress import tell_progress
 
 VERSION = "2"  # part of the data's digest: raise it whenever a pixel changes
 
@@ -42,16 +45,23 @@ def draw(name: str, seed: int = 0, scale: float = 1.0) -> dict[str, Split]:
     # The pictures, split by split.
     splits = {}
     first_person = 0
+    drawn = 0
     for split, size, count in zip(SPLITS, sizes, counts, strict=True):
         rng = generator(_SEED_NAME, VERSION, name, seed, split)
         subjects = first_person + rng.permutation(np.arange(size) % count)
         truth = _draw_expressions(domain, size, rng)
         parameters = _draw_parameters(domain, people, subjects, truth, rng)
-        images = render(parameters, rng)
+        images = render(parameters, rng, partial(_tell_drawn, drawn, sum(sizes)))
+        drawn += size
         labels = _mislabel(truth, domain.wrong, rng)
         splits[split] = Split(images, labels, subjects.astype(np.int64))
         first_person += count
     return splits
+
+
+def _tell_drawn(before: int, total: int, count: int) -> None:
+    """Tells how many pictures are drawn: those of a split so far, and those of the splits before."""
+    tell_progress(before + count, total)
 
 
 def _people_per_split(sizes: list[int], people: int) -> list[int]:

@@ -1,5 +1,7 @@
 """Pictures of the synthetic faces: from the parameters of faces to grey 48×48 images."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fer.datasets.arrays import SIZE
@@ -18,12 +20,15 @@ _FEATURES = (
 """Each feature is drawn in its own rows only, which are enough for every framing and pose."""
 
 
-def render(faces: FaceParameters, rng: np.random.Generator) -> np.ndarray:
+def render(
+    faces: FaceParameters, rng: np.random.Generator, on_drawn: Callable[[int], None] = lambda count: None
+) -> np.ndarray:
     """Draws n faces.
 
     Args:
         faces: What the pictures depend on.
         rng: Of the grain.
+        on_drawn: Called with how many are drawn.
 
     Returns:
         uint8 (n, 48, 48).
@@ -34,6 +39,7 @@ def render(faces: FaceParameters, rng: np.random.Generator) -> np.ndarray:
         chunk = faces.select(rows)
         grain = rng.standard_normal((len(chunk), SIZE, SIZE), dtype=np.float32)
         images[rows] = _degrade(_compose(chunk), chunk, grain)
+        on_drawn(start + len(chunk))
     return images
 
 

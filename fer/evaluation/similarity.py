@@ -1,10 +1,9 @@
-"""What an adaptation did inside a network: how similar its layers are to the baseline's, what its features hold."""
+"""What an adaptation did inside a network: how similar its blocks are to the baseline's, what its features hold."""
 
 import numpy as np
 import torch
 from torch import nn
 
-from fer.layers import LAYERS
 from fer.model.vgg import to_tensor
 
 _BATCH = 128
@@ -39,22 +38,22 @@ def _centred_gram(features: np.ndarray) -> np.ndarray:
 
 
 def layer_similarities(before: nn.Sequential, after: nn.Sequential, images: np.ndarray) -> dict[str, float]:
-    """Computes the linear CKA of each layer's outputs in two networks.
+    """Computes the linear CKA of each block's outputs in two networks.
 
     Args:
         before: The baseline; in evaluation mode afterwards.
         after: The adapted network, on the same device; in evaluation mode afterwards.
-        images: uint8 (n, 48, 48). A few hundred suffice: the first layer's outputs alone are 147 KiB an image at a
+        images: uint8 (n, 48, 48). A few hundred suffice: the first outputs of vgg13 alone are 147 KiB an image at a
             quarter of the width.
 
     Returns:
-        The similarity by the layer's name, in the order of the layers.
+        The similarity by the block's name, in the order of the blocks.
     """
     before_outputs = _as_inputs(before, images)
     after_outputs = before_outputs
     similarities = {}
     with torch.inference_mode():
-        for name, before_layer, after_layer in zip(LAYERS, before.eval(), after.eval(), strict=True):
+        for (name, before_layer), after_layer in zip(before.eval().named_children(), after.eval(), strict=True):
             # ReLUs work in place on what the layer itself made, never on its input.
             before_outputs = before_layer(before_outputs)
             after_outputs = after_layer(after_outputs)
@@ -65,10 +64,10 @@ def layer_similarities(before: nn.Sequential, after: nn.Sequential, images: np.n
 
 
 def penultimate(network: nn.Sequential, images: np.ndarray) -> np.ndarray:
-    """Computes the features that the last layer sees.
+    """Computes the features that the last block sees.
 
     Args:
-        network: The network; all but its last layer is in evaluation mode afterwards.
+        network: The network; all but its last block is in evaluation mode afterwards.
         images: uint8 (n, 48, 48).
 
     Returns:
@@ -100,7 +99,7 @@ def probe_accuracy(
     before).
 
     Args:
-        network: Its last layer is left out.
+        network: Its last block is left out.
         train: Images uint8 (n, 48, 48) and labels (n,) that the classifier is fitted to.
         held_out: Images uint8 (m, 48, 48) and labels (m,) that it is evaluated on.
     """

@@ -9,7 +9,7 @@ trial costs time as well: the trial goes on with the files that it has open, and
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from torch import nn
 from fer.features.feature_file import FeatureFile
 from fer.features.schedule import Steps
 from fer.features.sources import DeviceCache, ImageSource, keep_on_device
-from fer.layers import LAYERS
-from fer.model.vgg import channels_last, cut_shapes
+from fer.model.blocks import Chain
+from fer.model.layout import channels_last
 from fer.runtime import Runtime
 
 VERSION = "2"
@@ -33,36 +33,40 @@ LARGEST_FEATURES = 40_000
 _FILL_BATCH = 128
 
 
-def small_cuts(network: nn.Sequential, runtime: Runtime) -> list[int]:
+Shapes = Sequence[tuple[int, ...]]
+"""The shape of one sample's features at each cut: before the first block, …, after the last."""
+
+
+def small_cuts(shapes: Shapes, runtime: Runtime) -> list[int]:
     """Returns the cuts, ascending, whose features are small enough to keep."""
     bytes_per_number = runtime.dtype.itemsize
-    sizes = [bytes_per_number * int(np.prod(shape)) for shape in cut_shapes(network)]
-    return [cut for cut in range(1, len(LAYERS) + 1) if sizes[cut] <= LARGEST_FEATURES]
+    sizes = [bytes_per_number * int(np.prod(shape)) for shape in shapes]
+    return [cut for cut in range(1, len(shapes)) if sizes[cut] <= LARGEST_FEATURES]
 
 
-def best_cut(network: nn.Sequential, frozen_layers: int, runtime: Runtime) -> int:
+def best_cut(shapes: Shapes, frozen_layers: int, runtime: Runtime) -> int:
     """Returns the deepest cut whose features are frozen and small enough to keep.
 
     Args:
-        network: All thirteen layers.
-        frozen_layers: Number of leading layers that are frozen.
+        shapes: Of the features at all cuts.
+        frozen_layers: Number of leading blocks that are frozen.
         runtime: Its precision decides how large features are.
 
     Returns:
         The cut, from 1 to `frozen_layers`; 0, the images, if there is none.
     """
-    return max((cut for cut in small_cuts(network, runtime) if cut <= frozen_layers), default=0)
+    return max((cut for cut in small_cuts(shapes, runtime) if cut <= frozen_layers), default=0)
 
 
 def frozen_features(
     network: nn.Sequential, start: int, stop: int, inputs: torch.Tensor, runtime: Runtime
 ) -> torch.Tensor:
-    """Computes frozen layers, in evaluation mode and without gradient.
+    """Computes frozen blocks, in evaluation mode and without gradient.
 
     Args:
-        network: All thirteen layers, or its end.
-        start: The first layer that is computed.
-        stop: The layer after the last.
+        network: All blocks, or the last of them.
+        start: The first block that is computed.
+        stop: The block after the last.
         inputs: (n, *shape), features at cut `start`.
         runtime: Device and precision.
 
@@ -80,26 +84,24 @@ class FeatureCache:
     """Features at one cut for the views of one split; a `FeatureSource`.
 
     Features at lower cuts that are small enough are kept as well, as they are computed on the way, and a deeper cut
-    starts from what an earlier trial kept at a lower one: over all trials, each layer computes each view once.
+    starts from what an earlier trial kept at a lower one: over all trials, each block computes each view once.
 
     Args:
         folder: Where the cache's files lie, two per cut; its name carries the hash of all that they depend on.
-        network: Its leading `cut` layers are the frozen prefix.
-        cut: Number of leading layers computed.
+        chain: The leading `cut` blocks of its network are the frozen prefix.
+        cut: Number of leading blocks computed.
         images: The images of the split.
         views_per_image: Number of views kept per image.
     """
 
-    def __init__(
-        self, folder: Path, network: nn.Sequential, cut: int, images: ImageSource, views_per_image: int
-    ) -> None:
-        self.network = network
+    def __init__(self, folder: Path, chain: Chain, cut: int, images: ImageSource, views_per_image: int) -> None:
+        self.network = chain.network
         self.cut = cut
         self.image_source = images
         self.views_per_image = views_per_image
         self.runtime = images.runtime
         self.folder = folder
-        self.shapes = cut_shapes(network)
+        self.shapes = chain.cut_shapes
         self.file = self._open(cut)
         # The folder's time is that of its last use. Somebody may have deleted it since the files were opened.
         with contextlib.suppress(FileNotFoundError):
@@ -110,7 +112,7 @@ class FeatureCache:
     @cached_property
     def files(self) -> dict[int, FeatureFile]:
         """The files of all cuts worth keeping, ascending, the last one this cache's; opened only to compute."""
-        lower_cuts = [cut for cut in small_cuts(self.network, self.runtime) if cut < self.cut]
+        lower_cuts = [cut for cut in small_cuts(self.shapes, self.runtime) if cut < self.cut]
         files = {cut: self._open(cut) for cut in lower_cuts}
         files[self.cut] = self.file
         return files

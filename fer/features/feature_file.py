@@ -12,6 +12,7 @@ from typing import IO
 import numpy as np
 import torch
 
+from fer.model.layout import is_image
 from fer.runtime import Runtime
 
 _OPENING_ATTEMPTS = 10
@@ -25,7 +26,7 @@ class FeatureFile:
 
     Args:
         folder: Where the two files lie; they are made where they do not exist.
-        cut: Number of leading layers that were computed; names the files.
+        cut: Number of leading blocks that were computed; names the files.
         shape: One sample's features.
         slots: Number of slots.
         runtime: Its precision is the type of the features, its device is where they are read to.
@@ -41,8 +42,8 @@ class FeatureFile:
         # Numpy has no bf16; its bits are stored as integers.
         self.stored_type = np.uint16 if runtime.precision == "bf16" else np.float32
         # Images are stored channels last, as convolutions prefer them.
-        is_image = len(shape) == 3
-        self.stored_shape = (*shape[1:], shape[0]) if is_image else shape
+        has_channels_first = is_image(shape)
+        self.stored_shape = (*shape[1:], shape[0]) if has_channels_first else shape
         self.slot_bytes = int(np.prod(shape)) * np.dtype(self.stored_type).itemsize
 
         self.path = folder / f"cut{cut:02d}.features"

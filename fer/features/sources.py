@@ -13,7 +13,7 @@ from fer.config import ViewRecipe
 from fer.datasets import Split
 from fer.features.schedule import Steps
 from fer.features.views import render
-from fer.model.vgg import SIZE, to_tensor
+from fer.model.vgg import to_tensor
 from fer.runtime import Runtime
 
 LARGEST_RESIDENT = {"cpu": 2**26, "cuda": 8 * 2**30}
@@ -35,7 +35,7 @@ class FeatureSource(Protocol):
 
     @property
     def cut(self) -> int:
-        """The number of layers that the features have passed; 0 gives the network's input."""
+        """The number of blocks that the features have passed; 0 gives the network's input."""
 
     def prepare(self, images: np.ndarray, views: np.ndarray) -> None:
         """Computes and keeps what pays; called once with all images (n,) and views (n,) that an adaptation draws."""
@@ -149,12 +149,13 @@ class ImageSource:
 
         slots = np.unique(images * _MOST_VIEWS + views)
         key = self.seed, self.recipe, self.runtime
-        self.resident = keep_on_device(key, slots, len(slots) * SIZE**2, self.runtime, lambda: self._draw_all(slots))
+        size = len(slots) * int(np.prod(self.split.images.shape[1:]))
+        self.resident = keep_on_device(key, slots, size, self.runtime, lambda: self._draw_all(slots))
 
     def _draw_all(self, slots: np.ndarray) -> torch.Tensor:
         """Draws the views (n, 48, 48) of slots (n,), on the device."""
         # Into one tensor, some at a time: to concatenate tensors would need the memory twice.
-        pixels = torch.empty((len(slots), SIZE, SIZE), dtype=torch.uint8, device=self.runtime.device)
+        pixels = torch.empty((len(slots), *self.split.images.shape[1:]), dtype=torch.uint8, device=self.runtime.device)
         for start in range(0, len(slots), _DRAWN_AT_ONCE):
             images, views = np.divmod(slots[start : start + _DRAWN_AT_ONCE], _MOST_VIEWS)
             pixels[start : start + len(images)] = self._draw(images, views)

@@ -32,6 +32,7 @@ from fer.model.equality import (
     seeded,
     train_once,
 )
+from fer.model.layout import channels_last
 from fer.model.opening import open_module
 from fer.model.parts import MODULE, REST, Part, build_part
 from fer.model.plans import BlockPlan, ChainPlan, read_plan, structure_digest, write_plan
@@ -147,7 +148,31 @@ def _prove(module: nn.Module, shape: tuple[int, int, int]) -> ChainPlan:
     chain = _build_network(copied, plan)
     if not all(compute_the_same(copied, chain, batch) for batch in batches):
         raise _no_chain(module, "its modules one after the other compute something else")
+    _refuse_fixed_layout(module, chain, batches[0])
     return plan
+
+
+def _refuse_fixed_layout(module: nn.Module, chain: nn.Sequential, inputs: torch.Tensor) -> None:
+    """Raises an error if a network cannot be trained with images that lie channels last in memory, as they do here.
+
+    Args:
+        module: The network, which the error names.
+        chain: The blocks of a copy of it.
+        inputs: A batch of its images.
+
+    Raises:
+        InputError: It cannot.
+    """
+    laid_out = clone(chain).to(memory_format=torch.channels_last)
+    try:
+        with seeded():
+            laid_out.train()(channels_last(inputs.clone())).sum().backward()
+    except RuntimeError as error:
+        raise InputError(
+            "a network takes images that lie channels last in memory",
+            f"{type(module).__name__} ({error})",
+            "Write x.flatten(1) or x.reshape(…) in place of x.view(…).",
+        ) from None
 
 
 def _copy_for_proof(module: nn.Module, inputs: torch.Tensor) -> nn.Module:

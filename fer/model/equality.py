@@ -7,6 +7,7 @@ give zero, and a norm may change nothing, so that wrong chains would seem right.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ SEED = 20
 _NOISE = 0.05
 """Size of the noise on weights, in their standard deviations."""
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+Norm: TypeAlias = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 
 @contextmanager

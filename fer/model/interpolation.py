@@ -10,29 +10,31 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from fer.layers import LAYERS
-from fer.model.vgg import channels_last, clone
+from fer.model.equality import NORMS, Norm
+from fer.model.layout import channels_last
+from fer.model.vgg import clone
 from fer.runtime import Runtime
 
 
-def interpolation_shares(alpha: float, slope: float = 0.0) -> list[float]:
-    """Returns each layer's share of the adapted network, 13 numbers.
+def interpolation_shares(blocks: int, alpha: float, slope: float = 0.0) -> list[float]:
+    """Returns each block's share of the adapted network.
 
     Args:
-        alpha: The first layer's share.
-        slope: By how much the last layer's share is larger; it grows linearly with depth.
+        blocks: Their number.
+        alpha: The first block's share.
+        slope: By how much the last block's share is larger; it grows linearly with depth.
     """
-    last = len(LAYERS) - 1
-    return [alpha + slope * layer / last for layer in range(len(LAYERS))]
+    last = blocks - 1
+    return [alpha + slope * block / last for block in range(blocks)]
 
 
 def interpolate(start: nn.Sequential, end: nn.Sequential, shares: Sequence[float]) -> nn.Sequential:
-    """Returns the network θ0 + c (θ1 − θ0), layer by layer, parameters and batch-norm statistics alike.
+    """Returns the network θ0 + c (θ1 − θ0), block by block, parameters and batch-norm statistics alike.
 
     Args:
         start: The network of θ0, on any device.
         end: The network of θ1; the result is on its device.
-        shares: The c of each of the thirteen layers.
+        shares: The c of each block.
     """
     mixed = clone(end)
     with torch.no_grad():
@@ -65,16 +67,16 @@ def estimate_batch_norm(
     Args:
         network: Changed in place; in evaluation mode afterwards.
         cut: The cut at which the batches are features.
-        layers: The layers whose statistics are estimated; all other layers stay as they are.
+        layers: The blocks whose statistics are estimated; all others stay as they are.
         batches: Features at the cut, (n, *shape) each.
         runtime: Device and precision.
     """
     # The batch-norms of these layers, and the highest layer that has one.
-    norms: list[nn.BatchNorm2d] = []
+    norms: list[Norm] = []
     highest = 0
     for layer in layers:
         for module in network[layer].modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, NORMS):
                 norms.append(module)
                 highest = max(highest, layer)
     if not norms:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from fer.architecture import PAPER
 from fer.errors import InputError, did_you_mean
 from fer.model.equality import seeded
 from fer.model.vgg import SIZE, build
 
-DEFAULT = "vgg13"
 TIMM = "timm:"
 _NAMES = "a network is vgg13, a classifier of torchvision, timm:NAME or package.module:function"
 _LARGE_SIZE = 112
@@ -37,7 +37,7 @@ class InputFormat:
 
 def default_format(name: str) -> InputFormat:
     """Returns the images that a network takes by default: grey and small for the paper's, else colour."""
-    return InputFormat(1, SIZE) if name == DEFAULT else InputFormat(3, _LARGE_SIZE)
+    return InputFormat(1, SIZE) if name == PAPER else InputFormat(3, _LARGE_SIZE)
 
 
 def build_network(name: str, classes: int, size: int | None = None, seed: int = 0, width: float = 1.0) -> nn.Module:
@@ -67,15 +67,14 @@ def build_network(name: str, classes: int, size: int | None = None, seed: int = 
         raise InputError(f"images have 1 to {_MOST_SIZE} rows and columns", size, "Give a size such as 112.")
     default = default_format(name)
     size = size or default.size
-    if name == DEFAULT and size != SIZE:
+    if name == PAPER and size != SIZE:
         raise InputError(
             f"vgg13 takes images of {SIZE} rows and columns", size, "Leave the size out, or take resnet18."
         )
 
     with seeded(seed):
-        if name == DEFAULT:
-            module: object = build(width, seed)
-            _replace_last_linear(module, classes)
+        if name == PAPER:
+            module: object = build(width, seed, classes)
         elif name.startswith(TIMM):
             module = _build_timm(name, classes, size)
         elif ":" in name:
@@ -83,13 +82,6 @@ def build_network(name: str, classes: int, size: int | None = None, seed: int = 
         else:
             module = _build_torchvision(name, classes, size)
     return _checked(module, name, (default.channels, size, size), classes)
-
-
-def _replace_last_linear(network: Any, classes: int) -> None:  # noqa: ANN401  layers of a Sequential are typed as Module
-    """Gives the paper's VGG a last layer for another number of classes."""
-    last = network[-1].linear
-    if last.out_features != classes:
-        network[-1].linear = nn.Linear(last.in_features, classes)
 
 
 def _build_torchvision(name: str, classes: int, size: int) -> nn.Module:
@@ -102,7 +94,7 @@ def _build_torchvision(name: str, classes: int, size: int) -> nn.Module:
 
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
-        suggestion = did_you_mean(name, [DEFAULT, *names])
+        suggestion = did_you_mean(name, [PAPER, *names])
         raise InputError(_NAMES, name, f"{suggestion}Names are those of torchvision.models, such as resnet18.")
 
     settings: dict[str, Any] = {}

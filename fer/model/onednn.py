@@ -23,6 +23,8 @@ _LARGEST_SAFE_WEIGHT = 1e4
 def fuse_batch_norm(layers: nn.Sequential, onednn_dtype: torch.dtype | None = None) -> nn.Sequential:
     """Returns a copy of some layers for evaluation, each batch-norm fused into the convolution before it.
 
+    Blocks of another network than vgg13 are copied as they are, see `is_known`.
+
     Args:
         layers: The network, or its end from some cut on.
         onednn_dtype: The type of images in the layout of oneDNN, from the first convolution to the last; None leaves
@@ -30,6 +32,9 @@ def fuse_batch_norm(layers: nn.Sequential, onednn_dtype: torch.dtype | None = No
             that it may overflow is left to torch as well: torch's ReLU and pooling keep NaN, oneDNN's turn it into 0.
     """
     fused = clone(layers)
+    if not is_known(fused):
+        return fused.eval().requires_grad_(False)
+
     for layer in fused:
         conv = getattr(layer, "conv", None)
         norm = getattr(layer, "norm", None)
@@ -43,6 +48,32 @@ def fuse_batch_norm(layers: nn.Sequential, onednn_dtype: torch.dtype | None = No
     if onednn_dtype is not None and _is_safe_from_overflow(fused):
         fused = _replace_convolutions(fused, _FusedConvolution, onednn_dtype)
     return fused.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def is_known(layers: nn.Sequential) -> bool:
+    """Returns whether all layers are such as `fer.model.vgg.build` makes; any other may compute something else."""
+    return all(_is_convolution(layer) or _is_connected(layer) for layer in layers)
+
+
+def _is_convolution(layer: nn.Module) -> bool:
+    """Returns whether a layer is a 3×3 convolution with batch-norm and ReLU, and perhaps a pool."""
+    modules = dict(layer.named_children()) if type(layer) is nn.Sequential else {}
+    if list(modules) not in (["conv", "norm", "relu"], ["conv", "norm", "relu", "pool"]):
+        return False
+    kinds = {"conv": nn.Conv2d, "norm": nn.BatchNorm2d, "relu": nn.ReLU, "pool": nn.MaxPool2d}
+    if any(type(module) is not kinds[name] for name, module in modules.items()):
+        return False
+    conv = modules["conv"]
+    assert isinstance(conv, nn.Conv2d)
+    shape = (conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
+    return shape == ((3, 3), (1, 1), (PADDING, PADDING), (1, 1), 1, "zeros") and conv.bias is None
+
+
+def _is_connected(layer: nn.Module) -> bool:
+    """Returns whether a layer is a fully connected one, with what comes before and after it."""
+    modules = dict(layer.named_children()) if type(layer) is nn.Sequential else {}
+    kinds = {"flatten": nn.Flatten, "dropout": nn.Dropout, "linear": nn.Linear, "relu": nn.ReLU}
+    return "linear" in modules and all(type(module) is kinds.get(name) for name, module in modules.items())
 
 
 def _is_safe_from_overflow(layers: nn.Sequential) -> bool:

@@ -51,16 +51,25 @@ class ChainPlan:
     cut_shapes: tuple[tuple[int, ...], ...]
 
 
-def structure_digest(module: nn.Module, shape: tuple[int, ...]) -> str:
-    """Returns a hash of what a network's blocks depend on, 32 hex digits; its weights are not among it."""
+def structure_digest(module: nn.Module, shape: tuple[int, ...], with_versions: bool = True) -> str:
+    """Returns a hash of what a network's blocks depend on, 32 hex digits; its weights are not among it.
+
+    Args:
+        module: The network.
+        shape: Channels, height and width of its images.
+        with_versions: Whether versions of the division and of libraries are part of it; without them it tells
+            networks apart, and not what was found of them.
+    """
     hashed = hashlib.blake2b(digest_size=16)
 
     def add(*texts: object) -> None:
         hashed.update(json.dumps([str(text) for text in texts]).encode() + b"\n")
 
-    add("plan", VERSION, tuple(shape), sys.version_info[:2])
-    for library in _LIBRARIES:
-        add(library, _version_of(library))
+    add("shape", tuple(shape))
+    if with_versions:
+        add("plan", VERSION, sys.version_info[:2])
+        for library in _LIBRARIES:
+            add(library, _version_of(library))
     source_files: set[str] = set()
     for name, part in module.named_modules(remove_duplicate=False):
         add("module", name, type(part).__module__, type(part).__qualname__, part.extra_repr())

@@ -13,7 +13,7 @@ from torch import nn
 from fer.errors import InputError, printable, shorten
 from fer.files import UnsuitableFile, open_regular
 from fer.model.blocks import Chain
-from fer.model.weights import check_values, located, name_few
+from fer.model.values import check_values, copy_into, located, name_few
 from fer.tensor_files import MOST_BYTES, DamagedTensorFile
 from fer.tensors import load_tensors, save_tensors
 
@@ -71,11 +71,7 @@ def load_state(module: nn.Module, path: Path, new: Collection[str] = ()) -> None
     # Older files have no counters of batches; in evaluation they are never used.
     converted = {name: tensor.to(expected[name].dtype) for name, tensor in state.items()}
     check_values(converted, path, _FIX)
-
-    # Written where the module has them, past the conversions that some networks make of files of older versions.
-    with torch.no_grad():
-        for name, tensor in converted.items():
-            expected[name].copy_(tensor)
+    copy_into(module, converted)
 
 
 def _misfit(expected: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor], new: Collection[str]) -> str:

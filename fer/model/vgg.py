@@ -11,8 +11,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from fer.expressions import EXPRESSIONS
-from fer.layers import CONVOLUTIONS, LAYERS
+from fer.architecture import VGG13
 from fer.torch_private import Members, copy_with_members, members_of
 
 # Output channels of each convolution at width 1, and the convolutions that a max-pool follows.
@@ -21,12 +20,12 @@ _POOLED = {1, 3, 6, 9}
 PADDING = 1
 _HIDDEN = (2048, 1024)
 DROPOUT = 0.5
-SIZE = 48
+SIZE = VGG13.size
 """Height and width of an image."""
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def build(width: float, seed: int = 0, classes: int = len(EXPRESSIONS)) -> nn.Sequential:
+def build(width: float, seed: int = 0, classes: int = VGG13.classes) -> nn.Sequential:
     """Builds the network.
 
     `network[:k]` and `network[k:]` are the layers before and after cut k; both keep the names of their layers.
@@ -49,18 +48,18 @@ def build(width: float, seed: int = 0, classes: int = len(EXPRESSIONS)) -> nn.Se
         # The convolutions; four pools between them take 48 × 48 to 3 × 3.
         inputs = 1
         for index, outputs in enumerate(channels):
-            layers[LAYERS[index]] = _convolution(inputs, outputs, pooled=index in _POOLED)
+            layers[VGG13.blocks[index]] = _convolution(inputs, outputs, pooled=index in _POOLED)
             inputs = outputs
 
         # The fully connected layers.
         inputs *= 3 * 3
         for index, outputs in enumerate([*units, classes]):
-            layers[LAYERS[CONVOLUTIONS + index]] = _connected(inputs, outputs, index)
+            layers[VGG13.blocks[VGG13.head + index]] = _connected(inputs, outputs, index)
             inputs = outputs
         return nn.Sequential(layers)
 
 
-def blueprint(width: float, classes: int = len(EXPRESSIONS)) -> nn.Sequential:
+def blueprint(width: float, classes: int = VGG13.classes) -> nn.Sequential:
     """Builds the network on torch's meta device: names, shapes and types without memory for the weights."""
     with torch.device("meta"):
         return build(width, classes=classes)
@@ -91,11 +90,6 @@ def _connected(inputs: int, outputs: int, index: int) -> nn.Sequential:
     if index < len(_HIDDEN):
         modules["relu"] = nn.ReLU()
     return nn.Sequential(modules)
-
-
-def count_classes(network: nn.Module) -> int:
-    """Returns the number of a classifier's logits: its last parameter, a bias or a weight, has a row for each."""
-    return len(list(network.parameters())[-1])
 
 
 def cut_shapes(network: nn.Sequential) -> list[tuple[int, ...]]:
@@ -138,9 +132,3 @@ def _clone_parameter(parameter: nn.Parameter | None) -> nn.Parameter | None:
 def to_tensor(images: torch.Tensor) -> torch.Tensor:
     """Turns uint8 images (n, 48, 48) into the network's float input (n, 1, 48, 48), from -2 to 2."""
     return images.unsqueeze(1).float().sub_(128.0).mul_(1 / 64)
-
-
-def channels_last(inputs: torch.Tensor) -> torch.Tensor:
-    """Lays images (n, channels, height, width) out channels last, which is quicker; returns vectors as they are."""
-    is_image = inputs.dim() == 4
-    return inputs.to(memory_format=torch.channels_last) if is_image else inputs

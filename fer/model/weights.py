@@ -1,18 +1,25 @@
-"""Network files: safetensors with the state of a network of `fer.model.vgg`, read without trust."""
+"""Network files: safetensors with the state of a network, which their header names, read without trust."""
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from fer.errors import LONGEST_VALUE, InputError, printable, shorten
+from fer.architecture import PAPER, VGG13, Architecture
+from fer.errors import InputError, printable, shorten
 from fer.expressions import EXPRESSIONS, FEWEST, MOST, ExpressionSet, are_names, usual_names
 from fer.files import UnsuitableFile
-from fer.model.vgg import blueprint, count_classes
+from fer.model.blocks import Chain
+from fer.model.chains import architecture_of, open_chain, paper_chain, request, with_repeated_channel
+from fer.model.networks import TIMM, build_network
+from fer.model.states import save_chain
+from fer.model.values import check_values, copy_into, located, name_few
+from fer.model.vgg import blueprint
 from fer.runtime import Runtime, digest_of
+from fer.seeding import seed_from
 from fer.tensor_files import DamagedTensorFile, TensorHeader, read_header
 from fer.tensors import load_tensors, save_tensors
 
@@ -22,21 +29,39 @@ class Baseline:
     """A network trained on the source.
 
     Attributes:
-        network: In evaluation mode, without gradients.
-        width: The width it was built with, see `fer.model.vgg.build`.
-        digest: Hash of its weights.
+        chain: Its blocks; in evaluation mode, without gradients.
+        architecture: What it is without its weights.
+        digest: Hash of its weights and, of a network that is not vgg13, of its structure.
         expressions: What its logits stand for, as its file says; None where it does not.
     """
 
-    network: nn.Sequential
-    width: float
+    chain: Chain
+    architecture: Architecture
     digest: str
     expressions: tuple[str, ...] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """What its logits stand for; where its file does not say, in the usual order."""
-        return self.expressions or usual_names(count_classes(self.network))
+        return self.expressions or usual_names(self.architecture.classes)
+
+    @property
+    def network(self) -> nn.Sequential:
+        """The blocks of the chain, in order."""
+        return self.chain.network
+
+    @property
+    def width(self) -> float:
+        """The width it was built with, see `fer.model.vgg.build`."""
+        return self.architecture.width
+
+
+def baseline_of(chain: Chain, architecture: Architecture) -> Baseline:
+    """Returns a network as one that adaptations start from; its weights stay as they are from now on."""
+    digest = digest_of(chain.network.state_dict())
+    if architecture.structure:
+        digest = f"{seed_from(digest, architecture.structure):016x}"
+    return Baseline(chain, architecture, digest)
 
 
 MOST_WIDTH = 4
@@ -81,11 +106,11 @@ def learned_from_synthetic_faces(path: Path) -> bool:
     return "synthetic" in read_header(path).metadata.get(FACES, "")
 
 
-def save_network(network: nn.Sequential, path: Path, header: dict[str, str]) -> None:
-    """Writes a network as safetensors, atomically and with a checksum.
+def save_network(network: nn.Module, path: Path, header: Mapping[str, str]) -> None:
+    """Writes a network of `fer.model.vgg.build` as safetensors, atomically and with a checksum.
 
     Args:
-        network: Of `fer.model.vgg.build`.
+        network: The network.
         path: The file to write.
         header: Texts by name; "width" is the network's, FACES what it learned from, EXPRESSIONS_ENTRY what its logits
             stand for.
@@ -93,38 +118,168 @@ def save_network(network: nn.Sequential, path: Path, header: dict[str, str]) -> 
     save_tensors(path, network.state_dict(), header)
 
 
-def load_network(path: Path, runtime: Runtime, needs_checksum: bool = False) -> Baseline:
-    """Loads a network that `save_network` wrote, or a user's own of the same layers.
+def save_blocks(baseline: Baseline, network: nn.Module, path: Path, header: Mapping[str, str]) -> None:
+    """Writes a network with the blocks of a baseline, by the names of its own `state_dict`, with what it is.
 
     Args:
-        path: A safetensors file with the state of `fer.model.vgg.build`, of any width up to `MOST_WIDTH`.
+        baseline: The network that it was adapted from.
+        network: The blocks of the baseline with other weights.
+        path: The file to write.
+        header: Further texts by name.
+    """
+    save_chain(baseline.chain, network, path, architecture_header(baseline.architecture) | dict(header))
+
+
+def architecture_header(architecture: Architecture) -> dict[str, str]:
+    """Returns what a file's header says of its network."""
+    return {
+        "network": architecture.name,
+        "classes": str(architecture.classes),
+        "channels": str(architecture.channels),
+        "size": str(architecture.size),
+        "width": str(architecture.width),
+    }
+
+
+def load_network(
+    path: Path, runtime: Runtime, needs_checksum: bool = False, blocks: Path | None = None, own: str = ""
+) -> Baseline:
+    """Loads a network that this program wrote, or a user's own with the layers of vgg13.
+
+    Args:
+        path: A safetensors file whose header names its network, or with the state of `fer.model.vgg.build`, of any
+            width up to `MOST_WIDTH`.
         runtime: Its device is where the network goes.
         needs_checksum: Whether a file without checksum is refused. A file with a wrong checksum always is.
+        blocks: A folder for what was found of blocks, see `fer.model.blocks.find_blocks`.
+        own: The user's own function "package.module:function" that may be called; a file that names another one is
+            refused, since whoever made the file would choose which code runs.
 
     Raises:
         InputError: The file does not exist, is damaged, or holds another network; or a weight is not finite, or a
             variance is negative.
     """
+    read = _read_network(path, needs_checksum, own)
+    chain = open_chain(read.module, read.unopened, blocks)
+    chain.network.to(runtime.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return replace(baseline_of(chain, architecture_of(chain, read.unopened)), expressions=read.expressions)
+
+
+def load_module(path: Path, own: str = "") -> tuple[nn.Module, Architecture, tuple[str, ...]]:
+    """Loads a network for use without its blocks, which need not be found then; arguments as of `load_network`.
+
+    Returns:
+        A module from images to logits, in evaluation mode, on the CPU; its architecture without blocks; and what its
+        logits stand for.
+    """
+    read = _read_network(path, needs_checksum=False, own=own)
+    module = with_repeated_channel(read.module, read.unopened)
+    module = module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return module, read.unopened, read.names
+
+
+def paper_baseline(network: nn.Sequential, width: float) -> Baseline:
+    """Returns a network of `fer.model.vgg.build` as one that adaptations start from."""
+    chain = paper_chain(network)
+    (classes,) = chain.cut_shapes[-1]
+    return baseline_of(chain, replace(VGG13, width=width, classes=classes))
+
+
+# Reading.
+
+
+@dataclass(frozen=True)
+class _ReadNetwork:
+    """A network of a file.
+
+    Attributes:
+        module: The network itself, with the file's weights.
+        unopened: Its architecture without blocks.
+        expressions: What its logits stand for; None where the file does not say.
+    """
+
+    module: nn.Module
+    unopened: Architecture
+    expressions: tuple[str, ...] | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its logits stand for; where the file does not say, in the usual order."""
+        return self.expressions or usual_names(self.unopened.classes)
+
+
+def _read_network(path: Path, needs_checksum: bool, own: str) -> _ReadNetwork:
+    """Reads a network's file; see `load_network`."""
+    built: list[_ReadNetwork] = []
+
+    def check(header: TensorHeader) -> None:
+        # Before the file's tensors are read: they must be the network's.
+        built.append(_build_for(header, own))
+        _check_tensors(header, built[0].module.state_dict())
+
     try:
-        header, tensors = load_tensors(path, _check_layers, needs_checksum)
+        _, tensors = load_tensors(path, check, needs_checksum)
     except FileNotFoundError:
         raise InputError("a network file must exist", path, _FIX) from None
     except UnsuitableFile as error:
         raise InputError("a network file is a regular file", located(path, str(error)), _FIX) from None
+    except InputError:
+        raise
     except _DifferentNetwork as error:
         raise InputError("a network file holds the layers of fer.model.vgg", located(path, str(error)), _FIX) from None
     except (DamagedTensorFile, OSError, ValueError) as error:  # a ValueError: the path holds a NUL
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise InputError("a network file must be whole safetensors", located(path, reason), _FIX) from None
 
-    width = _width_of(header)
-    network = blueprint(width, _classes_of(header))
-    expected = network.state_dict()
+    read = built[0]
+    expected = read.module.state_dict()
     state = {name: tensor.to(expected[name].dtype) for name, tensor in tensors.items()}
     check_values(state, path, _FIX)
-    network.load_state_dict(state, assign=True)
-    network = network.to(runtime.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    return Baseline(network, width, digest_of(network.state_dict()), _expressions_of(header))
+    if read.unopened.is_paper:
+        read.module.load_state_dict(state, assign=True)
+    else:
+        copy_into(read.module, state)
+    return read
+
+
+def _build_for(header: TensorHeader, own: str) -> _ReadNetwork:
+    """Builds the network that a file's header names, vgg13 where it names none.
+
+    Raises:
+        _DifferentNetwork: The header's words are no network's.
+        InputError: There is no such network here, or it is the function of a user that nobody named.
+    """
+    name = header.metadata.get("network", PAPER)
+    classes = _count_of(header, "classes", _rows_of_last_layer(header))
+    if not FEWEST <= classes <= MOST:
+        raise _DifferentNetwork(f"{classes} logits, of {FEWEST} to {MOST}")
+    expressions = _expressions_of(header, classes)
+    if name == PAPER:
+        width = _width_of(header)
+        unopened = replace(VGG13, width=width, classes=classes)
+        return _ReadNetwork(blueprint(width, classes), unopened, expressions)
+
+    is_function = ":" in name and not name.startswith(TIMM)
+    if is_function and name != own:
+        raise InputError(
+            "a file that names a function of somebody's own is opened by who names the function as well",
+            name,
+            "If you trust that code, give its name: --network package.module:function.",
+        )
+    unopened = request(name, _count_of(header, "channels", 1), _count_of(header, "size", VGG13.size), classes)
+    return _ReadNetwork(build_network(name, classes, unopened.size), unopened, expressions)
+
+
+def _count_of(header: TensorHeader, name: str, default: int) -> int:
+    """Returns a number that a file's metadata states, or the default where it states none.
+
+    Raises:
+        _DifferentNetwork: It is no whole number above 0.
+    """
+    text = header.metadata.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 4 or int(text) == 0:
+        raise _DifferentNetwork(f"{name} {shorten(printable(text), 20)}")
+    return int(text)
 
 
 class _DifferentNetwork(DamagedTensorFile):
@@ -152,43 +307,37 @@ def _width_of(header: TensorHeader) -> float:
     return width
 
 
-def _classes_of(header: TensorHeader) -> int:
-    """Returns the number of logits that a file's last layer shows; seven where there is no last layer.
-
-    Raises:
-        _DifferentNetwork: No study has so many expressions, or so few.
-    """
+def _rows_of_last_layer(header: TensorHeader) -> int:
+    """Returns the number of logits that the last layer of vgg13 shows; seven where there is no last layer."""
     last = header.places.get(_LAST_WEIGHT)
-    classes = last.shape[0] if last is not None and last.shape else len(EXPRESSIONS)
-    if not FEWEST <= classes <= MOST:
-        raise _DifferentNetwork(f"{classes} logits, of {FEWEST} to {MOST}")
-    return classes
+    return last.shape[0] if last is not None and last.shape else VGG13.classes
 
 
-def _expressions_of(header: TensorHeader) -> tuple[str, ...] | None:
+def _expressions_of(header: TensorHeader, classes: int) -> tuple[str, ...] | None:
     """Returns the expressions that a file's metadata name; None where they name none.
 
     Raises:
-        _DifferentNetwork: They are not as many as the file's last layer has rows.
+        _DifferentNetwork: They are not as many as there are logits.
     """
     text = header.metadata.get(EXPRESSIONS_ENTRY)
     if text is None:
         return None
     names = tuple(text.split(","))
-    classes = _classes_of(header)
     if len(names) != classes or not are_names(names):
         raise _DifferentNetwork(f"{classes} logits named {shorten(printable(text), 60)!r}")
     return names
 
 
-def _check_layers(header: TensorHeader) -> None:
-    """Compares the tensors of a file with those of the network of its width.
+def _check_tensors(header: TensorHeader, expected: Mapping[str, torch.Tensor]) -> None:
+    """Compares the tensors of a file with those of its network.
+
+    Args:
+        header: Of the file.
+        expected: The network's tensors by name.
 
     Raises:
         _DifferentNetwork: They differ; the message names a few of the tensors and counts the others.
     """
-    expected = blueprint(_width_of(header), _classes_of(header)).state_dict()
-    _expressions_of(header)
     places = header.places
     problems: dict[str, list[str]] = {
         "missing": [name for name in expected if name not in places],
@@ -208,45 +357,3 @@ def _check_layers(header: TensorHeader) -> None:
     messages = [f"{problem}: {name_few(names)}" for problem, names in problems.items() if names]
     if messages:
         raise _DifferentNetwork("; ".join(messages))
-
-
-def check_values(state: Mapping[str, torch.Tensor], path: Path, fix: str) -> None:
-    """Refuses weights with which every answer would be NaN.
-
-    Finite weights may still overflow; only the network's answers show that.
-
-    Args:
-        state: Tensors by name.
-        path: The file that they are from.
-        fix: What the user can do about it.
-
-    Raises:
-        InputError: A weight is not finite, or a variance is negative.
-    """
-    floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
-
-    # Weights that are NaN or infinite.
-    not_finite = [name for name, tensor in floats.items() if not bool(tensor.isfinite().all())]
-    if not_finite:
-        raise InputError("a network's weights are finite numbers", located(path, name_few(not_finite)), fix)
-
-    # Variances of batch-norm whose roots are NaN.
-    variances = {name: tensor for name, tensor in floats.items() if name.endswith("running_var")}
-    negative = [name for name, tensor in variances.items() if bool((tensor < 0).any())]
-    if negative:
-        raise InputError("a network's variances are not negative", located(path, name_few(negative)), fix)
-
-
-def name_few(names: Iterable[str], most: int = 2) -> str:
-    """Returns the first of some names, and how many more there are."""
-    all_names = list(names)
-    shown = ", ".join(shorten(printable(name), 40) for name in all_names[:most])
-    if len(all_names) <= most:
-        return shown
-    return f"{shown} and {len(all_names) - most} more"
-
-
-def located(path: Path, reason: str) -> str:
-    """Returns path and reason as an error's value; of a long path only what fits beside the reason."""
-    reason = shorten(printable(reason), LONGEST_VALUE - 60)
-    return f"{shorten(printable(path), LONGEST_VALUE - len(reason) - 3)} ({reason})"

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fer.config import HEAD, AdaptationConfig
+from fer.config import AdaptationConfig
 from fer.features.cache import frozen_features
 from fer.features.schedule import Schedule, learning_rate
 from fer.features.sources import FeatureSource
-from fer.layers import CONVOLUTIONS
-from fer.model.onednn import all_finite, to_onednn_layout
-from fer.model.vgg import channels_last, count_classes
+from fer.model.equality import NORMS
+from fer.model.layout import channels_last
+from fer.model.onednn import all_finite, is_known, to_onednn_layout
 from fer.runtime import Runtime
 from fer.training.checkpoint import Checkpoints
 from fer.training.cuda_graphs import StepGraphs
@@ -45,12 +45,13 @@ class TrainingJob:
     """One training: which network learns what, how, and where.
 
     Attributes:
-        network: All thirteen layers, on the runtime's device; trained in place.
-        cut: The cut at which the sources deliver; frozen layers from there on are computed.
+        network: All blocks, on the runtime's device; trained in place.
+        cut: The cut at which the sources deliver; frozen blocks from there on are computed.
         sources: The labelled source of each domain that the schedule draws from.
         schedule: The samples of every step.
         config: Hyperparameters of the training.
         runtime: Device and precision.
+        classes: Number of logits.
     """
 
     network: nn.Sequential
@@ -59,6 +60,7 @@ class TrainingJob:
     schedule: Schedule
     config: AdaptationConfig
     runtime: Runtime
+    classes: int
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class TrainingHooks:
 
 
 def fit(job: TrainingJob, hooks: TrainingHooks) -> bool:
-    """Trains the layers of a network that the configuration does not freeze, in place; the only training loop.
+    """Trains the blocks of a network that the configuration does not freeze, in place; the only training loop.
 
     Args:
         job: Network, samples and hyperparameters.
@@ -124,9 +126,8 @@ class _Training:
         self.start_weights = [p.detach().clone() for p in self.parameters] if config.averaging else []
 
         # What a step computes above the frozen prefix.
-        self.body = job.network[config.leading : HEAD]
-        self.head = job.network[HEAD:]
-        self.classes = count_classes(job.network)
+        self.body = job.network[config.leading : config.depth.last]
+        self.head = job.network[config.depth.last :]
         self.in_onednn_layout = job.runtime.onednn_dtype is not None and _suits_onednn_layout(job.network, config)
         if self.in_onednn_layout:
             self.body = to_onednn_layout(self.body, job.runtime.dtype)
@@ -151,10 +152,10 @@ class _Training:
         """Takes one step of the optimiser."""
         config = self.config
 
-        # With `head_first`, the last layer is trained alone until the others join. Which layers train is set at the
+        # With `head_first`, the last block is trained alone until the others join. Which blocks train is set at the
         # first step, wherever a checkpoint resumes the training, and at the step at which the others join.
         if self.head_steps and step in (self.first_step, self.head_steps):
-            self.trained_layers = [HEAD] if step < self.head_steps else config.trained
+            self.trained_layers = [config.depth.last] if step < self.head_steps else config.trained
             _train_only(self.job.network, self.trained_layers, config)
 
         # The samples of the step, and the gradient of their loss.
@@ -212,7 +213,7 @@ class _Training:
 
         if self.mixup_rng is None:
             return inputs, self.labels[step]
-        return mix(inputs, self.labels[step], self.classes, self.config.mixup, self.mixup_rng)
+        return mix(inputs, self.labels[step], self.job.classes, self.config.mixup, self.mixup_rng)
 
     def _compute_gradients(self, step: int, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Computes the gradients of all trained parameters and returns the loss."""
@@ -223,7 +224,7 @@ class _Training:
         smoothing = config.label_smoothing
         if graphs is not None and smoothing:
             # Smoothed in the labels, or every strength would need a graph of its own.
-            target = smooth(target, self.classes, smoothing)
+            target = smooth(target, self.job.classes, smoothing)
             smoothing = 0.0
         backward = partial(self._run_forward_and_backward, step, smoothing)
 
@@ -282,7 +283,7 @@ def _train_only(network: nn.Sequential, layers: Sequence[int], config: Adaptatio
     for layer in layers:
         network[layer].train().requires_grad_(True)
         for norm in network[layer].modules():
-            if config.bn == "frozen" and isinstance(norm, nn.BatchNorm2d):
+            if config.bn == "frozen" and isinstance(norm, NORMS):
                 norm.eval()
 
 
@@ -292,7 +293,9 @@ def _suits_onednn_layout(network: nn.Sequential, config: AdaptationConfig) -> bo
     The layout is quicker for large images in batches of some size, by a tenth for a whole network of the laptop's
     width, if all channels fill blocks of 16. It has no gradient through a batch-norm that takes no batch statistics.
     """
-    layers = range(config.leading, CONVOLUTIONS)
+    if not is_known(network):
+        return False
+    layers = range(config.leading, config.depth.head)
     fills_blocks = all(p.shape[0] % 16 == 0 for layer in layers for p in network[layer].parameters())
     is_large = config.leading < _SMALL_IMAGES and config.batch_size >= _SMALL_BATCH
     has_gradient = config.bn != "frozen" and set(layers) <= set(config.trained)

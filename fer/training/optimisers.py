@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fer.config import HEAD, AdaptationConfig
+from fer.config import AdaptationConfig
 from fer.torch_private import without_compiler
 
 _SGD = without_compiler(torch.optim.SGD)
@@ -13,7 +13,7 @@ _ADAMW = without_compiler(torch.optim.AdamW)
 
 
 def make_optimiser(network: nn.Sequential, config: AdaptationConfig) -> torch.optim.Optimizer:
-    """Returns the optimiser that the configuration names, over the parameters of the trained layers.
+    """Returns the optimiser that the configuration names, over the parameters of the trained blocks.
 
     Each group of parameters has under "share" its factor on the learning rate.
     """
@@ -39,17 +39,17 @@ def parameters_of(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 
 def _parameter_groups(network: nn.Sequential, config: AdaptationConfig) -> list[dict[str, Any]]:
-    """Returns the trained parameters, in one group per layer if the layers have different rates, else in one group."""
+    """Returns the trained parameters, in one group per block if the blocks have different rates, else in one group."""
     if config.layer_decay == 1:
         parameters: list[nn.Parameter] = []
         for layer in config.trained:
             parameters += network[layer].parameters()
         return [{"params": parameters, "share": 1.0}]
 
-    # The head has the full rate, and each layer below it a rate smaller by the factor `layer_decay`.
+    # The last block has the full rate, and each block below it a rate smaller by the factor `layer_decay`.
     groups: list[dict[str, Any]] = []
     for layer in config.trained:
-        share = config.layer_decay ** (HEAD - layer)
+        share = config.layer_decay ** (config.depth.last - layer)
         groups.append({"params": list(network[layer].parameters()), "share": share})
     return groups
 

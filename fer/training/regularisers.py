@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fer.model.equality import NORMS
+
 
 def mix(
     inputs: torch.Tensor, labels: torch.Tensor, classes: int, alpha: float, rng: np.random.Generator
@@ -71,7 +73,7 @@ def sharpen(
             p.grad = None
 
     # The gradient there, with the statistics of batch-norms left as they are.
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
+    norms = [module for module in network.modules() if isinstance(module, NORMS) and module.training]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0

@@ -122,6 +122,7 @@ def find_network(study: "optuna.Study", record: StudyRecord) -> RecommendedNetwo
         frozen_layers=int(row.get("frozen_layers", 0)),
         alpha=float(row["alpha"]),
         expected={domain: float(row[f"{domain}_val"]) for domain in DOMAINS},
+        layers=record.architecture.depth.blocks,
     )
 
 

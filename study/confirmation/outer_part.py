@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fer.layers import LAYERS
+from fer.architecture import VGG13
 from study.inputs import OuterPart
 from study.record import DOMAINS
 from study.tuning.stored_answers import pack_answers, unpack_answers
@@ -30,6 +30,7 @@ class RecommendedNetwork:
         frozen_layers: How many leading layers were not trained.
         alpha: The share of the adapted weights.
         expected: By domain the accuracy that the search expects, 0 to 1.
+        layers: How many layers the network has.
     """
 
     model: str
@@ -39,11 +40,12 @@ class RecommendedNetwork:
     frozen_layers: int
     alpha: float
     expected: Mapping[str, float]
+    layers: int = len(VGG13.blocks)
 
     @property
     def kind(self) -> str:
         """What counts as the same recommendation: strategy, rung, and the share of frozen layers to a quarter."""
-        quarters = round(4 * self.frozen_layers / len(LAYERS))
+        quarters = round(4 * self.frozen_layers / self.layers)
         return f"{self.strategy}, rung {self.rung}, {25 * quarters} % frozen"
 
 

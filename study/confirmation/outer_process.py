@@ -23,7 +23,6 @@ def answer(assignment: Mapping[str, Any]) -> None:
             file relative to the study's folder, None for the baseline alone.
     """
     # Torch comes now and not with the module: only here is its failure sent to the parent.
-    from fer.model.weights import load_network  # noqa: PLC0415
     from study.confirmation.retrain import answer_test_images  # noqa: PLC0415
     from study.execution.trial_context import open_trial_context  # noqa: PLC0415
 
@@ -32,8 +31,7 @@ def answer(assignment: Mapping[str, Any]) -> None:
     context = open_trial_context(StudyRecord.from_json(assignment["record"]), places)
     networks = {"baseline": context.task.baseline.network}
     if assignment["model"] is not None:
-        saved = load_network(context.folder / assignment["model"], context.task.runtime)
-        networks["network"] = saved.network
+        networks["network"] = context.open_network(assignment["model"])
 
     send({"ready": True})
     if not sys.stdin.readline():  # the parent refused

@@ -11,7 +11,6 @@ from fer.adaptation.plan import Adapted, EvaluationPlan
 from fer.adaptation.procedure import adapt
 from fer.config import AdaptationConfig
 from fer.errors import InputError
-from fer.model.weights import load_network
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
 from study.confirmation.answers import Arrays
@@ -109,10 +108,10 @@ def _answers_of_files(context: "TrialContext", job: ConfirmationJob) -> Arrays:
         if not point.model:
             continue
         try:
-            saved = load_network(context.folder / point.model, context.task.runtime)
+            saved = context.open_network(point.model)
         except InputError:  # it lies on another machine, or is damaged: the report says so
             continue
-        for domain, logits in answer_test_images(context, saved.network).items():
+        for domain, logits in answer_test_images(context, saved).items():
             answers[f"{domain}-file-{number}"] = logits
     return answers
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,10 @@ from study.confirmation.evaluations import note_evaluation
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE, Confirmation, Training
 from study.confirmation.plan import begin_confirmation, time_now
 from study.confirmation.process_pool import train_and_evaluate
-from study.confirmation.results import collect_results, trainings_left
+from study.confirmation.results import collect_results, depends_on_seed, trainings_left
 from study.confirmation.test_sets import describe_test_set, read_ground_truth
 from study.confirmation.training_process import Assignment
-from study.execution.phase import Phase
+from study.execution.phase import Phase, counting
 from study.execution.progress import Progress
 from study.inputs import reopen_dataset
 from study.machine import required_device, usual_workers
@@ -29,7 +29,7 @@ from study.record import DOMAINS, StudyRecord
 from study.reporting.commands import place_words
 from study.reporting.export import export, require_folders
 from study.reporting.terminal import confirmed_rich_table, for_terminal
-from study.reporting.wording import evaluated_before
+from study.reporting.wording import count_of, count_seeds, evaluated_before
 from study.storage.backend import load_study, trials_of
 from study.storage.records import confirmation_of
 from study.trials import trials_table
@@ -110,7 +110,7 @@ def run_confirmation(options: ConfirmationOptions, progress: Progress | None = N
 
     # What the user sees of it.
     phase = Phase("export", counted="writing tables, figures and the report", after_interrupt=AFTER_EXPORT)
-    with progress.phase(phase):
+    with progress.phase(phase), counting(phase, "parts of the report", progress.tell_state):
         export(record.to_json() | confirmation_of(study), trials_of(study), folder)
     print_results(study, dataclasses.replace(record, confirmation=confirmation.to_json()), progress)
     progress.say(f"report: {folder / 'report.html'}")
@@ -142,8 +142,7 @@ def _confirm(
     datasets = reopen_datasets(record, options.out, data)
     trainings = trainings_left(confirmation, folder)
     workers = min(options.workers or usual_workers(device), len(trainings))
-    jobs = f"{len(confirmation.jobs)} jobs with {options.seeds} seeds"
-    progress.say(f"confirming {options.study}: {jobs}, {len(trainings)} trainings in {workers} processes")
+    progress.say(f"confirming {options.study}: {describe_trainings(confirmation, trainings, workers)}")
 
     # Training, and evaluation once it is recorded.
     assignment = Assignment(record, options.out, data, device, str(folder), confirmation.jobs)
@@ -157,6 +156,24 @@ def _confirm(
     truth = read_ground_truth(datasets, study_options.folds or 1)
     results = collect_results(confirmation, folder, truth)
     return dataclasses.replace(confirmation, finished=time_now(), results=results.to_json())
+
+
+def describe_trainings(confirmation: Confirmation, left: Sequence[Training], workers: int) -> str:
+    """Returns what a confirmation trains: "7 configurations with 2 seeds each and 1 that no seed changes: 15 …".
+
+    Args:
+        confirmation: Has the configurations.
+        left: The trainings that are still to be done.
+        workers: In how many processes.
+    """
+    changing = sum(depends_on_seed(job.adaptation) for job in confirmation.jobs)
+    unchanging = len(confirmation.jobs) - changing
+    words = f"{count_of(changing, 'configuration')} with {count_seeds(confirmation.seeds)} each"
+    if unchanging:
+        words += f" and {unchanging} that no seed changes, as the baseline"
+    total = changing * confirmation.seeds + unchanging
+    done = f", {total - len(left)} of which are done" if len(left) < total else ""
+    return f"{words}, so {count_of(total, 'network')}{done}; {count_of(workers, 'process', 'processes')}"
 
 
 def _note(course: ConfirmationCourse, progress: Progress, training: Training) -> None:

@@ -244,8 +244,9 @@ def per_class_results(
     return results
 
 
-PAIRS = (("FC", "RE"), ("FC+CL", "RE"), ("FU", "RE"), ("RE", "BL"))
-"""Which named strategies are compared, seed by seed: what freezing and what fusion change, and what adapting does."""
+PAIRS = (("FC", "RE"), ("FC+CL", "RE"), ("FU", "RE"))
+"""Which named strategies are compared, seed by seed: what freezing and what fusion change. What adapting changes, a
+strategy against the baseline, is among the points' changes, which have a correction of their own."""
 
 
 def strategy_differences(

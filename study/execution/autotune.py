@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fer.architecture import Architecture
 from fer.files import write_atomically
 from study.machine import cores, hardware, versions, worker_environment
 
@@ -38,26 +39,28 @@ def candidates(count: int) -> list[tuple[int, int]]:
     return [usual, (count // 2, 1), (count // 2, 2)]
 
 
-def find_or_measure(cache: Path, width: float, precision: str) -> dict[str, Any]:
+def find_or_measure(cache: Path, network: Architecture, precision: str) -> dict[str, Any]:
     """Returns what is known of this machine, or measures it and keeps it in the cache's folder.
 
     Args:
         cache: The folder.
-        width: Width of the network.
+        network: What trains.
         precision: "fp32" or "bf16".
 
     Returns:
         The best pair as workers and threads, and images_per_second by pair ("2x1": two workers of one thread).
     """
     # The file is named after all that the measurement depends on.
-    conditions = [hardware(), versions().get("torch"), width, precision, candidates(cores())]
+    conditions: list[Any] = [hardware(), versions().get("torch"), network.width, precision, candidates(cores())]
+    if not network.is_paper:
+        conditions.append([network.name, network.size, network.structure])
     text = json.dumps(conditions, sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
     path = cache / f"calibration-{digest}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or a damaged one
-        fastest = choose_fastest(measure_in_processes(width, precision))
+        fastest = choose_fastest(measure_in_processes(network, precision))
 
     # A measurement that failed is not kept: the next may succeed.
     if not any(fastest["images_per_second"].values()):
@@ -83,9 +86,10 @@ def choose_fastest(rates: dict[str, float]) -> dict[str, Any]:
     return {"workers": workers, "threads": threads, "images_per_second": rates}
 
 
-def measure_in_processes(width: float, precision: str) -> dict[str, float]:
+def measure_in_processes(network: Architecture, precision: str) -> dict[str, float]:
     """Measures all pairs in processes of their own; the usual pair alone, at 0, where that fails."""
-    command = [sys.executable, "-m", "study.execution.autotune", str(width), str(cores()), precision]
+    described = json.dumps(network.to_json())
+    command = [sys.executable, "-m", "study.execution.autotune", described, str(cores()), precision]
     try:
         measured = subprocess.run(
             command, env=worker_environment(), stdout=subprocess.PIPE, text=True, check=True, timeout=LONGEST
@@ -95,11 +99,11 @@ def measure_in_processes(width: float, precision: str) -> dict[str, float]:
         return {f"{cores()}x1": 0.0}
 
 
-def main(width: float, count: int, precision: str) -> dict[str, float]:
+def main(network: Architecture, count: int, precision: str) -> dict[str, float]:
     """Measures each pair with processes that train at once; returns images per second of all together, by pair.
 
     Args:
-        width: Width of the network.
+        network: What trains.
         count: The number of cores.
         precision: "fp32" or "bf16".
     """
@@ -108,7 +112,7 @@ def main(width: float, count: int, precision: str) -> dict[str, float]:
     results = context.Queue()
     processes = []
     for number in range(count):
-        arguments = (width, count, precision, number, barrier, results)
+        arguments = (network, count, precision, number, barrier, results)
         processes.append(context.Process(target=_measure_worker, args=arguments))
 
     for process in processes:
@@ -122,12 +126,17 @@ def main(width: float, count: int, precision: str) -> dict[str, float]:
 
 
 def _measure_worker(
-    width: float, count: int, precision: str, number: int, barrier: "Barrier", results: "Queue[dict[str, float]]"
+    network: Architecture,
+    count: int,
+    precision: str,
+    number: int,
+    barrier: "Barrier",
+    results: "Queue[dict[str, float]]",
 ) -> None:
     """Trains in the pairs that have a worker of this number, and waits in the others.
 
     Args:
-        width: Width of the network.
+        network: What trains.
         count: The number of cores.
         precision: "fp32" or "bf16".
         number: This worker's number, from 0.
@@ -137,7 +146,7 @@ def _measure_worker(
     # Torch is for these processes alone: a study's parent, which imports this module, starts without it.
     from study.execution.training_steps import BATCH, TrainingSteps  # noqa: PLC0415
 
-    training = TrainingSteps(width, precision, seed=number)
+    training = TrainingSteps(network, precision, seed=number)
     rates = {}
     for workers, threads in candidates(count):
         # The first step pays for what a process does once.
@@ -157,4 +166,4 @@ def _measure_worker(
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(float(sys.argv[1]), int(sys.argv[2]), sys.argv[3])))
+    print(json.dumps(main(Architecture.from_json(json.loads(sys.argv[1])), int(sys.argv[2]), sys.argv[3])))

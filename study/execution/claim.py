@@ -45,23 +45,30 @@ def claim_trial(study: optuna.Study, sampler: str, seed: int, plan: SearchPlan |
     """
     sampler = current_sampler(sampler)
     plan = plan or SearchPlan()
-    enqueue_due(study, plan)
-    for waiting in waiting_trials(study):
-        # Another process may be faster.
-        if not take_trial(study, waiting):
-            continue
+    while True:
+        enqueue_due(study, plan)
+        has_given_up = False
+        for waiting in waiting_trials(study):
+            # Another process may be faster.
+            if not take_trial(study, waiting):
+                continue
 
-        # Two processes may have filled one place; then the trial that was made first holds it.
-        owner = place_owners(trials_of(study)).get(place_of(waiting))
-        if owner is None or owner.number != waiting.number:
-            discard_trial(study, waiting, "one too many", TrialState.RUNNING)
-            continue
+            # Two processes may have filled one place; then the trial that was made first holds it.
+            owner = place_owners(trials_of(study)).get(place_of(waiting))
+            if owner is None or owner.number != waiting.number:
+                discard_trial(study, waiting, "one too many", TrialState.RUNNING)
+                has_given_up = True
+                continue
 
-        # Nothing is suggested yet: the search space will ask the trial, and the trial this sampler.
-        storage, _ = storage_of(study)
-        seeded = make_sampler(sampler, seed_from(seed, waiting.number))
-        return open_trial(SamplerView(study.study_name, storage, seeded, plan), waiting)
-    return None
+            # Nothing is suggested yet: the search space will ask the trial, and the trial this sampler.
+            storage, _ = storage_of(study)
+            seeded = make_sampler(sampler, seed_from(seed, waiting.number))
+            return open_trial(SamplerView(study.study_name, storage, seeded, plan), waiting)
+
+        # Whoever asked for what another process had asked for asks again: by now it sees the other's, and what is due
+        # besides. It would wait for the other's training otherwise.
+        if not has_given_up:
+            return None
 
 
 def enqueue_due(study: optuna.Study, plan: SearchPlan) -> None:

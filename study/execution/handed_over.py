@@ -118,7 +118,7 @@ def _networks_of(adapted: Adapted) -> list[Interpolated]:
 def _open_part(part: FrozenTrial, context: TrialContext, config: AdaptationConfig, study_seed: int) -> nn.Sequential:
     """Returns the adapted network of a trial: as it was saved here, else trained again."""
     try:
-        return weights.load_network(context.folder / part_file(part.number), context.task.runtime).network
+        return context.open_network(part_file(part.number))
     except InputError:
         place = place_of(part)
         seed = seed_of_repeat(study_seed, place.repeat)
@@ -133,9 +133,9 @@ def seed_of_repeat(seed: int, repeat: int) -> int:
 def _save(network: nn.Sequential, path: Path, context: TrialContext, header: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     task = context.task
-    about = {"width": str(task.baseline.width)} | weights.faces_entry([task.source.kind, task.target.kind])
-    about |= weights.expressions_entry(task.source.expressions)
-    weights.save_network(network, path, about | header)
+    faces = weights.faces_entry([task.source.kind, task.target.kind])
+    about = faces | weights.expressions_entry(task.source.expressions)
+    weights.save_blocks(task.baseline, network, path, about | header)
 
 
 def _upload(path: Path, context: TrialContext) -> None:

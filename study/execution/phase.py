@@ -1,8 +1,16 @@
 """A part of a command's work, as far as it is done: what the terminal shows of it."""
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+
+from fer.told_progress import watching
+
+LEAST_SECONDS = 2.0
+"""For which something is counted before it tells how long the rest takes."""
+LEAST_SHARE = 0.01
+"""Of all of it that must be done by then."""
 
 
 @dataclass
@@ -17,7 +25,8 @@ class Phase:
         facts: What is known of it, a word and a sentence each.
         workers: What each worker does now, one line each.
         after_interrupt: What Ctrl-C does to it, as the end of a sentence.
-        then: What takes long after it and is not in the time that is left: "the report"; empty where nothing does.
+        then: What takes long after it and is not in the time that is left; empty where nothing does.
+        included: What follows it and is in the time that is left: "the report"; empty where nothing is.
         started: When it began, on the monotonic clock.
         ends: When it is expected to end, on the monotonic clock; None where too little is known.
         is_most: Whether it may end earlier than that.
@@ -31,6 +40,7 @@ class Phase:
     workers: Sequence[str] = ()
     after_interrupt: str = "what was done stays"
     then: str = ""
+    included: str = ""
     started: float = field(default_factory=time.monotonic)
     ends: float | None = None
     is_most: bool = False
@@ -55,6 +65,41 @@ class Phase:
         self.ends = None if seconds is None else time.monotonic() + seconds
         self.is_most = is_most
 
+    def expect_by_share(self, done: float, total: float, since: float, is_most: bool = False) -> None:
+        """Sets how long it still takes, by the time that what is done has taken; nothing while that is too little.
+
+        Args:
+            done: How much is done.
+            total: How much there is to do.
+            since: When it was begun, on the monotonic clock.
+            is_most: Whether it may take less.
+        """
+        spent = time.monotonic() - since
+        if spent >= LEAST_SECONDS and done >= LEAST_SHARE * total and done > 0:
+            self.expect(spent * max(0.0, total - done) / done, is_most)
+
+
+@contextlib.contextmanager
+def counting(phase: Phase, noun: str, tell: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Counts what is told to `fer.told_progress` into a phase, with the time that the rest takes.
+
+    Args:
+        phase: Of the work.
+        noun: What is counted, as its words end: "images of CK+48".
+        tell: Called each time, for where there is no display.
+    """
+    started = time.monotonic()
+
+    def count(done: int, total: int) -> None:
+        phase.done = done
+        phase.total = total
+        phase.counted = f"{done:,}/{total:,} {noun}"
+        phase.expect_by_share(done, total, started)
+        tell()
+
+    with watching(count):
+        yield
+
 
 def describe_time(phase: Phase) -> str:
     """Returns the time left, if known, and the time so far: "about 24 min left, then the report; 9:52 so far"."""
@@ -65,7 +110,8 @@ def describe_time(phase: Phase) -> str:
     text = rough_duration(left)
     if not text.startswith("less"):
         text = f"{'at most' if phase.is_most else 'about'} {text}"
-    return f"{text} left, then {phase.then}; {so_far}" if phase.then else f"{text} left, {so_far}"
+    left_words = f"{text} left with {phase.included}" if phase.included else f"{text} left"
+    return f"{left_words}, then {phase.then}; {so_far}" if phase.then else f"{left_words}, {so_far}"
 
 
 def describe_head(phase: Phase) -> str:

@@ -85,6 +85,7 @@ class Progress:
         self.plan = SearchPlan()
         self.before: set[int] = set()
         self.until: float | None = None
+        self.afterwards = 0.0
         self.first_seen: dict[int, float] = {}
         self.work_began: float | None = None
         self.front = Front()
@@ -209,7 +210,14 @@ class Progress:
         self.baseline = Baseline.of(record)
         self.report_command = command_line("study.report", report_command)
 
-    def begin(self, total: int, before: set[int], plan: SearchPlan | None = None, timeout: float | None = None) -> None:
+    def begin(
+        self,
+        total: int,
+        before: set[int],
+        plan: SearchPlan | None = None,
+        timeout: float | None = None,
+        afterwards: float = 0.0,
+    ) -> None:
         """Starts the clock of a search.
 
         Args:
@@ -217,8 +225,10 @@ class Progress:
             before: Numbers of the trials that have ended already.
             plan: The course of the study's search.
             timeout: Seconds after which no trial starts; None for no limit.
+            afterwards: Seconds that the report takes after it.
         """
         self.total = total
+        self.afterwards = afterwards
         self.plan = plan or SearchPlan()
         self.before = before
         self.until = None if timeout is None else time.monotonic() + timeout
@@ -231,7 +241,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         self._phases = contextlib.ExitStack()
         counted = f"{count_of(self.total, 'configuration')} to try" if self.total else ""
-        phase = Phase(SEARCH, counted=counted, after_interrupt=AFTER_SEARCH, then="the report")
+        phase = Phase(SEARCH, counted=counted, after_interrupt=AFTER_SEARCH, included="the report")
         self._phases.enter_context(self.phase(phase))
         return self
 
@@ -324,4 +334,4 @@ class Progress:
         left = work * elapsed / busy
         if self.until is not None:
             left = min(left, max(0.0, self.until - time.monotonic()))
-        return left
+        return left + self.afterwards

@@ -11,7 +11,7 @@ from study.execution.time_left import Course, expected_on_rungs, is_handed_over,
 from study.pareto import hypervolume, non_dominated
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord
-from study.reporting.wording import count_of, dataset_label, format_percent, network_name
+from study.reporting.wording import count_of, dataset_label, format_percent, format_points, network_name
 from study.storage.slots import is_of_search, rung_of
 from study.trial_attributes import TrialAttributes
 from study.trials import objectives_by_interpolation, parse_interpolation_name
@@ -166,10 +166,10 @@ def describe_best(network: Network | None, baseline: Baseline) -> str:
         return f"{format_percent(network.source)} % on {source_label}, {target}: {name}"
     source_accuracy, target_accuracy = baseline.accuracies
     kept = format_percent(network.source / source_accuracy, 0) if source_accuracy else "–"
-    gain = 100 * (network.target - target_accuracy)
+    gain = network.target - target_accuracy
     if gain <= 0:
         return "none better than the baseline yet"
-    return f"{target} ({gain:+.1f} points), {kept} % of {source_label} kept: {name}"
+    return f"{target} ({format_points(gain)} points), {kept} % of {source_label} kept: {name}"
 
 
 def describe_baseline(baseline: Baseline) -> str:

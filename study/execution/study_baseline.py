@@ -10,7 +10,8 @@ import numpy as np
 
 from fer import baseline
 from fer.adaptation.evaluation import baseline_logits, untrained_accuracy
-from fer.adaptation.task import AdaptationTask
+from fer.adaptation.task import BASELINES, BLOCKS, AdaptationTask
+from fer.architecture import VGG13, Architecture
 from fer.baseline import FusedNetworks
 from fer.baseline_job import BaselineConfig, Course, OnPass
 from fer.datasets import Dataset
@@ -20,6 +21,7 @@ from fer.model import weights
 from fer.model.weights import Baseline
 from fer.predict import UnusableNetwork
 from fer.runtime import Runtime, make_runtime
+from fer.told_progress import OnProgress, watching
 from study.inputs import reopen_dataset
 from study.options import StudyOptions, cache_folder
 from study.presets import PRESETS
@@ -28,12 +30,15 @@ from study.tuning.answers import SourceImages, TargetImages
 from study.tuning.stored_answers import ValidationImages
 
 
-def prepare_baseline(record: StudyRecord, on_pass: OnPass) -> dict[str, Any]:
+def prepare_baseline(
+    record: StudyRecord, on_pass: OnPass, on_progress: OnProgress = lambda done, total: None
+) -> dict[str, Any]:
     """Finds or trains the baseline of a new study, and evaluates it on the study's validation images.
 
     Args:
         record: The study's record, without its baseline.
         on_pass: Called after each pass of the training.
+        on_progress: Called after each of its steps with how many samples are drawn, and how many there are at most.
 
     Returns:
         What the study's record keeps of its baseline, see `study.record.BaselineRecord`.
@@ -48,12 +53,16 @@ def prepare_baseline(record: StudyRecord, on_pass: OnPass) -> dict[str, Any]:
     target = reopen_dataset(record.target, options)
 
     # The network.
-    path = _network_file(source, options, runtime, on_pass)
-    trained = weights.load_network(path, runtime)
+    network = record.architecture
+    cache = cache_folder(options["out"])
+    with watching(on_progress):
+        path = _network_file(record, source, runtime, on_pass)
+    trained = weights.load_network(path, runtime, blocks=cache / BASELINES / BLOCKS, own=network.name)
     check_expressions(trained, source, path)
+    _check_network(trained.architecture, network, path)
 
     # What it reaches.
-    task = AdaptationTask(trained, source, target, runtime, cache_folder(options["out"]))
+    task = AdaptationTask(trained, source, target, runtime, cache)
     evaluation = _evaluate(task, options.get("folds") or 1, options["seed"], path)
 
     return {
@@ -103,17 +112,32 @@ def _describe_course(course: Course | None) -> dict[str, Any]:
     }
 
 
-def _network_file(source: Dataset, options: Mapping[str, Any], runtime: Runtime, on_pass: OnPass) -> Path:
+def _check_network(found: Architecture, wanted: Architecture, path: Path) -> None:
+    """Raises an error if the user's own baseline is another network than the study's.
+
+    Raises:
+        InputError: It is.
+    """
+    if found != replace(wanted, width=found.width):
+        raise InputError(
+            "--baseline holds the network that --network names",
+            f"{path}, which holds {found.describe()}, and {wanted.describe()}",
+            f"Give --network {found.name}, or leave --baseline out.",
+        )
+
+
+def _network_file(record: StudyRecord, source: Dataset, runtime: Runtime, on_pass: OnPass) -> Path:
     """Returns the file of the baseline: the user's own, or one that is found by its hash or trained now."""
+    options = record.options
     if options["baseline"]:
         return Path(options["baseline"])
 
-    config = baseline_config(options, source, runtime)
+    config = baseline_config(options, source, runtime, record.architecture)
     return baseline.find_or_train(
         source,
         config,
         runtime,
-        cache_folder(options["out"]) / "baselines",
+        cache_folder(options["out"]) / BASELINES,
         on_pass=on_pass,
         on_damage=_warn,
     )
@@ -186,8 +210,17 @@ def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evalu
     return _Evaluation(measures, confusion_matrices(labels, logits), images)
 
 
-def baseline_config(options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> BaselineConfig:
-    """Returns how a study with these options trains its baseline on its source."""
+def baseline_config(
+    options: Mapping[str, Any], source: Dataset, runtime: Runtime, network: Architecture = VGG13
+) -> BaselineConfig:
+    """Returns how a study with these options trains its baseline on its source.
+
+    Args:
+        options: The study's, by name.
+        source: The dataset that the baseline learns.
+        runtime: Device and precision.
+        network: What is trained; vgg13 has the preset's width.
+    """
     preset = PRESETS[options["preset"]]
     return BaselineConfig(
         preset.width,
@@ -195,6 +228,7 @@ def baseline_config(options: Mapping[str, Any], source: Dataset, runtime: Runtim
         options["baseline_epochs"] or preset.baseline_epochs(len(source.open("train")), source.kind == "synthetic"),
         processes=1 if runtime.device.startswith("cuda") else preset.baseline_processes,
         minutes=options.get("baseline_time", StudyOptions.baseline_time),
+        network=network,
     )
 
 
@@ -214,7 +248,7 @@ def fused_networks(record: StudyRecord, options: Mapping[str, Any], source: Data
         source: The dataset that the baseline was trained on.
         runtime: Device and precision of the process.
     """
-    recipe = baseline_config(options, source, runtime)
+    recipe = baseline_config(options, source, runtime, record.architecture)
     passes = record.baseline.passes
     recipe = replace(
         recipe,
@@ -222,7 +256,7 @@ def fused_networks(record: StudyRecord, options: Mapping[str, Any], source: Data
         processes=1,
         minutes=FUSED_TIME * recipe.processes * recipe.minutes,
     )
-    return FusedNetworks(recipe, cache_folder(options["out"]) / "baselines", _warn)
+    return FusedNetworks(recipe, cache_folder(options["out"]) / BASELINES, _warn)
 
 
 def reopen_baseline(record: StudyRecord, options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> Baseline:
@@ -238,24 +272,26 @@ def reopen_baseline(record: StudyRecord, options: Mapping[str, Any], source: Dat
         InputError: It is not there or damaged, and cannot be made again, or another comes out.
     """
     # Where the study trained it, or where this command keeps baselines.
-    folder = cache_folder(options["out"]) / "baselines"
+    folder = cache_folder(options["out"]) / BASELINES
+    blocks = folder / BLOCKS
+    own = record.architecture.name
     path = Path(record.baseline.file)
     if not path.exists():
         path = folder / path.name
 
     try:
-        reopened = weights.load_network(path, runtime)
+        reopened = weights.load_network(path, runtime, blocks=blocks, own=own)
     except InputError:
         if options.get("baseline"):  # the user's own file
             raise
         # As the study trained it, wherever this process computes.
         trained_on = make_runtime(record.baseline.device, record.baseline.precision)
-        config = baseline_config(options, source, trained_on)
+        config = baseline_config(options, source, trained_on, record.architecture)
         if path.name not in baseline.baseline_files(source, config, trained_on):
             raise
         print(f"the baseline {path} is missing or damaged: it is trained again", file=sys.stderr, flush=True)
         path = baseline.find_or_train(source, config, trained_on, folder)
-        reopened = weights.load_network(path, runtime)
+        reopened = weights.load_network(path, runtime, blocks=blocks, own=own)
 
     if reopened.digest != record.baseline.digest:
         raise InputError(

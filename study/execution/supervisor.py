@@ -13,6 +13,7 @@ from fer.config import AdaptationConfig
 from study.execution.claim import find_due
 from study.execution.endings import GaveUp, give_up_if_hopeless, reason_to_end
 from study.execution.progress import Progress
+from study.execution.report_time import expected_report_seconds
 from study.execution.worker_process import Spawn, Worker, reason_of
 from study.exit_code import ExitCode
 from study.options import StudyOptions
@@ -70,7 +71,9 @@ def supervise(
     plan = plan or SearchPlan(rungs=options.rung_count)
     supervisor = _Supervisor(study, options, base, progress, spawn, plan)
     progress.reference = options.reference
-    progress.begin(options.wanted, supervisor.earlier, plan, options.timeout)
+    progress.begin(
+        options.wanted, supervisor.earlier, plan, options.timeout, afterwards=expected_report_seconds(options.out)
+    )
 
     # Step by step until the study ends. However it ends, no worker outlives this call.
     try:
@@ -214,11 +217,13 @@ class _Supervisor:
         if not crashed and not is_due:
             return
 
+        # Whoever started this has filled the slots, unless the study has ended, which the first step will find.
+        is_first = not self.leases_checked
         self.leases_checked = time.monotonic()
         # A worker that died at a trial counts against the trial, which fails when it happens again.
         given_back = requeue_expired(self.study, self.leases)
         self.crashes_in_a_row += max(0, crashed - given_back)
-        if not self.end_reason:
+        if not self.end_reason and not is_first:
             fill_slots(self.study, self.options.wanted, self.options.space, self.base, (), self.plan.first_fold)
 
     def note_progress(self, trials: list[FrozenTrial]) -> None:

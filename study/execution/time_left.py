@@ -5,6 +5,7 @@ recommended network may lack, and the networks that are handed over. Work is cou
 work at a time is measured.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from study.tuning.promotion import ETA
 
 LEAST_TRIALS = 10
 """Ended trials before which nothing is said: the first are the named strategies, which tell little about others."""
+LEAST_OF_FEW = 3
+"""The same in a study of few configurations, of which half have to have ended."""
 LEAST_ON_HIGHEST = 3
 """Ended trials on the highest rung before which nothing is said: there is where most of the time goes."""
 HALF_LIFE = 150
@@ -94,7 +97,8 @@ def work_left(course: Course) -> float | None:
 
 def _is_enough(course: Course) -> bool:
     """Returns whether so many trials have ended that an estimate is worth something, also on the highest rung."""
-    if len(course.ended) < LEAST_TRIALS or not any(map(seconds_of, course.ended)):
+    least = min(LEAST_TRIALS, max(LEAST_OF_FEW, math.ceil(course.total / 2)))
+    if len(course.ended) < least or not any(map(seconds_of, course.ended)):
         return False
     if course.search_is_over:
         return True

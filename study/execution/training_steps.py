@@ -2,7 +2,8 @@
 
 import torch
 
-from fer.model.vgg import SIZE, build, count_classes
+from fer.architecture import Architecture
+from fer.model.chains import build_chain
 from fer.runtime import Runtime
 
 BATCH = 32
@@ -13,16 +14,18 @@ class TrainingSteps:
     """Trains all layers of a network on one batch of random images.
 
     Args:
-        width: Width of the network, see `fer.model.vgg.build`.
+        network: What trains.
         precision: "fp32" or "bf16".
         seed: Seed of the network's weights.
     """
 
-    def __init__(self, width: float, precision: str, seed: int) -> None:
+    def __init__(self, network: Architecture, precision: str, seed: int) -> None:
         self.runtime = Runtime("cpu", "bf16" if precision == "bf16" else "fp32")
-        self.network = build(width, seed=seed).to(memory_format=torch.channels_last).train()
-        self.images = torch.randn(BATCH, 1, SIZE, SIZE).to(memory_format=torch.channels_last)
-        self.labels = torch.arange(BATCH) % count_classes(self.network)
+        self.network = build_chain(network, seed).network.to(memory_format=torch.channels_last).train()
+        self.images = torch.randn(BATCH, network.channels, network.size, network.size).to(
+            memory_format=torch.channels_last
+        )
+        self.labels = torch.arange(BATCH) % network.classes
 
     def use_threads(self, count: int) -> None:
         """Lets the steps that follow be computed by so many threads."""

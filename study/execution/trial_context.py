@@ -4,15 +4,20 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fer.adaptation.task import AdaptationTask
 from fer.config import AdaptationConfig
+from fer.model.weights import load_network
 from fer.runtime import make_runtime
 from study.execution.study_baseline import fused_networks, reopen_baseline
 from study.inputs import base_config, reopen_dataset
 from study.options import INTERPOLATION_POINTS, cache_folder, is_on
 from study.record import StudyRecord
 from study.tuning.plan import SearchPlan
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,19 @@ class TrialContext:
     upload: Callable[[Path], None] | None = None
     plan: SearchPlan = field(default_factory=SearchPlan)
     shares_device: bool = False
+
+    def open_network(self, file: str) -> "nn.Sequential":
+        """Returns a network of the study.
+
+        Args:
+            file: Relative to the study's folder.
+
+        Raises:
+            InputError: It is not there or damaged, or is another network.
+        """
+        task = self.task
+        own = task.baseline.architecture.name
+        return load_network(self.folder / file, task.runtime, blocks=task.blocks_folder, own=own).network
 
     def tasks_at(self, fold: int) -> list[AdaptationTask]:
         """Returns the adaptation tasks of a place's fold: that in which it validates, or one for each fold."""

@@ -12,7 +12,7 @@ from study.options import LEVEL
 from study.outer.summary import DomainSummary, Interval, OuterSummary
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import Table
-from study.reporting.wording import SYNTHETIC, dataset_label, format_percent
+from study.reporting.wording import SYNTHETIC, dataset_label, format_percent, format_points
 
 NOTHING = "nothing"
 """What stands for the network where a search recommended none, and the baseline was tested."""
@@ -118,8 +118,9 @@ def _describe_kept(summary: OuterSummary, record: StudyRecord, source: str) -> l
     asked = number(record.options.get("keep"))
     if asked is None or not on_source.baseline:
         return []
-    kept = on_source.accuracy.mean / on_source.baseline
-    return [f"That keeps {kept:.1%} of the baseline's accuracy on {source}; --keep asked for {asked:.1%}."]
+    kept = format_percent(on_source.accuracy.mean / on_source.baseline)
+    wanted = format_percent(asked)
+    return [f"That keeps {kept} % of the baseline's accuracy on {source}; --keep asked for {wanted} %."]
 
 
 def _describe_kinds(summary: OuterSummary) -> str:
@@ -134,9 +135,9 @@ def _describe_kinds(summary: OuterSummary) -> str:
 def _describe_optimism(summary: OuterSummary, target: str) -> list[str]:
     if summary.optimism is None:
         return []
-    points = 100 * summary.optimism
-    more = "more" if points >= 0 else "less"
-    return [f"What was recommended had been expected to reach {abs(points):.1f} points {more} on {target}."]
+    more = "more" if summary.optimism >= 0 else "less"
+    points = format_percent(abs(summary.optimism))
+    return [f"What was recommended had been expected to reach {points} points {more} on {target}."]
 
 
 # Tables.
@@ -206,7 +207,7 @@ def _percent(interval: Interval) -> str:
 
 def _points(interval: Interval) -> str:
     """Returns "+5.0 [-3.0, +13.0]", in points; the mean alone where there is no interval."""
-    mean = f"{100 * interval.mean:+.1f}"
+    mean = format_points(interval.mean)
     if interval.lower is None or interval.upper is None:
         return mean
-    return f"{mean} [{100 * interval.lower:+.1f}, {100 * interval.upper:+.1f}]"
+    return f"{mean} [{format_points(interval.lower)}, {format_points(interval.upper)}]"

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
@@ -12,9 +13,10 @@ from study.execution.phase import Phase, clock
 from study.execution.progress import Progress
 from study.machine import exit_text, worker_environment
 from study.record import BaselineRecord, StudyRecord
+from study.reporting.wording import format_percent, format_points
 
 LOOKING = "looking for it, else training it once for all studies"
-"""What is shown before the first pass of a training has ended."""
+"""What is shown before a training has begun."""
 
 
 def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineRecord:
@@ -71,6 +73,7 @@ def _read_baseline(lines: IO[bytes], progress: Progress, phase: Phase, limit: st
         limit: The most time that the training may take, in words; empty where that is not known.
     """
     accuracies: list[float] = []
+    first: tuple[float, int] | None = None
     for line in lines:
         if not line.startswith(b"{"):  # of a library
             continue
@@ -81,12 +84,34 @@ def _read_baseline(lines: IO[bytes], progress: Progress, phase: Phase, limit: st
             raise InputError(*message["error"])
         if "stuck" in message:
             raise RuntimeError(f"the baseline cannot be had: {message['stuck']}")
+        if "samples" in message:
+            done, most = message["samples"]
+            first = first or (time.monotonic(), done)
+            _show_samples(done, most, first, len(accuracies) + 1, phase)
+            progress.tell_state()
         if "pass" in message:
             accuracies.append(message["pass"]["accuracy"])
             _show_pass(message["pass"], accuracies, phase, limit)
             if not progress.is_live:
                 progress.say(_describe_pass(message["pass"]))
     return None
+
+
+def _show_samples(done: int, most: int, first: tuple[float, int], number: int, phase: Phase) -> None:
+    """Shows how far the training is between the ends of its passes.
+
+    Args:
+        done: Samples that were drawn.
+        most: How many are drawn at most.
+        first: When the first message came, on the monotonic clock, and how many were drawn then.
+        number: Of the pass, from 1.
+        phase: Of the training.
+    """
+    began, drawn_before = first
+    phase.counted = f"pass {number}, {done:,} of at most {most:,} images"
+    phase.done = done
+    phase.total = most
+    phase.expect_by_share(done - drawn_before, most - drawn_before, began, is_most=True)
 
 
 def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Phase, limit: str) -> None:
@@ -98,15 +123,14 @@ def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Ph
         phase: Of the training.
         limit: The most time that it may take, in words.
     """
-    passes = f"{report['number']}/{report['most']} passes"
-    phase.counted = f"{passes} at most"
+    phase.counted = f"{report['number']}/{report['most']} passes at most"
     phase.done = report["number"]
     phase.total = report["most"]
     phase.expect(report["seconds_left"], is_most=True)
 
-    accuracy = f"{100 * accuracies[-1]:.1f} %"
+    accuracy = f"{format_percent(accuracies[-1])} %"
     if len(accuracies) > 1:
-        accuracy += f", {100 * (accuracies[-1] - accuracies[-2]):+.1f} points by the last pass"
+        accuracy += f", {format_points(accuracies[-1] - accuracies[-2])} points by the last pass"
     ends = "when validation accuracy grows no more"
     phase.facts = [
         ("validation", accuracy),
@@ -117,8 +141,9 @@ def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Ph
 
 def _describe_pass(report: Mapping[str, Any]) -> str:
     """Returns the line about a pass of the training, given the entries of `fer.baseline_training.PassReport`."""
+    accuracy = format_percent(report["accuracy"])
     line = (
-        f"  baseline pass {report['number']} of at most {report['most']}: validation {100 * report['accuracy']:.1f} %, "
+        f"  baseline pass {report['number']} of at most {report['most']}: validation {accuracy} %, "
         f"loss {report['loss']:.3f} · {clock(report['seconds'])} so far"
     )
     if report["seconds_left"]:
@@ -142,5 +167,5 @@ def _describe_ending(training: Mapping[str, Any]) -> str | None:
         "passes": "these are the most, see --baseline-epochs",
         "time": "its time was used; the result depends on the machine, and --baseline-time MINUTES gives it more",
     }[ended_by]
-    last = "" if gain is None else f", the last of which gained {100 * gain:+.1f} points"
+    last = "" if gain is None else f", the last of which gained {format_points(gain)} points"
     return f"  baseline: {passes} passes{last}; ended because {reason}"

@@ -15,8 +15,9 @@ import pandas as pd
 from study.cli import ERROR, command_line
 from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.confirmation.runner import ConfirmationOptions, run_confirmation
-from study.execution.phase import Phase
+from study.execution.phase import Phase, counting
 from study.execution.progress import Progress
+from study.execution.report_time import note_report_seconds
 from study.fronts import find_recommended, front_table
 from study.options import StudyOptions
 from study.pipeline.running_study import RunningStudy
@@ -30,7 +31,7 @@ from study.storage.slots import DELETED, ENDED, PARTS, RACE_ENDED
 from study.tracking.pages import list_pages
 from study.training_options import DEFAULT_TRACKING
 from study.trial_attributes import TrialAttributes
-from study.trials import model_file
+from study.trials import find_failed_networks, model_file
 from study.tuning.expected_table import expected_table
 from study.tuning.summary import read_search
 
@@ -64,10 +65,12 @@ def finish_study(running: RunningStudy, networks: bool) -> None:
     logging = _logging_front(running) if ready else contextlib.nullcontext()
     phase = Phase("export", counted=WRITTEN, after_interrupt="files that are written stay")
     if ready:
-        phase.counted += "; logging the front's networks in MLflow"
+        phase.facts = [("beside it", "logging the front's networks in MLflow")]
     with running.progress.phase(phase), logging:
         # The study's files, then MLflow's copies of them.
-        export(record | confirmation_of(study), trials_of(study), running.folder)
+        with counting(phase, "parts of the report", running.progress.tell_state):
+            export(record | confirmation_of(study), trials_of(study), running.folder)
+        note_report_seconds(options.out, phase.elapsed)
         if networks:
             delete_other_networks(running)
         complete = running.follower.finish(study, record, running.folder)
@@ -93,6 +96,9 @@ def delete_other_networks(running: RunningStudy) -> None:
     front = front_table(expected_table(running.record, trials))
     others = set((running.folder / "models").glob("trial-*.safetensors"))
     others -= {running.folder / model for model in front["model"]}
+    # The baseline's, which no hand-over makes again, may come back to the front.
+    baselines = [trial.number for trial in trials if TrialAttributes.of(trial).strategy == "BL"]
+    others -= {running.folder / model_file(number) for number in baselines}
 
     # Noted before they are deleted: a network that is noted and there is made once more, one that is gone must be.
     deleted = list(study.user_attrs.get(DELETED) or [])
@@ -234,6 +240,9 @@ def print_summary(running: RunningStudy, reason: str) -> None:
         progress.show(paper_table)
 
     # What the user should know of places.
+    for name, why in find_failed_networks(trials_of(running.study)).items():
+        if name in set(front_table(rows)["model"]) and not (running.folder / name).exists():
+            progress.warn(f"{name} could not be made, so front.csv names no file for it: {why}")
     elsewhere = count_networks_elsewhere(running, front_table(rows))
     if elsewhere:
         hosts = ", ".join(elsewhere)
@@ -261,7 +270,10 @@ def count_networks_elsewhere(running: RunningStudy, front: pd.DataFrame) -> Coun
     trials = trials_of(running.study)
     makers = {attributes.recipe_of: attributes for attributes in map(TrialAttributes.of, trials)}
     by_host: Counter[str] = Counter()
+    failed = find_failed_networks(trials)
     for row in front.to_dict("records"):
+        if row["model"] in failed:
+            continue  # nowhere
         maker = makers.get(row["trial"]) or TrialAttributes.of(trials[row["trial"]])
         if not (running.folder / row["model"]).exists():
             worker = maker.worker or {}

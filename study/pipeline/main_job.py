@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from fer.config import AdaptationConfig
-from fer.datasets import Dataset
 from study.arguments import check_study_name
 from study.execution.claim import find_due
 from study.execution.endings import reason_to_end
@@ -29,6 +28,7 @@ from study.pipeline.prepare import (
 from study.pipeline.resume import begin_or_resume, write_record
 from study.pipeline.running_study import RunningStudy
 from study.pipeline.workers import settle_workers, show_study
+from study.record import StudyRecord
 from study.reporting.commands import place_words
 from study.reporting.export import is_exported, require_folders
 from study.storage.backend import trials_of
@@ -50,14 +50,14 @@ def run_main_job(options: StudyOptions) -> Path:
         The study's folder.
     """
     options = resolve_auto(options)
-    check_before_reading(options)
+    network = check_before_reading(options)
     progress = Progress()
     progress.say(f"{options.source} → {options.target}: {options.wanted} configurations, space {options.space}")
     with following(options) as follower:
         free_room(options, progress)
         source, target = read_data(options, progress)
         name = study_name(options, source.name, target.name, any_synthetic(source, target))
-        return run_study(name, options, progress, follower, source, target).folder
+        return run_study(make_record(name, options, source, target, network), options, progress, follower).folder
 
 
 @contextlib.contextmanager
@@ -77,22 +77,19 @@ def free_room(options: StudyOptions, progress: Progress) -> None:
         progress.say(f"  {freed:.1f} GiB of features that no study used for long were deleted")
 
 
-def run_study(
-    name: str, options: StudyOptions, progress: Progress, follower: Follower, source: Dataset, target: Dataset
-) -> RunningStudy:
+def run_study(new_record: StudyRecord, options: StudyOptions, progress: Progress, follower: Follower) -> RunningStudy:
     """Prepares a study, searches, and adds what the user wants at its end; MLflow follows.
 
     Args:
-        name: Of the study.
+        new_record: The record that the study would have if it began now, without a baseline.
         options: What the user asked for.
         progress: Prints how far it is.
         follower: Connects to MLflow.
-        source: What the baseline is trained on.
-        target: What it is adapted to.
 
     Returns:
         The study at its end.
     """
+    name = new_record.name
     check_study_name(name)
     folder = Path(options.out) / name
 
@@ -101,7 +98,6 @@ def run_study(
         require_folders(folder)
 
         # The study, with its baseline.
-        new_record = make_record(name, options, source, target)
         study, record = begin_or_resume(new_record, options, progress, follower)
         options = dataclasses.replace(options, rungs=count_rungs(record))
         running = RunningStudy(study, record, options, progress, follower)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import optuna
 
+from fer.architecture import Architecture
 from fer.errors import InputError
 from fer.expressions import read_expressions
 from study.arguments import check_study_name
@@ -29,6 +30,7 @@ from study.pipeline.prepare import (
 )
 from study.pipeline.resume import find_record
 from study.record import StudyRecord
+from study.reporting.wording import format_percent, format_points, name_as_printed
 from study.storage.backend import load_study, open_storage
 from study.storage.journal import JOURNAL
 
@@ -48,7 +50,7 @@ def run_outer_job(options: StudyOptions) -> int:
         The exit code.
     """
     options = resolve_auto(options)
-    check_before_reading(options)
+    network = check_before_reading(options)
     progress = Progress()
     count = options.outer
     assert count is not None, "only called where there are parts"
@@ -66,7 +68,7 @@ def run_outer_job(options: StudyOptions) -> int:
     for part in parts:
         progress.say(f"part {part.number} of {count}")
         progress.part = f"part {part.number} of {count}"
-        name, result = _search_and_test(part, options, progress)
+        name, result = _search_and_test(part, options, progress, network)
         results.append(result)
 
     # What they say together.
@@ -105,7 +107,9 @@ def search_name(prefix: str, part: OuterPart) -> str:
     return f"{outer_name(prefix)}-{part.number}"
 
 
-def _search_and_test(part: OuterPart, options: StudyOptions, progress: Progress) -> tuple[str, PartResult]:
+def _search_and_test(
+    part: OuterPart, options: StudyOptions, progress: Progress, network: Architecture
+) -> tuple[str, PartResult]:
     """Runs the search of one part as far as it has not run before, and tests it unless it was.
 
     Returns:
@@ -120,18 +124,20 @@ def _search_and_test(part: OuterPart, options: StudyOptions, progress: Progress)
         _check_folder(Path(options.out) / outer_name(prefix))
 
         # The search, unless it has ended and its test images were opened.
-        record = make_record(name, options, source, target)
+        record = make_record(name, options, source, target, network)
         study = _find_opened(record, options)
         if study is None:
-            study = run_study(name, options, progress, follower, source, target).study
+            study = run_study(record, options, progress, follower).study
 
     is_tested = read_part(study) is not None
     with progress.phase(Phase("test", counted=f"testing what is recommended on part {part.number}")):
         result = evaluate_part(study, options)
     reached = summarise_domain([result], "target")
+    label = name_as_printed(target.name, target.report, options.target)
+    accuracy = f"{format_percent(reached.accuracy.mean)} % on {label}"
     progress.say(
-        f"part {part.number} of {part.count} {'was' if is_tested else 'is'} tested: {reached.accuracy.mean:.1%} on "
-        f"{target.name}, {100 * reached.gain.mean:+.1f} points from the baseline"
+        f"part {part.number} of {part.count} {'was' if is_tested else 'is'} tested: {accuracy}, "
+        f"{format_points(reached.gain.mean)} points from the baseline"
     )
     return outer_name(prefix), result
 

@@ -10,17 +10,22 @@ from typing import Any
 
 import numpy as np
 
+from fer.architecture import VGG13, Architecture
 from fer.datasets import Dataset, DatasetReport, Split, locate, same_files
+from fer.datasets.data_folder import normalise
 from fer.errors import InputError
 from fer.expressions import read_expressions
 from fer.files import holding_lock
-from study.execution.phase import Phase
+from study.cli import command_line
+from study.execution.phase import Phase, counting
 from study.execution.progress import Progress
 from study.inputs import OuterPart, budget_epochs, dataset_record, note_copies, prepare_dataset
 from study.machine import hardware, required_device, versions
 from study.options import StudyOptions
+from study.pipeline.network import find_network
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
+from study.reporting.wording import name_as_printed
 from study.search_options import ALL_FOLDS, DEFAULT_RACE, DEFAULT_RUNGS, FEWEST_IMAGES, FEWEST_PEOPLE, ONE_FOLD
 from study.stored_values import encodable
 from study.tuning.initial_trials import check_initial_trials
@@ -50,17 +55,23 @@ def resolve_auto(options: StudyOptions) -> StudyOptions:
     return dataclasses.replace(options, device=device, preset=preset)
 
 
-def check_before_reading(options: StudyOptions) -> None:
-    """Raises InputError for datasets' names, expressions and initial trials that cannot be: before minutes of reading.
+def check_before_reading(options: StudyOptions) -> Architecture:
+    """Raises InputError for datasets' names, expressions, a network or initial trials that cannot be.
+
+    That is before minutes of reading.
 
     Args:
         options: What the user asked for.
+
+    Returns:
+        The network.
     """
-    read_expressions(options.expressions)
-    check_initial_trials(dataclasses.asdict(options))
+    network = find_network(options, len(read_expressions(options.expressions)))
+    check_initial_trials(dataclasses.asdict(options), network.depth)
     data_dir = Path(options.data) if options.data else None
     for name in (options.source, options.target):
         locate(name, data_dir, options.data_kind)
+    return network
 
 
 def course_of_new_study(options: StudyOptions, target: Dataset) -> dict[str, Any]:
@@ -144,11 +155,15 @@ def read_data(options: StudyOptions, progress: Progress, part: OuterPart | None 
     expressions = read_expressions(options.expressions)
     phase = Phase("data", counted=f"reading {options.source}", after_interrupt="a dataset that was read stays")
     with progress.phase(phase):
-        source = prepare_dataset(
-            options.source, asked | {"seed": SOURCE_SEED}, options.data_kind, expressions=expressions
-        )
-        phase.counted = f"reading {options.target}"
-        target = prepare_dataset(options.target, asked, options.data_kind, part, expressions)
+        phase.then = options.target
+        with counting(phase, f"images of {options.source}", progress.tell_state):
+            source = prepare_dataset(
+                options.source, asked | {"seed": SOURCE_SEED}, options.data_kind, expressions=expressions
+            )
+        phase.then, phase.total, phase.counted = "", None, f"reading {options.target}"
+        phase.expect(None)
+        with counting(phase, f"images of {options.target}", progress.tell_state):
+            target = prepare_dataset(options.target, asked, options.data_kind, part, expressions)
 
     # Whether they can be used together.
     if options.folds is not None:
@@ -156,26 +171,35 @@ def read_data(options: StudyOptions, progress: Progress, part: OuterPart | None 
     check_domains_differ(source, target, options)
 
     # What the user should know of them; copies across the two are noted in the source's report as well.
-    for dataset in (source, target):
-        _show_dataset(dataset, progress)
-    source = note_copies(source, target, progress.warn)
+    for dataset, name in ((source, options.source), (target, options.target)):
+        _show_dataset(dataset, name, progress)
+    labels = [name_as_printed(dataset.name, dataset.report) for dataset in (source, target)]
+    source = note_copies(source, target, labels, progress.warn)
     if source.kind != target.kind:
         progress.warn("one dataset is real and the other a stand-in: fit to try the tool, not to learn about faces")
     return source, target
 
 
-def _show_dataset(dataset: Dataset, progress: Progress) -> None:
-    """Prints what a dataset holds, which files were left out, and a warning where it is synthetic."""
+def _show_dataset(dataset: Dataset, asked: str, progress: Progress) -> None:
+    """Prints what a dataset holds, which files were left out, and a warning where it is synthetic.
+
+    Args:
+        dataset: The dataset.
+        asked: What the user calls it.
+        progress: Prints it.
+    """
+    label = name_as_printed(dataset.name, dataset.report, asked)
+    own_name = "" if normalise(label) == normalise(dataset.name) else f" ({dataset.name} in names of studies)"
     sizes = " / ".join(f"{len(dataset.open(split)):,}" for split in ("train", "validation"))
-    progress.say(f"  {dataset.name}: {dataset.kind}, {sizes} training / validation images, hash {dataset.digest}")
+    progress.say(f"  {label}{own_name}: {dataset.kind}, {sizes} training / validation images, hash {dataset.digest}")
     skipped = DatasetReport.from_json(dataset.report).skipped_commonest_first
     if skipped:
         reasons = "; ".join(f"{files.count:,} {reason}" for reason, files in skipped)
-        progress.say(f"  left out of {dataset.name}: {reasons} (python -m study.datasets {dataset.name} names them)")
+        progress.say(f"  left out of {label}: {reasons} ({command_line('study.datasets', [asked])} names them)")
     if dataset.kind == "synthetic":
         progress.warn(
-            f"no copy of {dataset.name} was found: DRAWN STAND-IN FACES take its place, and its numbers say "
-            f"nothing about {dataset.name} (put yours under --data DIR/{dataset.name})"
+            f"no copy of {label} was found: DRAWN STAND-IN FACES take its place, and its numbers say "
+            f"nothing about {label} (put yours under --data DIR/{asked})"
         )
 
 
@@ -189,9 +213,10 @@ def check_folds(target: Dataset, folds: int, seed: int) -> None:
     empty = None if folds == 1 else find_empty_fold(target, folds, seed)
     if empty is not None:
         number, training, validation = empty
+        label = name_as_printed(target.name, target.report)
         raise InputError(
             "--folds leaves every fold images for training and for validation",
-            f"{training} and {validation} of {target.name} in fold {number + 1} of {folds}",
+            f"{training} and {validation} of {label} in fold {number + 1} of {folds}",
             "Ask for fewer folds, or leave --folds out.",
         )
 
@@ -238,8 +263,18 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
         yield
 
 
-def make_record(name: str, options: StudyOptions, source: Dataset, target: Dataset) -> StudyRecord:
-    """Returns the record of a new study, which study.json holds, without its baseline."""
+def make_record(
+    name: str, options: StudyOptions, source: Dataset, target: Dataset, network: Architecture = VGG13
+) -> StudyRecord:
+    """Returns the record of a new study, which study.json holds, without its baseline.
+
+    Args:
+        name: Of the study.
+        options: What the user asked for.
+        source: The dataset that the baseline is trained on.
+        target: The dataset that it is adapted to.
+        network: What is adapted.
+    """
     asked = dataclasses.asdict(options) | {"trials": options.wanted} | course_of_new_study(options, target)
     for with_password in ("storage", "tracking_uri", "ray"):
         asked[with_password] = hide_secrets(asked[with_password])
@@ -252,7 +287,7 @@ def make_record(name: str, options: StudyOptions, source: Dataset, target: Datas
         synthetic=any_synthetic(source, target),
         options=asked,
         budget_epochs=budget_epochs(asked, len(target.open("train"))),
-        network={"name": "VGG-13, 48×48 grey (arXiv 1905.12082)"},
+        network=network.to_json(),
         expressions=source.expressions,
         versions=versions(),
         hardware=Hardware.from_json(hardware()),

@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 
+from fer.config import AdaptationConfig
 from fer.errors import InputError
 from fer.tensor_files import damage_of
 from study.execution.progress import Progress
@@ -148,7 +149,7 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
     # What must be the same, and what --force lets change.
     _check_same_options(earlier, options)
     _check_same_expressions(earlier, new)
-    _check_same_space(study, options)
+    _check_same_space(study, options, base_config(earlier))
     drifted = list_drift(earlier, new)
     if drifted and not options.force:
         raise InputError(
@@ -191,9 +192,9 @@ def _check_same_expressions(earlier: StudyRecord, new: StudyRecord) -> None:
     )
 
 
-def _check_same_space(study: optuna.Study, options: StudyOptions) -> None:
+def _check_same_space(study: optuna.Study, options: StudyOptions, base: AdaptationConfig) -> None:
     """Raises InputError where a trial was suggested by an earlier form of the search space."""
-    outdated = [trial.number for trial in trials_of(study) if not fits(trial, options.space)]
+    outdated = [trial.number for trial in trials_of(study) if not fits(trial, options.space, base)]
     if outdated:
         raise InputError(
             f"the search space {options.space} has changed since study {study.study_name} began, so its trials cannot "

@@ -9,8 +9,9 @@ from study.machine import cores, usual_workers
 from study.options import cache_folder
 from study.pipeline.running_study import RunningStudy
 from study.presets import budget_factor
-from study.record import StudyRecord, number
+from study.record import DOMAINS, StudyRecord
 from study.redaction import hide_secrets
+from study.reporting.wording import dataset_label, format_percent
 from study.tuning.plan import SearchPlan
 
 
@@ -35,10 +36,11 @@ def settle_workers(running: RunningStudy) -> RunningStudy:
         return _with_workers(running, usual_workers(device))
 
     # Measurement.
-    width = number(running.record.network.get("width")) or 1.0
     phase = Phase("calibration", counted="measuring how many workers, of how many threads, train most on this machine")
     with running.progress.phase(phase):
-        measured = find_or_measure(cache_folder(options.out), width, running.record.baseline.precision)
+        measured = find_or_measure(
+            cache_folder(options.out), running.record.architecture, running.record.baseline.precision
+        )
     record = replace(running.record, more=running.record.more | {"calibration": measured})
     running.study.set_user_attr("study", record.to_json())
     if any(measured["images_per_second"].values()):
@@ -74,6 +76,14 @@ def _describe_folds(record: StudyRecord) -> str:
     return f", each trial in {'all' if plan.every_fold else 'one of'} {plan.folds} folds"
 
 
+def describe_network(record: StudyRecord) -> str:
+    """Returns name and number of blocks of a network with a comma behind; nothing of the paper's."""
+    architecture = record.architecture
+    if architecture.is_paper:
+        return ""
+    return f"{architecture.name}, {len(architecture.blocks)} blocks, "
+
+
 def show_study(running: RunningStudy) -> None:
     """Prints what the study works with: network, baseline, budget, places."""
     record = running.record
@@ -84,15 +94,16 @@ def show_study(running: RunningStudy) -> None:
     # The network and its baseline.
     parameters = baseline.parameters or 0
     say(
-        f"  network: {parameters / 1e6:.2f} M parameters (preset {options.preset}), "
+        f"  network: {describe_network(record)}{parameters / 1e6:.2f} M parameters (preset {options.preset}), "
         f"{baseline.device} {baseline.precision}"
     )
 
-    source_accuracy, target_accuracy = baseline.accuracies or (float("nan"), float("nan"))
+    source_accuracy, target_accuracy = (format_percent(value) for value in baseline.accuracies or (None, None))
+    source_label, target_label = (dataset_label(record, domain) for domain in DOMAINS)
     seconds = f", trained in {baseline.seconds:.0f} s" if baseline.seconds else ""
     say(
-        f"  baseline: validation accuracy {source_accuracy:.1%} on {record.source.name}, "
-        f"{target_accuracy:.1%} on {record.target.name}{seconds}"
+        f"  baseline: validation accuracy {source_accuracy} % on {source_label}, "
+        f"{target_accuracy} % on {target_label}{seconds}"
     )
 
     # The budget and the places.
@@ -100,7 +111,7 @@ def show_study(running: RunningStudy) -> None:
     passes = record.budget_epochs or float("nan")
     budgets = [f"{passes * budget_factor(rung):g}" for rung in range(1, options.rung_count + 1)]
     whose = "of every trial" if len(budgets) == 1 else "by rung"
-    say(f"  budget {whose}: {', '.join(budgets)} passes over {record.target.name}'s training images{folds}")
+    say(f"  budget {whose}: {', '.join(budgets)} passes over {target_label}'s training images{folds}")
 
     storage = hide_secrets(options.storage) if options.storage else running.folder / "journal.log"
     say(f"  storage: {storage}; workers: {options.workers} of {running.threads} thread(s); study: {record.name}")

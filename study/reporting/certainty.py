@@ -44,24 +44,28 @@ def describe_certainty(
     changes = " ".join(describe_change(record, point, domain) for domain in DOMAINS)
     rivals = _describe_rivals(record, knee, len(front_table(table)))
     optimism = _describe_expectation(point, target) if has_expectations(knee) else _describe_optimism(point, target)
-    return (
-        f"Trained again with {count_seeds(point['seeds'])} and tested on images that the search never saw, it reaches "
-        f"{interval_text(point, 'source')} % on {source} and {interval_text(point, 'target')} % on {target}. "
-        f"{_describe_file(record, point)}{changes}{optimism} {rivals}"
-    )
+    accuracies = f"{interval_text(point, 'source')} % on {source} and {interval_text(point, 'target')} % on {target}"
+    seeds = count_seeds(point["seeds"])
+    of_file = _describe_file(record, point)
+    tested = f"Trained again with {seeds} and tested on images that the search never saw, it reaches {accuracies}."
+    if of_file:
+        tested = f"{of_file} Another training of it would give about {accuracies}, the mean over {seeds}."
+    return f"{tested} {changes}{optimism} {rivals}"
 
 
 # Where it was confirmed.
 
 
 def _describe_file(record: StudyRecord, point: Row) -> str:
-    """Returns what the very network that is handed over reaches, with a space after; empty where it was not tested."""
+    """Returns what the very network that is handed over reaches; empty where it was not tested."""
     accuracies = []
     for domain in DOMAINS:
         accuracy = file_interval_text(point, domain)
         if accuracy:
             accuracies.append(f"{accuracy} % on {dataset_label(record, domain)}")
-    return f"The network in the file itself reaches {' and '.join(accuracies)}. " if accuracies else ""
+    if not accuracies:
+        return ""
+    return f"Tested on images that the search never saw, the file itself reaches {' and '.join(accuracies)}."
 
 
 def _describe_expectation(point: Row, target: str) -> str:
@@ -70,7 +74,7 @@ def _describe_expectation(point: Row, target: str) -> str:
     if optimism is None:
         return ""
     direction = "more" if optimism > 0 else "less"
-    return f" The search had expected {abs(100 * optimism):.1f} points {direction} on {target}."
+    return f" The search had expected {format_percent(abs(optimism))} points {direction} on {target}."
 
 
 def _describe_optimism(point: Row, target: str) -> str:
@@ -79,7 +83,7 @@ def _describe_optimism(point: Row, target: str) -> str:
     if not optimism:
         return ""
     direction = "better" if optimism > 0 else "worse"
-    return f" On validation {target} had looked {abs(100 * optimism):.1f} points {direction}."
+    return f" On validation {target} had looked {format_percent(abs(optimism))} points {direction}."
 
 
 def _describe_rivals(record: StudyRecord, knee: pd.Series, front_size: int) -> str:

@@ -14,12 +14,13 @@ FACES_PER_EXPRESSION = 12
 """Columns of a contact sheet."""
 
 
-def draw_contact_sheet(dataset: Dataset, place: Path) -> None:
+def draw_contact_sheet(dataset: Dataset, place: Path, asked: str = "") -> None:
     """Draws a row of training faces per expression.
 
     Args:
         dataset: The test split stays closed.
         place: The PNG file.
+        asked: What the user calls the dataset.
     """
     # The sheet: a row per expression, whose images are drawn by chance, white where there are fewer.
     train = dataset.open("train")
@@ -38,7 +39,7 @@ def draw_contact_sheet(dataset: Dataset, place: Path) -> None:
     figure = Figure(figsize=(FACES_PER_EXPRESSION * 0.8 + 1, len(names) * 0.8 + 0.6), dpi=120, layout="tight")
     axes = figure.add_subplot()
     axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.set_title(f"{title_of(dataset)}, {len(train):,} training images")
+    axes.set_title(f"{title_of(dataset, asked)}, {len(train):,} training images")
     axes.set_xticks([])
     axes.set_yticks([size * (row + 0.5) for row in range(len(names))], names)
     axes.spines[:].set_visible(False)

@@ -7,7 +7,7 @@ from typing import Any
 from fer.datasets import ReaderOptions
 from study.record import DOMAINS, DatasetRecord, StudyRecord, number
 from study.reporting.tables import Table
-from study.reporting.wording import count_of, dataset_label, format_percent
+from study.reporting.wording import count_of, dataset_label, format_percent, format_points
 
 SPLITS = ("train", "validation", "test")
 _MEASURES = {"val": "Accuracy %", "uar": "UAR %", "f1": "F1 %", "ece": "ECE %"}
@@ -61,7 +61,7 @@ def describe_baseline(record: StudyRecord) -> list[str]:
         )
     gain = number(baseline.more.get("last_gain"))
     if gain is not None:
-        sentences.append(f"Its last pass changed the accuracy on the source by {100 * gain:+.1f} points.")
+        sentences.append(f"Its last pass changed the accuracy on the source by {format_points(gain)} points.")
     parameters = baseline.parameters or record.network.get("parameters")
     if isinstance(parameters, int):
         sentences.append(f"It has {parameters:,} parameters.")

@@ -9,6 +9,7 @@ from rich.table import Table
 from fer.datasets import Dataset, DatasetReport, survey
 from fer.datasets.layouts import LAYOUTS
 from fer.errors import printable
+from study.reporting.wording import OTHER_SPELLINGS, name_as_printed
 
 NAMES_SHOWN = 3
 """Skipped files that are named for each reason."""
@@ -35,44 +36,53 @@ def show_survey(data_dir: Path | None, console: Console) -> None:
         if layout is None:
             table.add_row(escape(printable(name)), "your own", place, "–")
         else:
-            table.add_row(escape(printable(name)), layout.title, place, layout.terms)
+            spellings = " or ".join([name, *OTHER_SPELLINGS.get(name, ())])
+            table.add_row(spellings, layout.title, place, layout.terms)
     console.print(table)
 
 
 # One dataset.
 
 
-def show_dataset(dataset: Dataset, console: Console) -> None:
+def show_dataset(dataset: Dataset, asked: str, console: Console) -> None:
     """Prints what is in a dataset and what is wrong with it.
 
     Args:
         dataset: The test split stays closed.
+        asked: What the user calls it.
         console: Prints it.
     """
     report = dataset.parse_report()
+    label = escape(name_as_printed(dataset.name, dataset.report, asked))
     if dataset.kind == "synthetic":
         console.print(
-            f"[bold yellow]{dataset.name}: no real copy is used: these are DRAWN STAND-IN FACES, which say nothing "
-            f"about {dataset.name}[/]"
+            f"[bold yellow]{label}: no real copy is used: these are DRAWN STAND-IN FACES, which say nothing about "
+            f"{label}[/]"
         )
 
-    _print_counts(dataset, console)
+    _print_counts(dataset, asked, console)
     _print_hazards(report, console)
     _print_skipped(report, console)
     for notice in report.notices:
         console.print(f"notice: {escape(notice)}")
 
 
-def title_of(dataset: Dataset) -> str:
-    """Returns the dataset's name, with whether it is real or synthetic."""
-    return f"{dataset.name} (synthetic stand-in)" if dataset.kind == "synthetic" else f"{dataset.name} (real copy)"
+def title_of(dataset: Dataset, asked: str = "") -> str:
+    """Returns the dataset's printed name, with whether it is real or synthetic.
+
+    Args:
+        dataset: The dataset.
+        asked: What the user calls it.
+    """
+    label = name_as_printed(dataset.name, dataset.report, asked)
+    return f"{label} (synthetic stand-in)" if dataset.kind == "synthetic" else f"{label} (real copy)"
 
 
-def _print_counts(dataset: Dataset, console: Console) -> None:
+def _print_counts(dataset: Dataset, asked: str, console: Console) -> None:
     """Prints images per expression and split, subjects, and how the splits were made."""
     report = dataset.parse_report()
     splits = list(report.sizes)
-    table = Table(title=f"{title_of(dataset)}, hash {dataset.digest}")
+    table = Table(title=escape(f"{title_of(dataset, asked)}, hash {dataset.digest}"))
     table.add_column("expression")
     for heading in (*splits, "all"):
         table.add_column(heading, justify="right")

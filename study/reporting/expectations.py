@@ -13,10 +13,12 @@ from study.reporting.wording import (
     describe_total,
     expected_text,
     format_percent,
-    interval_text,
+    format_points,
     network_name,
     points_text,
     row_name,
+    tested_accuracy,
+    tested_text,
 )
 from study.trials import OBJECTIVES
 from study.tuning.recommendation_rule import Obstacle
@@ -31,6 +33,12 @@ def has_expectations(network: pd.Series) -> bool:
 
 
 # The recommended network.
+
+NARROWER = (
+    "The interval of a gain is mostly narrower than that of an accuracy: the baseline answers on the same people, and "
+    "whom one network finds hard or easy the other mostly does as well, which the difference leaves out."
+)
+"""Why a gain is known better than the accuracy that it leads to."""
 
 
 def describe_rule(record: StudyRecord, summary: SearchSummary) -> str:
@@ -58,7 +66,7 @@ def describe_expected(record: StudyRecord, network: pd.Series, summary: SearchSu
     )
     words = f"Expected with other people and another training: {accuracies} (90 % intervals)."
     if summary.recommended is not None:
-        words += f" {describe_evidence(record, summary.recommended)}"
+        words += f" {describe_evidence(record, summary.recommended)} {NARROWER}"
 
     observed = [format_percent(network[f"observed_{objective}"]) for objective in OBJECTIVES]
     return (
@@ -123,7 +131,7 @@ def describe_accuracy(record: StudyRecord, network: pd.Series, domain: str) -> s
         domain: "source" or "target".
     """
     point = record.results.find_point(network["model"])
-    accuracy = expected_text(network, domain) if point is None else interval_text(point, domain)
+    accuracy = expected_text(network, domain) if point is None else tested_text(point, domain)
     return f"{accuracy} % on {dataset_label(record, domain)}"
 
 
@@ -132,10 +140,10 @@ def _compare(record: StudyRecord, network: pd.Series, recommended: pd.Series, do
     tested = record.results.find_point(network["model"])
     recommended_tested = record.results.find_point(recommended["model"])
     if tested is not None and recommended_tested is not None:
-        change = tested[f"{domain}_test"] - recommended_tested[f"{domain}_test"]
+        change = tested_accuracy(tested, domain) - tested_accuracy(recommended_tested, domain)
     else:
         change = network[f"{domain}_val"] - recommended[f"{domain}_val"]
-    return f"{describe_accuracy(record, network, domain)} ({100 * change:+.1f} points)"
+    return f"{describe_accuracy(record, network, domain)} ({format_points(change)} points)"
 
 
 def describe_search_gain(table: pd.DataFrame) -> str:
@@ -238,7 +246,7 @@ def _expression_cells(change: ExpressionChange | None) -> list[str]:
     if change is None:
         return ["–", "–", "–", "0"]
     mark = " †" if change.has_died else ""
-    difference = f"{100 * (change.after - change.before):+.1f}"
+    difference = format_points(change.after - change.before)
     before, after = (format_percent(share) for share in (change.before, change.after))
     return [before, after + mark, difference, str(change.images)]
 
@@ -250,14 +258,14 @@ def describe_expressions(record: StudyRecord, changes: tuple[ExpressionChange, .
         of_domain = [change for change in changes if change.domain == domain]
         if not of_domain:
             continue
-        differences = {change.expression: 100 * (change.after - change.before) for change in of_domain}
+        differences = {change.expression: change.after - change.before for change in of_domain}
         best = max(differences, key=lambda name: differences[name])
         worst = min(differences, key=lambda name: differences[name])
         parts = []
         if differences[best] > 0:
-            parts.append(f"gained most on {best} ({differences[best]:+.1f} points)")
+            parts.append(f"gained most on {best} ({format_points(differences[best])} points)")
         if differences[worst] < 0:
-            parts.append(f"lost most on {worst} ({differences[worst]:+.1f} points)")
+            parts.append(f"lost most on {worst} ({format_points(differences[worst])} points)")
         found = " and ".join(parts) or "changed on no expression"
         sentences.append(f"On {dataset_label(record, domain)} the recommended network {found}.")
     sentences.append("An expression with few images moves by many points by chance; these changes were not tested.")
@@ -282,7 +290,7 @@ def build_optimism_table(record: StudyRecord, front: pd.DataFrame, summary: Sear
         for domain in DOMAINS:
             observed = recommended[f"observed_{domain}_val"]
             expected = recommended[f"{domain}_val"]
-            cells = [format_percent(observed), format_percent(expected), f"{100 * (observed - expected):+.1f}"]
+            cells = [format_percent(observed), format_percent(expected), f"{format_points(observed - expected)}"]
             rows.append([f"Recommended network, {dataset_label(record, domain)} %", *cells])
     caption = (
         "Observed: what validation images showed, with the luck for which networks were chosen. Expected: with other "
@@ -330,5 +338,24 @@ def _describe_front_of_race(race: RaceCourse) -> str:
         f"{front} When the race began, {on_front:.1f} networks were expected on this front. With each network on its "
         f"likelier side, on the front or off it, {misplaced:.1f} were expected on the wrong one. When the race ended, "
         f"these numbers were {last_on_front:.1f} and {last_misplaced:.1f}; the front is settled when the second is a "
-        "tenth of the first."
+        f"tenth of the first. {_describe_trust(race, misplaced, last_misplaced)}"
     )
+
+
+def _describe_trust(race: RaceCourse, misplaced: float, last_misplaced: float) -> str:
+    """Returns whether the front can be relied on after a race, and why it may be less clear than before.
+
+    Args:
+        race: The race.
+        misplaced: Networks on the wrong side of the front when it began.
+        last_misplaced: The same when it ended.
+    """
+    if race.states[race.trainings].has_settled:
+        return "So the front can be relied on, each of its networks as far as its probability says (On front)."
+    words = "So the front as a whole is not settled: take its networks by their probability (On front)."
+    if last_misplaced > misplaced:
+        words += (
+            " That the second number grew does not mean that the race did harm: its trainings bring networks near the "
+            "front that had looked clearly worse, or were not known."
+        )
+    return f"{words} Accuracies and the recommendation do not depend on that, and every training made them more exact."

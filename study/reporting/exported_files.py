@@ -23,7 +23,7 @@ from study.reporting.paper_table import as_table, study_paper_table, title_of
 from study.reporting.tables import Table, to_latex, to_markdown
 from study.reporting.trial_details import collect_trial_details
 from study.stored_values import notice
-from study.trials import read_counted_trials, trials_table
+from study.trials import find_failed_networks, read_counted_trials, trials_table
 from study.tuning.summary import read_search
 
 
@@ -38,6 +38,7 @@ def render_files(
         folder: Where the study is now, which commands in the report name; None where it still is where it was run.
     """
     # What the storage holds, and the tables that follow from it.
+    stored_trials = list(stored_trials)
     readable_json, trials = _read_storage(stored_record, stored_trials)
     record = _at_place(StudyRecord.from_json(readable_json), folder)
     table, summary = read_search(record, trials)
@@ -56,7 +57,9 @@ def render_files(
     # Data.
     files["study.json"] = (json.dumps(readable_json, indent=1, ensure_ascii=False, default=str) + "\n").encode()
     files["trials.csv"] = _csv(trials_table(trials))
-    files["front.csv"] = _csv(table_of_front(front_table(table), record))
+    failed = [name for name in find_failed_networks(stored_trials) if folder is None or not (folder / name).exists()]
+    front = table_of_front(front_table(table), record)
+    files["front.csv"] = _csv(front.assign(model=front["model"].mask(front["model"].isin(failed))))
     if record.results.points:
         files["confirm.csv"] = _csv(pd.DataFrame(record.results.points))
 

@@ -10,6 +10,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from fer.errors import printable
+from fer.told_progress import tell_progress
 from study.record import StudyRecord
 from study.reporting.confusion_figure import build_confusion_figure
 from study.reporting.curves_figure import build_curves_figure
@@ -29,6 +30,9 @@ from study.reporting.plotly_charts import render_chart_page
 from study.trials import finished_trials
 from study.tuning.plan import SearchPlan
 from study.tuning.race_course import RaceCourse
+
+PARTS_BEFORE, PARTS_AFTER = 1, 1
+"""Parts of an export before and after its figures, each of which takes about as long as one: reading, and the pages."""
 
 
 def draw_figures(
@@ -55,7 +59,8 @@ def draw_figures(
         names.append(RACE)
     if not finished_trials(table).empty:
         names.append(CONFUSIONS)
-    for name in names:
+    for index, name in enumerate(names):
+        tell_progress(index + PARTS_BEFORE, len(names) + PARTS_BEFORE + PARTS_AFTER)
         try:
             drawn, note = _draw_figure(name, record, table, trials, race)
         except Exception as error:  # reported, not hidden: a figure must not cost the report
@@ -66,6 +71,7 @@ def draw_figures(
         files |= drawn
         if note:
             notes[name] = note
+    tell_progress(len(names) + PARTS_BEFORE, len(names) + PARTS_BEFORE + PARTS_AFTER)
     return files, notes
 
 

@@ -16,6 +16,7 @@ from study.reporting.result_tables import (
     build_retention_table,
     build_rungs_table,
     build_similarity_table,
+    pairs_of_strategies,
 )
 from study.reporting.significance import SIGNIFICANCE, count_units
 from study.reporting.tables import LEVELS, Table
@@ -81,7 +82,11 @@ def list_findings(record: StudyRecord, table: pd.DataFrame, summary: SearchSumma
         ),
         describe_optimism(record, front, summary),
         describe_expressions(record, table, knee, summary),
-        Finding("What does freezing layers change?", describe_freezing(record), build_freezing_table(table)),
+        Finding(
+            "What does freezing layers change?",
+            describe_freezing(record),
+            build_freezing_table(table, record.architecture.depth),
+        ),
         Finding(
             "Which strategies differ significantly?", describe_differences(record), build_differences_table(record)
         ),
@@ -193,10 +198,11 @@ def describe_expressions(
 
 def describe_differences(record: StudyRecord) -> str:
     """Returns which of the named strategies do not differ significantly, and what tests could not have found."""
-    differences = record.results.differences
+    differences = pairs_of_strategies(record)
     words = (
-        f"The {2 * len(differences)} intervals hold together with 95 % (Bonferroni); where one excludes 0, the "
-        "difference is significant, and p, corrected alike, is below 0.05."
+        "These compare strategies with each other; whether one is better or worse than the baseline, and which p "
+        "counts, is said where the confirmed networks are. The intervals below hold together with 95 %, so a "
+        "difference whose interval excludes 0 is more than chance."
     )
     for domain in DOMAINS:
         missed = _insignificant_pairs(differences, domain)

@@ -34,9 +34,7 @@ def draw_front(figure: Figure, data: FrontFigure) -> None:
             _draw_intervals(axes, group)
         _draw_networks(axes, group)
 
-    # For the legend, where a network is hollow.
-    if not all(group.is_adapted.all() for group in data.groups):
-        axes.scatter([], [], s=18, linewidths=0.9, facecolors="white", edgecolors=QUIET, label="interpolated")
+    _explain_markers(axes, data)
 
     # The view is that of the networks; the border's ends at chance lie outside of it.
     x_limits, y_limits = _limits_of_networks(data)
@@ -57,6 +55,20 @@ def draw_front(figure: Figure, data: FrontFigure) -> None:
     axes.set(xlim=x_limits, ylim=y_limits)
     _name_axes(axes, data.axis_labels, 2.5)
     add_legend(figure, axes)
+
+
+def _explain_markers(axes: Axes, data: FrontFigure) -> None:
+    """Adds an entry of the legend for each look that a marker has, whatever its strategy, and for the thin lines."""
+    grey: dict[str, Any] = {"color": QUIET, "linewidths": 0}
+    if not all(group.is_adapted.all() for group in data.groups):
+        axes.scatter([], [], s=18, linewidths=0.9, facecolors="white", edgecolors=QUIET, label="interpolated")
+    if any((group.on_front & ~group.is_distinct).any() for group in data.groups):
+        axes.scatter([], [], s=26, color=QUIET, edgecolors=INK, linewidths=0.7, label="large: a point better")
+        axes.scatter([], [], s=11, label="small: by less", **grey)
+    if not all(group.on_front.all() for group in data.groups):
+        axes.scatter([], [], s=11, alpha=0.38, label="not on the front", **grey)
+    if data.shows_intervals:
+        axes.plot([], [], color=QUIET, linewidth=0.5, alpha=0.6, label="90 % interval")
 
 
 def _name_axes(axes: Axes, labels: tuple[str, str], inches: float) -> None:
@@ -164,6 +176,9 @@ def draw_confirmed(figure: Figure, data: ConfirmedFigure) -> None:
 
     # What markers mean, whatever their strategy.
     axes.scatter([], [], s=18, facecolors="#bbbbbb", edgecolors=INK, linewidths=0.9, label="on the front")
+    axes.plot([], [], color=QUIET, linewidth=0.6, alpha=0.8, label="95 % interval")
+    if not all(point.is_distinct for point in data.points):
+        axes.scatter([], [], s=9, color=QUIET, alpha=0.5, linewidths=0, label="hardly differs from one of these")
     if any(point.validation is not None for point in data.points):
         label = "as the search had judged it"
         axes.plot([], [], ":o", color=QUIET, markersize=3.5, markerfacecolor="white", linewidth=0.8, label=label)

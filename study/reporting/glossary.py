@@ -28,17 +28,18 @@ GLOSSARY = (
          "it is adapted.", r"(?:source|target)\b"),
     Term("baseline", "baseline", "The network as it was trained on the source, before any adaptation.", r"baseline\b"),
     Term("bl", "BL", "The paper's name for the baseline as it is: nothing is trained.", r"BL\b"),
-    Term("fc", "FC", "Fully connected layers: all convolutions stay frozen, only the layers after them are trained on "
-         "the target.", r"FC\b(?!\+)"),
-    Term("fccl", "FC+CL", "As FC, and the last convolutional layer is trained as well.", r"FC\+CL\b"),
+    Term("fc", "FC", "The head alone is trained on the target, of vgg13 its fully connected layers; all before it, the "
+         "convolutions, stay frozen.", r"FC\b(?!\+)"),
+    Term("fccl", "FC+CL", "As FC, and the last layer before the head is trained as well: of vgg13 a convolution.",
+         r"FC\+CL\b"),
     Term("re", "RE", "Retraining: all layers are trained on the target.", r"RE\b"),
     Term("fu", "FU", "Fusion: trained on images of source and target together. The fusion ratio is the source's share "
          "of them.", r"FU\b"),
     Term("ft", "FT", "Fine-tuning with any other number of frozen layers than FC, FC+CL and RE have.", r"FT\b"),
     Term("trial", "trial, configuration", "A configuration is one choice of strategy and hyperparameters; a trial is "
          "one training of it.", r"(?:trial|configuration)s?\b"),
-    Term("frozen", "frozen layers", "Layers that keep the baseline's weights, counted from the input.",
-         r"frozen layers?\b"),
+    Term("frozen", "frozen layers", "Layers that keep the baseline's weights, counted from the input. Only vgg13 "
+         "is counted in single layers, other networks in blocks of them.", r"frozen layers?\b"),
     Term("lr", "lr", "The learning rate: how far each step of a training moves the weights.", r"lr\b"),
     Term("epochs", "epochs", "How often a training passes over the target's images.", r"epochs?\b"),
     Term("alpha", "alpha, interpolated network", "An interpolated network has weights on the straight line between the "

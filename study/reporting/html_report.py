@@ -26,7 +26,12 @@ from study.reporting.glossary import GLOSSARY, GlossaryLinks
 from study.reporting.network_details import collect_network_details
 from study.reporting.paper_table import as_table
 from study.reporting.recommendation import build_recommendation, count_states
-from study.reporting.significance import build_pairs_table, describe_front_differences, describe_intervals
+from study.reporting.significance import (
+    build_pairs_table,
+    describe_front_differences,
+    describe_intervals,
+    describe_verdicts,
+)
 from study.reporting.tables import (
     build_confirmed_details_table,
     build_confirmed_table,
@@ -174,6 +179,7 @@ def _confirmation_content(record: StudyRecord, table: pd.DataFrame) -> dict[str,
         "confirmed_table": build_confirmed_table(record, table),
         "confirmed_details": build_confirmed_details_table(record),
         "pairs_table": build_pairs_table(record),
+        "about_verdicts": describe_verdicts(record),
         "front_differences": describe_front_differences(record),
         "about_intervals": describe_intervals(record),
         "evaluated": format_date(str(record.confirmation["opened"])),

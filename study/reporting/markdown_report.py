@@ -14,7 +14,12 @@ from study.reporting.expectations import (
 from study.reporting.findings import list_findings
 from study.reporting.paper_table import as_table, title_of
 from study.reporting.recommendation import build_recommendation
-from study.reporting.significance import build_pairs_table, describe_front_differences, describe_intervals
+from study.reporting.significance import (
+    build_pairs_table,
+    describe_front_differences,
+    describe_intervals,
+    describe_verdicts,
+)
 from study.reporting.tables import (
     Table,
     build_confirmed_details_table,
@@ -169,7 +174,8 @@ def _describe_recommended(record: StudyRecord, network: pd.Series) -> str:
 def _table_lines(record: StudyRecord, table: Table) -> list[str]:
     lines = [f"## {_HEADINGS.get(table.name, table.name.capitalize())}", ""]
     if table.name == "confirmed":
-        lines += [describe_front_differences(record), "", describe_intervals(record), ""]
+        texts = [describe_verdicts(record), describe_front_differences(record), describe_intervals(record)]
+        return [*lines, to_markdown(table), *(line for text in texts for line in (text, ""))]
     return [*lines, to_markdown(table)]
 
 

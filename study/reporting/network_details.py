@@ -10,12 +10,14 @@ from study.record import DOMAINS, StudyRecord, number
 from study.reporting.plotly_charts import BASELINE
 from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import (
+    SAME_DIGITS,
     candidate_name,
     describe_interpolation,
     expected_text,
     format_percent,
     format_value,
     interval_text,
+    tested_text,
 )
 from study.stored_results import Row
 from study.trials import OBJECTIVES, model_file
@@ -107,7 +109,7 @@ def _network_details(
         "place": [round(100 * float(network[objective]), 4) for objective in OBJECTIVES],
         "accuracies": accuracies,
         "kept": f"{format_percent(kept)} %",
-        "tested": None if point is None else [f"{interval_text(point, domain)} %" for domain in DOMAINS],
+        "tested": None if point is None else [f"{tested_text(point, domain)} %" for domain in DOMAINS],
         "hyperparameters": [str(format_value(network[name])) for name in varied],
         "recalls": _recalls_on_validation(record, network, summary),
         "test_recalls": None if tested is None else _recalls_of(tested[1], record),
@@ -170,4 +172,5 @@ def _baseline_details(record: StudyRecord) -> Row:
 
 def _round(value: object) -> float | None:
     finite = number(value)
-    return None if finite is None else round(finite, 4)
+    # The page rounds it to a decimal: to round twice may end elsewhere than the tables.
+    return None if finite is None else round(finite, SAME_DIGITS)

@@ -18,7 +18,9 @@
   // Values, elements and colours.
 
   const isMissing = (value) => value === null || value === undefined;
-  const percent = (share) => (isMissing(share) ? "–" : (100 * share).toFixed(1) + " %");
+  // As the tables round it: a half away from zero, after the noise of arithmetic.
+  const inPercent = (share) => (Math.round(+(1000 * share).toFixed(6)) / 10).toFixed(1);
+  const percent = (share) => (isMissing(share) ? "–" : inPercent(share) + " %");
   const inkColour = () => (darkScheme.matches ? "#ececec" : "#1a1a1a");
   const gridColour = () => (darkScheme.matches ? "#3c3c3c" : "#e2e2e2");
 
@@ -125,7 +127,7 @@
     data.expressions.forEach(function (expression, index) {
       const shares = DOMAINS.flatMap((_, domain) => pair.map((network) =>
         (network[property] ? network[property][domain][index] : null)));
-      addRow(recalls, expression, shares.map((share) => (isMissing(share) ? "–" : (100 * share).toFixed(1))));
+      addRow(recalls, expression, shares.map((share) => (isMissing(share) ? "–" : inPercent(share))));
     });
   }
 

@@ -20,6 +20,8 @@ BUTTONS = ["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"
 CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtons": [BUTTONS]}
 
 
+AXIS_WIDTH = 84
+"""Pixels that each of the parallel axes has at least, which its name and the labels of its ticks need."""
 BASELINE = "baseline"
 """By what the page finds the baseline where it is clicked, as other networks by their files."""
 
@@ -37,6 +39,10 @@ def render_chart_page(name: str, record: StudyRecord, data: FrontFigure | Parall
         template="plotly_white", title=_title(name, record), margin={"t": 90, "l": 60, "r": 24, "b": 110}
     )
     body = chart.to_html(full_html=False, include_plotlyjs=True, config=CONFIG, div_id=name, default_height="92vh")
+    if isinstance(data, ParallelFigure):
+        # On a narrow screen axes keep their distance, and the reader scrolls from one to the next.
+        width = AXIS_WIDTH * len(data.axes)
+        body = f'<div style="overflow-x:auto"><div style="min-width:{width}px">{body}</div></div>'
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     title = escape(f"{name} — {record.name or 'study'}")
     return f"<!doctype html>\n<html lang='en'><head>{head}<title>{title}</title></head><body>{body}</body></html>\n"

@@ -37,7 +37,9 @@ from study.reporting.wording import (
     count_of,
     dataset_label,
     describe_total,
+    file_interval_text,
     format_percent,
+    format_points,
     format_value,
     interval_text,
     points_text,
@@ -225,7 +227,7 @@ def _accuracy_cards(record: StudyRecord, network: pd.Series, summary: SearchSumm
 
     baseline_source, baseline_target = baseline
     retention = network["source_val"] / baseline_source if baseline_source else None
-    change = 100 * (network["target_val"] - baseline_target)
+    change = format_points(network["target_val"] - baseline_target)
     return [
         Card(
             f"{source} kept, on validation",
@@ -234,23 +236,27 @@ def _accuracy_cards(record: StudyRecord, network: pd.Series, summary: SearchSumm
         ),
         Card(
             f"{target} on validation",
-            f"{change:+.1f} points",
+            f"{change} points",
             f"{target_accuracy}, from the baseline's {format_percent(baseline_target)} %; not yet seen on test images",
         ),
     ]
 
 
 def _tested_card(record: StudyRecord, point: Row, domain: str) -> Card:
-    """Returns what the recommended network changed on test images, with the interval and both p-values."""
+    """Returns what the recommended network's file reaches on test images, what it changed, and both p-values."""
     p_corrected = point[f"{domain}_p"]
     p_alone = point[f"{domain}_p_alone"]
+    title = f"{dataset_label(record, domain)} on test"
     tested = f"; {count_units(record, domain)}" if record.results.tested.get(domain) else ""
-    return Card(
-        f"{dataset_label(record, domain)} on test",
-        f"{change_text(point, domain)} points",
-        f"from the baseline, to {interval_text(point, domain)} % (95 % intervals{tested}); p = {p_corrected:.2g} "
-        f"corrected, {p_alone:.2g} alone",
-    )
+    change = f"{change_text(point, domain)} points"
+    p_values = f"p = {p_corrected:.2g} corrected, {p_alone:.2g} alone"
+    again = f"{interval_text(point, domain)} %"
+    of_file = file_interval_text(point, domain)
+    if of_file:
+        # What is deployed comes first.
+        trainings = f"trained again {again}, from the baseline {change}, {p_values}"
+        return Card(title, f"{of_file} %", f"the file itself (95 % intervals{tested}); {trainings}")
+    return Card(title, change, f"from the baseline, to {again} (95 % intervals{tested}); {p_values}")
 
 
 def _expected_cards(record: StudyRecord, network: pd.Series, summary: SearchSummary) -> list[Card]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from fer.layers import LAYERS
+from fer.architecture import Depth
 from study.fronts import candidate_networks, first_rung_networks, has_expectations, model_names
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import LEVELS, Table
@@ -14,17 +14,12 @@ from study.reporting.wording import (
     confirmed_name,
     dataset_label,
     format_percent,
-    interval_text,
-    p_value_text,
+    format_points,
     points_text,
+    tested_text,
 )
 from study.stored_results import Row
 from study.trials import OBJECTIVES, RUNG_COLUMN, finished_trials, rung_shares
-
-SHOWN_LAYERS = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
-"""The last convolution of each block, and the layer before the last."""
-FREEZING_BINS = (-1, 0, 4, 8, 10, len(LAYERS) - 1, len(LAYERS))
-"""Ends of the ranges of frozen layers that are shown together, each with its upper end."""
 
 
 def build_rungs_table(table: pd.DataFrame) -> Table | None:
@@ -126,7 +121,7 @@ def _network_cells(network: pd.Series) -> list[Any]:
 
 
 def _test_cell(point: Row | None) -> str:
-    return "not confirmed" if point is None else interval_text(point, "target")
+    return "not confirmed" if point is None else tested_text(point, "target")
 
 
 def build_expressions_table(record: StudyRecord, model: str, trial: Row) -> Table | None:
@@ -181,17 +176,31 @@ def _expression_row(name: str, before: Row, after: Row) -> list[str]:
     for domain in DOMAINS:
         first = number(before.get(domain, {}).get(name))
         last = number(after.get(domain, {}).get(name))
-        change = "–" if first is None or last is None else f"{100 * (last - first):+.1f}"
+        change = "–" if first is None or last is None else format_points(last - first)
         cells += [format_percent(first), format_percent(last), change]
     return cells
 
 
-def build_freezing_table(table: pd.DataFrame) -> Table | None:
-    """Returns what the first rung reached by how many layers were frozen; None where all froze equally many."""
+def freezing_bins(depth: Depth) -> list[int]:
+    """Returns the ends of the ranges of frozen layers that are shown together, each with its upper end.
+
+    They are none, two fifths and four fifths of the layers before the head, all of these, all but the last, and all.
+    """
+    before_head = [round(share * depth.head) for share in (0.4, 0.8)]
+    return sorted({-1, 0, *before_head, depth.head, depth.last, depth.blocks})
+
+
+def build_freezing_table(table: pd.DataFrame, depth: Depth) -> Table | None:
+    """Returns what the first rung reached by how many layers were frozen; None where all froze equally many.
+
+    Args:
+        table: Trials, of `study.trials.trials_table`.
+        depth: Of the study's network.
+    """
     finished = first_rung_networks(table)
     if "frozen_layers" not in finished or finished["frozen_layers"].nunique() < 2:
         return None
-    bins = pd.cut(pd.to_numeric(finished["frozen_layers"]), list(FREEZING_BINS))
+    bins = pd.cut(pd.to_numeric(finished["frozen_layers"]), freezing_bins(depth))
     rows: list[list[Any]] = []
     for _, group in finished.groupby(bins, observed=True):
         layers = pd.to_numeric(group["frozen_layers"])
@@ -216,41 +225,48 @@ def build_freezing_table(table: pd.DataFrame) -> Table | None:
 def build_differences_table(record: StudyRecord) -> Table | None:
     """Returns the paired differences of the named strategies on test images; None where they were not compared."""
     rows = []
-    for difference in record.results.differences:
+    for difference in pairs_of_strategies(record):
         label = f"{difference['one']} − {difference['other']}"
-        rows.append([label, *_difference_cells(difference, "source"), *_difference_cells(difference, "target")])
-    head = ["Difference"]
-    for domain in DOMAINS:
-        head += [f"{dataset_label(record, domain)}, points", "p alone", "p"]
+        rows.append([label, *(_difference_cell(difference, domain) for domain in DOMAINS)])
+    head = ["Difference", *(f"{dataset_label(record, domain)}, points" for domain in DOMAINS)]
+    comparisons = len(DOMAINS) * len(record.results.differences)
     caption = (
-        "Paired differences in test accuracy, seed by seed, for other people and seeds; the intervals hold together "
-        f"with 95 %, p is corrected for all {2 * len(rows)} comparisons (Bonferroni)."
+        "Paired differences in test accuracy, seed by seed, for other people and seeds; the intervals of all "
+        f"{comparisons} comparisons hold together with 95 % (Bonferroni)."
     )
     return Table("differences", caption, head, rows) if rows else None
 
 
-def _difference_cells(difference: Row, domain: str) -> list[str]:
-    """Returns a difference with its interval, its p-value alone and corrected, dashes where none was recorded."""
-    mean, lower, upper = (difference[f"{domain}_{name}"] for name in ("mean", "lower", "upper"))
-    p_values = [number(difference.get(f"{domain}_{name}")) for name in ("p_alone", "p")]
-    return [points_text(mean, lower, upper), *("–" if value is None else p_value_text(value) for value in p_values)]
+def pairs_of_strategies(record: StudyRecord) -> list[Row]:
+    """Returns the differences of named strategies from each other.
+
+    Earlier confirmations list one from the baseline as well, which is among the changes of the confirmed networks.
+    """
+    return [difference for difference in record.results.differences if difference["other"] != "BL"]
+
+
+def _difference_cell(difference: Row, domain: str) -> str:
+    """Returns a difference in points with its interval."""
+    return points_text(*(difference[f"{domain}_{name}"] for name in ("mean", "lower", "upper")))
 
 
 def build_similarity_table(record: StudyRecord) -> Table | None:
     """Returns what one training of each confirmed point changed inside the network; None where it was not measured."""
+    architecture = record.architecture
+    shown = architecture.shown_blocks()
     rows = []
     for point, details in record.results.pair_with_class_results():
         if not details.get("cka"):
             continue
-        similarity = dict(zip(LAYERS, details["cka"], strict=False))
-        layers = [f"{similarity[name]:.2f}" for name in SHOWN_LAYERS]
+        similarity = dict(zip(architecture.blocks, details["cka"], strict=False))
+        layers = [f"{similarity[name]:.2f}" for name in shown]
         probe_change = number(details.get("probe_change"))
         drift = number(point.get("target_drift"))
-        probe_cell = "–" if probe_change is None else f"{100 * probe_change:+.1f}"
+        probe_cell = "–" if probe_change is None else format_points(probe_change)
         drift_cell = "–" if drift is None else f"{drift:.2f}"
         rows.append([confirmed_name(point), *layers, probe_cell, drift_cell])
 
-    layer_labels = [f"CKA {name}" for name in SHOWN_LAYERS]
+    layer_labels = [f"CKA {name}" for name in shown]
     head = ["Network", *layer_labels, "Linear probe, points", "Drift, nats"]
     caption = (
         "Inside one training of each: linear CKA of layers with the baseline's and the change of a fresh linear probe, "

@@ -18,6 +18,19 @@ _COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
 # Changes from the baseline.
 
 
+def describe_verdicts(record: StudyRecord) -> str:
+    """Returns which p-values of a confirmation decide, and why these."""
+    comparisons = record.results.comparisons
+    family = f", all {comparisons} comparisons together" if comparisons else ""
+    return (
+        "What counts is p in this table: of each network's change from the baseline, on either dataset, corrected by "
+        f"Holm{family}. That is the question of the study, whether a network learned the target and what it forgot, "
+        "and the networks were chosen before a test image was read: where none of them had changed, a p below "
+        f"{SIGNIFICANCE} would be seen in one of twenty such studies at most. What is said besides, of pairs of "
+        "networks and of strategies, describes the same images once more and decides nothing."
+    )
+
+
 def describe_change(record: StudyRecord, point: Row, domain: str) -> str:
     """Returns how a confirmed network differs from the baseline, and which difference could not have been detected.
 
@@ -127,7 +140,7 @@ def build_pairs_table(record: StudyRecord) -> Table | None:
     head = ["", "Network", *(f"{index + 1}" for index in range(len(models)))]
     caption = (
         f"Pairs of the front's networks on test images: {DIFFERENT} differ significantly on at least one dataset, "
-        f"after correction for all pairs; {ALIKE} do not. Columns have the numbers of this table's rows."
+        f"after correction for all pairs; {ALIKE} were not found to. Columns have the numbers of this table's rows."
     )
     return Table("pairs", caption, head, rows)
 
@@ -135,12 +148,23 @@ def build_pairs_table(record: StudyRecord) -> Table | None:
 def _describe_power_of_pairs(record: StudyRecord) -> str:
     """Returns the difference that tests of pairs would have found, with a space before; empty where not recorded."""
     detectable = record.results.detectable
-    limits = [
-        f"on {dataset_label(record, domain)}, {describe_power(record, domain, detectable[domain])}"
-        for domain in DOMAINS
-        if domain in detectable
-    ]
-    return f" For the median of the pairs: {'; '.join(limits)}." if limits else ""
+    sentences = []
+    for domain in DOMAINS:
+        smallest = number(detectable.get(domain))
+        if smallest is None:
+            continue
+        where = f"On {dataset_label(record, domain)}, with {count_units(record, domain)},"
+        if smallest >= 1:
+            sentences.append(
+                f"{where} half of the pairs are measured so roughly that any true difference would be missed more "
+                "than once in five times: that such a pair is not found to differ says nothing."
+            )
+        else:
+            sentences.append(
+                f"{where} a true difference below about {100 * smallest:.2g} points would be missed more than once in "
+                "five times in half of the pairs."
+            )
+    return "".join(f" {sentence}" for sentence in sentences)
 
 
 def _short_name(model: str) -> str:
@@ -180,8 +204,10 @@ def describe_intervals(record: StudyRecord) -> str:
         "accuracies in Wilson's form).",
         "A change is the difference from the baseline, image by image; its interval is for one comparison alone "
         "and excludes 0 exactly where p alone is below 0.05.",
-        f"Significant is what is below 0.05 after correction: Holm's{family}, Bonferroni's over all pairs of the "
-        "front.",
+        "Both networks of a change answer on the same images of the same people, and whom one finds hard the other "
+        "mostly does as well: so the interval of a change is often narrower than that of an accuracy.",
+        f"Significant is a change whose p is below 0.05 after Holm's correction{family}; pairs of the front are marked "
+        "after Bonferroni's over all pairs.",
         describe_test_people(record),
     ]
     return " ".join(sentences)

@@ -19,6 +19,7 @@ from study.reporting.wording import (
     expected_text,
     file_interval_text,
     format_percent,
+    format_points,
     format_value,
     interval_text,
     p_value_text,
@@ -299,23 +300,34 @@ def build_confirmed_table(record: StudyRecord, table: pd.DataFrame) -> Table:
         record: The study's record, with a confirmation.
         table: Trials, of `study.trials.trials_table`.
     """
-    accuracy_labels = [f"{dataset_label(record, domain)} %" for domain in DOMAINS]
+    labels = [dataset_label(record, domain) for domain in DOMAINS]
     changes = ["Source change", "p alone", "p", "Target change", "p alone", "p"]
-    head = ["Network", *accuracy_labels, *changes]
-
     seeds = record.confirmation.get("seeds")
     trained = count_seeds(seeds) if isinstance(seeds, int) else "several seeds"
+    has_files = any(file_interval_text(point, domain) for point in record.results.points for domain in DOMAINS)
+    if has_files:
+        head = ["Network", *(f"{label} %, file" for label in labels), *(f"{label} %, again" for label in labels)]
+        measured = (
+            "Accuracy on test images in per cent. File: of the very network that the study hands over. Again: mean of "
+            f"new trainings with {trained}, as another training would give it, and its change from the baseline in "
+            "points,"
+        )
+    else:
+        head = ["Network", *(f"{label} %" for label in labels)]
+        measured = (
+            f"Accuracy on test images in per cent, mean over {trained}, and its change from the baseline in points,"
+        )
+    head += changes
     caption = (
-        f"Accuracy on test images in per cent, mean over {trained}, and its change from the baseline in points, "
-        "with 95 % intervals for other people and seeds; p of the change alone, and corrected for all comparisons "
-        f"(Holm).{_budget_note(record)}{evaluated_before(record)}"
+        f"{measured} with 95 % intervals for other people and seeds; p of the change alone, and corrected for all "
+        f"comparisons (Holm).{_budget_note(record)}{evaluated_before(record)}"
     )
     front = front_table(table)
     others = find_others(front, record)
     rows: list[list[Any]] = []
     folded: list[list[Any]] = []
     for point in record.results.points:
-        (folded if point.get("model") in others else rows).append(_confirmed_row(point))
+        (folded if point.get("model") in others else rows).append(_confirmed_row(point, has_files))
     about = f"{describe_others(len(folded), front)}, as the search expected" if folded else ""
     return Table("confirmed", caption, head, rows, folded, about, "confirm.csv")
 
@@ -329,13 +341,6 @@ def build_confirmed_details_table(record: StudyRecord) -> Table:
         "Further figures of the confirmed networks on test images. Again: validation accuracy of the new trainings, "
         "which nothing was chosen by."
     )
-
-    # The very networks that the study hands over, where they were tested.
-    of_files = [[file_interval_text(point, domain) or "–" for domain in DOMAINS] for point in record.results.points]
-    if any(cell != "–" for cells in of_files for cell in cells):
-        head += [f"{dataset_label(record, domain)} % in the file" for domain in DOMAINS]
-        rows = [row + cells for row, cells in zip(rows, of_files, strict=True)]
-        caption += " In the file: the very network that the study hands over."
     return Table("confirmed-details", caption, head, rows)
 
 
@@ -346,9 +351,11 @@ def _budget_note(record: StudyRecord) -> str:
     return " Named strategies have the largest budget on the front; trials have that of the rung they were trained on."
 
 
-def _confirmed_row(point: Row) -> list[Any]:
+def _confirmed_row(point: Row, with_files: bool) -> list[Any]:
+    of_file = [file_interval_text(point, domain) or DASH for domain in DOMAINS]
     return [
         confirmed_name(point),
+        *(of_file if with_files else []),
         *(interval_text(point, domain) for domain in DOMAINS),
         *_change_cells(point, "source"),
         *_change_cells(point, "target"),
@@ -356,7 +363,7 @@ def _confirmed_row(point: Row) -> list[Any]:
 
 
 def _confirmed_details_row(point: Row) -> list[Any]:
-    optimism = "–" if "target_optimism" not in point else f"{100 * point['target_optimism']:+.1f}"
+    optimism = "–" if "target_optimism" not in point else format_points(point["target_optimism"])
     return [
         confirmed_name(point),
         *(format_percent(point.get(name)) for name in ("retention", "negative_flips", "target_uar", "target_ece")),

@@ -23,7 +23,9 @@ from study.reporting.wording import (
     count_seeds,
     dataset_label,
     expected_text,
+    file_interval_text,
     format_percent,
+    format_points,
     interval_text,
     row_name,
 )
@@ -181,7 +183,7 @@ def _kept_cell(network: pd.Series, baseline: float | None) -> str:
 
 def _gain_cell(network: pd.Series, baseline: float | None) -> str:
     """Returns how many points a network is better on the target than the baseline: "+16.9"."""
-    return "–" if baseline is None else f"{100 * (network['target_val'] - baseline):+.1f}"
+    return "–" if baseline is None else format_points(network["target_val"] - baseline)
 
 
 def _caption_of_front(has_roles: bool, left_out: int, has_interpolated: bool) -> str:
@@ -253,21 +255,24 @@ def confirmed_rich_table(record: StudyRecord) -> Table:
     for domain in DOMAINS:
         label = shorten(dataset_label(record, domain), LONGEST_LABEL)
         shown.add_column(escape(f"{label},\n{LEVEL:.0%} interval"), justify="right", no_wrap=True)
-    for name in ("again", "p"):
-        shown.add_column(f"\n{name}", justify="right", no_wrap=True)
+    shown.add_column("\np", justify="right", no_wrap=True)
 
-    # Rows.
+    # Rows: the network that is handed over first, then what training it again gives.
     names = [confirmed_name(point) for point in record.results.points]
+    has_files = False
     for name, point in zip(names, record.results.points, strict=True):
-        intervals = [interval_text(point, domain) for domain in DOMAINS]
-        again = format_percent(point.get("target_val_again"))
+        label = escape(printable(shorten(name, LONGEST_NAME)))
         p_value = f"{point['target_p']:.2g}"
-        shown.add_row(escape(printable(shorten(name, LONGEST_NAME))), *intervals, again, p_value)
+        of_file = [file_interval_text(point, domain) for domain in DOMAINS]
+        if all(of_file):
+            has_files = True
+            shown.add_row(label, *of_file, "", style="bold")
+            label = "  trained again"
+        shown.add_row(label, *(interval_text(point, domain) for domain in DOMAINS), p_value)
 
-    shown.caption = (
-        "Again: target validation accuracy of these trainings, which nothing was chosen by; p: of the change from BL "
-        "on the target, corrected by Holm."
-    )
+    shown.caption = "p: of the change from BL on the target, of new trainings, corrected by Holm; it is what counts."
+    if has_files:
+        shown.caption += " Bold: the very file that the study hands over; below it what another training would give."
     if any(" at " in name for name in names):
         shown.caption += f" {INTERPOLATION_SENTENCE}"
     return shown

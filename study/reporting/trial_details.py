@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from fer.layers import LAYERS
 from study.fronts import candidate_networks, front_table, is_on_front
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import varied_hyperparameters
@@ -43,7 +42,7 @@ def collect_trial_details(record: StudyRecord, table: pd.DataFrame, trials: Iter
     return {
         "labels": {domain: dataset_label(record, domain) for domain in DOMAINS},
         "expressions": list(record.expressions.names),
-        "layers": list(LAYERS),
+        "layers": list(record.architecture.blocks),
         "baseline": {
             "source": record.baseline.source_val,
             "target": record.baseline.target_val,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ _LABELS = {
 _LABELS_OF_COPIES = {"ck48": "CK+48", "ckplus48": "CK+48"}
 """How datasets are called that are read as another is, by their names in lower case letters and digits."""
 
+OTHER_SPELLINGS = {"ckplus": ("ck+", "ck+48")}
+"""What users call datasets whose own names, which are those of folders, say it otherwise; every spelling is understood.
+"""
+
 _HYPERPARAMETERS = {"lr": "learning rate", "fusion_frozen_layers": "frozen layers of FU"}
 """What hyperparameters are called whose names do not say it."""
 
@@ -48,6 +53,8 @@ LEAST_SAYING = 1.0
 """Width of a difference's interval, as a share, from which it says next to nothing: differences lie from -1 to 1."""
 TOO_FEW = "too few to tell"
 """What stands for such an interval, which few people, images or seeds give."""
+SAME_DIGITS = 9
+"""Decimals after which two figures are one: what two ways of computing a mean leave is noise of arithmetic."""
 MOST_STUDIES = 5
 """Names of studies in one sentence; of more, their number."""
 
@@ -58,23 +65,23 @@ MOST_STUDIES = 5
 def dataset_label(record: StudyRecord, domain: str) -> str:
     """Returns the printed name of the study's "source" or "target"; that of a synthetic one says so."""
     dataset = record.dataset(domain)
-    name = dataset.name or domain
-    label = _LABELS.get(name, printable(name))
-    label = _LABELS_OF_COPIES.get(_called_name(record, domain), label)
+    label = name_as_printed(dataset.name or domain, dataset.report, record.options.get(domain))
     is_synthetic = dataset.kind == "synthetic" or (not dataset.kind and record.synthetic)
     return f"{label} stand-in" if is_synthetic else label
 
 
-def _called_name(record: StudyRecord, domain: str) -> str:
-    """Returns what the user calls a dataset, in lower case letters and digits: as its copy, or as asked where none is.
+def name_as_printed(name: str, report: Mapping[str, Any], asked: object = None) -> str:
+    """Returns the printed name of a dataset: as its authors write it, of a copy that is called otherwise the copy's.
 
-    Its own name is that of the layout by which it is read, which several datasets may share.
+    Args:
+        name: Of the layout by which it is read, which several datasets may share.
+        report: What the reader found in it, with the path of the copy where there is one.
+        asked: What the user calls it, for where there is no copy.
     """
-    copy = record.dataset(domain).report.get("copy")
-    called = Path(copy).name if copy and isinstance(copy, str) else record.options.get(domain)
-    if not isinstance(called, str):
-        return ""
-    return normalise(without_suffix(called) or called)
+    copy = report.get("copy")
+    called = Path(copy).name if copy and isinstance(copy, str) else asked
+    plain = normalise(without_suffix(called) or called) if isinstance(called, str) else ""
+    return _LABELS_OF_COPIES.get(plain, _LABELS.get(name, printable(name)))
 
 
 def objective_label(record: StudyRecord, domain: str) -> str:
@@ -235,10 +242,32 @@ def _name_studies(entries: Iterable[object]) -> str:
 # Values.
 
 
+def round_decimal(value: float, digits: int = 1) -> Decimal:
+    """Rounds a number as a reader does, a half away from zero, so that one figure is the same wherever it stands.
+
+    A float's own digits say otherwise: 71.05 is a little less than that, and one mean of the same images may be
+    71.04999999999.
+
+    Args:
+        value: A finite number.
+        digits: Decimals that are left.
+
+    >>> str(round_decimal(71.05)), str(round_decimal(71.0499999999999)), str(round_decimal(-0.04))
+    ('71.1', '71.1', '0.0')
+    """
+    exact = Decimal(f"{value:.{SAME_DIGITS}f}")
+    return exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP) + 0  # of zeros, the one without a sign
+
+
 def format_percent(value: object, digits: int = 1) -> str:
     """Returns a share as per cent without the sign ("61.2"), a dash when there is none."""
     share = number(value)
-    return "–" if share is None else f"{100 * share:.{digits}f}"
+    return "–" if share is None else f"{round_decimal(100 * share, digits)}"
+
+
+def format_points(difference: float) -> str:
+    """Returns a difference between shares in points, with its sign: "+5.0"."""
+    return f"{round_decimal(100 * difference):+}"
 
 
 def format_value(value: object) -> str:
@@ -345,16 +374,16 @@ def points_text(mean: float, low: float, high: float) -> str:
 
     An interval that spans LEAST_SAYING says nothing, and "+0.0 [too few to tell]" says so.
     """
-    interval = f"{100 * low:+.1f}, {100 * high:+.1f}"
+    interval = f"{format_points(low)}, {format_points(high)}"
     if high - low >= LEAST_SAYING:
         interval = TOO_FEW
-    return f"{100 * mean:+.1f} [{interval}]"
+    return f"{format_points(mean)} [{interval}]"
 
 
 def interval_text(point: Row, domain: str) -> str:
     """Returns "61.2 [58.0, 64.1]", a confirmed point's test accuracy in per cent with its interval."""
-    mean, low, high = (100 * point[f"{domain}_{name}"] for name in ("test", "lower", "upper"))
-    return f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+    mean, low, high = (format_percent(point[f"{domain}_{name}"]) for name in ("test", "lower", "upper"))
+    return f"{mean} [{low}, {high}]"
 
 
 def file_interval_text(point: Row, domain: str) -> str:
@@ -365,6 +394,22 @@ def file_interval_text(point: Row, domain: str) -> str:
         return ""
     mean, low, high = (format_percent(value) for value in values)
     return f"{mean} [{low}, {high}]"
+
+
+def tested_accuracy(point: Row, domain: str) -> float:
+    """Returns the accuracy that `tested_text` shows, a share."""
+    of_file = number(point.get(f"{domain}_handed_over"))
+    return point[f"{domain}_test"] if of_file is None else of_file
+
+
+def tested_text(point: Row, domain: str) -> str:
+    """Returns a confirmed network's test accuracy: that of its file, where it was tested, else that of new trainings.
+
+    Args:
+        point: A row of a confirmation's results.
+        domain: "source" or "target".
+    """
+    return file_interval_text(point, domain) or interval_text(point, domain)
 
 
 def expected_text(network: Mapping[Any, Any] | pd.Series, domain: str) -> str:

@@ -21,6 +21,7 @@ from study.reporting.wording import (
     describe_total,
     expected_text,
     format_percent,
+    format_points,
     points_text,
     row_name,
 )
@@ -155,7 +156,7 @@ def _gain_text(mean: object, low: object = None, high: object = None) -> str:
     if gain is None:
         return ""
     if lower is None or upper is None:
-        return f"{100 * gain:+.1f}"
+        return format_points(gain)
     return points_text(gain, lower, upper)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from fer.architecture import Architecture
 from fer.errors import printable
 from fer.files import checksum, read_regular
 from fer.tensor_files import MOST_BYTES, damage_of
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 REQUIREMENTS = ["torch", "torchvision", "numpy", "scikit-learn", "scipy", "opencv-python-headless", "safetensors",
                 "filelock", "pillow"]  # fmt: skip
-"""Packages that a served network needs."""
+"""Packages that a served network needs; one of timm needs that as well."""
 SERVED_MODEL = Path(__file__).with_name("served_model.py")
 """What MLflow runs to serve a network."""
 ADAPTATION_PACKAGE = Path(__file__).parent.parent.parent / "fer"
@@ -170,12 +171,18 @@ def _log_network(
             model_id=model.model_id,
             python_model=str(SERVED_MODEL),
             artifacts={"network": str(file)},
+            model_config={"network": record.architecture.name},
             signature=network_signature(len(record.expressions)),
             input_example=example_faces(),
-            pip_requirements=REQUIREMENTS,
+            pip_requirements=requirements(record.architecture),
             code_paths=[str(ADAPTATION_PACKAGE)],
         )
     return model
+
+
+def requirements(network: Architecture) -> list[str]:
+    """Returns the packages that a served network needs; a user's own code is to be installed beside them."""
+    return [*REQUIREMENTS, "timm"] if network.name.startswith("timm:") else REQUIREMENTS
 
 
 def _adopt_earlier_models(place: Destination, record: StudyRecord) -> None:

@@ -4,7 +4,7 @@ from study.cli import python
 from study.redaction import hide_secrets
 
 LOCAL_ADDRESS = "http://127.0.0.1:5000"
-"""Where `mlflow ui` serves its pages unless it is told otherwise."""
+"""Where `mlflow ui` serves its pages unless it is told otherwise. One process is enough; four take longer to begin."""
 
 
 def list_pages(uri: str, experiment: str) -> list[tuple[str, str]]:
@@ -21,9 +21,9 @@ def list_pages(uri: str, experiment: str) -> list[tuple[str, str]]:
         return [("see the study in MLflow, at", shown)]
     if uri.startswith("http"):
         return [("see the study in MLflow: open", page_of_experiment(shown, experiment))]
-    command = f"{python()} -m mlflow ui --backend-store-uri {shown}"
+    command = f"{python()} -m mlflow ui --backend-store-uri {shown} --workers 1"
     return [
-        ("see the study in MLflow", command),
+        ("see the study in MLflow, which takes about half a minute to begin", command),
         ("and open", page_of_experiment(LOCAL_ADDRESS, experiment)),
     ]
 

@@ -107,9 +107,17 @@ def study_params(record: StudyRecord) -> dict[str, str]:
     # A file may lie elsewhere when the study goes on; the expressions stay.
     if record.expressions != SEVEN:
         params["expressions"] = ", ".join(record.expressions.names)
-    params |= {f"network.{name}": value for name, value in record.network.items()}
+    params |= _network_params(record)
     params |= {f"hardware.{name}": value for name, value in record.hardware.to_json().items()}
     return _params(params)
+
+
+def _network_params(record: StudyRecord) -> dict[str, Any]:
+    """Returns the parameters of the study's run about its network; of its blocks, their number."""
+    architecture = record.architecture
+    facts = {name: value for name, value in record.network.items() if name not in ("blocks", "normed")}
+    facts |= {"name": architecture.describe(), "blocks": len(architecture.blocks)}
+    return {f"network.{name}": value for name, value in facts.items()}
 
 
 def _params(values: Mapping[str, Any]) -> dict[str, str]:

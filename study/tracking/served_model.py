@@ -14,7 +14,9 @@ class Served(PythonModel):
         from fer.predict import load_network  # noqa: PLC0415
 
         self.file = context.artifacts["network"]
-        self.network = load_network(self.file)
+        # Models of earlier versions name no network: they are vgg13.
+        name = (context.model_config or {}).get("network", "")
+        self.network = load_network(self.file, name)
 
     # Without type hints, from which MLflow would make a signature of its own.
     def predict(self, context, model_input, params=None):

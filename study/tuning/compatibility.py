@@ -24,19 +24,20 @@ from study.storage.optuna_private import enqueued_parameters
 Value = TypeVar("Value", bound=CategoricalChoiceType)
 
 
-def fits(trial: FrozenTrial, space: str) -> bool:
+def fits(trial: FrozenTrial, space: str, base: AdaptationConfig) -> bool:
     """Returns whether all that a trial chose is still asked for by its space, with the same values to choose from.
 
     Args:
         trial: In any state; a waiting one has the choices that it was enqueued with.
         space: Name of the search space.
+        base: The hyperparameters that the space leaves alone; its depth is that of the study's network.
     """
     choices = enqueued_parameters(trial) | trial.params
     if not choices:
         return True  # the baseline, or a trial that is left to the sampler
 
     replay = _Replay(choices)
-    SPACES[space].suggest(replay, AdaptationConfig())
+    SPACES[space].suggest(replay, base)
     if not choices.keys() <= replay.asked.keys():
         return False
     same_values = all(replay.asked[name] == distribution for name, distribution in trial.distributions.items())

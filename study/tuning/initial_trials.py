@@ -20,6 +20,7 @@ from optuna.distributions import (
 from optuna.trial import FixedTrial
 
 from fer.adaptation.methods import LIBRARY, ON_REQUEST
+from fer.architecture import Depth
 from fer.config import AdaptationConfig
 from fer.errors import InputError, did_you_mean
 from search_spaces import SPACES
@@ -90,18 +91,19 @@ def initial_trials(options: dict[str, Any], base: AdaptationConfig) -> list[Init
     initial = [parse_initial_trial(text, options["space"], base) for text in options.get("tries") or ()]
     if options.get("warm_start"):
         earlier = _load_earlier(options["warm_start"], Path(options["out"]), options["storage"])
-        initial += front_as_initial_trials(earlier, options["space"])
+        initial += front_as_initial_trials(earlier, options["space"], base)
     return initial
 
 
-def check_initial_trials(options: dict[str, Any]) -> None:
+def check_initial_trials(options: dict[str, Any], depth: Depth) -> None:
     """Raises InputError where an initial trial that a study's options ask for cannot be had; reads no data for that.
 
     Args:
         options: The study's options, by their names.
+        depth: Of the study's network.
     """
     # How many passes a budget is depends on the data; whether a trial is in the space does not.
-    base = AdaptationConfig(lr=options["lr"], amount=options["amount"])
+    base = AdaptationConfig(lr=options["lr"], amount=options["amount"], depth=depth)
     initial_trials(options, base)
 
 
@@ -120,11 +122,17 @@ def _load_earlier(study: str, out: Path, storage: str | None) -> optuna.Study:
     return load_study(folder.name, folder.parent, None if has_journal else storage)
 
 
-def front_as_initial_trials(study: optuna.Study, space: str) -> list[InitialTrial]:
+def front_as_initial_trials(study: optuna.Study, space: str, base: AdaptationConfig) -> list[InitialTrial]:
     """Returns the trials on a study's front, best source accuracy first.
 
+    Args:
+        study: The earlier study.
+        space: Of the study that begins.
+        base: The hyperparameters that the space leaves alone.
+
     Raises:
-        InputError: It was searched in another space or an earlier form of this one, or has no finished trial.
+        InputError: It was searched in another space, with a network of another depth or in an earlier form of this
+            space, or has no finished trial.
     """
     record = StudyRecord.from_json(study.user_attrs.get("study"))
     earlier_space = record.options.get("space")
@@ -133,6 +141,13 @@ def front_as_initial_trials(study: optuna.Study, space: str) -> list[InitialTria
             "--warm-start needs a study of the same space",
             f"{study.study_name}, of {earlier_space}",
             f"Use --space {earlier_space}.",
+        )
+
+    if record.architecture.depth != base.depth:
+        raise InputError(
+            "--warm-start needs a study whose network has as many blocks",
+            f"{study.study_name}, of {record.architecture.name}",
+            f"Use --network {record.architecture.name}, or leave it out.",
         )
 
     # A front may hold several networks of one trial, and a configuration on several rungs.
@@ -148,7 +163,7 @@ def front_as_initial_trials(study: optuna.Study, space: str) -> list[InitialTria
             "--warm-start needs a study with finished trials", study.study_name, "Let it finish some, or leave it out."
         )
 
-    outdated = [number for number in numbers if not fits(trials[number], space)]
+    outdated = [number for number in numbers if not fits(trials[number], space, base)]
     if outdated:
         raise InputError(
             "--warm-start needs a study of the same space",

@@ -30,6 +30,8 @@ from study.tuning.verdict import Verdict, reach_verdict
 
 MOST_FINALISTS = 3
 """How many recommended recipes in turn are trained on the folds they lack: their answers may change which it is."""
+MOST_ATTEMPTS = 3
+"""How often networks are handed over whose trials fail, until the study does without them."""
 FINALIST = "finalist"
 """The entry by which a trial of the race says that it was due for the recommended network."""
 
@@ -231,7 +233,9 @@ def find_trainings_to_hand_over(
         of_recipe = [trial for trial in live if place_of(trial)[:2] == recipe]
         earlier = [trial for trial in of_recipe if place_of(trial).fold == HANDED_OVER]
         parts = [trial.number for trial in of_recipe if TrialAttributes.of(trial).answers]
-        if any(_has_handed_over(trial, points, parts, deleted) for trial in earlier):
+        asked = [trial for trial in earlier if _was_to_hand_over(trial, points, parts, deleted)]
+        has_failed = len(asked) < MOST_ATTEMPTS and all(trial.state == TrialState.FAIL for trial in asked)
+        if asked and not has_failed:
             continue
         first = competition.first_trials[competition.recipes.index(recipe)]
         place = Place(recipe.slot, recipe.rung, HANDED_OVER, len(earlier))
@@ -240,13 +244,13 @@ def find_trainings_to_hand_over(
     return due
 
 
-def _has_handed_over(
+def _was_to_hand_over(
     trial: FrozenTrial,
     points: Sequence[list[float]],
     parts: Sequence[int],
     deleted: Collection[tuple[int, float, float]],
 ) -> bool:
-    """Returns whether a trial made networks at these points out of these parts, and none of them was deleted."""
+    """Returns whether a trial was to make networks at these points out of these parts, and none of them was deleted."""
     attributes = TrialAttributes.of(trial)
     if sorted(attributes.parts or []) != sorted(parts):
         return False

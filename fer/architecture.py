@@ -1,0 +1,174 @@
+"""What a study's record keeps of its network, so that a process without torch knows its blocks.
+
+A network is an ordered list of blocks (`fer.model.blocks`). Strategies count them: a frozen prefix is a number of
+blocks, and the head is the blocks that follow the last feature map.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+PAPER = "vgg13"
+"""The name of the paper's network, the default."""
+
+_COLOURS = {1: "grey", 3: "colour"}
+
+
+@dataclass(frozen=True)
+class Depth:
+    """How many blocks a network has, and what they are, as far as hyperparameters depend on it.
+
+    Attributes:
+        blocks: Number of blocks.
+        head: Number of blocks before the head.
+        normed: Number of blocks up to the last one with a batch-norm, 0 where none has one.
+    """
+
+    blocks: int = 13
+    head: int = 10
+    normed: int = 10
+
+    @property
+    def last(self) -> int:
+        """The number of the last block, from 0; also the largest number of blocks that a training may freeze."""
+        return self.blocks - 1
+
+    def blocks_at(self, share: float) -> int:
+        """Returns the number of blocks, 1 at least and not all, that are nearest to a share of the depth."""
+        return min(max(1, round(share * self.blocks)), self.last)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network without its weights.
+
+    Attributes:
+        name: As `fer.model.networks.build_network` takes it.
+        channels: Of the images that it is given, 1 or 3.
+        size: Height and width of the images.
+        classes: Number of logits.
+        blocks: The names of its blocks, in order.
+        head: Number of blocks before the head.
+        normed: The names of the blocks that have a batch-norm.
+        width: Factor on the layers' channels, of vgg13 alone; 1 for every other network.
+        structure: Hash of its modules and of the code that it is made of (`fer.model.plans.structure_digest`); empty
+            for vgg13, which this program builds itself.
+    """
+
+    name: str
+    channels: int
+    size: int
+    classes: int
+    blocks: tuple[str, ...]
+    head: int
+    normed: tuple[str, ...]
+    width: float = 1.0
+    structure: str = ""
+
+    @property
+    def depth(self) -> Depth:
+        """What hyperparameters depend on."""
+        positions = [number for number, name in enumerate(self.blocks, 1) if name in self.normed]
+        return Depth(len(self.blocks), self.head, max(positions, default=0))
+
+    @property
+    def is_paper(self) -> bool:
+        """Whether it is the paper's network, of any width."""
+        return self.name == PAPER
+
+    def describe(self) -> str:
+        """Returns a few words: name, size and colour of its images."""
+        name = "VGG-13" if self.is_paper else self.name
+        source = " (arXiv 1905.12082)" if self.is_paper else ""
+        return f"{name}, {self.size}×{self.size} {_COLOURS.get(self.channels, 'colour')}{source}"
+
+    def shown_blocks(self, most: int = 5) -> tuple[str, ...]:
+        """Returns the names of a few blocks, spread over the depth, for a table that has no room for all.
+
+        The last block, which gives the logits, is left out.
+        """
+        if self.is_paper and most == len(_SHOWN_OF_PAPER):
+            return _SHOWN_OF_PAPER
+        candidates = self.blocks[:-1]
+        if len(candidates) <= most:
+            return candidates
+        steps = most - 1
+        return tuple(candidates[round(step * (len(candidates) - 1) / steps)] for step in range(most))
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the entries of a record."""
+        entries = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        if not self.structure:
+            del entries["structure"]
+        return entries
+
+    @classmethod
+    def from_json(cls, stored: object) -> Self:
+        """Returns the architecture of a record's entries.
+
+        A record that names no blocks is of a time that knew vgg13 alone; so are entries that do not fit together.
+        """
+        entries = stored if isinstance(stored, Mapping) else {}
+        architecture = _read(cls, entries)
+        if architecture is not None:
+            return architecture
+        return cls(**vars(replace(VGG13, width=_width(entries.get("width")))))
+
+
+def _read(kind: type["Architecture"], entries: Mapping[Any, Any]) -> Any:  # noqa: ANN401  of a subclass as well
+    """Returns the architecture that entries describe; None where one is missing or odd."""
+    name = entries.get("name")
+    blocks = _texts(entries.get("blocks"))
+    channels, size, classes, head = (_count(entries.get(key)) for key in ("channels", "size", "classes", "head"))
+    if not isinstance(name, str) or not channels or not size or not classes or not 0 < head < len(blocks):
+        return None
+    structure = entries.get("structure")
+    return kind(
+        name=name,
+        channels=channels,
+        size=size,
+        classes=classes,
+        blocks=blocks,
+        head=head,
+        normed=_texts(entries.get("normed")),
+        width=_width(entries.get("width")),
+        structure=structure if isinstance(structure, str) else "",
+    )
+
+
+def _count(stored: object) -> int:
+    """Returns a stored whole number above 0, and 0 in place of anything else."""
+    if not isinstance(stored, int) or isinstance(stored, bool):
+        return 0
+    return max(stored, 0)
+
+
+def _texts(stored: object) -> tuple[str, ...]:
+    """Returns a stored list of texts, an empty one in place of anything else."""
+    if not isinstance(stored, list | tuple) or not all(isinstance(text, str) for text in stored):
+        return ()
+    return tuple(stored)
+
+
+def _width(stored: object) -> float:
+    """Returns a stored width, 1 in place of anything else."""
+    if not isinstance(stored, int | float) or isinstance(stored, bool):
+        return 1.0
+    return float(stored) if stored > 0 else 1.0
+
+
+_CONVOLUTIONS = (
+    "conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv3_3", "conv4_1", "conv4_2", "conv4_3",
+)  # fmt: skip
+_SHOWN_OF_PAPER = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
+
+VGG13 = Architecture(
+    name=PAPER,
+    channels=1,
+    size=48,
+    classes=7,
+    blocks=(*_CONVOLUTIONS, "fc1", "fc2", "fc3"),
+    head=len(_CONVOLUTIONS),
+    normed=_CONVOLUTIONS,
+)
+"""The paper's network, with grey images of 48 rows and columns and the seven expressions of FER2013."""

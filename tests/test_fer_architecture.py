@@ -1,0 +1,76 @@
+"""What a record keeps of a network: read as it was written, and without it the paper's."""
+
+import dataclasses
+
+import pytest
+
+from fer.architecture import VGG13, Architecture, Depth
+
+OTHER = Architecture(
+    name="resnet18",
+    channels=1,
+    size=64,
+    classes=8,
+    blocks=("conv1", "layer1_0", "layer1_1", "layer2_0", "fc"),
+    head=4,
+    normed=("conv1", "layer1_0", "layer1_1", "layer2_0"),
+    structure="ab",
+)
+
+
+@pytest.mark.parametrize("architecture", [VGG13, dataclasses.replace(VGG13, width=0.25), OTHER])
+def test_an_architecture_is_read_as_it_was_written(architecture):
+    assert Architecture.from_json(architecture.to_json()) == architecture
+
+
+def test_depth_counts_blocks_up_to_the_last_batch_norm():
+    assert VGG13.depth == Depth(13, 10, 10)
+    assert dataclasses.replace(OTHER, normed=("layer1_0",)).depth == Depth(5, 4, 2)
+    assert dataclasses.replace(OTHER, normed=()).depth == Depth(5, 4, 0)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        None,
+        {},
+        [],
+        {"name": "VGG-13, 48×48 grey (arXiv 1905.12082)", "parameters": 1_200_000},
+        OTHER.to_json() | {"blocks": "conv1"},
+        OTHER.to_json() | {"blocks": ["conv1", 2]},
+        OTHER.to_json() | {"head": 5},
+        OTHER.to_json() | {"head": True},
+        OTHER.to_json() | {"size": 0},
+        OTHER.to_json() | {"size": float("inf")},
+        OTHER.to_json() | {"name": 3},
+    ],
+    ids=str,
+)
+def test_a_record_without_blocks_or_with_odd_ones_is_of_the_papers_network(stored):
+    assert Architecture.from_json(stored) == VGG13
+
+
+def test_the_width_of_an_early_record_is_kept():
+    assert Architecture.from_json({"name": "VGG-13", "width": 0.25}) == dataclasses.replace(VGG13, width=0.25)
+
+
+@pytest.mark.parametrize("blocks", range(2, 60))
+def test_a_share_of_the_depth_is_one_block_at_least_and_never_all(blocks):
+    depth = Depth(blocks, blocks - 1, 0)
+    counts = [depth.blocks_at(step / 100) for step in range(101)]
+
+    assert counts == sorted(counts)
+    assert counts[0] == 1
+    assert counts[-1] == blocks - 1
+
+
+@pytest.mark.parametrize("count", [2, 3, 6, 7, 13, 39])
+def test_shown_blocks_are_few_and_spread_over_the_depth(count):
+    names = tuple(f"block{number}" for number in range(count))
+    architecture = dataclasses.replace(OTHER, blocks=names, head=1)
+
+    shown = architecture.shown_blocks(5)
+
+    assert len(shown) == len(set(shown)) == min(5, count - 1)
+    assert shown[0] == names[0]
+    assert shown[-1] == names[-2]

@@ -1,0 +1,321 @@
+"""Adaptations of any network: cached as uncached, frozen bit for bit, every method; files that say what they hold."""
+
+import importlib.util
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conftest import TINY, losses
+from fer.adaptation.methods import METHODS, STRATEGIES, named
+from fer.adaptation.plan import EvaluationPlan
+from fer.adaptation.procedure import adapt
+from fer.adaptation.task import AdaptationTask
+from fer.architecture import VGG13
+from fer.baseline_training import _make_average
+from fer.config import AdaptationConfig, from_flat, to_flat
+from fer.datasets import Dataset
+from fer.errors import InputError
+from fer.evaluation.similarity import layer_similarities
+from fer.model import weights
+from fer.model.blocks import find_blocks
+from fer.model.chains import build_chain, find_architecture, request
+from fer.model.equality import NORMS
+from fer.model.interpolation import interpolation_shares
+from fer.model.layout import channels_last, is_image
+from fer.model.onednn import fuse_batch_norm, is_known
+from fer.model.vgg import build
+from fer.model.weights import Baseline, baseline_of
+from fer.predict import load_network, predict_images
+from fer.runtime import Runtime
+from made_networks import is_one_line
+
+OWN = "own_network:small"
+FAST = [OWN, "shufflenet_v2_x0_5"]
+SLOW = [
+    "squeezenet1_1", "resnet18", "mobilenet_v3_small", "mobilenet_v2", "mnasnet0_5", "efficientnet_b0",
+    "regnet_y_400mf", "googlenet", "densenet121", "vgg11_bn", "convnext_tiny", "swin_t", "vit_b_16",
+    "timm:resnet18", "timm:efficientnet_b0", "timm:convnext_atto", "timm:vit_tiny_patch16_224", "timm:repvgg_a0",
+]  # fmt: skip
+GENTLE = replace(TINY, lr=1e-3, epochs=2)
+POINTS = EvaluationPlan(interpolation_points=((0.5, 0.0), (0.0, 1.0)))
+
+
+def make_baseline(name: str, folder: Path) -> Baseline:
+    """Returns a network with random weights and statistics of its own."""
+    if name.startswith("timm:") and importlib.util.find_spec("timm") is None:
+        pytest.skip("timm is not installed")
+    architecture = find_architecture(request(name, 1, VGG13.size, VGG13.classes), folder)
+    chain = build_chain(architecture, 3, folder)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for _ in range(3):
+            chain.network.train()(torch.randn(8, 1, VGG13.size, VGG13.size))
+    chain.network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return baseline_of(chain, architecture)
+
+
+Make = Callable[..., AdaptationTask]
+
+
+@pytest.fixture(scope="session")
+def blocks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("blocks")
+
+
+@pytest.fixture
+def make_task(source: Dataset, target: Dataset, blocks: Path, tmp_path: Path) -> Make:
+    def make(name: str, cached: bool = True) -> AdaptationTask:
+        baseline = make_baseline(name, blocks)
+        return AdaptationTask(baseline, source, target, Runtime(), tmp_path / "cache" if cached else None)
+
+    return make
+
+
+def base_of(task: AdaptationTask, config: AdaptationConfig = GENTLE) -> AdaptationConfig:
+    return replace(config, depth=task.baseline.architecture.depth)
+
+
+# Caches and frozen blocks.
+
+
+def check_caching(make_task: Make, name: str) -> None:
+    """Compares cached with uncached adaptation at three cuts."""
+    tasks = [make_task(name, cached) for cached in (True, False)]
+    depth = tasks[0].baseline.architecture.depth
+    for frozen in sorted({max(1, depth.blocks // 4), depth.blocks // 2, depth.head}):
+        config = replace(base_of(tasks[0]), frozen_layers=frozen, fusion_ratio=0.5)
+        cached, uncached = (adapt(task, config, seed=5) for task in tasks)
+
+        np.testing.assert_allclose(losses(cached), losses(uncached), atol=1e-5)
+        for domain in ("source", "target"):
+            np.testing.assert_allclose(cached.logits[domain], uncached.logits[domain], atol=1e-5, rtol=1e-5)
+    assert list((tasks[0].cache / "features").rglob("cut*.features"))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_cached_training_equals_uncached_training_of_a_small_network(name, make_task):
+    check_caching(make_task, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_cached_training_equals_uncached_training_of_a_family(name, make_task):
+    check_caching(make_task, name)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_strategy_changes_the_blocks_that_it_trains_and_nothing_else(strategy, make_task):
+    task = make_task(OWN)
+    config = named(strategy, base_of(task))
+    architecture = task.baseline.architecture
+
+    adapted = adapt(task, config, seed=5)
+
+    before, after = task.baseline.network.state_dict(), adapted.network.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == set(architecture.blocks[config.frozen_layers :])
+    expected = {"BL": len(architecture.blocks), "FC": architecture.head, "FC+CL": architecture.head - 1}
+    assert config.frozen_layers == expected.get(strategy, 0)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_adapts_a_network_of_the_users_own(name, make_task):
+    task = make_task(OWN)
+    adapted = adapt(task, named(name, base_of(task)), seed=5, plan=POINTS)
+
+    assert np.isfinite(adapted.logits["target"]).all()
+    adapts = named(name, base_of(task)).trains
+    assert len(adapted.interpolated) == (len(POINTS.interpolation_points) if adapts else 0)
+
+
+def test_estimated_statistics_are_those_of_every_kind_of_batch_norm(make_task):
+    task = make_task(OWN)
+    config = replace(base_of(task), lr=0.0, bn="recompute")
+
+    adapted = adapt(task, config, seed=5)
+
+    pairs = zip(task.baseline.network.modules(), adapted.network.modules(), strict=True)
+    norms = [(before, after) for before, after in pairs if isinstance(before, NORMS)]
+    assert {type(before) for before, _ in norms} == {nn.BatchNorm1d, nn.BatchNorm2d}
+    assert all(not torch.equal(before.running_mean, after.running_mean) for before, after in norms)
+
+
+def test_similarity_is_measured_of_every_block(make_task):
+    task = make_task(OWN)
+    images = task.source.open("validation").images
+    found = layer_similarities(task.baseline.network, task.baseline.network, images)
+
+    assert tuple(found) == task.baseline.architecture.blocks
+    assert list(found.values()) == pytest.approx([1.0] * len(found))
+
+
+# Positions.
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 5, 10, 13, 39])
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_fit_networks_of_every_depth(name, blocks):
+    base = AdaptationConfig(depth=replace(VGG13.depth, blocks=blocks, head=blocks - 1, normed=0))
+    config = named(name, base)
+
+    assert set(config.trained) <= set(range(blocks))
+    assert config.trains == (name not in ("BL", "AdaBN"))
+    assert from_flat(to_flat(config)) == config
+
+
+@pytest.mark.parametrize("blocks", [5, 10, 13, 39])
+def test_the_first_block_has_the_same_share_of_the_last_ones_rate_whatever_the_depth(blocks):
+    base = AdaptationConfig(depth=replace(VGG13.depth, blocks=blocks, head=blocks - 1))
+    decay = named("LLRD", base).layer_decay
+
+    assert decay ** (blocks - 1) == pytest.approx(named("LLRD", AdaptationConfig()).layer_decay ** 12)
+
+
+@pytest.mark.parametrize("settings", [{"frozen_layers": 6}, {"frozen_from": 3, "frozen_layers": 3}])
+def test_more_frozen_layers_than_a_network_has_blocks_are_refused(settings):
+    with pytest.raises(InputError) as found:
+        AdaptationConfig(depth=replace(VGG13.depth, blocks=5, head=4), **settings)
+    assert is_one_line(found.value)
+
+
+def test_coefficients_reach_both_ends_of_any_depth():
+    assert interpolation_shares(5, 0.2, 0.8) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+# Layouts.
+
+
+def test_only_images_are_laid_out_channels_last():
+    image = torch.zeros(2, 8, 6, 6)
+    assert channels_last(image).is_contiguous(memory_format=torch.channels_last)
+
+    for others in (torch.zeros(2, 6, 6, 8), torch.zeros(2, 9, 16), torch.zeros(2, 5)):
+        assert channels_last(others) is others
+    assert not is_image((6, 6, 8))
+
+
+class Renamed(nn.Sequential):
+    """A convolution layer by its names and parts, which computes something else."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return super().forward(inputs) + 1
+
+
+def test_only_the_papers_layers_are_fused(make_task):
+    assert is_known(build(1 / 16))
+    modules = dict(build(1 / 16)[0].named_children())
+    strided = nn.Conv2d(1, 4, 3, padding=1, bias=False, stride=2)
+    reordered = {name: modules[name] for name in ("norm", "conv", "relu")}
+    for changed in (reordered, modules | {"conv": strided}, modules | {"relu": nn.GELU()}):
+        assert not is_known(nn.Sequential(nn.Sequential(OrderedDict(changed))))
+    assert not is_known(nn.Sequential(Renamed(OrderedDict(modules))))
+
+    network = make_task(OWN).baseline.network
+    images = torch.randn(4, 1, 48, 48)
+    fused = fuse_batch_norm(network, torch.bfloat16)
+    assert torch.equal(fused(images), network(images))
+
+
+# Files.
+
+
+def test_a_network_is_read_as_its_file_says(make_task, blocks, tmp_path):
+    task = make_task("shufflenet_v2_x0_5")
+    path = tmp_path / "n.safetensors"
+    weights.save_blocks(task.baseline, task.baseline.network, path, {"strategy": "BL"})
+
+    found = weights.load_network(path, Runtime(), blocks=blocks)
+
+    assert found.digest == task.baseline.digest
+    assert found.architecture == task.baseline.architecture
+    faces = task.source.open("validation").images
+    wanted = task.baseline.network(torch.from_numpy(np.array(faces)).unsqueeze(1).float().sub(128).div(64)).softmax(1)
+    np.testing.assert_allclose(predict_images(load_network(path), faces), wanted.numpy(), atol=1e-5)
+
+
+def test_a_file_does_not_choose_which_code_runs(make_task, tmp_path):
+    task = make_task(OWN)
+    path = tmp_path / "n.safetensors"
+    weights.save_blocks(task.baseline, task.baseline.network, path, {})
+
+    for other in ("", "other:function", "own_network"):
+        with pytest.raises(InputError, match="names a function") as found:
+            load_network(path, other)
+        assert is_one_line(found.value)
+    assert predict_images(load_network(path, OWN), np.zeros((2, 48, 48), np.uint8)).shape == (2, 7)
+
+
+WRONG = {
+    "another network": ({"network": "resnet18"}, "holds the"),
+    "no such network": ({"network": "resnet19"}, "Did you mean resnet18"),
+    "no network's name": ({"network": "\x1b[2J"}, "a network is"),
+    "other classes": ({"classes": "8"}, "of another shape"),
+    "no classes": ({"classes": "0"}, "classes 0"),
+    "classes in words": ({"classes": "seven"}, "classes seven"),
+    "classes of another script": ({"classes": "٧"}, "classes"),
+    "many classes": ({"classes": "9" * 5000}, "classes 9"),
+    "no size": ({"size": "-1"}, "size -1"),
+    "a huge size": ({"size": "9999"}, "1 to 2048"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_file_whose_header_fits_no_network_is_refused_in_one_line(case, make_task, tmp_path):
+    changes, reason = WRONG[case]
+    task = make_task("shufflenet_v2_x0_5")
+    path = tmp_path / "n.safetensors"
+    weights.save_blocks(task.baseline, task.baseline.network, path, changes)
+
+    with pytest.raises(InputError, match=reason) as found:
+        weights.load_network(path, Runtime())
+    assert is_one_line(found.value)
+
+
+def test_a_network_whose_code_changed_is_not_taken_for_the_one_of_the_study(make_task):
+    architecture = make_task(OWN).baseline.architecture
+    with pytest.raises(InputError, match="stays what it was") as found:
+        build_chain(replace(architecture, structure="another"), 0)
+    assert is_one_line(found.value)
+
+
+def test_positions_that_are_whole_numbers_stay_as_they_are_in_an_average():
+    class Counted(nn.Sequential):
+        def __init__(self) -> None:
+            super().__init__(nn.Linear(2, 2), nn.BatchNorm1d(2))
+            self.register_buffer("positions", torch.arange(1000))
+
+    network = Counted().train()
+    average = _make_average(network, 50)
+    for _ in range(40):
+        network(torch.randn(4, 2))
+        average.update_parameters(network)
+
+    assert torch.equal(average.module.positions, torch.arange(1000))
+    assert not torch.equal(average.module[1].running_mean, torch.zeros(2))
+    assert average.module[1].num_batches_tracked > 0
+
+
+class Viewing(nn.Module):
+    """A block that takes its maps for contiguous."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.linear = nn.Linear(4 * 8 * 8, 8)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps = self.conv(images)
+        return self.linear(maps.view(len(maps), -1)) + maps.mean([1, 2, 3])[:, None]
+
+
+def test_a_network_that_needs_contiguous_images_is_told_how_to_mend_it():
+    network = nn.Sequential(Viewing(), nn.ReLU(), nn.Linear(8, 7))
+    with pytest.raises(InputError, match="channels last") as found:
+        find_blocks(network, (3, 8, 8))
+    assert is_one_line(found.value) and "flatten" in str(found.value)

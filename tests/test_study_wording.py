@@ -1,0 +1,63 @@
+"""How figures and names are written: one figure and one dataset are the same wherever they stand."""
+
+import json
+import shutil
+import subprocess
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from study.record import StudyRecord
+from study.reporting.wording import dataset_label, format_percent, format_points, name_as_printed, round_decimal
+
+PAGE_SCRIPT = Path("study/reporting/page.js")
+
+
+@given(st.integers(0, 5000), st.integers(1, 5000))
+def test_a_share_of_images_is_rounded_half_up_whatever_way_it_was_computed(right: int, images: int) -> None:
+    right = min(right, images)
+    tenths = (Fraction(right, images) * 1000 + Fraction(1, 2)).__floor__()
+    shown = f"{tenths // 10}.{tenths % 10}"
+
+    answers = np.arange(images) < right
+    assert format_percent(right / images) == shown
+    assert format_percent(answers.mean()) == shown
+    assert format_percent(1 - (~answers).sum() / images) == shown
+
+
+def test_a_difference_has_a_sign_and_zero_has_none_of_minus() -> None:
+    assert [format_points(value) for value in (0.0505, -0.0505, 0.0, -0.0001)] == ["+5.1", "-5.1", "+0.0", "+0.0"]
+    assert str(round_decimal(71.05)) == "71.1" and format_percent(0.7104999999999999) == "71.1"
+    assert format_percent(0.715, 0) == "72" and format_percent(None) == "–" and format_percent(float("nan")) == "–"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
+def test_the_page_rounds_as_the_tables_do() -> None:
+    line = next(line for line in PAGE_SCRIPT.read_text().splitlines() if "const inPercent" in line)
+    shares = [number / 2000 for number in range(2001)] + [1421 / 2000 - 1e-12]
+    program = f"{line}\nconsole.log(JSON.stringify({json.dumps(shares)}.map(inPercent)));"
+    said = subprocess.run(["node", "-e", program], capture_output=True, check=True, text=True).stdout
+    assert json.loads(said) == [format_percent(share) for share in shares]
+
+
+@pytest.mark.parametrize(
+    ("report", "asked", "label"),
+    [
+        ({"copy": "/faces/ck+48"}, "ckplus", "CK+48"),
+        ({"copy": "/faces/CK48.zip"}, "ckplus", "CK+48"),
+        ({"copy": "/faces/ckplus"}, "ck+48", "CK+"),
+        ({}, "ck+48", "CK+48"),
+        ({}, "ckplus", "CK+"),
+        ({}, None, "CK+"),
+    ],
+)
+def test_a_dataset_is_called_as_its_copy_is(report: dict, asked: str | None, label: str) -> None:
+    assert name_as_printed("ckplus", report, asked) == label
+    record = StudyRecord.from_json(
+        {"target": {"name": "ckplus", "kind": "real", "report": report}, "options": {"target": asked}}
+    )
+    assert dataset_label(record, "target") == label
