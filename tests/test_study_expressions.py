@@ -27,8 +27,9 @@ from study.pipeline.prepare import check_before_reading
 from study.pipeline.resume import _check_same_expressions
 from study.reading_record import readable_record, required_record
 from study.record import DOMAINS, StudyRecord
-from study.reporting.confusion_figure import ConfusionPanel
+from study.reporting.confusion_figure import ConfusionFigure, ConfusionPanel
 from study.reporting.dead_expressions import describe_dead_expressions
+from study.reporting.matplotlib_plots import draw_plot
 from study.reporting.trial_details import collect_trial_details
 from study.tracking.models import network_signature
 from study.trials import describe_reference, hypervolume_reference, trials_table
@@ -218,6 +219,19 @@ def test_a_matrix_may_have_any_number_of_expressions():
     counts = np.diag([2.0, 0.0, 5.0])
     percent = ConfusionPanel("Baseline", "mine", counts, OWN.names).percent
     assert percent.shape == (3, 3) and np.isnan(percent[1]).all() and percent[2, 2] == 100
+
+
+@pytest.mark.parametrize(("count", "numbered"), [(2, True), (8, True), (32, False)])
+def test_a_figure_of_matrices_has_a_row_for_each_expression_and_numbers_where_they_fit(count, numbered):
+    names = tuple(f"e{number}" for number in range(count))
+    panels = [ConfusionPanel(title, "mine", np.ones((count, count)), names) for title in ("Baseline", "Recommended")]
+
+    figure = draw_plot(StudyRecord(), ConfusionFigure([(panels[0], panels[1])], "test", "trial 1"))
+
+    first, second = figure.axes
+    assert [label.get_text() for label in first.get_yticklabels()] == [f"{name} ({count})" for name in names]
+    assert [label.get_text() for label in second.get_xticklabels()] == list(names)
+    assert len(first.texts) == numbered * count**2
 
 
 @pytest.mark.parametrize("expressions", [EIGHT, OWN], ids=len)

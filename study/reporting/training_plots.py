@@ -14,6 +14,8 @@ from study.reporting.figure_style import DOMAIN_COLOURS, INK, style_of
 from study.reporting.plot_parts import TYPE, add_grid, add_legend, wrap_label
 
 SHARES = LinearSegmentedColormap.from_list("shares", ["#ffffff", DOMAIN_COLOURS["source"]])
+MOST_NUMBERED = 16
+"""Expressions of a matrix whose cells have room for numbers."""
 DARK_CELL = 85.0
 """Per cent from which a cell is so dark that its number is white."""
 BOLD: dict[str, Any] = {"markersize": 4, "linewidth": 1.6, "markeredgecolor": INK, "markeredgewidth": 0.6}
@@ -50,11 +52,11 @@ def draw_confusions(figure: Figure, data: ConfusionFigure) -> None:
 
 
 def _draw_matrix(axes: Axes, panel: ConfusionPanel) -> None:
-    """Draws a matrix with per cent of each expression's images in its cells; empty cells stay empty."""
+    """Draws a matrix with per cent of each expression's images in its cells, where they fit; empty cells stay empty."""
     percent = panel.percent
     axes.imshow(np.nan_to_num(percent), cmap=SHARES, vmin=0, vmax=100, aspect="auto", interpolation="nearest")
     for (row, column), value in np.ndenumerate(percent):
-        if np.isnan(value) or value == 0:
+        if np.isnan(value) or value == 0 or len(percent) > MOST_NUMBERED:
             continue
         colour = "white" if value > DARK_CELL else INK
         axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=TYPE, color=colour)
