@@ -12,8 +12,6 @@ DEFAULT_RUNGS = 3
 DEFAULT_RACE = 0.3
 ONE_FOLD, ALL_FOLDS = "one", "all"
 """How many of a target's folds a trial is trained on."""
-FEWEST_PEOPLE, FEWEST_IMAGES = 4, 40
-"""Of a fold that may judge a trial alone."""
 MOST_PARTS = 1000
 """Of nested cross-validation, each of which takes a whole search."""
 
@@ -106,8 +104,7 @@ class SearchOptions:
     folds_per_trial: str | None = option(
         None,
         "one: each trial is trained and judged on one of the folds, in turn; all: on every fold, with the budget of "
-        "one divided among them unless --epochs says otherwise (default: all where a fold has fewer than "
-        f"{FEWEST_PEOPLE} people or {FEWEST_IMAGES} images)",
+        f"one divided among them unless --epochs says otherwise (default: {ONE_FOLD})",
         group="search", choices=(ONE_FOLD, ALL_FOLDS), unlisted=True,
     )  # fmt: skip
     race: float | None = option(

@@ -2,10 +2,12 @@
 
 import gc
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -23,7 +25,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 torch.set_num_threads(1)
 
-# No test survives a failure of the power, so none waits for the disk. Processes that tests start do.
+# No test survives a failure of the power, so none waits for the disk: files lie in memory where there is enough of it.
+MEMORY = Path("/dev/shm")
+ENOUGH_MEMORY = 4 * 2**30
+
+
+def _has_enough_memory() -> bool:
+    """Returns whether the files of all tests have room in memory."""
+    if not MEMORY.is_dir() or not os.access(MEMORY, os.W_OK):
+        return False
+    return min(shutil.disk_usage(MEMORY).free, psutil.virtual_memory().available) >= ENOUGH_MEMORY
+
+
+if _has_enough_memory():
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 os.fsync = lambda file: None
 
 TINY_WIDTH = 1 / 16

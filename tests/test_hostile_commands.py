@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from commands import ESCAPE, ROOT, SECRET, assert_one_safe_line
-from fer.datasets import ReaderOptions, Split, load
+from fer.datasets import ReaderOptions, load
 from fer.datasets.report import DatasetReport
 from fer.errors import InputError
 from fer.expressions import EXPRESSIONS
@@ -23,7 +23,7 @@ from study.command_parser import Parser
 from study.execution.supervisor import workers_to_start
 from study.execution.worker_process import WorkerProcess
 from study.machine import exit_text, is_disk_full
-from study.pipeline.prepare import check_domains_differ, check_folds, tells_little, usual_folds
+from study.pipeline.prepare import check_domains_differ, check_folds, usual_folds
 from study.stored_values import encodable
 
 # The guard.
@@ -180,7 +180,7 @@ def test_a_fold_without_images_is_refused(target):
         images = range(number % 2)  # none where the number is even
         return SimpleNamespace(open=lambda split: images)
 
-    empty = SimpleNamespace(name="x", divided=divide)
+    empty = SimpleNamespace(name="x", report={}, divided=divide)
     with pytest.raises(InputError, match="fold 1 of 3"):
         check_folds(empty, 3, 0)
 
@@ -207,15 +207,6 @@ def test_a_target_of_few_images_and_unknown_people_has_folds_that_none_leaves_em
 
     assert least <= found <= 5
     check_folds(target, found, 0)
-
-
-@pytest.mark.parametrize(
-    ("people", "images_each", "trains_on"), [(10, 30, "all"), (20, 30, "one"), (20, 5, "all"), (40, 5, "one")]
-)
-def test_a_trial_is_trained_on_every_fold_where_one_has_too_few_people_or_images(people, images_each, trains_on):
-    subjects = np.repeat(np.arange(people), images_each)
-    pool = Split(np.zeros((len(subjects), 48, 48), np.uint8), np.zeros(len(subjects), int), subjects)
-    assert tells_little(SimpleNamespace(pool=lambda: pool), 5) == (trains_on == "all")
 
 
 def test_what_a_record_keeps_can_be_written():

@@ -68,7 +68,7 @@ def recipe_of(source, passes: int | None, **options) -> tuple[BaselineConfig, Ba
         stored["baseline"]["epochs"] = passes
     record = StudyRecord.from_json(stored)
     fused = fused_networks(record, record.options | {"out": "runs"}, source, Runtime())
-    return baseline_config(record.options, source, Runtime()), fused.recipe
+    return baseline_config(record.options, source, Runtime(), record.architecture), fused.recipe
 
 
 @pytest.mark.parametrize("passes", [1, 7, 28])

@@ -1,5 +1,6 @@
 """How figures and names are written: one figure and one dataset are the same wherever they stand."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -10,9 +11,27 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from fer.datasets import load
+from fer.datasets.lookup import layout_of
+from made_study import made_info, made_trials
+from recorder import Recorder
+from study.execution.progress import Progress
+from study.pipeline.prepare import _show_dataset
 from study.record import StudyRecord
-from study.reporting.wording import dataset_label, format_percent, format_points, name_as_printed, round_decimal
+from study.reporting.dataset_summary import show_survey
+from study.reporting.parallel_axes import build_parallel_figure
+from study.reporting.plotly_charts import AXIS_WIDTH, render_chart_page
+from study.reporting.wording import (
+    OTHER_SPELLINGS,
+    dataset_label,
+    format_percent,
+    format_points,
+    name_as_printed,
+    round_decimal,
+)
+from study.trials import trials_table
 
 PAGE_SCRIPT = Path("study/reporting/page.js")
 
@@ -61,3 +80,31 @@ def test_a_dataset_is_called_as_its_copy_is(report: dict, asked: str | None, lab
         {"target": {"name": "ckplus", "kind": "real", "report": report}, "options": {"target": asked}}
     )
     assert dataset_label(record, "target") == label
+
+
+def test_what_is_said_of_data_has_the_users_name_for_it_and_once_the_programs_own(tmp_path: Path, monkeypatch) -> None:
+    said = Recorder()
+    monkeypatch.setattr(Progress, "say", said)
+    monkeypatch.setattr(Progress, "warn", said)
+    dataset = load("ck+48", data_dir=None, kind="synthetic", cache_dir=tmp_path, scale=0.05)
+
+    _show_dataset(dataset, "ck+48", Progress())
+
+    data, warning = (line for (line,) in said.calls)
+    assert data.startswith("  CK+48 (ckplus in names of studies): synthetic, ")
+    assert "no copy of CK+48 was found" in warning and "--data DIR/ck+48" in warning and "ckplus" not in warning
+
+
+def test_the_list_of_datasets_has_the_spellings_that_readme_uses() -> None:
+    console = Console(width=200, file=io.StringIO())
+    show_survey(None, console)
+    assert "ckplus or ck+ or ck+48" in console.file.getvalue()
+    assert {layout_of(spelling).name for spelling in OTHER_SPELLINGS["ckplus"]} == {"ckplus"}
+
+
+def test_parallel_axes_keep_their_distance_on_a_narrow_screen() -> None:
+    table = trials_table(made_trials())
+    record = StudyRecord.from_json(made_info())
+    data = build_parallel_figure(record, table)
+    page = render_chart_page("parallel", record, data)
+    assert f'overflow-x:auto"><div style="min-width:{AXIS_WIDTH * len(data.axes)}px"' in page

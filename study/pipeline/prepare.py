@@ -26,7 +26,7 @@ from study.pipeline.network import find_network
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
 from study.reporting.wording import name_as_printed
-from study.search_options import ALL_FOLDS, DEFAULT_RACE, DEFAULT_RUNGS, FEWEST_IMAGES, FEWEST_PEOPLE, ONE_FOLD
+from study.search_options import DEFAULT_RACE, DEFAULT_RUNGS, ONE_FOLD
 from study.stored_values import encodable
 from study.tuning.initial_trials import check_initial_trials
 
@@ -82,25 +82,10 @@ def course_of_new_study(options: StudyOptions, target: Dataset) -> dict[str, Any
         "rungs": 1 if is_plain else DEFAULT_RUNGS,
         "race": 0.0 if is_plain else DEFAULT_RACE,
         "folds": 1 if is_plain else usual_folds(target, options.seed),
+        "folds_per_trial": ONE_FOLD,
     }
     asked = {name: getattr(options, name) for name in course if getattr(options, name) is not None}
-    course |= asked
-    if options.folds_per_trial is None:
-        needs_all = not is_plain and course["folds"] > 1 and tells_little(target, course["folds"])
-        course["folds_per_trial"] = ALL_FOLDS if needs_all else ONE_FOLD
-    return course
-
-
-def tells_little(target: Dataset, folds: int) -> bool:
-    """Returns whether one fold of a target has too few people or images to judge a trial alone.
-
-    Args:
-        target: Its training and validation images are divided.
-        folds: Their number.
-    """
-    pool = target.pool()
-    people = _count_people(pool)
-    return people < FEWEST_PEOPLE * folds or len(pool) < FEWEST_IMAGES * folds
+    return course | asked
 
 
 def usual_folds(target: Dataset, seed: int) -> int:
