@@ -4,6 +4,7 @@
 >>> probabilities = predict_image(network, "face.jpg")
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 
 from fer.datasets import SIZE, faces
 from fer.errors import InputError
-from fer.expressions import EXPRESSIONS
+from fer.expressions import usual_names
 from fer.files import read_regular
 from fer.image_format import GREY, PAPER_FORMAT, RGB, ImageFormat
 from fer.model import weights
@@ -25,19 +26,27 @@ _BATCH = 256
 class FaceNetwork(nn.Module):
     """A network with what has to be known of the images that it is given.
 
-    Called with its input, float32 (n, *image_format.shape), it returns the logits (n, 7).
+    Called with its input, float32 (n, *image_format.shape), it returns the logits (n, classes).
 
     Attributes:
         network: The network itself.
         image_format: Size, channels and scaling of its images.
         colour: "grey" or "rgb": whether faces are read in colour, as those were that it learned from.
+        names: The expressions that its logits stand for; none for the usual seven or eight.
     """
 
-    def __init__(self, network: nn.Module, image_format: ImageFormat = PAPER_FORMAT, colour: str = GREY) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        image_format: ImageFormat = PAPER_FORMAT,
+        colour: str = GREY,
+        names: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
         self.network = network
         self.image_format = image_format
         self.colour = colour
+        self.names = names
 
     @property
     def face_shape(self) -> tuple[int, ...]:
@@ -46,7 +55,7 @@ class FaceNetwork(nn.Module):
         return (3, size, size) if self.colour == RGB else (size, size)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Returns the logits (n, 7) of the network's inputs (n, *image_format.shape)."""
+        """Returns the logits (n, classes) of the network's inputs (n, *image_format.shape)."""
         return self.network(inputs)
 
 
@@ -70,7 +79,20 @@ def load_network(path: str | Path, own: str = "") -> FaceNetwork:
         InputError: The file does not exist, does not match its checksum, or holds another network.
     """
     loaded = weights.load_module(Path(path), own)
-    return FaceNetwork(loaded.module, loaded.architecture.images, loaded.colour).eval()
+    return FaceNetwork(loaded.module, loaded.architecture.images, loaded.colour, loaded.names).eval()
+
+
+def read_names(path: str | Path, own: str = "") -> tuple[str, ...]:
+    """Returns the expressions that a network's logits stand for, in their order.
+
+    Args:
+        path: A file of a study's folder `models/`.
+        own: See `load_network`.
+
+    Raises:
+        InputError: See `load_network`.
+    """
+    return weights.load_module(Path(path), own).names
 
 
 def predict_images(network: nn.Module, images: np.ndarray, file: str | Path = "this network") -> np.ndarray:
@@ -83,15 +105,19 @@ def predict_images(network: nn.Module, images: np.ndarray, file: str | Path = "t
         file: Where the network comes from, for the error.
 
     Returns:
-        float32 (n, 7), in the order of `EXPRESSIONS`.
+        float32 (n, classes), in the order of `read_names`.
 
     Raises:
         InputError: The images have another shape or type.
         UnusableNetwork: Its weights are so large that its answers are not finite.
     """
     faced = _with_format(network)
+    # Without images, one stands in for them, so that the answer has its columns.
+    if not len(images):
+        return predict_images(faced, np.zeros((1, *faced.face_shape), np.uint8), file)[:0]
+
     images = _channels_first(faced, images)
-    batches = [torch.empty(0, len(EXPRESSIONS))]
+    batches = []
     with torch.inference_mode():
         for start in range(0, len(images), _BATCH):
             # A copy, because torch warns of arrays that it may not write to.
@@ -132,7 +158,11 @@ class UnusableNetwork(InputError):
 
 
 def predict_image(
-    network: nn.Module, path: str | Path, equalise: bool = False, file: str | Path = "this network"
+    network: nn.Module,
+    path: str | Path,
+    equalise: bool = False,
+    file: str | Path = "this network",
+    names: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Finds the face in an image file, as the datasets' reader does, and computes each expression's probability.
 
@@ -141,9 +171,10 @@ def predict_image(
         path: An image of one face.
         equalise: Whether the study equalised histograms (`--equalise`).
         file: Where the network comes from, for the error.
+        names: The expressions that its logits stand for, see `read_names`; None for the usual seven or eight.
 
     Returns:
-        The probabilities by expression, in the order of `EXPRESSIONS`.
+        The probabilities by expression, in the order of the names.
 
     Raises:
         InputError: The file is not a readable image, or the network's answers are not finite (`UnusableNetwork`).
@@ -151,7 +182,7 @@ def predict_image(
     faced = _with_format(network)
     face = read_face(Path(path), equalise, faced.image_format.size, faced.colour)
     (probabilities,) = predict_images(faced, face[None], file).tolist()
-    return dict(zip(EXPRESSIONS, probabilities, strict=True))
+    return dict(zip(names or faced.names or usual_names(len(probabilities)), probabilities, strict=True))
 
 
 class _Exported(nn.Module):
@@ -162,12 +193,17 @@ class _Exported(nn.Module):
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Returns the probabilities (n, 7) of faces (n, *face_shape)."""
+        """Returns the probabilities (n, classes) of faces (n, *face_shape)."""
         return self.network(to_tensor(images, self.network.image_format)).softmax(1)
 
 
-def export_onnx(network: nn.Module, path: str | Path, file: str | Path = "this network") -> Path:
-    """Writes a network as ONNX: input "faces" uint8 for any n, output "probabilities" float32 (n, 7).
+def export_onnx(
+    network: nn.Module,
+    path: str | Path,
+    file: str | Path = "this network",
+    names: Sequence[str] | None = None,
+) -> Path:
+    """Writes a network as ONNX: input "faces" uint8, output "probabilities" float32 (n, classes), any n.
 
     Faces are (n, size, size), of vgg13 (n, 48, 48); of a network of colour images (n, 3, size, size). Scaling is part
     of the file.
@@ -177,6 +213,7 @@ def export_onnx(network: nn.Module, path: str | Path, file: str | Path = "this n
         network: From `load_network`.
         path: The file to write.
         file: Where the network comes from, for the error.
+        names: The expressions that its logits stand for, see `read_names`; None for the usual seven or eight.
 
     Returns:
         The file's path.
@@ -186,7 +223,7 @@ def export_onnx(network: nn.Module, path: str | Path, file: str | Path = "this n
     """
     # Refuses a network whose answers are not finite.
     faced = _with_format(network)
-    predict_images(faced, np.full((1, *faced.face_shape), 200, np.uint8), file)
+    answers = predict_images(faced, np.full((1, *faced.face_shape), 200, np.uint8), file)
 
     # Optional packages.
     try:
@@ -199,15 +236,16 @@ def export_onnx(network: nn.Module, path: str | Path, file: str | Path = "this n
 
     # Two faces as an example; their number stays free.
     example = (torch.zeros(2, *faced.face_shape, dtype=torch.uint8),)
-    names: dict[str, Any] = {"input_names": ["faces"], "output_names": ["probabilities"]}
+    ends: dict[str, Any] = {"input_names": ["faces"], "output_names": ["probabilities"]}
     program = torch.onnx.export(
         _Exported(faced.cpu()).eval(), example, dynamo=True, verbose=False,
-        dynamic_shapes=({0: torch.export.Dim("n")},), **names,
+        dynamic_shapes=({0: torch.export.Dim("n")},), **ends,
     )  # fmt: skip
     assert program is not None
 
     model = program.model_proto
-    onnx.helper.set_model_props(model, {"expressions": ",".join(EXPRESSIONS)})
+    expressions = names or faced.names or usual_names(answers.shape[1])
+    onnx.helper.set_model_props(model, {"expressions": ",".join(expressions)})
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(path))
     return Path(path)

@@ -19,7 +19,6 @@ import optuna
 import pandas as pd
 
 from fer.errors import InputError
-from fer.expressions import EXPRESSIONS
 from study.fronts import find_recommended, front_table
 from study.option_parsers import options_from
 from study.pipeline.main_job import run_main_job
@@ -96,9 +95,9 @@ class StudyNetwork:
         from fer.predict import predict_images, read_face  # noqa: PLC0415  # as in load
 
         network = self.load()
+        columns = list(network.names)
         if learned_from_synthetic_faces(self.file):
             warnings.warn(f"{self.file} {ABOUT_SYNTHETIC}", stacklevel=2)
-        columns = list(EXPRESSIONS)
         if isinstance(images, np.ndarray):
             return pd.DataFrame(predict_images(network, images, self.file), columns=columns)
 

@@ -64,8 +64,10 @@ def list_or_show(arguments: list[str] | None) -> int:
         return ExitCode.DONE
 
     from fer.datasets import ReaderOptions, load  # noqa: PLC0415
+    from fer.expressions import read_expressions  # noqa: PLC0415
     from study.reporting.contact_sheet import draw_contact_sheet  # noqa: PLC0415
 
+    expressions = read_expressions(args.expressions)
     for name in args.names:
         dataset = load(
             name,
@@ -78,6 +80,7 @@ def list_or_show(arguments: list[str] | None) -> int:
                 args.seed,
                 size=args.image_size or SMALL,
                 colour=args.colour or GREY,
+                expressions=expressions,
             ),
         )
         show_dataset(dataset, name, console)

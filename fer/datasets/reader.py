@@ -24,7 +24,7 @@ class Faces:
 
     Attributes:
         images: uint8 (n, size, size) where all faces are grey, else (n, 3, size, size).
-        labels: int64 (n,), indices into `fer.expressions.EXPRESSIONS`.
+        labels: int64 (n,), indices into the names of the `ExpressionSet`.
         subjects: n names, None where unknown.
         splits: n split words, None where the dataset does not say.
         skipped: Names of what was left out, by reason.
@@ -51,14 +51,22 @@ def read_copy(layout: Layout, copy: DatasetCopy, options: ReaderOptions, scratch
     Args:
         layout: How it is laid out.
         copy: Its files.
-        options: For the faces' size and colour.
+        options: For the faces' size and colour, and for what labels stand for.
         scratch: Folder for faces that are more than fit into memory.
 
     Raises:
         InputError: A label file breaks a rule, or no face is left.
     """
     # What was left out while the files were listed comes first; every step that follows adds to it.
-    context = ReadContext(layout, copy, new_skipped(), size=options.size, colour=options.colour, scratch=scratch)
+    context = ReadContext(
+        layout,
+        copy,
+        options.expressions,
+        new_skipped(),
+        size=options.size,
+        colour=options.colour,
+        scratch=scratch,
+    )
     add_skipped(context.skipped, copy.skipped)
 
     # Labels come from a table where there is one, else from the images' paths.

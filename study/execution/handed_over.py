@@ -136,6 +136,7 @@ def _save(network: nn.Sequential, path: Path, context: TrialContext, header: dic
     datasets = (task.source, task.target)
     about = weights.faces_entry(dataset.kind for dataset in datasets)
     about |= weights.colour_entry(dataset.parse_report().colour for dataset in datasets)
+    about |= weights.expressions_entry(task.source.expressions)
     weights.save_blocks(task.baseline, network, path, about | header)
 
 

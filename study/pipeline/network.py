@@ -15,25 +15,26 @@ from study.options import StudyOptions, blocks_folder, images_of, make_cache_fol
 from study.presets import PRESETS
 
 
-def find_network(options: StudyOptions) -> Architecture:
+def find_network(options: StudyOptions, classes: int = VGG13.classes) -> Architecture:
     """Returns the network that a study adapts.
 
     Args:
         options: What the user asked for; its preset is known.
+        classes: Number of expressions.
 
     Raises:
         InputError: There is no such network, it takes no images of the study's size, or it cannot be divided.
         RuntimeError: It could not be found out.
     """
     if options.network == VGG13.name:
-        return dataclasses.replace(VGG13, width=PRESETS[options.preset].width)
+        return dataclasses.replace(VGG13, width=PRESETS[options.preset].width, classes=classes)
 
     make_cache_folder(options.out)
     size, colour = images_of(dataclasses.asdict(options))
     request = {
         "name": options.network,
         "size": size,
-        "classes": VGG13.classes,
+        "classes": classes,
         "mean": options.mean or (),
         "std": options.std or (),
         "blocks": str(blocks_folder(options.out)),

@@ -221,7 +221,7 @@ def _loading_lines(file: Path, record: StudyRecord, model_uri: str | None) -> li
         "",
         "```python",
         f'network = mlflow.pyfunc.load_model("{model_uri}")',
-        f"probabilities = network.predict(faces)  # {_describe_faces(record)} to (n, 7)",
+        f"probabilities = network.predict(faces)  # {_describe_faces(record)} to (n, {len(record.expressions)})",
         "```",
         "",
     ]

@@ -236,12 +236,13 @@ def example_faces(record: StudyRecord) -> np.ndarray:
 
 
 def network_signature(record: StudyRecord) -> "ModelSignature":
-    """Returns uint8 faces, (n, size, size) or in colour (n, 3, size, size), to probabilities (n, 7)."""
+    """Returns uint8 faces, (n, size, size) or in colour (n, 3, size, size), to probabilities (n, classes)."""
     from mlflow.models import ModelSignature  # noqa: PLC0415
     from mlflow.types import Schema, TensorSpec  # noqa: PLC0415
 
     faces = TensorSpec(np.dtype("uint8"), (-1, *record.face_shape))  # a name would make it a dict of arrays
-    return ModelSignature(Schema([faces]), Schema([TensorSpec(np.dtype("float32"), (-1, 7))]))
+    probabilities = TensorSpec(np.dtype("float32"), (-1, len(record.expressions)))
+    return ModelSignature(Schema([faces]), Schema([probabilities]))
 
 
 def _register(place: Destination, front: pd.DataFrame, there: "Mapping[str, LoggedModel]", register: str) -> None:

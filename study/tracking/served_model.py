@@ -20,7 +20,7 @@ class Served(PythonModel):
 
     # Without type hints, from which MLflow would make a signature of its own.
     def predict(self, context, model_input, params=None):
-        """Returns probabilities (n, 7) of uint8 faces (n, size, size), or in colour (n, 3, size, size)."""
+        """Returns probabilities (n, classes) of uint8 faces (n, size, size), or in colour (n, 3, size, size)."""
         from fer.predict import predict_images  # noqa: PLC0415
 
         return predict_images(self.network, np.asarray(model_input, np.uint8), self.file)
