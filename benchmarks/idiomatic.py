@@ -26,6 +26,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, RandomSampler, Sampler, WeightedRandomSampler
 from torchvision.transforms import v2
 
+from fer.image_format import PAPER_FORMAT, ImageFormat
 from fer.model.vgg import build
 
 BATCH = 32
@@ -50,11 +51,14 @@ class Faces(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return self.transform(self.images[index]), self.labels[index]
 
 
-def transforms(views: dict[str, float]) -> tuple[v2.Compose, v2.Compose]:
+def transforms(views: dict[str, float], image_format: ImageFormat = PAPER_FORMAT) -> tuple[v2.Compose, v2.Compose]:
     """Returns the augmentation of training and the plain transform of evaluation."""
     shift = views["views_shift"] / 48
     scale = views["views_scale"]
-    plain = [v2.ToDtype(torch.float32), v2.Normalize([128.0], [64.0])]
+    levels = [255 * mean for mean in image_format.mean], [255 * std for std in image_format.std]
+    plain = [v2.ToDtype(torch.float32), v2.Normalize(*levels)]
+    if image_format.channels == 3:
+        plain.insert(0, v2.Grayscale(3))  # the images are grey
     augmentation = [
         v2.RandomHorizontalFlip(views["views_flip"]),
         v2.RandomAffine(
@@ -122,7 +126,7 @@ def train(
     Returns:
         Both validation accuracies at the end.
     """
-    model = fit(config, data, state, args, log)
+    model = fit(config, data, load_model(state, args), args, log)
     values = score(model, data, args)
     trains = int(config["frozen_layers"]) < len(model)
     log(values, round(config["epochs"]) if trains else 0)
@@ -130,11 +134,10 @@ def train(
 
 
 def fit(
-    config: dict[str, Any], data: dict[str, Faces], state: dict[str, torch.Tensor], args: argparse.Namespace, log: Log
+    config: dict[str, Any], data: dict[str, Faces], model: nn.Sequential, args: argparse.Namespace, log: Log
 ) -> nn.Sequential:
-    """Returns the network of `train`; takes the same, and logs both accuracies before the end alone."""
+    """Trains the network of `train` in place and returns it; logs both accuracies before the end alone."""
     frozen = int(config["frozen_layers"])
-    model = load_model(state, args)
     model[:frozen].requires_grad_(False)
 
     # The optimiser of what is trained, if anything is.

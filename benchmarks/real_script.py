@@ -28,7 +28,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 from safetensors.torch import load_file
 
-from benchmarks.idiomatic import Faces, fit, score, transforms
+from benchmarks.idiomatic import Faces, fit, load_model, score, transforms
 from benchmarks.processes import plain
 from benchmarks.real_contenders import Job, make_outcome
 from benchmarks.real_data import accuracies_on_test, open_task
@@ -230,7 +230,7 @@ def run_trials(folder: Path, worker: int, before: float, until: float) -> None:
     def objective(trial: optuna.Trial) -> tuple[float, float]:
         _, config = card.suggest(trial, base)
         torch.manual_seed(trial.number)
-        model = fit(to_flat(config), data, state, settings, lambda *_: None)
+        model = fit(to_flat(config), data, load_model(state, settings), settings, lambda *_: None)
         accuracies = score(model, data, settings)
 
         earlier = [each.values for each in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
