@@ -26,7 +26,7 @@ from fer.errors import InputError
 from fer.features.schedule import choose_target_images
 from fer.model.chains import build_chain
 from fer.model.states import save_chain
-from fer.model.weights import architecture_header, faces_entry, load_network
+from fer.model.weights import architecture_header, expressions_entry, faces_entry, load_network
 from fer.runtime import Runtime
 from fer.seeding import seed_from
 from fer.tensor_files import read_header
@@ -213,8 +213,9 @@ def _find_or_train(training: _Training, folder: Path, on_pass: OnPass, on_damage
             header["amount"] = training.fusion.amount
             kinds.append(training.fusion.target.kind)
         about = architecture_header(config.architecture) | {"baseline": json.dumps(header)}
+        about |= faces_entry(kinds) | expressions_entry(training.source.expressions)
         chain = build_chain(config.architecture, 0, blocks)
-        save_chain(chain, network, path, about | faces_entry(kinds))
+        save_chain(chain, network, path, about)
         if path == finished:
             shutil.rmtree(checkpoints, ignore_errors=True)
     return path

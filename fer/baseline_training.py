@@ -104,7 +104,7 @@ def _train_part(job: BaselineJob, rank: Rank, on_pass: OnPass) -> tuple[nn.Seque
             checkpoints=watch.checkpoints(),
             graphs=graphs,
         )
-        fit(TrainingJob(network, 0, sources, schedule, training, runtime), hooks)
+        fit(TrainingJob(network, 0, sources, schedule, training, runtime, config.architecture.classes), hooks)
     if is_shared:
         torch.distributed.destroy_process_group()
     return watch.network.eval().requires_grad_(False), watch.course

@@ -4,6 +4,7 @@
 >>> probabilities = predict_image(network, "face.jpg")
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import nn
 
 from fer.datasets import SIZE, faces
 from fer.errors import InputError
-from fer.expressions import EXPRESSIONS
+from fer.expressions import usual_names
 from fer.files import read_regular
 from fer.model import weights
 from fer.model.vgg import to_tensor
@@ -35,8 +36,22 @@ def load_network(path: str | Path, own: str = "") -> nn.Module:
     Raises:
         InputError: The file does not exist, does not match its checksum, or holds another network.
     """
-    module, _ = weights.load_module(Path(path), own)
+    module, _, _ = weights.load_module(Path(path), own)
     return module
+
+
+def read_names(path: str | Path, own: str = "") -> tuple[str, ...]:
+    """Returns the expressions that a network's logits stand for, in their order.
+
+    Args:
+        path: A file of a study's folder `models/`.
+        own: See `load_network`.
+
+    Raises:
+        InputError: See `load_network`.
+    """
+    _, _, names = weights.load_module(Path(path), own)
+    return names
 
 
 def predict_images(network: nn.Module, images: np.ndarray, file: str | Path = "this network") -> np.ndarray:
@@ -48,12 +63,16 @@ def predict_images(network: nn.Module, images: np.ndarray, file: str | Path = "t
         file: Where the network comes from, for the error.
 
     Returns:
-        float32 (n, 7), in the order of `EXPRESSIONS`.
+        float32 (n, classes), in the order of `read_names`.
 
     Raises:
         UnusableNetwork: Its weights are so large that its answers are not finite.
     """
-    batches = [torch.empty(0, len(EXPRESSIONS))]
+    # Without images, one stands in for them, so that the answer has its columns.
+    if not len(images):
+        return predict_images(network, np.zeros((1, SIZE, SIZE), np.uint8), file)[:0]
+
+    batches = []
     with torch.inference_mode():
         for start in range(0, len(images), _BATCH):
             # A copy, because torch warns of arrays that it may not write to.
@@ -73,7 +92,11 @@ class UnusableNetwork(InputError):
 
 
 def predict_image(
-    network: nn.Module, path: str | Path, equalise: bool = False, file: str | Path = "this network"
+    network: nn.Module,
+    path: str | Path,
+    equalise: bool = False,
+    file: str | Path = "this network",
+    names: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Finds the face in an image file, as the datasets' reader does, and computes each expression's probability.
 
@@ -82,16 +105,17 @@ def predict_image(
         path: An image of one face.
         equalise: Whether the study equalised histograms (`--equalise`).
         file: Where the network comes from, for the error.
+        names: The expressions that its logits stand for, see `read_names`; None for the usual seven or eight.
 
     Returns:
-        The probabilities by expression, in the order of `EXPRESSIONS`.
+        The probabilities by expression, in the order of the names.
 
     Raises:
         InputError: The file is not a readable image, or the network's answers are not finite (`UnusableNetwork`).
     """
     face = read_face(Path(path), equalise)
     (probabilities,) = predict_images(network, face[None], file).tolist()
-    return dict(zip(EXPRESSIONS, probabilities, strict=True))
+    return dict(zip(names or usual_names(len(probabilities)), probabilities, strict=True))
 
 
 class _Exported(nn.Module):
@@ -102,12 +126,17 @@ class _Exported(nn.Module):
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Returns the probabilities (n, 7) of faces (n, 48, 48)."""
+        """Returns the probabilities (n, classes) of faces (n, 48, 48)."""
         return self.network((images.unsqueeze(1).float() - 128.0) * (1 / 64)).softmax(1)
 
 
-def export_onnx(network: nn.Module, path: str | Path, file: str | Path = "this network") -> Path:
-    """Writes a network as ONNX: input "faces" uint8 (n, 48, 48) for any n, output "probabilities" float32 (n, 7).
+def export_onnx(
+    network: nn.Module,
+    path: str | Path,
+    file: str | Path = "this network",
+    names: Sequence[str] | None = None,
+) -> Path:
+    """Writes a network as ONNX: input "faces" uint8 (n, 48, 48), output "probabilities" float32 (n, classes), any n.
 
     The order of the expressions is in the file's metadata, under "expressions".
 
@@ -115,6 +144,7 @@ def export_onnx(network: nn.Module, path: str | Path, file: str | Path = "this n
         network: From `load_network`.
         path: The file to write.
         file: Where the network comes from, for the error.
+        names: The expressions that its logits stand for, see `read_names`; None for the usual seven or eight.
 
     Returns:
         The file's path.
@@ -123,7 +153,7 @@ def export_onnx(network: nn.Module, path: str | Path, file: str | Path = "this n
         InputError: The packages onnx and onnxscript are missing, or the network's answers are not finite.
     """
     # Refuses a network whose answers are not finite.
-    predict_images(network, np.full((1, SIZE, SIZE), 200, np.uint8), file)
+    answers = predict_images(network, np.full((1, SIZE, SIZE), 200, np.uint8), file)
 
     # Optional packages.
     try:
@@ -136,15 +166,16 @@ def export_onnx(network: nn.Module, path: str | Path, file: str | Path = "this n
 
     # Two faces as an example; their number stays free.
     example = (torch.zeros(2, SIZE, SIZE, dtype=torch.uint8),)
-    names: dict[str, Any] = {"input_names": ["faces"], "output_names": ["probabilities"]}
+    ends: dict[str, Any] = {"input_names": ["faces"], "output_names": ["probabilities"]}
     program = torch.onnx.export(
         _Exported(network.cpu()).eval(), example, dynamo=True, verbose=False,
-        dynamic_shapes=({0: torch.export.Dim("n")},), **names,
+        dynamic_shapes=({0: torch.export.Dim("n")},), **ends,
     )  # fmt: skip
     assert program is not None
 
     model = program.model_proto
-    onnx.helper.set_model_props(model, {"expressions": ",".join(EXPRESSIONS)})
+    expressions = names or usual_names(answers.shape[1])
+    onnx.helper.set_model_props(model, {"expressions": ",".join(expressions)})
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(path))
     return Path(path)

@@ -20,7 +20,6 @@ import pandas as pd
 
 from fer.datasets import SIZE
 from fer.errors import InputError
-from fer.expressions import EXPRESSIONS
 from study.fronts import find_recommended, front_table
 from study.option_parsers import options_from
 from study.pipeline.main_job import run_main_job
@@ -91,13 +90,13 @@ class StudyNetwork:
         Raises:
             InputError: The network or an image cannot be used.
         """
-        from fer.model.weights import learned_from_synthetic_faces  # noqa: PLC0415  # as in load
+        from fer.model.weights import learned_from_synthetic_faces, load_module  # noqa: PLC0415  # as in load
         from fer.predict import predict_images, read_face  # noqa: PLC0415  # as in load
 
-        network = self.load()
+        network, _, expressions = load_module(self.file, self.architecture)
+        columns = list(expressions)
         if learned_from_synthetic_faces(self.file):
             warnings.warn(f"{self.file} {ABOUT_SYNTHETIC}", stacklevel=2)
-        columns = list(EXPRESSIONS)
         if isinstance(images, np.ndarray):
             return pd.DataFrame(predict_images(network, images, self.file), columns=columns)
 

@@ -54,6 +54,12 @@ class DataOptions:
         "auto: the real copy where it is found, else synthetic faces, and the study says so (default: %(default)s)",
         group="data", choices=("auto", "real", "synthetic"), resumable=True,
     )  # fmt: skip
+    expressions: str = option(
+        "7",
+        "7, 8 (with contempt), or a CSV file label,expression: which labels count as which expressions (default: "
+        "%(default)s)",
+        group="data", metavar="7|8|FILE", resumable=True, check=partial(check_path, "--expressions"),
+    )  # fmt: skip
     equalise: bool = option(False, "equalise the histograms of both datasets (default: do not)", group="data")
     keep_duplicates: bool = option(
         False,

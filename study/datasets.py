@@ -61,15 +61,17 @@ def list_or_show(arguments: list[str] | None) -> int:
         return ExitCode.DONE
 
     from fer.datasets import ReaderOptions, load  # noqa: PLC0415
+    from fer.expressions import read_expressions  # noqa: PLC0415
     from study.reporting.contact_sheet import draw_contact_sheet  # noqa: PLC0415
 
+    expressions = read_expressions(args.expressions)
     for name in args.names:
         dataset = load(
             name,
             data_dir=data_dir,
             kind=args.data_kind,
             cache_dir=make_cache_folder(args.out) / "datasets",
-            options=ReaderOptions(args.equalise, args.keep_duplicates, args.seed),
+            options=ReaderOptions(args.equalise, args.keep_duplicates, args.seed, expressions=expressions),
         )
         show_dataset(dataset, name, console)
 

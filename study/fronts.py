@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer.expressions import CHANCE
+from fer.expressions import SEVEN
 from study.pareto import hypervolume, non_dominated
 from study.trials import (
     INTERPOLATED_COLUMN,
@@ -104,7 +104,7 @@ def first_rung_networks(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def hypervolume_over_trials(
-    table: pd.DataFrame, reference: tuple[float, float] = (CHANCE, CHANCE), with_interpolated: bool = True
+    table: pd.DataFrame, reference: tuple[float, float] = (SEVEN.chance, SEVEN.chance), with_interpolated: bool = True
 ) -> np.ndarray:
     """Returns (trials,), per row of a table, the hypervolume of the trials finished up to and including that row.
 
@@ -211,7 +211,8 @@ def find_knee(front: pd.DataFrame) -> pd.Series | None:
     """Returns the front's point that stands out furthest above the line between its two ends.
 
     Both axes are scaled to the front's extent. Where no point stands out (one or two points, a hollow
-    front), the point that alone dominates the largest area above chance; None on an empty front.
+    front), the point that alone dominates the largest area above chance; None on an empty front. It is named for
+    studies from before recommendations, which all have seven expressions.
 
     Args:
         front: Of `front_table`.
@@ -219,7 +220,7 @@ def find_knee(front: pd.DataFrame) -> pd.Series | None:
     if front.empty:
         return None
     points = front[OBJECTIVES].to_numpy(float)
-    area = np.prod(np.maximum(points - CHANCE, 0), axis=1)
+    area = np.prod(np.maximum(points - SEVEN.chance, 0), axis=1)
 
     # Scaled, the ends lie at (0, 1) and (1, 0), and the line between them is where both coordinates sum to 1. Rounded,
     # so that equal heights are equal and the area decides.
@@ -274,23 +275,24 @@ def _first(values: pd.Series) -> float:
     return values.iloc[0] if len(values) else np.nan
 
 
-def front_border(front: pd.DataFrame) -> np.ndarray:
+def front_border(front: pd.DataFrame, chance: float = SEVEN.chance) -> np.ndarray:
     """Returns the corners (m, 2), in per cent, of the staircase that bounds what a front dominates above chance.
 
     It begins at chance, left of the first point, and ends at chance, below the last one.
 
     Args:
         front: Of `study.fronts.front_table`, sorted by source accuracy.
+        chance: The accuracy of guessing, 0 to 1.
     """
     points = 100 * front[OBJECTIVES].to_numpy(float)
     points = points[non_dominated(points)]
     if not len(points):
         return np.empty((0, 2))
-    chance = 100 * CHANCE
+    least = 100 * chance
 
     # A step down at each point to the height of the next one; the last step goes down to chance.
-    heights = [*points[1:, 1], min(chance, points[-1, 1])]
-    corners = [(min(chance, points[0, 0]), points[0, 1])]
+    heights = [*points[1:, 1], min(least, points[-1, 1])]
+    corners = [(min(least, points[0, 0]), points[0, 1])]
     for point, next_height in zip(points, heights, strict=True):
         corners.append((point[0], point[1]))
         corners.append((point[0], next_height))

@@ -12,6 +12,7 @@ from fer.config import AdaptationConfig
 from fer.datasets import Dataset, DatasetReport, ReaderOptions, load, near_copies
 from fer.datasets.loading import folder_of
 from fer.errors import InputError
+from fer.expressions import SEVEN, ExpressionSet
 from study.options import cache_folder, is_on_every_fold, make_cache_folder
 from study.presets import PRESETS
 from study.record import DatasetRecord, StudyRecord
@@ -33,7 +34,13 @@ class OuterPart:
     count: int
 
 
-def prepare_dataset(name: str, options: Mapping[str, Any], kind: str, part: OuterPart | None = None) -> Dataset:
+def prepare_dataset(
+    name: str,
+    options: Mapping[str, Any],
+    kind: str,
+    part: OuterPart | None = None,
+    expressions: ExpressionSet = SEVEN,
+) -> Dataset:
     """Reads a dataset, or finds what was read before.
 
     Args:
@@ -41,6 +48,7 @@ def prepare_dataset(name: str, options: Mapping[str, Any], kind: str, part: Oute
         options: Of the study, by name.
         kind: "auto", "real" or "synthetic".
         part: The people who are its test set; None for the usual test set.
+        expressions: What its labels stand for.
     """
     number, count = (0, 0) if part is None else (part.number, part.count)
     return load(
@@ -48,7 +56,9 @@ def prepare_dataset(name: str, options: Mapping[str, Any], kind: str, part: Oute
         data_dir=Path(options["data"]) if options["data"] else None,
         kind=kind,
         cache_dir=make_cache_folder(options["out"]) / "datasets",
-        options=ReaderOptions(options["equalise"], options["keep_duplicates"], options["seed"], number, count),
+        options=ReaderOptions(
+            options["equalise"], options["keep_duplicates"], options["seed"], number, count, expressions
+        ),
         scale=PRESETS[options["preset"]].synthetic_scale,
     )
 
@@ -82,7 +92,8 @@ def part_of(record: DatasetRecord) -> OuterPart | None:
 def _prepare_again(record: DatasetRecord, options: Mapping[str, Any]) -> Dataset:
     of_reader = record.report.get("options") or {}
     seed = of_reader.get("seed", options["seed"])
-    dataset = prepare_dataset(record.name, {**options, "seed": seed}, record.kind, part_of(record))
+    expressions = ReaderOptions.from_json(of_reader).expressions
+    dataset = prepare_dataset(record.name, {**options, "seed": seed}, record.kind, part_of(record), expressions)
     if dataset.digest != record.digest:
         raise InputError(
             "a study's workers need the data it was started with",

@@ -13,7 +13,7 @@ from study.program import program
 from study.strategy_list import format_strategies
 from study.study_path import find_study_folder
 
-DATA_OPTIONS = ("data", "data_kind", "equalise", "keep_duplicates")
+DATA_OPTIONS = ("data", "data_kind", "expressions", "equalise", "keep_duplicates")
 
 
 # The command `study.run`.

@@ -26,6 +26,9 @@ joins the front.
 LEVEL = 0.95
 """Confidence level of every interval that is shown."""
 
+LONGEST_FILE_PART = 40
+"""Characters that the name of a file adds to a study's name."""
+
 SEEDS = 5
 """Trainings of each network that `study.confirm` does where nobody says."""
 
@@ -90,6 +93,8 @@ def study_name(options: StudyOptions, source: str, target: str, synthetic: bool)
     parts = [source, target]
     if synthetic:
         parts.append("synthetic")
+    if options.expressions != StudyOptions.expressions:
+        parts.append(_name_of_expressions(options.expressions))
     parts += [options.space, options.preset]
     if options.network != PAPER:
         parts.append(re.sub(r"[^A-Za-z0-9]+", "-", options.network).strip("-"))
@@ -100,6 +105,13 @@ def study_name(options: StudyOptions, source: str, target: str, synthetic: bool)
     if options.seed != 0:
         parts.append(f"seed{options.seed}")
     return "-".join(parts)
+
+
+def _name_of_expressions(asked: str) -> str:
+    """Returns what a study's name says of its expressions: their number, or the name of the user's file."""
+    if asked.isdecimal():
+        return f"expressions{asked}"
+    return re.sub(r"[^A-Za-z0-9_.+-]", "-", Path(asked).stem)[:LONGEST_FILE_PART]
 
 
 def identity_options(options: StudyOptions) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import bisect
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fer.expressions import CHANCE
+from fer.expressions import SEVEN
 
 
 def non_dominated(points: ArrayLike) -> np.ndarray:
@@ -33,7 +33,7 @@ def _as_pairs(points: ArrayLike) -> np.ndarray:
     return np.asarray(points, dtype=float).reshape(-1, 2)
 
 
-def hypervolume(points: ArrayLike, reference: tuple[float, float] = (CHANCE, CHANCE)) -> float:
+def hypervolume(points: ArrayLike, reference: tuple[float, float] = (SEVEN.chance, SEVEN.chance)) -> float:
     """Returns the area that points (n, 2) dominate above a reference, both objectives maximised.
 
     The default reference is chance on seven expressions. Points not better than it in both add nothing.

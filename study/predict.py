@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from fer.errors import InputError, printable
-from fer.expressions import EXPRESSIONS
 from study.cli import leave, run_command
 from study.command_parser import Parser
 from study.exit_code import ExitCode
@@ -68,33 +67,33 @@ def predict(args: argparse.Namespace) -> int:
         raise InputError("study.predict needs images, or --export", "neither", "Give image files.")
 
     # torch: not for --help.
-    from fer.model.weights import learned_from_synthetic_faces  # noqa: PLC0415
-    from fer.predict import UnusableNetwork, export_onnx, load_network, predict_image  # noqa: PLC0415
+    from fer.model.weights import learned_from_synthetic_faces, load_module  # noqa: PLC0415
+    from fer.predict import UnusableNetwork, export_onnx, predict_image  # noqa: PLC0415
 
     # The network, and its copy as ONNX.
-    network = load_network(args.model, args.network)
+    network, _, names = load_module(Path(args.model), args.network)
     if learned_from_synthetic_faces(Path(args.model)):
         print(f"warning: {printable(args.model)} {ABOUT_SYNTHETIC}", file=sys.stderr)
     if args.export:
-        path = export_onnx(network, args.export, args.model)
+        path = export_onnx(network, args.export, args.model, names)
         print(f"written: {printable(path)}", file=sys.stderr)
     if not args.images:
         return ExitCode.DONE
 
     # A line per image.
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(["image", "expression", *EXPRESSIONS])
+    out.writerow(["image", "expression", *names])
     unreadable = 0
     for image in args.images:
         try:
-            probabilities = predict_image(network, image, args.equalise, args.model)
+            probabilities = predict_image(network, image, args.equalise, args.model, names)
         except UnusableNetwork:
             raise
         except InputError as error:
             unreadable += 1
             print(f"error: {error}", file=sys.stderr)
             continue
-        likeliest = max(EXPRESSIONS, key=lambda name: probabilities[name])
+        likeliest = max(probabilities, key=lambda name: probabilities[name])
         columns = [f"{probability:.4f}" for probability in probabilities.values()]
         out.writerow([spreadsheet_text(image), likeliest, *columns])
     return ExitCode.FAILED if unreadable else ExitCode.DONE

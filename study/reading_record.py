@@ -5,9 +5,11 @@ record: `required_record` refuses one that is not.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from fer.errors import InputError
+from fer.expressions import ExpressionSet, is_stored_expressions
 from study.record import DOMAINS
 from study.stored_values import (
     Reading,
@@ -47,6 +49,7 @@ _RULES: Mapping[tuple[str, ...], Callable[[Any], bool]] = {
     ("options", "min_retention"): is_share,
     ("options", "space"): is_name,
     ("baseline", "confusion"): is_confusion,
+    ("expressions",): is_stored_expressions,
     **{(domain, "name"): is_name for domain in DOMAINS},
 }
 _TESTED = ("test", "lower", "upper")
@@ -97,15 +100,32 @@ def readable_record(stored: object) -> Reading:
             odd.append(".".join(path))
             del entries[name]
 
-    # The confirmation as a whole.
-    if "confirmation" in record and not is_confirmation(record["confirmation"]):
-        odd.append("confirmation")
-        del record["confirmation"]
+    # The confirmation as a whole, and matrices, which have as many expressions as the study.
+    odd += _leave_out_results(record)
     return Reading(record, odd)
 
 
-def is_confirmation(value: object) -> bool:
-    """Returns whether the record of a confirmation is what this program writes, under way or finished."""
+def _leave_out_results(record: dict[str, Any]) -> list[str]:
+    """Leaves out of a record what cannot be results on its expressions, and returns the names of these entries."""
+    classes = len(ExpressionSet.from_json(record.get("expressions")))
+    odd = []
+    if "confirmation" in record and not is_confirmation(record["confirmation"], classes):
+        odd.append("confirmation")
+        del record["confirmation"]
+    baseline = record.get("baseline", {})
+    if not is_confusion(baseline.get("confusion", {}), classes):
+        odd.append("baseline.confusion")
+        del baseline["confusion"]
+    return odd
+
+
+def is_confirmation(value: object, classes: int) -> bool:
+    """Returns whether the record of a confirmation is what this program writes, under way or finished.
+
+    Args:
+        value: As it is stored.
+        classes: Number of the study's expressions.
+    """
     if not isinstance(value, Mapping):
         return False
     if not is_text(value.get("opened")) or not is_count(value.get("seeds")):
@@ -116,16 +136,16 @@ def is_confirmation(value: object) -> bool:
     if "results" not in value:
         return True
     results = value["results"]
-    return isinstance(results, Mapping) and _are_results(results)
+    return isinstance(results, Mapping) and _are_results(results, classes)
 
 
-def _are_results(results: Mapping[str, Any]) -> bool:
+def _are_results(results: Mapping[str, Any], classes: int) -> bool:
     """Returns whether the results of a confirmation are what this program writes."""
     return (
         _are_points(results.get("points"))
         and _is_all_or_nothing(results, _TOGETHER)
         and _are_names_by_point(results.get("alike", {}))
-        and _is_list_of(_are_class_results, results.get("inside", []))
+        and _is_list_of(partial(_are_class_results, classes), results.get("inside", []))
         and _is_list_of(_is_difference, results.get("differences", []))
     )
 
@@ -212,13 +232,13 @@ def _is_confirmed_point(point: object) -> bool:
     return has_texts and has_accuracies and are_numbers and isinstance(point.get("front"), bool)
 
 
-def _are_class_results(results: object) -> bool:
+def _are_class_results(classes: int, results: object) -> bool:
     if not isinstance(results, Mapping):
         return False
     recalls = results.get("recall", {})
     layers = results.get("cka", [])
     return (
-        is_confusion(results.get("confusion", {}))
+        is_confusion(results.get("confusion", {}), classes)
         and isinstance(recalls, Mapping)
         and all(isinstance(values, Mapping) for values in recalls.values())
         and _is_list_of(is_number, layers)
@@ -281,6 +301,9 @@ def required_record(stored: object, name: str) -> dict[str, Any]:
             entry = entry.get(part, _MISSING) if isinstance(entry, Mapping) else _MISSING
         if entry is _MISSING or not rule(entry):
             raise _incomplete(name, f"{'.'.join(path)} missing or odd")
+    # A study from before other expressions were known says nothing of them.
+    if not is_stored_expressions(stored.get("expressions", {})):
+        raise _incomplete(name, "expressions odd")
     return dict(stored)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, get_type_hints
 
 from fer.architecture import Architecture
+from fer.expressions import SEVEN, ExpressionSet
 from study.redaction import hide_secrets as hide_secrets
 from study.redaction import one_line as one_line
 from study.stored_results import StoredResults
@@ -109,7 +110,7 @@ class _Record:
         """Returns the stored entry: the fields without the empty ones, then what no field holds."""
         stored: dict[str, Any] = {}
         for name, value in vars(self).items():
-            entry = value.to_json() if isinstance(value, _Record) else value
+            entry = value.to_json() if isinstance(value, _Record | ExpressionSet) else value
             is_empty = entry is None or entry in ("", {}, [])
             if name != "more" and not is_empty:
                 stored[name] = entry
@@ -159,7 +160,7 @@ class BaselineRecord(_Record):
         source_val: Validation accuracy on the source, 0 to 1; None where it is not recorded.
         target_val: Validation accuracy on the target, 0 to 1; None where it is not recorded.
         measures: Its other metrics on validation images.
-        confusion: Its confusion matrices (7, 7) by domain.
+        confusion: Its confusion matrices (classes, classes) by domain.
         answers: The validation images and on which it is right, see `study.tuning.stored_answers.ValidationImages`.
         width: Of its network, as a share of the paper's.
         parameters: How many its network has.
@@ -233,6 +234,7 @@ class StudyRecord(_Record):
             `study.options.StudyOptions.from_json`.
         budget_epochs: The budget of every trial, in passes over the target's training images.
         network: The entries of its `architecture`, and number of parameters.
+        expressions: What its logits stand for; the seven where the record does not say.
         baseline: The network that every trial adapts.
         versions: Of Python and of the packages that results depend on.
         hardware: The machine that began it.
@@ -251,6 +253,7 @@ class StudyRecord(_Record):
     options: dict[str, Any] = field(default_factory=dict)
     budget_epochs: float | None = None
     network: dict[str, Any] = field(default_factory=dict)
+    expressions: ExpressionSet = SEVEN
     baseline: BaselineRecord = field(default_factory=BaselineRecord)
     versions: dict[str, Any] = field(default_factory=dict)
     hardware: Hardware = field(default_factory=Hardware)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from fer.errors import printable, shorten
-from fer.expressions import EXPRESSIONS
+from fer.expressions import FEWEST, MOST
 from study.presets import MOST_RUNGS
 from study.record import DOMAINS
 
@@ -107,14 +107,23 @@ def encodable(value: object) -> Any:  # noqa: ANN401 - JSON of the kind that it 
     return value
 
 
-def is_confusion(value: object) -> bool:
-    """Returns whether a value is a 7×7 table of numbers for source and target, or for one of them."""
-    return isinstance(value, Mapping) and set(value) <= set(DOMAINS) and all(map(_is_square_table, value.values()))
+def is_confusion(value: object, classes: int | None = None) -> bool:
+    """Returns whether a value is a square table of numbers for source and target, or for one of them.
+
+    Args:
+        value: As it is stored.
+        classes: Number of expressions; None where any number of them will do.
+    """
+    if not isinstance(value, Mapping) or not set(value) <= set(DOMAINS):
+        return False
+    return all(_is_square_table(table, classes) for table in value.values())
 
 
-def _is_square_table(table: object) -> bool:
-    size = len(EXPRESSIONS)
-    if not isinstance(table, list) or len(table) != size:
+def _is_square_table(table: object, classes: int | None) -> bool:
+    if not isinstance(table, list) or not FEWEST <= len(table) <= MOST:
+        return False
+    size = len(table)
+    if classes is not None and size != classes:
         return False
     return all(isinstance(row, list) and len(row) == size and all(map(is_number, row)) for row in table)
 

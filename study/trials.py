@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from fer.expressions import CHANCE
 from study.reading import RUNG, readable_attributes, readable_trials
 from study.record import StudyRecord
 from study.stored_values import Reading, is_number, is_rung
@@ -215,7 +214,8 @@ def objectives_by_interpolation(trial: FrozenTrial) -> dict[str, list[float]]:
 
 def hypervolume_reference(record: StudyRecord) -> tuple[float, float]:
     """Returns the corner that a study's hypervolume is measured from: what its user named, or chance."""
-    source, target = record.options.get("reference") or (CHANCE, CHANCE)
+    chance = record.expressions.chance
+    source, target = record.options.get("reference") or (chance, chance)
     return source, target
 
 
@@ -228,8 +228,9 @@ def count_rungs(record: StudyRecord) -> int:
 def describe_reference(record: StudyRecord) -> str:
     """Returns in words the corner that a study's hypervolume is measured from."""
     source, target = hypervolume_reference(record)
-    if (source, target) == (CHANCE, CHANCE):
-        return "chance (1/7, 1/7)"
+    classes = len(record.expressions)
+    if (source, target) == (1 / classes, 1 / classes):
+        return f"chance (1/{classes}, 1/{classes})"
     return f"({source:g}, {target:g})"
 
 

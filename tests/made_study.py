@@ -261,9 +261,9 @@ def made_confirmed() -> tuple[dict, list[FrozenTrial]]:
             )
         )
     results = judge_points(points, subjects, 0.95).to_json()
-    rows = zip(results["points"], measures_on_test(points, labels), strict=True)
+    rows = zip(results["points"], measures_on_test(points, labels, EXPRESSIONS), strict=True)
     results["points"] = [row | measures for row, measures in rows]
-    results["inside"] = [per_class_results(point, points[0], labels) for point in points]
+    results["inside"] = [per_class_results(point, points[0], labels, EXPRESSIONS) for point in points]
     results["differences"] = [row.to_json() for row in strategy_differences(points, subjects, 0.95)]
     opening = {"opened": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T01:00:00+00:00", "seeds": 5}
     info = made_info(confirmation=opening | {"results": results, "earlier": []})

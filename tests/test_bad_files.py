@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from fer.datasets import archives, faces
 from fer.errors import InputError
-from fer.expressions import parse_expression
+from fer.expressions import SEVEN
 from fer.model import weights
 from fer.runtime import Runtime
 from hostile import in_time
@@ -90,7 +90,7 @@ def test_any_table_is_read_or_refused(rows, header, tmp_path):
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_is_an_expression_or_none(text):
-    found = parse_expression(text)
+    found = SEVEN.parse(text)
     assert found is None or 0 <= found < 7
 
 

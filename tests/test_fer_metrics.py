@@ -9,7 +9,9 @@ from scipy.stats import entropy
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
 from fer.evaluation import metrics
-from fer.expressions import CHANCE
+from fer.expressions import EXPRESSIONS, SEVEN
+
+CHANCE = SEVEN.chance
 
 PAIRS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=60)
 
@@ -28,9 +30,9 @@ def test_accuracy_uar_and_f1_agree_with_scikit_learn(pairs):
 
 def test_retention_is_what_counting_by_hand_gives():
     assert metrics.retention(0.6, 0.45) == pytest.approx(0.75)
-    assert metrics.retention_above_chance(0.6, CHANCE) == pytest.approx(0.0)
-    assert metrics.retention_above_chance(0.6, 0.6) == pytest.approx(1.0)
-    assert np.isnan(metrics.retention_above_chance(CHANCE, 0.5))
+    assert metrics.retention_above_chance(0.6, CHANCE, CHANCE) == pytest.approx(0.0)
+    assert metrics.retention_above_chance(0.6, 0.6, CHANCE) == pytest.approx(1.0)
+    assert np.isnan(metrics.retention_above_chance(CHANCE, 0.5, CHANCE))
 
 
 def test_negative_flips_by_hand():
@@ -44,7 +46,7 @@ def test_measures_of_an_unchanged_network():
     logits = {domain: rng.normal(size=(len(truth), 7)) for domain, truth in labels.items()}
     logits["source"][np.arange(40), labels["source"][:40]] += 9
 
-    measures = metrics.evaluate(labels, logits, logits)
+    measures = metrics.evaluate(labels, logits, logits, EXPRESSIONS)
 
     assert measures["retention"] == measures["retention_above_chance"] == 1.0
     assert measures["target_drift"] == 0 and measures["retention_anger"] == 1.0
@@ -57,7 +59,7 @@ def test_confusion_agrees_with_scikit_learn():
     rng = np.random.default_rng(5)
     labels, predicted = rng.integers(0, 7, (2, 100))
     np.testing.assert_array_equal(
-        metrics.confusion_matrix(labels, predicted), confusion_matrix(labels, predicted, labels=range(7))
+        metrics.confusion_matrix(labels, predicted, 7), confusion_matrix(labels, predicted, labels=range(7))
     )
 
 
@@ -106,7 +108,7 @@ def test_retained_recalls_by_hand():
     labels = np.array([0, 0, 1, 1, 2])
     before, after = np.array([0, 0, 1, 0, 0]), np.array([0, 1, 1, 1, 2])
 
-    left = metrics.per_class_retention(labels, before, after)
+    left = metrics.per_class_retention(labels, before, after, 7)
 
     assert left[:2].tolist() == [0.5, 2.0] and np.isnan(left[2:]).all()
 

@@ -146,7 +146,7 @@ def test_intransigence_is_against_the_fusion_of_the_whole_target_wherever_that_s
         right = {side: predicted_expressions(logits[side]) == 0 for side in DOMAINS}
         points.append(ConfirmedPoint(name, name, right, logits, named=name, target_passes=1.0))
 
-    assert measures_on_test(points, labels)[0]["intransigence"] == pytest.approx(0.5)
+    assert measures_on_test(points, labels, EXPRESSIONS)[0]["intransigence"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("passes", "told"), [(None, False), (0.06, False), (1.0, True), (4.0, True)])
@@ -160,7 +160,7 @@ def test_intransigence_is_told_where_the_fusion_saw_the_whole_target(passes, tol
 
     drawn = {} if passes is None else {"target_passes": passes}
     points = [point("BL", 3), point("RE", 6), point("FU", 8, **drawn)]
-    found = [row.get("intransigence") for row in measures_on_test(points, labels)]
+    found = [row.get("intransigence") for row in measures_on_test(points, labels, EXPRESSIONS)]
 
     assert found == (pytest.approx([0.5, 0.2, 0.0]) if told else [None] * 3)
 

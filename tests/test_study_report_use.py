@@ -8,7 +8,7 @@ import shlex
 
 import pytest
 
-from fer.expressions import CHANCE
+from fer.expressions import SEVEN
 from made_study import made_answered, made_confirmed, made_info, made_trials
 from pages import report_of
 from study.confirm import build_parser as confirm_parser
@@ -216,7 +216,7 @@ def test_an_expression_that_died_on_test_images_is_named(before, after, images, 
     assert ("fear has died on TFEID stand-in test images" in words) is died
     recommendation = build_recommendation(StudyRecord.from_json(info), trials_table(trials))
     assert recommendation.warning == words and (words != "") is died
-    assert after <= CHANCE or not died
+    assert after <= SEVEN.chance or not died
 
 
 # --- words

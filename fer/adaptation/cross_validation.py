@@ -24,7 +24,7 @@ from fer.evaluation.metrics import confusion_matrices, evaluate, forgetting
 from fer.model.interpolation import average
 
 Logits = dict[str, np.ndarray]
-"""By domain, (n, 7)."""
+"""By domain, (n, classes)."""
 
 
 def adapt_on_folds(
@@ -154,7 +154,8 @@ class FoldNetworks:
             "source": self._first_scorer.logits(of_source, "source"),
             "target": np.concatenate([fold.scorer.logits(network, "target") for fold, network in pairs]),
         }
-        measures = evaluate(self.labels, self.baseline_logits, logits)
+        names = self._first_scorer.task.source.expressions.names
+        measures = evaluate(self.labels, self.baseline_logits, logits, names)
         return Evaluation(measures, confusion_matrices(self.labels, logits), logits)
 
     def evaluate_interpolated(self, alpha: float, slope: float) -> Interpolated:

@@ -33,7 +33,7 @@ def predict(
         runtime: Device and precision.
 
     Returns:
-        float32 (n, 7).
+        float32 (n, classes).
     """
     views = np.zeros(len(images), int)  # the images themselves
     source.prepare(images, views)
@@ -52,7 +52,7 @@ def predict(
 
 
 def logits_on_test(task: AdaptationTask, config: AdaptationConfig, network: nn.Sequential, domain: str) -> np.ndarray:
-    """Returns an adapted network's logits (n, 7) on a dataset's test images; for confirmation alone."""
+    """Returns an adapted network's logits (n, classes) on a dataset's test images; for confirmation alone."""
     cut = feature_cut(task, config)
     split = DomainSplit(domain, "test", task.dataset(domain).open_test())
     source = open_source(task, split, cut, ViewRecipe(), 1)
@@ -98,16 +98,16 @@ class Validation:
         return images
 
     def logits(self, network: nn.Sequential, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns a network's logits (n, 7) on the given images of each split."""
+        """Returns a network's logits (n, classes) on the given images of each split."""
         return {domain: self.logits_of(network, domain, chosen) for domain, chosen in images.items()}
 
     def logits_of(self, network: nn.Sequential, domain: str, images: np.ndarray) -> np.ndarray:
-        """Returns a network's logits (n, 7) on some images of one domain, given by their numbers in the split."""
+        """Returns a network's logits (n, classes) on some images of one domain, given by their numbers in the split."""
         return predict(network, self.cut, self.sources[domain], images, self.task.runtime)
 
 
 def baseline_logits(task: AdaptationTask) -> dict[str, np.ndarray]:
-    """Computes the baseline's logits (n, 7) on both validation splits, once per baseline if there is a cache."""
+    """Computes the baseline's logits (n, classes) on both validation splits, once per baseline if there is a cache."""
     cut = task.baseline.architecture.depth.blocks if task.cache else 0
     validation = Validation(task, cut)
     return validation.logits(task.baseline.network, validation.images())

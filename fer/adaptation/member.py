@@ -114,7 +114,8 @@ def train_member(run: AdaptationRun, number: int) -> nn.Sequential:
 
     # The training itself. A CUDA graph computes neither a penalty, which differs from step to step, nor `sam`.
     runtime = draws.task.runtime
-    job = TrainingJob(network, draws.cut, sources, schedule, draws.config, runtime)
+    classes = draws.task.baseline.architecture.classes
+    job = TrainingJob(network, draws.cut, sources, schedule, draws.config, runtime, classes)
     fits_graphs = penalty is None and not draws.config.sam
     with capturing_graphs(runtime, network, fits_graphs) as graphs:
         hooks = TrainingHooks(member.end_epoch, penalty=penalty, checkpoints=checkpoints, graphs=graphs)

@@ -66,7 +66,7 @@ class Interpolated:
         slope: See `fer.model.interpolation.interpolation_shares`.
         network: The network, in evaluation mode.
         measures: On the validation splits, see `fer.evaluation.metrics.evaluate`.
-        logits: For "source" and "target", float32 (n, 7), on the validation images.
+        logits: For "source" and "target", float32 (n, classes), on the validation images.
     """
 
     alpha: float
@@ -87,7 +87,7 @@ class Adapted:
         stopped: Whether the caller stopped it early.
         interpolated: The evaluated networks between the baseline and the adapted one.
         confusion: For "source" and "target" how many validation images of which expression were taken for which.
-        logits: For "source" and "target", float32 (n, 7), on the validation images.
+        logits: For "source" and "target", float32 (n, classes), on the validation images.
     """
 
     network: nn.Sequential

@@ -110,7 +110,7 @@ class Scorer:
         logits = {domain: self.logits(network, domain, chosen) for domain, chosen in images.items()}
         labels = {domain: self.labels[domain][chosen] for domain, chosen in images.items()}
         before = {domain: self.baseline_logits[domain][chosen] for domain, chosen in images.items()}
-        measures = evaluate(labels, before, logits)
+        measures = evaluate(labels, before, logits, self.task.source.expressions.names)
 
         # Where a part of the images was evaluated, estimate the accuracy on all of them.
         for domain, chosen in images.items():
@@ -129,7 +129,7 @@ class Scorer:
             images: (n,) int, the images' numbers in the split; None for all.
 
         Returns:
-            float32 (n, 7).
+            float32 (n, classes).
 
         Raises:
             Diverged: A logit is NaN or infinite.

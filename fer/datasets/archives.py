@@ -16,7 +16,7 @@ from fer.datasets.data_folder import without_suffix
 from fer.datasets.scratch import scratch_folder
 from fer.datasets.skipped import Skipped, add_skipped, new_skipped
 from fer.errors import InputError
-from fer.expressions import parse_expression
+from fer.expressions import ExpressionSet
 from fer.files import size_text
 
 MOST_UNPACKED = 40 * 2**30  # bytes; AffectNet, the largest known, is distributed in parts below that
@@ -38,7 +38,7 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def open_copy(path: Path, scratch: Path) -> Iterator[DatasetCopy]:
+def open_copy(path: Path, scratch: Path, expressions: ExpressionSet) -> Iterator[DatasetCopy]:
     """Opens a dataset's folder or archive, or a folder that holds nothing but its archives.
 
     Folders around the only folder in them are left out, so that an archive gives the same paths as its content.
@@ -46,11 +46,12 @@ def open_copy(path: Path, scratch: Path) -> Iterator[DatasetCopy]:
     Args:
         path: The folder or archive.
         scratch: Where an archive is unpacked for the time of reading.
+        expressions: A folder of whose labels is never left out of the paths.
     """
     # A folder of files.
     archives = [path] if path.is_file() else _only_archives(path)
     if not archives:
-        yield _list_inner(path)
+        yield _list_inner(path, expressions)
         return
 
     # Archives, which are unpacked into one folder.
@@ -58,7 +59,7 @@ def open_copy(path: Path, scratch: Path) -> Iterator[DatasetCopy]:
         skipped = new_skipped()
         for archive in archives:
             unpack(archive, folder, skipped)
-        copy = _list_inner(folder)
+        copy = _list_inner(folder, expressions)
         add_skipped(copy.skipped, skipped)
         yield copy
 
@@ -75,20 +76,20 @@ def _only_archives(folder: Path) -> list[Path]:
     return paths if are_archives else []
 
 
-def _list_inner(folder: Path) -> DatasetCopy:
+def _list_inner(folder: Path, expressions: ExpressionSet) -> DatasetCopy:
     """Lists a folder's files from the innermost folder on, and keeps in mind where that lies."""
-    inner = _innermost_folder(folder)
+    inner = _innermost_folder(folder, expressions)
     outer = "".join(f"{part}/" for part in inner.relative_to(folder).parts)
     return list_copy(inner, outer)
 
 
-def _innermost_folder(folder: Path) -> Path:
+def _innermost_folder(folder: Path, expressions: ExpressionSet) -> Path:
     """Returns the innermost of folders that hold nothing but one folder; an expression's folder is none of them."""
     while True:
         paths = [path for path in _list_visible(folder) if path.name != "__MACOSX"]
         if len(paths) != 1 or not paths[0].is_dir() or paths[0].is_symlink():
             return folder
-        if parse_expression(paths[0].name) is not None:
+        if expressions.parse(paths[0].name) is not None:
             return folder
         folder = paths[0]
 

@@ -15,7 +15,7 @@ class Split:
 
     Attributes:
         images: uint8, shape (n, 48, 48).
-        labels: int64, shape (n,), indices into `fer.expressions.EXPRESSIONS`.
+        labels: int64, shape (n,), indices into the names of the dataset's `ExpressionSet`.
         subjects: int64, shape (n,), one number per person within the dataset; -1 where unknown.
     """
 

@@ -10,7 +10,10 @@ from fer.datasets.copy_files import DatasetCopy, reason_of
 from fer.datasets.layouts import SPLIT_WORDS, Layout
 from fer.datasets.skipped import Skipped
 from fer.errors import InputError
-from fer.expressions import parse_expression, spell_label
+from fer.expressions import ExpressionSet, spell_label
+
+OTHER_LABEL = " is none of the "
+"""What the reason of a label that stands for no expression has after the label."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Row:
 
     Attributes:
         name: The image's path, or the csv file's with the row number.
-        label: Index into `EXPRESSIONS`.
+        label: Index into the names of the `ExpressionSet`.
         subject: The person, as written; None where unknown.
         split: "train", "validation", "test", or None where the dataset does not say.
         frame: Number in its sequence.
@@ -45,12 +48,14 @@ class ReadContext:
     Attributes:
         layout: How the dataset is laid out.
         copy: Its files.
+        expressions: What its labels stand for.
         skipped: Names of what is left out, by reason; every step adds to it.
         hashes: The hash of each file that was read, by name; every step adds to it.
     """
 
     layout: Layout
     copy: DatasetCopy
+    expressions: ExpressionSet
     skipped: Skipped
     hashes: dict[str, bytes] = field(default_factory=dict)
 
@@ -82,7 +87,7 @@ class ReadContext:
         return dict(self.layout.splits).get(word) or SPLIT_WORDS.get(word)
 
     def parse_label(self, text: str, name: str, skipped: Skipped) -> int | None:
-        """Returns the expression's index; None where it is none of the seven.
+        """Returns the expression's index; None where it stands for none.
 
         Args:
             text: The label as the dataset has it.
@@ -94,9 +99,9 @@ class ReadContext:
         except ValueError:
             skipped[f"label out of range: {text.strip()[:20]!r}"].append(name)
             return None
-        label = parse_expression(word)
+        label = self.expressions.parse(word)
         if label is None:
-            skipped[f"{word[:30]!r} is none of the seven expressions"].append(name)
+            skipped[f"{word[:30]!r}{OTHER_LABEL}{self.expressions.title}"].append(name)
         return label
 
 

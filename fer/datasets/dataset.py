@@ -12,9 +12,10 @@ import numpy as np
 
 from fer.datasets.arrays import SPLITS, Split
 from fer.datasets.duplicates import copy_groups
-from fer.datasets.report import DatasetReport
+from fer.datasets.report import DatasetReport, ReaderOptions
 from fer.datasets.splits import assign_folds
 from fer.errors import InputError
+from fer.expressions import ExpressionSet
 from fer.files import open_regular, read_regular
 from fer.seeding import seed_from
 
@@ -83,6 +84,11 @@ class Dataset:
     def stored_digest(self) -> str:
         """The digest of the dataset on disk, however its images are divided."""
         return self.digest if self.division is None else self.division.stored_digest
+
+    @property
+    def expressions(self) -> ExpressionSet:
+        """What its labels are indices of."""
+        return ReaderOptions.from_json(self.report.get("options")).expressions
 
     def parse_report(self) -> DatasetReport:
         """Returns the report as a `DatasetReport`."""

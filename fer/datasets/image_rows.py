@@ -11,7 +11,6 @@ import numpy as np
 from fer.datasets.context import ReadContext, Row
 from fer.datasets.layouts import FOLDERS, IMAGE, Frames
 from fer.datasets.skipped import Skipped, add_skipped, new_skipped
-from fer.expressions import EXPRESSIONS
 
 SequenceLabels = Mapping[tuple[str, str], str]  # a label's text by subject and sequence
 
@@ -38,7 +37,7 @@ def read_image_rows(context: ReadContext) -> list[Row]:
 
     # The arrangement that was taken, or else the last one, says what is left out; those before it say nothing.
     add_skipped(context.skipped, left_out)
-    return _take_frames(context.layout.frames, rows, context.skipped)
+    return _take_frames(context, rows)
 
 
 def _list_images(context: ReadContext) -> Iterator[str]:
@@ -84,7 +83,7 @@ def _read_sequence_labels(context: ReadContext) -> SequenceLabels:
 def _match_names(
     context: ReadContext, patterns: Sequence[str], names: Sequence[str], labels: SequenceLabels, skipped: Skipped
 ) -> Iterator[Row]:
-    """Yields a row for each image whose path matches a pattern and has one of the seven expressions.
+    """Yields a row for each image whose path matches a pattern and has one of the study's expressions.
 
     Args:
         context: The reading.
@@ -131,8 +130,10 @@ def _match_first(patterns: Sequence[re.Pattern[str]], name: str) -> dict[str, st
     return None
 
 
-def _take_frames(rule: Frames | None, rows: list[Row], skipped: Skipped) -> list[Row]:
+def _take_frames(context: ReadContext, rows: list[Row]) -> list[Row]:
     """Takes each sequence's frames by the layout's rule; rows without a frame number are all taken."""
+    rule = context.layout.frames
+    skipped = context.skipped
     if rule is None:
         return rows
     taken = [row for row in rows if row.frame is None]
@@ -142,7 +143,9 @@ def _take_frames(rule: Frames | None, rows: list[Row], skipped: Skipped) -> list
         # The first frame is neutral, if the copy holds the sequence from its beginning.
         if rule.neutral_first:
             if (frames[0].frame or 0) <= 1:
-                taken.append(replace(frames[0], label=EXPRESSIONS.index("neutral")))
+                neutral = context.parse_label("neutral", frames[0].name, skipped)
+                if neutral is not None:
+                    taken.append(replace(frames[0], label=neutral))
                 frames = frames[1:]
             else:
                 skipped["a neutral image of a sequence whose first frame is not there"].append(sequence)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fer.expressions import EXPRESSIONS
 from fer.seeding import generator
 
 
@@ -25,7 +24,8 @@ def split_by_image(labels: np.ndarray, groups: np.ndarray, wanted: Sequence[int]
     # A queue of groups for each expression, in a random order; a group's expression is that of its first image.
     label_of_group = np.array([labels[images[0]] for images in members])
     rng = generator("split by image", seed)
-    queues = [rng.permutation(np.flatnonzero(label_of_group == label)).tolist() for label in range(len(EXPRESSIONS))]
+    classes = int(labels.max(initial=0)) + 1
+    queues = [rng.permutation(np.flatnonzero(label_of_group == label)).tolist() for label in range(classes)]
     counts = [sum(len(members[group]) for group in queue) for queue in queues]
     images_per_label = np.array(counts, dtype=float)
 
@@ -55,11 +55,11 @@ def _share_out(images_per_label: np.ndarray, size: int) -> np.ndarray:
     """Shares a part's size out over the expressions, in proportion (largest remainders).
 
     Args:
-        images_per_label: float64 (7,), the number of images of each expression.
+        images_per_label: float64 (classes,), the number of images of each expression.
         size: The part's size.
 
     Returns:
-        int (7,), which add up to the size.
+        int (classes,), which add up to the size.
     """
     exact = images_per_label * size / max(1, images_per_label.sum())
     quotas = np.floor(exact).astype(int)

@@ -6,7 +6,7 @@ Folders around the only folder in them are left out of the paths, but `ignored` 
 
 from dataclasses import dataclass
 
-from fer.expressions import NUMBERS
+from fer.expressions import EIGHT, EXPRESSIONS, NUMBERS
 
 _SPLIT = r"(?P<split>train|training|val|valid|validation|dev|test|testing|publictest|privatetest)"
 IMAGE = r"\.(?:jpe?g|png|tiff?|bmp|pgm|ppm|webp|gif)$"
@@ -90,7 +90,7 @@ class Layout:
         frames: Which frames are taken of images with a frame number.
         portraits: Pattern of images that show more than a face, so that the face is detected and cropped; None: no
             image does.
-        complete: Whether all seven expressions are in every proper copy.
+        complete: The expressions that are in every proper copy, by their names among the eight.
         people: Whether subjects are known, so that splits are by subject.
         sizes: The paper's training, validation and test sizes.
         splits: What this dataset's own split words stand for, where it differs from `SPLIT_WORDS`.
@@ -109,7 +109,7 @@ class Layout:
     numbers: tuple[str, ...] = ()
     frames: Frames | None = None
     portraits: str | None = "."
-    complete: bool = True
+    complete: tuple[str, ...] = EXPRESSIONS
     people: bool = False
     sizes: tuple[int, int, int] | None = None
     splits: tuple[tuple[str, str], ...] = ()
@@ -118,13 +118,13 @@ class Layout:
 
 def own_layout(name: str) -> Layout:
     """Returns the layout of a user's own dataset: `manifest.csv`, or a folder per expression."""
-    return Layout(name, name, "your own", complete=False)
+    return Layout(name, name, "your own", complete=())
 
 
 _TFEID_IMAGES = (
     (rf"df[hl]_(?P<expression>[a-z]+?)(?:_x)?/(?P<subject>[mf]\d+)_[^/]*{IMAGE}",),
     (rf"(?:^|/)(?P<expression>[a-z]+)/(?P<subject>[mf]\d+)_[^/]*{IMAGE}",),
-    (rf"(?:^|/)(?P<subject>[mf]\d+)_(?:[^/]*_)?(?P<expression>[nadfhsp]g)\d*{IMAGE}",),
+    (rf"(?:^|/)(?P<subject>[mf]\d+)_(?:[^/]*_)?(?P<expression>[nacdfhsp]g)\d*{IMAGE}",),
 )
 _TFEID_RIMMED = (r"(^|/)(df[hl]_)?rimmed/", "the same photograph with a rim")
 
@@ -205,7 +205,7 @@ LAYOUTS = {
             labels=r"(?:^|/)(?P<subject>S\d{3})/(?P<sequence>\d{3})/[^/]*_emotion\.txt$",
             numbers=NUMBERS["ckplus"],
             frames=Frames("last", 3, neutral_first=True),
-            complete=False,  # the 48-pixel copies have no neutral
+            complete=(),  # the 48-pixel copies have no neutral
             people=True,
         ),
         Layout(
@@ -224,6 +224,7 @@ LAYOUTS = {
             aliases=("radboud", "radboudfacesdatabase"),
             images=((rf"Rafd090_(?P<subject>\d+)_[^_/]+_[^_/]+_(?P<expression>[a-z]+)_[a-z]+{IMAGE}",),),
             ignored=((r"(^|/)Rafd(000|045|135|180)_", "not frontal"),),
+            complete=EIGHT.names,
             people=True,
         ),
         Layout(
@@ -258,6 +259,7 @@ LAYOUTS = {
                 ),
             ),
             numbers=NUMBERS["affectnet"],
+            complete=EIGHT.names,
             portraits=None,  # the face's box is in the csv file
             # The published validation set is what papers report on; ours is taken out of the training set.
             splits=(("validation", "test"), ("val", "test")),
@@ -274,7 +276,7 @@ LAYOUTS = {
                 (r"(^|/)PreProcess[^/]*/", "preprocessed copy of an original"),
             ),
             frames=Frames("last", 3, neutral_first=True),
-            complete=False,
+            complete=(),
             people=True,
         ),
     )

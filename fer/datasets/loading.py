@@ -18,7 +18,14 @@ from fer.datasets.dataset import Dataset
 from fer.datasets.duplicates import near_pairs
 from fer.datasets.layouts import Layout
 from fer.datasets.lookup import find_layout, locate
-from fer.datasets.prepared import PreparedImages, check_images, divide_faces, draw_images, finish_images
+from fer.datasets.prepared import (
+    PreparedImages,
+    check_expressions,
+    check_images,
+    divide_faces,
+    draw_images,
+    finish_images,
+)
 from fer.datasets.report import ReaderOptions
 from fer.datasets.scratch import clear_leftovers
 from fer.datasets.store import folder_of, open_prepared, write_prepared
@@ -143,7 +150,7 @@ def _load_synthetic(layout: Layout, options: ReaderOptions, scale: float, cache_
         drawn_as = layout.part_of or layout.name
         content = _digest("drawn", synthetic.VERSION, drawn_as, options.seed, scale)
         synthetic_images = draw_images(drawn_as, content, options, scale)
-        prepared = finish_images(synthetic_images)
+        prepared = check_expressions(layout.title, finish_images(synthetic_images))
         _write(layout, digest, prepared, started, cache_dir)
     return _open_written(layout, "synthetic", digest, cache_dir)
 
@@ -177,8 +184,8 @@ def _prepare_copy(layout: Layout, path: Path, options: ReaderOptions, cache_dir:
 
     # Read the files. What cannot be decoded is left out here, and its names go by reason into the report.
     started = time.monotonic()
-    with open_copy(path, cache_dir) as copy:
-        faces = read_copy(layout, copy)
+    with open_copy(path, cache_dir, options.expressions) as copy:
+        faces = read_copy(layout, copy, options.expressions)
 
     # Write the arrays, unless files of the same content were prepared before.
     digest = _digest("real", VERSION, layout.name, options.digest_text(), faces.content)

@@ -14,7 +14,7 @@ from fer.datasets.layouts import Layout
 from fer.datasets.report import DatasetReport, FaceCounts, ReaderOptions, SkippedFiles
 from fer.datasets.splits import HeldOutPart, SplitAssignment, assign_splits, hold_out_part, wanted_sizes
 from fer.errors import InputError, printable, shorten
-from fer.expressions import EXPRESSIONS
+from fer.expressions import SEVEN, ExpressionSet
 from fer.seeding import seed_from
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class PreparedImages:
 
     Attributes:
         images: uint8 (n, 48, 48).
-        labels: int64 (n,), indices into `EXPRESSIONS`.
+        labels: int64 (n,), indices into the names of the options' expressions.
         subjects: int64 (n,), one number per person; -1 where unknown.
         split_index: int64 (n,), index into `SPLITS`.
         groups: int64 (n,), equal for copies, see `fer.datasets.duplicates.copy_groups`.
@@ -70,7 +70,7 @@ def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: floa
     Args:
         drawn_as: The name of the dataset whose faces are imitated.
         content: Hash of what the drawing depends on.
-        options: For their seed, and for the part that is the test set.
+        options: For their seed, for the part that is the test set, and for the expressions that the drawn ones are.
         scale: Factor on the number of images.
 
     Raises:
@@ -82,6 +82,16 @@ def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: floa
     labels = np.concatenate([split.labels for split in splits])
     subjects = np.concatenate([split.subjects for split in splits])
     split_index = np.repeat(np.arange(len(SPLITS)), [len(split) for split in splits])
+
+    # The seven that are drawn count as what the options say of their names, as a copy's labels do.
+    labels = _relabel(labels, options.expressions)
+    is_known = labels >= 0
+    skipped = {}
+    if not is_known.all():
+        reason = f"drawn expressions that are none of the {options.expressions.title}"
+        skipped[reason] = SkippedFiles(int((~is_known).sum()), [])
+        images, labels, subjects, split_index = (each[is_known] for each in (images, labels, subjects, split_index))
+
     groups = copy_groups(images, "synthetic")
     assigned = SplitAssignment(split_index, "drawn per split, people in one split only")
     if options.parts:
@@ -94,6 +104,7 @@ def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: floa
         layout="drawn stand-in",
         content=content,
         rule=assigned.rule,
+        skipped=skipped,
     )
     return PreparedImages(
         images=images,
@@ -104,6 +115,12 @@ def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: floa
         signatures=None,
         report=report,
     )
+
+
+def _relabel(labels: np.ndarray, expressions: ExpressionSet) -> np.ndarray:
+    """Returns indices into the seven (n,) as indices into other expressions; -1 where they have none for a name."""
+    indices = [expressions.parse(name) for name in SEVEN.names]
+    return np.array([-1 if index is None else index for index in indices])[labels]
 
 
 # A user's copy.
@@ -259,9 +276,10 @@ def _describe_splits(report: DatasetReport, prepared: PreparedImages) -> Dataset
     subjects: dict[str, int] = {}
     for index, split in enumerate(SPLITS):
         rows = prepared.split_index == index
-        per_expression = np.bincount(prepared.labels[rows], minlength=len(EXPRESSIONS)).tolist()
+        names = report.options.expressions.names
+        per_expression = np.bincount(prepared.labels[rows], minlength=len(names)).tolist()
         sizes[split] = sum(per_expression)
-        counts[split] = dict(zip(EXPRESSIONS, per_expression, strict=True))
+        counts[split] = dict(zip(names, per_expression, strict=True))
         subjects[split] = len(np.unique(prepared.subjects[rows & (prepared.subjects >= 0)]))
     return replace(report, sizes=sizes, counts=counts, subjects=subjects)
 
@@ -284,18 +302,41 @@ def check_images(layout: Layout, prepared: PreparedImages) -> PreparedImages:
             fix = "Add images, see why it shrank, or keep copies with --keep-duplicates."
             raise InputError(rule, f"none in {split}, of {len(prepared.split_index)} in all", fix)
 
-    # Training needs two expressions, and all seven of a dataset that is known to have them.
-    counts = report.counts["train"]
-    present = [expression for expression in EXPRESSIONS if counts[expression]]
-    absent = [expression for expression in EXPRESSIONS if not counts[expression]]
-    if len(present) < 2:
-        rule = f"{layout.title} has two expressions or more"
-        raise InputError(rule, f"only {', '.join(present)}", "Add folders or rows of others.")
-    if absent and layout.complete:
-        rule = f"{layout.title} has training images of all seven expressions"
+    # Training needs all expressions that a dataset is known to have.
+    prepared = check_expressions(layout.title, prepared)
+    expressions = report.options.expressions
+    wanted = {expressions.parse(name) for name in layout.complete}
+    names = [name for index, name in enumerate(expressions.names) if index in wanted]
+    absent = [name for name in names if not report.counts["train"][name]]
+    if absent:
+        all_names = f"all {expressions.title}" if expressions == SEVEN else ", ".join(names)
+        rule = f"{layout.title} has training images of {all_names}"
         raise InputError(rule, f"none of {', '.join(absent)}", "Complete the copy.")
+    return prepared
 
-    # Where a dataset may lack some, the report says which.
+
+def check_expressions(title: str, prepared: PreparedImages) -> PreparedImages:
+    """Refuses a dataset whose training images show one expression alone.
+
+    Args:
+        title: The dataset's.
+        prepared: Its images.
+
+    Returns:
+        The dataset, with a notice in its report of the expressions that no training image shows.
+
+    Raises:
+        InputError: There are fewer than two.
+    """
+    report = prepared.report
+    counts = report.counts["train"]
+    present = [name for name, count in counts.items() if count]
+    absent = [name for name, count in counts.items() if not count]
+    if len(present) < 2:
+        rule = f"{title} has two expressions or more"
+        value = f"only {present[0]}" if present else f"none of {', '.join(absent)}"
+        fix = "Add folders or rows of others." if report.kind == "real" else "Name more labels in --expressions."
+        raise InputError(rule, value, fix)
     if not absent:
         return prepared
     notice = f"no training image of {', '.join(absent)}"

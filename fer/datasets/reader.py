@@ -14,6 +14,7 @@ from fer.datasets.layouts import Layout
 from fer.datasets.skipped import add_skipped, new_skipped, summarise_skipped
 from fer.datasets.table_rows import find_table, read_table_rows
 from fer.errors import InputError
+from fer.expressions import ExpressionSet
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Faces:
 
     Attributes:
         images: uint8 (n, 48, 48).
-        labels: int64 (n,), indices into `fer.expressions.EXPRESSIONS`.
+        labels: int64 (n,), indices into the names of the `ExpressionSet`.
         subjects: n names, None where unknown.
         splits: n split words, None where the dataset does not say.
         skipped: Names of what was left out, by reason.
@@ -43,18 +44,19 @@ class Faces:
     content: str
 
 
-def read_copy(layout: Layout, copy: DatasetCopy) -> Faces:
+def read_copy(layout: Layout, copy: DatasetCopy, expressions: ExpressionSet) -> Faces:
     """Reads a copy of a dataset.
 
     Args:
         layout: How it is laid out.
         copy: Its files.
+        expressions: What its labels stand for.
 
     Raises:
         InputError: A label file breaks a rule, or no face is left.
     """
     # What was left out while the files were listed comes first; every step that follows adds to it.
-    context = ReadContext(layout, copy, new_skipped())
+    context = ReadContext(layout, copy, expressions, new_skipped())
     add_skipped(context.skipped, copy.skipped)
 
     # Labels come from a table where there is one, else from the images' paths.

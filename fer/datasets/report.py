@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from fer.datasets.hazards import Hazards
+from fer.expressions import SEVEN, ExpressionSet
 
 _OF_A_COPY = ("copy", "place", "aimed", "faces", "people", "notices")  # fields that a synthetic dataset lacks
 _OF_SYNTHETIC = ("scale",)  # fields that a user's copy lacks
@@ -20,6 +21,7 @@ class ReaderOptions:
         seed: Of the splits and of synthetic faces.
         part: The part of all people that is the test set, from 1 on; 0 where the test set is the usual one.
         parts: Into how many parts the people are divided; 0 where they are not.
+        expressions: What the labels stand for.
     """
 
     equalise: bool = False
@@ -27,11 +29,26 @@ class ReaderOptions:
     seed: int = 0
     part: int = 0
     parts: int = 0
+    expressions: ExpressionSet = SEVEN
 
     def digest_text(self) -> str:
         """Returns the options as they enter digests; another text would make every prepared dataset another one."""
         text = f"_Options(equalise={self.equalise}, keep_duplicates={self.keep_duplicates}, seed={self.seed})"
-        return f"{text}, part {self.part} of {self.parts}" if self.parts else text
+        if self.parts:
+            text += f", part {self.part} of {self.parts}"
+        expressions = self.expressions.digest_text()
+        return f"{text}, {expressions}" if expressions else text
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the options as they are stored: without the expressions where they are the seven."""
+        stored = asdict(self) | {"expressions": self.expressions.to_json()}
+        return {name: value for name, value in stored.items() if value != {}}
+
+    @classmethod
+    def from_json(cls, stored: object) -> "ReaderOptions":
+        """Returns the options that were stored; a missing one has its default, an unknown one is left out."""
+        values = _known_fields(cls, stored if isinstance(stored, Mapping) else {})
+        return cls(**values | {"expressions": ExpressionSet.from_json(values.get("expressions"))})
 
 
 @dataclass(frozen=True)
@@ -115,13 +132,18 @@ class DatasetReport:
     def to_json(self) -> dict[str, Any]:
         """Returns the report as it is stored: without the fields that its kind of dataset lacks."""
         lacking = _OF_SYNTHETIC if self.kind == "real" else _OF_A_COPY
-        return {name: value for name, value in asdict(self).items() if name not in lacking}
+        stored = asdict(self) | {"options": self.options.to_json()}
+        has_notices = bool(self.notices)
+        return {
+            name: value for name, value in stored.items() if name not in lacking or (name == "notices" and has_notices)
+        }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "DatasetReport":
         """Returns the report that was stored; a missing field has its default, an unknown one is left out."""
         values = _known_fields(cls, stored)
-        nested = {"options": ReaderOptions, "faces": FaceCounts, "hazards": Hazards}
+        values["options"] = ReaderOptions.from_json(stored.get("options"))
+        nested = {"faces": FaceCounts, "hazards": Hazards}
         for name, kind in nested.items():
             values[name] = kind(**_known_fields(kind, stored.get(name) or {}))
         skipped = stored.get("skipped") or {}

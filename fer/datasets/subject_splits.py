@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fer.expressions import EXPRESSIONS
 from fer.seeding import generator
 
 _CANDIDATES = 4000
@@ -45,7 +44,8 @@ def split_by_subject(labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[
     """
     # Each person's images per expression.
     people, person_of_image = np.unique(subjects, return_inverse=True)
-    images = np.zeros((len(people), len(EXPRESSIONS)))
+    classes = int(labels.max(initial=0)) + 1
+    images = np.zeros((len(people), classes))
     np.add.at(images, (person_of_image, labels), 1)
 
     # Random orders of the people, and the assignment that each gives.
@@ -100,20 +100,20 @@ def _select_good(assignments: np.ndarray, images: np.ndarray, wanted: Sequence[i
 
     Args:
         assignments: int64 (candidates, people), each person's part.
-        images: float64 (people, 7), each person's images per expression.
+        images: float64 (people, classes), each person's images per expression.
         wanted: Sizes of parts 1, 2, …; part 0, which takes the other people, has no wanted size.
 
     Returns:
         int64 (good assignments,).
     """
-    shares = images.sum(0) / images.sum()  # of each expression among all images, (7,)
+    shares = images.sum(0) / images.sum()  # of each expression among all images, (classes,)
 
     # Three measures of each assignment (candidates,), added up over its parts.
     lacking = np.zeros(len(assignments))  # expressions that a part lacks
     distance = np.zeros(len(assignments))  # of the parts' sizes from the wanted ones, in images
     imbalance = np.zeros(len(assignments))  # difference of the expressions' shares in a part from `shares`
     for part in range(1 + len(wanted)):
-        counts = (assignments == part).astype(float) @ images  # per expression, (candidates, 7)
+        counts = (assignments == part).astype(float) @ images  # per expression, (candidates, classes)
         sizes = counts.sum(1)
         is_lacking = (counts == 0) & (shares > 0)
         lacking += is_lacking.sum(1)

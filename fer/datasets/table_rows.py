@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from fer.datasets.arrays import SIZE
-from fer.datasets.context import ReadContext, Row
+from fer.datasets.context import OTHER_LABEL, ReadContext, Row
 from fer.datasets.copy_files import DatasetCopy, path_inside
 from fer.datasets.layouts import MANIFEST, SPLIT_WORDS, Layout, Table
 from fer.datasets.skipped import Skipped, add_skipped, new_skipped, summarise_skipped
@@ -92,7 +92,7 @@ def _read_file(context: ReadContext, table: Table, name: str) -> list[Row]:
 
 def _check_share_of_bad_rows(file: _LabelFile) -> None:
     """Refuses a file of pixels with too many bad rows; labels of other expressions are not bad."""
-    broken = sum(len(names) for reason, names in file.skipped.items() if "none of the seven" not in reason)
+    broken = sum(len(names) for reason, names in file.skipped.items() if OTHER_LABEL not in reason)
     if broken > MOST_BAD_ROWS * len(file.lines):
         rule = f"{file.name} has one label and {_PIXELS} pixels from 0 to 255 in each row"
         value = f"{broken:,} bad of {len(file.lines):,} rows: {summarise_skipped(file.skipped)}"

@@ -1,7 +1,7 @@
 """What is measured of a network's predictions, each measure defined once.
 
-All functions take labels and predicted classes as int arrays (n,), and logits as float arrays (n, 7). What is measured
-inside a network is in `fer.evaluation.similarity`.
+All functions take labels and predicted classes as int arrays (n,), and logits as float arrays (n, classes). What is
+measured inside a network is in `fer.evaluation.similarity`.
 """
 
 from collections.abc import Sequence
@@ -9,29 +9,27 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import log_softmax, softmax
 
-from fer.expressions import CHANCE, EXPRESSIONS
-
 
 def accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Returns the share of right predictions."""
     return float(np.mean(labels == predicted))
 
 
-def per_class_recall(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Returns each expression's recall, shape (7,); NaN where the split has no image of it."""
-    right = np.bincount(labels[labels == predicted], minlength=len(EXPRESSIONS)).astype(float)
-    count = np.bincount(labels, minlength=len(EXPRESSIONS)).astype(float)
-    return np.divide(right, count, out=np.full(len(EXPRESSIONS), np.nan), where=count > 0)
+def per_class_recall(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Returns each expression's recall, shape (classes,); NaN where the split has no image of it."""
+    right = np.bincount(labels[labels == predicted], minlength=classes).astype(float)
+    count = np.bincount(labels, minlength=classes).astype(float)
+    return np.divide(right, count, out=np.full(classes, np.nan), where=count > 0)
 
 
 def unweighted_average_recall(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Returns the unweighted average recall over the expressions present (macro recall)."""
-    return float(np.nanmean(per_class_recall(labels, predicted)))
+    return float(np.nanmean(per_class_recall(labels, predicted, int(labels.max(initial=0)) + 1)))
 
 
 def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Returns the mean F1 over the expressions that occur among the labels or the predictions."""
-    size = len(EXPRESSIONS)
+    size = int(max(labels.max(initial=0), predicted.max(initial=0))) + 1
     right = np.bincount(labels[labels == predicted], minlength=size)
     both = np.bincount(labels, minlength=size) + np.bincount(predicted, minlength=size)
     return float(np.mean(2 * right[both > 0] / both[both > 0]))
@@ -42,9 +40,15 @@ def retention(before: float, after: float) -> float:
     return after / before if before else float("nan")
 
 
-def retention_above_chance(before: float, after: float) -> float:
-    """Returns the share left of what the baseline had above chance; below 0 when it fell under chance."""
-    return (after - CHANCE) / (before - CHANCE) if before > CHANCE else float("nan")
+def retention_above_chance(before: float, after: float, chance: float) -> float:
+    """Returns the share left of what the baseline had above chance; below 0 when it fell under chance.
+
+    Args:
+        before: The baseline's source accuracy.
+        after: The adapted network's.
+        chance: The accuracy of guessing, one over the number of expressions.
+    """
+    return (after - chance) / (before - chance) if before > chance else float("nan")
 
 
 def negative_flips(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
@@ -58,34 +62,38 @@ def negative_flips(labels: np.ndarray, before: np.ndarray, after: np.ndarray) ->
     return float(np.mean((before == labels) & (after != labels)))
 
 
-def confusion_matrix(labels: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Returns how many images of each expression (rows) were taken for which (columns), int (7, 7)."""
-    size = len(EXPRESSIONS)
-    return np.bincount(size * labels + predicted, minlength=size * size).reshape(size, size)
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Returns how many images of each expression (rows) were taken for which (columns), int (classes, classes)."""
+    return np.bincount(classes * labels + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
 def confusion_matrices(labels: dict[str, np.ndarray], logits: dict[str, np.ndarray]) -> dict[str, list[list[int]]]:
-    """Returns `confusion_matrix` of both domains' logits (n, 7), JSON-able, as records keep it."""
-    return {domain: confusion_matrix(labels[domain], logits[domain].argmax(1)).tolist() for domain in labels}
+    """Returns `confusion_matrix` of both domains' logits (n, classes), JSON-able, as records keep it."""
+    matrices = {}
+    for domain, truth in labels.items():
+        classes = logits[domain].shape[1]
+        matrices[domain] = confusion_matrix(truth, logits[domain].argmax(1), classes).tolist()
+    return matrices
 
 
-def per_class_retention(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Returns the share of each expression's recall that is left, (7,); NaN where the baseline had none.
+def per_class_retention(labels: np.ndarray, before: np.ndarray, after: np.ndarray, classes: int) -> np.ndarray:
+    """Returns the share of each expression's recall that is left, (classes,); NaN where the baseline had none.
 
     Args:
         labels: The true classes.
         before: The classes that the baseline predicts.
         after: The classes that the adapted network predicts.
+        classes: Number of expressions.
     """
-    recall_before = per_class_recall(labels, before)
-    recall_after = per_class_recall(labels, after)
+    recall_before = per_class_recall(labels, before, classes)
+    recall_after = per_class_recall(labels, after, classes)
     is_defined = np.nan_to_num(recall_before) > 0
-    undefined = np.full(len(EXPRESSIONS), np.nan)
+    undefined = np.full(classes, np.nan)
     return np.divide(recall_after, recall_before, out=undefined, where=is_defined)
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Returns the softmax (n, 7), in double precision."""
+    """Returns the softmax (n, classes), in double precision."""
     return softmax(logits.astype(float), 1)
 
 
@@ -97,7 +105,7 @@ def calibration_error(labels: np.ndarray, logits: np.ndarray, bins: int = 15) ->
 
     Args:
         labels: The true classes (n,).
-        logits: A network's logits (n, 7).
+        logits: A network's logits (n, classes).
         bins: Number of bins.
     """
     shares = probabilities(logits)
@@ -164,19 +172,24 @@ def intransigence(fusion: float, after: float, target_passes: float) -> float:
 
 
 def evaluate(
-    labels: dict[str, np.ndarray], before: dict[str, np.ndarray], after: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray],
+    before: dict[str, np.ndarray],
+    after: dict[str, np.ndarray],
+    expressions: Sequence[str],
 ) -> dict[str, float]:
     """Compares the adapted network with the baseline.
 
     Args:
         labels: For "source" and "target", the validation labels (n,).
-        before: The baseline's logits (n, 7) on both.
-        after: The adapted network's logits (n, 7) on both.
+        before: The baseline's logits (n, classes) on both.
+        after: The adapted network's logits (n, classes) on both.
+        expressions: The names of the classes.
 
     Returns:
         Flat measures by name; accuracies are source_val and target_val. What is not defined here (an expression
         without images, retention of a baseline at chance) is left out.
     """
+    classes = len(expressions)
     measures: dict[str, float] = {}
     guess = {domain: logits.argmax(1) for domain, logits in after.items()}
     guess_before = {domain: logits.argmax(1) for domain, logits in before.items()}
@@ -190,16 +203,16 @@ def evaluate(
     source_before = accuracy(labels["source"], guess_before["source"])
     target_before = accuracy(labels["target"], guess_before["target"])
     measures["retention"] = retention(source_before, measures["source_val"])
-    measures["retention_above_chance"] = retention_above_chance(source_before, measures["source_val"])
+    measures["retention_above_chance"] = retention_above_chance(source_before, measures["source_val"], 1 / classes)
     measures["backward_transfer"] = measures["source_val"] - source_before
     measures["target_gain"] = measures["target_val"] - target_before
     measures["negative_flips"] = negative_flips(labels["source"], guess_before["source"], guess["source"])
     measures["target_drift"] = drift(before["target"], after["target"])
 
     # The same for each expression.
-    retained = per_class_retention(labels["source"], guess_before["source"], guess["source"])
-    measures |= {f"retention_{name}": float(share) for name, share in zip(EXPRESSIONS, retained, strict=True)}
+    retained = per_class_retention(labels["source"], guess_before["source"], guess["source"], classes)
+    measures |= {f"retention_{name}": float(share) for name, share in zip(expressions, retained, strict=True)}
     for domain, truth in labels.items():
-        for name, recall in zip(EXPRESSIONS, per_class_recall(truth, guess[domain]), strict=True):
+        for name, recall in zip(expressions, per_class_recall(truth, guess[domain], classes), strict=True):
             measures[f"{domain}_recall_{name}"] = float(recall)
     return {name: value for name, value in measures.items() if np.isfinite(value)}

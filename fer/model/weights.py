@@ -10,6 +10,7 @@ from torch import nn
 
 from fer.architecture import PAPER, VGG13, Architecture
 from fer.errors import InputError, printable, shorten
+from fer.expressions import EXPRESSIONS, FEWEST, MOST, ExpressionSet, are_names, usual_names
 from fer.files import UnsuitableFile
 from fer.model.blocks import Chain
 from fer.model.chains import architecture_of, open_chain, paper_chain, request, with_repeated_channel
@@ -31,11 +32,18 @@ class Baseline:
         chain: Its blocks; in evaluation mode, without gradients.
         architecture: What it is without its weights.
         digest: Hash of its weights and, of a network that is not vgg13, of its structure.
+        expressions: What its logits stand for, as its file says; None where it does not.
     """
 
     chain: Chain
     architecture: Architecture
     digest: str
+    expressions: tuple[str, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its logits stand for; where its file does not say, in the usual order."""
+        return self.expressions or usual_names(self.architecture.classes)
 
     @property
     def network(self) -> nn.Sequential:
@@ -57,6 +65,7 @@ def baseline_of(chain: Chain, architecture: Architecture) -> Baseline:
 
 
 MOST_WIDTH = 4
+_LAST_WEIGHT = "fc3.linear.weight"
 _FIRST_WEIGHT = "conv1_1.conv.weight"
 _FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 _FIX = (
@@ -78,6 +87,16 @@ def faces_entry(kinds: Iterable[str]) -> dict[str, str]:
     return {FACES: " and ".join(sorted(set(kinds)))}
 
 
+EXPRESSIONS_ENTRY = "expressions"
+"""The entry of a file's header that names what its network's logits stand for, with commas; the seven have none."""
+
+
+def expressions_entry(expressions: ExpressionSet) -> dict[str, str]:
+    """Returns what a file's header says of the expressions that its network tells apart; nothing of the seven."""
+    is_usual = expressions.names == EXPRESSIONS
+    return {} if is_usual else {EXPRESSIONS_ENTRY: ",".join(expressions.names)}
+
+
 def learned_from_synthetic_faces(path: Path) -> bool:
     """Returns whether a network's file says that it learned from synthetic faces.
 
@@ -93,7 +112,8 @@ def save_network(network: nn.Module, path: Path, header: Mapping[str, str]) -> N
     Args:
         network: The network.
         path: The file to write.
-        header: Texts by name; "width" is the network's, FACES what it learned from.
+        header: Texts by name; "width" is the network's, FACES what it learned from, EXPRESSIONS_ENTRY what its logits
+            stand for.
     """
     save_tensors(path, network.state_dict(), header)
 
@@ -142,23 +162,27 @@ def load_network(
     read = _read_network(path, needs_checksum, own)
     chain = open_chain(read.module, read.unopened, blocks)
     chain.network.to(runtime.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    return baseline_of(chain, architecture_of(chain, read.unopened))
+    return replace(baseline_of(chain, architecture_of(chain, read.unopened)), expressions=read.expressions)
 
 
-def load_module(path: Path, own: str = "") -> tuple[nn.Module, Architecture]:
+def load_module(path: Path, own: str = "") -> tuple[nn.Module, Architecture, tuple[str, ...]]:
     """Loads a network for use without its blocks, which need not be found then; arguments as of `load_network`.
 
     Returns:
-        A module from images to logits, in evaluation mode, on the CPU; and its architecture without blocks.
+        A module from images to logits, in evaluation mode, on the CPU; its architecture without blocks; and what its
+        logits stand for.
     """
     read = _read_network(path, needs_checksum=False, own=own)
     module = with_repeated_channel(read.module, read.unopened)
-    return module.to(memory_format=torch.channels_last).eval().requires_grad_(False), read.unopened
+    module = module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return module, read.unopened, read.names
 
 
 def paper_baseline(network: nn.Sequential, width: float) -> Baseline:
     """Returns a network of `fer.model.vgg.build` as one that adaptations start from."""
-    return baseline_of(paper_chain(network), replace(VGG13, width=width))
+    chain = paper_chain(network)
+    (classes,) = chain.cut_shapes[-1]
+    return baseline_of(chain, replace(VGG13, width=width, classes=classes))
 
 
 # Reading.
@@ -171,10 +195,17 @@ class _ReadNetwork:
     Attributes:
         module: The network itself, with the file's weights.
         unopened: Its architecture without blocks.
+        expressions: What its logits stand for; None where the file does not say.
     """
 
     module: nn.Module
     unopened: Architecture
+    expressions: tuple[str, ...] | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What its logits stand for; where the file does not say, in the usual order."""
+        return self.expressions or usual_names(self.unopened.classes)
 
 
 def _read_network(path: Path, needs_checksum: bool, own: str) -> _ReadNetwork:
@@ -219,10 +250,14 @@ def _build_for(header: TensorHeader, own: str) -> _ReadNetwork:
         InputError: There is no such network here, or it is the function of a user that nobody named.
     """
     name = header.metadata.get("network", PAPER)
-    classes = _count_of(header, "classes", VGG13.classes)
+    classes = _count_of(header, "classes", _rows_of_last_layer(header))
+    if not FEWEST <= classes <= MOST:
+        raise _DifferentNetwork(f"{classes} logits, of {FEWEST} to {MOST}")
+    expressions = _expressions_of(header, classes)
     if name == PAPER:
         width = _width_of(header)
-        return _ReadNetwork(blueprint(width, classes), replace(VGG13, width=width, classes=classes))
+        unopened = replace(VGG13, width=width, classes=classes)
+        return _ReadNetwork(blueprint(width, classes), unopened, expressions)
 
     is_function = ":" in name and not name.startswith(TIMM)
     if is_function and name != own:
@@ -232,7 +267,7 @@ def _build_for(header: TensorHeader, own: str) -> _ReadNetwork:
             "If you trust that code, give its name: --network package.module:function.",
         )
     unopened = request(name, _count_of(header, "channels", 1), _count_of(header, "size", VGG13.size), classes)
-    return _ReadNetwork(build_network(name, classes, unopened.size), unopened)
+    return _ReadNetwork(build_network(name, classes, unopened.size), unopened, expressions)
 
 
 def _count_of(header: TensorHeader, name: str, default: int) -> int:
@@ -270,6 +305,27 @@ def _width_of(header: TensorHeader) -> float:
     if not 0 < width <= MOST_WIDTH:
         raise _DifferentNetwork(f"width {shorten(printable(text), 20)}, of at most {MOST_WIDTH}")
     return width
+
+
+def _rows_of_last_layer(header: TensorHeader) -> int:
+    """Returns the number of logits that the last layer of vgg13 shows; seven where there is no last layer."""
+    last = header.places.get(_LAST_WEIGHT)
+    return last.shape[0] if last is not None and last.shape else VGG13.classes
+
+
+def _expressions_of(header: TensorHeader, classes: int) -> tuple[str, ...] | None:
+    """Returns the expressions that a file's metadata name; None where they name none.
+
+    Raises:
+        _DifferentNetwork: They are not as many as there are logits.
+    """
+    text = header.metadata.get(EXPRESSIONS_ENTRY)
+    if text is None:
+        return None
+    names = tuple(text.split(","))
+    if len(names) != classes or not are_names(names):
+        raise _DifferentNetwork(f"{classes} logits named {shorten(printable(text), 60)!r}")
+    return names
 
 
 def _check_tensors(header: TensorHeader, expected: Mapping[str, torch.Tensor]) -> None:

@@ -109,7 +109,7 @@ class StepGraphs:
             kind: What decides, besides shapes, which kernels run: which layers are computed, which train, and how.
             network: Its parameters' gradients are None.
             inputs: (n, *shape).
-            labels: (n,) or, mixed, (n, 7).
+            labels: (n,) or, mixed, (n, classes).
             backward: The step itself.
 
         Returns:

@@ -51,6 +51,7 @@ class TrainingJob:
         schedule: The samples of every step.
         config: Hyperparameters of the training.
         runtime: Device and precision.
+        classes: Number of logits.
     """
 
     network: nn.Sequential
@@ -59,6 +60,7 @@ class TrainingJob:
     schedule: Schedule
     config: AdaptationConfig
     runtime: Runtime
+    classes: int
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ class _Training:
         return False
 
     def _samples(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the inputs of the trained layers and the targets, labels (n,) or class shares (n, 7)."""
+        """Returns the inputs of the trained layers and the targets, labels (n,) or class shares (n, classes)."""
         job = self.job
         inputs = channels_last(self.inputs_of(step))
 
@@ -211,7 +213,7 @@ class _Training:
 
         if self.mixup_rng is None:
             return inputs, self.labels[step]
-        return mix(inputs, self.labels[step], self.config.mixup, self.mixup_rng)
+        return mix(inputs, self.labels[step], self.job.classes, self.config.mixup, self.mixup_rng)
 
     def _compute_gradients(self, step: int, inputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Computes the gradients of all trained parameters and returns the loss."""
@@ -222,7 +224,7 @@ class _Training:
         smoothing = config.label_smoothing
         if graphs is not None and smoothing:
             # Smoothed in the labels, or every strength would need a graph of its own.
-            target = smooth(target, smoothing)
+            target = smooth(target, self.job.classes, smoothing)
             smoothing = 0.0
         backward = partial(self._run_forward_and_backward, step, smoothing)
 

@@ -44,7 +44,7 @@ def weight_penalty(
 
 
 def logit_distance(logits: torch.Tensor, reference: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Returns T² KL(p0 ‖ p), the mean over samples (n, 7), both softened by the temperature T.
+    """Returns T² KL(p0 ‖ p), the mean over samples (n, classes), both softened by the temperature T.
 
     T² keeps the gradient's size independent of T (Hinton et al. 2015, arXiv 1503.02531); LwF (arXiv 1606.09282)
     uses T = 2.
@@ -60,7 +60,7 @@ def feature_distance(features: torch.Tensor, reference: torch.Tensor) -> torch.T
 
 
 def replay_distance(logits: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Returns the mean squared difference of logits (n, 7) on replayed images (DER++, arXiv 2004.07211)."""
+    """Returns the mean squared difference of logits (n, classes) on replayed images (DER++, arXiv 2004.07211)."""
     return F.mse_loss(logits, reference)
 
 

@@ -7,45 +7,46 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fer.expressions import EXPRESSIONS
 from fer.model.equality import NORMS
 
 
 def mix(
-    inputs: torch.Tensor, labels: torch.Tensor, alpha: float, rng: np.random.Generator
+    inputs: torch.Tensor, labels: torch.Tensor, classes: int, alpha: float, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mixes pairs of samples and of their labels (mixup, Zhang et al. 2018, arXiv 1710.09412).
 
     Args:
         inputs: (n, *shape), images or, above frozen layers, features.
         labels: (n,).
+        classes: Number of logits.
         alpha: Of the Beta distribution that the shares of a pair are drawn from.
         rng: Draws share and pairs.
 
     Returns:
-        The mixed inputs, and the class shares (n, 7) that take the place of the labels.
+        The mixed inputs, and the class shares (n, classes) that take the place of the labels.
     """
     share = float(rng.beta(alpha, alpha))
     order = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
-    shares = _class_shares(labels)
+    shares = _class_shares(labels, classes)
     return torch.lerp(inputs[order], inputs, share), torch.lerp(shares[order], shares, share)
 
 
-def smooth(target: torch.Tensor, strength: float) -> torch.Tensor:
-    """Returns the class shares (n, 7) that cross-entropy's label smoothing stands for.
+def smooth(target: torch.Tensor, classes: int, strength: float) -> torch.Tensor:
+    """Returns the class shares (n, classes) that cross-entropy's label smoothing stands for.
 
     Args:
-        target: Labels (n,) or class shares (n, 7).
+        target: Labels (n,) or class shares (n, classes).
+        classes: Number of logits.
         strength: How much of each share is spread over all classes.
     """
-    uniform = torch.full((), 1 / len(EXPRESSIONS), device=target.device)
-    return torch.lerp(_class_shares(target), uniform, strength)
+    uniform = torch.full((), 1 / classes, device=target.device)
+    return torch.lerp(_class_shares(target, classes), uniform, strength)
 
 
-def _class_shares(target: torch.Tensor) -> torch.Tensor:
-    """Returns labels (n,) as class shares (n, 7); class shares as they are."""
+def _class_shares(target: torch.Tensor, classes: int) -> torch.Tensor:
+    """Returns labels (n,) as class shares (n, classes); class shares as they are."""
     is_labels = target.dim() == 1
-    return F.one_hot(target, len(EXPRESSIONS)).float() if is_labels else target
+    return F.one_hot(target, classes).float() if is_labels else target
 
 
 def sharpen(

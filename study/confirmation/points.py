@@ -14,7 +14,7 @@ class ConfirmedPoint:
         name: That the report shows: "trial 12", or a named strategy.
         strategy: Of its configuration.
         right: For each domain which images each training classified correctly, bool (seeds, n).
-        logits: For each domain its answers (seeds, n, 7), NaN where a training diverged.
+        logits: For each domain its answers (seeds, n, classes), NaN where a training diverged.
         named: The named strategy that it is; "" where it is none.
         alpha: The share of the adapted weights in the first layer, 0 to 1.
         slope: By how much the last layer's share is larger.

@@ -62,7 +62,7 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
 
     # What they say, point by point and compared.
     results = judge_points(points, truth.subjects, LEVEL)
-    measures = measures_on_test(points, truth.labels)
+    measures = measures_on_test(points, truth.labels, truth.expressions)
     rows = []
     for row, row_measures, validation, of_file in zip(results.points, measures, validations, handed_over, strict=True):
         figures = {domain: replace(row.figures[domain], val_again=validation.get(domain)) for domain in DOMAINS}
@@ -75,7 +75,7 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
     return replace(
         results,
         points=tuple(rows),
-        class_results=tuple(per_class_results(point, points[0], truth.labels) for point in points),
+        class_results=tuple(per_class_results(point, points[0], truth.labels, truth.expressions) for point in points),
         differences=tuple(strategy_differences(points, truth.subjects, LEVEL)),
     )
 

@@ -11,7 +11,6 @@ from fer.adaptation.plan import Adapted, EvaluationPlan
 from fer.adaptation.procedure import adapt
 from fer.config import AdaptationConfig
 from fer.errors import InputError
-from fer.expressions import EXPRESSIONS
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
 from study.confirmation.answers import Arrays
@@ -70,8 +69,8 @@ def evaluate(context: "TrialContext", job: ConfirmationJob, seed: int, adapted: 
         Arrays by name. For the target, and likewise for the source:
 
         - "target-val-labels" (m,), the labels of the validation images;
-        - "target-0", "target-1", ...: for each interpolation point by its number, logits (n, 7) on the test images;
-        - "target-val-0", "target-val-1", ...: the same (m, 7) on the validation images.
+        - "target-0", "target-1", ...: for each interpolation point by its number, logits (n, classes) on test images;
+        - "target-val-0", "target-val-1", ...: the same (m, classes) on the validation images.
 
         With the first seed also "cka-0" and "probe-0" of each network, see `measure_similarity`, and of each whose file
         is there "target-file-0", the logits of the network that the study hands over, on the test images.
@@ -79,13 +78,15 @@ def evaluate(context: "TrialContext", job: ConfirmationJob, seed: int, adapted: 
     task = divide_target(context, seed)
     labels = validation_labels(task)
     networks = _networks_by_place(adapted)
+    classes = len(task.source.expressions)
     answers: Arrays = {f"{domain}-val-labels": labels[domain] for domain in DOMAINS}
     for number, point in enumerate(job.interpolation_points):
         # A training that diverged has no networks.
         if (point.alpha, point.slope) not in networks:
             for domain in DOMAINS:
-                answers[f"{domain}-{number}"] = _missing_logits(count_test_images(task.dataset(domain)))
-                answers[f"{domain}-val-{number}"] = _missing_logits(len(labels[domain]))
+                tested = count_test_images(task.dataset(domain))
+                answers[f"{domain}-{number}"] = _missing_logits(tested, classes)
+                answers[f"{domain}-val-{number}"] = _missing_logits(len(labels[domain]), classes)
             continue
 
         network, validation_logits = networks[(point.alpha, point.slope)]
@@ -101,7 +102,7 @@ def evaluate(context: "TrialContext", job: ConfirmationJob, seed: int, adapted: 
 
 
 def _answers_of_files(context: "TrialContext", job: ConfirmationJob) -> Arrays:
-    """Returns the logits (n, 7) on test images of the networks that the study hands over, as far as they are here."""
+    """Returns the logits (n, classes) on test images of the networks that are handed over, as far as they are here."""
     answers: Arrays = {}
     for number, point in enumerate(job.interpolation_points):
         if not point.model:
@@ -116,7 +117,7 @@ def _answers_of_files(context: "TrialContext", job: ConfirmationJob) -> Arrays:
 
 
 def answer_test_images(context: "TrialContext", network: "nn.Sequential") -> Arrays:
-    """Returns the logits (n, 7) of a network as it is on the test images of each domain."""
+    """Returns the logits (n, classes) of a network as it is on the test images of each domain."""
     return {domain: logits_on_test(context.task, WHOLE, network, domain) for domain in DOMAINS}
 
 
@@ -130,6 +131,6 @@ def _networks_by_place(
     return networks | {END: (adapted.network, adapted.logits)}
 
 
-def _missing_logits(images: int) -> np.ndarray:
-    """Returns the logits (images, 7) of a training that diverged, all NaN."""
-    return np.full((images, len(EXPRESSIONS)), np.nan, np.float32)
+def _missing_logits(images: int, classes: int) -> np.ndarray:
+    """Returns the logits (images, classes) of a training that diverged, all NaN."""
+    return np.full((images, classes), np.nan, np.float32)

@@ -8,7 +8,6 @@ import numpy as np
 
 from fer.evaluation.intervals import Estimate, estimate, holm, one_per_image
 from fer.evaluation.metrics import confusion_matrix, evaluate, intransigence, per_class_recall
-from fer.expressions import EXPRESSIONS
 from study.confirmation.points import ConfirmedPoint
 from study.confirmed_results import (
     ConfirmationResults,
@@ -155,16 +154,19 @@ def _difference(first: ConfirmedPoint, second: ConfirmedPoint, domain: str, peop
 
 
 def predicted_expressions(logits: np.ndarray) -> np.ndarray:
-    """Returns the expressions (…) that logits (…, 7) stand for; -1, which is never right, where a training diverged."""
+    """Returns the expressions (…) that logits (…, classes) stand for; -1, never right, where a training diverged."""
     return np.where(np.isfinite(logits).all(-1), np.argmax(logits, -1), -1)
 
 
-def measures_on_test(points: Sequence[ConfirmedPoint], labels: dict[str, np.ndarray]) -> list[dict[str, float]]:
+def measures_on_test(
+    points: Sequence[ConfirmedPoint], labels: dict[str, np.ndarray], expressions: Sequence[str]
+) -> list[dict[str, float]]:
     """Returns for each point the measures of `fer.evaluation.metrics` on the test images, means over seeds.
 
     Args:
         points: The baseline first.
         labels: For each domain (n,).
+        expressions: What the labels are indices of.
 
     Returns:
         Flat dicts. What is undefined for a seed is left out of its mean; accuracies stand elsewhere, with intervals.
@@ -174,7 +176,7 @@ def measures_on_test(points: Sequence[ConfirmedPoint], labels: dict[str, np.ndar
     fusion = next((point for point in points if point.reference_name == "FU"), None)
     all_means = []
     for point in points:
-        means = _mean_measures(point, baseline_logits, labels)
+        means = _mean_measures(point, baseline_logits, labels, expressions)
         if fusion is not None:
             reference_accuracy = float(fusion.right["target"].mean())
             accuracy = float(point.right["target"].mean())
@@ -186,14 +188,17 @@ def measures_on_test(points: Sequence[ConfirmedPoint], labels: dict[str, np.ndar
 
 
 def _mean_measures(
-    point: ConfirmedPoint, baseline_logits: dict[str, np.ndarray], labels: dict[str, np.ndarray]
+    point: ConfirmedPoint,
+    baseline_logits: dict[str, np.ndarray],
+    labels: dict[str, np.ndarray],
+    expressions: Sequence[str],
 ) -> dict[str, float]:
     """Returns the measures of one point, each the mean over the seeds for which it is defined."""
     rows = []
     for seed in range(len(point.logits["target"])):
         logits = {domain: point.logits[domain][seed] for domain in DOMAINS}
         if all(np.isfinite(values).all() for values in logits.values()):
-            rows.append(evaluate(labels, baseline_logits, logits))
+            rows.append(evaluate(labels, baseline_logits, logits, expressions))
 
     values: dict[str, list[float]] = {}
     for row in rows:
@@ -203,13 +208,16 @@ def _mean_measures(
     return {name: float(np.mean(of_seeds)) for name, of_seeds in values.items()}
 
 
-def per_class_results(point: ConfirmedPoint, baseline: ConfirmedPoint, labels: dict[str, np.ndarray]) -> dict[str, Any]:
+def per_class_results(
+    point: ConfirmedPoint, baseline: ConfirmedPoint, labels: dict[str, np.ndarray], expressions: Sequence[str]
+) -> dict[str, Any]:
     """Returns what the report shows of one point beyond numbers in a row.
 
     Args:
         point: With logits.
         baseline: With which it is compared.
         labels: For each domain (n,).
+        expressions: What the labels are indices of.
 
     Returns:
         confusion: For each domain, images of each expression (rows) taken for which (columns), mean over seeds.
@@ -217,16 +225,17 @@ def per_class_results(point: ConfirmedPoint, baseline: ConfirmedPoint, labels: d
         cka: Of each layer, of one training.
         probe_change: ΔLP, the linear probe's accuracy on the source after − before, of one training.
     """
+    classes = len(expressions)
     results: dict[str, Any] = {"confusion": {}, "recall": {}}
     for domain in DOMAINS:
         predictions = predicted_expressions(point.logits[domain])
         converged = predictions[(predictions >= 0).all(1)]
         if not len(converged):
             continue
-        matrices = [confusion_matrix(labels[domain], predicted) for predicted in converged]
+        matrices = [confusion_matrix(labels[domain], predicted, classes) for predicted in converged]
         results["confusion"][domain] = np.mean(matrices, 0).round(2).tolist()
-        recall = np.mean([per_class_recall(labels[domain], predicted) for predicted in converged], 0)
-        results["recall"][domain] = dict(zip(EXPRESSIONS, recall.tolist(), strict=True))
+        recall = np.mean([per_class_recall(labels[domain], predicted, classes) for predicted in converged], 0)
+        results["recall"][domain] = dict(zip(expressions, recall.tolist(), strict=True))
 
     if point.cka is not None:
         results["cka"] = [round(float(value), 4) for value in point.cka]

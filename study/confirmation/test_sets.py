@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fer.expressions import EXPRESSIONS
 from fer.files import checksum
 from study.confirmation.answers import Arrays
 from study.record import DOMAINS
@@ -22,11 +23,13 @@ class GroundTruth:
         labels: For each domain int64 (n,).
         subjects: For each domain int64 (n,), -1 where unknown.
         divisions: How many divisions of the target's training and validation images the seeds take in turn.
+        expressions: What the labels are indices of.
     """
 
     labels: Arrays
     subjects: Arrays
     divisions: int
+    expressions: tuple[str, ...] = EXPRESSIONS
 
 
 def read_ground_truth(datasets: Mapping[str, "Dataset"], folds: int) -> GroundTruth:
@@ -39,7 +42,8 @@ def read_ground_truth(datasets: Mapping[str, "Dataset"], folds: int) -> GroundTr
     tests = {domain: datasets[domain].open_test() for domain in DOMAINS}
     labels = {domain: np.asarray(split.labels) for domain, split in tests.items()}
     subjects = {domain: np.asarray(split.subjects) for domain, split in tests.items()}
-    return GroundTruth(labels, subjects, count_divisions(datasets["target"], folds))
+    names = datasets["source"].expressions.names
+    return GroundTruth(labels, subjects, count_divisions(datasets["target"], folds), names)
 
 
 def count_test_images(dataset: "Dataset") -> int:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from fer.expressions import CHANCE
 from study.options import StudyOptions
 from study.storage.slots import has_diverged, is_of_search, on_first_rung
 from study.trial_attributes import TrialAttributes
@@ -41,7 +40,7 @@ def reason_to_end(ended: list[FrozenTrial], options: StudyOptions, plan: SearchP
     if has_all_configurations and not find_promotions(ended, plan):
         return ""
     vectors = comparable_vectors([trial for trial in ended if trial.state == TrialState.COMPLETE], plan)
-    since = trials_since_growth(ended, options.reference or (CHANCE, CHANCE), vectors)
+    since = trials_since_growth(ended, options.reference or plan.reference, vectors)
     if since < options.patience:
         return ""
     return f"ended by --patience {options.patience}: hypervolume has not grown for {since} finished trials"

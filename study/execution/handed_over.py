@@ -134,7 +134,8 @@ def _save(network: nn.Sequential, path: Path, context: TrialContext, header: dic
     path.parent.mkdir(parents=True, exist_ok=True)
     task = context.task
     faces = weights.faces_entry([task.source.kind, task.target.kind])
-    weights.save_blocks(task.baseline, network, path, faces | header)
+    about = faces | weights.expressions_entry(task.source.expressions)
+    weights.save_blocks(task.baseline, network, path, about | header)
 
 
 def _upload(path: Path, context: TrialContext) -> None:

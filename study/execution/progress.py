@@ -58,7 +58,7 @@ class Progress:
 
     Attributes:
         part: Which of several searches this is, before the name of each phase; empty for the only one.
-        reference: Source and target accuracy from which the hypervolume is measured; None for chance.
+        reference: Source and target accuracy from which the hypervolume is measured; None for the plan's.
         report_command: What shows the results that are there; empty while there are none.
     """
 

@@ -7,7 +7,6 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from fer.errors import shorten
-from fer.expressions import CHANCE
 from study.execution.time_left import Course, expected_on_rungs, is_handed_over, is_raced
 from study.pareto import hypervolume, non_dominated
 from study.presets import budget_factor
@@ -93,9 +92,9 @@ def measure_front(
         ended: The trials that count, in the order in which they ended.
         plan: The course of the search.
         baseline: What is kept of the source is a share of its accuracy.
-        reference: Source and target accuracy from which the hypervolume is measured; None for chance.
+        reference: Source and target accuracy from which the hypervolume is measured; None for the plan's.
     """
-    corner = reference or (CHANCE, CHANCE)
+    corner = reference or plan.reference
     finished = [trial for trial in ended if trial.state.name == "COMPLETE" and is_of_search(trial)]
     effects = target_effects(finished, plan)
 

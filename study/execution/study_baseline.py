@@ -58,6 +58,7 @@ def prepare_baseline(
     with watching(on_progress):
         path = _network_file(record, source, runtime, on_pass)
     trained = weights.load_network(path, runtime, blocks=cache / BASELINES / BLOCKS, own=network.name)
+    check_expressions(trained, source, path)
     _check_network(trained.architecture, network, path)
 
     # What it reaches.
@@ -78,6 +79,24 @@ def prepare_baseline(
         "precision": runtime.precision,
         **_describe_course(baseline.course_of(path)),
     }
+
+
+def check_expressions(trained: Baseline, source: Dataset, path: Path) -> None:
+    """Raises InputError where a network tells other expressions apart than the study.
+
+    Args:
+        trained: The network; where its file names no expressions, their number counts.
+        source: The dataset whose labels it is to predict.
+        path: The network's file.
+    """
+    expressions = source.expressions
+    fits = trained.expressions in (None, expressions.names) and len(trained.names) == len(expressions)
+    if not fits:
+        raise InputError(
+            f"a baseline tells the study's {len(expressions)} expressions apart, {expressions.describe()}",
+            f"{path} for {', '.join(trained.names)}",
+            "Give another network, or the --expressions that it was trained for.",
+        )
 
 
 def _describe_course(course: Course | None) -> dict[str, Any]:
@@ -135,7 +154,7 @@ class _Evaluation:
 
     Attributes:
         measures: Its metrics.
-        confusion: Its confusion matrix (7, 7) of each domain.
+        confusion: Its confusion matrix (classes, classes) of each domain.
         images: The images, with its answers.
     """
 
@@ -179,7 +198,7 @@ def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evalu
         raise UnusableNetwork(path)
 
     # Each fold counts as much as it has images.
-    measures = evaluate(labels, logits, logits)
+    measures = evaluate(labels, logits, logits, task.source.expressions.names)
     untrained = float(np.average([untrained_accuracy(each) for each in judged], weights=[len(each) for each in splits]))
     measures["forward_transfer"] = forward_transfer(measures["target_val"], untrained)
 

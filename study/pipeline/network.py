@@ -15,25 +15,26 @@ CHANNELS = 1
 """Of the images that networks are given: grey."""
 
 
-def find_network(options: StudyOptions) -> Architecture:
+def find_network(options: StudyOptions, classes: int = VGG13.classes) -> Architecture:
     """Returns the network that a study adapts.
 
     Args:
         options: What the user asked for; its preset is known.
+        classes: Number of expressions.
 
     Raises:
         InputError: There is no such network, it takes no images of the study's size, or it cannot be divided.
         RuntimeError: It could not be found out.
     """
     if options.network == VGG13.name:
-        return replace(VGG13, width=PRESETS[options.preset].width)
+        return replace(VGG13, width=PRESETS[options.preset].width, classes=classes)
 
     make_cache_folder(options.out)
     request = {
         "name": options.network,
         "channels": CHANNELS,
         "size": VGG13.size,
-        "classes": VGG13.classes,
+        "classes": classes,
         "blocks": str(blocks_folder(options.out)),
     }
     answer = subprocess.run(

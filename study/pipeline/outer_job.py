@@ -7,6 +7,7 @@ import optuna
 
 from fer.architecture import Architecture
 from fer.errors import InputError
+from fer.expressions import read_expressions
 from study.arguments import check_study_name
 from study.confirmation.outer_evaluation import evaluate_part, is_opened
 from study.confirmation.outer_part import PartResult, read_part
@@ -89,8 +90,9 @@ def check_parts(parts: list[OuterPart], options: StudyOptions) -> None:
         InputError: The target cannot be divided so, or a search could not be trained without one of the parts.
     """
     asked = dataclasses.asdict(options)
+    expressions = read_expressions(options.expressions)
     for part in parts:
-        target = prepare_dataset(options.target, asked, options.data_kind, part)
+        target = prepare_dataset(options.target, asked, options.data_kind, part, expressions)
         if options.folds is not None:
             check_folds(target, options.folds, options.seed)
 

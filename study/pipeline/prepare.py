@@ -14,6 +14,7 @@ from fer.architecture import VGG13, Architecture
 from fer.datasets import Dataset, DatasetReport, Split, locate, same_files
 from fer.datasets.data_folder import normalise
 from fer.errors import InputError
+from fer.expressions import read_expressions
 from fer.files import holding_lock
 from study.cli import command_line
 from study.execution.phase import Phase, counting
@@ -55,7 +56,9 @@ def resolve_auto(options: StudyOptions) -> StudyOptions:
 
 
 def check_before_reading(options: StudyOptions) -> Architecture:
-    """Raises InputError for names of datasets, a network or initial trials that cannot be: before minutes of reading.
+    """Raises InputError for datasets' names, expressions, a network or initial trials that cannot be.
+
+    That is before minutes of reading.
 
     Args:
         options: What the user asked for.
@@ -63,7 +66,7 @@ def check_before_reading(options: StudyOptions) -> Architecture:
     Returns:
         The network.
     """
-    network = find_network(options)
+    network = find_network(options, len(read_expressions(options.expressions)))
     check_initial_trials(dataclasses.asdict(options), network.depth)
     data_dir = Path(options.data) if options.data else None
     for name in (options.source, options.target):
@@ -134,15 +137,18 @@ def read_data(options: StudyOptions, progress: Progress, part: OuterPart | None 
     """
     # Read them, or find what was read before.
     asked = dataclasses.asdict(options)
+    expressions = read_expressions(options.expressions)
     phase = Phase("data", counted=f"reading {options.source}", after_interrupt="a dataset that was read stays")
     with progress.phase(phase):
         phase.then = options.target
         with counting(phase, f"images of {options.source}", progress.tell_state):
-            source = prepare_dataset(options.source, asked | {"seed": SOURCE_SEED}, options.data_kind)
+            source = prepare_dataset(
+                options.source, asked | {"seed": SOURCE_SEED}, options.data_kind, expressions=expressions
+            )
         phase.then, phase.total, phase.counted = "", None, f"reading {options.target}"
         phase.expect(None)
         with counting(phase, f"images of {options.target}", progress.tell_state):
-            target = prepare_dataset(options.target, asked, options.data_kind, part)
+            target = prepare_dataset(options.target, asked, options.data_kind, part, expressions)
 
     # Whether they can be used together.
     if options.folds is not None:
@@ -267,6 +273,7 @@ def make_record(
         options=asked,
         budget_epochs=budget_epochs(asked, len(target.open("train"))),
         network=network.to_json(),
+        expressions=source.expressions,
         versions=versions(),
         hardware=Hardware.from_json(hardware()),
     )

@@ -148,6 +148,7 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
 
     # What must be the same, and what --force lets change.
     _check_same_options(earlier, options)
+    _check_same_expressions(earlier, new)
     _check_same_space(study, options, base_config(earlier))
     drifted = list_drift(earlier, new)
     if drifted and not options.force:
@@ -174,6 +175,21 @@ def _check_same_options(earlier: StudyRecord, options: StudyOptions) -> None:
             "; ".join(changed),
             "Use the same options, or give the new study a name with --study NAME.",
         )
+
+
+def _check_same_expressions(earlier: StudyRecord, new: StudyRecord) -> None:
+    """Raises InputError where --expressions now stands for others, or maps other labels to them."""
+    before, now = earlier.expressions, new.expressions
+    if before == now:
+        return
+    value = f"{now.describe()} in place of {before.describe()}"
+    if before.names == now.names:
+        value = f"the same, {now.describe()}, of other labels"
+    raise InputError(
+        f"study {earlier.name} can only go on with the expressions that it was started with",
+        value,
+        "Use the same --expressions, or give the new study a name with --study NAME.",
+    )
 
 
 def _check_same_space(study: optuna.Study, options: StudyOptions, base: AdaptationConfig) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer.expressions import SEVEN
 from study.cli import command_line
 from study.options import StudyOptions
 from study.record import StudyRecord
@@ -66,6 +67,12 @@ def python_lines(record: StudyRecord, path: str) -> str:
         path: Of the network, see `network_path`.
     """
     equalise = ", equalise=True" if record.options.get("equalise") is True else ""
+    if record.expressions != SEVEN:
+        return (
+            "from fer.predict import load_network, predict_image, read_names\n"
+            f"network = load_network({path!r})\n"
+            f"print(predict_image(network, {FACE!r}{equalise}, names=read_names({path!r})))"
+        )
     return (
         "from fer.predict import load_network, predict_image\n"
         f"network = load_network({path!r})\n"

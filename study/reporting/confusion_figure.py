@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from fer.expressions import EXPRESSIONS
 from study.fronts import find_recommended, front_table
 from study.record import DOMAINS, StudyRecord
 from study.reporting.wording import dataset_label, row_name
@@ -23,16 +22,19 @@ class ConfusionPanel:
     Attributes:
         title: Of the network.
         dataset: The dataset's printed name.
-        counts: Images of each expression (rows) that the network took for each (columns), mean over seeds (7, 7).
+        counts: Images of each expression (rows) that the network took for each (columns), mean over seeds (classes,
+            classes).
+        expressions: Their names.
     """
 
     title: str
     dataset: str
     counts: np.ndarray
+    expressions: tuple[str, ...]
 
     @property
     def percent(self) -> np.ndarray:
-        """Per cent of each expression's images (7, 7); NaN where it has none."""
+        """Per cent of each expression's images (classes, classes); NaN where it has none."""
         images = self.counts.sum(axis=1, keepdims=True)
         return 100 * np.divide(self.counts, images, out=np.full_like(self.counts, np.nan), where=images > 0)
 
@@ -77,14 +79,19 @@ def build_confusion_figure(
         return None
 
     baseline, recommended = matrices
+    names = record.expressions.names
     rows = []
     for domain in DOMAINS:
         label = dataset_label(record, domain)
-        before = _as_counts(baseline.get(domain))
-        after = _as_counts(recommended.get(domain))
+        before = _as_counts(baseline.get(domain), len(names))
+        after = _as_counts(recommended.get(domain), len(names))
         if before is None or after is None or not np.allclose(before.sum(axis=1), after.sum(axis=1), atol=0.1):
             continue
-        rows.append((ConfusionPanel("Baseline", label, before), ConfusionPanel("Recommended", label, after)))
+        panels = (
+            ConfusionPanel("Baseline", label, before, names),
+            ConfusionPanel("Recommended", label, after, names),
+        )
+        rows.append(panels)
     return ConfusionFigure(rows, images, row_name(network)) if rows else None
 
 
@@ -112,14 +119,13 @@ def _validated_matrices(
     return None
 
 
-def _as_counts(stored: object) -> np.ndarray | None:
-    """Returns a stored matrix as floats (7, 7), None for anything else."""
+def _as_counts(stored: object, classes: int) -> np.ndarray | None:
+    """Returns a stored matrix as floats (classes, classes), None for anything else."""
     if not isinstance(stored, list):
         return None
     try:
         counts = np.array(stored, dtype=float)
     except (TypeError, ValueError):
         return None
-    size = len(EXPRESSIONS)
-    is_matrix = counts.shape == (size, size) and bool(np.isfinite(counts).all())
+    is_matrix = counts.shape == (classes, classes) and bool(np.isfinite(counts).all())
     return counts if is_matrix else None

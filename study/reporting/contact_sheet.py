@@ -6,7 +6,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fer.datasets import Dataset
-from fer.expressions import EXPRESSIONS
 from fer.files import replacing
 from fer.seeding import generator
 from study.reporting.dataset_summary import title_of
@@ -27,8 +26,9 @@ def draw_contact_sheet(dataset: Dataset, place: Path, asked: str = "") -> None:
     train = dataset.open("train")
     rng = generator("contact sheet", dataset.digest)
     size = train.images.shape[1]
-    sheet = np.full((len(EXPRESSIONS) * size, FACES_PER_EXPRESSION * size), 255, np.uint8)
-    for label in range(len(EXPRESSIONS)):
+    names = dataset.expressions.names
+    sheet = np.full((len(names) * size, FACES_PER_EXPRESSION * size), 255, np.uint8)
+    for label in range(len(names)):
         images = rng.permutation(np.flatnonzero(train.labels == label))
         top = label * size
         for column, image in enumerate(images[:FACES_PER_EXPRESSION]):
@@ -36,12 +36,12 @@ def draw_contact_sheet(dataset: Dataset, place: Path, asked: str = "") -> None:
             sheet[top : top + size, left : left + size] = train.images[image]
 
     # The figure around it.
-    figure = Figure(figsize=(FACES_PER_EXPRESSION * 0.8 + 1, len(EXPRESSIONS) * 0.8 + 0.6), dpi=120, layout="tight")
+    figure = Figure(figsize=(FACES_PER_EXPRESSION * 0.8 + 1, len(names) * 0.8 + 0.6), dpi=120, layout="tight")
     axes = figure.add_subplot()
     axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_title(f"{title_of(dataset, asked)}, {len(train):,} training images")
     axes.set_xticks([])
-    axes.set_yticks([size * (row + 0.5) for row in range(len(EXPRESSIONS))], EXPRESSIONS)
+    axes.set_yticks([size * (row + 0.5) for row in range(len(names))], names)
     axes.spines[:].set_visible(False)
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # faces, as in the cache
     with replacing(place) as partial:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fer.expressions import EXPRESSIONS
+from fer.datasets import ReaderOptions
 from study.record import DOMAINS, DatasetRecord, StudyRecord, number
 from study.reporting.tables import Table
 from study.reporting.wording import count_of, dataset_label, format_percent, format_points
@@ -75,7 +75,7 @@ def build_baseline_table(record: StudyRecord) -> Table | None:
     measures |= {name: value for name, value in accuracies.items() if value is not None}
 
     rows = [[title, *_of_domains(measures, name)] for name, title in _MEASURES.items()]
-    rows += [[f"Recall of {name} %", *_of_domains(measures, f"recall_{name}")] for name in EXPRESSIONS]
+    rows += [[f"Recall of {name} %", *_of_domains(measures, f"recall_{name}")] for name in record.expressions.names]
     known = [row for row in rows if set(row[1:]) != {"–"}]
     head = ["Baseline", *(dataset_label(record, domain) for domain in DOMAINS)]
     caption = "On validation images, in per cent; over folds, on the images of all of them."
@@ -128,7 +128,7 @@ def _build_counts(dataset: DatasetRecord) -> Table | None:
 
     rows = []
     if counts:
-        for expression in EXPRESSIONS:
+        for expression in ReaderOptions.from_json(dataset.report.get("options")).expressions.names:
             rows.append(
                 [expression, *_with_sum([_count(_mapping(counts.get(split)).get(expression)) for split in splits])]
             )

@@ -9,7 +9,6 @@ from rich.table import Table
 from fer.datasets import Dataset, DatasetReport, survey
 from fer.datasets.layouts import LAYOUTS
 from fer.errors import printable
-from fer.expressions import EXPRESSIONS
 from study.reporting.wording import OTHER_SPELLINGS, name_as_printed
 
 NAMES_SHOWN = 3
@@ -89,7 +88,7 @@ def _print_counts(dataset: Dataset, asked: str, console: Console) -> None:
         table.add_column(heading, justify="right")
 
     # A row per expression.
-    for expression in EXPRESSIONS:
+    for expression in report.options.expressions.names:
         counts = [report.counts[split][expression] for split in splits]
         table.add_row(expression, *_with_total(counts))
     table.add_section()

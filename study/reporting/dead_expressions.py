@@ -5,7 +5,6 @@ from typing import Any
 
 from scipy.stats import binom
 
-from fer.expressions import CHANCE, EXPRESSIONS
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.result_tables import find_recalls
 from study.reporting.wording import dataset_label, format_percent
@@ -24,25 +23,26 @@ def describe_dead_expressions(record: StudyRecord, model: str, trial: Row) -> st
         trial: Its trial's row of `study.trials.trials_table` by column, whose measures are on validation images.
     """
     before, after, images = find_recalls(record, model, trial)
+    chance = record.expressions.chance
     sentences = []
     for domain in DOMAINS:
-        for name in EXPRESSIONS:
+        for name in record.expressions.names:
             first = number(before.get(domain, {}).get(name))
             last = number(after.get(domain, {}).get(name))
             if first is None or last is None:
                 continue
             count = _count_images(record, domain, name) if images == "test" else None
-            if last <= CHANCE and _is_recognised(first, count):
+            if last <= chance and _is_recognised(first, count, chance):
                 shown = f"{format_percent(first)} % with the baseline, {format_percent(last)} % now"
                 sentences.append(f"{name} has died on {dataset_label(record, domain)} {images} images ({shown})")
-    return f"Beware: {'; '.join(sentences)}. Guessing has 14.3 %." if sentences else ""
+    return f"Beware: {'; '.join(sentences)}. Guessing has {format_percent(chance)} %." if sentences else ""
 
 
-def _is_recognised(recall: float, images: int | None) -> bool:
+def _is_recognised(recall: float, images: int | None, chance: float) -> bool:
     """Returns whether a recall is more than guessing reaches; where images were not counted, more than twice chance."""
     if images is None:
-        return recall > 2 * CHANCE
-    return bool(binom.sf(round(recall * images) - 1, images, CHANCE) < RECOGNISED)
+        return recall > 2 * chance
+    return bool(binom.sf(round(recall * images) - 1, images, chance) < RECOGNISED)
 
 
 def _count_images(record: StudyRecord, domain: str, name: str) -> int | None:
@@ -50,4 +50,4 @@ def _count_images(record: StudyRecord, domain: str, name: str) -> int | None:
     results = record.results.class_results
     confusion: Mapping[str, Any] = results[0].get("confusion") or {} if results else {}
     matrix = confusion.get(domain)
-    return round(sum(matrix[EXPRESSIONS.index(name)])) if matrix else None
+    return round(sum(matrix[record.expressions.names.index(name)])) if matrix else None

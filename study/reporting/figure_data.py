@@ -301,7 +301,7 @@ def build_front_figure(record: StudyRecord, table: pd.DataFrame) -> FrontFigure:
         groups.append(StrategyNetworks(strategy, points, on_front, is_distinct, is_adapted, networks))
     return FrontFigure(
         groups=groups,
-        border=front_border(front),
+        border=front_border(front, record.expressions.chance),
         baseline=_baseline_in_percent(record),
         recommended=_recommended_point(front),
         axis_labels=_objective_labels(record),

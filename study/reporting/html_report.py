@@ -126,6 +126,7 @@ def _page_content(record: StudyRecord) -> dict[str, Any]:
         "created": format_date(record.created),
         "labels": {domain: dataset_label(record, domain) for domain in DOMAINS},
         "synthetic": record.is_synthetic,
+        "classes": len(record.expressions),
         "synthetic_mark": SYNTHETIC,
         "synthetic_sentence": SYNTHETIC_SENTENCE,
         "method_notes": rungs_sentence(record) + folds_sentence(record) + limits_sentence(record),
@@ -194,6 +195,7 @@ def _record_content(record: StudyRecord) -> dict[str, Any]:
         "Target": _plain_facts_first(record.target.to_json()),
         "Options": record.options,
         "Network": record.network,
+        "Expressions": record.expressions.to_json(),
         "Versions": record.versions,
         "Hardware": record.hardware.to_json(),
     }

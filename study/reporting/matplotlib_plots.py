@@ -82,7 +82,8 @@ def _size_in_inches(data: FigureData) -> tuple[float, float]:
     if isinstance(data, ConfirmedFigure):
         return TWO_COLUMNS, 4.0
     if isinstance(data, ConfusionFigure):
-        return TWO_COLUMNS, 1.1 + 2.0 * len(data.rows)
+        crowding = max(1.0, len(data.rows[0][0].expressions) / 8)
+        return TWO_COLUMNS, 1.1 + 2.0 * crowding * len(data.rows)
     if isinstance(data, CurvesFigure):
         return TWO_COLUMNS, 2.0
     if isinstance(data, StrategiesFigure):

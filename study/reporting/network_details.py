@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from fer.expressions import EXPRESSIONS
 from study.fronts import candidate_networks, find_recommended, front_table, is_on_front, model_names
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.plotly_charts import BASELINE
@@ -113,7 +112,7 @@ def _network_details(
         "tested": None if point is None else [f"{tested_text(point, domain)} %" for domain in DOMAINS],
         "hyperparameters": [str(format_value(network[name])) for name in varied],
         "recalls": _recalls_on_validation(record, network, summary),
-        "test_recalls": None if tested is None else _recalls_of(tested[1]),
+        "test_recalls": None if tested is None else _recalls_of(tested[1], record),
         "cka": record.results.find_layer_similarity(network["model"]),
     }
 
@@ -123,25 +122,27 @@ def _recalls_on_validation(
 ) -> list[list[float | None]] | None:
     """Returns a network's recalls by domain and expression on validation images; None where they are not known."""
     if network["strategy"] == "BL":
-        return _recalls_in(record.baseline.measures)
+        return _recalls_in(record.baseline.measures, record)
     if summary is not None:
         changes = summary.expressions.get(network["model"])
         if changes is None:
             return None
         after = {(change.domain, change.expression): change.after for change in changes}
-        return [[_round(after.get((domain, name))) for name in EXPRESSIONS] for domain in DOMAINS]
+        return [[_round(after.get((domain, name))) for name in record.expressions.names] for domain in DOMAINS]
 
     # A trial's own measures are those of its adapted network.
     is_adapted = (network["search_alpha"], network["search_slope"]) == (1, 0)
-    return _recalls_in(network) if is_adapted else None
+    return _recalls_in(network, record) if is_adapted else None
 
 
-def _recalls_in(measures: Mapping[Any, Any]) -> list[list[float | None]]:
-    return [[_round(measures.get(f"{domain}_recall_{name}")) for name in EXPRESSIONS] for domain in DOMAINS]
+def _recalls_in(measures: Mapping[Any, Any], record: StudyRecord) -> list[list[float | None]]:
+    names = record.expressions.names
+    return [[_round(measures.get(f"{domain}_recall_{name}")) for name in names] for domain in DOMAINS]
 
 
-def _recalls_of(recalls: Row) -> list[list[float | None]]:
-    return [[_round(recalls.get(domain, {}).get(name)) for name in EXPRESSIONS] for domain in DOMAINS]
+def _recalls_of(recalls: Row, record: StudyRecord) -> list[list[float | None]]:
+    names = record.expressions.names
+    return [[_round(recalls.get(domain, {}).get(name)) for name in names] for domain in DOMAINS]
 
 
 def _baseline_details(record: StudyRecord) -> Row:
@@ -164,8 +165,8 @@ def _baseline_details(record: StudyRecord) -> Row:
         "tested": None if point is None else [f"{interval_text(point, domain)} %" for domain in DOMAINS],
         "hyperparameters": None,
         "cka": None,
-        "recalls": _recalls_in(baseline.measures),
-        "test_recalls": _recalls_of(tested) if tested else None,
+        "recalls": _recalls_in(baseline.measures, record),
+        "test_recalls": _recalls_of(tested, record) if tested else None,
     }
 
 

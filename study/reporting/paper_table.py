@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from fer.expressions import SEVEN
 from search_spaces.paper import ADAPTING, AMOUNTS, FROM_BASELINE
 from study.fronts import first_rung_networks
 from study.record import DOMAINS, StudyRecord, number
@@ -53,10 +54,12 @@ def study_paper_table(record: StudyRecord, table: pd.DataFrame) -> pd.DataFrame 
     own_amount = number(record.options.get("amount")) or 1.0
     tested = {_column_of(point["named"], own_amount): point for point in points if point.get("named")}
 
-    # Beside synthetic data, or another source, published figures would look comparable without being so.
+    # Beside synthetic data, another source or other expressions, published figures would look comparable without being
+    # so.
     source = record.source.name or "source"
     target = record.target.name or "target"
-    is_comparable = not record.is_synthetic and source == PUBLISHED_SOURCE
+    is_alike = source == PUBLISHED_SOURCE and record.expressions == SEVEN
+    is_comparable = is_alike and not record.is_synthetic
     paper = paper_table(table, target, source, is_comparable, tested)
 
     # In another space a strategy's trials differ in more than the paper's.

@@ -1,12 +1,11 @@
 """The tables behind the report's findings: retention, expressions, freezing, differences, rungs, similarity."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from fer.architecture import Depth
-from fer.expressions import EXPRESSIONS
 from study.fronts import candidate_networks, first_rung_networks, has_expectations, model_names
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import LEVELS, Table
@@ -134,7 +133,7 @@ def build_expressions_table(record: StudyRecord, model: str, trial: Row) -> Tabl
         trial: Its trial's row of `study.trials.trials_table` by column, whose measures are on validation images.
     """
     before, after, images = find_recalls(record, model, trial)
-    rows = [_expression_row(name, before, after) for name in EXPRESSIONS]
+    rows = [_expression_row(name, before, after) for name in record.expressions.names]
     if all(cell == "–" for cells in rows for cell in cells[1:]):
         return None
     head = ["Expression"]
@@ -161,12 +160,14 @@ def find_recalls(record: StudyRecord, model: str, trial: Row) -> tuple[Row, Row,
     tested = record.results.find_recalls(model)
     if tested is not None:
         return *tested, "test"
-    return _validation_recalls(record.baseline.measures), _validation_recalls(trial), "validation"
+    names = record.expressions.names
+    before = _validation_recalls(record.baseline.measures, names)
+    return before, _validation_recalls(trial, names), "validation"
 
 
-def _validation_recalls(measures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _validation_recalls(measures: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Returns recalls by domain and expression from a mapping of measures."""
-    return {domain: {name: measures.get(f"{domain}_recall_{name}") for name in EXPRESSIONS} for domain in DOMAINS}
+    return {domain: {name: measures.get(f"{domain}_recall_{name}") for name in names} for domain in DOMAINS}
 
 
 def _expression_row(name: str, before: Row, after: Row) -> list[str]:

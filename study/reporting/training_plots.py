@@ -8,13 +8,14 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fer.expressions import EXPRESSIONS
 from study.reporting.confusion_figure import ConfusionFigure, ConfusionPanel
 from study.reporting.curves_figure import CurvesFigure, TrainingCurve
 from study.reporting.figure_style import DOMAIN_COLOURS, INK, style_of
 from study.reporting.plot_parts import TYPE, add_grid, add_legend, wrap_label
 
 SHARES = LinearSegmentedColormap.from_list("shares", ["#ffffff", DOMAIN_COLOURS["source"]])
+MOST_NUMBERED = 16
+"""Expressions of a matrix whose cells have room for numbers."""
 DARK_CELL = 85.0
 """Per cent from which a cell is so dark that its number is white."""
 BOLD: dict[str, Any] = {"markersize": 4, "linewidth": 1.6, "markeredgecolor": INK, "markeredgewidth": 0.6}
@@ -31,30 +32,31 @@ def draw_confusions(figure: Figure, data: ConfusionFigure) -> None:
     rows = len(data.rows)
     for row, panels in enumerate(data.rows):
         for column, panel in enumerate(panels):
+            names = panel.expressions
             axes = figure.add_subplot(rows, 2, 2 * row + column + 1)
             _draw_matrix(axes, panel)
             axes.set_title(wrap_label(f"{panel.title}, {panel.dataset}", 2.9))
 
             # Both networks saw the same images, so the rows are named once.
             if column == 0:
-                shown = [f"{name} ({count:.0f})" for name, count in zip(EXPRESSIONS, panel.counts.sum(1), strict=True)]
-                axes.set_yticks(range(len(EXPRESSIONS)), shown)
+                shown = [f"{name} ({count:.0f})" for name, count in zip(names, panel.counts.sum(1), strict=True)]
+                axes.set_yticks(range(len(names)), shown)
                 axes.set_ylabel(f"Shown ({data.images} images)")
             else:
                 axes.set_yticks([])
             if row == rows - 1:
-                axes.set_xticks(range(len(EXPRESSIONS)), EXPRESSIONS, rotation=90)
+                axes.set_xticks(range(len(names)), names, rotation=90)
                 axes.set_xlabel("Recognised as")
             else:
                 axes.set_xticks([])
 
 
 def _draw_matrix(axes: Axes, panel: ConfusionPanel) -> None:
-    """Draws a matrix with per cent of each expression's images in its cells; empty cells stay empty."""
+    """Draws a matrix with per cent of each expression's images in its cells, where they fit; empty cells stay empty."""
     percent = panel.percent
     axes.imshow(np.nan_to_num(percent), cmap=SHARES, vmin=0, vmax=100, aspect="auto", interpolation="nearest")
     for (row, column), value in np.ndenumerate(percent):
-        if np.isnan(value) or value == 0:
+        if np.isnan(value) or value == 0 or len(percent) > MOST_NUMBERED:
             continue
         colour = "white" if value > DARK_CELL else INK
         axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=TYPE, color=colour)

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from fer.expressions import EXPRESSIONS
 from study.fronts import candidate_networks, front_table, is_on_front
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import varied_hyperparameters
@@ -19,6 +18,7 @@ from study.reporting.wording import (
     format_value,
 )
 from study.storage.slots import EVERY_FOLD
+from study.stored_values import is_confusion
 from study.trial_attributes import TrialAttributes
 from study.trials import counted_trials, finished_trials
 from study.tuning.plan import SearchPlan
@@ -41,7 +41,7 @@ def collect_trial_details(record: StudyRecord, table: pd.DataFrame, trials: Iter
     front = front_table(table)
     return {
         "labels": {domain: dataset_label(record, domain) for domain in DOMAINS},
-        "expressions": list(EXPRESSIONS),
+        "expressions": list(record.expressions.names),
         "layers": list(record.architecture.blocks),
         "baseline": {
             "source": record.baseline.source_val,
@@ -90,6 +90,9 @@ def _trial_details(row: Mapping[Any, Any], trial: FrozenTrial, names: list[str],
         record: The study's record.
     """
     attributes = TrialAttributes.of(trial)
+    confusion = attributes.confusion or {}
+    if not is_confusion(confusion, len(record.expressions)):
+        confusion = {}
     curve = [point for point in attributes.curve or [] if isinstance(point, dict)]
     return {
         "strategy": str(row["strategy"]),
@@ -98,8 +101,8 @@ def _trial_details(row: Mapping[Any, Any], trial: FrozenTrial, names: list[str],
         "target": row["target_val"],
         "hyperparameters": {str(name): str(format_value(row[name])) for name in names},
         "curve": {column: [_round(point.get(column)) for point in curve] for column in CURVE_COLUMNS},
-        "confusion": attributes.confusion or {},
-        "retention": [_round(row.get(f"retention_{name}")) for name in EXPRESSIONS],
+        "confusion": confusion,
+        "retention": [_round(row.get(f"retention_{name}")) for name in record.expressions.names],
     }
 
 

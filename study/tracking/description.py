@@ -220,7 +220,7 @@ def _loading_lines(file: Path, record: StudyRecord, model_uri: str | None) -> li
         "",
         "```python",
         f'network = mlflow.pyfunc.load_model("{model_uri}")',
-        "probabilities = network.predict(faces)  # grey uint8 (n, 48, 48) to (n, 7)",
+        f"probabilities = network.predict(faces)  # grey uint8 (n, 48, 48) to (n, {len(record.expressions)})",
         "```",
         "",
     ]

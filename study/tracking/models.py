@@ -172,7 +172,7 @@ def _log_network(
             python_model=str(SERVED_MODEL),
             artifacts={"network": str(file)},
             model_config={"network": record.architecture.name},
-            signature=network_signature(),
+            signature=network_signature(len(record.expressions)),
             input_example=example_faces(),
             pip_requirements=requirements(record.architecture),
             code_paths=[str(ADAPTATION_PACKAGE)],
@@ -235,13 +235,13 @@ def example_faces() -> np.ndarray:
     return np.full((1, 48, 48), 128, np.uint8)
 
 
-def network_signature() -> "ModelSignature":
-    """Returns grey uint8 faces (n, 48, 48) to probabilities (n, 7)."""
+def network_signature(classes: int) -> "ModelSignature":
+    """Returns grey uint8 faces (n, 48, 48) to probabilities (n, classes)."""
     from mlflow.models import ModelSignature  # noqa: PLC0415
     from mlflow.types import Schema, TensorSpec  # noqa: PLC0415
 
     faces = TensorSpec(np.dtype("uint8"), (-1, 48, 48))  # a name would make it a dict of arrays
-    return ModelSignature(Schema([faces]), Schema([TensorSpec(np.dtype("float32"), (-1, 7))]))
+    return ModelSignature(Schema([faces]), Schema([TensorSpec(np.dtype("float32"), (-1, classes))]))
 
 
 def _register(place: Destination, front: pd.DataFrame, there: "Mapping[str, LoggedModel]", register: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from fer.expressions import SEVEN
 from study.record import DOMAINS, StudyRecord, number
 from study.redaction import hide_secrets
 from study.trial_attributes import TrialAttributes
@@ -103,6 +104,9 @@ def _user() -> str:
 def study_params(record: StudyRecord) -> dict[str, str]:
     """Returns the parameters of the study's run: options, network, hardware."""
     params = {name: value for name, value in record.options.items() if value is not None}
+    # A file may lie elsewhere when the study goes on; the expressions stay.
+    if record.expressions != SEVEN:
+        params["expressions"] = ", ".join(record.expressions.names)
     params |= _network_params(record)
     params |= {f"hardware.{name}": value for name, value in record.hardware.to_json().items()}
     return _params(params)

@@ -20,7 +20,7 @@ class Served(PythonModel):
 
     # Without type hints, from which MLflow would make a signature of its own.
     def predict(self, context, model_input, params=None):
-        """Returns probabilities (n, 7) of grey uint8 faces (n, 48, 48)."""
+        """Returns probabilities (n, classes) of grey uint8 faces (n, 48, 48)."""
         from fer.predict import predict_images  # noqa: PLC0415
 
         return predict_images(self.network, np.asarray(model_input, np.uint8), self.file)

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from fer.expressions import SEVEN, ExpressionSet
 from study.options import is_on_every_fold
 from study.record import StudyRecord
 from study.storage.slots import EVERY_FOLD
@@ -29,6 +30,7 @@ class SearchPlan:
         min_source: Source accuracy below which no network is an answer.
         reference: Source and target accuracy from which hypervolumes are measured.
         images: The images that networks are judged by; None in a study from before answers were stored.
+        expressions: What the images' labels are indices of.
         every_fold: Whether each configuration is trained on every fold and judged by all their answers; where not, by
             one fold, in turn.
     """
@@ -37,9 +39,10 @@ class SearchPlan:
     race_share: float = 0.0
     keep: float = KEEP
     min_source: float = 0.0
-    reference: tuple[float, float] = (0.0, 0.0)
+    reference: tuple[float, float] = (SEVEN.chance, SEVEN.chance)
     images: ValidationImages | None = None
     every_fold: bool = False
+    expressions: ExpressionSet = SEVEN
 
     @classmethod
     def of(cls, record: StudyRecord) -> "SearchPlan":
@@ -59,6 +62,7 @@ class SearchPlan:
             reference=hypervolume_reference(record),
             images=images,
             every_fold=images is not None and is_on_every_fold(record.options),
+            expressions=record.expressions,
         )
 
     @property

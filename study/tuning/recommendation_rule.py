@@ -11,7 +11,7 @@ from enum import StrEnum
 import numpy as np
 from scipy.stats import binom
 
-from fer.expressions import CHANCE, EXPRESSIONS
+from fer.expressions import SEVEN, ExpressionSet
 from study.pareto import non_dominated
 from study.tuning.answers import Comparison
 from study.tuning.expected_accuracy import ExpectedAccuracies
@@ -39,12 +39,14 @@ class RecommendationRules:
         gain_level: The probability with which the simultaneous lower bounds of all networks' gains on the target hold
             together; a recommended network's bound is above 0.
         died_level: Significance of the loss of an expression that counts as dead.
+        expressions: What the images' labels are indices of.
     """
 
     keep: float = 0.95
     kept_probability: float = 0.9
     gain_level: float = 0.9
     died_level: float = 0.01
+    expressions: ExpressionSet = SEVEN
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def recommend(comparison: Comparison, expected: ExpectedAccuracies, rules: Recom
     kept = (source.gains >= (rules.keep - 1) * source.baseline).mean(0)
     gains = (expected.target.gains > 0).mean(0)
     least_gains = simultaneous_bounds(expected.target.gains, rules.gain_level)
-    died = find_dead_expressions(comparison, rules.died_level)
+    died = find_dead_expressions(comparison, rules.died_level, rules.expressions)
 
     is_evaluated = np.isfinite(expected.target.observed)
     keeps_enough = is_evaluated & (kept >= rules.kept_probability)
@@ -125,8 +127,10 @@ def simultaneous_bounds(gains: np.ndarray, level: float) -> np.ndarray:
     return mean - np.quantile(deviations, level) * error
 
 
-def find_dead_expressions(comparison: Comparison, level: float = 0.01) -> tuple[tuple[str, ...], ...]:
-    """Returns the expressions that each network has lost, in the order of `fer.expressions.EXPRESSIONS`.
+def find_dead_expressions(
+    comparison: Comparison, level: float = 0.01, expressions: ExpressionSet = SEVEN
+) -> tuple[tuple[str, ...], ...]:
+    """Returns the expressions that each network has lost, in their order.
 
     An expression has died where on one domain (1) the baseline recognises it: its recall exceeds chance, by a one-sided
     binomial test at 5 %; (2) the network does not: its recall is at most chance; and (3) the images that it lost
@@ -135,19 +139,20 @@ def find_dead_expressions(comparison: Comparison, level: float = 0.01) -> tuple[
     Args:
         comparison: The networks' answers; several trainings on one fold are averaged.
         level: Significance of (3).
+        expressions: What the images' labels are indices of.
     """
     died: list[set[int]] = [set() for _ in range(comparison.networks)]
     for domain in ("source", "target"):
         before, after = _answers_by_network(comparison, domain)
         labels = comparison.source.labels if domain == "source" else comparison.target.labels
-        for code in range(len(EXPRESSIONS)):
+        for code in range(len(expressions)):
             of_expression = labels == code
             if not of_expression.any():
                 continue
-            lost = _have_lost(before[of_expression], after[:, of_expression], level)
+            lost = _have_lost(before[of_expression], after[:, of_expression], level, expressions.chance)
             for network in np.flatnonzero(lost):
                 died[network].add(code)
-    return tuple(tuple(EXPRESSIONS[code] for code in sorted(codes)) for codes in died)
+    return tuple(tuple(expressions.names[code] for code in sorted(codes)) for codes in died)
 
 
 def _answers_by_network(comparison: Comparison, domain: str) -> tuple[np.ndarray, np.ndarray]:
@@ -170,21 +175,22 @@ def _answers_by_network(comparison: Comparison, domain: str) -> tuple[np.ndarray
     return before, np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
 
 
-def _have_lost(before: np.ndarray, after: np.ndarray, level: float) -> np.ndarray:
+def _have_lost(before: np.ndarray, after: np.ndarray, level: float, chance: float) -> np.ndarray:
     """Returns which networks have lost an expression, (networks,).
 
     Args:
         before: (images,) the baseline's answers on the expression's images.
         after: (networks, images) the networks' mean answers, NaN where they were not evaluated.
         level: Significance of the loss.
+        chance: The accuracy of guessing.
     """
     is_seen = np.isfinite(after)
     seen = is_seen.sum(1)
     recalled = (is_seen * before).sum(1)
-    is_recognised = binom.sf(recalled - 1, np.maximum(seen, 1), CHANCE) < 0.05
+    is_recognised = binom.sf(recalled - 1, np.maximum(seen, 1), chance) < 0.05
 
     answers = np.where(is_seen, after, 0.0)
-    is_at_chance = answers.sum(1) <= CHANCE * seen
+    is_at_chance = answers.sum(1) <= chance * seen
 
     # Answers averaged over trainings are parts of an image; whole images are tested, to the cautious side.
     lost = np.floor((is_seen * before * (1 - answers)).sum(1) + 1e-9)

@@ -106,7 +106,7 @@ def pack_network(logits: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarr
     """Returns by domain on which images a network is right, packed.
 
     Args:
-        logits: By domain, (n, 7).
+        logits: By domain, (n, classes).
         labels: By domain, (n,).
     """
     return {domain: pack_answers(values.argmax(1) == labels[domain]) for domain, values in logits.items()}

@@ -1,6 +1,6 @@
 """What a search found, as reports and MLflow say it: what is recommended or why nothing is, how sure, and the race."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,8 +73,7 @@ class NetworkSummary:
         source_images: How many of the source's images it answered on.
         gains: By domain.
         kept: The probability that it keeps the wanted share of the source's accuracy.
-        expressions: Source before target, expressions in the order of `fer.expressions.EXPRESSIONS`; those without
-            images are left out.
+        expressions: Source before target, expressions in the study's order; those without images are left out.
     """
 
     trial: int
@@ -164,7 +163,7 @@ def summarise(trials: Iterable[FrozenTrial], verdict: Verdict, plan: SearchPlan)
     expressions = {}
     for index, network in enumerate(verdict.competition.networks):
         file = model_file(network.trial, network.alpha, network.slope)
-        expressions[file] = tuple(compare_expressions(comparison, index, choice.died[index]))
+        expressions[file] = tuple(compare_expressions(comparison, index, choice.died[index], plan.expressions.names))
     return SearchSummary(
         keep=plan.keep,
         networks=len(verdict.competition.networks),
@@ -244,7 +243,9 @@ def summarise_network(verdict: Verdict, index: int) -> NetworkSummary:
         source_images=len(comparison.source.labels),
         gains={name: _gain(domains[name], index) for name in DOMAINS},
         kept=float(verdict.choice.kept[index]),
-        expressions=tuple(compare_expressions(comparison, index, verdict.choice.died[index])),
+        expressions=tuple(
+            compare_expressions(comparison, index, verdict.choice.died[index], verdict.expressions.names)
+        ),
     )
 
 
@@ -253,13 +254,16 @@ def _gain(expected: ExpectedAccuracy, index: int) -> Gain:
     return Gain(float(expected.gains[:, index].mean()), float(lower[index]), float(upper[index]))
 
 
-def compare_expressions(comparison: Comparison, network: int, died: tuple[str, ...] = ()) -> list[ExpressionChange]:
+def compare_expressions(
+    comparison: Comparison, network: int, died: tuple[str, ...] = (), names: Sequence[str] = EXPRESSIONS
+) -> list[ExpressionChange]:
     """Returns what a network gained and lost on each expression, on the source and then on the target.
 
     Args:
         comparison: All networks' answers.
         network: The index of the network.
         died: The expressions that it has lost, on either domain.
+        names: Of the study's expressions.
     """
     evaluations = [evaluation for evaluation in comparison.evaluations if evaluation.network == network]
     source, target = comparison.source, comparison.target
@@ -280,7 +284,7 @@ def compare_expressions(comparison: Comparison, network: int, died: tuple[str, .
     for domain in DOMAINS:
         labels = np.asarray(labels_of[domain])
         baseline = np.asarray(baseline_of[domain], float)
-        for code, name in enumerate(EXPRESSIONS):
+        for code, name in enumerate(names):
             images = np.flatnonzero((labels == code) & (answered[domain] > 0))
             if not len(images):
                 continue

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from optuna.trial import FrozenTrial
 
+from fer.expressions import SEVEN, ExpressionSet
 from study.pareto import non_dominated
 from study.tuning.competing_networks import Competition, find_competition
 from study.tuning.expected_accuracy import ExpectedAccuracies, expect_accuracies
@@ -25,6 +26,7 @@ class Verdict:
         front: How probably each is on the front.
         keep: Share of the baseline's source accuracy that a recommended network keeps.
         min_source: Expected source accuracy below which no network is an answer.
+        expressions: What the images' labels are indices of.
     """
 
     competition: Competition
@@ -32,11 +34,13 @@ class Verdict:
     front: ExpectedFront
     keep: float
     min_source: float = 0.0
+    expressions: ExpressionSet = SEVEN
 
     @cached_property
     def choice(self) -> Choice:
         """Which network is recommended, and its neighbours."""
-        return recommend(self.competition.comparison, self.expected, RecommendationRules(keep=self.keep))
+        rules = RecommendationRules(keep=self.keep, expressions=self.expressions)
+        return recommend(self.competition.comparison, self.expected, rules)
 
     @property
     def wanted(self) -> list[int]:
@@ -72,4 +76,4 @@ def reach_verdict(trials: Iterable[FrozenTrial], plan: SearchPlan) -> Verdict | 
         return None
     expected = expect_accuracies(competition.comparison)
     front = find_expected_front(expected, plan.reference)
-    return Verdict(competition, expected, front, plan.keep, plan.min_source)
+    return Verdict(competition, expected, front, plan.keep, plan.min_source, plan.expressions)
