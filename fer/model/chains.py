@@ -25,13 +25,17 @@ def find_architecture(unopened: Architecture, cache: Path | None = None) -> Arch
     Raises:
         InputError: There is no such network, or it cannot be divided into blocks.
     """
-    module = build_network(unopened.name, unopened.classes, unopened.size, width=unopened.width)
-    return architecture_of(open_chain(module, unopened, cache), unopened)
+    return architecture_of(open_chain(build_module(unopened), unopened, cache), unopened)
 
 
 def request(name: str, channels: int, size: int, classes: int, width: float = 1.0) -> Architecture:
     """Returns an architecture whose blocks are not known yet."""
     return Architecture(name, channels, size, classes, blocks=(), head=0, normed=(), width=width)
+
+
+def build_module(architecture: Architecture, seed: int = 0) -> nn.Module:
+    """Builds the network of an architecture, whose blocks are not read, with new weights."""
+    return build_network(architecture.name, architecture.classes, architecture.size, seed, architecture.width)
 
 
 def build_chain(architecture: Architecture, seed: int, cache: Path | None = None) -> Chain:
@@ -47,7 +51,7 @@ def build_chain(architecture: Architecture, seed: int, cache: Path | None = None
     """
     if architecture.is_paper:
         return paper_chain(build(architecture.width, seed, architecture.classes))
-    module = build_network(architecture.name, architecture.classes, architecture.size, seed)
+    module = build_module(architecture, seed)
     chain = open_chain(module, architecture, cache)
     check_unchanged(architecture, architecture_of(chain, architecture))
     return chain
@@ -81,7 +85,7 @@ def open_chain(module: nn.Module, architecture: Architecture, cache: Path | None
     if architecture.is_paper:
         assert isinstance(module, nn.Sequential)
         return paper_chain(module)
-    return find_blocks(module, _own_shape(architecture), _repeats_channel(architecture), cache)
+    return find_blocks(module, own_shape(architecture), _repeats_channel(architecture), cache)
 
 
 def paper_chain(network: nn.Sequential) -> Chain:
@@ -101,7 +105,7 @@ def architecture_of(chain: Chain, unopened: Architecture) -> Architecture:
     normed = tuple(name for name, block in blocks if any(isinstance(part, NORMS) for part in block.modules()))
     structure = ""
     if not unopened.is_paper:
-        structure = structure_digest(chain.module, _own_shape(unopened), with_versions=False)
+        structure = structure_digest(chain.module, own_shape(unopened), with_versions=False)
     return replace(unopened, blocks=chain.names, head=chain.head, normed=normed, structure=structure)
 
 
@@ -110,7 +114,7 @@ def with_repeated_channel(module: nn.Module, architecture: Architecture) -> nn.M
     return nn.Sequential(RepeatChannel(), module) if _repeats_channel(architecture) else module
 
 
-def _own_shape(architecture: Architecture) -> tuple[int, int, int]:
+def own_shape(architecture: Architecture) -> tuple[int, int, int]:
     """Returns channels, height and width of the images that the network itself takes."""
     return (default_format(architecture.name).channels, architecture.size, architecture.size)
 

@@ -18,6 +18,9 @@ from study.reporting.wording import format_percent, format_points
 LOOKING = "looking for it, else training it once for all studies"
 """What is shown before a training has begun."""
 
+MOST_GUESSED = 2
+"""How many times the accuracy of guessing still looks like guessing."""
+
 
 def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineRecord:
     """Returns what the study's record keeps of the baseline, found by its hash or trained now.
@@ -42,10 +45,25 @@ def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineR
             raise
     if baseline is None:
         raise RuntimeError(f"the baseline's process {exit_text(process.returncode)}")
+    _show_own_weights(record, baseline, progress)
     ending = _describe_ending(baseline.more)
     if ending is not None:
         progress.say(ending)
     return baseline
+
+
+def _show_own_weights(record: StudyRecord, baseline: BaselineRecord, progress: Progress) -> None:
+    """Prints what the user's own network reaches on the source, and warns where it hardly does better than guessing."""
+    accuracy = baseline.source_val
+    if record.weights.kind != "baseline" or accuracy is None:
+        return
+    measured = f"{format_percent(accuracy)} % of the source's validation images"
+    progress.say(f"  baseline: {record.weights.name} is right on {measured}, measured here")
+    if accuracy < MOST_GUESSED * record.expressions.chance:
+        progress.warn(
+            f"{record.weights.name} is right on {measured}, hardly more than guessing: was it trained with another "
+            "order of expressions (--classes), scaling, size or colour of images?"
+        )
 
 
 def _start_baseline_process(record: StudyRecord) -> "subprocess.Popen[bytes]":

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from fer.architecture import VGG13, Architecture
 from fer.datasets import Dataset, DatasetReport, Split, locate, same_files
 from fer.datasets.data_folder import normalise
 from fer.errors import InputError
@@ -22,7 +21,7 @@ from study.execution.progress import Progress
 from study.inputs import OuterPart, budget_epochs, dataset_record, note_copies, prepare_dataset
 from study.machine import hardware, required_device, versions
 from study.options import StudyOptions
-from study.pipeline.network import find_network
+from study.pipeline.network import StudyNetwork, find_network
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
 from study.reporting.wording import name_as_printed
@@ -55,7 +54,7 @@ def resolve_auto(options: StudyOptions) -> StudyOptions:
     return dataclasses.replace(options, device=device, preset=preset)
 
 
-def check_before_reading(options: StudyOptions) -> Architecture:
+def check_before_reading(options: StudyOptions) -> StudyNetwork:
     """Raises InputError for datasets' names, expressions, a network or initial trials that cannot be.
 
     That is before minutes of reading.
@@ -66,8 +65,8 @@ def check_before_reading(options: StudyOptions) -> Architecture:
     Returns:
         The network.
     """
-    network = find_network(options, len(read_expressions(options.expressions)))
-    check_initial_trials(dataclasses.asdict(options), network.depth)
+    network = find_network(options, read_expressions(options.expressions))
+    check_initial_trials(dataclasses.asdict(options), network.architecture.depth)
     data_dir = Path(options.data) if options.data else None
     for name in (options.source, options.target):
         locate(name, data_dir, options.data_kind)
@@ -249,7 +248,7 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
 
 
 def make_record(
-    name: str, options: StudyOptions, source: Dataset, target: Dataset, network: Architecture = VGG13
+    name: str, options: StudyOptions, source: Dataset, target: Dataset, network: StudyNetwork
 ) -> StudyRecord:
     """Returns the record of a new study, which study.json holds, without its baseline.
 
@@ -272,7 +271,8 @@ def make_record(
         synthetic=any_synthetic(source, target),
         options=asked,
         budget_epochs=budget_epochs(asked, len(target.open("train"))),
-        network=network.to_json(),
+        network=network.architecture.to_json(),
+        weights=network.weights,
         expressions=source.expressions,
         versions=versions(),
         hardware=Hardware.from_json(hardware()),
