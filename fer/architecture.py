@@ -10,6 +10,8 @@ from typing import Any, Self
 
 PAPER = "vgg13"
 """The name of the paper's network, the default."""
+TIMM = "timm:"
+"""How the name of a network of timm begins."""
 
 _COLOURS = {1: "grey", 3: "colour"}
 
@@ -155,6 +157,11 @@ def _width(stored: object) -> float:
     if not isinstance(stored, int | float) or isinstance(stored, bool):
         return 1.0
     return float(stored) if stored > 0 else 1.0
+
+
+def is_own_code(name: str) -> bool:
+    """Returns whether a network's name is that of a user's own function, "package.module:function", which is run."""
+    return ":" in name and not name.startswith(TIMM)
 
 
 _CONVOLUTIONS = (

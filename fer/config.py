@@ -286,8 +286,9 @@ def from_flat(flat: Mapping[str, Any]) -> AdaptationConfig:
     values = {f.name: flat[f.name] for f in fields(AdaptationConfig) if f.name not in optional}
     if "fused_share" in flat:
         values["fused_share"] = flat["fused_share"]
-    if "depth_blocks" in flat:
-        values["depth"] = Depth(**{f.name: flat[f"depth_{f.name}"] for f in fields(Depth)})
+    depth_names = {f.name: f"depth_{f.name}" for f in fields(Depth)}
+    if any(name in flat for name in depth_names.values()):  # one that lacks a part of it is no configuration
+        values["depth"] = Depth(**{field_name: flat[name] for field_name, name in depth_names.items()})
     return AdaptationConfig(**values, views=ViewRecipe(**recipe))
 
 

@@ -194,7 +194,7 @@ def not_a_number(network: torch.nn.Module) -> torch.nn.Module:
         (lambda path: path.write_bytes(b""), "whole safetensors"),
         (lambda path: path.write_bytes(b"\x80\x04 pickle"), "whole safetensors"),
         (lambda path: save_network(torch.nn.Sequential(torch.nn.Linear(2, 2)), path, {}), "layers conv1_1"),
-        (lambda path: save_network(build(TINY_WIDTH)[:12], path, {}), "layers of fer.model.vgg"),
+        (lambda path: save_network(build(TINY_WIDTH)[:12], path, {}), "layers of its network"),
         (lambda path: save_network(not_a_number(build(TINY_WIDTH)), path, {}), "finite"),
     ],
 )

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -84,12 +85,12 @@ def base_of(task: AdaptationTask, config: AdaptationConfig = GENTLE) -> Adaptati
 # Caches and frozen blocks.
 
 
-def check_caching(make_task: Make, name: str) -> None:
+def check_caching(make_task: Make, name: str, bn: Literal["train", "frozen"]) -> None:
     """Compares cached with uncached adaptation at three cuts."""
     tasks = [make_task(name, cached) for cached in (True, False)]
     depth = tasks[0].baseline.architecture.depth
     for frozen in sorted({max(1, depth.blocks // 4), depth.blocks // 2, depth.head}):
-        config = replace(base_of(tasks[0]), frozen_layers=frozen, fusion_ratio=0.5)
+        config = replace(base_of(tasks[0]), frozen_layers=frozen, fusion_ratio=0.5, bn=bn)
         cached, uncached = (adapt(task, config, seed=5) for task in tasks)
 
         np.testing.assert_allclose(losses(cached), losses(uncached), atol=1e-5)
@@ -98,15 +99,17 @@ def check_caching(make_task: Make, name: str) -> None:
     assert list((tasks[0].cache / "features").rglob("cut*.features"))  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("bn", ["train", "frozen"])
 @pytest.mark.parametrize("name", FAST)
-def test_cached_training_equals_uncached_training_of_a_small_network(name, make_task):
-    check_caching(make_task, name)
+def test_cached_training_equals_uncached_training_of_a_small_network(name, bn, make_task):
+    check_caching(make_task, name, bn)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
 def test_cached_training_equals_uncached_training_of_a_family(name, make_task):
-    check_caching(make_task, name)
+    # Batch statistics of untrained networks multiply the rounding of kernels by thousands, where variances are small.
+    check_caching(make_task, name, "frozen")
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -7,10 +7,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from fer.config import AdaptationConfig
+from fer.architecture import Depth
+from fer.config import AdaptationConfig, to_flat
 from fer.errors import InputError
 from made_study import made_info
 from search_spaces import SPACES, paper, suggest_adaptation
+from study.confirmation.plan import readable_configs
 from study.options import StudyOptions
 from study.pipeline.resume import find_record
 from study.record import StudyRecord
@@ -136,3 +138,34 @@ def test_a_study_of_an_older_space_is_refused_with_one_line_even_by_force(tmp_pa
     said = str(caught.value)
     assert "search space paper has changed since study s began" in said and "--study NAME" in said
     assert "\n" not in said and paper.FROM_BASELINE not in said
+
+
+@pytest.mark.parametrize(("space", "name"), [("card", "frozen_layers"), ("full", "frozen_layers")])
+def test_a_trial_that_freezes_more_layers_than_the_network_has_does_not_fit(space, name):
+    shallow = AdaptationConfig(epochs=5.0, depth=Depth(blocks=5, head=4, normed=4))
+    for frozen, is_within in ((4, True), (5, False), (12, False)):
+        study = new_study()
+        study.enqueue_trial({"strategy": "FT", name: frozen} if space == "card" else {name: frozen})
+        assert fits(trials_of(study)[0], space, shallow) == is_within
+        assert fits(trials_of(study)[0], space, BASE)
+
+    # Of an ended trial, the range counts as well.
+    chosen = {"strategy": ("FT", CARD), "lr": (0.01, RATE), "frozen_layers": (3, IntDistribution(1, 12))}
+    assert fits(ended(chosen), "card", BASE)
+    assert not fits(ended(chosen), "card", shallow)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"frozen_layers": 12}, {"depth_blocks": "5"}, {"depth_blocks": 2, "depth_head": 1}]
+)
+def test_a_stored_configuration_beyond_the_networks_depth_is_left_out(changes):
+    shallow = AdaptationConfig(epochs=5.0, depth=Depth(blocks=5, head=4, normed=4), frozen_layers=4)
+    sound, odd = (
+        create_trial(values=[0.5, 0.5], user_attrs={"config": config, "strategy": "FT"})
+        for config in (to_flat(shallow), to_flat(shallow) | changes)
+    )
+    study = new_study()
+    for trial in (sound, odd):
+        study.add_trial(trial)
+
+    assert readable_configs(trials_of(study)) == {0: shallow}

@@ -18,7 +18,7 @@ from fer.model import weights
 from fer.model.vgg import build
 from hostile import ODD
 from made_answers import World
-from made_study import made_confirmed, made_info, made_trials
+from made_study import made_confirmed, made_info, made_trials, whole_record
 from study import api, datasets
 from study.fronts import front_border
 from study.option_parsers import options_from, parse_options
@@ -122,9 +122,9 @@ def test_odd_expressions_of_a_record_are_left_out_of_a_report_and_refused_for_tr
 
     assert value is None or "expressions" in reading.odd
     assert StudyRecord.from_json(reading.value).expressions == SEVEN
-    whole = {"name": "n"} | made_info(expressions=value)
-    with pytest.raises(InputError):
-        required_record(whole, "n")
+    assert required_record(whole_record(), "n")
+    with pytest.raises(InputError, match="expressions odd"):
+        required_record(whole_record() | {"expressions": value}, "n")
 
 
 @pytest.mark.parametrize("size", [7, 3])

@@ -65,10 +65,10 @@ def record_with(weights: WeightsRecord) -> StudyRecord:
 def test_reports_and_mlflow_say_where_a_baseline_comes_from():
     record = record_with(WEIGHTS)
     assert StudyRecord.from_json(record.to_json()).weights == WEIGHTS
-    assert describe_baseline(record)[0].startswith("It is the network of mine.pt (hash 0123), whose logits are happy")
+    assert describe_baseline(record)[1].startswith("It is the network of mine.pt (hash 0123), whose logits are happy")
     assert study_params(record)["baseline"] == "mine.pt (0123)" and study_params(record)["classes"] == "happy,sad"
     features = dataclasses.replace(WEIGHTS, kind="features", classes=[])
-    assert "began with the features of mine.pt" in describe_baseline(record_with(features))[0]
+    assert "began with the features of mine.pt" in describe_baseline(record_with(features))[1]
 
 
 def test_a_record_without_own_weights_says_nothing_of_them():

@@ -1,10 +1,13 @@
 """Guesses and earlier fronts: checked against the space, tried first, each once."""
 
+from dataclasses import replace
+
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from fer.adaptation.methods import METHODS, named
+from fer.architecture import Depth
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from made_study import made_info, made_trial
@@ -145,6 +148,12 @@ def test_an_earlier_front_is_taken_best_source_first_without_what_is_dominated()
         front_as_initial_trials(study_of("full", *trials), "card", BASE)
     with pytest.raises(InputError, match="finished trials"):
         front_as_initial_trials(study_of("card"), "card", BASE)
+
+
+def test_an_earlier_front_of_a_network_of_another_depth_is_refused():
+    shallow = replace(BASE, depth=Depth(blocks=5, head=4, normed=4))
+    with pytest.raises(InputError, match="as many blocks; got earlier, of vgg13"):
+        front_as_initial_trials(study_of("card", card_trial(0, (0.9, 0.3))), "card", shallow)
 
 
 def test_an_earlier_front_of_the_space_as_it_was_is_refused():

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from fer.architecture import PAPER
+from fer.architecture import PAPER, TIMM, is_own_code
 from fer.errors import InputError, did_you_mean
 from fer.model.equality import seeded
 from fer.model.vgg import SIZE, build
 
-TIMM = "timm:"
 _NAMES = "a network is vgg13, a classifier of torchvision, timm:NAME or package.module:function"
 _LARGE_SIZE = 112
 _MOST_SIZE = 2048
@@ -77,7 +76,7 @@ def build_network(name: str, classes: int, size: int | None = None, seed: int = 
             module: object = build(width, seed, classes)
         elif name.startswith(TIMM):
             module = _build_timm(name, classes, size)
-        elif ":" in name:
+        elif is_own_code(name):
             module = _call_function(name, classes)
         else:
             module = _build_torchvision(name, classes, size)

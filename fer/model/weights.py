@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fer.architecture import PAPER, VGG13, Architecture
+from fer.architecture import PAPER, VGG13, Architecture, is_own_code
 from fer.errors import InputError, printable, shorten
 from fer.expressions import EXPRESSIONS, FEWEST, MOST, ExpressionSet, are_names, usual_names
 from fer.model.blocks import Chain
 from fer.model.chains import architecture_of, open_chain, paper_chain, request, with_repeated_channel
 from fer.model.fitting import Shape, find_misfit, shapes_of
-from fer.model.networks import TIMM, build_network
+from fer.model.networks import build_network
 from fer.model.states import save_chain, telling_of_file
 from fer.model.values import check_values, copy_into, located, name_few
 from fer.model.vgg import blueprint
@@ -241,7 +241,7 @@ def _read_network(path: Path, needs_checksum: bool, own: str) -> _ReadNetwork:
         try:
             _, tensors = load_tensors(path, check, needs_checksum)
         except _DifferentNetwork as error:
-            rule = "a network file holds the layers of fer.model.vgg"
+            rule = "a network file holds the layers of its network"
             raise InputError(rule, located(path, str(error)), _FIX) from None
 
     read = built[0]
@@ -272,8 +272,7 @@ def _build_for(header: TensorHeader, own: str) -> _ReadNetwork:
         unopened = replace(VGG13, width=width, classes=classes)
         return _ReadNetwork(blueprint(width, classes), unopened, expressions)
 
-    is_function = ":" in name and not name.startswith(TIMM)
-    if is_function and name != own:
+    if is_own_code(name) and name != own:
         raise InputError(
             "a file that names a function of somebody's own is opened by who names the function as well",
             name,

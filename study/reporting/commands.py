@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer.architecture import is_own_code
 from fer.expressions import SEVEN
 from study.cli import command_line
 from study.options import StudyOptions
@@ -49,13 +50,15 @@ def predict_command(record: StudyRecord, path: str) -> str:
         record: The study's record.
         path: Of the network, see `network_path`.
     """
-    return _predict_command(path, record.options.get("equalise") is True)
+    return _predict_command(path, record.options.get("equalise") is True, record.architecture.name)
 
 
-def _predict_command(path: str, equalise: bool) -> str:
+def _predict_command(path: str, equalise: bool, network: str) -> str:
     words = [path, FACE]
     if equalise:
         words.append("--equalise")
+    if is_own_code(network):
+        words += ["--network", network]
     return command_line("study.predict", words)
 
 
@@ -67,15 +70,17 @@ def python_lines(record: StudyRecord, path: str) -> str:
         path: Of the network, see `network_path`.
     """
     equalise = ", equalise=True" if record.options.get("equalise") is True else ""
+    name = record.architecture.name
+    own = f", {name!r}" if is_own_code(name) else ""
     if record.expressions != SEVEN:
         return (
             "from fer.predict import load_network, predict_image, read_names\n"
-            f"network = load_network({path!r})\n"
-            f"print(predict_image(network, {FACE!r}{equalise}, names=read_names({path!r})))"
+            f"network = load_network({path!r}{own})\n"
+            f"print(predict_image(network, {FACE!r}{equalise}, names=read_names({path!r}{own})))"
         )
     return (
         "from fer.predict import load_network, predict_image\n"
-        f"network = load_network({path!r})\n"
+        f"network = load_network({path!r}{own})\n"
         f"print(predict_image(network, {FACE!r}{equalise}))"
     )
 
@@ -113,11 +118,11 @@ def list_next_commands(
     folder = Path(options.out) / name
     commands = []
     if model is not None:
-        predict = _predict_command(str(folder / model), options.equalise)
+        predict = _predict_command(str(folder / model), options.equalise, options.network)
         commands.append(("recognise expressions with the recommended network", predict))
     else:
         if baseline:
-            predict = _predict_command(baseline, options.equalise)
+            predict = _predict_command(baseline, options.equalise, options.network)
             commands.append(("recognise expressions with the baseline, as no network is recommended", predict))
         choose = "or choose a network of the front yourself, by what it is expected to keep and to gain, from"
         commands.append((choose, str(folder / "front.csv")))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fer.architecture import Architecture
+from fer.architecture import TIMM, Architecture
 from fer.errors import printable
 from fer.files import checksum, read_regular
 from fer.tensor_files import MOST_BYTES, damage_of
@@ -182,7 +182,7 @@ def _log_network(
 
 def requirements(network: Architecture) -> list[str]:
     """Returns the packages that a served network needs; a user's own code is to be installed beside them."""
-    return [*REQUIREMENTS, "timm"] if network.name.startswith("timm:") else REQUIREMENTS
+    return [*REQUIREMENTS, "timm"] if network.name.startswith(TIMM) else REQUIREMENTS
 
 
 def _adopt_earlier_models(place: Destination, record: StudyRecord) -> None:
