@@ -251,10 +251,10 @@ def choose_rows(classes: Sequence[str], expressions: ExpressionSet, path: Path) 
     Raises:
         InputError: An expression is named by none of the classes, or by two; or there are too few or too many classes.
     """
-    rule = "--classes names each of the study's expressions once, in the order of the file's logits"
+    rule = "the logits of a baseline stand for each of the study's expressions once, see --classes"
     shown = ", ".join(shorten(printable(name), 20) for name in classes)
     if not FEWEST <= len(classes) <= MOST:
-        raise InputError(f"--classes names {FEWEST} to {MOST} classes", f"{len(classes)}", "Name each of the file's.")
+        raise InputError(f"--classes names {FEWEST} to {MOST} classes", len(classes), "Name each of the file's.")
 
     indices = _indices(classes, expressions)
     lacking = [name for number, name in enumerate(expressions.names) if number not in indices]

@@ -24,7 +24,7 @@ from fer.runtime import Runtime, make_runtime
 from fer.told_progress import OnProgress, watching
 from study.execution.network_answer import find_own_weights
 from study.inputs import reopen_dataset
-from study.options import StudyOptions, cache_folder
+from study.options import StudyOptions, baselines_folder, cache_folder
 from study.presets import PRESETS
 from study.record import StudyRecord
 from study.tuning.answers import SourceImages, TargetImages
@@ -135,7 +135,13 @@ def _recipe_of(record: StudyRecord, options: Mapping[str, Any], source: Dataset,
     given = record.weights
     if given.kind != "features":
         return config
-    path = find_own_weights(record, options, record.architecture)
+    try:
+        path = find_own_weights(record, options, record.architecture)
+    except InputError:
+        # A worker elsewhere has the trained baseline, and needs the features only for fused networks.
+        if not record.baseline.file:
+            raise
+        path = baselines_folder(options["out"]) / given.file
     passes = config.epochs if options["baseline_epochs"] else max(1, round(PRETRAINED_PASSES * config.epochs))
     pretrained = Pretrained(path, given.name, given.checksum)
     return replace(config, lr=PRETRAINED_LR, epochs=passes, pretrained=pretrained)
