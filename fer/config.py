@@ -263,6 +263,10 @@ def canonical(config: AdaptationConfig) -> AdaptationConfig:
     return replace(config, **changes)
 
 
+DEPTH_NAMES = {f.name: f"depth_{f.name}" for f in fields(Depth)}
+"""What a flat dict calls each field of the depth."""
+
+
 def to_flat(config: AdaptationConfig) -> dict[str, Any]:
     """Returns the hyperparameters as a flat, JSON-able dict, the form that records keep.
 
@@ -272,7 +276,7 @@ def to_flat(config: AdaptationConfig) -> dict[str, Any]:
     flat = asdict(config)
     depth = flat.pop("depth")
     if config.depth != Depth():
-        flat.update({f"depth_{name}": value for name, value in depth.items()})
+        flat.update({DEPTH_NAMES[name]: value for name, value in depth.items()})
     if config.init != "fused":
         del flat["fused_share"]
     flat.update({f"views_{name}": value for name, value in flat.pop("views").items()})
@@ -286,9 +290,8 @@ def from_flat(flat: Mapping[str, Any]) -> AdaptationConfig:
     values = {f.name: flat[f.name] for f in fields(AdaptationConfig) if f.name not in optional}
     if "fused_share" in flat:
         values["fused_share"] = flat["fused_share"]
-    depth_names = {f.name: f"depth_{f.name}" for f in fields(Depth)}
-    if any(name in flat for name in depth_names.values()):  # one that lacks a part of it is no configuration
-        values["depth"] = Depth(**{field_name: flat[name] for field_name, name in depth_names.items()})
+    if any(name in flat for name in DEPTH_NAMES.values()):  # one that lacks a part of it is no configuration
+        values["depth"] = Depth(**{field_name: flat[name] for field_name, name in DEPTH_NAMES.items()})
     return AdaptationConfig(**values, views=ViewRecipe(**recipe))
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from fer.architecture import Depth
-from fer.config import AdaptationConfig, ViewRecipe
+from fer.config import DEPTH_NAMES, AdaptationConfig, ViewRecipe
 from study.record import DOMAINS
 from study.stored_values import (
     Reading,
@@ -42,8 +41,10 @@ MOST_POINTS = 100_000
 _OBJECTIVES = tuple(f"{domain}_val" for domain in DOMAINS)
 _NUMBERS = {field.name for field in fields(AdaptationConfig) if isinstance(field.default, int | float)}
 _VIEWS = {f"views_{field.name}" for field in fields(ViewRecipe)}
-_DEPTH = {f"depth_{field.name}" for field in fields(Depth)}
-_NUMERIC_HYPERPARAMETERS = (_NUMBERS | _VIEWS | _DEPTH) - {"fusion_ratio", "fused_share"}  # which may be "natural"
+_NUMERIC_HYPERPARAMETERS = (_NUMBERS | _VIEWS | {*DEPTH_NAMES.values()}) - {
+    "fusion_ratio",
+    "fused_share",
+}  # which may be "natural"
 
 
 def readable_trial(trial: FrozenTrial) -> Reading:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from fer.config import DEPTH_NAMES
 from study.reading import RUNG, readable_attributes, readable_trials
 from study.record import StudyRecord
 from study.stored_values import Reading, is_number, is_rung
@@ -116,7 +117,8 @@ def _all_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 def _as_columns(values: object, prefix: str, taken: Sequence[str]) -> dict[str, Any]:
     """Returns the cells of one row for a trial's hyperparameters or measures, by column.
 
-    Strategy and objectives are left out: they have columns of their own. Nested values become JSON.
+    Strategy and objectives, which have columns of their own, and the network's depth are left out. Nested values
+    become JSON.
 
     Args:
         values: The hyperparameters or measures by name; None where the trial has none.
@@ -127,7 +129,7 @@ def _as_columns(values: object, prefix: str, taken: Sequence[str]) -> dict[str, 
         return {}
     result = {}
     for name, value in values.items():
-        if name in ("strategy", *OBJECTIVES):
+        if name in ("strategy", *OBJECTIVES, *DEPTH_NAMES.values()):
             continue
         column = f"{prefix}_{name}" if name in taken else name
         is_flat = isinstance(value, str | int | float | None)

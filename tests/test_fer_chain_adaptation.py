@@ -13,16 +13,21 @@ import torch
 from torch import nn
 
 from conftest import TINY, losses
+from fer import baseline
+from fer.adaptation.cross_validation import adapt_on_folds
 from fer.adaptation.methods import METHODS, STRATEGIES, named
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
-from fer.adaptation.task import AdaptationTask
+from fer.adaptation.task import BLOCKS, AdaptationTask
 from fer.architecture import VGG13
+from fer.baseline import FusedNetworks
+from fer.baseline_job import BaselineConfig
 from fer.baseline_training import _make_average
 from fer.config import AdaptationConfig, from_flat, to_flat
 from fer.datasets import Dataset
 from fer.errors import InputError
 from fer.evaluation.similarity import layer_similarities
+from fer.features.feature_file import FeatureFile
 from fer.model import weights
 from fer.model.blocks import find_blocks
 from fer.model.chains import build_chain, find_architecture, request
@@ -35,6 +40,7 @@ from fer.model.weights import Baseline, baseline_of
 from fer.predict import load_network, predict_images
 from fer.runtime import Runtime
 from made_networks import is_one_line
+from recorder import Recorder
 
 OWN = "own_network:small"
 FAST = [OWN, "shufflenet_v2_x0_5"]
@@ -203,6 +209,21 @@ def test_only_images_are_laid_out_channels_last():
     assert not is_image((6, 6, 8))
 
 
+@pytest.mark.parametrize("shape", [(8, 6, 6), (6, 6, 8), (6, 6, 6), (8, 1, 1), (1, 1, 8), (9, 16), (5,)])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_features_of_any_shape_are_read_as_they_were_written(shape, precision, tmp_path):
+    runtime = Runtime("cpu", precision)
+    features = torch.randn(4, *shape).to(runtime.dtype)
+    file = FeatureFile(tmp_path, 3, shape, 6, runtime)
+
+    file.write(np.array([5, 0, 2]), features)
+
+    found = file.read(np.array([0, 2, 5]))
+    assert torch.equal(found, features[[1, 2, 0]])
+    if is_image(shape):
+        assert found.is_contiguous(memory_format=torch.channels_last)
+
+
 class Renamed(nn.Sequential):
     """A convolution layer by its names and parts, which computes something else."""
 
@@ -322,3 +343,48 @@ def test_a_network_that_needs_contiguous_images_is_told_how_to_mend_it():
     with pytest.raises(InputError, match="channels last") as found:
         find_blocks(network, (3, 8, 8))
     assert is_one_line(found.value) and "flatten" in str(found.value)
+
+
+# Whole trainings.
+
+
+def recipe_of(task: AdaptationTask) -> BaselineConfig:
+    return BaselineConfig(epochs=1, processes=1, batch_size=20, network=task.baseline.architecture)
+
+
+def test_a_baseline_of_the_users_own_network_is_trained_once_and_found_again(make_task, source, tmp_path):
+    recipe = recipe_of(make_task(OWN))
+    passes = Recorder()
+
+    path = baseline.find_or_train(source, recipe, Runtime(), tmp_path, on_pass=passes)
+    assert baseline.find_or_train(source, recipe, Runtime(), tmp_path, on_pass=passes) == path
+    assert len(passes.calls) == 1
+
+    found = weights.load_network(path, Runtime(), needs_checksum=True, blocks=tmp_path / BLOCKS, own=OWN)
+    assert found.architecture == recipe.network
+    others = {
+        baseline.baseline_digest(source, replace(recipe, network=network), Runtime())
+        for network in (VGG13, recipe.network, replace(recipe.network, structure="another"))
+    }
+    assert len(others) == 3
+
+
+def test_a_fused_start_and_averages_over_folds_are_of_the_users_own_network(make_task, tmp_path):
+    task = make_task(OWN)
+    fused = FusedNetworks(recipe_of(task), tmp_path / "baselines")
+    started = adapt(replace(task, find_fused=fused.find_or_train), named("FU-first", base_of(task)), seed=5)
+    assert tuple(name for name, _ in started.network.named_children()) == task.baseline.architecture.blocks
+
+    tasks = [replace(task, target=task.target.divided(fold, 2, 0)) for fold in (0, 1)]
+    averaged = adapt_on_folds(tasks, named("RE", base_of(task)), seed=5, plan=POINTS)
+    assert len(averaged.interpolated) == len(POINTS.interpolation_points)
+    assert np.isfinite(averaged.logits["target"]).all()
+
+
+def test_a_training_from_scratch_has_weights_of_its_seed(make_task):
+    task = make_task(OWN)
+    config = replace(base_of(task), init="scratch", epochs=0.5)
+    first, again, other = (adapt(task, config, seed).logits["target"] for seed in (5, 5, 6))
+
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)

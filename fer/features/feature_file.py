@@ -42,8 +42,8 @@ class FeatureFile:
         # Numpy has no bf16; its bits are stored as integers.
         self.stored_type = np.uint16 if runtime.precision == "bf16" else np.float32
         # Images are stored channels last, as convolutions prefer them.
-        has_channels_first = is_image(shape)
-        self.stored_shape = (*shape[1:], shape[0]) if has_channels_first else shape
+        self.has_channels_first = is_image(shape)
+        self.stored_shape = (*shape[1:], shape[0]) if self.has_channels_first else shape
         self.slot_bytes = int(np.prod(shape)) * np.dtype(self.stored_type).itemsize
 
         self.path = folder / f"cut{cut:02d}.features"
@@ -77,7 +77,7 @@ class FeatureFile:
         features = torch.from_numpy(self.features[slots])
         if self.runtime.precision == "bf16":
             features = features.view(torch.bfloat16)
-        if len(self.stored_shape) == 3:
+        if self.has_channels_first:
             features = features.permute(0, 3, 1, 2)
         return features.to(self.runtime.device)
 
@@ -99,7 +99,7 @@ class FeatureFile:
 
     def _to_stored(self, features: torch.Tensor) -> np.ndarray:
         """Returns features (n, *shape) as the file stores them, (n, *stored_shape)."""
-        if features.dim() == 4:
+        if self.has_channels_first:
             features = features.permute(0, 2, 3, 1)
         features = features.cpu().contiguous()
         if features.dtype == torch.bfloat16:
