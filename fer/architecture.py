@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from fer.image_format import PAPER_FORMAT, ImageFormat, default_levels
+
 PAPER = "vgg13"
 """The name of the paper's network, the default."""
 TIMM = "timm:"
@@ -52,6 +54,8 @@ class Architecture:
         blocks: The names of its blocks, in order.
         head: Number of blocks before the head.
         normed: The names of the blocks that have a batch-norm.
+        mean: Of each channel of the images, see `fer.image_format.ImageFormat`.
+        std: Of each channel of the images.
         width: Factor on the layers' channels, of vgg13 alone; 1 for every other network.
         structure: Hash of its modules and of the code that it is made of (`fer.model.plans.structure_digest`); empty
             for vgg13, which this program builds itself.
@@ -64,6 +68,8 @@ class Architecture:
     blocks: tuple[str, ...]
     head: int
     normed: tuple[str, ...]
+    mean: tuple[float, ...] = PAPER_FORMAT.mean
+    std: tuple[float, ...] = PAPER_FORMAT.std
     width: float = 1.0
     structure: str = ""
 
@@ -72,6 +78,11 @@ class Architecture:
         """What hyperparameters depend on."""
         positions = [number for number, name in enumerate(self.blocks, 1) if name in self.normed]
         return Depth(len(self.blocks), self.head, max(positions, default=0))
+
+    @property
+    def images(self) -> ImageFormat:
+        """The images as the network takes them."""
+        return ImageFormat(self.size, self.channels, self.mean, self.std)
 
     @property
     def is_paper(self) -> bool:
@@ -125,6 +136,7 @@ def _read(kind: type["Architecture"], entries: Mapping[Any, Any]) -> Any:  # noq
     if not isinstance(name, str) or not channels or not size or not classes or not 0 < head < len(blocks):
         return None
     structure = entries.get("structure")
+    usual = (PAPER_FORMAT.mean, PAPER_FORMAT.std) if name == PAPER else default_levels(channels)
     return kind(
         name=name,
         channels=channels,
@@ -133,6 +145,8 @@ def _read(kind: type["Architecture"], entries: Mapping[Any, Any]) -> Any:  # noq
         blocks=blocks,
         head=head,
         normed=_texts(entries.get("normed")),
+        mean=_levels(entries.get("mean")) or usual[0],
+        std=_levels(entries.get("std")) or usual[1],
         width=_width(entries.get("width")),
         structure=structure if isinstance(structure, str) else "",
     )
@@ -150,6 +164,13 @@ def _texts(stored: object) -> tuple[str, ...]:
     if not isinstance(stored, list | tuple) or not all(isinstance(text, str) for text in stored):
         return ()
     return tuple(stored)
+
+
+def _levels(stored: object) -> tuple[float, ...]:
+    """Returns a stored list of numbers, an empty one in place of anything else."""
+    if not isinstance(stored, list | tuple) or not all(isinstance(level, int | float) for level in stored):
+        return ()
+    return tuple(float(level) for level in stored)
 
 
 def _width(stored: object) -> float:
@@ -171,8 +192,8 @@ _SHOWN_OF_PAPER = ("conv1_2", "conv2_2", "conv3_3", "conv4_3", "fc2")
 
 VGG13 = Architecture(
     name=PAPER,
-    channels=1,
-    size=48,
+    channels=PAPER_FORMAT.channels,
+    size=PAPER_FORMAT.size,
     classes=7,
     blocks=(*_CONVOLUTIONS, "fc1", "fc2", "fc3"),
     head=len(_CONVOLUTIONS),

@@ -27,7 +27,7 @@ from fer.features.schedule import choose_target_images
 from fer.model.chains import build_chain
 from fer.model.own_weights import origin_entry
 from fer.model.states import save_chain
-from fer.model.weights import architecture_header, expressions_entry, faces_entry, load_network
+from fer.model.weights import architecture_header, colour_entry, expressions_entry, faces_entry, load_network
 from fer.runtime import Runtime
 from fer.seeding import seed_from
 from fer.tensor_files import read_header
@@ -62,9 +62,7 @@ def baseline_digest(source: Dataset, config: BaselineConfig, runtime: Runtime, f
     """Returns the hash, 16 hex digits, of all that a baseline or a fused network depends on, if its time suffices."""
     fused = [] if fusion is None else [fusion.target.digest, fusion.share, fusion.amount]
     network = config.architecture
-    another: list[str | int] = (
-        [] if network.is_paper else [network.name, network.channels, network.size, network.structure]
-    )
+    another: list[str | int] = [] if network.is_paper else [network.name, repr(network.images), network.structure]
     if network.classes != VGG13.classes:
         another.append(network.classes)
     if config.pretrained is not None:
@@ -211,16 +209,18 @@ def _find_or_train(training: _Training, folder: Path, on_pass: OnPass, on_damage
             "ended_by": course.ended_by,
         }
         kinds = [training.source.kind]
+        colours = [training.source.parse_report().colour]
         if training.fusion is not None:
             header["target"] = training.fusion.target.digest
             header["amount"] = training.fusion.amount
             kinds.append(training.fusion.target.kind)
+            colours.append(training.fusion.target.parse_report().colour)
         about = architecture_header(config.architecture) | {"baseline": json.dumps(header)}
         about |= faces_entry(kinds) | expressions_entry(training.source.expressions)
         if config.pretrained is not None:
             about |= origin_entry(config.pretrained.name, config.pretrained.checksum)
         chain = build_chain(config.architecture, 0, blocks)
-        save_chain(chain, network, path, about)
+        save_chain(chain, network, path, about | colour_entry(colours))
         if path == finished:
             shutil.rmtree(checkpoints, ignore_errors=True)
     return path

@@ -122,7 +122,9 @@ def _open_sources(job: BaselineJob, schedule: Schedule) -> dict[str, LabelledSou
 
     sources: dict[str, LabelledSource] = {}
     for place, (split, name) in splits.items():
-        pixels = ImageSource(split, job.training.views, seed_from(name, "train"), job.runtime)
+        pixels = ImageSource(
+            split, job.training.views, seed_from(name, "train"), job.runtime, job.config.network.images
+        )
         images, views = (np.concatenate(drawn) for drawn in zip(*schedule.samples(place), strict=True))
         pixels.prepare(images, views)
         sources[place] = pixels, np.asarray(split.labels)
@@ -190,7 +192,7 @@ class _Watch:
         # The validation images that fall to this process.
         self.images = np.arange(len(job.validation))[rank.index :: rank.count]
         self.labels = np.asarray(job.validation.labels)[self.images]
-        self.pixels = ImageSource(job.validation, job.config.training.views, 0, job.runtime)
+        self.pixels = ImageSource(job.validation, job.config.training.views, 0, job.runtime, job.config.network.images)
 
     def count_step(self) -> None:
         """Counts a step, and tells how many samples are drawn, of the most."""

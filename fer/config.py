@@ -30,7 +30,7 @@ class ViewRecipe:
     Attributes:
         count: V, the number of views per image, the image itself included.
         flip: Chance of a horizontal flip.
-        shift: Largest shift, pixels.
+        shift: Largest shift, pixels of 48: of a larger image the same share.
         rotation: Largest rotation, degrees.
         scale: Largest relative change of size.
         erase: Chance that a square is erased.

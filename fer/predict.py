@@ -16,13 +16,55 @@ from fer.datasets import SIZE, faces
 from fer.errors import InputError
 from fer.expressions import usual_names
 from fer.files import read_regular
+from fer.image_format import GREY, PAPER_FORMAT, RGB, ImageFormat
 from fer.model import weights
-from fer.model.vgg import to_tensor
+from fer.model.inputs import to_tensor
 
 _BATCH = 256
 
 
-def load_network(path: str | Path, own: str = "") -> nn.Module:
+class FaceNetwork(nn.Module):
+    """A network with what has to be known of the images that it is given.
+
+    Called with its input, float32 (n, *image_format.shape), it returns the logits (n, classes).
+
+    Attributes:
+        network: The network itself.
+        image_format: Size, channels and scaling of its images.
+        colour: "grey" or "rgb": whether faces are read in colour, as those were that it learned from.
+        names: The expressions that its logits stand for; none for the usual seven or eight.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        image_format: ImageFormat = PAPER_FORMAT,
+        colour: str = GREY,
+        names: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.image_format = image_format
+        self.colour = colour
+        self.names = names
+
+    @property
+    def face_shape(self) -> tuple[int, ...]:
+        """The shape of a face, uint8: (size, size), or (3, size, size) where it is read in colour."""
+        size = self.image_format.size
+        return (3, size, size) if self.colour == RGB else (size, size)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Returns the logits (n, classes) of the network's inputs (n, *image_format.shape)."""
+        return self.network(inputs)
+
+
+def _with_format(network: nn.Module) -> FaceNetwork:
+    """Returns a network with the format of its images; one that was not loaded from a file is vgg13."""
+    return network if isinstance(network, FaceNetwork) else FaceNetwork(network)
+
+
+def load_network(path: str | Path, own: str = "") -> FaceNetwork:
     """Loads a network that a study saved.
 
     Args:
@@ -36,8 +78,8 @@ def load_network(path: str | Path, own: str = "") -> nn.Module:
     Raises:
         InputError: The file does not exist, does not match its checksum, or holds another network.
     """
-    module, _, _ = weights.load_module(Path(path), own)
-    return module
+    loaded = weights.load_module(Path(path), own)
+    return FaceNetwork(loaded.module, loaded.architecture.images, loaded.colour, loaded.names).eval()
 
 
 def read_names(path: str | Path, own: str = "") -> tuple[str, ...]:
@@ -50,8 +92,7 @@ def read_names(path: str | Path, own: str = "") -> tuple[str, ...]:
     Raises:
         InputError: See `load_network`.
     """
-    _, _, names = weights.load_module(Path(path), own)
-    return names
+    return weights.load_module(Path(path), own).names
 
 
 def predict_images(network: nn.Module, images: np.ndarray, file: str | Path = "this network") -> np.ndarray:
@@ -59,29 +100,54 @@ def predict_images(network: nn.Module, images: np.ndarray, file: str | Path = "t
 
     Args:
         network: From `load_network`.
-        images: uint8 (n, 48, 48), grey.
+        images: uint8 (n, size, size), grey, of the network's size, 48 of vgg13. For a network of colour images also
+            (n, 3, size, size) or (n, size, size, 3): red, green and blue.
         file: Where the network comes from, for the error.
 
     Returns:
         float32 (n, classes), in the order of `read_names`.
 
     Raises:
+        InputError: The images have another shape or type.
         UnusableNetwork: Its weights are so large that its answers are not finite.
     """
+    faced = _with_format(network)
     # Without images, one stands in for them, so that the answer has its columns.
     if not len(images):
-        return predict_images(network, np.zeros((1, SIZE, SIZE), np.uint8), file)[:0]
+        return predict_images(faced, np.zeros((1, *faced.face_shape), np.uint8), file)[:0]
 
+    images = _channels_first(faced, images)
     batches = []
     with torch.inference_mode():
         for start in range(0, len(images), _BATCH):
             # A copy, because torch warns of arrays that it may not write to.
             batch = torch.from_numpy(np.array(images[start : start + _BATCH]))
-            batches.append(network(to_tensor(batch)).softmax(1))
+            batches.append(faced(to_tensor(batch, faced.image_format)).softmax(1))
     probabilities = torch.cat(batches)
     if not bool(probabilities.isfinite().all()):
         raise UnusableNetwork(file)
     return probabilities.numpy()
+
+
+def _channels_first(network: FaceNetwork, images: np.ndarray) -> np.ndarray:
+    """Returns faces as a network is given them: uint8 (n, size, size), grey, or (n, 3, size, size).
+
+    Raises:
+        InputError: They have another shape or type.
+    """
+    size = network.image_format.size
+    allowed = [(size, size)]
+    if network.colour == RGB:
+        allowed += [(3, size, size), (size, size, 3)]  # type: ignore[list-item]
+    if images.dtype != np.uint8 or images.shape[1:] not in allowed:
+        shapes = " or ".join(str(("n", *shape)).replace("'", "") for shape in allowed)
+        raise InputError(
+            f"faces of this network are uint8 {shapes}",
+            f"{images.dtype} {images.shape}",
+            "Resize the faces, or give the image files.",
+        )
+    is_channels_last = images.ndim == 4 and images.shape[-1] == 3
+    return images.transpose(0, 3, 1, 2) if is_channels_last else images
 
 
 class UnusableNetwork(InputError):
@@ -113,21 +179,22 @@ def predict_image(
     Raises:
         InputError: The file is not a readable image, or the network's answers are not finite (`UnusableNetwork`).
     """
-    face = read_face(Path(path), equalise)
-    (probabilities,) = predict_images(network, face[None], file).tolist()
-    return dict(zip(names or usual_names(len(probabilities)), probabilities, strict=True))
+    faced = _with_format(network)
+    face = read_face(Path(path), equalise, faced.image_format.size, faced.colour)
+    (probabilities,) = predict_images(faced, face[None], file).tolist()
+    return dict(zip(names or faced.names or usual_names(len(probabilities)), probabilities, strict=True))
 
 
 class _Exported(nn.Module):
-    """The network from grey uint8 faces to probabilities, for a file that is used without this project."""
+    """The network from uint8 faces to probabilities, for a file that is used without this project."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: FaceNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Returns the probabilities (n, classes) of faces (n, 48, 48)."""
-        return self.network((images.unsqueeze(1).float() - 128.0) * (1 / 64)).softmax(1)
+        """Returns the probabilities (n, classes) of faces (n, *face_shape)."""
+        return self.network(to_tensor(images, self.network.image_format)).softmax(1)
 
 
 def export_onnx(
@@ -136,8 +203,10 @@ def export_onnx(
     file: str | Path = "this network",
     names: Sequence[str] | None = None,
 ) -> Path:
-    """Writes a network as ONNX: input "faces" uint8 (n, 48, 48), output "probabilities" float32 (n, classes), any n.
+    """Writes a network as ONNX: input "faces" uint8, output "probabilities" float32 (n, classes), any n.
 
+    Faces are (n, size, size), of vgg13 (n, 48, 48); of a network of colour images (n, 3, size, size). Scaling is part
+    of the file.
     The order of the expressions is in the file's metadata, under "expressions".
 
     Args:
@@ -153,7 +222,8 @@ def export_onnx(
         InputError: The packages onnx and onnxscript are missing, or the network's answers are not finite.
     """
     # Refuses a network whose answers are not finite.
-    answers = predict_images(network, np.full((1, SIZE, SIZE), 200, np.uint8), file)
+    faced = _with_format(network)
+    answers = predict_images(faced, np.full((1, *faced.face_shape), 200, np.uint8), file)
 
     # Optional packages.
     try:
@@ -165,45 +235,50 @@ def export_onnx(
         ) from None
 
     # Two faces as an example; their number stays free.
-    example = (torch.zeros(2, SIZE, SIZE, dtype=torch.uint8),)
+    example = (torch.zeros(2, *faced.face_shape, dtype=torch.uint8),)
     ends: dict[str, Any] = {"input_names": ["faces"], "output_names": ["probabilities"]}
     program = torch.onnx.export(
-        _Exported(network.cpu()).eval(), example, dynamo=True, verbose=False,
+        _Exported(faced.cpu()).eval(), example, dynamo=True, verbose=False,
         dynamic_shapes=({0: torch.export.Dim("n")},), **ends,
     )  # fmt: skip
     assert program is not None
 
     model = program.model_proto
-    expressions = names or usual_names(answers.shape[1])
+    expressions = names or faced.names or usual_names(answers.shape[1])
     onnx.helper.set_model_props(model, {"expressions": ",".join(expressions)})
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(path))
     return Path(path)
 
 
-def read_face(path: Path, equalise: bool = False) -> np.ndarray:
+def read_face(path: Path, equalise: bool = False, size: int = SIZE, colour: str = GREY) -> np.ndarray:
     """Returns the face of an image file, prepared as the datasets' reader prepares it.
 
     Args:
         path: An image of one face; an image no larger than 48 pixels on one side is taken for the face itself.
         equalise: Whether histograms are equalised.
+        size: Height and width of the face.
+        colour: "grey", or "rgb" to keep the colour of a file that has it.
 
     Returns:
-        uint8 (48, 48), grey; the central square where no face is found.
+        uint8 (size, size); or with "rgb" (3, size, size), whose channels are equal where the file is grey. The central
+        square where no face is found.
 
     Raises:
         InputError: The file is not a readable image.
     """
     try:
-        grey = faces.decode(read_regular(path, faces.MOST_BYTES))
+        picture = faces.decode(read_regular(path, faces.MOST_BYTES), colour == RGB)
     except (OSError, ValueError) as error:  # a ValueError: no image, or the path holds a NUL
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise InputError("an image must be readable", f"{path} ({reason})", "Give a JPEG, PNG, TIFF, …") from None
 
-    box = faces.find_face(grey) if min(grey.shape) > SIZE else None
+    box = faces.find_face(faces.to_grey(picture)) if min(picture.shape[:2]) > SIZE else None
     if box:
-        grey = faces.crop_square(grey, box)
-    face = faces.resize_face(grey)
+        picture = faces.crop_square(picture, box)
+    face = faces.resize_face(picture, size)
+    if face.ndim == 3:
+        face = face.transpose(2, 0, 1)
     if equalise:
         (face,) = faces.equalise(face[None])
-    return face
+    return np.stack([face] * 3) if colour == RGB and face.ndim == 2 else face

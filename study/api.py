@@ -18,7 +18,6 @@ import numpy as np
 import optuna
 import pandas as pd
 
-from fer.datasets import SIZE
 from fer.errors import InputError
 from study.fronts import find_recommended, front_table
 from study.option_parsers import options_from
@@ -31,10 +30,11 @@ from study.tuning.expected_table import expected_table
 
 if TYPE_CHECKING:
     import plotly.graph_objects
-    from torch import nn
+
+    from fer.predict import FaceNetwork
 
 Images = np.ndarray | str | Path | Iterable[str | Path]
-"""Faces that are cut out already, uint8 (n, 48, 48); or image files, one face each."""
+"""Faces that are cut out already, uint8 (n, 48, 48) for vgg13; or image files, one face each."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class StudyNetwork:
         """Its accuracy on the target, 0 to 1, as the study expects it."""
         return float(self.figures["target_val"])
 
-    def load(self) -> "nn.Module":
+    def load(self) -> "FaceNetwork":
         """Loads the network.
 
         Returns:
@@ -82,7 +82,8 @@ class StudyNetwork:
 
         Args:
             images: Image files, in which the face is found as in the datasets; or faces that are cut out already, uint8
-                (n, 48, 48).
+                (n, size, size) of the network's size, 48 of vgg13. For a network of colour images also (n, 3, size,
+                size) or (n, size, size, 3): red, green and blue.
 
         Returns:
             A row per image, a column per expression. The index is the files' names, or 0 to n - 1.
@@ -90,18 +91,21 @@ class StudyNetwork:
         Raises:
             InputError: The network or an image cannot be used.
         """
-        from fer.model.weights import learned_from_synthetic_faces, load_module  # noqa: PLC0415  # as in load
+        from fer.model.weights import learned_from_synthetic_faces  # noqa: PLC0415  # as in load
         from fer.predict import predict_images, read_face  # noqa: PLC0415  # as in load
 
-        network, _, expressions = load_module(self.file, self.architecture)
-        columns = list(expressions)
+        network = self.load()
+        columns = list(network.names)
         if learned_from_synthetic_faces(self.file):
             warnings.warn(f"{self.file} {ABOUT_SYNTHETIC}", stacklevel=2)
         if isinstance(images, np.ndarray):
             return pd.DataFrame(predict_images(network, images, self.file), columns=columns)
 
         files = [images] if isinstance(images, str | Path) else list(images)
-        faces = np.array([read_face(Path(file), self.equalise) for file in files]).reshape(-1, SIZE, SIZE)
+        size = network.image_format.size
+        faces = np.empty((len(files), *network.face_shape), np.uint8)
+        for number, file in enumerate(files):
+            faces[number] = read_face(Path(file), self.equalise, size, network.colour)
         names = [str(file) for file in files]
         return pd.DataFrame(predict_images(network, faces, self.file), index=names, columns=columns)
 

@@ -51,6 +51,11 @@ def decimal(text: str) -> float:
     raise argparse.ArgumentTypeError(f"is a number, such as 0.5 or 1e-3; got {shorten(text, LONGEST_SHOWN)!r}")
 
 
+def levels(text: str) -> tuple[float, ...]:
+    """Returns numbers with commas between them, as a tuple; `type=` of options."""
+    return tuple(decimal(number.strip()) for number in text.split(","))
+
+
 def one_of(choices: Sequence[str]) -> Callable[[str], str]:
     """Returns the `type=` of an option whose values can be listed; an error names the one that was probably meant."""
 

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from functools import partial
 
+from fer.image_format import COLOURS, LARGE, SMALL, check_size
 from study.arguments import check_dataset_name, check_path, integer
 from study.declared_options import must, option
 
@@ -61,6 +62,18 @@ class DataOptions:
         group="data", metavar="7|8|FILE", resumable=True, check=partial(check_path, "--expressions"),
     )  # fmt: skip
     equalise: bool = option(False, "equalise the histograms of both datasets (default: do not)", group="data")
+    image_size: int | None = option(
+        None,
+        f"rows and columns of the images, which are enlarged or reduced to it (default: {SMALL} for vgg13, which takes "
+        f"no other, else {LARGE})",
+        group="data", parse=integer, metavar="N", check=check_size,
+    )  # fmt: skip
+    colour: str | None = option(
+        None,
+        "rgb: keep the colour of images that have it; grey: keep none (default: grey for vgg13, which takes no other, "
+        "else rgb)",
+        group="data", choices=COLOURS,
+    )  # fmt: skip
     keep_duplicates: bool = option(
         False,
         "keep training images with a copy or near-copy in validation or test, and validation images with one in test "

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from fer.errors import printable
+from fer.image_format import GREY, SMALL, check_size
 from study.arguments import check_dataset_name, check_path, integer
 from study.cli import leave, run_command
 from study.command_parser import Parser
@@ -46,6 +47,8 @@ def list_or_show(arguments: list[str] | None) -> int:
     args = build_parser().parse_args(arguments)
     check_path("--out", args.out)
     check_path("--data", args.data)
+    if args.image_size is not None:
+        check_size(args.image_size)
     for name in args.names:
         check_dataset_name("NAME", name)
 
@@ -71,7 +74,14 @@ def list_or_show(arguments: list[str] | None) -> int:
             data_dir=data_dir,
             kind=args.data_kind,
             cache_dir=make_cache_folder(args.out) / "datasets",
-            options=ReaderOptions(args.equalise, args.keep_duplicates, args.seed, expressions=expressions),
+            options=ReaderOptions(
+                args.equalise,
+                args.keep_duplicates,
+                args.seed,
+                size=args.image_size or SMALL,
+                colour=args.colour or GREY,
+                expressions=expressions,
+            ),
         )
         show_dataset(dataset, name, console)
 

@@ -45,6 +45,7 @@ class Option:
         metavar: Placeholder of its value in --help; several where it takes several values.
         choices: All values that there are, where they can be listed.
         repeatable: Whether it may be given several times; its value is the tuple of all.
+        separated: Whether its text is several values with commas, which Python may give as a sequence.
         environment: Variable that holds its default, empty where there is none.
         check: Raises InputError for a value that no study can have; not called where there is no value.
         resumable: Whether it may change between two runs of a study without making it another study.
@@ -60,6 +61,7 @@ class Option:
     metavar: str | tuple[str, ...] | None = None
     choices: tuple[str, ...] | None = None
     repeatable: bool = False
+    separated: bool = False
     environment: str = ""
     check: Check | None = None
     resumable: bool = False
@@ -254,6 +256,8 @@ def _read_value(field: dataclasses.Field, value: Any) -> Any:  # noqa: ANN401  #
     may_be_none = field.default is None
     if is_switch:
         return _read_switch(name, value)
+    if declaration.separated and isinstance(value, Iterable) and not isinstance(value, str):
+        value = ",".join(str(member) for member in value)
     if value is None or isinstance(value, bool) or (isinstance(value, Iterable) and not declaration.takes_several):
         if value is None and may_be_none:
             return None

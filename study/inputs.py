@@ -1,5 +1,6 @@
 """From a study's record to what its processes compute with: datasets, baseline, runtime."""
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,12 +14,16 @@ from fer.datasets import Dataset, DatasetReport, ReaderOptions, load, near_copie
 from fer.datasets.loading import folder_of
 from fer.errors import InputError
 from fer.expressions import SEVEN, ExpressionSet
-from study.options import cache_folder, is_on_every_fold, make_cache_folder
+from study.options import cache_folder, images_of, is_on_every_fold, make_cache_folder
 from study.presets import PRESETS
-from study.record import DatasetRecord, StudyRecord
+from study.record import DatasetRecord, StudyRecord, number
 
 MOST_FEATURES_GIB = 20.0
-"""GiB of features of frozen layers that a run leaves on the disk."""
+"""GiB of features of frozen layers that a run leaves on the disk, and that a study writes at most."""
+MEMORY_SHARE, DISK_SHARE = 0.5, 0.25
+"""Of the machine's memory, and of what is free of the disk, that the features of one study take at most."""
+FEATURE_ROOM = "features_gib"
+"""The entry of a study's record that says how many GiB its features may take."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,13 @@ def prepare_dataset(
         kind=kind,
         cache_dir=make_cache_folder(options["out"]) / "datasets",
         options=ReaderOptions(
-            options["equalise"], options["keep_duplicates"], options["seed"], number, count, expressions
+            options["equalise"],
+            options["keep_duplicates"],
+            options["seed"],
+            number,
+            count,
+            *images_of(options),
+            expressions,
         ),
         scale=PRESETS[options["preset"]].synthetic_scale,
     )
@@ -167,7 +178,36 @@ def trim_features(out: str | Path, most: float = MOST_FEATURES_GIB, spare: float
 
 
 def _bytes_on_disk(folder: Path) -> int:
-    return sum(512 * file.stat().st_blocks for file in folder.iterdir())  # POSIX counts blocks of 512 bytes
+    size = 0
+    with contextlib.suppress(FileNotFoundError):  # another process may delete it
+        for file in folder.iterdir():
+            size += 512 * file.stat().st_blocks  # POSIX counts blocks of 512 bytes
+    return size
+
+
+def find_feature_room(out: str | Path) -> float:
+    """Returns GiB that the features of one study may take, with two digits: a share of memory and disk.
+
+    Features are quick as long as memory holds their files. The cuts that a network's features are kept at are chosen
+    by it, except those of vgg13, see `fer.features.cuts`.
+
+    Args:
+        out: The output folder, whose cache they are written to.
+    """
+    import psutil  # noqa: PLC0415  not for --help, which imports this module
+
+    features = cache_folder(out) / "features"
+    kept = sum(_bytes_on_disk(folder) for folder in features.glob("*") if folder.is_dir())
+    place = next(folder for folder in (Path(out).absolute(), *Path(out).absolute().parents) if folder.is_dir())
+    of_disk = DISK_SHARE * (shutil.disk_usage(place).free + kept)
+    of_memory = MEMORY_SHARE * psutil.virtual_memory().total
+    return round(min(MOST_FEATURES_GIB, min(of_disk, of_memory) / 2**30), 2)
+
+
+def feature_room_of(record: StudyRecord) -> float:
+    """Returns the bytes that the features of a study may take; of an early study the most."""
+    room = number(record.more.get(FEATURE_ROOM))
+    return 2**30 * (MOST_FEATURES_GIB if room is None else room)
 
 
 CONVERGED_PASSES = 64

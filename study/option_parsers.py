@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path, PurePath
 from typing import Any
 
+from fer.architecture import PAPER
 from fer.errors import InputError, shorten
+from fer.image_format import GREY, SMALL, format_levels
 from study.arguments import LONGEST_SHOWN, check_path, check_storage, check_study_name
 from study.command_parser import Parser
 from study.declared_options import add_options, declared, options_from_values, read_options
@@ -13,7 +15,7 @@ from study.program import program
 from study.strategy_list import format_strategies
 from study.study_path import find_study_folder
 
-DATA_OPTIONS = ("data", "data_kind", "expressions", "equalise", "keep_duplicates")
+DATA_OPTIONS = ("data", "data_kind", "expressions", "equalise", "image_size", "colour", "keep_duplicates")
 
 
 # The command `study.run`.
@@ -57,6 +59,7 @@ def check_combinations(options: StudyOptions) -> None:
     """Raises InputError for options that contradict each other."""
     if options.target == options.source:
         raise InputError("--target and --source are two datasets", options.target, "Choose another target.")
+    _check_images(options)
     if options.baseline and options.baseline_epochs:
         raise InputError(
             "--baseline is used as it is, which contradicts --baseline-epochs",
@@ -91,6 +94,22 @@ def check_combinations(options: StudyOptions) -> None:
         _check_outer(options)
     if options.data_kind == "real" and options.data is None:
         raise InputError("--data-kind real needs a place to look", "no --data and no FER_DATA", "Give --data DIR.")
+
+
+def _check_images(options: StudyOptions) -> None:
+    """Raises InputError for images that the paper's network does not take."""
+    if options.network != PAPER:
+        return
+    usual = {"image_size": SMALL, "colour": GREY, "mean": None, "std": None}
+    for name, value in usual.items():
+        asked = getattr(options, name)
+        if asked not in (None, value):
+            shown = format_levels(asked) if isinstance(asked, tuple) else asked
+            raise InputError(
+                f"{PAPER} takes grey images of {SMALL} rows and columns, scaled as it was built for",
+                f"--{name.replace('_', '-')} {shown}",
+                "Leave it out, or take another network, such as --network resnet18.",
+            )
 
 
 def _check_outer(options: StudyOptions) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.architecture import PAPER
+from fer.image_format import default_colour, default_size
 from study.data_options import DEFAULT_TRIALS, PAPER_TRIALS, DataOptions, GeneralOptions
 from study.declared_options import declared
 from study.search_options import ALL_FOLDS, SearchOptions
@@ -75,6 +76,16 @@ RESUMABLE_OPTIONS = {name for name, declaration in declared(StudyOptions).items(
 """Options that may change between two runs of a study without making it another study."""
 
 
+def images_of(options: Mapping[str, Any]) -> tuple[int, str]:
+    """Returns size and colour of the images of a study with these options, "grey" or "rgb".
+
+    Options of an earlier version say neither: its images are those of vgg13.
+    """
+    is_paper = options.get("network", PAPER) == PAPER
+    size = options.get("image_size") or default_size(is_paper)
+    return size, options.get("colour") or default_colour(is_paper)
+
+
 def is_on_every_fold(options: Mapping[str, Any]) -> bool:
     """Returns whether the trials of a study with these options are trained on every fold of its target."""
     folds = options.get("folds")
@@ -98,6 +109,10 @@ def study_name(options: StudyOptions, source: str, target: str, synthetic: bool)
     parts += [options.space, options.preset]
     if options.network != PAPER:
         parts.append(re.sub(r"[^A-Za-z0-9]+", "-", options.network).strip("-"))
+    if options.image_size is not None:
+        parts.append(f"{options.image_size}px")
+    if options.colour is not None:
+        parts.append(options.colour)
     if options.amount == 0.5:
         parts.append("half")
     if options.folds is not None:

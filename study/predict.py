@@ -67,11 +67,12 @@ def predict(args: argparse.Namespace) -> int:
         raise InputError("study.predict needs images, or --export", "neither", "Give image files.")
 
     # torch: not for --help.
-    from fer.model.weights import learned_from_synthetic_faces, load_module, origin_of  # noqa: PLC0415
-    from fer.predict import UnusableNetwork, export_onnx, predict_image  # noqa: PLC0415
+    from fer.model.weights import learned_from_synthetic_faces, origin_of  # noqa: PLC0415
+    from fer.predict import UnusableNetwork, export_onnx, load_network, predict_image  # noqa: PLC0415
 
     # The network, and its copy as ONNX.
-    network, _, names = load_module(Path(args.model), args.network)
+    network = load_network(args.model, args.network)
+    names = network.names
     if learned_from_synthetic_faces(Path(args.model)):
         print(f"warning: {printable(args.model)} {ABOUT_SYNTHETIC}", file=sys.stderr)
     origin = origin_of(Path(args.model))

@@ -8,6 +8,7 @@ from typing import Any, Self, get_type_hints
 from fer.architecture import Architecture
 from fer.errors import printable, shorten
 from fer.expressions import SEVEN, ExpressionSet
+from fer.image_format import GREY, RGB
 from study.redaction import hide_secrets as hide_secrets
 from study.redaction import one_line as one_line
 from study.stored_results import StoredResults
@@ -312,6 +313,18 @@ class StudyRecord(_Record):
     def architecture(self) -> Architecture:
         """The network without its weights: vgg13 where the record is of a time that knew no other."""
         return Architecture.from_json(self.network)
+
+    @property
+    def colour(self) -> str:
+        """The colour in which faces are read for its networks: "rgb" where the images of a dataset have colour."""
+        colours = [record.report.get("colour") for record in (self.source, self.target)]
+        return RGB if RGB in colours else GREY
+
+    @property
+    def face_shape(self) -> tuple[int, ...]:
+        """The shape of a face as its networks are given it, uint8: (size, size), or (3, size, size) in colour."""
+        size = self.architecture.size
+        return (3, size, size) if self.colour == RGB else (size, size)
 
     def dataset(self, domain: str) -> DatasetRecord:
         """Returns the record of the source or of the target."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from fer.architecture import PAPER
+from fer.image_format import check_levels
 from study.arguments import (
     check_path,
     check_storage,
@@ -13,6 +14,7 @@ from study.arguments import (
     decimal,
     integer,
     is_count,
+    levels,
 )
 from study.declared_options import must, option
 from study.machine import check_device
@@ -56,6 +58,16 @@ class TrainingOptions:
     preset: str = option(
         "auto", f"auto: paper on a GPU, else laptop; {_PURPOSES} (default: %(default)s)", group="training",
         choices=("auto", *PRESETS), everyday=True,
+    )  # fmt: skip
+    mean: tuple[float, ...] | None = option(
+        None,
+        "mean of red, green and blue, or one number, from 0 to 1, that a network's images are scaled by (default: "
+        "ImageNet's; vgg13 has its own)",
+        group="training", parse=levels, metavar="R,G,B", separated=True, check=partial(check_levels, option="--mean"),
+    )  # fmt: skip
+    std: tuple[float, ...] | None = option(
+        None, "standard deviation of red, green and blue, or one number (default: ImageNet's; vgg13 has its own)",
+        group="training", parse=levels, metavar="R,G,B", separated=True, check=partial(check_levels, option="--std"),
     )  # fmt: skip
     epochs: float | None = option(
         None, "budget of a trial, in passes over the target (default: the preset's)", group="training", parse=decimal,

@@ -30,8 +30,9 @@ from fer.evaluation.similarity import layer_similarities
 from fer.features.feature_file import FeatureFile
 from fer.model import weights
 from fer.model.blocks import find_blocks
-from fer.model.chains import build_chain, find_architecture, request
+from fer.model.chains import NetworkRequest, build_chain, find_architecture, request
 from fer.model.equality import NORMS
+from fer.model.inputs import to_tensor
 from fer.model.interpolation import interpolation_shares
 from fer.model.layout import channels_last, is_image
 from fer.model.onednn import fuse_batch_norm, is_known
@@ -57,12 +58,12 @@ def make_baseline(name: str, folder: Path) -> Baseline:
     """Returns a network with random weights and statistics of its own."""
     if name.startswith("timm:") and importlib.util.find_spec("timm") is None:
         pytest.skip("timm is not installed")
-    architecture = find_architecture(request(name, 1, VGG13.size, VGG13.classes), folder)
+    architecture = find_architecture(request(NetworkRequest(name, VGG13.size, VGG13.classes)), folder)
     chain = build_chain(architecture, 3, folder)
     torch.manual_seed(3)
     with torch.no_grad():
         for _ in range(3):
-            chain.network.train()(torch.randn(8, 1, VGG13.size, VGG13.size))
+            chain.network.train()(torch.randn(8, *architecture.images.shape))
     chain.network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return baseline_of(chain, architecture)
 
@@ -158,7 +159,8 @@ def test_estimated_statistics_are_those_of_every_kind_of_batch_norm(make_task):
 def test_similarity_is_measured_of_every_block(make_task):
     task = make_task(OWN)
     images = task.source.open("validation").images
-    found = layer_similarities(task.baseline.network, task.baseline.network, images)
+    image_format = task.baseline.architecture.images
+    found = layer_similarities(task.baseline.network, task.baseline.network, images, image_format)
 
     assert tuple(found) == task.baseline.architecture.blocks
     assert list(found.values()) == pytest.approx([1.0] * len(found))
@@ -241,7 +243,7 @@ def test_only_the_papers_layers_are_fused(make_task):
     assert not is_known(nn.Sequential(Renamed(OrderedDict(modules))))
 
     network = make_task(OWN).baseline.network
-    images = torch.randn(4, 1, 48, 48)
+    images = torch.randn(4, 3, 48, 48)
     fused = fuse_batch_norm(network, torch.bfloat16)
     assert torch.equal(fused(images), network(images))
 
@@ -259,7 +261,8 @@ def test_a_network_is_read_as_its_file_says(make_task, blocks, tmp_path):
     assert found.digest == task.baseline.digest
     assert found.architecture == task.baseline.architecture
     faces = task.source.open("validation").images
-    wanted = task.baseline.network(torch.from_numpy(np.array(faces)).unsqueeze(1).float().sub(128).div(64)).softmax(1)
+    inputs = to_tensor(torch.from_numpy(np.array(faces)), task.baseline.architecture.images)
+    wanted = task.baseline.network(inputs).softmax(1)
     np.testing.assert_allclose(predict_images(load_network(path), faces), wanted.numpy(), atol=1e-5)
 
 
@@ -285,7 +288,12 @@ WRONG = {
     "classes of another script": ({"classes": "٧"}, "classes"),
     "many classes": ({"classes": "9" * 5000}, "classes 9"),
     "no size": ({"size": "-1"}, "size -1"),
-    "a huge size": ({"size": "9999"}, "1 to 2048"),
+    "a huge size": ({"size": "9999"}, "16 to 1024"),
+    "four channels": ({"channels": "4"}, "channels 4"),
+    "a mean in words": ({"mean": "grey"}, "mean grey"),
+    "two means": ({"mean": "0.5,0.5"}, "mean 0.5,0.5"),
+    "no deviation": ({"std": "0"}, "std 0"),
+    "a deviation that is no number": ({"std": "nan"}, "std nan"),
 }
 
 

@@ -264,14 +264,6 @@ def test_a_frozen_prefix_in_evaluation_stays_as_it_is():
     assert changed and all(name.startswith("second.") for name in changed)
 
 
-def test_grey_images_are_repeated_for_a_network_of_three_channels():
-    chain = find_blocks(Small(), (3, 8, 8), repeats_channel=True)
-    grey = images(8, channels=1)
-
-    assert chain.cut_shapes[0] == (1, 8, 8)
-    assert are_equal(evaluate(chain.network, grey), evaluate(chain.module, grey.repeat(1, 3, 1, 1)))
-
-
 def test_a_copy_of_the_blocks_shares_nothing_with_the_network():
     chain = find_blocks(Small(), (3, 8, 8))
     before = evaluate(chain.network, images(8))

@@ -7,7 +7,8 @@ import torch
 from fer.architecture import VGG13
 from fer.config import ViewRecipe
 from fer.features.views import render
-from fer.model.vgg import build, clone, cut_shapes, to_tensor
+from fer.model.inputs import to_tensor
+from fer.model.vgg import build, clone, cut_shapes
 from fer.predict import predict_images
 
 RECIPE = ViewRecipe()

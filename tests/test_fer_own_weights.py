@@ -1,12 +1,7 @@
 """The user's own weights: read, named, put into the study's order, and written as a file of this project."""
 
-import gzip
-import io
-import os
-import pickle
 import shutil
 import threading
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +9,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from made_weights import OWN, WRONG, State, state_of
 from torch import nn
 
 from conftest import TINY_WIDTH
@@ -24,7 +20,7 @@ from fer.errors import InputError
 from fer.expressions import EIGHT, EXPRESSIONS, SEVEN
 from fer.files import UnsuitableFile, read_unchanged
 from fer.model import weights
-from fer.model.chains import build_module, find_architecture
+from fer.model.chains import NetworkRequest, build_module, find_architecture, request
 from fer.model.equality import seeded
 from fer.model.own_weights import OwnFile, choose_rows, import_weights, load_features
 from fer.model.states import read_state
@@ -32,28 +28,15 @@ from fer.runtime import Runtime
 from fer.tensor_files import MOST_TENSORS, damage_of, read_header
 from made_networks import is_one_line
 
-OWN = "own_network:small"
 CLASSES = ("Neutral", "happy", "SAD", "surprised", "fear", "disgust", "angry", "contempt")
 """Eight, in an order that is not the study's."""
-
-State = dict[str, torch.Tensor]
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Architecture:
     """The user's own network, with the seven."""
     folder = tmp_path_factory.mktemp("blocks")
-    return find_architecture(replace(VGG13, name=OWN, blocks=(), head=0, normed=(), width=1.0), folder)
-
-
-def state_of(architecture: Architecture, classes: int = 7, seed: int = 3) -> State:
-    """Returns weights that differ from those of a new network, statistics included."""
-    module = build_module(replace(architecture, classes=classes), seed)
-    with seeded(seed):
-        return {
-            name: tensor if not tensor.is_floating_point() else tensor + torch.rand_like(tensor)
-            for name, tensor in module.state_dict().items()
-        }
+    return find_architecture(request(NetworkRequest(OWN, 48, 7)), folder)
 
 
 def saved(state: object, path: Path) -> Path:
@@ -62,7 +45,8 @@ def saved(state: object, path: Path) -> Path:
 
 
 def logits_of(path: Path, images: torch.Tensor) -> torch.Tensor:
-    return weights.load_network(path, Runtime(), own=OWN).network(images).detach()
+    trained = weights.load_network(path, Runtime(), own=OWN)
+    return trained.network(images.expand(-1, trained.architecture.channels, -1, -1)).detach()
 
 
 def original_logits(architecture: Architecture, state: State, classes: int) -> torch.Tensor:
@@ -70,7 +54,7 @@ def original_logits(architecture: Architecture, state: State, classes: int) -> t
     module = build_module(replace(architecture, classes=classes))
     module.load_state_dict(state)
     with torch.no_grad():
-        return module.eval()(IMAGES.expand(-1, 1 if architecture.is_paper else 3, -1, -1))
+        return module.eval()(IMAGES.expand(-1, architecture.channels, -1, -1))
 
 
 with seeded(1):
@@ -186,7 +170,7 @@ def shared(num_classes: int) -> nn.Module:
 
 def test_logits_that_cannot_be_left_out_are_refused(tmp_path):
     name = f"{__name__}:shared"
-    architecture = find_architecture(replace(VGG13, name=name, blocks=(), head=0, normed=(), width=1.0))
+    architecture = find_architecture(request(NetworkRequest(name, 48, 7)))
     path = saved(state_of(architecture, classes=8), tmp_path / "n.pt")
     with pytest.raises(InputError, match="a row for each of them"):
         import_weights(OwnFile(path, "baseline", CLASSES), architecture, SEVEN, tmp_path)
@@ -260,6 +244,7 @@ def test_a_network_of_this_project_says_itself_what_it_is(network, tmp_path):
     for wanted, expressions, classes, message in (
         (replace(VGG13, width=TINY_WIDTH), SEVEN, (), "--network is vgg13"),
         (replace(network, size=64), SEVEN, (), "it says size 48, and the study has 64"),
+        (replace(network, mean=(0.5, 0.5, 0.5)), SEVEN, (), "it says mean 0.485.*see --mean"),
         (replace(network, classes=8), EIGHT, (), "no contempt among"),
         (network, SEVEN, EXPRESSIONS[::-1], "as the file itself does"),
     ):
@@ -275,7 +260,7 @@ def test_auxiliary_heads_are_dropped_with_a_word(name, tmp_path):
     size = 96
     whole = torchvision.models.get_model(name, weights=None, num_classes=7, init_weights=False, aux_logits=True)
     path = saved(whole.state_dict(), tmp_path / "n.pth")
-    wanted = find_architecture(replace(VGG13, name=name, channels=3, size=size, blocks=(), head=0, normed=()))
+    wanted = find_architecture(request(NetworkRequest(name, size, 7)))
     imported = import_weights(OwnFile(path, "baseline", EXPRESSIONS), wanted, SEVEN, tmp_path)
     assert any("auxiliary heads" in note for note in imported.notes)
 
@@ -288,66 +273,6 @@ def test_files_of_more_than_a_thousand_tensors_are_read(tmp_path):
 
 
 # Files that cannot be used.
-
-
-def write_archive(path: Path, state: State) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("weights.pt", as_bytes(state))
-
-
-def as_bytes(state: object) -> bytes:
-    content = io.BytesIO()
-    torch.save(state, content)
-    return content.getvalue()
-
-
-def edited(change: Callable[[State], object]) -> Callable[[Path, State], None]:
-    """Returns what writes a changed state."""
-    return lambda path, state: torch.save(change(state), path)
-
-
-class Executed:
-    def __reduce__(self) -> tuple[Callable, tuple[str]]:
-        return (os.mkdir, ("executed",))
-
-
-def link_to_nowhere(path: Path, state: State) -> None:
-    path.symlink_to(path.with_name("gone.pt"))
-
-
-WRONG: dict[str, tuple[Callable[[Path, State], object], str]] = {
-    "missing": (lambda path, state: None, "must exist"),
-    "dangling link": (link_to_nowhere, "must exist"),
-    "folder": (lambda path, state: path.mkdir(), "a folder instead of a file"),
-    "pipe": (lambda path, state: os.mkfifo(path), "a pipe, socket or device"),
-    "empty": (lambda path, state: path.write_bytes(b""), "it is empty"),
-    "text": (lambda path, state: path.write_text("epoch,accuracy\n1,0.5\n"), "it is text"),
-    "truncated": (lambda path, state: path.write_bytes(as_bytes(state)[:-5000]), "ends before its end"),
-    "zip of a file": (write_archive, "a ZIP archive that torch.save did not write"),
-    "gzip": (lambda path, state: path.write_bytes(gzip.compress(as_bytes(state))), "a gzip archive"),
-    "Keras": (lambda path, state: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "HDF5"),
-    "code": (edited(lambda state: {"state_dict": state, "args": Executed()}), "is not executed"),
-    "whole module": (edited(lambda state: nn.Linear(2, 2)), "Linear, and is not executed; save its state_dict"),
-    "plain pickle": (lambda path, state: path.write_bytes(pickle.dumps([1, 2, 3])), "more than tensors|no tensors"),
-    "a list": (edited(lambda state: list(state.values())), "it holds list and no tensors by name"),
-    "NaN": (edited(lambda state: state | {"head.4.bias": torch.full((7,), float("nan"))}), "finite numbers"),
-    "too large": (edited(lambda state: state | {"head.4.bias": torch.ones(7).double() * 1e300}), "finite numbers"),
-    "negative variance": (edited(lambda state: state | {"head.1.running_var": -torch.ones(16)}), "not negative"),
-    "another network": (edited(lambda state: nn.Linear(2, 2).state_dict()), "another network: missing: stem"),
-    "wrapped otherwise": (
-        edited(lambda state: {f"backbone.{name}": tensor for name, tensor in state.items()}),
-        r"wrapped, each name begins with backbone\.",
-    ),
-    "eight classes": (
-        edited(lambda state: state | {"head.4.weight": torch.ones(8, 16), "head.4.bias": torch.ones(8)}),
-        r"another number of classes, 8 for 7: of another shape: head.4.weight 8×16 for 7×16.*--classes",
-    ),
-    "another width": (edited(lambda state: state | {"wider.weight": torch.ones(16, 9, 3, 3)}), "another width, size"),
-    "a tensor more": (edited(lambda state: state | {"\x1b[2J": torch.ones(1)}), r"unexpected: \\x1b\[2J"),
-    "whole numbers": (edited(lambda state: state | {"head.4.bias": torch.ones(7).long()}), "of another type"),
-    "sparse": (edited(lambda state: state | {"head.4.bias": torch.ones(7).to_sparse()}), "sparse|is not executed"),
-    "no tensor": (edited(lambda state: state | {"epoch": 3}), "its entry epoch is no tensor"),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", WRONG)

@@ -71,7 +71,7 @@ ROWS = {
         {"model"},
         {"datasets"},
         {"config", "runtime", "tensor_files", "tensors"},
-        {"architecture", "errors", "seeding", "expressions", "files", "told_progress", "torch_private"},
+        {"architecture", "errors", "expressions", "files", "image_format", "seeding", "told_progress", "torch_private"},
     ),
 }
 SINGLE = {

@@ -22,7 +22,7 @@ from study.option_parsers import options_from
 OWN = "own_network:small"
 HERE = str(ROOT / "tests")
 PLACES = ("--target", "tfeid", "--tracking-uri", "none", "--workers", "1")
-FEW = (*QUICK, *PLACES)
+FEW = (*QUICK, *PLACES, "--image-size", "48")
 
 
 def call(module: str, *words: str, folder: Path, seconds: float = 170) -> tuple[int, str, str]:
@@ -140,7 +140,7 @@ def test_the_papers_network_is_no_baseline_of_another(study_of_own):
     paper = folder / "paper.safetensors"
     save_network(build(1 / 16), paper, {"width": "0.0625"})
     own = str(next((folder / "runs" / "mine" / "models").iterdir()))
-    words = ("run", "--preset", "tiny", *PLACES, "--trials", "5", "--study", "other")
+    words = ("run", "--preset", "tiny", *PLACES, "--image-size", "48", "--trials", "5", "--study", "other")
 
     code, _, err = call(*words, "--baseline", own, folder=folder)
     assert code == 2 and "names a function" in err

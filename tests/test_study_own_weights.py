@@ -2,18 +2,20 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from test_fer_own_weights import WRONG, state_of
+from made_weights import OWN, WRONG, state_of
 
 import made_study
-from commands import assert_one_safe_line, call, command, empty_folder, run  # noqa: F401  # a fixture
+from commands import ROOT, assert_one_safe_line, call, empty_folder, run  # noqa: F401  # a fixture
 from fer.architecture import VGG13
 from fer.errors import InputError
 from fer.files import checksum
+from fer.model.chains import NetworkRequest, request
 from fer.model.vgg import build
 from study import option_parsers
 from study.execution.network_answer import find_own_weights
@@ -130,12 +132,10 @@ def test_a_worker_makes_its_copy_from_the_users_file_and_refuses_another(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_file_is_one_line_and_exit_code_2(case, empty_folder, capsys):  # noqa: F811
-    from fer.model.chains import find_architecture
-
-    network = find_architecture(dataclasses.replace(VGG13, name="own_network:small", blocks=(), head=0, normed=()))
-    WRONG[case][0](empty_folder / "mine.pt", state_of(network))
-    words = [*WORDS, "--network", "own_network:small", "--baseline", "mine.pt"]
+def test_a_wrong_file_is_one_line_and_exit_code_2(case, empty_folder, capsys, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+    WRONG[case][0](empty_folder / "mine.pt", state_of(request(NetworkRequest(OWN, 48, 7))))
+    words = [*WORDS, "--network", OWN, "--image-size", "48", "--baseline", "mine.pt"]
     assert call(main, *words) == 2
     assert_one_safe_line(capsys.readouterr().err)
 

@@ -129,7 +129,8 @@ def baseline_importance(task: AdaptationTask, split: Split, kind: str) -> dict[s
     chosen = penalties.choose_balanced(labels, penalties.IMPORTANCE_SAMPLES, rng)
 
     def compute() -> dict[str, torch.Tensor]:
-        pixels = ImageSource(split, ViewRecipe(), 0, task.runtime).batch(chosen, np.zeros(len(chosen), int))
+        source = ImageSource(split, ViewRecipe(), 0, task.runtime, task.baseline.architecture.images)
+        pixels = source.batch(chosen, np.zeros(len(chosen), int))
         truth = torch.from_numpy(labels[chosen]).to(task.runtime.device)
         return penalties.importance(task.baseline.network, kind, pixels, truth)
 

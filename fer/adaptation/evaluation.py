@@ -63,7 +63,7 @@ def feature_cut(task: AdaptationTask, config: AdaptationConfig) -> int:
     """Returns the cut at which an adaptation takes the baseline's features from a cache; 0 where it takes images."""
     if config.init != "baseline" or task.cache is None:
         return 0
-    return best_cut(task.baseline.chain.cut_shapes, config.leading, task.runtime)
+    return best_cut(task.cuts, config.leading)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 from torch import nn
@@ -10,6 +11,7 @@ from fer.config import AdaptationConfig, ViewRecipe
 from fer.datasets import Dataset, Split
 from fer.features import cache
 from fer.features.cache import FeatureCache
+from fer.features.cuts import choose_cuts, count_operations, feature_sizes, paper_cuts
 from fer.features.sources import FeatureSource, ImageSource, Subset
 from fer.model.chains import build_chain
 from fer.model.weights import Baseline
@@ -17,6 +19,8 @@ from fer.runtime import Runtime
 from fer.seeding import seed_from
 
 DOMAINS = ("target", "source")
+MOST_FEATURES = 20 * 2**30
+"""Bytes of features of all views, unless a study says otherwise."""
 BASELINES = "baselines"
 """The folder of all baselines in a cache."""
 BLOCKS = "blocks"
@@ -51,6 +55,7 @@ class AdaptationTask:
         rung_images: How many validation images of each dataset are evaluated at a rung, at most; None: all of them.
         find_fused: Finds or trains the network that an adaptation with `init="fused"` starts from, for this task, the
             adaptation's configuration and its seed; None where no adaptation does.
+        feature_room: Bytes that the features of all views may take, see `cuts`.
     """
 
     baseline: Baseline
@@ -60,10 +65,33 @@ class AdaptationTask:
     cache: Path | None = None
     rung_images: int | None = None
     find_fused: "Callable[[AdaptationTask, AdaptationConfig, int], nn.Sequential] | None" = None
+    feature_room: float = MOST_FEATURES
 
     def dataset(self, domain: str) -> Dataset:
         """Returns the dataset of "source" or "target"."""
         return self.source if domain == "source" else self.target
+
+    @cached_property
+    def cuts(self) -> tuple[int, ...]:
+        """The cuts whose features are kept, ascending, see `fer.features.cuts`."""
+        chain = self.baseline.chain
+        sizes = feature_sizes(chain.cut_shapes, self.runtime)
+        if self.baseline.architecture.is_paper:
+            return paper_cuts(sizes)
+        operations = count_operations(chain.network, chain.cut_shapes[0])
+        return choose_cuts(sizes, operations, chain.head, self.feature_room / max(1, self._count_views()))
+
+    def _count_views(self) -> int:
+        """Returns how many views of images adaptations draw at most, of training and validation of both domains.
+
+        A dataset that is divided again draws all views of its validation images as well.
+        """
+        views_per_image = {"target": ViewRecipe().count + 1, "source": AdaptationConfig().source_views + 1}
+        views = 0
+        for domain, per_image in views_per_image.items():
+            sizes = self.dataset(domain).parse_report().sizes
+            views += per_image * sum(sizes.get(split, 0) for split in ("train", "validation"))
+        return views
 
     @property
     def blocks_folder(self) -> Path | None:
@@ -109,11 +137,12 @@ def open_source(
         images = dataset.pool()
         name = "pool"
 
-    image_source = ImageSource(images, recipe, seed_from(dataset.stored_digest, name), task.runtime)
+    seed = seed_from(dataset.stored_digest, name)
+    image_source = ImageSource(images, recipe, seed, task.runtime, task.baseline.architecture.images)
     source: FeatureSource = image_source
     if cut > 0 and task.cache is not None:
         folder = task.cache / "features" / _cache_name(task, dataset, name, recipe, views_per_image)
-        source = FeatureCache(folder, task.baseline.chain, cut, image_source, views_per_image)
+        source = FeatureCache(folder, task.baseline.chain, cut, image_source, views_per_image, task.cuts)
     return source if rows is None else Subset(source, rows)
 
 

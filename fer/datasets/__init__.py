@@ -1,4 +1,4 @@
-"""Datasets as three subject-wise splits of grey 48×48 faces, memory-mapped and shared by all workers."""
+"""Datasets as three subject-wise splits of faces of one size, memory-mapped and shared by all workers."""
 
 from fer.datasets.arrays import SIZE, SPLITS, Split
 from fer.datasets.dataset import Dataset

@@ -3,14 +3,17 @@
 import hashlib
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from fer.datasets.arrays import SIZE
 from fer.datasets.copy_files import DatasetCopy, reason_of
 from fer.datasets.layouts import SPLIT_WORDS, Layout
 from fer.datasets.skipped import Skipped
 from fer.errors import InputError
 from fer.expressions import ExpressionSet, spell_label
+from fer.image_format import GREY
 
 OTHER_LABEL = " is none of the "
 """What the reason of a label that stands for no expression has after the label."""
@@ -51,6 +54,9 @@ class ReadContext:
         expressions: What its labels stand for.
         skipped: Names of what is left out, by reason; every step adds to it.
         hashes: The hash of each file that was read, by name; every step adds to it.
+        size: Height and width of the faces.
+        colour: "grey" or "rgb", see `fer.image_format.ImageFormat`.
+        scratch: Folder for faces that are more than fit into memory; None keeps them in memory.
     """
 
     layout: Layout
@@ -58,6 +64,9 @@ class ReadContext:
     expressions: ExpressionSet
     skipped: Skipped
     hashes: dict[str, bytes] = field(default_factory=dict)
+    size: int = SIZE
+    colour: str = GREY
+    scratch: Path | None = None
 
     def read_label_file(self, name: str) -> bytes:
         """Reads a file of labels and notes its hash.

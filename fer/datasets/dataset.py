@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fer.datasets.arrays import SPLITS, Split
+from fer.datasets.arrays import SPLITS, Split, join_images, select_images
 from fer.datasets.duplicates import copy_groups
 from fer.datasets.report import DatasetReport, ReaderOptions
 from fer.datasets.splits import assign_folds
@@ -138,7 +138,8 @@ class Dataset:
             return self._read(split)
         pool = self.pool()
         rows = self.rows(split)
-        return Split(pool.images[rows], pool.labels[rows], pool.subjects[rows])
+        assert rows is not None, "a division has rows of its own"
+        return Split(select_images(pool.images, rows), pool.labels[rows], pool.subjects[rows])
 
     def fold_of_images(self, count: int, seed: int) -> np.ndarray:
         """Returns the number of the fold that each image of the pool is in, int64 (n,).
@@ -293,7 +294,7 @@ def _pool(folder: Path, kind: str) -> tuple[Split, np.ndarray]:
     train = _read(folder, "train")
     validation = _read(folder, "validation")
     pool = Split(
-        np.concatenate([train.images, validation.images]),
+        join_images([np.asarray(split.images) for split in (train, validation)]),
         np.concatenate([train.labels, validation.labels]),
         np.concatenate([train.subjects, validation.subjects]),
     )

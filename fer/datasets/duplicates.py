@@ -15,37 +15,53 @@ import hashlib
 
 import numpy as np
 
-from fer.datasets.arrays import SIZE
+from fer.datasets.arrays import SIZE, Images, select_images
 
 ALIKE = 0.85
 _FREQUENCIES = 16  # of each axis
 _FAINTEST = 2.0  # grey levels; an image that differs less from the mean face is no near-copy of anything
 _BLOCK = 1024  # images that are compared with all others at a time
+_LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R 601), as grey images are made
 
 
-def signatures(images: np.ndarray) -> np.ndarray:
+def signatures(images: Images) -> np.ndarray:
     """Returns the images' signatures: the 16 × 16 lowest frequencies of the discrete cosine transform.
 
+    Images of all sizes have signatures of the same scale, and colour images those of their luminance.
+
     Args:
-        images: uint8 (n, 48, 48).
+        images: uint8 (n, size, size) or (n, 3, size, size).
 
     Returns:
         float32 (n, 256).
     """
     all_signatures = np.empty((len(images), _FREQUENCIES**2), np.float32)
-    cosines = _cosines()
+    cosines = _cosines(images.shape[-1])
+    is_colour = len(images.shape) == 4
     for start in range(0, len(images), _BLOCK):
-        pixels = np.asarray(images[start : start + _BLOCK], np.float32)
-        spectrum = cosines @ pixels @ cosines.T  # (block, 16, 16)
-        all_signatures[start : start + _BLOCK] = spectrum.reshape(len(pixels), -1)
+        pixels = np.asarray(images[start : start + _BLOCK])
+        levels = _luminance(pixels) if is_colour else np.asarray(pixels, np.float32)
+        spectrum = cosines @ levels @ cosines.T  # (block, 16, 16)
+        all_signatures[start : start + _BLOCK] = spectrum.reshape(len(levels), -1)
     return all_signatures
 
 
+def _luminance(pixels: np.ndarray) -> np.ndarray:
+    """Returns the luminance of uint8 (n, 3, size, size), float32 (n, size, size)."""
+    levels = np.zeros((len(pixels), *pixels.shape[2:]), np.float32)
+    for channel, weight in enumerate(_LUMINANCE):
+        levels += np.float32(weight) * pixels[:, channel]
+    return levels
+
+
 @functools.cache
-def _cosines() -> np.ndarray:
-    """Returns the first rows of the orthonormal discrete cosine transform (DCT-II), float32 (16, 48)."""
-    places = (np.arange(SIZE) + 0.5) * np.pi / SIZE
-    rows = np.cos(np.arange(_FREQUENCIES)[:, None] * places) * np.sqrt(2 / SIZE)
+def _cosines(size: int) -> np.ndarray:
+    """Returns the first rows of the discrete cosine transform (DCT-II), float32 (16, size).
+
+    They are orthonormal for images of 48 rows; of other sizes, an image that is reduced to 48 has the same transform.
+    """
+    places = (np.arange(size) + 0.5) * np.pi / size
+    rows = np.cos(np.arange(_FREQUENCIES)[:, None] * places) * np.sqrt(2 / SIZE) * (SIZE / size)
     rows[0] /= np.sqrt(2)
     return rows.astype(np.float32)
 
@@ -99,19 +115,19 @@ def _alike_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.concatenate(pairs)
 
 
-def merge_near(groups: np.ndarray, images: np.ndarray) -> np.ndarray:
+def merge_near(groups: np.ndarray, images: Images) -> np.ndarray:
     """Merges groups of equal images whose images are near-copies.
 
     Args:
         groups: int64 (n,), 0…count - 1, equal for equal pixels.
-        images: uint8 (n, 48, 48), of one dataset.
+        images: uint8 (n, size, size) or (n, 3, size, size), of one dataset.
 
     Returns:
         int64 (n,), equal for images that a chain of near-copies joins.
     """
     # One image of each group stands for it.
     _, first_images = np.unique(groups, return_index=True)
-    group_signatures = signatures(images[first_images])
+    group_signatures = signatures(select_images(images, first_images))
     directions = _directions(group_signatures, group_signatures.mean(axis=0))
 
     # Joined groups form trees (union-find): a group has a parent in its tree, and a root is its own parent.
@@ -137,19 +153,19 @@ def merge_near(groups: np.ndarray, images: np.ndarray) -> np.ndarray:
     return numbers.astype(np.int64)
 
 
-def pixel_groups(images: np.ndarray) -> np.ndarray:
-    """Numbers images so that exactly equal ones share a number: uint8 (n, 48, 48) to int64 (n,)."""
+def pixel_groups(images: Images) -> np.ndarray:
+    """Numbers images so that exactly equal ones share a number: uint8 (n, …) to int64 (n,)."""
     digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
     hashes = np.frombuffer(b"".join(digests), dtype=np.uint64)
     _, numbers = np.unique(hashes, return_inverse=True)
     return numbers.astype(np.int64)
 
 
-def copy_groups(images: np.ndarray, kind: str) -> np.ndarray:
+def copy_groups(images: Images, kind: str) -> np.ndarray:
     """Numbers images so that copies share a number.
 
     Args:
-        images: uint8 (n, 48, 48).
+        images: uint8 (n, size, size) or (n, 3, size, size).
         kind: Of "real" images near-copies count as well, see `fer.datasets.duplicates`. Synthetic faces are alike by
             nature; of these only equal ones are copies.
 

@@ -1,4 +1,4 @@
-"""From a file's bytes to a grey 48×48 face."""
+"""From a file's bytes to a face, grey or in colour."""
 
 import io
 import threading
@@ -31,14 +31,16 @@ class UnreadableImage(ValueError):
     """An image file that is skipped; the message is the reason."""
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes, keeps_colour: bool = False) -> np.ndarray:
     """Decodes an image file of `FORMATS`: palette, grey, RGB(A), CMYK, 16-bit.
 
     Args:
         data: The file's bytes.
+        keeps_colour: Whether a picture with colours is returned in colour.
 
     Returns:
-        uint8 (height, width), ITU-R 601 grey; transparency lies over middle grey.
+        uint8 (height, width), ITU-R 601 grey; or (height, width, 3), red, green and blue, of a picture that is to be
+        kept in colour and is not grey everywhere. Transparency lies over middle grey.
 
     Raises:
         UnreadableImage: Empty, truncated, too large, or no image at all.
@@ -51,11 +53,11 @@ def decode(data: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:  # before a pixel of it is decoded
                 raise UnreadableImage(f"image of more than {MOST_PIXELS // 10**6} megapixels")
-            if image.format == "JPEG":
+            if image.format == "JPEG" and not keeps_colour:
                 # Grey at once, but not libjpeg's half size: FER2013 as 224-pixel JPEG took 19 instead of 27 CPU
                 # seconds that way, but 11 of its 1,456 groups of exact duplicates were no longer equal.
                 image.draft("L", image.size)
-            return _grey(image)
+            return _to_array(image, keeps_colour)
     except UnreadableImage:
         raise
     except Image.DecompressionBombError:
@@ -74,8 +76,8 @@ def _decoder_message(error: Exception) -> str:
     return (text or type(error).__name__)[:60]
 
 
-def _grey(image: Image.Image) -> np.ndarray:
-    """Returns an opened image as grey, uint8 (height, width)."""
+def _to_array(image: Image.Image, keeps_colour: bool) -> np.ndarray:
+    """Returns an opened image as grey, uint8 (height, width), or in colour, (height, width, 3), see `decode`."""
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 0xFFFF:
@@ -88,7 +90,18 @@ def _grey(image: Image.Image) -> np.ndarray:
         image = Image.alpha_composite(Image.new("RGBA", colour.size, (128, 128, 128, 255)), colour)
     elif image.getexif().get(0x0112, 1) != 1:
         image = ImageOps.exif_transpose(image)
-    return np.asarray(image.convert("L"))
+    if not keeps_colour or image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))
+
+    # A picture whose channels are equal is grey, whatever its file says.
+    picture = np.asarray(image.convert("RGB"))
+    first = picture[..., :1]
+    return picture[..., 0] if (picture == first).all() else picture
+
+
+def to_grey(picture: np.ndarray) -> np.ndarray:
+    """Returns a picture (height, width) or (height, width, 3) as ITU-R 601 grey, uint8 (height, width)."""
+    return picture if picture.ndim == 2 else np.asarray(Image.fromarray(picture).convert("L"))
 
 
 def find_face(grey: np.ndarray) -> tuple[float, float, float, float] | None:
@@ -105,11 +118,11 @@ def find_face(grey: np.ndarray) -> tuple[float, float, float, float] | None:
     return x, y, width, height
 
 
-def crop_square(grey: np.ndarray, box: Sequence[float], margin: float = MARGIN) -> np.ndarray:
+def crop_square(picture: np.ndarray, box: Sequence[float], margin: float = MARGIN) -> np.ndarray:
     """Cuts the square around a box; what lies beyond the image repeats its edge.
 
     Args:
-        grey: uint8 (height, width).
+        picture: uint8 (height, width) or (height, width, 3).
         box: x, y, width, height.
         margin: By how much the square is larger than the box, as a share of the box's longer side.
     """
@@ -120,27 +133,44 @@ def crop_square(grey: np.ndarray, box: Sequence[float], margin: float = MARGIN) 
     top = round(y + (height - side) / 2)
 
     # Rows and columns beyond the image are those of its edge.
-    last_row = grey.shape[0] - 1
-    last_column = grey.shape[1] - 1
+    last_row = picture.shape[0] - 1
+    last_column = picture.shape[1] - 1
     rows = np.clip(np.arange(top, top + side), 0, last_row)
     columns = np.clip(np.arange(left, left + side), 0, last_column)
-    return grey[rows[:, None], columns[None, :]]
+    return picture[rows[:, None], columns[None, :]]
 
 
-def resize_face(grey: np.ndarray) -> np.ndarray:
-    """Resizes the central square to uint8 (48, 48), averaging areas."""
-    side = min(grey.shape)
-    top = (grey.shape[0] - side) // 2
-    left = (grey.shape[1] - side) // 2
-    square = grey[top : top + side, left : left + side]
-    if side == SIZE:
+def resize_face(picture: np.ndarray, size: int = SIZE) -> np.ndarray:
+    """Resizes the central square: what is reduced averages areas, what is enlarged is interpolated between pixels.
+
+    Args:
+        picture: uint8 (height, width) or (height, width, 3).
+        size: Height and width of the face.
+
+    Returns:
+        uint8 (size, size) or (size, size, 3).
+    """
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top = (height - side) // 2
+    left = (width - side) // 2
+    square = picture[top : top + side, left : left + side]
+    if side == size:
         return np.ascontiguousarray(square)
-    interpolation = cv2.INTER_AREA if side > SIZE else cv2.INTER_LINEAR
-    return cv2.resize(np.ascontiguousarray(square), (SIZE, SIZE), interpolation=interpolation)
+    interpolation = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(square), (size, size), interpolation=interpolation)
 
 
 def equalise(images: np.ndarray) -> np.ndarray:
-    """Equalises the histogram of each image of uint8 (n, 48, 48)."""
+    """Equalises the histogram of each image of uint8 (n, size, size); of (n, 3, size, size), that of the luminance."""
     if not len(images):
         return images
-    return np.stack([cv2.equalizeHist(image) for image in images])
+    equalise_image = cv2.equalizeHist if images.ndim == 3 else _equalise_colour
+    return np.stack([equalise_image(image) for image in images])
+
+
+def _equalise_colour(image: np.ndarray) -> np.ndarray:
+    """Equalises the histogram of the luminance of uint8 (3, height, width); hue and saturation stay."""
+    luminance = cv2.cvtColor(np.ascontiguousarray(image.transpose(1, 2, 0)), cv2.COLOR_RGB2YCrCb)
+    luminance[..., 0] = cv2.equalizeHist(luminance[..., 0])
+    return cv2.cvtColor(luminance, cv2.COLOR_YCrCb2RGB).transpose(2, 0, 1)

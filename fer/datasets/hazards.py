@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fer.datasets.arrays import SPLITS, TEST, TRAIN, VALIDATION
+from fer.datasets.arrays import SPLITS, TEST, TRAIN, VALIDATION, Images, blocks_of
 from fer.datasets.duplicates import pixel_groups
 
 
@@ -64,11 +64,11 @@ def find_leaked(split_index: np.ndarray, groups: np.ndarray) -> np.ndarray:
     return train | validation
 
 
-def count_hazards(images: np.ndarray, labels: np.ndarray, split_index: np.ndarray, groups: np.ndarray) -> Hazards:
+def count_hazards(images: Images, labels: np.ndarray, split_index: np.ndarray, groups: np.ndarray) -> Hazards:
     """Counts what spoils comparisons; what is dropped is not counted here.
 
     Args:
-        images: uint8 (n, 48, 48).
+        images: uint8 (n, size, size) or (n, 3, size, size).
         labels: int64 (n,).
         split_index: int64 (n,), index into `SPLITS`.
         groups: int64 (n,), equal for copies, see `fer.datasets.duplicates.copy_groups`.
@@ -99,7 +99,7 @@ def count_hazards(images: np.ndarray, labels: np.ndarray, split_index: np.ndarra
         train_in_held_out=_count(equal_train),
         train_near_held_out=_count(train & leaked & ~equal_train),
         validation_near_test=_count(validation & leaked & ~equal_in[TEST]),
-        constant=_count(images.min((1, 2)) == images.max((1, 2))),
+        constant=_count_constant(images),
     )
 
 
@@ -110,3 +110,8 @@ def _members_in_splits(groups: np.ndarray, split_index: np.ndarray) -> list[np.n
 
 def _count(is_counted: np.ndarray) -> int:
     return int(is_counted.sum())
+
+
+def _count_constant(images: Images) -> int:
+    """Returns how many images have one level everywhere, in each channel."""
+    return sum(_count((block == block[..., :1, :1]).reshape(len(block), -1).all(1)) for _, block in blocks_of(images))

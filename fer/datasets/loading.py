@@ -185,7 +185,7 @@ def _prepare_copy(layout: Layout, path: Path, options: ReaderOptions, cache_dir:
     # Read the files. What cannot be decoded is left out here, and its names go by reason into the report.
     started = time.monotonic()
     with open_copy(path, cache_dir, options.expressions) as copy:
-        faces = read_copy(layout, copy, options.expressions)
+        faces = read_copy(layout, copy, options, cache_dir)
 
     # Write the arrays, unless files of the same content were prepared before.
     digest = _digest("real", VERSION, layout.name, options.digest_text(), faces.content)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fer.datasets import synthetic
-from fer.datasets.arrays import SPLITS, TEST, TRAIN, VALIDATION
+from fer.datasets.arrays import SPLITS, TEST, TRAIN, VALIDATION, Images, change_images, select_images
 from fer.datasets.duplicates import copy_groups, signatures
 from fer.datasets.hazards import count_hazards, find_leaked
 from fer.datasets.layouts import Layout
@@ -15,6 +15,7 @@ from fer.datasets.report import DatasetReport, FaceCounts, ReaderOptions, Skippe
 from fer.datasets.splits import HeldOutPart, SplitAssignment, assign_splits, hold_out_part, wanted_sizes
 from fer.errors import InputError, printable, shorten
 from fer.expressions import SEVEN, ExpressionSet
+from fer.image_format import GREY, RGB
 from fer.seeding import seed_from
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class PreparedImages:
     """All images of a dataset.
 
     Attributes:
-        images: uint8 (n, 48, 48).
+        images: uint8 (n, size, size) where all are grey, else (n, 3, size, size).
         labels: int64 (n,), indices into the names of the options' expressions.
         subjects: int64 (n,), one number per person; -1 where unknown.
         split_index: int64 (n,), index into `SPLITS`.
@@ -40,7 +41,7 @@ class PreparedImages:
         report: What is known of the dataset so far.
     """
 
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
     subjects: np.ndarray
     split_index: np.ndarray
@@ -51,7 +52,7 @@ class PreparedImages:
     def select(self, chosen: np.ndarray) -> "PreparedImages":
         """Returns the images for which bool (n,) is true."""
         return PreparedImages(
-            self.images[chosen],
+            select_images(self.images, chosen),
             self.labels[chosen],
             self.subjects[chosen],
             self.split_index[chosen],
@@ -78,7 +79,7 @@ def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: floa
     """
     split_of_name = synthetic.draw(drawn_as, options.seed, scale)
     splits = [split_of_name[name] for name in SPLITS]
-    images = np.concatenate([split.images for split in splits])
+    images = _enlarge(np.concatenate([split.images for split in splits]), options.size)
     labels = np.concatenate([split.labels for split in splits])
     subjects = np.concatenate([split.subjects for split in splits])
     split_index = np.repeat(np.arange(len(SPLITS)), [len(split) for split in splits])
@@ -115,6 +116,19 @@ def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: floa
         signatures=None,
         report=report,
     )
+
+
+def _enlarge(images: np.ndarray, size: int) -> np.ndarray:
+    """Returns drawn faces (n, 48, 48) in the size that is asked for, (n, size, size)."""
+    if images.shape[-1] == size:
+        return images
+    # OpenCV, which a process that only opens prepared datasets does without.
+    from fer.datasets.faces import resize_face  # noqa: PLC0415
+
+    resized = np.empty((len(images), size, size), np.uint8)
+    for number, image in enumerate(images):
+        resized[number] = resize_face(image, size)
+    return resized
 
 
 def _relabel(labels: np.ndarray, expressions: ExpressionSet) -> np.ndarray:
@@ -161,6 +175,7 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
         options=options,
         layout=layout.title,
         content=faces.content,
+        colour=RGB if len(faces.images.shape) == 4 else GREY,
         rule=assigned.rule,
         aimed=dict(zip(SPLITS, wanted, strict=True)) if assigned.seeded else None,
         skipped=skipped,
@@ -168,7 +183,7 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
         people={split: _list_people(people, subjects[split_index == index]) for index, split in enumerate(SPLITS)},
         notices=_write_notices(layout, faces, has_people=bool(people)),
     )
-    images = faces.images[in_split]
+    images = select_images(faces.images, in_split)
     return PreparedImages(
         images=images,
         labels=faces.labels[in_split],
@@ -241,7 +256,7 @@ def finish_images(prepared: PreparedImages) -> PreparedImages:
         # OpenCV, which a process that only opens prepared datasets does without.
         from fer.datasets.faces import equalise  # noqa: PLC0415
 
-        prepared = replace(prepared, images=equalise(prepared.images))
+        prepared = replace(prepared, images=change_images(prepared.images, equalise))
 
     # Count the hazards, before anything is dropped.
     hazards = count_hazards(prepared.images, prepared.labels, prepared.split_index, prepared.groups)

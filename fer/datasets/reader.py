@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -11,10 +12,10 @@ from fer.datasets.copy_files import DatasetCopy
 from fer.datasets.decoding import decode_rows
 from fer.datasets.image_rows import read_image_rows
 from fer.datasets.layouts import Layout
+from fer.datasets.report import ReaderOptions
 from fer.datasets.skipped import add_skipped, new_skipped, summarise_skipped
 from fer.datasets.table_rows import find_table, read_table_rows
 from fer.errors import InputError
-from fer.expressions import ExpressionSet
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Faces:
     """What was read.
 
     Attributes:
-        images: uint8 (n, 48, 48).
+        images: uint8 (n, size, size) where all faces are grey, else (n, 3, size, size).
         labels: int64 (n,), indices into the names of the `ExpressionSet`.
         subjects: n names, None where unknown.
         splits: n split words, None where the dataset does not say.
@@ -44,19 +45,28 @@ class Faces:
     content: str
 
 
-def read_copy(layout: Layout, copy: DatasetCopy, expressions: ExpressionSet) -> Faces:
+def read_copy(layout: Layout, copy: DatasetCopy, options: ReaderOptions, scratch: Path) -> Faces:
     """Reads a copy of a dataset.
 
     Args:
         layout: How it is laid out.
         copy: Its files.
-        expressions: What its labels stand for.
+        options: For the faces' size and colour, and for what labels stand for.
+        scratch: Folder for faces that are more than fit into memory.
 
     Raises:
         InputError: A label file breaks a rule, or no face is left.
     """
     # What was left out while the files were listed comes first; every step that follows adds to it.
-    context = ReadContext(layout, copy, expressions, new_skipped())
+    context = ReadContext(
+        layout,
+        copy,
+        options.expressions,
+        new_skipped(),
+        size=options.size,
+        colour=options.colour,
+        scratch=scratch,
+    )
     add_skipped(context.skipped, copy.skipped)
 
     # Labels come from a table where there is one, else from the images' paths.

@@ -6,6 +6,7 @@ from typing import Any
 
 from fer.datasets.hazards import Hazards
 from fer.expressions import SEVEN, ExpressionSet
+from fer.image_format import GREY, SMALL
 
 _OF_A_COPY = ("copy", "place", "aimed", "faces", "people", "notices")  # fields that a synthetic dataset lacks
 _OF_SYNTHETIC = ("scale",)  # fields that a user's copy lacks
@@ -21,6 +22,8 @@ class ReaderOptions:
         seed: Of the splits and of synthetic faces.
         part: The part of all people that is the test set, from 1 on; 0 where the test set is the usual one.
         parts: Into how many parts the people are divided; 0 where they are not.
+        size: Height and width of the images.
+        colour: "grey" or "rgb": whether the colour of files that have it is kept.
         expressions: What the labels stand for.
     """
 
@@ -29,6 +32,8 @@ class ReaderOptions:
     seed: int = 0
     part: int = 0
     parts: int = 0
+    size: int = SMALL
+    colour: str = GREY
     expressions: ExpressionSet = SEVEN
 
     def digest_text(self) -> str:
@@ -36,6 +41,8 @@ class ReaderOptions:
         text = f"_Options(equalise={self.equalise}, keep_duplicates={self.keep_duplicates}, seed={self.seed})"
         if self.parts:
             text += f", part {self.part} of {self.parts}"
+        if (self.size, self.colour) != (SMALL, GREY):
+            text += f", {self.size} {self.colour}"
         expressions = self.expressions.digest_text()
         return f"{text}, {expressions}" if expressions else text
 
@@ -87,6 +94,7 @@ class DatasetReport:
         copy: Path of the user's copy.
         place: Hash of that path with links resolved.
         scale: Factor on the number of synthetic images.
+        colour: Of the images: "grey" where none has colour, or none was to be kept; else "rgb".
         sizes: Images per split.
         counts: Images per split and expression.
         subjects: Number of people per split; 0 where unknown.
@@ -110,6 +118,7 @@ class DatasetReport:
     copy: str = ""
     place: str | None = None
     scale: float = 1.0
+    colour: str = GREY
     sizes: Mapping[str, int] = field(default_factory=dict)
     counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     subjects: Mapping[str, int] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fer.datasets.arrays import SPLITS
+from fer.datasets.arrays import SPLITS, Images, blocks_of, select_images
 from fer.datasets.dataset import SIGNATURES, SUMS, DamagedDataset, Dataset, file_names, read_sums, sum_of
 from fer.datasets.prepared import PreparedImages
 from fer.datasets.report import DatasetReport
@@ -68,7 +68,7 @@ def write_prepared(prepared: PreparedImages, report: DatasetReport, folder: Path
         for index, split in enumerate(SPLITS):
             rows = prepared.split_index == index
             for name, array in zip(file_names(split), arrays, strict=True):
-                np.save(partial / name, array[rows])
+                _save(partial / name, select_images(array, rows))
         if prepared.signatures is not None:
             by_split = [prepared.signatures[prepared.split_index == index] for index in range(len(SPLITS))]
             np.save(partial / SIGNATURES, np.concatenate(by_split).astype(np.float16))
@@ -76,6 +76,18 @@ def write_prepared(prepared: PreparedImages, report: DatasetReport, folder: Path
         (partial / SUMS).write_text(json.dumps(_compute_sums(partial)), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)  # what is there was cut short or is damaged
         partial.rename(folder)
+
+
+def _save(path: Path, array: Images) -> None:
+    """Writes an array as `numpy.save` does; of images that are read when they are used, some at a time."""
+    if isinstance(array, np.ndarray):
+        np.save(path, array)
+        return
+    description = {"descr": "|u1", "fortran_order": False, "shape": array.shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, description)
+        for _, block in blocks_of(array):
+            file.write(block.tobytes())
 
 
 def _compute_sums(folder: Path) -> dict[str, int]:

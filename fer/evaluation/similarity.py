@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from fer.model.vgg import to_tensor
+from fer.image_format import PAPER_FORMAT, ImageFormat
+from fer.model.inputs import to_tensor
 
 _BATCH = 128
 
@@ -37,19 +38,22 @@ def _centred_gram(features: np.ndarray) -> np.ndarray:
     return centred @ centred.T
 
 
-def layer_similarities(before: nn.Sequential, after: nn.Sequential, images: np.ndarray) -> dict[str, float]:
+def layer_similarities(
+    before: nn.Sequential, after: nn.Sequential, images: np.ndarray, image_format: ImageFormat = PAPER_FORMAT
+) -> dict[str, float]:
     """Computes the linear CKA of each block's outputs in two networks.
 
     Args:
         before: The baseline; in evaluation mode afterwards.
         after: The adapted network, on the same device; in evaluation mode afterwards.
-        images: uint8 (n, 48, 48). A few hundred suffice: the first outputs of vgg13 alone are 147 KiB an image at a
-            quarter of the width.
+        images: uint8 (n, size, size) or (n, 3, size, size). A few hundred suffice: the first outputs of vgg13 alone
+            are 147 KiB an image at a quarter of the width.
+        image_format: Of both networks.
 
     Returns:
         The similarity by the block's name, in the order of the blocks.
     """
-    before_outputs = _as_inputs(before, images)
+    before_outputs = _as_inputs(before, images, image_format)
     after_outputs = before_outputs
     similarities = {}
     with torch.inference_mode():
@@ -63,12 +67,13 @@ def layer_similarities(before: nn.Sequential, after: nn.Sequential, images: np.n
     return similarities
 
 
-def penultimate(network: nn.Sequential, images: np.ndarray) -> np.ndarray:
+def penultimate(network: nn.Sequential, images: np.ndarray, image_format: ImageFormat = PAPER_FORMAT) -> np.ndarray:
     """Computes the features that the last block sees.
 
     Args:
         network: The network; all but its last block is in evaluation mode afterwards.
-        images: uint8 (n, 48, 48).
+        images: uint8 (n, size, size) or (n, 3, size, size).
+        image_format: Of the network.
 
     Returns:
         float32 (n, d).
@@ -77,20 +82,23 @@ def penultimate(network: nn.Sequential, images: np.ndarray) -> np.ndarray:
     batches = []
     with torch.inference_mode():
         for start in range(0, len(images), _BATCH):
-            inputs = _as_inputs(network, images[start : start + _BATCH])
+            inputs = _as_inputs(network, images[start : start + _BATCH], image_format)
             batches.append(body(inputs).flatten(1).cpu())
     return torch.cat(batches).float().numpy()
 
 
-def _as_inputs(network: nn.Sequential, images: np.ndarray) -> torch.Tensor:
-    """Returns images uint8 (n, 48, 48) as a network's inputs (n, 1, 48, 48), on its device."""
+def _as_inputs(network: nn.Sequential, images: np.ndarray, image_format: ImageFormat) -> torch.Tensor:
+    """Returns images uint8 (n, …) as a network's inputs (n, *image_format.shape), on its device."""
     device = next(network.parameters()).device
     # A copy, because torch warns of arrays that it may not write to.
-    return to_tensor(torch.from_numpy(np.array(images))).to(device)
+    return to_tensor(torch.from_numpy(np.array(images)), image_format).to(device)
 
 
 def probe_accuracy(
-    network: nn.Sequential, train: tuple[np.ndarray, np.ndarray], held_out: tuple[np.ndarray, np.ndarray]
+    network: nn.Sequential,
+    train: tuple[np.ndarray, np.ndarray],
+    held_out: tuple[np.ndarray, np.ndarray],
+    image_format: ImageFormat = PAPER_FORMAT,
 ) -> float:
     """Returns the accuracy of a new linear classifier on a network's penultimate features.
 
@@ -100,8 +108,9 @@ def probe_accuracy(
 
     Args:
         network: Its last block is left out.
-        train: Images uint8 (n, 48, 48) and labels (n,) that the classifier is fitted to.
-        held_out: Images uint8 (m, 48, 48) and labels (m,) that it is evaluated on.
+        train: Images uint8 (n, …) and labels (n,) that the classifier is fitted to.
+        held_out: Images uint8 (m, …) and labels (m,) that it is evaluated on.
+        image_format: Of the network.
     """
     # It takes seconds to import, and only this function needs it.
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
@@ -111,5 +120,5 @@ def probe_accuracy(
     train_images, train_labels = train
     held_out_images, held_out_labels = held_out
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
-    probe.fit(penultimate(network, train_images), train_labels)
-    return float(probe.score(penultimate(network, held_out_images), held_out_labels))
+    probe.fit(penultimate(network, train_images, image_format), train_labels)
+    return float(probe.score(penultimate(network, held_out_images, image_format), held_out_labels))

@@ -27,35 +27,20 @@ from fer.runtime import Runtime
 VERSION = "2"
 """In the key of every feature cache; raised whenever the same images and weights would give other features."""
 
-LARGEST_FEATURES = 40_000
-"""Bytes of one image's features. Larger ones are not worth their disk: training starts from the next lower cut."""
-
 _FILL_BATCH = 128
 
 
-Shapes = Sequence[tuple[int, ...]]
-"""The shape of one sample's features at each cut: before the first block, …, after the last."""
-
-
-def small_cuts(shapes: Shapes, runtime: Runtime) -> list[int]:
-    """Returns the cuts, ascending, whose features are small enough to keep."""
-    bytes_per_number = runtime.dtype.itemsize
-    sizes = [bytes_per_number * int(np.prod(shape)) for shape in shapes]
-    return [cut for cut in range(1, len(shapes)) if sizes[cut] <= LARGEST_FEATURES]
-
-
-def best_cut(shapes: Shapes, frozen_layers: int, runtime: Runtime) -> int:
-    """Returns the deepest cut whose features are frozen and small enough to keep.
+def best_cut(cuts: Sequence[int], frozen_layers: int) -> int:
+    """Returns the deepest cut whose features are frozen and kept.
 
     Args:
-        shapes: Of the features at all cuts.
+        cuts: Those whose features are kept, see `fer.features.cuts`.
         frozen_layers: Number of leading blocks that are frozen.
-        runtime: Its precision decides how large features are.
 
     Returns:
         The cut, from 1 to `frozen_layers`; 0, the images, if there is none.
     """
-    return max((cut for cut in small_cuts(shapes, runtime) if cut <= frozen_layers), default=0)
+    return max((cut for cut in cuts if cut <= frozen_layers), default=0)
 
 
 def frozen_features(
@@ -83,7 +68,7 @@ def frozen_features(
 class FeatureCache:
     """Features at one cut for the views of one split; a `FeatureSource`.
 
-    Features at lower cuts that are small enough are kept as well, as they are computed on the way, and a deeper cut
+    Features at lower cuts that are kept are written as well, as they are computed on the way, and a deeper cut
     starts from what an earlier trial kept at a lower one: over all trials, each block computes each view once.
 
     Args:
@@ -92,9 +77,18 @@ class FeatureCache:
         cut: Number of leading blocks computed.
         images: The images of the split.
         views_per_image: Number of views kept per image.
+        cuts: All cuts whose features are kept, see `fer.features.cuts`.
     """
 
-    def __init__(self, folder: Path, chain: Chain, cut: int, images: ImageSource, views_per_image: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        chain: Chain,
+        cut: int,
+        images: ImageSource,
+        views_per_image: int,
+        cuts: Sequence[int],
+    ) -> None:
         self.network = chain.network
         self.cut = cut
         self.image_source = images
@@ -102,6 +96,7 @@ class FeatureCache:
         self.runtime = images.runtime
         self.folder = folder
         self.shapes = chain.cut_shapes
+        self.cuts = cuts
         self.file = self._open(cut)
         # The folder's time is that of its last use. Somebody may have deleted it since the files were opened.
         with contextlib.suppress(FileNotFoundError):
@@ -112,8 +107,7 @@ class FeatureCache:
     @cached_property
     def files(self) -> dict[int, FeatureFile]:
         """The files of all cuts worth keeping, ascending, the last one this cache's; opened only to compute."""
-        lower_cuts = [cut for cut in small_cuts(self.shapes, self.runtime) if cut < self.cut]
-        files = {cut: self._open(cut) for cut in lower_cuts}
+        files = {cut: self._open(cut) for cut in self.cuts if cut < self.cut}
         files[self.cut] = self.file
         return files
 

@@ -1,5 +1,6 @@
 """Where the inputs of a training come from: images drawn view by view, and what a device holds of features."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from fer.config import ViewRecipe
 from fer.datasets import Split
 from fer.features.schedule import Steps
 from fer.features.views import render
-from fer.model.vgg import to_tensor
+from fer.image_format import PAPER_FORMAT, ImageFormat
+from fer.model.inputs import to_tensor
 from fer.runtime import Runtime
 
 LARGEST_RESIDENT = {"cpu": 2**26, "cuda": 8 * 2**30}
@@ -122,20 +124,34 @@ class ImageSource:
         recipe: How views are drawn.
         seed: Of the views, from the dataset's digest and the split.
         runtime: Device and precision.
+        image_format: Of the network that takes the images; by default that of vgg13.
     """
 
     cut = 0
 
-    def __init__(self, split: Split, recipe: ViewRecipe, seed: int, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        split: Split,
+        recipe: ViewRecipe,
+        seed: int,
+        runtime: Runtime,
+        image_format: ImageFormat = PAPER_FORMAT,
+    ) -> None:
         self.split = split
         self.recipe = recipe
         self.seed = seed
         self.runtime = runtime
+        self.image_format = image_format
         self.resident: DeviceCache | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """The shape of an image as it is stored: (size, size) where it is grey, else (3, size, size)."""
+        return self.split.images.shape[1:]
 
     @cached_property
     def images_on_gpu(self) -> torch.Tensor | None:
-        """All images of the split, uint8 (n, 48, 48), moved to the GPU when views are first drawn; None on a CPU."""
+        """All images, uint8 (n, *image_shape), moved to the GPU when views are first drawn; None on a CPU."""
         if not self.runtime.on_gpu:
             return None
         return torch.from_numpy(np.array(self.split.images)).to(self.runtime.device)
@@ -149,13 +165,13 @@ class ImageSource:
 
         slots = np.unique(images * _MOST_VIEWS + views)
         key = self.seed, self.recipe, self.runtime
-        size = len(slots) * int(np.prod(self.split.images.shape[1:]))
+        size = len(slots) * math.prod(self.image_shape)
         self.resident = keep_on_device(key, slots, size, self.runtime, lambda: self._draw_all(slots))
 
     def _draw_all(self, slots: np.ndarray) -> torch.Tensor:
-        """Draws the views (n, 48, 48) of slots (n,), on the device."""
+        """Draws the views (n, *image_shape) of slots (n,), on the device."""
         # Into one tensor, some at a time: to concatenate tensors would need the memory twice.
-        pixels = torch.empty((len(slots), *self.split.images.shape[1:]), dtype=torch.uint8, device=self.runtime.device)
+        pixels = torch.empty((len(slots), *self.image_shape), dtype=torch.uint8, device=self.runtime.device)
         for start in range(0, len(slots), _DRAWN_AT_ONCE):
             images, views = np.divmod(slots[start : start + _DRAWN_AT_ONCE], _MOST_VIEWS)
             pixels[start : start + len(images)] = self._draw(images, views)
@@ -166,14 +182,14 @@ class ImageSource:
         if self.resident is None:
             return lambda step: self.batch(*steps[step])
         pixels_of = self.resident.batches_for([images * _MOST_VIEWS + views for images, views in steps])
-        return lambda step: to_tensor(pixels_of(step))
+        return lambda step: to_tensor(pixels_of(step), self.image_format)
 
     def batch(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
-        """Returns the network's input (n, 1, 48, 48) for images (n,) and views (n,), see `FeatureSource`."""
-        return to_tensor(self._draw(images, views))
+        """Returns the network's input (n, *image_format.shape) for images (n,) and views (n,), see `FeatureSource`."""
+        return to_tensor(self._draw(images, views), self.image_format)
 
     def _draw(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
-        """Draws views (n,) of images (n,), uint8 (n, 48, 48), on the device if it holds the images."""
+        """Draws views (n,) of images (n,), uint8 (n, *image_shape), on the device if it holds the images."""
         if self.images_on_gpu is None:
             pixels = torch.from_numpy(np.asarray(self.split.images[images]))
         else:

@@ -77,9 +77,7 @@ class Chain:
         )
 
 
-def find_blocks(
-    module: nn.Module, shape: tuple[int, int, int], repeats_channel: bool = False, cache: Path | None = None
-) -> Chain:
+def find_blocks(module: nn.Module, shape: tuple[int, int, int], cache: Path | None = None) -> Chain:
     """Opens a network into blocks, and proves that they compute the same.
 
     Equal means bit for bit: in evaluation, and with equal random numbers in training, where gradients and the
@@ -88,7 +86,6 @@ def find_blocks(
     Args:
         module: The network; it takes images (n, *shape) and returns logits (n, classes). It stays as it is.
         shape: Channels, height and width of its images.
-        repeats_channel: Whether the blocks take grey images (n, 1, height, width) for a network of three channels.
         cache: A folder for what was found; a network of equal structure is opened from there without proof.
 
     Raises:
@@ -97,15 +94,15 @@ def find_blocks(
     """
     _refuse_tied_weights(module)
     if cache is None:
-        return _build_chain(module, _prove(module, shape), shape, repeats_channel)
+        return _build_chain(module, _prove(module, shape))
 
     path = cache / f"blocks-{structure_digest(module, shape)}.json"
     plan = read_plan(path)
     if plan is not None and _fits(module, plan, shape):
-        return _build_chain(module, plan, shape, repeats_channel)
+        return _build_chain(module, plan)
     plan = _prove(module, shape)
     write_plan(path, plan)
-    return _build_chain(module, plan, shape, repeats_channel)
+    return _build_chain(module, plan)
 
 
 def _refuse_tied_weights(module: nn.Module) -> None:
@@ -378,21 +375,15 @@ def _build_network(module: nn.Module, plan: ChainPlan) -> nn.Sequential:
     return nn.Sequential(OrderedDict((block.name, _build_block(module, block)) for block in plan.blocks))
 
 
-def _build_chain(module: nn.Module, plan: ChainPlan, shape: tuple[int, int, int], repeats_channel: bool) -> Chain:
+def _build_chain(module: nn.Module, plan: ChainPlan) -> Chain:
     """Returns the chain of a plan that fits the module."""
-    cut_shapes = plan.cut_shapes
-    if repeats_channel:
-        first = plan.blocks[0]
-        blocks = (replace(first, parts=(Part("repeat_channel"), *first.parts)), *plan.blocks[1:])
-        plan = replace(plan, blocks=blocks)
-        cut_shapes = ((1, *shape[1:]), *cut_shapes[1:])
     network = _build_network(module, plan)
 
     # By identity, with `keep_vars`: without it a state dict holds new tensors.
     names = {id(tensor): name for name, tensor in module.state_dict(keep_vars=True).items()}
     state_names = {name: names[id(tensor)] for name, tensor in network.state_dict(keep_vars=True).items()}
     has_batch_norm = any(isinstance(part, NORMS) for part in network.modules())
-    return Chain(network, module, plan.head, cut_shapes, state_names, has_batch_norm)
+    return Chain(network, module, plan.head, plan.cut_shapes, state_names, has_batch_norm)
 
 
 def _fits(module: nn.Module, plan: ChainPlan, shape: tuple[int, int, int]) -> bool:

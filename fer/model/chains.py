@@ -1,16 +1,17 @@
 """Networks by name as chains of blocks, and what a record keeps of them."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
-from fer.architecture import VGG13, Architecture
+from fer.architecture import VGG13, Architecture, is_own_code
 from fer.errors import InputError
+from fer.image_format import default_levels, levels_of
 from fer.model.blocks import Chain, find_blocks
 from fer.model.equality import NORMS
 from fer.model.networks import build_network, default_format
-from fer.model.parts import RepeatChannel
 from fer.model.plans import structure_digest
 from fer.model.vgg import build, cut_shapes
 
@@ -28,14 +29,82 @@ def find_architecture(unopened: Architecture, cache: Path | None = None) -> Arch
     return architecture_of(open_chain(build_module(unopened), unopened, cache), unopened)
 
 
-def request(name: str, channels: int, size: int, classes: int, width: float = 1.0) -> Architecture:
-    """Returns an architecture whose blocks are not known yet."""
-    return Architecture(name, channels, size, classes, blocks=(), head=0, normed=(), width=width)
+@dataclass(frozen=True)
+class NetworkRequest:
+    """What is asked for of a network whose blocks are not known yet.
+
+    Attributes:
+        name: As `fer.model.networks.build_network` takes it.
+        size: Height and width of its images.
+        classes: Number of logits.
+        width: Factor on the layers' channels, of vgg13 alone.
+        channels: Of its images; None where the network decides: 3, or 1 for a user's own that takes no other.
+        mean: One number, or one of each channel, see `fer.image_format.ImageFormat`; none for the usual ones.
+        std: One number, or one of each channel; none for the usual ones.
+    """
+
+    name: str
+    size: int
+    classes: int
+    width: float = 1.0
+    channels: int | None = None
+    mean: Sequence[float] = ()
+    std: Sequence[float] = ()
+
+
+def request(asked: NetworkRequest) -> Architecture:
+    """Returns an architecture whose blocks are not known yet.
+
+    Raises:
+        InputError: There are more means or standard deviations than the network has channels; or a user's own network
+            takes neither colour nor grey images.
+    """
+    channels = asked.channels or _find_channels(asked)
+    usual_mean, usual_std = default_levels(channels)
+    return Architecture(
+        asked.name,
+        channels,
+        asked.size,
+        asked.classes,
+        blocks=(),
+        head=0,
+        normed=(),
+        mean=levels_of(asked.mean, channels, "--mean") if asked.mean else usual_mean,
+        std=levels_of(asked.std, channels, "--std") if asked.std else usual_std,
+        width=asked.width,
+    )
+
+
+def _find_channels(asked: NetworkRequest) -> int:
+    """Returns how many channels the images of a network have; a user's own is tried with three, then with one.
+
+    Raises:
+        InputError: It takes neither.
+    """
+    usual = default_format(asked.name).channels
+    if not is_own_code(asked.name):
+        return usual
+    try:
+        build_network(asked.name, asked.classes, asked.size, channels=usual)
+    except InputError:
+        try:
+            build_network(asked.name, asked.classes, asked.size, channels=1)
+        except InputError:
+            return usual  # with which it is refused
+        return 1
+    return usual
 
 
 def build_module(architecture: Architecture, seed: int = 0) -> nn.Module:
     """Builds the network of an architecture, whose blocks are not read, with new weights."""
-    return build_network(architecture.name, architecture.classes, architecture.size, seed, architecture.width)
+    return build_network(
+        architecture.name,
+        architecture.classes,
+        architecture.size,
+        seed,
+        architecture.width,
+        architecture.channels,
+    )
 
 
 def build_chain(architecture: Architecture, seed: int, cache: Path | None = None) -> Chain:
@@ -85,7 +154,7 @@ def open_chain(module: nn.Module, architecture: Architecture, cache: Path | None
     if architecture.is_paper:
         assert isinstance(module, nn.Sequential)
         return paper_chain(module)
-    return find_blocks(module, own_shape(architecture), _repeats_channel(architecture), cache)
+    return find_blocks(module, architecture.images.shape, cache)
 
 
 def paper_chain(network: nn.Sequential) -> Chain:
@@ -105,20 +174,5 @@ def architecture_of(chain: Chain, unopened: Architecture) -> Architecture:
     normed = tuple(name for name, block in blocks if any(isinstance(part, NORMS) for part in block.modules()))
     structure = ""
     if not unopened.is_paper:
-        structure = structure_digest(chain.module, own_shape(unopened), with_versions=False)
+        structure = structure_digest(chain.module, unopened.images.shape, with_versions=False)
     return replace(unopened, blocks=chain.names, head=chain.head, normed=normed, structure=structure)
-
-
-def with_repeated_channel(module: nn.Module, architecture: Architecture) -> nn.Module:
-    """Returns a network that takes the images of its architecture, for use without blocks."""
-    return nn.Sequential(RepeatChannel(), module) if _repeats_channel(architecture) else module
-
-
-def own_shape(architecture: Architecture) -> tuple[int, int, int]:
-    """Returns channels, height and width of the images that the network itself takes."""
-    return (default_format(architecture.name).channels, architecture.size, architecture.size)
-
-
-def _repeats_channel(architecture: Architecture) -> bool:
-    """Returns whether grey images are repeated for a network of three channels."""
-    return architecture.channels == 1 and default_format(architecture.name).channels == 3

@@ -3,7 +3,6 @@
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -12,34 +11,32 @@ from torch import nn
 
 from fer.architecture import PAPER, TIMM, is_own_code
 from fer.errors import InputError, did_you_mean
+from fer.image_format import PAPER_FORMAT, ImageFormat, check_size, default_levels, default_size
 from fer.model.equality import seeded
 from fer.model.vgg import SIZE, build
 
 _NAMES = "a network is vgg13, a classifier of torchvision, timm:NAME or package.module:function"
-_LARGE_SIZE = 112
-_MOST_SIZE = 2048
+_CHANNELS = 3
+"""Of the images that torchvision's and timm's networks take."""
 _MOST_CLASSES = 1000
 
 
-@dataclass(frozen=True)
-class InputFormat:
-    """Images as a network takes them.
-
-    Attributes:
-        channels: 1 or 3. A network of three takes grey images whose channel is repeated, see `find_blocks`.
-        size: Height and width, where the user names no other.
-    """
-
-    channels: int
-    size: int
-
-
-def default_format(name: str) -> InputFormat:
+def default_format(name: str) -> ImageFormat:
     """Returns the images that a network takes by default: grey and small for the paper's, else colour."""
-    return InputFormat(1, SIZE) if name == PAPER else InputFormat(3, _LARGE_SIZE)
+    if name == PAPER:
+        return PAPER_FORMAT
+    mean, std = default_levels(_CHANNELS)
+    return ImageFormat(default_size(False), _CHANNELS, mean, std)
 
 
-def build_network(name: str, classes: int, size: int | None = None, seed: int = 0, width: float = 1.0) -> nn.Module:
+def build_network(
+    name: str,
+    classes: int,
+    size: int | None = None,
+    seed: int = 0,
+    width: float = 1.0,
+    channels: int | None = None,
+) -> nn.Module:
     """Builds a network with a head for a number of classes.
 
     Args:
@@ -50,9 +47,10 @@ def build_network(name: str, classes: int, size: int | None = None, seed: int = 
         size: Height and width of the images; the network's default where None.
         seed: Of the initial weights.
         width: Factor on the layers' channels, of vgg13 alone.
+        channels: Of the images; the network's default where None.
 
     Returns:
-        A module from images (n, channels, size, size), see `default_format`, to logits (n, classes).
+        A module from images (n, channels, size, size) to logits (n, classes).
 
     Raises:
         InputError: The name is unknown, a library is not installed, the function fails, or what it returns is no
@@ -62,8 +60,8 @@ def build_network(name: str, classes: int, size: int | None = None, seed: int = 
         raise InputError(
             f"a network tells 2 to {_MOST_CLASSES} classes apart", classes, "Give the number of expressions."
         )
-    if size is not None and not 1 <= size <= _MOST_SIZE:
-        raise InputError(f"images have 1 to {_MOST_SIZE} rows and columns", size, "Give a size such as 112.")
+    if size is not None:
+        check_size(size, "size")
     default = default_format(name)
     size = size or default.size
     if name == PAPER and size != SIZE:
@@ -80,7 +78,7 @@ def build_network(name: str, classes: int, size: int | None = None, seed: int = 
             module = _call_function(name, classes)
         else:
             module = _build_torchvision(name, classes, size)
-    return _checked(module, name, (default.channels, size, size), classes)
+    return _checked(module, name, (channels or default.channels, size, size), classes)
 
 
 def _build_torchvision(name: str, classes: int, size: int) -> nn.Module:

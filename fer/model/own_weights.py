@@ -16,7 +16,8 @@ from fer.architecture import PAPER, Architecture
 from fer.errors import InputError, printable, shorten
 from fer.expressions import EXPRESSIONS, FEWEST, MOST, ExpressionSet
 from fer.files import checksum
-from fer.model.chains import architecture_of, build_module, open_chain, own_shape
+from fer.image_format import GREY
+from fer.model.chains import architecture_of, build_module, open_chain
 from fer.model.equality import seeded
 from fer.model.fitting import FittedTensors, fit_tensors, without_prefixes
 from fer.model.states import FIX, StateFile, read_state
@@ -28,13 +29,14 @@ from fer.model.weights import (
     MOST_WIDTH,
     ORIGIN,
     architecture_header,
+    colour_entry,
     expressions_entry,
 )
 from fer.tensor_files import damage_of
 from fer.tensors import save_tensors
 
 Kind = Literal["baseline", "features"]
-CARRIED = ("baseline", FACES, "colour")
+CARRIED = ("baseline", FACES)
 """What a file of this project says of its training, which stays true of a copy."""
 _TOLERANCE = 1e-3
 """By how much logits of a network with other rows may differ, as a share of the largest: sums have another order."""
@@ -48,11 +50,13 @@ class OwnFile:
         path: Safetensors, or a state dict that torch saved.
         kind: Whether it is a baseline, or features alone.
         classes: What its logits stand for, in their order; empty where the user does not say.
+        colour: "grey" or "rgb": how image files are read for it.
     """
 
     path: Path
     kind: Kind
     classes: tuple[str, ...] = ()
+    colour: str = GREY
 
     @property
     def option(self) -> str:
@@ -104,7 +108,7 @@ def import_weights(
     classes = own.classes or _classes_of_header(state.metadata)
 
     # What it is called here, and whether it is there already.
-    described = (own.kind, classes, expressions.names, replace(architecture, blocks=(), head=0, normed=()))
+    described = (own.kind, classes, own.colour, expressions.names, replace(architecture, blocks=(), head=0, normed=()))
     key = checksum(state.checksum.encode(), repr(described).encode())
     path = folder / f"own-{own.kind}-{key}.safetensors"
 
@@ -121,7 +125,7 @@ def import_weights(
     else:
         fitted = _fit_baseline(own, state, architecture, classes, expressions, chain.head_state_names)
         header = {name: state.metadata[name] for name in CARRIED if name in state.metadata}
-        header |= expressions_entry(expressions)
+        header |= expressions_entry(expressions) | colour_entry([own.colour])
         if not classes:
             notes.append(
                 f"the logits of {own.path.name} are taken for {', '.join(expressions.names)}, in this order; "
@@ -324,7 +328,7 @@ def _reorder(
 def _have_equal_logits(module: nn.Module, reordered: nn.Module, rows: torch.Tensor, architecture: Architecture) -> bool:
     """Returns whether a network's logits are the chosen ones of another's, on a few images of noise."""
     with seeded(0):
-        images = torch.randn(4, *own_shape(architecture))
+        images = torch.randn(4, *architecture.images.shape)
     with torch.no_grad():
         logits = module.eval()(images)[:, rows]
         found = reordered.eval()(images)

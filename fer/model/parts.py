@@ -51,14 +51,6 @@ class SpatialMean(nn.Module):
         return inputs.mean([2, 3])
 
 
-class RepeatChannel(nn.Module):
-    """Repeats the one channel of grey images, for a network that takes three."""
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Turns images (n, 1, height, width) into (n, 3, height, width)."""
-        return inputs.repeat(1, 3, 1, 1)
-
-
 class FirstToken(nn.Module):
     """The class token, first of a sequence."""
 
@@ -73,7 +65,6 @@ OPERATIONS: Mapping[str, Callable[[], nn.Module]] = {
     "mean": SpatialMean,
     "relu": nn.ReLU,
     "first_token": FirstToken,
-    "repeat_channel": RepeatChannel,
     "copy": Copy,
 }
 """Modules without weights that no network need hold, because its forward computes them."""

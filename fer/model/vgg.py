@@ -127,8 +127,3 @@ def _clone_parameter(parameter: nn.Parameter | None) -> nn.Parameter | None:
     if parameter is None:
         return None
     return nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
-
-
-def to_tensor(images: torch.Tensor) -> torch.Tensor:
-    """Turns uint8 images (n, 48, 48) into the network's float input (n, 1, 48, 48), from -2 to 2."""
-    return images.unsqueeze(1).float().sub_(128.0).mul_(1 / 64)

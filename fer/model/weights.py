@@ -11,10 +11,11 @@ from torch import nn
 from fer.architecture import PAPER, VGG13, Architecture, is_own_code
 from fer.errors import InputError, printable, shorten
 from fer.expressions import EXPRESSIONS, FEWEST, MOST, ExpressionSet, are_names, usual_names
+from fer.image_format import GREY, RGB, check_levels, format_levels
 from fer.model.blocks import Chain
-from fer.model.chains import architecture_of, open_chain, paper_chain, request, with_repeated_channel
+from fer.model.chains import NetworkRequest, architecture_of, open_chain, paper_chain, request
 from fer.model.fitting import Shape, find_misfit, shapes_of
-from fer.model.networks import build_network
+from fer.model.networks import build_network, default_format
 from fer.model.states import save_chain, telling_of_file
 from fer.model.values import check_values, copy_into, located, name_few
 from fer.model.vgg import blueprint
@@ -31,7 +32,7 @@ class Baseline:
     Attributes:
         chain: Its blocks; in evaluation mode, without gradients.
         architecture: What it is without its weights.
-        digest: Hash of its weights and, of a network that is not vgg13, of its structure.
+        digest: Hash of its weights and, of a network that is not vgg13, of its structure and the scaling of images.
         expressions: What its logits stand for, as its file says; None where it does not.
         origin: Which file of the user's it comes from, as its file says, with a hash; empty for none.
     """
@@ -61,8 +62,8 @@ class Baseline:
 def baseline_of(chain: Chain, architecture: Architecture) -> Baseline:
     """Returns a network as one that adaptations start from; its weights stay as they are from now on."""
     digest = digest_of(chain.network.state_dict())
-    if architecture.structure:
-        digest = f"{seed_from(digest, architecture.structure):016x}"
+    if not architecture.is_paper:
+        digest = f"{seed_from(digest, architecture.structure, repr(architecture.images)):016x}"
     return Baseline(chain, architecture, digest)
 
 
@@ -90,6 +91,19 @@ def faces_entry(kinds: Iterable[str]) -> dict[str, str]:
         kinds: "real" or "synthetic", of each of its datasets.
     """
     return {FACES: " and ".join(sorted(set(kinds)))}
+
+
+COLOUR = "colour"
+"""The entry of a file's header that says that its network learned from images in colour; absent where all were grey."""
+
+
+def colour_entry(colours: Iterable[str]) -> dict[str, str]:
+    """Returns what a file's header says of its network's images, which are then read in the same way.
+
+    Args:
+        colours: "grey" or "rgb", of the images of each of its datasets.
+    """
+    return {COLOUR: RGB} if RGB in colours else {}
 
 
 EXPRESSIONS_ENTRY = "expressions"
@@ -154,6 +168,8 @@ def architecture_header(architecture: Architecture) -> dict[str, str]:
         "classes": str(architecture.classes),
         "channels": str(architecture.channels),
         "size": str(architecture.size),
+        "mean": format_levels(architecture.mean),
+        "std": format_levels(architecture.std),
         "width": str(architecture.width),
     }
 
@@ -183,17 +199,28 @@ def load_network(
     return replace(baseline, expressions=read.expressions, origin=read.origin)
 
 
-def load_module(path: Path, own: str = "") -> tuple[nn.Module, Architecture, tuple[str, ...]]:
-    """Loads a network for use without its blocks, which need not be found then; arguments as of `load_network`.
+@dataclass(frozen=True)
+class UsableNetwork:
+    """A network for use without its blocks, which need not be found then.
 
-    Returns:
-        A module from images to logits, in evaluation mode, on the CPU; its architecture without blocks; and what its
-        logits stand for.
+    Attributes:
+        module: From images to logits, in evaluation mode, on the CPU.
+        architecture: What it is, without blocks.
+        colour: "grey" or "rgb": how image files are read for it.
+        names: What its logits stand for.
     """
+
+    module: nn.Module
+    architecture: Architecture
+    colour: str
+    names: tuple[str, ...]
+
+
+def load_module(path: Path, own: str = "") -> UsableNetwork:
+    """Loads a network for use; arguments as of `load_network`."""
     read = _read_network(path, needs_checksum=False, own=own)
-    module = with_repeated_channel(read.module, read.unopened)
-    module = module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    return module, read.unopened, read.names
+    module = read.module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return UsableNetwork(module, read.unopened, read.colour, read.names)
 
 
 def paper_baseline(network: nn.Sequential, width: float) -> Baseline:
@@ -215,12 +242,14 @@ class _ReadNetwork:
         unopened: Its architecture without blocks.
         expressions: What its logits stand for; None where the file does not say.
         origin: Which file of the user's it comes from; empty for none.
+        colour: "grey" or "rgb": the images that it learned from.
     """
 
     module: nn.Module
     unopened: Architecture
     expressions: tuple[str, ...] | None
     origin: str = ""
+    colour: str = GREY
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -278,8 +307,20 @@ def _build_for(header: TensorHeader, own: str) -> _ReadNetwork:
             name,
             "If you trust that code, give its name: --network package.module:function.",
         )
-    unopened = request(name, _count_of(header, "channels", 1), _count_of(header, "size", VGG13.size), classes)
-    return _ReadNetwork(build_network(name, classes, unopened.size), unopened, expressions)
+    usual = default_format(name)
+    unopened = request(
+        NetworkRequest(
+            name,
+            _count_of(header, "size", usual.size),
+            classes,
+            channels=_channels_of(header, usual.channels),
+            mean=_levels_of(header, "--mean"),
+            std=_levels_of(header, "--std"),
+        )
+    )
+    module = build_network(name, classes, unopened.size, channels=unopened.channels)
+    colour = RGB if header.metadata.get(COLOUR) == RGB and unopened.channels > 1 else GREY
+    return _ReadNetwork(module, unopened, expressions, colour)
 
 
 def _count_of(header: TensorHeader, name: str, default: int) -> int:
@@ -292,6 +333,36 @@ def _count_of(header: TensorHeader, name: str, default: int) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 4 or int(text) == 0:
         raise _DifferentNetwork(f"{name} {shorten(printable(text), 20)}")
     return int(text)
+
+
+def _channels_of(header: TensorHeader, default: int) -> int:
+    """Returns the number of channels that a file's metadata states, or the default where it states none.
+
+    Raises:
+        _DifferentNetwork: It is neither 1 nor 3.
+    """
+    channels = _count_of(header, "channels", default)
+    if channels not in (1, 3):
+        raise _DifferentNetwork(f"channels {channels}")
+    return channels
+
+
+def _levels_of(header: TensorHeader, option: str) -> tuple[float, ...]:
+    """Returns the mean or the standard deviation that a file's metadata states, none where it states none.
+
+    Raises:
+        _DifferentNetwork: They are no numbers that images can have.
+    """
+    name = option.removeprefix("--")
+    text = header.metadata.get(name, "")
+    if not text:
+        return ()
+    try:
+        levels = tuple(float(level) for level in text.split(","))
+        check_levels(levels, option)
+    except ValueError:  # InputError is one
+        raise _DifferentNetwork(f"{name} {shorten(printable(text), 20)}") from None
+    return levels
 
 
 class _DifferentNetwork(DamagedTensorFile):

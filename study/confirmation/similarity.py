@@ -36,12 +36,13 @@ def measure_similarity(task: "AdaptationTask", network: "nn.Sequential") -> Arra
     # Similarity of the layers' outputs, on few validation images.
     order = generator("similarity").permutation(len(validation))
     rows = np.sort(order[:SIMILARITY_IMAGES])
-    similarities = layer_similarities(task.baseline.network, network, validation.images[rows])
+    image_format = task.baseline.architecture.images
+    similarities = layer_similarities(task.baseline.network, network, validation.images[rows], image_format)
 
     # A probe fitted on balanced training images, and evaluated on the first validation images.
     train_rows = np.sort(choose_balanced(np.asarray(train.labels), PROBE_IMAGES, generator("probe")))
     validation_rows = np.arange(min(PROBE_IMAGES, len(validation)))
     fitted_on = (train.images[train_rows], np.asarray(train.labels[train_rows]))
     evaluated_on = (validation.images[validation_rows], np.asarray(validation.labels[validation_rows]))
-    accuracy = probe_accuracy(network, fitted_on, evaluated_on)
+    accuracy = probe_accuracy(network, fitted_on, evaluated_on, image_format)
     return {"cka": np.array(list(similarities.values())), "probe": np.array(accuracy)}

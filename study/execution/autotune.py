@@ -53,7 +53,7 @@ def find_or_measure(cache: Path, network: Architecture, precision: str) -> dict[
     # The file is named after all that the measurement depends on.
     conditions: list[Any] = [hardware(), versions().get("torch"), network.width, precision, candidates(cores())]
     if not network.is_paper:
-        conditions.append([network.name, network.size, network.structure])
+        conditions.append([network.name, network.channels, network.size, network.structure])
     text = json.dumps(conditions, sort_keys=True)
     digest = hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
     path = cache / f"calibration-{digest}.json"

@@ -133,8 +133,10 @@ def seed_of_repeat(seed: int, repeat: int) -> int:
 def _save(network: nn.Sequential, path: Path, context: TrialContext, header: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     task = context.task
-    faces = weights.faces_entry([task.source.kind, task.target.kind])
-    about = faces | weights.expressions_entry(task.source.expressions)
+    datasets = (task.source, task.target)
+    about = weights.faces_entry(dataset.kind for dataset in datasets)
+    about |= weights.colour_entry(dataset.parse_report().colour for dataset in datasets)
+    about |= weights.expressions_entry(task.source.expressions)
     weights.save_blocks(task.baseline, network, path, about | header)
 
 

@@ -1,16 +1,17 @@
 """What a study's network is, and the user's own weights for it. Imports torch."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fer.architecture import Architecture
+from fer.architecture import VGG13, Architecture
 from fer.errors import InputError
 from fer.expressions import ExpressionSet
-from fer.model.chains import find_architecture, request
+from fer.model.chains import NetworkRequest, find_architecture, request
 from fer.model.own_weights import ImportedWeights, Kind, OwnFile, import_weights
 from fer.tensor_files import damage_of
-from study.options import baselines_folder, blocks_folder
+from study.options import baselines_folder, blocks_folder, images_of
 from study.record import StudyRecord, WeightsRecord
 
 
@@ -21,12 +22,16 @@ def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
         InputError: There is no such network, or the user's file does not hold its weights.
     """
     blocks = Path(asked["blocks"])
-    network = find_architecture(request(**asked["request"]), blocks)
+    wanted = NetworkRequest(**asked["request"])
+    if wanted.name == VGG13.name:
+        network = replace(VGG13, width=wanted.width, classes=wanted.classes)
+    else:
+        network = find_architecture(request(wanted), blocks)
     given = asked["given"]
     if given is None:
         return {"network": network.to_json()}
 
-    own = OwnFile(Path(given["path"]), given["kind"], tuple(given["classes"]))
+    own = OwnFile(Path(given["path"]), given["kind"], tuple(given["classes"]), given["colour"])
     expressions = ExpressionSet.from_json(asked["expressions"])
     imported = import_weights(own, network, expressions, Path(asked["baselines"]), blocks)
     return {
@@ -59,7 +64,9 @@ def find_own_weights(record: StudyRecord, options: Mapping[str, Any], network: A
         return path
 
     kind: Kind = "baseline" if weights.kind == "baseline" else "features"
-    own = OwnFile(Path(options.get(weights.option.removeprefix("--")) or weights.name), kind, tuple(weights.classes))
+    file = Path(options.get(weights.option.removeprefix("--")) or weights.name)
+    _, colour = images_of(record.options)
+    own = OwnFile(file, kind, tuple(weights.classes), colour)
     imported = import_weights(own, network, record.expressions, folder, blocks_folder(options["out"]))
     if imported.checksum != weights.checksum:
         raise InputError(

@@ -23,7 +23,7 @@ from fer.predict import UnusableNetwork
 from fer.runtime import Runtime, make_runtime
 from fer.told_progress import OnProgress, watching
 from study.execution.network_answer import find_own_weights
-from study.inputs import reopen_dataset
+from study.inputs import feature_room_of, reopen_dataset
 from study.options import StudyOptions, baselines_folder, cache_folder
 from study.presets import PRESETS
 from study.record import StudyRecord
@@ -62,7 +62,7 @@ def prepare_baseline(
     check_expressions(trained, source, path)
 
     # What it reaches.
-    task = AdaptationTask(trained, source, target, runtime, cache)
+    task = AdaptationTask(trained, source, target, runtime, cache, feature_room=feature_room_of(record))
     evaluation = _evaluate(task, options.get("folds") or 1, options["seed"], path)
 
     return {

@@ -11,7 +11,7 @@ from fer.config import AdaptationConfig
 from fer.model.weights import load_network
 from fer.runtime import make_runtime
 from study.execution.study_baseline import fused_networks, reopen_baseline
-from study.inputs import base_config, reopen_dataset
+from study.inputs import base_config, feature_room_of, reopen_dataset
 from study.options import INTERPOLATION_POINTS, cache_folder, is_on
 from study.record import StudyRecord
 from study.tuning.plan import SearchPlan
@@ -100,7 +100,8 @@ def open_trial_context(record: StudyRecord, args: argparse.Namespace) -> TrialCo
     # What all adaptations share.
     rung_images = options.get("rung_images", 0) or None  # 0 stands for all of them, as None does in a task
     find_fused = fused_networks(record, options, source, runtime).find_or_train
-    task = AdaptationTask(baseline, source, target, runtime, cache_folder(args.out), rung_images, find_fused)
+    room = feature_room_of(record)
+    task = AdaptationTask(baseline, source, target, runtime, cache_folder(args.out), rung_images, find_fused, room)
 
     # What the trials follow.
     return TrialContext(

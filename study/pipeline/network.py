@@ -4,19 +4,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from fer.architecture import VGG13, Architecture
 from fer.errors import InputError
 from fer.expressions import SEVEN, ExpressionSet
+from fer.image_format import RGB
 from study.machine import exit_text, worker_environment
-from study.options import StudyOptions, baselines_folder, blocks_folder, make_cache_folder
+from study.options import StudyOptions, baselines_folder, blocks_folder, images_of, make_cache_folder
 from study.presets import PRESETS
 from study.record import WeightsRecord
-
-CHANNELS = 1
-"""Of the images that networks are given: grey."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +44,22 @@ def find_network(options: StudyOptions, expressions: ExpressionSet = SEVEN) -> S
             user's file does not hold its weights.
         RuntimeError: It could not be found out.
     """
-    width = PRESETS[options.preset].width
+    is_paper = options.network == VGG13.name
+    width = PRESETS[options.preset].width if is_paper else 1.0
     given = _given_file(options)
-    if options.network == VGG13.name and given is None:
+    if is_paper and given is None:
         return StudyNetwork(replace(VGG13, width=width, classes=len(expressions)))
 
     make_cache_folder(options.out)
+    size, colour = images_of(asdict(options))
     answer = _ask(
         {
             "name": options.network,
-            "channels": CHANNELS,
-            "size": VGG13.size,
+            "size": size,
             "classes": len(expressions),
-            "width": width if options.network == VGG13.name else 1.0,
+            "width": width,
+            "mean": options.mean or (),
+            "std": options.std or (),
         },
         {
             "blocks": str(blocks_folder(options.out)),
@@ -67,11 +68,16 @@ def find_network(options: StudyOptions, expressions: ExpressionSet = SEVEN) -> S
             "given": given,
         },
     )
-    architecture = Architecture.from_json(answer["network"])
+    network = Architecture.from_json(answer["network"])
+    if colour == RGB and network.channels == 1:
+        raise InputError(
+            "images in colour need a network that takes three channels",
+            f"{network.name}, which takes one",
+            "Give --colour grey.",
+        )
     if given is None:
-        return StudyNetwork(architecture)
-    weights = WeightsRecord.from_json(answer["weights"])
-    return StudyNetwork(architecture, weights, tuple(answer["notes"]))
+        return StudyNetwork(network)
+    return StudyNetwork(network, WeightsRecord.from_json(answer["weights"]), tuple(answer["notes"]))
 
 
 def _given_file(options: StudyOptions) -> dict[str, Any] | None:
@@ -80,7 +86,12 @@ def _given_file(options: StudyOptions) -> dict[str, Any] | None:
     if path is None:
         return None
     classes = [name.strip() for name in options.classes.split(",")] if options.classes else []
-    return {"path": path, "kind": "baseline" if options.baseline else "features", "classes": classes}
+    return {
+        "path": path,
+        "kind": "baseline" if options.baseline else "features",
+        "classes": classes,
+        "colour": images_of(asdict(options))[1],
+    }
 
 
 def _ask(request: Mapping[str, Any], places: Mapping[str, Any]) -> dict[str, Any]:

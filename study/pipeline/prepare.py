@@ -18,9 +18,18 @@ from fer.files import holding_lock
 from study.cli import command_line
 from study.execution.phase import Phase, counting
 from study.execution.progress import Progress
-from study.inputs import OuterPart, budget_epochs, dataset_record, note_copies, prepare_dataset
+from study.inputs import (
+    FEATURE_ROOM,
+    MOST_FEATURES_GIB,
+    OuterPart,
+    budget_epochs,
+    dataset_record,
+    find_feature_room,
+    note_copies,
+    prepare_dataset,
+)
 from study.machine import hardware, required_device, versions
-from study.options import StudyOptions
+from study.options import StudyOptions, images_of
 from study.pipeline.network import StudyNetwork, find_network
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
@@ -44,6 +53,9 @@ FOLDS_OF_LARGE = 3
 def resolve_auto(options: StudyOptions) -> StudyOptions:
     """Returns the options with a device and a preset in place of "auto".
 
+    Size and colour of images that are the network's usual ones are left out, so that it is one study whether they were
+    given or not.
+
     Raises:
         InputError: This machine lacks the device.
     """
@@ -51,7 +63,14 @@ def resolve_auto(options: StudyOptions) -> StudyOptions:
     preset = options.preset
     if preset == "auto":
         preset = "laptop" if device == "cpu" else "paper"
-    return dataclasses.replace(options, device=device, preset=preset)
+    size, colour = images_of({"network": options.network})
+    return dataclasses.replace(
+        options,
+        device=device,
+        preset=preset,
+        image_size=None if options.image_size == size else options.image_size,
+        colour=None if options.colour == colour else options.colour,
+    )
 
 
 def check_before_reading(options: StudyOptions) -> StudyNetwork:
@@ -273,6 +292,7 @@ def make_record(
         budget_epochs=budget_epochs(asked, len(target.open("train"))),
         network=network.architecture.to_json(),
         weights=network.weights,
+        more={FEATURE_ROOM: MOST_FEATURES_GIB if network.architecture.is_paper else find_feature_room(options.out)},
         expressions=source.expressions,
         versions=versions(),
         hardware=Hardware.from_json(hardware()),

@@ -5,6 +5,7 @@ from dataclasses import replace
 from study.execution.autotune import candidates, find_or_measure
 from study.execution.phase import Phase
 from study.execution.progress import Progress
+from study.inputs import feature_room_of
 from study.machine import cores, usual_workers
 from study.options import cache_folder
 from study.pipeline.running_study import RunningStudy
@@ -105,6 +106,9 @@ def show_study(running: RunningStudy) -> None:
         f"  baseline: validation accuracy {source_accuracy} % on {source_label}, "
         f"{target_accuracy} % on {target_label}{seconds}"
     )
+
+    room = feature_room_of(record) / 2**30
+    say(f"  features of frozen layers: kept for all trials, {room:.3g} GiB at most")
 
     # The budget and the places.
     folds = _describe_folds(record)

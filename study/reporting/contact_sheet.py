@@ -6,12 +6,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fer.datasets import Dataset
+from fer.datasets.faces import resize_face
 from fer.files import replacing
 from fer.seeding import generator
 from study.reporting.dataset_summary import title_of
 
 FACES_PER_EXPRESSION = 12
 """Columns of a contact sheet."""
+_LARGEST_FACE = 96
+"""Pixels of a face's side: as many as the figure has room for."""
 
 
 def draw_contact_sheet(dataset: Dataset, place: Path, asked: str = "") -> None:
@@ -25,15 +28,20 @@ def draw_contact_sheet(dataset: Dataset, place: Path, asked: str = "") -> None:
     # The sheet: a row per expression, whose images are drawn by chance, white where there are fewer.
     train = dataset.open("train")
     rng = generator("contact sheet", dataset.digest)
-    size = train.images.shape[1]
+    size = min(train.images.shape[-1], _LARGEST_FACE)
+    is_colour = len(train.images.shape) == 4
     names = dataset.expressions.names
-    sheet = np.full((len(names) * size, FACES_PER_EXPRESSION * size), 255, np.uint8)
+    shape = (len(names) * size, FACES_PER_EXPRESSION * size)
+    sheet = np.full((*shape, 3) if is_colour else shape, 255, np.uint8)
     for label in range(len(names)):
         images = rng.permutation(np.flatnonzero(train.labels == label))
         top = label * size
         for column, image in enumerate(images[:FACES_PER_EXPRESSION]):
             left = column * size
-            sheet[top : top + size, left : left + size] = train.images[image]
+            face = train.images[image]
+            if is_colour:
+                face = face.transpose(1, 2, 0)
+            sheet[top : top + size, left : left + size] = resize_face(face, size)
 
     # The figure around it.
     figure = Figure(figsize=(FACES_PER_EXPRESSION * 0.8 + 1, len(names) * 0.8 + 0.6), dpi=120, layout="tight")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fer.errors import printable
+from fer.image_format import RGB
 from study.cli import command_line
 from study.fronts import find_recommended, front_table
 from study.record import DOMAINS, StudyRecord, number
@@ -223,7 +224,13 @@ def _loading_lines(file: Path, record: StudyRecord, model_uri: str | None) -> li
         "",
         "```python",
         f'network = mlflow.pyfunc.load_model("{model_uri}")',
-        f"probabilities = network.predict(faces)  # grey uint8 (n, 48, 48) to (n, {len(record.expressions)})",
+        f"probabilities = network.predict(faces)  # {_describe_faces(record)} to (n, {len(record.expressions)})",
         "```",
         "",
     ]
+
+
+def _describe_faces(record: StudyRecord) -> str:
+    """Returns colour, type and shape of the faces that a study's networks are given, in words."""
+    shape = ", ".join(["n", *(str(length) for length in record.face_shape)])
+    return f"{'red, green and blue' if record.colour == RGB else 'grey'} uint8 ({shape})"

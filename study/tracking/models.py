@@ -172,8 +172,8 @@ def _log_network(
             python_model=str(SERVED_MODEL),
             artifacts={"network": str(file)},
             model_config={"network": record.architecture.name},
-            signature=network_signature(len(record.expressions)),
-            input_example=example_faces(),
+            signature=network_signature(record),
+            input_example=example_faces(record),
             pip_requirements=requirements(record.architecture),
             code_paths=[str(ADAPTATION_PACKAGE)],
         )
@@ -230,18 +230,19 @@ def file_of_model(name: str) -> str:
     return f"models/{name.replace('-plus-', '+').replace('_', '.')}.safetensors"
 
 
-def example_faces() -> np.ndarray:
-    """Returns the input example: one grey face, uint8 (1, 48, 48)."""
-    return np.full((1, 48, 48), 128, np.uint8)
+def example_faces(record: StudyRecord) -> np.ndarray:
+    """Returns the input example: one face of middle grey, uint8 (1, size, size) or in colour (1, 3, size, size)."""
+    return np.full((1, *record.face_shape), 128, np.uint8)
 
 
-def network_signature(classes: int) -> "ModelSignature":
-    """Returns grey uint8 faces (n, 48, 48) to probabilities (n, classes)."""
+def network_signature(record: StudyRecord) -> "ModelSignature":
+    """Returns uint8 faces, (n, size, size) or in colour (n, 3, size, size), to probabilities (n, classes)."""
     from mlflow.models import ModelSignature  # noqa: PLC0415
     from mlflow.types import Schema, TensorSpec  # noqa: PLC0415
 
-    faces = TensorSpec(np.dtype("uint8"), (-1, 48, 48))  # a name would make it a dict of arrays
-    return ModelSignature(Schema([faces]), Schema([TensorSpec(np.dtype("float32"), (-1, classes))]))
+    faces = TensorSpec(np.dtype("uint8"), (-1, *record.face_shape))  # a name would make it a dict of arrays
+    probabilities = TensorSpec(np.dtype("float32"), (-1, len(record.expressions)))
+    return ModelSignature(Schema([faces]), Schema([probabilities]))
 
 
 def _register(place: Destination, front: pd.DataFrame, there: "Mapping[str, LoggedModel]", register: str) -> None:

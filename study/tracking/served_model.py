@@ -1,4 +1,4 @@
-"""A network of a front as MLflow serves it: grey faces in, probabilities out. MLflow runs this file, see `models`."""
+"""A network of a front as MLflow serves it: faces in, probabilities out. MLflow runs this file, see `models`."""
 
 import numpy as np
 from mlflow.models import set_model
@@ -20,7 +20,7 @@ class Served(PythonModel):
 
     # Without type hints, from which MLflow would make a signature of its own.
     def predict(self, context, model_input, params=None):
-        """Returns probabilities (n, classes) of grey uint8 faces (n, 48, 48)."""
+        """Returns probabilities (n, classes) of uint8 faces (n, size, size), or in colour (n, 3, size, size)."""
         from fer.predict import predict_images  # noqa: PLC0415
 
         return predict_images(self.network, np.asarray(model_input, np.uint8), self.file)
