@@ -325,3 +325,13 @@ def test_weights_need_no_more_of_the_folder_than_the_file(network, tmp_path):
         import_weights(OwnFile(Path(each), "baseline"), network, SEVEN, tmp_path) for each in (path, moved)
     )
     assert first.path == second.path
+
+
+@pytest.mark.slow
+def test_a_larger_network_of_the_family_is_another_network(tmp_path):
+    wanted = find_architecture(request(NetworkRequest("resnet18", 32, 7)))
+    larger = build_module(request(NetworkRequest("resnet34", 32, 7)))
+    path = saved(larger.state_dict(), tmp_path / "n.pth")
+    for kind in ("baseline", "features"):
+        with pytest.raises(InputError, match=r"another network: unexpected: layer1\.2"):
+            import_weights(OwnFile(path, kind), wanted, SEVEN, tmp_path)

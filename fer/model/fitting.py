@@ -13,6 +13,8 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 """What DataParallel, torch.compile and training frameworks put before each name."""
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 """Heads of GoogLeNet and Inception that are used in training alone, and that networks are built without."""
+_MOST_STRAYS = 0.1
+"""Tensors that are missing or unexpected, as a share of the network's, from which it is probably another network."""
 _COUNTER = "num_batches_tracked"
 """Older files have no counters of batches; in evaluation they are never used."""
 _RULE = "a network file holds the network's tensors"
@@ -179,11 +181,10 @@ def _likeliest_reason(
         expected: The network's tensors.
         head: The names of the head's tensors; empty where that is not taken from the file.
     """
-    common = _count_common(given, expected)
     is_rest_fine = not misfit.unexpected and not misfit.types
 
     # Names that no wrapper puts there.
-    if not common:
+    if not _count_common(given, expected):
         wrapper = _foreign_prefix(given, expected)
         if wrapper:
             shown = shorten(printable(wrapper), 40)
@@ -213,7 +214,7 @@ def _likeliest_reason(
             "Give the --network, image size and colour that it was trained with; the width of vgg13 is that of "
             "--preset.",
         )
-    if common < len(expected) / 2:
+    if len(misfit.missing) + len(misfit.unexpected) > _MOST_STRAYS * len(expected):
         return "another network", "Name the file's network with --network, or give another file."
     return "", "Give the state_dict() of the same architecture and number of classes."
 
