@@ -4,7 +4,6 @@
 >>> probabilities = predict_image(network, "face.jpg")
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,19 +81,6 @@ def load_network(path: str | Path, own: str = "") -> FaceNetwork:
     return FaceNetwork(loaded.module, loaded.architecture.images, loaded.colour, loaded.names).eval()
 
 
-def read_names(path: str | Path, own: str = "") -> tuple[str, ...]:
-    """Returns the expressions that a network's logits stand for, in their order.
-
-    Args:
-        path: A file of a study's folder `models/`.
-        own: See `load_network`.
-
-    Raises:
-        InputError: See `load_network`.
-    """
-    return weights.load_module(Path(path), own).names
-
-
 def predict_images(network: nn.Module, images: np.ndarray, file: str | Path = "this network") -> np.ndarray:
     """Computes the probability of each expression for faces that are cut out already.
 
@@ -105,7 +91,7 @@ def predict_images(network: nn.Module, images: np.ndarray, file: str | Path = "t
         file: Where the network comes from, for the error.
 
     Returns:
-        float32 (n, classes), in the order of `read_names`.
+        float32 (n, classes), in the order of `FaceNetwork.names`.
 
     Raises:
         InputError: The images have another shape or type.
@@ -158,11 +144,7 @@ class UnusableNetwork(InputError):
 
 
 def predict_image(
-    network: nn.Module,
-    path: str | Path,
-    equalise: bool = False,
-    file: str | Path = "this network",
-    names: Sequence[str] | None = None,
+    network: nn.Module, path: str | Path, equalise: bool = False, file: str | Path = "this network"
 ) -> dict[str, float]:
     """Finds the face in an image file, as the datasets' reader does, and computes each expression's probability.
 
@@ -171,7 +153,6 @@ def predict_image(
         path: An image of one face.
         equalise: Whether the study equalised histograms (`--equalise`).
         file: Where the network comes from, for the error.
-        names: The expressions that its logits stand for, see `read_names`; None for the usual seven or eight.
 
     Returns:
         The probabilities by expression, in the order of the names.
@@ -182,7 +163,7 @@ def predict_image(
     faced = _with_format(network)
     face = read_face(Path(path), equalise, faced.image_format.size, faced.colour)
     (probabilities,) = predict_images(faced, face[None], file).tolist()
-    return dict(zip(names or faced.names or usual_names(len(probabilities)), probabilities, strict=True))
+    return dict(zip(faced.names or usual_names(len(probabilities)), probabilities, strict=True))
 
 
 class _Exported(nn.Module):
@@ -197,12 +178,7 @@ class _Exported(nn.Module):
         return self.network(to_tensor(images, self.network.image_format)).softmax(1)
 
 
-def export_onnx(
-    network: nn.Module,
-    path: str | Path,
-    file: str | Path = "this network",
-    names: Sequence[str] | None = None,
-) -> Path:
+def export_onnx(network: nn.Module, path: str | Path, file: str | Path = "this network") -> Path:
     """Writes a network as ONNX: input "faces" uint8, output "probabilities" float32 (n, classes), any n.
 
     Faces are (n, size, size), of vgg13 (n, 48, 48); of a network of colour images (n, 3, size, size). Scaling is part
@@ -213,7 +189,6 @@ def export_onnx(
         network: From `load_network`.
         path: The file to write.
         file: Where the network comes from, for the error.
-        names: The expressions that its logits stand for, see `read_names`; None for the usual seven or eight.
 
     Returns:
         The file's path.
@@ -244,7 +219,7 @@ def export_onnx(
     assert program is not None
 
     model = program.model_proto
-    expressions = names or faced.names or usual_names(answers.shape[1])
+    expressions = faced.names or usual_names(answers.shape[1])
     onnx.helper.set_model_props(model, {"expressions": ",".join(expressions)})
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(path))

@@ -72,25 +72,24 @@ def predict(args: argparse.Namespace) -> int:
 
     # The network, and its copy as ONNX.
     network = load_network(args.model, args.network)
-    names = network.names
     if learned_from_synthetic_faces(Path(args.model)):
         print(f"warning: {printable(args.model)} {ABOUT_SYNTHETIC}", file=sys.stderr)
     origin = origin_of(Path(args.model))
     if origin:
         print(f"{printable(args.model)} comes from {origin}", file=sys.stderr)
     if args.export:
-        path = export_onnx(network, args.export, args.model, names)
+        path = export_onnx(network, args.export, args.model)
         print(f"written: {printable(path)}", file=sys.stderr)
     if not args.images:
         return ExitCode.DONE
 
     # A line per image.
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(["image", "expression", *names])
+    out.writerow(["image", "expression", *network.names])
     unreadable = 0
     for image in args.images:
         try:
-            probabilities = predict_image(network, image, args.equalise, args.model, names)
+            probabilities = predict_image(network, image, args.equalise, args.model)
         except UnusableNetwork:
             raise
         except InputError as error:

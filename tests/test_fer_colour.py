@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 import made_faces
 from fer.architecture import VGG13
@@ -22,6 +23,7 @@ from fer.model.inputs import to_tensor
 from fer.model.networks import default_format
 from made_data import Loader, open_split
 from study.reporting.contact_sheet import draw_contact_sheet
+from study.reporting.dataset_summary import show_dataset
 
 COLOURED = ReaderOptions(size=64, colour="rgb")
 HUES = np.array([[1.0, 0.6, 0.4], [0.4, 1.0, 0.6], [0.6, 0.4, 1.0]])
@@ -268,7 +270,7 @@ def test_drawn_faces_are_enlarged_grey_whatever_is_asked_for(tmp_path: Path, rea
 
 
 @pytest.mark.parametrize("options", [ReaderOptions(), ReaderOptions(size=200), COLOURED])
-def test_a_contact_sheet_is_drawn_of_every_size_and_colour(
+def test_a_dataset_of_every_size_and_colour_is_shown_and_drawn(
     options: ReaderOptions, tmp_path: Path, read: Loader
 ) -> None:
     write_coloured(tmp_path / "data/mine")
@@ -277,6 +279,11 @@ def test_a_contact_sheet_is_drawn_of_every_size_and_colour(
     draw_contact_sheet(dataset, tmp_path / "sheet.png")
 
     sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).astype(int)
+    console = Console(file=io.StringIO(), width=200)
+    show_dataset(dataset, "mine", console)
+    shown = f"images: {options.size}×{options.size}, {'in colour' if options.colour == 'rgb' else 'grey'}\n"
+    assert shown in console.file.getvalue()  # type: ignore[attr-defined]
+
     is_coloured = (np.ptp(sheet, axis=2) > 40).mean() > 0.1
     assert is_coloured == (options.colour == "rgb")
 

@@ -22,7 +22,7 @@ from fer.expressions import EIGHT, EXPRESSIONS, SEVEN, ExpressionSet, read_expre
 from fer.model import weights
 from fer.model.vgg import build
 from fer.model.weights import paper_baseline
-from fer.predict import export_onnx, predict_images, read_names
+from fer.predict import export_onnx, load_network, predict_images
 from fer.runtime import Runtime
 from made_data import Loader, open_split, skipped
 from study import predict
@@ -288,7 +288,7 @@ def test_a_networks_file_says_what_its_logits_stand_for(classes, header, names, 
     path = save(tmp_path, classes, header)
     image = made_faces.write(tmp_path / "face.png", 0)
 
-    assert read_names(path) == names
+    assert load_network(path).names == names
     assert predict.main([str(path), str(image)]) == 0
     head, row = capsys.readouterr().out.splitlines()
     assert head.split(",") == ["image", "expression", *names]
@@ -346,8 +346,7 @@ def test_networks_of_seven_have_the_weights_that_they_always_had():
 def test_onnx_names_the_expressions(tmp_path):
     onnx = pytest.importorskip("onnx")
     path = save(tmp_path, 3, ("low", "mid", "high"))
-    saved = weights.load_network(path, Runtime())
-    model = onnx.load(export_onnx(saved.network, tmp_path / "n.onnx", names=saved.names))
+    model = onnx.load(export_onnx(load_network(path), tmp_path / "n.onnx"))
     assert {entry.key: entry.value for entry in model.metadata_props}["expressions"] == "low,mid,high"
 
 

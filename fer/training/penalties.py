@@ -73,7 +73,7 @@ def importance(
         network: Neither its parameters nor its buffers change; it is in evaluation mode afterwards.
         kind: "fisher" is the mean over samples of the squared gradient of log p(label), the empirical Fisher
             information; "mas" is the mean over samples of the absolute gradient of ‖logits‖².
-        inputs: (n, 1, 48, 48).
+        inputs: The network's, (n, channels, size, size).
         labels: (n,).
 
     Returns:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from fer.architecture import is_own_code
-from fer.expressions import SEVEN
 from study.cli import command_line
 from study.options import StudyOptions
 from study.record import StudyRecord
@@ -72,12 +71,6 @@ def python_lines(record: StudyRecord, path: str) -> str:
     equalise = ", equalise=True" if record.options.get("equalise") is True else ""
     name = record.architecture.name
     own = f", {name!r}" if is_own_code(name) else ""
-    if record.expressions != SEVEN:
-        return (
-            "from fer.predict import load_network, predict_image, read_names\n"
-            f"network = load_network({path!r}{own})\n"
-            f"print(predict_image(network, {FACE!r}{equalise}, names=read_names({path!r}{own})))"
-        )
     return (
         "from fer.predict import load_network, predict_image\n"
         f"network = load_network({path!r}{own})\n"

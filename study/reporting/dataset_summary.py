@@ -9,6 +9,7 @@ from rich.table import Table
 from fer.datasets import Dataset, DatasetReport, survey
 from fer.datasets.layouts import LAYOUTS
 from fer.errors import printable
+from fer.image_format import RGB
 from study.reporting.wording import OTHER_SPELLINGS, name_as_printed
 
 NAMES_SHOWN = 3
@@ -104,7 +105,9 @@ def _print_counts(dataset: Dataset, asked: str, console: Console) -> None:
         table.add_row("subjects", *("unknown" for _ in (*splits, "all")))
     console.print(table)
 
-    # How splits and faces were made.
+    # What the images are, and how splits and faces were made.
+    size = report.options.size
+    console.print(f"images: {size}×{size}, {'in colour' if report.colour == RGB else 'grey'}")
     console.print(f"splits: {escape(report.rule)}")
     faces = report.faces
     if faces.detected or faces.centre_cropped:
