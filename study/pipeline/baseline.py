@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from fer.errors import InputError
+from fer.errors import InputError, printable
 from study.execution.phase import Phase, clock
 from study.execution.progress import Progress
 from study.machine import exit_text, worker_environment
@@ -57,11 +57,12 @@ def _show_own_weights(record: StudyRecord, baseline: BaselineRecord, progress: P
     accuracy = baseline.source_val
     if record.weights.kind != "baseline" or accuracy is None:
         return
+    name = printable(record.weights.name)
     measured = f"{format_percent(accuracy)} % of the source's validation images"
-    progress.say(f"  baseline: {record.weights.name} is right on {measured}, measured here")
+    progress.say(f"  baseline: {name} is right on {measured}, measured here")
     if accuracy < MOST_GUESSED * record.expressions.chance:
         progress.warn(
-            f"{record.weights.name} is right on {measured}, hardly more than guessing: was it trained with another "
+            f"{name} is right on {measured}, hardly more than guessing: was it trained with another "
             "order of expressions (--classes), scaling, size or colour of images?"
         )
 
