@@ -104,7 +104,9 @@ def read_state(path: Path) -> StateFile:
     """
     with telling_of_file(path, "a network file must be whole safetensors, or a state dict", FIX):
         data = read_unchanged(path, MOST_BYTES)
-        read = _read_torch if data.startswith((b"PK", b"\x80")) else _read_safetensors
+        # The length of a safetensors header may begin like torch's files, so the header itself decides.
+        is_of_torch = data.startswith((b"PK", b"\x80")) and not _has_header(data)
+        read = _read_torch if is_of_torch else _read_safetensors
         tensors, metadata = read(data)
         return StateFile(tensors, metadata, checksum(data))
 
@@ -142,12 +144,17 @@ def _read_safetensors(data: bytes) -> tuple[dict[str, torch.Tensor], Mapping[str
     """
     if not data:
         raise DamagedTensorFile("it is empty")
-    if data[8:9] != b"{":  # a header's first character, after its length
+    if not _has_header(data):
         raise DamagedTensorFile(f"it is {_kind_of(data)}")
     header, tensors = load_tensors(io.BytesIO(data))
     if not tensors:
         raise DamagedTensorFile("it holds no tensors by name")
     return tensors, header.metadata
+
+
+def _has_header(data: bytes) -> bool:
+    """Returns whether a JSON object follows the eight bytes of a length, as in safetensors."""
+    return data[8:9] == b"{"
 
 
 def _kind_of(data: bytes) -> str:
