@@ -25,6 +25,7 @@ from fer.datasets import Dataset, Split
 from fer.errors import InputError
 from fer.features.schedule import choose_target_images
 from fer.model.chains import build_chain
+from fer.model.own_weights import origin_entry
 from fer.model.states import save_chain
 from fer.model.weights import architecture_header, colour_entry, expressions_entry, faces_entry, load_network
 from fer.runtime import Runtime
@@ -64,6 +65,8 @@ def baseline_digest(source: Dataset, config: BaselineConfig, runtime: Runtime, f
     another: list[str | int] = [] if network.is_paper else [network.name, repr(network.images), network.structure]
     if network.classes != VGG13.classes:
         another.append(network.classes)
+    if config.pretrained is not None:
+        another += ["pretrained", config.pretrained.checksum]
     key = seed_from(
         VERSION, source.digest, config.width, config.seed, config.processes, config.patience, config.averaged,
         json.dumps(to_flat(config.training), sort_keys=True), runtime.device.split(":")[0],
@@ -214,6 +217,8 @@ def _find_or_train(training: _Training, folder: Path, on_pass: OnPass, on_damage
             colours.append(training.fusion.target.parse_report().colour)
         about = architecture_header(config.architecture) | {"baseline": json.dumps(header)}
         about |= faces_entry(kinds) | expressions_entry(training.source.expressions)
+        if config.pretrained is not None:
+            about |= origin_entry(config.pretrained.name, config.pretrained.checksum)
         chain = build_chain(config.architecture, 0, blocks)
         save_chain(chain, network, path, about | colour_entry(colours))
         if path == finished:

@@ -21,6 +21,28 @@ Ending = Literal["plateau", "passes", "time"]
 
 
 @dataclass(frozen=True)
+class Pretrained:
+    """Features that were learned elsewhere.
+
+    Attributes:
+        path: A file that `fer.model.own_weights.import_weights` wrote.
+        name: Of the user's file.
+        checksum: Hash of the user's file.
+    """
+
+    path: Path
+    name: str
+    checksum: str
+
+
+PRETRAINED_LR = 0.0005
+"""Peak learning rate from pretrained features, a quarter of that from new weights: their first steps would otherwise
+undo what they are taken for, while the new head still learns fast enough."""
+PRETRAINED_PASSES = 0.5
+"""The most passes from pretrained features, as a share of those from new weights; the rate is annealed over them."""
+
+
+@dataclass(frozen=True)
 class BaselineConfig:
     """How the baseline is trained.
 
@@ -36,6 +58,8 @@ class BaselineConfig:
         lr: Peak learning rate.
         batch_size: Samples per step, over all processes.
         network: What is trained; its width is the one above.
+        pretrained: The features that the training begins with, in a file that `fer.model.own_weights.import_weights`
+            wrote; None for new weights.
     """
 
     width: float = 0.25
@@ -48,6 +72,7 @@ class BaselineConfig:
     lr: float = 0.002
     batch_size: int = 64
     network: Architecture = VGG13
+    pretrained: Pretrained | None = None
 
     @property
     def architecture(self) -> Architecture:

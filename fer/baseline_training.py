@@ -23,6 +23,7 @@ from fer.baseline_job import BaselineJob, Course, Ending, OnPass, PassReport, Ra
 from fer.features.schedule import Schedule
 from fer.features.sources import ImageSource
 from fer.model.chains import build_chain
+from fer.model.own_weights import load_features
 from fer.seeding import seed_from
 from fer.told_progress import tell_progress
 from fer.training.checkpoint import Checkpoints
@@ -81,7 +82,10 @@ def _train_part(job: BaselineJob, rank: Rank, on_pass: OnPass) -> tuple[nn.Seque
 
     # The network, its average, and the samples that this process draws.
     seed = seed_from(config.seed, "baseline")
-    network = build_chain(config.architecture, seed, job.blocks).network
+    chain = build_chain(config.architecture, seed, job.blocks)
+    if config.pretrained is not None:
+        load_features(chain.module, config.pretrained.path)
+    network = chain.network
     network.to(runtime.device).to(memory_format=torch.channels_last)
     steps_averaged = max(1, round(config.averaged * job.samples_per_pass / config.batch_size))
     average = _make_average(network, steps_averaged)

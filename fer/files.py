@@ -61,6 +61,27 @@ def read_regular(path: str | Path, most_bytes: int) -> bytes:
     return data
 
 
+def read_unchanged(path: str | Path, most_bytes: int) -> bytes:
+    """Returns all bytes of a regular file that nobody writes meanwhile.
+
+    Args:
+        path: The file's path; links are followed.
+        most_bytes: The largest size that is accepted.
+
+    Raises:
+        UnsuitableFile: The file is not regular or larger, or was written while it was read.
+        OSError: The file cannot be read.
+    """
+    with open_regular(path, most_bytes) as file:
+        before = os.fstat(file.fileno())
+        data = file.read(most_bytes + 1)
+        after = os.fstat(file.fileno())
+    is_same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    if not is_same or len(data) != after.st_size:
+        raise UnsuitableFile("file that was written while it was read")
+    return data
+
+
 def size_text(count: int) -> str:
     """Returns a number of bytes as text, in the largest unit of which it is at least one: "200 MiB"."""
     size = float(count)

@@ -21,7 +21,8 @@ from fer.files import checksum, open_regular, size_text
 MOST_BYTES = 4 * 2**30
 """The largest file that is read. A checkpoint of the widest network with two moments for each weight has 3.4 GiB."""
 MOST_HEADER_BYTES = 2**22
-MOST_TENSORS = 1000
+MOST_TENSORS = 10_000
+"""DenseNet-201 has 1,207."""
 MOST_DIMENSIONS = 8
 CHECKSUM = "checksum"
 BYTES_OF = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "U8": 1}
@@ -85,12 +86,13 @@ Check = Callable[[TensorHeader], None]
 
 
 def read_tensor_bytes(
-    path: str | Path, check: Check = lambda header: None, needs_checksum: bool = False
+    path: str | Path | BinaryIO, check: Check = lambda header: None, needs_checksum: bool = False
 ) -> tuple[TensorHeader, dict[str, bytearray]]:
     """Reads a file that is not trusted, and compares its content with its checksum.
 
     Args:
-        path: A regular file of at most `MOST_BYTES`, with at most `MOST_TENSORS` tensors.
+        path: A regular file of at most `MOST_BYTES`, with at most `MOST_TENSORS` tensors; or its content, which was
+            read before.
         check: Called with the header before memory is allocated for any tensor.
         needs_checksum: Whether a file without checksum is refused. A user's own file may have none.
 
@@ -101,7 +103,8 @@ def read_tensor_bytes(
         DamagedTensorFile: The file is cut short, altered, or not a safetensors file.
         OSError: The file cannot be read, or is not regular.
     """
-    with open_regular(path, MOST_BYTES) as file:
+    opened = open_regular(path, MOST_BYTES) if isinstance(path, str | Path) else path
+    with opened as file:
         header = _read_header(file)
         check(header)
         content = {name: _read_exactly(file, place.stop - place.start) for name, place in header.places.items()}
@@ -158,7 +161,8 @@ def tensor_checksum(metadata: Mapping[str, str], tensors: Iterable[TensorContent
 
 def _read_header(file: BinaryIO) -> TensorHeader:
     """Reads and checks the header, and leaves the file at its first tensor."""
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
     if length > MOST_HEADER_BYTES:
         raise DamagedTensorFile(f"its header has more than {size_text(MOST_HEADER_BYTES)}, or it is no safetensors")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors.torch import save_file
@@ -47,7 +48,7 @@ def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapp
 
 
 def load_tensors(
-    path: Path, check: Check = lambda header: None, needs_checksum: bool = False
+    path: Path | BinaryIO, check: Check = lambda header: None, needs_checksum: bool = False
 ) -> tuple[TensorHeader, dict[str, torch.Tensor]]:
     """Reads a safetensors file; arguments and errors are those of `read_tensor_bytes`.
 

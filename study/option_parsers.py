@@ -66,6 +66,14 @@ def check_combinations(options: StudyOptions) -> None:
             options.baseline,
             "Leave one of them out.",
         )
+    if options.baseline and options.pretrained:
+        raise InputError(
+            "--baseline is a trained network and --pretrained what one is trained from",
+            f"{options.baseline} and {options.pretrained}",
+            "Give one of them.",
+        )
+    if options.classes and not options.baseline:
+        raise InputError("--classes says what the logits of --baseline stand for", "no --baseline", "Leave it out.")
     if options.space == "paper" and options.amount != 1.0:
         raise InputError(
             "--space paper has both amounts in its grid, so --amount contradicts it", options.amount, "Leave it out."

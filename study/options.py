@@ -139,9 +139,14 @@ def cache_folder(out: str | Path) -> Path:
     return Path(out) / ".cache"
 
 
+def baselines_folder(out: str | Path) -> Path:
+    """Returns where baselines are kept, and copies of the user's own weights."""
+    return cache_folder(out) / "baselines"
+
+
 def blocks_folder(out: str | Path) -> Path:
     """Returns where it is kept what was found of networks' blocks, see `fer.adaptation.task.AdaptationTask`."""
-    return cache_folder(out) / "baselines" / "blocks"
+    return baselines_folder(out) / "blocks"
 
 
 def make_cache_folder(out: str | Path) -> Path:

@@ -67,13 +67,16 @@ def predict(args: argparse.Namespace) -> int:
         raise InputError("study.predict needs images, or --export", "neither", "Give image files.")
 
     # torch: not for --help.
-    from fer.model.weights import learned_from_synthetic_faces  # noqa: PLC0415
+    from fer.model.weights import learned_from_synthetic_faces, origin_of  # noqa: PLC0415
     from fer.predict import UnusableNetwork, export_onnx, load_network, predict_image  # noqa: PLC0415
 
     # The network, and its copy as ONNX.
     network = load_network(args.model, args.network)
     if learned_from_synthetic_faces(Path(args.model)):
         print(f"warning: {printable(args.model)} {ABOUT_SYNTHETIC}", file=sys.stderr)
+    origin = origin_of(Path(args.model))
+    if origin:
+        print(f"{printable(args.model)} comes from {origin}", file=sys.stderr)
     if args.export:
         path = export_onnx(network, args.export, args.model)
         print(f"written: {printable(path)}", file=sys.stderr)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self, get_type_hints
 
 from fer.architecture import Architecture
+from fer.errors import printable, shorten
 from fer.expressions import SEVEN, ExpressionSet
 from fer.image_format import GREY, RGB
 from study.redaction import hide_secrets as hide_secrets
@@ -198,6 +199,49 @@ class BaselineRecord(_Record):
 
 
 @dataclass(frozen=True)
+class WeightsRecord(_Record):
+    """Which file of the user's own a study's baseline comes from; empty where the study trained it from new weights.
+
+    Attributes:
+        kind: "baseline" of a trained network, "features" of what a training began with.
+        name: Of the file, without its folder.
+        checksum: Hash of the file's bytes.
+        classes: What its logits stand for, as the user said; empty for the study's order.
+        file: The copy of this project's own in the cache, its name.
+        more: Every other stored entry, as it is.
+    """
+
+    kind: str = ""
+    name: str = ""
+    checksum: str = ""
+    classes: list[Any] = field(default_factory=list)
+    file: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def option(self) -> str:
+        """The option that names the file."""
+        return "--baseline" if self.kind == "baseline" else "--pretrained"
+
+    def describe_file(self) -> str:
+        """Returns file, hash and classes in a few words."""
+        if not self.name:
+            return "no --baseline and no --pretrained"
+        classes = f" --classes {','.join(map(str, self.classes))}" if self.classes else ""
+        return f"{self.option} {shorten(self.name, 60)} with hash {self.checksum}{shorten(classes, 100)}"
+
+    def describe(self) -> str:
+        """Returns in a sentence where the baseline comes from; empty for new weights."""
+        if not self.name:
+            return ""
+        named = f"{shorten(printable(self.name), 100)} (hash {printable(self.checksum)})"
+        if self.kind == "baseline":
+            order = f", whose logits are {printable(', '.join(map(str, self.classes)))}" if self.classes else ""
+            return f"It is the network of {named}{order}; its accuracies were measured here, not taken from the file."
+        return f"Its training on the source began with the features of {named} and a new head."
+
+
+@dataclass(frozen=True)
 class Hardware(_Record):
     """The machine that began a study.
 
@@ -237,6 +281,7 @@ class StudyRecord(_Record):
         network: The entries of its `architecture`, and number of parameters.
         expressions: What its logits stand for; the seven where the record does not say.
         baseline: The network that every trial adapts.
+        weights: Which file of the user's own that comes from.
         versions: Of Python and of the packages that results depend on.
         hardware: The machine that began it.
         confirmation: The stored form of its confirmation, see `study.confirmation.jobs.Confirmation`.
@@ -256,6 +301,7 @@ class StudyRecord(_Record):
     network: dict[str, Any] = field(default_factory=dict)
     expressions: ExpressionSet = SEVEN
     baseline: BaselineRecord = field(default_factory=BaselineRecord)
+    weights: WeightsRecord = field(default_factory=WeightsRecord)
     versions: dict[str, Any] = field(default_factory=dict)
     hardware: Hardware = field(default_factory=Hardware)
     confirmation: dict[str, Any] = field(default_factory=dict)

@@ -27,11 +27,20 @@ _PURPOSES = "; ".join(f"{name}: {preset.purpose}" for name, preset in PRESETS.it
 
 _NETWORK_NAME = re.compile(r"[A-Za-z_][\w.-]*(:[A-Za-z_][\w.-]*)?", re.ASCII)
 _LONGEST_NAME = 200
+_MOST_CLASSES = 1000
+_LONGEST_CLASS = 100
 
 
 def is_network_name(name: str) -> bool:
     """Returns whether a text is written like a network's name; whether there is one of that name, torch knows."""
     return len(name) <= _LONGEST_NAME and _NETWORK_NAME.fullmatch(name) is not None
+
+
+def is_list_of_names(text: str) -> bool:
+    """Returns whether a text is several names with commas between them."""
+    names = text.split(",")
+    are_names = all(name.strip() and name.isprintable() for name in names)
+    return are_names and 2 <= len(names) <= _MOST_CLASSES and len(text) <= _MOST_CLASSES * _LONGEST_CLASS
 
 
 @dataclass(frozen=True)
@@ -78,9 +87,24 @@ class TrainingOptions:
         check=must("--amount is 0.5 or 1.0", lambda amount: amount in (0.5, 1.0), "Give one of them."),
     )  # fmt: skip
     baseline: str | None = option(
-        None, "your own source-trained network, as safetensors (default: one is trained, and kept for later studies)",
-        group="training", metavar="FILE",
+        None, "your own network, trained on the source: safetensors, or a state dict in .pt or .pth (default: one is "
+        "trained, and kept for later studies)",
+        group="training", metavar="FILE", everyday=True, resumable=True,
         check=partial(check_path, "--baseline"),
+    )  # fmt: skip
+    pretrained: str | None = option(
+        None, "features to begin with, a file like --baseline's: the head is new, and the baseline is trained on the "
+        "source from there (default: new weights)",
+        group="training", metavar="FILE", everyday=True, resumable=True,
+        check=partial(check_path, "--pretrained"),
+    )  # fmt: skip
+    classes: str | None = option(
+        None, "what the logits of --baseline stand for, in their order; classes that the study does not have are "
+        "left out (default: the study's expressions, in its order)",
+        group="training", metavar="a,b,c", resumable=True, check=must(
+            "--classes is names of expressions with commas between them", is_list_of_names,
+            "Name each logit once, such as --classes neutral,happy,sad,surprise,fear,disgust,anger.",
+        ),
     )  # fmt: skip
     baseline_epochs: int | None = option(
         None, "most passes over the source, fewer where accuracy grows no more (default: the preset's)",

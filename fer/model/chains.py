@@ -26,7 +26,7 @@ def find_architecture(unopened: Architecture, cache: Path | None = None) -> Arch
     Raises:
         InputError: There is no such network, or it cannot be divided into blocks.
     """
-    return architecture_of(open_chain(_build(unopened), unopened, cache), unopened)
+    return architecture_of(open_chain(build_module(unopened), unopened, cache), unopened)
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def _find_channels(asked: NetworkRequest) -> int:
     return usual
 
 
-def _build(architecture: Architecture, seed: int = 0) -> nn.Module:
-    """Builds the network of an architecture, whose blocks are not read."""
+def build_module(architecture: Architecture, seed: int = 0) -> nn.Module:
+    """Builds the network of an architecture, whose blocks are not read, with new weights."""
     return build_network(
         architecture.name,
         architecture.classes,
@@ -120,7 +120,7 @@ def build_chain(architecture: Architecture, seed: int, cache: Path | None = None
     """
     if architecture.is_paper:
         return paper_chain(build(architecture.width, seed, architecture.classes))
-    module = _build(architecture, seed)
+    module = build_module(architecture, seed)
     chain = open_chain(module, architecture, cache)
     check_unchanged(architecture, architecture_of(chain, architecture))
     return chain

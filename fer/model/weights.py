@@ -11,12 +11,12 @@ from torch import nn
 from fer.architecture import PAPER, VGG13, Architecture, is_own_code
 from fer.errors import InputError, printable, shorten
 from fer.expressions import EXPRESSIONS, FEWEST, MOST, ExpressionSet, are_names, usual_names
-from fer.files import UnsuitableFile
 from fer.image_format import GREY, RGB, check_levels, format_levels
 from fer.model.blocks import Chain
 from fer.model.chains import NetworkRequest, architecture_of, open_chain, paper_chain, request
+from fer.model.fitting import Shape, find_misfit, shapes_of
 from fer.model.networks import build_network, default_format
-from fer.model.states import save_chain
+from fer.model.states import save_chain, telling_of_file
 from fer.model.values import check_values, copy_into, located, name_few
 from fer.model.vgg import blueprint
 from fer.runtime import Runtime, digest_of
@@ -34,12 +34,14 @@ class Baseline:
         architecture: What it is without its weights.
         digest: Hash of its weights and, of a network that is not vgg13, of its structure and the scaling of images.
         expressions: What its logits stand for, as its file says; None where it does not.
+        origin: Which file of the user's it comes from, as its file says, with a hash; empty for none.
     """
 
     chain: Chain
     architecture: Architecture
     digest: str
     expressions: tuple[str, ...] | None = None
+    origin: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,13 +69,16 @@ def baseline_of(chain: Chain, architecture: Architecture) -> Baseline:
 
 MOST_WIDTH = 4
 _LAST_WEIGHT = "fc3.linear.weight"
-_FIRST_WEIGHT = "conv1_1.conv.weight"
+FIRST_WEIGHT = "conv1_1.conv.weight"
 _FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
 _FIX = (
     "Give a network of a study, such as runs/STUDY/models/trial-0001.safetensors, or the state of "
     "fer.model.vgg.build(width) as safetensors."
 )
 
+
+ORIGIN = "origin"
+"""The entry of a file's header that says from which file of the user's its network comes or began."""
 
 FACES = "faces"
 """The entry of a file's header that says which faces its network learned from: "real", "synthetic" or both."""
@@ -111,6 +116,15 @@ def expressions_entry(expressions: ExpressionSet) -> dict[str, str]:
     return {} if is_usual else {EXPRESSIONS_ENTRY: ",".join(expressions.names)}
 
 
+def origin_of(path: Path) -> str:
+    """Returns which file of the user's a network comes from, as its own file says, with a hash; empty for none.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return printable(read_header(path).metadata.get(ORIGIN, ""))
+
+
 def learned_from_synthetic_faces(path: Path) -> bool:
     """Returns whether a network's file says that it learned from synthetic faces.
 
@@ -141,7 +155,10 @@ def save_blocks(baseline: Baseline, network: nn.Module, path: Path, header: Mapp
         path: The file to write.
         header: Further texts by name.
     """
-    save_chain(baseline.chain, network, path, architecture_header(baseline.architecture) | dict(header))
+    about = architecture_header(baseline.architecture)
+    if baseline.origin:
+        about[ORIGIN] = baseline.origin
+    save_chain(baseline.chain, network, path, about | dict(header))
 
 
 def architecture_header(architecture: Architecture) -> dict[str, str]:
@@ -178,7 +195,8 @@ def load_network(
     read = _read_network(path, needs_checksum, own)
     chain = open_chain(read.module, read.unopened, blocks)
     chain.network.to(runtime.device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    return replace(baseline_of(chain, architecture_of(chain, read.unopened)), expressions=read.expressions)
+    baseline = baseline_of(chain, architecture_of(chain, read.unopened))
+    return replace(baseline, expressions=read.expressions, origin=read.origin)
 
 
 @dataclass(frozen=True)
@@ -223,12 +241,14 @@ class _ReadNetwork:
         module: The network itself, with the file's weights.
         unopened: Its architecture without blocks.
         expressions: What its logits stand for; None where the file does not say.
+        origin: Which file of the user's it comes from; empty for none.
         colour: "grey" or "rgb": the images that it learned from.
     """
 
     module: nn.Module
     unopened: Architecture
     expressions: tuple[str, ...] | None
+    origin: str = ""
     colour: str = GREY
 
     @property
@@ -243,22 +263,15 @@ def _read_network(path: Path, needs_checksum: bool, own: str) -> _ReadNetwork:
 
     def check(header: TensorHeader) -> None:
         # Before the file's tensors are read: they must be the network's.
-        built.append(_build_for(header, own))
+        built.append(replace(_build_for(header, own), origin=header.metadata.get(ORIGIN, "")))
         _check_tensors(header, built[0].module.state_dict())
 
-    try:
-        _, tensors = load_tensors(path, check, needs_checksum)
-    except FileNotFoundError:
-        raise InputError("a network file must exist", path, _FIX) from None
-    except UnsuitableFile as error:
-        raise InputError("a network file is a regular file", located(path, str(error)), _FIX) from None
-    except InputError:
-        raise
-    except _DifferentNetwork as error:
-        raise InputError("a network file holds the layers of its network", located(path, str(error)), _FIX) from None
-    except (DamagedTensorFile, OSError, ValueError) as error:  # a ValueError: the path holds a NUL
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise InputError("a network file must be whole safetensors", located(path, reason), _FIX) from None
+    with telling_of_file(path, "a network file must be whole safetensors", _FIX):
+        try:
+            _, tensors = load_tensors(path, check, needs_checksum)
+        except _DifferentNetwork as error:
+            rule = "a network file holds the layers of its network"
+            raise InputError(rule, located(path, str(error)), _FIX) from None
 
     read = built[0]
     expected = read.module.state_dict()
@@ -362,7 +375,7 @@ def _width_of(header: TensorHeader) -> float:
     Raises:
         _DifferentNetwork: There is no first layer, or the width is not a number up to `MOST_WIDTH`.
     """
-    first = header.places.get(_FIRST_WEIGHT)
+    first = header.places.get(FIRST_WEIGHT)
     if first is None or not first.shape:
         raise _DifferentNetwork(f"no layers conv1_1 … fc3, but {name_few(header.places)}")
 
@@ -408,22 +421,7 @@ def _check_tensors(header: TensorHeader, expected: Mapping[str, torch.Tensor]) -
     Raises:
         _DifferentNetwork: They differ; the message names a few of the tensors and counts the others.
     """
-    places = header.places
-    problems: dict[str, list[str]] = {
-        "missing": [name for name in expected if name not in places],
-        "unexpected": [name for name in places if name not in expected],
-        "of another shape": [],
-        "of another type": [],
-    }
-    for name, place in places.items():
-        if name not in expected:
-            continue
-        if place.shape != tuple(expected[name].shape):
-            problems["of another shape"].append(name)
-        is_float = place.dtype in _FLOAT_TYPES
-        if is_float != expected[name].is_floating_point():
-            problems["of another type"].append(name)
-
-    messages = [f"{problem}: {name_few(names)}" for problem, names in problems.items() if names]
-    if messages:
-        raise _DifferentNetwork("; ".join(messages))
+    given = {name: Shape(place.shape, place.dtype in _FLOAT_TYPES) for name, place in header.places.items()}
+    misfit = find_misfit(given, shapes_of(expected))
+    if misfit:
+        raise _DifferentNetwork(misfit.describe())

@@ -1,14 +1,14 @@
-"""Finds the blocks of a network in a process of its own, for `study.run`; not a command for people.
+"""Finds a network's blocks and reads the user's own weights, in a process of its own; not a command for people.
 
-Reads a JSON line from standard input: name, size, classes, mean and std of the network, and in "blocks" the folder
-where it is kept what was found. Prints a JSON line: {"network": {...}}, {"error": [rule, value, fix]} or
-{"stuck": "..."}.
+Reads JSON from standard input: "request" has name, channels, size and classes of the network; "blocks" and "baselines"
+are the folders where it is kept what was found; "given" is the user's own file of weights, or null, and "expressions"
+are what the logits stand for. Prints a JSON line: {"network": {...}, "weights": {...}, "notes": [...]},
+{"error": [rule, value, fix]} or {"stuck": "..."}.
 """
 
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from fer.errors import InputError
@@ -21,11 +21,9 @@ def answer_parent() -> int:
     """Finds the blocks of the network on standard input, and tells the parent; returns the exit code."""
     try:
         # Torch takes seconds to import, during which a parent that ends already ends this process.
-        from fer.model.chains import NetworkRequest, find_architecture, request  # noqa: PLC0415
+        from study.execution.network_answer import answer  # noqa: PLC0415
 
-        asked = json.load(sys.stdin.buffer)
-        blocks = Path(asked.pop("blocks"))
-        _send({"network": find_architecture(request(NetworkRequest(**asked)), blocks).to_json()})
+        _send(answer(json.load(sys.stdin.buffer)))
         return ExitCode.DONE
     except InputError as error:
         _send({"error": [error.rule, str(error.value), error.fix]})

@@ -26,7 +26,7 @@ from fer.files import write_atomically
 from study.execution.worker_loop import run_worker
 from study.exit_code import ExitCode
 from study.machine import WORKER_ENVIRONMENT
-from study.options import StudyOptions, cache_folder
+from study.options import StudyOptions, baselines_folder, cache_folder
 from study.record import DOMAINS, StudyRecord
 from study.redaction import hide_secrets, one_line
 
@@ -177,6 +177,9 @@ def _files_to_ship(out: Path, record: StudyRecord) -> dict[str, Path]:
     """Returns the files that a node needs, by their paths below its output folder; the test sets stay here."""
     baseline = Path(record.baseline.file)
     files = {f".cache/baselines/{baseline.name}": baseline}
+    if record.weights.kind == "features":  # fused networks begin with them as well
+        features = baselines_folder(out) / record.weights.file
+        files[f".cache/baselines/{features.name}"] = features
 
     names = [SUMS]
     for split in SHIPPED:

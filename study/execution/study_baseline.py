@@ -13,7 +13,7 @@ from fer.adaptation.evaluation import baseline_logits, untrained_accuracy
 from fer.adaptation.task import BASELINES, BLOCKS, AdaptationTask
 from fer.architecture import VGG13, Architecture
 from fer.baseline import FusedNetworks
-from fer.baseline_job import BaselineConfig, Course, OnPass
+from fer.baseline_job import PRETRAINED_LR, PRETRAINED_PASSES, BaselineConfig, Course, OnPass, Pretrained
 from fer.datasets import Dataset
 from fer.errors import InputError, printable
 from fer.evaluation.metrics import confusion_matrices, evaluate, forward_transfer
@@ -22,8 +22,9 @@ from fer.model.weights import Baseline
 from fer.predict import UnusableNetwork
 from fer.runtime import Runtime, make_runtime
 from fer.told_progress import OnProgress, watching
+from study.execution.network_answer import find_own_weights
 from study.inputs import feature_room_of, reopen_dataset
-from study.options import StudyOptions, cache_folder
+from study.options import StudyOptions, baselines_folder, cache_folder
 from study.presets import PRESETS
 from study.record import StudyRecord
 from study.tuning.answers import SourceImages, TargetImages
@@ -59,7 +60,6 @@ def prepare_baseline(
         path = _network_file(record, source, runtime, on_pass)
     trained = weights.load_network(path, runtime, blocks=cache / BASELINES / BLOCKS, own=network.name)
     check_expressions(trained, source, path)
-    _check_network(trained.architecture, network, path)
 
     # What it reaches.
     task = AdaptationTask(trained, source, target, runtime, cache, feature_room=feature_room_of(record))
@@ -112,27 +112,13 @@ def _describe_course(course: Course | None) -> dict[str, Any]:
     }
 
 
-def _check_network(found: Architecture, wanted: Architecture, path: Path) -> None:
-    """Raises an error if the user's own baseline is another network than the study's.
-
-    Raises:
-        InputError: It is.
-    """
-    if found != replace(wanted, width=found.width):
-        raise InputError(
-            "--baseline holds the network that --network names",
-            f"{path}, which holds {found.describe()}, and {wanted.describe()}",
-            f"Give --network {found.name}, or leave --baseline out.",
-        )
-
-
 def _network_file(record: StudyRecord, source: Dataset, runtime: Runtime, on_pass: OnPass) -> Path:
     """Returns the file of the baseline: the user's own, or one that is found by its hash or trained now."""
     options = record.options
-    if options["baseline"]:
-        return Path(options["baseline"])
+    if record.weights.kind == "baseline":
+        return find_own_weights(record, options, record.architecture)
 
-    config = baseline_config(options, source, runtime, record.architecture)
+    config = _recipe_of(record, options, source, runtime)
     return baseline.find_or_train(
         source,
         config,
@@ -141,6 +127,24 @@ def _network_file(record: StudyRecord, source: Dataset, runtime: Runtime, on_pas
         on_pass=on_pass,
         on_damage=_warn,
     )
+
+
+def _recipe_of(record: StudyRecord, options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> BaselineConfig:
+    """Returns how a study trains its baseline, with the features that it begins with where the user gave some."""
+    config = baseline_config(options, source, runtime, record.architecture)
+    given = record.weights
+    if given.kind != "features":
+        return config
+    try:
+        path = find_own_weights(record, options, record.architecture)
+    except InputError:
+        # A worker elsewhere has the trained baseline, and needs the features only for fused networks.
+        if not record.baseline.file:
+            raise
+        path = baselines_folder(options["out"]) / given.file
+    passes = config.epochs if options["baseline_epochs"] else max(1, round(PRETRAINED_PASSES * config.epochs))
+    pretrained = Pretrained(path, given.name, given.checksum)
+    return replace(config, lr=PRETRAINED_LR, epochs=passes, pretrained=pretrained)
 
 
 def _warn(text: str) -> None:
@@ -248,7 +252,7 @@ def fused_networks(record: StudyRecord, options: Mapping[str, Any], source: Data
         source: The dataset that the baseline was trained on.
         runtime: Device and precision of the process.
     """
-    recipe = baseline_config(options, source, runtime, record.architecture)
+    recipe = _recipe_of(record, options, source, runtime)
     passes = record.baseline.passes
     recipe = replace(
         recipe,
@@ -282,17 +286,30 @@ def reopen_baseline(record: StudyRecord, options: Mapping[str, Any], source: Dat
     try:
         reopened = weights.load_network(path, runtime, blocks=blocks, own=own)
     except InputError:
-        if options.get("baseline"):  # the user's own file
+        if record.weights.kind == "baseline":
+            path = find_own_weights(record, options, record.architecture)
+            reopened = weights.load_network(path, runtime, blocks=blocks, own=own)
+            return _checked(reopened, record, path)
+        if options.get("baseline"):  # the user's own file, of an earlier version's study
             raise
         # As the study trained it, wherever this process computes.
         trained_on = make_runtime(record.baseline.device, record.baseline.precision)
-        config = baseline_config(options, source, trained_on, record.architecture)
+        config = _recipe_of(record, options, source, trained_on)
         if path.name not in baseline.baseline_files(source, config, trained_on):
             raise
         print(f"the baseline {path} is missing or damaged: it is trained again", file=sys.stderr, flush=True)
         path = baseline.find_or_train(source, config, trained_on, folder)
         reopened = weights.load_network(path, runtime, blocks=blocks, own=own)
 
+    return _checked(reopened, record, path)
+
+
+def _checked(reopened: Baseline, record: StudyRecord, path: Path) -> Baseline:
+    """Returns a baseline that was opened again, if it is the study's.
+
+    Raises:
+        InputError: It is another one.
+    """
     if reopened.digest != record.baseline.digest:
         raise InputError(
             "a study's processes need its own baseline",

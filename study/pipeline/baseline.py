@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from fer.errors import InputError
+from fer.errors import InputError, printable
 from study.execution.phase import Phase, clock
 from study.execution.progress import Progress
 from study.machine import exit_text, worker_environment
@@ -17,6 +17,9 @@ from study.reporting.wording import format_percent, format_points
 
 LOOKING = "looking for it, else training it once for all studies"
 """What is shown before a training has begun."""
+
+MOST_GUESSED = 2
+"""How many times the accuracy of guessing still looks like guessing."""
 
 
 def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineRecord:
@@ -42,10 +45,26 @@ def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineR
             raise
     if baseline is None:
         raise RuntimeError(f"the baseline's process {exit_text(process.returncode)}")
+    _show_own_weights(record, baseline, progress)
     ending = _describe_ending(baseline.more)
     if ending is not None:
         progress.say(ending)
     return baseline
+
+
+def _show_own_weights(record: StudyRecord, baseline: BaselineRecord, progress: Progress) -> None:
+    """Prints what the user's own network reaches on the source, and warns where it hardly does better than guessing."""
+    accuracy = baseline.source_val
+    if record.weights.kind != "baseline" or accuracy is None:
+        return
+    name = printable(record.weights.name)
+    measured = f"{format_percent(accuracy)} % of the source's validation images"
+    progress.say(f"  baseline: {name} is right on {measured}, measured here")
+    if accuracy < MOST_GUESSED * record.expressions.chance:
+        progress.warn(
+            f"{name} is right on {measured}, hardly more than guessing: was it trained with another "
+            "order of expressions (--classes), scaling, size or colour of images?"
+        )
 
 
 def _start_baseline_process(record: StudyRecord) -> "subprocess.Popen[bytes]":

@@ -53,6 +53,8 @@ def run_main_job(options: StudyOptions) -> Path:
     network = check_before_reading(options)
     progress = Progress()
     progress.say(f"{options.source} → {options.target}: {options.wanted} configurations, space {options.space}")
+    for note in network.notes:
+        progress.say(f"  {note}")
     with following(options) as follower:
         free_room(options, progress)
         source, target = read_data(options, progress)

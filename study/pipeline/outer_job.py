@@ -5,7 +5,6 @@ from pathlib import Path
 
 import optuna
 
-from fer.architecture import Architecture
 from fer.errors import InputError
 from fer.expressions import read_expressions
 from study.arguments import check_study_name
@@ -20,6 +19,7 @@ from study.outer.export import export_outer
 from study.outer.summary import summarise, summarise_domain
 from study.outer.tables import describe_findings, outer_rich_table
 from study.pipeline.main_job import following, free_room, run_study
+from study.pipeline.network import StudyNetwork
 from study.pipeline.prepare import (
     any_synthetic,
     check_before_reading,
@@ -58,6 +58,8 @@ def run_outer_job(options: StudyOptions) -> int:
         f"{options.source} → {options.target}: {count} searches of {options.wanted} configurations each, space "
         f"{options.space}, every one tested on people whom it never saw"
     )
+    for note in network.notes:
+        progress.say(f"  {note}")
     free_room(options, progress)
     parts = [OuterPart(number, count) for number in range(1, count + 1)]
     check_parts(parts, options)
@@ -108,7 +110,7 @@ def search_name(prefix: str, part: OuterPart) -> str:
 
 
 def _search_and_test(
-    part: OuterPart, options: StudyOptions, progress: Progress, network: Architecture
+    part: OuterPart, options: StudyOptions, progress: Progress, network: StudyNetwork
 ) -> tuple[str, PartResult]:
     """Runs the search of one part as far as it has not run before, and tests it unless it was.
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from fer.architecture import VGG13, Architecture
 from fer.datasets import Dataset, DatasetReport, Split, locate, same_files
 from fer.datasets.data_folder import normalise
 from fer.errors import InputError
@@ -31,7 +30,7 @@ from study.inputs import (
 )
 from study.machine import hardware, required_device, versions
 from study.options import StudyOptions, images_of
-from study.pipeline.network import find_network
+from study.pipeline.network import StudyNetwork, find_network
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
 from study.reporting.wording import name_as_printed
@@ -74,7 +73,7 @@ def resolve_auto(options: StudyOptions) -> StudyOptions:
     )
 
 
-def check_before_reading(options: StudyOptions) -> Architecture:
+def check_before_reading(options: StudyOptions) -> StudyNetwork:
     """Raises InputError for datasets' names, expressions, a network or initial trials that cannot be.
 
     That is before minutes of reading.
@@ -85,8 +84,8 @@ def check_before_reading(options: StudyOptions) -> Architecture:
     Returns:
         The network.
     """
-    network = find_network(options, len(read_expressions(options.expressions)))
-    check_initial_trials(dataclasses.asdict(options), network.depth)
+    network = find_network(options, read_expressions(options.expressions))
+    check_initial_trials(dataclasses.asdict(options), network.architecture.depth)
     data_dir = Path(options.data) if options.data else None
     for name in (options.source, options.target):
         locate(name, data_dir, options.data_kind)
@@ -268,7 +267,7 @@ def exclusive_folder(folder: Path) -> Iterator[None]:
 
 
 def make_record(
-    name: str, options: StudyOptions, source: Dataset, target: Dataset, network: Architecture = VGG13
+    name: str, options: StudyOptions, source: Dataset, target: Dataset, network: StudyNetwork
 ) -> StudyRecord:
     """Returns the record of a new study, which study.json holds, without its baseline.
 
@@ -291,8 +290,9 @@ def make_record(
         synthetic=any_synthetic(source, target),
         options=asked,
         budget_epochs=budget_epochs(asked, len(target.open("train"))),
-        network=network.to_json(),
-        more={FEATURE_ROOM: MOST_FEATURES_GIB if network.is_paper else find_feature_room(options.out)},
+        network=network.architecture.to_json(),
+        weights=network.weights,
+        more={FEATURE_ROOM: MOST_FEATURES_GIB if network.architecture.is_paper else find_feature_room(options.out)},
         expressions=source.expressions,
         versions=versions(),
         hardware=Hardware.from_json(hardware()),

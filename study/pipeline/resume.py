@@ -149,6 +149,7 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
     # What must be the same, and what --force lets change.
     _check_same_options(earlier, options)
     _check_same_expressions(earlier, new)
+    _check_same_weights(earlier, new)
     _check_same_space(study, options, base_config(earlier))
     drifted = list_drift(earlier, new)
     if drifted and not options.force:
@@ -189,6 +190,21 @@ def _check_same_expressions(earlier: StudyRecord, new: StudyRecord) -> None:
         f"study {earlier.name} can only go on with the expressions that it was started with",
         value,
         "Use the same --expressions, or give the new study a name with --study NAME.",
+    )
+
+
+def _check_same_weights(earlier: StudyRecord, new: StudyRecord) -> None:
+    """Raises InputError where the baseline comes from another file of the user's now, or from other classes of it."""
+    before, now = earlier.weights, new.weights
+    if (before.kind, before.checksum, before.classes) == (now.kind, now.checksum, now.classes):
+        return
+    is_earlier_version = not before.name and earlier.options.get("baseline") is not None
+    if is_earlier_version and earlier.options["baseline"] == new.options["baseline"]:
+        return
+    raise InputError(
+        f"study {earlier.name} can only go on with the weights that it was started with",
+        f"{now.describe_file()} in place of {before.describe_file()}",
+        "Use the same file and --classes, or give the new study a name with --study NAME.",
     )
 
 

@@ -50,9 +50,11 @@ class DataSummary:
 
 
 def describe_baseline(record: StudyRecord) -> list[str]:
-    """Returns sentences about how the baseline was trained."""
+    """Returns sentences about where the baseline comes from and how it was trained."""
     baseline = record.baseline
     sentences = [f"Its network is {record.architecture.describe()}."]
+    if record.weights.name:
+        sentences.append(record.weights.describe())
     if baseline.passes is not None and baseline.seconds is not None:
         minutes = baseline.seconds / 60
         where = f" on {baseline.device}" if baseline.device else ""

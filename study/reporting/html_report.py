@@ -195,6 +195,7 @@ def _record_content(record: StudyRecord) -> dict[str, Any]:
         "Target": _plain_facts_first(record.target.to_json()),
         "Options": record.options,
         "Network": record.network,
+        "Own weights": record.weights.to_json(),
         "Expressions": record.expressions.to_json(),
         "Versions": record.versions,
         "Hardware": record.hardware.to_json(),

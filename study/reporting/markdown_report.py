@@ -121,7 +121,10 @@ def _head_lines(record: StudyRecord, table: pd.DataFrame) -> list[str]:
     lines = [f"# {source} to {target}", ""]
     if record.is_synthetic:
         lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
-    return [*lines, f"Study `{record.name or 'study'}`, {describe_total(table)}.", ""]
+    lines += [f"Study `{record.name or 'study'}`, {describe_total(table)}.", ""]
+    if record.weights.name:
+        lines += [f"The baseline: {record.weights.describe()}", ""]
+    return lines
 
 
 def _recommendation_lines(record: StudyRecord, table: pd.DataFrame, summary: SearchSummary | None) -> list[str]:

@@ -82,7 +82,10 @@ def _head_lines(record: StudyRecord, table: pd.DataFrame | None = None) -> list[
     )
     if table is not None:
         question += f" {describe_total(table)}{_describe_search(record)}."
-    return [*lines, question, ""]
+    lines += [question, ""]
+    if record.weights.name:
+        lines += [f"The baseline: {record.weights.describe()}", ""]
+    return lines
 
 
 def _describe_search(record: StudyRecord) -> str:

@@ -104,9 +104,13 @@ def _user() -> str:
 def study_params(record: StudyRecord) -> dict[str, str]:
     """Returns the parameters of the study's run: options, network, hardware."""
     params = {name: value for name, value in record.options.items() if value is not None}
-    # A file may lie elsewhere when the study goes on; the expressions stay.
+    # A file may lie elsewhere when the study goes on; the expressions stay, and so do weights.
     if record.expressions != SEVEN:
         params["expressions"] = ", ".join(record.expressions.names)
+    if record.weights.name:
+        params[record.weights.option.removeprefix("--")] = f"{record.weights.name} ({record.weights.checksum})"
+    if record.weights.classes:
+        params["classes"] = ",".join(map(str, record.weights.classes))
     params |= _network_params(record)
     params |= {f"hardware.{name}": value for name, value in record.hardware.to_json().items()}
     return _params(params)
