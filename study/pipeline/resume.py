@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 
+from fer.architecture import TIMM, Architecture, is_own_code
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from fer.tensor_files import damage_of
@@ -190,13 +191,26 @@ def _check_same_space(study: optuna.Study, options: StudyOptions, base: Adaptati
 
 def list_drift(earlier: StudyRecord, new: StudyRecord) -> list[str]:
     """Returns what has changed around a study since its last run, of all that its numbers depend on."""
-    return _list_changes(_surroundings(earlier), _surroundings(new))
+    before = _surroundings(earlier)
+    after = _surroundings(new)
+    # An early record says nothing of timm.
+    return _list_changes(before, {name: value for name, value in after.items() if name in before})
 
 
 def _surroundings(record: StudyRecord) -> dict[str, Any]:
     """Returns what a study's numbers depend on beside its options: its data and the decisive packages."""
     digests = {domain: record.dataset(domain).digest for domain in DOMAINS}
-    return digests | {package: record.versions.get(package) for package in DECISIVE}
+    libraries = [name for name in _libraries_of(record.architecture) if name in record.versions]
+    return digests | {package: record.versions.get(package) for package in (*DECISIVE, *libraries)}
+
+
+def _libraries_of(network: Architecture) -> tuple[str, ...]:
+    """Returns the packages besides torch that a network is, or may be, made of."""
+    if network.is_paper:
+        return ()
+    if is_own_code(network.name):
+        return "torchvision", "timm"
+    return ("timm",) if network.name.startswith(TIMM) else ("torchvision",)
 
 
 def _list_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
