@@ -211,7 +211,7 @@ def initial_trial(base: AdaptationConfig, index: int) -> InitialTrial:
     is left to the sampler.
     """
     name = _method_at(index)
-    if name is None or _is_earlier_method(name, base):
+    if name is None or _adds_nothing(name, base):
         return InitialTrial()
     attributes: dict[str, Any] = {"named": name}
     if name in STRATEGIES:
@@ -219,13 +219,19 @@ def initial_trial(base: AdaptationConfig, index: int) -> InitialTrial:
     return InitialTrial(method_as_parameters(name, base) or {}, attributes)
 
 
-def _is_earlier_method(name: str, base: AdaptationConfig) -> bool:
-    """Returns whether a method is an earlier one by another name: LP is FC where the head is a single block."""
+def _adds_nothing(name: str, base: AdaptationConfig) -> bool:
+    """Returns whether a method is an earlier one by another name in this network.
+
+    LP is FC where the head is a single block, and AdaBN is the baseline where no block has a batch-norm.
+    """
     if name in STRATEGIES:  # each of which the paper's comparison asks for
         return False
+    config = named(name, base)
+    if not config.trains and base.depth.normed == 0:
+        return True
     names = list(METHODS)
     earlier = names[: names.index(name)]
-    return named(name, base) in [named(other, base) for other in earlier]
+    return config in [named(other, base) for other in earlier]
 
 
 def _method_at(index: int) -> str | None:
