@@ -15,7 +15,7 @@ PAPER = "vgg13"
 TIMM = "timm:"
 """How the name of a network of timm begins."""
 
-_COLOURS = {1: "grey", 3: "colour"}
+_COLOURS = {1: "grey", 3: "in three channels"}
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ class Architecture:
         return self.name == PAPER
 
     def describe(self) -> str:
-        """Returns a few words: name, size and colour of its images."""
+        """Returns a few words: name, and size and channels of its images."""
         name = "VGG-13" if self.is_paper else self.name
         source = " (arXiv 1905.12082)" if self.is_paper else ""
-        return f"{name}, {self.size}×{self.size} {_COLOURS.get(self.channels, 'colour')}{source}"
+        return f"{name}, {self.size}×{self.size} {_COLOURS.get(self.channels, _COLOURS[3])}{source}"
 
     def shown_blocks(self, most: int = 5) -> tuple[str, ...]:
         """Returns the names of a few blocks, spread over the depth, for a table that has no room for all.
