@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 
-from fer.architecture import TIMM, Architecture, is_own_code
+from fer.architecture import TIMM, Architecture, check_unchanged, is_own_code
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from fer.tensor_files import damage_of
@@ -126,8 +126,8 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
     """Returns the record of the study of this name to resume it, or None when it is new.
 
     Raises:
-        InputError: It was started with other options, in an earlier form of its search space, or with other data or
-            versions and --force was not given.
+        InputError: It was started with other options, with a network whose code has changed, in an earlier form of its
+            search space, or with other data or versions and --force was not given.
     """
     try:
         study = optuna.load_study(study_name=new.name, storage=storage)
@@ -149,6 +149,7 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
 
     # What must be the same, and what --force lets change.
     _check_same_options(earlier, options)
+    check_unchanged(earlier.architecture, new.architecture)
     _check_same_space(study, options, base_config(earlier))
     drifted = list_drift(earlier, new)
     if drifted and not options.force:
