@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from fer.errors import InputError
 from fer.image_format import PAPER_FORMAT, ImageFormat, default_levels
 
 PAPER = "vgg13"
@@ -15,7 +16,7 @@ PAPER = "vgg13"
 TIMM = "timm:"
 """How the name of a network of timm begins."""
 
-_COLOURS = {1: "grey", 3: "colour"}
+_COLOURS = {1: "grey", 3: "in three channels"}
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,10 @@ class Architecture:
         return self.name == PAPER
 
     def describe(self) -> str:
-        """Returns a few words: name, size and colour of its images."""
+        """Returns a few words: name, and size and channels of its images."""
         name = "VGG-13" if self.is_paper else self.name
         source = " (arXiv 1905.12082)" if self.is_paper else ""
-        return f"{name}, {self.size}×{self.size} {_COLOURS.get(self.channels, 'colour')}{source}"
+        return f"{name}, {self.size}×{self.size} {_COLOURS.get(self.channels, _COLOURS[3])}{source}"
 
     def shown_blocks(self, most: int = 5) -> tuple[str, ...]:
         """Returns the names of a few blocks, spread over the depth, for a table that has no room for all.
@@ -178,6 +179,25 @@ def _width(stored: object) -> float:
     if not isinstance(stored, int | float) or isinstance(stored, bool):
         return 1.0
     return float(stored) if stored > 0 else 1.0
+
+
+def check_unchanged(recorded: Architecture, found: Architecture) -> None:
+    """Raises an error if the code that a network is made of gives another one than was recorded.
+
+    Args:
+        recorded: As a study or a file has it.
+        found: As the network was found now; only what its code decides is compared.
+
+    Raises:
+        InputError: It has other modules, blocks or code.
+    """
+    of_code = ("blocks", "head", "normed", "structure")
+    if any(getattr(recorded, name) != getattr(found, name) for name in of_code):
+        raise InputError(
+            "a network stays what it was when its study or its file was made",
+            f"{recorded.name}, whose code gives another network now",
+            "Go back to the code, or to the versions of torch, torchvision and timm; or start a new study.",
+        )
 
 
 def is_own_code(name: str) -> bool:

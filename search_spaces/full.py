@@ -207,15 +207,31 @@ def initial_trial(base: AdaptationConfig, index: int) -> InitialTrial:
 
     First come FIRST named methods, then the others, FREE free trials before each: the search begins before every method
     is tried, some of which may be of no use here. The paper's strategies are trained to their end. A method that is a
-    point of the space has its parameters, so that samplers learn from it.
+    point of the space has its parameters, so that samplers learn from it. One that is an earlier method in this network
+    is left to the sampler.
     """
     name = _method_at(index)
-    if name is None:
+    if name is None or _adds_nothing(name, base):
         return InitialTrial()
     attributes: dict[str, Any] = {"named": name}
     if name in STRATEGIES:
         attributes["keep"] = True
     return InitialTrial(method_as_parameters(name, base) or {}, attributes)
+
+
+def _adds_nothing(name: str, base: AdaptationConfig) -> bool:
+    """Returns whether a method is an earlier one by another name in this network.
+
+    LP is FC where the head is a single block, and AdaBN is the baseline where no block has a batch-norm.
+    """
+    if name in STRATEGIES:  # each of which the paper's comparison asks for
+        return False
+    config = named(name, base)
+    if not config.trains and base.depth.normed == 0:
+        return True
+    names = list(METHODS)
+    earlier = names[: names.index(name)]
+    return config in [named(other, base) for other in earlier]
 
 
 def _method_at(index: int) -> str | None:

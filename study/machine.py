@@ -25,7 +25,9 @@ MOST_ON_A_GPU = 4
 OUT_OF_MEMORY = "out of memory"
 """The reason of trials that failed for want of memory."""
 
-PACKAGES = ("torch", "torchvision", "optuna", "mlflow", "numpy", "pandas", "scikit-learn", "opencv-python-headless")
+PACKAGES = (
+    "torch", "torchvision", "timm", "optuna", "mlflow", "numpy", "pandas", "scikit-learn", "opencv-python-headless",
+)  # fmt: skip
 """Packages that results depend on."""
 
 

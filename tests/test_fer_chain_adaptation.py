@@ -119,6 +119,21 @@ def test_cached_training_equals_uncached_training_of_a_family(name, make_task):
     check_caching(make_task, name, "frozen")
 
 
+def test_an_anchor_writes_no_features_that_a_study_has_no_room_for(make_task):
+    task = make_task(OWN)
+    config = named("LF", base_of(task))
+    wanted = adapt(task, config, seed=5)
+    written = set((task.cache / "features").rglob("cut*.features"))
+
+    small = replace(task, feature_room=0, cache=task.cache.parent / "small")
+    found = adapt(small, config, seed=5)
+
+    np.testing.assert_allclose(losses(found), losses(wanted), atol=1e-5)
+    depth = task.baseline.architecture.depth
+    assert f"cut{depth.last:02d}.features" in {path.name for path in written}
+    assert {path.name for path in small.cache.rglob("cut*.features")} == {f"cut{depth.blocks:02d}.features"}
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_strategy_changes_the_blocks_that_it_trains_and_nothing_else(strategy, make_task):
     task = make_task(OWN)

@@ -16,6 +16,8 @@ from fer.adaptation.procedure import adapt
 from fer.adaptation.task import open_source
 from fer.config import ViewRecipe
 from fer.features import cache, sources
+from fer.features.sources import ImageSource
+from fer.runtime import Runtime
 from recorder import Recorder
 
 
@@ -116,6 +118,19 @@ def test_a_second_trial_draws_no_view_again_where_there_is_room(setting, monkeyp
 
     monkeypatch.setattr(sources, "LARGEST_RESIDENT", {"cpu": 0})
     assert losses(adapt(setting, config, seed=5)) == losses(first) and render.count > 2 * drawn  # step by step
+
+
+def test_images_that_are_larger_than_their_part_of_a_gpu_stay_off_it(setting, monkeypatch):
+    monkeypatch.setattr(Runtime, "on_gpu", property(lambda runtime: True))
+    split = setting.target.open("train")
+    images, views = np.array([5, 3, 5]), np.array([1, 0, 2])
+    on_device, off_device = (ImageSource(split, ViewRecipe(), 1, setting.runtime) for _ in range(2))
+    drawn = on_device.batch(images, views)
+    assert on_device.images_on_gpu is not None
+
+    monkeypatch.setattr(sources, "LARGEST_RESIDENT", {"cpu": split.images.nbytes})
+    assert torch.equal(off_device.batch(images, views), drawn)
+    assert off_device.images_on_gpu is None
 
 
 def test_a_bank_that_keeps_features_on_its_device_gives_the_same(setting):

@@ -8,6 +8,8 @@ import torch
 
 from fer.architecture import VGG13
 from fer.evaluation.similarity import layer_similarities, linear_cka, penultimate, probe_accuracy
+from fer.model.vgg import build, cut_shapes
+from study.confirmation.similarity import MOST_OUTPUT_BYTES, SIMILARITY_IMAGES, count_similarity_images
 
 
 def test_linear_cka_follows_its_definition():
@@ -54,3 +56,11 @@ def test_a_probe_reads_what_the_features_hold(baseline, source):
     assert penultimate(baseline.network, seen[0]).shape == (140, 64)
     assert before > 0.5 and probe_accuracy(displaced, seen, seen) == before
     assert probe_accuracy(blank, seen, seen) == pytest.approx(1 / 7)
+
+
+def test_fewer_large_images_are_compared_than_memory_would_be_filled_with():
+    assert count_similarity_images(cut_shapes(build(1.0))) == SIMILARITY_IMAGES
+
+    # The first outputs of a VGG-16 with images of 224 rows.
+    shapes = [(3, 224, 224), (64, 224, 224), (64, 112, 112)]
+    assert 32 <= count_similarity_images(shapes) <= MOST_OUTPUT_BYTES / (4 * 64 * 224 * 224)

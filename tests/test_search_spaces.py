@@ -8,10 +8,12 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from fer.adaptation.methods import HALF, METHODS, ON_REQUEST, STRATEGIES, named
+from fer.architecture import Depth
 from fer.config import NATURAL, AdaptationConfig, canonical, fingerprint, from_flat, to_flat
 from fer.errors import InputError
 from search_spaces import SPACES, full, named_in, paper, suggest_adaptation
 from search_spaces.initial_trials import InitialTrial
+from study.tuning.compatibility import fits
 from study.tuning.initial_trials import parse_initial_trial
 
 BASE = AdaptationConfig()
@@ -193,3 +195,30 @@ def test_a_knob_out_of_range_is_named(knob):
 def test_an_unknown_strategy_is_named():
     with pytest.raises(InputError, match=r"BL, FC, .*; got LWF"):
         named("LWF", BASE)
+
+
+@pytest.mark.parametrize("space", ["card", "full"])
+@pytest.mark.parametrize("blocks", [2, 3, 5, 39])
+def test_named_trials_lie_in_the_space_whatever_the_networks_depth(blocks, space):
+    base = replace(BASE, depth=Depth(blocks, blocks - 1, 0))
+    study = optuna.create_study(directions=["maximize"] * 2)
+    for index in range(full.FIRST + (full.FREE + 1) * len(METHODS)):
+        SPACES[space].initial_trial(base, index).enqueue(study, slot=index)
+
+    assert [trial.number for trial in study.trials if not fits(trial, space, base)] == []
+
+
+@pytest.mark.parametrize(
+    "depth, left_out",
+    [
+        (Depth(), []),
+        (Depth(blocks=10, head=9, normed=9), ["LP"]),
+        (Depth(blocks=14, head=13, normed=0), ["LP", "AdaBN"]),
+    ],
+)
+def test_no_method_is_tried_twice_under_two_names_whatever_the_network(depth, left_out):
+    base = replace(BASE, depth=depth)
+    trials = [full.initial_trial(base, index) for index in range(full.FIRST + (full.FREE + 1) * len(METHODS))]
+    tried = [trial.user_attrs["named"] for trial in trials if "named" in trial.user_attrs]
+
+    assert [name for name in METHODS if name not in tried] == left_out

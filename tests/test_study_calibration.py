@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from fer.architecture import VGG13, Architecture
+from fer.model import blocks
 from recorder import Recorder
 from study.execution import autotune
 from study.execution.autotune import candidates, choose_fastest, find_or_measure, measure_in_processes
+from study.execution.training_steps import TrainingSteps
 from study.machine import cores
 
 
@@ -57,6 +59,15 @@ def test_a_calibration_that_fails_leaves_the_usual_pair_and_is_not_kept(monkeypa
 
     found = find_or_measure(tmp_path, of_width(0.25), "fp32")
     assert (found["workers"], found["threads"]) == (cores(), 1) and list(tmp_path.iterdir()) == []
+
+
+def test_a_network_is_measured_without_the_minutes_that_its_division_may_take(monkeypatch):
+    monkeypatch.setattr(blocks, "_prove", lambda *_: pytest.fail("divided"))
+    network = replace(VGG13, name="own_network:small", channels=3, blocks=("stem", "head"), head=1)
+
+    training = TrainingSteps(network, "fp32", seed=0)
+
+    assert training.images.shape[1:] == network.images.shape
 
 
 @pytest.mark.slow

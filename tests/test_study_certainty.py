@@ -5,12 +5,13 @@ import re
 import numpy as np
 import pytest
 
+from fer.architecture import VGG13, Architecture
 from made_study import made_confirmed, made_info, made_trial, made_trials, make_point
 from study.confirmation.statistics import judge_points, strategy_differences
 from study.fronts import find_knee, front_table
 from study.record import DOMAINS, StudyRecord
 from study.reporting.certainty import describe_certainty, validation_estimate
-from study.reporting.findings import describe_differences, list_findings
+from study.reporting.findings import describe_differences, describe_freezing, list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.result_tables import build_differences_table
@@ -209,6 +210,18 @@ def test_an_unconfirmed_recommendation_says_how_sure_validation_makes_it(sizes, 
         low, high = (float(end) for end in re.search(r"is ([\d.]+) to ([\d.]+) %", words).groups())
         # Eight people, seven degrees of freedom: 2.36 errors on each side, before Wilson's form.
         assert low < 100 * knee["target_val"] < high and high - low == pytest.approx(2 * 2.36 * 5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "network, said",
+    [
+        (VGG13, "Freezing all ten convolutions (FC)"),
+        (Architecture("vit", 3, 32, 7, ("tokens", "block", "head"), 2, ()), "Freezing all blocks before the head (FC)"),
+    ],
+)
+def test_what_fc_freezes_is_said_of_the_studys_network(network, said):
+    info = confirmed_info(8, 80) | {"network": network.to_json()}
+    assert said in describe_freezing(StudyRecord.from_json(info))
 
 
 def test_validation_errors_of_a_network_on_the_way_are_its_own():

@@ -26,6 +26,7 @@ from study.option_parsers import options_from
 from study.options import StudyOptions, images_of, study_name
 from study.pipeline.prepare import resolve_auto
 from study.record import DatasetRecord, StudyRecord
+from study.reporting.data_tables import describe_baseline
 
 HERE = str(ROOT / "tests")
 OWN = "own_network:small"
@@ -94,6 +95,17 @@ def test_a_record_says_how_faces_are_given_to_its_networks() -> None:
     assert StudyRecord().face_shape == (48, 48) and StudyRecord(source=grey, target=DatasetRecord()).colour == "grey"
     assert StudyRecord(source=grey, target=colour, network=network).face_shape == (3, 64, 64)
     assert StudyRecord(source=grey, target=grey, network=network).face_shape == (64, 64)
+
+
+def test_a_report_says_where_a_network_of_three_channels_is_given_grey_images() -> None:
+    grey, colour = (DatasetRecord("a", "real", "1", {"colour": name}) for name in ("grey", "rgb"))
+    network = dataclasses.replace(VGG13, name="resnet18", channels=3, size=64).to_json()
+
+    words = " ".join(describe_baseline(StudyRecord(source=grey, target=grey, network=network)))
+    assert "resnet18, 64×64 in three channels" in words and "are grey" in words
+    words = " ".join(describe_baseline(StudyRecord(source=grey, target=colour, network=network)))
+    assert "are grey" not in words
+    assert describe_baseline(StudyRecord()) == ["Its network is VGG-13, 48×48 grey (arXiv 1905.12082)."]
 
 
 def test_an_architecture_keeps_its_scaling_and_has_the_usual_one_where_a_record_has_none() -> None:

@@ -1,13 +1,13 @@
 """A study goes on in the space its trials were drawn from, and is refused in any other, whatever had changed."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from fer.architecture import Depth
+from fer.architecture import VGG13, Depth
 from fer.config import AdaptationConfig, to_flat
 from fer.errors import InputError
 from made_study import made_info
@@ -113,6 +113,23 @@ def test_what_waits_with_choices_that_the_space_does_not_have_does_not_fit(space
     study = new_study()
     study.enqueue_trial(params)
     assert not fits(trials_of(study)[0], space, BASE)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_study_whose_networks_code_changed_is_refused_before_a_worker_starts(tmp_path, monkeypatch, force):
+    storage = open_storage(None, tmp_path)
+    options = StudyOptions("jaffe", space="paper", force=force)
+    network = replace(VGG13, name="net:make", structure="as it was")
+    record = made_info(name="s", options=asdict(options), versions={}, network=network.to_json())
+    record["baseline"]["answers"] = {"target": {}, "source": {}}
+    new_study(storage).set_user_attr("study", record)
+    monkeypatch.setattr("study.pipeline.resume.identity_options", lambda options: {"folds": 1})
+    assert find_record(StudyRecord.from_json(record), options, storage).name == "s"
+
+    now = StudyRecord.from_json(record | {"network": replace(network, structure="changed").to_json()})
+    with pytest.raises(InputError, match="net:make, whose code gives another network now") as caught:
+        find_record(now, options, storage)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("force", [False, True])

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import optuna
 import pytest
 
+from fer.architecture import Architecture
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from study.execution.worker_process import start_worker_process
@@ -187,6 +188,29 @@ def test_changes_around_a_study_are_told_one_by_one():
 
     assert list_drift(earlier, earlier) == []
     assert list_drift(earlier, new) == ["target b → c", "torch 2.11 → 2.12"]
+
+
+@pytest.mark.parametrize(
+    "network, drifted",
+    [
+        ("vgg13", []),
+        ("resnet18", ["torchvision 0.29 → 0.30"]),
+        ("timm:resnet18", ["timm 1.0 → 1.1"]),
+        ("net:make", ["torchvision 0.29 → 0.30", "timm 1.0 → 1.1"]),
+    ],
+)
+def test_a_network_depends_on_the_libraries_that_it_is_made_of(network, drifted):
+    architecture = Architecture(network, 3, 48, 7, ("stem", "fc"), 1, ("stem",))
+    before = {"torch": "2.11", "torchvision": "0.29", "timm": "1.0"}
+    after = {"torch": "2.11", "torchvision": "0.30", "timm": "1.1"}
+    earlier, now = (
+        StudyRecord.from_json({"network": architecture.to_json(), "versions": versions}) for versions in (before, after)
+    )
+    assert list_drift(earlier, now) == drifted
+
+    # An early record says nothing of timm.
+    del earlier.versions["timm"]
+    assert [change for change in list_drift(earlier, now) if "timm" in change] == []
 
 
 def test_a_study_that_another_parent_began_meanwhile_keeps_its_record():

@@ -10,7 +10,7 @@ from fer.adaptation.draws import Draws
 from fer.adaptation.task import AdaptationTask
 from fer.config import WEIGHT_ANCHORS, AdaptationConfig, ViewRecipe
 from fer.datasets import Split
-from fer.features.cache import frozen_features
+from fer.features.cache import best_cut, frozen_features
 from fer.features.schedule import Schedule
 from fer.features.sources import ImageSource
 from fer.model.layout import channels_last
@@ -91,7 +91,10 @@ def _output_distance(
 
 
 def open_baseline_outputs(draws: Draws, domain: str, schedule: Schedule, cut: int) -> Callable[[int], torch.Tensor]:
-    """Opens the baseline's outputs for the samples of a domain; the feature cache keeps them like any features.
+    """Opens the baseline's outputs for the samples of a domain.
+
+    The feature cache keeps logits, and features at the cuts that a study has room for; others are computed step by step
+    from the deepest of these.
 
     Args:
         draws: The adaptation's samples.
@@ -102,12 +105,14 @@ def open_baseline_outputs(draws: Draws, domain: str, schedule: Schedule, cut: in
     Returns:
         A function from a step to the outputs (n, *shape) for the step's n samples of the domain.
     """
-    sources = draws.open_sources(schedule, cut)
+    task = draws.task
+    gives_logits = cut == draws.config.depth.blocks
+    kept_cut = cut if gives_logits else best_cut(task.cuts, cut)
+    sources = draws.open_sources(schedule, kept_cut)
     if domain not in sources:  # nothing is drawn of the domain, so no step asks for outputs
         return lambda step: torch.empty(0)
     source, _ = sources[domain]
     inputs_of = source.batches_for(schedule.samples(domain))
-    task = draws.task
 
     def outputs_of(step: int) -> torch.Tensor:
         inputs = channels_last(inputs_of(step))

@@ -62,13 +62,14 @@ STRATEGIES: Mapping[str, Method] = {
 # Single trainings on draws 0, 2 and 5 of the synthetic MUG (docs/experiments.md): of four pairs of rate and decay this
 # one was never far behind, and with the first two of thirteen layers fixed, which took a fifth to a third less time,
 # accuracies were no lower. A network of another depth has the same share of it fixed, and the first block's rate is the
-# same share of the last one's.
+# same share of the last one's; of two blocks the first is fixed, and the rate of the other is its own.
 _DECAY = 0.88
 _DECAYED_LAYERS = 12
+_STRONGEST_DECAY = 0.3
 LLRD: Mapping[str, Setting] = {
     "frozen_layers": lambda depth: depth.blocks_at(2 / 13),
     "lr": 0.03,
-    "layer_decay": lambda depth: _DECAY ** (_DECAYED_LAYERS / depth.last),
+    "layer_decay": lambda depth: max(_STRONGEST_DECAY, _DECAY ** (_DECAYED_LAYERS / depth.last)),
 }
 
 REPLAY: Mapping[str, Setting] = {"fusion_ratio": HALF, "replay_size": 700}

@@ -95,10 +95,10 @@ def keep_on_device(
     Returns:
         None where they are larger than one source's part of the device: they are to be read step by step.
     """
-    limit = _device_limit(runtime)
-    if size > limit // _SOURCES_PER_ADAPTATION:
+    if not _fits_device(size, runtime):
         return None
 
+    limit = _device_limit(runtime)
     full_key = key, slots.tobytes()
     if full_key not in _residents:
         while _residents and sum(resident.features.nbytes for resident in _residents.values()) + size > limit:
@@ -106,6 +106,11 @@ def keep_on_device(
         _residents[full_key] = DeviceCache(slots, read())
     _residents.move_to_end(full_key)
     return _residents[full_key]
+
+
+def _fits_device(size: int, runtime: Runtime) -> bool:
+    """Returns whether so many bytes are no more than one source's part of the device."""
+    return size <= _device_limit(runtime) // _SOURCES_PER_ADAPTATION
 
 
 def _device_limit(runtime: Runtime) -> int:
@@ -151,8 +156,11 @@ class ImageSource:
 
     @cached_property
     def images_on_gpu(self) -> torch.Tensor | None:
-        """All images, uint8 (n, *image_shape), moved to the GPU when views are first drawn; None on a CPU."""
-        if not self.runtime.on_gpu:
+        """All images, uint8 (n, *image_shape), moved to the GPU when views are first drawn.
+
+        None on a CPU, and where they are larger than one source's part of the device: each step's are moved then.
+        """
+        if not self.runtime.on_gpu or not _fits_device(self.split.images.nbytes, self.runtime):
             return None
         return torch.from_numpy(np.array(self.split.images)).to(self.runtime.device)
 
@@ -189,9 +197,9 @@ class ImageSource:
         return to_tensor(self._draw(images, views), self.image_format)
 
     def _draw(self, images: np.ndarray, views: np.ndarray) -> torch.Tensor:
-        """Draws views (n,) of images (n,), uint8 (n, *image_shape), on the device if it holds the images."""
+        """Draws views (n,) of images (n,), uint8 (n, *image_shape), on the device."""
         if self.images_on_gpu is None:
-            pixels = torch.from_numpy(np.asarray(self.split.images[images]))
+            pixels = torch.from_numpy(np.asarray(self.split.images[images])).to(self.runtime.device)
         else:
             pixels = self.images_on_gpu[torch.from_numpy(images).to(self.runtime.device)]
         if not views.any():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from fer.architecture import VGG13, Architecture, is_own_code
+from fer.architecture import VGG13, Architecture, check_unchanged, is_own_code
 from fer.errors import InputError
 from fer.image_format import default_levels, levels_of
 from fer.model.blocks import Chain, find_blocks
@@ -124,20 +124,6 @@ def build_chain(architecture: Architecture, seed: int, cache: Path | None = None
     chain = open_chain(module, architecture, cache)
     check_unchanged(architecture, architecture_of(chain, architecture))
     return chain
-
-
-def check_unchanged(recorded: Architecture, found: Architecture) -> None:
-    """Raises an error if a network is not the one that was recorded.
-
-    Raises:
-        InputError: It has other modules, blocks or code.
-    """
-    if recorded != found:
-        raise InputError(
-            "a network stays what it was when its study or its file was made",
-            f"{recorded.name}, whose code gives another network now",
-            "Go back to the code, or to the versions of torch, torchvision and timm; or start a new study.",
-        )
 
 
 def open_chain(module: nn.Module, architecture: Architecture, cache: Path | None = None) -> Chain:

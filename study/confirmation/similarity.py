@@ -1,5 +1,7 @@
 """How similar an adapted network is to the baseline, and how well its features still fit the source."""
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from fer.adaptation.task import AdaptationTask
 
 SIMILARITY_IMAGES = 256
+FEWEST_SIMILARITY_IMAGES = 32
+MOST_OUTPUT_BYTES = 2**29
+"""Of a block's outputs for these images, which are fewer where the network's images are large."""
 PROBE_IMAGES = 2100
 
 
@@ -35,7 +40,7 @@ def measure_similarity(task: "AdaptationTask", network: "nn.Sequential") -> Arra
 
     # Similarity of the layers' outputs, on few validation images.
     order = generator("similarity").permutation(len(validation))
-    rows = np.sort(order[:SIMILARITY_IMAGES])
+    rows = np.sort(order[: count_similarity_images(task.baseline.chain.cut_shapes)])
     image_format = task.baseline.architecture.images
     similarities = layer_similarities(task.baseline.network, network, validation.images[rows], image_format)
 
@@ -46,3 +51,14 @@ def measure_similarity(task: "AdaptationTask", network: "nn.Sequential") -> Arra
     evaluated_on = (validation.images[validation_rows], np.asarray(validation.labels[validation_rows]))
     accuracy = probe_accuracy(network, fitted_on, evaluated_on, image_format)
     return {"cka": np.array(list(similarities.values())), "probe": np.array(accuracy)}
+
+
+def count_similarity_images(cut_shapes: Sequence[tuple[int, ...]]) -> int:
+    """Returns of how many images the blocks' outputs are compared; all of a block's are in memory at once.
+
+    Args:
+        cut_shapes: The shape of one image's features before the first block and after each.
+    """
+    largest = 4 * max(math.prod(shape) for shape in cut_shapes[1:])
+    fitting = max(FEWEST_SIMILARITY_IMAGES, MOST_OUTPUT_BYTES // largest)
+    return min(SIMILARITY_IMAGES, fitting)

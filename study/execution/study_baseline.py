@@ -11,7 +11,7 @@ import numpy as np
 from fer import baseline
 from fer.adaptation.evaluation import baseline_logits, untrained_accuracy
 from fer.adaptation.task import BASELINES, BLOCKS, AdaptationTask
-from fer.architecture import VGG13, Architecture
+from fer.architecture import VGG13, Architecture, check_unchanged
 from fer.baseline import FusedNetworks
 from fer.baseline_job import PRETRAINED_LR, PRETRAINED_PASSES, BaselineConfig, Course, OnPass, Pretrained
 from fer.datasets import Dataset
@@ -311,6 +311,7 @@ def _checked(reopened: Baseline, record: StudyRecord, path: Path) -> Baseline:
         InputError: It is another one.
     """
     if reopened.digest != record.baseline.digest:
+        check_unchanged(record.architecture, reopened.architecture)
         raise InputError(
             "a study's processes need its own baseline",
             f"{path} with hash {reopened.digest}",

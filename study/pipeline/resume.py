@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 
+from fer.architecture import TIMM, Architecture, check_unchanged, is_own_code
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from fer.tensor_files import damage_of
@@ -125,8 +126,8 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
     """Returns the record of the study of this name to resume it, or None when it is new.
 
     Raises:
-        InputError: It was started with other options, in an earlier form of its search space, or with other data or
-            versions and --force was not given.
+        InputError: It was started with other options, with a network whose code has changed, in an earlier form of its
+            search space, or with other data or versions and --force was not given.
     """
     try:
         study = optuna.load_study(study_name=new.name, storage=storage)
@@ -150,6 +151,7 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
     _check_same_options(earlier, options)
     _check_same_expressions(earlier, new)
     _check_same_weights(earlier, new)
+    check_unchanged(earlier.architecture, new.architecture)
     _check_same_space(study, options, base_config(earlier))
     drifted = list_drift(earlier, new)
     if drifted and not options.force:
@@ -222,13 +224,26 @@ def _check_same_space(study: optuna.Study, options: StudyOptions, base: Adaptati
 
 def list_drift(earlier: StudyRecord, new: StudyRecord) -> list[str]:
     """Returns what has changed around a study since its last run, of all that its numbers depend on."""
-    return _list_changes(_surroundings(earlier), _surroundings(new))
+    before = _surroundings(earlier)
+    after = _surroundings(new)
+    # An early record says nothing of timm.
+    return _list_changes(before, {name: value for name, value in after.items() if name in before})
 
 
 def _surroundings(record: StudyRecord) -> dict[str, Any]:
     """Returns what a study's numbers depend on beside its options: its data and the decisive packages."""
     digests = {domain: record.dataset(domain).digest for domain in DOMAINS}
-    return digests | {package: record.versions.get(package) for package in DECISIVE}
+    libraries = [name for name in _libraries_of(record.architecture) if name in record.versions]
+    return digests | {package: record.versions.get(package) for package in (*DECISIVE, *libraries)}
+
+
+def _libraries_of(network: Architecture) -> tuple[str, ...]:
+    """Returns the packages besides torch that a network is, or may be, made of."""
+    if network.is_paper:
+        return ()
+    if is_own_code(network.name):
+        return "torchvision", "timm"
+    return ("timm",) if network.name.startswith(TIMM) else ("torchvision",)
 
 
 def _list_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fer.datasets import ReaderOptions
+from fer.image_format import GREY
 from study.record import DOMAINS, DatasetRecord, StudyRecord, number
 from study.reporting.tables import Table
 from study.reporting.wording import count_of, dataset_label, format_percent, format_points
@@ -67,6 +68,8 @@ def describe_baseline(record: StudyRecord) -> list[str]:
     parameters = baseline.parameters or record.network.get("parameters")
     if isinstance(parameters, int):
         sentences.append(f"It has {parameters:,} parameters.")
+    if record.architecture.channels > 1 and record.colour == GREY:
+        sentences.append("Images of both datasets are grey: it is given their channel three times.")
     return sentences
 
 

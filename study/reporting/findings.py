@@ -229,7 +229,7 @@ def _insignificant_pairs(differences: list[Row], domain: str) -> list[str]:
 
 
 def describe_freezing(record: StudyRecord) -> str:
-    """Returns what freezing the convolutions changed on test images, where that was confirmed."""
+    """Returns what freezing all but the head changed on test images, where that was confirmed."""
     freezing = [row for row in record.results.differences if (row["one"], row["other"]) == ("FC", "RE")]
     if not freezing:
         return (
@@ -243,7 +243,8 @@ def describe_freezing(record: StudyRecord) -> str:
         is_significant = low > 0 or high < 0
         note = "" if is_significant else " (not significant)"
         gains.append(f"{points_text(mean, low, high)} points on {dataset_label(record, domain)}{note}")
+    frozen = "all ten convolutions" if record.architecture.is_paper else "all blocks before the head"
     return (
-        f"Freezing all ten convolutions (FC) instead of none (RE) gave {' and '.join(gains)}, on test images. The "
+        f"Freezing {frozen} (FC) instead of none (RE) gave {' and '.join(gains)}, on test images. The "
         "table is of validation images, where configurations differ in more than what they freeze."
     )

@@ -28,8 +28,8 @@ GLOSSARY = (
          "it is adapted.", r"(?:source|target)\b"),
     Term("baseline", "baseline", "The network as it was trained on the source, before any adaptation.", r"baseline\b"),
     Term("bl", "BL", "The paper's name for the baseline as it is: nothing is trained.", r"BL\b"),
-    Term("fc", "FC", "The head alone is trained on the target, of vgg13 its fully connected layers; all before it, the "
-         "convolutions, stay frozen.", r"FC\b(?!\+)"),
+    Term("fc", "FC", "The head alone is trained on the target, of vgg13 its fully connected layers; all before it "
+         "stays frozen.", r"FC\b(?!\+)"),
     Term("fccl", "FC+CL", "As FC, and the last layer before the head is trained as well: of vgg13 a convolution.",
          r"FC\+CL\b"),
     Term("re", "RE", "Retraining: all layers are trained on the target.", r"RE\b"),
