@@ -320,7 +320,7 @@ def _build_for(header: TensorHeader, own: str) -> _ReadNetwork:
     )
     module = build_network(name, classes, unopened.size, channels=unopened.channels)
     colour = RGB if header.metadata.get(COLOUR) == RGB and unopened.channels > 1 else GREY
-    return _ReadNetwork(module, unopened, expressions, colour)
+    return _ReadNetwork(module, unopened, expressions, colour=colour)
 
 
 def _count_of(header: TensorHeader, name: str, default: int) -> int:
