@@ -132,10 +132,10 @@ def prepare_task(args: argparse.Namespace, options: dict[str, Any], folder: Path
 
 
 def first_of_last_stage(task: AdaptationTask) -> int:
-    """Returns the number of the first block whose features have the height of the last feature map."""
+    """Returns the number of the first block whose features have the height of the last feature map before its mean."""
     chain = task.baseline.chain
-    heights = [shape[-1] if len(shape) == 3 else 0 for shape in chain.cut_shapes]
-    last = [height for height in heights[: chain.head + 1] if height][-1]
+    heights = [shape[-1] if len(shape) == 3 else 1 for shape in chain.cut_shapes]
+    last = [height for height in heights[: chain.head + 1] if height > 1][-1]
     return heights.index(last) - 1
 
 
