@@ -241,9 +241,8 @@ class Neither(torch.nn.Module):
 
 
 def test_a_network_of_the_users_own_that_takes_neither_colour_nor_grey_is_refused_with_both_errors() -> None:
-    with pytest.raises(
-        InputError, match="three channels, or of one; got .*3 channels instead.*with one channel: .*1 channels instead"
-    ):
+    both = r"three channels, or of one; got .*3 channels instead.*with one channel: .*1 channels instead"
+    with pytest.raises(InputError, match=both):
         request(NetworkRequest("test_study_colour:Neither", 32, 7))
 
 
