@@ -27,6 +27,7 @@ from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
 from fer import baseline
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
+from fer.architecture import VGG13
 from fer.config import AdaptationConfig
 from fer.datasets import Dataset, Split
 from fer.model import weights
@@ -139,7 +140,7 @@ def prepare(args: argparse.Namespace, out: Path) -> AdaptationTask:
     target = prepare_dataset("mug", options, "synthetic")
 
     runtime = make_runtime("cpu", "fp32")
-    config = baseline_config(options, source, runtime)
+    config = baseline_config(options, source, runtime, VGG13)
     file = args.baseline or baseline.find_or_train(source, config, runtime, out / "baselines")
     return shrink(AdaptationTask(weights.load_network(file, runtime), source, target, runtime, out), 435)
 

@@ -27,6 +27,7 @@ from benchmarks.checking import code_in_use, note_earlier_code, recorded
 from fer import baseline
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
+from fer.architecture import VGG13
 from fer.config import AdaptationConfig
 from fer.model import weights
 from fer.model.weights import Baseline, paper_baseline
@@ -98,7 +99,7 @@ def measure(args: argparse.Namespace, out: Path) -> list[dict[str, Any]]:
 
     # One task for each precision, and the control's.
     single = make_runtime(args.device, "fp32")
-    recipe = baseline_config(options, source, single)
+    recipe = baseline_config(options, source, single, VGG13)
     trained = weights.load_network(baseline.find_or_train(source, recipe, single, out / "baselines"), single)
     tasks = {
         precision: AdaptationTask(trained, source, target, make_runtime(args.device, precision), out)

@@ -17,6 +17,7 @@ from PIL import Image
 from fer import baseline as baselines
 from fer.adaptation.evaluation import logits_on_test
 from fer.adaptation.task import AdaptationTask
+from fer.architecture import VGG13
 from fer.baseline_training import PassReport
 from fer.config import AdaptationConfig
 from fer.datasets import Dataset
@@ -101,7 +102,7 @@ def prepare_places(places: Places, baseline: Path | None) -> Places:
     source = prepare_dataset(SOURCE, options, places.kind)
     if baseline is None:
         runtime = make_runtime()
-        config = baseline_config(options, source, runtime)
+        config = baseline_config(options, source, runtime, VGG13)
         folder = cache_folder(options["out"]) / "baselines"
         baseline = baselines.find_or_train(source, config, runtime, folder, on_pass=print_pass)
     refuse_other_source(baseline, source)

@@ -41,6 +41,7 @@ from fer.adaptation.evaluation import logits_on_test
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
+from fer.architecture import VGG13
 from fer.baseline import FusedNetworks
 from fer.config import AdaptationConfig
 from fer.evaluation.intervals import Estimate, estimate, one_per_image
@@ -169,7 +170,7 @@ def answer_all(args: argparse.Namespace, places: Places) -> Iterator[Answers]:
 
 def fused_networks(places: Places, task: AdaptationTask) -> FusedNetworks:
     """Returns what trains the paper's FU: the baseline's recipe, for as many passes as the baseline had."""
-    recipe = baseline_config(places.options(SOURCE, BASELINE_DIVISION), task.source, task.runtime)
+    recipe = baseline_config(places.options(SOURCE, BASELINE_DIVISION), task.source, task.runtime, VGG13)
     course = baselines.course_of(places.baseline)
     passes = recipe.epochs if course is None else len(course.accuracies)
     recipe = replace(recipe, epochs=passes, processes=1, minutes=MOST_MINUTES)

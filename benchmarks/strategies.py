@@ -28,6 +28,7 @@ from fer import baseline
 from fer.adaptation.methods import METHODS, STRATEGIES, named
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
+from fer.architecture import VGG13
 from fer.config import AdaptationConfig
 from fer.model import weights
 from fer.runtime import make_runtime
@@ -130,7 +131,7 @@ def run_share(args: argparse.Namespace) -> int:
     if args.baseline:
         file = Path(args.baseline)
     else:
-        config = baseline_config(options, source, runtime)
+        config = baseline_config(options, source, runtime, VGG13)
         file = baseline.find_or_train(source, config, runtime, args.out / "baselines")
     task = AdaptationTask(weights.load_network(file, runtime), source, target, runtime, args.out)
     if args.share < 0:

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from fer.errors import InputError
-from fer.image_format import PAPER_FORMAT, ImageFormat, default_levels
+from fer.errors import InputError, printable, shorten
+from fer.image_format import PAPER_FORMAT, ImageFormat, default_levels, format_levels
 
 PAPER = "vgg13"
 """The name of the paper's network, the default."""
+_PAPER_IN_WORDS = "VGG-13"
+"""How early records describe it: "VGG-13, 48×48 grey (arXiv 1905.12082)"."""
+UNKNOWN = "unknown network"
+"""The name of the network of a record whose name cannot be read."""
 TIMM = "timm:"
 """How the name of a network of timm begins."""
 
@@ -46,6 +50,8 @@ class Depth:
 @dataclass(frozen=True)
 class Architecture:
     """A network without its weights.
+
+    That of a damaged record has no blocks, see `is_known`.
 
     Attributes:
         name: As `fer.model.networks.build_network` takes it.
@@ -90,9 +96,16 @@ class Architecture:
         """Whether it is the paper's network, of any width."""
         return self.name == PAPER
 
+    @property
+    def is_known(self) -> bool:
+        """Whether its blocks are known; those of a network that a damaged record names are not."""
+        return bool(self.blocks)
+
     def describe(self) -> str:
         """Returns a few words: name, and size and channels of its images."""
-        name = "VGG-13" if self.is_paper else self.name
+        if not self.is_known:
+            return f"unknown: the record names {shorten(printable(self.name), 60)}, and other entries of it are damaged"
+        name = _PAPER_IN_WORDS if self.is_paper else self.name
         source = " (arXiv 1905.12082)" if self.is_paper else ""
         return f"{name}, {self.size}×{self.size} {_COLOURS.get(self.channels, _COLOURS[3])}{source}"
 
@@ -120,12 +133,15 @@ class Architecture:
     def from_json(cls, stored: object) -> Self:
         """Returns the architecture of a record's entries.
 
-        A record that names no blocks is of a time that knew vgg13 alone; so are entries that do not fit together.
+        A record that names no network, or vgg13, is of a time that knew no other: what it lacks is vgg13's. Entries
+        that name another network and do not fit together give one without blocks, for reports; who trains refuses it.
         """
         entries = stored if isinstance(stored, Mapping) else {}
         architecture = _read(cls, entries)
         if architecture is not None:
             return architecture
+        if _names_another(entries):
+            return cls(**vars(_without_blocks(entries)))
         return cls(**vars(replace(VGG13, width=_width(entries.get("width")))))
 
 
@@ -150,6 +166,32 @@ def _read(kind: type["Architecture"], entries: Mapping[Any, Any]) -> Any:  # noq
         std=_levels(entries.get("std")) or usual[1],
         width=_width(entries.get("width")),
         structure=structure if isinstance(structure, str) else "",
+    )
+
+
+def _names_another(entries: Mapping[Any, Any]) -> bool:
+    """Returns whether entries name a network that is not vgg13, which early records describe in words."""
+    name = entries.get("name", PAPER)
+    return not isinstance(name, str) or not (name == PAPER or name.startswith(_PAPER_IN_WORDS))
+
+
+def _without_blocks(entries: Mapping[Any, Any]) -> "Architecture":
+    """Returns what can be read of damaged entries."""
+    name = entries.get("name")
+    images = {key: _count(entries.get(key)) or getattr(VGG13, key) for key in ("size", "classes")}
+    channels = 1 if entries.get("channels") == 1 else 3
+    mean, std = default_levels(channels)
+    is_readable = isinstance(name, str)
+    return Architecture(
+        name=str(name) if is_readable else UNKNOWN,
+        channels=channels,
+        size=images["size"],
+        classes=images["classes"],
+        blocks=(),
+        head=0,
+        normed=(),
+        mean=mean,
+        std=std,
     )
 
 
@@ -182,14 +224,14 @@ def _width(stored: object) -> float:
 
 
 def check_unchanged(recorded: Architecture, found: Architecture) -> None:
-    """Raises an error if the code that a network is made of gives another one than was recorded.
+    """Raises an error if a network is another one, or takes other images, than was recorded.
 
     Args:
         recorded: As a study or a file has it.
-        found: As the network was found now; only what its code decides is compared.
+        found: As the network was found now; what its code decides is compared, and its images.
 
     Raises:
-        InputError: It has other modules, blocks or code.
+        InputError: It has other modules, blocks or code, or takes other images.
     """
     of_code = ("blocks", "head", "normed", "structure")
     if any(getattr(recorded, name) != getattr(found, name) for name in of_code):
@@ -198,6 +240,24 @@ def check_unchanged(recorded: Architecture, found: Architecture) -> None:
             f"{recorded.name}, whose code gives another network now",
             "Go back to the code, or to the versions of torch, torchvision and timm; or start a new study.",
         )
+
+    # The same code with images that are scaled otherwise gives other answers.
+    before = vars(recorded.images)
+    now = vars(found.images)
+    changes = [
+        f"{name} {_shown(now[name])} in place of {_shown(before[name])}" for name in now if now[name] != before[name]
+    ]
+    if changes:
+        raise InputError(
+            "a network takes the images that it took when its study or its file was made",
+            f"{recorded.name} with {'; '.join(changes)}",
+            "Give the --image-size, --colour, --mean and --std of then, or start a new study.",
+        )
+
+
+def _shown(value: object) -> str:
+    """Returns an entry of an image format as text, levels with commas."""
+    return format_levels(value) if isinstance(value, tuple) else str(value)
 
 
 def is_own_code(name: str) -> bool:

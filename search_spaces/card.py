@@ -7,7 +7,7 @@ The natural ratio is no choice here: with it a small target is hardly drawn at t
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fer.adaptation.methods import HALF, STRATEGIES, named
+from fer.adaptation.methods import HALF, STRATEGIES, named, strategies_of
 from fer.config import AdaptationConfig
 from search_spaces.initial_trials import InitialTrial
 
@@ -45,11 +45,14 @@ def suggest(trial: "Trial", base: AdaptationConfig) -> tuple[str, AdaptationConf
 def initial_trial(base: AdaptationConfig, index: int) -> InitialTrial:
     """Returns what the index-th trial of a study is to be: the paper's five strategies first, then free trials.
 
-    The five have the base's learning rate and are trained to their end.
+    The five have the base's learning rate and are trained to their end. One that equals another in this network is left
+    to the sampler.
     """
     if index >= len(STRATEGIES):
         return InitialTrial()
     strategy = list(STRATEGIES)[index]
+    if strategy not in strategies_of(base.depth):
+        return InitialTrial()
     if strategy == "BL":
         return InitialTrial(user_attrs={"named": "BL", "keep": True})
 

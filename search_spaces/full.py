@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from fer.adaptation.methods import METHODS, STRATEGIES, named
+from fer.adaptation.methods import METHODS, STRATEGIES, named, strategies_of
 from fer.architecture import Depth
 from fer.config import ALL, OUTPUT_ANCHORS, AdaptationConfig
 from search_spaces.initial_trials import InitialTrial
@@ -220,12 +220,13 @@ def initial_trial(base: AdaptationConfig, index: int) -> InitialTrial:
 
 
 def _adds_nothing(name: str, base: AdaptationConfig) -> bool:
-    """Returns whether a method is an earlier one by another name in this network.
+    """Returns whether a method is another one by another name in this network.
 
-    LP is FC where the head is a single block, and AdaBN is the baseline where no block has a batch-norm.
+    FC+CL is RE where the head follows the first block, LP is FC where the head is a single block, and AdaBN is the
+    baseline where no block has a batch-norm.
     """
     if name in STRATEGIES:  # each of which the paper's comparison asks for
-        return False
+        return name not in strategies_of(base.depth)
     config = named(name, base)
     if not config.trains and base.depth.normed == 0:
         return True

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from fer.architecture import Architecture
 from fer.errors import InputError
 from fer.expressions import ExpressionSet, is_stored_expressions
 from study.record import DOMAINS
@@ -301,6 +302,9 @@ def required_record(stored: object, name: str) -> dict[str, Any]:
             entry = entry.get(part, _MISSING) if isinstance(entry, Mapping) else _MISSING
         if entry is _MISSING or not rule(entry):
             raise _incomplete(name, f"{'.'.join(path)} missing or odd")
+    network = Architecture.from_json(stored.get("network"))
+    if not network.is_known:
+        raise _incomplete(name, f"network {network.name} without entries that fit it")
     # A study from before other expressions were known says nothing of them.
     if not is_stored_expressions(stored.get("expressions", {})):
         raise _incomplete(name, "expressions odd")

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from fer.architecture import VGG13, Architecture, Depth
+from fer.architecture import UNKNOWN, VGG13, Architecture, Depth, check_unchanged
+from fer.errors import InputError
 
 OTHER = Architecture(
     name="resnet18",
@@ -36,18 +37,57 @@ def test_depth_counts_blocks_up_to_the_last_batch_norm():
         {},
         [],
         {"name": "VGG-13, 48×48 grey (arXiv 1905.12082)", "parameters": 1_200_000},
-        OTHER.to_json() | {"blocks": "conv1"},
-        OTHER.to_json() | {"blocks": ["conv1", 2]},
-        OTHER.to_json() | {"head": 5},
-        OTHER.to_json() | {"head": True},
-        OTHER.to_json() | {"size": 0},
-        OTHER.to_json() | {"size": float("inf")},
-        OTHER.to_json() | {"name": 3},
+        VGG13.to_json() | {"blocks": "conv1"},
+        VGG13.to_json() | {"head": 13},
     ],
     ids=str,
 )
-def test_a_record_without_blocks_or_with_odd_ones_is_of_the_papers_network(stored):
+def test_a_record_without_blocks_or_with_odd_ones_of_the_papers_network_is_of_that(stored):
     assert Architecture.from_json(stored) == VGG13
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"blocks": "conv1"},
+        {"blocks": ["conv1", 2]},
+        {"head": 5},
+        {"head": True},
+        {"size": 0},
+        {"size": float("inf")},
+        {"name": 3},
+        {"name": "vgg13_bn", "head": None},
+    ],
+    ids=str,
+)
+def test_a_damaged_record_of_another_network_is_told_as_unknown(changes):
+    stored = OTHER.to_json() | changes
+
+    read = Architecture.from_json(stored)
+
+    assert not read.is_known and not read.is_paper
+    assert read.depth.blocks == 0 and read.shown_blocks() == ()
+    assert "unknown" in read.describe() and "VGG" not in read.describe()
+    assert read.name == (stored["name"] if isinstance(stored["name"], str) else UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"mean": (0.25,)}, "with mean 0.25 in place of 0.449"),
+        ({"std": (0.125,)}, "with std 0.125 in place of"),
+        ({"size": 96}, "with size 96 in place of 64"),
+    ],
+    ids=str,
+)
+def test_a_network_whose_images_alone_differ_is_told_as_that(changes, told):
+    recorded = dataclasses.replace(OTHER, mean=(0.449,), std=(0.226,))
+    check_unchanged(recorded, dataclasses.replace(recorded))
+
+    with pytest.raises(InputError, match="takes the images") as found:
+        check_unchanged(recorded, dataclasses.replace(recorded, **changes))
+
+    assert told in str(found.value)
 
 
 def test_the_width_of_an_early_record_is_kept():

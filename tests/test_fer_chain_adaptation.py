@@ -18,15 +18,16 @@ from fer.adaptation.cross_validation import adapt_on_folds
 from fer.adaptation.methods import METHODS, STRATEGIES, named
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
-from fer.adaptation.task import BLOCKS, AdaptationTask
+from fer.adaptation.task import BLOCKS, AdaptationTask, open_source
 from fer.architecture import VGG13
 from fer.baseline import FusedNetworks
 from fer.baseline_job import BaselineConfig
 from fer.baseline_training import _make_average
-from fer.config import AdaptationConfig, from_flat, to_flat
+from fer.config import AdaptationConfig, ViewRecipe, from_flat, to_flat
 from fer.datasets import Dataset
 from fer.errors import InputError
 from fer.evaluation.similarity import layer_similarities
+from fer.features.cache import frozen_features
 from fer.features.feature_file import FeatureFile
 from fer.model import weights
 from fer.model.blocks import find_blocks
@@ -117,6 +118,70 @@ def test_cached_training_equals_uncached_training_of_a_small_network(name, bn, m
 def test_cached_training_equals_uncached_training_of_a_family(name, make_task):
     # Batch statistics of untrained networks multiply the rounding of kernels by thousands, where variances are small.
     check_caching(make_task, name, "frozen")
+
+
+class Tokens(nn.Module):
+    """Patches of an image as tokens, with their positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 12, stride=12)
+        self.positions = nn.Parameter(torch.randn(1, 16, 16))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.patches(images).flatten(2).transpose(1, 2) + self.positions
+
+
+class Mixed(nn.Module):
+    """A block of a transformer without its attention: what it computes is added to what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(16)
+        self.linear = nn.Linear(16, 16)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return tokens + self.linear(self.norm(tokens))
+
+
+def transformer(num_classes: int) -> nn.Module:
+    """A network with a stream of residuals and no batch-norm."""
+    return nn.Sequential(Tokens(), Mixed(), Mixed(), nn.Flatten(), nn.Linear(256, num_classes))
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"), [("test_fer_chain_adaptation:transformer", torch.float32), (OWN, torch.bfloat16)], ids=str
+)
+def test_in_bf16_features_of_a_network_without_batch_norm_are_kept_as_they_are_computed(name, kept, make_task):
+    task = replace(make_task(name), runtime=Runtime("cpu", "bf16"))
+    network = task.baseline.network
+    split = task.open_split("target", "train")
+    images = np.arange(4)
+    views = np.zeros(4, int)
+
+    source = open_source(task, split, 2, ViewRecipe(), 1)
+    source.prepare(images, views)
+    found = source.batch(images, views)
+
+    # The cache computes full batches.
+    full = np.resize(images, 128)
+    pixels = channels_last(open_source(task, split, 0, ViewRecipe(), 1).batch(full, np.zeros(128, int)))
+    computed = frozen_features(network, 0, 2, pixels, task.runtime)[:4]
+    assert found.dtype == kept
+    assert torch.equal(found, computed.to(kept))
+    assert not torch.equal(computed.bfloat16().float(), computed.float()) or kept == torch.bfloat16
+    assert task.baseline.chain.has_batch_norm == (kept == torch.bfloat16)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_network_without_batch_norm_is_trained_on_the_features_that_are_kept(precision, make_task):
+    task = replace(make_task("test_fer_chain_adaptation:transformer"), runtime=Runtime("cpu", precision))
+    uncached = replace(task, cache=None)
+    config = replace(base_of(task), frozen_layers=2, fusion_ratio=0.5)
+
+    results = [losses(adapt(each, config, seed=5)) for each in (task, uncached)]
+
+    np.testing.assert_allclose(results[0], results[1], atol=1e-5 if precision == "fp32" else 5e-3)
 
 
 def test_an_anchor_writes_no_features_that_a_study_has_no_room_for(make_task):

@@ -180,6 +180,32 @@ def test_where_capturing_fails_training_goes_on(setting, monkeypatch, error):
     check_same(trained(setting), wanted)
 
 
+@pytest.mark.parametrize("draws", [False, True])
+def test_a_step_that_draws_random_numbers_on_the_cpu_goes_on_without_a_graph(recwarn, draws):
+    capture = ReplayedOnCpu()
+    graphs = StepGraphs("cpu", capture)
+    graphs.has_own_generator = True  # as on a GPU, whose graphs draw anew there alone
+    network = capture.network = torch.nn.Sequential(torch.nn.Linear(3, 2))
+
+    def backward(inputs, labels):
+        scale = torch.rand(()) if draws else torch.tensor(0.5)
+        loss = (network(inputs).square().sum(1) * scale).mean()
+        loss.backward()
+        return loss
+
+    losses = []
+    with graphs.housing(network):
+        for _ in range(6):
+            network.zero_grad()
+            losses.append(float(graphs.step("kind", network, torch.ones(4, 3), torch.zeros(4), backward)))
+
+    assert len(set(losses)) == (6 if draws else 1)
+    assert capture.captures == (0 if draws else 1)
+    assert [str(warning.message) for warning in recwarn if "CUDA graph" in str(warning.message)] == (
+        ["a training step goes on without a CUDA graph: it draws on the CPU"] if draws else []
+    )
+
+
 def test_a_network_of_another_width_gets_graphs_of_its_own(setting, monkeypatch):
     graphs = StepGraphs("cpu", ReplayedOnCpu())
     for width in (1 / 16, 1 / 8):

@@ -1,6 +1,7 @@
 """Network files that anybody may have written: refused with a line, never trusted."""
 
 import math
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from conftest import TINY_WIDTH
 from fer import tensor_files
 from fer.errors import InputError
 from fer.model import weights
+from fer.model.fitting import shapes_of
+from fer.model.networks import construct_network, without_memory
 from fer.model.vgg import build
 from fer.predict import UnusableNetwork, export_onnx, load_network, predict_images
 from fer.runtime import Runtime, digest_of
@@ -85,6 +88,47 @@ def test_a_users_own_network_without_checksum_is_read_in_any_floating_type(dtype
     found = weights.load_network(path, Runtime())
 
     assert found.digest == digest_of(wanted) and found.width == TINY_WIDTH
+
+
+# Networks that a header alone names.
+
+
+def test_a_small_file_that_names_the_largest_network_costs_no_memory(tmp_path):
+    path = tmp_path / "n.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"network": "vit_h_14", "size": "1022", "classes": "7"})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    with pytest.raises(InputError, match=r"missing: .* more; unexpected: a\)"):
+        weights.load_module(path)
+
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert kibibytes < 2**19  # the network itself takes 2.4 GiB
+
+
+def never_runs(num_classes: int) -> torch.nn.Module:
+    """A network that a test must not run."""
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, num_classes))
+    module.register_forward_pre_hook(lambda *_: pytest.fail("it was run"))
+    return module
+
+
+def test_a_network_of_other_tensors_is_not_run_on_images(tmp_path):
+    path = tmp_path / "n.safetensors"
+    own = f"{__name__}:never_runs"
+    save_file({"1.weight": torch.zeros(7, 3), "1.bias": torch.zeros(8)}, path, {"network": own, "size": "1024"})
+
+    with pytest.raises(InputError, match=r"of another shape: 1\.bias 8 for 7"):
+        weights.load_module(path, own)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "regnet_x_400mf", "swin_t", "squeezenet1_1", "vit_b_16"])
+def test_a_network_without_memory_has_the_tensors_of_the_network(name):
+    with without_memory():
+        layers = construct_network(name, 7, 64)
+
+    assert all(parameter.is_meta for parameter in layers.parameters())
+    assert shapes_of(layers.state_dict()) == shapes_of(construct_network(name, 7, 64).state_dict())
+    assert not torch.nn.Linear(1, 1).weight.is_meta
 
 
 # Values.

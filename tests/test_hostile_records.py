@@ -86,6 +86,32 @@ def test_training_needs_a_whole_record(path, odd):
     assert ".".join(path) in str(refused.value) and "\n" not in str(refused.value)
 
 
+OTHER_NETWORK = {"name": "resnet18", "channels": 3, "size": 64, "classes": 7, "blocks": ["stem", "fc"], "head": "one"}
+
+
+def test_a_damaged_record_of_another_network_is_reported_as_unknown_and_not_as_the_papers(export_to):
+    folder = export_to(made_info(network=OTHER_NETWORK), made_trials(30))
+
+    for name in ("report.md", "report.html"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert "network is unknown: the record names resnet18" in text
+        assert "VGG-13, 48" not in text
+
+
+def test_training_is_refused_where_the_record_of_another_network_is_damaged():
+    with pytest.raises(InputError, match="made with network resnet18 without entries that fit it"):
+        reading_record.required_record(whole_record() | {"network": OTHER_NETWORK}, "made")
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.html"])
+def test_both_reports_name_the_network(name, export_to):
+    network = OTHER_NETWORK | {"head": 1}
+
+    folder = export_to(made_info(network=network), made_trials(8))
+
+    assert "network is resnet18, 64×64 in three channels." in (folder / name).read_text(encoding="utf-8")
+
+
 def test_a_confirmation_whose_front_alone_has_networks_that_were_handed_over_is_read_whole():
     info = copy.deepcopy(made_confirmed()[0])
     points = info["confirmation"]["results"]["points"]

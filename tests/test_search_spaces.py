@@ -7,7 +7,7 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 
-from fer.adaptation.methods import HALF, METHODS, ON_REQUEST, STRATEGIES, named
+from fer.adaptation.methods import HALF, METHODS, ON_REQUEST, STRATEGIES, named, strategies_of
 from fer.architecture import Depth
 from fer.config import NATURAL, AdaptationConfig, canonical, fingerprint, from_flat, to_flat
 from fer.errors import InputError
@@ -157,6 +157,23 @@ def test_the_papers_grid_is_exact_and_repeats_with_other_seeds():
 
     for replicate in (0, 1):
         assert {(s, a) for s, a, r in grid if r == replicate} == expected
+
+
+@pytest.mark.parametrize("space", ["card", "full"])
+@pytest.mark.parametrize("head", [1, 2])
+def test_no_two_of_the_papers_strategies_that_come_first_are_the_same_adaptation(space, head):
+    base = replace(BASE, depth=Depth(6, head, head))
+    study = optuna.create_study(directions=["maximize"] * 2)
+    tried = []
+    for index in range(5):
+        initial = SPACES[space].initial_trial(base, index)
+        if initial != InitialTrial():
+            initial.enqueue(study, slot=index)
+            tried.append(suggest_adaptation(space, study.ask(), base))
+
+    assert [strategy for strategy, _ in tried] == list(strategies_of(base.depth))
+    assert ("FC+CL" in dict(tried)) == (head > 1)
+    assert len({fingerprint(config) for _, config in tried}) == len(tried) == (4 if head == 1 else 5)
 
 
 def test_the_full_space_tries_every_method_once_of_which_the_paper_s_come_first_and_are_not_stopped():

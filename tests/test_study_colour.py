@@ -229,6 +229,29 @@ def test_a_network_of_the_users_own_may_take_grey_images_alone(tmp_path: Path) -
         request(NetworkRequest("test_study_colour:Grey", 32, 7, mean=(0.1, 0.2, 0.3)))
 
 
+class Neither(torch.nn.Module):
+    """A network of two channels, which images do not have."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(2, num_classes, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.conv(images).mean((2, 3))
+
+
+def test_a_network_of_the_users_own_that_takes_neither_colour_nor_grey_is_refused_with_both_errors() -> None:
+    both = r"three channels, or of one; got .*3 channels instead.*with one channel: .*1 channels instead"
+    with pytest.raises(InputError, match=both):
+        request(NetworkRequest("test_study_colour:Neither", 32, 7))
+
+
+def test_an_error_that_has_nothing_to_do_with_channels_is_told_once() -> None:
+    with pytest.raises(InputError, match="can be imported") as found:
+        request(NetworkRequest("no_such_module_here:make", 32, 7))
+    assert "one channel" not in str(found.value)
+
+
 # Whole studies.
 
 

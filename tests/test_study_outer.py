@@ -201,7 +201,7 @@ def test_what_no_search_could_be_run_with_is_refused_before_any(case, empty_fold
 # --- what the searches say together
 
 RECORD = StudyRecord.from_json(made_info())
-NETWORK = RecommendedNetwork("models/trial-0003.safetensors", 3, "FU", 2, 6, 0.75, {"source": 0.5, "target": 0.75})
+NETWORK = RecommendedNetwork("models/trial-0003.safetensors", 3, "FU", 2, 6, 0.75, {"source": 0.5, "target": 0.75}, 13)
 
 
 def made_result(

@@ -163,6 +163,14 @@ LIBRARY: Mapping[str, Method] = {**METHODS, **ON_REQUEST}
 """All named methods."""
 
 
+def strategies_of(depth: Depth) -> tuple[str, ...]:
+    """Returns the paper's strategies that differ in a network.
+
+    FC+CL trains all blocks, as RE does, where a single block stands before the head.
+    """
+    return tuple(name for name in STRATEGIES if name != "FC+CL" or depth.head > 1)
+
+
 def named(name: str, base: AdaptationConfig) -> AdaptationConfig:
     """Returns the configuration of a named method, with `base` for all that the method leaves open."""
     if name not in LIBRARY:

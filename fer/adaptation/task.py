@@ -75,7 +75,7 @@ class AdaptationTask:
     def cuts(self) -> tuple[int, ...]:
         """The cuts whose features are kept, ascending, see `fer.features.cuts`."""
         chain = self.baseline.chain
-        sizes = feature_sizes(chain.cut_shapes, self.runtime)
+        sizes = feature_sizes(chain.cut_shapes, cache.kept_as(chain, self.runtime))
         if self.baseline.architecture.is_paper:
             return paper_cuts(sizes)
         operations = count_operations(chain.network, chain.cut_shapes[0])
@@ -150,6 +150,8 @@ def _cache_name(task: AdaptationTask, dataset: Dataset, name: str, recipe: ViewR
     """Returns the name of a feature cache, with a hash of all that the features depend on."""
     views = str(asdict(recipe)) if views_per_image > 1 else "plain"
     device_kind = task.runtime.device[:4]  # "cuda" of "cuda:1"
+    kept = cache.kept_as(task.baseline.chain, task.runtime).precision
+    kept_otherwise = (kept,) if kept != task.runtime.precision else ()
     key = seed_from(
         cache.VERSION,
         task.baseline.digest,
@@ -158,5 +160,6 @@ def _cache_name(task: AdaptationTask, dataset: Dataset, name: str, recipe: ViewR
         views,
         task.runtime.precision,
         device_kind,
+        *kept_otherwise,
     )
     return f"{dataset.name}-{name}-views{views_per_image}-{key:016x}"

@@ -10,6 +10,7 @@ trial costs time as well: the trial goes on with the files that it has open, and
 import contextlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -41,6 +42,20 @@ def best_cut(cuts: Sequence[int], frozen_layers: int) -> int:
         The cut, from 1 to `frozen_layers`; 0, the images, if there is none.
     """
     return max((cut for cut in cuts if cut <= frozen_layers), default=0)
+
+
+def kept_as(chain: Chain, runtime: Runtime) -> Runtime:
+    """Returns the runtime whose precision is that of a chain's features as they are kept.
+
+    Networks without batch-norm are mostly transformers. They add each block's output to what it was given, and that sum
+    stays fp32 where they compute in bf16: rounding it at a cut moves the logits of a ViT of 12 blocks by up to 1.6 %
+    from what they are without a cache, which is more than computing in bf16 does. So their features stay fp32.
+
+    Args:
+        chain: The network.
+        runtime: Device and precision of computing.
+    """
+    return runtime if chain.has_batch_norm else replace(runtime, precision="fp32")
 
 
 def frozen_features(
@@ -94,6 +109,7 @@ class FeatureCache:
         self.image_source = images
         self.views_per_image = views_per_image
         self.runtime = images.runtime
+        self.kept_as = kept_as(chain, images.runtime)
         self.folder = folder
         self.shapes = chain.cut_shapes
         self.cuts = cuts
@@ -114,7 +130,7 @@ class FeatureCache:
     def _open(self, cut: int) -> FeatureFile:
         """Opens the file of a cut."""
         slots = len(self.image_source.split) * self.views_per_image
-        return FeatureFile(self.folder, cut, self.shapes[cut], slots, self.runtime)
+        return FeatureFile(self.folder, cut, self.shapes[cut], slots, self.kept_as)
 
     def _slots_of(self, images: np.ndarray, views: np.ndarray) -> np.ndarray:
         """Returns the slots (n,) of images (n,) and views (n,)."""
@@ -164,7 +180,7 @@ class FeatureCache:
         for cut, file in self.files.items():
             if cut <= first_cut:
                 continue
-            features = frozen_features(self.network, below, cut, features, self.runtime).to(self.runtime.dtype)
+            features = frozen_features(self.network, below, cut, features, self.runtime).to(self.kept_as.dtype)
             file.write(slots, features)
             below = cut
 

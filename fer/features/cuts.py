@@ -27,7 +27,7 @@ Shapes = Sequence[tuple[int, ...]]
 
 
 def feature_sizes(shapes: Shapes, runtime: Runtime) -> list[int]:
-    """Returns the bytes of one sample's features at each cut."""
+    """Returns the bytes of one sample's features at each cut, in the precision that they are kept in."""
     return [runtime.dtype.itemsize * math.prod(shape) for shape in shapes]
 
 

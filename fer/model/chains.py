@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from fer.architecture import VGG13, Architecture, check_unchanged, is_own_code
-from fer.errors import InputError
+from fer.errors import LONGEST_VALUE, InputError, printable, shorten
 from fer.image_format import default_levels, levels_of
 from fer.model.blocks import Chain, find_blocks
 from fer.model.equality import NORMS
@@ -84,15 +84,31 @@ def _find_channels(asked: NetworkRequest) -> int:
     usual = default_format(asked.name).channels
     if not is_own_code(asked.name):
         return usual
-    try:
-        build_network(asked.name, asked.classes, asked.size, channels=usual)
-    except InputError:
-        try:
-            build_network(asked.name, asked.classes, asked.size, channels=1)
-        except InputError:
-            return usual  # with which it is refused
+    in_colour = _refusal_of(asked, usual)
+    if in_colour is None:
+        return usual
+    in_grey = _refusal_of(asked, 1)
+    if in_grey is None:
         return 1
-    return usual
+
+    # What has nothing to do with the channels is refused alike with both.
+    if str(in_colour) == str(in_grey):
+        raise in_colour
+    shown = [shorten(printable(error.value), LONGEST_VALUE // 2 - 20) for error in (in_colour, in_grey)]
+    raise InputError(
+        "a network takes images of three channels, or of one",
+        f"{shown[0]}; with one channel: {shown[1]}",
+        in_grey.fix,
+    )
+
+
+def _refusal_of(asked: NetworkRequest, channels: int) -> InputError | None:
+    """Returns why a network does not take images of so many channels; None where it does."""
+    try:
+        build_network(asked.name, asked.classes, asked.size, channels=channels)
+    except InputError as error:
+        return error
+    return None
 
 
 def build_module(architecture: Architecture, seed: int = 0) -> nn.Module:

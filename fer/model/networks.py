@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from fer.architecture import PAPER, TIMM, is_own_code
 from fer.errors import InputError, did_you_mean
@@ -56,14 +57,21 @@ def build_network(
         InputError: The name is unknown, a library is not installed, the function fails, or what it returns is no
             classifier of these images and classes.
     """
+    module = construct_network(name, classes, size, seed, width)
+    default = default_format(name)
+    size = size or default.size
+    return check_network(module, name, (channels or default.channels, size, size), classes)
+
+
+def construct_network(name: str, classes: int, size: int | None = None, seed: int = 0, width: float = 1.0) -> nn.Module:
+    """Builds a network without trying it on images; arguments and errors as of `build_network`."""
     if not 2 <= classes <= _MOST_CLASSES:
         raise InputError(
             f"a network tells 2 to {_MOST_CLASSES} classes apart", classes, "Give the number of expressions."
         )
     if size is not None:
         check_size(size, "size")
-    default = default_format(name)
-    size = size or default.size
+    size = size or default_format(name).size
     if name == PAPER and size != SIZE:
         raise InputError(
             f"vgg13 takes images of {SIZE} rows and columns", size, "Leave the size out, or take resnet18."
@@ -78,7 +86,31 @@ def build_network(
             module = _call_function(name, classes)
         else:
             module = _build_torchvision(name, classes, size)
-    return _checked(module, name, (channels or default.channels, size, size), classes)
+    if not isinstance(module, nn.Module):
+        raise InputError(
+            "a network is a torch.nn.Module", f"{name}, which gives {type(module).__name__}", "Return one."
+        )
+    return module
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Keeps the parameters of the networks that are built in the block on torch's meta device.
+
+    Each is moved there when its module gets it, before values are drawn, so that names, shapes and types cost no
+    memory. Numbers that the code computes on its way stay real: RegNet, for one, reads its widths from tensors.
+    """
+
+    def move(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is None:
+            return None
+        return nn.Parameter(parameter.to("meta"), parameter.requires_grad)
+
+    hook = register_module_parameter_registration_hook(move)  # type: ignore[arg-type]  # torch says None, takes a parameter
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _build_torchvision(name: str, classes: int, size: int) -> nn.Module:
@@ -182,17 +214,18 @@ def _telling_of(name: str, rule: str) -> Iterator[None]:
         ) from None
 
 
-def _checked(module: object, name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+def check_network(module: nn.Module, name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Returns the module, if it answers images of a shape with a logit for each class.
+
+    Args:
+        module: The network.
+        name: As `build_network` takes it, for errors.
+        shape: Channels, height and width of the images.
+        classes: Number of logits.
 
     Raises:
         InputError: It does not.
     """
-    if not isinstance(module, nn.Module):
-        raise InputError(
-            "a network is a torch.nn.Module", f"{name}, which gives {type(module).__name__}", "Return one."
-        )
-
     shown_shape = " × ".join(str(length) for length in shape)
     modes = {part: part.training for part in module.modules()}
     try:

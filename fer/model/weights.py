@@ -15,7 +15,7 @@ from fer.image_format import GREY, RGB, check_levels, format_levels
 from fer.model.blocks import Chain
 from fer.model.chains import NetworkRequest, architecture_of, open_chain, paper_chain, request
 from fer.model.fitting import Shape, find_misfit, shapes_of
-from fer.model.networks import build_network, default_format
+from fer.model.networks import check_network, construct_network, default_format, without_memory
 from fer.model.states import save_chain, telling_of_file
 from fer.model.values import check_values, copy_into, located, name_few
 from fer.model.vgg import blueprint
@@ -264,7 +264,6 @@ def _read_network(path: Path, needs_checksum: bool, own: str) -> _ReadNetwork:
     def check(header: TensorHeader) -> None:
         # Before the file's tensors are read: they must be the network's.
         built.append(replace(_build_for(header, own), origin=header.metadata.get(ORIGIN, "")))
-        _check_tensors(header, built[0].module.state_dict())
 
     with telling_of_file(path, "a network file must be whole safetensors", _FIX):
         try:
@@ -287,8 +286,11 @@ def _read_network(path: Path, needs_checksum: bool, own: str) -> _ReadNetwork:
 def _build_for(header: TensorHeader, own: str) -> _ReadNetwork:
     """Builds the network that a file's header names, vgg13 where it names none.
 
+    The tensors are compared with the file's before the network costs memory, or time on images: a header of a few
+    bytes could name the largest network there is.
+
     Raises:
-        _DifferentNetwork: The header's words are no network's.
+        _DifferentNetwork: The header's words are no network's, or the file's tensors are not that network's.
         InputError: There is no such network here, or it is the function of a user that nobody named.
     """
     name = header.metadata.get("network", PAPER)
@@ -299,7 +301,9 @@ def _build_for(header: TensorHeader, own: str) -> _ReadNetwork:
     if name == PAPER:
         width = _width_of(header)
         unopened = replace(VGG13, width=width, classes=classes)
-        return _ReadNetwork(blueprint(width, classes), unopened, expressions)
+        layers = blueprint(width, classes)
+        _check_tensors(header, layers.state_dict())
+        return _ReadNetwork(layers, unopened, expressions)
 
     if is_own_code(name) and name != own:
         raise InputError(
@@ -318,9 +322,28 @@ def _build_for(header: TensorHeader, own: str) -> _ReadNetwork:
             std=_levels_of(header, "--std"),
         )
     )
-    module = build_network(name, classes, unopened.size, channels=unopened.channels)
+    module = _build_if_fits(header, unopened)
     colour = RGB if header.metadata.get(COLOUR) == RGB and unopened.channels > 1 else GREY
     return _ReadNetwork(module, unopened, expressions, colour=colour)
+
+
+def _build_if_fits(header: TensorHeader, unopened: Architecture) -> nn.Module:
+    """Builds a network that is not vgg13, if a file holds its tensors.
+
+    Raises:
+        _DifferentNetwork: It holds others.
+        InputError: There is no such network here.
+    """
+    name, classes, size = unopened.name, unopened.classes, unopened.size
+    if not is_own_code(name):
+        with without_memory():
+            layers = construct_network(name, classes, size)
+        _check_tensors(header, layers.state_dict())
+
+    # A user's own function is trusted, and may read weights: it is called once, for real.
+    module = construct_network(name, classes, size)
+    _check_tensors(header, module.state_dict())
+    return check_network(module, name, unopened.images.shape, classes)
 
 
 def _count_of(header: TensorHeader, name: str, default: int) -> int:

@@ -8,7 +8,8 @@ all at once, but computes with fixed memory. Therefore, while a network trains,
 - the parameters' gradients are the tensors that the graph writes; the optimiser works as without graphs.
 
 A step is captured when its shape comes for the third time. Each captured step is compared with the same step without a
-graph; where they differ, steps of that shape go on without one. After a capture that failed, all steps do.
+graph; where they differ, steps of that shape go on without one. So do steps that draw random numbers on the CPU, which
+a graph would repeat. After a capture that failed, all steps do.
 """
 
 import math
@@ -70,6 +71,9 @@ class StepGraphs:
         seen: How often each kind of step came.
         graphs: By kind of step, the last used last; None for kinds that go on without a graph.
         broken: Whether a capture failed.
+        has_own_generator: Whether graphs draw new random numbers from a generator of the device, and the CPU's are
+            fixed in them.
+        drawing: The kinds of steps that drew random numbers on the CPU.
     """
 
     def __init__(self, device: str, capture: Callable[[Run], tuple[Callable[[], None], Outputs]]) -> None:
@@ -79,6 +83,8 @@ class StepGraphs:
         self.seen: Counter[Hashable] = Counter()
         self.graphs: OrderedDict[Hashable, Captured | None] = OrderedDict()
         self.broken = False
+        self.has_own_generator = self.device.type != "cpu"
+        self.drawing: set[Hashable] = set()
 
     @contextmanager
     def housing(self, network: nn.Sequential) -> Iterator[None]:
@@ -90,6 +96,7 @@ class StepGraphs:
             self.home = [tensor.data.clone() for tensor in tensors]
             self.graphs.clear()
             self.seen.clear()
+            self.drawing.clear()
 
         for tensor, home in zip(tensors, self.home, strict=True):
             home.copy_(tensor.data)
@@ -121,8 +128,12 @@ class StepGraphs:
         if key not in self.graphs:
             self.seen[key] += 1
             if self.broken or self.seen[key] < _OCCURRENCES:
-                return backward(inputs, labels)
-            self.graphs[key] = self._capture_and_compare(network, inputs, labels, backward)
+                return self._watch(key, inputs, labels, backward)
+            if key in self.drawing:
+                warnings.warn("a training step goes on without a CUDA graph: it draws on the CPU", stacklevel=2)
+                self.graphs[key] = None
+            else:
+                self.graphs[key] = self._capture_and_compare(network, inputs, labels, backward)
             if len(self.graphs) > _MOST:
                 self.graphs.popitem(last=False)
 
@@ -132,6 +143,14 @@ class StepGraphs:
         if captured is None:
             return backward(inputs, labels)
         return _replay(captured, network, inputs, labels)
+
+    def _watch(self, key: Hashable, inputs: torch.Tensor, labels: torch.Tensor, backward: Backward) -> torch.Tensor:
+        """Computes a step without a graph, and notes whether it draws random numbers on the CPU."""
+        state_before = torch.get_rng_state()
+        loss = backward(inputs, labels)
+        if self.has_own_generator and not torch.equal(state_before, torch.get_rng_state()):
+            self.drawing.add(key)
+        return loss
 
     def _capture_and_compare(
         self, network: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor, backward: Backward

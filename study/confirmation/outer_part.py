@@ -40,7 +40,7 @@ class RecommendedNetwork:
     frozen_layers: int
     alpha: float
     expected: Mapping[str, float]
-    layers: int = len(VGG13.blocks)
+    layers: int
 
     @property
     def kind(self) -> str:
@@ -130,6 +130,8 @@ class PartResult:
             ValueError: An entry has a value that it cannot have.
         """
         recommended = stored["recommended"]
+        if recommended is not None:
+            recommended = {"layers": len(VGG13.blocks)} | recommended  # earlier versions knew no other network
         return cls(
             study=study,
             part=OuterPart(stored["part"], stored["parts"]),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fer.adaptation.methods import STRATEGIES
+from fer.adaptation.methods import STRATEGIES, strategies_of
 from fer.config import AdaptationConfig, fingerprint, from_flat, to_flat
 from fer.errors import InputError
 from search_spaces import named_in
@@ -161,12 +161,15 @@ def readable_configs(trials: "Sequence[optuna.trial.FrozenTrial]") -> dict[int, 
 def reference_adaptations(record: StudyRecord) -> list[tuple[str, str, AdaptationConfig]]:
     """Returns what every front is confirmed beside, as name, strategy, configuration: the paper's five.
 
+    One that equals another in the study's network is left out.
+
     In the paper's space that is its complete table, with both shares of the target's training set.
     """
     space = StudyOptions.from_json(record.options).space
     base = base_config(record)
     adaptations = []
-    for strategy in STRATEGIES:
+    strategies = STRATEGIES if space == "paper" else strategies_of(base.depth)
+    for strategy in strategies:
         config = named_in(space, strategy, base)
         if space == "paper" and strategy != "BL":
             for amount in AMOUNTS:

@@ -11,7 +11,7 @@ import numpy as np
 from fer import baseline
 from fer.adaptation.evaluation import baseline_logits, untrained_accuracy
 from fer.adaptation.task import BASELINES, BLOCKS, AdaptationTask
-from fer.architecture import VGG13, Architecture, check_unchanged
+from fer.architecture import Architecture, check_unchanged
 from fer.baseline import FusedNetworks
 from fer.baseline_job import PRETRAINED_LR, PRETRAINED_PASSES, BaselineConfig, Course, OnPass, Pretrained
 from fer.datasets import Dataset
@@ -215,7 +215,7 @@ def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evalu
 
 
 def baseline_config(
-    options: Mapping[str, Any], source: Dataset, runtime: Runtime, network: Architecture = VGG13
+    options: Mapping[str, Any], source: Dataset, runtime: Runtime, network: Architecture
 ) -> BaselineConfig:
     """Returns how a study with these options trains its baseline on its source.
 

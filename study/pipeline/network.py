@@ -27,7 +27,7 @@ class StudyNetwork:
         notes: What the user should read of that file.
     """
 
-    architecture: Architecture = VGG13
+    architecture: Architecture
     weights: WeightsRecord = field(default_factory=WeightsRecord)
     notes: tuple[str, ...] = ()
 

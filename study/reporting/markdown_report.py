@@ -122,6 +122,7 @@ def _head_lines(record: StudyRecord, table: pd.DataFrame) -> list[str]:
     if record.is_synthetic:
         lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
     lines += [f"Study `{record.name or 'study'}`, {describe_total(table)}.", ""]
+    lines += [f"The baseline's network is {record.architecture.describe()}.", ""]
     if record.weights.name:
         lines += [f"The baseline: {record.weights.describe()}", ""]
     return lines

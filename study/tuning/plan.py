@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from fer.adaptation.methods import STRATEGIES, strategies_of
 from fer.expressions import SEVEN, ExpressionSet
 from study.options import is_on_every_fold
 from study.record import StudyRecord
@@ -33,6 +34,7 @@ class SearchPlan:
         expressions: What the images' labels are indices of.
         every_fold: Whether each configuration is trained on every fold and judged by all their answers; where not, by
             one fold, in turn.
+        strategies: The paper's strategies with which the search begins.
     """
 
     rungs: int = 1
@@ -43,6 +45,7 @@ class SearchPlan:
     images: ValidationImages | None = None
     every_fold: bool = False
     expressions: ExpressionSet = SEVEN
+    strategies: tuple[str, ...] = tuple(STRATEGIES)
 
     @classmethod
     def of(cls, record: StudyRecord) -> "SearchPlan":
@@ -63,6 +66,7 @@ class SearchPlan:
             images=images,
             every_fold=images is not None and is_on_every_fold(record.options),
             expressions=record.expressions,
+            strategies=strategies_of(record.architecture.depth),
         )
 
     @property

@@ -195,7 +195,7 @@ def _hypervolume_of_named(trials: list[FrozenTrial], verdict: Verdict, plan: Sea
             strategy_of[trial.number] = attributes.strategy
 
     # The baseline's accuracies are known without a trial.
-    if not set(STRATEGIES) - {"BL"} <= set(strategy_of.values()):
+    if not set(plan.strategies) - {"BL"} <= set(strategy_of.values()):
         return None
     points = verdict.expected.points[np.isin(competing, list(strategy_of))]
     return hypervolume(np.vstack([[verdict.expected.baseline], points]), plan.reference)
