@@ -22,9 +22,11 @@ from study.reporting.wording import (
     format_points,
     format_value,
     interval_text,
+    is_trained_again,
     p_value_text,
     points_text,
     row_name,
+    tested_text,
 )
 from study.stored_results import Row
 from study.trials import OBJECTIVES, count_rungs, hyperparameter_names
@@ -309,8 +311,8 @@ def build_confirmed_table(record: StudyRecord, table: pd.DataFrame) -> Table:
         head = ["Network", *(f"{label} %, file" for label in labels), *(f"{label} %, again" for label in labels)]
         measured = (
             "Accuracy on test images in per cent. File: of the very network that the study hands over. Again: mean of "
-            f"new trainings with {trained}, as another training would give it, and its change from the baseline in "
-            "points,"
+            f"new trainings with {trained}, as another training would give it, and its change from the baseline, which "
+            "trains nothing, in points,"
         )
     else:
         head = ["Network", *(f"{label} %" for label in labels)]
@@ -352,11 +354,15 @@ def _budget_note(record: StudyRecord) -> str:
 
 
 def _confirmed_row(point: Row, with_files: bool) -> list[Any]:
-    of_file = [file_interval_text(point, domain) or DASH for domain in DOMAINS]
+    accuracies = [interval_text(point, domain) for domain in DOMAINS]
+    if with_files and is_trained_again(point):
+        of_file = [file_interval_text(point, domain) or DASH for domain in DOMAINS]
+        accuracies = [*of_file, *accuracies]
+    elif with_files:
+        accuracies = [*(tested_text(point, domain) for domain in DOMAINS), DASH, DASH]
     return [
         confirmed_name(point),
-        *(of_file if with_files else []),
-        *(interval_text(point, domain) for domain in DOMAINS),
+        *accuracies,
         *_change_cells(point, "source"),
         *_change_cells(point, "target"),
     ]

@@ -396,6 +396,11 @@ def file_interval_text(point: Row, domain: str) -> str:
     return f"{mean} [{low}, {high}]"
 
 
+def is_trained_again(point: Row) -> bool:
+    """Returns whether a confirmation trained a network again; the baseline it did not."""
+    return point.get("strategy") != "BL"
+
+
 def tested_accuracy(point: Row, domain: str) -> float:
     """Returns the accuracy that `tested_text` shows, a share."""
     of_file = number(point.get(f"{domain}_handed_over"))
