@@ -12,7 +12,7 @@ SUMMARY_COLUMNS = (
 )  # fmt: skip
 """The first columns, as far as a study has them. kept: the share of the baseline's source accuracy that is kept;
 interpolation: where the network lies between the baseline (0) and its training's end (1), "0 to 1" where its share
-grows from the first layer to the last. probability: that no other network is better on both domains."""
+grows from the first layer to the last. probability: that no other network is at least as good on both datasets."""
 
 
 def table_of_front(front: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:

@@ -36,6 +36,7 @@ from study.reporting.findings import describe_nothing
 from study.reporting.significance import change_text, count_units
 from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import (
+    ON_FRONT,
     count_of,
     count_untested,
     dataset_label,
@@ -285,7 +286,7 @@ def _expected_cards(record: StudyRecord, network: pd.Series, summary: SearchSumm
             Card(title, f"{format_percent(network[f'{domain}_val'])} %", f"{detail}; not yet seen on test images")
         )
     probability = f"{format_percent(network['probability'], 0)} %"
-    cards.append(Card("On the front", probability, "probability that no other network is better on both"))
+    cards.append(Card("On the front", probability, ON_FRONT))
     return cards
 
 

@@ -11,6 +11,7 @@ from study.fronts import front_table, has_expectations, strategies_table
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.distinct_networks import describe_others, find_distinct, find_others
 from study.reporting.wording import (
+    ON_FRONT,
     TOO_FEW,
     confirmed_name,
     count_seeds,
@@ -287,10 +288,9 @@ def _expected_front_table(record: StudyRecord, front: pd.DataFrame, varied: list
     caption = (
         "The front of expected accuracies, with 90 % intervals for other people and trainings. Role: the recommended "
         "network, and its neighbours, which keep more of the source or learn more of the target. On front: the "
-        "probability that no other network is at least as good on both datasets; it is shared among networks that "
-        "hardly differ. Rung: how large the training budget was, from 1. Folds: of how many parts of the target's "
-        "people a network answered on images; trainings: how many of it these accuracies come from (the baseline, BL, "
-        "needs none). Then the hyperparameters that varied."
+        f"{ON_FRONT}; it is shared among networks that hardly differ. Rung: how large the training budget was, from 1. "
+        "Folds: of how many parts of the target's people a network answered on images; trainings: how many of it these "
+        "accuracies come from (the baseline, BL, needs none). Then the hyperparameters that varied."
     )
     return Table("front", caption, head, rows, folded, describe_others(len(folded), front))
 

@@ -303,6 +303,10 @@ def describe_interpolations(front: pd.DataFrame) -> "pd.Series[Any]":
     return pd.Series(words, index=front.index, dtype="object")
 
 
+ON_FRONT = "probability that no other network is at least as good on both datasets"
+"""What a network's probability of being on the front is, wherever it is explained."""
+
+
 INTERPOLATION_SENTENCE = (
     "A network at 0.5 lies half-way between the baseline (0) and its trial's end (1); at 0 to 1 its share of the "
     "trained weights grows from the first layer to the last."
