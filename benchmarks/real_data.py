@@ -19,7 +19,6 @@ from fer.adaptation.evaluation import logits_on_test
 from fer.adaptation.task import AdaptationTask
 from fer.architecture import VGG13
 from fer.baseline_training import PassReport
-from fer.config import AdaptationConfig
 from fer.datasets import Dataset
 from fer.expressions import EXPRESSIONS
 from fer.files import checksum
@@ -189,7 +188,7 @@ def accuracies_on_test(task: AdaptationTask, network: Baseline) -> list[float]:
     accuracies = []
     for domain in DOMAINS:
         labels = task.dataset(domain).open_test().labels
-        predicted = logits_on_test(task, AdaptationConfig(), network.network, domain).argmax(1)
+        predicted = logits_on_test(task, network.network, domain).argmax(1)
         accuracies.append(round(float(np.mean(predicted == labels)), 4))
     return accuracies
 

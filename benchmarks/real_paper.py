@@ -195,7 +195,7 @@ def find_or_answer(places: Places, task: AdaptationTask, division: int, name: st
     right = {}
     for domain in DOMAINS:
         labels = task.dataset(domain).open_test().labels
-        logits = logits_on_test(task, AdaptationConfig(), adapted.network, domain)
+        logits = logits_on_test(task, adapted.network, domain)
         right[domain] = pack_answers(logits.argmax(1) == labels)
     answers = Answers(
         target=task.target.name,

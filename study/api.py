@@ -24,6 +24,7 @@ from study.option_parsers import options_from
 from study.pipeline.main_job import run_main_job
 from study.predict import ABOUT_SYNTHETIC
 from study.record import StudyRecord
+from study.reporting.wording import describe_interpolations
 from study.storage.backend import load_study as load_optuna_study
 from study.storage.records import open_study
 from study.tuning.expected_table import expected_table
@@ -119,7 +120,7 @@ class StudyResults:
 
     Example:
         >>> results = study.load_study("runs/fer2013-tfeid-card-laptop")
-        >>> results.front[["trial", "strategy", "source_val", "target_val", "probability"]]
+        >>> results.front[["trial", "strategy", "interpolation", "source_val", "target_val", "probability"]]
         >>> results.plot_front().show()
     """
 
@@ -162,9 +163,15 @@ class StudyResults:
         """The front, a row per network from the least source accuracy on, as in front.csv.
 
         Accuracies (`source_val`, `target_val`, 0 to 1) are those that the study expects, with 90 % intervals and the
-        probability of being on the front.
+        probability of being on the front. `interpolation` says in words where a network lies between the baseline (0)
+        and its training's end (1): "0.5", or "0 to 1" where its share grows from the first layer to the last. `alpha`
+        and `alpha_slope` are the same as numbers, the first layer's share and what the last has more.
         """
-        return front_table(self.trials)
+        front = front_table(self.trials)
+        place = front.columns.get_loc("strategy")
+        assert isinstance(place, int)
+        front.insert(place + 1, "interpolation", describe_interpolations(front))
+        return front
 
     @property
     def networks(self) -> list[StudyNetwork]:

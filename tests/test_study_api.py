@@ -21,6 +21,7 @@ from study.declared_options import declared
 from study.fronts import candidate_networks
 from study.option_parsers import options_from, parse_options
 from study.options import StudyOptions
+from study.reporting.wording import describe_interpolations
 from study.storage.backend import open_storage
 
 
@@ -40,6 +41,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Reading a study.
+
+
+def test_the_front_says_in_words_where_a_network_lies_and_keeps_the_numbers(folder):
+    front = study.load_study(folder).front
+    by_layer = pd.DataFrame({"alpha": [0.0, 0.5, 1.0], "alpha_slope": [1.0, 0.0, float("nan")]})
+
+    assert list(front["interpolation"]) == [f"{alpha:g}" for alpha in front["alpha"]]
+    assert list(describe_interpolations(by_layer)) == ["0 to 1", "0.5", "1"]
 
 
 def test_a_study_is_read_by_its_folder_or_by_its_name_under_runs(folder, monkeypatch):

@@ -14,6 +14,7 @@ from study.reporting.certainty import describe_certainty, validation_estimate
 from study.reporting.findings import describe_differences, describe_freezing, list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
+from study.reporting.recommendation import build_recommendation
 from study.reporting.result_tables import build_differences_table
 from study.reporting.significance import (
     describe_change,
@@ -21,7 +22,7 @@ from study.reporting.significance import (
     describe_intervals,
     describe_verdicts,
 )
-from study.reporting.wording import p_value_text
+from study.reporting.wording import count_untested, p_value_text
 from study.trials import TARGET_ERROR_MEASURE, model_file, trials_table
 
 
@@ -94,7 +95,7 @@ def test_one_family_of_p_values_decides_and_everything_else_refers_to_it():
     results["differences"].append(results["differences"][0] | {"one": "RE", "other": "BL"})
     record = StudyRecord.from_json(info)
 
-    verdicts = describe_verdicts(record)
+    verdicts = describe_verdicts(record, trials_table([]))
     table = build_differences_table(record)
     assert table is not None
 
@@ -233,3 +234,32 @@ def test_validation_errors_of_a_network_on_the_way_are_its_own():
     found = validation_estimate(table, knee, 40, 8)
 
     assert (found.mean, found.error, found.variances[0].freedom) == (0.9, 0.02, 7)
+
+
+def test_networks_found_after_a_confirmation_are_counted_as_untested_and_their_test_is_the_next_step():
+    info = confirmed_info(12, 120, front=2)
+    table = trials_table(made_trials())
+    front = front_table(table)
+    points = info["confirmation"]["results"]["points"]
+    before = StudyRecord.from_json(made_info())
+    record = StudyRecord.from_json(info)
+
+    tested = {point["model"] for point in points}
+    expected = sum(model not in tested for model in front["model"][front["strategy"] != "BL"])
+    words = describe_verdicts(record, table)
+
+    assert expected > 1 and count_untested(record, front) == expected and count_untested(before, front) == 0
+    assert f"{expected} networks of the front were found since, and not tested" in words
+    assert "networks of this table were chosen before a test image was read" in words
+    recommendation = build_recommendation(record, table)
+    assert recommendation is not None
+    assert recommendation.snippets[-1].text.endswith("--again")
+
+
+def test_a_second_evaluation_does_not_say_that_the_networks_were_chosen_before_a_test_image_was_read():
+    info = confirmed_info(12, 120)
+    info["confirmation"]["earlier"] = ["2025-12-01"]
+
+    words = describe_verdicts(StudyRecord.from_json(info), trials_table([]))
+
+    assert "before a test image was read" not in words and "test images had been read before" in words

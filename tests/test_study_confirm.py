@@ -20,7 +20,10 @@ from study.confirmation.runner import describe_trainings
 from study.confirmation.statistics import measures_on_test, predicted_expressions
 from study.confirmation.test_sets import GroundTruth
 from study.record import DOMAINS, StudyRecord
+from study.reporting.network_details import collect_network_details
 from study.reporting.paper_table import TESTED, study_paper_table
+from study.reporting.plotly_charts import BASELINE
+from study.reporting.tables import build_confirmed_table
 from study.reporting.terminal import confirmed_rich_table
 from study.trials import trials_table
 
@@ -208,3 +211,39 @@ def test_a_damaged_network_of_a_confirmation_is_refused(name, odd):
 
     with pytest.raises(TypeError):
         InterpolationPoint.from_json(stored | {name: odd})
+
+
+def test_the_baseline_has_one_test_accuracy_whose_row_is_not_called_trained_again():
+    figures = {"test": 0.451, "lower": 0.4, "upper": 0.5, "p": 1.0}
+    figures |= {"handed_over": 0.45, "handed_over_lower": 0.4, "handed_over_upper": 0.5}
+    point = {f"{side}_{name}": value for side in DOMAINS for name, value in figures.items()}
+    baseline = point | {"name": "BL", "strategy": "BL", "alpha": "1", "model": "m0"}
+    trained = point | {"name": "trial 17", "strategy": "FU", "alpha": "1", "model": "m1"}
+    datasets = {side: {"name": "fer2013", "kind": "real"} for side in DOMAINS}
+    results = {"points": [baseline, trained]}
+    record = StudyRecord.from_json(datasets | {"confirmation": {"seeds": 2, "results": results}})
+    console = Console(width=80, file=io.StringIO())
+
+    console.print(confirmed_rich_table(record))
+    table = build_confirmed_table(record, trials_table([]))
+    details = collect_network_details(record, trials_table([]))
+
+    file_figure, again = "45.0 [40.0, 50.0]", "45.1 [40.0, 50.0]"
+    text = console.file.getvalue()
+    assert text.count("trained again") == 1 and text.count(again) == 2
+    assert table.rows[0][1:5] == [file_figure, file_figure, "–", "–"]
+    assert table.rows[1][1:5] == [file_figure, file_figure, again, again]
+    assert details["networks"][BASELINE]["tested"] == [f"{file_figure} %"] * 2
+
+
+def test_a_network_that_no_seed_changes_has_the_accuracy_of_its_file(tmp_path):
+    baseline = to_flat(AdaptationConfig(frozen_layers=13))
+    point = InterpolationPoint(1.0, 0.0, "m", True, dict.fromkeys(DOMAINS, 0.5))
+    confirmation = Confirmation(2, (ConfirmationJob("trial 0", "BL", "BL", baseline, (point,)),), evaluated="now")
+    labels, subjects = {side: np.zeros(10, int) for side in DOMAINS}, {side: np.arange(10) for side in DOMAINS}
+    of_file = {f"{side}-file-0": answers(4, 10) for side in DOMAINS}  # of a version that computed it otherwise
+    write_answers(tmp_path, confirmation, 0, 0, kept([3], validated=5) | of_file)
+
+    (row,) = collect_results(confirmation, tmp_path, GroundTruth(labels, subjects, divisions=2)).points
+
+    assert row.figures["target"].test == row.figures["target"].handed_over == 0.3

@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 import time
@@ -6,7 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from study.datasets import main
+from study.datasets import build_parser, main
+from study.options import StudyOptions
+from study.pipeline.prepare import show_command
 from tests import made_faces
 
 
@@ -78,3 +81,15 @@ def test_only_the_notice_says_how_a_portrait_without_a_detected_face_was_cropped
 
     shown = capsys.readouterr().out
     assert "faces: 0 detected, in 1 portraits none\n" in shown and shown.count("centre-cropped") == 1
+
+
+def test_the_command_that_names_what_was_left_out_reads_the_dataset_as_the_study_did():
+    options = StudyOptions(target="mine", data="/data/my faces", expressions="my labels.csv", out="/data/runs")
+
+    words = shlex.split(show_command("mine", options))
+    args = build_parser().parse_args(words[3:])
+
+    assert (args.names, args.data, args.expressions, args.out) == (
+        ["mine"], "/data/my faces", "my labels.csv", "/data/runs"
+    )  # fmt: skip
+    assert shlex.split(show_command("mine", StudyOptions(target="mine")))[3:] == ["mine"]

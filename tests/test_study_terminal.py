@@ -177,7 +177,7 @@ def test_a_study_is_at_the_part_of_its_course_that_is_not_done():
     assert count_part(parts[SEARCH], SEARCH) == (11, 12, "11/12 trainings")
     share, whole, said = count_part(parts[RACE], RACE)
     assert share / whole == pytest.approx(4 / (0.5 * 21)) and said.startswith("1 training, ")
-    assert count_part(parts[HAND_OVER], HAND_OVER) == (0, 1, "0/1 configurations")
+    assert count_part(parts[HAND_OVER], HAND_OVER) == (0, 1, "0/1 trainings")
 
 
 # --- the display

@@ -18,6 +18,7 @@ from fer.datasets.lookup import layout_of
 from made_study import made_info, made_trials
 from recorder import Recorder
 from study.execution.progress import Progress
+from study.options import StudyOptions
 from study.pipeline.prepare import _show_dataset
 from study.record import StudyRecord
 from study.reporting.dataset_summary import show_survey
@@ -88,7 +89,7 @@ def test_what_is_said_of_data_has_the_users_name_for_it_and_once_the_programs_ow
     monkeypatch.setattr(Progress, "warn", said)
     dataset = load("ck+48", data_dir=None, kind="synthetic", cache_dir=tmp_path, scale=0.05)
 
-    _show_dataset(dataset, "ck+48", Progress())
+    _show_dataset(dataset, "ck+48", StudyOptions(target="ck+48"), Progress())
 
     data, warning = (line for (line,) in said.calls)
     assert data.startswith("  CK+48 (ckplus in names of studies): synthetic, ")

@@ -55,7 +55,7 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
         answers = [training for training in stored if training is not None]
         for place in range(len(job.interpolation_points)):
             points.append(collect_point(job, place, answers, truth))
-            handed_over.append(_judge_file(place, answers[0], truth))
+            handed_over.append(_judge_file(job, place, answers[0], truth))
             # What no seed changes was validated on the first seed's division alone: no match for means over all.
             has_every_seed = len(answers) == confirmation.seeds
             validations.append(validation_accuracies(answers, place) if has_every_seed else {})
@@ -117,10 +117,13 @@ def collect_point(job: ConfirmationJob, place: int, answers: Sequence[Arrays], t
     )
 
 
-def _judge_file(place: int, answers: Arrays, truth: GroundTruth) -> dict[str, Estimate]:
+def _judge_file(job: ConfirmationJob, place: int, answers: Arrays, truth: GroundTruth) -> dict[str, Estimate]:
     """Returns by domain the test accuracy of the network that the study hands over; nothing where it was not here.
 
+    A network that no seed changes is its file, so it has one test accuracy.
+
     Args:
+        job: What was trained.
         place: The number of its interpolation point.
         answers: Of the job's first training.
         truth: Of the test images.
@@ -129,6 +132,8 @@ def _judge_file(place: int, answers: Arrays, truth: GroundTruth) -> dict[str, Es
     for domain in DOMAINS:
         logits = answers.get(f"{domain}-file-{place}")
         if logits is not None:
+            if not depends_on_seed(job.adaptation):
+                logits = answers[f"{domain}-{place}"]
             right = predicted_expressions(logits) == truth.labels[domain]
             judged[domain] = estimate(right, one_per_image(truth.subjects[domain]))
     return judged

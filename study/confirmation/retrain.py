@@ -9,7 +9,6 @@ import numpy as np
 from fer.adaptation.evaluation import logits_on_test, validation_labels
 from fer.adaptation.plan import Adapted, EvaluationPlan
 from fer.adaptation.procedure import adapt
-from fer.config import AdaptationConfig
 from fer.errors import InputError
 from fer.seeding import seed_from
 from fer.training.loop import Diverged
@@ -18,9 +17,6 @@ from study.confirmation.jobs import END, ConfirmationJob
 from study.confirmation.similarity import measure_similarity
 from study.confirmation.test_sets import count_divisions, count_test_images
 from study.record import DOMAINS
-
-WHOLE = AdaptationConfig(frozen_layers=0)
-"""Stands for any network in evaluation: no layer of it is known to be the baseline's, so it takes images."""
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,7 +87,7 @@ def evaluate(context: "TrialContext", job: ConfirmationJob, seed: int, adapted: 
 
         network, validation_logits = networks[(point.alpha, point.slope)]
         for domain in DOMAINS:
-            answers[f"{domain}-{number}"] = logits_on_test(task, job.adaptation, network, domain)
+            answers[f"{domain}-{number}"] = logits_on_test(task, network, domain)
             answers[f"{domain}-val-{number}"] = validation_logits[domain]
         if seed == 0:
             for name, values in measure_similarity(task, network).items():
@@ -118,7 +114,7 @@ def _answers_of_files(context: "TrialContext", job: ConfirmationJob) -> Arrays:
 
 def answer_test_images(context: "TrialContext", network: "nn.Sequential") -> Arrays:
     """Returns the logits (n, classes) of a network as it is on the test images of each domain."""
-    return {domain: logits_on_test(context.task, WHOLE, network, domain) for domain in DOMAINS}
+    return {domain: logits_on_test(context.task, network, domain) for domain in DOMAINS}
 
 
 def _networks_by_place(

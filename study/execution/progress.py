@@ -74,6 +74,7 @@ class Progress:
         # What is shown at the moment, and what was said of it.
         self.phase_now: Phase | None = None
         self.printed = 0.0
+        self.interrupts_before = 0
         self._drawing = threading.Lock()
         self._teller: threading.Thread | None = None
         Interruptions.announce = self.announce
@@ -133,6 +134,7 @@ class Progress:
         if self.part:
             phase.title = f"{self.part}, {phase.title}"
         self.printed = time.monotonic()
+        self.interrupts_before = Interruptions.count
         self.phase_now = phase
         try:
             self._begin_phase(phase)
@@ -147,7 +149,7 @@ class Progress:
     def tell_state(self) -> None:
         """Says where there is no display how far the phase is, now and then; the more rarely, the longer it takes."""
         phase = self.phase_now
-        if self.is_live or phase is None or Interruptions.count:
+        if self.is_live or phase is None or self._is_interrupted():
             return
         pause = min(PLAIN_LONGEST, max(PLAIN_EVERY, PLAIN_SHARE * phase.elapsed))
         if time.monotonic() - self.printed > pause:
@@ -157,13 +159,17 @@ class Progress:
     def _begin_phase(self, phase: Phase) -> None:
         """Shows that a phase has begun: by the display, or by a line where there is none."""
         if not self.is_live:
-            if not Interruptions.count:
+            if not self._is_interrupted():
                 self.say(describe_head(phase))
             return
         with uninterrupted(), self._drawing:
-            if self.live is None and not Interruptions.count:
+            if self.live is None and not self._is_interrupted():
                 self.live = LiveDisplay(self.console, phase)
                 self.live.start(refresh=True)
+
+    def _is_interrupted(self) -> bool:
+        """Returns whether Ctrl-C came since the phase began; what is written after it is shown as any phase is."""
+        return Interruptions.count > self.interrupts_before
 
     def _stop_display(self) -> None:
         with self._drawing:

@@ -268,7 +268,7 @@ def count_part(course: Course, part: str) -> tuple[float, float | None, str]:
     if part == HAND_OVER:
         done = sum(map(is_handed_over, course.ended))
         total = done + sum(is_handed_over(each.trial) for each in course.open_trials)
-        return done, total or None, f"{done}/{total} configurations" if total else ""
+        return done, total or None, f"{done}/{total} trainings" if total else ""
 
     of_search = [trial for trial in course.ended if is_of_search(trial)]
     if part == RACE:

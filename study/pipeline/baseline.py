@@ -13,7 +13,7 @@ from study.execution.phase import Phase, clock
 from study.execution.progress import Progress
 from study.machine import exit_text, worker_environment
 from study.record import BaselineRecord, StudyRecord
-from study.reporting.wording import format_percent, format_points
+from study.reporting.wording import count_of, format_percent, format_points
 
 LOOKING = "looking for it, else training it once for all studies"
 """What is shown before a training has begun."""
@@ -142,7 +142,7 @@ def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Ph
         phase: Of the training.
         limit: The most time that it may take, in words.
     """
-    phase.counted = f"{report['number']}/{report['most']} passes at most"
+    phase.counted = f"{report['number']}/{count_of(report['most'], 'pass', 'passes')} at most"
     phase.done = report["number"]
     phase.total = report["most"]
     phase.expect(report["seconds_left"], is_most=True)
@@ -179,7 +179,7 @@ def _describe_ending(training: Mapping[str, Any]) -> str | None:
     ended_by = training.get("ended_by")
     if ended_by is None:
         return None
-    passes = training["epochs"]
+    passes = count_of(training["epochs"], "pass", "passes")
     gain = training["last_gain"]
     reason = {
         "plateau": "its accuracy on validation images grew no more",
@@ -187,4 +187,4 @@ def _describe_ending(training: Mapping[str, Any]) -> str | None:
         "time": "its time was used; the result depends on the machine, and --baseline-time MINUTES gives it more",
     }[ended_by]
     last = "" if gain is None else f", the last of which gained {format_points(gain)} points"
-    return f"  baseline: {passes} passes{last}; ended because {reason}"
+    return f"  baseline: {passes}{last}; ended because {reason}"

@@ -21,10 +21,11 @@ from study.execution.report_time import note_report_seconds
 from study.fronts import find_recommended, front_table
 from study.options import StudyOptions
 from study.pipeline.running_study import RunningStudy
-from study.record import section
+from study.record import StudyRecord, section
 from study.reporting.commands import list_next_commands, place_words
 from study.reporting.export import export
 from study.reporting.terminal import describe_outcome, for_terminal, front_rich_table
+from study.reporting.wording import count_untested
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
 from study.storage.slots import DELETED, ENDED, PARTS, RACE_ENDED
@@ -257,7 +258,10 @@ def print_summary(running: RunningStudy, reason: str) -> None:
     is_tested = running.options.confirm or running.options.outer is not None
     is_confirmed = bool(confirmation.get("finished") or is_tested)
     uri = tracking_uri(running.options)
-    commands = list_next_commands(running.name, running.options, model, is_confirmed, running.record.baseline.file)
+    tested = StudyRecord.from_json(running.record.to_json() | confirmation_of(running.study))
+    has_untested = count_untested(tested, front_table(rows)) > 0
+    baseline = running.record.baseline.file
+    commands = list_next_commands(running.name, running.options, model, is_confirmed, baseline, has_untested)
     commands += list_pages(uri, running.follower.find_experiment())
     progress.say("next:")
     for purpose, command in commands:

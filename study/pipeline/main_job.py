@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fer.config import AdaptationConfig
 from study.arguments import check_study_name
+from study.confirmation.jobs import CONFIRMATION_ATTRIBUTE
 from study.execution.claim import find_due
 from study.execution.endings import reason_to_end
 from study.execution.progress import Progress
@@ -28,11 +29,12 @@ from study.pipeline.prepare import (
 from study.pipeline.resume import begin_or_resume, write_record
 from study.pipeline.running_study import RunningStudy
 from study.pipeline.workers import settle_workers, show_study
-from study.record import StudyRecord
+from study.record import StudyRecord, section
 from study.reporting.commands import place_words
 from study.reporting.export import is_exported, require_folders
 from study.storage.backend import trials_of
 from study.storage.leases import exclusive_parent, requeue_expired
+from study.storage.records import confirmation_of
 from study.storage.slots import ENDED, RACE_ENDED, fill_slots, has_waiting_trial, withdraw_waiting
 from study.tracking.follower import Follower
 from study.trials import count_rungs, counted_trials
@@ -155,6 +157,7 @@ def search_and_export(running: RunningStudy) -> None:
         return
 
     # Search, with MLflow following.
+    warn_if_opened(running)
     running.follower.check()
     running.follower.follow(study, running.record.to_json())
     is_complete = False
@@ -167,6 +170,17 @@ def search_and_export(running: RunningStudy) -> None:
         if not is_complete:
             running.progress.say(f"report of what is there: {running.report}")
     print_summary(running, end_reason)
+
+
+def warn_if_opened(running: RunningStudy) -> None:
+    """Warns where a search goes on after the study's test images were opened."""
+    confirmation = section(confirmation_of(running.study), CONFIRMATION_ATTRIBUTE)
+    if confirmation.get("opened"):
+        running.progress.warn(
+            f"this study's test images were opened {confirmation['opened']}, and its search goes on: networks found "
+            "from now on are not tested, unless study.confirm --again opens the test images once more, which the "
+            "report will say"
+        )
 
 
 def _search(running: RunningStudy, base: AdaptationConfig, plan: SearchPlan) -> str:

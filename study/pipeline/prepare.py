@@ -33,6 +33,7 @@ from study.options import StudyOptions, images_of
 from study.pipeline.network import StudyNetwork, find_network
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
+from study.reporting.commands import place_words
 from study.reporting.wording import name_as_printed
 from study.search_options import DEFAULT_RACE, DEFAULT_RUNGS, ONE_FOLD
 from study.stored_values import encodable
@@ -175,7 +176,7 @@ def read_data(options: StudyOptions, progress: Progress, part: OuterPart | None 
 
     # What the user should know of them; copies across the two are noted in the source's report as well.
     for dataset, name in ((source, options.source), (target, options.target)):
-        _show_dataset(dataset, name, progress)
+        _show_dataset(dataset, name, options, progress)
     labels = [name_as_printed(dataset.name, dataset.report) for dataset in (source, target)]
     source = note_copies(source, target, labels, progress.warn)
     if source.kind != target.kind:
@@ -183,12 +184,13 @@ def read_data(options: StudyOptions, progress: Progress, part: OuterPart | None 
     return source, target
 
 
-def _show_dataset(dataset: Dataset, asked: str, progress: Progress) -> None:
+def _show_dataset(dataset: Dataset, asked: str, options: StudyOptions, progress: Progress) -> None:
     """Prints what a dataset holds, which files were left out, and a warning where it is synthetic.
 
     Args:
         dataset: The dataset.
         asked: What the user calls it.
+        options: What the user asked for.
         progress: Prints it.
     """
     label = name_as_printed(dataset.name, dataset.report, asked)
@@ -198,12 +200,25 @@ def _show_dataset(dataset: Dataset, asked: str, progress: Progress) -> None:
     skipped = DatasetReport.from_json(dataset.report).skipped_commonest_first
     if skipped:
         reasons = "; ".join(f"{files.count:,} {reason}" for reason, files in skipped)
-        progress.say(f"  left out of {label}: {reasons} ({command_line('study.datasets', [asked])} names them)")
+        progress.say(f"  left out of {label}: {reasons} ({show_command(asked, options)} names them)")
     if dataset.kind == "synthetic":
         progress.warn(
             f"no copy of {label} was found: DRAWN STAND-IN FACES take its place, and its numbers say "
             f"nothing about {label} (put yours under --data DIR/{asked})"
         )
+
+
+def show_command(asked: str, options: StudyOptions) -> str:
+    """Returns the command that shows a dataset as a study reads it.
+
+    Args:
+        asked: What the user calls the dataset.
+        options: What the user asked for of the study.
+    """
+    words = place_words(asked, {"out": options.out, "data": options.data}, "data")
+    if options.expressions != StudyOptions.expressions:
+        words += ["--expressions", options.expressions]
+    return command_line("study.datasets", words)
 
 
 def any_synthetic(source: Dataset, target: Dataset) -> bool:

@@ -12,7 +12,7 @@ from study.pipeline.running_study import RunningStudy
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord
 from study.redaction import hide_secrets
-from study.reporting.wording import dataset_label, format_percent
+from study.reporting.wording import count_of, dataset_label, format_percent
 from study.tuning.plan import SearchPlan
 
 
@@ -65,8 +65,14 @@ def show_calibration(rates: dict[str, float], progress: Progress) -> None:
     parts = []
     for pair, rate in rates.items():
         workers, threads = pair.split("x")
-        parts.append(f"{workers} workers of {threads} thread(s) {rate:.0f}")
-    progress.say(f"  calibration, images per second of training: {', '.join(parts)}")
+        parts.append(f"{describe_workers(workers, int(threads))}: {rate:.0f}")
+    progress.say(f"  calibration, images per second of training: {'; '.join(parts)}")
+
+
+def describe_workers(workers: str, threads: int) -> str:
+    """Returns how many workers there are, of how many threads: "2 workers, 1 thread each"."""
+    each = " each" if workers != "1" else ""
+    return f"{count_of(int(workers), 'worker')}, {count_of(threads, 'thread')}{each}"
 
 
 def _describe_folds(record: StudyRecord) -> str:
@@ -114,8 +120,10 @@ def show_study(running: RunningStudy) -> None:
     folds = _describe_folds(record)
     passes = record.budget_epochs or float("nan")
     budgets = [f"{passes * budget_factor(rung):g}" for rung in range(1, options.rung_count + 1)]
+    noun = "pass" if budgets == ["1"] else "passes"
     whose = "of every trial" if len(budgets) == 1 else "by rung"
-    say(f"  budget {whose}: {', '.join(budgets)} passes over {target_label}'s training images{folds}")
+    say(f"  budget {whose}: {', '.join(budgets)} {noun} over {target_label}'s training images{folds}")
 
     storage = hide_secrets(options.storage) if options.storage else running.folder / "journal.log"
-    say(f"  storage: {storage}; workers: {options.workers} of {running.threads} thread(s); study: {record.name}")
+    workers = describe_workers(options.workers, running.threads)
+    say(f"  storage: {storage}; {workers}; study: {record.name}")

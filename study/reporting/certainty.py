@@ -42,7 +42,7 @@ def describe_certainty(
 
     source, target = (dataset_label(record, domain) for domain in DOMAINS)
     changes = " ".join(describe_change(record, point, domain) for domain in DOMAINS)
-    rivals = _describe_rivals(record, knee, len(front_table(table)))
+    rivals = _describe_rivals(record, knee)
     optimism = _describe_expectation(point, target) if has_expectations(knee) else _describe_optimism(point, target)
     accuracies = f"{interval_text(point, 'source')} % on {source} and {interval_text(point, 'target')} % on {target}"
     seeds = count_seeds(point["seeds"])
@@ -86,16 +86,16 @@ def _describe_optimism(point: Row, target: str) -> str:
     return f" On validation {target} had looked {format_percent(abs(optimism))} points {direction}."
 
 
-def _describe_rivals(record: StudyRecord, knee: pd.Series, front_size: int) -> str:
-    """Returns from how many points of the front the recommended one differs significantly."""
-    if front_size == 1:
-        return "It is the front's only point."
+def _describe_rivals(record: StudyRecord, knee: pd.Series) -> str:
+    """Returns from how many tested points of the front the recommended one differs significantly."""
+    tested = sum(bool(point.get("front")) for point in record.results.points)
+    if tested == 1:
+        return "It is the only tested point of the front."
+    others = f"the front's {tested - 1} other tested points"
     indistinguishable = record.results.indistinguishable.get(knee["model"], [])
     if not indistinguishable:
-        return f"It differs significantly from all of the front's {front_size - 1} other points."
-    return (
-        f"From {len(indistinguishable)} of the front's {front_size - 1} other points it does not differ significantly."
-    )
+        return f"It differs significantly from all of {others}."
+    return f"From {len(indistinguishable)} of {others} it does not differ significantly."
 
 
 # Where it was not.

@@ -78,6 +78,15 @@ def python_lines(record: StudyRecord, path: str) -> str:
     )
 
 
+def confirm_again_command(record: StudyRecord) -> str:
+    """Returns the command that tests networks which a search found after its confirmation."""
+    return f"{confirm_command(record)} --again"
+
+
+AGAIN_TITLE = "test the networks found since as well; it opens the test images once more, which the report will say"
+"""What comes next where a search went on after its confirmation."""
+
+
 def confirm_command(record: StudyRecord) -> str:
     """Returns the command that tests the study's networks on the test images."""
     return command_line("study.confirm", place_words(record.name or "STUDY", record.options, "data"))
@@ -96,7 +105,12 @@ def sync_command(record: StudyRecord) -> str:
 
 
 def list_next_commands(
-    name: str, options: StudyOptions, model: str | None, is_confirmed: bool, baseline: str = ""
+    name: str,
+    options: StudyOptions,
+    model: str | None,
+    is_confirmed: bool,
+    baseline: str = "",
+    has_untested: bool = False,
 ) -> list[tuple[str, str]]:
     """Returns the commands that follow a study, and files to look at, each with what it is for; passwords are hidden.
 
@@ -106,6 +120,7 @@ def list_next_commands(
         model: The recommended network's file, relative to the study's folder; None where none is recommended.
         is_confirmed: Whether the study was confirmed.
         baseline: The baseline's file, which is used where no network is recommended; empty where that is not known.
+        has_untested: Whether the search went on after a confirmation, and found networks of the front.
     """
     places = dataclasses.asdict(options)
     folder = Path(options.out) / name
@@ -119,9 +134,11 @@ def list_next_commands(
             commands.append(("recognise expressions with the baseline, as no network is recommended", predict))
         choose = "or choose a network of the front yourself, by what it is expected to keep and to gain, from"
         commands.append((choose, str(folder / "front.csv")))
+    confirm = command_line("study.confirm", place_words(name, places, "data"))
     if not is_confirmed:
-        confirm = command_line("study.confirm", place_words(name, places, "data"))
         commands.append(("test the front on images that nothing was chosen by", confirm))
+    elif has_untested:
+        commands.append((AGAIN_TITLE, f"{confirm} --again"))
     commands.append(("write the report again", command_line("study.report", place_words(name, places))))
     return commands
 

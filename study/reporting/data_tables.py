@@ -58,10 +58,9 @@ def describe_baseline(record: StudyRecord) -> list[str]:
         sentences.append(record.weights.describe())
     if baseline.passes is not None and baseline.seconds is not None:
         minutes = baseline.seconds / 60
+        passes = "1 pass" if baseline.passes == 1 else f"{baseline.passes:g} passes"
         where = f" on {baseline.device}" if baseline.device else ""
-        sentences.append(
-            f"It was trained for {baseline.passes:g} passes over the source in {minutes:.1f} minutes{where}."
-        )
+        sentences.append(f"It was trained for {passes} over the source in {minutes:.1f} minutes{where}.")
     gain = number(baseline.more.get("last_gain"))
     if gain is not None:
         sentences.append(f"Its last pass changed the accuracy on the source by {format_points(gain)} points.")

@@ -194,8 +194,9 @@ def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: d
     gain = nearest.gains["target"]
     return (
         f"No network that keeps {keep} of the baseline's accuracy on {source} is surely better than the baseline on "
-        f"{target}, so use the baseline. Nearest comes {name}: its expected gain on {target} is "
-        f"{points_text(gain.mean, gain.lower, gain.upper)} points (90 % interval of it alone), which is not "
+        f"{target}, so use the baseline. Nearest comes {name}: its gain has the highest lower bound when it is "
+        f"allowed for that {summary.networks} networks were compared, as the rule does. Its expected gain on {target} "
+        f"is {points_text(gain.mean, gain.lower, gain.upper)} points (90 % interval of it alone), which is not "
         f"significant among {summary.networks} networks. {_describe_evidence_shortly(nearest)} Images of more people "
         "would tell most; else a longer race (--race), more --trials, or a lower --keep."
     )

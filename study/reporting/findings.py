@@ -233,9 +233,9 @@ def describe_freezing(record: StudyRecord) -> str:
     freezing = [row for row in record.results.differences if (row["one"], row["other"]) == ("FC", "RE")]
     if not freezing:
         return (
-            "These are configurations of the first rung, all with the same budget, on validation images. They differ "
-            "in more than what they freeze; a confirmation would compare FC, FC+CL and RE alone, on test images, seed "
-            "by seed."
+            "These are configurations of the first rung, all with the same budget, on validation images; trials that "
+            "were stopped early or failed are left out. They differ in more than what they freeze; a confirmation "
+            "would compare FC, FC+CL and RE alone, on test images, seed by seed."
         )
     gains = []
     for domain in DOMAINS:
@@ -246,5 +246,6 @@ def describe_freezing(record: StudyRecord) -> str:
     frozen = "all ten convolutions" if record.architecture.is_paper else "all blocks before the head"
     return (
         f"Freezing {frozen} (FC) instead of none (RE) gave {' and '.join(gains)}, on test images. The "
-        "table is of validation images, where configurations differ in more than what they freeze."
+        "table is of validation images, where configurations differ in more than what they freeze; trials that were "
+        "stopped early or failed are left out."
     )

@@ -3,15 +3,16 @@
 import pandas as pd
 
 from study.record import DOMAINS, StudyRecord
-from study.reporting.wording import row_name
+from study.reporting.wording import describe_interpolations, row_name
 
 _ACCURACIES = ("val", "lower", "upper", "test", "test_lower", "test_upper")
 SUMMARY_COLUMNS = (
-    "trial", "network", "strategy", *(f"{domain}_{name}" for domain in DOMAINS for name in _ACCURACIES), "kept",
-    "probability", "role", "model",
+    "trial", "network", "strategy", "interpolation",
+    *(f"{domain}_{name}" for domain in DOMAINS for name in _ACCURACIES), "kept", "probability", "role", "model",
 )  # fmt: skip
 """The first columns, as far as a study has them. kept: the share of the baseline's source accuracy that is kept;
-probability: that no other network is better on both domains."""
+interpolation: where the network lies between the baseline (0) and its training's end (1), "0 to 1" where its share
+grows from the first layer to the last. probability: that no other network is at least as good on both datasets."""
 
 
 def table_of_front(front: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
@@ -23,7 +24,9 @@ def table_of_front(front: pd.DataFrame, record: StudyRecord) -> pd.DataFrame:
     """
     front = add_test_accuracies(front, record)
     names = [row_name(network) for _, network in front.iterrows()]
-    front = front.assign(network=pd.Series(names, index=front.index, dtype="object"))
+    front = front.assign(
+        network=pd.Series(names, index=front.index, dtype="object"), interpolation=describe_interpolations(front)
+    )
     baseline = record.baseline.source_val
     if baseline:
         front["kept"] = front["source_val"] / baseline

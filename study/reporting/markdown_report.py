@@ -111,7 +111,7 @@ def render_markdown(
     shown_names = {finding.table.name for finding in findings if finding.table is not None}
     for further in tables:
         if further.name not in shown_names:
-            lines += _table_lines(record, further)
+            lines += _table_lines(record, further, table)
     lines += _method_lines(record)
     return "\n".join(lines)
 
@@ -175,10 +175,10 @@ def _describe_recommended(record: StudyRecord, network: pd.Series) -> str:
     return f"**{name[0].upper()}{name[1:]}**: {', '.join(accuracies)}, {measured}. Network: `{network['model']}`."
 
 
-def _table_lines(record: StudyRecord, table: Table) -> list[str]:
+def _table_lines(record: StudyRecord, table: Table, trials: pd.DataFrame) -> list[str]:
     lines = [f"## {_HEADINGS.get(table.name, table.name.capitalize())}", ""]
     if table.name == "confirmed":
-        texts = [describe_verdicts(record), describe_front_differences(record), describe_intervals(record)]
+        texts = [describe_verdicts(record, trials), describe_front_differences(record), describe_intervals(record)]
         return [*lines, to_markdown(table), *(line for text in texts for line in (text, ""))]
     return [*lines, to_markdown(table)]
 

@@ -16,7 +16,6 @@ from study.reporting.wording import (
     expected_text,
     format_percent,
     format_value,
-    interval_text,
     tested_text,
 )
 from study.stored_results import Row
@@ -162,7 +161,7 @@ def _baseline_details(record: StudyRecord) -> Row:
         "place": place if len(place) == len(DOMAINS) else None,
         "accuracies": [f"{format_percent(accuracies[domain])} %" for domain in DOMAINS],
         "kept": "100.0 %",
-        "tested": None if point is None else [f"{interval_text(point, domain)} %" for domain in DOMAINS],
+        "tested": None if point is None else [f"{tested_text(point, domain)} %" for domain in DOMAINS],
         "hyperparameters": None,
         "cka": None,
         "recalls": _recalls_in(baseline.measures, record),

@@ -14,8 +14,10 @@ from study.fronts import (
 from study.record import DOMAINS, StudyRecord
 from study.reporting.certainty import describe_certainty
 from study.reporting.commands import (
+    AGAIN_TITLE,
     Snippet,
     as_snippet,
+    confirm_again_command,
     confirm_command,
     network_path,
     predict_command,
@@ -34,7 +36,9 @@ from study.reporting.findings import describe_nothing
 from study.reporting.significance import change_text, count_units
 from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import (
+    ON_FRONT,
     count_of,
+    count_untested,
     dataset_label,
     describe_total,
     file_interval_text,
@@ -130,7 +134,7 @@ def build_recommendation(
             cards=[],
             search_cards=search_cards,
             rule=rule,
-            snippets=[*_use_snippets(record, record.baseline.file), *_next_snippets(record)],
+            snippets=[*_use_snippets(record, record.baseline.file), *_next_snippets(record, front)],
         )
 
     name = row_name(network)
@@ -141,7 +145,7 @@ def build_recommendation(
         cards=_accuracy_cards(record, network, summary),
         search_cards=search_cards,
         rule=rule,
-        snippets=[*_use_snippets(record, network_path(record, network["model"])), *_next_snippets(record)],
+        snippets=[*_use_snippets(record, network_path(record, network["model"])), *_next_snippets(record, front)],
         hyperparameters=_varied_hyperparameters(network, table),
         file=network["model"],
         about_file="" if summary is None else describe_file(network, summary),
@@ -180,16 +184,22 @@ def _use_snippets(record: StudyRecord, path: str) -> list[Snippet]:
     ]
 
 
-def _next_snippets(record: StudyRecord) -> list[Snippet]:
+def _next_snippets(record: StudyRecord, front: pd.DataFrame) -> list[Snippet]:
     """Returns the command that comes next: the confirmation, or after it the copy for MLflow.
 
     A search of `--outer` is tested on its own part by that command, once.
+
+    Args:
+        record: The study's record.
+        front: Of `study.fronts.front_table`.
     """
     if record.options.get("outer") is not None:
         return []
     if not record.results.points:
         title = "Next: test the front on images that the search never saw"
         return [as_snippet(title, confirm_command(record))]
+    if count_untested(record, front):
+        return [as_snippet(f"Next: {AGAIN_TITLE}", confirm_again_command(record))]
     command = sync_command(record)
     return [as_snippet("Bring the confirmation into MLflow, unless that was done", command)] if command else []
 
@@ -276,7 +286,7 @@ def _expected_cards(record: StudyRecord, network: pd.Series, summary: SearchSumm
             Card(title, f"{format_percent(network[f'{domain}_val'])} %", f"{detail}; not yet seen on test images")
         )
     probability = f"{format_percent(network['probability'], 0)} %"
-    cards.append(Card("On the front", probability, "probability that no other network is better on both"))
+    cards.append(Card("On the front", probability, ON_FRONT))
     return cards
 
 

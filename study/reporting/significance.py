@@ -1,8 +1,11 @@
 """What a confirmation's tests show: changes from the baseline, differences on the front, what intervals are about."""
 
+import pandas as pd
+
+from study.fronts import front_table
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import Table
-from study.reporting.wording import dataset_label, describe_interpolation, points_text
+from study.reporting.wording import count_of, count_untested, dataset_label, describe_interpolation, points_text
 from study.stored_results import Row
 from study.trials import parse_interpolation_name
 
@@ -18,16 +21,41 @@ _COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
 # Changes from the baseline.
 
 
-def describe_verdicts(record: StudyRecord) -> str:
-    """Returns which p-values of a confirmation decide, and why these."""
+def describe_verdicts(record: StudyRecord, table: pd.DataFrame) -> str:
+    """Returns which p-values of a confirmation decide, and why these.
+
+    Args:
+        record: The study's record, with a confirmation.
+        table: Trials, of `study.trials.trials_table`.
+    """
     comparisons = record.results.comparisons
     family = f", all {comparisons} comparisons together" if comparisons else ""
+    chosen = (
+        "and the networks of this table were chosen before a test image was read: where none of them had changed, a p "
+        f"below {SIGNIFICANCE} would be seen in one of twenty such studies at most."
+    )
+    if record.confirmation.get("earlier"):
+        chosen = (
+            "but test images had been read before: where networks were chosen by what these showed, p-values are too "
+            "small."
+        )
     return (
         "What counts is p in this table: of each network's change from the baseline, on either dataset, corrected by "
         f"Holm{family}. That is the question of the study, whether a network learned the target and what it forgot, "
-        "and the networks were chosen before a test image was read: where none of them had changed, a p below "
-        f"{SIGNIFICANCE} would be seen in one of twenty such studies at most. What is said besides, of pairs of "
-        "networks and of strategies, describes the same images once more and decides nothing."
+        f"{chosen} What is said besides, of pairs of networks and of strategies, describes the same images once more "
+        f"and decides nothing.{describe_untested(record, table)}"
+    )
+
+
+def describe_untested(record: StudyRecord, table: pd.DataFrame) -> str:
+    """Returns how many networks of the front a confirmation did not test, with a space before; empty for none."""
+    count = count_untested(record, front_table(table))
+    if not count:
+        return ""
+    were = "was" if count == 1 else "were"
+    return (
+        f" The search went on after the test images were opened: {count_of(count, 'network')} of the front {were} "
+        "found since, and not tested."
     )
 
 

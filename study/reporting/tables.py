@@ -11,6 +11,7 @@ from study.fronts import front_table, has_expectations, strategies_table
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.distinct_networks import describe_others, find_distinct, find_others
 from study.reporting.wording import (
+    ON_FRONT,
     TOO_FEW,
     confirmed_name,
     count_seeds,
@@ -22,9 +23,11 @@ from study.reporting.wording import (
     format_points,
     format_value,
     interval_text,
+    is_trained_again,
     p_value_text,
     points_text,
     row_name,
+    tested_text,
 )
 from study.stored_results import Row
 from study.trials import OBJECTIVES, count_rungs, hyperparameter_names
@@ -285,10 +288,9 @@ def _expected_front_table(record: StudyRecord, front: pd.DataFrame, varied: list
     caption = (
         "The front of expected accuracies, with 90 % intervals for other people and trainings. Role: the recommended "
         "network, and its neighbours, which keep more of the source or learn more of the target. On front: the "
-        "probability that no other network is at least as good on both datasets; it is shared among networks that "
-        "hardly differ. Rung: how large the training budget was, from 1. Folds: of how many parts of the target's "
-        "people a network answered on images; trainings: how many of it these accuracies come from (the baseline, BL, "
-        "needs none). Then the hyperparameters that varied."
+        f"{ON_FRONT}; it is shared among networks that hardly differ. Rung: how large the training budget was, from 1. "
+        "Folds: of how many parts of the target's people a network answered on images; trainings: how many of it these "
+        "accuracies come from (the baseline, BL, needs none). Then the hyperparameters that varied."
     )
     return Table("front", caption, head, rows, folded, describe_others(len(folded), front))
 
@@ -309,8 +311,8 @@ def build_confirmed_table(record: StudyRecord, table: pd.DataFrame) -> Table:
         head = ["Network", *(f"{label} %, file" for label in labels), *(f"{label} %, again" for label in labels)]
         measured = (
             "Accuracy on test images in per cent. File: of the very network that the study hands over. Again: mean of "
-            f"new trainings with {trained}, as another training would give it, and its change from the baseline in "
-            "points,"
+            f"new trainings with {trained}, as another training would give it, and its change from the baseline, which "
+            "trains nothing, in points,"
         )
     else:
         head = ["Network", *(f"{label} %" for label in labels)]
@@ -352,11 +354,15 @@ def _budget_note(record: StudyRecord) -> str:
 
 
 def _confirmed_row(point: Row, with_files: bool) -> list[Any]:
-    of_file = [file_interval_text(point, domain) or DASH for domain in DOMAINS]
+    accuracies = [interval_text(point, domain) for domain in DOMAINS]
+    if with_files and is_trained_again(point):
+        of_file = [file_interval_text(point, domain) or DASH for domain in DOMAINS]
+        accuracies = [*of_file, *accuracies]
+    elif with_files:
+        accuracies = [*(tested_text(point, domain) for domain in DOMAINS), DASH, DASH]
     return [
         confirmed_name(point),
-        *(of_file if with_files else []),
-        *(interval_text(point, domain) for domain in DOMAINS),
+        *accuracies,
         *_change_cells(point, "source"),
         *_change_cells(point, "target"),
     ]

@@ -27,7 +27,9 @@ from study.reporting.wording import (
     format_percent,
     format_points,
     interval_text,
+    is_trained_again,
     row_name,
+    tested_text,
 )
 from study.tuning.summary import SearchSummary
 
@@ -264,6 +266,9 @@ def confirmed_rich_table(record: StudyRecord) -> Table:
         label = escape(printable(shorten(name, LONGEST_NAME)))
         p_value = f"{point['target_p']:.2g}"
         of_file = [file_interval_text(point, domain) for domain in DOMAINS]
+        if not is_trained_again(point):
+            shown.add_row(label, *(tested_text(point, domain) for domain in DOMAINS), p_value)
+            continue
         if all(of_file):
             has_files = True
             shown.add_row(label, *of_file, "", style="bold")

@@ -293,6 +293,20 @@ def describe_interpolation(alpha: float, slope: float) -> str:
     return f"{alpha:g} to {alpha + slope:g}" if slope else f"{alpha:g}"
 
 
+def describe_interpolations(front: pd.DataFrame) -> "pd.Series[Any]":
+    """Returns where each network of a `study.fronts.front_table` lies, in words: "1", "0.5", "0 to 1"."""
+    alphas = front["alpha"].astype(float)
+    slopes = pd.Series(0.0, index=front.index)
+    if "alpha_slope" in front:
+        slopes = pd.to_numeric(front["alpha_slope"]).fillna(0.0)
+    words = [describe_interpolation(alpha, slope) for alpha, slope in zip(alphas, slopes, strict=True)]
+    return pd.Series(words, index=front.index, dtype="object")
+
+
+ON_FRONT = "probability that no other network is at least as good on both datasets"
+"""What a network's probability of being on the front is, wherever it is explained."""
+
+
 INTERPOLATION_SENTENCE = (
     "A network at 0.5 lies half-way between the baseline (0) and its trial's end (1); at 0 to 1 its share of the "
     "trained weights grows from the first layer to the last."
@@ -394,6 +408,29 @@ def file_interval_text(point: Row, domain: str) -> str:
         return ""
     mean, low, high = (format_percent(value) for value in values)
     return f"{mean} [{low}, {high}]"
+
+
+def count_untested(record: StudyRecord, front: pd.DataFrame) -> int:
+    """Returns how many networks of a front a confirmation did not test, as a search found them after it.
+
+    Args:
+        record: The study's record.
+        front: Of `study.fronts.front_table`.
+
+    Returns:
+        0 before a confirmation.
+    """
+    if not record.results.points:
+        return 0
+    tested = {point.get("model") for point in record.results.points}
+    # The baseline is always tested, also where it joined the front later.
+    adapted = front.loc[front["strategy"] != "BL", "model"]
+    return int((~adapted.isin(list(tested))).sum())
+
+
+def is_trained_again(point: Row) -> bool:
+    """Returns whether a confirmation trained a network again; the baseline it did not."""
+    return point.get("strategy") != "BL"
 
 
 def tested_accuracy(point: Row, domain: str) -> float:

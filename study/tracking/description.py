@@ -15,6 +15,7 @@ from study.reporting.findings import describe_nothing
 from study.reporting.front_file import table_of_front
 from study.reporting.tables import Table, to_markdown
 from study.reporting.wording import (
+    ON_FRONT,
     SYNTHETIC,
     SYNTHETIC_SENTENCE,
     count_of,
@@ -194,7 +195,7 @@ def _short_front(record: StudyRecord, front: pd.DataFrame) -> Table:
         head.append("On front %")
         caption = (
             "Expected accuracies with 90 % intervals. Alpha: 0 is the baseline, 1 the adapted network. On front: the "
-            "probability that no other network is better on both."
+            f"{ON_FRONT}."
         )
     left_out = len(networks) - len(shown)
     if left_out:

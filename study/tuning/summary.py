@@ -205,13 +205,15 @@ def _find_nearest(verdict: Verdict) -> int:
     """Returns the network that came nearest to passing the rule that none passed.
 
     Where all forget too much, the one that most probably keeps enough; else, of those that most probably do, the one
-    with the largest lower bound of its gain.
+    with the largest lower bound of its gain; one that has lost an expression only where all of these have.
     """
     choice = verdict.choice
     if choice.obstacle in (Obstacle.FORGETS, Obstacle.NOT_EVALUATED):
         return int(np.argmax(choice.kept))
     keeps_enough = choice.kept >= min(0.9, float(choice.kept.max()))
-    return int(np.argmax(np.where(keeps_enough, choice.least_gains, -np.inf)))
+    is_alive = keeps_enough & np.array([not names for names in choice.died])
+    competing = is_alive if is_alive.any() else keeps_enough
+    return int(np.argmax(np.where(competing, choice.least_gains, -np.inf)))
 
 
 def summarise_network(verdict: Verdict, index: int) -> NetworkSummary:
