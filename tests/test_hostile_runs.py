@@ -51,7 +51,7 @@ def test_many_workers_are_not_started_for_two_trials(tmp_path):
 
     code, out, _ = end(process)
 
-    assert code == 0 and most == 2 and "workers: 2 of" in out
+    assert code == 0 and most == 2 and "2 workers, 1 thread each" in out
 
 
 @pytest.mark.slow

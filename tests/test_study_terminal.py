@@ -602,7 +602,7 @@ def test_a_whole_study_shows_each_phase_and_its_next_commands_run_as_they_are_pr
 RUN = ("--target", "tfeid", *QUICK, "--tracking-uri", "none", "--trials", "60")
 ANSWERS = {
     "looking for it": "interrupted: the baseline's training stops",
-    "workers: ": "interrupted: workers stop",
+    "thread each": "interrupted: workers stop",
 }
 """What Ctrl-C is answered, by what is said before a phase begins."""
 
