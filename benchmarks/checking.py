@@ -37,6 +37,15 @@ def note_earlier_code(result: Mapping[str, Any]) -> None:
         print("the record is of earlier code than the present one")
 
 
+def check_figures(result: Mapping[str, Any], targets: Mapping[str, tuple[str, float]]) -> int:
+    """Prints a record's figures, and each that misses its target; returns the exit code."""
+    note_earlier_code(result)
+    print(json.dumps(result["figures"], indent=1))
+    lines = misses(result["figures"].get, targets)
+    print("\n".join(lines) or "all targets are met")
+    return int(bool(lines))
+
+
 def misses(figure: Callable[[str], float | None], targets: Mapping[str, tuple[str, float]]) -> list[str]:
     """Returns a line for each figure that is not there, or not "at most" or "at least" its target."""
     lines = []

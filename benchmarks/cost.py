@@ -23,7 +23,7 @@ import psutil
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
+from benchmarks.checking import check_figures, code_in_use, recorded
 from fer import baseline
 from fer.adaptation.procedure import adapt
 from fer.adaptation.task import AdaptationTask
@@ -65,7 +65,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.check:
         result = recorded(RESULTS)
-        return check(result) if result else 1
+        return check_figures(result, TARGETS) if result else 1
     if not args.draw:
         with tempfile.TemporaryDirectory() as temporary:
             result = measure(args, Path(temporary))
@@ -79,15 +79,6 @@ def main() -> int:
         return 1
     draw(result, workers).savefig(PICTURE, dpi=110)
     return 0
-
-
-def check(result: dict[str, Any]) -> int:
-    """Prints the figures, and each that misses its target."""
-    note_earlier_code(result)
-    print(json.dumps(result["figures"], indent=1))
-    lines = misses(result["figures"].get, TARGETS)
-    print("\n".join(lines) or "all targets are met")
-    return int(bool(lines))
 
 
 def measure(args: argparse.Namespace, out: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
+from benchmarks.checking import check_figures, code_in_use, recorded
 from benchmarks.idiomatic import Faces, fit, score, transforms
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
@@ -67,22 +67,13 @@ def main() -> int:
 
     if args.check:
         result = recorded(RESULTS)
-        return check(result) if result else 1
+        return check_figures(result, TARGETS) if result else 1
     with tempfile.TemporaryDirectory() as folder:
         result = measure(args, Path(folder))
     print(json.dumps(result["figures"], indent=1))
     if not args.quick:
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     return 0
-
-
-def check(result: dict[str, Any]) -> int:
-    """Prints the figures, and each that misses its target."""
-    note_earlier_code(result)
-    print(json.dumps(result["figures"], indent=1))
-    lines = misses(result["figures"].get, TARGETS)
-    print("\n".join(lines) or "all targets are met")
-    return int(bool(lines))
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from benchmarks.checking import code_in_use, misses, note_earlier_code, recorded
+from benchmarks.checking import check_figures, code_in_use, recorded
 from benchmarks.processes import run_python
 from fer.config import AdaptationConfig
 from search_spaces import suggest_adaptation
@@ -83,7 +83,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.check:
         result = recorded(RESULTS)
-        return check(result) if result else 1
+        return check_figures(result, TARGETS) if result else 1
     if args.measure:
         size, storage, stage = args.measure
         print(json.dumps(time_trials(int(size), storage, stage)))
@@ -94,15 +94,6 @@ def main() -> int:
     if not args.quick:
         RESULTS.write_text(json.dumps(result, indent=1) + "\n")
     return 0
-
-
-def check(result: dict[str, Any]) -> int:
-    """Prints the figures, and each that misses its target."""
-    note_earlier_code(result)
-    print(json.dumps(result["figures"], indent=1))
-    lines = misses(result["figures"].get, TARGETS)
-    print("\n".join(lines) or "all targets are met")
-    return int(bool(lines))
 
 
 def measure(sizes: tuple[int, ...]) -> dict[str, Any]:

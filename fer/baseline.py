@@ -16,10 +16,11 @@ import numpy as np
 from filelock import FileLock
 from torch import nn
 
-from fer.adaptation.task import BLOCKS, AdaptationTask
+from fer.adaptation.task import AdaptationTask
 from fer.architecture import VGG13
 from fer.baseline_job import BaselineConfig, BaselineJob, Course, Ending, FusedImages, OnPass
 from fer.baseline_training import train_baseline
+from fer.cache_places import BLOCKS
 from fer.config import AdaptationConfig, to_flat
 from fer.datasets import Dataset, Split
 from fer.errors import InputError

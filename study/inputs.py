@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fer.cache_places import MOST_FEATURES_GIB
 from fer.config import AdaptationConfig
 from fer.datasets import Dataset, DatasetReport, ReaderOptions, load, near_copies
 from fer.datasets.loading import folder_of
@@ -18,8 +19,6 @@ from study.options import cache_folder, images_of, is_on_every_fold, make_cache_
 from study.presets import PRESETS
 from study.record import DatasetRecord, StudyRecord, number
 
-MOST_FEATURES_GIB = 20.0
-"""GiB of features of frozen layers that a run leaves on the disk, and that a study writes at most."""
 MEMORY_SHARE, DISK_SHARE = 0.5, 0.25
 """Of the machine's memory, and of what is free of the disk, that the features of one study take at most."""
 FEATURE_ROOM = "features_gib"

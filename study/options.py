@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.architecture import PAPER
+from fer.cache_places import BASELINES, BLOCKS
 from fer.image_format import default_colour, default_size
 from study.data_options import DEFAULT_TRIALS, PAPER_TRIALS, DataOptions, GeneralOptions
 from study.declared_options import declared
@@ -141,12 +142,12 @@ def cache_folder(out: str | Path) -> Path:
 
 def baselines_folder(out: str | Path) -> Path:
     """Returns where baselines are kept, and copies of the user's own weights."""
-    return cache_folder(out) / "baselines"
+    return cache_folder(out) / BASELINES
 
 
 def blocks_folder(out: str | Path) -> Path:
     """Returns where it is kept what was found of networks' blocks, see `fer.adaptation.task.AdaptationTask`."""
-    return baselines_folder(out) / "blocks"
+    return baselines_folder(out) / BLOCKS
 
 
 def make_cache_folder(out: str | Path) -> Path:

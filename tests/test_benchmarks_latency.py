@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from benchmarks import search_latency
+from benchmarks.checking import check_figures
 from benchmarks.search_latency import FOLDS, POINTS, SOURCE_IMAGES, TARGET_IMAGES, make_ended_trials, make_plan
 from study.storage.slots import is_of_search, rung_of
 from study.trial_attributes import TrialAttributes
@@ -45,9 +46,9 @@ def test_the_trials_that_are_timed_are_those_of_the_stage(stage, ended, monkeypa
 
 def test_the_check_names_what_takes_too_long_and_what_was_not_measured(capsys):
     figures = dict.fromkeys(search_latency.TARGETS, 0.01)
-    assert search_latency.check({"figures": figures}) == 0
+    assert check_figures({"figures": figures}, search_latency.TARGETS) == 0
 
     slow, missing, *_ = figures
-    assert search_latency.check({"figures": figures | {slow: 9.0, missing: None}}) == 1
+    assert check_figures({"figures": figures | {slow: 9.0, missing: None}}, search_latency.TARGETS) == 1
     printed = capsys.readouterr().out
     assert f"{slow} is 9.0" in printed and f"{missing} is None" in printed

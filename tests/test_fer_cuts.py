@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from fer.cache_places import MOST_FEATURES_GIB
 from fer.features.cuts import FEWEST_OPERATIONS, choose_cuts, count_operations, feature_sizes, paper_cuts
 from fer.model.blocks import find_blocks
 from fer.model.networks import build_network
 from fer.model.vgg import build, cut_shapes
 from fer.runtime import Runtime
-from study.inputs import MOST_FEATURES_GIB, find_feature_room
+from study.inputs import find_feature_room
 
 
 @pytest.mark.parametrize(

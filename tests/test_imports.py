@@ -71,7 +71,17 @@ ROWS = {
         {"model"},
         {"datasets"},
         {"config", "runtime", "tensor_files", "tensors"},
-        {"architecture", "errors", "expressions", "files", "image_format", "seeding", "told_progress", "torch_private"},
+        {
+            "architecture",
+            "cache_places",
+            "errors",
+            "expressions",
+            "files",
+            "image_format",
+            "seeding",
+            "told_progress",
+            "torch_private",
+        },
     ),
 }
 SINGLE = {

@@ -54,7 +54,7 @@ from study.trials import MIN_SOURCE_MEASURE, counted_trials, find_failed_network
 from study.tuning.competing_networks import find_competition
 from study.tuning.expected_table import expected_table
 from study.tuning.fold_effects import comparable_vectors, target_effects
-from study.tuning.next_training import FINALIST, MOST_ATTEMPTS, find_due_trainings
+from study.tuning.next_training import FINALIST, MOST_ATTEMPTS, DueTraining, find_due_trainings
 from study.tuning.plan import SearchPlan
 from study.tuning.race import has_settled
 from study.tuning.stored_answers import ValidationImages, pack_answers, unpack_answers
@@ -544,26 +544,27 @@ def test_a_time_limit_does_not_end_a_search_that_has_tried_and_promoted_all(tmp_
     assert planted.handed_over and planted.study.user_attrs.get(ENDED) is None
 
 
-def test_two_workers_may_ask_for_the_same_training_and_it_is_done_once():
-    planted = Planted(in_memory(), 9)
+def ask_twice_for_what_is_due(planted: Planted) -> DueTraining:
+    """Runs the nine configurations, and asks twice for the training that is due then; returns it."""
     planted.fill()
     planted.run(most=9)
     (due,) = find_due_trainings(trials_of(planted.study), planted.plan)
     for _ in range(2):
         place = {"slot": due.place.slot, "fold": due.place.fold, "repeat": due.place.repeat, "rung": due.place.rung}
         planted.study.enqueue_trial({}, user_attrs=place | {"race": {}, "strategy": "RE"})
+    return due
+
+
+def test_two_workers_may_ask_for_the_same_training_and_it_is_done_once():
+    planted = Planted(in_memory(), 9)
+    due = ask_twice_for_what_is_due(planted)
     planted.run()
     assert planted.places.count(due.place) == 1
 
 
 def test_a_worker_that_asked_for_what_another_had_asked_for_gets_what_is_due_besides():
     planted = Planted(in_memory(), 9, race=2.0)
-    planted.fill()
-    planted.run(most=9)
-    (due,) = find_due_trainings(trials_of(planted.study), planted.plan)
-    for _ in range(2):
-        place = {"slot": due.place.slot, "fold": due.place.fold, "repeat": due.place.repeat, "rung": due.place.rung}
-        planted.study.enqueue_trial({}, user_attrs=place | {"race": {}, "strategy": "RE"})
+    due = ask_twice_for_what_is_due(planted)
 
     first, second = (claim_trial(planted.study, "random", 1, planted.plan) for _ in range(2))
 

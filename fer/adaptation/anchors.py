@@ -134,10 +134,13 @@ def baseline_importance(task: AdaptationTask, split: Split, kind: str) -> dict[s
     chosen = penalties.choose_balanced(labels, penalties.IMPORTANCE_SAMPLES, rng)
 
     def compute() -> dict[str, torch.Tensor]:
+        # The chosen images themselves, which are their first views.
         source = ImageSource(split, ViewRecipe(), 0, task.runtime, task.baseline.architecture.images)
-        pixels = source.batch(chosen, np.zeros(len(chosen), int))
-        truth = torch.from_numpy(labels[chosen]).to(task.runtime.device)
-        return penalties.importance(task.baseline.network, kind, pixels, truth)
+        first_views = np.zeros(len(chosen), int)
+        inputs = source.batch(chosen, first_views)
+
+        chosen_labels = torch.from_numpy(labels[chosen]).to(task.runtime.device)
+        return penalties.importance(task.baseline.network, kind, inputs, chosen_labels)
 
     if task.cache is None:
         return compute()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from fer.cache_places import BASELINES, BLOCKS, MOST_FEATURES_GIB
 from fer.config import AdaptationConfig, ViewRecipe
 from fer.datasets import Dataset, Split
 from fer.features import cache
@@ -19,12 +20,6 @@ from fer.runtime import Runtime
 from fer.seeding import seed_from
 
 DOMAINS = ("target", "source")
-MOST_FEATURES = 20 * 2**30
-"""Bytes of features of all views, unless a study says otherwise."""
-BASELINES = "baselines"
-"""The folder of all baselines in a cache."""
-BLOCKS = "blocks"
-"""The folder, among the baselines, of what was found of networks' blocks."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ class AdaptationTask:
     cache: Path | None = None
     rung_images: int | None = None
     find_fused: "Callable[[AdaptationTask, AdaptationConfig, int], nn.Sequential] | None" = None
-    feature_room: float = MOST_FEATURES
+    feature_room: float = MOST_FEATURES_GIB * 2**30
 
     def dataset(self, domain: str) -> Dataset:
         """Returns the dataset of "source" or "target"."""

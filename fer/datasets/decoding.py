@@ -150,9 +150,13 @@ class _FaceBuffer:
     def _repeat_channel(self) -> None:
         """Gives the grey faces three channels."""
         grey = self.images
-        self.images = scratch_array((len(grey), 3, *grey.shape[1:]), self.context.scratch)
+        count, height, width = grey.shape
+        self.images = scratch_array((count, 3, height, width), self.context.scratch)
+
+        # The faces so far, some at a time.
+        filled = self.images[: self.filled]
         for place, block in blocks_of(grey[: self.filled]):
-            self.images[: self.filled][place] = block[:, None]
+            filled[place] = block[:, None]
 
 
 def _decode_row(row: Row, context: ReadContext) -> _DecodedRow:

@@ -60,8 +60,14 @@ def _cosines(size: int) -> np.ndarray:
 
     They are orthonormal for images of 48 rows; of other sizes, an image that is reduced to 48 has the same transform.
     """
-    places = (np.arange(size) + 0.5) * np.pi / size
-    rows = np.cos(np.arange(_FREQUENCIES)[:, None] * places) * np.sqrt(2 / SIZE) * (SIZE / size)
+    # A cosine for each frequency, at the centres of the pixels.
+    angles = (np.arange(size) + 0.5) * np.pi / size
+    waves = np.cos(np.arange(_FREQUENCIES)[:, None] * angles)
+
+    # A sum over more pixels is larger, as if each of the 48 counted several times.
+    rows = waves * np.sqrt(2 / SIZE) * (SIZE / size)
+
+    # The constant wave has twice the others' squares.
     rows[0] /= np.sqrt(2)
     return rows.astype(np.float32)
 

@@ -29,10 +29,17 @@ def unweighted_average_recall(labels: np.ndarray, predicted: np.ndarray) -> floa
 
 def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Returns the mean F1 over the expressions that occur among the labels or the predictions."""
-    size = int(max(labels.max(initial=0), predicted.max(initial=0))) + 1
-    right = np.bincount(labels[labels == predicted], minlength=size)
-    both = np.bincount(labels, minlength=size) + np.bincount(predicted, minlength=size)
-    return float(np.mean(2 * right[both > 0] / both[both > 0]))
+    # How many images of each expression there are, are predicted, and are recognised.
+    highest = max(labels.max(initial=0), predicted.max(initial=0))
+    classes = int(highest) + 1
+    true = np.bincount(labels, minlength=classes)
+    claimed = np.bincount(predicted, minlength=classes)
+    right = np.bincount(labels[labels == predicted], minlength=classes)
+
+    # F1 of each expression that occurs: the harmonic mean of right / true and right / claimed.
+    occurs = true + claimed > 0
+    f1 = 2 * right[occurs] / (true + claimed)[occurs]
+    return float(np.mean(f1))
 
 
 def retention(before: float, after: float) -> float:

@@ -68,6 +68,8 @@ def baseline_of(chain: Chain, architecture: Architecture) -> Baseline:
 
 
 MOST_WIDTH = 4
+_MOST_DIGITS = 4
+"""Of a number that a file's header states."""
 _LAST_WEIGHT = "fc3.linear.weight"
 FIRST_WEIGHT = "conv1_1.conv.weight"
 _FLOAT_TYPES = ("F64", "F32", "F16", "BF16")
@@ -353,7 +355,8 @@ def _count_of(header: TensorHeader, name: str, default: int) -> int:
         _DifferentNetwork: It is no whole number above 0.
     """
     text = header.metadata.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 4 or int(text) == 0:
+    is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    if not is_number or int(text) == 0:
         raise _DifferentNetwork(f"{name} {shorten(printable(text), 20)}")
     return int(text)
 

@@ -25,10 +25,15 @@ def mix(
     Returns:
         The mixed inputs, and the class shares (n, classes) that take the place of the labels.
     """
+    # The share that each sample keeps of itself, and the partner that gives the rest.
     share = float(rng.beta(alpha, alpha))
-    order = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
-    shares = _class_shares(labels, classes)
-    return torch.lerp(inputs[order], inputs, share), torch.lerp(shares[order], shares, share)
+    partners = torch.from_numpy(rng.permutation(len(labels))).to(labels.device)
+
+    # Samples and labels are mixed alike.
+    class_shares = _class_shares(labels, classes)
+    mixed_inputs = torch.lerp(inputs[partners], inputs, share)
+    mixed_shares = torch.lerp(class_shares[partners], class_shares, share)
+    return mixed_inputs, mixed_shares
 
 
 def smooth(target: torch.Tensor, classes: int, strength: float) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from fer.errors import InputError
 from study.cli import leave
+from study.execution.parent_messages import messages_in, send
 from study.exit_code import ExitCode
 from study.machine import exit_with_parent, is_out_of_memory, worker_environment
 from study.redaction import one_line
@@ -51,11 +52,7 @@ def write_line(process: subprocess.Popen, message: Mapping[str, Any]) -> None:
 def read_messages(process: subprocess.Popen) -> Iterator[dict[str, Any]]:
     """Yields what a process sends, until it ends."""
     assert process.stdout is not None
-    for line in process.stdout:
-        with contextlib.suppress(ValueError):  # a line that a library printed
-            message = json.loads(line)
-            if isinstance(message, dict):
-                yield message
+    yield from messages_in(process.stdout)
 
 
 def error_of(message: Mapping[str, Any] | None, process: subprocess.Popen) -> Exception:
@@ -77,11 +74,6 @@ def error_of(message: Mapping[str, Any] | None, process: subprocess.Popen) -> Ex
 
 
 # The process's side.
-
-
-def send(message: dict[str, Any]) -> None:
-    """Prints one JSON line for the parent."""
-    print(json.dumps(message), flush=True)
 
 
 def run_child(work: Callable[[Any], None]) -> NoReturn:

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from study.confirmation.child_process import run_child, send
+from study.confirmation.child_process import run_child
 from study.confirmation.statistics import predicted_expressions
+from study.execution.parent_messages import send
 from study.record import StudyRecord
 
 

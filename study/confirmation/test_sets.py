@@ -40,10 +40,12 @@ def read_ground_truth(datasets: Mapping[str, "Dataset"], folds: int) -> GroundTr
         folds: Of the study, 1 for none.
     """
     tests = {domain: datasets[domain].open_test() for domain in DOMAINS}
-    labels = {domain: np.asarray(split.labels) for domain, split in tests.items()}
-    subjects = {domain: np.asarray(split.subjects) for domain, split in tests.items()}
-    names = datasets["source"].expressions.names
-    return GroundTruth(labels, subjects, count_divisions(datasets["target"], folds), names)
+    return GroundTruth(
+        labels={domain: np.asarray(split.labels) for domain, split in tests.items()},
+        subjects={domain: np.asarray(split.subjects) for domain, split in tests.items()},
+        divisions=count_divisions(datasets["target"], folds),
+        expressions=datasets["source"].expressions.names,
+    )
 
 
 def count_test_images(dataset: "Dataset") -> int:

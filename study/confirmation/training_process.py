@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from study.confirmation.answers import write_answers
-from study.confirmation.child_process import run_child, send
+from study.confirmation.child_process import run_child
 from study.confirmation.jobs import Confirmation, ConfirmationJob, Training
+from study.execution.parent_messages import send
 from study.record import StudyRecord
 
 

@@ -12,9 +12,8 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from fer.errors import InputError
-from study.cli import describe_failure, leave
-from study.exit_code import ExitCode
+from study.cli import leave
+from study.execution.parent_messages import answer_parent, send
 from study.machine import exit_with_parent
 from study.record import StudyRecord
 
@@ -24,11 +23,6 @@ if TYPE_CHECKING:  # torch is not imported yet
 
 TELL_EVERY = 0.5
 """Seconds between two messages about the samples of a training."""
-
-
-def send(message: dict[str, Any]) -> None:
-    """Prints one JSON line for the parent."""
-    print(json.dumps(message), flush=True)
 
 
 def send_pass(report: "PassReport") -> None:
@@ -49,26 +43,14 @@ class SampleTeller:
             send({"samples": [done, most]})
 
 
-def answer_parent() -> int:
-    """Finds or trains the baseline of the record on standard input, and tells the parent; returns the exit code."""
-    try:
-        # Torch takes seconds to import, during which a parent that ends already ends this process. An error of the
-        # import is the parent's to tell, too.
-        from study.execution.study_baseline import prepare_baseline  # noqa: PLC0415
+def find_answer() -> dict[str, Any]:
+    """Returns the baseline of the record on standard input, found or trained now; tells how far its training is."""
+    from study.execution.study_baseline import prepare_baseline  # noqa: PLC0415  # torch
 
-        record = StudyRecord.from_json(json.load(sys.stdin.buffer))
-        send({"baseline": prepare_baseline(record, send_pass, SampleTeller().tell)})
-        return ExitCode.DONE
-    except InputError as error:
-        send({"error": [error.rule, str(error.value), error.fix]})
-        return ExitCode.WRONG_USE
-    except Exception as error:  # whatever it is, the parent has it on one line
-        if sys.flags.dev_mode:
-            raise
-        send({"stuck": describe_failure(error)})
-        return ExitCode.STUCK
+    record = StudyRecord.from_json(json.load(sys.stdin.buffer))
+    return {"baseline": prepare_baseline(record, send_pass, SampleTeller().tell)}
 
 
 if __name__ == "__main__":
     exit_with_parent(os.getppid())
-    leave(answer_parent())
+    leave(answer_parent(find_answer))

@@ -11,35 +11,18 @@ import os
 import sys
 from typing import Any
 
-from fer.errors import InputError
-from study.cli import describe_failure, leave
-from study.exit_code import ExitCode
+from study.cli import leave
+from study.execution.parent_messages import answer_parent
 from study.machine import exit_with_parent
 
 
-def answer_parent() -> int:
-    """Finds the blocks of the network on standard input, and tells the parent; returns the exit code."""
-    try:
-        # Torch takes seconds to import, during which a parent that ends already ends this process.
-        from study.execution.network_answer import answer  # noqa: PLC0415
+def find_answer() -> dict[str, Any]:
+    """Returns the network of the request on standard input, with what is known of the user's own weights."""
+    from study.execution.network_answer import answer  # noqa: PLC0415  # torch
 
-        _send(answer(json.load(sys.stdin.buffer)))
-        return ExitCode.DONE
-    except InputError as error:
-        _send({"error": [error.rule, str(error.value), error.fix]})
-        return ExitCode.WRONG_USE
-    except Exception as error:  # whatever it is, the parent has it on one line
-        if sys.flags.dev_mode:
-            raise
-        _send({"stuck": describe_failure(error)})
-        return ExitCode.STUCK
-
-
-def _send(message: dict[str, Any]) -> None:
-    """Prints one JSON line for the parent."""
-    print(json.dumps(message), flush=True)
+    return answer(json.load(sys.stdin.buffer))
 
 
 if __name__ == "__main__":
     exit_with_parent(os.getppid())
-    leave(answer_parent())
+    leave(answer_parent(find_answer))

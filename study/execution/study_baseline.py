@@ -10,7 +10,7 @@ import numpy as np
 
 from fer import baseline
 from fer.adaptation.evaluation import baseline_logits, untrained_accuracy
-from fer.adaptation.task import BASELINES, BLOCKS, AdaptationTask
+from fer.adaptation.task import AdaptationTask
 from fer.architecture import Architecture, check_unchanged
 from fer.baseline import FusedNetworks
 from fer.baseline_job import PRETRAINED_LR, PRETRAINED_PASSES, BaselineConfig, Course, OnPass, Pretrained
@@ -24,7 +24,7 @@ from fer.runtime import Runtime, make_runtime
 from fer.told_progress import OnProgress, watching
 from study.execution.network_answer import find_own_weights
 from study.inputs import feature_room_of, reopen_dataset
-from study.options import StudyOptions, baselines_folder, cache_folder
+from study.options import StudyOptions, baselines_folder, blocks_folder, cache_folder
 from study.presets import PRESETS
 from study.record import StudyRecord
 from study.tuning.answers import SourceImages, TargetImages
@@ -58,7 +58,7 @@ def prepare_baseline(
     cache = cache_folder(options["out"])
     with watching(on_progress):
         path = _network_file(record, source, runtime, on_pass)
-    trained = weights.load_network(path, runtime, blocks=cache / BASELINES / BLOCKS, own=network.name)
+    trained = weights.load_network(path, runtime, blocks=blocks_folder(options["out"]), own=network.name)
     check_expressions(trained, source, path)
 
     # What it reaches.
@@ -123,7 +123,7 @@ def _network_file(record: StudyRecord, source: Dataset, runtime: Runtime, on_pas
         source,
         config,
         runtime,
-        cache_folder(options["out"]) / BASELINES,
+        baselines_folder(options["out"]),
         on_pass=on_pass,
         on_damage=_warn,
     )
@@ -260,7 +260,7 @@ def fused_networks(record: StudyRecord, options: Mapping[str, Any], source: Data
         processes=1,
         minutes=FUSED_TIME * recipe.processes * recipe.minutes,
     )
-    return FusedNetworks(recipe, cache_folder(options["out"]) / BASELINES, _warn)
+    return FusedNetworks(recipe, baselines_folder(options["out"]), _warn)
 
 
 def reopen_baseline(record: StudyRecord, options: Mapping[str, Any], source: Dataset, runtime: Runtime) -> Baseline:
@@ -276,8 +276,8 @@ def reopen_baseline(record: StudyRecord, options: Mapping[str, Any], source: Dat
         InputError: It is not there or damaged, and cannot be made again, or another comes out.
     """
     # Where the study trained it, or where this command keeps baselines.
-    folder = cache_folder(options["out"]) / BASELINES
-    blocks = folder / BLOCKS
+    folder = baselines_folder(options["out"])
+    blocks = blocks_folder(options["out"])
     own = record.architecture.name
     path = Path(record.baseline.file)
     if not path.exists():

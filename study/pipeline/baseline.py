@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
-from fer.errors import InputError, printable
+from fer.errors import printable
+from study.execution.parent_messages import messages_in, raise_told_error
 from study.execution.phase import Phase, clock
 from study.execution.progress import Progress
 from study.machine import exit_text, worker_environment
@@ -93,16 +94,10 @@ def _read_baseline(lines: IO[bytes], progress: Progress, phase: Phase, limit: st
     """
     accuracies: list[float] = []
     first: tuple[float, int] | None = None
-    for line in lines:
-        if not line.startswith(b"{"):  # of a library
-            continue
-        message = json.loads(line)
+    for message in messages_in(lines):
+        raise_told_error(message, "the baseline")
         if "baseline" in message:
             return BaselineRecord.from_json(message["baseline"])
-        if "error" in message:
-            raise InputError(*message["error"])
-        if "stuck" in message:
-            raise RuntimeError(f"the baseline cannot be had: {message['stuck']}")
         if "samples" in message:
             done, most = message["samples"]
             first = first or (time.monotonic(), done)

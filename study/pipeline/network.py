@@ -11,6 +11,7 @@ from fer.architecture import VGG13, Architecture
 from fer.errors import InputError
 from fer.expressions import SEVEN, ExpressionSet
 from fer.image_format import RGB
+from study.execution.parent_messages import messages_in, raise_told_error
 from study.machine import exit_text, worker_environment
 from study.options import StudyOptions, baselines_folder, blocks_folder, images_of, make_cache_folder
 from study.presets import PRESETS
@@ -112,14 +113,8 @@ def _ask(request: Mapping[str, Any], places: Mapping[str, Any]) -> dict[str, Any
         env=worker_environment(),
         check=False,
     )
-    for line in answer.stdout.splitlines():
-        if not line.startswith(b"{"):  # of a library, or of the user's own code
-            continue
-        message = json.loads(line)
-        if "error" in message:
-            raise InputError(*message["error"])
-        if "stuck" in message:
-            raise RuntimeError(f"the network cannot be had: {message['stuck']}")
+    for message in messages_in(answer.stdout.splitlines()):
+        raise_told_error(message, "the network")
         if "network" in message:
             return message
     raise RuntimeError(f"the network's process {exit_text(answer.returncode)}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fer.cache_places import MOST_FEATURES_GIB
 from fer.datasets import Dataset, DatasetReport, Split, locate, same_files
 from fer.datasets.data_folder import normalise
 from fer.errors import InputError
@@ -20,7 +21,6 @@ from study.execution.phase import Phase, counting
 from study.execution.progress import Progress
 from study.inputs import (
     FEATURE_ROOM,
-    MOST_FEATURES_GIB,
     OuterPart,
     budget_epochs,
     dataset_record,
