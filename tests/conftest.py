@@ -3,7 +3,7 @@
 import gc
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,14 @@ os.fsync = lambda file: None
 
 TINY_WIDTH = 1 / 16
 LONGEST = ("test_study_run", "test_study_resume")
+
+
+@pytest.fixture(autouse=True)
+def working_directory() -> Iterator[None]:
+    """Names the test that leaves another working directory behind: where that is deleted, tests after it fail."""
+    before = Path.cwd()
+    yield
+    assert Path.cwd() == before, "a test has changed the working directory; use monkeypatch.chdir()"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

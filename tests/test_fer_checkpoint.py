@@ -213,6 +213,7 @@ def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(sourc
     undisturbed = weights.load_network(baseline.find_or_train(source, config, Runtime(), tmp_path / "whole"), Runtime())
     code = (
         "import sys; from pathlib import Path; from fer.baseline import find_or_train\n"
+        "from fer.architecture import Architecture\n"
         "from fer.baseline_job import BaselineConfig\n"
         "from fer.datasets import Dataset; from fer.runtime import Runtime\n"
         "if __name__ == '__main__':\n"

@@ -263,7 +263,9 @@ def call(module: str, *words: str, folder: Path, seconds: float = 900) -> tuple[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("network", [OWN, "resnet18"])
-def test_a_study_in_colour_goes_from_files_to_a_network_that_is_used(network: str, tmp_path: Path) -> None:
+def test_a_study_in_colour_goes_from_files_to_a_network_that_is_used(
+    network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_coloured(tmp_path / "data/wide", 140)
     write_coloured(tmp_path / "data/narrow", 105)
     words = ("run", "--source", "wide", "--target", "narrow", "--data", "data", "--preset", "tiny", "--trials", "6",
@@ -284,7 +286,7 @@ def test_a_study_in_colour_goes_from_files_to_a_network_that_is_used(network: st
     Image.fromarray(coloured(2, 5, 32)).save(tmp_path / "face.png")
     results = load_study(study)
     array = coloured(2, 5, 32)[None]
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     saved = results.networks[0]
     by_array, by_file = saved.predict(array), saved.predict(tmp_path / "face.png")
     np.testing.assert_allclose(by_array.to_numpy(), by_file.to_numpy(), atol=1e-6)
