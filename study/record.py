@@ -278,6 +278,8 @@ class StudyRecord(_Record):
         options: The options of its command, by name, as a version of this program stored them; their present form is
             `study.options.StudyOptions.from_json`.
         budget_epochs: The budget of every trial, in passes over the target's training images.
+        fold_rule: Number of the rule that divided the target into folds (`fer.datasets.splits.FOLD_RULE`); None in
+            records of a time that knew one rule only.
         network: The entries of its `architecture`, and number of parameters.
         expressions: What its logits stand for; the seven where the record does not say.
         baseline: The network that every trial adapts.
@@ -298,6 +300,7 @@ class StudyRecord(_Record):
     synthetic: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     budget_epochs: float | None = None
+    fold_rule: int | None = None
     network: dict[str, Any] = field(default_factory=dict)
     expressions: ExpressionSet = SEVEN
     baseline: BaselineRecord = field(default_factory=BaselineRecord)

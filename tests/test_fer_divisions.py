@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fer.datasets import Dataset
+from fer.datasets.splits import assign_folds
 from fer.errors import InputError
 
 
@@ -37,6 +40,30 @@ def test_folds_hold_every_subject_in_validation_once(tmp_path):
         seen += validation.subjects.tolist()
         assert len(train) + len(validation) == 35 - (1 in validation.subjects or 5 in validation.subjects)
     assert sorted(seen) == sorted(np.repeat((1, 2, 3, 4, 5), 7).tolist())
+
+
+@pytest.mark.parametrize(("people", "folds"), [(7, 5), (7, 3), (11, 4), (12, 5), (9, 2)])
+def test_equal_people_make_folds_that_differ_by_one_person_at_most(people, folds):
+    subjects = np.repeat(np.arange(people), 21)
+    labels, groups = np.arange(len(subjects)) % 7, np.arange(len(subjects))
+
+    for seed in range(5):
+        fold_of_image = assign_folds(labels, subjects, groups, folds, seed)
+        sizes = np.bincount(fold_of_image, minlength=folds) // 21
+        assert sizes.sum() == people and sizes.max() - sizes.min() <= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 60), min_size=3, max_size=40), st.integers(2, 5), st.integers(0, 9))
+def test_folds_are_even_up_to_the_largest_person(images_of_person, folds, seed):
+    folds = min(folds, len(images_of_person))
+    subjects = np.repeat(np.arange(len(images_of_person)), images_of_person)
+    labels, groups = np.arange(len(subjects)) % 7, np.arange(len(subjects))
+
+    sizes = np.bincount(assign_folds(labels, subjects, groups, folds, seed), minlength=folds)
+
+    assert sizes.min() > 0
+    assert sizes.max() - sizes.min() <= 2 * max(images_of_person)
 
 
 def test_unknown_subjects_are_divided_by_image_with_copies_on_one_side(tmp_path):

@@ -17,6 +17,7 @@ import pytest
 from commands import ROOT, assert_one_safe_line, call, end, start
 from fer.adaptation.methods import LIBRARY
 from fer.datasets.layouts import LAYOUTS
+from fer.datasets.splits import FOLD_RULE
 from fer.errors import InputError, closest, did_you_mean
 from made_study import whole_record
 from study import confirm, datasets, predict, report, run, sync, worker
@@ -411,3 +412,25 @@ def test_a_study_of_an_earlier_version_goes_on_with_the_flag_of_today(before, no
     assert found is not None and found.name == "s"
     with pytest.raises(InputError, match=f"early_stop {not now} → {bool(now)}"):
         find_record(record, parse_options([*words, "--early-stop" if now else "--no-early-stop"]), storage)
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_a_study_goes_on_only_with_the_folds_that_it_began_with(folds, tmp_path, monkeypatch):
+    monkeypatch.delenv("FER_DATA", raising=False)
+    words = ["--target", "tfeid", "--out", str(tmp_path), "--study", "s", "--folds", str(folds)]
+    storage = open_storage(None, tmp_path / "s")
+    stored = whole_record(name="s")
+    stored["options"] = dataclasses.asdict(parse_options(words))
+    stored["baseline"]["answers"] = {"some": "answers"}
+    study = optuna.create_study(study_name="s", storage=storage)
+    new = StudyRecord.from_json(stored | {"fold_rule": FOLD_RULE})
+
+    study.set_user_attr("study", new.to_json())
+    assert find_record(new, parse_options(words), storage) is not None
+
+    study.set_user_attr("study", stored)  # of a version that knew one rule only
+    if folds == 1:
+        assert find_record(new, parse_options(words), storage) is not None
+    else:
+        with pytest.raises(InputError, match="only go on with the folds that it was started with; got a version of"):
+            find_record(new, parse_options(words), storage)

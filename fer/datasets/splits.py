@@ -11,6 +11,9 @@ from fer.datasets.subject_splits import split_by_subject
 from fer.errors import InputError
 
 SHARES = (0.8, 0.1, 0.1)
+FOLD_RULE = 2
+"""Number of the rule by which `assign_folds` divides: a study goes on with the folds that it began with."""
+
 _BY_SUBJECT = "by subject"
 _BY_IMAGE = "by image (subjects unknown), every expression in proportion"
 
@@ -223,4 +226,6 @@ def assign_folds(
         rule = f"folds are two at least and no more than there are {noun}"
         raise InputError(rule, f"{count} of {units}", "Change the number.")
     wanted = [round(len(labels) / count)] * (count - 1)
-    return _divide(labels, subjects, groups, wanted, seed)
+    if subjects is not None:
+        return split_by_subject(labels, subjects, wanted, seed, even=True)
+    return split_by_image(labels, groups, wanted, seed)

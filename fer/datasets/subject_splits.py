@@ -22,7 +22,9 @@ _BALANCED = 0.9
 """The share of the assignments of good sizes whose expressions are near enough to their proportions."""
 
 
-def split_by_subject(labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[int], seed: int) -> np.ndarray:
+def split_by_subject(
+    labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[int], seed: int, even: bool = False
+) -> np.ndarray:
     """Cuts parts that share no subject, near the wanted sizes; another seed gives other people.
 
     Many random orders of the subjects are tried, each of which fills the parts one after the other. Of the good
@@ -38,6 +40,8 @@ def split_by_subject(labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[
         subjects: int64 (n,), at least one more than there are parts.
         wanted: Sizes of parts 1, 2, …
         seed: Of the orders and of the draw.
+        even: Whether a part makes up for what those before it have too much or too little, so that what is left is
+            near its own size too.
 
     Returns:
         int64 (n,), each image's part; 0 for what is left.
@@ -52,7 +56,7 @@ def split_by_subject(labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[
     rng = generator("split by subject", seed)
     candidates = int(np.clip(_MOST_CELLS // len(people), _FEWEST_CANDIDATES, _CANDIDATES))
     orders = rng.permuted(np.tile(np.arange(len(people)), (candidates, 1)), axis=1)
-    assignments = _fill_parts(orders, images.sum(1), wanted)
+    assignments = _fill_parts(orders, images.sum(1), wanted, even)
 
     # One of the good assignments.
     number = rng.choice(_select_good(assignments, images, wanted))
@@ -60,13 +64,14 @@ def split_by_subject(labels: np.ndarray, subjects: np.ndarray, wanted: Sequence[
     return part_of_person[person_of_image].astype(np.int64)
 
 
-def _fill_parts(orders: np.ndarray, images: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+def _fill_parts(orders: np.ndarray, images: np.ndarray, wanted: Sequence[int], even: bool) -> np.ndarray:
     """Fills the parts one after the other, in several orders of the people.
 
     Args:
         orders: int64 (candidates, people), a permutation of the people per row.
         images: float64 (people,), each person's number of images.
         wanted: Sizes of parts 1, 2, …
+        even: Whether a part ends where all up to it have their sizes together, not where it has its own.
 
     Returns:
         int64 (candidates, people), each person's part; 0 for what is left.
@@ -80,10 +85,11 @@ def _fill_parts(orders: np.ndarray, images: np.ndarray, wanted: Sequence[int]) -
     first = np.zeros(candidates, dtype=np.int64)
     images_before = np.zeros(candidates)
     for index, size in enumerate(wanted):
+        wanted_up_to = sum(wanted[: index + 1]) if even else images_before[:, None] + size
         # One person at least for this part, and one for each part to come.
         limit = people - (len(wanted) - index)
         may_end = (position >= first[:, None]) & (position < limit)
-        distance = np.where(may_end, np.abs(images_up_to - images_before[:, None] - size), np.inf)
+        distance = np.where(may_end, np.abs(images_up_to - wanted_up_to), np.inf)
         last = distance.argmin(1)
         part_at_position[(position >= first[:, None]) & (position <= last[:, None])] = index + 1
         first = last + 1

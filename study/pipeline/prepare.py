@@ -13,6 +13,7 @@ import numpy as np
 from fer.cache_places import MOST_FEATURES_GIB
 from fer.datasets import Dataset, DatasetReport, Split, locate, same_files
 from fer.datasets.data_folder import normalise
+from fer.datasets.splits import FOLD_RULE
 from fer.errors import InputError
 from fer.expressions import read_expressions
 from fer.files import holding_lock
@@ -305,6 +306,7 @@ def make_record(
         synthetic=any_synthetic(source, target),
         options=asked,
         budget_epochs=budget_epochs(asked, len(target.open("train"))),
+        fold_rule=FOLD_RULE,
         network=network.architecture.to_json(),
         weights=network.weights,
         more={FEATURE_ROOM: MOST_FEATURES_GIB if network.architecture.is_paper else find_feature_room(options.out)},

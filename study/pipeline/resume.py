@@ -10,6 +10,7 @@ import optuna
 
 from fer.architecture import TIMM, Architecture, check_unchanged, is_own_code
 from fer.config import AdaptationConfig
+from fer.datasets.splits import FOLD_RULE
 from fer.errors import InputError
 from fer.tensor_files import damage_of
 from study.execution.progress import Progress
@@ -149,6 +150,7 @@ def find_record(new: StudyRecord, options: StudyOptions, storage: optuna.storage
 
     # What must be the same, and what --force lets change.
     _check_same_options(earlier, options)
+    _check_same_folds(earlier)
     _check_same_expressions(earlier, new)
     _check_same_weights(earlier, new)
     check_unchanged(earlier.architecture, new.architecture)
@@ -177,6 +179,17 @@ def _check_same_options(earlier: StudyRecord, options: StudyOptions) -> None:
             f"study {earlier.name} can only go on as it was started",
             "; ".join(changed),
             "Use the same options, or give the new study a name with --study NAME.",
+        )
+
+
+def _check_same_folds(earlier: StudyRecord) -> None:
+    """Raises InputError where the target's people would fall into other folds than those that judged its trials."""
+    has_folds = (earlier.options.get("folds") or 1) > 1
+    if has_folds and earlier.fold_rule != FOLD_RULE:
+        raise InputError(
+            f"study {earlier.name} can only go on with the folds that it was started with",
+            "a version of this program that divides the target's people otherwise",
+            "Start a new study with --study NAME; with --warm-start it tries the front of this one first.",
         )
 
 
