@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 
 from fer.datasets.data_folder import normalise, without_suffix
+from fer.datasets.report import DatasetReport
 from fer.errors import printable, shorten
+from fer.expressions import ExpressionSet
 from study.options import is_on_every_fold
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord, number
@@ -55,11 +57,40 @@ TOO_FEW = "too few to tell"
 """What stands for such an interval, which few people, images or seeds give."""
 SAME_DIGITS = 9
 """Decimals after which two figures are one: what two ways of computing a mean leave is noise of arithmetic."""
+MOST_LABELS = 5
+"""Labels of a user's file in one sentence; of more, their number."""
+LONGEST_LABEL = 40
+"""Characters of each of them."""
 MOST_STUDIES = 5
 """Names of studies in one sentence; of more, their number."""
 
 
 # Datasets and objectives.
+
+
+def describe_unmet_labels(expressions: ExpressionSet, reports: Mapping[str, DatasetReport], file: str) -> str:
+    """Returns which labels of a user's file no image of some datasets has; empty where each is met, or nobody knows.
+
+    Args:
+        expressions: What the file says.
+        reports: Of the datasets, by what they are called.
+        file: The file's name.
+    """
+    # A dataset that an earlier version prepared does not say what labels it has.
+    if not all(report.labels for report in reports.values()):
+        return ""
+    unmet = expressions.find_unmet(label for report in reports.values() for label in report.labels)
+    if not unmet:
+        return ""
+
+    shown = []
+    for label, meant in list(unmet.items())[:MOST_LABELS]:
+        question = f" (did you mean {meant}?)" if meant else ""
+        shown.append(f"{shorten(label, LONGEST_LABEL)}{question}")
+    if len(unmet) > MOST_LABELS:
+        shown.append(f"and {len(unmet) - MOST_LABELS:,} more")
+    labels = "this label" if len(unmet) == 1 else "these labels"
+    return f"no image of {' or '.join(reports)} has {labels} of {printable(Path(file).name)}: {', '.join(shown)}"
 
 
 def dataset_label(record: StudyRecord, domain: str) -> str:
