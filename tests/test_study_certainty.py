@@ -249,7 +249,7 @@ def test_networks_found_after_a_confirmation_are_counted_as_untested_and_their_t
     words = describe_verdicts(record, table)
 
     assert expected > 1 and count_untested(record, front) == expected and count_untested(before, front) == 0
-    assert f"{expected} networks of the front were found since, and not tested" in words
+    assert f"{expected} networks of the front were found or trained further since, and not tested as now" in words
     assert "networks of this table were chosen before a test image was read" in words
     recommendation = build_recommendation(record, table)
     assert recommendation is not None

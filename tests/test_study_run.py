@@ -216,7 +216,9 @@ def test_a_confirmation_opens_the_test_sets_once(finished_study):
     points = pd.read_csv(folder / "runs" / NAME / "confirm.csv")
     assert list(points["strategy"][:1]) == ["BL"]
     assert {"FC", "FC+CL", "RE", "FU"} <= set(points["strategy"])
-    assert (points["target_lower"] <= points["target_test"]).all()
+    adapted = points[points["strategy"] != "BL"]
+    assert (adapted["target_again_lower"] <= adapted["target_again"]).all()
+    assert (points["target_test_lower"] <= points["target_test"]).sum() == points["model"].notna().sum()
     assert (points["target_p"] <= 1).all()
 
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")

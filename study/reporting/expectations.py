@@ -130,15 +130,15 @@ def describe_accuracy(record: StudyRecord, network: pd.Series, domain: str) -> s
         network: A row of `study.fronts.front_table` with what is expected of the network.
         domain: "source" or "target".
     """
-    point = record.results.find_point(network["model"])
+    point = record.results.find_point(network)
     accuracy = expected_text(network, domain) if point is None else tested_text(point, domain)
     return f"{accuracy} % on {dataset_label(record, domain)}"
 
 
 def _compare(record: StudyRecord, network: pd.Series, recommended: pd.Series, domain: str) -> str:
     """Returns a neighbour's accuracy, and how much more it is than that of the recommended network."""
-    tested = record.results.find_point(network["model"])
-    recommended_tested = record.results.find_point(recommended["model"])
+    tested = record.results.find_point(network)
+    recommended_tested = record.results.find_point(recommended)
     if tested is not None and recommended_tested is not None:
         change = tested_accuracy(tested, domain) - tested_accuracy(recommended_tested, domain)
     else:

@@ -55,7 +55,7 @@ def describe_untested(record: StudyRecord, table: pd.DataFrame) -> str:
     were = "was" if count == 1 else "were"
     return (
         f" The search went on after the test images were opened: {count_of(count, 'network')} of the front {were} "
-        "found since, and not tested."
+        "found or trained further since, and not tested as now."
     )
 
 

@@ -15,7 +15,7 @@ from fer.expressions import ExpressionSet
 from study.options import is_on_every_fold
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord, number
-from study.stored_results import Row
+from study.stored_results import Row, has_changed
 from study.trials import count_rungs
 from study.tuning.stored_answers import ValidationImages
 
@@ -442,7 +442,9 @@ def file_interval_text(point: Row, domain: str) -> str:
 
 
 def count_untested(record: StudyRecord, front: pd.DataFrame) -> int:
-    """Returns how many networks of a front a confirmation did not test, as a search found them after it.
+    """Returns how many networks of a front a confirmation did not test as they are now.
+
+    A search that goes on after it finds others, and averages those of the front with further trainings.
 
     Args:
         record: The study's record.
@@ -453,10 +455,21 @@ def count_untested(record: StudyRecord, front: pd.DataFrame) -> int:
     """
     if not record.results.points:
         return 0
-    tested = {point.get("model") for point in record.results.points}
     # The baseline is always tested, also where it joined the front later.
-    adapted = front.loc[front["strategy"] != "BL", "model"]
-    return int((~adapted.isin(list(tested))).sum())
+    adapted = front[front["strategy"] != "BL"]
+    return sum(record.results.find_point(network) is None for _, network in adapted.iterrows())
+
+
+def find_changed(record: StudyRecord, front: pd.DataFrame) -> set[str]:
+    """Returns the files of a front's networks that were tested, and average other trainings now.
+
+    Args:
+        record: The study's record.
+        front: Of `study.fronts.front_table`.
+    """
+    networks = {network["model"]: network for network in front.to_dict("records")}
+    tested = {point.get("model"): point for point in record.results.points}
+    return {model for model, network in networks.items() if model in tested and has_changed(tested[model], network)}
 
 
 def is_trained_again(point: Row) -> bool:
