@@ -14,6 +14,7 @@ from fer.datasets import load
 from fer.datasets.dataset import SUMS
 from fer.predict import load_network, predict_images
 from recorder import Recorder
+from study import load_study
 from study.execution.progress import Progress
 from study.options import StudyOptions
 from study.pipeline.prepare import read_data
@@ -251,6 +252,15 @@ def test_folds_judge_trials_in_turn_each_on_the_images_of_its_own(tmp_path):
     right = sum(sizes) * record["baseline"]["target_val"]
     assert right == pytest.approx(round(right))
     assert len(list((tmp_path / "runs/.cache/features").glob("tfeid-pool-*"))) == 2
+
+    # What it is compared with, image by image, is its answers on the fold that judged a trial.
+    of_folds = np.array([matrices["target"] for matrices in record["baseline"]["confusion_of_folds"]])
+    assert np.array_equal(of_folds.sum(axis=0), record["baseline"]["confusion"]["target"])
+    judged = [trial for trial in load_study(folder).optuna.trials if "confusion" in trial.user_attrs]
+    assert judged
+    for trial in judged:
+        after = np.array(trial.user_attrs["confusion"]["target"])
+        assert after.sum(axis=1).tolist() == of_folds[trial.user_attrs["fold"]].sum(axis=1).tolist()
     assert {"source_test", "target_test"} <= set(pd.read_csv(folder / "front.csv").columns)
 
 

@@ -1,7 +1,7 @@
 """The baseline of a study: found by its hash or trained, evaluated, and opened again by workers. Imports torch."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from fer.adaptation.task import AdaptationTask
 from fer.architecture import Architecture, check_unchanged
 from fer.baseline import FusedNetworks
 from fer.baseline_job import PRETRAINED_LR, PRETRAINED_PASSES, BaselineConfig, Course, OnPass, Pretrained
-from fer.datasets import Dataset
+from fer.datasets import Dataset, Split
 from fer.errors import InputError, printable
 from fer.evaluation.metrics import confusion_matrices, evaluate, forward_transfer
 from fer.model import weights
@@ -74,6 +74,7 @@ def prepare_baseline(
         "target_val": evaluation.measures["target_val"],
         "measures": evaluation.measures,
         "confusion": evaluation.confusion,
+        "confusion_of_folds": evaluation.confusion_of_folds,
         "answers": evaluation.images.to_json(),
         "device": runtime.device,
         "precision": runtime.precision,
@@ -159,11 +160,13 @@ class _Evaluation:
     Attributes:
         measures: Its metrics.
         confusion: Its confusion matrix (classes, classes) of each domain.
+        confusion_of_folds: The target's again, of each fold; empty where there is one.
         images: The images, with its answers.
     """
 
     measures: dict[str, float]
     confusion: dict[str, list[list[int]]]
+    confusion_of_folds: list[dict[str, list[list[int]]]]
     images: ValidationImages
 
 
@@ -211,7 +214,22 @@ def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evalu
         TargetImages(labels["target"], subjects, fold_of_image, right["target"]),
         SourceImages(labels["source"], right["source"]),
     )
-    return _Evaluation(measures, confusion_matrices(labels, logits), images)
+    return _Evaluation(
+        measures, confusion_matrices(labels, logits), _confusion_of_folds(splits, logits_of_folds), images
+    )
+
+
+def _confusion_of_folds(
+    splits: Sequence[Split], logits_of_folds: Sequence[Mapping[str, np.ndarray]]
+) -> list[dict[str, list[list[int]]]]:
+    """Returns the target's confusion matrix on the images of each fold; nothing where there is one."""
+    if len(splits) == 1:
+        return []
+    matrices = []
+    for split, logits in zip(splits, logits_of_folds, strict=True):
+        labels = {"target": np.asarray(split.labels, np.int64)}
+        matrices.append(confusion_matrices(labels, {"target": logits["target"]}))
+    return matrices
 
 
 def baseline_config(
