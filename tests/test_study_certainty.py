@@ -64,7 +64,7 @@ def test_a_reader_is_told_how_many_people_the_test_set_shows(people, images, sai
 
 
 @pytest.mark.parametrize("people, images, said", [
-    (1, 20, "with 1 test person no true difference, however large, would be found four times in five"),
+    (1, 20, "with 1 test person even the largest true difference would not be found four times in five"),
     (3, 67, "with 3 test people"),
     (12, 120, "with 12 test people a true difference would have to be about"),
     (0, 300, "with 300 test images a true difference would have to be about"),

@@ -171,9 +171,11 @@ def _expectations_sentence(folds: int, on_every_fold: bool) -> str:
             "on. The baseline's accuracy on the target is that on the images of all folds."
         )
     return (
-        f"{divided} Expected accuracies are the baseline's plus the gain that a network showed on the same images, "
-        "freed of what folds add to all networks and drawn to what other networks gained as far as the noise demands; "
-        "intervals (90 %) are about other people and other trainings. The front, its hypervolume and the "
+        f"{divided} The expected accuracy of a network is the baseline's plus the network's gain over it on the same "
+        "images. Two things are taken out of that gain. Some folds are easier than others for every network: that part "
+        "does not count. And the best of many gains on few images is partly luck: each gain is moved towards those of "
+        "the other networks, the further the less its images tell. Intervals (90 %) are about other people and other "
+        "trainings. The front, its hypervolume and the "
         "recommendation are those of expected accuracies. The network in a file is the average of the weights of its "
         "recipe's trainings."
     )
