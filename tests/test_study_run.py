@@ -260,7 +260,7 @@ def test_folds_judge_trials_in_turn_each_on_the_images_of_its_own(tmp_path):
     assert judged
     for trial in judged:
         after = np.array(trial.user_attrs["confusion"]["target"])
-        assert after.sum(axis=1).tolist() == of_folds[trial.user_attrs["fold"]].sum(axis=1).tolist()
+        assert after.sum(axis=1).tolist() == of_folds[trial.user_attrs.get("fold", 0)].sum(axis=1).tolist()
     assert {"source_test", "target_test"} <= set(pd.read_csv(folder / "front.csv").columns)
 
 
