@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fer.errors import InputError, printable, shorten
+from fer.errors import InputError, closest, printable, shorten
 from fer.files import UnsuitableFile, checksum, read_regular, size_text
 
 FEWEST, MOST = 2, 32
@@ -39,6 +39,10 @@ _SPELLINGS = {
     "neutral": "neutral ne neu neutrality neural ng calm",
     "contempt": "contempt contemptuous contemptous co con cg",
 }
+
+
+_OTHER_SPELLINGS = {word: words.split() for words in _SPELLINGS.values() for word in words.split()}
+"""Each known spelling with all of its expression."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,39 @@ class ExpressionSet:
         Case and everything but letters and digits are ignored; where nothing is known of the rest, digits and foreign
         letters are ignored as well: "Happy_01" and "happy" are the same spelling.
         """
+        spelling = self.spelling_of(text)
+        return None if spelling is None else self._index_of_label[spelling]
+
+    def spelling_of(self, text: str) -> str | None:
+        """Returns what a label is known as, "happy" of "Happy_01", or None for other labels."""
         with_digits = _plain(text)
         letters = re.sub(r"[^a-z]", "", text.lower())
-        return self._index_of_label.get(with_digits, self._index_of_label.get(letters))
+        return next((word for word in (with_digits, letters) if word in self._index_of_label), None)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the labels are those of a user's file."""
+        return self not in (SEVEN, EIGHT)
+
+    def find_unmet(self, met: Iterable[str]) -> dict[str, str]:
+        """Returns the labels of a user's file that no image has, each with the label that it may be meant for, or "".
+
+        Args:
+            met: Labels of images, as datasets spell them. One spelling of an expression stands for its others, as in
+                `parse`.
+        """
+        words = {self.spelling_of(text) or _plain(text) for text in met}
+        own = dict(self.labels)
+        by_other_spelling = words & set(self._index_of_label) - set(own)
+        candidates = words | {other for word in words for other in _OTHER_SPELLINGS.get(word, ())}
+        candidates -= set(own)
+
+        unmet = {}
+        for label in own:
+            others = _OTHER_SPELLINGS.get(label, ())
+            if label not in words and by_other_spelling.isdisjoint(others):
+                unmet[label] = closest(label, sorted(candidates)) or ""
+        return unmet
 
     @cached_property
     def _index_of_label(self) -> Mapping[str, int]:

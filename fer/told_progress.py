@@ -8,6 +8,7 @@ OnProgress = Callable[[int, int], None]
 """Called with how much is done, and of how much."""
 
 _watcher: ContextVar[OnProgress | None] = ContextVar("watcher", default=None)
+_step: ContextVar[str] = ContextVar("step", default="")
 
 
 @contextlib.contextmanager
@@ -34,3 +35,22 @@ def tell_progress(done: int, total: int) -> None:
     on_progress = _watcher.get()
     if on_progress is not None:
         on_progress(done, total)
+
+
+@contextlib.contextmanager
+def step(done_to: str) -> Iterator[None]:
+    """Names what is done meanwhile where work has several steps, each counted from 0 on.
+
+    Args:
+        done_to: What is done to what is counted: "compared", "written".
+    """
+    token = _step.set(done_to)
+    try:
+        yield
+    finally:
+        _step.reset(token)
+
+
+def current_step() -> str:
+    """Returns what `step` names, "" outside of all steps; for whoever watches, while it is told."""
+    return _step.get()

@@ -24,6 +24,7 @@ from study.option_parsers import options_from
 from study.pipeline.main_job import run_main_job
 from study.predict import ABOUT_SYNTHETIC
 from study.record import StudyRecord
+from study.reporting.front_file import add_test_accuracies, table_of_confirmed
 from study.reporting.wording import describe_interpolations
 from study.storage.backend import load_study as load_optuna_study
 from study.storage.records import open_study
@@ -165,9 +166,11 @@ class StudyResults:
         Accuracies (`source_val`, `target_val`, 0 to 1) are those that the study expects, with 90 % intervals and the
         probability of being on the front. `interpolation` says in words where a network lies between the baseline (0)
         and its training's end (1): "0.5", or "0 to 1" where its share grows from the first layer to the last. `alpha`
-        and `alpha_slope` are the same as numbers, the first layer's share and what the last has more.
+        and `alpha_slope` are the same as numbers, the first layer's share and what the last has more. After
+        `study.confirm` there are accuracies on test images: `target_test` is that of the network in the file,
+        `target_again` the mean of new trainings of its configuration.
         """
-        front = front_table(self.trials)
+        front = add_test_accuracies(front_table(self.trials), self.record)
         place = front.columns.get_loc("strategy")
         assert isinstance(place, int)
         front.insert(place + 1, "interpolation", describe_interpolations(front))
@@ -186,9 +189,12 @@ class StudyResults:
 
     @property
     def confirmed(self) -> pd.DataFrame | None:
-        """Accuracies on test images, a row per network as in confirm.csv; None before `study.confirm`."""
-        points = self.record.results.points
-        return pd.DataFrame(points) if points else None
+        """Accuracies on test images, a row per network as in confirm.csv; None before `study.confirm`.
+
+        `target_test` is that of the network in the file, `target_again` the mean of new trainings of its configuration,
+        which changes and p-values are of.
+        """
+        return table_of_confirmed(self.record) if self.record.results.points else None
 
     @cached_property
     def optuna(self) -> optuna.Study:

@@ -66,6 +66,8 @@ class ConfirmedRow:
         seeds: How many trainings it had.
         figures: By domain.
         divisions: How many divisions of the target its trainings saw; None where that is not known.
+        averaged: How many trainings the search's file averaged when it was tested; None where that is not known, or
+            where the file is no average.
         measures: Means over seeds of the metrics on test images (`fer.evaluation.metrics`), by name.
     """
 
@@ -78,6 +80,7 @@ class ConfirmedRow:
     seeds: int
     figures: Mapping[str, DomainFigures]
     divisions: int | None = None
+    averaged: int | None = None
     measures: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -89,15 +92,15 @@ class ConfirmedRow:
         """
         entries = dict(stored)
         about = {name: entries.pop(name) for name in ("name", "named", "strategy", "front", "model", "alpha", "seeds")}
-        divisions = entries.pop("divisions", None)
+        divisions, averaged = entries.pop("divisions", None), entries.pop("averaged", None)
         figures = {}
         for domain in DOMAINS:
             names = [name for name in _FIGURES if f"{domain}_{name}" in entries]
             figures[domain] = DomainFigures(**{name: entries.pop(f"{domain}_{name}") for name in names})
-        return cls(**about, divisions=divisions, figures=figures, measures=entries)
+        return cls(**about, divisions=divisions, averaged=averaged, figures=figures, measures=entries)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the stored form: a flat dict, whose order is that of the columns of confirm.csv."""
+        """Returns the stored form: a flat dict in the order of confirm.csv's columns."""
         stored: dict[str, Any] = {
             "name": self.name,
             "named": self.named,
@@ -107,6 +110,8 @@ class ConfirmedRow:
         }
         if self.divisions is not None:
             stored["divisions"] = self.divisions
+        if self.averaged is not None:
+            stored["averaged"] = self.averaged
         stored |= {"alpha": self.alpha, "seeds": self.seeds}
         for names in (_ACCURACY, _CHANGE, _CORRECTED):
             stored |= self._flat(names)

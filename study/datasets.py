@@ -66,7 +66,9 @@ def list_or_show(arguments: list[str] | None) -> int:
     from fer.datasets import ReaderOptions, load  # noqa: PLC0415
     from fer.expressions import read_expressions  # noqa: PLC0415
     from study.reporting.contact_sheet import draw_contact_sheet  # noqa: PLC0415
+    from study.reporting.wording import describe_unmet_labels, name_as_printed  # noqa: PLC0415
 
+    reports = {}
     expressions = read_expressions(args.expressions)
     for name in args.names:
         dataset = load(
@@ -88,6 +90,12 @@ def list_or_show(arguments: list[str] | None) -> int:
         place = Path(args.out) / "datasets" / f"{dataset.name}-{dataset.digest}.png"
         draw_contact_sheet(dataset, place, name)
         console.print(f"contact sheet: {printable(place)}", markup=False, soft_wrap=True)
+        reports[name_as_printed(dataset.name, dataset.report, name)] = dataset.parse_report()
+
+    # A file may name more labels than one of its datasets has; one that none has may be misspelt.
+    unmet = describe_unmet_labels(expressions, reports, args.expressions)
+    if unmet:
+        console.print(f"notice: {unmet}", markup=False, soft_wrap=True)
     return ExitCode.DONE
 
 

@@ -117,6 +117,9 @@ def _leave_out_results(record: dict[str, Any]) -> list[str]:
     if not is_confusion(baseline.get("confusion", {}), classes):
         odd.append("baseline.confusion")
         del baseline["confusion"]
+    if not _is_list_of(partial(is_confusion, classes=classes), baseline.get("confusion_of_folds", [])):
+        odd.append("baseline.confusion_of_folds")
+        del baseline["confusion_of_folds"]
     return odd
 
 

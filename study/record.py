@@ -163,6 +163,7 @@ class BaselineRecord(_Record):
         target_val: Validation accuracy on the target, 0 to 1; None where it is not recorded.
         measures: Its other metrics on validation images.
         confusion: Its confusion matrices (classes, classes) by domain.
+        confusion_of_folds: The target's on the images of each fold; empty where there is one, and of earlier versions.
         answers: The validation images and on which it is right, see `study.tuning.stored_answers.ValidationImages`.
         width: Of its network, as a share of the paper's.
         parameters: How many its network has.
@@ -177,6 +178,7 @@ class BaselineRecord(_Record):
     target_val: float | None = None
     measures: dict[str, Any] = field(default_factory=dict)
     confusion: dict[str, Any] = field(default_factory=dict)
+    confusion_of_folds: list[Any] = field(default_factory=list)
     answers: dict[str, Any] = field(default_factory=dict)
     width: float | None = None
     parameters: int | None = None

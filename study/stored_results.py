@@ -1,8 +1,12 @@
 """What a study's record keeps of its confirmation's results, read tolerantly: an earlier version stored less."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Row = dict[str, Any]
 """A flat row of results, such as {"name": "trial 3", "source_test": 0.6}."""
@@ -50,15 +54,15 @@ class StoredResults:
             class_results=_rows(results.get("inside")),
         )
 
-    def find_point(self, model: str) -> Row | None:
-        """Returns a network's row, None where it was not confirmed.
+    def find_point(self, network: "Mapping[Any, Any] | pd.Series") -> Row | None:
+        """Returns a network's row, None where it was not confirmed as it is now.
 
         Args:
-            model: The network's file, relative to the study's folder.
+            network: A row of `study.fronts.front_table`.
         """
         for point in self.points:
-            if point.get("model") == model:
-                return point
+            if point.get("model") == network["model"]:
+                return None if has_changed(point, network) else point
         return None
 
     def pair_with_class_results(self) -> list[tuple[Row, Row]]:
@@ -89,6 +93,22 @@ class StoredResults:
             if point.get("model") == model:
                 return details.get("cka")
         return None
+
+
+def has_changed(point: Row, network: "Mapping[Any, Any] | pd.Series") -> bool:
+    """Returns whether a network's file averages other trainings now than when it was tested.
+
+    A search that goes on after its confirmation may train a network of the front again. Confirmations of earlier
+    versions did not record how many trainings they tested the average of.
+
+    Args:
+        point: The network's row of a confirmation.
+        network: A row of `study.fronts.front_table`.
+    """
+    tested = point.get("averaged")
+    now = network.get("trainings")
+    is_known = isinstance(tested, int) and isinstance(now, int | float) and math.isfinite(now)
+    return is_known and now != tested
 
 
 def _mapping(stored: object) -> dict[str, Any]:

@@ -263,3 +263,25 @@ ODD_STORED = [
 def test_odd_stored_expressions_are_known_as_such_and_read_as_the_seven(stored):
     assert is_stored_expressions(stored) == (stored == {})
     assert ExpressionSet.from_json(stored) == SEVEN
+
+
+# Labels that no image has.
+
+
+@pytest.mark.parametrize(
+    ("labels", "met", "unmet"),
+    [
+        ({"hapy": "good", "anger": "bad"}, ["happiness", "anger"], {"hapy": "happy"}),
+        ({"hapy": "good", "anger": "bad"}, ["happy", "anger"], {"hapy": "happy"}),
+        ({"hapy": "good", "anger": "bad"}, ["hapy", "angry"], {}),
+        ({"happy": "good", "anger": "bad"}, ["HA", "AN_01"], {}),
+        ({"happy": "good", "happiness": "better", "anger": "bad"}, ["happy", "anger"], {"happiness": "happyness"}),
+        ({"elated": "good", "anger": "bad"}, ["happiness", "anger"], {"elated": ""}),
+        ({"kvalm": "bad", "glad": "good"}, ["kvalme", "GLAD", "sint"], {"kvalm": "kvalme"}),
+        ({"1": "good", "2": "bad"}, ["1", "3"], {"2": ""}),
+        ({"glad": "good", "sint": "bad"}, [], {"glad": "", "sint": ""}),
+    ],
+)
+def test_a_label_that_no_image_has_is_told_with_the_one_that_it_resembles(labels, met, unmet, tmp_path):
+    lines = "".join(f"{label},{name}\n" for label, name in labels.items())
+    assert read_expressions(write(tmp_path, f"label,expression\n{lines}")).find_unmet(met) == unmet

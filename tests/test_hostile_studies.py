@@ -66,7 +66,7 @@ def test_two_processes_with_one_seed_confirm_the_same_figures(finished, tmp_path
     rows = pd.read_csv(tmp_path / "1" / "runs" / NAME / "confirm.csv")
     adapted = rows[rows["strategy"] != "BL"]  # no seed changes the baseline, which has no mean over seeds
     assert adapted[["source_val_again", "target_val_again"]].notna().all(axis=None)
-    assert rows[["target_lower", "target_upper"]].notna().all(axis=None)
+    assert adapted[["target_again_lower", "target_again_upper"]].notna().all(axis=None)
 
 
 @pytest.mark.slow

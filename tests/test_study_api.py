@@ -105,7 +105,7 @@ def test_the_front_is_drawn_with_every_network_that_competes(folder):
 
 def test_confirmed_accuracies_are_a_table_or_none(folder, tmp_path):
     confirmed = study.load_study(folder).confirmed
-    assert {"name", "source_test", "target_test"} <= set(confirmed.columns)
+    assert {"name", "source_test", "target_test", "source_again", "target_again"} <= set(confirmed.columns)
 
     plain = tmp_path / "plain"
     plain.mkdir()

@@ -64,7 +64,7 @@ def test_a_reader_is_told_how_many_people_the_test_set_shows(people, images, sai
 
 
 @pytest.mark.parametrize("people, images, said", [
-    (1, 20, "with 1 test person no true difference, however large, would be found four times in five"),
+    (1, 20, "with 1 test person even the largest true difference would not be found four times in five"),
     (3, 67, "with 3 test people"),
     (12, 120, "with 12 test people a true difference would have to be about"),
     (0, 300, "with 300 test images a true difference would have to be about"),
@@ -249,7 +249,7 @@ def test_networks_found_after_a_confirmation_are_counted_as_untested_and_their_t
     words = describe_verdicts(record, table)
 
     assert expected > 1 and count_untested(record, front) == expected and count_untested(before, front) == 0
-    assert f"{expected} networks of the front were found since, and not tested" in words
+    assert f"{expected} networks of the front were found or trained further since, and not tested as now" in words
     assert "networks of this table were chosen before a test image was read" in words
     recommendation = build_recommendation(record, table)
     assert recommendation is not None

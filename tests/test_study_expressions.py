@@ -12,6 +12,7 @@ import pytest
 
 import made_faces
 from commands import QUICK, run
+from fer.datasets import DatasetReport
 from fer.errors import InputError
 from fer.expressions import EIGHT, EXPRESSIONS, SEVEN, ExpressionSet, read_expressions
 from fer.model import weights
@@ -31,6 +32,7 @@ from study.reporting.confusion_figure import ConfusionFigure, ConfusionPanel
 from study.reporting.dead_expressions import describe_dead_expressions
 from study.reporting.matplotlib_plots import draw_plot
 from study.reporting.trial_details import collect_trial_details
+from study.reporting.wording import describe_unmet_labels
 from study.tracking.models import network_signature
 from study.trials import describe_reference, hypervolume_reference, trials_table
 from study.tuning.plan import SearchPlan
@@ -96,6 +98,41 @@ def test_datasets_are_shown_with_the_expressions_that_are_asked_for(tmp_path, ca
     shown = capsys.readouterr().out
     assert "positive" in shown and "negative" in shown and "contempt" not in shown
     assert len(list((tmp_path / "datasets").glob("*.png"))) == 2
+
+
+def test_a_misspelt_label_is_told_in_one_line_where_no_dataset_that_is_named_has_it(tmp_path, capsys):
+    made_faces.ck48(tmp_path / "data" / "ckplus")
+    made_faces.plain_folders(tmp_path / "data" / "mine")
+    file = tmp_path / "own.csv"
+    file.write_text("label,expression\nhapy,good\nsurprise,good\nanger,bad\nsadness,bad\ncontempt,bad\n")
+    words = ["--data", str(tmp_path / "data"), "--out", str(tmp_path), "--expressions", str(file)]
+
+    # The second time it is known from what was prepared.
+    for _ in range(2):
+        assert datasets.main(["ckplus", *words]) == 0
+        told = [line for line in capsys.readouterr().out.splitlines() if "no image of" in line]
+        assert told == ["notice: no image of CK+ has this label of own.csv: hapy (did you mean happy?)"]
+
+    # What one dataset lacks another may have.
+    assert datasets.main(["jaffe", "--data-kind", "synthetic", *words]) == 0
+    assert "has these labels of own.csv: hapy (did you mean happy?), contempt" in capsys.readouterr().out
+    assert datasets.main(["ckplus", "mine", *words]) == 0
+    assert "no image of CK+ or mine has this label" in capsys.readouterr().out
+    assert datasets.main(["ckplus", *words[:4]]) == 0
+    assert "no image of" not in capsys.readouterr().out
+
+
+def test_many_labels_that_no_image_has_are_counted_and_what_nobody_knows_is_not_told(tmp_path):
+    file = tmp_path / "own.csv"
+    lines = "".join(f"code {number},{'good' if number % 2 else 'bad'}\n" for number in range(12))
+    file.write_text(f"label,expression\n{lines}")
+    own = read_expressions(str(file))
+    report = DatasetReport(labels=["code 3", "x" * 300])
+
+    told = describe_unmet_labels(own, {"JAFFE": report}, str(file))
+
+    assert told == "no image of JAFFE has these labels of own.csv: code0, code1, code2, code4, code5, and 6 more"
+    assert describe_unmet_labels(own, {"JAFFE": report, "MUG": DatasetReport()}, str(file)) == ""
 
 
 # Records.

@@ -1,5 +1,6 @@
 """The report in a real browser: no console error, no request, hovering and clicking work, nothing is cut off."""
 
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -332,3 +333,33 @@ def test_a_search_shows_its_recommended_network_and_race(opened_search):
     ink = tab.evaluate("getComputedStyle(document.body).color.match(/[0-9]+/)[0] > 128")
     ring = tab.evaluate("document.getElementById('front').data.find((t) => t.name === 'Recommended').marker.color")
     assert ring == ("#ececec" if ink else "#1a1a1a")
+
+
+@pytest.mark.parametrize("is_stored", [True, False], ids=["stored", "an earlier version's"])
+def test_matrices_before_and_after_are_of_the_same_images_or_say_of_which_each_is(browser, tmp_path, is_stored):
+    info, trials = copy.deepcopy(made_answered())
+    for trial in trials:
+        fold = trial.user_attrs.get("fold", 0)
+        trial.user_attrs["confusion"] = {"source": matrix_of(7), "target": matrix_of(10 + fold)}
+    info["baseline"]["confusion"] = {"source": matrix_of(7), "target": matrix_of(33)}
+    if is_stored:
+        info["baseline"]["confusion_of_folds"] = [{"target": matrix_of(10 + fold)} for fold in range(3)]
+    report = export.export(info, trials, tmp_path)[0].parent / "report.html"
+
+    for tab in open_page(browser, report, 1280, "light"):
+        titles = tab.locator("#detail .matrix p").all_inner_texts()
+        counts = tab.locator("#detail .matrix tr:nth-child(2) th").evaluate_all("(cells) => cells.map((c) => c.title)")
+
+        # Source, then target.
+        assert titles[:2] == ["before", "after"] and counts[0] == counts[1] == "anger, 7 images"
+        if is_stored:
+            assert titles[2:] == ["before", "after"] and counts[2] == counts[3] != "anger, 33 images"
+            assert ", which judged this trial." in tab.locator("#detail").inner_text()
+        else:
+            assert counts[2] == "anger, 33 images" != counts[3]
+            assert titles[2] == "before, images of all folds" and titles[3].startswith("after, images of fold ")
+
+
+def matrix_of(images: int) -> list[list[int]]:
+    """A confusion matrix of so many images of each expression, all recognised."""
+    return [[images * (row == column) for column in range(7)] for row in range(7)]

@@ -227,7 +227,7 @@ def test_the_front_names_what_its_marks_mean_and_shows_known_intervals():
     labels = {text.get_text() for text in drawn.figure.legends[0].get_texts()}
 
     # Every look that a mark has: how large, whether hollow or faint; and the thin lines.
-    looks = {"interpolated", "large: a point better", "small: by less", "not on the front", "90 % interval"}
+    looks = {"interpolated", "on the front", "near a large point", "not on the front", "90 % interval"}
     assert {"front", "baseline", "recommended"} | looks < labels
 
     # Intervals belong to those that stand out; the others are small.

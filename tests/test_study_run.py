@@ -14,6 +14,7 @@ from fer.datasets import load
 from fer.datasets.dataset import SUMS
 from fer.predict import load_network, predict_images
 from recorder import Recorder
+from study import load_study
 from study.execution.progress import Progress
 from study.options import StudyOptions
 from study.pipeline.prepare import read_data
@@ -216,7 +217,11 @@ def test_a_confirmation_opens_the_test_sets_once(finished_study):
     points = pd.read_csv(folder / "runs" / NAME / "confirm.csv")
     assert list(points["strategy"][:1]) == ["BL"]
     assert {"FC", "FC+CL", "RE", "FU"} <= set(points["strategy"])
-    assert (points["target_lower"] <= points["target_test"]).all()
+    adapted = points[points["strategy"] != "BL"]
+    assert (adapted["target_again_lower"] <= adapted["target_again"]).all()
+    has_file = points["model"].notna() | (points["strategy"] == "BL")
+    assert points["target_test"].notna().tolist() == has_file.tolist()
+    assert (points["target_test_lower"] <= points["target_test"])[has_file].all()
     assert (points["target_p"] <= 1).all()
 
     front = pd.read_csv(folder / "runs" / NAME / "front.csv")
@@ -249,6 +254,15 @@ def test_folds_judge_trials_in_turn_each_on_the_images_of_its_own(tmp_path):
     right = sum(sizes) * record["baseline"]["target_val"]
     assert right == pytest.approx(round(right))
     assert len(list((tmp_path / "runs/.cache/features").glob("tfeid-pool-*"))) == 2
+
+    # What it is compared with, image by image, is its answers on the fold that judged a trial.
+    of_folds = np.array([matrices["target"] for matrices in record["baseline"]["confusion_of_folds"]])
+    assert np.array_equal(of_folds.sum(axis=0), record["baseline"]["confusion"]["target"])
+    judged = [trial for trial in load_study(folder).optuna.trials if "confusion" in trial.user_attrs]
+    assert judged
+    for trial in judged:
+        after = np.array(trial.user_attrs["confusion"]["target"])
+        assert after.sum(axis=1).tolist() == of_folds[trial.user_attrs.get("fold", 0)].sum(axis=1).tolist()
     assert {"source_test", "target_test"} <= set(pd.read_csv(folder / "front.csv").columns)
 
 

@@ -543,9 +543,11 @@ def test_the_race_is_a_figure_of_its_own():
 
     axes = matplotlib_plots.draw_plot(record, data).axes[0]
 
-    front, undecided, _ = axes.get_lines()
+    front, undecided, settled, _ = axes.get_lines()
     assert front.get_ydata().tolist() == data.front.tolist()
     assert undecided.get_ydata().tolist() == data.undecided.tolist()
+    assert settled.get_ydata().tolist() == pytest.approx(data.front / 10)
+    assert axes.get_ylabel() == "Networks, expected number"
 
 
 @pytest.mark.slow

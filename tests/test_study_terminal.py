@@ -1,6 +1,7 @@
 """What a terminal shows: it fits, its estimates add up, Ctrl-C is answered, commands can be copied."""
 
 import copy
+import json
 import math
 import os
 import shlex
@@ -24,7 +25,7 @@ from fer.config import AdaptationConfig, to_flat
 from fer.datasets import load
 from fer.datasets.synthetic import draw
 from fer.runtime import Runtime
-from fer.told_progress import tell_progress, watching
+from fer.told_progress import current_step, step, tell_progress, watching
 from made_study import STOPPED, made_answered, made_trial
 from study.command_lines import break_command
 from study.confirmation.course import ConfirmationCourse
@@ -47,7 +48,7 @@ from study.execution.search_state import (
 from study.execution.time_left import Course, OpenTrial, recent_speed, work_left
 from study.fronts import front_table
 from study.options import StudyOptions
-from study.pipeline.baseline import LOOKING, _show_samples
+from study.pipeline.baseline import LOOKING, _read_baseline, _show_samples
 from study.record import StudyRecord
 from study.reporting.commands import FACE, list_next_commands
 from study.reporting.terminal import front_rich_table
@@ -365,7 +366,17 @@ def test_what_is_counted_tells_how_long_the_rest_takes(monkeypatch):
         assert phase.left is None  # too early
         clock[0] = 104.0
         tell_progress(800, 1000)
-    assert phase.counted == "800/1,000 images of CK+48" and phase.left == pytest.approx(1.0)
+        assert phase.counted == "800/1,000 images of CK+48" and phase.left == pytest.approx(1.0)
+
+        # The step that follows is counted from 0 on, and its own time tells what is left of it.
+        with step("compared"):
+            clock[0] = 105.0
+            tell_progress(0, 900)
+            assert phase.counted == "0/900 images of CK+48 compared" and phase.left is None
+            clock[0] = 108.0
+            tell_progress(300, 900)
+            assert phase.left == pytest.approx(6.0)
+        tell_progress(800, 1000)
     tell_progress(900, 1000)
     assert phase.done == 800  # nobody watches any more
 
@@ -382,10 +393,16 @@ def test_a_report_is_expected_to_take_as_long_as_the_last_one_did(stored, tmp_pa
 
 def test_reading_drawing_and_training_tell_how_far_they_are(tmp_path, source):
     told: list[tuple[int, int]] = []
-    with watching(lambda done, total: told.append((done, total))):
+    steps: dict[str, list[tuple[int, int]]] = {}
+
+    def note(done: int, total: int) -> None:
+        told.append((done, total))
+        steps.setdefault(current_step(), []).append((done, total))
+
+    with watching(note):
         made_faces.jaffe(tmp_path / "data/jaffe")
         load("jaffe", data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
-        read = told.copy()
+        read, compared, written = steps[""].copy(), steps["compared"].copy(), steps["written"].copy()
         told.clear()
 
         drawn = draw("jaffe", scale=0.5)
@@ -397,6 +414,8 @@ def test_reading_drawing_and_training_tell_how_far_they_are(tmp_path, source):
         find_or_train(source, config, Runtime(), tmp_path / "baselines")
 
     assert read == [(number, len(read)) for number in range(1, len(read) + 1)] and len(read) > 50
+    assert compared[0] == (0, len(read)) and compared[-1] == (len(read), len(read))
+    assert len(written) == 3 and written == sorted(written) and written[0] == (0, len(read))
     assert pictures[-1] == (faces, faces) and pictures == sorted(set(pictures))
     most = 2 * len(source.open("train"))
     assert told == [(done, most) for done in (*range(32, most, 32), most)]
@@ -413,6 +432,46 @@ def test_the_parent_shows_the_baseline_between_the_ends_of_its_passes(monkeypatc
     clock[0] -= 10.0
     assert phase.counted == "pass 1, 3,264 of at most 28,709 images" and phase.is_most
     assert phase.left == pytest.approx((28709 - 3264) / 320)
+
+
+class TickingLines(list):
+    """Lines of a process that sends one every ten seconds of a test's clock."""
+
+    def __init__(self, messages: list[dict], clock: list[float], shown: list[str], phase: Phase) -> None:
+        super().__init__(json.dumps(message).encode() + b"\n" for message in messages)
+        self.clock, self.shown, self.phase = clock, shown, phase
+
+    def __iter__(self):
+        for line in super().__iter__():
+            yield line
+            self.shown.append(describe_phase(self.phase))
+            self.clock[0] += 10.0
+
+
+def test_the_first_pass_says_how_long_a_pass_takes_and_that_its_limit_ends_none_midway(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    phase = Phase("baseline")
+    shown: list[str] = []
+    messages = [{"samples": [0, 60_000]}, {"samples": [1000, 60_000]}, {"baseline": {}}]
+
+    _read_baseline(TickingLines(messages, clock, shown, phase), Progress(), phase, "at most 1 min (limit)", 12_000)
+
+    # A thousand images in ten seconds.
+    assert "a pass takes about 2 min" in shown[1] and "ends after at most 1 min (limit)" in shown[0]
+
+
+def test_the_evaluation_of_a_baseline_is_counted_with_the_time_that_is_left(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    phase = Phase("baseline", counted=LOOKING)
+    shown: list[str] = []
+    messages = [{"evaluated": [0, 4000]}, {"evaluated": [1000, 4000]}, {"baseline": {"file": "b"}}]
+
+    found = _read_baseline(TickingLines(messages, clock, shown, phase), Progress(), phase, "", 1)
+
+    assert found.file == "b" and phase.left is not None
+    assert "evaluating it, 1,000/4,000 answers · about 30 s left" in shown[1]
 
 
 def test_a_study_of_few_configurations_says_its_time_left_once_half_have_ended():

@@ -86,7 +86,7 @@ def test_after_a_confirmation_the_recommended_networks_test_figures_are_metrics(
     assert study_run.finish(info, trials, set(), tmp_path)
 
     record, _, _, front = found_of(info, trials)
-    point = record.results.find_point(find_recommended(front)["model"])
+    point = record.results.find_point(find_recommended(front))
     (parent,) = parents(study_run, info)
     metrics = parent.data.metrics
     for domain in ("source", "target"):

@@ -1,6 +1,6 @@
 """A network's logits on the validation and test images of both domains."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -121,14 +121,24 @@ def validation_labels(task: AdaptationTask) -> dict[str, np.ndarray]:
     return {domain: np.asarray(task.dataset(domain).open("validation").labels) for domain in DOMAINS}
 
 
-def untrained_accuracy(task: AdaptationTask, networks: int = 5) -> float:
-    """Returns the mean accuracy of several untrained networks on the target's validation split."""
+UNTRAINED = 5
+"""Networks of `untrained_accuracy`."""
+
+
+def untrained_accuracy(task: AdaptationTask, on_network: Callable[[], None] = lambda: None) -> float:
+    """Returns the mean accuracy of several untrained networks on the target's validation split.
+
+    Args:
+        task: Whose target and whose network's architecture.
+        on_network: Called after each of the networks.
+    """
     split = task.open_split("target", "validation")
     images = np.arange(len(split.images))
     source = open_source(task, split, 0, ViewRecipe(), 1)
     accuracies = []
-    for seed in range(networks):
+    for seed in range(UNTRAINED):
         network = task.build_network(seed_from("untrained", seed)).to(task.runtime.device)
         predicted = predict(network, 0, source, images, task.runtime).argmax(1)
         accuracies.append(float(np.mean(predicted == split.images.labels)))
+        on_network()
     return float(np.mean(accuracies))

@@ -57,6 +57,7 @@ class ReadContext:
         size: Height and width of the faces.
         colour: "grey" or "rgb", see `fer.image_format.ImageFormat`.
         scratch: Folder for faces that are more than fit into memory; None keeps them in memory.
+        met: The labels that were met, as words; every step adds to it.
     """
 
     layout: Layout
@@ -67,6 +68,7 @@ class ReadContext:
     size: int = SIZE
     colour: str = GREY
     scratch: Path | None = None
+    met: set[str] = field(default_factory=set)
 
     def read_label_file(self, name: str) -> bytes:
         """Reads a file of labels and notes its hash.
@@ -108,6 +110,7 @@ class ReadContext:
         except ValueError:
             skipped[f"label out of range: {text.strip()[:20]!r}"].append(name)
             return None
+        self.met.add(word)
         label = self.expressions.parse(word)
         if label is None:
             skipped[f"{word[:30]!r}{OTHER_LABEL}{self.expressions.title}"].append(name)

@@ -16,6 +16,7 @@ import hashlib
 import numpy as np
 
 from fer.datasets.arrays import SIZE, Images, select_images
+from fer.told_progress import step, tell_progress
 
 ALIKE = 0.85
 _FREQUENCIES = 16  # of each axis
@@ -146,12 +147,15 @@ def merge_near(groups: np.ndarray, images: Images) -> np.ndarray:
         return group
 
     # Join the trees of both groups of each pair, under the root of the lower number.
-    for start in range(0, len(directions), _BLOCK):
-        # Pairs of this block with itself and later blocks; those with earlier blocks were met there.
-        pairs = _alike_pairs(directions[start : start + _BLOCK], directions[start:])
-        for row, column in pairs:
-            low, high = sorted((root(row + start), root(column + start)))
-            parents[high] = low
+    with step("compared"):
+        for start in range(0, len(directions), _BLOCK):
+            # Pairs of this block with itself and later blocks; those with earlier blocks were met there.
+            tell_progress(start, len(directions))
+            pairs = _alike_pairs(directions[start : start + _BLOCK], directions[start:])
+            for row, column in pairs:
+                low, high = sorted((root(row + start), root(column + start)))
+                parents[high] = low
+        tell_progress(len(directions), len(directions))
 
     # Number the trees from 0 on, and each image by its tree.
     roots = np.array([root(group) for group in range(len(parents))], dtype=np.int64)

@@ -1,6 +1,6 @@
 """The images of a dataset before they are written: divided, freed of copies, checked, and described in a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 NAMES_KEPT = 20  # names of skipped files in the report, per reason
 PEOPLE_KEPT = 200  # names of people in the report, per split
 REASONS_KEPT = 30  # reasons for which files were skipped, in the report
+LABELS_KEPT = 100  # labels that stand for no expression, in the report
 LONGEST_NAME = 200  # characters of a file's name in the report
 
 
@@ -105,6 +106,7 @@ def draw_images(drawn_as: str, content: str, options: ReaderOptions, scale: floa
         layout="drawn stand-in",
         content=content,
         rule=assigned.rule,
+        labels=_shorten_labels(SEVEN.names, options.expressions),
         skipped=skipped,
     )
     return PreparedImages(
@@ -178,6 +180,7 @@ def divide_faces(layout: Layout, faces: "Faces", options: ReaderOptions) -> Prep
         colour=RGB if len(faces.images.shape) == 4 else GREY,
         rule=assigned.rule,
         aimed=dict(zip(SPLITS, wanted, strict=True)) if assigned.seeded else None,
+        labels=_shorten_labels(faces.met, options.expressions),
         skipped=skipped,
         faces=FaceCounts(faces.detected, len(faces.undetected), _shorten_names(faces.undetected)),
         people={split: _list_people(people, subjects[split_index == index]) for index, split in enumerate(SPLITS)},
@@ -230,6 +233,18 @@ def _shorten_skipped(skipped: Mapping[str, list[str]]) -> dict[str, SkippedFiles
     if rest:
         entries.append(("other reasons", rest))
     return {_shorten_name(reason): SkippedFiles(len(names), _shorten_names(names)) for reason, names in entries}
+
+
+def _shorten_labels(met: Iterable[str], expressions: ExpressionSet) -> list[str]:
+    """Returns the labels that were met, as a report has them: nothing where the expressions are known by themselves.
+
+    All that stand for an expression are among them, and some of the others.
+    """
+    if not expressions.is_own:
+        return []
+    known = {spelling for word in met if (spelling := expressions.spelling_of(word)) is not None}
+    others = {word for word in met if expressions.parse(word) is None}
+    return sorted(known) + [_shorten_name(word) for word in sorted(others)[:LABELS_KEPT]]
 
 
 def _shorten_names(names: Sequence[str]) -> list[str]:

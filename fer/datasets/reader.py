@@ -32,6 +32,7 @@ class Faces:
         undetected: Names of the portraits in which it saw none.
         cropped_as_usual: Whether these were cropped where the other portraits' faces lie; otherwise in the centre.
         content: Hash of names and bytes of all files that were read, and of which are portraits.
+        met: The labels that were met, as words.
     """
 
     images: np.ndarray
@@ -43,6 +44,7 @@ class Faces:
     undetected: list[str]
     cropped_as_usual: bool
     content: str
+    met: Set[str]
 
 
 def read_copy(layout: Layout, copy: DatasetCopy, options: ReaderOptions, scratch: Path) -> Faces:
@@ -91,6 +93,7 @@ def read_copy(layout: Layout, copy: DatasetCopy, options: ReaderOptions, scratch
         undetected=decoded.undetected,
         cropped_as_usual=decoded.cropped_as_usual,
         content=_hash_content(context.hashes, {row.name for row in decoded.rows if row.portrait}),
+        met=context.met,
     )
 
 

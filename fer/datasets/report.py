@@ -102,6 +102,8 @@ class DatasetReport:
         content: Hash of the files, or of what synthetic faces depend on.
         rule: How the splits were made, in words.
         aimed: The sizes that seeded splits aimed at; None where the dataset has splits of its own.
+        labels: The labels that were met, of a study with expressions of a user's own; a dataset that an earlier version
+            prepared has none here.
         skipped: Files that were left out, by reason.
         faces: How the faces of portraits were found.
         people: Names of the first people of each split.
@@ -126,6 +128,7 @@ class DatasetReport:
     content: str | None = None
     rule: str = ""
     aimed: Mapping[str, int] | None = None
+    labels: list[str] = field(default_factory=list)
     skipped: Mapping[str, SkippedFiles] = field(default_factory=dict)
     faces: FaceCounts = field(default_factory=FaceCounts)
     people: Mapping[str, list[str]] = field(default_factory=dict)
@@ -142,10 +145,10 @@ class DatasetReport:
         """Returns the report as it is stored: without the fields that its kind of dataset lacks."""
         lacking = _OF_SYNTHETIC if self.kind == "real" else _OF_A_COPY
         stored = asdict(self) | {"options": self.options.to_json()}
-        has_notices = bool(self.notices)
-        return {
-            name: value for name, value in stored.items() if name not in lacking or (name == "notices" and has_notices)
-        }
+        left_out = {name for name in lacking if name != "notices" or not self.notices}
+        if not self.labels:
+            left_out.add("labels")
+        return {name: value for name, value in stored.items() if name not in left_out}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "DatasetReport":

@@ -14,6 +14,7 @@ from fer.datasets.prepared import PreparedImages
 from fer.datasets.report import DatasetReport
 from fer.datasets.scratch import scratch_folder
 from fer.files import naming_place, read_regular
+from fer.told_progress import step, tell_progress
 
 REPORT = "report.json"
 _LONGEST_FOLDER = 100  # bytes of a dataset's name in the name of its prepared folder
@@ -64,8 +65,9 @@ def write_prepared(prepared: PreparedImages, report: DatasetReport, folder: Path
         folder: From `folder_of`.
     """
     arrays = (prepared.images, prepared.labels, prepared.subjects)
-    with naming_place(folder), scratch_folder(folder.parent, "partial") as partial:
+    with naming_place(folder), scratch_folder(folder.parent, "partial") as partial, step("written"):
         for index, split in enumerate(SPLITS):
+            tell_progress(int((prepared.split_index < index).sum()), len(prepared.split_index))
             rows = prepared.split_index == index
             for name, array in zip(file_names(split), arrays, strict=True):
                 _save(partial / name, select_images(array, rows))

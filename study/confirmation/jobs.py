@@ -27,6 +27,7 @@ class InterpolationPoint:
         model: The file of the search's network, relative to the study's folder; "" for a named strategy.
         front: Whether it is on the study's front.
         validation: The search's validation accuracy by domain, 0 to 1; empty for a named strategy.
+        averaged: How many trainings the file averages; None for a named strategy, and where the file is no average.
     """
 
     alpha: float
@@ -34,6 +35,7 @@ class InterpolationPoint:
     model: str = ""
     front: bool = False
     validation: Mapping[str, float] | None = None
+    averaged: int | None = None
 
     @property
     def is_end(self) -> bool:
@@ -53,11 +55,16 @@ class InterpolationPoint:
         _require(stored["model"], str)
         _require(stored["front"], bool)
         validation = {domain: stored[f"{domain}_val"] for domain in DOMAINS if f"{domain}_val" in stored}
-        return cls(stored["alpha"], stored["slope"], stored["model"], stored["front"], validation or None)
+        averaged = stored.get("averaged")
+        if averaged is not None:
+            _require(averaged, int)
+        return cls(stored["alpha"], stored["slope"], stored["model"], stored["front"], validation or None, averaged)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the stored form."""
         stored = {"alpha": self.alpha, "slope": self.slope, "model": self.model, "front": self.front}
+        if self.averaged is not None:
+            stored["averaged"] = self.averaged
         return stored | {f"{domain}_val": value for domain, value in (self.validation or {}).items()}
 
 

@@ -23,6 +23,7 @@ from study.inputs import base_config
 from study.options import StudyOptions
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord
+from study.record import number as stored_number
 from study.reporting.paper_table import AMOUNTS
 from study.storage.backend import trials_of
 from study.trial_attributes import TrialAttributes
@@ -103,7 +104,10 @@ def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:
         key = fingerprint(config)
         job = jobs.get(key) or ConfirmationJob("", "", row["strategy"], to_flat(config), ())
         validation = {domain: row[f"{domain}_val"] for domain in DOMAINS}
-        point = InterpolationPoint(row["search_alpha"], row["search_slope"], row["model"], True, validation)
+        # A network from scratch is trained once on all images, however often its configuration was tried.
+        trainings = stored_number(row.get("trainings")) if config.init == "baseline" else None
+        averaged = None if trainings is None else int(trainings)
+        point = InterpolationPoint(row["search_alpha"], row["search_slope"], row["model"], True, validation, averaged)
         jobs[key] = job.add_front_point(point, number)
 
     # The order; sorting is stable, so it stays within the front and within the named strategies.

@@ -50,10 +50,12 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
     points: list[ConfirmedPoint] = []
     validations: list[dict[str, float]] = []
     handed_over: list[dict[str, Estimate]] = []
+    averaged: list[int | None] = []
     for index, job in enumerate(confirmation.jobs):
         stored = [read_answers(folder, confirmation, index, seed) for seed in range(confirmation.seeds)]
         answers = [training for training in stored if training is not None]
-        for place in range(len(job.interpolation_points)):
+        for place, network in enumerate(job.interpolation_points):
+            averaged.append(network.averaged)
             points.append(collect_point(job, place, answers, truth))
             handed_over.append(_judge_file(job, place, answers[0], truth))
             # What no seed changes was validated on the first seed's division alone: no match for means over all.
@@ -64,14 +66,15 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
     results = judge_points(points, truth.subjects, LEVEL)
     measures = measures_on_test(points, truth.labels, truth.expressions)
     rows = []
-    for row, row_measures, validation, of_file in zip(results.points, measures, validations, handed_over, strict=True):
+    found = zip(results.points, measures, validations, handed_over, averaged, strict=True)
+    for row, row_measures, validation, of_file, trainings in found:
         figures = {domain: replace(row.figures[domain], val_again=validation.get(domain)) for domain in DOMAINS}
         for domain, accuracy in of_file.items():
             low, high = accuracy.interval_of_share(LEVEL)
             figures[domain] = replace(
                 figures[domain], handed_over=accuracy.mean, handed_over_lower=low, handed_over_upper=high
             )
-        rows.append(replace(row, figures=figures, measures=row_measures))
+        rows.append(replace(row, figures=figures, measures=row_measures, averaged=trainings))
     return replace(
         results,
         points=tuple(rows),

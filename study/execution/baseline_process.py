@@ -1,8 +1,9 @@
 """Finds or trains the baseline in a process of its own, for `study.run`; not a command for people.
 
 Reads the study's record so far from standard input and prints JSON lines: {"samples": [done, most]} and
-{"pass": {...}} while it trains, at last {"baseline": {...}}, {"error": [rule, value, fix]} or {"stuck": "..."}. The
-parent stays free of torch that way, and the process has the environment that fast training needs.
+{"pass": {...}} while it trains, {"evaluated": [done, total]} while it is evaluated, at last {"baseline": {...}},
+{"error": [rule, value, fix]} or {"stuck": "..."}. The parent stays free of torch that way, and the process has the
+environment that fast training needs.
 """
 
 import json
@@ -30,6 +31,11 @@ def send_pass(report: "PassReport") -> None:
     send({"pass": asdict(report)})
 
 
+def send_evaluated(done: int, total: int) -> None:
+    """Tells the parent on how many images the baseline is evaluated."""
+    send({"evaluated": [done, total]})
+
+
 class SampleTeller:
     """Tells the parent how many samples are drawn, now and then: a GPU takes hundreds of steps in a second."""
 
@@ -48,7 +54,7 @@ def find_answer() -> dict[str, Any]:
     from study.execution.study_baseline import prepare_baseline  # noqa: PLC0415  # torch
 
     record = StudyRecord.from_json(json.load(sys.stdin.buffer))
-    return {"baseline": prepare_baseline(record, send_pass, SampleTeller().tell)}
+    return {"baseline": prepare_baseline(record, send_pass, SampleTeller().tell, send_evaluated)}
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from fer.told_progress import watching
+from fer.told_progress import current_step, watching
 
 LEAST_SECONDS = 2.0
 """For which something is counted before it tells how long the rest takes."""
@@ -89,11 +89,19 @@ def counting(phase: Phase, noun: str, tell: Callable[[], None] = lambda: None) -
         tell: Called each time, for where there is no display.
     """
     started = time.monotonic()
+    step = ""
 
     def count(done: int, total: int) -> None:
+        nonlocal started, step
+        # A step that follows is counted anew, and has a time of its own.
+        if current_step() != step:
+            step = current_step()
+            started = time.monotonic()
+            phase.expect(None)
+
         phase.done = done
         phase.total = total
-        phase.counted = f"{done:,}/{total:,} {noun}"
+        phase.counted = f"{done:,}/{total:,} {noun}{step and ' '}{step}"
         phase.expect_by_share(done, total, started)
         tell()
 

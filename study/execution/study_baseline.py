@@ -1,27 +1,28 @@
 """The baseline of a study: found by its hash or trained, evaluated, and opened again by workers. Imports torch."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fer import baseline
-from fer.adaptation.evaluation import baseline_logits, untrained_accuracy
+from fer.adaptation.evaluation import UNTRAINED, baseline_logits, untrained_accuracy
 from fer.adaptation.task import AdaptationTask
 from fer.architecture import Architecture, check_unchanged
 from fer.baseline import FusedNetworks
 from fer.baseline_job import PRETRAINED_LR, PRETRAINED_PASSES, BaselineConfig, Course, OnPass, Pretrained
-from fer.datasets import Dataset
+from fer.datasets import Dataset, Split
 from fer.errors import InputError, printable
 from fer.evaluation.metrics import confusion_matrices, evaluate, forward_transfer
 from fer.model import weights
 from fer.model.weights import Baseline
 from fer.predict import UnusableNetwork
 from fer.runtime import Runtime, make_runtime
-from fer.told_progress import OnProgress, watching
+from fer.told_progress import OnProgress, tell_progress, watching
 from study.execution.network_answer import find_own_weights
 from study.inputs import feature_room_of, reopen_dataset
 from study.options import StudyOptions, baselines_folder, blocks_folder, cache_folder
@@ -32,7 +33,10 @@ from study.tuning.stored_answers import ValidationImages
 
 
 def prepare_baseline(
-    record: StudyRecord, on_pass: OnPass, on_progress: OnProgress = lambda done, total: None
+    record: StudyRecord,
+    on_pass: OnPass,
+    on_progress: OnProgress = lambda done, total: None,
+    on_evaluated: OnProgress = lambda done, total: None,
 ) -> dict[str, Any]:
     """Finds or trains the baseline of a new study, and evaluates it on the study's validation images.
 
@@ -63,7 +67,8 @@ def prepare_baseline(
 
     # What it reaches.
     task = AdaptationTask(trained, source, target, runtime, cache, feature_room=feature_room_of(record))
-    evaluation = _evaluate(task, options.get("folds") or 1, options["seed"], path)
+    with watching(on_evaluated):
+        evaluation = _evaluate(task, options.get("folds") or 1, options["seed"], path)
 
     return {
         "file": str(path),
@@ -74,6 +79,7 @@ def prepare_baseline(
         "target_val": evaluation.measures["target_val"],
         "measures": evaluation.measures,
         "confusion": evaluation.confusion,
+        "confusion_of_folds": evaluation.confusion_of_folds,
         "answers": evaluation.images.to_json(),
         "device": runtime.device,
         "precision": runtime.precision,
@@ -159,12 +165,32 @@ class _Evaluation:
     Attributes:
         measures: Its metrics.
         confusion: Its confusion matrix (classes, classes) of each domain.
+        confusion_of_folds: The target's again, of each fold; empty where there is one.
         images: The images, with its answers.
     """
 
     measures: dict[str, float]
     confusion: dict[str, list[list[int]]]
+    confusion_of_folds: list[dict[str, list[list[int]]]]
     images: ValidationImages
+
+
+class _ImageCount:
+    """Tells whoever watches how many of all images were answered; an image counts for each network that answers.
+
+    Args:
+        total: Of all networks.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.done = 0
+        self.total = total
+        tell_progress(0, total)
+
+    def add(self, images: int) -> None:
+        """Counts images that were answered."""
+        self.done += images
+        tell_progress(self.done, self.total)
 
 
 def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evaluation:
@@ -186,8 +212,15 @@ def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evalu
         judged = [replace(task, target=task.target.divided(fold, folds, seed)) for fold in range(folds)]
         fold_of_image = task.target.fold_of_images(folds, seed)
 
-    logits_of_folds = [baseline_logits(each) for each in judged]
     splits = [each.target.open("validation") for each in judged]
+
+    # The baseline answers on the source and on each fold, untrained networks on each fold.
+    source_images = len(task.source.open("validation"))
+    count = _ImageCount(source_images + (1 + UNTRAINED) * sum(map(len, splits)))
+    logits_of_folds = []
+    for fold, (each, split) in enumerate(zip(judged, splits, strict=True)):
+        logits_of_folds.append(baseline_logits(each))
+        count.add(len(split) if fold else source_images + len(split))
     order = np.argsort(np.argsort(fold_of_image, kind="stable"), kind="stable")
     logits = {
         "target": np.concatenate([of_fold["target"] for of_fold in logits_of_folds])[order],
@@ -203,7 +236,11 @@ def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evalu
 
     # Each fold counts as much as it has images.
     measures = evaluate(labels, logits, logits, task.source.expressions.names)
-    untrained = float(np.average([untrained_accuracy(each) for each in judged], weights=[len(each) for each in splits]))
+    sizes = [len(split) for split in splits]
+    of_untrained = [
+        untrained_accuracy(each, partial(count.add, size)) for each, size in zip(judged, sizes, strict=True)
+    ]
+    untrained = float(np.average(of_untrained, weights=sizes))
     measures["forward_transfer"] = forward_transfer(measures["target_val"], untrained)
 
     right = {domain: values.argmax(1) == labels[domain] for domain, values in logits.items()}
@@ -211,7 +248,22 @@ def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evalu
         TargetImages(labels["target"], subjects, fold_of_image, right["target"]),
         SourceImages(labels["source"], right["source"]),
     )
-    return _Evaluation(measures, confusion_matrices(labels, logits), images)
+    return _Evaluation(
+        measures, confusion_matrices(labels, logits), _confusion_of_folds(splits, logits_of_folds), images
+    )
+
+
+def _confusion_of_folds(
+    splits: Sequence[Split], logits_of_folds: Sequence[Mapping[str, np.ndarray]]
+) -> list[dict[str, list[list[int]]]]:
+    """Returns the target's confusion matrix on the images of each fold; nothing where there is one."""
+    if len(splits) == 1:
+        return []
+    matrices = []
+    for split, logits in zip(splits, logits_of_folds, strict=True):
+        labels = {"target": np.asarray(split.labels, np.int64)}
+        matrices.append(confusion_matrices(labels, {"target": logits["target"]}))
+    return matrices
 
 
 def baseline_config(

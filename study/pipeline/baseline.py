@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from fer.errors import printable
 from study.execution.parent_messages import messages_in, raise_told_error
-from study.execution.phase import Phase, clock
+from study.execution.phase import LEAST_SECONDS, Phase, clock, rough_duration
 from study.execution.progress import Progress
 from study.machine import exit_text, worker_environment
 from study.record import BaselineRecord, StudyRecord
@@ -36,11 +36,14 @@ def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineR
     """
     phase = Phase("baseline", counted=LOOKING, after_interrupt="the baseline's training stops and would begin anew")
     minutes = record.options.get("baseline_time")
-    limit = f"at most {minutes:g} min (--baseline-time)" if isinstance(minutes, int | float) else ""
+    limit = ""
+    if isinstance(minutes, int | float):
+        limit = f"at most {minutes:g} min (--baseline-time, which ends no pass midway)"
     with progress.phase(phase), _start_baseline_process(record) as process:
         assert process.stdout is not None
         try:
-            baseline = _read_baseline(process.stdout, progress, phase, limit)
+            images = record.source.count_images("train")
+            baseline = _read_baseline(process.stdout, progress, phase, limit, images)
         except BaseException:
             process.terminate()
             raise
@@ -83,7 +86,9 @@ def _start_baseline_process(record: StudyRecord) -> "subprocess.Popen[bytes]":
         )
 
 
-def _read_baseline(lines: IO[bytes], progress: Progress, phase: Phase, limit: str) -> BaselineRecord | None:
+def _read_baseline(
+    lines: IO[bytes], progress: Progress, phase: Phase, limit: str, images: int
+) -> BaselineRecord | None:
     """Shows the passes that the baseline's process reports; returns its baseline, None where it ended without one.
 
     Args:
@@ -91,9 +96,11 @@ def _read_baseline(lines: IO[bytes], progress: Progress, phase: Phase, limit: st
         progress: Prints a line for each pass where there is no display.
         phase: Of the display.
         limit: The most time that the training may take, in words; empty where that is not known.
+        images: Of a pass.
     """
     accuracies: list[float] = []
     first: tuple[float, int] | None = None
+    evaluated_since: float | None = None
     for message in messages_in(lines):
         raise_told_error(message, "the baseline")
         if "baseline" in message:
@@ -102,6 +109,13 @@ def _read_baseline(lines: IO[bytes], progress: Progress, phase: Phase, limit: st
             done, most = message["samples"]
             first = first or (time.monotonic(), done)
             _show_samples(done, most, first, len(accuracies) + 1, phase)
+            if not accuracies:
+                phase.facts = _describe_first_pass(done - first[1], first[0], images, limit)
+            progress.tell_state()
+        if "evaluated" in message:
+            done, total = message["evaluated"]
+            evaluated_since = evaluated_since or time.monotonic()
+            _show_evaluated(done, total, evaluated_since, phase)
             progress.tell_state()
         if "pass" in message:
             accuracies.append(message["pass"]["accuracy"])
@@ -126,6 +140,40 @@ def _show_samples(done: int, most: int, first: tuple[float, int], number: int, p
     phase.done = done
     phase.total = most
     phase.expect_by_share(done - drawn_before, most - drawn_before, began, is_most=True)
+
+
+def _describe_first_pass(drawn: int, since: float, images: int, limit: str) -> list[tuple[str, str]]:
+    """Returns how long the first pass takes, and what ends the training.
+
+    Args:
+        drawn: Images since the clock below.
+        since: When the count began, on the monotonic clock.
+        images: Of a pass.
+        limit: The most time that the training may take, in words.
+    """
+    facts = []
+    spent = time.monotonic() - since
+    if drawn and spent >= LEAST_SECONDS:
+        facts.append(("a pass", f"takes about {rough_duration(spent * images / drawn)}"))
+    if limit:
+        facts.append(("ends", f"after {limit}"))
+    return facts
+
+
+def _show_evaluated(done: int, total: int, since: float, phase: Phase) -> None:
+    """Shows on how many images the baseline was evaluated.
+
+    Args:
+        done: Images that were answered; an image counts for each network that answers.
+        total: All of them.
+        since: When the evaluation began, on the monotonic clock.
+        phase: Of the baseline.
+    """
+    phase.counted = f"evaluating it, {done:,}/{total:,} answers"
+    phase.done = done
+    phase.total = total
+    phase.expect(None)
+    phase.expect_by_share(done, total, since)
 
 
 def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Phase, limit: str) -> None:

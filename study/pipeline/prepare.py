@@ -35,7 +35,7 @@ from study.pipeline.network import StudyNetwork, find_network
 from study.record import DatasetRecord, Hardware, StudyRecord
 from study.redaction import hide_secrets
 from study.reporting.commands import place_words
-from study.reporting.wording import name_as_printed
+from study.reporting.wording import describe_unmet_labels, name_as_printed
 from study.search_options import DEFAULT_RACE, DEFAULT_RUNGS, ONE_FOLD
 from study.stored_values import encodable
 from study.tuning.initial_trials import check_initial_trials
@@ -179,6 +179,10 @@ def read_data(options: StudyOptions, progress: Progress, part: OuterPart | None 
     for dataset, name in ((source, options.source), (target, options.target)):
         _show_dataset(dataset, name, options, progress)
     labels = [name_as_printed(dataset.name, dataset.report) for dataset in (source, target)]
+    reports = {label: dataset.parse_report() for label, dataset in zip(labels, (source, target), strict=True)}
+    unmet = describe_unmet_labels(expressions, reports, options.expressions)
+    if unmet:
+        progress.warn(unmet)
     source = note_copies(source, target, labels, progress.warn)
     if source.kind != target.kind:
         progress.warn("one dataset is real and the other a stand-in: fit to try the tool, not to learn about faces")

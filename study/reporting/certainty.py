@@ -32,7 +32,7 @@ def describe_certainty(
         knee: The recommended network, of `study.fronts.find_recommended`.
         summary: What the search found; None for a study whose trials stored no answers.
     """
-    point = record.results.find_point(knee["model"])
+    point = record.results.find_point(knee)
     if point is None and summary is not None and has_expectations(knee):
         return (
             f"{describe_expected(record, knee, summary)} A confirmation tests it on images that the search never saw."

@@ -83,7 +83,9 @@ def confirm_again_command(record: StudyRecord) -> str:
     return f"{confirm_command(record)} --again"
 
 
-AGAIN_TITLE = "test the networks found since as well; it opens the test images once more, which the report will say"
+AGAIN_TITLE = (
+    "test the networks found or trained further since; it opens the test images once more, which the report will say"
+)
 """What comes next where a search went on after its confirmation."""
 
 

@@ -130,15 +130,15 @@ def describe_accuracy(record: StudyRecord, network: pd.Series, domain: str) -> s
         network: A row of `study.fronts.front_table` with what is expected of the network.
         domain: "source" or "target".
     """
-    point = record.results.find_point(network["model"])
+    point = record.results.find_point(network)
     accuracy = expected_text(network, domain) if point is None else tested_text(point, domain)
     return f"{accuracy} % on {dataset_label(record, domain)}"
 
 
 def _compare(record: StudyRecord, network: pd.Series, recommended: pd.Series, domain: str) -> str:
     """Returns a neighbour's accuracy, and how much more it is than that of the recommended network."""
-    tested = record.results.find_point(network["model"])
-    recommended_tested = record.results.find_point(recommended["model"])
+    tested = record.results.find_point(network)
+    recommended_tested = record.results.find_point(recommended)
     if tested is not None and recommended_tested is not None:
         change = tested_accuracy(tested, domain) - tested_accuracy(recommended_tested, domain)
     else:
@@ -336,10 +336,10 @@ def _describe_front_of_race(race: RaceCourse) -> str:
     on_front, misplaced = race.deciding_front(race.states[0])
     last_on_front, last_misplaced = race.deciding_front(race.states[race.trainings])
     return (
-        f"{front} When the race began, {on_front:.1f} networks were expected on this front. With each network on its "
-        f"likelier side, on the front or off it, {misplaced:.1f} were expected on the wrong one. When the race ended, "
-        f"these numbers were {last_on_front:.1f} and {last_misplaced:.1f}; the front is settled when the second is a "
-        f"tenth of the first. {_describe_trust(race, misplaced, last_misplaced)}"
+        f"{front} When the race began, {on_front:.1f} networks were expected on this front and {misplaced:.1f} were in "
+        "doubt: so many would be wrong if each were called on the front or off it, whichever is likelier. When the "
+        f"race ended, {last_on_front:.1f} were expected on it and {last_misplaced:.1f} were in doubt; a tenth of the "
+        f"front in doubt would settle it. {_describe_trust(race, misplaced, last_misplaced)}"
     )
 
 
@@ -353,10 +353,14 @@ def _describe_trust(race: RaceCourse, misplaced: float, last_misplaced: float) -
     """
     if race.states[race.trainings].has_settled:
         return "So the front can be relied on, each of its networks as far as its probability says (On front)."
-    words = "So the front as a whole is not settled: take its networks by their probability (On front)."
+    words = (
+        "So which networks are on the front is not settled, and a network may turn out as good as its neighbour: take "
+        "them by their probability (On front). Accuracies and the recommendation do not depend on that, and every "
+        "training made them more exact."
+    )
     if last_misplaced > misplaced:
         words += (
-            " That the second number grew does not mean that the race did harm: its trainings bring networks near the "
-            "front that had looked clearly worse, or were not known."
+            " That more are in doubt than before does not mean that the race did harm: its trainings bring networks "
+            "near the front that had looked clearly worse, or were not known."
         )
-    return f"{words} Accuracies and the recommendation do not depend on that, and every training made them more exact."
+    return words

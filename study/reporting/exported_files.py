@@ -16,7 +16,7 @@ from study.record import StudyRecord
 from study.redaction import hide_secrets
 from study.reporting import figures
 from study.reporting.figure_captions import describe_figures, render_figures_tex
-from study.reporting.front_file import table_of_front
+from study.reporting.front_file import table_of_confirmed, table_of_front
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
 from study.reporting.paper_table import as_table, study_paper_table, title_of
@@ -61,7 +61,7 @@ def render_files(
     front = table_of_front(front_table(table), record)
     files["front.csv"] = _csv(front.assign(model=front["model"].mask(front["model"].isin(failed))))
     if record.results.points:
-        files["confirm.csv"] = _csv(pd.DataFrame(record.results.points))
+        files["confirm.csv"] = _csv(table_of_confirmed(record))
 
     # Reports and tables.
     trial_details = collect_trial_details(record, table, trials)

@@ -26,6 +26,7 @@ from study.reporting.tables import varied_hyperparameters
 from study.reporting.wording import confirmed_name, dataset_label, objective_label
 from study.stored_results import Row
 from study.trials import OBJECTIVES, describe_reference, hypervolume_reference
+from study.tuning.race import RaceRules
 from study.tuning.race_course import RaceCourse
 
 
@@ -191,12 +192,13 @@ class ImportanceFigure:
 
 @dataclass(frozen=True)
 class RaceFigure:
-    """The front over the trainings of a race.
+    """How many networks the front has and how many are in doubt, over the trainings of a race.
 
     Attributes:
         trainings: How many trainings had ended (n,), from 0 on.
         front: Expected number of networks on the front by which the race decided (n,).
-        undecided: Expected number of networks on the wrong side of it (n,).
+        undecided: Expected number of networks on the wrong side of it (n,): those in doubt.
+        settled: How many may be in doubt where the race ends (n,).
         finalists_from: After how many trainings the folds followed that the recommended network and its neighbours
             lacked; None where there were none.
     """
@@ -204,6 +206,7 @@ class RaceFigure:
     trainings: np.ndarray
     front: np.ndarray
     undecided: np.ndarray
+    settled: np.ndarray
     finalists_from: int | None
 
 
@@ -277,6 +280,7 @@ def build_race_figure(race: RaceCourse) -> RaceFigure:
         trainings=np.arange(len(race.states)),
         front=counts[:, 0],
         undecided=counts[:, 1],
+        settled=RaceRules().settled_at * counts[:, 0],
         finalists_from=race.trainings if race.finalists else None,
     )
 

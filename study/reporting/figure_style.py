@@ -31,9 +31,10 @@ INK = "#1a1a1a"
 QUIET = "#555555"
 
 # The words of the figure of a race.
-FRONT_LABEL = "expected on the front"
-UNDECIDED_LABEL = "expected on the wrong side of it"
-FINALISTS_LABEL = "missing folds of the recommended network"
+FRONT_LABEL = "on the front"
+UNDECIDED_LABEL = "in doubt: on the front or not"
+SETTLED_LABEL = "few enough in doubt to end the race"
+FINALISTS_LABEL = "then: missing folds of the recommended"
 
 DOMAIN_COLOURS = {"source": "#0072B2", "target": "#E69F00"}
 

@@ -209,7 +209,7 @@ def describe_differences(record: StudyRecord) -> str:
         if missed:
             words += (
                 f" On {dataset_label(record, domain)}, with {count_units(record, domain)}, these do not differ "
-                "significantly (in brackets the true difference that would be found four times in five): "
+                "significantly (in brackets how large a true difference must be to be found four times in five): "
                 f"{', '.join(missed)}."
             )
     return words
@@ -223,7 +223,7 @@ def _insignificant_pairs(differences: list[Row], domain: str) -> list[str]:
         detectable = number(difference.get(f"{domain}_detectable"))
         if p_value is None or detectable is None or p_value < SIGNIFICANCE:
             continue
-        size = "none, however large" if detectable >= 1 else f"about {100 * detectable:.2g} points"
+        size = "even the largest would not be" if detectable >= 1 else f"about {100 * detectable:.2g} points"
         pairs.append(f"{difference['one']} and {difference['other']} ({size})")
     return pairs
 

@@ -63,8 +63,8 @@ def _explain_markers(axes: Axes, data: FrontFigure) -> None:
     if not all(group.is_adapted.all() for group in data.groups):
         axes.scatter([], [], s=18, linewidths=0.9, facecolors="white", edgecolors=QUIET, label="interpolated")
     if any((group.on_front & ~group.is_distinct).any() for group in data.groups):
-        axes.scatter([], [], s=26, color=QUIET, edgecolors=INK, linewidths=0.7, label="large: a point better")
-        axes.scatter([], [], s=11, label="small: by less", **grey)
+        axes.scatter([], [], s=26, color=QUIET, edgecolors=INK, linewidths=0.7, label="on the front")
+        axes.scatter([], [], s=11, label="near a large point", **grey)
     if not all(group.on_front.all() for group in data.groups):
         axes.scatter([], [], s=11, alpha=0.38, label="not on the front", **grey)
     if data.shows_intervals:

@@ -167,7 +167,7 @@ def _describe_recommended(record: StudyRecord, network: pd.Series) -> str:
         else:
             accuracies.append(f"{format_percent(network[f'{domain}_val'])} % on {dataset_label(record, domain)}")
     measured = "on the validation images it was chosen by"
-    if has_intervals and record.results.find_point(network["model"]) is not None:
+    if has_intervals and record.results.find_point(network) is not None:
         measured = "on test images (95 % intervals)"
     elif has_intervals:
         measured = "as expected with other people (90 % intervals)"

@@ -26,6 +26,7 @@ from study.reporting.figure_style import (
     FRONT_LABEL,
     INK,
     QUIET,
+    SETTLED_LABEL,
     UNDECIDED_LABEL,
     style_of,
 )
@@ -208,9 +209,10 @@ def _draw_race(figure: Figure, data: RaceFigure) -> None:
     # Where no network is surely on the front, both lines are one: the lower stays visible around the upper.
     axes.plot(data.trainings, data.front, color=DOMAIN_COLOURS["source"], linewidth=2.8, label=FRONT_LABEL)
     axes.plot(data.trainings, data.undecided, color=DOMAIN_COLOURS["target"], linewidth=1.1, label=UNDECIDED_LABEL)
+    axes.plot(data.trainings, data.settled, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), label=SETTLED_LABEL)
     if data.finalists_from is not None:
         axes.axvline(data.finalists_from, color=QUIET, linewidth=0.8, linestyle=(0, (3, 3)), label=FINALISTS_LABEL)
-    axes.set(xlabel="Trainings of the race", ylabel="Networks")
+    axes.set(xlabel="Trainings of the race", ylabel="Networks, expected number")
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

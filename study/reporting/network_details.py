@@ -97,7 +97,7 @@ def _network_details(
 
     baseline_source = record.baseline.source_val
     kept = network["source_val"] / baseline_source if baseline_source else None
-    point = record.results.find_point(network["model"])
+    point = record.results.find_point(network)
     tested = record.results.find_recalls(network["model"])
     return {
         "name": name[0].upper() + name[1:],

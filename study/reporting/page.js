@@ -220,15 +220,20 @@
   }
 
   function addConfusion(trial, domain) {
-    const before = data.baseline.confusion[domain];
+    // The folds divide the target's images alone. An earlier version stored the baseline's answers on all of them.
+    const isOfFold = domain === "target" && !isMissing(trial.fold);
+    const ofFold = isOfFold ? (data.baseline.confusion_of_folds[trial.fold] || {})[domain] : null;
+    const before = ofFold || data.baseline.confusion[domain];
     const after = trial.confusion[domain];
     if (!before && !after) return;
+
+    const images = isOfFold && ofFold ? " of fold " + (trial.fold + 1) + ", which judged this trial." : ".";
     const part = addPart("Confusion matrix: " + data.labels[domain],
-      "Rows: the true expression; columns: the network's answer; per cent of the row, on validation images"
-      + (isOnOneFold(trial) ? "; before: of all folds, after: of this trial's." : "."));
+      "Rows: the true expression; columns: the network's answer; per cent of the row, on validation images" + images);
+    const isMixed = isOfFold && !ofFold;
     const pair = addElement(part, "div", null, "pair");
-    if (before) addMatrix(pair, "before", before);
-    if (after) addMatrix(pair, "after", after);
+    if (before) addMatrix(pair, isMixed ? "before, images of all folds" : "before", before);
+    if (after) addMatrix(pair, isMixed ? "after, images of fold " + (trial.fold + 1) + " alone" : "after", after);
   }
 
   // Rows are normalised, so that a cell's shade is the share of that expression's images.

@@ -140,7 +140,7 @@ def build_recommendation(
     name = row_name(network)
     return Recommendation(
         name=name[0].upper() + name[1:],
-        is_tested=record.results.find_point(network["model"]) is not None,
+        is_tested=record.results.find_point(network) is not None,
         certainty=describe_certainty(record, table, network, summary),
         cards=_accuracy_cards(record, network, summary),
         search_cards=search_cards,
@@ -219,7 +219,7 @@ def _varied_hyperparameters(network: pd.Series, table: pd.DataFrame) -> str:
 
 def _accuracy_cards(record: StudyRecord, network: pd.Series, summary: SearchSummary | None) -> list[Card]:
     """Returns a card for each domain: on test images where the network was confirmed, else what validation says."""
-    point = record.results.find_point(network["model"])
+    point = record.results.find_point(network)
     if point is not None and "target_change" in point:
         return [_tested_card(record, point, domain) for domain in DOMAINS]
     if summary is not None and has_expectations(network):

@@ -90,17 +90,17 @@ def build_retention_table(record: StudyRecord, table: pd.DataFrame) -> Table | N
     baseline_source = baseline[0]
     networks = candidate_networks(table)
     networks["model"] = model_names(networks)
-    tested = {point["model"]: point for point in record.results.points if point["model"]}
+    is_confirmed = any(point["model"] for point in record.results.points)
 
     head = ["Source kept, at least", "Network", "Source %", "Target %"]
-    if tested:
+    if is_confirmed:
         head.append("Target % on test")
     rows: list[list[Any]] = []
     for level in LEVELS:
         best = best_on_target(networks, level * baseline_source)
         cells = ["none", "–", "–"] if best is None else _network_cells(best)
-        if tested:
-            cells.append("–" if best is None else _test_cell(tested.get(best["model"])))
+        if is_confirmed:
+            cells.append("–" if best is None else _test_cell(record.results.find_point(best)))
         rows.append([f"{100 * level:.0f} %", *cells])
     caption = (
         "The best on the target by how much of the source accuracy must stay, chosen on validation images, which "

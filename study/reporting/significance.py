@@ -55,7 +55,7 @@ def describe_untested(record: StudyRecord, table: pd.DataFrame) -> str:
     were = "was" if count == 1 else "were"
     return (
         f" The search went on after the test images were opened: {count_of(count, 'network')} of the front {were} "
-        "found since, and not tested."
+        "found or trained further since, and not tested as now."
     )
 
 
@@ -118,7 +118,7 @@ def describe_power(record: StudyRecord, domain: str, detectable: object) -> str:
         return ""
     units = f"with {count_units(record, domain)}"
     if smallest >= 1:
-        return f"{units} no true difference, however large, would be found four times in five"
+        return f"{units} even the largest true difference would not be found four times in five"
     points = f"{100 * smallest:.2g} points"
     return f"{units} a true difference would have to be about {points} to be found four times in five"
 

@@ -19,6 +19,7 @@ from study.reporting.wording import (
     evaluated_before,
     expected_text,
     file_interval_text,
+    find_changed,
     format_percent,
     format_points,
     format_value,
@@ -326,10 +327,16 @@ def build_confirmed_table(record: StudyRecord, table: pd.DataFrame) -> Table:
     )
     front = front_table(table)
     others = find_others(front, record)
+    changed = find_changed(record, front)
+    if has_files and changed:
+        caption += (
+            f" {DASH}: the search went on, and the file averages other trainings now than those that were tested."
+        )
     rows: list[list[Any]] = []
     folded: list[list[Any]] = []
     for point in record.results.points:
-        (folded if point.get("model") in others else rows).append(_confirmed_row(point, has_files))
+        row = _confirmed_row(point, has_files, point.get("model") in changed)
+        (folded if point.get("model") in others else rows).append(row)
     about = f"{describe_others(len(folded), front)}, as the search expected" if folded else ""
     return Table("confirmed", caption, head, rows, folded, about, "confirm.csv")
 
@@ -353,10 +360,17 @@ def _budget_note(record: StudyRecord) -> str:
     return " Named strategies have the largest budget on the front; trials have that of the rung they were trained on."
 
 
-def _confirmed_row(point: Row, with_files: bool) -> list[Any]:
+def _confirmed_row(point: Row, with_files: bool, has_changed: bool) -> list[Any]:
+    """Returns a row of the table of confirmed networks.
+
+    Args:
+        point: A row of the confirmation's results.
+        with_files: Whether the table has columns of the files that are handed over.
+        has_changed: Whether the network's file is another now than the one that was tested.
+    """
     accuracies = [interval_text(point, domain) for domain in DOMAINS]
     if with_files and is_trained_again(point):
-        of_file = [file_interval_text(point, domain) or DASH for domain in DOMAINS]
+        of_file = [DASH if has_changed else file_interval_text(point, domain) or DASH for domain in DOMAINS]
         accuracies = [*of_file, *accuracies]
     elif with_files:
         accuracies = [*(tested_text(point, domain) for domain in DOMAINS), DASH, DASH]

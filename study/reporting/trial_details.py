@@ -47,6 +47,7 @@ def collect_trial_details(record: StudyRecord, table: pd.DataFrame, trials: Iter
             "source": record.baseline.source_val,
             "target": record.baseline.target_val,
             "confusion": record.baseline.confusion,
+            "confusion_of_folds": record.baseline.confusion_of_folds,
         },
         "trials": _details_by_number(record, table, front, trials),
     }
@@ -74,6 +75,7 @@ def _details_by_number(
         trial_details["interpolated"] = interpolated.get(trial_number, [])
         trial_details["expected"] = expected.get(trial_number)
         trial_details["place"] = _describe_place(row, plan, has_rungs)
+        trial_details["fold"] = int(row["fold"]) if plan.folds > 1 and row["fold"] >= 0 else None
         if plan.images is not None:
             trial_details["baseline_target"] = _round(plan.baseline_at(row["fold"]))
         details[str(trial_number)] = trial_details

@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 
 from fer.datasets.data_folder import normalise, without_suffix
+from fer.datasets.report import DatasetReport
 from fer.errors import printable, shorten
+from fer.expressions import ExpressionSet
 from study.options import is_on_every_fold
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord, number
-from study.stored_results import Row
+from study.stored_results import Row, has_changed
 from study.trials import count_rungs
 from study.tuning.stored_answers import ValidationImages
 
@@ -55,11 +57,40 @@ TOO_FEW = "too few to tell"
 """What stands for such an interval, which few people, images or seeds give."""
 SAME_DIGITS = 9
 """Decimals after which two figures are one: what two ways of computing a mean leave is noise of arithmetic."""
+MOST_LABELS = 5
+"""Labels of a user's file in one sentence; of more, their number."""
+LONGEST_LABEL = 40
+"""Characters of each of them."""
 MOST_STUDIES = 5
 """Names of studies in one sentence; of more, their number."""
 
 
 # Datasets and objectives.
+
+
+def describe_unmet_labels(expressions: ExpressionSet, reports: Mapping[str, DatasetReport], file: str) -> str:
+    """Returns which labels of a user's file no image of some datasets has; empty where each is met, or nobody knows.
+
+    Args:
+        expressions: What the file says.
+        reports: Of the datasets, by what they are called.
+        file: The file's name.
+    """
+    # A dataset that an earlier version prepared does not say what labels it has.
+    if not all(report.labels for report in reports.values()):
+        return ""
+    unmet = expressions.find_unmet(label for report in reports.values() for label in report.labels)
+    if not unmet:
+        return ""
+
+    shown = []
+    for label, meant in list(unmet.items())[:MOST_LABELS]:
+        question = f" (did you mean {meant}?)" if meant else ""
+        shown.append(f"{shorten(label, LONGEST_LABEL)}{question}")
+    if len(unmet) > MOST_LABELS:
+        shown.append(f"and {len(unmet) - MOST_LABELS:,} more")
+    labels = "this label" if len(unmet) == 1 else "these labels"
+    return f"no image of {' or '.join(reports)} has {labels} of {printable(Path(file).name)}: {', '.join(shown)}"
 
 
 def dataset_label(record: StudyRecord, domain: str) -> str:
@@ -140,9 +171,11 @@ def _expectations_sentence(folds: int, on_every_fold: bool) -> str:
             "on. The baseline's accuracy on the target is that on the images of all folds."
         )
     return (
-        f"{divided} Expected accuracies are the baseline's plus the gain that a network showed on the same images, "
-        "freed of what folds add to all networks and drawn to what other networks gained as far as the noise demands; "
-        "intervals (90 %) are about other people and other trainings. The front, its hypervolume and the "
+        f"{divided} The expected accuracy of a network is the baseline's plus the network's gain over it on the same "
+        "images. Two things are taken out of that gain. Some folds are easier than others for every network: that part "
+        "does not count. And the best of many gains on few images is partly luck: each gain is moved towards those of "
+        "the other networks, the further the less its images tell. Intervals (90 %) are about other people and other "
+        "trainings. The front, its hypervolume and the "
         "recommendation are those of expected accuracies. The network in a file is the average of the weights of its "
         "recipe's trainings."
     )
@@ -411,7 +444,9 @@ def file_interval_text(point: Row, domain: str) -> str:
 
 
 def count_untested(record: StudyRecord, front: pd.DataFrame) -> int:
-    """Returns how many networks of a front a confirmation did not test, as a search found them after it.
+    """Returns how many networks of a front a confirmation did not test as they are now.
+
+    A search that goes on after it finds others, and averages those of the front with further trainings.
 
     Args:
         record: The study's record.
@@ -422,10 +457,21 @@ def count_untested(record: StudyRecord, front: pd.DataFrame) -> int:
     """
     if not record.results.points:
         return 0
-    tested = {point.get("model") for point in record.results.points}
     # The baseline is always tested, also where it joined the front later.
-    adapted = front.loc[front["strategy"] != "BL", "model"]
-    return int((~adapted.isin(list(tested))).sum())
+    adapted = front[front["strategy"] != "BL"]
+    return sum(record.results.find_point(network) is None for _, network in adapted.iterrows())
+
+
+def find_changed(record: StudyRecord, front: pd.DataFrame) -> set[str]:
+    """Returns the files of a front's networks that were tested, and average other trainings now.
+
+    Args:
+        record: The study's record.
+        front: Of `study.fronts.front_table`.
+    """
+    networks = {network["model"]: network for network in front.to_dict("records")}
+    tested = {point.get("model"): point for point in record.results.points}
+    return {model for model, network in networks.items() if model in tested and has_changed(tested[model], network)}
 
 
 def is_trained_again(point: Row) -> bool:

@@ -110,7 +110,7 @@ def _describe_search(record: StudyRecord) -> str:
 def _describe_recommended(record: StudyRecord, network: pd.Series, summary: SearchSummary | None) -> str:
     """Returns in two sentences which network is recommended with its accuracies, and what it keeps and gains."""
     source, target = (dataset_label(record, domain) for domain in DOMAINS)
-    point = record.results.find_point(network["model"])
+    point = record.results.find_point(network)
     if point is not None:
         evidence = "on test images (95 % intervals)"
         kept = None
@@ -139,7 +139,7 @@ def _describe_recommended(record: StudyRecord, network: pd.Series, summary: Sear
 
 def _accuracy_text(record: StudyRecord, network: pd.Series, domain: str) -> str:
     """Returns "61.2 [58.0, 64.1] % on TFEID", from the best evidence there is."""
-    is_confirmed = record.results.find_point(network["model"]) is not None
+    is_confirmed = record.results.find_point(network) is not None
     if is_confirmed or has_expectations(network):
         return describe_accuracy(record, network, domain)
     return f"{format_percent(network[f'{domain}_val'])} % on {dataset_label(record, domain)}"

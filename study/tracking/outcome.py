@@ -122,7 +122,7 @@ def recommended_metrics(
     network = find_recommended(front)
     if network is not None:
         figures |= _recommended_figures(network, record, summary)
-        point = record.results.find_point(network["model"])
+        point = record.results.find_point(network)
         if point is not None:
             figures |= _tested_figures(point, record.results.points[0])
     return _at_last_trial(figures, table, record)
