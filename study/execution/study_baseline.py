@@ -310,6 +310,7 @@ def _checked(reopened: Baseline, record: StudyRecord, path: Path) -> Baseline:
     Raises:
         InputError: It is another one.
     """
+    reopened = reopened.as_recorded(record.architecture)
     if reopened.digest != record.baseline.digest:
         check_unchanged(record.architecture, reopened.architecture)
         raise InputError(
