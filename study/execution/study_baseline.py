@@ -227,12 +227,11 @@ def baseline_config(
     """
     preset = PRESETS[options["preset"]]
     return BaselineConfig(
-        preset.width,
         options["seed"],
         options["baseline_epochs"] or preset.baseline_epochs(len(source.open("train")), source.kind == "synthetic"),
         processes=1 if runtime.device.startswith("cuda") else preset.baseline_processes,
         minutes=options.get("baseline_time", StudyOptions.baseline_time),
-        network=network,
+        network=replace(network, width=preset.width) if network.is_paper else network,
     )
 
 
