@@ -18,7 +18,7 @@ def format_strategies(network: Architecture = VGG13) -> str:
     """Returns the named methods with what each trains, sets and comes from, in lines of a terminal's width.
 
     Args:
-        network: What their settings are for; numbers of frozen layers are its blocks.
+        network: What their settings are for; its blocks are counted.
     """
     depth = network.depth
     hint = "; give --network NAME for those of another network" if network.is_paper else ""
