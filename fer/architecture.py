@@ -5,7 +5,7 @@ blocks, and the head is the blocks that follow the last feature map.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from fer.errors import InputError, printable, shorten
@@ -66,6 +66,8 @@ class Architecture:
         width: Factor on the layers' channels, of vgg13 alone; 1 for every other network.
         structure: Hash of its modules and of the code that it is made of (`fer.model.plans.structure_digest`); empty
             for vgg13, which this program builds itself.
+        former_structure: The hash of the same network as earlier versions computed it, over the bytes of source files;
+            empty where it is the same.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Architecture:
     std: tuple[float, ...] = PAPER_FORMAT.std
     width: float = 1.0
     structure: str = ""
+    former_structure: str = field(default="", compare=False, repr=False)
 
     @property
     def depth(self) -> Depth:
@@ -125,9 +128,14 @@ class Architecture:
     def to_json(self) -> dict[str, Any]:
         """Returns the entries of a record."""
         entries = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
-        if not self.structure:
-            del entries["structure"]
+        for optional in ("structure", "former_structure"):
+            if not entries[optional]:
+                del entries[optional]
         return entries
+
+    def is_structure(self, recorded: str) -> bool:
+        """Returns whether a recorded hash is that of this network's structure, as it is computed now or was once."""
+        return recorded == self.structure or (recorded != "" and recorded == self.former_structure)
 
     @classmethod
     def from_json(cls, stored: object) -> Self:
@@ -152,7 +160,7 @@ def _read(kind: type["Architecture"], entries: Mapping[Any, Any]) -> Any:  # noq
     channels, size, classes, head = (_count(entries.get(key)) for key in ("channels", "size", "classes", "head"))
     if not isinstance(name, str) or not channels or not size or not classes or not 0 < head < len(blocks):
         return None
-    structure = entries.get("structure")
+    structure, former = (entries.get(key) for key in ("structure", "former_structure"))
     usual = (PAPER_FORMAT.mean, PAPER_FORMAT.std) if name == PAPER else default_levels(channels)
     return kind(
         name=name,
@@ -166,6 +174,7 @@ def _read(kind: type["Architecture"], entries: Mapping[Any, Any]) -> Any:  # noq
         std=_levels(entries.get("std")) or usual[1],
         width=_width(entries.get("width")),
         structure=structure if isinstance(structure, str) else "",
+        former_structure=former if isinstance(former, str) else "",
     )
 
 
@@ -233,8 +242,9 @@ def check_unchanged(recorded: Architecture, found: Architecture) -> None:
     Raises:
         InputError: It has other modules, blocks or code, or takes other images.
     """
-    of_code = ("blocks", "head", "normed", "structure")
-    if any(getattr(recorded, name) != getattr(found, name) for name in of_code):
+    of_code = ("blocks", "head", "normed")
+    has_other_blocks = any(getattr(recorded, name) != getattr(found, name) for name in of_code)
+    if has_other_blocks or not found.is_structure(recorded.structure):
         raise InputError(
             "a network stays what it was when its study or its file was made",
             f"{recorded.name}, whose code gives another network now",

@@ -62,14 +62,14 @@ class Fusion:
 def baseline_digest(source: Dataset, config: BaselineConfig, runtime: Runtime, fusion: Fusion | None = None) -> str:
     """Returns the hash, 16 hex digits, of all that a baseline or a fused network depends on, if its time suffices."""
     fused = [] if fusion is None else [fusion.target.digest, fusion.share, fusion.amount]
-    network = config.architecture
+    network = config.network
     another: list[str | int] = [] if network.is_paper else [network.name, repr(network.images), network.structure]
     if network.classes != VGG13.classes:
         another.append(network.classes)
     if config.pretrained is not None:
         another += ["pretrained", config.pretrained.checksum]
     key = seed_from(
-        VERSION, source.digest, config.width, config.seed, config.processes, config.patience, config.averaged,
+        VERSION, source.digest, network.width, config.seed, config.processes, config.patience, config.averaged,
         json.dumps(to_flat(config.training), sort_keys=True), runtime.device.split(":")[0],
         runtime.precision, *fused, *another,
     )  # fmt: skip
@@ -151,7 +151,7 @@ class FusedNetworks:
     def _find_or_train_file(self, task: AdaptationTask, config: AdaptationConfig, seed: int) -> Path:
         """Returns the file of that network; its header holds the configuration and the course of its training."""
         network = task.baseline.architecture
-        recipe = replace(self.recipe, width=network.width, network=network, seed=seed, patience=self.recipe.epochs)
+        recipe = replace(self.recipe, network=network, seed=seed, patience=self.recipe.epochs)
         fusion = Fusion(task.target, config.fused_share, config.amount)
         training = _Training(task.source, recipe, task.runtime, fusion)
         return _find_or_train(training, self.folder, lambda report: None, self.on_damage)
@@ -216,11 +216,11 @@ def _find_or_train(training: _Training, folder: Path, on_pass: OnPass, on_damage
             header["amount"] = training.fusion.amount
             kinds.append(training.fusion.target.kind)
             colours.append(training.fusion.target.parse_report().colour)
-        about = architecture_header(config.architecture) | {"baseline": json.dumps(header)}
+        about = architecture_header(config.network) | {"baseline": json.dumps(header)}
         about |= faces_entry(kinds) | expressions_entry(training.source.expressions)
         if config.pretrained is not None:
             about |= origin_entry(config.pretrained.name, config.pretrained.checksum)
-        chain = build_chain(config.architecture, 0, blocks)
+        chain = build_chain(config.network, 0, blocks)
         save_chain(chain, network, path, about | colour_entry(colours))
         if path == finished:
             shutil.rmtree(checkpoints, ignore_errors=True)

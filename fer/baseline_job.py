@@ -41,13 +41,14 @@ undo what they are taken for, while the new head still learns fast enough."""
 PRETRAINED_PASSES = 0.5
 """The most passes from pretrained features, as a share of those from new weights; the rate is annealed over them."""
 
+_NARROW = replace(VGG13, width=0.25)
+
 
 @dataclass(frozen=True)
 class BaselineConfig:
     """How the baseline is trained.
 
     Attributes:
-        width: Width of vgg13, see `fer.model.vgg.build`; of no meaning for another network.
         seed: Seed of weights, order, views and dropout.
         epochs: The most passes over the source's training set.
         processes: Number of processes among which each batch is divided, each with batch-norm statistics of its own
@@ -57,12 +58,11 @@ class BaselineConfig:
         averaged: Number of passes over which weights are averaged.
         lr: Peak learning rate.
         batch_size: Samples per step, over all processes.
-        network: What is trained; its width is the one above.
+        network: What is trained.
         pretrained: The features that the training begins with, in a file that `fer.model.own_weights.import_weights`
             wrote; None for new weights.
     """
 
-    width: float = 0.25
     seed: int = 0
     epochs: int = 28
     processes: int = 2
@@ -71,13 +71,8 @@ class BaselineConfig:
     averaged: float = 1.0
     lr: float = 0.002
     batch_size: int = 64
-    network: Architecture = VGG13
+    network: Architecture = _NARROW
     pretrained: Pretrained | None = None
-
-    @property
-    def architecture(self) -> Architecture:
-        """The network with its width."""
-        return replace(self.network, width=self.width) if self.network.is_paper else self.network
 
     @property
     def training(self) -> AdaptationConfig:

@@ -82,7 +82,7 @@ def _train_part(job: BaselineJob, rank: Rank, on_pass: OnPass) -> tuple[nn.Seque
 
     # The network, its average, and the samples that this process draws.
     seed = seed_from(config.seed, "baseline")
-    chain = build_chain(config.architecture, seed, job.blocks)
+    chain = build_chain(config.network, seed, job.blocks)
     if config.pretrained is not None:
         load_features(chain.module, config.pretrained.path)
     network = chain.network
@@ -108,7 +108,7 @@ def _train_part(job: BaselineJob, rank: Rank, on_pass: OnPass) -> tuple[nn.Seque
             checkpoints=watch.checkpoints(),
             graphs=graphs,
         )
-        fit(TrainingJob(network, 0, sources, schedule, training, runtime, config.architecture.classes), hooks)
+        fit(TrainingJob(network, 0, sources, schedule, training, runtime, config.network.classes), hooks)
     if is_shared:
         torch.distributed.destroy_process_group()
     return watch.network.eval().requires_grad_(False), watch.course

@@ -5,4 +5,4 @@ BASELINES = "baselines"
 BLOCKS = "blocks"
 """The folder, among the baselines, of what was found of networks' blocks."""
 MOST_FEATURES_GIB = 20.0
-"""GiB of features of frozen layers that are left on the disk, and that one study may take."""
+"""GiB of features of frozen blocks that are left on the disk, and that one study may take."""

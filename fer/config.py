@@ -141,7 +141,7 @@ class AdaptationConfig:
         rules = {
             "baseline": ("", ()),
             "scratch": (
-                "a network from scratch has no layers worth freezing and no baseline to stay near",
+                "a network from scratch has no blocks worth freezing and no baseline to stay near",
                 ("anchor_weight", "averaging", "alpha_slope", "frozen_layers", "alpha"),
             ),
             "fused": ("a fused network has no baseline to stay near", ("anchor_weight", "alpha_slope", "alpha")),
@@ -161,7 +161,7 @@ class AdaptationConfig:
     def trained(self) -> list[int]:
         """The blocks that are not frozen."""
         frozen = range(self.frozen_from, self.frozen_from + self.frozen_layers)
-        return [layer for layer in range(self.depth.blocks) if layer not in frozen]
+        return [block for block in range(self.depth.blocks) if block not in frozen]
 
     @property
     def trains(self) -> bool:

@@ -4,6 +4,8 @@
 >>> probabilities = predict_image(network, "face.jpg")
 """
 
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ from torch import nn
 from fer.datasets import SIZE, faces
 from fer.errors import InputError
 from fer.expressions import usual_names
-from fer.files import read_regular
+from fer.files import read_regular, write_atomically
 from fer.image_format import GREY, PAPER_FORMAT, RGB, ImageFormat
 from fer.model import weights
 from fer.model.inputs import to_tensor
 
 _BATCH = 256
+_EXPORT_TOLERANCE = 1e-4
+"""How far a probability of an exported network may be from the network's."""
 
 
 class FaceNetwork(nn.Module):
@@ -194,36 +198,81 @@ def export_onnx(network: nn.Module, path: str | Path, file: str | Path = "this n
         The file's path.
 
     Raises:
-        InputError: The packages onnx and onnxscript are missing, or the network's answers are not finite.
+        InputError: The packages of the extra onnx are missing, the network's answers are not finite, or ONNX cannot
+            express what the network computes.
     """
-    # Refuses a network whose answers are not finite.
+    # Refuses a network whose answers are not finite. Three faces: the network is exported with two.
     faced = _with_format(network)
-    answers = predict_images(faced, np.full((1, *faced.face_shape), 200, np.uint8), file)
+    faces_tried = np.random.default_rng(0).integers(0, 256, (3, *faced.face_shape), dtype=np.uint8)
+    answers = predict_images(faced, faces_tried, file)
 
     # Optional packages.
     try:
         import onnx  # noqa: PLC0415
+        import onnxruntime  # noqa: PLC0415
         import onnxscript  # noqa: F401, PLC0415
     except ImportError as error:
         raise InputError(
-            "exporting needs the packages onnx and onnxscript", str(error), "pip install 'memory-integrity[onnx]'"
+            "exporting needs the packages onnx, onnxscript and onnxruntime",
+            str(error),
+            "pip install 'memory-integrity[onnx]'",
         ) from None
 
-    # Two faces as an example; their number stays free.
-    example = (torch.zeros(2, *faced.face_shape, dtype=torch.uint8),)
-    ends: dict[str, Any] = {"input_names": ["faces"], "output_names": ["probabilities"]}
-    program = torch.onnx.export(
-        _Exported(faced.cpu()).eval(), example, dynamo=True, verbose=False,
-        dynamic_shapes=({0: torch.export.Dim("n")},), **ends,
-    )  # fmt: skip
-    assert program is not None
-
-    model = program.model_proto
+    model = _to_onnx(faced, file)
     expressions = faced.names or usual_names(answers.shape[1])
     onnx.helper.set_model_props(model, {"expressions": ",".join(expressions)})
+    content = model.SerializeToString()
+
+    # Code that leaves torch for a moment is exported without an error, as the constant that it gave.
+    try:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {"faces": faces_tried})
+    except Exception as error:  # onnxruntime's own of several kinds
+        raise _no_export(file, f"onnxruntime: {_first_line(error)}") from None
+    difference = float(np.abs(found - answers).max())
+    if not difference <= _EXPORT_TOLERANCE:
+        raise _no_export(file, f"its probabilities would differ by {difference:.2g}")
+
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, str(path))
+    write_atomically(Path(path), content)
     return Path(path)
+
+
+def _to_onnx(network: FaceNetwork, file: str | Path) -> Any:  # noqa: ANN401  an onnx.ModelProto, of an optional package
+    """Returns a network as a model of ONNX, of which `export_onnx` says what goes in and comes out.
+
+    Raises:
+        InputError: torch cannot export it.
+    """
+    # Two faces as an example; their number stays free.
+    example = (torch.zeros(2, *network.face_shape, dtype=torch.uint8),)
+    ends: dict[str, Any] = {"input_names": ["faces"], "output_names": ["probabilities"]}
+
+    try:
+        with redirect_stderr(StringIO()):  # where it fails, torch prints the whole graph
+            program = torch.onnx.export(
+                _Exported(network.cpu()).eval(), example, dynamo=True, verbose=False,
+                dynamic_shapes=({0: torch.export.Dim("n")},), **ends,
+            )  # fmt: skip
+    except Exception as error:  # torch's own of several kinds, and whatever the network's code raises
+        cause = error.__cause__ or error
+        raise _no_export(file, f"{type(cause).__name__}: {_first_line(cause)}") from None
+    assert program is not None
+    return program.model_proto
+
+
+def _first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message; torch and onnxruntime write pages."""
+    return (str(error).splitlines() or [""])[0]
+
+
+def _no_export(file: str | Path, reason: str) -> InputError:
+    """Returns the error for a network that cannot be exported."""
+    return InputError(
+        "a network that is exported computes with torch alone, and takes the same steps for all images",
+        f"{file} ({reason})",
+        "Use it from Python: fer.predict.load_network.",
+    )
 
 
 def read_face(path: Path, equalise: bool = False, size: int = SIZE, colour: str = GREY) -> np.ndarray:

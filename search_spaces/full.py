@@ -92,7 +92,7 @@ ALWAYS = (
     Hyperparameter("head_first", (0.05, 0.3), off="head_first_on"),
     Hyperparameter("averaging", (0.02, 0.5), off="averaging_on"),
 )
-"""What every configuration is asked for, besides optimiser, learning rate, weight decay and frozen layers."""
+"""What every configuration is asked for, besides optimiser, learning rate, weight decay and frozen blocks."""
 BATCH_NORM = Choice("bn", ("train", "frozen", "recompute"))
 FUSION_RATIO = Hyperparameter("fusion_ratio", (0.01, 0.95), log=True, off="fusion")
 """One source sample in a hundred can prevent forgetting (arXiv 2502.06042)."""
@@ -131,7 +131,7 @@ OUTSIDE = ("init", "frozen_from", "sam", "members", "alpha", "alpha_slope")
 
 
 def frozen_layers(depth: Depth) -> Hyperparameter:
-    """Returns the number of frozen layers, which are the blocks of a network: all but the last at most."""
+    """Returns the number of frozen blocks, all but the last at most."""
     return Hyperparameter("frozen_layers", (0, depth.last))
 
 

@@ -165,8 +165,8 @@ class StudyResults:
 
         Accuracies (`source_val`, `target_val`, 0 to 1) are those that the study expects, with 90 % intervals and the
         probability of being on the front. `interpolation` says in words where a network lies between the baseline (0)
-        and its training's end (1): "0.5", or "0 to 1" where its share grows from the first layer to the last. `alpha`
-        and `alpha_slope` are the same as numbers, the first layer's share and what the last has more. After
+        and its training's end (1): "0.5", or "0 to 1" where its share grows from the first block to the last. `alpha`
+        and `alpha_slope` are the same as numbers, the first block's share and what the last has more. After
         `study.confirm` there are accuracies on test images: `target_test` is that of the network in the file,
         `target_again` the mean of new trainings of its configuration.
         """

@@ -15,6 +15,7 @@ from study.program import program
 from study.strategy_list import format_strategies
 from study.study_path import find_study_folder
 
+LIST_STRATEGIES = "--list-strategies"
 DATA_OPTIONS = ("data", "data_kind", "expressions", "equalise", "image_size", "colour", "keep_duplicates")
 
 
@@ -35,6 +36,20 @@ def parse_options(arguments: list[str] | None = None) -> StudyOptions:
     return options
 
 
+def parse_options_beside_list(arguments: list[str]) -> StudyOptions:
+    """Returns the options that a command line has beside `LIST_STRATEGIES`; none of them is required.
+
+    Raises:
+        InputError: A value is one that no study can have, or the paper's network does not take such images.
+    """
+    parser = build_parser()
+    for action in parser._actions:
+        action.required = False
+    options = read_options(StudyOptions, parser, [word for word in arguments if word != LIST_STRATEGIES])
+    _check_images(options)
+    return options
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of `python -m study.run`."""
     parser = Parser(
@@ -50,7 +65,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_options(parser, StudyOptions)
     parser.endings.add_argument(
-        "--list-strategies", action=_ListStrategies, help="print the known methods and their hyperparameters, and end"
+        LIST_STRATEGIES,
+        action=_ListStrategies,
+        help="print the known methods and their hyperparameters, of --network where it is given, and end",
     )
     return parser
 

@@ -19,8 +19,8 @@ from study.training_options import PlaceOptions, TrainingOptions
 INTERPOLATION_POINTS = ((0.5, 0.0), (0.75, 0.0), (0.0, 1.0))
 """Alphas and slopes of the interpolated networks that are evaluated beside each adapted one.
 
-Two have one alpha for all layers (in a study of 200 trials a quarter of the adapted network never was on the front); in
-the third the last layer is the adapted one and the first is the baseline's. The first is evaluated unless there is no
+Two have one alpha for all blocks (in a study of 200 trials a quarter of the adapted network never was on the front); in
+the third the last block is the adapted one and the first is the baseline's. The first is evaluated unless there is no
 hope that it joins the front. The others cost as much again: they are evaluated where the first or the adapted network
 joins the front.
 """

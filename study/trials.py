@@ -166,7 +166,7 @@ def _column(values: list[Any]) -> pd.Series:
     present = [value for value in values if value is not None]
     kinds = {type(value) for value in present}
     if kinds == {int} and all(abs(value) < 2**63 for value in present):
-        # A missing value would turn a column of ints into floats ("10.0 frozen layers").
+        # A missing value would turn a column of ints into floats ("10.0 frozen blocks").
         return pd.Series(values, dtype="int64" if len(present) == len(values) else "Int64")
     if not kinds or kinds <= {int, float, np.float64}:
         return pd.Series(values, dtype="float64")
@@ -260,8 +260,8 @@ def model_file(number: int, alpha: float = 1.0, slope: float = 0.0) -> str:
 
     Args:
         number: Number of the trial.
-        alpha: Where the network's first layer lies between the baseline's, 0, and the adapted network's, 1.
-        slope: How much further the last layer lies; alpha 1 and slope 0 are the adapted network itself.
+        alpha: Where the network's first block lies between the baseline's, 0, and the adapted network's, 1.
+        slope: How much further the last block lies; alpha 1 and slope 0 are the adapted network itself.
     """
     is_adapted = (alpha, slope) == (1, 0)
     place = "" if is_adapted else f"-at-{interpolation_name(alpha, slope)}"

@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from fer.adaptation.plan import Adapted
 from fer.adaptation.task import AdaptationTask
+from fer.architecture import VGG13
 from fer.config import AdaptationConfig, ViewRecipe
 from fer.datasets import Dataset
 from fer.model.vgg import build
@@ -42,6 +44,7 @@ if _has_enough_memory():
 os.fsync = lambda file: None
 
 TINY_WIDTH = 1 / 16
+TINY_NETWORK = replace(VGG13, width=TINY_WIDTH)
 LONGEST = ("test_study_run", "test_study_resume")
 
 

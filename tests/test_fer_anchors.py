@@ -10,6 +10,7 @@ from conftest import TINY
 from fer.adaptation.methods import named
 from fer.adaptation.procedure import adapt
 from fer.model.vgg import build
+from fer.told_progress import Announcement, listening
 from fer.training import penalties
 from made_networks import distance
 
@@ -104,6 +105,23 @@ def test_importance_is_the_mean_of_each_samples_gradient_and_changes_nothing(bas
     for name, total in sums.items():
         expected = (total / mean).clamp(max=penalties.LARGEST_IMPORTANCE)
         assert torch.allclose(importance[name], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("least_spent", "least_told", "is_told"), [(0.0, 0.0, True), (0.0, 1e6, False), (1e6, 0.0, False)]
+)
+def test_importances_that_take_long_are_announced_once(setting, monkeypatch, least_spent, least_told, is_told):
+    monkeypatch.setattr(Announcement, "LEAST_SPENT", least_spent)
+    monkeypatch.setattr(Announcement, "LEAST_TOLD", least_told)
+    told = []
+
+    with listening(told.append):
+        for _ in range(2):
+            adapt(setting, named("EWC", SMALL), 5)
+
+    assert len(told) == is_told
+    for text in told:
+        assert text.startswith("the Fisher information of ") and text.endswith("takes about 1 min")
 
 
 def test_importances_are_computed_once_per_baseline(setting, monkeypatch):

@@ -90,6 +90,19 @@ def test_a_network_whose_images_alone_differ_is_told_as_that(changes, told):
     assert told in str(found.value)
 
 
+def test_a_network_is_the_recorded_one_by_todays_hash_or_by_that_of_earlier_versions():
+    found = dataclasses.replace(OTHER, former_structure="earlier")
+    assert Architecture.from_json(found.to_json()).former_structure == "earlier"
+
+    for structure in ("ab", "earlier"):
+        check_unchanged(dataclasses.replace(OTHER, structure=structure), found)
+    for structure in ("", "another"):
+        with pytest.raises(InputError, match="stays what it was"):
+            check_unchanged(dataclasses.replace(OTHER, structure=structure), found)
+    with pytest.raises(InputError, match="stays what it was"):
+        check_unchanged(OTHER, dataclasses.replace(OTHER, structure="cd"))
+
+
 def test_the_width_of_an_early_record_is_kept():
     assert Architecture.from_json({"name": "VGG-13", "width": 0.25}) == dataclasses.replace(VGG13, width=0.25)
 

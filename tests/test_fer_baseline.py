@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY_WIDTH
+from conftest import TINY_NETWORK, TINY_WIDTH
 from fer.adaptation.evaluation import predict
+from fer.architecture import VGG13
 from fer.baseline import baseline_digest, course_of, find_or_train
 from fer.baseline_job import BaselineConfig, BaselineJob, Course, OnPass
 from fer.baseline_training import train_baseline
@@ -22,7 +23,7 @@ from fer.model.weights import load_network, save_network
 from fer.runtime import Runtime, digest_of
 from recorder import Recorder
 
-CONFIG = BaselineConfig(width=TINY_WIDTH, epochs=2, processes=1, batch_size=20)
+CONFIG = BaselineConfig(network=TINY_NETWORK, epochs=2, processes=1, batch_size=20)
 MOMENT = 1e-6
 """Minutes in which only the first pass begins."""
 
@@ -58,7 +59,8 @@ def test_a_damaged_file_is_trained_anew(source, tmp_path):
 
 
 CHANGES = [
-    {"width": 0.1}, {"epochs": 3}, {"seed": 1}, {"processes": 2}, {"lr": 0.1}, {"batch_size": 10}, {"patience": 1},
+    {"network": replace(VGG13, width=0.1)}, {"epochs": 3}, {"seed": 1}, {"processes": 2}, {"lr": 0.1},
+    {"batch_size": 10}, {"patience": 1},
     {"averaged": 2.0},
 ]  # fmt: skip
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY, TINY_WIDTH
+from conftest import TINY, TINY_NETWORK, TINY_WIDTH
 from fer import baseline
 from fer.adaptation.methods import named
 from fer.adaptation.plan import EvaluationPlan
@@ -209,7 +209,7 @@ def test_processes_go_on_from_the_epoch_that_all_have(checkpoints):
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_baseline_whose_processes_are_killed_goes_on_to_the_same_weights(source, tmp_path, processes):
-    config = BaselineConfig(width=TINY_WIDTH, epochs=30, processes=processes, batch_size=20, patience=100)
+    config = BaselineConfig(network=TINY_NETWORK, epochs=30, processes=processes, batch_size=20, patience=100)
     undisturbed = weights.load_network(baseline.find_or_train(source, config, Runtime(), tmp_path / "whole"), Runtime())
     code = (
         "import sys; from pathlib import Path; from fer.baseline import find_or_train\n"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY, TINY_WIDTH
+from conftest import TINY, TINY_NETWORK
 from fer import baseline
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
@@ -22,7 +22,7 @@ from fer.features.schedule import Schedule
 from fer.runtime import Runtime, digest_of
 from recorder import Recorder
 
-RECIPE = BaselineConfig(width=TINY_WIDTH, epochs=1, processes=1, batch_size=20)
+RECIPE = BaselineConfig(network=TINY_NETWORK, epochs=1, processes=1, batch_size=20)
 MOMENT = 1e-6
 """Minutes in which only the first pass begins."""
 

@@ -345,6 +345,7 @@ def test_networks_of_seven_have_the_weights_that_they_always_had():
 @pytest.mark.slow
 def test_onnx_names_the_expressions(tmp_path):
     onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
     path = save(tmp_path, 3, ("low", "mid", "high"))
     model = onnx.load(export_onnx(load_network(path), tmp_path / "n.onnx"))
     assert {entry.key: entry.value for entry in model.metadata_props}["expressions"] == "low,mid,high"

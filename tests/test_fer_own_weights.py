@@ -12,7 +12,7 @@ import torch
 from made_weights import OWN, WRONG, State, state_of
 from torch import nn
 
-from conftest import TINY_WIDTH
+from conftest import TINY_NETWORK, TINY_WIDTH
 from fer.architecture import VGG13, Architecture
 from fer.baseline import baseline_digest
 from fer.baseline_job import BaselineConfig, Pretrained
@@ -226,7 +226,7 @@ def test_a_damaged_copy_is_written_again(network, tmp_path):
 
 
 def test_a_baseline_from_other_features_has_another_hash(source):
-    config = BaselineConfig(width=TINY_WIDTH)
+    config = BaselineConfig(network=TINY_NETWORK)
     plain, first, second = (
         baseline_digest(source, replace(config, pretrained=features), Runtime())
         for features in (None, Pretrained(Path("a"), "a", "1"), Pretrained(Path("a"), "a", "2"))

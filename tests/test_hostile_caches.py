@@ -12,7 +12,7 @@ import torch
 from optuna.trial import FrozenTrial
 from safetensors.torch import load_file, save_file
 
-from conftest import TINY, TINY_WIDTH
+from conftest import TINY, TINY_NETWORK, TINY_WIDTH
 from fer import baseline, tensor_files
 from fer.adaptation.methods import named
 from fer.adaptation.procedure import adapt
@@ -32,7 +32,7 @@ from study.fronts import front_table
 from study.tracking import models
 from study.trials import pd, trials_table
 
-CONFIG = BaselineConfig(width=TINY_WIDTH, epochs=1, processes=1)
+CONFIG = BaselineConfig(network=TINY_NETWORK, epochs=1, processes=1)
 COURSE = Course([0.5], 1.0, "passes")
 
 

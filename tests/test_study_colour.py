@@ -274,7 +274,7 @@ def test_a_study_in_colour_goes_from_files_to_a_network_that_is_used(
 
     code, out, err = call(*words, *small, folder=tmp_path)
     assert code == 0, out + err
-    assert "features of frozen layers" in out
+    assert "features of frozen blocks" in out
 
     # The record says what the network is given.
     study = tmp_path / "runs/it"

@@ -297,6 +297,21 @@ def test_the_list_of_strategies_names_every_method_and_fits_eighty_columns(capsy
     said = capsys.readouterr().out
     assert all(re.search(rf"^  {re.escape(name)} +\w", said, re.MULTILINE) for name in [*LIBRARY, "FT"])
     assert max(map(len, said.splitlines())) < WIDTH
+    assert "vgg13 has 13, 10 of them before the head" in said
+
+
+def test_the_list_of_strategies_counts_the_blocks_of_the_network_that_is_given(tmp_path, capsys):
+    words = ["--network", "shufflenet_v2_x0_5", "--image-size", "32", "--list-strategies", "--out", str(tmp_path)]
+    assert call(run.main, *words) == 0
+
+    said = capsys.readouterr().out
+    assert "shufflenet_v2_x0_5 has 19, 18 of them before the head" in " ".join(said.split())
+    for strategy, frozen in {"BL": 19, "FC": 18, "FC+CL": 17, "RE": 0}.items():
+        assert re.search(rf"^  {re.escape(strategy)} +\w.*?\n +frozen_layers {frozen}$", said, re.MULTILINE), strategy
+    assert max(map(len, said.splitlines())) < WIDTH
+
+    assert call(run.main, "--list-strategies", "--network", "vgg13") == 0
+    assert call(run.main, "--list-strategies", "--network=no such network", "--out", str(tmp_path)) == 2
 
 
 # The page of commands, and versions.

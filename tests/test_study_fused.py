@@ -9,9 +9,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from conftest import TINY, TINY_WIDTH
+from conftest import TINY, TINY_NETWORK
 from fer import baseline
 from fer.adaptation.task import AdaptationTask
+from fer.architecture import VGG13
 from fer.baseline import FusedNetworks
 from fer.baseline_job import BaselineConfig
 from fer.config import to_flat
@@ -30,6 +31,7 @@ from study.execution.trial import run_trial
 from study.execution.trial_context import TrialContext
 from study.inputs import CONVERGED_PASSES, budget_epochs
 from study.options import StudyOptions
+from study.presets import PRESETS
 from study.record import StudyRecord
 from study.storage.backend import open_storage, trials_of
 from study.storage.slots import EVERY_FOLD, Place, place_of
@@ -38,7 +40,7 @@ from study.tuning.answers import SourceImages, TargetImages
 from study.tuning.plan import SearchPlan
 from study.tuning.stored_answers import ValidationImages
 
-RECIPE = BaselineConfig(width=TINY_WIDTH, epochs=1, processes=1, batch_size=20)
+RECIPE = BaselineConfig(network=TINY_NETWORK, epochs=1, processes=1, batch_size=20)
 
 
 @pytest.fixture
@@ -77,6 +79,16 @@ def test_a_fused_network_is_trained_for_as_many_passes_as_the_baseline_was(sourc
     assert fused.epochs == passes
     same = {"epochs": 0, "processes": 0, "minutes": 0}
     assert replace(fused, **same) == replace(of_baseline, **same)
+
+
+def test_the_presets_width_is_that_of_vgg13_alone(source):
+    other = replace(VGG13, name="resnet18", channels=3, structure="ab")
+    options = asdict(StudyOptions(target="jaffe", preset="tiny"))
+
+    recipes = [baseline_config(options, source, Runtime(), network) for network in (VGG13, other)]
+
+    assert recipes[0].network == replace(VGG13, width=PRESETS["tiny"].width) != VGG13
+    assert recipes[1].network == other
 
 
 def test_beside_a_network_of_the_users_own_it_has_the_passes_of_the_preset(source):

@@ -18,7 +18,7 @@ from terminals import COLUMNS, ROWS, DrawnTerminal, TerminalProcess, lines_of
 
 import made_faces
 from commands import QUICK, ROOT, end, start
-from conftest import TINY_WIDTH
+from conftest import TINY_NETWORK
 from fer.baseline import find_or_train
 from fer.baseline_job import BaselineConfig
 from fer.config import AdaptationConfig, to_flat
@@ -410,7 +410,7 @@ def test_reading_drawing_and_training_tell_how_far_they_are(tmp_path, source):
         pictures = told.copy()
         told.clear()
 
-        config = BaselineConfig(width=TINY_WIDTH, epochs=2, processes=1, batch_size=32)
+        config = BaselineConfig(network=TINY_NETWORK, epochs=2, processes=1, batch_size=32)
         find_or_train(source, config, Runtime(), tmp_path / "baselines")
 
     assert read == [(number, len(read)) for number in range(1, len(read) + 1)] and len(read) > 50

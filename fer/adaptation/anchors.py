@@ -15,6 +15,7 @@ from fer.features.schedule import Schedule
 from fer.features.sources import ImageSource
 from fer.model.layout import channels_last
 from fer.seeding import generator
+from fer.told_progress import Announcement
 from fer.training import penalties
 from fer.training.loop import Penalty
 
@@ -140,7 +141,9 @@ def baseline_importance(task: AdaptationTask, split: Split, kind: str) -> dict[s
         inputs = source.batch(chosen, first_views)
 
         chosen_labels = torch.from_numpy(labels[chosen]).to(task.runtime.device)
-        return penalties.importance(task.baseline.network, kind, inputs, chosen_labels)
+        what = {"fisher": "Fisher information", "mas": "sensitivity of outputs"}[kind]
+        announcement = Announcement(f"the {what} of {len(chosen)} source images, which trials share,")
+        return penalties.importance(task.baseline.network, kind, inputs, chosen_labels, announcement)
 
     if task.cache is None:
         return compute()

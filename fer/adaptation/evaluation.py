@@ -43,11 +43,11 @@ def predict(
     batches = [(images[start : start + size], views[start : start + size]) for start in starts]
     inputs_of = source.batches_for(batches)
 
-    layers = fuse_batch_norm(network[cut:], runtime.onednn_dtype)
+    blocks = fuse_batch_norm(network[cut:], runtime.onednn_dtype)
     logits = []
     for number in range(len(batches)):
         inputs = channels_last(inputs_of(number))
-        logits.append(frozen_features(layers, 0, len(layers), inputs, runtime).float())
+        logits.append(frozen_features(blocks, 0, len(blocks), inputs, runtime).float())
     return torch.cat(logits).cpu().numpy()
 
 

@@ -1,7 +1,7 @@
 """The adaptation of a baseline to a target, from what it draws to what it is scored.
 
-An adaptation freezes layers, draws its whole schedule of samples beforehand from a seed, makes sure that the frozen
-features of exactly these samples are in the feature cache, and then trains the remaining layers on them.
+An adaptation freezes blocks, draws its whole schedule of samples beforehand from a seed, makes sure that the frozen
+features of exactly these samples are in the feature cache, and then trains the remaining blocks on them.
 """
 
 import contextlib

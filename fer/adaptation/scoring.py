@@ -90,7 +90,7 @@ class Scorer:
         return interpolated
 
     def _estimate_norms(self, network: nn.Sequential) -> None:
-        """Estimates the batch-norm statistics of the trained layers again, on what the adaptation draws."""
+        """Estimates the batch-norm statistics of the trained blocks again, on what the adaptation draws."""
         draws = self.draws
         interpolation.estimate_batch_norm(network, draws.cut, self.config.trained, draws.norm_inputs, self.task.runtime)
 
@@ -201,7 +201,7 @@ def estimate_optimistically(
         of_baseline: The baseline's accuracy by domain.
         measures: Of the adapted network.
         images: How many images are evaluated by domain.
-        share: The adapted network's share in the interpolated one, the mean of all layers.
+        share: The adapted network's share in the interpolated one, the mean of all blocks.
 
     Returns:
         The accuracies by their measures' names.

@@ -75,9 +75,9 @@ def frozen_features(
     """
     if start == stop:
         return inputs
-    layers = network[start:stop].eval()
+    blocks = network[start:stop].eval()
     with torch.no_grad(), runtime.autocast():
-        return layers(inputs)
+        return blocks(inputs)
 
 
 class FeatureCache:

@@ -13,6 +13,7 @@ from fer.model.blocks import Chain, find_blocks
 from fer.model.equality import NORMS
 from fer.model.networks import build_network, default_format
 from fer.model.plans import structure_digest
+from fer.model.source_code import hash_bytes
 from fer.model.vgg import build, cut_shapes
 
 
@@ -174,7 +175,10 @@ def architecture_of(chain: Chain, unopened: Architecture) -> Architecture:
     """
     blocks = chain.network.named_children()
     normed = tuple(name for name, block in blocks if any(isinstance(part, NORMS) for part in block.modules()))
-    structure = ""
-    if not unopened.is_paper:
-        structure = structure_digest(chain.module, unopened.images.shape, with_versions=False)
-    return replace(unopened, blocks=chain.names, head=chain.head, normed=normed, structure=structure)
+    opened = replace(unopened, blocks=chain.names, head=chain.head, normed=normed, structure="", former_structure="")
+    if unopened.is_paper:
+        return opened
+    shape = unopened.images.shape
+    structure = structure_digest(chain.module, shape, with_versions=False)
+    former = structure_digest(chain.module, shape, with_versions=False, hash_source=hash_bytes)
+    return replace(opened, structure=structure, former_structure="" if former == structure else former)

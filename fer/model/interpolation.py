@@ -1,7 +1,7 @@
 """Networks between the baseline and an adapted one, in weight space.
 
 Linear interpolation (WiSE-FT, arXiv 2109.01903) with coefficients that may grow with depth (LiNeS, arXiv 2410.17146).
-Batch-norm statistics do not mix linearly, so those of the trained layers are estimated again after mixing (REPAIR,
+Batch-norm statistics do not mix linearly, so those of the trained blocks are estimated again after mixing (REPAIR,
 arXiv 2211.08403). With share 0 or 1 the network is that end, bit for bit.
 """
 
@@ -38,9 +38,9 @@ def interpolate(start: nn.Sequential, end: nn.Sequential, shares: Sequence[float
     """
     mixed = clone(end)
     with torch.no_grad():
-        for layer, start_layer, share in zip(mixed, start, shares, strict=True):
-            start_tensors = start_layer.state_dict()
-            for name, tensor in layer.state_dict().items():
+        for block, start_block, share in zip(mixed, start, shares, strict=True):
+            start_tensors = start_block.state_dict()
+            for name, tensor in block.state_dict().items():
                 if tensor.is_floating_point():
                     tensor.copy_(torch.lerp(start_tensors[name].to(tensor.device), tensor, share))
                 elif share == 0:  # batch-norm's counter of batches, which is not interpolated
@@ -60,25 +60,25 @@ def average(networks: Sequence[nn.Sequential]) -> nn.Sequential:
 
 
 def estimate_batch_norm(
-    network: nn.Sequential, cut: int, layers: Sequence[int], batches: Iterable[torch.Tensor], runtime: Runtime
+    network: nn.Sequential, cut: int, blocks: Sequence[int], batches: Iterable[torch.Tensor], runtime: Runtime
 ) -> None:
-    """Estimates the batch-norm statistics of some layers again, as the plain mean over batches.
+    """Estimates the batch-norm statistics of some blocks again, as the plain mean over batches.
 
     Args:
         network: Changed in place; in evaluation mode afterwards.
         cut: The cut at which the batches are features.
-        layers: The blocks whose statistics are estimated; all others stay as they are.
+        blocks: The blocks whose statistics are estimated; all others stay as they are.
         batches: Features at the cut, (n, *shape) each.
         runtime: Device and precision.
     """
-    # The batch-norms of these layers, and the highest layer that has one.
+    # The batch-norms of these blocks, and the highest block that has one.
     norms: list[Norm] = []
     highest = 0
-    for layer in layers:
-        for module in network[layer].modules():
+    for block in blocks:
+        for module in network[block].modules():
             if isinstance(module, NORMS):
                 norms.append(module)
-                highest = max(highest, layer)
+                highest = max(highest, block)
     if not norms:
         return
 
@@ -90,7 +90,7 @@ def estimate_batch_norm(
         norm.momentum = None
         norm.train()
 
-    # Forward passes update the statistics; no layer above the highest is needed.
+    # Forward passes update the statistics; no block above the highest is needed.
     with torch.no_grad(), runtime.autocast():
         for inputs in batches:
             network[cut : highest + 1](channels_last(inputs))

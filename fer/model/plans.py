@@ -1,13 +1,14 @@
 """What was found of a network's blocks, as a file that another process builds them from without proving them again.
 
-The file is named by a hash of the network's structure: types, settings, names and shapes of its modules, the source
-files of classes that no library holds, and versions of the libraries.
+The file is named by a hash of the network's structure: types, settings, names and shapes of its modules, the code of
+classes that no library holds, and versions of the libraries.
 """
 
 import hashlib
 import inspect
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import nn
 
 from fer.files import UnsuitableFile, read_regular, write_atomically
 from fer.model.parts import Part
+from fer.model.source_code import hash_code
 
 VERSION = 1
 """Raised whenever the division into blocks changes."""
@@ -51,7 +53,12 @@ class ChainPlan:
     cut_shapes: tuple[tuple[int, ...], ...]
 
 
-def structure_digest(module: nn.Module, shape: tuple[int, ...], with_versions: bool = True) -> str:
+def structure_digest(
+    module: nn.Module,
+    shape: tuple[int, ...],
+    with_versions: bool = True,
+    hash_source: Callable[[bytes], str] = hash_code,
+) -> str:
     """Returns a hash of what a network's blocks depend on, 32 hex digits; its weights are not among it.
 
     Args:
@@ -59,6 +66,7 @@ def structure_digest(module: nn.Module, shape: tuple[int, ...], with_versions: b
         shape: Channels, height and width of its images.
         with_versions: Whether versions of the division and of libraries are part of it; without them it tells
             networks apart, and not what was found of them.
+        hash_source: Returns a hash of the content of a source file.
     """
     hashed = hashlib.blake2b(digest_size=16)
 
@@ -79,7 +87,7 @@ def structure_digest(module: nn.Module, shape: tuple[int, ...], with_versions: b
         for name, tensor in tensors:
             add(kind, name, tuple(tensor.shape), tensor.dtype)
     for file in sorted(source_files):
-        add("source", hashlib.blake2b(Path(file).read_bytes()).hexdigest())
+        add("source", hash_source(Path(file).read_bytes()))
     return hashed.hexdigest()
 
 

@@ -58,6 +58,19 @@ class Baseline:
         """The width it was built with, see `fer.model.vgg.build`."""
         return self.architecture.width
 
+    def as_recorded(self, recorded: Architecture) -> "Baseline":
+        """Returns the same network with the hash of its structure, and so the digest, that a study recorded of it.
+
+        Args:
+            recorded: The study's network. An earlier version may have computed its hash; the network of another one
+                stays as it is.
+        """
+        found = self.architecture
+        if recorded.structure == found.structure or not found.is_structure(recorded.structure):
+            return self
+        renamed = baseline_of(self.chain, replace(found, structure=recorded.structure))
+        return replace(renamed, expressions=self.expressions, origin=self.origin)
+
 
 def baseline_of(chain: Chain, architecture: Architecture) -> Baseline:
     """Returns a network as one that adaptations start from; its weights stay as they are from now on."""

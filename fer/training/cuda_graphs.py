@@ -113,7 +113,7 @@ class StepGraphs:
         """Computes loss and gradients of a step of a network in `housing`.
 
         Args:
-            kind: What decides, besides shapes, which kernels run: which layers are computed, which train, and how.
+            kind: What decides, besides shapes, which kernels run: which blocks are computed, which train, and how.
             network: Its parameters' gradients are None.
             inputs: (n, *shape).
             labels: (n,) or, mixed, (n, classes).

@@ -118,9 +118,9 @@ class _Training:
         self.steps = job.schedule.boundaries[-1]
         self.head_steps = round(config.head_first * self.steps)
 
-        # Layers and their optimiser.
-        self.trained_layers: Sequence[int] = config.trained
-        _train_only(job.network, self.trained_layers, config)
+        # Blocks and their optimiser.
+        self.trained_blocks: Sequence[int] = config.trained
+        _train_only(job.network, self.trained_blocks, config)
         self.optimiser = make_optimiser(job.network, config)
         self.parameters = parameters_of(self.optimiser)
         self.start_weights = [p.detach().clone() for p in self.parameters] if config.averaging else []
@@ -155,8 +155,8 @@ class _Training:
         # With `head_first`, the last block is trained alone until the others join. Which blocks train is set at the
         # first step, wherever a checkpoint resumes the training, and at the step at which the others join.
         if self.head_steps and step in (self.first_step, self.head_steps):
-            self.trained_layers = [config.depth.last] if step < self.head_steps else config.trained
-            _train_only(self.job.network, self.trained_layers, config)
+            self.trained_blocks = [config.depth.last] if step < self.head_steps else config.trained
+            _train_only(self.job.network, self.trained_blocks, config)
 
         # The samples of the step, and the gradient of their loss.
         inputs, target = self._samples(step)
@@ -204,11 +204,11 @@ class _Training:
         return False
 
     def _samples(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the inputs of the trained layers and the targets, labels (n,) or class shares (n, classes)."""
+        """Returns the inputs of the trained blocks and the targets, labels (n,) or class shares (n, classes)."""
         job = self.job
         inputs = channels_last(self.inputs_of(step))
 
-        # The sources deliver at the cut; the frozen layers above it are computed now.
+        # The sources deliver at the cut; the frozen blocks above it are computed now.
         inputs = frozen_features(job.network, job.cut, self.config.leading, inputs, job.runtime)
 
         if self.mixup_rng is None:
@@ -233,7 +233,7 @@ class _Training:
         if graphs is None:
             loss = backward(inputs, target)
         else:
-            kernels = (config.leading, *self.trained_layers, config.bn, self.job.runtime.precision)
+            kernels = (config.leading, *self.trained_blocks, config.bn, self.job.runtime.precision)
             loss = graphs.step(kernels, self.job.network, inputs, target, backward)
 
         # With `sam`, another pass from the worst point near by; its gradients take the place of the first pass's.
@@ -277,12 +277,12 @@ class _Training:
             raise Diverged(f"weights became NaN or infinite {place}")
 
 
-def _train_only(network: nn.Sequential, layers: Sequence[int], config: AdaptationConfig) -> None:
-    """Puts some layers into training mode and freezes all others."""
+def _train_only(network: nn.Sequential, blocks: Sequence[int], config: AdaptationConfig) -> None:
+    """Puts some blocks into training mode and freezes all others."""
     network.eval().requires_grad_(False)
-    for layer in layers:
-        network[layer].train().requires_grad_(True)
-        for norm in network[layer].modules():
+    for block in blocks:
+        network[block].train().requires_grad_(True)
+        for norm in network[block].modules():
             if config.bn == "frozen" and isinstance(norm, NORMS):
                 norm.eval()
 

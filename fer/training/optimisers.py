@@ -42,15 +42,15 @@ def _parameter_groups(network: nn.Sequential, config: AdaptationConfig) -> list[
     """Returns the trained parameters, in one group per block if the blocks have different rates, else in one group."""
     if config.layer_decay == 1:
         parameters: list[nn.Parameter] = []
-        for layer in config.trained:
-            parameters += network[layer].parameters()
+        for block in config.trained:
+            parameters += network[block].parameters()
         return [{"params": parameters, "share": 1.0}]
 
     # The last block has the full rate, and each block below it a rate smaller by the factor `layer_decay`.
     groups: list[dict[str, Any]] = []
-    for layer in config.trained:
-        share = config.layer_decay ** (config.depth.last - layer)
-        groups.append({"params": list(network[layer].parameters()), "share": share})
+    for block in config.trained:
+        share = config.layer_decay ** (config.depth.last - block)
+        groups.append({"params": list(network[block].parameters()), "share": share})
     return groups
 
 

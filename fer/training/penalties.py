@@ -16,6 +16,7 @@ from torch import nn
 
 from fer.tensor_files import DamagedTensorFile
 from fer.tensors import load_tensors, save_tensors
+from fer.told_progress import OnProgress
 
 IMPORTANCE_SAMPLES = 512
 LARGEST_IMPORTANCE = 100.0
@@ -65,7 +66,11 @@ def replay_distance(logits: torch.Tensor, reference: torch.Tensor) -> torch.Tens
 
 
 def importance(
-    network: nn.Sequential, kind: str, inputs: torch.Tensor, labels: torch.Tensor
+    network: nn.Sequential,
+    kind: str,
+    inputs: torch.Tensor,
+    labels: torch.Tensor,
+    on_image: OnProgress = lambda done, total: None,
 ) -> dict[str, torch.Tensor]:
     """Returns each parameter's importance to the baseline, scaled to a mean of 1 and capped.
 
@@ -75,6 +80,7 @@ def importance(
             information; "mas" is the mean over samples of the absolute gradient of ‖logits‖².
         inputs: The network's, (n, channels, size, size).
         labels: (n,).
+        on_image: Called after each image with how many are done, and how many there are.
 
     Returns:
         By name, the importance of each parameter, of its shape.
@@ -85,12 +91,14 @@ def importance(
     network.eval()
 
     # Sum over samples, one at a time: the square of a batch's gradient is not the sum of the squares.
-    for image, label in zip(inputs.split(1), labels.split(1), strict=True):
+    # On a processor that is quickest as well: side by side (torch.func.vmap) they took 1.2 to 2.3 times as long.
+    for number, (image, label) in enumerate(zip(inputs.split(1), labels.split(1), strict=True), 1):
         logits = torch.func.functional_call(network, parameters, (image,)).float()
         output = F.cross_entropy(logits, label) if is_fisher else logits.square().sum()
         gradients = torch.autograd.grad(output, list(parameters.values()))
         for total, gradient in zip(sums.values(), gradients, strict=True):
             total += gradient.square() if is_fisher else gradient.abs()
+        on_image(number, len(inputs))
 
     # Scale to a mean of 1 over all parameters, and cap.
     count = sum(total.numel() for total in sums.values())

@@ -16,7 +16,7 @@ def mix(
     """Mixes pairs of samples and of their labels (mixup, Zhang et al. 2018, arXiv 1710.09412).
 
     Args:
-        inputs: (n, *shape), images or, above frozen layers, features.
+        inputs: (n, *shape), images or, above frozen blocks, features.
         labels: (n,).
         classes: Number of logits.
         alpha: Of the Beta distribution that the shares of a pair are drawn from.

@@ -22,8 +22,8 @@ class InterpolationPoint:
     """A network between the baseline and an adapted one that is confirmed.
 
     Attributes:
-        alpha: The share of the adapted weights in the first layer, 0 to 1; 1 is the adapted network itself.
-        slope: By how much the last layer's share is larger.
+        alpha: The share of the adapted weights in the first block, 0 to 1; 1 is the adapted network itself.
+        slope: By how much the last block's share is larger.
         model: The file of the search's network, relative to the study's folder; "" for a named strategy.
         front: Whether it is on the study's front.
         validation: The search's validation accuracy by domain, 0 to 1; empty for a named strategy.

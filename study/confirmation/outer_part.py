@@ -27,10 +27,10 @@ class RecommendedNetwork:
         trial: Number of the trial whose configuration it has.
         strategy: Of its configuration.
         rung: The highest on which it was trained, from 1 on.
-        frozen_layers: How many leading layers were not trained.
+        frozen_layers: How many leading blocks were not trained.
         alpha: The share of the adapted weights.
         expected: By domain the accuracy that the search expects, 0 to 1.
-        layers: How many layers the network has.
+        layers: How many blocks the network has.
     """
 
     model: str
@@ -44,7 +44,7 @@ class RecommendedNetwork:
 
     @property
     def kind(self) -> str:
-        """What counts as the same recommendation: strategy, rung, and the share of frozen layers to a quarter."""
+        """What counts as the same recommendation: strategy, rung, and the share of frozen blocks to a quarter."""
         quarters = round(4 * self.frozen_layers / self.layers)
         return f"{self.strategy}, rung {self.rung}, {25 * quarters} % frozen"
 

@@ -16,14 +16,14 @@ class ConfirmedPoint:
         right: For each domain which images each training classified correctly, bool (seeds, n).
         logits: For each domain its answers (seeds, n, classes), NaN where a training diverged.
         named: The named strategy that it is; "" where it is none.
-        alpha: The share of the adapted weights in the first layer, 0 to 1.
-        slope: By how much the last layer's share is larger.
+        alpha: The share of the adapted weights in the first block, 0 to 1.
+        slope: By how much the last block's share is larger.
         model: The file of the search's network, relative to the study's folder; "" for a named strategy.
         front: Whether it is on the study's front.
         validation: The search's validation accuracy by domain, 0 to 1; empty for a named strategy.
         divisions: How many divisions of the target its trainings saw; None where that is not known.
         target_passes: How often a fusion drew each target image; 0 where that is not known.
-        cka: The similarity of each layer to the baseline's (layers,), of one training.
+        cka: The similarity of each block to the baseline's (blocks,), of one training.
         probe: The accuracy of a linear probe on the source, 0 to 1, of one training.
     """
 

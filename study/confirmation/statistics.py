@@ -222,7 +222,7 @@ def per_class_results(
     Returns:
         confusion: For each domain, images of each expression (rows) taken for which (columns), mean over seeds.
         recall: For each domain, of each expression, mean over seeds.
-        cka: Of each layer, of one training.
+        cka: Of each block, of one training.
         probe_change: ΔLP, the linear probe's accuracy on the source after − before, of one training.
     """
     classes = len(expressions)

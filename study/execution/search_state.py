@@ -50,8 +50,8 @@ class Network:
     Attributes:
         trial: The number of its trial.
         strategy: The trial's.
-        alpha: Where its first layer lies between the baseline and the trial's end.
-        slope: How much further its last layer lies.
+        alpha: Where its first block lies between the baseline and the trial's end.
+        slope: How much further its last block lies.
         source: Its accuracy on the source.
         target: Its accuracy on the target, without what its fold adds.
     """

@@ -279,12 +279,11 @@ def baseline_config(
     """
     preset = PRESETS[options["preset"]]
     return BaselineConfig(
-        preset.width,
         options["seed"],
         options["baseline_epochs"] or preset.baseline_epochs(len(source.open("train")), source.kind == "synthetic"),
         processes=1 if runtime.device.startswith("cuda") else preset.baseline_processes,
         minutes=options.get("baseline_time", StudyOptions.baseline_time),
-        network=network,
+        network=replace(network, width=preset.width) if network.is_paper else network,
     )
 
 
@@ -362,6 +361,7 @@ def _checked(reopened: Baseline, record: StudyRecord, path: Path) -> Baseline:
     Raises:
         InputError: It is another one.
     """
+    reopened = reopened.as_recorded(record.architecture)
     if reopened.digest != record.baseline.digest:
         check_unchanged(record.architecture, reopened.architecture)
         raise InputError(

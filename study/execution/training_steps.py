@@ -11,7 +11,7 @@ BATCH = 32
 
 
 class TrainingSteps:
-    """Trains all layers of a network on one batch of random images.
+    """Trains all blocks of a network on one batch of random images.
 
     Args:
         network: What trains.

@@ -5,6 +5,7 @@ While others run trials, more may become due by what comes of them: a worker tha
 
 import argparse
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from fer.told_progress import listening
 from study.execution.claim import claim_trial, enqueue_due
 from study.machine import DeviceCrowded
 from study.reading_record import required_record
@@ -56,7 +58,8 @@ def run_worker(args: argparse.Namespace, upload: Callable[[Path], None] | None =
 
     # What all trials need is opened once; then the trials follow.
     context = dataclasses.replace(open_trial_context(record, args), upload=upload)
-    return run_trials(study, record.options, lambda trial: run_trial(trial, context), args.until, plan)
+    with listening(lambda text: print(text, file=sys.stderr, flush=True)):
+        return run_trials(study, record.options, lambda trial: run_trial(trial, context), args.until, plan)
 
 
 def run_trials(

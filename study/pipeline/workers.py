@@ -114,7 +114,7 @@ def show_study(running: RunningStudy) -> None:
     )
 
     room = feature_room_of(record) / 2**30
-    say(f"  features of frozen layers: kept for all trials, {room:.3g} GiB at most")
+    say(f"  features of frozen blocks: kept for all trials, {room:.3g} GiB at most")
 
     # The budget and the places.
     folds = _describe_folds(record)

@@ -38,8 +38,8 @@ class CompetingNetwork:
     Attributes:
         recipe: Whose it is.
         trial: Number of the recipe's first trial, by which the network is called.
-        alpha: Where its first layer lies between the baseline's, 0, and the adapted network's, 1.
-        slope: How much further the last layer lies.
+        alpha: Where its first block lies between the baseline's, 0, and the adapted network's, 1.
+        slope: How much further the last block lies.
     """
 
     recipe: Recipe

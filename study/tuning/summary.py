@@ -64,8 +64,8 @@ class NetworkSummary:
 
     Attributes:
         trial: The number of its recipe's first trial.
-        alpha: Where its first layer lies between the baseline's, 0, and the adapted network's, 1.
-        slope: How much further the last layer lies.
+        alpha: Where its first block lies between the baseline's, 0, and the adapted network's, 1.
+        slope: How much further the last block lies.
         folds: On how many folds it was evaluated.
         trainings: By how many trainings.
         images: How many of the target's images it answered on, each by a network that was not trained on it.
