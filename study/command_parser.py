@@ -4,12 +4,13 @@ Light to import: `--help` must answer at once.
 """
 
 import argparse
+import contextlib
 import re
 import shlex
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 from fer.errors import did_you_mean, printable, shorten
@@ -284,16 +285,22 @@ class Parser(argparse.ArgumentParser):
                 return f"{shown} is missing: {action.help}; {self.prog} --help shows examples"
         return f"{name} is missing; {self.prog} --help shows how to call it"
 
-    def _find_stray_word(self) -> str | None:
-        """Returns the first word of the command line that is no option and no option's value; None where none is."""
+    @contextlib.contextmanager
+    def requiring_nothing(self) -> Iterator[None]:
+        """Lets command lines without the required arguments be parsed meanwhile."""
         required = [action for action in self._actions if action.required]
         for action in required:
             action.required = False
         try:
-            _, unexpected = self.parse_known_args(self.words)
+            yield
         finally:
             for action in required:
                 action.required = True
+
+    def _find_stray_word(self) -> str | None:
+        """Returns the first word of the command line that is no option and no option's value; None where none is."""
+        with self.requiring_nothing():
+            _, unexpected = self.parse_known_args(self.words)
         return next((word for word in unexpected if not word.startswith("-")), None)
 
 

@@ -43,14 +43,13 @@ def parse_options_beside_list(arguments: list[str]) -> StudyOptions:
         InputError: A value is one that no study can have, or the paper's network does not take such images.
     """
     parser = build_parser()
-    for action in parser._actions:
-        action.required = False
-    options = read_options(StudyOptions, parser, [word for word in arguments if word != LIST_STRATEGIES])
+    with parser.requiring_nothing():
+        options = read_options(StudyOptions, parser, [word for word in arguments if word != LIST_STRATEGIES])
     _check_images(options)
     return options
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Returns the parser of `python -m study.run`."""
     parser = Parser(
         program("run"),
