@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import betainc, stdtr, stdtrit
 
 _SMALLEST_P = 1e-15
@@ -69,6 +68,9 @@ class Estimate:
             return _SMALLEST_P
         lowest = max(min(alone) * (1 - _ROUNDING), _SMALLEST_P)
         highest = min(max(alone) * (1 + _ROUNDING), 1.0)
+        # Few processes ask for it, and all would import it.
+        from scipy.optimize import brentq  # noqa: PLC0415
+
         log_p = brentq(
             lambda log_p: self._upper_quantile(math.exp(log_p) / 2) - errors_away, math.log(lowest), math.log(highest)
         )
