@@ -79,12 +79,15 @@ def _expected_networks(finished: pd.DataFrame) -> pd.DataFrame:
     """Returns the networks of recipes with what is expected of each."""
     start = EXPECTED.format(OBJECTIVES[0], "")
     points = [column.removeprefix(start) for column in finished.columns if column.startswith(start)]
-    networks = []
-    for point in points:
-        alpha, slope = parse_interpolation_name(point)
-        values = {name: finished[EXPECTED.format(name, point)] for name in EXPECTED_VALUES}
-        networks.append(finished.assign(search_alpha=alpha, search_slope=slope, **values))
-    return pd.concat(networks)
+    alphas_and_slopes = np.array([parse_interpolation_name(point) for point in points], float)
+
+    # All rows of the first point, then all of the second: columns are set once, not once for each point.
+    networks = pd.concat([finished] * len(points))
+    networks["search_alpha"] = np.repeat(alphas_and_slopes[:, 0], len(finished))
+    networks["search_slope"] = np.repeat(alphas_and_slopes[:, 1], len(finished))
+    for name in EXPECTED_VALUES:
+        networks[name] = pd.concat([finished[EXPECTED.format(name, point)] for point in points]).to_numpy()
+    return networks
 
 
 def first_rung_networks(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Runs the project's commands as a user does, within the test's process or in processes of their own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -85,6 +86,27 @@ def run(module: str, *arguments: str, folder: Path, code: int = 0, seconds: floa
 
 def study(folder: Path, *arguments: str, code: int = 0) -> str:
     return run("run", "--target", "tfeid", *QUICK, *arguments, folder=folder, code=code)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a study has run as `QUICK` says: its data and its baseline are half of a small study's work."""
+    folder = tmp_path_factory.mktemp("prepared")
+    study(folder, "--tracking-uri", "none", "--trials", "2", "--workers", "1")
+    return folder
+
+
+@pytest.fixture
+def prepared_folder(prepared: Path, tmp_path: Path) -> Path:
+    """An empty folder, but that studies find their data and their baseline there, as each but the first does."""
+    copy_prepared(prepared, tmp_path)
+    return tmp_path
+
+
+def copy_prepared(prepared: Path, folder: Path) -> None:
+    """Gives a folder the data and the baseline of another, and neither features nor the count of test evaluations."""
+    for part in ("datasets", "baselines"):
+        shutil.copytree(prepared / "runs" / ".cache" / part, folder / "runs" / ".cache" / part)
 
 
 def trials_of(folder: Path) -> pd.DataFrame:

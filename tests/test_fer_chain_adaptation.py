@@ -48,7 +48,8 @@ OWN = "own_network:small"
 FAST = [OWN, "shufflenet_v2_x0_5"]
 SLOW = [
     "squeezenet1_1", "resnet18", "mobilenet_v3_small", "mobilenet_v2", "mnasnet0_5", "efficientnet_b0",
-    "regnet_y_400mf", "googlenet", "densenet121", "vgg11_bn", "convnext_tiny", "swin_t", "vit_b_16",
+    "regnet_y_400mf", "googlenet", "small_families:densenet", "small_families:vgg", "small_families:convnext",
+    "small_families:swin", "small_families:vit",
     "timm:resnet18", "timm:efficientnet_b0", "timm:convnext_atto", "timm:vit_tiny_patch16_224", "timm:repvgg_a0",
 ]  # fmt: skip
 GENTLE = replace(TINY, lr=1e-3, epochs=2)

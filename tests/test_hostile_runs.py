@@ -42,8 +42,8 @@ def count_workers(parent: int) -> int:
 
 
 @pytest.mark.slow
-def test_many_workers_are_not_started_for_two_trials(tmp_path):
-    process = start("run", *SHORT_RUN, "--workers", "1024", "--study", "s", folder=tmp_path)
+def test_many_workers_are_not_started_for_two_trials(prepared_folder):
+    process = start("run", *SHORT_RUN, "--workers", "1024", "--study", "s", folder=prepared_folder)
     most = 0
     while process.poll() is None:
         most = max(most, count_workers(process.pid))
@@ -78,22 +78,22 @@ def test_a_record_longer_than_a_command_line_reaches_the_baseline(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_study_folder_that_is_moved_away_is_one_error(tmp_path):
+def test_a_study_folder_that_is_moved_away_is_one_error(prepared_folder):
     words = [*SHORT_RUN[:-1], "200", "--workers", "3", "--early-stop", "off", "--study", "s"]
-    process = start("run", *words, folder=tmp_path)
-    journal = tmp_path / "runs/s/journal.log"
+    process = start("run", *words, folder=prepared_folder)
+    journal = prepared_folder / "runs/s/journal.log"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (journal.exists() and '"values":[' in journal.read_text()):
         time.sleep(0.1)  # until a trial has ended
 
-    (tmp_path / "runs/s").rename(tmp_path / "runs/moved")
+    (prepared_folder / "runs/s").rename(prepared_folder / "runs/moved")
     code, _, err = end(process)
     assert code == 1 and err.count("error: ") == 1 and "journal.log is gone" in err
-    assert not (tmp_path / "runs/s").exists()
+    assert not (prepared_folder / "runs/s").exists()
 
-    (tmp_path / "runs/moved").rename(tmp_path / "runs/s")
+    (prepared_folder / "runs/moved").rename(prepared_folder / "runs/s")
     words[words.index("200")] = "3"
-    assert end(start("run", *words, folder=tmp_path))[0] == 0
+    assert end(start("run", *words, folder=prepared_folder))[0] == 0
 
 
 @pytest.mark.slow

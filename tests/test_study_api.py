@@ -200,7 +200,8 @@ def test_the_package_is_light_until_it_is_used_and_what_it_offers_is_documented(
 @pytest.mark.slow
 def test_a_search_from_python_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = {"preset": "tiny", "tracking_uri": "none", "workers": 1, "out": "found"}
+    small = {"preset": "tiny", "baseline_epochs": 1, "epochs": 0.5}
+    options = {**small, "tracking_uri": "none", "workers": 1, "out": "found"}
 
     first = study.search("tfeid", trials=4, **options)
     second = study.search("tfeid", trials=6, **options)

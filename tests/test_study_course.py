@@ -17,7 +17,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import dummy
-from commands import NAME, QUICK, command, run
+from commands import NAME, QUICK, command, copy_prepared, run
 from fer.config import AdaptationConfig
 from fer.errors import InputError
 from fer.model.weights import load_network
@@ -63,9 +63,11 @@ from study.tuning.whole_points import POINT, in_whole_points, vectors_in_whole_p
 
 FOLDS = 4
 WORDS = (
-    "--target", "tfeid", *QUICK, "--trials", "24", "--rungs", "3", "--folds", "3", "--race", "0.5",
+    "--target", "tfeid", *QUICK, "--trials", "9", "--rungs", "2", "--folds", "3", "--race", "0.5",
     "--tracking-uri", "none", "--study", NAME,
 )  # fmt: skip
+CONFIGURATIONS, KILLS = 12, 10
+"""Of the study whose workers are killed."""
 BASE = AdaptationConfig()
 
 
@@ -740,12 +742,18 @@ def made_record(planted: Planted) -> object:
 # --- the real command
 
 
+@pytest.fixture(scope="module")
+def real_search(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a study by one worker, and what its command printed."""
+    folder = tmp_path_factory.mktemp("real")
+    copy_prepared(prepared, folder)
+    said = run("run", *WORDS, "--workers", "1", folder=folder, seconds=600)
+    return folder / "runs" / NAME, said
+
+
 @pytest.mark.slow
-def test_a_real_search_with_folds_and_a_race_hands_over_the_networks_of_its_front(tmp_path):
-    words = ("--target", "tfeid", *QUICK, "--trials", "9", "--rungs", "2", "--folds", "3", "--race", "0.5")
-    words += ("--workers", "1", "--tracking-uri", "none", "--study", NAME)
-    out = run("run", *words, folder=tmp_path)
-    folder = tmp_path / "runs" / NAME
+def test_a_real_search_with_folds_and_a_race_hands_over_the_networks_of_its_front(real_search):
+    folder, out = real_search
     front, trials = pd.read_csv(folder / "front.csv"), pd.read_csv(folder / "trials.csv")
     assert "in the race" in out and set(trials["fold"]) == {0, 1, 2}
     promoted = trials[trials["promoted_from"].notna() & ~trials["race"]].iloc[0]
@@ -760,12 +768,12 @@ def test_a_real_search_with_folds_and_a_race_hands_over_the_networks_of_its_fron
 
 
 @pytest.mark.slow
-def test_equal_commands_of_one_worker_give_equal_studies(tmp_path):
+def test_equal_commands_of_one_worker_give_equal_studies(real_search, tmp_path):
+    # The second begins with nothing: its baseline is trained again.
+    run("run", *WORDS, "--workers", "1", folder=tmp_path, seconds=600)
+
     files = []
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        run("run", *WORDS, "--workers", "1", folder=tmp_path / name, seconds=600)
-        folder = tmp_path / name / "runs" / NAME
+    for folder in (real_search[0], tmp_path / "runs" / NAME):
         trials = pd.read_csv(folder / "trials.csv").drop(columns="seconds")
         networks = {path.name: load_network(path, Runtime()).digest for path in sorted((folder / "models").iterdir())}
         files.append((trials.to_csv(), (folder / "front.csv").read_text(), networks))
@@ -773,36 +781,37 @@ def test_equal_commands_of_one_worker_give_equal_studies(tmp_path):
 
 
 @pytest.mark.slow
-def test_twenty_killed_workers_and_a_killed_parent_lose_nothing_at_any_rung_in_the_race_or_at_the_end(tmp_path):
+def test_ten_killed_workers_and_a_killed_parent_lose_nothing_at_any_rung_in_the_race_or_at_the_end(prepared_folder):
     rng = random.Random(1)
     kills, parents_killed = 0, 0
-    process = command("run", *WORDS, "--workers", "2", folder=tmp_path)
+    words = (*WORDS, "--trials", str(CONFIGURATIONS), "--rungs", "3", "--workers", "2")
+    process = command("run", *words, folder=prepared_folder)
     while process.poll() is None:
         time.sleep(0.1)
-        ended = count_ended(tmp_path)
+        ended = count_ended(prepared_folder)
 
-        # Spread over the trials, of which there are some forty, and not over the clock.
-        if kills < 20 and ended > 2 * kills:
-            kills += dummy.kill_one(load_study(NAME, tmp_path / "runs", None), rng)
-        if ended >= 20 and not parents_killed:
+        # Spread over the trials, of which there are some twenty, and not over the clock.
+        if kills < KILLS and ended > 2 * kills:
+            kills += dummy.kill_one(load_study(NAME, prepared_folder / "runs", None), rng)
+        if ended >= KILLS and not parents_killed:
             parents_killed += 1
             process.kill()
             process.wait()
-            process = command("run", *WORDS, "--workers", "2", folder=tmp_path)
+            process = command("run", *words, folder=prepared_folder)
     out = "".join(process.communicate())
     assert process.returncode == 0, out
-    assert kills >= 15 and parents_killed == 1
+    assert kills >= 0.75 * KILLS and parents_killed == 1
 
     # Each place counts once, every configuration was tried, and the networks of the front are there.
-    trials = trials_of(load_study(NAME, tmp_path / "runs", None))
+    trials = trials_of(load_study(NAME, prepared_folder / "runs", None))
     held = [trial for trial in trials if not TrialAttributes.of(trial).lost]
     assert len({place_of(trial) for trial in held}) == len(held)
     assert all(trial.state.is_finished() for trial in trials)
-    assert {place_of(trial).slot for trial in held if is_of_search(trial)} == set(range(24))
-    folder = tmp_path / "runs" / NAME
+    assert {place_of(trial).slot for trial in held if is_of_search(trial)} == set(range(CONFIGURATIONS))
+    folder = prepared_folder / "runs" / NAME
     front = pd.read_csv(folder / "front.csv")
     assert all((folder / model).exists() for model in front["model"])
-    assert "nothing to do" in run("run", *WORDS, "--workers", "2", folder=tmp_path)
+    assert "nothing to do" in run("run", *words, folder=prepared_folder)
 
 
 def count_ended(folder: Path) -> int:

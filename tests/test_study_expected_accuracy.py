@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import norm, rankdata
 
 from fer.expressions import EXPRESSIONS
 from made_answers import Noise, World
 from study.pareto import hypervolume, non_dominated
 from study.tuning.answers import Comparison, Evaluation, SourceImages, TargetImages
 from study.tuning.differences import source_differences, target_differences
-from study.tuning.expected_accuracy import ExpectedAccuracies, ExpectedAccuracy, expect_accuracies
+from study.tuning.expected_accuracy import ExpectedAccuracies, ExpectedAccuracy, _rank, expect_accuracies
 from study.tuning.front_probability import ExpectedFront, find_expected_front, front_probabilities
 from study.tuning.race import Job, RaceRules, choose_next_job, has_settled
 from study.tuning.recommendation_rule import (
@@ -406,3 +406,8 @@ def test_a_promise_to_keep_less_admits_more():
     expected = known_both([(-0.1, 0.3)])
     assert recommend(comparison, expected).network is None
     assert recommend(comparison, expected, RecommendationRules(keep=0.8)).network == 0
+
+
+def test_equal_gains_share_the_mean_of_their_ranks():
+    gains = np.random.default_rng(1).integers(0, 5, 40) / 7
+    np.testing.assert_array_equal(_rank(gains), rankdata(gains))

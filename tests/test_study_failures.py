@@ -111,8 +111,8 @@ def starve(folder: Path, where: str, trials: int, *arguments: str) -> tuple[int,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["host", "device"])
-def test_a_study_goes_on_after_trials_without_memory(where, tmp_path):
-    code, said, trials = starve(tmp_path, where, 2, "--trials", "6", "--early-stop", "off")
+def test_a_study_goes_on_after_trials_without_memory(where, prepared_folder):
+    code, said, trials = starve(prepared_folder, where, 2, "--trials", "6", "--early-stop", "off")
 
     assert code == 0 and "Traceback" not in said, said
     assert list(trials["state"]) == ["failed"] * 2 + ["finished"] * 4, said
@@ -131,18 +131,18 @@ def test_many_failures_in_a_row_end_a_study_unless_their_rates_were_too_high():
 
 
 @pytest.mark.slow
-def test_too_many_in_a_row_stop_it_with_the_reason_and_with_memory_it_goes_on(tmp_path):
+def test_too_many_in_a_row_stop_it_with_the_reason_and_with_memory_it_goes_on(prepared_folder):
     total = str(MOST_FAILURES_IN_A_ROW + 5)
-    code, said, trials = starve(tmp_path, "device", 1000, "--trials", total, "--early-stop", "off")
+    code, said, trials = starve(prepared_folder, "device", 1000, "--trials", total, "--early-stop", "off")
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert code == 1 and "Traceback" not in said, said
     assert f"the last {MOST_FAILURES_IN_A_ROW} trials failed, at last because: out of memory" in line
     assert set(trials["state"]) == {"failed"} and len(trials) < int(total)
 
-    (tmp_path / "sitecustomize.py").unlink()
+    (prepared_folder / "sitecustomize.py").unlink()
     words = ["--target", "tfeid", *QUICK, "--tracking-uri", "none", "--workers", "1", "--early-stop", "off"]
-    run("run", *words, "--trials", total, folder=tmp_path, seconds=1500)
-    assert len(pd.read_csv(tmp_path / "runs" / NAME / "trials.csv")) == int(total)
+    run("run", *words, "--trials", total, folder=prepared_folder, seconds=1500)
+    assert len(pd.read_csv(prepared_folder / "runs" / NAME / "trials.csv")) == int(total)
 
 
 CROWDED = """
@@ -167,13 +167,13 @@ if "study.worker" in sys.orig_argv and "OMP_NUM_THREADS" in os.environ:
 
 
 @pytest.mark.slow
-def test_workers_that_crowd_a_device_become_fewer_and_no_trial_is_lost(tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(CROWDED)
+def test_workers_that_crowd_a_device_become_fewer_and_no_trial_is_lost(prepared_folder):
+    (prepared_folder / "sitecustomize.py").write_text(CROWDED)
     words = ["--target", "tfeid", *QUICK, "--tracking-uri", "none", "--workers", "4", "--trials", "6"]
     words += ["--early-stop", "off"]
-    process = command("run", *words, folder=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    process = command("run", *words, folder=prepared_folder, PYTHONPATH=f"{prepared_folder}:{ROOT}")
     out, err = process.communicate(timeout=1500)
-    said, trials = out + err, pd.read_csv(tmp_path / "runs" / NAME / "trials.csv")
+    said, trials = out + err, pd.read_csv(prepared_folder / "runs" / NAME / "trials.csv")
 
     assert process.returncode == 0 and "Traceback" not in said, said
     assert "for 4 workers; it goes on with 2" in said and "for 2 workers; it goes on with 1" in said

@@ -284,19 +284,19 @@ def test_samplers_see_a_configuration_once_on_the_highest_rung_that_ended(study)
 
 
 @pytest.mark.slow
-def test_a_study_with_rungs_ends_with_its_promotions_and_promotes_no_more_when_it_is_resumed(tmp_path):
+def test_a_study_with_rungs_ends_with_its_promotions_and_promotes_no_more_when_it_is_resumed(prepared_folder):
     arguments = ("--target", "tfeid", *QUICK, "--trials", "9", "--rungs", "2", "--tracking-uri", "none")
     arguments += ("--workers", "1", "--early-stop", "off")
-    run("run", *arguments, folder=tmp_path)
+    run("run", *arguments, folder=prepared_folder)
 
-    table = trials_of(tmp_path)
+    table = trials_of(prepared_folder)
     rungs = Counter(table["rung"])
     assert rungs == {1: 9, 2: 3}
     for _, promoted in table[table["rung"] == 2].iterrows():
         origin = table[table["number"] == promoted["promoted_from"]].iloc[0]
         assert promoted["epochs"] == FACTOR * origin["epochs"] and promoted["lr"] == origin["lr"]
-    stored = json.loads((tmp_path / "runs" / NAME / "study.json").read_text())
+    stored = json.loads((prepared_folder / "runs" / NAME / "study.json").read_text())
     assert stored["options"]["rungs"] == 2
 
-    out = run("run", *arguments, folder=tmp_path)
-    assert "nothing to do" in out and len(trials_of(tmp_path)) == len(table)
+    out = run("run", *arguments, folder=prepared_folder)
+    assert "nothing to do" in out and len(trials_of(prepared_folder)) == len(table)

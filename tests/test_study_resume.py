@@ -3,17 +3,21 @@
 import re
 import signal
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from commands import NAME, QUICK, command, study, trials_of
+from commands import NAME, QUICK, command, copy_prepared, study, trials_of
+from study.storage.backend import load_study
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder in which data and baseline are there once the first study has run."""
-    return tmp_path_factory.mktemp("resume")
+def folder(prepared, tmp_path_factory):
+    """A folder in which data and baseline are there."""
+    folder = tmp_path_factory.mktemp("resume")
+    copy_prepared(prepared, folder)
+    return folder
 
 
 @pytest.mark.slow
@@ -59,16 +63,17 @@ def test_the_papers_grid_on_sqlite_goes_on_after_a_time_limit_and_becomes_a_tabl
 
 
 @pytest.mark.slow
-def test_a_study_whose_baseline_is_damaged_meanwhile_goes_on_with_the_same_trained_again(tmp_path):
-    study(tmp_path, "--tracking-uri", "none", "--trials", "2", "--workers", "1")
-    (baseline,) = (tmp_path / "runs/.cache/baselines").glob("*.safetensors")
+def test_a_study_whose_baseline_is_damaged_meanwhile_goes_on_with_the_same_trained_again(prepared_folder):
+    study(prepared_folder, "--tracking-uri", "none", "--trials", "2", "--workers", "1")
+    baseline = Path(load_study(NAME, prepared_folder / "runs", None).user_attrs["study"]["baseline"]["file"])
+    baseline = prepared_folder / baseline
     whole = baseline.read_bytes()
     harmed = bytearray(whole)
     harmed[len(whole) // 2] ^= 1
     baseline.write_bytes(harmed)
-    said = study(tmp_path, "--tracking-uri", "none", "--trials", "3", "--workers", "1")
+    said = study(prepared_folder, "--tracking-uri", "none", "--trials", "3", "--workers", "1")
     assert "resuming" in said and "warning: the cached baseline is damaged and is trained again" in said
     assert baseline.read_bytes()[-1000:] == whole[-1000:]
 
-    trials = trials_of(tmp_path)
+    trials = trials_of(prepared_folder)
     assert len(trials) == 3 and not (trials["state"] == "failed").any()

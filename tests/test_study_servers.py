@@ -25,7 +25,10 @@ from study.trials import counted_trials
 
 pytestmark = pytest.mark.slow
 TINY = ("--target", "tfeid", *QUICK, "--workers", "1")
-TRIALS = 80  # enough to be under way still when a server is back
+MANY = 80
+"""Trials, enough to be under way still when a server is back."""
+FEW = 24
+"""Trials, enough to be under way still when a server is gone."""
 run = partial(run_soon, seconds=PATIENCE)
 
 
@@ -36,21 +39,21 @@ def children(folder: Path) -> int:
         return database.execute(query).fetchone()[0]
 
 
-def assert_mlflow_has_it_all(server: Server, folder: Path) -> None:
+def assert_mlflow_has_it_all(server: Server, folder: Path, count: int) -> None:
     """One parent, described and ended; a child for each trial, with its values."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"http://127.0.0.1:{server.port}")
     experiment = client.get_experiment_by_name("memory-integrity").experiment_id
     (parent,) = client.search_runs([experiment], "tags.role = 'study'")
-    assert parent.info.status == "FINISHED" and parent.data.params["trials"] == str(TRIALS)
+    assert parent.info.status == "FINISHED" and parent.data.params["trials"] == str(count)
     assert {each.dataset.name for each in parent.inputs.dataset_inputs} == {"fer2013", "tfeid"}
     assert "report.html" in {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
     runs = client.search_runs([experiment], "tags.role = 'trial'", max_results=1000)
     assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {parent.info.run_id}
     found = {int(run.data.tags["trial"]): run for run in runs}
     trials = trials_of(folder)
-    assert len(runs) == len(found) == len(trials) == TRIALS
+    assert len(runs) == len(found) == len(trials) == count
     for row in trials.itertuples():
         metrics = found[row.number].data.metrics
         assert found[row.number].data.tags["state"] == row.state
@@ -58,23 +61,23 @@ def assert_mlflow_has_it_all(server: Server, folder: Path) -> None:
             assert metrics["source_val"] == row.source_val and metrics["target_val"] == row.target_val
 
 
-def start_and_lose_the_server(server: Server, folder: Path) -> subprocess.Popen:
+def start_and_lose_the_server(server: Server, folder: Path, count: int) -> subprocess.Popen:
     """Starts a study, kills its MLflow server when that has a few trials, and waits until more have ended."""
     server.start()
     uri = f"http://127.0.0.1:{server.port}"
-    process = command("run", *TINY, "--trials", str(TRIALS), "--tracking-uri", uri, folder=folder)
+    process = command("run", *TINY, "--trials", str(count), "--tracking-uri", uri, folder=folder)
     wait_for(lambda: children(folder) >= 3 or process.poll() is not None, PATIENCE)
     server.kill()
     assert process.poll() is None, process.communicate()
-    assert children(folder) < TRIALS
+    assert children(folder) < count
     journal = folder / "runs" / NAME / "journal.log"
     ended = journal.read_text().count('"values":')
     wait_for(lambda: journal.read_text().count('"values":') > ended + 2, PATIENCE)
     return process
 
 
-def test_an_mlflow_server_that_comes_back_misses_nothing(mlflow_server, tmp_path):
-    process = start_and_lose_the_server(mlflow_server, tmp_path)
+def test_an_mlflow_server_that_comes_back_misses_nothing(mlflow_server, prepared_folder):
+    process = start_and_lose_the_server(mlflow_server, prepared_folder, MANY)
     mlflow_server.start()
     assert process.poll() is None, "the study ended before the server was back"
 
@@ -84,27 +87,27 @@ def test_an_mlflow_server_that_comes_back_misses_nothing(mlflow_server, tmp_path
     lines = [line for line in err.splitlines() if "MLflow" in line]
     assert "the study goes on without it" in lines[0] and "answers again" in lines[-1] and "Traceback" not in err
     assert "study.sync" not in out
-    assert_mlflow_has_it_all(mlflow_server, tmp_path)
+    assert_mlflow_has_it_all(mlflow_server, prepared_folder, MANY)
 
 
 def test_one_that_comes_back_after_the_study_is_brought_up_to_date_by_the_line_that_was_said(
     mlflow_server,
-    tmp_path,
+    prepared_folder,
 ):
-    process = start_and_lose_the_server(mlflow_server, tmp_path)
+    process = start_and_lose_the_server(mlflow_server, prepared_folder, FEW)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "Traceback" not in err, f"{out}\n{err}"
     assert len([line for line in err.splitlines() if "the study goes on without it" in line]) == 1
 
     (said,) = re.findall(r"add it later:\s+\S+ -m study\.(sync .*)", out)
     name, *arguments = shlex.split(said)
-    assert "--tracking-uri must be an MLflow server" in run(name, *arguments, folder=tmp_path, code=2)
+    assert "--tracking-uri must be an MLflow server" in run(name, *arguments, folder=prepared_folder, code=2)
 
     mlflow_server.start()
-    assert f"{TRIALS} trials" in run(name, *arguments, folder=tmp_path)
-    assert_mlflow_has_it_all(mlflow_server, tmp_path)
-    assert " 0 added" in run(name, *arguments, folder=tmp_path)
-    assert_mlflow_has_it_all(mlflow_server, tmp_path)
+    assert f"{FEW} trials" in run(name, *arguments, folder=prepared_folder)
+    assert_mlflow_has_it_all(mlflow_server, prepared_folder, FEW)
+    assert " 0 added" in run(name, *arguments, folder=prepared_folder)
+    assert_mlflow_has_it_all(mlflow_server, prepared_folder, FEW)
 
 
 def test_a_named_mlflow_server_that_is_never_there_ends_the_command_with_a_line(tmp_path):
@@ -141,12 +144,12 @@ def test_a_study_through_the_proxy_outlives_its_restarts(behind, make_proxy, req
     assert [trial.values for trial in all_trials(behind_it)] == [trial.values for trial in everything]
 
 
-def test_the_real_command_runs_a_study_through_the_proxy(make_proxy, tmp_path):
+def test_the_real_command_runs_a_study_through_the_proxy(make_proxy, prepared_folder):
     proxy = make_proxy(None)
     proxy.start()
     storage = f"grpc://127.0.0.1:{proxy.port}"
     words = ["--target", "tfeid", *QUICK, "--workers", "2", "--tracking-uri", "none", "--trials", "12"]
-    process = command("run", *words, "--storage", storage, folder=tmp_path)
+    process = command("run", *words, "--storage", storage, folder=prepared_folder)
     wait_for(lambda: named(storage) > 3 or process.poll() is not None, PATIENCE)
     proxy.kill()
     time.sleep(5)
@@ -154,9 +157,9 @@ def test_the_real_command_runs_a_study_through_the_proxy(make_proxy, tmp_path):
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "Traceback" not in err, f"{out}\n{err}"
 
-    trials = trials_of(tmp_path)
+    trials = trials_of(prepared_folder)
     assert len(trials) == 12 and not (trials["state"] == "failed").any()
-    assert "nothing to do" in run("run", *words, "--storage", storage, folder=tmp_path)
+    assert "nothing to do" in run("run", *words, "--storage", storage, folder=prepared_folder)
 
 
 def named(storage: str) -> int:
@@ -170,18 +173,18 @@ def named(storage: str) -> int:
         return 0
 
 
-def test_a_second_parent_on_a_folder_is_refused_and_changes_nothing(tmp_path):
+def test_a_second_parent_on_a_folder_is_refused_and_changes_nothing(prepared_folder):
     words = [*TINY, "--tracking-uri", "none", "--trials"]
-    first = command("run", *words, "24", folder=tmp_path)
-    journal = tmp_path / "runs" / NAME / "journal.log"
+    first = command("run", *words, "24", folder=prepared_folder)
+    journal = prepared_folder / "runs" / NAME / "journal.log"
     wait_for(lambda: journal.exists() and '"values":' in journal.read_text(), PATIENCE)
-    said = run("run", *words, "30", folder=tmp_path, code=2)
+    said = run("run", *words, "30", folder=prepared_folder, code=2)
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert "a study has one parent" in line and "study.worker" in line
 
     out, err = first.communicate(timeout=PATIENCE)
     assert first.returncode == 0, f"{out}\n{err}"
-    assert len(trials_of(tmp_path)) == 24
+    assert len(trials_of(prepared_folder)) == 24
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["later", "together"])

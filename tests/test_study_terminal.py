@@ -666,10 +666,16 @@ ANSWERS = {
 """What Ctrl-C is answered, by what is said before a phase begins."""
 
 
+@pytest.fixture
+def folder_of_run(started: str, request: pytest.FixtureRequest) -> Path:
+    """An empty folder, where a baseline is trained; for what comes after it, one that has the baseline."""
+    return request.getfixturevalue("tmp_path" if "looking" in started else "prepared_folder")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("started", ANSWERS)
-def test_ctrl_c_is_answered_within_a_second_in_a_studys_terminal(started, tmp_path):
-    shown = TerminalProcess(["-m", "study.run", *RUN], {}, tmp_path)
+def test_ctrl_c_is_answered_within_a_second_in_a_studys_terminal(started, folder_of_run):
+    shown = TerminalProcess(["-m", "study.run", *RUN], {}, folder_of_run)
     shown.wait_for(lambda lines: started in " ".join(lines), 120)
     time.sleep(2)
     shown.type(b"\x03")
@@ -679,8 +685,8 @@ def test_ctrl_c_is_answered_within_a_second_in_a_studys_terminal(started, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("started", ANSWERS)
-def test_ctrl_c_is_answered_within_a_second_without_a_terminal(started, tmp_path):
-    process = start("run", *RUN, folder=tmp_path)
+def test_ctrl_c_is_answered_within_a_second_without_a_terminal(started, folder_of_run):
+    process = start("run", *RUN, folder=folder_of_run)
     assert process.stdout is not None and process.stderr is not None
     while started not in process.stdout.readline():
         assert process.poll() is None

@@ -13,7 +13,7 @@ from commands import ROOT, end, start
 from fer.expressions import EXPRESSIONS
 
 PAGE = ROOT / "docs" / "your-network.md"
-SMALL = ["--image-size", "32", "--preset", "tiny", "--trials", "6", "--epochs", "1", "--workers", "1"]
+SMALL = ["--image-size", "32", "--preset", "tiny", "--trials", "4", "--epochs", "0.5", "--workers", "1"]
 SMALL += ["--tracking-uri", "none"]
 """What is added to each study of the page, so that it takes a minute; a later option counts."""
 

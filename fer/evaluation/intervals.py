@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import stdtr, stdtrit
+from scipy.special import betainc, stdtr, stdtrit
 
 _SMALLEST_P = 1e-15
 """Of a test with several variances; smaller ones are not computed."""
@@ -69,6 +68,9 @@ class Estimate:
             return _SMALLEST_P
         lowest = max(min(alone) * (1 - _ROUNDING), _SMALLEST_P)
         highest = min(max(alone) * (1 + _ROUNDING), 1.0)
+        # Few processes ask for it, and all would import it.
+        from scipy.optimize import brentq  # noqa: PLC0415
+
         log_p = brentq(
             lambda log_p: self._upper_quantile(math.exp(log_p) / 2) - errors_away, math.log(lowest), math.log(highest)
         )
@@ -218,3 +220,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, left * p_values[index]))
         adjusted[index] = largest
     return adjusted.tolist()
+
+
+def binomial_tail(least: np.ndarray | int, count: np.ndarray | int, share: float) -> np.ndarray:
+    """Returns the probability that at least so many of independent trials succeed.
+
+    `scipy.stats.binom.sf(least - 1, count, share)` is the same; importing scipy.stats takes half a second.
+
+    Args:
+        least: Whole numbers.
+        count: Trials, whole numbers, of the same shape.
+        share: Probability of success of each trial.
+    """
+    least, count = np.asarray(least, float), np.asarray(count, float)
+    is_possible = (least >= 1) & (least <= count)
+    first = np.where(is_possible, least, 1.0)
+    failures = np.where(is_possible, count - least + 1, 1.0)
+    return np.where(is_possible, betainc(first, failures, share), np.where(least < 1, 1.0, 0.0))

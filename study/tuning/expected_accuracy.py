@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.stats import rankdata
 
 from fer.evaluation.intervals import Estimate, estimate
 from study.tuning.answers import Comparison
@@ -149,6 +148,13 @@ def expect_accuracies(comparison: Comparison, draws: int = 1000, seed: int = 0) 
     )
 
 
+def _rank(values: np.ndarray) -> np.ndarray:
+    """Returns the rank of each value among (n,) values, from 1; equal values share the mean of their ranks."""
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last_ranks = np.cumsum(counts)
+    return (last_ranks - (counts - 1) / 2)[places]
+
+
 def _covariates(source_gain: np.ndarray) -> np.ndarray:
     """Returns the rank of source gains and its square, both standardised, (networks, 2); nothing for a few networks.
 
@@ -158,7 +164,7 @@ def _covariates(source_gain: np.ndarray) -> np.ndarray:
     count = len(source_gain)
     if count < _NETWORKS_FOR_COVARIATES:
         return np.zeros((count, 0))
-    ranks = (rankdata(source_gain) - 0.5) / count
+    ranks = (_rank(source_gain) - 0.5) / count
     standardised = np.sqrt(12) * (ranks - 0.5)
     return np.stack([standardised, np.square(standardised) - 1], 1)
 

@@ -7,7 +7,6 @@ gains are drawn given each. So few people or few networks make wide intervals.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 
 from study.tuning.gain_model import GainModel, Sizes
 
@@ -124,6 +123,9 @@ def _find_mode(model: GainModel, prior: Prior) -> np.ndarray:
 
     def loss(position: np.ndarray) -> float:
         return -_log_posterior(model, prior, position)
+
+    # Only a search that compares its networks asks for it, and every process would import it.
+    from scipy.optimize import minimize  # noqa: PLC0415
 
     bounds = [(-_LARGEST, _LARGEST)] * len(prior.widths)
     options = {"maxiter": 25, "eps": 1e-3, "ftol": 1e-6}
