@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from scipy.special import ndtri
 
-from fer.evaluation.intervals import Estimate, Variance, binomial_tail, estimate, holm
+from fer.evaluation.intervals import Estimate, Variance, estimate, holm
 
 
 def alone(count: int) -> np.ndarray:
@@ -277,11 +277,3 @@ def test_a_strict_test_is_not_deceived_by_seeds_that_happen_to_agree(seeds, rati
     p_values = np.array([estimate(one, alone(people)).p_value for one in values])
 
     assert np.mean(p_values < level) <= level
-
-
-@pytest.mark.parametrize("share", [1 / 7, 0.5, 0.99])
-def test_the_tail_of_a_binomial_is_that_of_scipy_at_its_ends_as_well(share):
-    count, least = np.meshgrid(np.arange(30), np.arange(-2, 33))
-    wanted = stats.binom.sf(least - 1, count, share)
-    np.testing.assert_allclose(binomial_tail(least, count, share), wanted, rtol=1e-10, atol=1e-300)
-    assert float(binomial_tail(3, 5, share)) == pytest.approx(stats.binom.sf(2, 5, share))

@@ -66,7 +66,7 @@ WORDS = (
     "--target", "tfeid", *QUICK, "--trials", "9", "--rungs", "2", "--folds", "3", "--race", "0.5",
     "--tracking-uri", "none", "--study", NAME,
 )  # fmt: skip
-CONFIGURATIONS, KILLS = 12, 10
+CONFIGURATIONS, KILLS = 24, 20
 """Of the study whose workers are killed."""
 BASE = AdaptationConfig()
 
@@ -781,7 +781,7 @@ def test_equal_commands_of_one_worker_give_equal_studies(real_search, tmp_path):
 
 
 @pytest.mark.slow
-def test_ten_killed_workers_and_a_killed_parent_lose_nothing_at_any_rung_in_the_race_or_at_the_end(prepared_folder):
+def test_twenty_killed_workers_and_a_killed_parent_lose_nothing_at_any_rung_in_the_race_or_at_the_end(prepared_folder):
     rng = random.Random(1)
     kills, parents_killed = 0, 0
     words = (*WORDS, "--trials", str(CONFIGURATIONS), "--rungs", "3", "--workers", "2")
@@ -790,7 +790,7 @@ def test_ten_killed_workers_and_a_killed_parent_lose_nothing_at_any_rung_in_the_
         time.sleep(0.1)
         ended = count_ended(prepared_folder)
 
-        # Spread over the trials, of which there are some twenty, and not over the clock.
+        # Spread over the trials, of which there are some forty, and not over the clock.
         if kills < KILLS and ended > 2 * kills:
             kills += dummy.kill_one(load_study(NAME, prepared_folder / "runs", None), rng)
         if ended >= KILLS and not parents_killed:

@@ -10,7 +10,6 @@ from study.reporting import figure_style, figures, matplotlib_plots, plotly_char
 from study.reporting.figure_data import build_figure_data
 from study.reporting.hover import LONGEST_LINE, hover_texts
 from study.reporting.importance import compute_importances
-from study.reporting.pdf_fonts import without_layout_tables
 from study.trials import trials_table
 
 
@@ -190,17 +189,3 @@ def test_a_confirmed_study_is_drawn_with_its_intervals():
         (across,), (up,) = (bar.get_segments() for bar in drawn.lines[2])
         np.testing.assert_allclose(across[:, 0], [100 * point["source_lower"], 100 * point["source_upper"]])
         np.testing.assert_allclose(up[:, 1], [100 * point["target_lower"], 100 * point["target_upper"]])
-
-
-def test_fonts_in_a_pdf_have_no_layout_tables_and_elsewhere_keep_them(monkeypatch):
-    from fontTools.subset import Options
-
-    before = Options().drop_tables
-    with without_layout_tables():
-        assert set(Options().drop_tables) - set(before) == {"GSUB", "GPOS", "GDEF"}
-    assert Options().drop_tables == before
-
-    # Where fontTools has no such list any more, nothing is left out.
-    monkeypatch.setattr("study.reporting.pdf_fonts._DROPPED", "_moved")
-    with without_layout_tables():
-        assert Options().drop_tables == before

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betainc, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
 _SMALLEST_P = 1e-15
 """Of a test with several variances; smaller ones are not computed."""
@@ -220,20 +220,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, left * p_values[index]))
         adjusted[index] = largest
     return adjusted.tolist()
-
-
-def binomial_tail(least: np.ndarray | int, count: np.ndarray | int, share: float) -> np.ndarray:
-    """Returns the probability that at least so many of independent trials succeed.
-
-    `scipy.stats.binom.sf(least - 1, count, share)` is the same; importing scipy.stats takes half a second.
-
-    Args:
-        least: Whole numbers.
-        count: Trials, whole numbers, of the same shape.
-        share: Probability of success of each trial.
-    """
-    least, count = np.asarray(least, float), np.asarray(count, float)
-    is_possible = (least >= 1) & (least <= count)
-    first = np.where(is_possible, least, 1.0)
-    failures = np.where(is_possible, count - least + 1, 1.0)
-    return np.where(is_possible, betainc(first, failures, share), np.where(least < 1, 1.0, 0.0))

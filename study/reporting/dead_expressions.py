@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fer.evaluation.intervals import binomial_tail
+from scipy.special import bdtrc
+
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.result_tables import find_recalls
 from study.reporting.wording import dataset_label, format_percent
@@ -41,7 +42,7 @@ def _is_recognised(recall: float, images: int | None, chance: float) -> bool:
     """Returns whether a recall is more than guessing reaches; where images were not counted, more than twice chance."""
     if images is None:
         return recall > 2 * chance
-    return bool(binomial_tail(round(recall * images), images, chance) < RECOGNISED)
+    return bool(bdtrc(round(recall * images) - 1, images, chance) < RECOGNISED)
 
 
 def _count_images(record: StudyRecord, domain: str, name: str) -> int | None:

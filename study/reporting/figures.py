@@ -25,7 +25,6 @@ from study.reporting.figure_style import CONFIRMED, CONFUSIONS, NAMES, RACE, TIT
 from study.reporting.importance import compute_importances
 from study.reporting.matplotlib_plots import draw_plot
 from study.reporting.parallel_axes import ParallelFigure, build_parallel_figure
-from study.reporting.pdf_fonts import without_layout_tables
 from study.reporting.plot_parts import DOTS_PER_INCH, STYLE
 from study.reporting.plotly_charts import render_chart_page
 from study.trials import finished_trials
@@ -124,7 +123,7 @@ def render_plots(name: str, record: StudyRecord, data: FigureData) -> dict[str, 
         "pdf": {"Title": title, "CreationDate": None},
     }
     files = {}
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings(), without_layout_tables():
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure = draw_plot(record, data)
 

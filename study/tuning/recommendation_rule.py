@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from scipy.special import bdtrc  # the upper tail of a binomial; scipy.stats takes half a second to import
 
-from fer.evaluation.intervals import binomial_tail
 from fer.expressions import SEVEN, ExpressionSet
 from study.pareto import non_dominated
 from study.tuning.answers import Comparison
@@ -187,7 +187,7 @@ def _have_lost(before: np.ndarray, after: np.ndarray, level: float, chance: floa
     is_seen = np.isfinite(after)
     seen = is_seen.sum(1)
     recalled = (is_seen * before).sum(1)
-    is_recognised = binomial_tail(recalled, np.maximum(seen, 1), chance) < 0.05
+    is_recognised = bdtrc(recalled - 1, np.maximum(seen, 1), chance) < 0.05
 
     answers = np.where(is_seen, after, 0.0)
     is_at_chance = answers.sum(1) <= chance * seen
@@ -195,7 +195,7 @@ def _have_lost(before: np.ndarray, after: np.ndarray, level: float, chance: floa
     # Answers averaged over trainings are parts of an image; whole images are tested, to the cautious side.
     lost = np.floor((is_seen * before * (1 - answers)).sum(1) + 1e-9)
     won = np.ceil((is_seen * (1 - before) * answers).sum(1) - 1e-9)
-    is_significant = binomial_tail(lost, lost + won, 0.5) < level
+    is_significant = bdtrc(lost - 1, lost + won, 0.5) < level
     return (seen > 0) & is_recognised & is_at_chance & is_significant
 
 
