@@ -193,8 +193,8 @@ def _have_lost(before: np.ndarray, after: np.ndarray, level: float, chance: floa
     is_at_chance = answers.sum(1) <= chance * seen
 
     # Answers averaged over trainings are parts of an image; whole images are tested, to the cautious side.
-    lost = np.floor((is_seen * before * (1 - answers)).sum(1) + 1e-9)
-    won = np.ceil((is_seen * (1 - before) * answers).sum(1) - 1e-9)
+    lost = np.floor((is_seen * before * (1 - answers)).sum(1) + 1e-9).astype(int)
+    won = np.ceil((is_seen * (1 - before) * answers).sum(1) - 1e-9).astype(int)
     is_significant = bdtrc(lost - 1, lost + won, 0.5) < level
     return (seen > 0) & is_recognised & is_at_chance & is_significant
 
