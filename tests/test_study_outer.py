@@ -388,13 +388,11 @@ def people_of(folder: Path, study: str) -> dict[str, set[int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("storage", ["journal", "sqlite"])
-def test_a_command_that_is_killed_goes_on_tests_every_person_once_and_repeats_nothing(storage, tmp_path):
+def test_a_command_that_is_killed_goes_on_tests_every_person_once_and_repeats_nothing(tmp_path):
     write_bars(tmp_path / "data" / "large", people=20, images=14, seed=1, upright=False)
     write_bars(tmp_path / "data" / "small", people=12, images=28, seed=2, upright=True)
-    words = [*OUTER, "--workers", "2"]
-    if storage == "sqlite":
-        words += ["--storage", f"sqlite:///{tmp_path}/study.db"]
+    storage = ["--storage", f"sqlite:///{tmp_path}/study.db"]
+    words = [*OUTER, "--workers", "2", *storage]
 
     # Killed in the second search.
     process = command("run", *words, "--trials", str(TRIALS), folder=tmp_path)
@@ -440,5 +438,5 @@ def test_a_command_that_is_killed_goes_on_tests_every_person_once_and_repeats_no
     # A search that was tested has ended.
     refused = run("run", *words, "--trials", str(TRIALS + 1), folder=tmp_path, code=2)
     assert f"a search that was tested has ended; got mine-outer-1, which was: trials {TRIALS} → {TRIALS + 1}" in refused
-    joined = words[-2:] if storage == "sqlite" else []
-    assert "tested on its own part of the people" in run("confirm", "mine-outer-1", *joined, folder=tmp_path, code=2)
+    said = run("confirm", "mine-outer-1", *storage, folder=tmp_path, code=2)
+    assert "tested on its own part of the people" in said
