@@ -366,7 +366,7 @@ def test_no_reader_of_a_front_needs_a_recommendation(tmp_path):
     assert f"## {OBSTACLE}" in text and "so use the baseline" in text
     assert list_findings(record, table, summary)[0].question == OBSTACLE
     assert "→" not in text_of_terminal(record, table)
-    assert describe_outcome(record, table, summary)[0].startswith("no network is recommended. No network that keeps")
+    assert describe_outcome(record, table, summary)[0].startswith("No network is recommended. No network that keeps")
     assert set(models.aliases(front)) == {"best-retention", "best-target"}
     tags = outcome.recommendation_tags(front, summary)
     assert tags["recommended_network"].startswith("none: no network that keeps enough")

@@ -116,7 +116,10 @@ def _describe_confirmed(record: StudyRecord, table: pd.DataFrame) -> str:
     )
     others = len(points) - len(numbered)
     if others:
-        words += f" Dots without a number: {count_of(others, 'network')} of the front that hardly differ from these."
+        words += (
+            f" Dots without a number: {count_of(others, 'network')} of the front, each less than a point better, on "
+            "both datasets, than one of these."
+        )
     return words
 
 

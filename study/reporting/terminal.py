@@ -62,7 +62,7 @@ def describe_outcome(record: StudyRecord, rows: pd.DataFrame, summary: SearchSum
         return ["no trial has finished, so there is nothing to recommend"]
     network = find_recommended(front)
     if network is None:
-        return [f"no network is recommended. {describe_nothing(record, rows, summary)}"]
+        return [f"No network is recommended. {describe_nothing(record, rows, summary)}"]
     lines = [f"recommended: {row_name(network)}, {network['model']}"]
     if summary is None or summary.recommended is None:
         return lines
