@@ -9,6 +9,7 @@ confirmation; only then does it read test images. It prints {"trained": [job, se
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +69,11 @@ def train_part(assignment: Assignment) -> None:
     context = open_trial_context(assignment.record, places)
     confirmation: Confirmation | None = None
     for index, seed in assignment.trainings:
+        send({"begun": [index, seed]})
         job = assignment.jobs[index]
+        began = time.monotonic()
         adapted = retrain(context, job, seed)
+        seconds = time.monotonic() - began
 
         # The first training has shown that this process can do its part.
         if confirmation is None:
@@ -79,9 +83,11 @@ def train_part(assignment: Assignment) -> None:
                 return
             confirmation = Confirmation.from_json(json.loads(line))
 
+        began = time.monotonic()
         answers = evaluate(context, job, seed, adapted)
         write_answers(Path(assignment.folder), confirmation, index, seed, answers)
-        send({"trained": [index, seed]})
+        seconds += time.monotonic() - began
+        send({"trained": [index, seed], "seconds": seconds})
 
 
 if __name__ == "__main__":
