@@ -3,7 +3,8 @@
 Reads one JSON line, its assignment, from its standard input. When its first training has ended, and with that device,
 memory, data and baseline have proved sufficient, it prints {"ready": true} and waits for a second line, the
 confirmation; only then does it read test images. It prints {"begun": [job, seed]} before each training and {"trained":
-[job, seed], "seconds": s} after it, without the time in which it waited; and {"error": [...]} or {"stuck": "..."} where it cannot go on.
+[job, seed], "seconds": s} after it, without the time in which it waited;
+and {"error": [...]} or {"stuck": "..."} where it cannot go on.
 """
 
 import argparse
