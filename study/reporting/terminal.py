@@ -199,7 +199,7 @@ def _caption_of_front(has_roles: bool, left_out: int, has_interpolated: bool) ->
     sentences = []
     if has_roles:
         sentences.append("Expected with other people and trainings, 90 % intervals.")
-        sentences.append("Kept: expected share of the baseline's source accuracy; less is as likely as more.")
+        sentences.append("Kept: the expected share of the baseline's source accuracy.")
         sentences.append("Gain: points on the target.")
     else:
         sentences.append("On validation images.")
