@@ -1,11 +1,8 @@
 """The documentation site: `make docs`, strictly, in continuous integration too."""
 
 from importlib.metadata import version as installed_version
-from pathlib import Path
 
 from sphinx.application import Sphinx
-
-from fer.adaptation.methods import LIBRARY, STRATEGIES
 
 project = "memory-integrity"
 author = "The memory-integrity developers"
@@ -15,7 +12,7 @@ release = installed_version("memory-integrity")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.header", "misc.highlighting_failure"]
-exclude_patterns = ["_build", "_generated", "house.md", "networks.md", "search.md", "users.md"]
+exclude_patterns = ["_build", "house.md", "networks.md", "search.md", "users.md"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -25,16 +22,6 @@ smartquotes = False
 html_theme = "furo"
 html_title = "memory-integrity"
 html_show_sourcelink = False
-
-
-# The table of methods, from the methods themselves.
-rows = ["| method | what it does | from |", "|---|---|---|"]
-for name, method in LIBRARY.items():
-    if name not in STRATEGIES:
-        rows.append(f"| {name} | {method.description} | {method.reference} |")
-generated = Path(__file__).parent / "_generated"
-generated.mkdir(exist_ok=True)
-(generated / "methods.md").write_text("\n".join(rows) + "\n")
 
 
 # Links that are right in the repository, and what they are on the site.

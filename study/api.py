@@ -154,8 +154,8 @@ class StudyResults:
         """All trials that count, a row each: state, hyperparameters, accuracies and other metrics, as in trials.csv.
 
         With them columns `expected/…`: what is expected of their networks. `number` is that of Optuna's trial. Left out
-        are the trials that were begun again, because their worker died or the study was interrupted, and those that
-        were withdrawn: `optuna.trials` has them too.
+        are the trials that only averaged networks to hand over, those that were begun again, because their worker died
+        or the study was interrupted, and those that were withdrawn: `optuna.trials` has them too.
         """
         return expected_table(self.record, self._trials)
 

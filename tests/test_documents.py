@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import fer.predict
+import study
+from fer.adaptation.methods import LIBRARY, STRATEGIES
 from study import option_parsers
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +53,43 @@ def test_documents_have_commands_at_all():
 def test_a_link_into_the_repository_leads_to_a_file(document):
     for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", document.read_text()):
         assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def table_names(document: Path) -> list[str]:
+    """Returns what the first cells of a document's tables name as code: "name", "load", without what calls them."""
+    cells = re.findall(r"^\| (`.*?) \|", document.read_text(), re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`(\w+)", cell)]
+
+
+def test_the_list_of_methods_is_that_of_the_library():
+    further = [name for name in LIBRARY if name not in STRATEGIES]
+    rows = [f"| {name} | {LIBRARY[name].description} | {LIBRARY[name].reference} |" for name in further]
+    page = (ROOT / "docs" / "strategies.md").read_text()
+    assert page.endswith("\n".join(["| method | what it does | from |", "|---|---|---|", *rows]) + "\n")
+
+
+def test_the_page_about_python_lists_all_that_a_user_may_call():
+    def public(cls: type) -> set[str]:
+        return {name for name in dir(cls) if not name.startswith("_")}
+
+    results = public(study.StudyResults) | {"folder", "record"}
+    network = (public(study.StudyNetwork) | {"name", "file", "figures"}) - {"equalise", "architecture"}
+    functions = {"load_network", "predict_image", "predict_images", "export_onnx"}
+    assert set(table_names(ROOT / "docs" / "python.md")) == results | network | functions
+    assert all(hasattr(fer.predict, name) for name in functions)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_a_page_shows_nothing_that_only_the_built_site_understands(document):
+    # The pages that are nothing else, and the table of contents that the site needs.
+    allowed = {
+        "api.md": {"eval-rst"},
+        "index.md": {"toctree"},
+        "benchmarks.md": {"include"},
+        "contributing.md": {"include"},
+    }
+    directives = set(re.findall(r"^```\{([\w-]+)\}", document.read_text(), re.MULTILINE))
+    assert directives <= allowed.get(document.name, set())
 
 
 def test_citation_and_package_have_one_version_and_one_licence():

@@ -209,6 +209,26 @@ def test_two_clicked_points_are_compared_and_the_chart_stays_in_view(opened):
     assert panel.locator(".bars").count() == 2  # recall kept of each expression; how similar the layers stayed
 
 
+def test_letters_of_two_close_points_do_not_cover_each_other(opened):
+    pair = opened.evaluate("""() => {
+      const networks = Object.entries(JSON.parse(document.getElementById("details").textContent).networks);
+      const placed = networks.filter(([, network]) => network.place);
+      let closest = null;
+      for (const [first, {place: a}] of placed) for (const [second, {place: b}] of placed) {
+        const distance = Math.hypot(a[0] - b[0], a[1] - b[1]);
+        if (distance > 0.3 && (closest === null || distance < closest.distance)) closest = {first, second, distance};
+      }
+      return [closest.first, closest.second];
+    }""")
+    for selector, model in zip(("#pick-a", "#pick-b"), pair, strict=True):
+        opened.locator(selector).select_option(model)
+
+    first, second = (letter.bounding_box() for letter in opened.locator("#front .annotation-text-g").all())
+    beside = abs(first["x"] - second["x"]) >= min(first["width"], second["width"])
+    above = abs(first["y"] - second["y"]) >= min(first["height"], second["height"])
+    assert beside or above
+
+
 def test_the_tools_of_the_chart_lie_within_the_screen(opened):
     opened.evaluate("document.getElementById('front').scrollIntoView()")
     chart = opened.locator("#front").bounding_box()

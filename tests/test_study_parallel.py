@@ -4,14 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from made_study import STOPPED, made_info, made_trial, made_trials
+from made_study import STOPPED, made_answered, made_info, made_trial, made_trials
 from study.fronts import front_table
 from study.record import StudyRecord
-from study.reporting import matplotlib_plots
+from study.reporting import matplotlib_plots, plotly_charts
+from study.reporting.distinct_networks import find_distinct
+from study.reporting.figure_style import style_of
 from study.reporting.findings import list_findings
 from study.reporting.parallel_axes import ABSENT, WORDS, build_parallel_figure
 from study.reporting.result_tables import build_rungs_table
 from study.trials import finished_trials, hyperparameter_names, rung_shares, trials_table
+from study.tuning.summary import read_search
 
 RECORD = StudyRecord.from_json(made_info())
 
@@ -19,7 +22,7 @@ RECORD = StudyRecord.from_json(made_info())
 def axes_of(configs, values=None):
     values = values or [(0.5, 0.4 + 0.1 * index) for index in range(len(configs))]
     trials = [made_trial(n, values=pair, config=c) for n, (c, pair) in enumerate(zip(configs, values, strict=True))]
-    return {axis.name: axis for axis in build_parallel_figure(RECORD, trials_table(trials)).axes}
+    return {axis.name: axis for axis in build_parallel_figure(trials_table(trials)).axes}
 
 
 def test_numbers_choices_and_what_is_absent_have_their_places():
@@ -59,12 +62,33 @@ def test_of_many_choices_some_are_written_and_all_have_places():
 
 def test_the_lines_of_the_front_are_bold_and_each_trial_has_one():
     table = trials_table(made_trials(40))
-    axes = matplotlib_plots.draw_plot(RECORD, build_parallel_figure(RECORD, table)).axes[0]
+    axes = matplotlib_plots.draw_plot(RECORD, build_parallel_figure(table)).axes[0]
     lines = [line for line in axes.lines if len(line.get_xdata()) > 2]
     assert len(lines) == len(finished_trials(table))
 
     bold = [line for line in lines if line.get_linewidth() > 1]
     assert len(bold) == front_table(table)["trial"].nunique()
+
+
+def test_of_a_front_with_little_differences_each_trial_stands_out_in_both_figures():
+    info, trials = made_answered()
+    record = StudyRecord.from_json(info)
+    table, _ = read_search(record, trials)
+    front = front_table(table)
+    data = build_parallel_figure(table)
+    shown = finished_trials(table)["number"].tolist()
+    of_front = set(front["trial"])
+
+    # Also trials whose networks are less than a point better than others.
+    assert set(front.loc[find_distinct(front, record), "trial"]) < of_front
+    assert {number for number, stands_out in zip(shown, data.on_front, strict=True) if stands_out} == of_front
+
+    # On the screen, where all lines are equally thin, the others are pale.
+    (lines,) = plotly_charts.draw_chart(data).data
+    colours = [colour for _, colour in lines.line.colorscale[::2]]
+    for strategy, stands_out, code in zip(data.strategies, data.on_front, lines.line.color, strict=True):
+        assert (colours[int(code)] == style_of(strategy).colour) == stands_out
+    assert "pale: not on the front" in plotly_charts.render_chart_page("parallel", record, data)
 
 
 def test_rank_correlation_of_a_rung_with_the_end_by_hand():

@@ -4,6 +4,7 @@ import functools
 import itertools
 import re
 import struct
+from dataclasses import replace
 from typing import NamedTuple
 
 import matplotlib.colors
@@ -179,8 +180,7 @@ def test_ticks_of_counts_are_whole(drawn, name):
 def test_ticks_of_layers_are_whole():
     configs = [{"frozen_layers": layers, "rate": 0.1 * layers} for layers in (0, 3, 13)]
     trials = [made_trial(n, values=(0.5, 0.1 * n), config=config) for n, config in enumerate(configs)]
-    record = StudyRecord.from_json(made_info())
-    axes = {axis.name: axis for axis in build_parallel_figure(record, trials_table(trials)).axes}
+    axes = {axis.name: axis for axis in build_parallel_figure(trials_table(trials)).axes}
 
     layers = axes["frozen layers"]
     assert layers.labels == ["0", "3", "6", "10", "13"]
@@ -227,14 +227,33 @@ def test_the_front_names_what_its_marks_mean_and_shows_known_intervals():
     labels = {text.get_text() for text in drawn.figure.legends[0].get_texts()}
 
     # Every look that a mark has: how large, whether hollow or faint; and the thin lines.
-    looks = {"interpolated", "on the front", "near a large point", "not on the front", "90 % interval"}
-    assert {"front", "baseline", "recommended"} | looks < labels
+    looks = {"interpolated", "on the front", figure_style.LITTLE_BETTER_LABEL, "not on the front", "90 % interval"}
+    assert {"front", "baseline (BL)", "recommended"} | looks < labels
 
     # Intervals belong to those that stand out; the others are small.
     stand_out = sum(int(group.is_distinct.sum()) for group in drawn.data.groups)
     assert 0 < stand_out < sum(int(group.on_front.sum()) for group in drawn.data.groups)
     lines = [collection for collection in axes.collections if isinstance(collection, LineCollection)]
     assert sum(len(each.get_paths()) for each in lines if each.get_alpha() == 0.3) == 2 * stand_out
+
+
+def labels_of(figure: Figure) -> set[str]:
+    """Returns what the legend of a figure names."""
+    return {text.get_text() for text in figure.legends[0].get_texts()}
+
+
+def test_the_baseline_has_one_mark_also_where_its_strategy_was_tried():
+    drawn = draw_all("race")["pareto"]
+    (group, *others) = drawn.data.groups
+    assert group.strategy == "BL" and drawn.data.is_the_baseline(group)
+    assert "baseline (BL)" in labels_of(drawn.figure) and "BL" not in labels_of(drawn.figure)
+
+    # Measured elsewhere, as by an earlier version, and not tried at all.
+    record = StudyRecord.from_json(made_info())
+    elsewhere = replace(group, points=group.points + 1)
+    assert {"baseline", "BL"} < labels_of(draw_plot(record, replace(drawn.data, groups=[elsewhere, *others])))
+    untried = labels_of(draw_plot(record, replace(drawn.data, groups=others)))
+    assert "baseline" in untried and "BL" not in untried
 
 
 def test_confirmed_networks_are_numbered_as_the_caption_says():

@@ -340,6 +340,16 @@ def test_where_nothing_is_recommended_the_report_says_why_and_what_to_do(obstacl
     assert all(each in words for each in said), words
 
 
+@pytest.mark.parametrize(
+    ("race", "advice"), [(0.3, "a longer race (--race)"), (0.0, "a race, which this study does without (--race 0.3)")]
+)
+def test_a_longer_race_is_advised_only_where_there_was_one(race, advice):
+    record, _, table, summary = read_made(NOTHING)
+    record = replace(record, options=record.options | {"race": race})
+    shown = build_recommendation(record, table, replace(summary, obstacle=Obstacle.NO_GAIN))
+    assert shown is not None and advice in shown.certainty
+
+
 def test_no_reader_of_a_front_needs_a_recommendation(tmp_path):
     record, trials, table, summary = read_made(NOTHING)
     info, _ = made_answered(*NOTHING)
@@ -366,7 +376,7 @@ def test_no_reader_of_a_front_needs_a_recommendation(tmp_path):
     assert f"## {OBSTACLE}" in text and "so use the baseline" in text
     assert list_findings(record, table, summary)[0].question == OBSTACLE
     assert "→" not in text_of_terminal(record, table)
-    assert describe_outcome(record, table, summary)[0].startswith("no network is recommended. No network that keeps")
+    assert describe_outcome(record, table, summary)[0].startswith("No network is recommended. No network that keeps")
     assert set(models.aliases(front)) == {"best-retention", "best-target"}
     tags = outcome.recommendation_tags(front, summary)
     assert tags["recommended_network"].startswith("none: no network that keeps enough")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from study.command_lines import break_command
 from study.confirmation.course import ConfirmationCourse
 from study.confirmation.jobs import Confirmation, ConfirmationJob, InterpolationPoint
 from study.execution.live_display import LiveDisplay
-from study.execution.phase import Phase, counting, describe_phase, rough_duration
+from study.execution.phase import Phase, counting, describe_estimate, describe_phase, rough_duration
 from study.execution.progress import Progress
 from study.execution.report_time import USUAL_SECONDS, expected_report_seconds, note_report_seconds
 from study.execution.search_state import (
@@ -120,20 +121,57 @@ def test_half_of_a_change_of_the_machines_speed_is_taken_for_lasting():
     assert recent_speed(slower) == pytest.approx((1 + 6 / mean) / 2)
 
 
-def test_a_confirmations_time_is_shared_out_by_the_budgets_of_its_trainings():
+def course_of(passes: Sequence[int], workers: int, phase: Phase) -> ConfirmationCourse:
+    """Returns the course of a confirmation whose jobs take so many passes, each with one seed."""
     point = InterpolationPoint(1.0, 0.0)
-    configs = [to_flat(AdaptationConfig(epochs=passes)) for passes in (1, 19)]
-    jobs = [ConfirmationJob("trial 1", "", "RE", config, (point,)) for config in configs]
-    phase = Phase("confirmation", started=time.monotonic() - 20)
-    course = ConfirmationCourse(phase, Confirmation(1, tuple(jobs)), [(0, 0), (1, 0)])
-    assert phase.left is None and phase.counted == "0/2 trainings"
+    configs = [to_flat(AdaptationConfig(epochs=each)) for each in passes]
+    jobs = [ConfirmationJob(f"trial {n}", "", "RE", config, (point,)) for n, config in enumerate(configs)]
+    return ConfirmationCourse(phase, Confirmation(1, tuple(jobs)), [(n, 0) for n in range(len(jobs))], workers)
 
-    course.note((0, 0))
 
-    # 2 of 22 passes in 20 s.
-    assert phase.left == pytest.approx(200, rel=0.01) and phase.counted == "1/2 trainings"
-    course.note((1, 0))
-    assert phase.left == 0
+def test_a_confirmation_says_what_runs_and_how_long_its_slowest_process_takes(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    phase = Phase("confirmation")
+    course = course_of([2, 10, 2, 40, 10, 10], 2, phase)
+    assert phase.left is None and phase.counted == "0/6 trainings"
+
+    # A training takes 5 s and 2 s for each pass; two run at a time, and a start of half a minute is in none of them.
+    clock[0] += 30
+    course.begin((0, 0))
+    course.begin((1, 0))
+    assert dict(phase.facts) == {"now": "trial 0, seed 1; trial 1, seed 1"}
+    clock[0] += 9
+    course.end((0, 0), 9.0)
+    course.begin((2, 0))
+    clock[0] += 9
+    course.end((2, 0), 9.0)
+    course.begin((4, 0))
+    clock[0] += 7
+    course.end((1, 0), 25.0)
+    course.begin((3, 0))
+
+    # The second process has 85 and 25 s to do, the first 18.
+    assert phase.left == pytest.approx(110) and phase.counted == "3/6 trainings"
+    assert dict(phase.facts) == {"last": "trial 1, seed 1", "now": "trial 4, seed 1; trial 3, seed 1"}
+
+
+def test_a_confirmation_whose_trainings_are_alike_takes_as_long_for_each(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    phase = Phase("confirmation")
+    course = course_of([3, 3, 3], 1, phase)
+    for number in range(3):
+        course.begin((number, 0))
+        clock[0] += 8
+        course.end((number, 0), 8.0)
+        assert phase.left == pytest.approx(8 * (2 - number))
+
+
+def test_an_estimate_is_about_or_at_most_unless_it_is_short():
+    assert [describe_estimate(4), describe_estimate(100), describe_estimate(100, is_most=True)] == [
+        "less than 10 s", "about 2 min", "at most 2 min",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("seconds", [0, 9.99, 10, 94, 95, 3569, 3571, 7200, 172_800, 1e7])
@@ -455,10 +493,12 @@ def test_the_first_pass_says_how_long_a_pass_takes_and_that_its_limit_ends_none_
     shown: list[str] = []
     messages = [{"samples": [0, 60_000]}, {"samples": [1000, 60_000]}, {"baseline": {}}]
 
-    _read_baseline(TickingLines(messages, clock, shown, phase), Progress(), phase, "at most 1 min (limit)", 12_000)
+    _read_baseline(TickingLines(messages, clock, shown, phase), Progress(), phase, 1.0, 12_000)
 
     # A thousand images in ten seconds.
-    assert "a pass takes about 2 min" in shown[1] and "ends after at most 1 min (limit)" in shown[0]
+    # Which is longer than the limit, so the first pass is the last.
+    assert "at most 2 min left" in shown[1]
+    assert "a pass takes about 2 min" in shown[1] and "ends after at most 1 min (--baseline-time" in shown[0]
 
 
 def test_the_evaluation_of_a_baseline_is_counted_with_the_time_that_is_left(monkeypatch):
@@ -468,7 +508,7 @@ def test_the_evaluation_of_a_baseline_is_counted_with_the_time_that_is_left(monk
     shown: list[str] = []
     messages = [{"evaluated": [0, 4000]}, {"evaluated": [1000, 4000]}, {"baseline": {"file": "b"}}]
 
-    found = _read_baseline(TickingLines(messages, clock, shown, phase), Progress(), phase, "", 1)
+    found = _read_baseline(TickingLines(messages, clock, shown, phase), Progress(), phase, math.inf, 1)
 
     assert found.file == "b" and phase.left is not None
     assert "evaluating it, 1,000/4,000 answers · about 30 s left" in shown[1]

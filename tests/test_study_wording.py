@@ -106,6 +106,6 @@ def test_the_list_of_datasets_has_the_spellings_that_readme_uses() -> None:
 def test_parallel_axes_keep_their_distance_on_a_narrow_screen() -> None:
     table = trials_table(made_trials())
     record = StudyRecord.from_json(made_info())
-    data = build_parallel_figure(record, table)
+    data = build_parallel_figure(table)
     page = render_chart_page("parallel", record, data)
     assert f'overflow-x:auto"><div style="min-width:{AXIS_WIDTH * len(data.axes)}px"' in page

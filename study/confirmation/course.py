@@ -1,5 +1,6 @@
-"""How far a confirmation is: trainings done of all, and the time left by what they cost."""
+"""How far a confirmation is: trainings done of all, those that run, and the time left by how long others took."""
 
+import time
 from collections.abc import Sequence
 
 from study.confirmation.jobs import Confirmation, Training
@@ -7,51 +8,118 @@ from study.execution.phase import Phase
 
 LEAST_SHARE = 0.03
 """Of the whole cost that must be done before the time left is said."""
+MOST_SHOWN = 4
+"""Running trainings that are named; of more, their number."""
+
+
+def share_out(trainings: Sequence[Training], workers: int) -> list[tuple[Training, ...]]:
+    """Returns the trainings of each process, in the order in which it does them."""
+    return [tuple(trainings[number::workers]) for number in range(workers)]
 
 
 class ConfirmationCourse:
     """Counts the trainings of a confirmation into the phase that the user sees.
 
-    Trainings cost as much as the samples that they draw: those of a higher rung take many times those of a lower one.
+    A training takes a time of its own and a time for each pass over the target: those of a higher rung take many times
+    those of a lower one.
 
     Args:
-        phase: Is changed as trainings end.
+        phase: Is changed as trainings begin and end.
         confirmation: Has the jobs.
         trainings: What there is to do.
+        workers: In how many processes.
     """
 
-    def __init__(self, phase: Phase, confirmation: Confirmation, trainings: Sequence[Training]) -> None:
+    def __init__(
+        self, phase: Phase, confirmation: Confirmation, trainings: Sequence[Training], workers: int = 1
+    ) -> None:
         self.phase = phase
         self.confirmation = confirmation
         self.trainings = list(trainings)
-        self.ended: list[Training] = []
+        self.parts = share_out(trainings, workers)
+        self.began: dict[Training, float] = {}
+        self.seconds: dict[Training, float] = {}
         phase.total = len(self.trainings)
         self._show()
 
-    def note(self, training: Training) -> None:
-        """Counts a training that has ended.
+    def begin(self, training: Training) -> None:
+        """Notes that a training begins.
 
         Args:
             training: The number of its job, and its seed.
         """
-        self.ended.append(training)
+        self.began[training] = time.monotonic()
+        self._show()
+
+    def end(self, training: Training, seconds: float) -> None:
+        """Counts a training that has ended.
+
+        Args:
+            training: The number of its job, and its seed.
+            seconds: How long it took, without the time in which its process waited for others.
+        """
+        self.seconds[training] = seconds
         self._show()
 
     def cost_of(self, trainings: Sequence[Training]) -> float:
         """Returns what trainings cost, in passes over the target; each has a start that costs as well."""
-        jobs = self.confirmation.jobs
-        return sum(1.0 + jobs[index].adaptation.epochs for index, _ in trainings)
+        return sum(1.0 + self._passes_of(training) for training in trainings)
 
     def _show(self) -> None:
-        """Writes into the phase what is done and how long the rest takes."""
+        """Writes into the phase what is done, what runs, and how long the rest takes."""
         phase = self.phase
-        phase.done = len(self.ended)
-        phase.counted = f"{len(self.ended)}/{len(self.trainings)} trainings"
-        if self.ended:
-            index, seed = self.ended[-1]
-            phase.facts = [("last", f"{self.confirmation.jobs[index].name}, seed {seed + 1}")]
+        ended = list(self.seconds)
+        phase.done = len(ended)
+        phase.counted = f"{len(ended)}/{len(self.trainings)} trainings"
+        running = [self._name(training) for training in self.began if training not in self.seconds]
+        if len(running) > MOST_SHOWN:
+            running = [*running[:MOST_SHOWN], f"{len(running) - MOST_SHOWN} more"]
+        facts = [("last", self._name(ended[-1]) if ended else ""), ("now", "; ".join(running))]
+        phase.facts = [(word, text) for word, text in facts if text]
+        phase.expect(self._estimate_left())
 
-        whole = self.cost_of(self.trainings)
-        done = self.cost_of(self.ended)
-        is_enough = bool(whole) and done > LEAST_SHARE * whole
-        phase.expect(phase.elapsed * (whole - done) / done if is_enough else None)
+    def _name(self, training: Training) -> str:
+        index, seed = training
+        return f"{self.confirmation.jobs[index].name}, seed {seed + 1}"
+
+    def _passes_of(self, training: Training) -> float:
+        return self.confirmation.jobs[training[0]].adaptation.epochs
+
+    def _estimate_left(self) -> float | None:
+        """Returns the seconds that the slowest process still takes; None while too little is known."""
+        if self.cost_of(list(self.seconds)) <= LEAST_SHARE * self.cost_of(self.trainings):
+            return None
+        base, of_pass = self._fit()
+        left_of_parts = [0.0]
+        for part in self.parts:
+            left = 0.0
+            for training in part:
+                if training in self.seconds:
+                    continue
+                spent = time.monotonic() - self.began[training] if training in self.began else 0.0
+                left += max(0.0, base + of_pass * self._passes_of(training) - spent)
+            left_of_parts.append(left)
+        return max(left_of_parts)
+
+    def _fit(self) -> tuple[float, float]:
+        """Returns the seconds that a training takes of its own, and for each pass, as the ended ones show (least
+        squares); neither is negative.
+        """
+        passes = [self._passes_of(training) for training in self.seconds]
+        seconds = list(self.seconds.values())
+        mean_passes = sum(passes) / len(passes)
+        mean_seconds = sum(seconds) / len(seconds)
+
+        # Where all are equally long, a start costs as much as a pass.
+        spread = sum((each - mean_passes) ** 2 for each in passes)
+        if not spread:
+            of_pass = mean_seconds / (1 + mean_passes)
+            return of_pass, of_pass
+
+        deviations = zip(passes, seconds, strict=True)
+        of_pass = max(0.0, sum((one - mean_passes) * (took - mean_seconds) for one, took in deviations) / spread)
+        base = mean_seconds - of_pass * mean_passes
+        if base < 0:
+            products = zip(passes, seconds, strict=True)
+            return 0.0, sum(one * took for one, took in products) / sum(one**2 for one in passes)
+        return base, of_pass

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from study.confirmation.child_process import error_of, read_messages, start_child, write_line
+from study.confirmation.course import share_out
 from study.confirmation.jobs import Confirmation, Training
 from study.confirmation.training_process import Assignment
 
@@ -20,7 +21,8 @@ def train_and_evaluate(
     trainings: Sequence[Training],
     workers: int,
     record_evaluation: Callable[[], Confirmation],
-    on_training: Callable[[Training], None],
+    on_begin: Callable[[Training], None],
+    on_end: Callable[[Training, float], None],
 ) -> Confirmation:
     """Lets processes train their parts, records the evaluation when all are ready, and lets them evaluate.
 
@@ -29,7 +31,8 @@ def train_and_evaluate(
         trainings: What there is to do.
         workers: How many processes, no more than trainings.
         record_evaluation: Records that the test images are evaluated, and returns the confirmation; called once.
-        on_training: Called with each training that has ended.
+        on_begin: Called with each training that begins.
+        on_end: Called with each that has ended, and the seconds that it took.
 
     Returns:
         The confirmation whose evaluation was recorded.
@@ -42,14 +45,17 @@ def train_and_evaluate(
     processes: list[subprocess.Popen] = []
     try:
         # Each trains its part.
-        for number in range(workers):
-            part = replace(assignment, trainings=tuple(trainings[number::workers]))
-            processes.append(start_process(part, number, messages))
+        for number, part in enumerate(share_out(trainings, workers)):
+            processes.append(start_process(replace(assignment, trainings=part), number, messages))
 
         # Each is ready, or has ended because it cannot be.
         waiting = set(range(workers))
         while waiting:
             number, message = messages.get()
+            if message is not None and "begun" in message:
+                index, seed = message["begun"]
+                on_begin((index, seed))
+                continue
             if message is None or "ready" not in message:
                 raise error_of(message, processes[number])
             waiting.discard(number)
@@ -65,7 +71,11 @@ def train_and_evaluate(
             number, message = messages.get()
             if message is not None and "trained" in message:
                 index, seed = message["trained"]
-                on_training((index, seed))
+                on_end((index, seed), message["seconds"])
+                continue
+            if message is not None and "begun" in message:
+                index, seed = message["begun"]
+                on_begin((index, seed))
                 continue
             if message is not None or processes[number].wait():
                 raise error_of(message, processes[number])

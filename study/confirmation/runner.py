@@ -148,9 +148,18 @@ def _confirm(
     assignment = Assignment(record, options.out, data, device, str(folder), confirmation.jobs)
     record_now = partial(record_evaluation, study, record, confirmation, datasets, options.out, progress.say)
     phase = Phase("confirmation", after_interrupt="trainings stop, those that have ended stay")
-    course = ConfirmationCourse(phase, confirmation, trainings)
+    course = ConfirmationCourse(phase, confirmation, trainings, workers)
+
+    def begin(training: Training) -> None:
+        course.begin(training)
+        progress.tell_state()
+
+    def end(training: Training, seconds: float) -> None:
+        course.end(training, seconds)
+        progress.tell_state()
+
     with progress.phase(phase):
-        confirmation = train_and_evaluate(assignment, trainings, workers, record_now, partial(_note, course, progress))
+        confirmation = train_and_evaluate(assignment, trainings, workers, record_now, begin, end)
 
     # What the answers say.
     truth = read_ground_truth(datasets, study_options.folds or 1)
@@ -174,12 +183,6 @@ def describe_trainings(confirmation: Confirmation, left: Sequence[Training], wor
     total = changing * confirmation.seeds + unchanging
     done = f", {total - len(left)} of which are done" if len(left) < total else ""
     return f"{words}, so {count_of(total, 'network')}{done}; {count_of(workers, 'process', 'processes')}"
-
-
-def _note(course: ConfirmationCourse, progress: Progress, training: Training) -> None:
-    """Notes a training that has ended, and shows it."""
-    course.note(training)
-    progress.tell_state()
 
 
 def print_results(study: "optuna.Study", record: StudyRecord, progress: Progress) -> None:

@@ -2,13 +2,15 @@
 
 Reads one JSON line, its assignment, from its standard input. When its first training has ended, and with that device,
 memory, data and baseline have proved sufficient, it prints {"ready": true} and waits for a second line, the
-confirmation; only then does it read test images. It prints {"trained": [job, seed]} after each training, and
-{"error": [...]} or {"stuck": "..."} where it cannot go on.
+confirmation; only then does it read test images. It prints {"begun": [job, seed]} before each training and {"trained":
+[job, seed], "seconds": s} after it, without the time in which it waited;
+and {"error": [...]} or {"stuck": "..."} where it cannot go on.
 """
 
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +70,11 @@ def train_part(assignment: Assignment) -> None:
     context = open_trial_context(assignment.record, places)
     confirmation: Confirmation | None = None
     for index, seed in assignment.trainings:
+        send({"begun": [index, seed]})
         job = assignment.jobs[index]
+        began = time.monotonic()
         adapted = retrain(context, job, seed)
+        seconds = time.monotonic() - began
 
         # The first training has shown that this process can do its part.
         if confirmation is None:
@@ -79,9 +84,11 @@ def train_part(assignment: Assignment) -> None:
                 return
             confirmation = Confirmation.from_json(json.loads(line))
 
+        began = time.monotonic()
         answers = evaluate(context, job, seed, adapted)
         write_answers(Path(assignment.folder), confirmation, index, seed, answers)
-        send({"trained": [index, seed]})
+        seconds += time.monotonic() - began
+        send({"trained": [index, seed], "seconds": seconds})
 
 
 if __name__ == "__main__":

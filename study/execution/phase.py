@@ -115,9 +115,7 @@ def describe_time(phase: Phase) -> str:
     left = phase.left
     if left is None:
         return so_far
-    text = rough_duration(left)
-    if not text.startswith("less"):
-        text = f"{'at most' if phase.is_most else 'about'} {text}"
+    text = describe_estimate(left, phase.is_most)
     left_words = f"{text} left with {phase.included}" if phase.included else f"{text} left"
     return f"{left_words}, then {phase.then}; {so_far}" if phase.then else f"{left_words}, {so_far}"
 
@@ -141,6 +139,19 @@ def clock(seconds: float) -> str:
     if hours:
         return f"{hours}:{minutes:02d}:{seconds:02d}"
     return f"{minutes}:{seconds:02d}"
+
+
+def describe_estimate(seconds: float, is_most: bool = False) -> str:
+    """Returns how exactly a duration is known: "about 24 min", "at most 24 min", "less than 10 s".
+
+    Args:
+        seconds: The duration.
+        is_most: Whether it may be less.
+    """
+    text = rough_duration(seconds)
+    if text.startswith("less"):
+        return text
+    return f"at most {text}" if is_most else f"about {text}"
 
 
 def rough_duration(seconds: float) -> str:

@@ -312,7 +312,7 @@ class _Supervisor:
             if len(on_first_rung(self.ended_trials)) >= self.options.wanted:
                 return "done"
         if time.monotonic() >= self.until:
-            return f"stopped by --timeout {self.options.timeout:g}"
+            return f"stopped by --timeout {self.options.timeout:g}, before the last trainings that were due"
         return ""
 
 

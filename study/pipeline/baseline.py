@@ -1,6 +1,7 @@
 """Finds the baseline of a study by its hash, or trains it, in a process of its own that has torch."""
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from typing import IO, Any
 
 from fer.errors import printable
 from study.execution.parent_messages import messages_in, raise_told_error
-from study.execution.phase import LEAST_SECONDS, Phase, clock, rough_duration
+from study.execution.phase import LEAST_SECONDS, Phase, clock, describe_estimate
 from study.execution.progress import Progress
 from study.machine import exit_text, worker_environment
 from study.record import BaselineRecord, StudyRecord
@@ -36,9 +37,7 @@ def find_or_train_baseline(record: StudyRecord, progress: Progress) -> BaselineR
     """
     phase = Phase("baseline", counted=LOOKING, after_interrupt="the baseline's training stops and would begin anew")
     minutes = record.options.get("baseline_time")
-    limit = ""
-    if isinstance(minutes, int | float):
-        limit = f"at most {minutes:g} min (--baseline-time, which ends no pass midway)"
+    limit = float(minutes) if isinstance(minutes, int | float) else math.inf
     with progress.phase(phase), _start_baseline_process(record) as process:
         assert process.stdout is not None
         try:
@@ -87,7 +86,7 @@ def _start_baseline_process(record: StudyRecord) -> "subprocess.Popen[bytes]":
 
 
 def _read_baseline(
-    lines: IO[bytes], progress: Progress, phase: Phase, limit: str, images: int
+    lines: IO[bytes], progress: Progress, phase: Phase, limit: float, images: int
 ) -> BaselineRecord | None:
     """Shows the passes that the baseline's process reports; returns its baseline, None where it ended without one.
 
@@ -95,7 +94,7 @@ def _read_baseline(
         lines: What the process prints.
         progress: Prints a line for each pass where there is no display.
         phase: Of the display.
-        limit: The most time that the training may take, in words; empty where that is not known.
+        limit: Minutes that the training may take; infinite where that is not known.
         images: Of a pass.
     """
     accuracies: list[float] = []
@@ -109,6 +108,7 @@ def _read_baseline(
             done, most = message["samples"]
             first = first or (time.monotonic(), done)
             _show_samples(done, most, first, len(accuracies) + 1, phase)
+            _limit_time(done - first[1], first[0], images, limit, phase)
             if not accuracies:
                 phase.facts = _describe_first_pass(done - first[1], first[0], images, limit)
             progress.tell_state()
@@ -142,21 +142,43 @@ def _show_samples(done: int, most: int, first: tuple[float, int], number: int, p
     phase.expect_by_share(done - drawn_before, most - drawn_before, began, is_most=True)
 
 
-def _describe_first_pass(drawn: int, since: float, images: int, limit: str) -> list[tuple[str, str]]:
+def _limit_time(drawn: int, since: float, images: int, limit: float, phase: Phase) -> None:
+    """Lets the time that is said to be left end with the limit: after it no pass begins, but for the first.
+
+    Args:
+        drawn: Images since the clock below.
+        since: When the count began, on the monotonic clock.
+        images: Of a pass.
+        limit: Minutes that the training may take.
+        phase: Of the training.
+    """
+    if phase.left is None:
+        return
+    spent = time.monotonic() - since
+    of_pass = spent * images / drawn
+    phase.expect(min(phase.left, max(0.0, max(60 * limit, of_pass) - spent)), is_most=True)
+
+
+def _describe_limit(limit: float) -> str:
+    """Returns the most time that a training may take, given its minutes; empty where it may take any."""
+    return f"at most {limit:g} min (--baseline-time, which ends no pass midway)" if math.isfinite(limit) else ""
+
+
+def _describe_first_pass(drawn: int, since: float, images: int, limit: float) -> list[tuple[str, str]]:
     """Returns how long the first pass takes, and what ends the training.
 
     Args:
         drawn: Images since the clock below.
         since: When the count began, on the monotonic clock.
         images: Of a pass.
-        limit: The most time that the training may take, in words.
+        limit: Minutes that the training may take.
     """
     facts = []
     spent = time.monotonic() - since
     if drawn and spent >= LEAST_SECONDS:
-        facts.append(("a pass", f"takes about {rough_duration(spent * images / drawn)}"))
-    if limit:
-        facts.append(("ends", f"after {limit}"))
+        facts.append(("a pass", f"takes {describe_estimate(spent * images / drawn)}"))
+    if math.isfinite(limit):
+        facts.append(("ends", f"after {_describe_limit(limit)}"))
     return facts
 
 
@@ -176,14 +198,14 @@ def _show_evaluated(done: int, total: int, since: float, phase: Phase) -> None:
     phase.expect_by_share(done, total, since)
 
 
-def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Phase, limit: str) -> None:
+def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Phase, limit: float) -> None:
     """Shows a pass of the training in its phase.
 
     Args:
         report: The entries of `fer.baseline_training.PassReport`.
         accuracies: On validation images after each pass so far.
         phase: Of the training.
-        limit: The most time that it may take, in words.
+        limit: Minutes that it may take.
     """
     phase.counted = f"{report['number']}/{count_of(report['most'], 'pass', 'passes')} at most"
     phase.done = report["number"]
@@ -197,7 +219,7 @@ def _show_pass(report: Mapping[str, Any], accuracies: Sequence[float], phase: Ph
     phase.facts = [
         ("validation", accuracy),
         ("loss", f"{report['loss']:.3f}"),
-        ("ends", f"{ends}, after {limit}" if limit else ends),
+        ("ends", f"{ends}, after {_describe_limit(limit)}" if math.isfinite(limit) else ends),
     ]
 
 

@@ -97,7 +97,7 @@ def _print_counts(dataset: Dataset, asked: str, console: Console) -> None:
     # All expressions together.
     table.add_row("all", *_with_total([report.sizes[split] for split in splits]))
     if report.aimed:
-        table.add_row("aimed at", *_with_total([report.aimed[split] for split in splits]))
+        table.add_row("wanted", *_with_total([report.aimed[split] for split in splits]))
     people = [report.subjects[split] for split in splits]
     if any(people):
         table.add_row("subjects", *_with_total(people))

@@ -8,8 +8,10 @@ from study.fronts import KEEPS_MORE, LEARNS_MORE, find_recommended
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.tables import Table
 from study.reporting.wording import (
+    IN_DOUBT,
     count_of,
     dataset_label,
+    describe_more_race,
     describe_total,
     expected_text,
     format_percent,
@@ -198,7 +200,7 @@ def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: d
         f"allowed for that {summary.networks} networks were compared, as the rule does. Its expected gain on {target} "
         f"is {points_text(gain.mean, gain.lower, gain.upper)} points (90 % interval of it alone), which is not "
         f"significant among {summary.networks} networks. {_describe_evidence_shortly(nearest)} Images of more people "
-        "would tell most; else a longer race (--race), more --trials, or a lower --keep."
+        f"would tell most; else {describe_more_race(record)}, more --trials, or a lower --keep."
     )
 
 
@@ -329,7 +331,7 @@ def _describe_front_of_race(race: RaceCourse) -> str:
     if race.decided_in_whole_points:
         front = (
             "It decides about the front in whole points of accuracy: networks that differ by less count as equal, and "
-            "none is on it that is no whole point better than the baseline on either dataset."
+            "a network belongs to it only if it is a whole point better than the baseline on at least one dataset."
         )
     else:
         front = "It decides about the front of expected accuracies."
@@ -337,9 +339,8 @@ def _describe_front_of_race(race: RaceCourse) -> str:
     last_on_front, last_misplaced = race.deciding_front(race.states[race.trainings])
     return (
         f"{front} When the race began, {on_front:.1f} networks were expected on this front and {misplaced:.1f} were in "
-        "doubt: so many would be wrong if each were called on the front or off it, whichever is likelier. When the "
-        f"race ended, {last_on_front:.1f} were expected on it and {last_misplaced:.1f} were in doubt; a tenth of the "
-        f"front in doubt would settle it. {_describe_trust(race, misplaced, last_misplaced)}"
+        f"doubt. {IN_DOUBT} When the race ended, {last_on_front:.1f} were expected on it and {last_misplaced:.1f} were "
+        f"in doubt; a tenth of the front in doubt would settle it. {_describe_trust(race, misplaced, last_misplaced)}"
     )
 
 

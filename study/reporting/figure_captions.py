@@ -15,6 +15,7 @@ from study.reporting.figure_data import (
 from study.reporting.figure_style import ALL_NAMES, CONFIRMED, CONFUSIONS, RACE
 from study.reporting.tables import escape_latex
 from study.reporting.wording import (
+    IN_DOUBT,
     SYNTHETIC,
     SYNTHETIC_SENTENCE,
     count_of,
@@ -61,12 +62,11 @@ def describe_figures(record: StudyRecord, table: pd.DataFrame) -> dict[str, str]
             "by what they were recognised as (mean over seeds where there are several); empty cells are 0."
         ),
         RACE: (
-            "How many networks are expected on the front, and how many are in doubt, after each training of the race: "
-            "so many would be wrong if each were called on the front or off it, whichever is likelier. Where both "
-            "lines are one, any network may still give way to a neighbour. A line rises where a training brings a "
-            "network near the front that had looked clearly worse, or was not known. The race ends before its time is "
-            "up where few enough are in doubt, a tenth of the front (dotted). Accuracies and the recommendation become "
-            "more exact with every training, whatever the lines do."
+            "How many networks are expected on the front, and how many are in doubt, after each training of the race. "
+            f"{IN_DOUBT} Where both lines are one, any network may still give way to a neighbour. A line rises where a "
+            "training brings a network near the front that had looked clearly worse, or was not known. The race ends "
+            "before its time is up where few enough are in doubt, a tenth of the front (dotted). Accuracies and the "
+            "recommendation become more exact with every training, whatever the lines do."
         ),
     }
     if record.results.points:
@@ -116,7 +116,10 @@ def _describe_confirmed(record: StudyRecord, table: pd.DataFrame) -> str:
     )
     others = len(points) - len(numbered)
     if others:
-        words += f" Dots without a number: {count_of(others, 'network')} of the front that hardly differ from these."
+        words += (
+            f" Dots without a number: {count_of(others, 'network')} of the front, each less than a point better, on "
+            "both datasets, than one of these."
+        )
     return words
 
 

@@ -29,6 +29,9 @@ from study.trials import OBJECTIVES, describe_reference, hypervolume_reference
 from study.tuning.race import RaceRules
 from study.tuning.race_course import RaceCourse
 
+SAME_POINT = 0.05
+"""Per cent up to which two accuracies are one, as they are printed."""
+
 
 @dataclass(frozen=True)
 class StrategyNetworks:
@@ -93,6 +96,17 @@ class FrontFigure:
     axis_labels: tuple[str, str]
     varied: list[str]
     half_intervals: tuple[float, float] | None = None
+
+    @property
+    def is_baseline_a_trial(self) -> bool:
+        """Whether the strategy BL was tried, which is the baseline itself: one mark stands for both."""
+        return any(map(self.is_the_baseline, self.groups))
+
+    def is_the_baseline(self, group: StrategyNetworks) -> bool:
+        """Returns whether a strategy's networks are the baseline, by its name and their accuracies."""
+        if group.strategy != "BL" or self.baseline is None:
+            return False
+        return bool(np.allclose(group.points, self.baseline, atol=SAME_POINT))
 
     @property
     def shows_intervals(self) -> bool:
@@ -247,7 +261,7 @@ def build_figure_data(name: str, record: StudyRecord, table: pd.DataFrame) -> Fi
         groups = group_by_strategy(first_rung_networks(table))
         return StrategiesFigure(groups, _baseline_in_percent(record), _objective_labels(record), _rung_note(table))
     if name == "parallel":
-        return build_parallel_figure(record, table, PRINTED_AXES)
+        return build_parallel_figure(table, PRINTED_AXES)
     raise ValueError(f"there is no figure {name!r}")
 
 

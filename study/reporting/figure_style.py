@@ -30,6 +30,10 @@ FORMATS = ("png", "svg", "pdf", "html")
 INK = "#1a1a1a"
 QUIET = "#555555"
 
+# The words of the figures of the front and of the confirmed networks.
+LITTLE_BETTER_LABEL = "on front by < 1 point"
+"""What small marks are: networks of the front that are less than a point better than a large one."""
+
 # The words of the figure of a race.
 FRONT_LABEL = "on the front"
 UNDECIDED_LABEL = "in doubt: on the front or not"

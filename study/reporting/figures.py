@@ -92,7 +92,7 @@ def _draw_figure(
         files[f"{name}.html"] = render_chart_page(name, record, data).encode()
     elif isinstance(data, ParallelFigure):
         # A screen has room for more axes than a page of a paper.
-        files[f"{name}.html"] = render_chart_page(name, record, build_parallel_figure(record, table)).encode()
+        files[f"{name}.html"] = render_chart_page(name, record, build_parallel_figure(table)).encode()
     return files, note
 
 

@@ -15,7 +15,7 @@ from study.reporting.figure_data import (
     RecommendedPoint,
     StrategyNetworks,
 )
-from study.reporting.figure_style import INK, QUIET, style_of
+from study.reporting.figure_style import INK, LITTLE_BETTER_LABEL, QUIET, style_of
 from study.reporting.plot_parts import CHARACTER, POINTS_PER_INCH, TYPE, add_grid, add_legend, escape, wrap_label
 
 RING = 95.0
@@ -32,7 +32,9 @@ def draw_front(figure: Figure, data: FrontFigure) -> None:
     for group in data.groups:
         if data.shows_intervals:
             _draw_intervals(axes, group)
-        _draw_networks(axes, group)
+        # The cross below stands for the baseline; it would hide the mark of its strategy.
+        if not data.is_the_baseline(group):
+            _draw_networks(axes, group)
 
     _explain_markers(axes, data)
 
@@ -41,9 +43,8 @@ def draw_front(figure: Figure, data: FrontFigure) -> None:
     axes.plot(*data.border.T, color=INK, linewidth=1.0, zorder=3, label="front")
     if data.baseline is not None:
         x, y = data.baseline
-        axes.plot(
-            x, y, "+", color=INK, markersize=10, markeredgewidth=1.6, zorder=5, label="baseline", linestyle="none"
-        )
+        label = "baseline (BL)" if data.is_baseline_a_trial else "baseline"
+        axes.plot(x, y, "+", color=INK, markersize=10, markeredgewidth=1.6, zorder=5, label=label, linestyle="none")
         x_limits = _widen(x_limits, x)
         y_limits = _widen(y_limits, y)
     if data.recommended is not None:
@@ -64,7 +65,7 @@ def _explain_markers(axes: Axes, data: FrontFigure) -> None:
         axes.scatter([], [], s=18, linewidths=0.9, facecolors="white", edgecolors=QUIET, label="interpolated")
     if any((group.on_front & ~group.is_distinct).any() for group in data.groups):
         axes.scatter([], [], s=26, color=QUIET, edgecolors=INK, linewidths=0.7, label="on the front")
-        axes.scatter([], [], s=11, label="near a large point", **grey)
+        axes.scatter([], [], s=11, label=LITTLE_BETTER_LABEL, **grey)
     if not all(group.on_front.all() for group in data.groups):
         axes.scatter([], [], s=11, alpha=0.38, label="not on the front", **grey)
     if data.shows_intervals:
@@ -178,7 +179,7 @@ def draw_confirmed(figure: Figure, data: ConfirmedFigure) -> None:
     axes.scatter([], [], s=18, facecolors="#bbbbbb", edgecolors=INK, linewidths=0.9, label="on the front")
     axes.plot([], [], color=QUIET, linewidth=0.6, alpha=0.8, label="95 % interval")
     if not all(point.is_distinct for point in data.points):
-        axes.scatter([], [], s=9, color=QUIET, alpha=0.5, linewidths=0, label="hardly differs from one of these")
+        axes.scatter([], [], s=9, color=QUIET, alpha=0.5, linewidths=0, label=LITTLE_BETTER_LABEL)
     if any(point.validation is not None for point in data.points):
         label = "as the search had judged it"
         axes.plot([], [], ":o", color=QUIET, markersize=3.5, markerfacecolor="white", linewidth=0.8, label=label)

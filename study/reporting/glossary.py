@@ -37,7 +37,8 @@ GLOSSARY = (
          "of them.", r"FU\b"),
     Term("ft", "FT", "Fine-tuning with any other number of frozen layers than FC, FC+CL and RE have.", r"FT\b"),
     Term("trial", "trial, configuration", "A configuration is one choice of strategy and hyperparameters; a trial is "
-         "one training of it.", r"(?:trial|configuration)s?\b"),
+         "one training of it. Where numbers of trials are missing, these only averaged networks to be handed over, or "
+         "were begun again or withdrawn.", r"(?:trial|configuration)s?\b"),
     Term("frozen", "frozen layers", "Layers that keep the baseline's weights, counted from the input. Only vgg13 "
          "is counted in single layers, other networks in blocks of them.", r"frozen layers?\b"),
     Term("lr", "lr", "The learning rate: how far each step of a training moves the weights.", r"lr\b"),
@@ -53,7 +54,7 @@ GLOSSARY = (
          "number for a whole front. Larger is better.", r"hypervolume\b"),
     Term("expected", "expected accuracy", "The accuracy to count on with other people and another training: what was "
          "observed, drawn to what the other networks showed: chance favoured the best of many most, and the "
-         "worst least.", r"expected\b"),
+         "worst least. So it may also be more than what was observed.", r"expected\b"),
     Term("interval", "interval", "The range in which the true value lies with the stated probability, here with other "
          "people and other trainings.", r"intervals?\b"),
     Term("fold", "fold", "One part of the target's people, left out of a training and used to judge it.",

@@ -13,6 +13,7 @@
   const DOMAINS = ["source", "target"];
   const COLOURS = {source: "#0072B2", target: "#E69F00"};
   const LETTERS = ["A", "B"];
+  const LETTER_ROOM = 40;
   let compared = data.compared.slice();
 
   // Values, elements and colours.
@@ -79,9 +80,15 @@
     // To the left of a point at the right edge, where there is no room beside it.
     const [low, high] = chart.layout.xaxis.range;
     const side = (place) => (place[0] > low + 0.93 * (high - low) ? -20 : 16);
-    const annotations = [...places.values()].map(({place, letters}) => ({
+    // Of two points that lie so close that their letters would cover each other, the lower one has its letter below.
+    const pixels = ({place}) => [chart._fullLayout.xaxis.c2p(place[0]), chart._fullLayout.yaxis.c2p(place[1])];
+    const lettered = [...places.values()];
+    const [first, second] = lettered.map(pixels);
+    const areClose = second && Math.abs(first[0] - second[0]) < LETTER_ROOM && Math.abs(first[1] - second[1]) < LETTER_ROOM;
+    const lower = areClose ? (first[1] > second[1] ? 0 : 1) : null;
+    const annotations = lettered.map(({place, letters}, index) => ({
       x: place[0], y: place[1], text: "<b>" + letters + "</b>", showarrow: true, arrowhead: 0, arrowwidth: 1,
-      arrowcolor: inkColour(), ax: side(place), ay: -22, standoff: 8, font: {color: inkColour(), size: 14}, captureevents: false,
+      arrowcolor: inkColour(), ax: side(place), ay: index === lower ? 22 : -22, standoff: 8, font: {color: inkColour(), size: 14}, captureevents: false,
       bgcolor: getComputedStyle(document.body).backgroundColor, borderpad: 0,
     }));
     Plotly.relayout(chart, {annotations});
@@ -264,13 +271,11 @@
   }
 
   function addRetention(trial) {
-    const measured = trial.retention.filter((value) => value !== null);
-    if (!measured.length) return;
+    if (trial.retention.every((value) => value === null)) return;
     const part = addPart("Recall kept of each expression: " + data.labels.source,
-      "Recall after adaptation over recall before; – where the baseline recognised none. No bar is longer than 200 %.");
-    // An expression that the baseline hardly knew would make all other bars stubs.
-    const longest = Math.min(2, Math.max(1, ...measured));
-    addBars(part, data.expressions, trial.retention, longest, percent);
+      "Recall after adaptation over recall before; – where the baseline recognised none. The line is 100 %, a full bar "
+      + "200 % or more.");
+    addBars(part, data.expressions, trial.retention, 2, percent, 1);
   }
 
   function addSimilarity(network) {
@@ -281,8 +286,9 @@
     if (network.cka) addBars(part, data.layers, network.cka, 1, (value) => (isMissing(value) ? "–" : value.toFixed(2)));
   }
 
-  // A row for each name: the name, a bar of the value's share of `longest`, and the value as `write` gives it.
-  function addBars(parent, names, values, longest, write) {
+  // A row for each name: the name, a bar of the value's share of `longest`, and the value as `write` gives it. A line
+  // across all bars is at the value `mark`, where there is one.
+  function addBars(parent, names, values, longest, write, mark) {
     const bars = addElement(parent, "div", null, "bars");
     names.forEach(function (name, index) {
       const value = values[index];
@@ -290,6 +296,7 @@
       const track = addElement(bars, "span", null, "track");
       const bar = addElement(track, "i");
       bar.style.width = value === null ? "0" : Math.max(0, Math.min(1, value / longest)) * 100 + "%";
+      if (mark) addElement(track, "b").style.left = (100 * mark) / longest + "%";
       addElement(bars, "span", write(value), "value");
     });
   }

@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 
 from study.fronts import front_table
-from study.record import StudyRecord
-from study.reporting.distinct_networks import find_distinct
 from study.reporting.wording import format_percent, format_value, hyperparameter_label
 from study.trials import OBJECTIVES, finished_trials, hyperparameter_names
 
@@ -52,7 +50,7 @@ class ParallelFigure:
     Attributes:
         axes: Strategy first, then hyperparameters, objectives last.
         strategies: Each trial's strategy (trials,).
-        on_front: Which trials have a network on the front (trials,), of those that a reader meets first.
+        on_front: Which trials have a network on the front (trials,).
     """
 
     axes: list[Axis]
@@ -60,11 +58,10 @@ class ParallelFigure:
     on_front: list[bool]
 
 
-def build_parallel_figure(record: StudyRecord, table: pd.DataFrame, most_axes: int = MOST_AXES) -> ParallelFigure:
+def build_parallel_figure(table: pd.DataFrame, most_axes: int = MOST_AXES) -> ParallelFigure:
     """Returns the figure of a study's finished trials.
 
     Args:
-        record: The study's record.
         table: Trials, of `study.trials.trials_table`.
         most_axes: How many axes there may be.
     """
@@ -82,8 +79,7 @@ def build_parallel_figure(record: StudyRecord, table: pd.DataFrame, most_axes: i
     axes = [_build_axis(name, trials[name]) for name in names]
     for objective, label in zip(OBJECTIVES, ("source %, observed", "target %, observed"), strict=True):
         axes.append(_build_numeric_axis(label, trials[objective].to_numpy(float), format_percent))
-    front = front_table(table)
-    on_front = trials["number"].isin(front.loc[find_distinct(front, record), "trial"])
+    on_front = trials["number"].isin(front_table(table)["trial"])
     return ParallelFigure(axes, trials["strategy"].tolist(), on_front.tolist())
 
 

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from study.fronts import model_names
 from study.record import StudyRecord
 from study.reporting.figure_data import FrontFigure, RecommendedPoint, StrategyNetworks
-from study.reporting.figure_style import INK, QUIET, TITLES, style_of
+from study.reporting.figure_style import INK, LITTLE_BETTER_LABEL, QUIET, TITLES, style_of
 from study.reporting.hover import escape_for_plotly, hover_texts
 from study.reporting.parallel_axes import ABSENT, ParallelFigure
 from study.reporting.wording import SYNTHETIC
@@ -22,6 +22,10 @@ CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtons": [BUTTONS]}
 
 AXIS_WIDTH = 84
 """Pixels that each of the parallel axes has at least, which its name and the labels of its ticks need."""
+LAST_NAME = 80
+"""Pixels to the right of the last of the parallel axes, below which its slanting name goes on."""
+PALE = 0.35
+"""How much of its colour the line of a trial keeps that has no network on the front."""
 BASELINE = "baseline"
 """By what the page finds the baseline where it is clicked, as other networks by their files."""
 
@@ -35,9 +39,10 @@ def render_chart_page(name: str, record: StudyRecord, data: FrontFigure | Parall
         data: What it shows, of `figure_data.build_figure_data`.
     """
     chart = draw_chart(data)
-    chart.update_layout(
-        template="plotly_white", title=_title(name, record), margin={"t": 90, "l": 60, "r": 24, "b": 110}
-    )
+    is_parallel = isinstance(data, ParallelFigure)
+    margin = {"t": 90, "l": 60, "r": LAST_NAME if is_parallel else 24, "b": 110}
+    about = " · pale: not on the front" if is_parallel else ""
+    chart.update_layout(template="plotly_white", title=_title(name, record, about), margin=margin)
     body = chart.to_html(full_html=False, include_plotlyjs=True, config=CONFIG, div_id=name, default_height="92vh")
     if isinstance(data, ParallelFigure):
         # On a narrow screen axes keep their distance, and the reader scrolls from one to the next.
@@ -48,10 +53,10 @@ def render_chart_page(name: str, record: StudyRecord, data: FrontFigure | Parall
     return f"<!doctype html>\n<html lang='en'><head>{head}<title>{title}</title></head><body>{body}</body></html>\n"
 
 
-def _title(name: str, record: StudyRecord) -> dict[str, Any]:
+def _title(name: str, record: StudyRecord, about: str) -> dict[str, Any]:
     mark = f"<b style='color:#B03A00'>{SYNTHETIC}</b> · " if record.is_synthetic else ""
     study = escape_for_plotly(record.name or "study")
-    return {"text": f"<b>{TITLES[name]}</b><br><sup>{mark}{study}</sup>", "x": 0.02}
+    return {"text": f"<b>{TITLES[name]}</b><br><sup>{mark}{study}{about}</sup>", "x": 0.02}
 
 
 def draw_chart(data: FrontFigure | ParallelFigure) -> go.Figure:
@@ -207,7 +212,7 @@ def _explain_markers(chart: go.Figure, has_folded: bool) -> None:
         ("not on the front", "circle", 8, 0.45),
     ]
     if has_folded:
-        markers.insert(2, ("on the front by less than a point", "circle", 8, 1.0))
+        markers.insert(2, (LITTLE_BETTER_LABEL, "circle", 8, 1.0))
     for name, symbol, size, opacity in markers:
         marker = {"symbol": symbol, "size": size, "opacity": opacity, "color": "#888888", "line": {"width": 1.4}}
         chart.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=marker, hoverinfo="skip")
@@ -217,14 +222,15 @@ def _explain_markers(chart: go.Figure, has_folded: bool) -> None:
 
 
 def _draw_parallel(data: ParallelFigure) -> go.Figure:
-    # A scale of steps, of one colour each: a step needs both its ends.
+    # A scale of steps, of one colour each: a step needs both its ends. The pale steps come first, since lines of a
+    # higher number are drawn above others.
     names = sorted(set(data.strategies))
+    colours = [_pale(style_of(name).colour) for name in names] + [style_of(name).colour for name in names]
     steps = []
-    for index, name in enumerate(names):
-        colour = style_of(name).colour
-        steps += [[index / len(names), colour], [(index + 1) / len(names), colour]]
-    codes = pd.Series(data.strategies).map(names.index)
-    line = {"color": codes, "colorscale": steps, "cmin": -0.5, "cmax": len(names) - 0.5}
+    for index, colour in enumerate(colours):
+        steps += [[index / len(colours), colour], [(index + 1) / len(colours), colour]]
+    codes = pd.Series(data.strategies).map(names.index) + len(names) * np.array(data.on_front, int)
+    line = {"color": codes, "colorscale": steps, "cmin": -0.5, "cmax": len(colours) - 0.5}
 
     dimensions = []
     for axis in data.axes:
@@ -236,3 +242,10 @@ def _draw_parallel(data: ParallelFigure) -> go.Figure:
     faint = {"line": {"opacity": 0.05}}
     lines = go.Parcoords(line=line, dimensions=dimensions, labelside="bottom", labelangle=20, unselected=faint)
     return go.Figure(lines).update_layout(font={"size": 11})
+
+
+def _pale(colour: str) -> str:
+    """Returns a colour mixed with white, both as hexadecimal RGB."""
+    parts = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+    mixed = [round(255 - PALE * (255 - part)) for part in parts]
+    return "#" + "".join(f"{part:02x}" for part in mixed)

@@ -62,7 +62,7 @@ def describe_outcome(record: StudyRecord, rows: pd.DataFrame, summary: SearchSum
         return ["no trial has finished, so there is nothing to recommend"]
     network = find_recommended(front)
     if network is None:
-        return [f"no network is recommended. {describe_nothing(record, rows, summary)}"]
+        return [f"No network is recommended. {describe_nothing(record, rows, summary)}"]
     lines = [f"recommended: {row_name(network)}, {network['model']}"]
     if summary is None or summary.recommended is None:
         return lines
@@ -199,7 +199,7 @@ def _caption_of_front(has_roles: bool, left_out: int, has_interpolated: bool) ->
     sentences = []
     if has_roles:
         sentences.append("Expected with other people and trainings, 90 % intervals.")
-        sentences.append("Kept: share of the baseline's source accuracy, as likely less as more.")
+        sentences.append("Kept: the expected share of the baseline's source accuracy.")
         sentences.append("Gain: points on the target.")
     else:
         sentences.append("On validation images.")

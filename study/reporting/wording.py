@@ -15,6 +15,7 @@ from fer.expressions import ExpressionSet
 from study.options import is_on_every_fold
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord, number
+from study.search_options import DEFAULT_RACE
 from study.stored_results import Row, has_changed
 from study.trials import count_rungs
 from study.tuning.stored_answers import ValidationImages
@@ -55,6 +56,8 @@ LEAST_SAYING = 1.0
 """Width of a difference's interval, as a share, from which it says next to nothing: differences lie from -1 to 1."""
 TOO_FEW = "too few to tell"
 """What stands for such an interval, which few people, images or seeds give."""
+IN_DOUBT = "So many mistakes are expected where each network is called what is likelier: on the front, or off it."
+"""What the number of networks in doubt means."""
 SAME_DIGITS = 9
 """Decimals after which two figures are one: what two ways of computing a mean leave is noise of arithmetic."""
 MOST_LABELS = 5
@@ -174,10 +177,10 @@ def _expectations_sentence(folds: int, on_every_fold: bool) -> str:
         f"{divided} The expected accuracy of a network is the baseline's plus the network's gain over it on the same "
         "images. Two things are taken out of that gain. Some folds are easier than others for every network: that part "
         "does not count. And the best of many gains on few images is partly luck: each gain is moved towards those of "
-        "the other networks, the further the less its images tell. Intervals (90 %) are about other people and other "
-        "trainings. The front, its hypervolume and the "
-        "recommendation are those of expected accuracies. The network in a file is the average of the weights of its "
-        "recipe's trainings."
+        "the other networks, the further the less its images tell, up where a network had bad luck and down where it "
+        "had good luck. Intervals (90 %) are about other people and other trainings. The front, its hypervolume and "
+        "the recommendation are those of expected accuracies. The network in a file is the average of the weights of "
+        "its recipe's trainings."
     )
 
 
@@ -216,6 +219,13 @@ def count_configurations(table: pd.DataFrame) -> int:
         table: Of `study.trials.trials_table`.
     """
     return int(((table["rung"] == 1) & ~table["race"].astype(bool)).sum())
+
+
+def describe_more_race(record: StudyRecord) -> str:
+    """Returns the advice to train doubtful networks further: by a longer race, or by one where there was none."""
+    if number(record.options.get("race")):
+        return "a longer race (--race)"
+    return f"a race, which this study does without (--race {DEFAULT_RACE:g})"
 
 
 def limits_sentence(record: StudyRecord) -> str:
