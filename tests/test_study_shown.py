@@ -324,8 +324,8 @@ def test_a_dead_expression_is_marked():
 @pytest.mark.parametrize(
     ("obstacle", "said"),
     [
-        (Obstacle.NO_GAIN, ("so use the baseline", "Images of more people", "--race", "--trials", "--keep")),
-        (Obstacle.FORGETS, ("No network keeps 80 %", "so use the baseline", "lower --keep", "--trials")),
+        (Obstacle.NO_GAIN, ("so use the baseline", "Images of more people", "--race", "--trials", "No lower --keep")),
+        (Obstacle.FORGETS, ("No network keeps 80 %", "so use the baseline", "No lower --keep", "--trials")),
         (Obstacle.DIED, ("no longer recognises disgust", "So use the baseline", "more --trials")),
         (Obstacle.NOT_EVALUATED, ("Go on with the command",)),
     ],
@@ -340,6 +340,31 @@ def test_where_nothing_is_recommended_the_report_says_why_and_what_to_do(obstacl
     assert all(each in words for each in said), words
 
 
+def test_where_less_kept_would_do_the_report_says_how_much_and_which_network():
+    info, trials = made_answered(*FOUND)
+    strict = StudyRecord.from_json(info | {"options": info["options"] | {"keep": 1.0}})
+    table, summary = read_search(strict, trials)
+    assert summary.recommended is None and summary.sufficient_keep < 1
+
+    words = build_recommendation(strict, table, summary).certainty
+
+    # The network is the one that the report of that share recommends, and no larger share has one.
+    assert f"With --keep {summary.sufficient_keep:g} recommended would be trial {summary.nearest.trial} (" in words
+    assert f"with --keep {summary.sufficient_keep:g}: that takes seconds" in words
+    for share, is_found in ((summary.sufficient_keep, True), (summary.sufficient_keep + 0.01, False)):
+        record = StudyRecord.from_json(info | {"options": info["options"] | {"keep": share}})
+        found = read_search(record, trials)[1].recommended
+        assert (found is not None) is is_found
+        if found is not None:
+            assert (found.trial, found.alpha, found.slope) == (
+                summary.nearest.trial, summary.nearest.alpha, summary.nearest.slope,
+            )  # fmt: skip
+
+    # A share that the study forbids is none to advise.
+    least = info["options"] | {"keep": 1.0, "min_retention": 0.995}
+    assert read_search(StudyRecord.from_json(info | {"options": least}), trials)[1].sufficient_keep is None
+
+
 def test_no_reader_of_a_front_needs_a_recommendation(tmp_path):
     record, trials, table, summary = read_made(NOTHING)
     info, _ = made_answered(*NOTHING)
@@ -348,7 +373,8 @@ def test_no_reader_of_a_front_needs_a_recommendation(tmp_path):
 
     # The page and its figures.
     page = report_of(info, trials)
-    assert page.stack == [] and "Nothing beats the baseline." in page.text and "No trial has finished" not in page.text
+    assert page.stack == [] and "Nothing surely beats the baseline." in page.text
+    assert "No trial has finished" not in page.text
     assert "Keeps more of the source" not in page.text
     figure = build_figure_data("pareto", record, table)
     assert figure.recommended is None
@@ -366,13 +392,13 @@ def test_no_reader_of_a_front_needs_a_recommendation(tmp_path):
     assert f"## {OBSTACLE}" in text and "so use the baseline" in text
     assert list_findings(record, table, summary)[0].question == OBSTACLE
     assert "→" not in text_of_terminal(record, table)
-    assert describe_outcome(record, table, summary)[0].startswith("no network is recommended. No network that keeps")
+    assert describe_outcome(record, table, summary)[0].startswith("no network is recommended. No network that surely")
     assert set(models.aliases(front)) == {"best-retention", "best-target"}
     tags = outcome.recommendation_tags(front, summary)
     assert tags["recommended_network"].startswith("none: no network that keeps enough")
     assert tags["recommended_trial"] == tags["recommended_file"] == "none"
     assert not outcome.recommended_metrics(table, front, record, summary, {})
-    assert "**No network is recommended.** No network that keeps" in describe_study(
+    assert "**No network is recommended.** No network that surely" in describe_study(
         record, table, summary, tmp_path, None
     )
 

@@ -175,31 +175,52 @@ def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: d
     if nearest is None or summary.obstacle in (None, Obstacle.NOT_EVALUATED):
         return "No network has been evaluated yet. Go on with the command that started the study."
     name = network_name(nearest.trial, strategies.get(nearest.trial, "unknown"), nearest.alpha, nearest.slope)
+    gain = points_text(*(getattr(nearest.gains["target"], end) for end in ("mean", "lower", "upper")))
 
+    # Why, and who came nearest.
     if summary.obstacle == Obstacle.FORGETS:
-        return (
+        words = (
             f"No network keeps {keep} of the baseline's accuracy on {source} as surely as the rule asks (90 %), so use "
-            f"the baseline. The likeliest to keep it is {name}, with a probability of "
-            f"{format_percent(nearest.kept, 0)} %. Accept more "
-            "forgetting with a lower --keep, or let the search go on with more --trials."
+            "the baseline."
         )
-    if summary.obstacle == Obstacle.DIED:
+        near = f"The likeliest to keep it is {name}, with a probability of {format_percent(nearest.kept, 0)} %."
+        remedies = "Let the search go on with more --trials."
+    elif summary.obstacle == Obstacle.DIED:
         dead = sorted({change.expression for change in nearest.expressions if change.has_died})
-        lost = f"; {name} no longer recognises {' and '.join(dead)}" if dead else ""
-        return (
+        words = (
             f"Each network that keeps {keep} of the baseline's accuracy on {source} has lost an expression that the "
-            f"baseline recognises{lost}. So use the baseline, or a network of the front where that expression does not "
-            f"matter; more images of it in {target}, or more --trials, may help."
+            "baseline recognises. So use the baseline, or a network of the front where that expression does not matter."
         )
-    gain = nearest.gains["target"]
-    return (
-        f"No network that keeps {keep} of the baseline's accuracy on {source} is surely better than the baseline on "
-        f"{target}, so use the baseline. Nearest comes {name}: its gain has the highest lower bound when it is "
-        f"allowed for that {summary.networks} networks were compared, as the rule does. Its expected gain on {target} "
-        f"is {points_text(gain.mean, gain.lower, gain.upper)} points (90 % interval of it alone), which is not "
-        f"significant among {summary.networks} networks. {_describe_evidence_shortly(nearest)} Images of more people "
-        "would tell most; else a longer race (--race), more --trials, or a lower --keep."
-    )
+        near = f"{name[0].upper()}{name[1:]} no longer recognises {' and '.join(dead)}." if dead else ""
+        remedies = f"More images of it in {target}, or more --trials, may help."
+    else:
+        words = (
+            f"No network that surely (90 %) keeps {keep} of the baseline's accuracy on {source} surely gains on "
+            f"{target}, so use the baseline."
+        )
+        near = (
+            f"Of those that keep it the surest of a gain is {name}: {gain} points are expected on {target} (90 % "
+            f"interval), which is not significant among the {summary.networks} networks that were compared."
+        )
+        remedies = "Images of more people would tell most; else a longer race (--race), or more --trials."
+
+    # Which share would suffice.
+    judged = _describe_evidence_shortly(nearest)
+    if summary.sufficient_keep is None:
+        texts = [words, near, judged, "No lower --keep would change that.", remedies]
+    else:
+        sufficient = f"{summary.sufficient_keep:g}"
+        near = (
+            f"With --keep {sufficient} recommended would be {name}: it surely keeps "
+            f"{100 * summary.sufficient_keep:g} % on {source}, and {gain} points are expected on {target} (90 % "
+            "interval)."
+        )
+        anew = (
+            "If that is enough for you, give the command that started the study once more, with --keep "
+            f"{sufficient}: that takes seconds and searches no further."
+        )
+        texts = [words, near, judged, anew, f"Else: {remedies[0].lower()}{remedies[1:]}"]
+    return " ".join(text for text in texts if text)
 
 
 def _describe_evidence_shortly(network: NetworkSummary) -> str:

@@ -170,7 +170,7 @@ def _warn_of_dead_expressions(
 def _name_nothing(summary: SearchSummary | None) -> str:
     """Returns in a sentence that nothing is recommended."""
     if summary is not None and summary.obstacle == Obstacle.NO_GAIN:
-        return "Nothing beats the baseline"
+        return "Nothing surely beats the baseline"
     return "No network is recommended"
 
 

@@ -99,7 +99,9 @@ class SearchSummary:
         folds: The number of the target's folds.
         recommended: The recommended network; None where nothing is recommended.
         obstacle: Why nothing is recommended; None where something is.
-        nearest: Where nothing is recommended, the network that came nearest to passing the rule that none passed.
+        nearest: Where nothing is recommended, the network that would be with a lower `keep`; where none would be, the
+            one that came nearest to passing the rule that none passed.
+        sufficient_keep: The largest `keep` with which `nearest` would be recommended; None where no lower one suffices.
         hypervolume: Of the front of expected accuracies.
         observed_hypervolume: Of the front of observed accuracies; what it has more is optimism.
         race: The race's course; None where there was no race.
@@ -119,6 +121,7 @@ class SearchSummary:
     race: RaceCourse | None
     named_hypervolume: float | None = None
     expressions: Mapping[str, tuple[ExpressionChange, ...]] = field(default_factory=dict)
+    sufficient_keep: float | None = None
 
     @property
     def optimism(self) -> float:
@@ -176,6 +179,7 @@ def summarise(trials: Iterable[FrozenTrial], verdict: Verdict, plan: SearchPlan)
         race=find_race_course(readable, verdict, plan),
         named_hypervolume=_hypervolume_of_named(readable, verdict, plan),
         expressions=expressions,
+        sufficient_keep=None if verdict.sufficient_keep is None else verdict.sufficient_keep[0],
     )
 
 
@@ -204,10 +208,13 @@ def _hypervolume_of_named(trials: list[FrozenTrial], verdict: Verdict, plan: Sea
 def _find_nearest(verdict: Verdict) -> int:
     """Returns the network that came nearest to passing the rule that none passed.
 
-    Where all forget too much, the one that most probably keeps enough; else, of those that most probably do, the one
-    with the largest lower bound of its gain; one that has lost an expression only where all of these have.
+    That is the one that a lower `keep` would recommend. Without one, and where all forget too much, it is the one that
+    most probably keeps enough; else, of those that most probably do, the one with the largest lower bound of its gain;
+    one that has lost an expression only where all of these have.
     """
     choice = verdict.choice
+    if verdict.sufficient_keep is not None:
+        return verdict.sufficient_keep[1]
     if choice.obstacle in (Obstacle.FORGETS, Obstacle.NOT_EVALUATED):
         return int(np.argmax(choice.kept))
     keeps_enough = choice.kept >= min(0.9, float(choice.kept.max()))
