@@ -157,9 +157,7 @@ def summarise(trials: Iterable[FrozenTrial], verdict: Verdict, plan: SearchPlan)
     """
     choice = verdict.choice
     readable = list(trials)
-    nearest = None
-    if choice.network is None:
-        nearest = summarise_network(verdict, _find_nearest(verdict))
+    nearest = None if verdict.nearest is None else summarise_network(verdict, verdict.nearest)
 
     # Every network's expressions, by its file.
     comparison = verdict.competition.comparison
@@ -203,24 +201,6 @@ def _hypervolume_of_named(trials: list[FrozenTrial], verdict: Verdict, plan: Sea
         return None
     points = verdict.expected.points[np.isin(competing, list(strategy_of))]
     return hypervolume(np.vstack([[verdict.expected.baseline], points]), plan.reference)
-
-
-def _find_nearest(verdict: Verdict) -> int:
-    """Returns the network that came nearest to passing the rule that none passed.
-
-    That is the one that a lower `keep` would recommend. Without one, and where all forget too much, it is the one that
-    most probably keeps enough; else, of those that most probably do, the one with the largest lower bound of its gain;
-    one that has lost an expression only where all of these have.
-    """
-    choice = verdict.choice
-    if verdict.sufficient_keep is not None:
-        return verdict.sufficient_keep[1]
-    if choice.obstacle in (Obstacle.FORGETS, Obstacle.NOT_EVALUATED):
-        return int(np.argmax(choice.kept))
-    keeps_enough = choice.kept >= min(0.9, float(choice.kept.max()))
-    is_alive = keeps_enough & np.array([not names for names in choice.died])
-    competing = is_alive if is_alive.any() else keeps_enough
-    return int(np.argmax(np.where(competing, choice.least_gains, -np.inf)))
 
 
 def summarise_network(verdict: Verdict, index: int) -> NetworkSummary:

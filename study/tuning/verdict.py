@@ -13,7 +13,7 @@ from study.tuning.competing_networks import Competition, find_competition
 from study.tuning.expected_accuracy import ExpectedAccuracies, expect_accuracies
 from study.tuning.front_probability import ExpectedFront, find_expected_front
 from study.tuning.plan import SearchPlan
-from study.tuning.recommendation_rule import Choice, RecommendationRules, find_sufficient_keep, recommend
+from study.tuning.recommendation_rule import Choice, Obstacle, RecommendationRules, find_sufficient_keep, recommend
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,26 @@ class Verdict:
         if self.choice.network is not None:
             return None
         return find_sufficient_keep(self.competition.comparison, self.expected, self._rules, self.min_retention)
+
+    @cached_property
+    def nearest(self) -> int | None:
+        """Where nothing is recommended, the network that came nearest to passing the rule that none passed; else None.
+
+        That is the one that a lower `keep` would recommend. Without one, and where all forget too much, it is the one
+        that most probably keeps enough; else, of those that most probably do, the one with the largest lower bound of
+        its gain; one that has lost an expression only where all of these have.
+        """
+        choice = self.choice
+        if choice.network is not None:
+            return None
+        if self.sufficient_keep is not None:
+            return self.sufficient_keep[1]
+        if choice.obstacle in (Obstacle.FORGETS, Obstacle.NOT_EVALUATED):
+            return int(np.argmax(choice.kept))
+        keeps_enough = choice.kept >= min(0.9, float(choice.kept.max()))
+        is_alive = keeps_enough & np.array([not names for names in choice.died])
+        competing = is_alive if is_alive.any() else keeps_enough
+        return int(np.argmax(np.where(competing, choice.least_gains, -np.inf)))
 
     @property
     def _rules(self) -> RecommendationRules:
