@@ -322,6 +322,66 @@ def test_a_dead_expression_is_marked():
 
 
 @pytest.mark.parametrize(
+    ("domain", "fall", "said"), [("source", 0.3, True), ("source", 0.19, False), ("target", 0.3, False)]
+)
+def test_an_expression_that_is_forgotten_is_named_beside_the_recommendation(domain, fall, said):
+    record, _, table, summary = read_made(FOUND)
+    network = find_recommended(front_table(table))
+    level = [replace(change, before=0.7, after=0.7) for change in summary.expressions[network["model"]]]
+    changes = tuple(
+        replace(change, after=0.7 - fall) if (change.domain, change.expression) == (domain, "fear") else change
+        for change in level
+    )
+    fallen = replace(summary, expressions={**summary.expressions, network["model"]: changes})
+
+    warning = build_recommendation(record, table, fallen).warning
+    lines = describe_outcome(record, table, fallen)
+
+    expected = "Beware: recall on FER2013 stand-in validation images falls: fear from 70.0 to 40.0 %."
+    assert warning == (expected if said else "")
+    assert (f"  {expected}" in lines) is said
+
+
+def test_a_neighbour_that_lost_an_expression_is_named_with_it_where_there_is_no_other():
+    record, _, table, summary = read_made(FOUND)
+    front = front_table(table)
+    front["role"] = front["role"].replace(LEARNS_MORE, "")
+    recommended = find_recommended(front)
+    following = front[front["target_val"] > recommended["target_val"]].sort_values("target_val").iloc[0]
+    changes = tuple(
+        replace(each, has_died=each.expression == "fear") for each in summary.expressions[following["model"]]
+    )
+    lost = replace(summary, expressions={**summary.expressions, following["model"]: changes})
+
+    keeps_more, learns_more = expectations.describe_neighbours(record, front, lost)
+
+    assert keeps_more.startswith("Keeps more of the source: trial")
+    assert learns_more.startswith("Learns more of the target, but has lost fear: trial")
+    assert following["model"] in learns_more
+    assert len(expectations.describe_neighbours(record, front, summary)) == 1
+
+
+@pytest.mark.parametrize(
+    ("tested", "said"),
+    [
+        (0.7, "Keeps more of the source: trial"),
+        (0.6, "Expected to keep more of the source, which test images do not show: trial"),
+    ],
+)
+def test_a_neighbour_that_keeps_no_more_on_test_images_is_not_said_to(tested, said):
+    record, _, table, _ = read_made(FOUND)
+    front = front_table(table)
+    points = []
+    for role, accuracy in ((RECOMMENDED, 0.65), (KEEPS_MORE, tested)):
+        (model,) = front.loc[front["role"] == role, "model"]
+        names = [f"{domain}_{name}" for domain in DOMAINS for name in ("test", "lower", "upper")]
+        points.append({"model": model, "front": True} | dict.fromkeys(names, accuracy))
+    confirmed = replace(record, confirmation={"results": {"points": points}})
+
+    assert expectations.describe_neighbours(confirmed, front)[0].startswith(said)
+
+
+@pytest.mark.parametrize(
     ("obstacle", "said"),
     [
         (Obstacle.NO_GAIN, ("so use the baseline", "Images of more people", "--race", "--trials", "No lower --keep")),

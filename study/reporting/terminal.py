@@ -11,6 +11,7 @@ from fer.errors import printable, shorten
 from study.fronts import count_non_dominated, find_recommended, front_table
 from study.options import LEVEL
 from study.record import DOMAINS, StudyRecord
+from study.reporting.dead_expressions import warn_of_expressions
 from study.reporting.distinct_networks import choose_rows
 from study.reporting.expectations import describe_evidence, describe_neighbours
 from study.reporting.findings import describe_nothing
@@ -69,7 +70,26 @@ def describe_outcome(record: StudyRecord, rows: pd.DataFrame, summary: SearchSum
     accuracies = [f"{expected_text(network, domain)} % on {dataset_label(record, domain)}" for domain in DOMAINS]
     lines.append(f"  expected with other people: {' and '.join(accuracies)} (90 % intervals)")
     lines.append(f"  {describe_evidence(record, summary.recommended)}")
-    return [*lines, *(f"  {neighbour}" for neighbour in describe_neighbours(record, front))]
+    warning = warn_of_expressions(record, rows, network, summary)
+    if warning:
+        lines.append(f"  {warning}")
+    return [*lines, *(f"  {neighbour}" for neighbour in describe_neighbours(record, front, summary))]
+
+
+def describe_tested(record: StudyRecord, rows: pd.DataFrame, summary: SearchSummary | None) -> list[str]:
+    """Returns in a line or two which network is recommended, and which expressions it lost on test images.
+
+    Args:
+        record: The study's record, with a confirmation.
+        rows: The table of its trials, `study.tuning.expected_table.expected_table`.
+        summary: What the search found; None for a study whose trials stored no answers.
+    """
+    network = find_recommended(front_table(rows))
+    if network is None:
+        return []
+    warning = warn_of_expressions(record, rows, network, summary)
+    lines = [f"recommended: {row_name(network)}, {network['model']}"]
+    return [*lines, f"  {warning}"] if warning else lines
 
 
 def front_rich_table(record: StudyRecord, rows: pd.DataFrame, most: int = MOST_ROWS) -> Table:
