@@ -238,8 +238,8 @@ def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: d
             f"{target}, so use the baseline."
         )
         near = (
-            f"Of those that keep it the surest of a gain is {name}: {gain} points are expected on {target} (90 % "
-            f"interval), which is not significant among the {summary.networks} networks that were compared."
+            f"Nearest comes {name}: of the networks that keep it, its gain on {target} is the surest, {gain} points "
+            f"(90 % interval), but not significant among the {summary.networks} networks that were compared."
         )
         remedies = "Images of more people would tell most; else a longer race (--race), or more --trials."
 
