@@ -410,7 +410,7 @@ def test_where_less_kept_would_do_the_report_says_how_much_and_which_network():
 
     # The network is the one that the report of that share recommends, and no larger share has one.
     assert f"With --keep {summary.sufficient_keep:g} recommended would be trial {summary.nearest.trial} (" in words
-    assert f"with --keep {summary.sufficient_keep:g}: that takes seconds" in words
+    assert f"with --keep {summary.sufficient_keep:g}: that searches no further" in words
     for share, is_found in ((summary.sufficient_keep, True), (summary.sufficient_keep + 0.01, False)):
         record = StudyRecord.from_json(info | {"options": info["options"] | {"keep": share}})
         found = read_search(record, trials)[1].recommended

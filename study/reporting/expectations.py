@@ -256,7 +256,7 @@ def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: d
         )
         anew = (
             "If that is enough for you, give the command that started the study once more, with --keep "
-            f"{sufficient}: that takes seconds and searches no further."
+            f"{sufficient}: that searches no further, and mostly takes seconds."
         )
         texts = [words, near, judged, anew, f"Otherwise {remedies[0].lower()}{remedies[1:]}"]
     return " ".join(text for text in texts if text)
