@@ -30,8 +30,11 @@ EXPECTED_VALUES = (
 )  # fmt: skip
 """What a search says of a network: expected accuracies with their 90 % intervals, what it showed, how probably it is on
 the front, on how many folds and how often it was trained, and its role."""
-RECOMMENDED, KEEPS_MORE, LEARNS_MORE = "recommended", "keeps more", "learns more"
-"""The roles of the recommended network and of its neighbours on the front; other networks have the role ""."""
+RECOMMENDED, KEEPS_MORE, LEARNS_MORE, NEAREST = "recommended", "keeps more", "learns more", "nearest"
+"""The roles of the recommended network and of its neighbours on the front, and, where none is recommended, of the
+network of the front that came nearest to it; other networks have the role ""."""
+LEVELS = (0.98, 0.95, 0.9, 0.8)
+"""Shares of the baseline's source accuracy that a user may want to keep."""
 
 
 def candidate_networks(table: pd.DataFrame) -> pd.DataFrame:
@@ -238,7 +241,7 @@ def find_knee(front: pd.DataFrame) -> pd.Series | None:
 
 
 def strategies_table(
-    table: pd.DataFrame, baseline_source: float | None, levels: Sequence[float] = (0.98, 0.95, 0.9, 0.8)
+    table: pd.DataFrame, baseline_source: float | None, levels: Sequence[float] = LEVELS
 ) -> pd.DataFrame:
     """Returns per strategy how many trials ended how and what its networks reached, interpolated ones included.
 

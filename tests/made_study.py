@@ -305,7 +305,7 @@ def export_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any,
     def write(info: Any, trials: list[FrozenTrial]) -> Path:
         folder = tmp_path / "exported"
         export.export(info, trials, folder)
-        assert export.is_exported(trials, folder)
+        assert export.is_exported(info, trials, folder)
         return folder
 
     return write

@@ -76,13 +76,14 @@ def test_a_partial_page_is_no_export_and_the_export_replaces_it(tmp_path, monkey
     monkeypatch.setattr(figures, "draw_figures", lambda *_: ({}, {"pareto": "not drawn here"}))
     trials = made_trials(10)
     export.export(made_info(), trials, tmp_path)
-    assert export.is_exported(trials, tmp_path)
+    assert export.is_exported(made_info(), trials, tmp_path)
 
     written(made_info(), trials, tmp_path)
-    assert not export.is_exported(trials, tmp_path)
+    assert not export.is_exported(made_info(), trials, tmp_path)
 
     export.export(made_info(), trials, tmp_path)
-    assert export.is_exported(trials, tmp_path) and "refresh" not in (tmp_path / "report.html").read_text()[:2000]
+    assert export.is_exported(made_info(), trials, tmp_path)
+    assert "refresh" not in (tmp_path / "report.html").read_text()[:2000]
 
 
 def test_the_page_is_written_once_a_minute_and_less_often_where_it_takes_long(tmp_path, monkeypatch):

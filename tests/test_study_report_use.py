@@ -142,7 +142,7 @@ def test_after_a_confirmation_the_search_is_folded_away_and_mlflow_comes_next():
 def test_where_nothing_beats_the_baseline_its_own_file_is_used():
     info, trials = made_answered(1, True)
     text = report_of(info, trials).text
-    assert "Nothing beats the baseline. No network that keeps" in text
+    assert "Nothing surely beats the baseline. No network that surely" in text
     assert predict_command(StudyRecord.from_json(info), info["baseline"]["file"]) in text
 
 

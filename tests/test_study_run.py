@@ -137,6 +137,21 @@ def replace_array(path: Path, content: bytes) -> None:
     sums_file.write_text(json.dumps(sums))
 
 
+@pytest.mark.slow
+def test_another_keep_writes_the_report_of_a_finished_study_anew_and_trains_nothing(tmp_path):
+    words = [*OPTIONS, str(TRIALS), "--tracking-uri", "none"]
+    study(tmp_path, *words)
+    before = trials_of(tmp_path)
+
+    said = study(tmp_path, *words, "--keep", "0.5")
+
+    assert "nothing to do" in said
+    assert list(trials_of(tmp_path)["number"]) == list(before["number"])
+    exported = json.loads((tmp_path / "runs" / NAME / "study.json").read_text())
+    assert exported["options"]["keep"] == 0.5
+    assert "at least 50 % of the baseline" in (tmp_path / "runs" / NAME / "report.md").read_text()
+
+
 def test_the_same_command_again_changes_nothing_and_a_larger_total_adds(finished_study):
     folder, _ = finished_study
     front = (folder / "runs" / NAME / "front.csv").read_bytes()

@@ -28,11 +28,11 @@ from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
 from study.reporting.commands import place_words
 from study.reporting.export import export, require_folders
-from study.reporting.terminal import confirmed_rich_table, for_terminal
+from study.reporting.terminal import confirmed_rich_table, describe_tested, for_terminal
 from study.reporting.wording import count_of, count_seeds, evaluated_before
 from study.storage.backend import load_study, trials_of
 from study.storage.records import confirmation_of
-from study.trials import trials_table
+from study.tuning.summary import read_search
 
 if TYPE_CHECKING:
     import optuna
@@ -194,7 +194,10 @@ def print_results(study: "optuna.Study", record: StudyRecord, progress: Progress
         progress: Prints them.
     """
     progress.show(confirmed_rich_table(record))
-    paper = for_terminal(record, trials_table(trials_of(study)))
+    rows, summary = read_search(record, trials_of(study))
+    for line in describe_tested(record, rows, summary):
+        progress.say(line)
+    paper = for_terminal(record, rows)
     if paper is not None:
         progress.show(paper)
 

@@ -149,20 +149,24 @@ def search_and_export(running: RunningStudy) -> None:
     if not end_reason:
         unfinished = fill_slots(study, options.wanted, options.space, base, priors, plan.first_fold)
 
-    # A study with all its trials and exports needs no more than a summary.
+    # A study with all its trials and exports needs no more than a summary; after another --keep new exports as well.
     due = find_due(study, trials_of(study), plan)
     has_all_trials = not (unfinished or due or has_waiting_trial(study))
-    if has_all_trials and is_exported(trials_of(study), running.folder):
-        print_summary(running, end_reason or "nothing to do: all trials are there")
+    if has_all_trials:
+        end_reason = end_reason or "nothing to do: all trials are there"
+    if has_all_trials and is_exported(running.record.to_json(), trials_of(study), running.folder):
+        print_summary(running, end_reason)
         return
 
     # Search, with MLflow following.
-    warn_if_opened(running)
+    if not has_all_trials:
+        warn_if_opened(running)
     running.follower.check()
     running.follower.follow(study, running.record.to_json())
     is_complete = False
     try:
-        end_reason = _search(running, base, plan)
+        if not has_all_trials:
+            end_reason = _search(running, base, plan)
         is_complete = True
     finally:
         # Also after Ctrl-C or a failure, then without the networks in MLflow, which take longest.

@@ -1,5 +1,6 @@
 """What a search expects of its networks, in words and tables: the recommended one, its neighbours, luck, the race."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -26,7 +27,8 @@ from study.trials import OBJECTIVES
 from study.tuning.recommendation_rule import Obstacle
 from study.tuning.summary import ExpressionChange, NetworkSummary, RaceCourse, SearchSummary
 
-_ROLES_IN_WORDS = {KEEPS_MORE: "Keeps more of the source", LEARNS_MORE: "Learns more of the target"}
+_ROLES = {KEEPS_MORE: ("source", "keep", "keeps"), LEARNS_MORE: ("target", "learn", "learns")}
+"""Of which dataset a neighbour of the recommended network does more, and what."""
 
 
 def has_expectations(network: pd.Series) -> bool:
@@ -50,8 +52,8 @@ def describe_rule(record: StudyRecord, summary: SearchSummary) -> str:
         "The rule: of the networks that pass three tests, recommended is the one with the best expected accuracy on "
         f"{target}. First, it is 90 % sure that the network keeps at least {100 * summary.keep:g} % of the baseline's "
         f"accuracy on {source} (--keep). Second, its gain on {target} is significant: above 0 even when it is allowed "
-        f"for that {summary.networks} networks were compared. Third, no expression has died: none that the "
-        "baseline recognises has fallen to chance."
+        f"for that {summary.networks} networks were compared. Third, no expression has died on validation images: none "
+        "that the baseline recognises has fallen to chance there."
     )
 
 
@@ -106,22 +108,59 @@ def describe_file(network: pd.Series, summary: SearchSummary) -> str:
     return f"The file holds the average of the weights of its {trainings:g} trainings."
 
 
-def describe_neighbours(record: StudyRecord, front: pd.DataFrame) -> list[str]:
+def describe_neighbours(record: StudyRecord, front: pd.DataFrame, summary: SearchSummary | None = None) -> list[str]:
     """Returns a sentence for each neighbour of the recommended network, which keeps more or learns more.
+
+    Where no network without a dead expression does, the next on the front is named with what it has lost.
 
     Args:
         record: The study's record.
         front: Of `study.fronts.front_table`.
+        summary: What the search found, which knows the dead expressions.
     """
     recommended = find_recommended(front)
     if recommended is None or "role" not in front:
         return []
     sentences = []
-    for role, words in _ROLES_IN_WORDS.items():
-        for _, network in front[front["role"] == role].iterrows():
-            changes = [_compare(record, network, recommended, domain) for domain in DOMAINS]
-            sentences.append(f"{words}: {row_name(network)}, {' and '.join(changes)}. File: {network['model']}.")
+    for role, (domain, _, _) in _ROLES.items():
+        neighbours = [network for _, network in front[front["role"] == role].iterrows()]
+        for network in neighbours:
+            sentences.append(_describe_neighbour(record, network, recommended, role))
+        passed_over = None if neighbours else _find_passed_over(front, recommended, domain, summary)
+        if passed_over is not None:
+            network, died = passed_over
+            sentences.append(_describe_neighbour(record, network, recommended, role, died))
     return sentences
+
+
+def _describe_neighbour(
+    record: StudyRecord, network: pd.Series, recommended: pd.Series, role: str, died: Sequence[str] = ()
+) -> str:
+    """Returns what a neighbour does more, which expressions it has lost, its accuracies and its file."""
+    domain, do, does = _ROLES[role]
+    points = [record.results.find_point(each) for each in (network, recommended)]
+    tested = [tested_accuracy(point, domain) for point in points if point is not None]
+    words = f"{does.capitalize()} more of the {domain}"
+    if len(tested) == 2 and tested[0] <= tested[1]:
+        words = f"Expected to {do} more of the {domain}, which test images do not show"
+    if died:
+        words += f", but has lost {' and '.join(died)}"
+    changes = [_compare(record, network, recommended, each) for each in DOMAINS]
+    return f"{words}: {row_name(network)}, {' and '.join(changes)}. File: {network['model']}."
+
+
+def _find_passed_over(
+    front: pd.DataFrame, recommended: pd.Series, domain: str, summary: SearchSummary | None
+) -> tuple[pd.Series, list[str]] | None:
+    """Returns the front's next network with more on a domain, and the expressions it has lost; None if it lost none."""
+    column = f"{domain}_val"
+    more = front[(front[column] > recommended[column]) & (front["strategy"] != "BL")]
+    if more.empty or summary is None:
+        return None
+    network = more.loc[more[column].idxmin()]
+    changes = summary.expressions.get(network["model"], ())
+    died = list(dict.fromkeys(change.expression for change in changes if change.has_died))
+    return (network, died) if died else None
 
 
 def describe_accuracy(record: StudyRecord, network: pd.Series, domain: str) -> str:
@@ -177,31 +216,52 @@ def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: d
     if nearest is None or summary.obstacle in (None, Obstacle.NOT_EVALUATED):
         return "No network has been evaluated yet. Go on with the command that started the study."
     name = network_name(nearest.trial, strategies.get(nearest.trial, "unknown"), nearest.alpha, nearest.slope)
+    gain = points_text(*(getattr(nearest.gains["target"], end) for end in ("mean", "lower", "upper")))
 
+    # Why, and who came nearest.
     if summary.obstacle == Obstacle.FORGETS:
-        return (
+        words = (
             f"No network keeps {keep} of the baseline's accuracy on {source} as surely as the rule asks (90 %), so use "
-            f"the baseline. The likeliest to keep it is {name}, with a probability of "
-            f"{format_percent(nearest.kept, 0)} %. Accept more "
-            "forgetting with a lower --keep, or let the search go on with more --trials."
+            "the baseline."
         )
-    if summary.obstacle == Obstacle.DIED:
+        near = f"The likeliest to keep it is {name}, with a probability of {format_percent(nearest.kept, 0)} %."
+        remedies = "Let the search go on with more --trials."
+    elif summary.obstacle == Obstacle.DIED:
         dead = sorted({change.expression for change in nearest.expressions if change.has_died})
-        lost = f"; {name} no longer recognises {' and '.join(dead)}" if dead else ""
-        return (
+        words = (
             f"Each network that keeps {keep} of the baseline's accuracy on {source} has lost an expression that the "
-            f"baseline recognises{lost}. So use the baseline, or a network of the front where that expression does not "
-            f"matter; more images of it in {target}, or more --trials, may help."
+            "baseline recognises. So use the baseline, or a network of the front where that expression does not matter."
         )
-    gain = nearest.gains["target"]
-    return (
-        f"No network that keeps {keep} of the baseline's accuracy on {source} is surely better than the baseline on "
-        f"{target}, so use the baseline. Nearest comes {name}: its gain has the highest lower bound when it is "
-        f"allowed for that {summary.networks} networks were compared, as the rule does. Its expected gain on {target} "
-        f"is {points_text(gain.mean, gain.lower, gain.upper)} points (90 % interval of it alone), which is not "
-        f"significant among {summary.networks} networks. {_describe_evidence_shortly(nearest)} Images of more people "
-        f"would tell most; else {describe_more_race(record)}, more --trials, or a lower --keep."
-    )
+        near = f"{name[0].upper()}{name[1:]} no longer recognises {' and '.join(dead)}." if dead else ""
+        remedies = f"More images of it in {target}, or more --trials, may help."
+    else:
+        words = (
+            f"No network that surely (90 %) keeps {keep} of the baseline's accuracy on {source} surely gains on "
+            f"{target}, so use the baseline."
+        )
+        near = (
+            f"Nearest comes {name}: of the networks that keep it, its gain on {target} is the surest, {gain} points "
+            f"(90 % interval), but not significant among the {summary.networks} networks that were compared."
+        )
+        remedies = f"Images of more people would tell most; else {describe_more_race(record)}, or more --trials."
+
+    # Which share would suffice.
+    judged = _describe_evidence_shortly(nearest)
+    if summary.sufficient_keep is None:
+        texts = [words, near, judged, "No lower --keep would change that.", remedies]
+    else:
+        sufficient = f"{summary.sufficient_keep:g}"
+        near = (
+            f"With --keep {sufficient} recommended would be {name}: it surely keeps "
+            f"{100 * summary.sufficient_keep:g} % on {source}, and {gain} points are expected on {target} (90 % "
+            "interval)."
+        )
+        anew = (
+            "If that is enough for you, give the command that started the study once more, with --keep "
+            f"{sufficient}: that searches no further, and mostly takes seconds."
+        )
+        texts = [words, near, judged, anew, f"Otherwise {remedies[0].lower()}{remedies[1:]}"]
+    return " ".join(text for text in texts if text)
 
 
 def _describe_evidence_shortly(network: NetworkSummary) -> str:

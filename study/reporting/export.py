@@ -1,5 +1,6 @@
 """Writes everything a study exports, again from its storage."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,7 +11,10 @@ from optuna.trial import FrozenTrial
 
 from fer.errors import InputError
 from fer.files import write_atomically
+from study.reading_record import readable_record
+from study.redaction import hide_secrets
 from study.reporting.figure_style import ALL_NAMES, FORMATS
+from study.storage.records import RECORDED_AT_END
 from study.trials import counted_trials
 
 END_OF_REPORT = b"</html>\n"
@@ -60,15 +64,35 @@ def require_folders(folder: Path) -> None:
             raise InputError(f"a study keeps its files in a folder {name}", f"{path}, which is none", "Move it away.")
 
 
-def is_exported(trials: Iterable[FrozenTrial], folder: Path) -> bool:
-    """Returns whether a study's folder holds complete exports of these trials; else they are written again."""
+def is_exported(stored_record: Mapping[str, Any], trials: Iterable[FrozenTrial], folder: Path) -> bool:
+    """Returns whether a study's folder holds complete exports of this record and these trials.
+
+    Else they are to be written again: after further trials, and after an option changed, as `--keep`, by which another
+    network is recommended.
+
+    Args:
+        stored_record: The study's record; what it recorded at its end, as a confirmation, is no part of the comparison.
+        trials: All Optuna trials of the study.
+        folder: `runs/<study>`.
+    """
     try:
         rows = pd.read_csv(folder / "trials.csv", usecols=["number"], encoding="utf-8")
         report_is_complete = _ends_with(folder / "report.html", END_OF_REPORT)
-    except (OSError, ValueError):  # missing, empty, no text, no table
+        exported_record = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # missing, empty, no text, no table
         return False
     numbers = [trial.number for trial in counted_trials(trials)]
-    return report_is_complete and rows["number"].tolist() == numbers
+    has_trials = report_is_complete and rows["number"].tolist() == numbers
+    if not has_trials or not isinstance(exported_record, dict):
+        return False
+    record = hide_secrets(readable_record(stored_record).value)
+    return _as_compared(exported_record) == _as_compared(record)
+
+
+def _as_compared(record: Mapping[str, Any]) -> str:
+    """Returns a record as text, without what is recorded at a study's end and what an export adds."""
+    compared = {name: value for name, value in record.items() if name not in (*RECORDED_AT_END, "notice")}
+    return json.dumps(compared, sort_keys=True, default=str)
 
 
 def _ends_with(path: Path, end: bytes) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from study.fronts import candidate_networks, find_recommended, front_table, has_expectations
+from study.fronts import LEVELS, candidate_networks, find_recommended, front_table, has_expectations
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting import expectations
 from study.reporting.certainty import describe_certainty
@@ -19,7 +19,7 @@ from study.reporting.result_tables import (
     pairs_of_strategies,
 )
 from study.reporting.significance import SIGNIFICANCE, count_units
-from study.reporting.tables import LEVELS, Table
+from study.reporting.tables import Table
 from study.reporting.wording import dataset_label, points_text
 from study.stored_results import Row
 from study.tuning.summary import SearchSummary

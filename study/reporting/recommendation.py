@@ -24,7 +24,7 @@ from study.reporting.commands import (
     python_lines,
     sync_command,
 )
-from study.reporting.dead_expressions import describe_dead_expressions
+from study.reporting.dead_expressions import warn_of_expressions
 from study.reporting.expectations import (
     describe_file,
     describe_neighbours,
@@ -50,7 +50,7 @@ from study.reporting.wording import (
     row_name,
 )
 from study.stored_results import Row
-from study.trials import STATES, hypervolume_reference, model_file
+from study.trials import STATES, hypervolume_reference
 from study.tuning.recommendation_rule import Obstacle
 from study.tuning.summary import SearchSummary
 
@@ -92,7 +92,7 @@ class Recommendation:
         hyperparameters: Those that vary over the study, with their values, in a line.
         file: Its file, relative to the study's folder; empty where nothing is recommended.
         about_file: What the file holds, in a sentence; empty where that is not known.
-        warning: Which expressions it no longer recognises; empty where it lost none.
+        warning: Which expressions it no longer recognises, or much less; empty where there are none.
         neighbours: A sentence for each of its neighbours on the front.
     """
 
@@ -149,28 +149,15 @@ def build_recommendation(
         hyperparameters=_varied_hyperparameters(network, table),
         file=network["model"],
         about_file="" if summary is None else describe_file(network, summary),
-        warning=_warn_of_dead_expressions(record, table, network, summary),
-        neighbours=describe_neighbours(record, front),
+        warning=warn_of_expressions(record, table, network, summary),
+        neighbours=describe_neighbours(record, front, summary),
     )
-
-
-def _warn_of_dead_expressions(
-    record: StudyRecord, table: pd.DataFrame, network: pd.Series, summary: SearchSummary | None
-) -> str:
-    """Returns which expressions the recommended network no longer recognises, by the best evidence; empty for none."""
-    # Before a confirmation the rule of the search has seen to it, and a trial's own recalls are its adapted network's.
-    is_tested = record.results.find_recalls(network["model"]) is not None
-    is_adapted = network["model"] == model_file(network["trial"])
-    if not is_tested and (summary is not None or not is_adapted):
-        return ""
-    trial = table[table["number"] == network["trial"]].iloc[0].to_dict()
-    return describe_dead_expressions(record, network["model"], trial)
 
 
 def _name_nothing(summary: SearchSummary | None) -> str:
     """Returns in a sentence that nothing is recommended."""
     if summary is not None and summary.obstacle == Obstacle.NO_GAIN:
-        return "Nothing beats the baseline"
+        return "Nothing surely beats the baseline"
     return "No network is recommended"
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 
 from fer.architecture import Depth
-from study.fronts import candidate_networks, first_rung_networks, has_expectations, model_names
+from study.fronts import LEVELS, candidate_networks, first_rung_networks, has_expectations, model_names
 from study.record import DOMAINS, StudyRecord, number
-from study.reporting.tables import LEVELS, Table
+from study.reporting.tables import Table
 from study.reporting.wording import (
     candidate_name,
     confirmed_name,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from study.fronts import front_table, has_expectations, strategies_table
+from study.fronts import LEVELS, front_table, has_expectations, strategies_table
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.distinct_networks import describe_others, find_distinct, find_others
 from study.reporting.wording import (
@@ -33,8 +33,6 @@ from study.reporting.wording import (
 from study.stored_results import Row
 from study.trials import OBJECTIVES, count_rungs, hyperparameter_names
 
-LEVELS = (0.98, 0.95, 0.9, 0.8)
-"""Shares of the baseline's source accuracy that a user may want to keep."""
 MOST_REASONS = 30
 """Reasons of trials that did not finish that are shown; trials.csv has them all."""
 MOST_NUMBERS = 8
@@ -288,7 +286,8 @@ def _expected_front_table(record: StudyRecord, front: pd.DataFrame, varied: list
     head += [name.replace("_", " ") for name in varied]
     caption = (
         "The front of expected accuracies, with 90 % intervals for other people and trainings. Role: the recommended "
-        "network, and its neighbours, which keep more of the source or learn more of the target. On front: the "
+        "network, and its neighbours, which keep more of the source or learn more of the target; where none is "
+        "recommended, the one that came nearest. On front: the "
         f"{ON_FRONT}; it is shared among networks that hardly differ. Rung: how large the training budget was, from 1. "
         "Folds: of how many parts of the target's people a network answered on images; trainings: how many of it these "
         "accuracies come from (the baseline, BL, needs none). Then the hyperparameters that varied."

@@ -1,6 +1,5 @@
 """The report's tables for the terminal."""
 
-import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
@@ -12,6 +11,8 @@ from fer.errors import printable, shorten
 from study.fronts import count_non_dominated, find_recommended, front_table
 from study.options import LEVEL
 from study.record import DOMAINS, StudyRecord
+from study.reporting.dead_expressions import warn_of_expressions
+from study.reporting.distinct_networks import choose_rows
 from study.reporting.expectations import describe_evidence, describe_neighbours
 from study.reporting.findings import describe_nothing
 from study.reporting.paper_table import SHORT, as_table, study_paper_table, title_of
@@ -69,7 +70,26 @@ def describe_outcome(record: StudyRecord, rows: pd.DataFrame, summary: SearchSum
     accuracies = [f"{expected_text(network, domain)} % on {dataset_label(record, domain)}" for domain in DOMAINS]
     lines.append(f"  expected with other people: {' and '.join(accuracies)} (90 % intervals)")
     lines.append(f"  {describe_evidence(record, summary.recommended)}")
-    return [*lines, *(f"  {neighbour}" for neighbour in describe_neighbours(record, front))]
+    warning = warn_of_expressions(record, rows, network, summary)
+    if warning:
+        lines.append(f"  {warning}")
+    return [*lines, *(f"  {neighbour}" for neighbour in describe_neighbours(record, front, summary))]
+
+
+def describe_tested(record: StudyRecord, rows: pd.DataFrame, summary: SearchSummary | None) -> list[str]:
+    """Returns in a line or two which network is recommended, and which expressions it lost on test images.
+
+    Args:
+        record: The study's record, with a confirmation.
+        rows: The table of its trials, `study.tuning.expected_table.expected_table`.
+        summary: What the search found; None for a study whose trials stored no answers.
+    """
+    network = find_recommended(front_table(rows))
+    if network is None:
+        return []
+    warning = warn_of_expressions(record, rows, network, summary)
+    lines = [f"recommended: {row_name(network)}, {network['model']}"]
+    return [*lines, f"  {warning}"] if warning else lines
 
 
 def front_rich_table(record: StudyRecord, rows: pd.DataFrame, most: int = MOST_ROWS) -> Table:
@@ -80,7 +100,7 @@ def front_rich_table(record: StudyRecord, rows: pd.DataFrame, most: int = MOST_R
     Args:
         record: The study's record.
         rows: The table of its trials, `study.trials.trials_table`.
-        most: Rows to show. Of a longer front the points are evenly chosen, besides those that have a role.
+        most: Rows to show, of a front that is longer by more than a few (`distinct_networks.choose_rows`).
     """
     front = front_table(rows)
     recommended = find_recommended(front)
@@ -100,7 +120,7 @@ def front_rich_table(record: StudyRecord, rows: pd.DataFrame, most: int = MOST_R
         table.add_column(f"\n{change}", justify="right", no_wrap=True)
 
     # Rows; names have the room that the figures leave.
-    shown = _choose_rows(front, most)
+    shown = choose_rows(front, record, most)
     rows_of_figures = [_figures_of(front.iloc[index], has_roles, baselines) for index in shown]
     room = _room_for_names(rows_of_figures)
     names = []
@@ -164,23 +184,14 @@ def _plain_table(title: str) -> Table:
     )
 
 
-def _choose_rows(front: pd.DataFrame, most: int) -> list[int]:
-    """Returns which rows of a front are shown: some, evenly spaced, and all that have a role."""
-    evenly_spaced = np.linspace(0, len(front) - 1, min(most, len(front)))
-    shown = set(evenly_spaced.round().astype(int).tolist())
-    if "role" in front:
-        shown |= set(np.flatnonzero(front["role"] != "").tolist())
-    return sorted(shown)
-
-
 def _accuracy_cell(network: pd.Series, domain: str, is_expected: bool) -> str:
     """Returns an accuracy in per cent, with its interval where one is known."""
     return expected_text(network, domain) if is_expected else format_percent(network[f"{domain}_val"])
 
 
 def _kept_cell(network: pd.Series, baseline: float | None) -> str:
-    """Returns the share of the baseline's source accuracy that a network keeps: "97 %"."""
-    return "–" if not baseline else f"{format_percent(network['source_val'] / baseline, 0)} %"
+    """Returns the share of the baseline's source accuracy that a network keeps: "97.2 %"."""
+    return "–" if not baseline else f"{format_percent(network['source_val'] / baseline)} %"
 
 
 def _gain_cell(network: pd.Series, baseline: float | None) -> str:

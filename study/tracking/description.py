@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from fer.errors import printable
@@ -10,6 +9,7 @@ from fer.image_format import RGB
 from study.cli import command_line
 from study.fronts import find_recommended, front_table
 from study.record import DOMAINS, StudyRecord, number
+from study.reporting.distinct_networks import choose_rows
 from study.reporting.expectations import describe_accuracy, has_expectations
 from study.reporting.findings import describe_nothing
 from study.reporting.front_file import table_of_front
@@ -166,17 +166,14 @@ def _gain_text(mean: object, low: object = None, high: object = None) -> str:
 
 
 def _short_front(record: StudyRecord, front: pd.DataFrame) -> Table:
-    """Returns the front in short: of many networks some, evenly chosen, besides those with a role."""
+    """Returns the front in short: of many networks some (`distinct_networks.choose_rows`)."""
     networks = table_of_front(front, record)
     recommended = find_recommended(front)
     has_roles = "role" in networks
-    evenly_spaced = np.linspace(0, len(networks) - 1, min(MOST_ROWS, len(networks)))
-    shown = set(evenly_spaced.round().astype(int).tolist())
-    if has_roles:
-        shown |= set(np.flatnonzero(networks["role"] != "").tolist())
+    shown = choose_rows(front, record, MOST_ROWS)
 
     rows = []
-    for index in sorted(shown):
+    for index in shown:
         network = networks.iloc[index]
         is_recommended = recommended is not None and network["model"] == recommended["model"]
         name = f"**{network['network']}**" if is_recommended else network["network"]

@@ -5,13 +5,12 @@ from collections.abc import Iterable
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from study.fronts import EXPECTED, EXPECTED_VALUES, INTERVALS, KEEPS_MORE, LEARNS_MORE, RECOMMENDED
+from study.fronts import EXPECTED, EXPECTED_VALUES, INTERVALS, KEEPS_MORE, LEARNS_MORE, NEAREST, RECOMMENDED
 from study.record import StudyRecord
 from study.trials import OBJECTIVES, interpolation_name, read_counted_trials, trials_table
 from study.tuning.answers import Comparison
 from study.tuning.expected_accuracy import ExpectedAccuracies
 from study.tuning.plan import SearchPlan
-from study.tuning.recommendation_rule import Choice
 from study.tuning.verdict import Verdict, reach_verdict
 
 LEVEL = 0.9
@@ -79,7 +78,7 @@ def network_values(verdict: Verdict) -> pd.DataFrame:
             "probability": front.probabilities,
             "folds": folds,
             "trainings": trainings,
-            "role": _roles(verdict.choice, len(front.probabilities)),
+            "role": _roles(verdict),
         }
     )
 
@@ -115,9 +114,10 @@ def _count_trainings(comparison: Comparison) -> tuple[list[int], list[int]]:
     return [len(of_network) for of_network in folds], trainings
 
 
-def _roles(choice: Choice, networks: int) -> list[str]:
+def _roles(verdict: Verdict) -> list[str]:
     """Returns the role of each network."""
-    roles = [""] * networks
+    choice = verdict.choice
+    roles = [""] * len(verdict.competition.networks)
     for index, role in (
         (choice.learns_more, LEARNS_MORE),
         (choice.keeps_more, KEEPS_MORE),
@@ -125,4 +125,8 @@ def _roles(choice: Choice, networks: int) -> list[str]:
     ):
         if index is not None:
             roles[index] = role
+
+    # One that is not on the front has no file.
+    if verdict.nearest is not None and verdict.nearest in verdict.wanted:
+        roles[verdict.nearest] = NEAREST
     return roles

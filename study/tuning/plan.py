@@ -29,6 +29,7 @@ class SearchPlan:
         keep: Share of the baseline's source accuracy that a recommended network keeps; not less than every network
             must keep to be an answer.
         min_source: Source accuracy below which no network is an answer.
+        min_retention: The same as a share of the baseline's.
         reference: Source and target accuracy from which hypervolumes are measured.
         images: The images that networks are judged by; None in a study from before answers were stored.
         expressions: What the images' labels are indices of.
@@ -46,6 +47,7 @@ class SearchPlan:
     every_fold: bool = False
     expressions: ExpressionSet = SEVEN
     strategies: tuple[str, ...] = tuple(STRATEGIES)
+    min_retention: float = 0.0
 
     @classmethod
     def of(cls, record: StudyRecord) -> "SearchPlan":
@@ -67,6 +69,7 @@ class SearchPlan:
             every_fold=images is not None and is_on_every_fold(record.options),
             expressions=record.expressions,
             strategies=strategies_of(record.architecture.depth),
+            min_retention=least,
         )
 
     @property

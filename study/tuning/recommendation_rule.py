@@ -5,7 +5,8 @@ gain on the target, and in which no expression has died. To be sure of a gain is
 interval above 0: one that holds for all networks together, so having compared many is allowed for.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -109,6 +110,39 @@ def recommend(comparison: Comparison, expected: ExpectedAccuracies, rules: Recom
     alive = is_evaluated & np.array([not names for names in died])
     keeps_more, learns_more = _find_neighbours(points, best, alive)
     return Choice(best, keeps_more, learns_more, None, kept, gains, least_gains, died)
+
+
+def find_sufficient_keep(
+    comparison: Comparison, expected: ExpectedAccuracies, rules: RecommendationRules, least: float = 0.0
+) -> tuple[float, int] | None:
+    """Returns the largest share that could be asked to be kept so that a network is recommended, and that network.
+
+    Args:
+        comparison: The networks' answers.
+        expected: What follows from them.
+        rules: What the network must do; nothing is recommended by them.
+        least: The least share that may be asked for.
+
+    Returns:
+        The share, in whole per cent and less than what the rules ask, and the network's index; None where nothing is
+        recommended with any share.
+    """
+    # The networks that pass all tests but the first, as whatever is kept passes.
+    choice = recommend(comparison, expected, replace(rules, keep=-math.inf))
+    is_alive = np.array([not names for names in choice.died], bool)
+    passing = np.isfinite(expected.target.observed) & is_alive & (choice.least_gains > 0)
+    source = expected.source
+    if not passing.any() or source.baseline <= 0:
+        return None
+
+    # The share that each of them keeps as probably as the rules ask; of the largest one whole per cent.
+    kept = 1 + source.gains[:, passing] / source.baseline
+    surely_kept = np.quantile(kept, 1 - rules.kept_probability, axis=0, method="lower").max()
+    keep = min(math.floor(100 * surely_kept), math.ceil(100 * rules.keep) - 1) / 100
+    if keep < max(least, 0.0):
+        return None
+    network = recommend(comparison, expected, replace(rules, keep=keep)).network
+    return None if network is None else (keep, network)
 
 
 def simultaneous_bounds(gains: np.ndarray, level: float) -> np.ndarray:

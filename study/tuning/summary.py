@@ -99,7 +99,9 @@ class SearchSummary:
         folds: The number of the target's folds.
         recommended: The recommended network; None where nothing is recommended.
         obstacle: Why nothing is recommended; None where something is.
-        nearest: Where nothing is recommended, the network that came nearest to passing the rule that none passed.
+        nearest: Where nothing is recommended, the network that would be with a lower `keep`; where none would be, the
+            one that came nearest to passing the rule that none passed.
+        sufficient_keep: The largest `keep` with which `nearest` would be recommended; None where no lower one suffices.
         hypervolume: Of the front of expected accuracies.
         observed_hypervolume: Of the front of observed accuracies; what it has more is optimism.
         race: The race's course; None where there was no race.
@@ -119,6 +121,7 @@ class SearchSummary:
     race: RaceCourse | None
     named_hypervolume: float | None = None
     expressions: Mapping[str, tuple[ExpressionChange, ...]] = field(default_factory=dict)
+    sufficient_keep: float | None = None
 
     @property
     def optimism(self) -> float:
@@ -154,9 +157,7 @@ def summarise(trials: Iterable[FrozenTrial], verdict: Verdict, plan: SearchPlan)
     """
     choice = verdict.choice
     readable = list(trials)
-    nearest = None
-    if choice.network is None:
-        nearest = summarise_network(verdict, _find_nearest(verdict))
+    nearest = None if verdict.nearest is None else summarise_network(verdict, verdict.nearest)
 
     # Every network's expressions, by its file.
     comparison = verdict.competition.comparison
@@ -176,6 +177,7 @@ def summarise(trials: Iterable[FrozenTrial], verdict: Verdict, plan: SearchPlan)
         race=find_race_course(readable, verdict, plan),
         named_hypervolume=_hypervolume_of_named(readable, verdict, plan),
         expressions=expressions,
+        sufficient_keep=None if verdict.sufficient_keep is None else verdict.sufficient_keep[0],
     )
 
 
@@ -199,21 +201,6 @@ def _hypervolume_of_named(trials: list[FrozenTrial], verdict: Verdict, plan: Sea
         return None
     points = verdict.expected.points[np.isin(competing, list(strategy_of))]
     return hypervolume(np.vstack([[verdict.expected.baseline], points]), plan.reference)
-
-
-def _find_nearest(verdict: Verdict) -> int:
-    """Returns the network that came nearest to passing the rule that none passed.
-
-    Where all forget too much, the one that most probably keeps enough; else, of those that most probably do, the one
-    with the largest lower bound of its gain; one that has lost an expression only where all of these have.
-    """
-    choice = verdict.choice
-    if choice.obstacle in (Obstacle.FORGETS, Obstacle.NOT_EVALUATED):
-        return int(np.argmax(choice.kept))
-    keeps_enough = choice.kept >= min(0.9, float(choice.kept.max()))
-    is_alive = keeps_enough & np.array([not names for names in choice.died])
-    competing = is_alive if is_alive.any() else keeps_enough
-    return int(np.argmax(np.where(competing, choice.least_gains, -np.inf)))
 
 
 def summarise_network(verdict: Verdict, index: int) -> NetworkSummary:
