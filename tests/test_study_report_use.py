@@ -322,6 +322,7 @@ def test_counts_of_images_add_up():
     shown = summarise_data(record, "target")
 
     assert shown.title == "Target: JAFFE" and "Notice: no training image of neutral." in shown.sentences
+    assert not any("how well that is recognised" in sentence for sentence in shown.sentences)
     assert shown.counts.head == ["Images", "Train", "Test", "All"]
     assert shown.counts.rows[0] == ["anger", "30", "5", "35"] and shown.counts.rows[-2:] == [
         ["all images", "60", "10", "70"],
@@ -329,6 +330,18 @@ def test_counts_of_images_add_up():
     ]
     assert shown.hazards.rows == [["images of one grey alone", "3"]]
     assert shown.skipped.rows == [["5 files", "no face", "a, b, c …"]]
+
+
+def test_only_the_notice_says_how_portraits_without_a_face_were_cropped():
+    notice = "no face detected in 96 of 168 portraits: cropped where the others' faces lie"
+    counts = {"train": {"anger": 3, "fear": 2}, "test": {"anger": 1, "fear": 0}}
+    report = {"faces": {"detected": 72, "centre_cropped": 96}, "notices": [notice], "counts": counts}
+    record = StudyRecord.from_json(made_info(target={"name": "jaffe", "kind": "real", "report": report}))
+
+    words = " ".join(summarise_data(record, "target").sentences)
+
+    assert "Faces were found in 72 of 168 portraits." in words and notice in words and "at the centre" not in words
+    assert "Notice: no test image of fear" in words
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def show_dataset(dataset: Dataset, asked: str, console: Console) -> None:
     _print_counts(dataset, asked, console)
     _print_hazards(report, console)
     _print_skipped(report, console)
-    for notice in report.notices:
+    for notice in report.list_notices():
         console.print(f"notice: {escape(notice)}")
 
 
@@ -97,7 +97,7 @@ def _print_counts(dataset: Dataset, asked: str, console: Console) -> None:
     # All expressions together.
     table.add_row("all", *_with_total([report.sizes[split] for split in splits]))
     if report.aimed:
-        table.add_row("aimed at", *_with_total([report.aimed[split] for split in splits]))
+        table.add_row("wanted", *_with_total([report.aimed[split] for split in splits]))
     people = [report.subjects[split] for split in splits]
     if any(people):
         table.add_row("subjects", *_with_total(people))
