@@ -30,6 +30,7 @@ from study.reporting.significance import (
     build_pairs_table,
     describe_front_differences,
     describe_intervals,
+    describe_outcome,
     describe_verdicts,
 )
 from study.reporting.tables import (
@@ -178,7 +179,8 @@ def _confirmation_content(record: StudyRecord, table: pd.DataFrame) -> dict[str,
     return {
         "confirmed_table": build_confirmed_table(record, table),
         "confirmed_details": build_confirmed_details_table(record),
-        "pairs_table": build_pairs_table(record),
+        "pairs_table": build_pairs_table(record, table),
+        "outcome": describe_outcome(record),
         "about_verdicts": describe_verdicts(record, table),
         "front_differences": describe_front_differences(record),
         "about_intervals": describe_intervals(record),

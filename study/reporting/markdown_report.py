@@ -18,6 +18,7 @@ from study.reporting.significance import (
     build_pairs_table,
     describe_front_differences,
     describe_intervals,
+    describe_outcome,
     describe_verdicts,
 )
 from study.reporting.tables import (
@@ -72,7 +73,7 @@ def list_tables(
     tables = [build_front_table(record, table)]
     if record.results.points:
         tables += [build_confirmed_table(record, table), build_confirmed_details_table(record)]
-        pairs = build_pairs_table(record)
+        pairs = build_pairs_table(record, table)
         if pairs is not None:
             tables.append(pairs)
     tables += [finding.table for finding in list_findings(record, table, summary) if finding.table is not None]
@@ -178,6 +179,8 @@ def _describe_recommended(record: StudyRecord, network: pd.Series) -> str:
 def _table_lines(record: StudyRecord, table: Table, trials: pd.DataFrame) -> list[str]:
     lines = [f"## {_HEADINGS.get(table.name, table.name.capitalize())}", ""]
     if table.name == "confirmed":
+        outcome = describe_outcome(record)
+        lines += [outcome, ""] if outcome else []
         texts = [describe_verdicts(record, trials), describe_front_differences(record), describe_intervals(record)]
         return [*lines, to_markdown(table), *(line for text in texts for line in (text, ""))]
     return [*lines, to_markdown(table)]

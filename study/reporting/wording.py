@@ -262,6 +262,19 @@ def evaluated_before(record: StudyRecord) -> str:
     return words
 
 
+def describe_stand_ins(record: StudyRecord) -> str:
+    """Returns which trials stand for named strategies, with a space before; empty where none does.
+
+    A trial whose configuration is a named strategy's is trained again once, under the trial's name.
+    """
+    pairs = []
+    for point in record.results.points:
+        named = point.get("named")
+        if named and named != "BL" and point["name"] != named and not point.get("front"):
+            pairs.append(f"{confirmed_name(point)} is the paper's {named}")
+    return f" Not on the front: {', '.join(pairs)}." if pairs else ""
+
+
 def _name_studies(entries: Iterable[object]) -> str:
     """Returns the names of the studies in entries of evaluations, each once, the first few of many."""
     names = [str(entry.get("study", UNKNOWN)) if isinstance(entry, dict) else UNKNOWN for entry in entries]
