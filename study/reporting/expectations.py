@@ -238,7 +238,8 @@ def build_expressions_table(record: StudyRecord, changes: tuple[ExpressionChange
         head += [f"{label} before %", f"{label} after %", f"{label} Δ", f"{label} images"]
     caption = (
         "Share of each expression's images that the baseline and the recommended network have right, and the change in "
-        "points, over the validation images of all its folds. † has died: recognised by the baseline, at chance now."
+        "points, over the validation images of the folds that it was trained on; over all folds the baseline's may "
+        "differ. † has died: recognised by the baseline, at chance now."
     )
     return Table("expressions", caption, head, rows)
 

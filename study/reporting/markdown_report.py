@@ -30,9 +30,10 @@ from study.reporting.tables import (
 )
 from study.reporting.wording import (
     SYNTHETIC,
-    SYNTHETIC_SENTENCE,
     dataset_label,
+    describe_drawn_faces,
     describe_total,
+    describe_unknown_people,
     folds_sentence,
     format_percent,
     limits_sentence,
@@ -121,7 +122,9 @@ def _head_lines(record: StudyRecord, table: pd.DataFrame) -> list[str]:
     source, target = (dataset_label(record, domain) for domain in DOMAINS)
     lines = [f"# {source} to {target}", ""]
     if record.is_synthetic:
-        lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
+        lines += [f"**{SYNTHETIC}.** {describe_drawn_faces(record)}", ""]
+    unknown_people = describe_unknown_people(record)
+    lines += [unknown_people, ""] if unknown_people else []
     lines += [f"Study `{record.name or 'study'}`, {describe_total(table)}.", ""]
     lines += [f"The baseline's network is {record.architecture.describe()}.", ""]
     if record.weights.name:

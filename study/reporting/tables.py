@@ -280,8 +280,10 @@ def _expected_front_table(record: StudyRecord, front: pd.DataFrame, varied: list
     for network, is_shown in zip(front.to_dict("records"), is_distinct, strict=True):
         accuracies = [expected_text(network, domain) for domain in DOMAINS]
         probability = format_percent(network["probability"], 0)
-        counts = [network["rung"], int(network["folds"]), int(network["trainings"])]
-        values = [format_value(network[name]) for name in varied]
+        is_trained = network["strategy"] != "BL"
+        rung = network["rung"] if is_trained else DASH
+        counts = [rung, int(network["folds"]), int(network["trainings"])]
+        values = [format_value(network[name]) if is_trained else DASH for name in varied]
         role = network["role"] or "–"
         cells = [row_name(network, short=True), role, *accuracies, probability, *counts, *values]
         (rows if is_shown else folded).append(cells)
