@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -132,6 +133,22 @@ def test_what_is_said_of_data_has_the_users_name_for_it_and_once_the_programs_ow
     data, warning = (line for (line,) in said.calls)
     assert data.startswith("  CK+48 (ckplus in names of studies): synthetic, ")
     assert "no copy of CK+48 was found" in warning and "--data DIR/ck+48" in warning and "ckplus" not in warning
+
+
+def test_a_run_tells_what_should_be_known_of_a_copy(tmp_path: Path, monkeypatch) -> None:
+    said = Recorder()
+    monkeypatch.setattr(Progress, "say", said)
+    drawn = load("ck+48", data_dir=None, kind="synthetic", cache_dir=tmp_path, scale=0.05)
+    nobody = {"train": 0, "validation": 0, "test": 0}
+    hazards = {"images": 168, "dropped_from_train": 44}
+    report = {**drawn.report, "kind": "real", "subjects": nobody, "hazards": hazards, "notices": ["no face at all"]}
+
+    _show_dataset(replace(drawn, kind="real", report=report), "mine", StudyOptions(target="mine"), Progress())
+
+    notices = [line for (line,) in said.calls if "notice: " in line]
+    assert [words in line for words, line in zip(("no face at all", "unknown", "44 of 168"), notices, strict=True)] == [
+        True, True, True
+    ]  # fmt: skip
 
 
 def test_the_list_of_datasets_has_the_spellings_that_readme_uses() -> None:
