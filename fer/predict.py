@@ -295,7 +295,9 @@ def read_face(path: Path, equalise: bool = False, size: int = SIZE, colour: str 
         picture = faces.decode(read_regular(path, faces.MOST_BYTES), colour == RGB)
     except (OSError, ValueError) as error:  # a ValueError: no image, or the path holds a NUL
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise InputError("an image must be readable", f"{path} ({reason})", "Give a JPEG, PNG, TIFF, …") from None
+        is_absent = isinstance(error, FileNotFoundError)
+        fix = "Give an image file that exists." if is_absent else "Give a JPEG, PNG, TIFF, …"
+        raise InputError("an image must be readable", f"{path} ({reason})", fix) from None
 
     box = faces.find_face(faces.to_grey(picture)) if min(picture.shape[:2]) > SIZE else None
     if box:

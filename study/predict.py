@@ -83,9 +83,9 @@ def predict(args: argparse.Namespace) -> int:
     if not args.images:
         return ExitCode.DONE
 
-    # A line per image.
+    # A line per image, the head before the first.
     out = csv.writer(sys.stdout, lineterminator="\n")
-    out.writerow(["image", "expression", *network.names])
+    has_head = False
     unreadable = 0
     for image in args.images:
         try:
@@ -98,6 +98,9 @@ def predict(args: argparse.Namespace) -> int:
             continue
         likeliest = max(probabilities, key=lambda name: probabilities[name])
         columns = [f"{probability:.4f}" for probability in probabilities.values()]
+        if not has_head:
+            out.writerow(["image", "expression", *network.names])
+            has_head = True
         out.writerow([spreadsheet_text(image), likeliest, *columns])
     return ExitCode.FAILED if unreadable else ExitCode.DONE
 

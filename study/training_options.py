@@ -108,7 +108,7 @@ class TrainingOptions:
     )  # fmt: skip
     baseline_epochs: int | None = option(
         None, "most passes over the source, fewer where accuracy grows no more (default: the preset's)",
-        group="training", parse=integer, metavar="E", unlisted=True,
+        group="training", parse=integer, metavar="E",
         check=must(
             "--baseline-epochs is between 1 and 10000", lambda epochs: 1 <= epochs <= 10_000,
             "Leave it out for the preset's.",

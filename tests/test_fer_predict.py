@@ -44,6 +44,13 @@ def test_the_command_prints_a_line_per_image_and_tells_what_it_cannot_read(model
         assert row["expression"] == EXPRESSIONS[shares.argmax()]
 
 
+def test_where_no_image_can_be_read_nothing_is_printed_but_errors(model, tmp_path, capsys):
+    assert predict.main([str(model), str(tmp_path / "absent.png")]) == 1
+
+    said = capsys.readouterr()
+    assert said.out == "" and "absent.png" in said.err and "Give an image file that exists." in said.err
+
+
 @pytest.mark.parametrize(
     ("learned_from", "warns"), [("synthetic", True), ("real and synthetic", True), ("real", False)]
 )

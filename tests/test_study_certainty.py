@@ -10,7 +10,7 @@ from made_study import made_confirmed, made_info, made_trial, made_trials, make_
 from study.confirmation.statistics import judge_points, strategy_differences
 from study.fronts import find_knee, front_table
 from study.record import DOMAINS, StudyRecord
-from study.reporting.certainty import describe_certainty, validation_estimate
+from study.reporting.certainty import describe_certainty, describe_stronger_strategies, validation_estimate
 from study.reporting.findings import describe_differences, describe_freezing, list_findings
 from study.reporting.html_report import render_html
 from study.reporting.markdown_report import list_tables, render_markdown
@@ -20,6 +20,7 @@ from study.reporting.significance import (
     describe_change,
     describe_front_differences,
     describe_intervals,
+    describe_outcome,
     describe_verdicts,
 )
 from study.reporting.wording import count_untested, p_value_text
@@ -80,8 +81,8 @@ def test_where_no_difference_is_significant_it_says_which_would_have_been_seen(p
 
 
 @pytest.mark.parametrize("people, images, said", [
-    (1, 20, "On JAFFE, with 1 test person, half of the pairs are measured so roughly that any true difference would"),
-    (12, 120, "On JAFFE, with 12 test people, a true difference below about"),
+    (1, 20, "On JAFFE, with 1 test person, even the largest true difference would not be found"),
+    (12, 120, "On JAFFE, with 12 test people, a true difference would have to be about"),
 ])  # fmt: skip
 def test_how_much_tests_of_pairs_could_have_found_is_said_without_denying_what_they_found(people, images, said):
     words = describe_front_differences(StudyRecord.from_json(confirmed_info(people, images)))
@@ -249,11 +250,49 @@ def test_networks_found_after_a_confirmation_are_counted_as_untested_and_their_t
     words = describe_verdicts(record, table)
 
     assert expected > 1 and count_untested(record, front) == expected and count_untested(before, front) == 0
-    assert f"{expected} networks of the front were found or trained further since, and not tested as now" in words
+    assert f"{expected} networks of the front are new or trained further, and untested in the present form" in words
     assert "networks of this table were chosen before a test image was read" in words
     recommendation = build_recommendation(record, table)
     assert recommendation is not None
     assert recommendation.snippets[-1].text.endswith("--again")
+
+
+@pytest.mark.parametrize(
+    ("people", "images", "level", "said"),
+    [
+        (1, 20, 0.0, "on test images of JAFFE (which says nothing: 1 test person would not show even the largest"),
+        (40, 400, 0.0, "No network differs significantly from the baseline on test images of JAFFE"),
+        (40, 400, 0.45, "On test images of JAFFE, FC, RE, "),
+    ],
+)
+def test_the_verdict_of_a_confirmation_is_told_in_a_sentence(people, images, level, said):
+    verdict = describe_outcome(StudyRecord.from_json(confirmed_info(people, images, level=level)))
+
+    assert said in verdict and ("significantly better than the baseline" in verdict) == (level > 0)
+    assert describe_outcome(StudyRecord.from_json(made_info())) == ""
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_a_named_strategy_that_was_better_on_both_test_sets_is_told_with_its_budget(above):
+    info = confirmed_info(1, 20)
+    baseline, fc, *others, trial, last = info["confirmation"]["results"]["points"]
+    for domain in DOMAINS:
+        for other in (*others, last):
+            other[f"{domain}_test"] = 0.1
+        baseline[f"{domain}_test"], trial[f"{domain}_test"] = 0.3, 0.4
+        fc[f"{domain}_test"] = 0.9 if above or domain == "source" else 0.2
+    jobs = [{"name": "FC", "config": {"epochs": 256.0}}, {"name": "trial 0", "config": {"epochs": 16.0}}, 3]
+    info["confirmation"]["jobs"] = jobs
+    record = StudyRecord.from_json(info)
+    network = front_table(trials_table([made_trial(0)])).iloc[0]
+
+    of_trial = describe_stronger_strategies(record, network)
+    of_baseline = describe_stronger_strategies(record, None)
+
+    figures = "FC (90.0 and 90.0 %, trained for 256 passes over the target against 16) did better"
+    assert (figures in of_trial and "1 test person" in of_trial) == above
+    assert ("FC (90.0 and 90.0 %)" in of_baseline) == above and "the baseline (30.0 and 30.0 %)" in of_baseline
+    assert describe_stronger_strategies(StudyRecord.from_json(made_info()), network) == ""
 
 
 def test_a_second_evaluation_does_not_say_that_the_networks_were_chosen_before_a_test_image_was_read():

@@ -15,16 +15,18 @@ from study.confirmation.answers import write_answers
 from study.confirmation.jobs import END, Confirmation, ConfirmationJob, InterpolationPoint
 from study.confirmation.plan import plan_jobs
 from study.confirmation.points import ConfirmedPoint
-from study.confirmation.results import collect_results, trainings_left
-from study.confirmation.runner import describe_trainings
+from study.confirmation.results import collect_results, order_points, trainings_left
+from study.confirmation.runner import describe_trainings, tell_test_sets
 from study.confirmation.statistics import measures_on_test, predicted_expressions
 from study.confirmation.test_sets import GroundTruth
+from study.execution.progress import Progress
 from study.record import DOMAINS, StudyRecord
 from study.reporting.network_details import collect_network_details
 from study.reporting.paper_table import TESTED, study_paper_table
 from study.reporting.plotly_charts import BASELINE
 from study.reporting.tables import build_confirmed_table
 from study.reporting.terminal import confirmed_rich_table
+from study.reporting.wording import describe_stand_ins
 from study.trials import trials_table
 
 
@@ -58,7 +60,7 @@ def test_a_named_strategy_is_the_network_at_its_end_and_not_one_on_the_way(tmp_p
             write_answers(tmp_path, confirmation, job, seed, kept(places, validated=2 + 4 * seed))
     found = collect_results(confirmation, tmp_path, GroundTruth(labels, subjects, divisions=2)).to_json()
     assert [(row["name"], row["named"], row["target_test"]) for row in found["points"]] == [
-        ("BL", "BL", 0.3), ("trial 1", "FC 50 %", 0.8), ("trial 1", "", 0.5),
+        ("BL", "BL", 0.3), ("trial 1", "", 0.5), ("trial 1", "FC 50 %", 0.8),
     ]  # fmt: skip
     # The mean over seeds of 2 and 6 of ten validation images.
     assert [row["target_val_again"] for row in found["points"]] == pytest.approx([0.4, 0.4, 0.4])
@@ -123,6 +125,48 @@ def test_on_a_terminal_the_network_that_is_handed_over_stands_above_what_another
     assert lines[of_file].count("60.0 [60.0, 60.0]") == 2 and "0.5" not in lines[of_file]
     assert "trained again" in lines[of_file + 1] and lines[of_file + 1].count("50.0 [50.0, 50.0]") == 2
     assert max(map(len, lines)) <= 80 and not any("…" in line for line in lines)
+
+
+def test_the_recommended_network_is_marked_and_a_trial_that_stands_for_a_named_strategy_is_explained():
+    figures = {f"{side}_{name}": 0.5 for side in DOMAINS for name in ("test", "lower", "upper", "p")}
+    points = [
+        figures | {"name": "BL", "named": "BL", "strategy": "BL", "alpha": "1", "model": "", "front": False},
+        figures | {"name": "trial 7", "named": "", "strategy": "FU", "alpha": "0.5", "model": "m7", "front": True},
+        figures | {"name": "trial 2", "named": "FC+CL", "strategy": "FC+CL", "alpha": "1", "model": "", "front": False},
+    ]
+    record = StudyRecord.from_json({"confirmation": {"seeds": 2, "results": {"points": points}}})
+    console = Console(width=80, file=io.StringIO())
+
+    console.print(confirmed_rich_table(record, "m7"))
+
+    text = " ".join(console.file.getvalue().split())
+    assert "→ FU 7 at 0.5" in text and "FC+CL 2 is the paper's FC+CL" in text and "BL 50.0 [50.0, 50.0] 50.0" in text
+    assert "50.0 [50.0, 50.0] – →" in text and "→" not in describe_stand_ins(record)
+
+
+def test_confirmed_networks_are_in_the_order_of_the_front_between_the_baseline_and_the_named_strategies():
+    rights = {"BL": 5, "trial 1": 8, "FC": 1, "trial 2": 3}
+    points = []
+    for name, right in rights.items():
+        is_right = {side: (np.arange(10) < right)[None] for side in DOMAINS}
+        points.append(ConfirmedPoint(name, name, is_right, front=name.startswith("trial")))
+
+    assert [points[index].name for index in order_points(points)] == ["BL", "trial 2", "trial 1", "FC"]
+
+
+@pytest.mark.parametrize(("people", "warns"), [(0, False), (1, True), (2, True), (3, False)])
+def test_the_sizes_of_the_test_sets_are_told_before_these_are_opened(people, warns):
+    report = {"sizes": {"test": 14}, "subjects": {"test": people}}
+    record = StudyRecord.from_json({side: {"name": "jaffe", "kind": "real", "report": report} for side in DOMAINS})
+    said: list[str] = []
+    progress = Progress()
+    progress.say = progress.warn = said.append
+
+    tell_test_sets(record, progress)
+
+    whom = {0: "unknown people", 1: "1 person"}.get(people, f"{people} people")
+    assert f"JAFFE: 14 images of {whom}" in said[0]
+    assert len(said) == 1 + warns and ("--outer" in said[-1]) == warns
 
 
 def test_how_many_networks_a_confirmation_trains_is_counted_out():

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fer.datasets import DatasetReport
+from fer.datasets.hazards import Hazards
 from study.datasets import build_parser, main
 from study.options import StudyOptions
 from study.pipeline.prepare import show_command
@@ -81,6 +83,38 @@ def test_only_the_notice_says_how_a_portrait_without_a_detected_face_was_cropped
 
     shown = capsys.readouterr().out
     assert "faces: 0 detected, in 1 portraits none\n" in shown and shown.count("centre-cropped") == 1
+
+
+def test_an_expression_that_validation_or_test_lacks_is_noticed():
+    counts = {
+        "train": {"anger": 20, "surprise": 24, "fear": 0},
+        "validation": {"anger": 3, "surprise": 0, "fear": 0},
+        "test": {"anger": 2, "surprise": 1, "fear": 0},
+    }
+    report = DatasetReport(counts=counts, subjects={"train": 4, "validation": 1, "test": 1})
+
+    assert report.list_notices() == [
+        "no validation image of surprise: how well that is recognised is not measured there"
+    ]
+
+
+def test_a_copy_whose_people_are_unknown_says_so_once():
+    nobody = {"train": 0, "validation": 0, "test": 0}
+    said = ["JAFFE's subjects are not in this copy's names: people may be in several splits"]
+
+    assert "people may be in several splits" in DatasetReport(subjects=nobody).list_notices()[0]
+    assert DatasetReport(subjects=nobody, notices=said).list_notices() == said
+    assert DatasetReport(subjects=nobody, kind="synthetic").list_notices() == []
+
+
+def test_dropped_copies_are_counted_of_all_images():
+    hazards = Hazards(images=168, dropped_from_train=40, dropped_from_validation=4, near_copy_groups=1)
+
+    assert DatasetReport(hazards=hazards).describe_copies() == (
+        "44 of 168 images dropped, which are copies or near-copies of validation or test images; 1 group of nearly "
+        "identical images"
+    )
+    assert DatasetReport().describe_copies() == ""
 
 
 def test_the_command_that_names_what_was_left_out_reads_the_dataset_as_the_study_did():

@@ -17,9 +17,10 @@ from study.reporting.figure_data import build_confirmed_figure, build_front_figu
 from study.reporting.front_file import table_of_front
 from study.reporting.html_report import render_html
 from study.reporting.network_details import collect_network_details
+from study.reporting.significance import number_points
 from study.reporting.tables import build_confirmed_table, build_front_table, to_latex, to_markdown
 from study.reporting.trial_details import collect_trial_details
-from study.reporting.wording import points_text
+from study.reporting.wording import confirmed_name, points_text
 from study.tuning.summary import read_search
 
 BASELINE = (0.657, 0.493)
@@ -173,6 +174,12 @@ def test_a_confirmation_numbers_what_stands_out_and_has_a_dot_for_what_does_not(
     shown_table = build_confirmed_table(record, table)
     assert len(shown_table.folded) == others and len(shown_table.rows) == len(shown) - others
     assert "confirm.csv" in to_latex(shown_table)
+    numbers = number_points(record, front_table(table))
+    figure_numbers = {point.name: index + 1 for index, point in enumerate(each for each in shown if each.is_distinct)}
+    for point in record.results.points:
+        if point["front"]:
+            number = figure_numbers.get(confirmed_name(point), 0)
+            assert numbers[point["model"]] == number or (not number and numbers[point["model"]] > len(figure_numbers))
     caption = describe_figures(record, table)["confirmed"]
     assert f"Dots without a number: {others} network" in caption
     assert f"{len(shown) - others}: " in caption and f"{len(shown) - others + 1}: " not in caption

@@ -99,7 +99,7 @@ def test_the_best_of_thirty_equal_configurations_does_not_differ_from_the_others
     assert np.mean(optimism) == pytest.approx(0.15, abs=0.03)
 
     sentence = describe_front_differences(StudyRecord.from_json({"confirmation": {"results": results}}))
-    assert "No two of the front's 30 points differ significantly" in sentence
+    assert "No two of the front's 30 tested points differ significantly" in sentence
     assert "with 5 test people" in sentence
 
 
@@ -118,7 +118,7 @@ def test_a_clear_difference_is_significant():
     assert good["target_p"] < 0.001
 
     record = StudyRecord.from_json(made_info(confirmation={"results": results}))
-    assert "All 2 points of the front differ significantly" in describe_front_differences(record)
+    assert "All 2 tested points of the front differ significantly" in describe_front_differences(record)
     assert "significantly better" in describe_change(record, good, "target")
 
 

@@ -286,10 +286,13 @@ def test_fixtures_are_multi_objective():
 @pytest.mark.parametrize(
     "alike, sentence",
     [
-        ({"m1": ["m2"], "m2": ["m1"]}, "No two of the front's 2 points differ significantly on test images."),
-        ({"m1": [], "m2": []}, "All 2 points of the front differ significantly"),
+        ({"m1": ["m2"], "m2": ["m1"]}, "No two of the front's 2 tested points differ significantly on test images."),
+        ({"m1": [], "m2": []}, "All 2 tested points of the front differ significantly"),
         ({"m1": []}, "nothing to compare"),
-        ({"m1": ["m2"], "m2": ["m1"], "m3": []}, "1 of the front's 3 points differs significantly from every other"),
+        (
+            {"m1": ["m2"], "m2": ["m1"], "m3": []},
+            "1 of the front's 3 tested points differs significantly from all",
+        ),
     ],
 )
 def test_a_confirmed_study_says_which_points_differ(alike, sentence):

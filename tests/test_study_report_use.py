@@ -35,6 +35,7 @@ from study.reporting.network_details import collect_network_details
 from study.reporting.recommendation import build_recommendation
 from study.reporting.significance import ALIKE, DIFFERENT, build_pairs_table
 from study.reporting.tables import build_confirmed_details_table, build_confirmed_table, build_strategies_table
+from study.reporting.wording import confirmed_name
 from study.sync import build_parser as sync_parser
 from study.trials import trials_table
 from study.tuning.summary import read_search
@@ -268,12 +269,15 @@ def test_dates_are_readable(text, shown):
 
 def test_pairs_are_a_matrix_that_says_what_the_record_says():
     info, _ = made_confirmed()
+    points = StudyRecord.from_json(info).results.points
+    names = {point["model"]: (f"{index + 1}", confirmed_name(point)) for index, point in enumerate(points)}
     alike = info["confirmation"]["results"]["alike"]
-    table = build_pairs_table(StudyRecord.from_json(info))
+    table = build_pairs_table(StudyRecord.from_json(info), trials_table([]))
 
     assert table.head[2:] == [row[0] for row in table.rows]
     for index, (model, row) in enumerate(zip(alike, table.rows, strict=True)):
         cells = dict(zip(alike, row[2:], strict=True))
+        assert tuple(row[:2]) == names[model]
         assert cells[model] == "" and row[2:] == [other[2 + index] for other in table.rows]
         assert {other for other, cell in cells.items() if cell == ALIKE} == set(alike[model])
         assert all(cell in ("", ALIKE, DIFFERENT) for cell in cells.values())
@@ -281,7 +285,10 @@ def test_pairs_are_a_matrix_that_says_what_the_record_says():
 
 @pytest.mark.parametrize("alike", [{}, {"a": [], "b": []}, {"a": ["b"], "b": ["a"]}])
 def test_there_is_no_matrix_where_a_sentence_says_it_all(alike):
-    assert build_pairs_table(StudyRecord.from_json({"confirmation": {"results": {"alike": alike}}})) is None
+    assert (
+        build_pairs_table(StudyRecord.from_json({"confirmation": {"results": {"alike": alike}}}), trials_table([]))
+        is None
+    )
 
 
 def test_the_confirmed_table_is_narrow_and_nothing_of_it_is_lost():
@@ -322,6 +329,7 @@ def test_counts_of_images_add_up():
     shown = summarise_data(record, "target")
 
     assert shown.title == "Target: JAFFE" and "Notice: no training image of neutral." in shown.sentences
+    assert not any("how well that is recognised" in sentence for sentence in shown.sentences)
     assert shown.counts.head == ["Images", "Train", "Test", "All"]
     assert shown.counts.rows[0] == ["anger", "30", "5", "35"] and shown.counts.rows[-2:] == [
         ["all images", "60", "10", "70"],
@@ -329,6 +337,18 @@ def test_counts_of_images_add_up():
     ]
     assert shown.hazards.rows == [["images of one grey alone", "3"]]
     assert shown.skipped.rows == [["5 files", "no face", "a, b, c …"]]
+
+
+def test_only_the_notice_says_how_portraits_without_a_face_were_cropped():
+    notice = "no face detected in 96 of 168 portraits: cropped where the others' faces lie"
+    counts = {"train": {"anger": 3, "fear": 2}, "test": {"anger": 1, "fear": 0}}
+    report = {"faces": {"detected": 72, "centre_cropped": 96}, "notices": [notice], "counts": counts}
+    record = StudyRecord.from_json(made_info(target={"name": "jaffe", "kind": "real", "report": report}))
+
+    words = " ".join(summarise_data(record, "target").sentences)
+
+    assert "Faces were found in 72 of 168 portraits." in words and notice in words and "at the centre" not in words
+    assert "Notice: no test image of fear" in words
 
 
 @pytest.mark.parametrize(

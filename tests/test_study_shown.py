@@ -277,7 +277,8 @@ def test_the_front_shows_intervals_probability_rung_folds_and_trainings():
     rows = [*zip(shown.rows, first, strict=True), *zip(shown.folded, others, strict=True)]
     for cells, network in rows:
         assert cells[column["On front %"]] == f"{100 * network['probability']:.0f}"
-        for name in ("Rung", "Folds", "Trainings"):
+        assert cells[column["Rung"]] == ("–" if network["strategy"] == "BL" else network["rung"])
+        for name in ("Folds", "Trainings"):
             assert cells[column[name]] == network[name.lower()]
         assert cells[column["Role"]] == (network["role"] or "–")
     assert {RECOMMENDED, KEEPS_MORE, LEARNS_MORE} <= {cells[column["Role"]] for cells in shown.rows}

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,11 +23,16 @@ from study.options import StudyOptions
 from study.pipeline.prepare import _show_dataset
 from study.record import StudyRecord
 from study.reporting.dataset_summary import show_survey
+from study.reporting.html_report import render_html
+from study.reporting.markdown_report import render_markdown
 from study.reporting.parallel_axes import build_parallel_figure
 from study.reporting.plotly_charts import AXIS_WIDTH, render_chart_page
 from study.reporting.wording import (
     OTHER_SPELLINGS,
     dataset_label,
+    describe_drawn_faces,
+    describe_subjects,
+    describe_unknown_people,
     format_percent,
     format_points,
     name_as_printed,
@@ -47,6 +53,39 @@ def test_a_share_of_images_is_rounded_half_up_whatever_way_it_was_computed(right
     assert format_percent(right / images) == shown
     assert format_percent(answers.mean()) == shown
     assert format_percent(1 - (~answers).sum() / images) == shown
+
+
+@pytest.mark.parametrize(("source", "target"), [("synthetic", "real"), ("real", "synthetic")])
+def test_only_the_dataset_that_was_drawn_is_called_drawn(source: str, target: str) -> None:
+    datasets = {"source": {"name": "fer2013", "kind": source}, "target": {"name": "mug", "kind": target}}
+    drawn = {"source": "FER2013", "target": "MUG"}["source" if source == "synthetic" else "target"]
+
+    said = describe_drawn_faces(StudyRecord.from_json(datasets))
+    of_both = describe_drawn_faces(StudyRecord.from_json(made_info()))
+
+    assert f"The faces of {drawn} stand-in are drawn" in said and "a real copy's" in said
+    assert of_both.startswith("The faces are drawn by this program")
+
+
+def test_a_target_of_unknown_people_is_told_at_the_top_of_both_reports() -> None:
+    def report(*people: int) -> dict:
+        splits = ("train", "validation", "test")
+        return {"subjects": dict(zip(splits, people, strict=True)), "sizes": dict.fromkeys(splits, 20)}
+
+    target = {"name": "mine", "kind": "real", "report": report(0, 0, 0)}
+    source = {"name": "fer2013", "kind": "synthetic", "report": report(8, 1, 1)}
+    unknown, known = (
+        StudyRecord.from_json(made_info(source=source, target=each)) for each in (target, target | {"report": source})
+    )
+    table = trials_table(made_trials(3))
+
+    page = " ".join(render_html(unknown, table, {}, {"pareto": "not drawn here"}, None).split())
+    text = render_markdown(unknown, table, [])
+
+    sentence = "Whom the images of mine show is not known, so each counts as another person."
+    assert 0 < page.index(sentence) < page.index("<nav ") and sentence in text.split("## ")[0]
+    assert "never cross splits (those of mine are not known), every strategy" in page
+    assert describe_unknown_people(known) == "" and describe_subjects(known) == "Subjects never cross splits"
 
 
 def test_a_difference_has_a_sign_and_zero_has_none_of_minus() -> None:
@@ -94,6 +133,22 @@ def test_what_is_said_of_data_has_the_users_name_for_it_and_once_the_programs_ow
     data, warning = (line for (line,) in said.calls)
     assert data.startswith("  CK+48 (ckplus in names of studies): synthetic, ")
     assert "no copy of CK+48 was found" in warning and "--data DIR/ck+48" in warning and "ckplus" not in warning
+
+
+def test_a_run_tells_what_should_be_known_of_a_copy(tmp_path: Path, monkeypatch) -> None:
+    said = Recorder()
+    monkeypatch.setattr(Progress, "say", said)
+    drawn = load("ck+48", data_dir=None, kind="synthetic", cache_dir=tmp_path, scale=0.05)
+    nobody = {"train": 0, "validation": 0, "test": 0}
+    hazards = {"images": 168, "dropped_from_train": 44}
+    report = {**drawn.report, "kind": "real", "subjects": nobody, "hazards": hazards, "notices": ["no face at all"]}
+
+    _show_dataset(replace(drawn, kind="real", report=report), "mine", StudyOptions(target="mine"), Progress())
+
+    notices = [line for (line,) in said.calls if "notice: " in line]
+    assert [words in line for words, line in zip(("no face at all", "unknown", "44 of 168"), notices, strict=True)] == [
+        True, True, True
+    ]  # fmt: skip
 
 
 def test_the_list_of_datasets_has_the_spellings_that_readme_uses() -> None:

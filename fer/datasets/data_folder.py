@@ -34,7 +34,7 @@ def list_entries(data_dir: Path) -> list[tuple[str, Path]]:
         InputError: The data folder is missing, empty or unreadable.
     """
     rule = "--data names a folder with one folder or archive per dataset"
-    fix = "See README.md for what goes where."
+    fix = "See docs/your-data.md for what goes where."
     try:
         paths = sorted(data_dir.iterdir())
         if not paths:

@@ -11,7 +11,7 @@ from fer.datasets.arrays import SPLITS, TEST, TRAIN, VALIDATION, Images, change_
 from fer.datasets.duplicates import copy_groups, signatures
 from fer.datasets.hazards import count_hazards, find_leaked
 from fer.datasets.layouts import Layout
-from fer.datasets.report import DatasetReport, FaceCounts, ReaderOptions, SkippedFiles
+from fer.datasets.report import UNKNOWN_PEOPLE, DatasetReport, FaceCounts, ReaderOptions, SkippedFiles
 from fer.datasets.splits import HeldOutPart, SplitAssignment, assign_splits, hold_out_part, wanted_sizes
 from fer.errors import InputError, printable, shorten
 from fer.expressions import SEVEN, ExpressionSet
@@ -208,7 +208,7 @@ def _write_notices(layout: Layout, faces: "Faces", has_people: bool) -> list[str
     """Returns what a user should know of a copy, a sentence each."""
     notices = []
     if layout.people and not has_people:
-        notices.append(f"{layout.title}'s subjects are not in this copy's names: people may be in several splits")
+        notices.append(f"{layout.title}'s subjects are not in this copy's names: {UNKNOWN_PEOPLE}")
     if faces.undetected:
         portraits = len(faces.undetected) + faces.detected
         how = "cropped where the others' faces lie" if faces.cropped_as_usual else "centre-cropped"

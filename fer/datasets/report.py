@@ -10,6 +10,10 @@ from fer.image_format import GREY, SMALL
 
 _OF_A_COPY = ("copy", "place", "aimed", "faces", "people", "notices")  # fields that a synthetic dataset lacks
 _OF_SYNTHETIC = ("scale",)  # fields that a user's copy lacks
+_HELD_OUT = ("validation", "test")
+
+UNKNOWN_PEOPLE = "people may be in several splits"
+"""How a notice ends that says of a copy that its people are unknown."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,29 @@ class DatasetReport:
         """The reasons for which files were left out, with the files, the commonest reason first."""
         return sorted(self.skipped.items(), key=lambda item: -item[1].count)
 
+    def list_notices(self) -> list[str]:
+        """Returns what a user should know of the dataset, half a sentence each: what was noted, what counts show."""
+        notices = [*self.notices, *describe_missing(self.counts)]
+        is_said = any(notice.endswith(UNKNOWN_PEOPLE) for notice in notices)
+        if self.kind == "real" and not any(self.subjects.values()) and not is_said:
+            notices.append(f"whom its images show is unknown: {UNKNOWN_PEOPLE}")
+        return notices
+
+    def describe_copies(self) -> str:
+        """Returns how many images were dropped as copies, and how many groups are alike; empty for none."""
+        hazards = self.hazards
+        parts = []
+        dropped = hazards.dropped_from_train + hazards.dropped_from_validation
+        if dropped:
+            parts.append(
+                f"{dropped:,} of {hazards.images:,} images dropped, which are copies or near-copies of validation or "
+                "test images"
+            )
+        if hazards.near_copy_groups:
+            noun = "group" if hazards.near_copy_groups == 1 else "groups"
+            parts.append(f"{hazards.near_copy_groups:,} {noun} of nearly identical images")
+        return "; ".join(parts)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the report as it is stored: without the fields that its kind of dataset lacks."""
         lacking = _OF_SYNTHETIC if self.kind == "real" else _OF_A_COPY
@@ -163,6 +190,23 @@ class DatasetReport:
             reason: SkippedFiles(**_known_fields(SkippedFiles, files)) for reason, files in skipped.items()
         }
         return cls(**values)
+
+
+def describe_missing(counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Returns which expressions training shows and validation or test does not, half a sentence for each split.
+
+    Args:
+        counts: Images per split and expression.
+    """
+    sentences = []
+    for split in _HELD_OUT:
+        of_split = counts.get(split, {})
+        trained = [name for name, count in counts.get("train", {}).items() if count]
+        missing = [name for name in trained if not of_split.get(name)]
+        if missing and any(of_split.values()):
+            names = ", ".join(missing)
+            sentences.append(f"no {split} image of {names}: how well that is recognised is not measured there")
+    return sentences
 
 
 def _known_fields(kind: type, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ FOLD_RULE = 2
 """Number of the rule by which `assign_folds` divides: a study goes on with the folds that it began with."""
 
 _BY_SUBJECT = "by subject"
-_BY_IMAGE = "by image (subjects unknown), every expression in proportion"
+_BY_IMAGE = "by image (subjects unknown), copies in one split, expressions in proportion as far as copies allow"
 
 
 def wanted_sizes(total: int, sizes: Sequence[int] | None) -> tuple[int, int, int]:

@@ -30,6 +30,7 @@ from study.inputs import OuterPart, part_of
 from study.options import StudyOptions
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
+from study.reporting.dates import format_date
 from study.storage.backend import trials_of
 from study.tuning.expected_table import expected_table
 
@@ -149,10 +150,11 @@ def begin_evaluation(study: "optuna.Study", recommended: RecommendedNetwork | No
         cut_off = Confirmation.from_json(stored)
         if cut_off.finished is None and (cut_off.seeds, cut_off.jobs) == (planned.seeds, planned.jobs):
             return cut_off
-    opened = stored.get("opened", "at an unknown time") if isinstance(stored, Mapping) else "at an unknown time"
+    opened = stored.get("opened") if isinstance(stored, Mapping) else None
+    when = "at an unknown time" if opened is None else f"on {format_date(str(opened))}"
     raise InputError(
         "a study's test sets are opened once, for what it recommends in --outer",
-        f"{study.study_name}, whose test sets were opened {opened} for something else",
+        f"{study.study_name}, whose test sets were opened {when} for something else",
         "Give the new searches a name with --study NAME.",
     )
 

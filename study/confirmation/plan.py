@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fer.adaptation.methods import STRATEGIES, strategies_of
 from fer.config import AdaptationConfig, fingerprint, from_flat, to_flat
@@ -24,7 +24,9 @@ from study.options import StudyOptions
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord
 from study.record import number as stored_number
+from study.reporting.dates import format_date
 from study.reporting.paper_table import AMOUNTS
+from study.reporting.wording import count_seeds
 from study.storage.backend import trials_of
 from study.trial_attributes import TrialAttributes
 from study.trials import read_counted_trials
@@ -63,12 +65,20 @@ def begin_confirmation(study: "optuna.Study", seeds: int, again: bool) -> Confir
     if not again:
         raise InputError(
             "a study's test sets are opened once",
-            f"opened {evaluated} with {stored.get('seeds', 'an unknown number of')} seeds",
+            f"a study whose test sets were opened {_describe_opening(stored)}",
             "Read its report (study.report writes it again), or evaluate them again with --again, which is recorded.",
         )
     earlier = stored.get("earlier")
     times = [str(time) for time in earlier] if isinstance(earlier, list) else []
     return Confirmation(seeds, plan_jobs(study), earlier=(*times, evaluated))
+
+
+def _describe_opening(stored: Mapping[str, Any]) -> str:
+    """Returns when test sets were opened and with how many seeds: "30 November 2026, 08:59 UTC, with 5 seeds"."""
+    opened = stored.get("opened")
+    when = "at an unknown time" if opened is None else f"on {format_date(str(opened))}"
+    seeds = stored.get("seeds")
+    return f"{when}, with {count_seeds(seeds) if isinstance(seeds, int) else 'an unknown number of seeds'}"
 
 
 def plan_jobs(study: "optuna.Study") -> tuple[ConfirmationJob, ...]:

@@ -62,6 +62,13 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
             has_every_seed = len(answers) == confirmation.seeds
             validations.append(validation_accuracies(answers, place) if has_every_seed else {})
 
+    # The baseline, the front from the least source accuracy on, the named strategies that are not on it.
+    order = order_points(points)
+    points = [points[index] for index in order]
+    validations = [validations[index] for index in order]
+    handed_over = [handed_over[index] for index in order]
+    averaged = [averaged[index] for index in order]
+
     # What they say, point by point and compared.
     results = judge_points(points, truth.subjects, LEVEL)
     measures = measures_on_test(points, truth.labels, truth.expressions)
@@ -81,6 +88,18 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
         class_results=tuple(per_class_results(point, points[0], truth.labels, truth.expressions) for point in points),
         differences=tuple(strategy_differences(points, truth.subjects, LEVEL)),
     )
+
+
+def order_points(points: Sequence[ConfirmedPoint]) -> list[int]:
+    """Returns the numbers of confirmed networks in the order in which tables and figures show them.
+
+    Args:
+        points: The baseline first.
+    """
+    baseline, *others = range(len(points))
+    on_front = [index for index in others if points[index].front]
+    on_front.sort(key=lambda index: float(points[index].right["source"].mean()))
+    return [baseline, *on_front, *(index for index in others if not points[index].front)]
 
 
 def collect_point(job: ConfirmationJob, place: int, answers: Sequence[Arrays], truth: GroundTruth) -> ConfirmedPoint:

@@ -21,15 +21,18 @@ from study.confirmation.test_sets import describe_test_set, read_ground_truth
 from study.confirmation.training_process import Assignment
 from study.execution.phase import Phase, counting
 from study.execution.progress import Progress
+from study.fronts import find_recommended, front_table
 from study.inputs import reopen_dataset
 from study.machine import required_device, usual_workers
 from study.options import SEEDS, StudyOptions
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
+from study.reporting.certainty import describe_stronger_strategies
 from study.reporting.commands import place_words
 from study.reporting.export import export, require_folders
+from study.reporting.significance import describe_outcome
 from study.reporting.terminal import confirmed_rich_table, describe_tested, for_terminal
-from study.reporting.wording import count_of, count_seeds, evaluated_before
+from study.reporting.wording import count_of, count_seeds, dataset_label, evaluated_before
 from study.storage.backend import load_study, trials_of
 from study.storage.records import confirmation_of
 from study.tuning.summary import read_search
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 
 AFTER_EXPORT = "the results are stored, and study.report writes them into the report"
 """What Ctrl-C does to the export of a confirmation."""
+TOO_FEW_PEOPLE = 2
+"""So many people in the target's test set cannot show a difference of any size."""
 MOST_SEEDS = 1000
 MOST_WORKERS = 1024
 
@@ -143,6 +148,8 @@ def _confirm(
     trainings = trainings_left(confirmation, folder)
     workers = min(options.workers or usual_workers(device), len(trainings))
     progress.say(f"confirming {options.study}: {describe_trainings(confirmation, trainings, workers)}")
+    if confirmation.evaluated is None:
+        tell_test_sets(record, progress)
 
     # Training, and evaluation once it is recorded.
     assignment = Assignment(record, options.out, data, device, str(folder), confirmation.jobs)
@@ -167,6 +174,33 @@ def _confirm(
     return dataclasses.replace(confirmation, finished=time_now(), results=results.to_json())
 
 
+def tell_test_sets(record: StudyRecord, progress: Progress) -> None:
+    """Prints how many people and images the test sets have, and warns of one that can decide nothing.
+
+    Their sizes were counted when the datasets were prepared: no test image is read.
+
+    Args:
+        record: Of the study.
+        progress: Prints it.
+    """
+    sizes = [f"{dataset_label(record, domain)}: {describe_test_size(record, domain)}" for domain in DOMAINS]
+    progress.say(f"test sets, which stay closed until all else has proved right: {'; '.join(sizes)}")
+    people = record.target.count_people("test")
+    if 0 < people <= TOO_FEW_PEOPLE:
+        progress.warn(
+            f"{count_of(people, 'test person', 'test people')} of {dataset_label(record, 'target')} can decide nothing "
+            "about others: a search with --outer, which tests on everybody in turn, or more people would"
+        )
+
+
+def describe_test_size(record: StudyRecord, domain: str) -> str:
+    """Returns the size of a test set: "14 images of 1 person", or "15 images of unknown people"."""
+    dataset = record.dataset(domain)
+    people = dataset.count_people("test")
+    whom = count_of(people, "person", "people") if people else "unknown people"
+    return f"{count_of(dataset.count_images('test'), 'image')} of {whom}"
+
+
 def describe_trainings(confirmation: Confirmation, left: Sequence[Training], workers: int) -> str:
     """Returns what a confirmation trains: "7 configurations with 2 seeds each and 1 that no seed changes: 15 …".
 
@@ -186,20 +220,27 @@ def describe_trainings(confirmation: Confirmation, left: Sequence[Training], wor
 
 
 def print_results(study: "optuna.Study", record: StudyRecord, progress: Progress) -> None:
-    """Prints the confirmed points, and the paper's table where that is the space.
+    """Prints the confirmed points, the paper's table where that is the space, and then the verdict.
 
     Args:
         study: The study.
         record: Its record with its confirmation.
         progress: Prints them.
     """
-    progress.show(confirmed_rich_table(record))
     rows, summary = read_search(record, trials_of(study))
+    network = find_recommended(front_table(rows))
+    recommended = "" if network is None else str(network["model"])
+    progress.show(confirmed_rich_table(record, recommended))
     for line in describe_tested(record, rows, summary):
         progress.say(line)
     paper = for_terminal(record, rows)
     if paper is not None:
         progress.show(paper)
+
+    # What follows from it.
+    for verdict in (describe_outcome(record), describe_stronger_strategies(record, network)):
+        if verdict:
+            progress.say(verdict)
 
 
 def check_options(options: ConfirmationOptions) -> None:

@@ -13,7 +13,7 @@ from study.record import DOMAINS, StudyRecord
 from study.redaction import hide_secrets
 from study.reporting.tables import to_markdown
 from study.reporting.templates import template_environment
-from study.reporting.wording import SYNTHETIC, SYNTHETIC_SENTENCE, dataset_label
+from study.reporting.wording import SYNTHETIC, dataset_label, describe_drawn_faces
 
 FOLDER = Path(__file__).parent
 STYLE = FOLDER.parent / "reporting" / "report.css"
@@ -60,7 +60,7 @@ def render_markdown(name: str, summary: OuterSummary, record: StudyRecord) -> st
     """Returns the findings as Markdown."""
     lines = [f"# {_title(record)}", ""]
     if record.is_synthetic:
-        lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
+        lines += [f"**{SYNTHETIC}.** {describe_drawn_faces(record)}", ""]
     lines += [f"Nested cross-validation `{name}`, {len(summary.results)} searches.", ""]
     lines += [f"- {finding}" for finding in describe_findings(summary, record)]
     return "\n".join([*lines, "", to_markdown(build_outer_table(summary, record)), METHOD, ""])
@@ -73,7 +73,7 @@ def render_html(name: str, summary: OuterSummary, record: StudyRecord) -> str:
         "title": _title(record),
         "name": name,
         "synthetic_mark": SYNTHETIC if record.is_synthetic else "",
-        "synthetic_sentence": SYNTHETIC_SENTENCE,
+        "synthetic_sentence": describe_drawn_faces(record),
         "findings": describe_findings(summary, record),
         "table": build_outer_table(summary, record),
         "searches": [result.study for result in summary.results],

@@ -25,7 +25,7 @@ from study.record import StudyRecord, section
 from study.reporting.commands import list_next_commands, place_words
 from study.reporting.export import export
 from study.reporting.terminal import describe_outcome, for_terminal, front_rich_table
-from study.reporting.wording import count_untested
+from study.reporting.wording import count_untested, describe_total
 from study.storage.backend import trials_of
 from study.storage.records import confirmation_of
 from study.storage.slots import DELETED, ENDED, PARTS, RACE_ENDED
@@ -232,7 +232,7 @@ def print_summary(running: RunningStudy, reason: str) -> None:
     rows, summary = read_search(running.record, trials_of(running.study))
 
     # Results.
-    progress.say(reason)
+    progress.say(f"{reason} ({describe_total(rows)})" if reason else describe_total(rows))
     progress.show(front_rich_table(running.record, rows))
     for line in describe_outcome(running.record, rows, summary):
         progress.say(line)

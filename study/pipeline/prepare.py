@@ -202,7 +202,11 @@ def _show_dataset(dataset: Dataset, asked: str, options: StudyOptions, progress:
     own_name = "" if normalise(label) == normalise(dataset.name) else f" ({dataset.name} in names of studies)"
     sizes = " / ".join(f"{len(dataset.open(split)):,}" for split in ("train", "validation"))
     progress.say(f"  {label}{own_name}: {dataset.kind}, {sizes} training / validation images, hash {dataset.digest}")
-    skipped = DatasetReport.from_json(dataset.report).skipped_commonest_first
+    report = DatasetReport.from_json(dataset.report)
+    for notice in (*report.list_notices(), report.describe_copies()):
+        if notice:
+            progress.say(f"  notice: {label}: {notice}")
+    skipped = report.skipped_commonest_first
     if skipped:
         reasons = "; ".join(f"{files.count:,} {reason}" for reason, files in skipped)
         progress.say(f"  left out of {label}: {reasons} ({show_command(asked, options)} names them)")

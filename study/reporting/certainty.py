@@ -1,6 +1,7 @@
 """How much the recommended network can be relied on: by its confirmation, or else by validation images."""
 
 import math
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -8,8 +9,9 @@ from fer.evaluation.intervals import Estimate, Variance
 from study.fronts import candidate_networks, front_table, model_names
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.expectations import describe_expected, has_expectations
-from study.reporting.significance import SIGNIFICANCE, describe_change
+from study.reporting.significance import SIGNIFICANCE, count_units, describe_change
 from study.reporting.wording import (
+    confirmed_name,
     count_seeds,
     dataset_label,
     file_interval_text,
@@ -50,7 +52,8 @@ def describe_certainty(
     tested = f"Trained again with {seeds} and tested on images that the search never saw, it reaches {accuracies}."
     if of_file:
         tested = f"{of_file} Another training of it would give about {accuracies}, the mean over {seeds}."
-    return f"{tested} {changes}{optimism} {rivals}"
+    stronger = describe_stronger_strategies(record, knee)
+    return f"{tested} {changes}{optimism} {rivals} {stronger}".rstrip()
 
 
 # Where it was confirmed.
@@ -96,6 +99,67 @@ def _describe_rivals(record: StudyRecord, knee: pd.Series) -> str:
     if not indistinguishable:
         return f"It differs significantly from all of {others}."
     return f"From {len(indistinguishable)} of {others} it does not differ significantly."
+
+
+def describe_stronger_strategies(record: StudyRecord, network: pd.Series | None) -> str:
+    """Returns which named strategies were better than the recommended network on both test sets; empty for none.
+
+    Both are trained again there, with the same seeds. The difference is not tested.
+
+    Args:
+        record: The study's record.
+        network: The recommended network, of `study.fronts.find_recommended`; None where there is none, which leaves
+            the baseline.
+    """
+    if not record.results.points:
+        return ""
+    point = record.results.points[0] if network is None else record.results.find_point(network)
+    if point is None:
+        return ""
+    stronger = [other for other in record.results.points if other.get("named") and _is_above(other, point)]
+    if not stronger:
+        return ""
+
+    # Each with its accuracies and its budget.
+    budgets = _list_budgets(record)
+    parts = []
+    for other in stronger:
+        accuracies = " and ".join(format_percent(other[f"{domain}_test"]) for domain in DOMAINS)
+        parts.append(f"{confirmed_name(other)} ({accuracies} %{_compare_budgets(budgets, other, point)})")
+    labels = " and ".join(dataset_label(record, domain) for domain in DOMAINS)
+    whom = "the baseline" if network is None else "the recommended network trained again"
+    own = " and ".join(format_percent(point[f"{domain}_test"]) for domain in DOMAINS)
+    words = f"On test images of both {labels}, {' and '.join(parts)} did better than {whom} ({own} %)"
+    of_target = f"{dataset_label(record, 'target')} has {count_units(record, 'target')}"
+    # A change from the baseline has its p-value.
+    if network is None:
+        return f"{words}; {of_target}."
+    return f"{words}. Whether that is more than chance was not tested; {of_target}."
+
+
+def _is_above(other: Row, point: Row) -> bool:
+    """Returns whether one confirmed network is more accurate than another on both test sets."""
+    return all(other[f"{domain}_test"] > point[f"{domain}_test"] for domain in DOMAINS)
+
+
+def _list_budgets(record: StudyRecord) -> dict[str, float]:
+    """Returns the passes over the target of each job of a confirmation, by its name; what is odd is left out."""
+    jobs = record.confirmation.get("jobs")
+    budgets = {}
+    for job in jobs if isinstance(jobs, list) else []:
+        config = job.get("config") if isinstance(job, Mapping) else None
+        passes = number(config.get("epochs")) if isinstance(config, Mapping) else None
+        if passes is not None:
+            budgets[str(job.get("name"))] = passes
+    return budgets
+
+
+def _compare_budgets(budgets: Mapping[str, float], other: Row, point: Row) -> str:
+    """Returns ", trained for 256 passes over the target against 16"; empty where budgets are equal or unknown."""
+    passes, own_passes = (budgets.get(str(each["name"])) for each in (other, point))
+    if passes is None or own_passes is None or passes == own_passes or point.get("strategy") == "BL":
+        return ""
+    return f", trained for {passes:g} passes over the target against {own_passes:g}"
 
 
 # Where it was not.

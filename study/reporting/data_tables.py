@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fer.datasets import ReaderOptions
+from fer.datasets.report import describe_missing
 from fer.image_format import GREY
 from study.record import DOMAINS, DatasetRecord, StudyRecord, number
 from study.reporting.tables import Table
@@ -114,13 +115,20 @@ def _describe_dataset(dataset: DatasetRecord) -> list[str]:
     faces = _mapping(dataset.report.get("faces"))
     detected, missed = _count(faces.get("detected")), _count(faces.get("centre_cropped"))
     if detected or missed:
-        sentences.append(
-            f"Faces were found in {detected:,} portraits; {missed:,} without one were cropped at the centre."
-        )
+        sentences.append(f"Faces were found in {detected:,} of {detected + missed:,} portraits.")
     notices = dataset.report.get("notices")
     if isinstance(notices, list):
         sentences += [f"Notice: {notice}." for notice in notices if isinstance(notice, str)]
+    sentences += [f"Notice: {notice}." for notice in describe_missing(_read_counts(dataset))]
     return sentences
+
+
+def _read_counts(dataset: DatasetRecord) -> dict[str, dict[str, int]]:
+    """Returns images per split and expression; what is odd counts as none."""
+    counts = _mapping(dataset.report.get("counts"))
+    return {
+        split: {str(name): _count(count) for name, count in _mapping(counts.get(split)).items()} for split in SPLITS
+    }
 
 
 def _build_counts(dataset: DatasetRecord) -> Table | None:

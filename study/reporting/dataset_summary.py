@@ -64,7 +64,7 @@ def show_dataset(dataset: Dataset, asked: str, console: Console) -> None:
     _print_counts(dataset, asked, console)
     _print_hazards(report, console)
     _print_skipped(report, console)
-    for notice in report.notices:
+    for notice in report.list_notices():
         console.print(f"notice: {escape(notice)}")
 
 

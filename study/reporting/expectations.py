@@ -243,7 +243,8 @@ def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: d
             f"Nearest comes {name}: of the networks that keep it, its gain on {target} is the surest, {gain} points "
             f"(90 % interval), but not significant among the {summary.networks} networks that were compared."
         )
-        remedies = f"Images of more people would tell most; else {describe_more_race(record)}, or more --trials."
+        most = "More images" if nearest.people is None else "Images of more people"
+        remedies = f"{most} would tell most; else {describe_more_race(record)}, or more --trials."
 
     # Which share would suffice.
     judged = _describe_evidence_shortly(nearest)
@@ -300,7 +301,8 @@ def build_expressions_table(record: StudyRecord, changes: tuple[ExpressionChange
         head += [f"{label} before %", f"{label} after %", f"{label} Δ", f"{label} images"]
     caption = (
         "Share of each expression's images that the baseline and the recommended network have right, and the change in "
-        "points, over the validation images of all its folds. † has died: recognised by the baseline, at chance now."
+        "points, over the validation images of the folds that it was trained on; over all folds the baseline's may "
+        "differ. † has died: recognised by the baseline, at chance now."
     )
     return Table("expressions", caption, head, rows)
 

@@ -17,9 +17,9 @@ from study.reporting.tables import escape_latex
 from study.reporting.wording import (
     IN_DOUBT,
     SYNTHETIC,
-    SYNTHETIC_SENTENCE,
     count_of,
     dataset_label,
+    describe_drawn_faces,
     has_stored_answers,
 )
 
@@ -131,7 +131,8 @@ def render_figures_tex(record: StudyRecord, captions: Mapping[str, str], names: 
         captions: Of `describe_figures`.
         names: The figures that were drawn.
     """
-    mark = f"{SYNTHETIC}: {SYNTHETIC_SENTENCE[0].lower()}{SYNTHETIC_SENTENCE[1:]} " if record.is_synthetic else ""
+    drawn = describe_drawn_faces(record)
+    mark = f"{SYNTHETIC}: {drawn[0].lower()}{drawn[1:]} " if record.is_synthetic else ""
     parts = ["% Needs \\usepackage{graphicx}. Figures marked with * are as wide as two columns.\n"]
     for name in ALL_NAMES:
         if name not in names:

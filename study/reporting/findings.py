@@ -7,7 +7,7 @@ import pandas as pd
 from study.fronts import LEVELS, candidate_networks, find_recommended, front_table, has_expectations
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting import expectations
-from study.reporting.certainty import describe_certainty
+from study.reporting.certainty import describe_certainty, describe_stronger_strategies
 from study.reporting.result_tables import (
     best_on_target,
     build_differences_table,
@@ -18,7 +18,7 @@ from study.reporting.result_tables import (
     build_similarity_table,
     pairs_of_strategies,
 )
-from study.reporting.significance import SIGNIFICANCE, count_units
+from study.reporting.significance import SIGNIFICANCE, count_units, describe_outcome
 from study.reporting.tables import Table
 from study.reporting.wording import dataset_label, points_text
 from study.stored_results import Row
@@ -138,10 +138,12 @@ def describe_nothing(record: StudyRecord, table: pd.DataFrame, summary: SearchSu
         table: Trials, of `study.trials.trials_table`.
         summary: What the search found; None where that is not known.
     """
-    if summary is None or summary.obstacle is None:
-        return "No network passed the rule of the recommendation."
-    strategies = dict(zip(table["number"], table["strategy"].fillna("unknown"), strict=True))
-    return expectations.describe_obstacle(record, summary, strategies)
+    words = "No network passed the rule of the recommendation."
+    if summary is not None and summary.obstacle is not None:
+        strategies = dict(zip(table["number"], table["strategy"].fillna("unknown"), strict=True))
+        words = expectations.describe_obstacle(record, summary, strategies)
+    tested = [describe_outcome(record), describe_stronger_strategies(record, None)]
+    return " ".join(filter(None, [words, *tested]))
 
 
 def describe_optimism(record: StudyRecord, front: pd.DataFrame, summary: SearchSummary | None) -> Finding:

@@ -30,6 +30,7 @@ from study.reporting.significance import (
     build_pairs_table,
     describe_front_differences,
     describe_intervals,
+    describe_outcome,
     describe_verdicts,
 )
 from study.reporting.tables import (
@@ -43,8 +44,10 @@ from study.reporting.tables import (
 from study.reporting.templates import template_environment
 from study.reporting.wording import (
     SYNTHETIC,
-    SYNTHETIC_SENTENCE,
     dataset_label,
+    describe_drawn_faces,
+    describe_subjects,
+    describe_unknown_people,
     folds_sentence,
     format_value,
     limits_sentence,
@@ -128,7 +131,9 @@ def _page_content(record: StudyRecord) -> dict[str, Any]:
         "synthetic": record.is_synthetic,
         "classes": len(record.expressions),
         "synthetic_mark": SYNTHETIC,
-        "synthetic_sentence": SYNTHETIC_SENTENCE,
+        "synthetic_sentence": describe_drawn_faces(record),
+        "unknown_people": describe_unknown_people(record),
+        "about_subjects": describe_subjects(record),
         "method_notes": rungs_sentence(record) + folds_sentence(record) + limits_sentence(record),
         # A study of photographs needs no word for what is drawn.
         "glossary": [term for term in GLOSSARY if record.is_synthetic or term.key != "synthetic"],
@@ -178,7 +183,8 @@ def _confirmation_content(record: StudyRecord, table: pd.DataFrame) -> dict[str,
     return {
         "confirmed_table": build_confirmed_table(record, table),
         "confirmed_details": build_confirmed_details_table(record),
-        "pairs_table": build_pairs_table(record),
+        "pairs_table": build_pairs_table(record, table),
+        "outcome": describe_outcome(record),
         "about_verdicts": describe_verdicts(record, table),
         "front_differences": describe_front_differences(record),
         "about_intervals": describe_intervals(record),

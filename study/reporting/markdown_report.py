@@ -18,6 +18,7 @@ from study.reporting.significance import (
     build_pairs_table,
     describe_front_differences,
     describe_intervals,
+    describe_outcome,
     describe_verdicts,
 )
 from study.reporting.tables import (
@@ -29,9 +30,10 @@ from study.reporting.tables import (
 )
 from study.reporting.wording import (
     SYNTHETIC,
-    SYNTHETIC_SENTENCE,
     dataset_label,
+    describe_drawn_faces,
     describe_total,
+    describe_unknown_people,
     folds_sentence,
     format_percent,
     limits_sentence,
@@ -72,7 +74,7 @@ def list_tables(
     tables = [build_front_table(record, table)]
     if record.results.points:
         tables += [build_confirmed_table(record, table), build_confirmed_details_table(record)]
-        pairs = build_pairs_table(record)
+        pairs = build_pairs_table(record, table)
         if pairs is not None:
             tables.append(pairs)
     tables += [finding.table for finding in list_findings(record, table, summary) if finding.table is not None]
@@ -120,7 +122,9 @@ def _head_lines(record: StudyRecord, table: pd.DataFrame) -> list[str]:
     source, target = (dataset_label(record, domain) for domain in DOMAINS)
     lines = [f"# {source} to {target}", ""]
     if record.is_synthetic:
-        lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
+        lines += [f"**{SYNTHETIC}.** {describe_drawn_faces(record)}", ""]
+    unknown_people = describe_unknown_people(record)
+    lines += [unknown_people, ""] if unknown_people else []
     lines += [f"Study `{record.name or 'study'}`, {describe_total(table)}.", ""]
     lines += [f"The baseline's network is {record.architecture.describe()}.", ""]
     if record.weights.name:
@@ -178,6 +182,8 @@ def _describe_recommended(record: StudyRecord, network: pd.Series) -> str:
 def _table_lines(record: StudyRecord, table: Table, trials: pd.DataFrame) -> list[str]:
     lines = [f"## {_HEADINGS.get(table.name, table.name.capitalize())}", ""]
     if table.name == "confirmed":
+        outcome = describe_outcome(record)
+        lines += [outcome, ""] if outcome else []
         texts = [describe_verdicts(record, trials), describe_front_differences(record), describe_intervals(record)]
         return [*lines, to_markdown(table), *(line for text in texts for line in (text, ""))]
     return [*lines, to_markdown(table)]

@@ -31,10 +31,10 @@ from study.reporting.tables import build_front_table
 from study.reporting.templates import template_environment
 from study.reporting.wording import (
     SYNTHETIC,
-    SYNTHETIC_SENTENCE,
     count_configurations,
     count_of,
     dataset_label,
+    describe_drawn_faces,
     expected_text,
     format_percent,
     row_name,
@@ -131,7 +131,7 @@ def render_partial_html(record: StudyRecord, trials: list[FrozenTrial], wanted: 
         "labels": {domain: dataset_label(record, domain) for domain in DOMAINS},
         "synthetic": record.is_synthetic,
         "synthetic_mark": SYNTHETIC,
-        "synthetic_sentence": SYNTHETIC_SENTENCE,
+        "synthetic_sentence": describe_drawn_faces(record),
         "configurations": count_configurations(table),
         "wanted": wanted,
         "written": format_date(datetime.now(UTC).isoformat(timespec="seconds")),

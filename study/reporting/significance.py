@@ -4,8 +4,16 @@ import pandas as pd
 
 from study.fronts import front_table
 from study.record import DOMAINS, StudyRecord, number
+from study.reporting.distinct_networks import find_others
 from study.reporting.tables import Table
-from study.reporting.wording import count_of, count_untested, dataset_label, describe_interpolation, points_text
+from study.reporting.wording import (
+    confirmed_name,
+    count_of,
+    count_untested,
+    dataset_label,
+    describe_interpolation,
+    points_text,
+)
 from study.stored_results import Row
 from study.trials import parse_interpolation_name
 
@@ -16,9 +24,63 @@ FEW_PEOPLE = 5
 DIFFERENT, ALIKE = "≠", "·"
 """How a pair of networks is marked that differs significantly, or does not."""
 _COUNTS = {2: "two", 3: "three", 4: "four", 5: "five"}
+MOST_NAMED = 6
+"""Networks that one sentence names; of more, their number."""
 
 
 # Changes from the baseline.
+
+
+def describe_outcome(record: StudyRecord) -> str:
+    """Returns the verdict of a confirmation: which networks changed significantly from the baseline, by dataset.
+
+    Args:
+        record: The study's record, with a confirmation.
+
+    Returns:
+        Empty where no change from the baseline was recorded.
+    """
+    sentences = []
+    without_change = []
+    for domain in reversed(DOMAINS):
+        label = dataset_label(record, domain)
+        compared = [point for point in record.results.points if number(point.get(f"{domain}_change")) is not None]
+        changed = [point for point in compared if point[f"{domain}_p"] < SIGNIFICANCE]
+        if changed:
+            sentences.append(f"On test images of {label}, {_name_changed(changed, domain)} than the baseline.")
+        elif compared:
+            without_change.append(label + _describe_blindness(record, compared, domain))
+    if without_change:
+        unchanged = " or of ".join(without_change)
+        sentences.append(f"No network differs significantly from the baseline on test images of {unchanged}.")
+    return " ".join(sentences)
+
+
+def _name_changed(changed: list[Row], domain: str) -> str:
+    """Returns which confirmed networks are better and which are worse: "FU 3 is significantly better"."""
+    better = [point for point in changed if point[f"{domain}_change"] > 0]
+    worse = [point for point in changed if point[f"{domain}_change"] < 0]
+    parts = []
+    for word, points in (("better", better), ("worse", worse)):
+        if points:
+            are = "is" if len(points) == 1 else "are"
+            parts.append(f"{_name_points(points)} {are} significantly {word}")
+    return " and ".join(parts)
+
+
+def _describe_blindness(record: StudyRecord, compared: list[Row], domain: str) -> str:
+    """Returns that no test could have found a change, with a space before; empty where one could."""
+    detectable = [number(point.get(f"{domain}_detectable")) for point in compared]
+    if all(smallest is not None and smallest >= 1 for smallest in detectable):
+        return f" (which says nothing: {count_units(record, domain)} would not show even the largest change)"
+    return ""
+
+
+def _name_points(points: list[Row]) -> str:
+    """Returns the names of confirmed networks, the first few of many."""
+    names = [confirmed_name(point) for point in points[:MOST_NAMED]]
+    left_out = len(points) - len(names)
+    return ", ".join(names) + (f" and {left_out} more" if left_out else "")
 
 
 def describe_verdicts(record: StudyRecord, table: pd.DataFrame) -> str:
@@ -31,8 +93,8 @@ def describe_verdicts(record: StudyRecord, table: pd.DataFrame) -> str:
     comparisons = record.results.comparisons
     family = f", all {comparisons} comparisons together" if comparisons else ""
     chosen = (
-        "and the networks of this table were chosen before a test image was read: where none of them had changed, a p "
-        f"below {SIGNIFICANCE} would be seen in one of twenty such studies at most."
+        "and the networks of this table were chosen before a test image was read: if none of them had truly changed, "
+        f"at most one such study in twenty would show a p below {SIGNIFICANCE}."
     )
     if record.confirmation.get("earlier"):
         chosen = (
@@ -52,10 +114,10 @@ def describe_untested(record: StudyRecord, table: pd.DataFrame) -> str:
     count = count_untested(record, front_table(table))
     if not count:
         return ""
-    were = "was" if count == 1 else "were"
+    subject = "1 network of the front is" if count == 1 else f"{count_of(count, 'network')} of the front are"
     return (
-        f" The search went on after the test images were opened: {count_of(count, 'network')} of the front {were} "
-        "found or trained further since, and not tested as now."
+        f" The search went on after this confirmation: {subject} new or trained further, and untested in the present "
+        "form."
     )
 
 
@@ -133,22 +195,45 @@ def describe_front_differences(record: StudyRecord) -> str:
     if count < 2:
         return "The front has one point, so there is nothing to compare."
     if not any(indistinguishable.values()):
-        return f"All {count} points of the front differ significantly from each other on test images."
+        return f"All {count} tested points of the front differ significantly from each other on test images."
 
     power = _describe_power_of_pairs(record)
     if all(len(others) == count - 1 for others in indistinguishable.values()):
-        return f"No two of the front's {count} points differ significantly on test images.{power}"
+        return f"No two of the front's {count} tested points differ significantly on test images.{power}"
 
     distinct = sum(not others for others in indistinguishable.values())
-    subject = {0: f"None of the front's {count} points differs", 1: f"1 of the front's {count} points differs"}
-    start = subject.get(distinct, f"{distinct} of the front's {count} points differ")
-    return f"{start} significantly from every other on test images; which pairs do is in a table of its own.{power}"
+    of_front = f"of the front's {count} tested points"
+    if not distinct:
+        start = f"Some pairs {of_front} differ significantly on test images, but no point differs from all others"
+    elif distinct == 1:
+        start = f"1 {of_front} differs significantly from all others on test images"
+    else:
+        start = f"{distinct} {of_front} differ significantly from all others on test images"
+    return f"{start}; the table of pairs shows which differ.{power}"
 
 
-def build_pairs_table(record: StudyRecord) -> Table | None:
+def number_points(record: StudyRecord, front: pd.DataFrame) -> dict[str, int]:
+    """Returns the numbers of confirmed networks by file: those of their figure, then those that have none there.
+
+    Args:
+        record: The study's record, with a confirmation.
+        front: Of `study.fronts.front_table`.
+    """
+    others = find_others(front, record)
+    points = record.results.points
+    numbered = [point for point in points if point.get("model") not in others]
+    rest = [point for point in points if point.get("model") in others]
+    return {str(point["model"]): index + 1 for index, point in enumerate([*numbered, *rest]) if point.get("model")}
+
+
+def build_pairs_table(record: StudyRecord, table: pd.DataFrame) -> Table | None:
     """Returns which pairs of the front's points differ significantly on test images, as a matrix.
 
     None where all pairs do or none does, which a sentence says.
+
+    Args:
+        record: The study's record, with a confirmation.
+        table: Trials, of `study.trials.trials_table`.
     """
     indistinguishable = record.results.indistinguishable
     models = list(indistinguishable)
@@ -157,18 +242,25 @@ def build_pairs_table(record: StudyRecord) -> Table | None:
         return None
 
     # Columns have the numbers of the rows, since names are too wide for a matrix.
+    numbers = number_points(record, front_table(table))
+    names = {str(point["model"]): confirmed_name(point) for point in record.results.points if point.get("model")}
+    if all(model in numbers for model in models):
+        models.sort(key=lambda model: numbers[model])
+    else:
+        numbers = {model: index + 1 for index, model in enumerate(models)}
     rows = []
-    for index, model in enumerate(models):
+    for model in models:
         cells = []
         for other in models:
             differs = other not in indistinguishable[model]
             sign = DIFFERENT if differs else ALIKE
             cells.append("" if other == model else sign)
-        rows.append([f"{index + 1}", _short_name(model), *cells])
-    head = ["", "Network", *(f"{index + 1}" for index in range(len(models)))]
+        rows.append([f"{numbers[model]}", names.get(model) or _short_name(model), *cells])
+    head = ["", "Network", *(f"{numbers[model]}" for model in models)]
     caption = (
         f"Pairs of the front's networks on test images: {DIFFERENT} differ significantly on at least one dataset, "
-        f"after correction for all pairs; {ALIKE} were not found to. Columns have the numbers of this table's rows."
+        f"after correction for all pairs; {ALIKE} were not found to. Numbers are those of the figure of the confirmed "
+        "networks; what has none there has the next ones."
     )
     return Table("pairs", caption, head, rows)
 
@@ -184,13 +276,13 @@ def _describe_power_of_pairs(record: StudyRecord) -> str:
         where = f"On {dataset_label(record, domain)}, with {count_units(record, domain)},"
         if smallest >= 1:
             sentences.append(
-                f"{where} half of the pairs are measured so roughly that any true difference would be missed more "
-                "than once in five times: that such a pair is not found to differ says nothing."
+                f"{where} even the largest true difference would not be found four times in five for half of the "
+                "pairs: that such a pair is not found to differ says nothing."
             )
         else:
             sentences.append(
-                f"{where} a true difference below about {100 * smallest:.2g} points would be missed more than once in "
-                "five times in half of the pairs."
+                f"{where} a true difference would have to be about {100 * smallest:.2g} points to be found four times "
+                "in five, for half of the pairs even larger."
             )
     return "".join(f" {sentence}" for sentence in sentences)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from study.fronts import LEVELS, front_table, has_expectations, strategies_table
+from study.fronts import LEVELS, find_recommended, front_table, has_expectations, strategies_table
 from study.record import DOMAINS, StudyRecord, number
 from study.reporting.distinct_networks import describe_others, find_distinct, find_others
 from study.reporting.wording import (
@@ -16,6 +16,7 @@ from study.reporting.wording import (
     confirmed_name,
     count_seeds,
     dataset_label,
+    describe_stand_ins,
     evaluated_before,
     expected_text,
     file_interval_text,
@@ -104,6 +105,8 @@ _NUMBER = re.compile(
 """A cell with a number: with a sign, per cent, a mark or its interval."""
 DASH = "–"
 """A cell without a value."""
+RECOMMENDED_MARK = "→"
+"""What stands before the name of the recommended network."""
 MOST_NARROW = 58
 """Characters that a row in one column of a paper holds, one and a half for each space between columns; a wider table
 takes both columns."""
@@ -275,8 +278,10 @@ def _expected_front_table(record: StudyRecord, front: pd.DataFrame, varied: list
     for network, is_shown in zip(front.to_dict("records"), is_distinct, strict=True):
         accuracies = [expected_text(network, domain) for domain in DOMAINS]
         probability = format_percent(network["probability"], 0)
-        counts = [network["rung"], int(network["folds"]), int(network["trainings"])]
-        values = [format_value(network[name]) for name in varied]
+        is_trained = network["strategy"] != "BL"
+        rung = network["rung"] if is_trained else DASH
+        counts = [rung, int(network["folds"]), int(network["trainings"])]
+        values = [format_value(network[name]) if is_trained else DASH for name in varied]
         role = network["role"] or "–"
         cells = [row_name(network, short=True), role, *accuracies, probability, *counts, *values]
         (rows if is_shown else folded).append(cells)
@@ -322,11 +327,15 @@ def build_confirmed_table(record: StudyRecord, table: pd.DataFrame) -> Table:
     head += changes
     caption = (
         f"{measured} with 95 % intervals for other people and seeds; p of the change alone, and corrected for all "
-        f"comparisons (Holm).{_budget_note(record)}{evaluated_before(record)}"
+        f"comparisons (Holm).{describe_stand_ins(record)}{_budget_note(record)}{evaluated_before(record)}"
     )
     front = front_table(table)
     others = find_others(front, record)
     changed = find_changed(record, front)
+    recommended = find_recommended(front)
+    handed_over = "" if recommended is None else recommended["model"]
+    if any(point.get("model") == handed_over for point in record.results.points if handed_over):
+        caption += f" {RECOMMENDED_MARK}: the recommended network."
     if has_files and changed:
         caption += (
             f" {DASH}: the search went on, and the file averages other trainings now than those that were tested."
@@ -335,6 +344,8 @@ def build_confirmed_table(record: StudyRecord, table: pd.DataFrame) -> Table:
     folded: list[list[Any]] = []
     for point in record.results.points:
         row = _confirmed_row(point, has_files, point.get("model") in changed)
+        if handed_over and point.get("model") == handed_over:
+            row[0] = f"{RECOMMENDED_MARK} {row[0]}"
         (folded if point.get("model") in others else rows).append(row)
     about = f"{describe_others(len(folded), front)}, as the search expected" if folded else ""
     return Table("confirmed", caption, head, rows, folded, about, "confirm.csv")

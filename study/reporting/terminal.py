@@ -23,6 +23,7 @@ from study.reporting.wording import (
     count_of,
     count_seeds,
     dataset_label,
+    describe_stand_ins,
     expected_text,
     file_interval_text,
     format_percent,
@@ -253,17 +254,18 @@ def paper_rich_table(paper: pd.DataFrame, title: str = "") -> Group:
     return Group(*shown_tables)
 
 
-def confirmed_rich_table(record: StudyRecord) -> Table:
+def confirmed_rich_table(record: StudyRecord, recommended: str = "") -> Table:
     """Returns the confirmed points as a table for the terminal.
 
     Args:
         record: The study's record with its confirmation and the results.
+        recommended: The file of the recommended network, which an arrow marks; empty where there is none.
     """
-    mark = f" ({SYNTHETIC})" if record.is_synthetic else ""
+    synthetic = f" ({SYNTHETIC})" if record.is_synthetic else ""
     seeds = count_seeds(record.confirmation["seeds"])
 
     # Columns.
-    shown = _plain_table(f"test accuracy in per cent, {seeds}{mark}")
+    shown = _plain_table(f"test accuracy in per cent, {seeds}{synthetic}")
     shown.add_column("\nnetwork", no_wrap=True)
     for domain in DOMAINS:
         label = shorten(dataset_label(record, domain), LONGEST_LABEL)
@@ -274,8 +276,9 @@ def confirmed_rich_table(record: StudyRecord) -> Table:
     names = [confirmed_name(point) for point in record.results.points]
     has_files = False
     for name, point in zip(names, record.results.points, strict=True):
-        label = escape(printable(shorten(name, LONGEST_NAME)))
-        p_value = f"{point['target_p']:.2g}"
+        mark = "→ " if recommended and point.get("model") == recommended else ""
+        label = escape(printable(shorten(f"{mark}{name}", LONGEST_NAME)))
+        p_value = f"{point['target_p']:.2g}" if is_trained_again(point) else "–"
         of_file = [file_interval_text(point, domain) for domain in DOMAINS]
         if not is_trained_again(point):
             shown.add_row(label, *(tested_text(point, domain) for domain in DOMAINS), p_value)
@@ -289,6 +292,9 @@ def confirmed_rich_table(record: StudyRecord) -> Table:
     shown.caption = "p: of the change from BL on the target, of new trainings, corrected by Holm; it is what counts."
     if has_files:
         shown.caption += " Bold: the very file that the study hands over; below it what another training would give."
+    if any(recommended and point.get("model") == recommended for point in record.results.points):
+        shown.caption += " →: the recommended network."
+    shown.caption += escape(describe_stand_ins(record))
     if any(" at " in name for name in names):
         shown.caption += f" {INTERPOLATION_SENTENCE}"
     return shown

@@ -47,9 +47,6 @@ _HYPERPARAMETERS = {"lr": "learning rate", "fusion_frozen_layers": "frozen layer
 
 SYNTHETIC = "SYNTHETIC STAND-IN"
 """What marks every figure, table and page of a study with synthetic faces."""
-SYNTHETIC_SENTENCE = (
-    "The faces are drawn by this program, not photographed: the numbers say nothing about the real dataset."
-)
 UNKNOWN = "a study whose entry is damaged"
 """What stands for the name of a study that evaluated a test set before and cannot be read."""
 LEAST_SAYING = 1.0
@@ -104,6 +101,33 @@ def dataset_label(record: StudyRecord, domain: str) -> str:
     return f"{label} stand-in" if is_synthetic else label
 
 
+def has_unknown_people(record: StudyRecord, domain: str) -> bool:
+    """Returns whether a dataset's reader found whom no image shows; False where the record does not say."""
+    dataset = record.dataset(domain)
+    is_counted = isinstance(dataset.report.get("subjects"), Mapping)
+    return is_counted and not any(dataset.count_people(split) for split in ("train", "validation", "test"))
+
+
+def describe_unknown_people(record: StudyRecord) -> str:
+    """Returns what follows where nobody knows whom the target's images show; empty where that is known."""
+    if not has_unknown_people(record, "target"):
+        return ""
+    label = dataset_label(record, "target")
+    return (
+        f"Whom the images of {label} show is not known, so each counts as another person. Where several show one "
+        f"person, networks are judged on people whom they saw in training: accuracies on {label} are then too high "
+        "and intervals too narrow."
+    )
+
+
+def describe_subjects(record: StudyRecord) -> str:
+    """Returns half a sentence about people and splits, for the method: "subjects never cross splits"."""
+    unknown = [dataset_label(record, domain) for domain in DOMAINS if has_unknown_people(record, domain)]
+    if not unknown:
+        return "Subjects never cross splits"
+    return f"Subjects, where they are known, never cross splits (those of {' and '.join(unknown)} are not known)"
+
+
 def name_as_printed(name: str, report: Mapping[str, Any], asked: object = None) -> str:
     """Returns the printed name of a dataset: as its authors write it, of a copy that is called otherwise the copy's.
 
@@ -116,6 +140,18 @@ def name_as_printed(name: str, report: Mapping[str, Any], asked: object = None) 
     called = Path(copy).name if copy and isinstance(copy, str) else asked
     plain = normalise(without_suffix(called) or called) if isinstance(called, str) else ""
     return _LABELS_OF_COPIES.get(plain, _LABELS.get(name, printable(name)))
+
+
+def describe_drawn_faces(record: StudyRecord) -> str:
+    """Returns which faces of a study with synthetic ones were drawn, and what its numbers therefore do not say."""
+    domain_of = {record.dataset(domain).kind: domain for domain in DOMAINS}
+    if set(domain_of) != {"synthetic", "real"}:
+        return "The faces are drawn by this program, not photographed: the numbers say nothing about the real dataset."
+    drawn, real = (dataset_label(record, domain_of[kind]) for kind in ("synthetic", "real"))
+    return (
+        f"The faces of {drawn} are drawn by this program, not photographed; those of {real} are a real copy's. Every "
+        "network learned from drawn faces as well, so the numbers say nothing about the real datasets."
+    )
 
 
 def objective_label(record: StudyRecord, domain: str) -> str:
@@ -270,6 +306,19 @@ def evaluated_before(record: StudyRecord) -> str:
     if words:
         words += " Choosing among studies by test figures makes the chosen ones look better than they are."
     return words
+
+
+def describe_stand_ins(record: StudyRecord) -> str:
+    """Returns which trials stand for named strategies, with a space before; empty where none does.
+
+    A trial whose configuration is a named strategy's is trained again once, under the trial's name.
+    """
+    pairs = []
+    for point in record.results.points:
+        named = point.get("named")
+        if named and named != "BL" and point["name"] != named and not point.get("front"):
+            pairs.append(f"{confirmed_name(point)} is the paper's {named}")
+    return f" Not on the front: {', '.join(pairs)}." if pairs else ""
 
 
 def _name_studies(entries: Iterable[object]) -> str:

@@ -17,9 +17,9 @@ from study.reporting.tables import Table, to_markdown
 from study.reporting.wording import (
     ON_FRONT,
     SYNTHETIC,
-    SYNTHETIC_SENTENCE,
     count_of,
     dataset_label,
+    describe_drawn_faces,
     describe_total,
     expected_text,
     format_percent,
@@ -76,7 +76,7 @@ def _head_lines(record: StudyRecord, table: pd.DataFrame | None = None) -> list[
     source, target = (dataset_label(record, domain) for domain in DOMAINS)
     lines = []
     if record.is_synthetic:
-        lines += [f"**{SYNTHETIC}.** {SYNTHETIC_SENTENCE}", ""]
+        lines += [f"**{SYNTHETIC}.** {describe_drawn_faces(record)}", ""]
     question = (
         f"Which adaptation of a network trained on {source} learns {target} best and forgets {source} least? "
         "One child run per trial; the run `baseline` is the network that all of them adapt."
