@@ -362,7 +362,7 @@ def test_test_images_that_were_opened_for_something_else_are_not_opened_again(ch
     opened = dataclasses.replace(begin_evaluation(study, None), evaluated="2026-01-01T00:00:00").to_json()
     study.set_user_attr(CONFIRMATION_ATTRIBUTE, opened | changes)
 
-    with pytest.raises(InputError, match="were opened 2026-01-01T00:00:00 for something else"):
+    with pytest.raises(InputError, match="were opened on 1 January 2026, 00:00 for something else"):
         begin_evaluation(study, None)
 
 
