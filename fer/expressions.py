@@ -108,7 +108,8 @@ class ExpressionSet:
         for label in own:
             others = _OTHER_SPELLINGS.get(label, ())
             if label not in words and by_other_spelling.isdisjoint(others):
-                unmet[label] = closest(label, sorted(candidates)) or ""
+                is_known_spelling = label in _OTHER_SPELLINGS
+                unmet[label] = "" if is_known_spelling else closest(label, sorted(candidates)) or ""
         return unmet
 
     @cached_property

@@ -229,6 +229,8 @@ def export_onnx(network: nn.Module, path: str | Path, file: str | Path = "this n
         (found,) = session.run(None, {"faces": faces_tried})
     except Exception as error:  # onnxruntime's own of several kinds
         raise _no_export(file, f"onnxruntime: {_first_line(error)}") from None
+    if found.shape != answers.shape:
+        raise _no_export(file, f"it would give {len(found)} answers for {len(answers)} faces")
     difference = float(np.abs(found - answers).max())
     if not difference <= _EXPORT_TOLERANCE:
         raise _no_export(file, f"its probabilities would differ by {difference:.2g}")

@@ -18,11 +18,12 @@ from fer.adaptation.cross_validation import adapt_on_folds
 from fer.adaptation.methods import METHODS, STRATEGIES, named
 from fer.adaptation.plan import EvaluationPlan
 from fer.adaptation.procedure import adapt
-from fer.adaptation.task import BLOCKS, AdaptationTask, open_source
+from fer.adaptation.task import AdaptationTask, open_source
 from fer.architecture import VGG13
 from fer.baseline import FusedNetworks
 from fer.baseline_job import BaselineConfig
 from fer.baseline_training import _make_average
+from fer.cache_places import BLOCKS
 from fer.config import AdaptationConfig, ViewRecipe, from_flat, to_flat
 from fer.datasets import Dataset
 from fer.errors import InputError

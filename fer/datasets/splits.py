@@ -190,15 +190,22 @@ def _check_subjects(split_index: np.ndarray, subjects: np.ndarray) -> None:
 
 
 def _divide(
-    labels: np.ndarray, subjects: np.ndarray | None, groups: np.ndarray, wanted: Sequence[int], seed: int
+    labels: np.ndarray,
+    subjects: np.ndarray | None,
+    groups: np.ndarray,
+    wanted: Sequence[int],
+    seed: int,
+    even: bool = False,
 ) -> np.ndarray:
     """Cuts parts 1, 2, … of the wanted sizes out of the images; what is left is part 0.
+
+    By subject, `even` lets a part make up for those before it; by image, sizes are reached wherever groups allow.
 
     Returns:
         int64 (n,), each image's part.
     """
     if subjects is not None:
-        return split_by_subject(labels, subjects, wanted, seed)
+        return split_by_subject(labels, subjects, wanted, seed, even)
     return split_by_image(labels, groups, wanted, seed)
 
 
@@ -226,6 +233,4 @@ def assign_folds(
         rule = f"folds are two at least and no more than there are {noun}"
         raise InputError(rule, f"{count} of {units}", "Change the number.")
     wanted = [round(len(labels) / count)] * (count - 1)
-    if subjects is not None:
-        return split_by_subject(labels, subjects, wanted, seed, even=True)
-    return split_by_image(labels, groups, wanted, seed)
+    return _divide(labels, subjects, groups, wanted, seed, even=True)

@@ -83,17 +83,16 @@ def _fill_parts(orders: np.ndarray, images: np.ndarray, wanted: Sequence[int], e
     # By position in the order: a part begins where the part before ends, and ends where its size is nearest.
     part_at_position = np.zeros_like(orders)
     first = np.zeros(candidates, dtype=np.int64)
-    images_before = np.zeros(candidates)
+    reckoned_from = np.zeros(candidates)
     for index, size in enumerate(wanted):
-        wanted_up_to = sum(wanted[: index + 1]) if even else images_before[:, None] + size
         # One person at least for this part, and one for each part to come.
         limit = people - (len(wanted) - index)
         may_end = (position >= first[:, None]) & (position < limit)
-        distance = np.where(may_end, np.abs(images_up_to - wanted_up_to), np.inf)
+        distance = np.where(may_end, np.abs(images_up_to - reckoned_from[:, None] - size), np.inf)
         last = distance.argmin(1)
         part_at_position[(position >= first[:, None]) & (position <= last[:, None])] = index + 1
         first = last + 1
-        images_before = images_up_to[np.arange(candidates), last]
+        reckoned_from = reckoned_from + size if even else images_up_to[np.arange(candidates), last]
 
     # By person.
     assignments = np.empty_like(part_at_position)

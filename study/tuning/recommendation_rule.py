@@ -113,11 +113,12 @@ def recommend(comparison: Comparison, expected: ExpectedAccuracies, rules: Recom
 
 
 def find_sufficient_keep(
-    comparison: Comparison, expected: ExpectedAccuracies, rules: RecommendationRules, least: float = 0.0
+    choice: Choice, comparison: Comparison, expected: ExpectedAccuracies, rules: RecommendationRules, least: float = 0.0
 ) -> tuple[float, int] | None:
     """Returns the largest share that could be asked to be kept so that a network is recommended, and that network.
 
     Args:
+        choice: By these rules.
         comparison: The networks' answers.
         expected: What follows from them.
         rules: What the network must do; nothing is recommended by them.
@@ -127,8 +128,7 @@ def find_sufficient_keep(
         The share, in whole per cent and less than what the rules ask, and the network's index; None where nothing is
         recommended with any share.
     """
-    # The networks that pass all tests but the first, as whatever is kept passes.
-    choice = recommend(comparison, expected, replace(rules, keep=-math.inf))
+    # The networks that pass all tests but that of what is kept, which no other depends on.
     is_alive = np.array([not names for names in choice.died], bool)
     passing = np.isfinite(expected.target.observed) & is_alive & (choice.least_gains > 0)
     source = expected.source
@@ -138,7 +138,8 @@ def find_sufficient_keep(
     # The share that each of them keeps as probably as the rules ask; of the largest one whole per cent.
     kept = 1 + source.gains[:, passing] / source.baseline
     surely_kept = np.quantile(kept, 1 - rules.kept_probability, axis=0, method="lower").max()
-    keep = min(math.floor(100 * surely_kept), math.ceil(100 * rules.keep) - 1) / 100
+    below_asked = math.ceil(round(100 * rules.keep, 6)) - 1  # per cent; 100 * 0.55 is a little more than 55
+    keep = min(math.floor(100 * surely_kept), below_asked) / 100
     if keep < max(least, 0.0):
         return None
     network = recommend(comparison, expected, replace(rules, keep=keep)).network

@@ -48,7 +48,8 @@ class Verdict:
         """Where nothing is recommended, the largest `keep` with which a network would be, and which one; else None."""
         if self.choice.network is not None:
             return None
-        return find_sufficient_keep(self.competition.comparison, self.expected, self._rules, self.min_retention)
+        comparison = self.competition.comparison
+        return find_sufficient_keep(self.choice, comparison, self.expected, self._rules, self.min_retention)
 
     @cached_property
     def nearest(self) -> int | None:
