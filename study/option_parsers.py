@@ -12,7 +12,6 @@ from study.command_parser import Parser
 from study.declared_options import add_options, declared, options_from_values, read_options
 from study.options import StudyOptions
 from study.program import program
-from study.strategy_list import format_strategies
 from study.study_path import find_study_folder
 
 LIST_STRATEGIES = "--list-strategies"
@@ -65,7 +64,9 @@ def build_parser() -> Parser:
     add_options(parser, StudyOptions)
     parser.endings.add_argument(
         LIST_STRATEGIES,
-        action=_ListStrategies,
+        action="store_true",
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
         help="print the known methods and their hyperparameters, of --network where it is given, and end",
     )
     return parser
@@ -148,17 +149,6 @@ def _check_outer(options: StudyOptions) -> None:
             f"--register {options.register}",
             "Leave it out, and register the networks of a study without --outer.",
         )
-
-
-class _ListStrategies(argparse.Action):
-    """Prints every named method, what it sets and where it comes from, and ends."""
-
-    def __init__(self, option_strings: list[str], dest: str, help: str) -> None:
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        print(format_strategies())
-        parser.exit()
 
 
 # The options from Python.

@@ -18,9 +18,9 @@ from study.reporting.recommendation import build_recommendation
 from study.reporting.result_tables import build_differences_table
 from study.reporting.significance import (
     describe_change,
+    describe_confirmed_changes,
     describe_front_differences,
     describe_intervals,
-    describe_outcome,
     describe_verdicts,
 )
 from study.reporting.wording import count_untested, p_value_text
@@ -266,10 +266,10 @@ def test_networks_found_after_a_confirmation_are_counted_as_untested_and_their_t
     ],
 )
 def test_the_verdict_of_a_confirmation_is_told_in_a_sentence(people, images, level, said):
-    verdict = describe_outcome(StudyRecord.from_json(confirmed_info(people, images, level=level)))
+    verdict = describe_confirmed_changes(StudyRecord.from_json(confirmed_info(people, images, level=level)))
 
     assert said in verdict and ("significantly better than the baseline" in verdict) == (level > 0)
-    assert describe_outcome(StudyRecord.from_json(made_info())) == ""
+    assert describe_confirmed_changes(StudyRecord.from_json(made_info())) == ""
 
 
 @pytest.mark.parametrize("above", [True, False])

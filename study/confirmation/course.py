@@ -67,16 +67,24 @@ class ConfirmationCourse:
 
     def _show(self) -> None:
         """Writes into the phase what is done, what runs, and how long the rest takes."""
-        phase = self.phase
         ended = list(self.seconds)
-        phase.done = len(ended)
-        phase.counted = f"{len(ended)}/{len(self.trainings)} trainings"
-        running = [self._name(training) for training in self.began if training not in self.seconds]
-        if len(running) > MOST_SHOWN:
-            running = [*running[:MOST_SHOWN], f"{len(running) - MOST_SHOWN} more"]
-        facts = [("last", self._name(ended[-1]) if ended else ""), ("now", "; ".join(running))]
-        phase.facts = [(word, text) for word, text in facts if text]
-        phase.expect(self._estimate_left())
+        running = [training for training in self.began if training not in self.seconds]
+
+        self.phase.done = len(ended)
+        self.phase.counted = f"{len(ended)}/{len(self.trainings)} trainings"
+        self.phase.facts = []
+        if ended:
+            self.phase.facts.append(("last", self._name(ended[-1])))
+        if running:
+            self.phase.facts.append(("now", self._name_some(running)))
+        self.phase.expect(self._estimate_left())
+
+    def _name_some(self, trainings: Sequence[Training]) -> str:
+        """Returns the names of some trainings: of many, the first ones and how many more there are."""
+        names = [self._name(training) for training in trainings[:MOST_SHOWN]]
+        if len(trainings) > MOST_SHOWN:
+            names.append(f"{len(trainings) - MOST_SHOWN} more")
+        return "; ".join(names)
 
     def _name(self, training: Training) -> str:
         index, seed = training

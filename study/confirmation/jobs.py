@@ -65,7 +65,9 @@ class InterpolationPoint:
         stored = {"alpha": self.alpha, "slope": self.slope, "model": self.model, "front": self.front}
         if self.averaged is not None:
             stored["averaged"] = self.averaged
-        return stored | {f"{domain}_val": value for domain, value in (self.validation or {}).items()}
+        for domain, accuracy in (self.validation or {}).items():
+            stored[f"{domain}_val"] = accuracy
+        return stored
 
 
 @dataclass(frozen=True)

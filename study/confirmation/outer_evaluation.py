@@ -30,7 +30,7 @@ from study.inputs import OuterPart, part_of
 from study.options import StudyOptions
 from study.reading_record import required_record
 from study.record import DOMAINS, StudyRecord
-from study.reporting.dates import format_date
+from study.reporting.dates import describe_opening
 from study.storage.backend import trials_of
 from study.tuning.expected_table import expected_table
 
@@ -151,10 +151,9 @@ def begin_evaluation(study: "optuna.Study", recommended: RecommendedNetwork | No
         if cut_off.finished is None and (cut_off.seeds, cut_off.jobs) == (planned.seeds, planned.jobs):
             return cut_off
     opened = stored.get("opened") if isinstance(stored, Mapping) else None
-    when = "at an unknown time" if opened is None else f"on {format_date(str(opened))}"
     raise InputError(
         "a study's test sets are opened once, for what it recommends in --outer",
-        f"{study.study_name}, whose test sets were opened {when} for something else",
+        f"{study.study_name}, whose test sets were opened {describe_opening(opened)} for something else",
         "Give the new searches a name with --study NAME.",
     )
 

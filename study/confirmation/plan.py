@@ -24,7 +24,7 @@ from study.options import StudyOptions
 from study.presets import budget_factor
 from study.record import DOMAINS, StudyRecord
 from study.record import number as stored_number
-from study.reporting.dates import format_date
+from study.reporting.dates import describe_opening
 from study.reporting.paper_table import AMOUNTS
 from study.reporting.wording import count_seeds
 from study.storage.backend import trials_of
@@ -75,8 +75,7 @@ def begin_confirmation(study: "optuna.Study", seeds: int, again: bool) -> Confir
 
 def _describe_opening(stored: Mapping[str, Any]) -> str:
     """Returns when test sets were opened and with how many seeds: "30 November 2026, 08:59 UTC, with 5 seeds"."""
-    opened = stored.get("opened")
-    when = "at an unknown time" if opened is None else f"on {format_date(str(opened))}"
+    when = describe_opening(stored.get("opened"))
     seeds = stored.get("seeds")
     return f"{when}, with {count_seeds(seeds) if isinstance(seeds, int) else 'an unknown number of seeds'}"
 

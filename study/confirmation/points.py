@@ -21,6 +21,7 @@ class ConfirmedPoint:
         model: The file of the search's network, relative to the study's folder; "" for a named strategy.
         front: Whether it is on the study's front.
         validation: The search's validation accuracy by domain, 0 to 1; empty for a named strategy.
+        averaged: How many trainings the search's file averages; None where it is no average, and where there is none.
         divisions: How many divisions of the target its trainings saw; None where that is not known.
         target_passes: How often a fusion drew each target image; 0 where that is not known.
         cka: The similarity of each block to the baseline's (blocks,), of one training.
@@ -37,6 +38,7 @@ class ConfirmedPoint:
     model: str = ""
     front: bool = False
     validation: Mapping[str, float] = field(default_factory=dict)
+    averaged: int | None = None
     divisions: int | None = None
     target_passes: float = 0.0
     cka: np.ndarray | None = None

@@ -51,11 +51,7 @@ def train_and_evaluate(
         # Each is ready, or has ended because it cannot be.
         waiting = set(range(workers))
         while waiting:
-            number, message = messages.get()
-            if message is not None and "begun" in message:
-                index, seed = message["begun"]
-                on_begin((index, seed))
-                continue
+            number, message = _take_other(messages, on_begin)
             if message is None or "ready" not in message:
                 raise error_of(message, processes[number])
             waiting.discard(number)
@@ -68,14 +64,10 @@ def train_and_evaluate(
         # Each evaluates, trains what is left of its part and ends.
         running = set(range(workers))
         while running:
-            number, message = messages.get()
+            number, message = _take_other(messages, on_begin)
             if message is not None and "trained" in message:
                 index, seed = message["trained"]
                 on_end((index, seed), message["seconds"])
-                continue
-            if message is not None and "begun" in message:
-                index, seed = message["begun"]
-                on_begin((index, seed))
                 continue
             if message is not None or processes[number].wait():
                 raise error_of(message, processes[number])
@@ -85,6 +77,16 @@ def train_and_evaluate(
         for process in processes:
             process.kill()
             process.wait()
+
+
+def _take_other(messages: Messages, on_begin: Callable[[Training], None]) -> tuple[int, dict[str, Any] | None]:
+    """Waits for the next message that does not tell of a beginning, and tells of those that do."""
+    while True:
+        number, message = messages.get()
+        if message is None or "begun" not in message:
+            return number, message
+        index, seed = message["begun"]
+        on_begin((index, seed))
 
 
 def start_process(assignment: Assignment, number: int, messages: Messages) -> subprocess.Popen:

@@ -50,12 +50,10 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
     points: list[ConfirmedPoint] = []
     validations: list[dict[str, float]] = []
     handed_over: list[dict[str, Estimate]] = []
-    averaged: list[int | None] = []
     for index, job in enumerate(confirmation.jobs):
         stored = [read_answers(folder, confirmation, index, seed) for seed in range(confirmation.seeds)]
         answers = [training for training in stored if training is not None]
-        for place, network in enumerate(job.interpolation_points):
-            averaged.append(network.averaged)
+        for place in range(len(job.interpolation_points)):
             points.append(collect_point(job, place, answers, truth))
             handed_over.append(_judge_file(job, place, answers[0], truth))
             # What no seed changes was validated on the first seed's division alone: no match for means over all.
@@ -67,21 +65,20 @@ def collect_results(confirmation: Confirmation, folder: Path, truth: GroundTruth
     points = [points[index] for index in order]
     validations = [validations[index] for index in order]
     handed_over = [handed_over[index] for index in order]
-    averaged = [averaged[index] for index in order]
 
     # What they say, point by point and compared.
     results = judge_points(points, truth.subjects, LEVEL)
     measures = measures_on_test(points, truth.labels, truth.expressions)
     rows = []
-    found = zip(results.points, measures, validations, handed_over, averaged, strict=True)
-    for row, row_measures, validation, of_file, trainings in found:
+    found = zip(results.points, measures, validations, handed_over, strict=True)
+    for row, row_measures, validation, of_file in found:
         figures = {domain: replace(row.figures[domain], val_again=validation.get(domain)) for domain in DOMAINS}
         for domain, accuracy in of_file.items():
             low, high = accuracy.interval_of_share(LEVEL)
             figures[domain] = replace(
                 figures[domain], handed_over=accuracy.mean, handed_over_lower=low, handed_over_upper=high
             )
-        rows.append(replace(row, figures=figures, measures=row_measures, averaged=trainings))
+        rows.append(replace(row, figures=figures, measures=row_measures))
     return replace(
         results,
         points=tuple(rows),
@@ -96,10 +93,14 @@ def order_points(points: Sequence[ConfirmedPoint]) -> list[int]:
     Args:
         points: The baseline first.
     """
+
+    def source_accuracy(index: int) -> float:
+        return float(points[index].right["source"].mean())
+
     baseline, *others = range(len(points))
-    on_front = [index for index in others if points[index].front]
-    on_front.sort(key=lambda index: float(points[index].right["source"].mean()))
-    return [baseline, *on_front, *(index for index in others if not points[index].front)]
+    on_front = sorted((index for index in others if points[index].front), key=source_accuracy)
+    off_front = [index for index in others if not points[index].front]
+    return [baseline, *on_front, *off_front]
 
 
 def collect_point(job: ConfirmationJob, place: int, answers: Sequence[Arrays], truth: GroundTruth) -> ConfirmedPoint:
@@ -132,6 +133,7 @@ def collect_point(job: ConfirmationJob, place: int, answers: Sequence[Arrays], t
         right=right,
         logits=logits,
         validation=network.validation or {},
+        averaged=network.averaged,
         divisions=min(len(answers), truth.divisions),
         target_passes=job.target_passes or 0.0,
         cka=answers[0].get(f"cka-{place}"),

@@ -30,7 +30,7 @@ from study.record import DOMAINS, StudyRecord
 from study.reporting.certainty import describe_stronger_strategies
 from study.reporting.commands import place_words
 from study.reporting.export import export, require_folders
-from study.reporting.significance import describe_outcome
+from study.reporting.significance import describe_confirmed_changes
 from study.reporting.terminal import confirmed_rich_table, describe_tested, for_terminal
 from study.reporting.wording import count_of, count_seeds, dataset_label, evaluated_before
 from study.storage.backend import load_study, trials_of
@@ -238,7 +238,7 @@ def print_results(study: "optuna.Study", record: StudyRecord, progress: Progress
         progress.show(paper)
 
     # What follows from it.
-    for verdict in (describe_outcome(record), describe_stronger_strategies(record, network)):
+    for verdict in (describe_confirmed_changes(record), describe_stronger_strategies(record, network)):
         if verdict:
             progress.say(verdict)
 

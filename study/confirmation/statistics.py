@@ -113,6 +113,7 @@ def _row(point: ConfirmedPoint, figures: Mapping[str, DomainFigures]) -> Confirm
         model=point.model,
         alpha=describe_interpolation(point.alpha, point.slope),
         seeds=point.seeds,
+        averaged=point.averaged,
         divisions=point.divisions,
         figures=figures,
     )

@@ -44,6 +44,7 @@ def prepare_baseline(
         record: The study's record, without its baseline.
         on_pass: Called after each pass of the training.
         on_progress: Called after each of its steps with how many samples are drawn, and how many there are at most.
+        on_evaluated: Called while the baseline is evaluated, with how many images are answered, and of how many.
 
     Returns:
         What the study's record keeps of its baseline, see `study.record.BaselineRecord`.
@@ -213,14 +214,16 @@ def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evalu
         fold_of_image = task.target.fold_of_images(folds, seed)
 
     splits = [each.target.open("validation") for each in judged]
+    sizes = [len(split) for split in splits]
+    source_split = task.source.open("validation")
 
-    # The baseline answers on the source and on each fold, untrained networks on each fold.
-    source_images = len(task.source.open("validation"))
-    count = _ImageCount(source_images + (1 + UNTRAINED) * sum(map(len, splits)))
+    # The baseline answers on the source, with the first fold, and on each fold; untrained networks on each fold.
+    count = _ImageCount(len(source_split) + (1 + UNTRAINED) * sum(sizes))
     logits_of_folds = []
-    for fold, (each, split) in enumerate(zip(judged, splits, strict=True)):
+    for each, size in zip(judged, sizes, strict=True):
         logits_of_folds.append(baseline_logits(each))
-        count.add(len(split) if fold else source_images + len(split))
+        count.add(size)
+    count.add(len(source_split))
     order = np.argsort(np.argsort(fold_of_image, kind="stable"), kind="stable")
     logits = {
         "target": np.concatenate([of_fold["target"] for of_fold in logits_of_folds])[order],
@@ -228,7 +231,7 @@ def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evalu
     }
     labels = {
         "target": np.concatenate([split.labels for split in splits])[order].astype(np.int64),
-        "source": np.asarray(task.source.open("validation").labels, np.int64),
+        "source": np.asarray(source_split.labels, np.int64),
     }
     subjects = np.concatenate([split.subjects for split in splits])[order].astype(np.int64)
     if not all(np.isfinite(values).all() for values in logits.values()):
@@ -236,7 +239,6 @@ def _evaluate(task: AdaptationTask, folds: int, seed: int, path: Path) -> _Evalu
 
     # Each fold counts as much as it has images.
     measures = evaluate(labels, logits, logits, task.source.expressions.names)
-    sizes = [len(split) for split in splits]
     of_untrained = [
         untrained_accuracy(each, partial(count.add, size)) for each, size in zip(judged, sizes, strict=True)
     ]

@@ -62,8 +62,11 @@ def render_markdown(name: str, summary: OuterSummary, record: StudyRecord) -> st
     if record.is_synthetic:
         lines += [f"**{SYNTHETIC}.** {describe_drawn_faces(record)}", ""]
     lines += [f"Nested cross-validation `{name}`, {len(summary.results)} searches.", ""]
+
+    # What was found, the table that it is from, and how it was found.
     lines += [f"- {finding}" for finding in describe_findings(summary, record)]
-    return "\n".join([*lines, "", to_markdown(build_outer_table(summary, record)), METHOD, ""])
+    lines += ["", to_markdown(build_outer_table(summary, record)), METHOD, ""]
+    return "\n".join(lines)
 
 
 def render_html(name: str, summary: OuterSummary, record: StudyRecord) -> str:

@@ -108,9 +108,12 @@ def _read_baseline(
             done, most = message["samples"]
             first = first or (time.monotonic(), done)
             _show_samples(done, most, first, len(accuracies) + 1, phase)
-            _limit_time(done - first[1], first[0], images, limit, phase)
+            spent = time.monotonic() - first[0]
+            drawn = done - first[1]
+            of_pass = spent * images / drawn if drawn else None
+            _limit_time(spent, of_pass, limit, phase)
             if not accuracies:
-                phase.facts = _describe_first_pass(done - first[1], first[0], images, limit)
+                phase.facts = _describe_first_pass(spent, of_pass, limit)
             progress.tell_state()
         if "evaluated" in message:
             done, total = message["evaluated"]
@@ -142,20 +145,17 @@ def _show_samples(done: int, most: int, first: tuple[float, int], number: int, p
     phase.expect_by_share(done - drawn_before, most - drawn_before, began, is_most=True)
 
 
-def _limit_time(drawn: int, since: float, images: int, limit: float, phase: Phase) -> None:
+def _limit_time(spent: float, of_pass: float | None, limit: float, phase: Phase) -> None:
     """Lets the time that is said to be left end with the limit: after it no pass begins, but for the first.
 
     Args:
-        drawn: Images since the clock below.
-        since: When the count began, on the monotonic clock.
-        images: Of a pass.
+        spent: Seconds of the training so far.
+        of_pass: Seconds that a pass takes; None while no image was drawn.
         limit: Minutes that the training may take.
         phase: Of the training.
     """
-    if phase.left is None:
+    if phase.left is None or of_pass is None:
         return
-    spent = time.monotonic() - since
-    of_pass = spent * images / drawn
     phase.expect(min(phase.left, max(0.0, max(60 * limit, of_pass) - spent)), is_most=True)
 
 
@@ -164,19 +164,17 @@ def _describe_limit(limit: float) -> str:
     return f"at most {limit:g} min (--baseline-time, which ends no pass midway)" if math.isfinite(limit) else ""
 
 
-def _describe_first_pass(drawn: int, since: float, images: int, limit: float) -> list[tuple[str, str]]:
+def _describe_first_pass(spent: float, of_pass: float | None, limit: float) -> list[tuple[str, str]]:
     """Returns how long the first pass takes, and what ends the training.
 
     Args:
-        drawn: Images since the clock below.
-        since: When the count began, on the monotonic clock.
-        images: Of a pass.
+        spent: Seconds of the training so far.
+        of_pass: Seconds that a pass takes; None while no image was drawn.
         limit: Minutes that the training may take.
     """
     facts = []
-    spent = time.monotonic() - since
-    if drawn and spent >= LEAST_SECONDS:
-        facts.append(("a pass", f"takes {describe_estimate(spent * images / drawn)}"))
+    if of_pass is not None and spent >= LEAST_SECONDS:
+        facts.append(("a pass", f"takes {describe_estimate(of_pass)}"))
     if math.isfinite(limit):
         facts.append(("ends", f"after {_describe_limit(limit)}"))
     return facts

@@ -31,6 +31,7 @@ from study.pipeline.running_study import RunningStudy
 from study.pipeline.workers import settle_workers, show_study
 from study.record import StudyRecord, section
 from study.reporting.commands import place_words
+from study.reporting.dates import describe_opening
 from study.reporting.export import is_exported, require_folders
 from study.storage.backend import trials_of
 from study.storage.leases import exclusive_parent, requeue_expired
@@ -181,9 +182,9 @@ def warn_if_opened(running: RunningStudy) -> None:
     confirmation = section(confirmation_of(running.study), CONFIRMATION_ATTRIBUTE)
     if confirmation.get("opened"):
         running.progress.warn(
-            f"this study's test images were opened {confirmation['opened']}, and its search goes on: networks found "
-            "from now on are not tested, unless study.confirm --again opens the test images once more, which the "
-            "report will say"
+            f"this study's test images were opened {describe_opening(confirmation['opened'])}, and its search goes on: "
+            "networks found from now on are not tested, unless study.confirm --again opens the test images once more, "
+            "which the report will say"
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fer.cache_places import MOST_FEATURES_GIB
-from fer.datasets import Dataset, DatasetReport, Split, locate, same_files
+from fer.datasets import Dataset, Split, locate, same_files
 from fer.datasets.data_folder import normalise
 from fer.datasets.splits import FOLD_RULE
 from fer.errors import InputError
@@ -202,7 +202,7 @@ def _show_dataset(dataset: Dataset, asked: str, options: StudyOptions, progress:
     own_name = "" if normalise(label) == normalise(dataset.name) else f" ({dataset.name} in names of studies)"
     sizes = " / ".join(f"{len(dataset.open(split)):,}" for split in ("train", "validation"))
     progress.say(f"  {label}{own_name}: {dataset.kind}, {sizes} training / validation images, hash {dataset.digest}")
-    report = DatasetReport.from_json(dataset.report)
+    report = dataset.parse_report()
     for notice in (*report.list_notices(), report.describe_copies()):
         if notice:
             progress.say(f"  notice: {label}: {notice}")

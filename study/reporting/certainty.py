@@ -156,8 +156,11 @@ def _list_budgets(record: StudyRecord) -> dict[str, float]:
 
 def _compare_budgets(budgets: Mapping[str, float], other: Row, point: Row) -> str:
     """Returns ", trained for 256 passes over the target against 16"; empty where budgets are equal or unknown."""
-    passes, own_passes = (budgets.get(str(each["name"])) for each in (other, point))
-    if passes is None or own_passes is None or passes == own_passes or point.get("strategy") == "BL":
+    if point.get("strategy") == "BL":  # it trains nothing
+        return ""
+    passes = budgets.get(str(other["name"]))
+    own_passes = budgets.get(str(point["name"]))
+    if passes is None or own_passes is None or passes == own_passes:
         return ""
     return f", trained for {passes:g} passes over the target against {own_passes:g}"
 

@@ -138,11 +138,17 @@ def _describe_neighbour(
 ) -> str:
     """Returns what a neighbour does more, which expressions it has lost, its accuracies and its file."""
     domain, do, does = _ROLES[role]
-    points = [record.results.find_point(each) for each in (network, recommended)]
-    tested = [tested_accuracy(point, domain) for point in points if point is not None]
+
+    # What it does more; where both were tested, test images may say otherwise.
     words = f"{does.capitalize()} more of the {domain}"
-    if len(tested) == 2 and tested[0] <= tested[1]:
-        words = f"Expected to {do} more of the {domain}, which test images do not show"
+    point = record.results.find_point(network)
+    recommended_point = record.results.find_point(recommended)
+    if point is not None and recommended_point is not None:
+        is_shown = tested_accuracy(point, domain) > tested_accuracy(recommended_point, domain)
+        if not is_shown:
+            words = f"Expected to {do} more of the {domain}, which test images do not show"
+
+    # At what price.
     if died:
         words += f", but has lost {' and '.join(died)}"
     changes = [_compare(record, network, recommended, each) for each in DOMAINS]
@@ -216,7 +222,8 @@ def describe_obstacle(record: StudyRecord, summary: SearchSummary, strategies: d
     if nearest is None or summary.obstacle in (None, Obstacle.NOT_EVALUATED):
         return "No network has been evaluated yet. Go on with the command that started the study."
     name = network_name(nearest.trial, strategies.get(nearest.trial, "unknown"), nearest.alpha, nearest.slope)
-    gain = points_text(*(getattr(nearest.gains["target"], end) for end in ("mean", "lower", "upper")))
+    of_target = nearest.gains["target"]
+    gain = points_text(of_target.mean, of_target.lower, of_target.upper)
 
     # Why, and who came nearest.
     if summary.obstacle == Obstacle.FORGETS:

@@ -18,7 +18,7 @@ from study.reporting.result_tables import (
     build_similarity_table,
     pairs_of_strategies,
 )
-from study.reporting.significance import SIGNIFICANCE, count_units, describe_outcome
+from study.reporting.significance import SIGNIFICANCE, count_units, describe_confirmed_changes
 from study.reporting.tables import Table
 from study.reporting.wording import dataset_label, points_text
 from study.stored_results import Row
@@ -142,7 +142,7 @@ def describe_nothing(record: StudyRecord, table: pd.DataFrame, summary: SearchSu
     if summary is not None and summary.obstacle is not None:
         strategies = dict(zip(table["number"], table["strategy"].fillna("unknown"), strict=True))
         words = expectations.describe_obstacle(record, summary, strategies)
-    tested = [describe_outcome(record), describe_stronger_strategies(record, None)]
+    tested = [describe_confirmed_changes(record), describe_stronger_strategies(record, None)]
     return " ".join(filter(None, [words, *tested]))
 
 

@@ -60,13 +60,19 @@ def draw_front(figure: Figure, data: FrontFigure) -> None:
 
 def _explain_markers(axes: Axes, data: FrontFigure) -> None:
     """Adds an entry of the legend for each look that a marker has, whatever its strategy, and for the thin lines."""
+    # Which looks there are.
+    has_interpolated = any(not group.is_adapted.all() for group in data.groups)
+    has_little_better = any((group.on_front & ~group.is_distinct).any() for group in data.groups)
+    has_off_front = any(not group.on_front.all() for group in data.groups)
+
+    # An entry for each, in grey, without a point in the drawing.
     grey: dict[str, Any] = {"color": QUIET, "linewidths": 0}
-    if not all(group.is_adapted.all() for group in data.groups):
+    if has_interpolated:
         axes.scatter([], [], s=18, linewidths=0.9, facecolors="white", edgecolors=QUIET, label="interpolated")
-    if any((group.on_front & ~group.is_distinct).any() for group in data.groups):
+    if has_little_better:
         axes.scatter([], [], s=26, color=QUIET, edgecolors=INK, linewidths=0.7, label="on the front")
         axes.scatter([], [], s=11, label=LITTLE_BETTER_LABEL, **grey)
-    if not all(group.on_front.all() for group in data.groups):
+    if has_off_front:
         axes.scatter([], [], s=11, alpha=0.38, label="not on the front", **grey)
     if data.shows_intervals:
         axes.plot([], [], color=QUIET, linewidth=0.5, alpha=0.6, label="90 % interval")

@@ -28,9 +28,9 @@ from study.reporting.paper_table import as_table
 from study.reporting.recommendation import build_recommendation, count_states
 from study.reporting.significance import (
     build_pairs_table,
+    describe_confirmed_changes,
     describe_front_differences,
     describe_intervals,
-    describe_outcome,
     describe_verdicts,
 )
 from study.reporting.tables import (
@@ -184,7 +184,7 @@ def _confirmation_content(record: StudyRecord, table: pd.DataFrame) -> dict[str,
         "confirmed_table": build_confirmed_table(record, table),
         "confirmed_details": build_confirmed_details_table(record),
         "pairs_table": build_pairs_table(record, table),
-        "outcome": describe_outcome(record),
+        "outcome": describe_confirmed_changes(record),
         "about_verdicts": describe_verdicts(record, table),
         "front_differences": describe_front_differences(record),
         "about_intervals": describe_intervals(record),

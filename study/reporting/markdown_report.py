@@ -16,9 +16,9 @@ from study.reporting.paper_table import as_table, title_of
 from study.reporting.recommendation import build_recommendation
 from study.reporting.significance import (
     build_pairs_table,
+    describe_confirmed_changes,
     describe_front_differences,
     describe_intervals,
-    describe_outcome,
     describe_verdicts,
 )
 from study.reporting.tables import (
@@ -182,7 +182,7 @@ def _describe_recommended(record: StudyRecord, network: pd.Series) -> str:
 def _table_lines(record: StudyRecord, table: Table, trials: pd.DataFrame) -> list[str]:
     lines = [f"## {_HEADINGS.get(table.name, table.name.capitalize())}", ""]
     if table.name == "confirmed":
-        outcome = describe_outcome(record)
+        outcome = describe_confirmed_changes(record)
         lines += [outcome, ""] if outcome else []
         texts = [describe_verdicts(record, trials), describe_front_differences(record), describe_intervals(record)]
         return [*lines, to_markdown(table), *(line for text in texts for line in (text, ""))]

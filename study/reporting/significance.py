@@ -31,7 +31,7 @@ MOST_NAMED = 6
 # Changes from the baseline.
 
 
-def describe_outcome(record: StudyRecord) -> str:
+def describe_confirmed_changes(record: StudyRecord) -> str:
     """Returns the verdict of a confirmation: which networks changed significantly from the baseline, by dataset.
 
     Args:
@@ -219,11 +219,12 @@ def number_points(record: StudyRecord, front: pd.DataFrame) -> dict[str, int]:
         record: The study's record, with a confirmation.
         front: Of `study.fronts.front_table`.
     """
-    others = find_others(front, record)
-    points = record.results.points
-    numbered = [point for point in points if point.get("model") not in others]
-    rest = [point for point in points if point.get("model") in others]
-    return {str(point["model"]): index + 1 for index, point in enumerate([*numbered, *rest]) if point.get("model")}
+    # The figure numbers all rows, also the named strategies, which have no file; it leaves out what hardly differs.
+    without_number = find_others(front, record)
+    models = [point.get("model") for point in record.results.points]
+    in_figure = [model for model in models if model not in without_number]
+    rest = [model for model in models if model in without_number]
+    return {str(model): index + 1 for index, model in enumerate([*in_figure, *rest]) if model}
 
 
 def build_pairs_table(record: StudyRecord, table: pd.DataFrame) -> Table | None:
